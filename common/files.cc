@@ -1,0 +1,155 @@
+// Files on a POSIX system: mapped reading, and writing that survives a crash at any instruction.
+#include "common/files.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "common/error.h"
+#include "common/ids.h"
+
+namespace wring {
+
+namespace fs = std::filesystem;
+
+FileDescriptor::~FileDescriptor() { reset(); }
+FileDescriptor::FileDescriptor(FileDescriptor&& other) noexcept : fd_(other.release()) {}
+FileDescriptor& FileDescriptor::operator=(FileDescriptor&& other) noexcept {
+  if (this != &other) {
+    reset();
+    fd_ = other.release();
+  }
+  return *this;
+}
+int FileDescriptor::release() { return std::exchange(fd_, -1); }
+void FileDescriptor::reset() {
+  if (fd_ >= 0) ::close(fd_);
+  fd_ = -1;
+}
+
+void throw_io_error(std::string_view action, const fs::path& path, int error_number) {
+  const std::string message =
+      "cannot " + std::string(action) + " " + path.string() + ": " + std::strerror(error_number);
+  switch (error_number) {
+    case ENOENT:
+    case ENOTDIR:
+      throw Error(ErrorCode::kNotFound, "NO_SUCH_FILE", message);
+    case EACCES:
+    case EPERM:
+    case EROFS:
+      throw Error(ErrorCode::kPermissionDenied, "NO_ACCESS", message);
+    case ENOSPC:
+    case EDQUOT:
+      throw Error(ErrorCode::kResourceExhausted, "DISK_FULL", message, "", "Free disk space there and try again.");
+    case ENOMEM:
+      throw Error(ErrorCode::kResourceExhausted, "OUT_OF_MEMORY", message);
+    default:
+      throw Error(ErrorCode::kInternal, "IO_ERROR", message);
+  }
+}
+
+std::string read_file(const fs::path& path, std::uint64_t max_bytes) {
+  const FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd) throw_io_error("open", path, errno);
+  struct stat status {};
+  if (::fstat(fd.get(), &status) != 0) throw_io_error("stat", path, errno);
+  if (S_ISDIR(status.st_mode)) throw_io_error("read", path, EISDIR);
+  const auto refuse_larger = [&](std::uint64_t size) {
+    if (size > max_bytes)
+      throw Error(ErrorCode::kResourceExhausted, "FILE_TOO_LARGE",
+                  path.string() + " is larger than the " + std::to_string(max_bytes) + " bytes allowed here");
+  };
+  refuse_larger(static_cast<std::uint64_t>(status.st_size));
+  std::string content;
+  content.reserve(static_cast<std::size_t>(status.st_size));
+  char buffer[1 << 16];
+  for (;;) {  // by read, not by size: /proc and pipes report none
+    const ssize_t n = ::read(fd.get(), buffer, sizeof buffer);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) throw_io_error("read", path, errno);
+    if (n == 0) return content;
+    refuse_larger(content.size() + static_cast<std::size_t>(n));
+    content.append(buffer, static_cast<std::size_t>(n));
+  }
+}
+
+void write_all(int fd, std::span<const std::byte> bytes, const fs::path& path) {
+  while (!bytes.empty()) {
+    const ssize_t n = ::write(fd, bytes.data(), bytes.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) throw_io_error("write", path, errno);
+    bytes = bytes.subspan(static_cast<std::size_t>(n));
+  }
+}
+
+void sync_path(const fs::path& path) {
+  const FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd) throw_io_error("open", path, errno);
+  if (::fsync(fd.get()) != 0) throw_io_error("fsync", path, errno);
+}
+
+void write_file_atomic(const fs::path& path, std::string_view content) {
+  const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
+  const fs::path temporary = folder / ("." + path.filename().string() + "." + random_id(8) + ".tmp");
+  FileDescriptor fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
+  if (!fd) throw_io_error("create", temporary, errno);
+  try {
+    write_all(fd.get(), std::as_bytes(std::span(content)), temporary);
+    if (::fsync(fd.get()) != 0) throw_io_error("fsync", temporary, errno);
+    fd.reset();
+    if (::rename(temporary.c_str(), path.c_str()) != 0) throw_io_error("rename", path, errno);
+  } catch (...) {
+    ::unlink(temporary.c_str());
+    throw;
+  }
+  sync_path(folder);
+}
+
+std::shared_ptr<const MappedFile> MappedFile::open(const fs::path& path) {
+  const FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd) throw_io_error("open", path, errno);
+  struct stat status {};
+  if (::fstat(fd.get(), &status) != 0) throw_io_error("stat", path, errno);
+  if (!S_ISREG(status.st_mode)) throw_io_error("map", path, S_ISDIR(status.st_mode) ? EISDIR : EINVAL);
+  const auto size = static_cast<std::size_t>(status.st_size);
+  if (size == 0) return std::shared_ptr<const MappedFile>(new MappedFile(nullptr, 0));
+  void* data = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd.get(), 0);
+  if (data == MAP_FAILED) throw_io_error("map", path, errno);
+  return std::shared_ptr<const MappedFile>(new MappedFile(static_cast<const std::byte*>(data), size));
+}
+
+MappedFile::~MappedFile() {
+  if (data_) ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+TempDir::TempDir(const fs::path& parent) {
+  auto pattern = ((parent.empty() ? fs::temp_directory_path() : parent) / "wring-XXXXXX").string();
+  if (!::mkdtemp(pattern.data())) throw_io_error("create a folder", pattern, errno);
+  path_ = pattern;
+}
+
+TempDir::~TempDir() {
+  std::error_code ignored;
+  fs::remove_all(path_, ignored);
+}
+
+bool is_safe_relative_path(std::string_view path) {
+  if (path.empty() || path.size() > 1024) return false;
+  const auto unsafe = [](unsigned char c) { return c < 0x20 || c == 0x7f || c == '\\'; };
+  if (std::any_of(path.begin(), path.end(), unsafe)) return false;
+  while (true) {
+    const auto slash = path.find('/');
+    const auto component = path.substr(0, slash);
+    if (component.empty() || component == "." || component == ".." || component.size() > 255) return false;
+    if (slash == std::string_view::npos) return true;
+    path.remove_prefix(slash + 1);
+  }
+}
+
+}  // namespace wring

@@ -1,0 +1,81 @@
+// Files: read whole, mapped, and written so that a crash leaves the old file or the new one, never half.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace wring {
+
+// A file descriptor that closes itself. Movable; -1 is "none".
+class FileDescriptor {
+ public:
+  FileDescriptor() = default;
+  explicit FileDescriptor(int fd) : fd_(fd) {}
+  ~FileDescriptor();
+  FileDescriptor(FileDescriptor&& other) noexcept;
+  FileDescriptor& operator=(FileDescriptor&& other) noexcept;
+
+  int get() const { return fd_; }
+  explicit operator bool() const { return fd_ >= 0; }
+  int release();
+  void reset();
+
+ private:
+  int fd_ = -1;
+};
+
+// Throws Error for the operating-system error `error_number` of `action` on `path`: kNotFound, kPermissionDenied,
+// kResourceExhausted ("DISK_FULL") or kInternal ("IO_ERROR").
+[[noreturn]] void throw_io_error(std::string_view action, const std::filesystem::path& path, int error_number);
+
+// The whole file. Refuses one larger than `max_bytes` (Error kResourceExhausted, "FILE_TOO_LARGE").
+std::string read_file(const std::filesystem::path& path, std::uint64_t max_bytes = 64u << 20);
+
+// Writes a temporary file beside `path`, fsyncs it, renames it over `path` and fsyncs the folder.
+void write_file_atomic(const std::filesystem::path& path, std::string_view content);
+
+// write(2) until all is written. Throws as throw_io_error.
+void write_all(int fd, std::span<const std::byte> bytes, const std::filesystem::path& path);
+
+// fsync of a file or a folder by its path.
+void sync_path(const std::filesystem::path& path);
+
+// A whole file, mapped read-only. Immutable, so any thread may read it; the bytes live as long as the object.
+class MappedFile {
+ public:
+  static std::shared_ptr<const MappedFile> open(const std::filesystem::path& path);
+  ~MappedFile();
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+
+  std::span<const std::byte> bytes() const { return {data_, size_}; }
+
+ private:
+  MappedFile(const std::byte* data, std::size_t size) : data_(data), size_(size) {}
+  const std::byte* data_;
+  std::size_t size_;
+};
+
+// A fresh folder below `parent` (the system's temporary folder by default), removed with everything in it at the end.
+class TempDir {
+ public:
+  explicit TempDir(const std::filesystem::path& parent = {});
+  ~TempDir();
+  TempDir(const TempDir&) = delete;
+  TempDir& operator=(const TempDir&) = delete;
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+// Whether `path` is safe as a relative name inside an artifact: no "..", no ".", no absolute start, no backslash,
+// no control character, no empty component, at most 1,024 bytes.
+bool is_safe_relative_path(std::string_view path);
+
+}  // namespace wring

@@ -1,0 +1,42 @@
+// Random ids from the operating system's generator.
+#include "common/ids.h"
+
+#include <sys/random.h>
+
+#include <array>
+#include <cstdint>
+#include <cstdio>
+
+#include "common/error.h"
+
+namespace wring {
+namespace {
+
+template <typename Buffer>
+void fill_random(Buffer& buffer) {
+  if (getrandom(buffer.data(), buffer.size(), 0) != static_cast<ssize_t>(buffer.size()))
+    throw Error(ErrorCode::kInternal, "RANDOM", "the operating system gave no random bytes");
+}
+
+}  // namespace
+
+std::string random_id(int length) {
+  constexpr char kAlphabet[] = "0123456789abcdefghjkmnpqrstvwxyz";  // 32 letters: Crockford's base 32
+  std::string id(static_cast<std::size_t>(length), '0');
+  fill_random(id);
+  for (char& c : id) c = kAlphabet[static_cast<std::uint8_t>(c) & 31];
+  return id;
+}
+
+std::string random_uuid() {
+  std::array<std::uint8_t, 16> b{};
+  fill_random(b);
+  b[6] = (b[6] & 0x0f) | 0x40;
+  b[8] = (b[8] & 0x3f) | 0x80;
+  char text[37];
+  std::snprintf(text, sizeof text, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0], b[1],
+                b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]);
+  return text;
+}
+
+}  // namespace wring

@@ -1,0 +1,14 @@
+// Names for things that are not named by their content.
+#pragma once
+
+#include <string>
+
+namespace wring {
+
+// `length` random characters of [0-9a-z] without the look-alikes (i, l, o, u); 12 give 60 bits.
+std::string random_id(int length = 12);
+
+// A random (version 4) UUID, the form of a request id.
+std::string random_uuid();
+
+}  // namespace wring

@@ -1,0 +1,45 @@
+// The one JSON type, and bounded parsing of JSON that came from outside.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string_view>
+
+namespace wring {
+
+using Json = nlohmann::json;  // objects keep their keys sorted, so dump() is canonical
+
+// Parses `text`. Throws Error(kInvalidArgument, "MALFORMED_JSON") that names `what` and the byte offset; nesting
+// deeper than `max_depth` is refused before anything is built.
+Json parse_json(std::string_view text, std::string_view what, int max_depth = 64);
+
+// A required member of `object`, as T. Throws Error(kInvalidArgument) that names `what` and the key.
+template <typename T>
+T json_at(const Json& object, const char* key, std::string_view what);
+
+// A member of `object`, as T, or `fallback` where the key is absent or null.
+template <typename T>
+T json_or(const Json& object, const char* key, T fallback, std::string_view what = "json");
+
+[[noreturn]] void throw_json_member(std::string_view what, const char* key, const char* why);
+
+template <typename T>
+T json_at(const Json& object, const char* key, std::string_view what) {
+  if (!object.is_object()) throw_json_member(what, key, "is looked up in something that is no object");
+  const auto it = object.find(key);
+  if (it == object.end()) throw_json_member(what, key, "is missing");
+  try {
+    return it->get<T>();
+  } catch (const Json::exception& e) {
+    throw_json_member(what, key, e.what());
+  }
+}
+
+template <typename T>
+T json_or(const Json& object, const char* key, T fallback, std::string_view what) {
+  if (!object.is_object()) return fallback;
+  const auto it = object.find(key);
+  if (it == object.end() || it->is_null()) return fallback;
+  return json_at<T>(object, key, what);
+}
+
+}  // namespace wring

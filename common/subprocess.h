@@ -1,0 +1,62 @@
+// One way to start another program: its own process group, no inherited descriptor but those named, limits set.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "common/files.h"
+
+namespace wring {
+
+struct SubprocessOptions {
+  std::vector<std::string> argv;                             // argv[0] is the path of the program
+  std::vector<std::pair<std::string, std::string>> environment;  // set on top of the parent's
+  std::filesystem::path working_directory;                   // empty: the parent's
+  std::vector<std::pair<int, int>> descriptors;              // {parent's fd, child's number}; all others are closed
+  bool own_process_group = true;
+  bool die_with_parent = true;                               // SIGKILL when the parent's thread that spawned it dies
+  std::uint64_t address_space_bytes = 0;                     // RLIMIT_AS; 0 = no limit
+};
+
+struct ExitStatus {
+  int code = 0;    // exit status, or -1 where a signal ended it
+  int signal = 0;  // 0 where it exited
+  std::uint64_t peak_rss_bytes = 0;
+};
+
+// A running child. Killed (its whole group) and reaped on destruction. Not thread-safe.
+class Subprocess {
+ public:
+  // Throws Error where the program cannot be started (also where exec itself fails).
+  explicit Subprocess(const SubprocessOptions& options);
+  ~Subprocess();
+  Subprocess(Subprocess&& other) noexcept;
+  Subprocess& operator=(Subprocess&&) = delete;
+
+  pid_t pid() const { return pid_; }
+  void signal(int number);                 // to the group where it has one
+  std::optional<ExitStatus> poll();        // reaps without waiting
+  ExitStatus wait();
+
+ private:
+  pid_t pid_ = -1;
+  bool group_ = false;
+  std::optional<ExitStatus> status_;
+};
+
+// A pipe whose both ends are close-on-exec.
+struct Pipe {
+  FileDescriptor read, write;
+  static Pipe create();
+};
+
+// The path of a program that lies beside this process's own executable.
+std::filesystem::path sibling_program(const std::string& name);
+
+}  // namespace wring
