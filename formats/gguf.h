@@ -1,0 +1,77 @@
+// GGUF v3, read-only: keys, tensors, and their values as fp32 (formats: llama.cpp's gguf.md and ggml's block layouts).
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <span>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "formats/file_tree.h"
+
+namespace wring {
+
+// ggml's tensor type ids that Wring reads.
+enum class GgmlType : std::uint32_t {
+  kF32 = 0, kF16 = 1, kQ4_0 = 2, kQ4_1 = 3, kQ5_0 = 6, kQ5_1 = 7, kQ8_0 = 8,
+  kQ2_K = 10, kQ3_K = 11, kQ4_K = 12, kQ5_K = 13, kQ6_K = 14, kBF16 = 30,
+};
+
+std::string_view to_string(GgmlType type);           // "Q4_1"
+std::uint64_t ggml_block_elements(GgmlType type);    // 1, 32 or 256
+std::uint64_t ggml_block_bytes(GgmlType type);
+
+// Decodes whole blocks: values.size() is a multiple of the block's elements and matches blocks.size().
+void ggml_decode(GgmlType type, std::span<const std::byte> blocks, std::span<float> values);
+
+struct GgufTensor {
+  std::string name;
+  GgmlType type;
+  std::vector<std::int64_t> shape;  // torch order: [out, in], the reverse of ggml's ne
+  std::uint64_t offset = 0;         // from the start of the file
+  std::uint64_t bytes = 0;
+  std::uint64_t elements = 0;
+};
+
+// A key's value. Arrays hold values of one scalar kind.
+struct GgufValue {
+  std::variant<std::uint64_t, std::int64_t, double, bool, std::string, std::vector<std::uint64_t>,
+               std::vector<std::int64_t>, std::vector<double>, std::vector<bool>, std::vector<std::string>>
+      value;
+};
+
+// One GGUF file. Immutable; any thread may read it. The constructor checks every count, length, product and offset
+// against the size of the file before it allocates, and throws Error(kInvalidArgument or kDataLoss, "BAD_GGUF") that
+// names the key or tensor and what is wrong. Other versions than 3 (and 2, same layout) are refused by name.
+class GgufFile {
+ public:
+  explicit GgufFile(FileView file);
+
+  const std::map<std::string, GgufValue>& keys() const { return keys_; }
+  bool has_key(const std::string& key) const { return keys_.contains(key); }
+  // Typed look-ups; integers of any width convert where the value fits. Throw Error(kInvalidArgument, "BAD_GGUF_KEY")
+  // that names the key where it is absent or of another type.
+  std::int64_t integer(const std::string& key) const;
+  double number(const std::string& key) const;
+  const std::string& string(const std::string& key) const;
+  const std::vector<std::string>& strings(const std::string& key) const;
+  std::vector<std::int64_t> integers(const std::string& key) const;
+  bool boolean_or(const std::string& key, bool fallback) const;
+
+  const std::vector<GgufTensor>& tensors() const { return tensors_; }
+  bool has_tensor(const std::string& name) const { return index_.contains(name); }
+  const GgufTensor& tensor(const std::string& name) const;  // throws kNotFound "NO_SUCH_TENSOR"
+
+  // The tensor's values as fp32, in C order of `shape`. values.size() == elements.
+  void decode(const GgufTensor& tensor, std::span<float> values) const;
+  Bytes raw(const GgufTensor& tensor) const;
+
+ private:
+  FileView file_;
+  std::map<std::string, GgufValue> keys_;
+  std::vector<GgufTensor> tensors_;
+  std::map<std::string, std::size_t> index_;
+};
+
+}  // namespace wring
