@@ -1,0 +1,64 @@
+// What a compression method is: arithmetic on one layer and the statistics of its input. Life cycle lives elsewhere.
+#pragma once
+
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "common/json.h"
+#include "engine/calibrate/statistics.h"
+#include "engine/model/layer.h"
+#include "recipe/recipe.h"
+
+namespace wring {
+
+// A stage's parameters; recipe/ has validated them and filled in the defaults.
+class Params {
+ public:
+  Params(Json values, std::string field) : values_(std::move(values)), field_(std::move(field)) {}
+  template <typename T>
+  T get(const char* name) const {
+    return json_at<T>(values_, name, field_);
+  }
+  SparsityPattern sparsity(const char* name) const {
+    return SparsityPattern::parse(values_.at(name), field(name));
+  }
+  std::string field(const char* name) const { return field_ + "." + name; }  // "stages[1].params.group_size"
+
+ private:
+  Json values_;
+  std::string field_;
+};
+
+// Compresses one layer at a time. Immutable; layers may be compressed in parallel.
+class LayerMethod {
+ public:
+  virtual ~LayerMethod() = default;
+
+  // What it must know of the layer's input; nothing for data-free methods.
+  virtual std::set<Statistic> needs() const { return {}; }
+
+  // Throws Error(kInvalidArgument) naming the parameter's field where this layer cannot be compressed so (a group size
+  // that does not divide). Called for every targeted layer before anything runs.
+  virtual void check(const Layer& layer) const { (void)layer; }
+
+  // The layer's new weight. `x` is null for data-free methods. `report` takes what a person should know of this layer
+  // (damping used, dead columns); the pass itself adds error, sparsity and bits.
+  virtual std::shared_ptr<const WeightRep> compress(const Layer& layer, const Statistics* x, Json& report) const = 0;
+};
+
+using MethodFactory = std::unique_ptr<LayerMethod> (*)(const Params& params);
+bool register_method(const char* name, MethodFactory factory);
+bool has_method(const std::string& name);
+std::vector<std::string> registered_methods();
+std::unique_ptr<LayerMethod> make_method(const std::string& name, const Params& params);
+
+// Registers Class under the name of its spec.
+#define WRING_METHOD(name, Class)                                                                       \
+  [[maybe_unused]] const bool registered_##Class = ::wring::register_method(                            \
+      name, [](const ::wring::Params& params) -> std::unique_ptr<::wring::LayerMethod> {                \
+        return std::make_unique<Class>(params);                                                         \
+      })
+
+}  // namespace wring

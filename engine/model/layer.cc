@@ -1,0 +1,79 @@
+// Applying a layer: its materialised weight, its rep's own kernel, or decode and multiply.
+#include "engine/model/layer.h"
+
+#include <utility>
+
+#include "common/error.h"
+#include "engine/math/matmul.h"
+
+namespace wring {
+
+at::Tensor WeightRep::multiply(const at::Tensor& x) const {
+  (void)x;
+  return {};
+}
+
+std::uint64_t WeightRep::stored_bytes() const {
+  std::uint64_t bytes = 0;
+  for (const auto& named : tensors()) bytes += named.tensor.nbytes();
+  return bytes;
+}
+
+Layer::Layer(std::string name, Operator op, std::shared_ptr<const WeightRep> weight, at::Tensor bias,
+             std::vector<std::string> axes, std::string input_tap)
+    : name_(std::move(name)),
+      op_(op),
+      weight_(std::move(weight)),
+      bias_(std::move(bias)),
+      axes_(std::move(axes)),
+      input_tap_(std::move(input_tap)) {}
+
+std::string Layer::class_name() const { return op_ == Operator::kLinear ? "Linear" : "Embedding"; }
+
+void Layer::set_weight(std::shared_ptr<const WeightRep> weight) {
+  if (weight->rows() != weight_->rows() || weight->columns() != weight_->columns())
+    throw Error(ErrorCode::kInternal, "SHAPE_CHANGED", "a new weight of another shape for layer " + name_);
+  weight_ = std::move(weight);
+  release();
+}
+
+void Layer::materialize(at::ScalarType dtype) {
+  if (!dense_.defined() || dense_.scalar_type() != dtype) dense_ = weight_->decode(dtype);
+}
+
+at::Tensor Layer::apply(const at::Tensor& x, InputObserver* observer) const {
+  if (observer) observer->on_input(*this, x.reshape({-1, x.size(-1)}));
+  const at::Tensor bias = bias_.defined() ? bias_.to(x.scalar_type()) : bias_;
+  if (dense_.defined() && dense_.scalar_type() == x.scalar_type()) return linear(x, dense_, bias);
+  if (x.scalar_type() == at::kFloat) {
+    auto shape = x.sizes().vec();
+    at::Tensor y = weight_->multiply(x.reshape({-1, x.size(-1)}));
+    if (y.defined()) {
+      shape.back() = y.size(-1);
+      y = y.reshape(shape);
+      return bias.defined() ? y.add_(bias) : y;
+    }
+  }
+  return linear(x, weight_->decode(x.scalar_type()), bias);
+}
+
+at::Tensor Layer::look_up(const at::Tensor& ids, at::ScalarType dtype) const {
+  const at::Tensor table = dense_.defined() ? dense_ : weight_->decode(dtype);
+  auto shape = ids.sizes().vec();
+  shape.push_back(table.size(1));
+  return table.index_select(0, ids.reshape({-1})).to(dtype).reshape(shape);
+}
+
+DecodedLayers::DecodedLayers(std::vector<Layer*> layers, at::ScalarType dtype) {
+  for (Layer* layer : layers) {
+    if (layer->is_materialized()) continue;  // whoever did that releases it
+    layer->materialize(dtype);
+    layers_.push_back(layer);
+  }
+}
+
+DecodedLayers::~DecodedLayers() {
+  for (Layer* layer : layers_) layer->release();
+}
+
+}  // namespace wring

@@ -1,0 +1,75 @@
+// A named layer: one operator, a weight in some storage, a bias; and the kernels' choice for applying it.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/model/weight_rep.h"
+
+namespace wring {
+
+class Layer;
+
+// Told of each input a layer sees, x [rows, in]. Taps are named: layers with one `input_tap` see the same input.
+class InputObserver {
+ public:
+  virtual ~InputObserver() = default;
+  virtual void on_input(const Layer& layer, const at::Tensor& x) = 0;
+};
+
+// One operator of a model with its weight. Not thread-safe while a weight is being swapped.
+class Layer {
+ public:
+  enum class Operator { kLinear, kEmbedding };
+
+  Layer(std::string name, Operator op, std::shared_ptr<const WeightRep> weight, at::Tensor bias,
+        std::vector<std::string> axes, std::string input_tap);
+
+  const std::string& name() const { return name_; }              // the module's name in Hugging Face's model
+  std::string class_name() const;                                // "Linear" or "Embedding"
+  const std::vector<std::string>& axes() const { return axes_; }  // labels of the weight's axes: {out, in}
+  const std::string& input_tap() const { return input_tap_; }
+
+  const WeightRep& weight() const { return *weight_; }
+  std::shared_ptr<const WeightRep> shared_weight() const { return weight_; }
+  void set_weight(std::shared_ptr<const WeightRep> weight);      // same shape, or Error kInternal
+  const at::Tensor& bias() const { return bias_; }               // [out], or undefined
+  void set_bias(at::Tensor bias) { bias_ = std::move(bias); }
+
+  // Decoded weight held until release(); apply() uses it. Counted by whoever calls it (see DecodedBlock).
+  void materialize(at::ScalarType dtype);
+  void release() { dense_ = {}; }
+  bool is_materialized() const { return dense_.defined(); }
+
+  // Linear: x [..., in] -> [..., out] in x's dtype. Uses the materialised weight, else the rep's own kernel, else decodes.
+  at::Tensor apply(const at::Tensor& x, InputObserver* observer = nullptr) const;
+
+  // Embedding: ids [...] int64 -> [..., features].
+  at::Tensor look_up(const at::Tensor& ids, at::ScalarType dtype) const;
+
+ private:
+  std::string name_;
+  Operator op_;
+  std::shared_ptr<const WeightRep> weight_;
+  at::Tensor bias_;
+  std::vector<std::string> axes_;
+  std::string input_tap_;
+  at::Tensor dense_;
+};
+
+// Holds the decoded weights of some layers for its lifetime.
+class DecodedLayers {
+ public:
+  DecodedLayers(std::vector<Layer*> layers, at::ScalarType dtype);
+  ~DecodedLayers();
+  DecodedLayers(const DecodedLayers&) = delete;
+  DecodedLayers& operator=(const DecodedLayers&) = delete;
+
+ private:
+  std::vector<Layer*> layers_;
+};
+
+}  // namespace wring

@@ -1,0 +1,92 @@
+// The parts of a model that all families share, and the table of families.
+#include "engine/model/model.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "common/error.h"
+#include "common/text.h"
+
+namespace wring {
+
+std::int64_t Model::hidden_size() const { return json_at<std::int64_t>(config_, "hidden_size", "config.json"); }
+std::int64_t Model::vocabulary_size() const { return json_at<std::int64_t>(config_, "vocab_size", "config.json"); }
+
+std::vector<Layer*> Model::layers() {
+  std::vector<Layer*> all;
+  for (auto& layer : layers_) all.push_back(&layer);
+  return all;
+}
+
+std::vector<const Layer*> Model::layers() const {
+  std::vector<const Layer*> all;
+  for (const auto& layer : layers_) all.push_back(&layer);
+  return all;
+}
+
+Layer* Model::find_layer(std::string_view name) {
+  const auto it = std::find_if(layers_.begin(), layers_.end(), [&](const Layer& l) { return l.name() == name; });
+  return it == layers_.end() ? nullptr : &*it;
+}
+
+at::Tensor Model::forward(const at::Tensor& ids, const ForwardContext& context) const {
+  at::Tensor hidden = embed(ids, at::kFloat);
+  for (std::size_t block = 0; block < block_count(); ++block) hidden = run_block(block, hidden, context);
+  return head(final_norm(hidden), context.observer);
+}
+
+std::uint64_t Model::parameter_count() const {
+  std::uint64_t count = 0;
+  for (const auto& layer : layers_) {
+    count += static_cast<std::uint64_t>(layer.weight().rows() * layer.weight().columns());
+    if (layer.bias().defined()) count += static_cast<std::uint64_t>(layer.bias().numel());
+  }
+  for (const auto& parameter : parameters_) count += static_cast<std::uint64_t>(parameter.value.numel());
+  return count;
+}
+
+std::uint64_t Model::stored_bytes() const {
+  std::uint64_t bytes = 0;
+  for (const auto& layer : layers_) {
+    bytes += layer.weight().stored_bytes();
+    if (layer.bias().defined()) bytes += layer.bias().nbytes();
+  }
+  for (const auto& parameter : parameters_) bytes += parameter.value.nbytes();
+  return bytes;
+}
+
+Layer& Model::add_layer(Layer layer) { return layers_.emplace_back(std::move(layer)); }
+Parameter& Model::add_parameter(Parameter parameter) { return parameters_.emplace_back(std::move(parameter)); }
+
+namespace {
+
+std::map<std::string, FamilyFactory>& families() {
+  static std::map<std::string, FamilyFactory> table;
+  return table;
+}
+
+}  // namespace
+
+bool register_family(const std::vector<std::string>& model_types, FamilyFactory factory) {
+  for (const auto& type : model_types) families().emplace(type, factory);
+  return true;
+}
+
+std::vector<std::string> supported_model_types() {
+  std::vector<std::string> names;
+  for (const auto& [name, factory] : families()) names.push_back(name);
+  return names;
+}
+
+std::unique_ptr<Model> make_model(Json config, const TensorSource& tensors) {
+  const auto type = json_at<std::string>(config, "model_type", "config.json");
+  const auto it = families().find(type);
+  if (it == families().end()) {
+    const auto names = supported_model_types();
+    throw Error(ErrorCode::kUnimplemented, "UNSUPPORTED_MODEL", "model family '" + type.substr(0, 80) + "' is not supported",
+                "config.json.model_type", "Supported: " + join(names, ", ") + ".");
+  }
+  return it->second(std::move(config), tensors);
+}
+
+}  // namespace wring

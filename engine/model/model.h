@@ -1,0 +1,114 @@
+// What a model is: named layers in ordered blocks, other parameters, labels on every axis, and a forward in pieces.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "common/json.h"
+#include "engine/model/layer.h"
+
+namespace wring {
+
+// A parameter that is no layer's weight: a norm's gain, a positional table.
+struct Parameter {
+  std::string name;  // Hugging Face's tensor name
+  at::Tensor value;
+  std::vector<std::string> axes;  // one label an axis
+};
+
+// Keys and values of earlier positions: one pair a block, each [batch, kv_heads, positions, head_dim].
+struct KvCache {
+  std::vector<at::Tensor> keys, values;
+  std::int64_t length = 0;  // positions held
+};
+
+// What a block needs besides its hidden states.
+struct ForwardContext {
+  at::Tensor attention_mask;           // bool [batch, positions], true = a real token; undefined: all are
+  KvCache* cache = nullptr;            // decoders: read and appended to
+  InputObserver* observer = nullptr;   // told of every layer's input
+};
+
+// A model of one component. Its forward comes in pieces so that calibration and evaluation can stream it block by block:
+// head(run_block(n-1, ... run_block(0, embed(ids)))).
+class Model {
+ public:
+  virtual ~Model() = default;
+
+  virtual std::string_view family() const = 0;  // "llama", "bert"
+  virtual std::string_view kind() const = 0;    // "decoder-lm", "encoder"
+
+  const Json& config() const { return config_; }  // Hugging Face's config.json
+  std::int64_t hidden_size() const;
+  std::int64_t vocabulary_size() const;
+
+  // Every layer in model order; names are unique.
+  std::vector<Layer*> layers();
+  std::vector<const Layer*> layers() const;
+  Layer* find_layer(std::string_view name);  // nullptr where there is none
+  const std::deque<Parameter>& parameters() const { return parameters_; }
+  std::deque<Parameter>& parameters() { return parameters_; }
+
+  virtual std::size_t block_count() const = 0;
+  virtual std::vector<Layer*> block_layers(std::size_t block) = 0;
+  // The layers before the blocks and after them; a tied embedding is in both.
+  virtual std::vector<Layer*> embedding_layers() = 0;
+  virtual std::vector<Layer*> head_layers() = 0;
+
+  // ids [batch, positions] int64 -> hidden [batch, positions, hidden] in `dtype`. `first_position` of a cached decode.
+  virtual at::Tensor embed(const at::Tensor& ids, at::ScalarType dtype) const = 0;
+  virtual at::Tensor run_block(std::size_t block, const at::Tensor& hidden, const ForwardContext& context) const = 0;
+  // Decoders: the final norm, then logits [..., vocabulary] fp32. Encoders: the hidden states as they are, fp32.
+  virtual at::Tensor final_norm(const at::Tensor& hidden) const = 0;
+  virtual at::Tensor head(const at::Tensor& normed, InputObserver* observer = nullptr) const = 0;
+
+  // The whole forward, with every layer decoded as it is met (or materialised by the caller).
+  at::Tensor forward(const at::Tensor& ids, const ForwardContext& context = {}) const;
+
+  std::uint64_t parameter_count() const;  // weights, biases, other parameters; tied ones once
+  std::uint64_t stored_bytes() const;
+
+ protected:
+  explicit Model(Json config) : config_(std::move(config)) {}
+  Layer& add_layer(Layer layer);
+  Parameter& add_parameter(Parameter parameter);
+
+ private:
+  Json config_;
+  std::deque<Layer> layers_;
+  std::deque<Parameter> parameters_;
+};
+
+// Where a family's constructor finds its tensors: by Hugging Face's names, whatever the file format.
+class TensorSource {
+ public:
+  virtual ~TensorSource() = default;
+  virtual bool has(const std::string& name) const = 0;
+  // A plain tensor; throws kNotFound "NO_SUCH_TENSOR" naming it. May point into mapped memory: never written to.
+  virtual at::Tensor tensor(const std::string& name) const = 0;
+  // The weight of the layer `layer` ("model.layers.0.mlp.up_proj"), in whatever rep the files hold.
+  virtual std::shared_ptr<const WeightRep> weight(const std::string& layer) const = 0;
+};
+
+// Families register themselves: WRING_MODEL_FAMILY(Class) where Class has
+//   static std::vector<std::string> model_types();  // of config.json: {"llama", "qwen2", ...}
+//   Class(Json config, const TensorSource& tensors).
+using FamilyFactory = std::unique_ptr<Model> (*)(Json config, const TensorSource& tensors);
+bool register_family(const std::vector<std::string>& model_types, FamilyFactory factory);
+std::vector<std::string> supported_model_types();
+std::unique_ptr<Model> make_model(Json config, const TensorSource& tensors);  // throws kUnimplemented "UNSUPPORTED_MODEL"
+
+#define WRING_MODEL_FAMILY(Class)                                                               \
+  [[maybe_unused]] const bool registered_##Class = ::wring::register_family(                    \
+      Class::model_types(), [](::wring::Json config, const ::wring::TensorSource& tensors)      \
+                                -> std::unique_ptr<::wring::Model> {                            \
+        return std::make_unique<Class>(std::move(config), tensors);                             \
+      })
+
+}  // namespace wring

@@ -1,0 +1,119 @@
+// Rotary position embedding: frequencies by scaling variant, and the rotation.
+#include "engine/model/rope.h"
+
+#include <cmath>
+#include <numbers>
+#include <string>
+#include <vector>
+
+#include "common/error.h"
+
+namespace wring {
+namespace {
+
+constexpr double kTwoPi = 2 * std::numbers::pi;
+
+// The fields of config.json that speak of rope, old style (rope_theta, rope_scaling) and new (rope_parameters).
+struct RopeConfig {
+  double theta = 10000;
+  std::string type = "default";
+  Json scaling = Json::object();
+  double max_positions = 2048;
+};
+
+RopeConfig read_config(const Json& config) {
+  RopeConfig rope;
+  rope.theta = json_or<double>(config, "rope_theta", 10000, "config.json");
+  rope.max_positions = json_or<double>(config, "max_position_embeddings", 2048, "config.json");
+  for (const char* key : {"rope_scaling", "rope_parameters"}) {
+    if (!config.contains(key) || !config.at(key).is_object()) continue;
+    rope.scaling = config.at(key);
+    rope.theta = json_or<double>(rope.scaling, "rope_theta", rope.theta, key);
+    rope.type = json_or<std::string>(rope.scaling, "rope_type",
+                                     json_or<std::string>(rope.scaling, "type", "default", key), key);
+  }
+  return rope;
+}
+
+// Llama 3: long wavelengths are stretched by `factor`, short ones kept, a smooth ramp between.
+double llama3_frequency(double frequency, const Json& scaling) {
+  const double factor = json_at<double>(scaling, "factor", "rope_scaling");
+  const double low = json_at<double>(scaling, "low_freq_factor", "rope_scaling");
+  const double high = json_at<double>(scaling, "high_freq_factor", "rope_scaling");
+  const double original = json_at<double>(scaling, "original_max_position_embeddings", "rope_scaling");
+  const double wavelength = kTwoPi / frequency;
+  if (wavelength < original / high) return frequency;
+  if (wavelength > original / low) return frequency / factor;
+  const double smooth = (original / wavelength - low) / (high - low);
+  return (1 - smooth) * frequency / factor + smooth * frequency;
+}
+
+// YaRN (arXiv 2309.00071): interpolate slow dimensions, keep fast ones, ramp between the two correction dimensions.
+std::vector<double> yarn_frequencies(const RopeConfig& rope, std::int64_t head_dim, double& attention_factor) {
+  const Json& s = rope.scaling;
+  const double original = json_or<double>(s, "original_max_position_embeddings", rope.max_positions, "rope_scaling");
+  const double factor = json_or<double>(s, "factor", rope.max_positions / original, "rope_scaling");
+  const double beta_fast = json_or<double>(s, "beta_fast", 32, "rope_scaling");
+  const double beta_slow = json_or<double>(s, "beta_slow", 1, "rope_scaling");
+  const auto mscale = [](double scale, double m) { return scale <= 1 ? 1.0 : 0.1 * m * std::log(scale) + 1.0; };
+  const double m = json_or<double>(s, "mscale", 0, "rope_scaling");
+  const double m_all = json_or<double>(s, "mscale_all_dim", 0, "rope_scaling");
+  const double derived = m > 0 && m_all > 0 ? mscale(factor, m) / mscale(factor, m_all) : mscale(factor, 1);
+  attention_factor = json_or<double>(s, "attention_factor", derived, "rope_scaling");
+
+  const double dim = static_cast<double>(head_dim);
+  const auto correction = [&](double rotations) {
+    return dim * std::log(original / (rotations * kTwoPi)) / (2 * std::log(rope.theta));
+  };
+  const bool truncate = json_or<bool>(s, "truncate", true, "rope_scaling");
+  double low = correction(beta_fast), high = correction(beta_slow);
+  if (truncate) {
+    low = std::floor(low);
+    high = std::ceil(high);
+  }
+  low = std::max(low, 0.0);
+  high = std::min(high, dim - 1);
+  if (low == high) high += 0.001;
+  std::vector<double> frequencies;
+  for (std::int64_t i = 0; i < head_dim / 2; ++i) {
+    const double plain = std::pow(rope.theta, -2.0 * static_cast<double>(i) / dim);
+    const double ramp = std::clamp((static_cast<double>(i) - low) / (high - low), 0.0, 1.0);
+    frequencies.push_back(plain / factor * ramp + plain * (1 - ramp));
+  }
+  return frequencies;
+}
+
+}  // namespace
+
+RotaryEmbedding::RotaryEmbedding(const Json& config, std::int64_t head_dim) {
+  const RopeConfig rope = read_config(config);
+  std::vector<double> frequencies;
+  if (rope.type == "yarn") {
+    frequencies = yarn_frequencies(rope, head_dim, attention_factor_);
+  } else {
+    // "dynamic" equals the plain embedding within the trained length, which is all that is run here.
+    const bool plain = rope.type == "default" || rope.type == "dynamic";
+    if (!plain && rope.type != "linear" && rope.type != "llama3")
+      throw Error(ErrorCode::kUnimplemented, "ROPE_SCALING", "rope scaling '" + rope.type + "' is not supported",
+                  "config.json.rope_scaling", "Supported: default, linear, dynamic, llama3, yarn.");
+    for (std::int64_t i = 0; i < head_dim / 2; ++i) {
+      double f = std::pow(rope.theta, -2.0 * static_cast<double>(i) / static_cast<double>(head_dim));
+      if (rope.type == "linear") f /= json_at<double>(rope.scaling, "factor", "rope_scaling");
+      if (rope.type == "llama3") f = llama3_frequency(f, rope.scaling);
+      frequencies.push_back(f);
+    }
+  }
+  inverse_frequency_ = at::tensor(frequencies, at::kFloat);
+}
+
+at::Tensor RotaryEmbedding::rotate(const at::Tensor& x, std::int64_t first) const {
+  const std::int64_t positions = x.size(2), half = x.size(3) / 2;
+  const auto position = at::arange(first, first + positions, at::TensorOptions().dtype(at::kFloat).device(x.device()));
+  const auto angle = at::outer(position, inverse_frequency_.to(x.device()));  // [positions, half]
+  const auto cosine = (angle.cos() * attention_factor_).to(x.scalar_type());
+  const auto sine = (angle.sin() * attention_factor_).to(x.scalar_type());
+  const auto low = x.narrow(3, 0, half), high = x.narrow(3, half, half);
+  return at::cat({low * cosine - high * sine, high * cosine + low * sine}, 3);
+}
+
+}  // namespace wring

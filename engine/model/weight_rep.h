@@ -1,0 +1,81 @@
+// How a layer's weight is stored, and the way back to its values.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "common/json.h"
+
+namespace wring {
+
+// One entry of the model's tensor table, as it is written to an artifact: "<layer>.<suffix>".
+struct NamedTensor {
+  std::string suffix;  // "weight", "codes", "scales", ...
+  at::Tensor tensor;
+};
+
+// A weight as storage: named tensors of the model's tensor table, and decode().
+//
+// Immutable once built, so any thread may read it. A linear layer's weight is [out, in], an embedding's
+// [vocabulary, features]. Tensors may be shared (a tied embedding); bytes count them once.
+class WeightRep {
+ public:
+  virtual ~WeightRep() = default;
+
+  // Name of the storage format in artifacts: "dense", "masked", "packed-int", "ggml".
+  virtual std::string_view format() const = 0;
+
+  virtual std::int64_t rows() const = 0;     // out
+  virtual std::int64_t columns() const = 0;  // in
+
+  // The values, [out, in], contiguous, on the tensors' own device. Never cached here.
+  virtual at::Tensor decode(at::ScalarType dtype) const = 0;
+
+  // Everything that must be written for decode() to work in another process.
+  virtual std::vector<NamedTensor> tensors() const = 0;
+
+  // What decode() needs to know besides tensors(): {"bits": 4, ...}. With format(), it goes into wring.json.
+  virtual Json attributes() const = 0;
+
+  // y = x weight^T without decoding, x [n, in] fp32 -> [n, out] fp32; an undefined tensor where this rep has no such
+  // kernel for that shape and device (then: decode and multiply).
+  virtual at::Tensor multiply(const at::Tensor& x) const;
+
+  std::uint64_t stored_bytes() const;  // of tensors()
+};
+
+// Reads a rep back: `tensor(suffix)` gives the stored tensors. Throws Error(kInvalidArgument, "BAD_WEIGHT_REP") naming
+// `layer` where format, attributes and tensors do not fit together.
+using TensorLookup = std::function<at::Tensor(const std::string& suffix)>;
+std::shared_ptr<const WeightRep> load_weight_rep(const std::string& layer, const std::string& format,
+                                                 const Json& attributes, const TensorLookup& tensor);
+
+// Makers, for methods and loaders.
+
+// The plain values, [out, in], fp32, bf16 or fp16.
+std::shared_ptr<const WeightRep> dense_rep(at::Tensor weight);
+
+// Zeros left out: a bit mask and the kept values (row by row). `weight` [out, in]; `keep` bool [out, in].
+std::shared_ptr<const WeightRep> masked_rep(const at::Tensor& weight, const at::Tensor& keep);
+
+// Integers on per-group grids: value = (code - zero) * scale.
+//   codes  uint8 [out, in], 0 .. 2^bits - 1
+//   scales [out, groups] fp16, bf16 or fp32; zeros uint8 [out, groups], or undefined for the symmetric grid, whose zero is
+//   2^(bits-1). groups = in / group_size.
+// Codes are stored packed: element i of a row at bits [i*bits, (i+1)*bits) of the row's little-endian bit string.
+struct PackedInt {
+  int bits = 4;
+  std::int64_t group_size = 64;
+  at::Tensor codes, scales, zeros;
+};
+std::shared_ptr<const WeightRep> packed_int_rep(const PackedInt& parts);
+
+// GGUF blocks as they lie in a file: `blocks` uint8 [out, bytes of a row], `type` the ggml type's id.
+std::shared_ptr<const WeightRep> ggml_rep(at::Tensor blocks, std::uint32_t type, std::int64_t columns);
+
+}  // namespace wring
