@@ -10,7 +10,7 @@
 #include "common/error.h"
 #include "common/files.h"
 #include "engine/model/gguf_source.h"
-#include "engine/text/tokenizer.h"
+#include "engine/text/gguf_tokenizer_json.h"
 #include "formats/gguf.h"
 #include "formats/safetensors.h"
 

@@ -1,0 +1,77 @@
+// Time of a forward pass, and tokens a second of cached greedy decoding; medians after warm-up.
+#include <algorithm>
+
+#include "common/clock.h"
+#include "engine/eval/suite.h"
+#include "engine/model/generate.h"
+
+namespace wring {
+namespace {
+
+EvaluationRow row(std::string metric, double value, std::string unit, std::int64_t n, const EvaluationInput& input) {
+  EvaluationRow r;
+  r.suite = "latency";
+  r.metric = std::move(metric);
+  r.value = value;
+  r.unit = std::move(unit);
+  r.n = static_cast<std::uint64_t>(n);
+  r.hardware = input.hardware;
+  return r;
+}
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  const auto middle = values.size() / 2;
+  return values.size() % 2 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
+}
+
+double forward_seconds(EvaluationInput& input, std::int64_t batch, std::int64_t length, std::int64_t repeats) {
+  const auto ids = at::randint(0, input.model.vocabulary_size(), {batch, length}, at::kLong).to(input.device);
+  const DecodedLayers decoded(input.model.layers(), at::kFloat);
+  std::vector<double> seconds;
+  for (std::int64_t i = -1; i < repeats; ++i) {  // the first one warms up
+    const Stopwatch watch;
+    (void)input.model.forward(ids).sum().item<float>();
+    if (i >= 0) seconds.push_back(watch.seconds());
+    input.progress.report(static_cast<std::uint64_t>(i + 1), static_cast<std::uint64_t>(repeats), "passes");
+  }
+  return median(seconds);
+}
+
+// Median over three runs of tokens / second, prompt of 8 tokens not counted.
+double decode_speed(EvaluationInput& input, std::int64_t tokens) {
+  const DecodedLayers decoded = ready_for_decoding(input.model);
+  const std::vector<std::int32_t> prompt(8, 1);
+  std::vector<double> speeds;
+  for (int run = 0; run < 4; ++run) {
+    std::optional<Stopwatch> watch;
+    double seconds = 0;
+    std::int64_t counted = 0;
+    GenerateOptions options;
+    options.tokens = tokens + 1;
+    (void)generate(input.model, prompt, options, [&](std::int32_t) {
+      if (watch) {
+        seconds = watch->seconds();
+        ++counted;
+      } else {
+        watch.emplace();
+      }
+    });
+    if (run > 0) speeds.push_back(static_cast<double>(counted) / seconds);
+  }
+  return median(speeds);
+}
+
+std::vector<EvaluationRow> latency(const Params& params, EvaluationInput& input) {
+  const auto batch = params.get<std::int64_t>("batch"), length = params.get<std::int64_t>("length");
+  const auto repeats = params.get<std::int64_t>("repeats"), tokens = params.get<std::int64_t>("decode_tokens");
+  std::vector<EvaluationRow> rows{row("forward_seconds", forward_seconds(input, batch, length, repeats), "s", repeats, input)};
+  rows.back().details = {{"batch", batch}, {"length", length}};
+  if (input.model.kind() == "decoder-lm" && tokens > 1) rows.push_back(row("decode_speed", decode_speed(input, tokens), "tokens/s", tokens, input));
+  return rows;
+}
+
+WRING_SUITE("latency", latency);
+
+}  // namespace
+}  // namespace wring

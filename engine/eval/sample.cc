@@ -1,0 +1,34 @@
+// A sample of text that the model writes.
+#include "engine/eval/suite.h"
+#include "engine/model/generate.h"
+
+namespace wring {
+namespace {
+
+std::vector<EvaluationRow> sample(const Params& params, EvaluationInput& input) {
+  const auto prompt = params.get<std::string>("prompt");
+  GenerateOptions options;
+  options.tokens = params.get<std::int64_t>("tokens");
+  options.temperature = params.get<double>("temperature");
+  options.seed = input.seed;
+  options.stop = input.tokenizer.end_of_text();
+  const DecodedLayers decoded = ready_for_decoding(input.model);
+  std::uint64_t count = 0;
+  const auto ids = generate(input.model, input.tokenizer.encode(prompt), options, [&](std::int32_t) {
+    input.progress.report(++count, static_cast<std::uint64_t>(options.tokens), "tokens");
+  });
+  EvaluationRow row;
+  row.suite = "sample";
+  row.metric = "text";
+  row.value = static_cast<double>(ids.size());
+  row.unit = "tokens";
+  row.n = ids.size();
+  row.seed = input.seed;
+  row.text = prompt + input.tokenizer.decode(ids);
+  return {row};
+}
+
+WRING_SUITE("sample", sample);
+
+}  // namespace
+}  // namespace wring

@@ -1,0 +1,33 @@
+// Bytes truly on disk, and bits per weight.
+#include "engine/eval/suite.h"
+
+namespace wring {
+namespace {
+
+EvaluationRow row(std::string metric, double value, std::string unit) {
+  EvaluationRow r;
+  r.suite = "size";
+  r.metric = std::move(metric);
+  r.value = value;
+  r.unit = std::move(unit);
+  r.n = 1;
+  return r;
+}
+
+std::vector<EvaluationRow> size(const Params&, EvaluationInput& input) {
+  std::uint64_t weights = 0, all = 0;
+  for (const auto& path : input.files.paths()) {
+    const auto bytes = input.files.open(path).size();
+    all += bytes;
+    if (path.ends_with(".safetensors") || path.ends_with(".gguf")) weights += bytes;
+  }
+  const auto count = static_cast<double>(input.model.parameter_count());
+  input.progress.report(1, 1, "files");
+  return {row("weight_bytes", static_cast<double>(weights), "bytes"), row("artifact_bytes", static_cast<double>(all), "bytes"),
+          row("bits_per_weight", 8.0 * static_cast<double>(weights) / count, "bits"), row("parameters", count, "")};
+}
+
+WRING_SUITE("size", size);
+
+}  // namespace
+}  // namespace wring

@@ -1,0 +1,59 @@
+// What an evaluation suite is: measures a model, returns rows.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/json.h"
+#include "engine/methods/method.h"
+#include "engine/model/model.h"
+#include "engine/run/progress.h"
+#include "engine/text/tokenizer.h"
+#include "formats/file_tree.h"
+
+namespace wring {
+
+// One measured figure.
+struct EvaluationRow {
+  std::string suite, metric;
+  double value = 0;
+  std::string unit;                  // "", "bits", "bytes", "s", "tokens/s"
+  std::uint64_t n = 0;               // scored items
+  std::optional<double> standard_error; // standard error of value
+  std::optional<double> baseline_value;
+  std::uint64_t seed = 0;
+  std::string hardware;              // of timings
+  std::string when;                  // before, after, or the index of the stage it follows
+  std::string text;                  // for rows that are no number
+  Json details = Json::object();
+  std::string artifact;              // digest of what was measured, where it is known
+
+  Json to_json() const;
+  static EvaluationRow from_json(const Json& json);
+};
+
+// What a suite may look at. `reference` is the job's input model (nullptr where it is the model itself or none is kept).
+struct EvaluationInput {
+  Model& model;
+  Model* reference;
+  const Tokenizer& tokenizer;
+  const FileTree& files;                                        // of the model, for its size
+  std::function<const FileTree&(const std::string& name)> data;  // throws kInvalidArgument "MISSING_DATA"
+  std::uint64_t seed;
+  std::string hardware;                                         // device and threads, for timings
+  at::Device device;
+  Progress& progress;
+};
+
+using Suite = std::vector<EvaluationRow> (*)(const Params& params, EvaluationInput& input);
+bool register_suite(const char* name, Suite suite);
+Suite find_suite(const std::string& name);  // throws kUnimplemented "UNKNOWN_SUITE"
+
+#define WRING_SUITE(name, function) \
+  [[maybe_unused]] const bool registered_##function = ::wring::register_suite(name, function)
+
+}  // namespace wring

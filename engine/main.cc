@@ -1,0 +1,130 @@
+// wring-engine: runs recipes, with a service (job) or without any (run, eval, generate).
+#include <CLI/CLI.hpp>
+#include <cstdio>
+
+#include "common/error.h"
+#include "common/json.h"
+#include "engine/run/local.h"
+#include "engine/run/pipe.h"
+
+namespace {
+
+using namespace wring;
+
+void add_common(CLI::App* command, LocalOptions& options) {
+  command->add_option("--model", options.model, "Hugging Face folder, GGUF file or Wring artifact")->required();
+  command->add_option("--data", options.data, "NAME=PATH of a text file, e.g. calibration=text.txt; repeatable");
+  command->add_option("--seed", options.seed, "Seed of everything random")->capture_default_str();
+  command->add_option("--threads", options.threads, "Threads; 0: all cores")->capture_default_str();
+  command->add_option("--device", options.device, "cpu or cuda:N")->capture_default_str();
+  command->add_flag("--json", options.json, "Print JSON");
+  command->add_flag("--quiet", options.quiet, "No progress bar");
+}
+
+void add_run(CLI::App& app, int& status) {
+  auto* run = app.add_subcommand("run", "Run a recipe on a model");
+  static LocalOptions options;
+  run->add_option("recipe", options.recipe, "YAML file, or one line: 'gptq(bits=4, group_size=64)'")->required();
+  add_common(run, options);
+  run->add_option("--out", options.out, "Folder for the result; must not exist");
+  run->footer("Example:\n  wring-engine run 'rtn(bits=4)' --model model/ --out small/");
+  run->callback([&status] { status = run_local(options); });
+
+  auto* plan = app.add_subcommand("plan", "Show what a recipe would do; run nothing");
+  static LocalOptions plan_options;
+  plan->add_option("recipe", plan_options.recipe, "YAML file, or one line")->required();
+  add_common(plan, plan_options);
+  plan->footer("Example:\n  wring-engine plan recipe.yaml --model model/");
+  plan->callback([&status] { status = plan_local(plan_options); });
+}
+
+// One suite as an evaluate-only recipe: perplexity(window=1024, windows=32).
+std::string evaluation_recipe(const std::string& suite, const std::vector<std::pair<std::string, std::int64_t>>& params) {
+  Json values = Json::object();
+  for (const auto& [name, value] : params)
+    if (value >= 0) values[name] = value;
+  return Json{{"evaluations", {{{"suite", suite}, {"params", values}}}}}.dump();
+}
+
+void add_eval(CLI::App& app, int& status) {
+  auto* eval = app.add_subcommand("eval", "Measure a model");
+  static LocalOptions options;
+  static std::string suite = "perplexity";
+  static std::int64_t window = -1, windows = -1, stride = -1;
+  eval->add_option("model", options.model, "Hugging Face folder, GGUF file or Wring artifact")->required();
+  eval->add_option("--suite", suite, "perplexity, similarity, size, latency or sample")->capture_default_str();
+  eval->add_option("--data", options.data, "PATH of the text (or NAME=PATH)");
+  eval->add_option("--window", window, "Tokens of a window");
+  eval->add_option("--windows", windows, "How many windows; 0: the whole text");
+  eval->add_option("--stride", stride, "Step between windows");
+  eval->add_option("--threads", options.threads, "Threads; 0: all cores")->capture_default_str();
+  eval->add_option("--seed", options.seed, "Seed of everything random");
+  eval->add_option("--device", options.device, "cpu or cuda:N")->capture_default_str();
+  eval->add_flag("--json", options.json, "Print JSON");
+  eval->add_flag("--quiet", options.quiet, "No progress bar");
+  eval->footer("Example:\n  wring-engine eval model/ --suite perplexity --data test.txt --window 1024 --windows 32 --json");
+  eval->callback([&status] {
+    for (auto& entry : options.data)
+      if (entry.find('=') == std::string::npos) entry = "test=" + entry;
+    options.recipe = evaluation_recipe(suite, {{"window", window}, {"windows", windows}, {"stride", stride}});
+    status = run_local(options);
+  });
+}
+
+void add_generate(CLI::App& app, int& status) {
+  auto* generate = app.add_subcommand("generate", "Write text with a model");
+  static GenerateCommand command;
+  generate->add_option("model", command.model, "Hugging Face folder, GGUF file or Wring artifact")->required();
+  generate->add_option("--prompt", command.prompt, "What the model goes on from")->required();
+  generate->add_option("--tokens", command.tokens, "At most so many")->capture_default_str();
+  generate->add_option("--temperature", command.temperature, "0: greedy")->capture_default_str();
+  generate->add_option("--top-p", command.top_p, "Nucleus of sampling")->capture_default_str();
+  generate->add_option("--seed", command.seed, "Seed of sampling")->capture_default_str();
+  generate->add_option("--threads", command.threads, "Threads; 0: all cores")->capture_default_str();
+  generate->add_flag("--json", command.json, "Print JSON");
+  generate->footer("Example:\n  wring-engine generate model.gguf --prompt 'Once upon a time' --tokens 40");
+  generate->callback([&status] { status = generate_local(command); });
+}
+
+void add_tools(CLI::App& app, int& status) {
+  static std::string model, ids, out, text;
+  static int threads = 0;
+  auto* logits = app.add_subcommand("logits", "Write a model's logits for token ids (for comparison with other implementations)");
+  logits->add_option("model", model, "Model")->required();
+  logits->add_option("--ids", ids, "JSON {input_ids, attention_mask}")->required();
+  logits->add_option("--out", out, "safetensors file")->required();
+  logits->add_option("--threads", threads, "Threads; 0: all cores");
+  logits->callback([&status] { status = write_logits(model, ids, out, threads); });
+  auto* tokenize = app.add_subcommand("tokenize", "Print the token ids of a text file");
+  tokenize->add_option("model", model, "Model or folder with tokenizer.json")->required();
+  tokenize->add_option("text", text, "UTF-8 text file")->required();
+  tokenize->callback([&status] { status = print_tokens(model, text); });
+  app.add_subcommand("devices", "Print what this machine computes with")->callback([&status] { status = print_devices(); });
+  app.add_subcommand("job", "Run the one job that an agent sends over descriptors 3 and 4 (docs/pipe.md)")->callback([&status] {
+    status = run_piped_job(3, 4);
+  });
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app{"Wring's compression engine"};
+  app.require_subcommand(1);
+  app.set_version_flag("--version", WRING_VERSION);
+  int status = 0;
+  add_run(app, status);
+  add_eval(app, status);
+  add_generate(app, status);
+  add_tools(app, status);
+  try {
+    app.parse(argc, argv);
+    return status;
+  } catch (const CLI::ParseError& e) {
+    const int code = app.exit(e);
+    return code == 0 ? 0 : 2;
+  } catch (...) {
+    const Error error = current_error();
+    std::fputs(describe(error).c_str(), stderr);
+    return exit_status(error.code());
+  }
+}

@@ -1,0 +1,75 @@
+// What this machine computes with: processor, accelerators, threads.
+#include "engine/run/hardware.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/detail/CUDAHooksInterface.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <thread>
+
+#include "common/error.h"
+#include "common/files.h"
+#include "engine/run/job.h"
+
+namespace wring {
+namespace {
+
+std::string processor_name() {
+  const std::string info = read_file("/proc/cpuinfo", 16 << 20);
+  const auto at = info.find("model name");
+  if (at == std::string::npos) return "unknown processor";
+  const auto start = info.find(": ", at), end = info.find('\n', at);
+  return start < end ? info.substr(start + 2, end - start - 2) : "unknown processor";
+}
+
+}  // namespace
+
+Json list_devices() {
+  const auto pages = static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)), page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+  Json devices = Json::array();
+  devices.push_back({{"kind", "cpu"}, {"index", 0}, {"name", processor_name()}, {"memory_bytes", pages * page}, {"threads", std::thread::hardware_concurrency()}});
+  if (!at::hasCUDA()) return devices;
+  const auto count = static_cast<int>(at::detail::getCUDAHooks().deviceCount());
+  for (int i = 0; i < count; ++i)
+    devices.push_back({{"kind", "cuda"}, {"index", i}, {"name", "cuda"}, {"memory_bytes", 0}, {"threads", 0}});
+  return devices;
+}
+
+at::Device parse_device(const std::string& device) {
+  if (device.empty() || device == "cpu") return at::kCPU;
+  int index = -1;
+  if (device == "cuda") index = 0;
+  if (device.starts_with("cuda:") && device.size() <= 8) index = std::atoi(device.c_str() + 5);
+  const int count = at::hasCUDA() ? static_cast<int>(at::detail::getCUDAHooks().deviceCount()) : 0;
+  if (index < 0 || index >= count)
+    throw Error(ErrorCode::kInvalidArgument, "NO_DEVICE", "there is no device '" + device + "' here", "device",
+                count == 0 ? "This machine has cpu only." : "cpu, or cuda:0 to cuda:" + std::to_string(count - 1) + ".");
+  return at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(index));
+}
+
+int set_threads(int threads) {
+  if (threads <= 0) threads = static_cast<int>(std::thread::hardware_concurrency());
+  at::set_num_threads(threads);
+  return threads;
+}
+
+std::uint64_t peak_resident_bytes() {
+  rusage usage{};
+  ::getrusage(RUSAGE_SELF, &usage);
+  return static_cast<std::uint64_t>(usage.ru_maxrss) * 1024;
+}
+
+std::string hardware_name(const std::string& device, int threads) {
+  if (device == "cpu") return "cpu: " + processor_name() + ", " + std::to_string(threads) + " threads";
+  return device;
+}
+
+std::string kernel_level(const std::string& device) {
+  if (device != "cpu") return device.substr(0, device.find(':'));
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx512f")) return __builtin_cpu_supports("avx512bf16") ? "avx512-bf16" : "avx512";
+  return __builtin_cpu_supports("avx2") ? "avx2" : "baseline";
+}
+
+}  // namespace wring

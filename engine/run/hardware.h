@@ -1,0 +1,26 @@
+// What this machine computes with.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "common/json.h"
+
+namespace wring {
+
+// The devices of this process: [{kind, index, name, memory_bytes, threads}], cpu first.
+Json list_devices();
+
+// "cpu" or "cuda:N" as torch names it. Throws Error(kInvalidArgument, "NO_DEVICE") where it is not there.
+at::Device parse_device(const std::string& device);
+
+// Sets the threads of every kernel of this process; 0: all cores. Returns how many.
+int set_threads(int threads);
+
+// Highest resident memory of this process so far, bytes.
+std::uint64_t peak_resident_bytes();
+
+}  // namespace wring

@@ -1,0 +1,326 @@
+// Running a job: plan the steps, look each up, else run it; write the result where nobody sees it half-done.
+#include "engine/run/job.h"
+
+#include <algorithm>
+#include <memory>
+#include <set>
+#include <tuple>
+#include <utility>
+
+#include "common/clock.h"
+#include "common/error.h"
+#include "common/text.h"
+#include "engine/calibrate/calibrate.h"
+#include "engine/model/load.h"
+#include "engine/model/padded_tokens.h"
+#include "engine/run/hardware.h"
+#include "engine/text/corpus.h"
+#include "recipe/stage_key.h"
+
+namespace wring {
+namespace {
+
+namespace fs = std::filesystem;
+
+// A step with what it runs.
+struct Step {
+  StepPlan plan;
+  const StageSpec* stage = nullptr;
+  const EvaluationSpec* evaluation = nullptr;
+  std::string when;     // of an evaluation: "before", "after", stage index
+  std::string field;    // "stages[0]", for messages
+};
+
+class StepProgress final : public Progress {
+ public:
+  StepProgress(JobObserver& observer, const StepPlan& plan) : observer_(observer), plan_(plan) {}
+  void report(std::uint64_t done, std::uint64_t total, const std::string& unit, const std::string& metric, double value) override {
+    observer_.check_cancelled();
+    observer_.on_progress(plan_, done, total, unit, metric, value);
+  }
+
+ private:
+  JobObserver& observer_;
+  const StepPlan& plan_;
+};
+
+class Run {
+ public:
+  Run(const JobSpec& spec, JobObserver& observer, int& failed_step)
+      : spec_(spec), observer_(observer), failed_step_(failed_step), device_(parse_device(spec.device)), threads_(set_threads(spec.threads)) {}
+
+  JobResult run() {
+    failed_step_ = -1;
+    check_data();
+    files_ = spec_.model.files;
+    model_ = load_model(files_);
+    check_stages();
+    plan();
+    for (const Step& step : steps_) {
+      failed_step_ = static_cast<int>(step.plan.index);
+      observer_.check_cancelled();
+      observer_.on_start(step.plan);
+      const Stopwatch watch;
+      StepOutcome outcome = step.stage ? run_stage(step) : run_evaluation(step);
+      outcome.seconds = watch.seconds();
+      outcome.peak_bytes = peak_resident_bytes();
+      observer_.on_done(step.plan, outcome);
+    }
+    return finish();
+  }
+
+ private:
+  void check_data() const {
+    for (const auto& name : spec_.recipe.data_names())
+      if (!spec_.data.contains(name))
+        throw Error(ErrorCode::kInvalidArgument, "MISSING_DATA", "the recipe reads data '" + name + "', which was not handed in",
+                    "data." + name, "Add --data " + name + "=PATH.");
+  }
+
+  // Every stage against every layer it targets, before anything runs.
+  void check_stages() {
+    for (std::size_t i = 0; i < spec_.recipe.stages.size(); ++i) {
+      const auto& stage = spec_.recipe.stages[i];
+      const std::string field = "stages[" + std::to_string(i) + "]";
+      const auto method = make_method(stage.method, Params(stage.params, field + ".params"));
+      const auto& takes = Catalogue::embedded().method(stage.method, field + ".method").takes;
+      if (std::find(takes.begin(), takes.end(), model_->kind()) == takes.end())
+        throw Error(ErrorCode::kInvalidArgument, "WRONG_MODEL_KIND", stage.method + " does not take a " + std::string(model_->kind()),
+                    field + ".method", "It takes: " + join(takes, ", ") + ".");
+      for (const Layer* layer : targets(stage, field)) method->check(*layer);
+    }
+  }
+
+  std::set<const Layer*> targets(const StageSpec& stage, const std::string& field) {
+    const auto any = [](const std::vector<std::string>& patterns, const Layer& layer) {
+      return std::any_of(patterns.begin(), patterns.end(), [&](const auto& p) { return pattern_matches(p, layer.name(), layer.class_name()); });
+    };
+    std::set<const Layer*> chosen;
+    for (const Layer* layer : std::as_const(*model_).layers())
+      if (any(stage.targets, *layer) && !any(stage.ignore, *layer)) chosen.insert(layer);
+    if (chosen.empty())
+      throw Error(ErrorCode::kInvalidArgument, "NO_TARGETS", "no layer of this model matches", field + ".targets",
+                  "Layers are named as in Hugging Face's model, e.g. " + std::as_const(*model_).layers().back()->name() + "; classes: Linear, Embedding.");
+    return chosen;
+  }
+
+  void plan() {
+    StageKeyInputs state{spec_.model.digest, {}, spec_.seed, spec_.device.substr(0, spec_.device.find(':')), kernel_level(spec_.device)};
+    add_evaluations("before", state);
+    for (std::size_t i = 0; i < spec_.recipe.stages.size(); ++i) {
+      const auto& stage = spec_.recipe.stages[i];
+      state.data = data_of(stage.method, stage.params);
+      const Digest key = stage_key(stage, state);
+      steps_.push_back({{steps_.size(), stage.method, "stage", key}, &stage, nullptr, {}, "stages[" + std::to_string(i) + "]"});
+      last_stage_ = steps_.size() - 1;
+      state.input = key;
+      if (i + 1 < spec_.recipe.stages.size()) add_evaluations(std::to_string(i), state);
+    }
+    if (last_stage_) add_evaluations("after", state);
+    std::vector<StepPlan> plans;
+    for (const auto& step : steps_) plans.push_back(step.plan);
+    observer_.on_plan(plans);
+  }
+
+  void add_evaluations(const std::string& when, StageKeyInputs state) {
+    for (std::size_t i = 0; i < spec_.recipe.evaluations.size(); ++i) {
+      const auto& evaluation = spec_.recipe.evaluations[i];
+      const auto& wanted = evaluation.when;
+      const auto has = [&](const char* word) { return std::find(wanted.begin(), wanted.end(), word) != wanted.end(); };
+      const bool only = spec_.recipe.stages.empty() && when == "before";  // evaluate-only: once, whatever it says
+      if (!only && !has(when == "before" || when == "after" ? when.c_str() : "each") && !(when == "after" && has("each"))) continue;
+      const auto& suite = Catalogue::embedded().suite(evaluation.suite, "evaluations");
+      state.data = data_of(evaluation.suite, evaluation.params);
+      state.data["reference"] = spec_.model.digest;
+      StepPlan plan{steps_.size(), "evaluate: " + evaluation.suite + " (" + when + ")", "evaluation", std::nullopt};
+      if (!suite.keyed_by_hardware) plan.key = evaluation_key(evaluation, state);
+      steps_.push_back({plan, nullptr, &evaluation, when, "evaluations[" + std::to_string(i) + "]"});
+    }
+  }
+
+  std::map<std::string, Digest> data_of(const std::string& name, const Json& params) const {
+    std::map<std::string, Digest> used;
+    for (const auto& parameter : Catalogue::embedded().find(name)->parameters)
+      if (parameter.type == "data") used.emplace(parameter.name, spec_.data.at(params.at(parameter.name).get<std::string>()).digest);
+    return used;
+  }
+
+  Model& model() { return *model_; }  // as the steps so far left it
+
+  const Tokenizer& tokenizer() {
+    if (!tokenizer_) tokenizer_ = load_tokenizer(spec_.model.files);
+    return *tokenizer_;
+  }
+
+  StepOutcome run_stage(const Step& step) {
+    StepOutcome outcome;
+    if (const auto path = observer_.look_up(step.plan)) {
+      outcome.cached = true;
+      folder_ = *path;
+    } else {
+      outcome.report = compress(step);
+      folder_ = spec_.work / ("stage-" + std::to_string(step.plan.index));
+      lineage_.push_back(lineage_entry(step));
+      save_model(model(), spec_.model.files, with_lineage_of_input(), folder_);
+      outcome.path = folder_;
+    }
+    files_ = FileTree::on_disk(folder_);  // from here on the model is what was written
+    model_.reset();
+    if (outcome.cached) lineage_ = json_at<Json>(parse_json(read_file(folder_ / "wring.json"), "wring.json"), "lineage", "wring.json");
+    model_ = load_model(files_);  // mapped before the agent may move the folder
+    if (last_stage_ == step.plan.index) link_result();
+    return outcome;
+  }
+
+  Json compress(const Step& step) {
+    const auto& stage = *step.stage;
+    Params params(stage.params, step.field + ".params");
+    const auto method = make_method(stage.method, params);
+    const auto chosen = targets(stage, step.field);
+    at::Tensor ids, mask;
+    Propagate propagate = Propagate::kCompressed;
+    if (!method->needs().empty()) {
+      std::tie(ids, mask) = calibration_tokens(params);
+      if (params.get<std::string>("propagate") == "dense") propagate = Propagate::kDense;
+    }
+    StepProgress progress(observer_, step.plan);
+    const auto reports = compress_layers(*model_, *method, chosen, ids, mask, propagate, progress);
+    return {{"layers", reports}};
+  }
+
+  // Decoders: consecutive blocks of the text. Encoders: its sentences, padded. [samples, sequence_length] and their mask.
+  std::pair<at::Tensor, at::Tensor> calibration_tokens(const Params& params) {
+    const auto name = params.get<std::string>("data");
+    const auto samples = params.get<std::int64_t>("samples"), length = params.get<std::int64_t>("sequence_length");
+    const FileTree& files = spec_.data.at(name).files;
+    if (model().kind() == "decoder-lm") {
+      const auto ids = tokenize_corpus(files, name, tokenizer(), static_cast<std::size_t>(length));
+      const auto count = std::min<std::int64_t>(samples, static_cast<std::int64_t>(ids.size()) / length);
+      const auto all = at::tensor(at::ArrayRef<std::int32_t>(ids.data(), static_cast<std::size_t>(count * length)), at::kInt);
+      return {all.to(at::kLong).reshape({count, length}), {}};
+    }
+    const auto positions = json_or<std::int64_t>(model().config(), "max_position_embeddings", length, "config.json");
+    const auto padded = tokenize_sentences(read_sentences(files, name, static_cast<std::size_t>(samples)), std::min(length, positions), tokenizer());
+    return {padded.ids, padded.mask};
+  }
+
+  Json lineage_entry(const Step& step) const {
+    const auto& stage = *step.stage;
+    Json data = Json::object();
+    for (const auto& [name, digest] : data_of(stage.method, stage.params)) data[name] = digest.hex();
+    return {{"method", stage.method}, {"version", stage.version}, {"params", stage.params}, {"targets", stage.targets},
+            {"ignore", stage.ignore}, {"data", data}, {"seed", spec_.seed}};
+  }
+
+  Json with_lineage_of_input() const {
+    Json lineage = Json::array({{{"input", spec_.model.digest.hex()}}});
+    for (const auto& entry : lineage_)
+      if (!entry.contains("input")) lineage.push_back(entry);
+    return lineage;
+  }
+
+  // The last stage's files, linked (or copied across file systems) into a folder beside `out`, then renamed.
+  void link_result() {
+    const fs::path half = spec_.out.parent_path() / ("." + spec_.out.filename().string() + ".half");
+    fs::remove_all(half);
+    fs::create_directories(half);
+    for (const auto& path : files_.paths()) {
+      fs::create_directories((half / path).parent_path());
+      std::error_code failed;
+      fs::create_hard_link(folder_ / path, half / path, failed);
+      if (failed) fs::copy_file(folder_ / path, half / path);
+    }
+    half_ = half;
+    files_ = FileTree::on_disk(half_);
+  }
+
+  StepOutcome run_evaluation(const Step& step) {
+    StepOutcome outcome;
+    std::vector<EvaluationRow> rows;
+    if (step.plan.key) {
+      if (const auto path = observer_.look_up(step.plan)) {
+        outcome.cached = true;
+        for (const auto& row : parse_json(read_file(*path / "rows.json"), "rows.json")) rows.push_back(EvaluationRow::from_json(row));
+      }
+    }
+    if (!outcome.cached) {
+      rows = measure(step);
+      if (step.plan.key) outcome.path = keep_rows(step, rows);
+    }
+    for (auto& row : rows) {
+      row.when = step.when;
+      add_baseline(row);
+      rows_.push_back(row);
+    }
+    observer_.on_rows(rows);
+    return outcome;
+  }
+
+  std::vector<EvaluationRow> measure(const Step& step) {
+    StepProgress progress(observer_, step.plan);
+    const bool changed = step.when != "before";
+    if (changed && !reference_) reference_ = load_model(spec_.model.files);
+    const auto data = [&](const std::string& name) -> const FileTree& { return spec_.data.at(name).files; };
+    EvaluationInput input{model(), changed ? reference_.get() : nullptr, tokenizer(), files_, data, spec_.seed,
+                          hardware_name(spec_.device, threads_), device_, progress};
+    auto rows = find_suite(step.evaluation->suite)(Params(step.evaluation->params, step.field + ".params"), input);
+    for (auto& row : rows) row.seed = spec_.seed;
+    return rows;
+  }
+
+  fs::path keep_rows(const Step& step, const std::vector<EvaluationRow>& rows) const {
+    Json json = Json::array();
+    for (const auto& row : rows) json.push_back(row.to_json());
+    const fs::path folder = spec_.work / ("step-" + std::to_string(step.plan.index));
+    fs::create_directories(folder);
+    write_file_atomic(folder / "rows.json", json.dump());
+    return folder;
+  }
+
+  void add_baseline(EvaluationRow& row) const {
+    for (const auto& before : rows_)
+      if (before.when == "before" && before.suite == row.suite && before.metric == row.metric && row.when != "before")
+        row.baseline_value = before.value;
+  }
+
+  JobResult finish() {
+    failed_step_ = static_cast<int>(steps_.size()) - 1;
+    JobResult result;
+    result.rows = rows_;
+    if (!last_stage_) return result;
+    result.metadata = model_metadata(model(), spec_.model.files);
+    result.metadata["lineage"] = with_lineage_of_input();
+    result.artifact = build_manifest(half_, result.kind, result.metadata).digest();
+    for (auto& row : result.rows)
+      if (row.when == "after") row.artifact = result.artifact->hex();
+      else if (row.when == "before") row.artifact = spec_.model.digest.hex();
+    fs::rename(half_, spec_.out);
+    return result;
+  }
+
+  const JobSpec& spec_;
+  JobObserver& observer_;
+  int& failed_step_;
+  at::Device device_;
+  int threads_;
+  std::vector<Step> steps_;
+  std::optional<std::size_t> last_stage_;  // index of its step
+  FileTree files_;                         // of the model as it is now
+  fs::path folder_, half_;
+  std::unique_ptr<Model> model_, reference_;
+  std::unique_ptr<Tokenizer> tokenizer_;
+  Json lineage_ = Json::array();
+  std::vector<EvaluationRow> rows_;
+};
+
+}  // namespace
+
+JobResult run_job(const JobSpec& spec, JobObserver& observer, int& failed_step) {
+  return Run(spec, observer, failed_step).run();
+}
+
+JobInput input_on_disk(const fs::path& path, const std::string& kind) {
+  return {FileTree::on_disk(path), build_manifest(path, kind).digest()};
+}
+
+}  // namespace wring

@@ -1,0 +1,211 @@
+// The engine's commands for people and scripts.
+#include "engine/run/local.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdio>
+#include <iostream>
+
+#include "common/error.h"
+#include "common/files.h"
+#include "common/progress_bar.h"
+#include "common/text.h"
+#include "engine/model/generate.h"
+#include "engine/model/load.h"
+#include "engine/run/hardware.h"
+#include "engine/run/job.h"
+#include "formats/safetensors.h"
+
+namespace wring {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::atomic<bool> interrupted = false;
+
+// Shows a local job on the terminal and keeps what its report needs. Nothing is cached.
+class TerminalObserver final : public JobObserver {
+ public:
+  explicit TerminalObserver(bool quiet) : bar_(ProgressBarOptions::standard_error(quiet)) {}
+
+  void on_plan(const std::vector<StepPlan>& steps) override {
+    std::vector<std::string> names;
+    for (const auto& step : steps) names.push_back(step.name);
+    bar_.plan(names);
+  }
+  std::optional<fs::path> look_up(const StepPlan&) override { return std::nullopt; }
+  void on_start(const StepPlan& step) override { bar_.start(step.index); }
+  void on_progress(const StepPlan& step, std::uint64_t done, std::uint64_t total, const std::string& unit, const std::string& metric,
+                   double value) override {
+    bar_.update(step.index, {done, total, unit, metric, value, 0});
+  }
+  void on_done(const StepPlan& step, const StepOutcome& outcome) override {
+    bar_.finish(step.index, StepState::kDone, outcome.seconds, outcome.peak_bytes);
+    if (step.kind == "stage")
+      stages_.push_back({{"index", step.index}, {"name", step.name}, {"key", step.key->hex()}, {"seconds", outcome.seconds},
+                         {"peak_bytes", outcome.peak_bytes}, {"report", outcome.report}});
+  }
+  void on_rows(const std::vector<EvaluationRow>&) override {}
+  void check_cancelled() override {
+    if (interrupted) throw Error(ErrorCode::kCancelled, "CANCELLED", "interrupted");
+  }
+
+  void close() { bar_.close(); }
+  const Json& stages() const { return stages_; }
+
+ private:
+  ProgressBar bar_;
+  Json stages_ = Json::array();
+};
+
+std::string read_recipe(const std::string& recipe) {
+  std::error_code ignored;
+  const bool is_file = recipe.find('\n') == std::string::npos && recipe.find('(') == std::string::npos && fs::is_regular_file(recipe, ignored);
+  if (is_file) return read_file(recipe, 1 << 20);
+  const bool looks_like_file = recipe.ends_with(".yaml") || recipe.ends_with(".yml");
+  if (looks_like_file) throw Error(ErrorCode::kNotFound, "NO_SUCH_FILE", "no recipe file " + recipe, "recipe");
+  return recipe;
+}
+
+JobSpec make_spec(const LocalOptions& options) {
+  JobSpec spec{.recipe = parse_recipe(read_recipe(options.recipe)), .model = input_on_disk(options.model, "model")};
+  for (const auto& entry : options.data) {
+    const auto equals = entry.find('=');
+    if (equals == std::string::npos || equals == 0)
+      throw Error(ErrorCode::kInvalidArgument, "BAD_DATA", "'" + entry + "' is not NAME=PATH", "data", "For instance --data calibration=text.txt.");
+    spec.data.insert_or_assign(entry.substr(0, equals), input_on_disk(entry.substr(equals + 1), "dataset"));
+  }
+  spec.seed = options.seed;
+  spec.threads = options.threads;
+  spec.device = options.device;
+  return spec;
+}
+
+void print_report(const JobResult& result, const LocalOptions& options) {
+  std::vector<std::vector<std::string>> rows{{"suite", "metric", "when", "value", "stderr", "unit", "n"}};
+  for (const auto& row : result.rows) {
+    if (!row.text.empty()) continue;
+    rows.push_back({row.suite, row.metric, row.when, format_number(row.value, 4), row.standard_error ? format_number(*row.standard_error, 4) : "", row.unit, std::to_string(row.n)});
+  }
+  if (rows.size() > 1) std::cout << table(rows);
+  for (const auto& row : result.rows)
+    if (!row.text.empty()) std::cout << "sample " << row.when << ": " << row.text << "\n";
+  if (result.artifact) std::cout << "artifact  sha256:" << result.artifact->hex() << "  " << options.out.string() << "\n";
+}
+
+}  // namespace
+
+int run_local(const LocalOptions& options) {
+  ::signal(SIGINT, [](int) { interrupted = true; });
+  ::signal(SIGTERM, [](int) { interrupted = true; });
+  JobSpec spec = make_spec(options);
+  if (!spec.recipe.stages.empty() && options.out.empty())
+    throw Error(ErrorCode::kInvalidArgument, "MISSING_OUT", "the recipe makes a model, and there is nowhere to put it", "out", "Add --out DIR.");
+  if (!options.out.empty() && fs::exists(options.out))
+    throw Error(ErrorCode::kAlreadyExists, "OUT_EXISTS", options.out.string() + " is there already", "out", "Name a folder that does not exist yet.");
+  if (!options.out.empty()) {
+    spec.out = fs::absolute(options.out);
+    fs::create_directories(spec.out.parent_path());
+  }
+  const TempDir work(options.out.empty() ? fs::temp_directory_path() : spec.out.parent_path());
+  spec.work = work.path();
+  TerminalObserver observer(options.quiet);
+  int failed_step = -1;
+  const JobResult result = run_job(spec, observer, failed_step);
+  observer.close();
+  if (!options.json) {
+    print_report(result, options);
+    return 0;
+  }
+  Json evaluations = Json::array();
+  for (const auto& row : result.rows) evaluations.push_back(row.to_json());
+  const Json json{{"artifact_digest", result.artifact ? result.artifact->hex() : ""}, {"stages", observer.stages()}, {"evaluations", evaluations}};
+  std::cout << json.dump(2) << "\n";
+  return 0;
+}
+
+int generate_local(const GenerateCommand& command) {
+  set_threads(command.threads);
+  const FileTree files = FileTree::on_disk(command.model);
+  const auto model = load_model(files);
+  const auto tokenizer = load_tokenizer(files);
+  const DecodedLayers decoded = ready_for_decoding(*model);
+  GenerateOptions options{command.tokens, command.temperature, command.top_p, command.seed, tokenizer->end_of_text()};
+  std::vector<std::int32_t> ids;
+  std::string shown;
+  const auto show = [&](std::int32_t id) {
+    ids.push_back(id);
+    if (command.json) return;
+    const std::string text = tokenizer->decode(ids);
+    if (text.ends_with("\xEF\xBF\xBD")) return;  // a character that is not whole yet
+    std::cout << text.substr(shown.size()) << std::flush;
+    shown = text;
+  };
+  if (!command.json) std::cout << command.prompt << std::flush;
+  (void)generate(*model, tokenizer->encode(command.prompt), options, show);
+  if (command.json)
+    std::cout << Json{{"prompt", command.prompt}, {"text", tokenizer->decode(ids)}, {"tokens", ids}}.dump(2);
+  std::cout << "\n";
+  return 0;
+}
+
+int write_logits(const fs::path& model_path, const fs::path& ids_path, const fs::path& out, int threads) {
+  set_threads(threads);
+  const auto model = load_model(FileTree::on_disk(model_path));
+  const Json json = parse_json(read_file(ids_path), ids_path.string());
+  const auto matrix = [&](const char* key) {
+    const auto rows = json_at<std::vector<std::vector<std::int64_t>>>(json, key, ids_path.string());
+    std::vector<at::Tensor> tensors;
+    for (const auto& row : rows) tensors.push_back(at::tensor(at::ArrayRef<std::int64_t>(row), at::kLong));
+    return at::stack(tensors);
+  };
+  ForwardContext context;
+  if (json.contains("attention_mask")) context.attention_mask = matrix("attention_mask").to(at::kBool);
+  const DecodedLayers decoded(model->layers(), at::kFloat);
+  const auto logits = model->forward(matrix("input_ids"), context).contiguous();
+  const auto bytes = [&] { return Bytes{{static_cast<const std::byte*>(logits.const_data_ptr()), logits.nbytes()}, nullptr}; };
+  fs::create_directories(fs::absolute(out).parent_path());
+  write_safetensors(fs::absolute(out).parent_path(), out.stem().string(), {{"logits", ElementType::kF32, logits.sizes().vec(), bytes}});
+  return 0;
+}
+
+int print_tokens(const fs::path& model, const fs::path& text) {
+  const auto tokenizer = load_tokenizer(FileTree::on_disk(model));
+  std::cout << Json(tokenizer->encode(read_file(text, 1ull << 32))).dump() << "\n";
+  return 0;
+}
+
+int plan_local(const LocalOptions& options) {
+  const JobSpec spec = make_spec(options);
+  const auto model = load_model(spec.model.files);
+  Json stages = Json::array();
+  std::vector<std::vector<std::string>> rows{{"stage", "method", "layers", "weights", "bytes now"}};
+  for (std::size_t i = 0; i < spec.recipe.stages.size(); ++i) {
+    const auto& stage = spec.recipe.stages[i];
+    const auto method = make_method(stage.method, Params(stage.params, "stages[" + std::to_string(i) + "].params"));
+    std::uint64_t layers = 0, weights = 0, bytes = 0;
+    for (const Layer* layer : std::as_const(*model).layers()) {
+      const auto any = [&](const std::vector<std::string>& patterns) {
+        for (const auto& p : patterns)
+          if (pattern_matches(p, layer->name(), layer->class_name())) return true;
+        return false;
+      };
+      if (!any(stage.targets) || any(stage.ignore)) continue;
+      method->check(*layer);
+      ++layers;
+      weights += static_cast<std::uint64_t>(layer->weight().rows() * layer->weight().columns());
+      bytes += layer->weight().stored_bytes();
+    }
+    stages.push_back({{"method", stage.method}, {"layers", layers}, {"weights", weights}, {"bytes", bytes}});
+    rows.push_back({std::to_string(i), stage.method, std::to_string(layers), std::to_string(weights), human_bytes(bytes)});
+  }
+  if (options.json)
+    std::cout << Json{{"stages", stages}, {"recipe_digest", spec.recipe.digest().hex()}}.dump(2) << "\n";
+  else
+    std::cout << table(rows);
+  return 0;
+}
+
+}  // namespace wring

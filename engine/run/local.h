@@ -1,0 +1,46 @@
+// The engine without any service: run, eval, generate and logits as commands.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace wring {
+
+struct LocalOptions {
+  std::string recipe;               // file, or one line
+  std::filesystem::path model;
+  std::vector<std::string> data;    // "NAME=PATH"
+  std::filesystem::path out;        // empty for evaluate-only
+  std::uint64_t seed = 0;
+  int threads = 0;
+  std::string device = "cpu";
+  bool json = false, quiet = false;
+};
+
+// Runs a recipe; prints a report, or JSON {artifact_digest, stages, evaluations}. Throws Error.
+int run_local(const LocalOptions& options);
+
+struct GenerateCommand {
+  std::filesystem::path model;
+  std::string prompt;
+  std::int64_t tokens = 64;
+  double temperature = 0, top_p = 1;
+  std::uint64_t seed = 0;
+  int threads = 0;
+  bool json = false;
+};
+int generate_local(const GenerateCommand& command);
+
+// Writes the logits (encoders: hidden states) of token ids, for comparison with other implementations: `ids` is a JSON file
+// {"input_ids": [[...]], "attention_mask": [[...]] (optional)}, `out` a safetensors file with one tensor "logits".
+int write_logits(const std::filesystem::path& model, const std::filesystem::path& ids, const std::filesystem::path& out, int threads);
+
+// Prints the token ids of a text file as a JSON list.
+int print_tokens(const std::filesystem::path& model, const std::filesystem::path& text);
+
+// Prints what a recipe would do to a model: steps, targeted layers, bytes; nothing is run.
+int plan_local(const LocalOptions& options);
+
+}  // namespace wring

@@ -1,0 +1,191 @@
+// Speaking JSON lines with the agent: one thread reads, everyone writes under one lock.
+#include "engine/run/pipe.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdio>
+#include <deque>
+#include <mutex>
+#include <optional>
+#include <thread>
+
+#include "common/clock.h"
+#include "common/error.h"
+#include "common/files.h"
+#include "engine/run/hardware.h"
+#include "engine/run/job.h"
+
+namespace wring {
+namespace {
+
+constexpr std::size_t kMaxLine = 16u << 20;
+
+std::atomic<bool> cancelled = false;
+
+// Lines in both directions. The reader thread ends the process when the agent is gone: nobody waits for the result then.
+class Pipe {
+ public:
+  Pipe(int in_fd, int out_fd) : in_(in_fd), out_(out_fd) {
+    std::thread([this] { read_lines(); }).detach();
+  }
+
+  void send(const Json& message) {
+    const std::string line = message.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+    const std::lock_guard lock(write_mutex_);
+    write_all(out_, std::as_bytes(std::span(line)), "the pipe to the agent");
+  }
+
+  Json receive() {
+    std::unique_lock lock(read_mutex_);
+    arrived_.wait(lock, [&] { return !messages_.empty(); });
+    const Json message = std::move(messages_.front());
+    messages_.pop_front();
+    return message;
+  }
+
+ private:
+  void read_lines() {
+    std::string pending;
+    char buffer[1 << 16];
+    for (;;) {
+      const ssize_t n = ::read(in_, buffer, sizeof buffer);
+      if (n < 0 && errno == EINTR) continue;
+      if (n <= 0) ::_exit(exit_status(ErrorCode::kCancelled));
+      pending.append(buffer, static_cast<std::size_t>(n));
+      for (std::size_t end; (end = pending.find('\n')) != std::string::npos; pending.erase(0, end + 1)) take(pending.substr(0, end));
+      if (pending.size() > kMaxLine) ::_exit(exit_status(ErrorCode::kInvalidArgument));
+    }
+  }
+
+  void take(const std::string& line) {
+    Json message;
+    try {
+      message = parse_json(line, "a line from the agent");
+    } catch (const Error& error) {
+      std::fputs(describe(error).c_str(), stderr);
+      ::_exit(exit_status(ErrorCode::kInvalidArgument));
+    }
+    const std::lock_guard lock(read_mutex_);
+    messages_.push_back(std::move(message));
+    arrived_.notify_one();
+  }
+
+  int in_, out_;
+  std::mutex write_mutex_, read_mutex_;
+  std::condition_variable arrived_;
+  std::deque<Json> messages_;
+};
+
+class PipeObserver final : public JobObserver {
+ public:
+  explicit PipeObserver(Pipe& pipe) : pipe_(pipe) {}
+
+  void on_plan(const std::vector<StepPlan>& steps) override {
+    Json list = Json::array();
+    for (const auto& step : steps)
+      list.push_back({{"index", step.index}, {"name", step.name}, {"kind", step.kind}, {"key", step.key ? step.key->hex() : ""}});
+    pipe_.send({{"type", "plan"}, {"steps", list}});
+  }
+
+  std::optional<std::filesystem::path> look_up(const StepPlan& step) override {
+    pipe_.send({{"type", "lookup"}, {"index", step.index}, {"key", step.key->hex()}});
+    const Json answer = pipe_.receive();
+    if (json_at<std::string>(answer, "type", "pipe") != "lookup_result")
+      throw Error(ErrorCode::kInternal, "PIPE", "expected lookup_result from the agent");
+    if (!json_at<bool>(answer, "hit", "lookup_result")) return std::nullopt;
+    return json_at<std::string>(answer, "path", "lookup_result");
+  }
+
+  void on_start(const StepPlan& step) override {
+    started_ = Stopwatch();
+    pipe_.send({{"type", "step_started"}, {"index", step.index}, {"name", step.name}});
+  }
+
+  void on_progress(const StepPlan& step, std::uint64_t done, std::uint64_t total, const std::string& unit, const std::string& metric,
+                   double value) override {
+    if (done < total && done > 0 && last_sent_.seconds() < 0.1) return;
+    last_sent_ = Stopwatch();
+    const double eta = done > 0 ? started_.seconds() / static_cast<double>(done) * static_cast<double>(total - done) : 0;
+    pipe_.send({{"type", "progress"}, {"index", step.index}, {"done", done}, {"total", total}, {"unit", unit}, {"metric", metric}, {"value", value}, {"eta_seconds", eta}});
+  }
+
+  void on_done(const StepPlan& step, const StepOutcome& outcome) override {
+    pipe_.send({{"type", "step_done"}, {"index", step.index}, {"name", step.name}, {"key", step.key ? step.key->hex() : ""},
+                {"cached", outcome.cached}, {"seconds", outcome.seconds}, {"peak_bytes", outcome.peak_bytes}, {"report", outcome.report},
+                {"path", outcome.path.string()}});
+  }
+
+  void on_rows(const std::vector<EvaluationRow>& rows) override {
+    Json list = Json::array();
+    for (const auto& row : rows) list.push_back(row.to_json());
+    pipe_.send({{"type", "evaluation"}, {"rows", list}});
+  }
+
+  void check_cancelled() override {
+    if (cancelled) throw Error(ErrorCode::kCancelled, "CANCELLED", "the job was cancelled");
+  }
+
+ private:
+  Pipe& pipe_;
+  Stopwatch started_, last_sent_;
+};
+
+JobInput read_input(const Json& json, const std::string& kind) {
+  if (json.contains("path")) return input_on_disk(json_at<std::string>(json, "path", "input"), kind);
+  const auto manifest = Manifest::parse(read_file(json_at<std::string>(json, "manifest", "input")));
+  return {FileTree::from_chunks(manifest, json_at<std::string>(json, "blobs", "input")), manifest.digest()};
+}
+
+JobSpec read_start(const Json& start) {
+  if (json_at<std::string>(start, "type", "pipe") != "start" || json_at<int>(start, "v", "start") != 1)
+    throw Error(ErrorCode::kInvalidArgument, "PIPE_VERSION", "the agent speaks another version of the pipe", "v", "Install agent and engine of one release.");
+  JobSpec spec{.recipe = recipe_from_normal_form(start.at("recipe")), .model = read_input(start.at("model"), "model")};
+  for (const auto& [name, input] : json_or<Json>(start, "data", Json::object()).items()) spec.data.emplace(name, read_input(input, "dataset"));
+  spec.seed = json_or<std::uint64_t>(start, "seed", 0);
+  spec.threads = json_or<int>(start, "threads", 0);
+  spec.device = json_or<std::string>(start, "device", "cpu");
+  spec.out = json_at<std::string>(start, "out", "start");
+  spec.work = json_at<std::string>(start, "work", "start");
+  return spec;
+}
+
+Json hello() {
+  return {{"type", "hello"}, {"v", 1}, {"version", WRING_VERSION}, {"devices", list_devices()}, {"catalogue", Catalogue::embedded().digest().hex()}};
+}
+
+}  // namespace
+
+int print_devices() {
+  std::puts(hello().dump().c_str());
+  return 0;
+}
+
+int run_piped_job(int in_fd, int out_fd) {
+  ::signal(SIGPIPE, SIG_IGN);
+  ::signal(SIGTERM, [](int) { cancelled = true; });
+  Pipe pipe(in_fd, out_fd);
+  int failed_step = -1;
+  try {
+    pipe.send(hello());
+    const JobSpec spec = read_start(pipe.receive());
+    PipeObserver observer(pipe);
+    const JobResult result = run_job(spec, observer, failed_step);
+    pipe.send({{"type", "result"}, {"path", result.artifact ? spec.out.string() : ""}, {"kind", result.kind}, {"metadata", result.metadata},
+               {"digest", result.artifact ? result.artifact->hex() : ""}});
+    return 0;
+  } catch (...) {
+    const Error error = current_error();
+    std::fputs(describe(error).c_str(), stderr);
+    try {
+      pipe.send({{"type", "error"}, {"error", error.to_json()}, {"index", failed_step}});
+    } catch (const Error&) {  // the agent is gone: the exit status is all that is left to say
+    }
+    return exit_status(error.code());
+  }
+}
+
+}  // namespace wring
