@@ -1,0 +1,141 @@
+// The frame of the CLI: flags, verbs, errors and exit statuses.
+#include "client/cli/context.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+
+#include "client/cli/programs.h"
+#include "common/error.h"
+#include "common/files.h"
+#include "common/text.h"
+
+namespace wring {
+namespace {
+
+constexpr const char* kColor = "\x1b[1;31m";
+
+// An error for people on standard error, and with --json as {"error": {...}} on standard output.
+int show_error(const CliContext& context, const Error& error) {
+  std::fflush(stdout);
+  std::string text = describe(error);
+  if (stderr_is_terminal() && !std::getenv("NO_COLOR") && text.starts_with("error:"))
+    text = kColor + std::string("error:") + "\x1b[0m" + text.substr(6);
+  std::fputs(text.c_str(), stderr);
+  if (context.json) context.print(Json{{"error", error.to_json()}});
+  return exit_status(error.code());
+}
+
+// What CLI11 found wrong with the command line, in our words.
+int show_usage_error(const CLI::App& app, const CliContext& context, const CLI::ParseError& e) {
+  std::string hint = "wring --help lists all verbs.";
+  std::vector<std::string> names;
+  for (const auto* verb : app.get_subcommands({})) names.push_back(verb->get_name());
+  const auto verb = std::find_if(context.arguments.begin(), context.arguments.end(),
+                                 [](const std::string& a) { return !a.starts_with("-"); });
+  if (verb != context.arguments.end()) {
+    if (std::find(names.begin(), names.end(), *verb) != names.end())
+      hint = "wring " + *verb + " --help shows its flags and an example.";
+    else if (const auto near = nearest_name(*verb, names); !near.empty())
+      hint = "Did you mean 'wring " + near + "'?";
+  }
+  return show_error(context, Error(ErrorCode::kInvalidArgument, "USAGE", e.what(), "", hint));
+}
+
+void add_global_flags(CLI::App& app, CliContext& context) {
+  app.add_option("--server", context.server, "Server, HOST:PORT (also WRING_SERVER or client.yaml)");
+  app.add_option("--token", context.token, "Access token (also WRING_TOKEN or client.yaml)");
+  app.add_flag("--json", context.json, "Print one JSON object instead of text");
+  app.add_flag("-q,--quiet", context.quiet, "No progress bars");
+  app.set_version_flag("--version", "wring " WRING_VERSION);
+}
+
+}  // namespace
+
+Client& CliContext::client() {
+  if (!client_) client_.emplace(config());
+  return *client_;
+}
+
+bool CliContext::json_only() const {
+  return json && !stderr_is_terminal();
+}
+
+void CliContext::print(const Json& value) const {
+  print(value.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n");
+}
+
+void CliContext::print(const std::string& text) const {
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  std::fflush(stdout);
+}
+
+CLI::App* add_verb(CLI::App& app, const std::string& name, const std::string& help,
+                   const std::string& example) {
+  auto* verb = app.add_subcommand(name, help);
+  verb->footer("Example:\n  " + example);
+  verb->fallthrough();
+  return verb;
+}
+
+std::vector<std::string> arguments_after(const CliContext& context, const std::string& verb,
+                                         const std::vector<std::string>& drop) {
+  const auto& all = context.arguments;
+  const auto at = std::find(all.begin(), all.end(), verb);
+  std::vector<std::string> rest;
+  const auto is_global = [](const std::string& a) { return a == "--json" || a == "--quiet" || a == "-q"; };
+  for (auto it = at == all.end() ? at : at + 1; it != all.end(); ++it)
+    if (std::find(drop.begin(), drop.end(), *it) == drop.end()) rest.push_back(*it);
+  for (auto it = all.begin(); it != at; ++it)
+    if (is_global(*it)) rest.push_back(*it);
+  return rest;
+}
+
+void exec_engine(const std::vector<std::string>& arguments) {
+  const auto engine = program("wring-engine");
+  std::vector<std::string> all{engine.string()};
+  all.insert(all.end(), arguments.begin(), arguments.end());
+  std::vector<char*> argv;
+  for (auto& argument : all) argv.push_back(argument.data());
+  argv.push_back(nullptr);
+  std::fflush(stdout);
+  ::execv(engine.c_str(), argv.data());
+  throw_io_error("start", engine, errno);
+}
+
+int run_cli(const std::vector<std::string>& arguments) {
+  CliContext context;
+  context.arguments = arguments;
+  CLI::App app("Compress models with recipes, on this machine or through a service.", "wring");
+  app.footer(
+      "Example:\n  wring up --detach && wring submit 'gptq(bits=4)' --model DIR --data calibration=FILE "
+      "--wait\n"
+      "Exit status: 0 done, 2 the request is wrong, 3 not found, 4 out of a resource, 5 the server is away,\n"
+      "6 cancelled, 1 anything else.");
+  app.require_subcommand(1);
+  add_global_flags(app, context);
+  add_service_verbs(app, context);
+  add_submit_verbs(app, context);
+  add_job_verbs(app, context);
+  add_artifact_verbs(app, context);
+  add_catalogue_verbs(app, context);
+  add_evaluation_verbs(app, context);
+  add_engine_verbs(app, context);
+  add_doctor_verbs(app, context);
+  try {
+    auto reversed = arguments;
+    std::reverse(reversed.begin(), reversed.end());
+    app.parse(reversed);
+    return context.status;
+  } catch (const CLI::ParseError& e) {
+    if (e.get_exit_code() == 0) return app.exit(e);  // --help, --version
+    context.json = context.json || std::find(arguments.begin(), arguments.end(), "--json") != arguments.end();
+    return show_usage_error(app, context, e);
+  } catch (...) {
+    return show_error(context, current_error());
+  }
+}
+
+}  // namespace wring

@@ -1,0 +1,193 @@
+// The verbs about measurements: eval, evals, compare.
+#include <filesystem>
+#include <memory>
+
+#include "client/cli/submit.h"
+#include "client/cli/transfers.h"
+#include "client/report.h"
+#include "common/text.h"
+#include "recipe/recipe.h"
+
+namespace wring {
+namespace {
+
+struct EvalFlags {
+  std::string model, suite = "perplexity", data;
+  std::vector<std::string> parameters;  // NAME=VALUE
+  std::string window, windows, stride;
+  std::uint64_t seed = 0;
+  std::uint32_t threads = 0;
+  bool local = false;
+};
+
+// The value of a parameter as its spec types it; validation says the rest.
+Json typed(const std::string& text) {
+  auto json = Json::parse(text, nullptr, false);
+  return json.is_discarded() || json.is_structured() ? Json(text) : json;
+}
+
+// A recipe that only evaluates. JSON is YAML.
+std::string evaluation_recipe(const EvalFlags& flags) {
+  Json params = Json::object();
+  const auto set = [&](const char* name, const std::string& value) {
+    if (!value.empty()) params[name] = typed(value);
+  };
+  set("window", flags.window);
+  set("windows", flags.windows);
+  set("stride", flags.stride);
+  for (const auto& text : flags.parameters) {
+    const auto equals = text.find('=');
+    if (equals == std::string::npos)
+      throw Error(ErrorCode::kInvalidArgument, "BAD_PARAMETER", "'" + text + "' is not NAME=VALUE",
+                  "--param");
+    params[text.substr(0, equals)] = typed(text.substr(equals + 1));
+  }
+  return Json{
+      {"stages", Json::array()},
+      {"evaluations", Json::array({{{"suite", flags.suite}, {"params", params}, {"when", {"before"}}}})}}
+      .dump();
+}
+
+void evaluate(CliContext& context, const EvalFlags& flags) {
+  if (flags.local) {
+    auto arguments = arguments_after(context, "eval", {"--local"});
+    arguments.insert(arguments.begin(), "eval");
+    exec_engine(arguments);
+  }
+  v1::JobSpec spec;
+  spec.set_recipe(evaluation_recipe(flags));
+  const auto recipe = parse_recipe(spec.recipe());
+  spec.set_name(("evaluate " + flags.suite + " of " + std::filesystem::path(flags.model).filename().string())
+                    .substr(0, 200));
+  spec.set_seed(flags.seed);
+  spec.mutable_resources()->set_threads(flags.threads);
+  for (const auto& name : recipe.data_names()) {
+    if (flags.data.empty())
+      throw Error(ErrorCode::kInvalidArgument, "MISSING_DATA", flags.suite + " needs a text", "--data",
+                  "--data PATH or a digest");
+    (*spec.mutable_data())[name] = input_digest(context, flags.data, "dataset");
+  }
+  spec.set_model(input_digest(context, flags.model, "model"));
+  submit_and_report(context, spec, "", true);
+}
+
+struct QueryFlags {
+  std::string job, artifact, suite, metric;
+  int limit = 1000;
+  bool csv = false;
+};
+
+std::vector<v1::Evaluation> query(CliContext& context, const QueryFlags& flags) {
+  v1::QueryEvaluationsRequest request;
+  if (!flags.job.empty()) request.set_job_id(context.client().get(flags.job).id());  // a prefix will do
+  if (!flags.artifact.empty()) request.set_artifact(context.client().artifact(flags.artifact).digest());
+  request.set_suite(flags.suite);
+  request.set_metric(flags.metric);
+  std::vector<v1::Evaluation> rows;
+  do {
+    request.set_page_size(std::min(1000, flags.limit - static_cast<int>(rows.size())));
+    const auto page = context.client().evaluations(request);
+    rows.insert(rows.end(), page.evaluations().begin(), page.evaluations().end());
+    request.set_page_token(page.next_page_token());
+  } while (!request.page_token().empty() && static_cast<int>(rows.size()) < flags.limit);
+  return rows;
+}
+
+// RFC 4180: quoted where it must be.
+std::string csv_field(const Json& value) {
+  if (value.is_null()) return "";
+  const std::string text = value.is_string() ? value.get<std::string>() : value.dump();
+  if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
+  std::string quoted = "\"";
+  for (const char c : text) quoted += c == '"' ? std::string("\"\"") : std::string(1, c);
+  return quoted + "\"";
+}
+
+void print_evaluations(CliContext& context, const QueryFlags& flags) {
+  const auto rows = query(context, flags);
+  if (context.json) {
+    Json list = Json::array();
+    for (const auto& row : rows) list.push_back(to_json(row));
+    return context.print(Json{{"evaluations", list}});
+  }
+  if (flags.csv) {
+    static const std::vector<const char*> kColumns{
+        "job",    "artifact",       "suite", "metric",   "value", "unit", "n",
+        "stderr", "baseline_value", "seed",  "hardware", "when",  "text"};
+    std::string text;
+    for (const auto* column : kColumns) text += (text.empty() ? "" : ",") + std::string(column);
+    text += "\r\n";
+    for (const auto& row : rows) {
+      const auto json = to_json(row);
+      for (const auto* column : kColumns)
+        text += (column == kColumns.front() ? "" : ",") + csv_field(json[column]);
+      text += "\r\n";
+    }
+    return context.print(text);
+  }
+  if (rows.empty()) return context.print("no evaluations\n");
+  std::vector<std::vector<std::string>> cells{
+      {"JOB", "ARTIFACT", "SUITE", "METRIC", "VALUE", "WHEN", "HARDWARE"}};
+  for (const auto& row : rows) {
+    const Figure figure{row.value(), row.has_stderr() ? std::optional<double>(row.stderr()) : std::nullopt};
+    cells.push_back({row.job_id(), row.artifact().substr(0, 12), row.suite(), row.metric(),
+                     row.text().empty() ? format_figure(figure, row.unit()) : "(text)", row.when(),
+                     row.hardware()});
+  }
+  context.print(table(cells));
+}
+
+void compare(CliContext& context, const std::string& a, const std::string& b) {
+  const auto left = to_json(context.client().get(a)), right = to_json(context.client().get(b));
+  if (context.json)
+    return context.print(
+        Json{{"a", left["id"]}, {"b", right["id"]}, {"metrics", comparison_json(left, right)}});
+  context.print(comparison(left, right));
+}
+
+}  // namespace
+
+void add_evaluation_verbs(CLI::App& app, CliContext& context) {
+  auto* eval = add_verb(
+      app, "eval", "Measure a model: here (--local) or as a job",
+      "wring eval compressed/ --local --suite perplexity --data test.txt --window 1024 --windows 32");
+  const auto flags = std::make_shared<EvalFlags>();
+  eval->add_option("PATH", flags->model, "Folder, file, or (as a job) digest of an artifact")->required();
+  eval->add_flag("--local", flags->local,
+                 "In this process's place, by wring-engine; other flags are passed on to it");
+  eval->add_option("--suite", flags->suite, "Suite, see wring methods")->capture_default_str();
+  eval->add_option("--data", flags->data, "Text to measure on: file, folder, or (as a job) digest");
+  eval->add_option("--window", flags->window, "perplexity: tokens of a window");
+  eval->add_option("--windows", flags->windows, "perplexity: how many; 0: the whole text");
+  eval->add_option("--stride", flags->stride, "perplexity: step between windows; 0: the window");
+  eval->add_option("--param", flags->parameters, "NAME=VALUE of the suite, see wring methods show SUITE");
+  eval->add_option("--seed", flags->seed, "Seed");
+  eval->add_option("--threads", flags->threads, "Threads; 0: all");
+  eval->allow_extras();  // with --local: the engine judges flags unknown here
+  eval->callback([&context, flags, eval] {
+    if (const auto extras = eval->remaining(); !flags->local && !extras.empty())
+      throw CLI::ExtrasError("eval", extras);
+    evaluate(context, *flags);
+  });
+
+  auto* evals = add_verb(app, "evals", "Query measured rows across jobs",
+                         "wring evals --suite perplexity --metric ppl --csv");
+  const auto filter = std::make_shared<QueryFlags>();
+  evals->add_option("--job", filter->job, "Only of this job");
+  evals->add_option("--artifact", filter->artifact, "Only of this artifact");
+  evals->add_option("--suite", filter->suite, "Only of this suite");
+  evals->add_option("--metric", filter->metric, "Only this metric");
+  evals->add_option("--limit", filter->limit, "How many rows")
+      ->check(CLI::Range(1, 10000000))
+      ->capture_default_str();
+  evals->add_flag("--csv", filter->csv, "Comma-separated values");
+  evals->callback([&context, filter] { print_evaluations(context, *filter); });
+
+  auto* both = add_verb(app, "compare", "Metrics of two jobs side by side", "wring compare k3f9 m2p7");
+  const auto a = std::make_shared<std::string>(), b = std::make_shared<std::string>();
+  both->add_option("A", *a, "Id of a job")->required();
+  both->add_option("B", *b, "Id of another")->required();
+  both->callback([&context, a, b] { compare(context, *a, *b); });
+}
+
+}  // namespace wring

@@ -1,0 +1,23 @@
+// The other programs of the project, which lie beside this one.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "common/subprocess.h"
+
+namespace wring {
+
+// The program `name` beside this executable. Throws Error(kNotFound, "NO_PROGRAM") where there is none.
+std::filesystem::path program(const std::string& name);
+
+struct Captured {
+  ExitStatus status;
+  std::string output;  // what it wrote to standard output (and standard error, where that was asked for)
+};
+
+// Runs a program to its end. Ctrl-C on the terminal reaches it as well.
+Captured capture(const std::vector<std::string>& argv, bool with_standard_error = false);
+
+}  // namespace wring

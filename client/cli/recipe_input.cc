@@ -1,0 +1,41 @@
+// Telling a recipe file from a recipe in one line.
+#include "client/cli/recipe_input.h"
+
+#include <filesystem>
+
+#include "common/error.h"
+#include "common/files.h"
+
+namespace wring {
+namespace {
+
+namespace fs = std::filesystem;
+
+bool is_file(const std::string& text) {
+  std::error_code ignored;
+  return text.size() < 4096 && text.find('\n') == std::string::npos && fs::is_regular_file(text, ignored);
+}
+
+bool looks_like_a_path(const std::string& text) {
+  const auto ends = [&](const char* ending) { return text.ends_with(ending); };
+  return text.find('(') == std::string::npos && text.find('\n') == std::string::npos &&
+         text.find(": ") == std::string::npos &&
+         (text.find('/') != std::string::npos || ends(".yaml") || ends(".yml") || ends(".json"));
+}
+
+}  // namespace
+
+std::string read_recipe(const std::string& recipe_or_file) {
+  if (is_file(recipe_or_file)) return read_file(recipe_or_file, 1u << 20);
+  if (looks_like_a_path(recipe_or_file))
+    throw Error(ErrorCode::kNotFound, "NO_SUCH_RECIPE", "there is no file " + recipe_or_file, "RECIPE",
+                "A recipe is a YAML file or one line such as 'gptq(bits=4, group_size=64)'.");
+  return recipe_or_file;
+}
+
+std::string recipe_label(const std::string& recipe_or_file) {
+  if (is_file(recipe_or_file)) return fs::path(recipe_or_file).stem().string();
+  return recipe_or_file.substr(0, std::min<std::size_t>(60, recipe_or_file.find('\n')));
+}
+
+}  // namespace wring

@@ -1,0 +1,16 @@
+// A recipe as it is typed: the path of a YAML file, or the recipe itself.
+#pragma once
+
+#include <string>
+
+namespace wring {
+
+// The recipe's text. A file that exists wins; a text that looks like a path and is none throws
+// Error(kNotFound, "NO_SUCH_RECIPE").
+std::string read_recipe(const std::string& recipe_or_file);
+
+// The name of a job that runs it: the file's name without its ending, or the line itself, cut at 60
+// characters.
+std::string recipe_label(const std::string& recipe_or_file);
+
+}  // namespace wring

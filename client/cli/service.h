@@ -1,0 +1,29 @@
+// A server and its workers as children of this process.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <string>
+
+#include "client/config.h"
+
+namespace wring {
+
+struct ServiceOptions {
+  std::string data;                  // folder; made where it does not exist
+  std::string grpc = "127.0.0.1:0";  // port 0: any free one
+  std::string http = "127.0.0.1:0";
+  int workers = 1;
+};
+
+// Starts the programs, calls `on_ready` when the server serves and its workers have registered, and keeps
+// them running (one that dies is started again, five times at most in quick succession) until SIGINT, SIGTERM
+// or SIGHUP; then drains workers and stops the server. A second signal cuts the wait short. Throws
+// kAlreadyExists ("ALREADY_UP") where another process does this for the same folder, kUnavailable where a
+// program does not come up (with the end of its log).
+void keep_service_up(const ServiceOptions& options, const std::function<void(const Endpoints&)>& on_ready);
+
+// Stops the process that keeps the service of `data` up; false where there is none.
+bool stop_service(const std::filesystem::path& data);
+
+}  // namespace wring

@@ -1,0 +1,113 @@
+// The verb submit: inputs uploaded, the job created, and followed to its end with --wait.
+#include "client/cli/submit.h"
+
+#include <cctype>
+#include <cmath>
+#include <map>
+#include <memory>
+
+#include "client/cli/recipe_input.h"
+#include "client/cli/transfers.h"
+#include "common/ids.h"
+#include "common/text.h"
+
+namespace wring {
+namespace {
+
+struct Flags {
+  std::string recipe, model, name, request_id, device = "cpu", memory, max_runtime;
+  std::vector<std::string> data;
+  std::uint64_t seed = 0;
+  std::uint32_t threads = 0, devices = 0, max_attempts = 0;
+  bool wait = false;
+};
+
+// A number with a unit behind it, times the unit's factor.
+double scaled(const std::string& text, const std::string& flag, const std::map<std::string, double>& units,
+              const char* hint) {
+  std::size_t end = 0;
+  double value = -1;
+  try {
+    value = std::stod(text, &end);
+  } catch (const std::exception&) {
+  }
+  const auto unit = units.find(text.substr(std::min(end, text.size())));
+  if (unit == units.end() || !std::isfinite(value) || value < 0 || value * unit->second > 9e18)
+    throw Error(ErrorCode::kInvalidArgument, "BAD_QUANTITY", "cannot read '" + text + "'", flag, hint);
+  return value * unit->second;
+}
+
+v1::JobSpec job_spec(CliContext& context, const Flags& flags, const std::string& recipe) {
+  v1::JobSpec spec;
+  spec.set_name((flags.name.empty() ? recipe_label(flags.recipe) : flags.name).substr(0, 200));
+  spec.set_recipe(recipe);
+  spec.set_seed(flags.seed);
+  spec.mutable_resources()->set_device(flags.device);
+  spec.mutable_resources()->set_device_count(flags.devices);
+  spec.mutable_resources()->set_threads(flags.threads);
+  if (!flags.memory.empty())
+    spec.mutable_resources()->set_memory_bytes(parse_bytes(flags.memory, "--memory"));
+  if (!flags.max_runtime.empty())
+    spec.set_max_runtime_seconds(parse_seconds(flags.max_runtime, "--max-runtime"));
+  spec.mutable_retry()->set_max_attempts(flags.max_attempts);
+  std::map<std::string, std::string> data;
+  for (const auto& text : flags.data) data.insert(parse_data_input(text));
+  spec.set_model(input_digest(context, flags.model, "model"));
+  for (const auto& [name, path] : data) (*spec.mutable_data())[name] = input_digest(context, path, "dataset");
+  return spec;
+}
+
+void submit(CliContext& context, const Flags& flags) {
+  const auto recipe = read_recipe(flags.recipe);
+  context.client().validate(recipe);  // before anything large is sent
+  submit_and_report(context, job_spec(context, flags, recipe), flags.request_id, flags.wait);
+}
+
+}  // namespace
+
+std::uint64_t parse_bytes(const std::string& text, const std::string& flag) {
+  static const std::map<std::string, double> kUnits{
+      {"", 1},           {"B", 1},           {"k", 1e3},           {"kB", 1e3},          {"M", 1e6},
+      {"MB", 1e6},       {"G", 1e9},         {"GB", 1e9},          {"Ki", 1024.0},       {"KiB", 1024.0},
+      {"Mi", 1048576.0}, {"MiB", 1048576.0}, {"Gi", 1073741824.0}, {"GiB", 1073741824.0}};
+  return static_cast<std::uint64_t>(scaled(text, flag, kUnits, "Bytes, or with a unit: 512MiB, 4GB"));
+}
+
+double parse_seconds(const std::string& text, const std::string& flag) {
+  static const std::map<std::string, double> kUnits{{"", 1},     {"s", 1},    {"m", 60},
+                                                    {"min", 60}, {"h", 3600}, {"d", 86400}};
+  return scaled(text, flag, kUnits, "Seconds, or with a unit: 90s, 10m, 2h");
+}
+
+void submit_and_report(CliContext& context, const v1::JobSpec& spec, const std::string& request_id,
+                       bool wait) {
+  const auto job = context.client().submit(spec, request_id.empty() ? random_uuid() : request_id);
+  if (wait) return print_ended_job(context, follow_job(context, job));
+  if (context.json) return context.print(to_json(job));
+  context.print("job " + job.id() + "  " + state_name(job.state()) + "\n  wring watch " + job.id() + "\n");
+}
+
+void add_submit_verbs(CLI::App& app, CliContext& context) {
+  auto* verb = add_verb(
+      app, "submit", "Send a recipe and its inputs to the server as a job",
+      "wring submit 'gptq(bits=4, group_size=64)' --model smollm2.gguf --data calibration=train.txt --wait");
+  const auto flags = std::make_shared<Flags>();
+  verb->add_option("RECIPE", flags->recipe, "YAML file, or a recipe in one line")->required();
+  verb->add_option("--model", flags->model, "Folder, file, or digest of an artifact")->required();
+  verb->add_option("--data", flags->data, "NAME=PATH or NAME=DIGEST; once for each data input of the recipe");
+  verb->add_option("--name", flags->name, "Name for people; default: the recipe's");
+  verb->add_option("--seed", flags->seed, "Seed of everything random")->capture_default_str();
+  verb->add_option("--device", flags->device, "cpu or cuda")
+      ->check(CLI::IsMember({"cpu", "cuda"}))
+      ->capture_default_str();
+  verb->add_option("--device-count", flags->devices, "How many cuda devices");
+  verb->add_option("--threads", flags->threads, "Threads; 0: the worker's");
+  verb->add_option("--memory", flags->memory, "Memory limit of the job: 4GB, 512MiB");
+  verb->add_option("--max-runtime", flags->max_runtime, "Longest time of one attempt: 90s, 10m, 2h");
+  verb->add_option("--max-attempts", flags->max_attempts, "Attempts before it counts as failed; 0: 5");
+  verb->add_option("--request-id", flags->request_id, "UUID; sending the same one again gives the same job");
+  verb->add_flag("--wait", flags->wait, "Follow the job and print its report");
+  verb->callback([&context, flags] { submit(context, *flags); });
+}
+
+}  // namespace wring

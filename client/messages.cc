@@ -1,0 +1,171 @@
+// The API's messages as JSON.
+#include "client/messages.h"
+
+#include <google/protobuf/util/time_util.h>
+
+#include <algorithm>
+#include <cctype>
+
+namespace wring {
+namespace {
+
+constexpr std::string_view kStatePrefix = "JOB_STATE_";
+
+Json time_json(bool present, const google::protobuf::Timestamp& time) {
+  return present ? Json(google::protobuf::util::TimeUtil::ToString(time)) : Json();
+}
+
+// A member that holds JSON as text; null where it is empty, the text itself where it is malformed.
+Json embedded(const std::string& text) {
+  if (text.empty()) return nullptr;
+  auto json = Json::parse(text, nullptr, false);
+  return json.is_discarded() ? Json(text) : json;
+}
+
+Json stage_json(const v1::StageStatus& stage) {
+  return {{"index", stage.index()},
+          {"name", stage.name()},
+          {"state", stage.state()},
+          {"seconds", stage.seconds()},
+          {"peak_bytes", stage.peak_bytes()},
+          {"key", stage.key()},
+          {"report", embedded(stage.report_json())}};
+}
+
+Json error_json(const v1::ErrorDetail& error) {
+  return {{"code", error.code()},     {"reason", error.reason()},    {"message", error.message()},
+          {"field", error.field()},   {"hint", error.hint()},        {"stage", error.stage()},
+          {"signal", error.signal()}, {"last_log", error.last_log()}};
+}
+
+}  // namespace
+
+std::string state_name(v1::JobState state) {
+  const auto name = v1::JobState_Name(state);
+  return name.starts_with(kStatePrefix) ? name.substr(kStatePrefix.size()) : name;
+}
+
+v1::JobState state_from_name(std::string_view name) {
+  std::string upper(name);
+  std::transform(upper.begin(), upper.end(), upper.begin(), [](unsigned char c) { return std::toupper(c); });
+  v1::JobState state;
+  if (upper != "UNSPECIFIED" && v1::JobState_Parse(std::string(kStatePrefix) + upper, &state)) return state;
+  throw Error(ErrorCode::kInvalidArgument, "UNKNOWN_STATE",
+              "'" + std::string(name) + "' is no state of a job", "--state",
+              "One of queued, running, cancelling, succeeded, failed, cancelled.");
+}
+
+bool is_terminal(v1::JobState state) {
+  return state == v1::JOB_STATE_SUCCEEDED || state == v1::JOB_STATE_FAILED ||
+         state == v1::JOB_STATE_CANCELLED;
+}
+
+Json to_json(const v1::Evaluation& row) {
+  return {{"suite", row.suite()},
+          {"metric", row.metric()},
+          {"value", row.value()},
+          {"unit", row.unit()},
+          {"n", row.n()},
+          {"stderr", row.has_stderr() ? Json(row.stderr()) : Json()},
+          {"baseline_value", row.has_baseline_value() ? Json(row.baseline_value()) : Json()},
+          {"seed", row.seed()},
+          {"hardware", row.hardware()},
+          {"when", row.when()},
+          {"text", row.text()},
+          {"details", embedded(row.details_json())},
+          {"artifact", row.artifact()},
+          {"job", row.job_id()}};
+}
+
+Json to_json(const v1::Job& job) {
+  Json json{{"id", job.id()},
+            {"name", job.spec().name()},
+            {"state", state_name(job.state())},
+            {"artifact_digest", job.result()},
+            {"recipe_digest", job.recipe_digest()},
+            {"model", job.spec().model()},
+            {"data", Json::object()},
+            {"seed", job.spec().seed()},
+            {"attempt", job.attempt()},
+            {"worker", job.worker()},
+            {"waiting_reason", job.waiting_reason()},
+            {"create_time", time_json(job.has_create_time(), job.create_time())},
+            {"start_time", time_json(job.has_start_time(), job.start_time())},
+            {"end_time", time_json(job.has_end_time(), job.end_time())},
+            {"stages", Json::array()},
+            {"evaluations", Json::array()}};
+  for (const auto& [name, digest] : job.spec().data()) json["data"][name] = digest;
+  for (const auto& stage : job.stages()) json["stages"].push_back(stage_json(stage));
+  for (const auto& row : job.evaluations()) json["evaluations"].push_back(to_json(row));
+  if (job.has_error()) json["error"] = error_json(job.error());
+  return json;
+}
+
+Json to_json(const v1::Event& event) {
+  Json json{{"number", event.number()},   {"time", time_json(event.has_time(), event.time())},
+            {"type", event.type()},       {"state", state_name(event.state())},
+            {"attempt", event.attempt()}, {"payload", embedded(event.payload_json())}};
+  if (event.has_progress()) {
+    const auto& p = event.progress();
+    json["progress"] = {{"stage", p.stage()},
+                        {"done", p.done()},
+                        {"total", p.total()},
+                        {"unit", p.unit()},
+                        {"metric", p.metric()},
+                        {"value", p.value()},
+                        {"eta_seconds", p.eta_seconds()}};
+  }
+  return json;
+}
+
+Json to_json(const v1::Artifact& artifact) {
+  Json json{{"digest", artifact.digest()},
+            {"kind", artifact.kind()},
+            {"name", artifact.name()},
+            {"total_bytes", artifact.total_bytes()},
+            {"file_count", artifact.file_count()},
+            {"create_time", time_json(artifact.has_create_time(), artifact.create_time())},
+            {"created_by_job", artifact.created_by_job()}};
+  if (!artifact.manifest_json().empty()) json["manifest"] = embedded(artifact.manifest_json());
+  return json;
+}
+
+Json to_json(const v1::Worker& worker) {
+  Json json{{"id", worker.id()},
+            {"name", worker.name()},
+            {"version", worker.version()},
+            {"catalogue_digest", worker.catalogue_digest()},
+            {"methods", Json::array()},
+            {"jobs", Json::array()},
+            {"devices", Json::array()},
+            {"draining", worker.draining()},
+            {"last_seen", time_json(worker.has_last_seen(), worker.last_seen())}};
+  for (const auto& method : worker.methods()) json["methods"].push_back(method);
+  for (const auto& job : worker.jobs()) json["jobs"].push_back(job);
+  for (const auto& d : worker.devices())
+    json["devices"].push_back({{"kind", d.kind()},
+                               {"index", d.index()},
+                               {"name", d.name()},
+                               {"memory_bytes", d.memory_bytes()},
+                               {"threads", d.threads()}});
+  return json;
+}
+
+Error job_error(const v1::Job& job) {
+  if (job.state() == v1::JOB_STATE_CANCELLED)
+    return Error(ErrorCode::kCancelled, "JOB_CANCELLED", "job " + job.id() + " was cancelled", "",
+                 "wring retry " + job.id() + " puts it back in the queue; finished stages are kept.");
+  const auto& e = job.error();
+  std::string message = "job " + job.id() + " failed";
+  if (e.stage() >= 0 && e.stage() < job.stages_size())
+    message += " in stage " + std::to_string(e.stage() + 1) + " (" + job.stages(e.stage()).name() + ")";
+  if (e.signal() > 0) message += ", killed by signal " + std::to_string(e.signal());
+  message += ": " + e.message();
+  std::string hint = e.hint();
+  if (!e.last_log().empty())
+    hint += (hint.empty() ? "" : "\n") + std::string("last lines of the engine:\n") + e.last_log();
+  const auto code = error_code_from_string(e.code());
+  return Error(code, e.reason().empty() ? "JOB_FAILED" : e.reason(), message, e.field(), hint);
+}
+
+}  // namespace wring

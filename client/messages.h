@@ -1,0 +1,38 @@
+// The API's messages as JSON: what --json prints, and what reports are made of.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "common/error.h"
+#include "common/json.h"
+#include "wring/v1/artifacts.pb.h"
+#include "wring/v1/evaluations.pb.h"
+#include "wring/v1/jobs.pb.h"
+#include "wring/v1/methods.pb.h"
+#include "wring/v1/workers.pb.h"
+
+namespace wring {
+
+// "QUEUED", "RUNNING", ...; the way back throws Error(kInvalidArgument, "UNKNOWN_STATE") and takes any letter
+// case.
+std::string state_name(v1::JobState state);
+v1::JobState state_from_name(std::string_view name);
+bool is_terminal(v1::JobState state);
+
+// {id, name, state, artifact_digest, recipe_digest, model, data, seed, attempt, worker, waiting_reason,
+// create_time, start_time, end_time, stages: [{index, name, state, seconds, peak_bytes, key, report}],
+// evaluations: [...], error: {...} where it failed}. Times are RFC 3339 or null; artifact_digest is "" until
+// the job has succeeded.
+Json to_json(const v1::Job& job);
+// {suite, metric, value, unit, n, stderr, baseline_value, seed, hardware, when, text, details, artifact,
+// job}; stderr and baseline_value are null where there is none.
+Json to_json(const v1::Evaluation& evaluation);
+Json to_json(const v1::Event& event);
+Json to_json(const v1::Artifact& artifact);
+Json to_json(const v1::Worker& worker);
+
+// Why the job failed, as the error that the CLI ends with.
+Error job_error(const v1::Job& job);
+
+}  // namespace wring
