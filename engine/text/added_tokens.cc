@@ -46,7 +46,8 @@ AddedTokens::AddedTokens(std::vector<AddedToken> tokens) {
   for (auto& token : tokens) {
     if (token.content.empty()) continue;
     auto& lengths = lengths_[static_cast<unsigned char>(token.content[0])];
-    if (std::ranges::find(lengths, token.content.size()) == lengths.end()) lengths.push_back(token.content.size());
+    if (std::ranges::find(lengths, token.content.size()) == lengths.end())
+      lengths.push_back(token.content.size());
     auto content = token.content;
     tokens_.insert_or_assign(std::move(content), std::move(token));
   }

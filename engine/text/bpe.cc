@@ -47,13 +47,15 @@ Bpe::Bpe(const Vocabulary& vocabulary, const std::vector<Merge>& merges, const O
     const auto& [left, right] = merges[rank];
     const auto pair = pair_key(token_of(vocabulary, left, rank, merges_field),
                                token_of(vocabulary, right, rank, merges_field));
-    slot(pair) = {pair, static_cast<std::uint32_t>(rank), token_of(vocabulary, left + right, rank, merges_field)};
+    slot(pair) = {pair, static_cast<std::uint32_t>(rank),
+                  token_of(vocabulary, left + right, rank, merges_field)};
   }
   if (!options_.ignore_merges) return;
   for (std::size_t id = 0; id < vocabulary.size(); ++id) {
     const auto* token = vocabulary.token(static_cast<std::int32_t>(id));
     if (!token) continue;
-    if (auto bytes = spelt_bytes(*token)) words_.insert_or_assign(*std::move(bytes), static_cast<std::int32_t>(id));
+    if (auto bytes = spelt_bytes(*token))
+      words_.insert_or_assign(*std::move(bytes), static_cast<std::int32_t>(id));
   }
 }
 

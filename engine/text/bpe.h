@@ -13,14 +13,15 @@
 
 namespace wring {
 
-// Merges adjacent symbols, the pair of lowest rank first and the leftmost of equals (Sennrich et al., ACL 2016), until
-// no pair of the word has a rank. A word costs O(n log n). Immutable; any thread may use it.
+// Merges adjacent symbols, the pair of lowest rank first and the leftmost of equals (Sennrich et al., ACL
+// 2016), until no pair of the word has a rank. A word costs O(n log n). Immutable; any thread may use it.
 class Bpe {
  public:
   struct Options {
-    bool ignore_merges = false;            // a word that is a token is that token, whatever the merges say
-    std::optional<std::int32_t> unknown;   // for a byte without a token; such bytes vanish where this is absent
-    bool fuse_unknown = false;             // one `unknown` for a run of them
+    bool ignore_merges = false;  // a word that is a token is that token, whatever the merges say
+    std::optional<std::int32_t>
+        unknown;                // for a byte without a token; such bytes vanish where this is absent
+    bool fuse_unknown = false;  // one `unknown` for a run of them
   };
   using Merge = std::pair<std::string, std::string>;
 
@@ -40,7 +41,8 @@ class Bpe {
   };
   struct Symbol {
     std::int32_t id;
-    std::int32_t previous, next;  // places in the word, -1 at its ends; a symbol merged into its left has id -1
+    std::int32_t previous,
+        next;  // places in the word, -1 at its ends; a symbol merged into its left has id -1
   };
   static constexpr std::uint64_t kEmpty = ~std::uint64_t{0};
   static constexpr std::int32_t kNone = -1;
@@ -51,7 +53,7 @@ class Bpe {
 
   Options options_;
   std::array<std::int32_t, 256> byte_ids_;
-  std::vector<Slot> slots_;  // open addressing, a power of two, at most half full
+  std::vector<Slot> slots_;        // open addressing, a power of two, at most half full
   StringMap<std::int32_t> words_;  // raw bytes -> id; filled where ignore_merges
 };
 

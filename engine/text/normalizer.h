@@ -13,9 +13,9 @@ namespace wring {
 struct LowercaseStep {};
 struct StripAccentsStep {};
 struct BertStep {
-  bool clean_text = true;             // drops control characters, makes every white space U+0020
-  bool handle_chinese_chars = true;   // sets ideographs apart by spaces
-  bool strip_accents = true;          // decomposes and drops non-spacing marks
+  bool clean_text = true;            // drops control characters, makes every white space U+0020
+  bool handle_chinese_chars = true;  // sets ideographs apart by spaces
+  bool strip_accents = true;         // decomposes and drops non-spacing marks
   bool lowercase = true;
 };
 using NormalizerStep = std::variant<NormalForm, LowercaseStep, StripAccentsStep, BertStep>;

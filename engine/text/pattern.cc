@@ -14,7 +14,8 @@ constexpr std::uint32_t kMatchSteps = 10'000'000;
 constexpr std::uint32_t kMatchKibibytes = 256 << 10;
 constexpr std::size_t kLongestExpression = 64 << 10;
 
-// Oniguruma's \s is the property White_Space, its \w letters, marks, decimal digits and connectors; PCRE2's differ.
+// Oniguruma's \s is the property White_Space, its \w letters, marks, decimal digits and connectors; PCRE2's
+// differ.
 constexpr std::string_view kSpaces = R"(\t-\r \x{85}\p{Z})";
 constexpr std::string_view kWord = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc})";
 
@@ -71,7 +72,8 @@ std::vector<Span> join_spans(const std::vector<Span>& spans, SplitBehavior behav
 
 struct Pattern::Code {
   std::unique_ptr<pcre2_code, decltype(&pcre2_code_free)> code{nullptr, &pcre2_code_free};
-  std::unique_ptr<pcre2_match_context, decltype(&pcre2_match_context_free)> limits{nullptr, &pcre2_match_context_free};
+  std::unique_ptr<pcre2_match_context, decltype(&pcre2_match_context_free)> limits{nullptr,
+                                                                                   &pcre2_match_context_free};
   std::string field;
 
   static std::shared_ptr<const Code> compile(std::string_view expression, std::uint32_t options,
@@ -82,14 +84,14 @@ struct Pattern::Code {
   bool next(std::string_view text, std::size_t from, pcre2_match_data* data) const;
 };
 
-std::shared_ptr<const Pattern::Code> Pattern::Code::compile(std::string_view expression, std::uint32_t options,
-                                                            std::string_view field) {
+std::shared_ptr<const Pattern::Code> Pattern::Code::compile(std::string_view expression,
+                                                            std::uint32_t options, std::string_view field) {
   const auto compiled = std::make_shared<Code>();
   int error = 0;
   std::size_t offset = 0;
   compiled->field = field;
-  compiled->code.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(expression.data()), expression.size(), options,
-                                     &error, &offset, nullptr));
+  compiled->code.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(expression.data()), expression.size(),
+                                     options, &error, &offset, nullptr));
   if (!compiled->code || expression.size() > kLongestExpression) {
     PCRE2_UCHAR message[256] = "the expression is longer than 64 KiB";
     if (!compiled->code) pcre2_get_error_message(error, message, sizeof message);
@@ -108,8 +110,8 @@ std::shared_ptr<const Pattern::Code> Pattern::Code::compile(std::string_view exp
 
 bool Pattern::Code::next(std::string_view text, std::size_t from, pcre2_match_data* data) const {
   const auto match = [&](std::uint32_t options) {
-    return pcre2_match(code.get(), reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), from, options, data,
-                       limits.get());
+    return pcre2_match(code.get(), reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), from, options,
+                       data, limits.get());
   };
   int result = match(PCRE2_NO_UTF_CHECK);
   if (result == PCRE2_ERROR_JIT_STACKLIMIT) result = match(PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT);

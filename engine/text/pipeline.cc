@@ -113,7 +113,8 @@ std::vector<std::int32_t> Pipeline::encode(std::string_view utf8, bool add_speci
       encoding.add(*raw_id);
       continue;
     }
-    const auto text = parts_.normalizer.empty() ? raw : storage.emplace_back(parts_.normalizer.normalize(raw));
+    const auto text =
+        parts_.normalizer.empty() ? raw : storage.emplace_back(parts_.normalizer.normalize(raw));
     for (const auto& [plain, id] : in_normalized_.split(text)) {
       if (id) {
         encoding.add(*id);
@@ -129,9 +130,7 @@ std::vector<std::int32_t> Pipeline::encode(std::string_view utf8, bool add_speci
 std::string Pipeline::text_of(const std::string& token, bool first) const {
   if (!parts_.wordpiece_decoder) return spelt_bytes(token).value_or(token);
   const auto& [prefix, cleanup] = *parts_.wordpiece_decoder;
-  std::string text = first                      ? token
-                     : token.starts_with(prefix) ? token.substr(prefix.size())
-                                                 : " " + token;
+  std::string text = first ? token : token.starts_with(prefix) ? token.substr(prefix.size()) : " " + token;
   if (cleanup) clean_up(text);
   return text;
 }
@@ -142,8 +141,8 @@ std::string Pipeline::decode(std::span<const std::int32_t> ids, bool skip_specia
   for (std::size_t i = 0; i < ids.size(); ++i) {
     if (ids[i] < 0 || static_cast<std::size_t>(ids[i]) >= vocabulary_size()) {
       throw Error(ErrorCode::kOutOfRange, "BAD_TOKEN_ID",
-                  "token id " + std::to_string(ids[i]) + " at position " + std::to_string(i) + " is outside [0, " +
-                      std::to_string(vocabulary_size()) + ")");
+                  "token id " + std::to_string(ids[i]) + " at position " + std::to_string(i) +
+                      " is outside [0, " + std::to_string(vocabulary_size()) + ")");
     }
     const auto* token = parts_.vocabulary.token(ids[i]);
     if (!token || (skip_special_tokens && special_[static_cast<std::size_t>(ids[i])])) continue;

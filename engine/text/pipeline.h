@@ -1,4 +1,5 @@
-// The one Tokenizer: added tokens, normaliser, pre-tokeniser, model, template and decoder, put together by the loaders.
+// The one Tokenizer: added tokens, normaliser, pre-tokeniser, model, template and decoder, put together by
+// the loaders.
 #pragma once
 
 #include <memory>

@@ -45,7 +45,8 @@ struct Cut {
 
 }  // namespace
 
-std::vector<std::string_view> PreTokenizer::split(std::string_view utf8, std::deque<std::string>& storage) const {
+std::vector<std::string_view> PreTokenizer::split(std::string_view utf8,
+                                                  std::deque<std::string>& storage) const {
   std::vector<std::string_view> pieces;
   if (!utf8.empty()) pieces.push_back(utf8);
   for (const auto& step : steps_) {

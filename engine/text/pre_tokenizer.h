@@ -33,8 +33,9 @@ class PreTokenizer {
 };
 
 // The regular expressions that published vocabularies were trained with.
-extern const std::string_view kGpt2Words;    // ByteLevel's own
-extern const std::string_view kLlama3Words;  // numbers in runs of at most three digits, line ends with what precedes
+extern const std::string_view kGpt2Words;  // ByteLevel's own
+extern const std::string_view
+    kLlama3Words;  // numbers in runs of at most three digits, line ends with what precedes
 extern const std::string_view kQwen2Words;   // the same, each digit alone
 extern const std::string_view kTekkenWords;  // Mistral's: words cut before capitals
 extern const std::string_view kGpt4oWords;   // the same, with contractions

@@ -7,8 +7,9 @@
 
 namespace wring {
 
-// `bytes` if it is well-formed UTF-8; else a copy in `storage` where U+FFFD stands for each maximal ill-formed piece
-// (Unicode 15, 3.9, "substitution of maximal subparts"). The result points into one of the two.
+// `bytes` if it is well-formed UTF-8; else a copy in `storage` where U+FFFD stands for each maximal
+// ill-formed piece (Unicode 15, 3.9, "substitution of maximal subparts"). The result points into one of the
+// two.
 std::string_view well_formed_utf8(std::string_view bytes, std::string& storage);
 
 struct CodePoint {

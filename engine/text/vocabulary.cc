@@ -18,7 +18,8 @@ void Vocabulary::add(std::string_view token, std::int64_t id, std::string_view f
                 "token " + std::to_string(id) + " is no well-formed UTF-8", std::string(field));
   }
   const auto node = ids_.insert_or_assign(std::string(token), static_cast<std::int32_t>(id)).first;
-  if (tokens_.size() <= static_cast<std::size_t>(id)) tokens_.resize(static_cast<std::size_t>(id) + 1, nullptr);
+  if (tokens_.size() <= static_cast<std::size_t>(id))
+    tokens_.resize(static_cast<std::size_t>(id) + 1, nullptr);
   tokens_[static_cast<std::size_t>(id)] = &node->first;
 }
 
@@ -29,7 +30,8 @@ std::optional<std::int32_t> Vocabulary::id(std::string_view token) const {
 }
 
 const std::string* Vocabulary::token(std::int32_t id) const {
-  return id >= 0 && static_cast<std::size_t>(id) < tokens_.size() ? tokens_[static_cast<std::size_t>(id)] : nullptr;
+  return id >= 0 && static_cast<std::size_t>(id) < tokens_.size() ? tokens_[static_cast<std::size_t>(id)]
+                                                                  : nullptr;
 }
 
 }  // namespace wring

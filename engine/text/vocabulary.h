@@ -27,12 +27,12 @@ class Vocabulary {
   Vocabulary(Vocabulary&&) = default;
   Vocabulary& operator=(Vocabulary&&) = default;
 
-  // Throws Error(kInvalidArgument, "BAD_TOKENIZER") that names `field` where the id is negative or too large, or the
-  // token is no UTF-8. A token that is added again gets the later id.
+  // Throws Error(kInvalidArgument, "BAD_TOKENIZER") that names `field` where the id is negative or too large,
+  // or the token is no UTF-8. A token that is added again gets the later id.
   void add(std::string_view token, std::int64_t id, std::string_view field);
 
   std::optional<std::int32_t> id(std::string_view token) const;
-  const std::string* token(std::int32_t id) const;       // nullptr where no token has that id
+  const std::string* token(std::int32_t id) const;     // nullptr where no token has that id
   std::size_t size() const { return tokens_.size(); }  // one more than the largest id
 
  private:

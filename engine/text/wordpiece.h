@@ -10,8 +10,8 @@
 
 namespace wring {
 
-// Cuts a word into the longest tokens from the left; tokens that continue a word carry a prefix (Wu et al., 2016).
-// A word that cannot be cut, or is too long, is the unknown token. Immutable; any thread may use it.
+// Cuts a word into the longest tokens from the left; tokens that continue a word carry a prefix (Wu et al.,
+// 2016). A word that cannot be cut, or is too long, is the unknown token. Immutable; any thread may use it.
 class WordPiece {
  public:
   struct Options {
