@@ -23,3 +23,13 @@ foreach(name torch_cuda c10_cuda)
   endif()
 endforeach()
 target_link_libraries(wring_torch INTERFACE ${WRING_TORCH_LIBRARIES})
+
+# at::parallel_for is a template that runs serially unless its user compiles with OpenMP; torch's own runtime is linked,
+# so that there is one pool of threads.
+file(GLOB WRING_TORCH_GOMP ${WRING_TORCH_DIR}/lib/libgomp*.so* ${WRING_TORCH_DIR}/../torch.libs/libgomp*.so*)
+if(NOT WRING_TORCH_GOMP)
+  set(WRING_TORCH_GOMP gomp)
+endif()
+list(GET WRING_TORCH_GOMP 0 WRING_TORCH_GOMP)
+target_compile_options(wring_torch INTERFACE -fopenmp)
+target_link_libraries(wring_torch INTERFACE ${WRING_TORCH_GOMP})

@@ -47,7 +47,7 @@ class TapObserver final : public InputObserver {
 
 // tr(D H D^T), with H the Hessian where there is one, else the identity.
 double energy(const at::Tensor& d, const Statistics* x, bool with_hessian) {
-  if (with_hessian) return (matmul(d, x->hessian()) * d).sum(at::kDouble).item<double>();
+  if (with_hessian) return (wring::matmul(d, x->hessian()) * d).sum(at::kDouble).item<double>();
   if (x) return (d * x->input_norm()).square().sum(at::kDouble).item<double>();
   return d.square().sum(at::kDouble).item<double>();
 }

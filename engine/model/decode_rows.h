@@ -1,4 +1,5 @@
-// What the reps share: rows decoded in parallel into a tensor of any dtype, and the error of a rep that does not fit.
+// What the reps share: rows decoded in parallel into a tensor of any dtype, and the error of a rep that does
+// not fit.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -11,8 +12,8 @@
 
 namespace wring {
 
-// [rows, columns] of `dtype` on `device`. decode(row, out) writes one row's `columns` fp32 values; it is called from several
-// threads, for different rows.
+// [rows, columns] of `dtype` on `device`. decode(row, out) writes one row's `columns` fp32 values; it is
+// called from several threads, for different rows.
 template <typename DecodeRow>
 at::Tensor decode_rows(std::int64_t rows, std::int64_t columns, at::ScalarType dtype, at::Device device,
                        const DecodeRow& decode) {

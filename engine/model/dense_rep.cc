@@ -23,7 +23,8 @@ class DenseRep final : public WeightRep {
 }  // namespace
 
 std::shared_ptr<const WeightRep> dense_rep(at::Tensor weight) {
-  if (weight.dim() != 2) throw_bad_weight_rep("a weight has 2 axes, this one " + std::to_string(weight.dim()));
+  if (weight.dim() != 2)
+    throw_bad_weight_rep("a weight has 2 axes, this one " + std::to_string(weight.dim()));
   if (!is_value_dtype(weight.scalar_type()))
     throw_bad_weight_rep(std::string("its values are ") + at::toString(weight.scalar_type()) +
                          ", not fp32, bf16 or fp16");

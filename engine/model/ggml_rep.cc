@@ -11,9 +11,19 @@ namespace {
 GgmlType ggml_type(std::uint32_t id) {
   const auto type = static_cast<GgmlType>(id);
   switch (type) {
-    case GgmlType::kF32: case GgmlType::kF16: case GgmlType::kBF16:
-    case GgmlType::kQ4_0: case GgmlType::kQ4_1: case GgmlType::kQ5_0: case GgmlType::kQ5_1: case GgmlType::kQ8_0:
-    case GgmlType::kQ2_K: case GgmlType::kQ3_K: case GgmlType::kQ4_K: case GgmlType::kQ5_K: case GgmlType::kQ6_K:
+    case GgmlType::kF32:
+    case GgmlType::kF16:
+    case GgmlType::kBF16:
+    case GgmlType::kQ4_0:
+    case GgmlType::kQ4_1:
+    case GgmlType::kQ5_0:
+    case GgmlType::kQ5_1:
+    case GgmlType::kQ8_0:
+    case GgmlType::kQ2_K:
+    case GgmlType::kQ3_K:
+    case GgmlType::kQ4_K:
+    case GgmlType::kQ5_K:
+    case GgmlType::kQ6_K:
       return type;
   }
   throw_bad_weight_rep("its ggml type " + std::to_string(id) + " is none that Wring reads");
@@ -29,13 +39,16 @@ class GgmlRep final : public WeightRep {
   std::int64_t columns() const override { return columns_; }
   std::vector<NamedTensor> tensors() const override { return {{"blocks", blocks_}}; }
   Json attributes() const override {
-    return {{"type", std::string(to_string(type_))}, {"type_id", static_cast<std::uint32_t>(type_)}, {"columns", columns_}};
+    return {{"type", std::string(to_string(type_))},
+            {"type_id", static_cast<std::uint32_t>(type_)},
+            {"columns", columns_}};
   }
 
   at::Tensor decode(at::ScalarType dtype) const override {
     const at::Tensor blocks = blocks_.cpu();
     const auto* bytes = reinterpret_cast<const std::byte*>(blocks.data_ptr<std::uint8_t>());
-    const auto row_bytes = static_cast<std::size_t>(blocks.size(1)), row_values = static_cast<std::size_t>(columns_);
+    const auto row_bytes = static_cast<std::size_t>(blocks.size(1)),
+               row_values = static_cast<std::size_t>(columns_);
     return decode_rows(rows(), columns_, dtype, blocks_.device(), [&](std::int64_t row, float* out) {
       ggml_decode(type_, {bytes + static_cast<std::size_t>(row) * row_bytes, row_bytes}, {out, row_values});
     });
@@ -51,13 +64,15 @@ class GgmlRep final : public WeightRep {
 
 std::shared_ptr<const WeightRep> ggml_rep(at::Tensor blocks, std::uint32_t type_id, std::int64_t columns) {
   const GgmlType type = ggml_type(type_id);
-  if (blocks.dim() != 2 || blocks.scalar_type() != at::kByte) throw_bad_weight_rep("its blocks are no matrix of bytes");
+  if (blocks.dim() != 2 || blocks.scalar_type() != at::kByte)
+    throw_bad_weight_rep("its blocks are no matrix of bytes");
   const auto elements = static_cast<std::int64_t>(ggml_block_elements(type));
   const auto bytes = static_cast<std::int64_t>(ggml_block_bytes(type));
   const std::int64_t row_blocks = blocks.size(1) / bytes;
-  if (columns < 0 || columns % elements != 0 || blocks.size(1) % bytes != 0 || columns / elements != row_blocks)
-    throw_bad_weight_rep("rows of " + std::to_string(blocks.size(1)) + " bytes are not " + std::to_string(columns) +
-                         " values of type " + std::string(to_string(type)));
+  if (columns < 0 || columns % elements != 0 || blocks.size(1) % bytes != 0 ||
+      columns / elements != row_blocks)
+    throw_bad_weight_rep("rows of " + std::to_string(blocks.size(1)) + " bytes are not " +
+                         std::to_string(columns) + " values of type " + std::string(to_string(type)));
   return std::make_shared<GgmlRep>(blocks.contiguous(), type, columns);
 }
 

@@ -41,7 +41,7 @@ class Layer {
 
   // Decoded weight held until release(); apply() uses it. Counted by whoever calls it (see DecodedBlock).
   void materialize(at::ScalarType dtype);
-  void release() { dense_ = {}; }
+  void release() { dense_ = at::Tensor(); }
   bool is_materialized() const { return dense_.defined(); }
 
   // Linear: x [..., in] -> [..., out] in x's dtype. Uses the materialised weight, else the rep's own kernel, else decodes.

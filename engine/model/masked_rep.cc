@@ -89,7 +89,8 @@ std::shared_ptr<const WeightRep> masked_rep(const at::Tensor& weight, const at::
 std::shared_ptr<const WeightRep> load_masked_rep(const Json& attributes, const TensorLookup& tensor) {
   const auto columns = json_at<std::int64_t>(attributes, "columns", "attributes");
   const at::Tensor mask = tensor("mask"), values = tensor("values");
-  if (mask.dim() != 2 || mask.scalar_type() != at::kByte) throw_bad_weight_rep("its mask is no matrix of bytes");
+  if (mask.dim() != 2 || mask.scalar_type() != at::kByte)
+    throw_bad_weight_rep("its mask is no matrix of bytes");
   if (columns < 0 || columns > mask.size(1) * 8 || mask.size(1) != (columns + 7) / 8)
     throw_bad_weight_rep("its mask has " + std::to_string(mask.size(1)) + " bytes a row, which is not " +
                          std::to_string(columns) + " bits");

@@ -1,4 +1,5 @@
-// Reading a weight rep back from an artifact: the loader its format names, with the layer's name on every complaint.
+// Reading a weight rep back from an artifact: the loader its format names, with the layer's name on every
+// complaint.
 #include "engine/model/weight_rep.h"
 
 #include <algorithm>
@@ -23,7 +24,8 @@ constexpr std::array<std::pair<std::string_view, Loader>, 4> kLoaders = {{
 [[noreturn]] void throw_unknown_format(const std::string& layer, const std::string& format) {
   std::vector<std::string> names;
   for (const auto& [name, loader] : kLoaders) names.emplace_back(name);
-  throw Error(ErrorCode::kInvalidArgument, "BAD_WEIGHT_REP", "'" + format + "' is no weight format that Wring reads", layer,
+  throw Error(ErrorCode::kInvalidArgument, "BAD_WEIGHT_REP",
+              "'" + format + "' is no weight format that Wring reads", layer,
               "It reads " + join(names, ", ") + ".");
 }
 
@@ -31,7 +33,8 @@ constexpr std::array<std::pair<std::string_view, Loader>, 4> kLoaders = {{
 
 std::shared_ptr<const WeightRep> load_weight_rep(const std::string& layer, const std::string& format,
                                                  const Json& attributes, const TensorLookup& tensor) {
-  const auto loader = std::find_if(kLoaders.begin(), kLoaders.end(), [&](const auto& l) { return l.first == format; });
+  const auto loader =
+      std::find_if(kLoaders.begin(), kLoaders.end(), [&](const auto& l) { return l.first == format; });
   if (loader == kLoaders.end()) throw_unknown_format(layer, format);
   const TensorLookup contiguous = [&](const std::string& suffix) {
     const at::Tensor found = tensor(suffix);

@@ -1,0 +1,48 @@
+// Dense products: oneDNN through ATen's dispatcher where it is the faster one, ATen's own choice elsewhere.
+#include "engine/math/matmul.h"
+
+#include <ATen/core/dispatch/Dispatcher.h>
+
+#include <optional>
+
+namespace wring {
+namespace {
+
+// Below this many rows packing the weight costs more than the faster product saves.
+constexpr std::int64_t kFewRows = 16;
+
+using LinearPointwise = at::Tensor(const at::Tensor&, const at::Tensor&, const std::optional<at::Tensor>&,
+                                   std::string_view, c10::List<std::optional<at::Scalar>>,
+                                   std::optional<std::string_view>);
+
+// The operator that fuses a linear layer with what follows it; nullopt in a libtorch built without oneDNN.
+const std::optional<c10::TypedOperatorHandle<LinearPointwise>>& linear_pointwise() {
+  static const auto handle = []() -> std::optional<c10::TypedOperatorHandle<LinearPointwise>> {
+    const auto schema = c10::Dispatcher::singleton().findSchema({"mkldnn::_linear_pointwise", ""});
+    if (!schema || !schema->hasKernelForDispatchKey(c10::DispatchKey::CPU)) return std::nullopt;
+    return schema->typed<LinearPointwise>();
+  }();
+  return handle;
+}
+
+bool suits_onednn(const at::Tensor& x, const at::Tensor& weight) {
+  const auto dtype = x.scalar_type();
+  return x.is_cpu() && (dtype == at::kFloat || dtype == at::kBFloat16) && weight.numel() > 0 &&
+         x.numel() >= kFewRows * x.size(-1) && linear_pointwise().has_value();
+}
+
+}  // namespace
+
+at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+  if (!suits_onednn(x, weight)) return at::linear(x, weight, bias);
+  const auto optional_bias = bias.defined() ? std::optional<at::Tensor>(bias) : std::nullopt;
+  return linear_pointwise()->call(x, weight, optional_bias, "none", c10::List<std::optional<at::Scalar>>(),
+                                  "");
+}
+
+at::Tensor matmul(const at::Tensor& a, const at::Tensor& b) {
+  if (!suits_onednn(a, b)) return at::mm(a, b);
+  return wring::linear(a.contiguous(), b.t().contiguous());
+}
+
+}  // namespace wring
