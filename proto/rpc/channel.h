@@ -1,0 +1,20 @@
+// One way to reach a server: message sizes, keepalive, reconnects and retries are the same in every client.
+#pragma once
+
+#include <grpcpp/channel.h>
+
+#include <memory>
+#include <string>
+
+namespace wring {
+
+// A server must accept messages of this size, and pings this often (they are sent only while a call is open).
+inline constexpr int kMaxMessageBytes = 32 << 20;
+inline constexpr int kKeepaliveMs = 30'000;
+
+// A plaintext channel to `target` ("HOST:PORT"), by the direct way (no proxy). Connects lazily and reconnects
+// within 2 s of the server's return. A call that ends UNAVAILABLE before anything was answered is sent again
+// up to three times within about a second; nothing else is retried.
+std::shared_ptr<grpc::Channel> make_channel(const std::string& target);
+
+}  // namespace wring
