@@ -31,6 +31,8 @@ struct WatchOptions {
   std::function<void(const Error&)> on_break;  // the stream broke and will be opened again
 };
 
+struct Connection;  // client/connection.h
+
 // A connection to one server. Calls throw wring::Error as the server gave it; a call that finds the server
 // gone is tried again for two seconds (all calls are idempotent), then throws kUnavailable. Any thread may
 // call.
@@ -82,7 +84,6 @@ class Client {
                                  const TransferProgress& progress = {});
 
  private:
-  struct Connection;
   std::unique_ptr<Connection> connection_;
 };
 

@@ -83,7 +83,7 @@ void put_artifact(CliContext& context, const std::string& path, const std::strin
     auto json = to_json(uploaded.artifact);
     json.erase("manifest");
     json["sent_bytes"] = uploaded.sent_bytes;
-    return context.print(json);
+    return context.print_json(json);
   }
   context.print("sha256:" + uploaded.artifact.digest() + "  " + human_bytes(uploaded.total_bytes) + "  (" +
                 human_bytes(uploaded.sent_bytes) + " sent)\n");
@@ -102,7 +102,7 @@ void list_artifacts(CliContext& context, const std::string& kind, int limit) {
   if (context.json) {
     Json list = Json::array();
     for (const auto& artifact : all) list.push_back(to_json(artifact));
-    return context.print(Json{{"artifacts", list}});
+    return context.print_json(Json{{"artifacts", list}});
   }
   if (all.empty()) return context.print("no artifacts\n");
   std::vector<std::vector<std::string>> rows{{"ARTIFACT", "KIND", "NAME", "FILES", "SIZE", "MADE BY"}};
@@ -115,7 +115,7 @@ void list_artifacts(CliContext& context, const std::string& kind, int limit) {
 
 void show_artifact(CliContext& context, const std::string& digest) {
   const auto artifact = context.client().artifact(artifact_of(context, digest));
-  if (context.json) return context.print(to_json(artifact));
+  if (context.json) return context.print_json(to_json(artifact));
   const auto manifest = Manifest::parse(artifact.manifest_json());
   std::string text =
       table({{"artifact", "sha256:" + artifact.digest()},

@@ -74,7 +74,7 @@ void show_method(CliContext& context, const std::string& name) {
   const auto& catalogue = Catalogue::embedded();
   const auto* found = catalogue.find(name);
   const auto& spec = found ? *found : catalogue.method(name, "");  // throws, with the nearest name
-  context.json ? context.print(spec.to_json()) : context.print(describe_method(spec));
+  context.json ? context.print_json(spec.to_json()) : context.print(describe_method(spec));
 }
 
 void validate(CliContext& context, const std::string& recipe_or_file) {
@@ -82,7 +82,7 @@ void validate(CliContext& context, const std::string& recipe_or_file) {
   const Json json{{"normal_form", recipe.normal_form()},
                   {"recipe_digest", recipe.digest().hex()},
                   {"data", recipe.data_names()}};
-  if (context.json) return context.print(json);
+  if (context.json) return context.print_json(json);
   context.print(recipe.normal_form().dump(2) + "\nrecipe digest  " + recipe.digest().hex() +
                 "\nneeds data     " +
                 (recipe.data_names().empty() ? "none" : join(recipe.data_names(), ", ")) + "\n");
@@ -93,7 +93,7 @@ void list_workers(CliContext& context) {
   if (context.json) {
     Json list = Json::array();
     for (const auto& worker : answer.workers()) list.push_back(to_json(worker));
-    return context.print(Json{{"workers", list}});
+    return context.print_json(Json{{"workers", list}});
   }
   if (answer.workers().empty())
     return context.print("no workers\n  wring-worker --server " + context.client().server() +

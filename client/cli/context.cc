@@ -24,7 +24,7 @@ int show_error(const CliContext& context, const Error& error) {
   if (stderr_is_terminal() && !std::getenv("NO_COLOR") && text.starts_with("error:"))
     text = kColor + std::string("error:") + "\x1b[0m" + text.substr(6);
   std::fputs(text.c_str(), stderr);
-  if (context.json) context.print(Json{{"error", error.to_json()}});
+  if (context.json) context.print_json(Json{{"error", error.to_json()}});
   return exit_status(error.code());
 }
 
@@ -63,7 +63,7 @@ bool CliContext::json_only() const {
   return json && !stderr_is_terminal();
 }
 
-void CliContext::print(const Json& value) const {
+void CliContext::print_json(const Json& value) const {
   print(value.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n");
 }
 

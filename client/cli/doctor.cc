@@ -144,7 +144,7 @@ void doctor(CliContext& context) {
     if (!f.advice.empty()) rows.push_back({"", "", "  " + f.advice});
     if (f.verdict == Verdict::kMissing) context.status = 1;
   }
-  context.json ? context.print(Json{{"findings", list}, {"ok", context.status == 0}})
+  context.json ? context.print_json(Json{{"findings", list}, {"ok", context.status == 0}})
                : context.print(table(rows));
 }
 

@@ -108,7 +108,7 @@ void print_evaluations(CliContext& context, const QueryFlags& flags) {
   if (context.json) {
     Json list = Json::array();
     for (const auto& row : rows) list.push_back(to_json(row));
-    return context.print(Json{{"evaluations", list}});
+    return context.print_json(Json{{"evaluations", list}});
   }
   if (flags.csv) {
     static const std::vector<const char*> kColumns{

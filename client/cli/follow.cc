@@ -4,6 +4,7 @@
 #include <atomic>
 #include <chrono>
 #include <csignal>
+#include <utility>
 
 #include "client/cli/context.h"
 #include "client/report.h"
@@ -128,14 +129,18 @@ v1::Job follow_job(CliContext& context, const v1::Job& first) {
     display.tick();
     return !interrupted;
   };
+  bool away = false;
   options.on_break = [&](const Error& error) {
-    display.note("the server is away (" + error.message() + "); waiting for it");
+    if (!std::exchange(away, true)) display.note(error.message() + "; waiting for it to come back");
   };
   const auto job = context.client().watch(first.id(), options, [&](const v1::Event& event) {
-    if (event.type() == "progress" && event.has_progress())
-      display.progress(event.progress());
-    else
+    if (std::exchange(away, false)) display.note("the server is back");
+    if (event.type() == "progress" && event.has_progress()) return display.progress(event.progress());
+    try {
       display.show(context.client().get(first.id()));
+    } catch (const Error& e) {  // the watch itself judges how long a server may be away
+      if (e.code() != ErrorCode::kUnavailable) throw;
+    }
   });
   display.show(job);
   display.close();
@@ -146,7 +151,7 @@ v1::Job follow_job(CliContext& context, const v1::Job& first) {
 }
 
 void print_ended_job(CliContext& context, const v1::Job& job) {
-  if (context.json) context.print(to_json(job));
+  if (context.json) context.print_json(to_json(job));
   if (job.state() == v1::JOB_STATE_SUCCEEDED) {
     if (!context.json) context.print(job_report(to_json(job)));
     return;

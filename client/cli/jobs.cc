@@ -23,7 +23,7 @@ void print_jobs(CliContext& context, const std::vector<v1::Job>& jobs) {
   if (context.json) {
     Json list = Json::array();
     for (const auto& job : jobs) list.push_back(to_json(job));
-    return context.print(Json{{"jobs", list}});
+    return context.print_json(Json{{"jobs", list}});
   }
   if (jobs.empty()) return context.print("no jobs\n");
   std::vector<std::vector<std::string>> rows{
@@ -100,7 +100,7 @@ std::string stage_bars(const v1::Job& job) {
 
 void show_job(CliContext& context, const std::string& id) {
   const auto job = context.client().get(id);
-  if (context.json) return context.print(to_json(job));
+  if (context.json) return context.print_json(to_json(job));
   context.print(describe_job(job) + stage_bars(job));
   if (job.state() == v1::JOB_STATE_SUCCEEDED) context.print("\n" + job_report(to_json(job)));
   if (job.state() == v1::JOB_STATE_FAILED) context.print(describe(job_error(job)));
@@ -108,12 +108,12 @@ void show_job(CliContext& context, const std::string& id) {
 
 void report_job(CliContext& context, const std::string& id) {
   const auto job = context.client().get(id);
-  if (context.json) return context.print(to_json(job));
+  if (context.json) return context.print_json(to_json(job));
   context.print(job_report(to_json(job)));
 }
 
 void change_job(CliContext& context, const v1::Job& job) {
-  if (context.json) return context.print(to_json(job));
+  if (context.json) return context.print_json(to_json(job));
   context.print("job " + job.id() + "  " + state_name(job.state()) + "\n");
 }
 
@@ -155,7 +155,7 @@ void add_job_verbs(CLI::App& app, CliContext& context) {
   add_one_job_verb(app, "delete", "Remove an ended job and its events; its artifacts stay",
                    [&](const std::string& id) {
                      context.client().remove(id);
-                     if (context.json) return context.print(Json{{"deleted", id}});
+                     if (context.json) return context.print_json(Json{{"deleted", id}});
                      context.print("job " + id + "  deleted\n");
                    });
 }

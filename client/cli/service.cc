@@ -198,7 +198,7 @@ namespace {
 void print_up(const CliContext& context, const ServiceOptions& options, const Endpoints& endpoints,
               bool detached) {
   if (context.json)
-    return context.print(Json{{"grpc", endpoints.grpc},
+    return context.print_json(Json{{"grpc", endpoints.grpc},
                               {"http", endpoints.http},
                               {"data", options.data},
                               {"workers", options.workers}});
@@ -284,7 +284,7 @@ void add_service_verbs(CLI::App& app, CliContext& context) {
       ->capture_default_str();
   down->callback([&context, flags] {
     const bool stopped = stop_service(flags->options.data);
-    if (context.json) return context.print(Json{{"stopped", stopped}});
+    if (context.json) return context.print_json(Json{{"stopped", stopped}});
     context.print(stopped ? "stopped\n" : "nothing runs on " + flags->options.data + "\n");
   });
 }

@@ -83,7 +83,7 @@ void submit_and_report(CliContext& context, const v1::JobSpec& spec, const std::
                        bool wait) {
   const auto job = context.client().submit(spec, request_id.empty() ? random_uuid() : request_id);
   if (wait) return print_ended_job(context, follow_job(context, job));
-  if (context.json) return context.print(to_json(job));
+  if (context.json) return context.print_json(to_json(job));
   context.print("job " + job.id() + "  " + state_name(job.state()) + "\n  wring watch " + job.id() + "\n");
 }
 

@@ -1,0 +1,121 @@
+// The connection, and the calls that are one question and one answer.
+#include "client/client.h"
+
+#include <thread>
+
+#include "client/connection.h"
+#include "proto/rpc/channel.h"
+
+namespace wring {
+
+Connection::Connection(const ClientConfig& settings) : config(settings) {
+  if (config.server.empty())
+    throw Error(ErrorCode::kInvalidArgument, "NO_SERVER", "no server is known", "--server",
+                "wring up starts one here; or give --server HOST:PORT, WRING_SERVER, or `server:` in " +
+                    client_config_path().string() + ".");
+  channel = make_channel(config.server);
+  jobs = v1::Jobs::NewStub(channel);
+  artifacts = v1::Artifacts::NewStub(channel);
+  methods = v1::Methods::NewStub(channel);
+  workers = v1::Workers::NewStub(channel);
+  evaluations = v1::Evaluations::NewStub(channel);
+}
+
+void Connection::prepare(grpc::ClientContext& context, double seconds) const {
+  if (!config.token.empty()) context.AddMetadata("authorization", "Bearer " + config.token);
+  if (seconds > 0)
+    context.set_deadline(std::chrono::system_clock::now() +
+                         std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000)));
+}
+
+Error Connection::error(const grpc::Status& status) const {
+  if (status.error_code() != grpc::StatusCode::UNAVAILABLE) return error_from_status(status);
+  const auto from = config.source.empty() ? "" : " (from " + config.source + ")";
+  return Error(ErrorCode::kUnavailable, "SERVER_AWAY",
+               "the server " + config.server + from + " cannot be reached: " + status.error_message(), "",
+               "wring doctor shows what is configured; wring up starts a server here.");
+}
+
+Client::Client(const ClientConfig& config) : connection_(std::make_unique<Connection>(config)) {}
+Client::~Client() = default;
+Client::Client(Client&&) noexcept = default;
+Client& Client::operator=(Client&&) noexcept = default;
+
+const std::string& Client::server() const {
+  return connection_->config.server;
+}
+
+bool Client::ready(double seconds) {
+  const auto deadline =
+      std::chrono::system_clock::now() + std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000));
+  if (!connection_->channel->WaitForConnected(deadline)) return false;
+  grpc::ClientContext context;
+  connection_->prepare(context, seconds);
+  v1::ListMethodsResponse answer;
+  return connection_->methods->ListMethods(&context, {}, &answer).ok();
+}
+
+v1::Job Client::submit(const v1::JobSpec& spec, const std::string& request_id) {
+  v1::SubmitJobRequest request;
+  *request.mutable_spec() = spec;
+  request.set_request_id(request_id);
+  return connection_->call(*connection_->jobs, &v1::Jobs::Stub::SubmitJob, request);
+}
+
+v1::Job Client::get(const std::string& id) {
+  v1::GetJobRequest request;
+  request.set_id(id);
+  return connection_->call(*connection_->jobs, &v1::Jobs::Stub::GetJob, request);
+}
+
+v1::ListJobsResponse Client::list(const v1::ListJobsRequest& request) {
+  return connection_->call(*connection_->jobs, &v1::Jobs::Stub::ListJobs, request);
+}
+
+v1::Job Client::cancel(const std::string& id) {
+  v1::CancelJobRequest request;
+  request.set_id(get(id).id());  // a prefix will do
+  return connection_->call(*connection_->jobs, &v1::Jobs::Stub::CancelJob, request);
+}
+
+v1::Job Client::retry(const std::string& id) {
+  v1::RetryJobRequest request;
+  request.set_id(get(id).id());
+  return connection_->call(*connection_->jobs, &v1::Jobs::Stub::RetryJob, request);
+}
+
+void Client::remove(const std::string& id) {
+  v1::DeleteJobRequest request;
+  request.set_id(get(id).id());
+  connection_->call(*connection_->jobs, &v1::Jobs::Stub::DeleteJob, request);
+}
+
+v1::ValidateRecipeResponse Client::validate(const std::string& recipe) {
+  v1::ValidateRecipeRequest request;
+  request.set_recipe(recipe);
+  return connection_->call(*connection_->methods, &v1::Methods::Stub::ValidateRecipe, request);
+}
+
+v1::ListMethodsResponse Client::methods() {
+  return connection_->call(*connection_->methods, &v1::Methods::Stub::ListMethods, v1::ListMethodsRequest());
+}
+
+v1::ListWorkersResponse Client::workers() {
+  return connection_->call(*connection_->workers, &v1::Workers::Stub::ListWorkers, v1::ListWorkersRequest());
+}
+
+v1::QueryEvaluationsResponse Client::evaluations(const v1::QueryEvaluationsRequest& request) {
+  return connection_->call(*connection_->evaluations, &v1::Evaluations::Stub::QueryEvaluations, request);
+}
+
+v1::Artifact Client::artifact(const std::string& digest) {
+  v1::GetArtifactRequest request;
+  request.set_digest(digest.starts_with("sha256:") ? digest.substr(7) : digest);
+  return connection_->call(*connection_->artifacts, &v1::Artifacts::Stub::GetArtifact, request);
+}
+
+v1::ListArtifactsResponse Client::artifacts(const v1::ListArtifactsRequest& request) {
+  return connection_->call(*connection_->artifacts, &v1::Artifacts::Stub::ListArtifacts, request);
+}
+
+}  // namespace wring

@@ -1,0 +1,160 @@
+// Artifacts as folders: uploads that send only what is missing, downloads that appear whole or not at all.
+#include <fcntl.h>
+
+#include <algorithm>
+#include <cctype>
+#include <set>
+
+#include "client/connection.h"
+#include "common/files.h"
+#include "formats/file_tree.h"
+#include "formats/manifest.h"
+#include "proto/rpc/transfer.h"
+
+namespace wring {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kManifestFile = ".wring-manifest.json";  // hidden, so that no artifact holds it
+constexpr std::size_t kDigestsACall = 10'000;
+
+// The manifest of a tree on disk. A folder that was downloaded and not altered keeps what its artifact said
+// of itself.
+Manifest manifest_of(const fs::path& path, const std::string& kind) {
+  auto manifest = build_manifest(path, kind);
+  if (!fs::is_regular_file(path / kManifestFile)) return manifest;
+  const auto kept = Manifest::parse(read_file(path / kManifestFile));
+  if (kept.kind == kind && kept.files == manifest.files) manifest.metadata = kept.metadata;
+  return manifest;
+}
+
+std::set<Digest> missing_chunks(Connection& connection, const Manifest& manifest) {
+  std::set<Digest> all, missing;
+  for (const auto& file : manifest.files)
+    for (const auto& chunk : file.chunks) all.insert(chunk.digest);
+  std::vector<Digest> asked;
+  const auto ask = [&] {
+    for (const auto& digest : find_missing(*connection.artifacts, asked)) missing.insert(digest);
+    asked.clear();
+  };
+  for (const auto& digest : all) {
+    asked.push_back(digest);
+    if (asked.size() == kDigestsACall) ask();
+  }
+  if (!asked.empty()) ask();
+  return missing;
+}
+
+// Sends each missing chunk once. Returns the bytes sent.
+std::uint64_t send_chunks(Connection& connection, const fs::path& path, const Manifest& manifest,
+                          std::set<Digest> missing, const TransferProgress& progress) {
+  std::uint64_t total = 0, sent = 0;
+  auto counted = missing;
+  for (const auto& file : manifest.files)
+    for (const auto& chunk : file.chunks)
+      if (counted.erase(chunk.digest)) total += chunk.size;
+  const auto tree = FileTree::on_disk(path);
+  for (const auto& file : manifest.files) {
+    std::uint64_t offset = 0;
+    std::optional<FileView> view;
+    for (const auto& chunk : file.chunks) {
+      if (missing.erase(chunk.digest)) {
+        if (!view) view.emplace(tree.open(file.path));
+        upload_blob(*connection.artifacts, chunk.digest, view->read(offset, chunk.size).data);
+        sent += chunk.size;
+        if (progress) progress(sent, total);
+      }
+      offset += chunk.size;
+    }
+  }
+  return sent;
+}
+
+// Downloads one file of an artifact and verifies each chunk.
+void fetch_file(Connection& connection, const ManifestFile& file, const fs::path& path,
+                const std::function<void(std::uint64_t)>& on_bytes) {
+  fs::create_directories(path.parent_path());
+  FileDescriptor out(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
+  if (!out) throw_io_error("create", path, errno);
+  for (const auto& chunk : file.chunks) {
+    const auto bytes = download_blob(*connection.artifacts, chunk.digest);
+    const auto view = std::as_bytes(std::span(bytes));
+    if (view.size() != chunk.size || sha256(view) != chunk.digest)
+      throw Error(ErrorCode::kDataLoss, "CORRUPT_BLOB",
+                  "what the server sent of " + file.path + " is not the chunk " + chunk.digest.hex());
+    write_all(out.get(), view, path);
+    on_bytes(chunk.size);
+  }
+  if (::fsync(out.get()) != 0) throw_io_error("write", path, errno);
+}
+
+// A folder may be replaced by a result only while it holds nothing.
+void check_out(const fs::path& out) {
+  std::error_code ignored;
+  if (!fs::exists(out, ignored) || (fs::is_directory(out) && fs::is_empty(out))) return;
+  throw Error(ErrorCode::kAlreadyExists, "OUT_EXISTS", out.string() + " is there already", "--out",
+              "Name a folder that does not exist yet.");
+}
+
+bool is_digest(const std::string& text) {
+  const auto digits = text.starts_with("sha256:") ? text.substr(7) : text;
+  return digits.size() >= 4 && digits.size() <= 64 &&
+         std::all_of(digits.begin(), digits.end(), [](unsigned char c) { return std::isxdigit(c); });
+}
+
+}  // namespace
+
+Uploaded Client::upload_tree(const fs::path& path, const std::string& kind, const std::string& name,
+                             const TransferProgress& progress) {
+  const auto manifest = manifest_of(path, kind);
+  Uploaded uploaded;
+  uploaded.total_bytes = manifest.total_bytes();
+  const auto missing = missing_chunks(*connection_, manifest);
+  uploaded.sent_bytes = send_chunks(*connection_, path, manifest, missing, progress);
+  v1::CommitArtifactRequest request;
+  request.set_manifest_json(manifest.canonical());
+  request.set_name(name.empty() ? fs::absolute(path).lexically_normal().filename().string() : name);
+  uploaded.artifact =
+      connection_->call(*connection_->artifacts, &v1::Artifacts::Stub::CommitArtifact, request, 600);
+  return uploaded;
+}
+
+v1::Artifact Client::download_artifact(const std::string& digest, const fs::path& out,
+                                       const TransferProgress& progress) {
+  check_out(out);
+  auto found = artifact(digest);
+  const auto manifest = Manifest::parse(found.manifest_json());
+  if (manifest.digest().hex() != found.digest())
+    throw Error(ErrorCode::kDataLoss, "CORRUPT_MANIFEST",
+                "the manifest that the server sent is not that of " + found.digest());
+  const auto target = fs::absolute(out).lexically_normal();
+  const auto parent = target.has_filename() ? target.parent_path() : target.parent_path().parent_path();
+  fs::create_directories(parent);
+  const TempDir half(parent);
+  const auto folder = half.path() / "tree";
+  fs::create_directories(folder);
+  std::uint64_t done = 0;
+  for (const auto& file : manifest.files)
+    fetch_file(*connection_, file, folder / file.path, [&](std::uint64_t bytes) {
+      done += bytes;
+      if (progress) progress(done, manifest.total_bytes());
+    });
+  write_file_atomic(folder / kManifestFile, manifest.canonical());
+  sync_path(folder);
+  fs::rename(folder, target);
+  sync_path(parent);
+  return found;
+}
+
+std::string resolve_input(Client& client, const std::string& text, const std::string& kind,
+                          const TransferProgress& progress) {
+  std::error_code ignored;
+  if (fs::exists(text, ignored)) return client.upload_tree(text, kind, {}, progress).artifact.digest();
+  if (is_digest(text)) return client.artifact(text).digest();
+  throw Error(ErrorCode::kNotFound, "NO_SUCH_INPUT", "there is no file or folder " + text,
+              kind == "model" ? "--model" : "--data",
+              "Give a path, or the digest of an artifact (wring artifacts lists them).");
+}
+
+}  // namespace wring
