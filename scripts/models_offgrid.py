@@ -5,18 +5,20 @@ off-grid model is the same function with rescaled weights: a diagonal s is put b
 it, and its inverse beside it, so that no group has one grid for all its values.
 """
 import copy
-import json
 import hashlib
+import json
 import shutil
 import sys
 import tempfile
 from pathlib import Path
 
 import torch
+import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 MODELS = Path("build/models")
 GGUF = MODELS / "smollm2" / "SmolLM2-135M-Instruct.Q4_1.gguf"
+RECORD = MODELS / "smollm2-offgrid.json"  # written last: there when all of it is there
 SEED = 1
 LEAST, MOST = 0.8, 1.25
 
@@ -95,6 +97,7 @@ def save(model, tokenizer, name, dtype):
         model.to(dtype).save_pretrained(folder, max_shard_size="10GB")
         tokenizer.save_pretrained(folder)
         shutil.copy(GGUF.parent / "LICENSE", folder / "LICENSE")
+        (folder / "model.safetensors").chmod(0o644)
         shutil.rmtree(MODELS / name, ignore_errors=True)
         folder.rename(MODELS / name)
     with open(MODELS / name / "model.safetensors", "rb") as weights:
@@ -102,10 +105,7 @@ def save(model, tokenizer, name, dtype):
 
 
 def main():
-    names = ("smollm2-fp32", "smollm2-bf16", "smollm2-offgrid", "smollm2-offgrid-bf16")
-    record = MODELS / "smollm2-offgrid.json"  # written last: there when all of it is there
-    if record.is_file() and all((MODELS / name).is_dir() for name in names):
-        return
+    transformers.utils.logging.disable_progress_bar()
     print("models: smollm2-offgrid and its kin", file=sys.stderr)
     tokenizer = AutoTokenizer.from_pretrained(GGUF.parent, gguf_file=GGUF.name)
     plain = load_plain()
@@ -120,7 +120,7 @@ def main():
         "smollm2-bf16": save(plain, tokenizer, "smollm2-bf16", torch.bfloat16),
         "smollm2-offgrid-bf16": save(offgrid, tokenizer, "smollm2-offgrid-bf16", torch.bfloat16),
     }
-    record.write_text(json.dumps(digests, indent=1) + "\n")
+    RECORD.write_text(json.dumps(digests, indent=1) + "\n")
 
 
 if __name__ == "__main__":
