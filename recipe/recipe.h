@@ -17,8 +17,9 @@ struct StageSpec {
   std::string method;
   std::uint32_t version = 1;
   Json params = Json::object();
-  std::vector<std::string> targets;  // layer names, class names ("Linear", "Embedding") or "re:PATTERN"; default ["Linear"]
-  std::vector<std::string> ignore;   // the same; default ["lm_head"]
+  std::vector<std::string>
+      targets;  // layer names, class names ("Linear", "Embedding") or "re:PATTERN"; default ["Linear"]
+  std::vector<std::string> ignore;  // the same; default ["lm_head"]
   bool operator==(const StageSpec&) const = default;
 };
 
@@ -26,13 +27,14 @@ struct EvaluationSpec {
   std::string suite;
   std::uint32_t version = 1;
   Json params = Json::object();
-  std::vector<std::string> when;  // "before", "after", "each" (after every stage); default ["before", "after"]
+  std::vector<std::string>
+      when;  // "before", "after", "each" (after every stage); default ["before", "after"]
   bool operator==(const EvaluationSpec&) const = default;
 };
 
 struct Recipe {
   std::string name;
-  std::vector<StageSpec> stages;            // may be empty where there are evaluations (evaluate-only)
+  std::vector<StageSpec> stages;  // may be empty where there are evaluations (evaluate-only)
   std::vector<EvaluationSpec> evaluations;
 
   // {"evaluations":[{params,suite,version,when}],"name":..,"stages":[{ignore,method,params,targets,version}],"version":1}
@@ -43,23 +45,29 @@ struct Recipe {
 };
 
 // Parses and validates. `text` is YAML with `stages:` (and name, evaluations), or one line such as
-// "gptq(bits=4, group_size=64)" or several joined by " | ". At most 1 MiB, no YAML anchors or aliases, nesting at most 32.
-// Throws Error(kInvalidArgument) with reason UNKNOWN_KEY, UNKNOWN_METHOD, UNKNOWN_SUITE, UNKNOWN_PARAMETER, WRONG_TYPE,
-// OUT_OF_RANGE, MISSING_PARAMETER, BAD_PATTERN (a `re:` that does not compile) or MALFORMED_RECIPE; field is the path
-// ("stages[1].params.group_size"), the message names value and allowed range, the hint the nearest known name and the line.
+// "gptq(bits=4, group_size=64)" or several joined by " | ". At most 1 MiB, no YAML anchors or aliases,
+// nesting at most 32. Throws Error(kInvalidArgument) with reason UNKNOWN_KEY, UNKNOWN_METHOD, UNKNOWN_SUITE,
+// UNKNOWN_PARAMETER, WRONG_TYPE, OUT_OF_RANGE, MISSING_PARAMETER, BAD_PATTERN (a `re:` that does not compile)
+// or MALFORMED_RECIPE; field is the path
+// ("stages[1].params.group_size"), the message names value and allowed range, the hint the nearest known name
+// and the line.
 Recipe parse_recipe(std::string_view text, const Catalogue& catalogue = Catalogue::embedded());
 
 // The same from a normal form (its versions must be the catalogue's: FAILED_PRECONDITION "METHOD_VERSION").
 Recipe recipe_from_normal_form(const Json& json, const Catalogue& catalogue = Catalogue::embedded());
 
-// Whether `pattern` (a name, a class name, or re:PATTERN matched at the start of the name, as Python's re.match)
-// names the layer.
-bool pattern_matches(const std::string& pattern, const std::string& layer_name, const std::string& layer_class);
+// Whether `pattern` (a name, a class name, or re:PATTERN matched at the start of the name, as Python's
+// re.match) names the layer.
+bool pattern_matches(const std::string& pattern, const std::string& layer_name,
+                     const std::string& layer_class);
+
+// Whether `name` may name a data input: 1 to 64 letters, digits, dashes, underscores.
+bool is_data_name(const std::string& name);
 
 // Share of weights to zero (0.5), or N of M neighbours kept as the field writes it ("2:4": 2 of 4 are zero).
 struct SparsityPattern {
-  double share = 0;         // for unstructured
-  int n = 0, m = 0;         // zeros n in every m, where m > 0
+  double share = 0;  // for unstructured
+  int n = 0, m = 0;  // zeros n in every m, where m > 0
   static SparsityPattern parse(const Json& value, const std::string& field);
 };
 

@@ -1,4 +1,5 @@
-// Method and suite specs: the data files beside the methods, embedded at build; the one source for validation and docs.
+// Method and suite specs: the data files beside the methods, embedded at build; the one source for validation
+// and docs.
 #pragma once
 
 #include <map>
@@ -15,8 +16,8 @@ namespace wring {
 // One parameter of a method or suite.
 struct ParameterSpec {
   std::string name;
-  std::string type;  // integer, number, boolean, string, choice, sparsity-pattern, data
-  std::string unit;  // may be empty
+  std::string type;    // integer, number, boolean, string, choice, sparsity-pattern, data
+  std::string unit;    // may be empty
   Json default_value;  // null: required
   std::optional<double> minimum, maximum;
   std::vector<Json> choices;  // allowed values; empty: any in range
@@ -29,14 +30,14 @@ struct MethodSpec {
   std::uint32_t version = 1;
   std::string kind;
   std::string summary;
-  std::vector<Json> papers;            // {title, venue, arxiv}
-  std::vector<std::string> takes;      // decoder-lm, encoder, ...
-  std::vector<std::string> needs;      // calibration, training-data, gradients, teacher, test-data ...
-  std::string produces;                // masked, packed-int, ...; empty for suites
-  std::string determinism;             // any-threads, equal-threads
-  bool keyed_by_hardware = false;      // timings: never answered from a cache
+  std::vector<Json> papers;        // {title, venue, arxiv}
+  std::vector<std::string> takes;  // decoder-lm, encoder, ...
+  std::vector<std::string> needs;  // calibration, training-data, gradients, teacher, test-data ...
+  std::string produces;            // masked, packed-int, ...; empty for suites
+  std::string determinism;         // any-threads, equal-threads
+  bool keyed_by_hardware = false;  // timings: never answered from a cache
   std::vector<ParameterSpec> parameters;
-  std::string text;                    // the YAML it was read from
+  std::string text;  // the YAML it was read from
 
   const ParameterSpec* parameter(std::string_view name) const;
   Json to_json() const;
@@ -51,12 +52,13 @@ class Catalogue {
   explicit Catalogue(std::vector<MethodSpec> specs);
   static const Catalogue& embedded();
 
-  const MethodSpec* find(std::string_view name) const;      // methods and suites share one name space
-  const MethodSpec& method(std::string_view name, const std::string& field) const;  // throws kInvalidArgument "UNKNOWN_METHOD", nearest name in the hint
-  const MethodSpec& suite(std::string_view name, const std::string& field) const;   // throws "UNKNOWN_SUITE"
-  std::vector<const MethodSpec*> methods() const;           // by name
+  const MethodSpec* find(std::string_view name) const;  // methods and suites share one name space
+  const MethodSpec& method(std::string_view name, const std::string& field)
+      const;  // throws kInvalidArgument "UNKNOWN_METHOD", nearest name in the hint
+  const MethodSpec& suite(std::string_view name, const std::string& field) const;  // throws "UNKNOWN_SUITE"
+  std::vector<const MethodSpec*> methods() const;                                  // by name
   std::vector<const MethodSpec*> suites() const;
-  const Digest& digest() const { return digest_; }          // of all specs' parsed contents
+  const Digest& digest() const { return digest_; }  // of all specs' parsed contents
 
  private:
   std::map<std::string, MethodSpec, std::less<>> specs_;

@@ -15,11 +15,11 @@ inline constexpr int kNumericsVersion = 1;  // raised when the engine's arithmet
 
 // Never in here: host, path, YAML order, comments, thread count.
 struct StageKeyInputs {
-  Digest input;                               // model as it enters the stage: artifact digest, or the previous stage's key
-  std::map<std::string, Digest> data;         // only the data that the stage reads
+  Digest input;  // model as it enters the stage: artifact digest, or the previous stage's key
+  std::map<std::string, Digest> data;  // only the data that the stage reads
   std::uint64_t seed = 0;
-  std::string device_class;                   // cpu, cuda
-  std::string kernel_level;                   // avx512-bf16, avx2, ..., sm90
+  std::string device_class;  // cpu, cuda
+  std::string kernel_level;  // avx512-bf16, avx2, ..., sm90
   int numerics_version = kNumericsVersion;
 };
 

@@ -1,0 +1,152 @@
+// Specs read from YAML, and the catalogue of all of them.
+#include "recipe/spec.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "common/error.h"
+#include "common/text.h"
+#include "recipe/yaml.h"
+
+namespace wring {
+
+std::vector<std::string_view> embedded_method_specs();  // generated from the spec files
+
+namespace {
+
+[[noreturn]] void throw_bad(const std::string& field, const std::string& why) {
+  throw Error(ErrorCode::kInvalidArgument, "BAD_SPEC", why, field);
+}
+
+ParameterSpec parse_parameter(const std::string& name, const Json& json, const std::string& field) {
+  ParameterSpec parameter;
+  parameter.name = name;
+  parameter.type = json_at<std::string>(json, "type", field);
+  parameter.unit = json_or<std::string>(json, "unit", "", field);
+  parameter.help = json_at<std::string>(json, "help", field);
+  if (json.contains("default")) parameter.default_value = json.at("default");
+  if (json.contains("min")) parameter.minimum = json_at<double>(json, "min", field);
+  if (json.contains("max")) parameter.maximum = json_at<double>(json, "max", field);
+  if (json.contains("choices")) parameter.choices = json_at<std::vector<Json>>(json, "choices", field);
+  static const std::vector<std::string> kTypes{"integer", "number",           "boolean", "string",
+                                               "choice",  "sparsity-pattern", "data"};
+  if (std::find(kTypes.begin(), kTypes.end(), parameter.type) == kTypes.end())
+    throw_bad(field + ".type", "'" + parameter.type + "' is no parameter type");
+  return parameter;
+}
+
+}  // namespace
+
+const ParameterSpec* MethodSpec::parameter(std::string_view wanted) const {
+  for (const auto& entry : parameters)
+    if (entry.name == wanted) return &entry;
+  return nullptr;
+}
+
+Json MethodSpec::to_json() const {
+  Json list = Json::array();
+  for (const auto& p : parameters) {
+    Json entry{
+        {"name", p.name}, {"type", p.type}, {"unit", p.unit}, {"default", p.default_value}, {"help", p.help}};
+    if (p.minimum) entry["min"] = *p.minimum;
+    if (p.maximum) entry["max"] = *p.maximum;
+    if (!p.choices.empty()) entry["choices"] = p.choices;
+    list.push_back(std::move(entry));
+  }
+  return {{"name", name},
+          {"version", version},
+          {"kind", kind},
+          {"summary", summary},
+          {"papers", papers},
+          {"takes", takes},
+          {"needs", needs},
+          {"produces", produces},
+          {"determinism", determinism},
+          {"keyed_by_hardware", keyed_by_hardware},
+          {"parameters", list}};
+}
+
+MethodSpec parse_method_spec(std::string_view yaml) {
+  const Json json = parse_yaml(yaml, "spec").value;
+  MethodSpec spec;
+  spec.text = yaml;
+  spec.name = json_at<std::string>(json, "name", "spec");
+  spec.version = json_at<std::uint32_t>(json, "version", spec.name);
+  spec.kind = json_at<std::string>(json, "kind", spec.name);
+  spec.summary = json_at<std::string>(json, "summary", spec.name);
+  spec.papers = json_or<std::vector<Json>>(json, "papers", {}, spec.name);
+  spec.takes = json_at<std::vector<std::string>>(json, "takes", spec.name);
+  spec.needs = json_or<std::vector<std::string>>(json, "needs", {}, spec.name);
+  spec.produces = json_or<std::string>(json, "produces", "", spec.name);
+  spec.determinism = json_at<std::string>(json, "determinism", spec.name);
+  spec.keyed_by_hardware = json_or<bool>(json, "keyed_by_hardware", false, spec.name);
+  for (const auto& [name, parameter] : json_or<Json>(json, "parameters", Json::object(), spec.name).items())
+    spec.parameters.push_back(parse_parameter(name, parameter, spec.name + ".parameters." + name));
+  return spec;
+}
+
+Catalogue::Catalogue(std::vector<MethodSpec> specs) {
+  for (auto& spec : specs) {
+    const std::string name = spec.name;
+    if (!specs_.emplace(name, std::move(spec)).second) throw_bad(name, "two specs have this name");
+  }
+  Json all = Json::array();
+  for (const auto& [name, spec] : specs_) all.push_back(spec.to_json());
+  digest_ = sha256(all.dump());
+}
+
+const Catalogue& Catalogue::embedded() {
+  static const Catalogue catalogue = [] {
+    std::vector<MethodSpec> specs;
+    for (const auto text : embedded_method_specs()) specs.push_back(parse_method_spec(text));
+    return Catalogue(std::move(specs));
+  }();
+  return catalogue;
+}
+
+const MethodSpec* Catalogue::find(std::string_view name) const {
+  const auto it = specs_.find(name);
+  return it == specs_.end() ? nullptr : &it->second;
+}
+
+namespace {
+
+const MethodSpec& find_or_throw(const std::vector<const MethodSpec*>& candidates, std::string_view name,
+                                const std::string& field, const char* reason, const std::string& noun) {
+  std::vector<std::string> names;
+  for (const auto* spec : candidates) {
+    if (spec->name == name) return *spec;
+    names.push_back(spec->name);
+  }
+  const auto nearest = nearest_name(name, names);
+  throw Error(ErrorCode::kInvalidArgument, reason,
+              "there is no " + noun + " '" + std::string(name.substr(0, 80)) + "'", field,
+              (nearest.empty() ? std::string() : "Did you mean '" + nearest + "'? ") +
+                  "Known: " + join(names, ", ") + ".");
+}
+
+}  // namespace
+
+const MethodSpec& Catalogue::method(std::string_view name, const std::string& field) const {
+  return find_or_throw(methods(), name, field, "UNKNOWN_METHOD", "method");
+}
+
+const MethodSpec& Catalogue::suite(std::string_view name, const std::string& field) const {
+  return find_or_throw(suites(), name, field, "UNKNOWN_SUITE", "evaluation suite");
+}
+
+std::vector<const MethodSpec*> Catalogue::methods() const {
+  std::vector<const MethodSpec*> list;
+  for (const auto& [name, spec] : specs_)
+    if (spec.kind != "evaluation") list.push_back(&spec);
+  return list;
+}
+
+std::vector<const MethodSpec*> Catalogue::suites() const {
+  std::vector<const MethodSpec*> list;
+  for (const auto& [name, spec] : specs_)
+    if (spec.kind == "evaluation") list.push_back(&spec);
+  return list;
+}
+
+}  // namespace wring

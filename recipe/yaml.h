@@ -1,0 +1,25 @@
+// YAML from outside, bounded, as JSON with the line of every value.
+#pragma once
+
+#include <map>
+#include <string>
+#include <string_view>
+
+#include "common/json.h"
+
+namespace wring {
+
+struct YamlDocument {
+  Json value;
+  std::map<std::string, int> lines;  // path ("stages[1].params.bits") -> line, from 1
+};
+
+// Parses one YAML document (JSON is YAML). At most 1 MiB, nesting at most 32, no anchors, aliases, tags or
+// duplicate keys. Plain scalars become null, booleans (true, false), integers, numbers or strings; quoted
+// ones stay strings. Throws Error(kInvalidArgument, "MALFORMED_RECIPE") that names `what` and the line.
+YamlDocument parse_yaml(std::string_view text, const std::string& what);
+
+// A plain scalar's value by the same rules.
+Json plain_scalar(const std::string& text);
+
+}  // namespace wring
