@@ -19,6 +19,35 @@ constexpr std::size_t kLongestExpression = 64 << 10;
 constexpr std::string_view kSpaces = R"(\t-\r \x{85}\p{Z})";
 constexpr std::string_view kWord = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc})";
 
+[[noreturn]] void refuse_escape(char letter, std::string_view field) {
+  throw Error(ErrorCode::kUnimplemented, "UNSUPPORTED_TOKENIZER",
+              std::string("the escape \\") + letter + " is not supported here", std::string(field));
+}
+
+// What the escape of `letter` means to Oniguruma, in PCRE2's terms; empty where both mean the same.
+std::string translated_escape(char letter, bool in_set, std::string_view field) {
+  const std::string word = "[" + std::string(kWord) + "]";
+  switch (letter) {
+    case 's':
+      return in_set ? std::string(kSpaces) : "[" + std::string(kSpaces) + "]";
+    case 'w':
+      return in_set ? std::string(kWord) : word;
+    case 'S':
+      return in_set ? refuse_escape(letter, field), "" : "[^" + std::string(kSpaces) + "]";
+    case 'W':
+      return in_set ? refuse_escape(letter, field), "" : "[^" + std::string(kWord) + "]";
+    case 'b':
+      return in_set ? "" : "(?:(?<=" + word + ")(?!" + word + ")|(?<!" + word + ")(?=" + word + "))";
+    case 'B':
+      return in_set ? "" : "(?:(?<=" + word + ")(?=" + word + ")|(?<!" + word + ")(?!" + word + "))";
+    case 'h':
+    case 'H':
+      refuse_escape(letter, field);
+    default:
+      return {};
+  }
+}
+
 std::string translate(std::string_view expression, std::string_view field) {
   std::string out;
   int depth = 0;  // of [ ]
@@ -29,18 +58,8 @@ std::string translate(std::string_view expression, std::string_view field) {
       out += c;
       continue;
     }
-    const char letter = expression[++i];
-    const std::string_view set = letter == 's' || letter == 'S' ? kSpaces : kWord;
-    const bool negated = letter == 'S' || letter == 'W';
-    if (letter == 'h' || letter == 'H' || (negated && depth > 0)) {
-      throw Error(ErrorCode::kUnimplemented, "UNSUPPORTED_TOKENIZER",
-                  std::string("the escape \\") + letter + " is not supported here", std::string(field));
-    }
-    if (letter == 's' || letter == 'w' || negated) {
-      out += depth > 0 ? std::string(set) : (negated ? "[^" : "[") + std::string(set) + "]";
-    } else {
-      (out += c) += letter;
-    }
+    const auto escape = translated_escape(expression[++i], depth > 0, field);
+    out += escape.empty() ? std::string{'\\', expression[i]} : escape;
   }
   return out;
 }

@@ -17,7 +17,6 @@
 #include "engine/text/tokenizer.h"
 #include "engine/text/vocabulary.h"
 #include "engine/text/wordpiece.h"
-#include "formats/gguf.h"
 
 namespace wring {
 
@@ -41,11 +40,9 @@ struct TokenizerParts {
 
 std::unique_ptr<Tokenizer> make_tokenizer(TokenizerParts parts);
 
-// tokenizer.json, parsed; `end_of_text` is the content of the token that ends a text, or empty.
-// Errors: see load_tokenizer.
-TokenizerParts parse_tokenizer_json(const Json& json, const std::string& end_of_text);
-
-// The vocabulary inside a GGUF file, cut as transformers cuts it.
-TokenizerParts read_gguf_tokenizer(const GgufFile& gguf);
+// The parts that a tokenizer.json names. `origin` begins the paths in errors; `end_of_text` is the content of
+// the token that ends a text, or empty. Errors: see load_tokenizer.
+TokenizerParts parse_tokenizer_json(const Json& json, const std::string& origin,
+                                    const std::string& end_of_text);
 
 }  // namespace wring

@@ -3,6 +3,7 @@
 
 #include "common/error.h"
 #include "common/json.h"
+#include "engine/text/gguf_tokenizer_json.h"
 #include "engine/text/pipeline.h"
 #include "formats/gguf.h"
 
@@ -54,16 +55,20 @@ std::optional<std::int32_t> configured_end_of_text(const FileTree& model, std::s
 std::unique_ptr<Tokenizer> from_json(const FileTree& model) {
   const auto json = read_json(model, "tokenizer.json");
   if (!json) return nullptr;
-  auto parts = parse_tokenizer_json(*json, end_of_text_content(model));
+  auto parts = parse_tokenizer_json(*json, "tokenizer.json", end_of_text_content(model));
   if (!parts.end_of_text) parts.end_of_text = configured_end_of_text(model, parts.vocabulary.size());
   return make_tokenizer(std::move(parts));
 }
 
 std::unique_ptr<Tokenizer> from_gguf(const FileTree& model) {
+  constexpr const char* kEndOfText = "tokenizer.ggml.eos_token_id";
   for (const auto& path : model.paths()) {
     if (!path.ends_with(".gguf")) continue;
     const GgufFile gguf(model.open(path));
-    if (gguf.has_key("tokenizer.ggml.model")) return make_tokenizer(read_gguf_tokenizer(gguf));
+    if (!gguf.has_key("tokenizer.ggml.model")) continue;
+    auto parts = parse_tokenizer_json(tokenizer_json_from_gguf(gguf), "tokenizer.ggml", {});
+    if (gguf.has_key(kEndOfText)) parts.end_of_text = static_cast<std::int32_t>(gguf.integer(kEndOfText));
+    return make_tokenizer(std::move(parts));
   }
   return nullptr;
 }

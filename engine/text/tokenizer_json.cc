@@ -266,6 +266,14 @@ std::optional<WordPieceDecoder> wordpiece_decoder(const Node& node, bool byte_le
   return decoder;
 }
 
+std::int32_t existing_id(const Node& node, const Vocabulary& vocabulary) {
+  const auto id = node.integer();
+  if (id < 0 || id >= Vocabulary::kMaximumSize || !vocabulary.token(static_cast<std::int32_t>(id))) {
+    refuse(node.path(), std::to_string(id) + " is the id of no token");
+  }
+  return static_cast<std::int32_t>(id);
+}
+
 // TemplateProcessing: what its `single` template puts before and after the text.
 void read_template(const Node& node, TokenizerParts& parts) {
   const auto special = node.member("special_tokens");
@@ -279,10 +287,7 @@ void read_template(const Node& node, TokenizerParts& parts) {
     }
     const auto name = item.member("SpecialToken").text("id");
     for (const auto& id : special.member(name.c_str()).member("ids").items()) {
-      if (!parts.vocabulary.token(static_cast<std::int32_t>(id.as<std::int64_t>()))) {
-        refuse(id.path(), "is the id of no token");
-      }
-      side->push_back(static_cast<std::int32_t>(id.integer()));
+      side->push_back(existing_id(id, parts.vocabulary));
     }
   }
   if (texts != 1) refuse(node.path() + ".single", "should hold the text exactly once");
@@ -314,8 +319,9 @@ void read_post_processor(const Node& node, TokenizerParts& parts) {
 
 }  // namespace
 
-TokenizerParts parse_tokenizer_json(const Json& json, const std::string& end_of_text) {
-  const Node root(&json, "tokenizer.json");
+TokenizerParts parse_tokenizer_json(const Json& json, const std::string& origin,
+                                    const std::string& end_of_text) {
+  const Node root(&json, origin);
   const auto model = root.member("model");
   const auto declared = model.member("type");  // old files leave it out: merges tell
   const std::string type = declared.present()                 ? declared.as<std::string>()
