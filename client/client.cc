@@ -1,7 +1,7 @@
 // The connection, and the calls that are one question and one answer.
 #include "client/client.h"
 
-#include <thread>
+#include <chrono>
 
 #include "client/connection.h"
 #include "proto/rpc/channel.h"
@@ -13,7 +13,7 @@ Connection::Connection(const ClientConfig& settings) : config(settings) {
     throw Error(ErrorCode::kInvalidArgument, "NO_SERVER", "no server is known", "--server",
                 "wring up starts one here; or give --server HOST:PORT, WRING_SERVER, or `server:` in " +
                     client_config_path().string() + ".");
-  channel = make_channel(config.server);
+  channel = make_channel(config.server, config.token);
   jobs = v1::Jobs::NewStub(channel);
   artifacts = v1::Artifacts::NewStub(channel);
   methods = v1::Methods::NewStub(channel);
@@ -22,7 +22,6 @@ Connection::Connection(const ClientConfig& settings) : config(settings) {
 }
 
 void Connection::prepare(grpc::ClientContext& context, double seconds) const {
-  if (!config.token.empty()) context.AddMetadata("authorization", "Bearer " + config.token);
   if (seconds > 0)
     context.set_deadline(std::chrono::system_clock::now() +
                          std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000)));

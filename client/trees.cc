@@ -3,7 +3,7 @@
 
 #include <algorithm>
 #include <cctype>
-#include <set>
+#include <map>
 
 #include "client/connection.h"
 #include "common/files.h"
@@ -17,7 +17,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kManifestFile = ".wring-manifest.json";  // hidden, so that no artifact holds it
-constexpr std::size_t kDigestsACall = 10'000;
 
 // The manifest of a tree on disk. A folder that was downloaded and not altered keeps what its artifact said
 // of itself.
@@ -29,61 +28,58 @@ Manifest manifest_of(const fs::path& path, const std::string& kind) {
   return manifest;
 }
 
-std::set<Digest> missing_chunks(Connection& connection, const Manifest& manifest) {
-  std::set<Digest> all, missing;
-  for (const auto& file : manifest.files)
-    for (const auto& chunk : file.chunks) all.insert(chunk.digest);
-  std::vector<Digest> asked;
-  const auto ask = [&] {
-    for (const auto& digest : find_missing(*connection.artifacts, asked)) missing.insert(digest);
-    asked.clear();
-  };
-  for (const auto& digest : all) {
-    asked.push_back(digest);
-    if (asked.size() == kDigestsACall) ask();
-  }
-  if (!asked.empty()) ask();
-  return missing;
-}
+// Where a chunk lies in the tree.
+struct Place {
+  std::size_t file = 0;
+  std::uint64_t offset = 0, size = 0;
+};
 
-// Sends each missing chunk once. Returns the bytes sent.
-std::uint64_t send_chunks(Connection& connection, const fs::path& path, const Manifest& manifest,
-                          std::set<Digest> missing, const TransferProgress& progress) {
-  std::uint64_t total = 0, sent = 0;
-  auto counted = missing;
-  for (const auto& file : manifest.files)
-    for (const auto& chunk : file.chunks)
-      if (counted.erase(chunk.digest)) total += chunk.size;
-  const auto tree = FileTree::on_disk(path);
-  for (const auto& file : manifest.files) {
+// Each chunk of the manifest once.
+std::map<Digest, Place> places_of(const Manifest& manifest) {
+  std::map<Digest, Place> places;
+  for (std::size_t i = 0; i < manifest.files.size(); ++i) {
     std::uint64_t offset = 0;
-    std::optional<FileView> view;
-    for (const auto& chunk : file.chunks) {
-      if (missing.erase(chunk.digest)) {
-        if (!view) view.emplace(tree.open(file.path));
-        upload_blob(*connection.artifacts, chunk.digest, view->read(offset, chunk.size).data);
-        sent += chunk.size;
-        if (progress) progress(sent, total);
-      }
+    for (const auto& chunk : manifest.files[i].chunks) {
+      places.try_emplace(chunk.digest, Place{i, offset, chunk.size});
       offset += chunk.size;
     }
   }
-  return sent;
+  return places;
 }
 
-// Downloads one file of an artifact and verifies each chunk.
+// Sends what the store lacks. Returns the bytes sent.
+std::uint64_t send_missing(Connection& connection, const fs::path& path, const Manifest& manifest,
+                           const TransferProgress& progress) {
+  const auto places = places_of(manifest);
+  std::vector<Digest> digests;
+  for (const auto& [digest, place] : places) digests.push_back(digest);
+  std::vector<BlobRef> missing;
+  std::uint64_t total = 0;
+  for (const auto& digest : find_missing(*connection.artifacts, digests)) {
+    missing.push_back({digest, places.at(digest).size});
+    total += missing.back().size;
+  }
+  const auto tree = FileTree::on_disk(path);
+  const auto read = [&](std::size_t i) -> BlobBytes {
+    const auto& place = places.at(missing[i].digest);
+    const auto bytes = tree.open(manifest.files[place.file].path).read(place.offset, place.size);
+    return {bytes.data, bytes.owner};
+  };
+  TransferOptions options;
+  options.progress = progress;
+  upload_blobs(*connection.artifacts, missing, read, options);
+  return total;
+}
+
+// Downloads one file of an artifact; each chunk is verified.
 void fetch_file(Connection& connection, const ManifestFile& file, const fs::path& path,
                 const std::function<void(std::uint64_t)>& on_bytes) {
   fs::create_directories(path.parent_path());
   FileDescriptor out(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
   if (!out) throw_io_error("create", path, errno);
   for (const auto& chunk : file.chunks) {
-    const auto bytes = download_blob(*connection.artifacts, chunk.digest);
-    const auto view = std::as_bytes(std::span(bytes));
-    if (view.size() != chunk.size || sha256(view) != chunk.digest)
-      throw Error(ErrorCode::kDataLoss, "CORRUPT_BLOB",
-                  "what the server sent of " + file.path + " is not the chunk " + chunk.digest.hex());
-    write_all(out.get(), view, path);
+    const auto bytes = download_blob(*connection.artifacts, chunk.digest, chunk.size);
+    write_all(out.get(), std::as_bytes(std::span(bytes)), path);
     on_bytes(chunk.size);
   }
   if (::fsync(out.get()) != 0) throw_io_error("write", path, errno);
@@ -110,8 +106,7 @@ Uploaded Client::upload_tree(const fs::path& path, const std::string& kind, cons
   const auto manifest = manifest_of(path, kind);
   Uploaded uploaded;
   uploaded.total_bytes = manifest.total_bytes();
-  const auto missing = missing_chunks(*connection_, manifest);
-  uploaded.sent_bytes = send_chunks(*connection_, path, manifest, missing, progress);
+  uploaded.sent_bytes = send_missing(*connection_, path, manifest, progress);
   v1::CommitArtifactRequest request;
   request.set_manifest_json(manifest.canonical());
   request.set_name(name.empty() ? fs::absolute(path).lexically_normal().filename().string() : name);

@@ -24,7 +24,7 @@ struct CliContext {
   ProgressBarOptions bar_options() const { return ProgressBarOptions::standard_error(quiet || json_only()); }
   // With --json and no terminal to look at the bar, nothing but JSON and errors is written.
   bool json_only() const;
-  void print_json(const Json& json) const;         // one object on one line, to standard output
+  void print_json(const Json& json) const;    // one object on one line, to standard output
   void print(const std::string& text) const;  // to standard output
 
  private:

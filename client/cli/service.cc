@@ -199,9 +199,9 @@ void print_up(const CliContext& context, const ServiceOptions& options, const En
               bool detached) {
   if (context.json)
     return context.print_json(Json{{"grpc", endpoints.grpc},
-                              {"http", endpoints.http},
-                              {"data", options.data},
-                              {"workers", options.workers}});
+                                   {"http", endpoints.http},
+                                   {"data", options.data},
+                                   {"workers", options.workers}});
   std::string text = table({{"server", endpoints.grpc},
                             {"web", endpoints.http.empty() ? "-" : "http://" + endpoints.http},
                             {"workers", std::to_string(options.workers)},

@@ -15,6 +15,7 @@ inline constexpr int kKeepaliveMs = 30'000;
 // A plaintext channel to `target` ("HOST:PORT"), by the direct way (no proxy). Connects lazily and reconnects
 // within 2 s of the server's return. A call that ends UNAVAILABLE before anything was answered is sent again
 // up to three times within about a second; nothing else is retried.
-std::shared_ptr<grpc::Channel> make_channel(const std::string& target);
+// `token`, where not empty, goes with every call as the metadata `authorization: Bearer TOKEN`.
+std::shared_ptr<grpc::Channel> make_channel(const std::string& target, const std::string& token = {});
 
 }  // namespace wring

@@ -1,0 +1,205 @@
+"""One connection to a Wring server."""
+
+import json
+import os
+import pathlib
+import shutil
+import tempfile
+import time
+import uuid
+
+import grpc
+
+from wring import trees
+from wring.v1 import (artifacts_pb2, artifacts_pb2_grpc, evaluations_pb2, evaluations_pb2_grpc, jobs_pb2,
+                      jobs_pb2_grpc)
+
+TERMINAL = {jobs_pb2.JOB_STATE_SUCCEEDED, jobs_pb2.JOB_STATE_FAILED, jobs_pb2.JOB_STATE_CANCELLED}
+DEADLINE_SECONDS = 60
+WRITE_BYTES = 1 << 20  # of one WriteBlob message
+
+
+class WringError(Exception):
+    """What the server refused: `code` (INVALID_ARGUMENT, ...) and its message."""
+
+    def __init__(self, code: str, message: str):
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+
+
+class JobFailed(WringError):
+    """A job that ended without a result; `job` is as it ended."""
+
+    def __init__(self, job):
+        super().__init__(job.error.code or "CANCELLED", job.error.message or f"job {job.id} was cancelled")
+        self.job = job
+
+
+class Client:
+    """Calls of a server at "HOST:PORT" (default: $WRING_SERVER). Errors are WringError.
+
+    with Client("127.0.0.1:7433") as wring:
+        job = wring.submit("gptq(bits=4)", model="model/", data={"calibration": "train.txt"})
+        for event in wring.watch(job.id): ...
+        wring.get(job.id, "compressed/")
+    """
+
+    def __init__(self, server: str = "", token: str = ""):
+        server = server or os.environ.get("WRING_SERVER", "")
+        if not server:
+            raise WringError("INVALID_ARGUMENT", "no server: give HOST:PORT, or set WRING_SERVER")
+        token = token or os.environ.get("WRING_TOKEN", "")
+        self._metadata = [("authorization", f"Bearer {token}")] if token else []
+        self._channel = grpc.insecure_channel(server)
+        self._jobs = jobs_pb2_grpc.JobsStub(self._channel)
+        self._artifacts = artifacts_pb2_grpc.ArtifactsStub(self._channel)
+        self._evaluations = evaluations_pb2_grpc.EvaluationsStub(self._channel)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        self._channel.close()
+
+    def submit(self, recipe: str, model: str, data: dict = None, name: str = "", seed: int = 0, device: str = "cpu",
+               request_id: str = ""):
+        """Creates a job and returns it (a Job message).
+
+        recipe: YAML text, one line, or the path of a YAML file. model and the values of data: paths, which are
+        uploaded, or digests. The same request_id (a UUID) with the same content gives the same job.
+        """
+        if os.path.isfile(recipe):
+            name = name or pathlib.Path(recipe).stem
+            recipe = pathlib.Path(recipe).read_text(encoding="utf-8")
+        spec = jobs_pb2.JobSpec(name=name, recipe=recipe, seed=seed, model=self._input(model, "model"))
+        spec.resources.device = device
+        for key, value in (data or {}).items():
+            spec.data[key] = self._input(value, "dataset")
+        request = jobs_pb2.SubmitJobRequest(request_id=request_id or str(uuid.uuid4()), spec=spec)
+        return self._call(self._jobs.SubmitJob, request)
+
+    def job(self, job_id: str):
+        """The job with its stages and evaluations."""
+        return self._call(self._jobs.GetJob, jobs_pb2.GetJobRequest(id=job_id))
+
+    def watch(self, job_id: str, after_event: int = 0, patience_seconds: float = 300):
+        """Yields the job's events until it has ended; goes on from the last one when the server was away."""
+        away_since = None
+        while True:
+            try:
+                request = jobs_pb2.WatchJobRequest(id=job_id, after_event=after_event)
+                for event in self._jobs.WatchJob(request, metadata=self._metadata):
+                    away_since = None
+                    after_event = event.number or after_event
+                    yield event
+                    if event.state in TERMINAL:
+                        return
+                if self.job(job_id).state in TERMINAL:
+                    return
+            except (grpc.RpcError, WringError) as error:
+                code = error.code if isinstance(error, WringError) else error.code().name
+                away_since = away_since or time.monotonic()
+                if code not in ("UNAVAILABLE", "UNKNOWN", "INTERNAL") or time.monotonic() - away_since > patience_seconds:
+                    raise _as_wring_error(error) from None
+                time.sleep(0.5)
+
+    def wait(self, job_id: str):
+        """The job once it has succeeded. Raises JobFailed where it ended otherwise."""
+        for _ in self.watch(job_id):
+            pass
+        job = self.job(job_id)
+        if job.state != jobs_pb2.JOB_STATE_SUCCEEDED:
+            raise JobFailed(job)
+        return job
+
+    def cancel(self, job_id: str):
+        return self._call(self._jobs.CancelJob, jobs_pb2.CancelJobRequest(id=job_id))
+
+    def evals(self, job: str = "", artifact: str = "", suite: str = "", metric: str = "") -> list:
+        """Measured rows as dictionaries; each empty argument matches everything."""
+        request = evaluations_pb2.QueryEvaluationsRequest(job_id=job, artifact=artifact, suite=suite, metric=metric,
+                                                          page_size=1000)
+        rows = []
+        while True:
+            page = self._call(self._evaluations.QueryEvaluations, request)
+            rows += [_row(evaluation) for evaluation in page.evaluations]
+            if not page.next_page_token:
+                return rows
+            request.page_token = page.next_page_token
+
+    def get(self, digest_or_job: str, out: str) -> str:
+        """Downloads an artifact, or a job's result, to the folder `out`, which must not exist; returns its digest."""
+        target = pathlib.Path(out)
+        if target.exists():
+            raise WringError("ALREADY_EXISTS", f"{out} is there already")
+        digest = digest_or_job if len(digest_or_job) >= 64 else self.job(digest_or_job).result
+        if not digest:
+            raise WringError("FAILED_PRECONDITION", f"job {digest_or_job} has no result")
+        artifact = self._call(self._artifacts.GetArtifact, artifacts_pb2.GetArtifactRequest(digest=digest))
+        target.absolute().parent.mkdir(parents=True, exist_ok=True)
+        half = pathlib.Path(tempfile.mkdtemp(prefix=".wring-", dir=target.absolute().parent))
+        try:
+            trees.write_tree(json.loads(artifact.manifest_json), half, self._read_blob)
+            (half / trees.MANIFEST_FILE).write_text(artifact.manifest_json, encoding="utf-8")
+            half.chmod(0o755)
+            half.rename(target)
+        except BaseException:
+            shutil.rmtree(half, ignore_errors=True)
+            raise
+        return artifact.digest
+
+    def put(self, path: str, kind: str, name: str = "") -> str:
+        """Uploads a folder or a file as an artifact ("model", "dataset", ...); returns its digest."""
+        manifest, pieces = trees.read_tree(pathlib.Path(path), kind)
+        digests = sorted(pieces)
+        for start in range(0, len(digests), 10_000):
+            request = artifacts_pb2.FindMissingBlobsRequest(digests=digests[start:start + 10_000])
+            for digest in self._call(self._artifacts.FindMissingBlobs, request).missing:
+                self._write_blob(digest, pieces[digest].read())
+        request = artifacts_pb2.CommitArtifactRequest(manifest_json=manifest, name=name or pathlib.Path(path).name)
+        return self._call(self._artifacts.CommitArtifact, request).digest
+
+    def _input(self, text: str, kind: str) -> str:
+        return self.put(text, kind) if os.path.exists(text) else text
+
+    def _write_blob(self, digest: str, data: bytes):
+        upload = str(uuid.uuid4())
+
+        def messages():
+            for offset in range(0, len(data), WRITE_BYTES):
+                message = artifacts_pb2.WriteBlobRequest(write_offset=offset, data=data[offset:offset + WRITE_BYTES])
+                if offset == 0:
+                    message.digest, message.size, message.upload_id = digest, len(data), upload
+                yield message
+
+        self._call(self._artifacts.WriteBlob, messages())
+
+    def _read_blob(self, digest: str) -> bytes:
+        request = artifacts_pb2.ReadBlobRequest(digest=digest)
+        try:
+            return b"".join(part.data for part in self._artifacts.ReadBlob(request, metadata=self._metadata))
+        except grpc.RpcError as error:
+            raise _as_wring_error(error) from None
+
+    def _call(self, method, request):
+        try:
+            return method(request, timeout=DEADLINE_SECONDS, metadata=self._metadata)
+        except grpc.RpcError as error:
+            raise _as_wring_error(error) from None
+
+
+def _as_wring_error(error) -> WringError:
+    return error if isinstance(error, WringError) else WringError(error.code().name, error.details())
+
+
+def _row(evaluation) -> dict:
+    row = {"job": evaluation.job_id}
+    for key in ("artifact", "suite", "metric", "value", "unit", "n", "seed", "hardware", "when", "text"):
+        row[key] = getattr(evaluation, key)
+    for key in ("stderr", "baseline_value"):
+        row[key] = getattr(evaluation, key) if evaluation.HasField(key) else None
+    return row

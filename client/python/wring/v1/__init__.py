@@ -1,0 +1,1 @@
+"""The API messages and services, generated from proto/wring/v1."""
