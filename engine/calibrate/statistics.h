@@ -3,16 +3,25 @@
 
 #include <ATen/ATen.h>
 
+#include <map>
+#include <memory>
+#include <mutex>
 #include <set>
+#include <utility>
+
+#include "engine/math/cholesky.h"
 
 namespace wring {
 
 enum class Statistic { kInputNorm, kHessian };
 
-// Sums over all calibration rows x of one tap. fp32 values, fp32 sums over fixed row blocks added in fp64 for the norms.
-// Not thread-safe.
+// Sums over all calibration rows x of one tap. Rows are summed in fixed blocks of kRowBlock, in order,
+// however they are cut into calls of add(): fp32 sums within a block, fp64 across blocks for the norms, fp32
+// for the Hessian. add() is not thread-safe; once everything is added, any thread may read.
 class Statistics {
  public:
+  static constexpr std::int64_t kRowBlock = 2048;
+
   Statistics(std::int64_t features, std::set<Statistic> wanted, at::Device device);
 
   void add(const at::Tensor& x);  // [rows, features]
@@ -23,14 +32,27 @@ class Statistics {
   // sqrt(sum x_j^2), [in] fp32: ||x_j||_2 of Wanda's equation 1.
   at::Tensor input_norm() const;
 
-  // H = (2 / rows) X^T X, [in, in] fp32, symmetric: the Hessian of the layer's squared error (GPTQ, section 2).
+  // H = (2 / rows) X^T X, [in, in] fp32, symmetric: the Hessian of the layer's squared error (GPTQ, section
+  // 2).
   at::Tensor hessian() const;
 
+  // The factor of the damped Hessian's inverse (see invert_damped), made once and shared by all layers with
+  // this input.
+  std::shared_ptr<const InverseFactor> inverse_factor(double damping, bool descending) const;
+
  private:
+  void sum_block(const at::Tensor& block) const;  // [at most kRowBlock, features]
+  void sum_pending() const;
+
   std::int64_t features_, rows_ = 0;
   std::set<Statistic> wanted_;
-  at::Tensor squares_;  // [in] fp64
-  at::Tensor gram_;     // [in, in] fp32
+  mutable std::mutex mutex_;    // of everything below, once everything is added
+  mutable at::Tensor squares_;  // [in] fp64
+  mutable at::Tensor gram_;     // [in, in] fp32, lower triangle of X^T X
+  mutable at::Tensor pending_;  // [kRowBlock, in]: rows of a block not yet full
+  mutable std::int64_t pending_rows_ = 0;
+  mutable at::Tensor hessian_;  // undefined until it is asked for
+  mutable std::map<std::pair<double, bool>, std::shared_ptr<const InverseFactor>> factors_;
 };
 
 }  // namespace wring

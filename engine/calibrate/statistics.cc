@@ -1,0 +1,92 @@
+// Gathering second-order statistics in fixed row blocks, and what is derived from them.
+#include "engine/calibrate/statistics.h"
+
+#include <algorithm>
+
+#include "common/error.h"
+#include "engine/math/matmul.h"
+
+namespace wring {
+namespace {
+
+constexpr std::int64_t kPanel = 192;  // rows of X^T X computed at a time, up to the diagonal
+
+[[noreturn]] void throw_not_wanted(const char* what) {
+  throw Error(ErrorCode::kInternal, "STATISTIC", std::string(what) + " was asked for, but not gathered");
+}
+
+}  // namespace
+
+Statistics::Statistics(std::int64_t features, std::set<Statistic> wanted, at::Device device)
+    : features_(features), wanted_(std::move(wanted)) {
+  const auto options = at::device(device).dtype(at::kFloat);
+  if (wanted_.contains(Statistic::kInputNorm)) squares_ = at::zeros({features}, options.dtype(at::kDouble));
+  if (wanted_.contains(Statistic::kHessian)) gram_ = at::zeros({features, features}, options);
+}
+
+void Statistics::add(const at::Tensor& x) {
+  if (x.dim() != 2 || x.size(1) != features_)
+    throw Error(ErrorCode::kInternal, "STATISTIC", "inputs of another width than the layer's");
+  const at::Tensor rows = x.to(at::kFloat);
+  hessian_ = at::Tensor();
+  factors_.clear();
+  for (std::int64_t taken = 0; taken < rows.size(0);) {
+    const std::int64_t count = std::min(kRowBlock - pending_rows_, rows.size(0) - taken);
+    const at::Tensor piece = rows.narrow(0, taken, count);
+    taken += count;
+    if (count == kRowBlock) {
+      sum_block(piece);
+      continue;
+    }
+    if (!pending_.defined()) pending_ = at::empty({kRowBlock, features_}, rows.options());
+    pending_.narrow(0, pending_rows_, count).copy_(piece);
+    pending_rows_ += count;
+    if (pending_rows_ == kRowBlock) sum_pending();
+  }
+  rows_ += rows.size(0);
+}
+
+void Statistics::sum_pending() const {
+  if (pending_rows_ > 0) sum_block(pending_.narrow(0, 0, pending_rows_));
+  pending_rows_ = 0;
+}
+
+void Statistics::sum_block(const at::Tensor& block) const {
+  if (squares_.defined()) squares_.add_(block.square().sum(0).to(at::kDouble));
+  if (!gram_.defined()) return;
+  const at::Tensor transposed = block.t().contiguous();
+  for (std::int64_t first = 0; first < features_; first += kPanel) {
+    const std::int64_t count = std::min(kPanel, features_ - first);
+    gram_.narrow(0, first, count)
+        .narrow(1, 0, first + count)
+        .add_(wring::linear(transposed.narrow(0, first, count), transposed.narrow(0, 0, first + count)));
+  }
+}
+
+at::Tensor Statistics::input_norm() const {
+  if (!squares_.defined()) throw_not_wanted("the input norm");
+  const std::lock_guard lock(mutex_);
+  sum_pending();
+  return squares_.sqrt().to(at::kFloat);
+}
+
+at::Tensor Statistics::hessian() const {
+  if (!gram_.defined()) throw_not_wanted("the Hessian");
+  const std::lock_guard lock(mutex_);
+  sum_pending();
+  if (!hessian_.defined()) {
+    const at::Tensor lower = gram_.tril() * (2.0 / static_cast<double>(std::max<std::int64_t>(1, rows_)));
+    hessian_ = lower + lower.tril(-1).t();
+  }
+  return hessian_;
+}
+
+std::shared_ptr<const InverseFactor> Statistics::inverse_factor(double damping, bool descending) const {
+  const at::Tensor h = hessian();
+  const std::lock_guard lock(mutex_);
+  auto& factor = factors_[{damping, descending}];
+  if (!factor) factor = std::make_shared<InverseFactor>(invert_damped(h, damping, descending));
+  return factor;
+}
+
+}  // namespace wring

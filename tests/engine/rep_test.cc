@@ -1,0 +1,178 @@
+// Weight representations: what they decode to, that they survive storage, and that hostile parts are refused.
+#include <gtest/gtest.h>
+
+#include <map>
+
+#include "common/error.h"
+#include "engine/kernels/bit_pack.h"
+#include "engine/model/weight_rep.h"
+
+namespace wring {
+namespace {
+
+std::shared_ptr<const WeightRep> stored_and_loaded(const WeightRep& rep) {
+  std::map<std::string, at::Tensor> table;
+  for (const auto& named : rep.tensors()) table[named.suffix] = named.tensor.clone();
+  return load_weight_rep("layer", std::string(rep.format()), rep.attributes(),
+                         [&](const std::string& suffix) { return table.at(suffix); });
+}
+
+// The loader's complaint about `format` made of `tensors`; empty where it has none.
+std::string complaint(const std::string& format, const Json& attributes,
+                      std::map<std::string, at::Tensor> tensors) {
+  try {
+    load_weight_rep("blocks.3.up", format, attributes,
+                    [&](const std::string& suffix) { return tensors[suffix]; });
+  } catch (const Error& e) {
+    EXPECT_EQ(e.reason(), "BAD_WEIGHT_REP");
+    EXPECT_EQ(e.field(), "blocks.3.up");
+    return e.message();
+  }
+  return "";
+}
+
+at::Tensor random_codes(std::int64_t rows, std::int64_t columns, int bits) {
+  return at::randint(0, 1 << bits, {rows, columns}, at::kByte);
+}
+
+TEST(DenseRep, DecodesToItsValuesInAnyDtype) {
+  const at::Tensor weight = at::randn({5, 7}).to(at::kBFloat16);
+  const auto rep = stored_and_loaded(*dense_rep(weight));
+  EXPECT_TRUE(at::equal(rep->decode(at::kFloat), weight.to(at::kFloat)));
+  EXPECT_EQ(rep->decode(at::kBFloat16).scalar_type(), at::kBFloat16);
+  EXPECT_EQ(rep->stored_bytes(), 70u);
+}
+
+TEST(MaskedRep, HoldsOnlyKeptValuesAndDecodesZerosElsewhere) {
+  for (const std::int64_t columns : {1, 8, 13, 576}) {
+    const at::Tensor weight = at::randn({9, columns}), keep = at::rand({9, columns}) > 0.5;
+    const auto rep = stored_and_loaded(*masked_rep(weight, keep));
+    EXPECT_TRUE(at::equal(rep->decode(at::kFloat), weight * keep));
+    EXPECT_EQ(rep->stored_bytes(),
+              static_cast<std::uint64_t>(9 * ((columns + 7) / 8) + 4 * keep.sum().item<std::int64_t>()));
+  }
+}
+
+TEST(MaskedRep, StoresTheMaskLowestBitFirst) {
+  const auto rep =
+      masked_rep(at::arange(10, at::kFloat).reshape({1, 10}) + 1,
+                 at::tensor({1, 0, 1, 0, 0, 0, 0, 1, 0, 1}, at::kByte).to(at::kBool).reshape({1, 10}));
+  const auto tensors = rep->tensors();
+  EXPECT_TRUE(at::equal(tensors[0].tensor, at::tensor({0b10000101, 0b10}, at::kByte).reshape({1, 2})));
+  EXPECT_TRUE(at::equal(tensors[1].tensor, at::tensor({1, 3, 8, 10}, at::kFloat)));
+}
+
+TEST(MaskedRep, RefusesAMaskThatDoesNotMatchItsValues) {
+  const at::Tensor mask = at::full({2, 2}, 0b11, at::kByte);
+  EXPECT_EQ(complaint("masked", {{"columns", 10}}, {{"mask", mask}, {"values", at::zeros({8})}}), "");
+  EXPECT_NE(complaint("masked", {{"columns", 10}}, {{"mask", mask}, {"values", at::zeros({7})}}), "");
+  EXPECT_NE(complaint("masked", {{"columns", 9}}, {{"mask", mask}, {"values", at::zeros({8})}}), "");
+  EXPECT_NE(complaint("masked", {{"columns", 17}}, {{"mask", mask}, {"values", at::zeros({8})}}), "");
+  EXPECT_NE(complaint("masked", {{"columns", -1}}, {{"mask", mask}, {"values", at::zeros({8})}}), "");
+  EXPECT_NE(complaint("masked", {{"columns", 10}}, {{"mask", mask}}), "");
+  EXPECT_NE(complaint("masked", Json::object(), {{"mask", mask}, {"values", at::zeros({8})}}), "");
+}
+
+TEST(PackedInt, PutsElementIAtBitsITimesBitsOfTheRow) {
+  const std::uint8_t nibbles[] = {1, 2, 15}, threes[] = {1, 2, 3, 4, 5, 6, 7, 0, 7};
+  std::uint8_t out[4] = {};
+  pack_bits(nibbles, 3, 4, out);
+  EXPECT_EQ(out[0], 0x21);
+  EXPECT_EQ(out[1], 0x0F);
+  pack_bits(threes, 9, 3, out);  // 0 111 110 101 100 011 010 001 = 0x1F58D1... read as bits from the lowest
+  EXPECT_EQ(out[0], 0b11010001);
+  EXPECT_EQ(out[1], 0b01011000);
+  EXPECT_EQ(out[2], 0b00011111);
+  EXPECT_EQ(out[3], 0b111);
+}
+
+class PackedIntOfBits : public testing::TestWithParam<int> {};
+INSTANTIATE_TEST_SUITE_P(All, PackedIntOfBits, testing::Values(1, 2, 3, 4, 5, 6, 7, 8));
+
+TEST_P(PackedIntOfBits, DecodesToCodeMinusZeroTimesScale) {
+  const int bits = GetParam();
+  for (const std::int64_t group : {3, 16, 32}) {
+    const std::int64_t groups = 5, rows = 11;
+    const PackedInt parts{bits, group, random_codes(rows, groups * group, bits),
+                          at::rand({rows, groups}).to(at::kHalf), random_codes(rows, groups, bits)};
+    const auto rep = stored_and_loaded(*packed_int_rep(parts));
+    const at::Tensor expected = (parts.codes.to(at::kFloat).reshape({rows, groups, group}) -
+                                 parts.zeros.to(at::kFloat).unsqueeze(2)) *
+                                parts.scales.to(at::kFloat).unsqueeze(2);
+    EXPECT_TRUE(at::equal(rep->decode(at::kFloat), expected.reshape({rows, groups * group})));
+    EXPECT_TRUE(
+        at::equal(rep->decode(at::kBFloat16), expected.reshape({rows, groups * group}).to(at::kBFloat16)));
+    EXPECT_EQ(rep->stored_bytes(),
+              static_cast<std::uint64_t>(
+                  rows * (packed_bytes(groups * group, bits) + 2 * groups + packed_bytes(groups, bits))));
+  }
+}
+
+TEST(PackedInt, WithoutZerosHasItsZeroInTheMiddleOfTheGrid) {
+  const auto rep = packed_int_rep({4,
+                                   2,
+                                   at::tensor({0, 8, 15, 9}, at::kByte).reshape({1, 4}),
+                                   at::tensor({0.5, 2.0}, at::kFloat).reshape({1, 2}),
+                                   {}});
+  EXPECT_TRUE(at::equal(stored_and_loaded(*rep)->decode(at::kFloat),
+                        at::tensor({-4.0, 0.0, 14.0, 2.0}, at::kFloat).reshape({1, 4})));
+}
+
+TEST(PackedInt, RefusesPartsThatDoNotFitTogether) {
+  const Json good = {{"bits", 4}, {"group_size", 8}, {"symmetric", true}};
+  const at::Tensor codes = at::zeros({2, 8}, at::kByte), scales = at::ones({2, 2});
+  EXPECT_EQ(complaint("packed-int", good, {{"codes", codes}, {"scales", scales}}), "");
+  const auto with = [&](const char* key, const Json& value) {
+    Json bad = good;
+    bad[key] = value;
+    return complaint("packed-int", bad, {{"codes", codes}, {"scales", scales}});
+  };
+  EXPECT_NE(with("bits", 0), "");
+  EXPECT_NE(with("bits", 9), "");
+  EXPECT_NE(with("bits", "four"), "");
+  EXPECT_NE(with("group_size", 0), "");
+  EXPECT_NE(with("group_size", 16), "");
+  EXPECT_NE(with("group_size", std::int64_t{1} << 62), "");
+  EXPECT_NE(with("symmetric", false), "");  // and no zeros are there
+  EXPECT_NE(complaint("packed-int", good, {{"codes", codes.to(at::kInt)}, {"scales", scales}}), "");
+  EXPECT_NE(complaint("packed-int", good, {{"codes", codes}, {"scales", scales / 0}}), "");
+  EXPECT_NE(complaint("packed-int", good, {{"codes", codes}, {"scales", scales.reshape({4})}}), "");
+  EXPECT_NE(complaint("packed-int", good, {{"codes", codes.narrow(0, 0, 1)}, {"scales", scales}}), "");
+}
+
+TEST(PackedInt, RefusesACodeThatDoesNotFitIntoItsBits) {
+  EXPECT_THROW(packed_int_rep({2, 2, at::full({1, 2}, 4, at::kByte), at::ones({1, 1}), {}}), Error);
+}
+
+TEST(GgmlRep, DecodesF32BlocksToTheirValues) {
+  const at::Tensor values = at::randn({3, 5});
+  const auto rep = stored_and_loaded(*ggml_rep(values.view(at::kByte), 0, 5));
+  EXPECT_TRUE(at::equal(rep->decode(at::kFloat), values));
+}
+
+TEST(GgmlRep, DecodesQ8_0BlocksToScaleTimesCode) {
+  const at::Tensor codes = at::randint(-128, 128, {4, 64}, at::kChar),
+                   scales = at::rand({4, 2}).to(at::kHalf);
+  const at::Tensor blocks =
+      at::cat({scales.reshape({4, 2, 1}).view(at::kByte), codes.reshape({4, 2, 32}).view(at::kByte)}, 2);
+  const auto rep = stored_and_loaded(*ggml_rep(blocks.reshape({4, 68}), 8, 64));
+  const at::Tensor expected = codes.to(at::kFloat).reshape({4, 2, 32}) * scales.to(at::kFloat).unsqueeze(2);
+  EXPECT_TRUE(at::equal(rep->decode(at::kFloat), expected.reshape({4, 64})));
+}
+
+TEST(GgmlRep, RefusesBlocksThatAreNotItsColumns) {
+  const at::Tensor blocks = at::zeros({2, 68}, at::kByte);
+  EXPECT_EQ(complaint("ggml", {{"type_id", 8}, {"columns", 64}}, {{"blocks", blocks}}), "");
+  EXPECT_NE(complaint("ggml", {{"type_id", 8}, {"columns", 32}}, {{"blocks", blocks}}), "");
+  EXPECT_NE(complaint("ggml", {{"type_id", 8}, {"columns", -64}}, {{"blocks", blocks}}), "");
+  EXPECT_NE(complaint("ggml", {{"type_id", 99}, {"columns", 64}}, {{"blocks", blocks}}), "");
+}
+
+TEST(LoadWeightRep, NamesTheFormatsItReadsWhereItMeetsAnother) {
+  EXPECT_EQ(complaint("codebook", Json::object(), {}), "'codebook' is no weight format that Wring reads");
+  EXPECT_NE(complaint("dense", Json::object(), {{"weight", at::zeros({2, 2}, at::kInt)}}), "");
+  EXPECT_NE(complaint("dense", Json::object(), {{"weight", at::zeros({4})}}), "");
+}
+
+}  // namespace
+}  // namespace wring
