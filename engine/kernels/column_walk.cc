@@ -74,12 +74,16 @@ WRING_MULTIVERSION void prune_columns(const ColumnTile& tile, std::int64_t first
   }
 }
 
-WRING_MULTIVERSION void round_columns(const float* w, std::int64_t columns, const Grids& grids,
+WRING_MULTIVERSION void round_columns(const float* w, std::int64_t columns, const Grids& grid,
                                       std::uint8_t* codes) {
-  for (std::int64_t i = 0; i < columns * kLanes; ++i) {
-    const float steps = grid_steps(w[i], grids.scale[i], grids.zero[i], grids.max_code);
-    codes[i] = static_cast<std::uint8_t>(static_cast<std::int32_t>(steps + grids.zero[i]));
-  }
+  float scale[kLanes], zero[kLanes];
+  std::copy(grid.scale, grid.scale + kLanes, scale);
+  std::copy(grid.zero, grid.zero + kLanes, zero);
+  for (std::int64_t i = 0; i < columns * kLanes; i += kLanes)
+    for (int lane = 0; lane < kLanes; ++lane) {
+      const float steps = grid_steps(w[i + lane], scale[lane], zero[lane], grid.max_code);
+      codes[i + lane] = static_cast<std::uint8_t>(static_cast<std::int32_t>(steps + zero[lane]));
+    }
 }
 
 WRING_MULTIVERSION void lane_range(const float* w, std::int64_t columns, float* low, float* high) {

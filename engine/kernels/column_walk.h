@@ -28,15 +28,15 @@ struct Grids {
   float max_code;
 };
 
-// Walks columns [first, last) of the tile, rounding to each column's grid; codes as they come out.
+// Walks columns [first, last) of the tile, rounding each to its grid (scale, zero [columns][kLanes]).
 void quantize_columns(const ColumnTile& tile, std::int64_t first, std::int64_t last, const Grids& grids,
                       std::uint8_t* codes);
 
 // Walks columns [first, last), zeroing where keep is 0 (else 1).
 void prune_columns(const ColumnTile& tile, std::int64_t first, std::int64_t last, const float* keep);
 
-// Rounds columns without walking.
-void round_columns(const float* w, std::int64_t columns, const Grids& grids, std::uint8_t* codes);
+// Rounds columns without walking, on one grid a lane (scale, zero [kLanes]).
+void round_columns(const float* w, std::int64_t columns, const Grids& grid, std::uint8_t* codes);
 
 // Least and largest value of each lane over `columns`, both with zero included.
 void lane_range(const float* w, std::int64_t columns, float* low, float* high);

@@ -1,0 +1,99 @@
+// Second-order statistics and the factor of their inverse.
+#include "engine/calibrate/statistics.h"
+
+#include <gtest/gtest.h>
+
+#include "common/error.h"
+
+namespace wring {
+namespace {
+
+const std::set<Statistic> kBoth = {Statistic::kInputNorm, Statistic::kHessian};
+
+TEST(Statistics, AreTheFormulasOfTheirPapers) {
+  at::manual_seed(1);
+  const at::Tensor x = at::randn({5000, 300}) + 0.5, exact = x.to(at::kDouble);
+  Statistics statistics(300, kBoth, at::kCPU);
+  statistics.add(x);
+  EXPECT_EQ(statistics.rows(), 5000);
+  const at::Tensor hessian = at::mm(exact.t(), exact) * (2.0 / 5000), norm = exact.square().sum(0).sqrt();
+  EXPECT_LT((statistics.hessian() - hessian).abs().max().item<double>(), 2e-5);
+  EXPECT_LT((statistics.input_norm() - norm).abs().max().item<double>(), 1e-4);
+  EXPECT_TRUE(at::equal(statistics.hessian(), statistics.hessian().t()));
+}
+
+TEST(Statistics, AreTheSameBitsHoweverTheRowsAreCutIntoCalls) {
+  at::manual_seed(2);
+  const at::Tensor x = at::randn({4700, 96});
+  Statistics whole(96, kBoth, at::kCPU), pieces(96, kBoth, at::kCPU);
+  whole.add(x);
+  for (std::int64_t first = 0, count = 1; first < 4700; first += count, count = count * 3 % 1009 + 1) {
+    count = std::min(count, 4700 - first);
+    pieces.add(x.narrow(0, first, count));
+  }
+  EXPECT_EQ(pieces.rows(), 4700);
+  EXPECT_TRUE(at::equal(whole.hessian(), pieces.hessian()));
+  EXPECT_TRUE(at::equal(whole.input_norm(), pieces.input_norm()));
+}
+
+TEST(Statistics, MayBeReadBetweenAdditions) {
+  Statistics statistics(8, kBoth, at::kCPU);
+  statistics.add(at::eye(8));
+  EXPECT_TRUE(at::allclose(statistics.hessian(), at::eye(8) * 0.25));
+  statistics.add(at::eye(8) * 3);
+  EXPECT_TRUE(at::allclose(statistics.hessian(), at::eye(8) * 1.25));
+  EXPECT_TRUE(at::allclose(statistics.inverse_factor(0, false)->upper, at::eye(8) / std::sqrt(1.25)));
+  EXPECT_TRUE(at::allclose(statistics.input_norm(), at::full({8}, std::sqrt(10.0))));
+}
+
+TEST(Statistics, OnlyGiveWhatWasGathered) {
+  Statistics norms(4, {Statistic::kInputNorm}, at::kCPU);
+  EXPECT_THROW(norms.hessian(), Error);
+  EXPECT_THROW(norms.add(at::zeros({3, 5})), Error);
+}
+
+TEST(InverseFactor, TimesItselfIsTheInverseOfTheDampedHessian) {
+  at::manual_seed(3);
+  for (const std::int64_t n : {1, 7, 97, 300}) {
+    const at::Tensor x = at::randn({n * 2 + 5, n}), h = at::mm(x.t(), x);
+    for (const bool descending : {false, true}) {
+      const InverseFactor factor = invert_damped(h, 0.1, descending);
+      const at::Tensor u = factor.upper.to(at::kDouble),
+                       permuted = h.index_select(0, factor.order).index_select(1, factor.order);
+      const at::Tensor damped =
+          permuted.to(at::kDouble) + 0.1 * h.diagonal().mean().item<double>() * at::eye(n, at::kDouble);
+      EXPECT_LT((at::mm(at::mm(u.t(), u), damped) - at::eye(n, at::kDouble)).abs().max().item<double>(),
+                1e-4);
+      EXPECT_TRUE(at::equal(factor.upper, factor.upper.triu()));
+      EXPECT_FALSE(factor.raised);
+      if (descending) {
+        EXPECT_TRUE((permuted.diagonal().diff() <= 0).all().item<bool>());
+      }
+    }
+  }
+}
+
+TEST(InverseFactor, OfAnIndefiniteMatrixRaisesTheDampingUntilItIsPositive) {
+  at::Tensor h = at::eye(4);
+  h[0][1] = h[1][0] = 3;  // eigenvalues 4 and -2
+  const InverseFactor factor = invert_damped(h, 0.01, false);
+  EXPECT_TRUE(factor.raised);
+  EXPECT_DOUBLE_EQ(factor.damping, 10);
+  EXPECT_TRUE(at::isfinite(factor.upper).all().item<bool>());
+}
+
+TEST(InverseFactor, OfInputsThatAreAllZeroIsTheIdentity) {
+  const InverseFactor factor = invert_damped(at::zeros({5, 5}), 0, false);
+  EXPECT_TRUE(at::equal(factor.upper, at::eye(5)));
+  EXPECT_TRUE(factor.dead.all().item<bool>());
+}
+
+TEST(InverseFactor, IsMadeOnceForAllLayersWithOneInput) {
+  Statistics statistics(6, kBoth, at::kCPU);
+  statistics.add(at::randn({40, 6}));
+  EXPECT_EQ(statistics.inverse_factor(0.01, true), statistics.inverse_factor(0.01, true));
+  EXPECT_NE(statistics.inverse_factor(0.01, true), statistics.inverse_factor(0.02, true));
+}
+
+}  // namespace
+}  // namespace wring
