@@ -1,0 +1,365 @@
+#!/usr/bin/env python3
+"""End to end: real server, worker, engine and CLI on loopback, with models made by the test.
+
+    run.py [--bin build/release/bin] [-v] [TEST...]     e.g. run.py Crashes.test_a_killed_engine
+"""
+import argparse
+import json
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests/e2e")]
+import torch  # noqa: E402
+import transformers  # noqa: E402
+from safetensors.torch import load_file, save_file  # noqa: E402
+
+from random_models import TEXT, make_decoder, make_encoder  # noqa: E402
+from service import Service  # noqa: E402
+
+PROGRAMS = ROOT / "build/release/bin"
+MINILM = ROOT / "build/models/minilm"
+# Two stages, each of some seconds on the model "slow": there is time to kill something in the second.
+SLOW_RECIPE = ("wanda(pattern=0.5, samples=48, sequence_length=256) | "
+               "gptq(bits=4, group_size=32, samples=48, sequence_length=256)")
+scratch = None  # folder of this run; set by main()
+
+
+def make_models(folder):
+    """tiny: a decoder of 0.2 MB; slow: one that keeps two cores busy for some seconds a stage; encoder: a tiny BERT."""
+    make_decoder(folder / "tiny", seed=1)
+    make_decoder(folder / "slow", seed=2, hidden_size=512, intermediate_size=1536, num_hidden_layers=12, num_attention_heads=8,
+                 num_key_value_heads=4)
+    make_encoder(folder / "encoder", seed=3)
+    (folder / "text.txt").write_text("\n".join(TEXT * 200))
+    (folder / "empty.txt").write_text(" \n\n")
+
+
+def local(recipe, model, *arguments):
+    """{artifact_digest, stages, evaluations} of `wring run --local`."""
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
+        command = [PROGRAMS / "wring", "run", "--local", recipe, "--model", model, "--out", f"{folder}/out", *arguments, "--json"]
+        result = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+        assert result.returncode == 0, result.stderr
+        return json.loads(result.stdout)
+
+
+class WithService(unittest.TestCase):
+    """One service a class; a test that kills a part of it starts it again."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = Path(tempfile.mkdtemp(dir=scratch, prefix=cls.__name__))
+        cls.service = Service(PROGRAMS, cls.folder)
+        cls.addClassCleanup(cls.service.stop)
+        cls.service.start_server()
+        cls.service.start_worker()
+
+    def succeeded(self, job):
+        self.assertEqual(job["state"], "SUCCEEDED", f"{json.dumps(job, indent=1)}\n{self.service.logs()}")
+        return job
+
+
+class Jobs(WithService):
+    def wait_and_compare(self, recipe, model, *arguments):
+        expected = local(recipe, model, *arguments)["artifact_digest"]
+        for _ in range(2):
+            answer = self.service.cli("submit", recipe, "--model", model, *arguments, "--wait", "--json")
+            self.assertEqual(answer.status, 0, str(answer))
+            self.assertEqual(answer.json["artifact_digest"], expected)
+        return answer.json
+
+    def test_a_decoder_through_the_service_is_what_it_is_locally(self):
+        self.wait_and_compare("rtn(bits=4, group_size=32)", scratch / "tiny")
+
+    def test_an_encoder_through_the_service_is_what_it_is_locally(self):
+        self.wait_and_compare("rtn(bits=8, group_size=32)", scratch / "encoder")
+
+    @unittest.skipUnless(MINILM.is_dir(), "all-MiniLM-L6-v2 is absent: scripts/models")
+    def test_minilm_through_the_service_is_what_it_is_locally(self):
+        self.wait_and_compare("rtn(bits=4, group_size=32)", MINILM)
+
+    def test_a_calibrated_job_is_what_it_is_locally(self):
+        self.wait_and_compare("gptq(bits=4, group_size=32, samples=8, sequence_length=64)", scratch / "tiny",
+                              "--data", f"calibration={scratch / 'text.txt'}")
+
+    def test_a_recipe_file_with_evaluations_reports_before_and_after(self):
+        recipe = self.folder / "recipe.yaml"
+        recipe.write_text("stages:\n- {method: rtn, params: {bits: 3, group_size: 32}}\n"
+                          "evaluations:\n- {suite: perplexity, params: {window: 64, windows: 8}}\n- {suite: size}\n")
+        job = self.wait_and_compare(recipe, scratch / "tiny", "--data", f"test={scratch / 'text.txt'}")
+        rows = {(row["metric"], row["when"]): row["value"] for row in job["evaluations"] if row["suite"] == "perplexity"}
+        self.assertGreater(rows[("perplexity", "before")], 1)
+        self.assertNotEqual(rows[("perplexity", "before")], rows[("perplexity", "after")])
+
+    def test_a_result_that_is_fetched_loads_and_scores_the_same(self):
+        answer = self.service.cli("submit", "rtn(bits=4, group_size=32)", "--model", scratch / "tiny", "--wait", "--json")
+        out = self.folder / "fetched"
+        fetched = self.service.cli("get", answer.json["artifact_digest"], "--out", out)
+        self.assertEqual(fetched.status, 0, str(fetched))
+        kept = self.folder / "kept"
+        subprocess.run([PROGRAMS / "wring", "run", "--local", "rtn(bits=4, group_size=32)", "--model", scratch / "tiny", "--out", kept, "--json"],
+                       check=True, capture_output=True)
+        scores = []
+        for folder in (out, kept):
+            result = subprocess.run([PROGRAMS / "wring", "eval", folder, "--local", "--suite", "perplexity", "--data", scratch / "text.txt",
+                                     "--window", "64", "--windows", "4", "--json"], check=True, capture_output=True, text=True)
+            scores.append([row["value"] for row in json.loads(result.stdout)["evaluations"] if row["metric"] == "perplexity"])
+        self.assertTrue(scores[0])
+        self.assertEqual(scores[0], scores[1])
+
+    def test_the_same_request_id_gives_the_same_job(self):
+        request = ("submit", "rtn(bits=4, group_size=32)", "--model", scratch / "tiny", "--request-id",
+                   "9c1f3ad8-54f6-4b0e-8a3f-3a2f62c7f001", "--json")
+        first, second = self.service.cli(*request), self.service.cli(*request)
+        self.assertEqual(first.json["id"], second.json["id"])
+
+
+class Crashes(WithService):
+    """kill -9 in mid-job: the job completes with the digest of an undisturbed run, and finished stages are kept."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.data = ["--data", f"calibration={scratch / 'text.txt'}"]
+        cls.serial = 100
+
+    def in_second_stage(self):
+        """A job of its own seed, so of its own stage keys, that is in its second stage."""
+        type(self).serial += 1
+        arguments = [*self.data, "--seed", str(self.serial)]
+        job = self.service.submit(SLOW_RECIPE, scratch / "slow", *arguments)
+        self.service.wait_for_stage(job, 1, ["running"])
+        self.service.wait_for("an engine", self.service.engines)
+        return job, arguments
+
+    def completes(self, job, arguments):
+        ended = self.succeeded(self.service.wait_for_end(job))
+        self.assertEqual(ended["artifact_digest"], local(SLOW_RECIPE, scratch / "slow", *arguments)["artifact_digest"])
+        return ended
+
+    def test_a_killed_engine(self):
+        job, arguments = self.in_second_stage()
+        self.service.kill_engine()
+        ended = self.completes(job, arguments)
+        self.assertEqual(ended["stages"][0]["state"], "cached")
+        self.assertGreater(ended["attempt"], 1)
+
+    def test_a_killed_worker_leaves_no_engine_and_its_job_goes_on(self):
+        job, arguments = self.in_second_stage()
+        engines = self.service.engines()
+        self.service.kill_worker()
+        self.service.wait_for("the orphaned engine's end", lambda: not any(Path(f"/proc/{pid}").exists() for pid in engines), 10)
+        del self.service.workers["worker"]
+        self.service.workers["worker"] = self.service._start("worker", ["wring-worker", "--server", self.service.grpc, "--cache",
+                                                                       str(self.folder / "worker")])
+        ended = self.completes(job, arguments)
+        self.assertEqual(ended["stages"][0]["state"], "cached")
+
+    def test_a_killed_server_finds_its_jobs_again(self):
+        job, arguments = self.in_second_stage()
+        self.service.kill_server()
+        self.service.start_server()
+        self.completes(job, arguments)
+
+    def test_a_job_that_waited_while_the_server_was_killed_is_run(self):
+        first, _ = self.in_second_stage()
+        waiting = self.service.submit("rtn(bits=4, group_size=32)", scratch / "tiny", "--seed", "77")
+        self.service.kill_server()
+        self.service.start_server()
+        self.succeeded(self.service.wait_for_end(first))
+        self.succeeded(self.service.wait_for_end(waiting))
+
+    def test_cancel_ends_the_engine_and_retry_completes_with_finished_stages_kept(self):
+        job, arguments = self.in_second_stage()
+        self.assertEqual(self.service.cli("cancel", job).status, 0)
+        self.assertEqual(self.service.wait_for_end(job)["state"], "CANCELLED")
+        self.service.wait_for("the engine's end", lambda: not self.service.engines(), 5)
+        self.assertEqual(self.service.cli("watch", job).status, 6)
+        self.assertEqual(self.service.cli("retry", job).status, 0)
+        ended = self.completes(job, arguments)
+        self.assertEqual(ended["stages"][0]["state"], "cached")
+
+
+def copy_model(name, change=None, config=None, without=()):
+    """A copy of the model `tiny` with `change(bytes of model.safetensors)`, fields of config.json set, files left out."""
+    source, target = scratch / "tiny", scratch / name
+    target.mkdir()
+    for file in source.iterdir():
+        if file.name not in without:
+            content = file.read_bytes()
+            if file.name == "model.safetensors" and change:
+                content = change(content)
+            if file.name == "config.json" and config:
+                content = json.dumps(json.loads(content) | config).encode()
+            (target / file.name).write_bytes(content)
+    return target
+
+
+def with_header(change):
+    """Rewrites the JSON header of a safetensors file."""
+    def rewrite(content):
+        size = struct.unpack("<Q", content[:8])[0]
+        header = json.dumps(change(json.loads(content[8:8 + size]))).encode()
+        return struct.pack("<Q", len(header)) + header + content[8 + size:]
+    return rewrite
+
+
+def lying_offsets(header):
+    name = next(name for name in header if name != "__metadata__")
+    header[name]["data_offsets"][1] = 1 << 60
+    return header
+
+
+def with_nan(target):
+    tensors = load_file(target / "model.safetensors")
+    tensors["model.layers.1.mlp.up_proj.weight"][3, 4] = float("nan")
+    save_file(tensors, target / "model.safetensors", {"format": "pt"})
+    return target
+
+
+class BadInput(WithService):
+    """Each is refused with an error that helps and its exit status; afterwards the service does a job as before."""
+
+    def tearDown(self):
+        answer = self.service.cli("submit", "rtn(bits=4, group_size=32)", "--model", scratch / "tiny", "--wait", "--json")
+        self.assertEqual(answer.status, 0, str(answer))
+
+    def refused(self, status, words, recipe="rtn(bits=4, group_size=32)", model=None, data=()):
+        arguments = [argument for entry in data for argument in ("--data", entry)]
+        answer = self.service.cli("submit", recipe, "--model", model or scratch / "tiny", *arguments, "--wait")
+        self.assertEqual(answer.status, status, str(answer))
+        self.assertIn("error:", answer.err)
+        for word in words:
+            self.assertIn(word, answer.err)
+
+    def test_a_recipe_with_a_typo_names_the_nearest_key(self):
+        self.refused(2, ["group_sise", "group_size"], "rtn(bits=4, group_sise=32)")
+
+    def test_an_unknown_method_names_the_nearest(self):
+        self.refused(2, ["gtpq", "gptq"], "gtpq(bits=4)")
+
+    def test_a_value_out_of_range_names_the_range(self):
+        self.refused(2, ["bits", "17"], "rtn(bits=17)")
+
+    def test_a_value_of_the_wrong_type(self):
+        self.refused(2, ["bits", "many"], "rtn(bits=many)")
+
+    def test_a_group_size_that_does_not_divide_names_the_layer(self):
+        self.refused(2, ["48", "64"], "rtn(bits=4, group_size=48)")
+
+    def test_a_model_that_is_not_there(self):
+        self.refused(3, ["nowhere"], model=scratch / "nowhere")
+
+    def test_a_recipe_that_is_not_there(self):
+        self.refused(3, ["nowhere.yaml"], recipe="nowhere.yaml")
+
+    def test_an_unsupported_family_names_those_that_are_supported(self):
+        self.refused(2, ["mamba", "llama", "bert"], model=copy_model("mamba", config={"model_type": "mamba"}))
+
+    def test_a_missing_tokenizer(self):
+        model = copy_model("no_tokenizer", without=("tokenizer.json", "tokenizer_config.json"))
+        self.refused(3, ["tokenizer"], "gptq(bits=4, group_size=32)", model, [f"calibration={scratch / 'text.txt'}"])
+
+    def test_empty_calibration_text(self):
+        self.refused(2, ["calibration"], "gptq(bits=4, group_size=32)", data=[f"calibration={scratch / 'empty.txt'}"])
+
+    def test_calibration_text_that_is_not_given(self):
+        self.refused(2, ["calibration"], "gptq(bits=4, group_size=32)")
+
+    def test_weights_that_are_not_numbers_name_the_tensor(self):
+        self.refused(2, ["up_proj"], model=with_nan(copy_model("nan")))
+
+    def test_truncated_safetensors(self):
+        for name, size in (("cut_in_data", 50000), ("cut_in_header", 40), ("cut_in_length", 5)):
+            with self.subTest(name):
+                answer = self.service.cli("submit", "rtn(bits=4, group_size=32)", "--model", copy_model(name, lambda c: c[:size]), "--wait")
+                self.assertIn(answer.status, (1, 2), str(answer))
+                self.assertIn("model.safetensors", answer.err)
+
+    def test_safetensors_whose_header_lies(self):
+        for name, change in (("offsets", with_header(lying_offsets)), ("length", lambda c: struct.pack("<Q", 1 << 62) + c[8:])):
+            with self.subTest(name):
+                answer = self.service.cli("submit", "rtn(bits=4, group_size=32)", "--model", copy_model(f"lying_{name}", change), "--wait")
+                self.assertIn(answer.status, (1, 2), str(answer))
+                self.assertIn("model.safetensors", answer.err)
+
+    def test_gguf_files_that_lie_or_end_too_early(self):
+        whole = b"GGUF" + struct.pack("<IQQ", 3, 1 << 60, 0)
+        for name, content in (("lies", whole + bytes(64)), ("short", whole[:10]), ("version", b"GGUF" + struct.pack("<IQQ", 99, 0, 0))):
+            with self.subTest(name):
+                file = scratch / f"{name}.gguf"
+                file.write_bytes(content)
+                answer = self.service.cli("submit", "rtn(bits=4, group_size=32)", "--model", file, "--wait")
+                self.assertIn(answer.status, (1, 2), str(answer))
+                self.assertIn("error:", answer.err)
+
+    def test_a_job_that_may_not_have_the_memory_it_needs(self):
+        answer = self.service.cli("submit", SLOW_RECIPE, "--model", scratch / "slow", "--data", f"calibration={scratch / 'text.txt'}",
+                                  "--memory", "150MB", "--max-attempts", "1", "--wait")
+        self.assertEqual(answer.status, 4, str(answer))
+        self.assertIn("memory", answer.err)
+
+    def test_a_job_that_takes_longer_than_it_may(self):
+        answer = self.service.cli("submit", SLOW_RECIPE, "--model", scratch / "slow", "--data", f"calibration={scratch / 'text.txt'}",
+                                  "--seed", "5", "--max-runtime", "0.5s", "--max-attempts", "1", "--wait")
+        self.assertEqual(answer.status, 5, str(answer))
+
+    def test_a_server_that_is_away(self):
+        answer = self.service.cli("--server", "127.0.0.1:1", "jobs", timeout=60)
+        self.assertEqual(answer.status, 5, str(answer))
+
+
+class FullDisk(unittest.TestCase):
+    """The store on a file system of 24 MB: an upload that does not fit is refused, and what was stored still works."""
+
+    @unittest.skipUnless(os.geteuid() == 0, "a small file system can be mounted by root alone")
+    def test_a_full_blob_store_says_so_and_serves_on(self):
+        folder = Path(tempfile.mkdtemp(dir=scratch, prefix="full"))
+        data = folder / "data"
+        data.mkdir()
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "wring-test", data], capture_output=True, text=True)
+        if mounted.returncode:
+            self.skipTest(f"no small file system here: {mounted.stderr.strip()}")
+        self.addCleanup(subprocess.run, ["umount", data], check=True)
+        service = Service(PROGRAMS, folder)
+        self.addCleanup(service.stop)
+        service.start_server()
+        service.start_worker()
+        answer = service.cli("put", scratch / "slow", "--json")
+        self.assertEqual(answer.status, 4, str(answer))
+        self.assertIn("disk", answer.err.lower() + answer.out.lower())
+        self.assertEqual(service.cli("jobs", "--json").status, 0)
+        answer = service.cli("submit", "rtn(bits=4, group_size=32)", "--model", scratch / "tiny", "--wait", "--json")
+        self.assertEqual(answer.status, 0, str(answer))
+
+
+def main():
+    global PROGRAMS, scratch
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bin", type=Path, default=PROGRAMS)
+    parser.add_argument("--keep", action="store_true", help="leave the folder of the run, with all logs")
+    parser.add_argument("-v", action="store_true", help="name each test")
+    parser.add_argument("tests", nargs="*")
+    options = parser.parse_args()
+    PROGRAMS = options.bin.resolve()
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    torch.set_num_threads(2)
+    folder = tempfile.TemporaryDirectory(prefix="wring-e2e-")
+    if options.keep:
+        folder._finalizer.detach()
+        print(folder.name, file=sys.stderr)
+    scratch = Path(folder.name)
+    make_models(scratch)
+    unittest.main(argv=[sys.argv[0], *options.tests], verbosity=2 if options.v else 1)
+
+
+if __name__ == "__main__":
+    main()
