@@ -68,6 +68,11 @@ class Lint(unittest.TestCase):
         body = "".join(f"  a += {i};\n" for i in range(80))
         self.refused({"common/a.cc": HEAD + f"int f(int a) {{\n{body}  return a;\n}}\n"}, "a function of 83 lines")
 
+    def test_a_constructor_with_initialisers_ends_where_it_ends(self):
+        short = "".join(f"void f{i}() {{\n  g();\n}}\n" for i in range(40))
+        code = f"A::A(int a)\n    : a_(a) {{\n  while (a_) {{\n    --a_;\n  }}\n}}\n{short}"
+        self.assertFalse([line for line in lint({"common/a.cc": HEAD + code}) if "a function of" in line])
+
     def test_code_that_is_not_formatted(self):
         self.refused({"common/a.cc": HEAD + "int  a ;\n"}, "not formatted")
 
