@@ -30,7 +30,7 @@ int show_error(const CliContext& context, const Error& error) {
 
 // What CLI11 found wrong with the command line, in our words.
 int show_usage_error(const CLI::App& app, const CliContext& context, const CLI::ParseError& e) {
-  std::string hint = "wring --help lists all verbs.";
+  std::string message = e.what(), hint = "wring --help lists all verbs.";
   std::vector<std::string> names;
   for (const auto* verb : app.get_subcommands({})) names.push_back(verb->get_name());
   const auto verb = std::find_if(context.arguments.begin(), context.arguments.end(),
@@ -38,10 +38,13 @@ int show_usage_error(const CLI::App& app, const CliContext& context, const CLI::
   if (verb != context.arguments.end()) {
     if (std::find(names.begin(), names.end(), *verb) != names.end())
       hint = "wring " + *verb + " --help shows its flags and an example.";
-    else if (const auto near = nearest_name(*verb, names); !near.empty())
-      hint = "Did you mean 'wring " + near + "'?";
+    else {
+      message = "there is no verb '" + *verb + "'";
+      if (const auto near = nearest_name(*verb, names); !near.empty())
+        hint = "Did you mean 'wring " + near + "'?";
+    }
   }
-  return show_error(context, Error(ErrorCode::kInvalidArgument, "USAGE", e.what(), "", hint));
+  return show_error(context, Error(ErrorCode::kInvalidArgument, "USAGE", message, "", hint));
 }
 
 void add_global_flags(CLI::App& app, CliContext& context) {
@@ -75,7 +78,7 @@ void CliContext::print(const std::string& text) const {
 CLI::App* add_verb(CLI::App& app, const std::string& name, const std::string& help,
                    const std::string& example) {
   auto* verb = app.add_subcommand(name, help);
-  verb->footer("Example:\n  " + example);
+  verb->footer("Example:\n  " + example + "\n");
   verb->fallthrough();
   return verb;
 }
@@ -113,7 +116,7 @@ int run_cli(const std::vector<std::string>& arguments) {
       "Example:\n  wring up --detach && wring submit 'gptq(bits=4)' --model DIR --data calibration=FILE "
       "--wait\n"
       "Exit status: 0 done, 2 the request is wrong, 3 not found, 4 out of a resource, 5 the server is away,\n"
-      "6 cancelled, 1 anything else.");
+      "6 cancelled, 1 anything else.\n");
   app.require_subcommand(1);
   add_global_flags(app, context);
   add_service_verbs(app, context);

@@ -62,7 +62,8 @@ void add_engine_verbs(CLI::App& app, CliContext& context) {
   run_verb->add_flag("--local", flags->local, "By wring-engine beside this program");
   run_verb->add_option("RECIPE", flags->recipe, "YAML file, or a recipe in one line")->required();
   run_verb->add_option("--model", flags->model, "Folder or file")->required();
-  run_verb->add_option("--data", flags->data, "NAME=PATH; once for each data input of the recipe");
+  run_verb->add_option("--data", flags->data, "NAME=PATH; once for each data input of the recipe")
+      ->allow_extra_args(false);
   run_verb->add_option("--out", flags->out, "Folder for the result")->required();
   run_verb->add_option("--seed", flags->seed, "Seed of everything random");
   run_verb->add_option("--threads", flags->threads, "Threads; 0: all");

@@ -160,7 +160,8 @@ void add_evaluation_verbs(CLI::App& app, CliContext& context) {
   eval->add_option("--window", flags->window, "perplexity: tokens of a window");
   eval->add_option("--windows", flags->windows, "perplexity: how many; 0: the whole text");
   eval->add_option("--stride", flags->stride, "perplexity: step between windows; 0: the window");
-  eval->add_option("--param", flags->parameters, "NAME=VALUE of the suite, see wring methods show SUITE");
+  eval->add_option("--param", flags->parameters, "NAME=VALUE of the suite, see wring methods show SUITE")
+      ->allow_extra_args(false);
   eval->add_option("--seed", flags->seed, "Seed");
   eval->add_option("--threads", flags->threads, "Threads; 0: all");
   eval->allow_extras();  // with --local: the engine judges flags unknown here

@@ -134,7 +134,8 @@ void add_job_verbs(CLI::App& app, CliContext& context) {
   const auto flags = std::make_shared<ListFlags>();
   jobs->add_option("--state", flags->states,
                    "Only these: queued, running, cancelling, succeeded, failed, cancelled")
-      ->delimiter(',');
+      ->delimiter(',')
+      ->allow_extra_args(false);
   jobs->add_option("--name", flags->name, "Only jobs whose name holds this");
   jobs->add_option("--limit", flags->limit, "How many")->check(CLI::Range(1, 1000000))->capture_default_str();
   jobs->add_flag("--all", flags->all, "All of them");

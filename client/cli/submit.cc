@@ -94,7 +94,8 @@ void add_submit_verbs(CLI::App& app, CliContext& context) {
   const auto flags = std::make_shared<Flags>();
   verb->add_option("RECIPE", flags->recipe, "YAML file, or a recipe in one line")->required();
   verb->add_option("--model", flags->model, "Folder, file, or digest of an artifact")->required();
-  verb->add_option("--data", flags->data, "NAME=PATH or NAME=DIGEST; once for each data input of the recipe");
+  verb->add_option("--data", flags->data, "NAME=PATH or NAME=DIGEST; once for each data input of the recipe")
+      ->allow_extra_args(false);
   verb->add_option("--name", flags->name, "Name for people; default: the recipe's");
   verb->add_option("--seed", flags->seed, "Seed of everything random")->capture_default_str();
   verb->add_option("--device", flags->device, "cpu or cuda")

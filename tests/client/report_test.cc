@@ -1,0 +1,128 @@
+// The report of a job and the comparison of two: figures paired, units said, nothing invented.
+#include "client/report.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace wring {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+Json row(const char* suite, const char* metric, double value, const char* unit, const char* when) {
+  return {{"suite", suite}, {"metric", metric}, {"value", value}, {"unit", unit}, {"when", when}};
+}
+
+TEST(PairMetrics, PutsTheMeasurementBeforeAndTheOneAfterOfAMetricIntoOneEntry) {
+  const auto metrics = pair_metrics(
+      {row("perplexity", "ppl", 23.94, "", "before"), row("perplexity", "ppl", 26.5, "", "after")});
+  ASSERT_EQ(metrics.size(), 1u);
+  EXPECT_EQ(metrics[0].before->value, 23.94);
+  EXPECT_EQ(metrics[0].result->value, 26.5);
+}
+
+TEST(PairMetrics, TakesTheBaselineOfARowWhereNothingWasMeasuredBefore) {
+  auto after = row("size", "artifact_bytes", 73.1e6, "bytes", "after");
+  after["baseline_value"] = 98.4e6;
+  const auto metrics = pair_metrics(Json::array({after}));
+  ASSERT_TRUE(metrics.at(0).before);
+  EXPECT_EQ(metrics[0].before->value, 98.4e6);
+}
+
+TEST(PairMetrics, KeepsTwoRunsOfOneSuiteApart) {
+  const auto metrics =
+      pair_metrics({row("perplexity", "ppl", 20, "", "before"), row("perplexity", "ppl", 30, "", "before"),
+                    row("perplexity", "ppl", 21, "", "after"), row("perplexity", "ppl", 33, "", "after")});
+  ASSERT_EQ(metrics.size(), 2u);
+  EXPECT_EQ(metrics[0].result->value, 21);
+  EXPECT_EQ(metrics[1].before->value, 30);
+  EXPECT_EQ(metrics[1].result->value, 33);
+}
+
+TEST(PairMetrics, ShowsTheNewestStageWhereNothingWasMeasuredAfterTheLast) {
+  const auto metrics =
+      pair_metrics({row("perplexity", "ppl", 24, "", "0"), row("perplexity", "ppl", 25, "", "1")});
+  EXPECT_EQ(metrics.at(0).result->value, 25);
+  EXPECT_FALSE(metrics[0].before);
+}
+
+TEST(FormatValue, SaysTheUnitAsAPersonReadsIt) {
+  EXPECT_EQ(format_value(98'400'000, "bytes"), "98.4 MB");
+  EXPECT_EQ(format_value(0.0123, "s"), "12.30 ms");
+  EXPECT_EQ(format_value(81.04, "tokens/s"), "81.04 tok/s");
+  EXPECT_EQ(format_value(23.9404, ""), "23.94");
+  EXPECT_EQ(format_value(0.03112, ""), "0.03112");
+  EXPECT_EQ(format_value(1234.56, ""), "1235");
+}
+
+TEST(FormatFigure, PutsTheStandardErrorBesideTheValue) {
+  EXPECT_EQ(format_figure({23.94, 0.31}, ""), "23.94 +- 0.31");
+  EXPECT_EQ(format_figure({91.2, 0.4}, "%"), "91.20 +- 0.4 %");
+}
+
+Json finished_job() {
+  auto kl = row("perplexity", "kl_mean", 0.0312, "", "after");
+  auto agreement = row("perplexity", "top1_agreement", 0.912, "", "after");
+  auto sample = row("sample", "text", 12, "tokens", "after");
+  sample["text"] = "The state of the Union is\nstrong";
+  return {{"id", "k3f9"},
+          {"name", "smollm2-75pct"},
+          {"seed", 7},
+          {"artifact_digest", std::string(64, 'a')},
+          {"stages", {{{"name", "gptq"}, {"state", "done"}, {"seconds", 62.0}, {"peak_bytes", 900'000'000}}}},
+          {"evaluations",
+           {row("size", "artifact_bytes", 98.4e6, "bytes", "before"),
+            row("size", "artifact_bytes", 73.1e6, "bytes", "after"),
+            row("perplexity", "ppl", 23.94, "", "before"), row("perplexity", "ppl", 26.5, "", "after"), kl,
+            agreement, sample}}};
+}
+
+TEST(JobReport, AnswersWhatWasHandedInWhatCameOutWhatItCostAndWhereItLies) {
+  const auto report = job_report(finished_job());
+  for (const char* part :
+       {"98.4 MB", "73.1 MB", "74 %", "23.94", "26.50", "KL 0.03120", "top-1 agreement 91.20 %", "gptq",
+        "1:02", "peak 900.0 MB", "seed 7", "k3f9", "wring get aaaaaaaaaaaa --out DIR", "strong"})
+    EXPECT_THAT(report, HasSubstr(part));
+}
+
+TEST(JobReport, NamesTheFolderOfALocalRunInsteadOfADownload) {
+  auto job = finished_job();
+  job["out"] = "compressed/";
+  EXPECT_THAT(job_report(job), HasSubstr("in compressed/"));
+  EXPECT_THAT(job_report(job), Not(HasSubstr("wring get")));
+}
+
+TEST(JobReport, OfAJobWithoutMeasurementsHasNoTableOfThem) {
+  const auto report = job_report({{"id", "k3f9"}, {"artifact_digest", std::string(64, 'a')}});
+  EXPECT_THAT(report, Not(HasSubstr("handed in")));
+  EXPECT_THAT(report, HasSubstr("k3f9"));
+}
+
+TEST(JobReport, GivesTheSpeedAsAFactorThatIsAboveOneWhenTheResultIsFaster) {
+  Json job{{"evaluations",
+            {row("latency", "forward_seconds", 0.02, "s", "before"),
+             row("latency", "forward_seconds", 0.01, "s", "after")}}};
+  EXPECT_THAT(job_report(job), HasSubstr("2.00x as fast"));
+}
+
+TEST(Comparison, GivesTheDifferenceOfTheSecondToTheFirst) {
+  auto a = finished_job(), b = finished_job();
+  b["evaluations"][3]["value"] = 25.5;
+  const auto rows = comparison_json(a, b);
+  const auto ppl = std::find_if(rows.begin(), rows.end(), [](const Json& r) { return r["metric"] == "ppl"; });
+  ASSERT_NE(ppl, rows.end());
+  EXPECT_EQ((*ppl)["delta"], -1.0);
+  EXPECT_THAT(comparison(a, b), HasSubstr("-3.8 %"));
+}
+
+TEST(Comparison, LeavesTheDifferenceOutWhereOneJobDidNotMeasure) {
+  Json empty{{"id", "b"}};
+  for (const auto& entry : comparison_json(finished_job(), empty)) {
+    EXPECT_TRUE(entry["b"].is_null());
+    EXPECT_TRUE(entry["delta"].is_null());
+  }
+}
+
+}  // namespace
+}  // namespace wring
