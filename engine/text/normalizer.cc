@@ -1,6 +1,8 @@
 // The normalisation steps.
 #include "engine/text/normalizer.h"
 
+#include "engine/text/bert_unicode.h"
+
 namespace wring {
 namespace {
 
@@ -23,7 +25,7 @@ std::string cleaned(std::string_view text) {
   for (std::size_t i = 0; i < text.size();) {
     const auto [c, bytes] = code_point_at(text, i);
     const bool line = c == '\t' || c == '\n' || c == '\r';
-    const bool dropped = c == 0 || c == 0xFFFD || (!line && is_control(c));
+    const bool dropped = c == 0 || c == 0xFFFD || (!line && is_bert_control(c));
     if (!dropped && is_white_space(c)) {
       clean += ' ';
     } else if (!dropped) {
@@ -57,7 +59,7 @@ struct Apply {
   void operator()(const BertStep& bert) {
     if (bert.clean_text) text = cleaned(text);
     if (bert.handle_chinese_chars) text = with_ideographs_apart(text);
-    if (bert.strip_accents) text = filtered(normalized(text, NormalForm::kNfd), is_nonspacing_mark);
+    if (bert.strip_accents) text = filtered(normalized(text, NormalForm::kNfd), is_bert_accent);
     if (bert.lowercase) text = lowercased(text);
   }
 };

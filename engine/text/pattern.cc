@@ -18,6 +18,8 @@ constexpr std::size_t kLongestExpression = 64 << 10;
 // differ.
 constexpr std::string_view kSpaces = R"(\t-\r \x{85}\p{Z})";
 constexpr std::string_view kWord = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc})";
+constexpr std::string_view kLatin1Numbers =
+    R"(\x{B2}\x{B3}\x{B9}\x{BC}-\x{BE})";  // in its \w, but not for \b
 
 [[noreturn]] void refuse_escape(char letter, std::string_view field) {
   throw Error(ErrorCode::kUnimplemented, "UNSUPPORTED_TOKENIZER",
@@ -26,16 +28,18 @@ constexpr std::string_view kWord = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc})";
 
 // What the escape of `letter` means to Oniguruma, in PCRE2's terms; empty where both mean the same.
 std::string translated_escape(char letter, bool in_set, std::string_view field) {
-  const std::string word = "[" + std::string(kWord) + "]";
+  const std::string spaces(kSpaces), word = "[" + std::string(kWord) + "]";
+  const std::string letters = std::string(kWord) + std::string(kLatin1Numbers);
+  if (in_set && (letter == 'S' || letter == 'W')) refuse_escape(letter, field);
   switch (letter) {
     case 's':
-      return in_set ? std::string(kSpaces) : "[" + std::string(kSpaces) + "]";
+      return in_set ? spaces : "[" + spaces + "]";
     case 'w':
-      return in_set ? std::string(kWord) : word;
+      return in_set ? letters : "[" + letters + "]";
     case 'S':
-      return in_set ? refuse_escape(letter, field), "" : "[^" + std::string(kSpaces) + "]";
+      return "[^" + spaces + "]";
     case 'W':
-      return in_set ? refuse_escape(letter, field), "" : "[^" + std::string(kWord) + "]";
+      return "[^" + letters + "]";
     case 'b':
       return in_set ? "" : "(?:(?<=" + word + ")(?!" + word + ")|(?<!" + word + ")(?=" + word + "))";
     case 'B':

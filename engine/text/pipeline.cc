@@ -88,6 +88,8 @@ class Pipeline final : public Tokenizer {
   TokenizerParts parts_;
   AddedTokens in_raw_, in_normalized_;
   std::vector<bool> special_;  // by id
+  std::unordered_map<std::int32_t, std::string>
+      shown_;  // what decode() gives where that is not the token itself
 };
 
 Pipeline::Pipeline(TokenizerParts parts) : parts_(std::move(parts)), special_(parts_.vocabulary.size()) {
@@ -96,7 +98,10 @@ Pipeline::Pipeline(TokenizerParts parts) : parts_(std::move(parts)), special_(pa
     special_[static_cast<std::size_t>(token.id)] = token.special;
     (token.normalized ? normalized : raw).push_back(token);
   }
-  for (auto& token : normalized) token.content = parts_.normalizer.normalize(token.content);
+  for (auto& token : normalized) {
+    token.content = parts_.normalizer.normalize(token.content);
+    shown_.insert_or_assign(token.id, token.content);
+  }
   in_raw_ = AddedTokens(std::move(raw));
   in_normalized_ = AddedTokens(std::move(normalized));
 }
@@ -146,7 +151,8 @@ std::string Pipeline::decode(std::span<const std::int32_t> ids, bool skip_specia
     }
     const auto* token = parts_.vocabulary.token(ids[i]);
     if (!token || (skip_special_tokens && special_[static_cast<std::size_t>(ids[i])])) continue;
-    bytes += text_of(*token, first);
+    const auto shown = shown_.find(ids[i]);
+    bytes += text_of(shown == shown_.end() ? *token : shown->second, first);
     first = false;
   }
   std::string repaired;

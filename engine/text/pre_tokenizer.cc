@@ -1,6 +1,7 @@
 // The cutting steps.
 #include "engine/text/pre_tokenizer.h"
 
+#include "engine/text/bert_unicode.h"
 #include "engine/text/unicode.h"
 
 namespace wring {
@@ -30,8 +31,7 @@ struct Cut {
     };
     for (std::size_t i = 0; i < piece.size();) {
       const auto [c, bytes] = code_point_at(piece, i);
-      const bool ascii_symbol = c < 0x80 && c > ' ' && c != 0x7F && !is_word(c);
-      const bool punctuation = ascii_symbol || is_punctuation(c);
+      const bool punctuation = is_bert_punctuation(c);
       if (punctuation || is_white_space(c)) {
         end_word(i);
         start = i + bytes;

@@ -89,7 +89,8 @@ bool is_white_space(char32_t c) {
 bool is_word(char32_t c) {
   const auto kind = category(c);
   return (kind >= UTF8PROC_CATEGORY_LU && kind <= UTF8PROC_CATEGORY_ND) || kind == UTF8PROC_CATEGORY_NL ||
-         kind == UTF8PROC_CATEGORY_PC || (c >= 0x24B6 && c <= 0x24E9);
+         kind == UTF8PROC_CATEGORY_PC || c == 0x200C || c == 0x200D || (c >= 0x24B6 && c <= 0x24E9) ||
+         (c >= 0x1F130 && c <= 0x1F189 && (c < 0x1F14A || c > 0x1F14F) && (c < 0x1F16A || c > 0x1F16F));
 }
 
 bool is_punctuation(char32_t c) {

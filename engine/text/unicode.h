@@ -23,7 +23,7 @@ void append_utf8(std::string& out, char32_t value);
 
 bool is_ascii(std::string_view text);
 bool is_white_space(char32_t c);      // the property White_Space
-bool is_word(char32_t c);             // letters, marks, decimal digits, connectors: what \w means
+bool is_word(char32_t c);             // letters, marks, decimal digits, connectors, joiners
 bool is_punctuation(char32_t c);      // P*
 bool is_mark(char32_t c);             // M*
 bool is_nonspacing_mark(char32_t c);  // Mn
