@@ -8,13 +8,13 @@
 #include <chrono>
 #include <exception>
 #include <mutex>
-#include <random>
 #include <thread>
 
 #include "common/clock.h"
 #include "common/error.h"
 #include "common/files.h"
 #include "common/ids.h"
+#include "proto/rpc/backoff.h"
 #include "proto/rpc/status.h"
 
 namespace wring {
@@ -32,8 +32,7 @@ void check_stop(const TransferOptions& options) {
     throw Error(ErrorCode::kCancelled, "STOPPED", "the transfer was stopped");
 }
 
-// Decides after each break whether to go on, and waits: 50 ms, doubling to 2 s, with jitter. Moved bytes
-// start it anew.
+// Decides after each break whether to go on, and waits. Moved bytes start it anew.
 class Patience {
  public:
   explicit Patience(const TransferOptions& options) : options_(options) {}
@@ -41,28 +40,26 @@ class Patience {
   void after(const grpc::Status& status, bool moved) {
     const bool away = status.error_code() == grpc::StatusCode::UNAVAILABLE ||
                       status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED;
-    if (!away) throw error_from_status(status);
+    if (!away) throw from_status(status);
     if (moved) renew();
-    if (watch_.seconds() > options_.patience_seconds) throw error_from_status(status);
-    thread_local std::minstd_rand random{std::random_device{}()};
+    if (watch_.seconds() > options_.patience_seconds) throw from_status(status);
+    const double wait = backoff_.next_seconds();
     const Stopwatch waited;
-    const double wait = pause_ * std::uniform_real_distribution(0.5, 1.0)(random);
     do {
       check_stop(options_);
       std::this_thread::sleep_for(std::chrono::milliseconds(10));
     } while (waited.seconds() < wait);
-    pause_ = std::min(2 * pause_, 2.0);
   }
 
   void renew() {
     watch_ = Stopwatch();
-    pause_ = 0.05;
+    backoff_.reset();
   }
 
  private:
   const TransferOptions& options_;
   Stopwatch watch_;
-  double pause_ = 0.05;
+  Backoff backoff_;
 };
 
 void set_deadline(grpc::ClientContext& context) {

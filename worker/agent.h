@@ -1,0 +1,51 @@
+// The worker: registers, leases one job at a time, runs it, until it is told to go.
+#pragma once
+
+#include <grpcpp/client_context.h>
+
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "worker/cache.h"
+#include "worker/coordinator.h"
+#include "worker/lease_keeper.h"
+#include "worker/options.h"
+#include "worker/stop_signal.h"
+
+namespace wring {
+
+class Agent {
+ public:
+  // Takes the cache folder and asks the engine for its devices. Throws Error where either cannot be had.
+  explicit Agent(WorkerOptions options);
+
+  // Works until drain() (or, with options.once, until one job has ended). Engines are started on the calling
+  // thread and die with it.
+  void run();
+
+  // Takes no more jobs; gives the running one back, at once or after options.drain_seconds. Any thread;
+  // returns at once.
+  void drain();
+
+  const v1::Worker& worker() const { return worker_; }
+
+ private:
+  v1::RegisterWorkerResponse register_worker();
+  v1::LeaseJobResponse lease();
+  void work(const v1::LeaseJobResponse& lease, LeaseKeeper& keeper);
+  v1::Device device_for(const v1::JobSpec& spec) const;
+
+  const WorkerOptions options_;
+  Cache cache_;
+  v1::Worker worker_;
+  Coordinator coordinator_;
+  StopSignal draining_;  // no more jobs
+  StopSignal leave_;     // a last message that does not get through is given up
+
+  std::mutex mutex_;
+  grpc::ClientContext* leasing_ = nullptr;  // the call that waits for a job
+};
+
+}  // namespace wring

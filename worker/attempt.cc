@@ -1,0 +1,324 @@
+// The way of an attempt, from the inputs to FinishAttempt.
+#include "worker/attempt.h"
+
+#include <set>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/text.h"
+#include "formats/file_tree.h"
+#include "formats/manifest.h"
+#include "proto/rpc/transfer.h"
+#include "worker/engine.h"
+#include "worker/error_detail.h"
+
+namespace wring {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::vector<BlobRef> chunks_of(const Manifest& manifest) {
+  std::vector<BlobRef> blobs;
+  for (const auto& file : manifest.files)
+    for (const auto& chunk : file.chunks) blobs.push_back({chunk.digest, chunk.size});
+  return blobs;
+}
+
+std::uint64_t smaller_limit(std::uint64_t a, std::uint64_t b) {
+  return a == 0 || b == 0 ? std::max(a, b) : std::min(a, b);
+}
+
+class Attempt final : public EngineListener {
+ public:
+  Attempt(const Workplace& workplace, const v1::LeaseJobResponse& lease, const v1::Device& device,
+          StopSignal& stop)
+      : at_(workplace),
+        job_(lease.job()),
+        lease_(lease),
+        device_(device),
+        stop_(stop),
+        hold_(workplace.cache),
+        scratch_(workplace.cache.work()) {
+    fs::create_directories(at_.cache.log_folder(job_.id()));
+    finish_.set_job_id(job_.id());
+    *finish_.mutable_fence() = lease.fence();
+  }
+
+  // What is to be told to the server; no outcome: nothing.
+  v1::FinishAttemptRequest run() {
+    try {
+      const auto start = fetch_inputs();
+      const auto outcome = run_engine(engine_run(start), *this, stop_);
+      if (outcome.error)
+        fail(*outcome.error);
+      else if (outcome.result)
+        succeed(*outcome.result);
+    } catch (...) {
+      if (!stop_) fail(to_detail(current_error()));
+    }
+    if (stop_ && !(stop_.reason() == Stop::kDrain && !finish_.outcome().empty())) stopped();
+    for (const auto& [index, stage] : stages_) *finish_.add_stages() = stage;
+    return finish_;
+  }
+
+ private:
+  TransferOptions transfer() {
+    TransferOptions options;
+    options.patience_seconds = 1e9;  // a server that is away comes back; a stop ends the wait
+    options.stop = [this] { return static_cast<bool>(stop_); };
+    return options;
+  }
+
+  // The start message's members for the inputs, all of them in the cache.
+  Json fetch_inputs() {
+    const Stopwatch watch;
+    Json start{{"model", fetch(job_.spec().model(), "model")}, {"data", Json::object()}};
+    for (const auto& [name, digest] : job_.spec().data()) start["data"][name] = fetch(digest, "data." + name);
+    spdlog::debug("job {}: inputs at hand after {:.2f} s", job_.id(), watch.seconds());
+    return start;
+  }
+
+  Json fetch(const std::string& digest, const std::string& name) {
+    const auto artifact =
+        until_answered(stop_, "GetArtifact", [&] { return at_.coordinator.get_artifact(digest); });
+    const auto manifest = Manifest::parse(artifact.manifest_json());
+    if (manifest.digest().hex() != digest)
+      throw Error(ErrorCode::kDataLoss, "CORRUPT_MANIFEST",
+                  "the manifest that the server sent is not that of " + digest, name);
+    const auto missing = at_.cache.claim(chunks_of(manifest), hold_);
+    download_blobs(at_.coordinator.artifacts(), missing, at_.cache.blobs(), transfer());
+    at_.cache.add(missing);
+    const auto file = scratch_.path() / (name + ".manifest.json");
+    write_file_atomic(file, manifest.canonical());
+    return {{"manifest", file.string()}, {"blobs", at_.cache.blobs().string()}};
+  }
+
+  EngineRun engine_run(Json start) {
+    const auto& resources = job_.spec().resources();
+    EngineRun run;
+    run.program = at_.options.engine;
+    run.log = at_.cache.log_folder(job_.id()) / "engine.log";
+    run.memory_bytes = smaller_limit(resources.memory_bytes(), at_.options.memory_bytes);
+    run.seconds = job_.spec().max_runtime_seconds();
+    fs::create_directories(work());
+    start["type"] = "start";
+    start["v"] = 1;
+    start["recipe"] = parse_json(lease_.normal_form_json(), "the recipe's normal form");
+    start["seed"] = job_.spec().seed();
+    start["threads"] = resources.threads() > 0 ? resources.threads() : at_.options.threads;
+    start["device"] = device_.kind() == "cuda" ? "cuda:" + std::to_string(device_.index()) : "cpu";
+    start["out"] = out().string();
+    start["work"] = work().string();
+    start["memory_bytes"] = run.memory_bytes;
+    run.start = std::move(start);
+    return run;
+  }
+
+  fs::path work() const { return scratch_.path() / "work"; }
+  fs::path out() const { return scratch_.path() / "out"; }
+
+  void on_plan(const PlanLine& plan) override {
+    for (std::uint32_t i = 0; i < plan.steps.size(); ++i) {
+      auto& stage = stages_[i];
+      stage.set_index(i);
+      stage.set_name(plan.steps[i].name);
+      stage.set_key(plan.steps[i].key);
+      stage.set_state("pending");
+      at_.keeper.report(stage);
+    }
+  }
+
+  std::optional<fs::path> on_lookup(const LookupLine& lookup) override {
+    return at_.cache.find_stage(lookup.key, hold_);
+  }
+
+  void on_started(const StartedLine& started) override {
+    auto& stage = stages_[started.index];
+    stage.set_index(started.index);
+    stage.set_name(started.name);
+    stage.set_state("running");
+    at_.keeper.report(stage);
+  }
+
+  void on_progress(const ProgressLine& line) override {
+    *stages_[line.progress.stage()].mutable_progress() = line.progress;
+    at_.keeper.progress(line.progress);
+  }
+
+  void on_done(const DoneLine& done) override {
+    auto& stage = stages_[done.stage.index()];
+    const auto progress = stage.progress();
+    stage = done.stage;
+    if (progress.total() > 0) *stage.mutable_progress() = progress;
+    if (done.key && !done.path.empty()) keep(*done.key, done.path);
+    at_.keeper.report(stage, std::move(new_rows_));
+    new_rows_.clear();
+  }
+
+  // Only what the engine made in its own scratch folder is kept.
+  void keep(const Digest& key, const fs::path& path) {
+    const auto inside = path.lexically_normal().lexically_relative(work());
+    if (!is_safe_relative_path(inside.string()) || !fs::is_directory(path))
+      throw Error(ErrorCode::kInternal, "ENGINE_PROTOCOL",
+                  "the engine wants to keep " + path.string() + ", which is not in its scratch folder");
+    at_.cache.keep_stage(key, path, hold_);
+  }
+
+  void on_rows(const RowsLine& line) override {
+    for (auto row : line.rows) {
+      row.set_job_id(job_.id());
+      if (row.artifact().empty() && row.when() == "before") row.set_artifact(job_.spec().model());
+      new_rows_.push_back(row);
+      *finish_.add_evaluations() = std::move(row);
+    }
+  }
+
+  void succeed(const ResultLine& result) {
+    if (!result.path.empty()) finish_.set_result(hand_in(result));
+    for (auto& row : *finish_.mutable_evaluations())
+      if (row.artifact().empty() && row.when() == "after")
+        row.set_artifact(finish_.result().empty() ? job_.spec().model() : finish_.result());
+    at_.keeper.flush();
+    finish_.set_outcome("succeeded");
+  }
+
+  // Uploads what the store lacks of the result, the manifest last. Returns its digest.
+  std::string hand_in(const ResultLine& result) {
+    if (result.path != out())
+      throw Error(ErrorCode::kInternal, "ENGINE_PROTOCOL",
+                  "the engine's result is not where it was asked for");
+    const Stopwatch watch;
+    const auto manifest = build_manifest(out(), result.kind, result.metadata);
+    const auto digest = manifest.digest().hex();
+    if (digest != result.digest)
+      throw Error(ErrorCode::kDataLoss, "RESULT_MISMATCH",
+                  "the engine's result is " + digest + ", not " + result.digest + " as it said");
+    const auto sent = upload(manifest);
+    v1::CommitArtifactRequest request;
+    request.set_manifest_json(manifest.canonical());
+    request.set_name(job_.spec().name());
+    const auto committed =
+        until_answered(stop_, "CommitArtifact", [&] { return at_.coordinator.commit_artifact(request); });
+    if (committed.digest() != digest)
+      throw Error(ErrorCode::kDataLoss, "RESULT_MISMATCH",
+                  "the server calls the result " + committed.digest() + ", not " + digest);
+    spdlog::info("job {}: result {} handed in, {} of {} sent in {:.2f} s", job_.id(), digest.substr(0, 12),
+                 human_bytes(sent), human_bytes(manifest.total_bytes()), watch.seconds());
+    return digest;
+  }
+
+  // Returns the bytes sent.
+  std::uint64_t upload(const Manifest& manifest) {
+    struct Place {
+      std::size_t file;
+      std::uint64_t offset, size;
+    };
+    const auto tree = FileTree::on_disk(out());
+    std::vector<FileView> files;
+    std::map<Digest, Place> places;
+    std::vector<Digest> digests;
+    for (const auto& file : manifest.files) {
+      std::uint64_t offset = 0;
+      for (const auto& chunk : file.chunks) {
+        if (places.try_emplace(chunk.digest, Place{files.size(), offset, chunk.size}).second)
+          digests.push_back(chunk.digest);
+        offset += chunk.size;
+      }
+      files.push_back(tree.open(file.path));
+    }
+    std::vector<BlobRef> missing;
+    std::uint64_t sent = 0;
+    for (const auto& digest : find_missing(at_.coordinator.artifacts(), digests, transfer())) {
+      missing.push_back({digest, places.at(digest).size});
+      sent += missing.back().size;
+    }
+    upload_blobs(
+        at_.coordinator.artifacts(), missing,
+        [&](std::size_t i) {
+          const auto& place = places.at(missing[i].digest);
+          auto bytes = files[place.file].read(place.offset, place.size);
+          return BlobBytes{bytes.data, std::move(bytes.owner)};
+        },
+        transfer());
+    return sent;
+  }
+
+  void fail(const v1::ErrorDetail& error) {
+    spdlog::warn("job {} failed: {} ({})", job_.id(), error.message(), error.reason());
+    finish_.set_outcome("failed");
+    *finish_.mutable_error() = error;
+  }
+
+  void stopped() {
+    finish_.clear_result();
+    finish_.clear_error();
+    finish_.clear_evaluations();
+    switch (stop_.reason()) {
+      case Stop::kCancel:
+        finish_.set_outcome("cancelled");
+        fs::remove_all(at_.cache.log_folder(job_.id()));
+        break;
+      case Stop::kDrain:
+        finish_.set_outcome("released");
+        break;
+      default:
+        finish_.clear_outcome();
+    }
+  }
+
+  const Workplace& at_;
+  const v1::Job& job_;
+  const v1::LeaseJobResponse& lease_;
+  const v1::Device& device_;
+  StopSignal& stop_;
+  Cache::Hold hold_;
+  TempDir scratch_;
+  std::map<std::uint32_t, v1::StageStatus> stages_;
+  std::vector<v1::Evaluation> new_rows_;  // since the last report
+  v1::FinishAttemptRequest finish_;
+};
+
+// Tells the server, for as long as it takes.
+void finish(const Workplace& at, const v1::FinishAttemptRequest& request, const StopSignal& leave) {
+  try {
+    until_answered(leave, "FinishAttempt", [&] { at.coordinator.finish_attempt(request); });
+    spdlog::info("job {} {}", request.job_id(), request.outcome());
+  } catch (const Error& error) {
+    spdlog::warn("job {}: the server does not take '{}': {}", request.job_id(), request.outcome(),
+                 error.what());
+    if (request.outcome() != "succeeded" || error.reason() == "STALE_LEASE" || error.reason() == "STOPPED")
+      return;
+    auto failed = request;
+    failed.set_outcome("failed");
+    failed.clear_result();
+    failed.clear_evaluations();
+    *failed.mutable_error() = to_detail(error);
+    failed.mutable_error()->set_message("the server does not take the result: " + error.message());
+    finish(at, failed, leave);
+  }
+}
+
+}  // namespace
+
+void run_attempt(const Workplace& workplace, const v1::LeaseJobResponse& lease, const v1::Device& device,
+                 StopSignal& stop, const StopSignal& leave) {
+  spdlog::info("job {} ({}): attempt {}", lease.job().id(), lease.job().spec().name(), lease.job().attempt());
+  workplace.keeper.begin(lease.job().id(), lease.fence(), stop);
+  v1::FinishAttemptRequest request;
+  try {
+    request = Attempt(workplace, lease, device, stop).run();
+  } catch (...) {  // not even a scratch folder could be made
+    request.set_job_id(lease.job().id());
+    *request.mutable_fence() = lease.fence();
+    request.set_outcome("failed");
+    *request.mutable_error() = to_detail(current_error());
+  }
+  if (request.outcome().empty())
+    spdlog::warn("job {}: the lease is lost; the attempt is dropped", request.job_id());
+  else
+    finish(workplace, request, leave);
+  workplace.keeper.end();
+  workplace.cache.trim_logs();
+}
+
+}  // namespace wring

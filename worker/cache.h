@@ -1,0 +1,119 @@
+// The worker's cache folder: blobs and finished stages under one size limit, the least recently used out
+// first.
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <filesystem>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <span>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "common/digest.h"
+#include "common/files.h"
+#include "proto/rpc/transfer.h"
+
+namespace wring {
+
+// The folder, which belongs to one process at a time:
+//   lock  worker.json                  who has it, and the id under which the server knows it
+//   blobs/ab/abcdef...                 chunks, whole and verified when they came
+//   stages/KEY/  stages/KEY.json       output of a stage, and whether it has reached the disk
+//   jobs/ID/engine.log                 logs, of the newest kMaxLogs jobs
+//   work/                              scratch; emptied at start
+// What is in it survives kill -9 at any instruction. Blobs and stages that a Hold names are never evicted.
+// Any thread may call.
+class Cache {
+ public:
+  static constexpr std::size_t kMaxLogs = 100;
+
+  // Throws Error(kFailedPrecondition, "CACHE_IN_USE") where another process has the folder.
+  Cache(std::filesystem::path folder, std::uint64_t max_bytes);
+  ~Cache();  // once all kept stages have reached the disk
+  Cache(const Cache&) = delete;
+  Cache& operator=(const Cache&) = delete;
+
+  const std::string& worker_id() const { return worker_id_; }
+  const std::filesystem::path& folder() const { return folder_; }
+  std::filesystem::path blobs() const { return folder_ / "blobs"; }
+  std::filesystem::path work() const { return folder_ / "work"; }
+  // Throws Error(kInvalidArgument, "BAD_JOB_ID") for an id that is no plain file name.
+  std::filesystem::path log_folder(const std::string& job_id) const;
+  std::uint64_t bytes() const;  // of blobs and stages
+
+  // Keeps what it names from being evicted, for as long as it lives.
+  class Hold {
+   public:
+    explicit Hold(Cache& cache) : cache_(cache) {}
+    ~Hold();
+    Hold(const Hold&) = delete;
+    Hold& operator=(const Hold&) = delete;
+
+   private:
+    friend class Cache;
+    using Name = std::pair<int, Digest>;
+    Cache& cache_;
+    std::set<Name> names_;
+  };
+
+  // Holds all of `blobs` and returns those that must be fetched: absent, of another size, or (looked at once
+  // a process) not what their digest says. Makes room for them: Error(kResourceExhausted, "CACHE_TOO_SMALL")
+  // where what is held leaves too little.
+  std::vector<BlobRef> claim(std::span<const BlobRef> blobs, Hold& hold);
+  // Blobs that claim() asked for have come.
+  void add(std::span<const BlobRef> blobs);
+
+  // The kept output of a stage, held; nullopt where there is none.
+  std::optional<std::filesystem::path> find_stage(const Digest& key, Hold& hold);
+  // Keeps the files below `folder` (on the same file system: they are linked, not copied) as the output under
+  // `key`, and holds it. The first writer wins. Returns false where it is too large to be kept.
+  bool keep_stage(const Digest& key, const std::filesystem::path& folder, Hold& hold);
+
+  // Removes the logs of the oldest jobs beyond kMaxLogs.
+  void trim_logs() const;
+
+ private:
+  enum Kind : int { kBlob, kStage };
+  using Name = Hold::Name;
+  struct Entry {
+    std::uint64_t bytes = 0;
+    std::uint64_t used = 0;  // rises with every use
+    bool verified = false;   // of blobs: by this process
+  };
+
+  void take_lock();
+  void read_id();
+  void read_blobs();
+  void read_stages();
+  void hold(const Name& name, Hold& hold);
+  bool is_whole(const BlobRef& blob);
+  void make_room(std::uint64_t bytes);
+  bool evict_one();
+  void remove(const Name& name);
+  void sync_stages(const std::stop_token& stop);
+  std::filesystem::path path_of(const Name& name) const;
+  std::filesystem::path record_of(const Digest& key) const;
+
+  std::filesystem::path folder_;
+  std::uint64_t max_bytes_;
+  FileDescriptor lock_;
+  std::string worker_id_;
+
+  mutable std::mutex mutex_;
+  std::map<Name, Entry> entries_;
+  std::map<Name, int> holds_;
+  std::uint64_t bytes_ = 0;
+  std::uint64_t uses_ = 0;
+  std::deque<Digest> unsynced_;
+  std::condition_variable_any unsynced_changed_;
+  std::jthread syncer_;
+};
+
+}  // namespace wring

@@ -1,0 +1,53 @@
+// One engine child: started, listened to, kept within its limits, stopped, and its end explained.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "common/json.h"
+#include "worker/pipe.h"
+#include "worker/stop_signal.h"
+
+namespace wring {
+
+// What to do about the engine's lines, while it runs. Called on the thread that runs it; an Error thrown here
+// ends the engine and becomes the outcome.
+class EngineListener {
+ public:
+  virtual ~EngineListener() = default;
+  virtual void on_plan(const PlanLine& plan) = 0;
+  virtual std::optional<std::filesystem::path> on_lookup(const LookupLine& lookup) = 0;
+  virtual void on_started(const StartedLine& started) = 0;
+  virtual void on_progress(const ProgressLine& progress) = 0;
+  virtual void on_done(const DoneLine& done) = 0;
+  virtual void on_rows(const RowsLine& rows) = 0;
+};
+
+struct EngineRun {
+  std::filesystem::path program;
+  std::filesystem::path log;  // its standard output and error go here, at most 16 MiB
+  Json start;                 // the start message
+  std::uint64_t memory_bytes =
+      0;               // limit of its anonymous and shared memory (mapped blobs do not count); 0: none
+  double seconds = 0;  // limit of its run; 0: none
+};
+
+struct EngineOutcome {
+  std::optional<ResultLine> result;      // it has ended well
+  std::optional<v1::ErrorDetail> error;  // it has failed; neither: it was stopped
+  std::uint64_t peak_bytes = 0;          // resident
+};
+
+// Runs the engine's job to its end. Nothing of its process group is left when this returns. The engine dies
+// with the calling thread. Ignores SIGPIPE in this process from now on.
+//
+// Errors in the outcome: what the engine says; ENGINE_CRASH (with the signal), OUT_OF_MEMORY (the kernel's
+// doing), MEMORY_LIMIT, MAX_RUNTIME, ENGINE_PROTOCOL; the engine's last 20 log lines with each.
+EngineOutcome run_engine(const EngineRun& run, EngineListener& listener, const StopSignal& stop);
+
+// What `program devices` prints. Throws Error(kFailedPrecondition, "NO_ENGINE") where it does not work.
+HelloLine ask_engine_devices(const std::filesystem::path& program);
+
+}  // namespace wring

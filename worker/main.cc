@@ -1,0 +1,104 @@
+// The program wring-worker: options, signals, and the agent.
+#include <signal.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <thread>
+
+#include "common/error.h"
+#include "common/log.h"
+#include "common/subprocess.h"
+#include "worker/agent.h"
+#include "worker/config.h"
+
+namespace {
+
+constexpr const char* kFooter = R"(
+Examples:
+  wring-worker --server 127.0.0.1:7070 --cache /var/cache/wring
+  wring-worker --server coordinator:7070 --cache /scratch/wring --cache-bytes 200GB --threads 16 --memory 48GB
+  wring-worker --config /etc/wring/worker.yaml --drain-seconds 600
+
+SIGTERM and SIGINT drain: no more jobs are taken, the running one goes back to the queue with its finished stages kept.)";
+
+struct Flags {
+  wring::WorkerOptions options;
+  std::string config;
+  std::string log_level = "info";
+};
+
+void declare(CLI::App& app, Flags& flags) {
+  auto& o = flags.options;
+  const CLI::AsSizeValue size(true);
+  app.add_option("--server", o.server, "HOST:PORT of the wring-server (its gRPC port)")
+      ->type_name("HOST:PORT");
+  app.add_option("--cache", o.cache, "Folder for blobs, finished stages, logs and scratch; one worker each")
+      ->type_name("DIR");
+  app.add_option("--cache-bytes", o.cache_bytes, "Limit of blobs and finished stages, e.g. 200GB")
+      ->transform(size)
+      ->default_str("50GB");
+  app.add_option("--threads", o.threads, "Threads of an engine; 0: all cores")->default_val(0);
+  app.add_option("--memory", o.memory_bytes, "Memory limit of an engine, e.g. 8GB; 0: none")
+      ->transform(size)
+      ->default_str("0");
+  app.add_option("--engine", o.engine, "The engine to run; default: wring-engine beside this program")
+      ->type_name("PATH");
+  app.add_option("--name", o.name, "Name for people; default: the host's");
+  app.add_option("--drain-seconds", o.drain_seconds, "How long a running job may go on after SIGTERM")
+      ->check(CLI::NonNegativeNumber)
+      ->default_val(0);
+  app.add_option("--config", flags.config,
+                 "YAML file with any of these options as keys (server: HOST:PORT); flags win")
+      ->type_name("YAML");
+  app.add_option("--log-level", flags.log_level, "trace, debug, info, warn, error or off")
+      ->default_val("info");
+  app.add_flag("--once", o.once, "End after one job");
+  app.set_version_flag("--version", WRING_VERSION);
+  app.footer(kFooter);
+}
+
+// Turns SIGTERM and SIGINT into drain(). The signals must be blocked in every thread.
+void drain_on_signal(wring::Agent& agent, const sigset_t& signals, const std::stop_token& stop) {
+  const timespec moment{0, 200'000'000};
+  while (!stop.stop_requested()) {
+    const int number = ::sigtimedwait(&signals, nullptr, &moment);
+    if (number <= 0) continue;
+    spdlog::info("signal {}: draining", number);
+    agent.drain();
+  }
+}
+
+void run(const wring::WorkerOptions& options, const sigset_t& signals) {
+  wring::Agent agent(options);
+  const std::jthread waiter([&](const std::stop_token& stop) { drain_on_signal(agent, signals, stop); });
+  agent.run();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app(
+      "Runs compression jobs for a wring-server: leases them, fetches inputs, starts an engine for each, "
+      "hands in results.",
+      "wring-worker");
+  Flags flags;
+  declare(app, flags);
+  CLI11_PARSE(app, argc, argv);
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  try {
+    if (!flags.config.empty()) wring::apply_config(app, flags.config);
+    wring::init_logging("wring-worker", flags.log_level);
+    if (flags.options.engine.empty()) flags.options.engine = wring::sibling_program("wring-engine");
+    wring::check_options(flags.options);
+    run(flags.options, signals);
+    return 0;
+  } catch (...) {
+    const auto error = wring::current_error();
+    std::fputs(wring::describe(error).c_str(), stderr);
+    return wring::exit_status(error.code());
+  }
+}

@@ -1,0 +1,22 @@
+// What a worker is told on its command line.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+
+namespace wring {
+
+struct WorkerOptions {
+  std::string server;                          // HOST:PORT
+  std::filesystem::path cache;                 // folder
+  std::uint64_t cache_bytes = 50'000'000'000;  // of blobs and kept stages
+  std::uint32_t threads = 0;                   // of an engine; 0: all
+  std::uint64_t memory_bytes = 0;              // limit of an engine; 0: none
+  std::filesystem::path engine;                // the wring-engine to run
+  std::string name;                            // for people
+  double drain_seconds = 0;                    // how long a running job may go on after SIGTERM
+  bool once = false;                           // end after one job
+};
+
+}  // namespace wring
