@@ -7,14 +7,16 @@ it, and its inverse beside it, so that no group has one grid for all its values.
 import copy
 import hashlib
 import json
+import os
 import shutil
 import sys
 import tempfile
 from pathlib import Path
 
-import torch
-import transformers
-from transformers import AutoModelForCausalLM, AutoTokenizer
+os.environ["TQDM_DISABLE"] = "1"
+import torch  # noqa: E402
+import transformers  # noqa: E402
+from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: E402
 
 MODELS = Path("build/models")
 GGUF = MODELS / "smollm2" / "SmolLM2-135M-Instruct.Q4_1.gguf"

@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ |= {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 import torch  # noqa: E402
@@ -51,7 +51,7 @@ DECODERS = {
 ENCODERS = {
     "bert": {},
     "bert, odd sizes": dict(vocab_size=257, hidden_size=72, intermediate_size=100, num_attention_heads=6, num_hidden_layers=1, type_vocab_size=1),
-    "bert, relu": dict(hidden_act="relu"),
+    "bert, tanh gelu": dict(hidden_act="gelu_new"),
     "bert, stored in bf16": dict(dtype=torch.bfloat16),
 }
 
