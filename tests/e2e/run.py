@@ -6,10 +6,12 @@
 import argparse
 import json
 import os
+import shutil
 import struct
 import subprocess
 import sys
 import tempfile
+import textwrap
 import unittest
 from pathlib import Path
 
@@ -21,7 +23,7 @@ import transformers  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 
 from random_models import TEXT, make_decoder, make_encoder  # noqa: E402
-from service import Service  # noqa: E402
+from service import DEADLINE, Service  # noqa: E402
 
 PROGRAMS = ROOT / "build/release/bin"
 MINILM = ROOT / "build/models/minilm"
@@ -119,6 +121,52 @@ class Jobs(WithService):
                    "9c1f3ad8-54f6-4b0e-8a3f-3a2f62c7f001", "--json")
         first, second = self.service.cli(*request), self.service.cli(*request)
         self.assertEqual(first.json["id"], second.json["id"])
+
+
+class PythonClient(WithService):
+    """client/python as a user installs it, in a process of its own."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        source = cls.folder / "source"  # a build leaves files beside its setup.py
+        shutil.copytree(ROOT / "client/python", source / "client/python", ignore=shutil.ignore_patterns("build", "*.egg-info"))
+        shutil.copytree(ROOT / "proto", source / "proto")
+        cls.installed = cls.folder / "installed"
+        subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--target", cls.installed,
+                        source / "client/python"], check=True)
+
+    def python(self, code):
+        environment = os.environ | {"PYTHONPATH": str(self.installed), "WRING_SERVER": self.service.grpc}
+        result = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], env=environment, capture_output=True, text=True, timeout=DEADLINE)
+        self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
+        return json.loads(result.stdout)
+
+    def test_submit_watch_get_and_evals(self):
+        recipe = "{stages: [{method: rtn, params: {bits: 4, group_size: 32}}], evaluations: [{suite: size}]}"
+        answer = self.python(f"""
+            import json, wring
+            with wring.Client() as client:
+                job = client.submit({recipe!r}, model={str(scratch / "tiny")!r})
+                types = [event.type for event in client.watch(job.id)]
+                digest = client.get(job.id, {str(self.folder / "fetched")!r})
+                print(json.dumps([types, digest, client.evals(job=job.id)]))""")
+        types, digest, rows = answer
+        self.assertEqual((types[0], types[-1]), ("queued", "succeeded"))
+        self.assertEqual(digest, local(recipe, scratch / "tiny")["artifact_digest"])
+        self.assertTrue((self.folder / "fetched/config.json").is_file())
+        self.assertTrue(any(row["suite"] == "size" for row in rows))
+
+    def test_what_the_server_refuses_is_an_exception_with_its_code(self):
+        answer = self.python(f"""
+            import json, wring
+            with wring.Client() as client:
+                try:
+                    client.submit("gtpq(bits=4)", model={str(scratch / "tiny")!r})
+                except wring.WringError as error:
+                    print(json.dumps([error.code, error.message]))""")
+        self.assertEqual(answer[0], "INVALID_ARGUMENT")
+        self.assertIn("gtpq", answer[1])
 
 
 class Crashes(WithService):
