@@ -5,11 +5,11 @@
 #include <cstdio>
 #include <thread>
 
+#include "common/config.h"
 #include "common/error.h"
 #include "common/log.h"
 #include "common/subprocess.h"
 #include "worker/agent.h"
-#include "worker/config.h"
 
 namespace {
 
@@ -57,6 +57,15 @@ void declare(CLI::App& app, Flags& flags) {
   app.footer(kFooter);
 }
 
+void check_options(const wring::WorkerOptions& options) {
+  const auto require = [](bool given, const char* name, const char* hint) {
+    if (!given)
+      throw wring::Error(wring::ErrorCode::kInvalidArgument, "MISSING_OPTION", "must be given", name, hint);
+  };
+  require(!options.server.empty(), "--server", "HOST:PORT of the wring-server; --help shows examples.");
+  require(!options.cache.empty(), "--cache", "A folder of this worker's own; --help shows examples.");
+}
+
 // Turns SIGTERM and SIGINT into drain(). The signals must be blocked in every thread.
 void drain_on_signal(wring::Agent& agent, const sigset_t& signals, const std::stop_token& stop) {
   const timespec moment{0, 200'000'000};
@@ -93,7 +102,7 @@ int main(int argc, char** argv) {
     if (!flags.config.empty()) wring::apply_config(app, flags.config);
     wring::init_logging("wring-worker", flags.log_level);
     if (flags.options.engine.empty()) flags.options.engine = wring::sibling_program("wring-engine");
-    wring::check_options(flags.options);
+    check_options(flags.options);
     run(flags.options, signals);
     return 0;
   } catch (...) {

@@ -1,0 +1,390 @@
+// The whole worker, with a fake engine and a fake server: what becomes of a job, whatever happens to it.
+#include "worker/agent.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+#include <fstream>
+#include <thread>
+
+#include "common/clock.h"
+#include "common/files.h"
+#include "tests/worker/fake_server.h"
+
+namespace wring {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::HasSubstr;
+
+const fs::path kEngine = fs::path(__FILE__).parent_path() / "fake_engine.py";
+
+bool is_running(pid_t pid) {
+  std::string status;
+  try {
+    status = read_file("/proc/" + std::to_string(pid) + "/status");
+  } catch (const Error&) {
+    return false;
+  }
+  return status.find("State:\tZ") == std::string::npos;
+}
+
+bool becomes_true(const std::function<bool()>& holds, double seconds = 10) {
+  for (const Stopwatch watch; watch.seconds() < seconds;
+       std::this_thread::sleep_for(std::chrono::milliseconds(10)))
+    if (holds()) return true;
+  return holds();
+}
+
+class AgentTest : public testing::Test {
+ protected:
+  void TearDown() override { stop(); }
+
+  WorkerOptions options() {
+    WorkerOptions o;
+    o.server = server.address();
+    o.cache = folder.path() / "cache";
+    o.engine = kEngine;
+    return o;
+  }
+
+  void start() { start(options()); }
+  void start(const WorkerOptions& o) {
+    agent = std::make_unique<Agent>(o);
+    thread = std::jthread([this] { agent->run(); });
+  }
+  void stop() {
+    if (!agent) return;
+    agent->drain();
+    thread.join();
+    agent.reset();
+  }
+
+  pid_t engine_pid() {
+    const auto file = folder.path() / "pid";
+    becomes_true([&] { return fs::exists(file) && fs::file_size(file) > 0; });
+    return static_cast<pid_t>(std::stoi(read_file(file)));
+  }
+  Json write_pid() { return {"write-pid", (folder.path() / "pid").string()}; }
+  bool scratch_is_empty() { return fs::is_empty(folder.path() / "cache" / "work"); }
+
+  // The FinishAttempt of a job whose engine does `actions`.
+  v1::FinishAttemptRequest outcome_of(const Json& actions,
+                                      const std::function<void(v1::JobSpec&)>& edit = {}) {
+    server.enqueue("job1", actions, edit);
+    start();
+    return server.workers.wait_finished();
+  }
+
+  test::FakeServer server;
+  TempDir folder;
+  std::unique_ptr<Agent> agent;
+  std::jthread thread;
+};
+
+const Json kWholeJob = {{"stage", "first"}, {"stage", "second"}, "evaluate", "result"};
+
+TEST_F(AgentTest, RunsAJobAndHandsInItsResultRowsAndSteps) {
+  const auto finished = outcome_of(kWholeJob);
+  EXPECT_EQ(finished.outcome(), "succeeded");
+  EXPECT_EQ(finished.fence().n(), 7u);
+  ASSERT_TRUE(server.artifacts.manifests.contains(finished.result()));
+  const auto manifest = Manifest::parse(server.artifacts.manifests.at(finished.result()));
+  EXPECT_EQ(manifest.metadata.at("made"), "fake");
+  EXPECT_EQ(server.artifacts.blobs.at(manifest.files.at(0).chunks.at(0).digest.hex()),
+            std::string(1252, 'a') + "second");
+  ASSERT_EQ(finished.evaluations_size(), 2);
+  EXPECT_EQ(finished.evaluations(0).artifact(), finished.result());
+  EXPECT_EQ(finished.evaluations(1).artifact(), server.model);
+  ASSERT_EQ(finished.stages_size(), 2);
+  EXPECT_EQ(finished.stages(1).name(), "second");
+  EXPECT_EQ(finished.stages(1).state(), "done");
+  EXPECT_TRUE(server.workers.wait_report("first", "running"));
+  EXPECT_TRUE(server.workers.wait_report("second", "done"));
+  EXPECT_TRUE(becomes_true([&] { return scratch_is_empty(); }));
+}
+
+TEST_F(AgentTest, RegistersItsDevicesUnderAnIdThatItKeeps) {
+  start();
+  ASSERT_TRUE(becomes_true([&] {
+    const std::lock_guard lock(server.workers.mutex);
+    return !server.workers.registered.empty();
+  }));
+  stop();
+  start();
+  ASSERT_TRUE(becomes_true([&] {
+    const std::lock_guard lock(server.workers.mutex);
+    return server.workers.registered.size() == 2;
+  }));
+  EXPECT_EQ(server.workers.registered[0].id(), server.workers.registered[1].id());
+  EXPECT_EQ(server.workers.registered[0].devices(0).kind(), "cpu");
+}
+
+TEST_F(AgentTest, TakesFinishedStagesFromItsCache) {
+  EXPECT_EQ(outcome_of({{"stage", "first"}, {"signal", SIGSEGV}}).outcome(), "failed");
+  server.enqueue("job2", kWholeJob);
+  const auto second = server.workers.wait_finished(2);
+  EXPECT_EQ(second.outcome(), "succeeded");
+  EXPECT_EQ(second.stages(0).state(), "cached");
+  EXPECT_EQ(second.stages(1).state(), "done");
+}
+
+TEST_F(AgentTest, FetchesNoBlobTwice) {
+  outcome_of(kWholeJob);
+  server.enqueue("job2", kWholeJob);
+  server.workers.wait_finished(2);
+  EXPECT_EQ(server.artifacts.sent, 5000u);
+}
+
+TEST_F(AgentTest, TellsHowAnEngineCrashedAndWhatItSaidLast) {
+  const auto finished = outcome_of(
+      {{"stage", "first"}, {"log", "all is well"}, {"log", "something is odd"}, {"signal", SIGSEGV}});
+  EXPECT_EQ(finished.outcome(), "failed");
+  EXPECT_EQ(finished.error().reason(), "ENGINE_CRASH");
+  EXPECT_EQ(finished.error().signal(), SIGSEGV);
+  EXPECT_EQ(finished.error().stage(), 0);
+  EXPECT_THAT(finished.error().message(), HasSubstr("step 1 (first)"));
+  EXPECT_EQ(finished.error().last_log(), "all is well\nsomething is odd\n");
+  EXPECT_EQ(read_file(folder.path() / "cache" / "jobs" / "job1" / "engine.log"),
+            "all is well\nsomething is odd\n");
+  EXPECT_TRUE(finished.result().empty());
+}
+
+TEST_F(AgentTest, AnEngineThatExitsWithoutAWordHasCrashed) {
+  const auto finished = outcome_of({{"exit", 0}});
+  EXPECT_EQ(finished.error().reason(), "ENGINE_CRASH");
+  EXPECT_THAT(finished.error().message(), HasSubstr("status 0"));
+}
+
+TEST_F(AgentTest, KeepsOnlyTheEndOfALongLog) {
+  Json actions = Json::array();
+  for (int i = 0; i < 100; ++i) actions.push_back({"log", "line " + std::to_string(i)});
+  actions.push_back({"exit", 3});
+  const auto log = outcome_of(actions).error().last_log();
+  EXPECT_EQ(std::count(log.begin(), log.end(), '\n'), 20);
+  EXPECT_THAT(log, testing::StartsWith("line 80\n"));
+}
+
+TEST_F(AgentTest, PassesTheEnginesOwnErrorOn) {
+  const auto finished = outcome_of({{"stage", "first"},
+                                    {"error",
+                                     {{"code", "INVALID_ARGUMENT"},
+                                      {"reason", "NAN_WEIGHTS"},
+                                      {"message", "NaN in layer 3"},
+                                      {"field", "model"},
+                                      {"hint", "mend it"}}}});
+  EXPECT_EQ(finished.error().code(), "INVALID_ARGUMENT");
+  EXPECT_EQ(finished.error().reason(), "NAN_WEIGHTS");
+  EXPECT_EQ(finished.error().field(), "model");
+  EXPECT_EQ(finished.error().stage(), 0);
+  EXPECT_EQ(finished.error().signal(), 0);
+}
+
+TEST_F(AgentTest, EndsAnEngineThatBreaksTheProtocol) {
+  const auto finished = outcome_of({write_pid(), {"raw", {{"text", "{\"type\":\n"}}}, {"sleep", 1000}});
+  EXPECT_EQ(finished.error().reason(), "ENGINE_PROTOCOL");
+  EXPECT_FALSE(is_running(engine_pid()));
+}
+
+TEST_F(AgentTest, EndsAnEngineWhoseLineNeverEnds) {
+  const auto finished =
+      outcome_of({{"raw", {{"text", std::string(1000, 'x')}, {"times", 17000}}}, {"sleep", 1000}});
+  EXPECT_EQ(finished.error().reason(), "ENGINE_PROTOCOL");
+}
+
+TEST_F(AgentTest, RefusesAResultThatIsNotWhatTheEngineSays) {
+  const auto finished = outcome_of({{"say",
+                                     {{"type", "result"},
+                                      {"path", "/etc"},
+                                      {"kind", "model"},
+                                      {"metadata", Json::object()},
+                                      {"digest", "00"}}}});
+  EXPECT_EQ(finished.outcome(), "failed");
+  EXPECT_EQ(finished.error().reason(), "ENGINE_PROTOCOL");
+}
+
+TEST_F(AgentTest, KeepsNothingThatLiesOutsideTheEnginesScratch) {
+  const auto finished = outcome_of({{"say",
+                                     {{"type", "step_done"},
+                                      {"index", 0},
+                                      {"name", "x"},
+                                      {"key", sha256("x").hex()},
+                                      {"path", (folder.path() / "cache" / "blobs").string()}}},
+                                    {"sleep", 1000}});
+  EXPECT_EQ(finished.error().reason(), "ENGINE_PROTOCOL");
+}
+
+TEST_F(AgentTest, EndsAnEngineThatNeedsMoreMemoryThanItsLimit) {
+  const auto finished = outcome_of({{"allocate", 400 << 20}}, [](v1::JobSpec& spec) {
+    spec.mutable_resources()->set_memory_bytes(150'000'000);
+  });
+  EXPECT_EQ(finished.outcome(), "failed");
+  EXPECT_EQ(finished.error().code(), "RESOURCE_EXHAUSTED");
+  EXPECT_EQ(finished.error().reason(), "MEMORY_LIMIT");
+  EXPECT_THAT(finished.error().message(), HasSubstr("of 150.0 MB"));
+}
+
+TEST_F(AgentTest, EndsAJobAtItsTimeLimit) {
+  const Stopwatch watch;
+  const auto finished =
+      outcome_of({{"sleep", 1000}}, [](v1::JobSpec& spec) { spec.set_max_runtime_seconds(0.5); });
+  EXPECT_EQ(finished.error().code(), "DEADLINE_EXCEEDED");
+  EXPECT_EQ(finished.error().reason(), "MAX_RUNTIME");
+  EXPECT_LT(watch.seconds(), 5);
+}
+
+class Cancel : public AgentTest, public testing::WithParamInterface<bool> {};
+
+TEST_P(Cancel, EndsTheEngineAndItsChildrenWithinTwoSecondsAndLeavesNothing) {
+  const auto child_file = (folder.path() / "child").string();
+  Json actions = Json::array({Json{"stage", "first"}, write_pid(), Json{"child", child_file}});
+  if (GetParam()) actions.push_back("ignore-sigterm");
+  actions.push_back({"sleep", 1000});
+  server.enqueue("job1", actions);
+  start();
+  const auto pid = engine_pid();
+  ASSERT_TRUE(becomes_true([&] { return fs::exists(child_file) && fs::file_size(child_file) > 0; }));
+  const auto child = static_cast<pid_t>(std::stoi(read_file(child_file)));
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  const Stopwatch watch;
+  {
+    const std::lock_guard lock(server.workers.mutex);
+    server.workers.action = "cancel";
+  }
+  const auto finished = server.workers.wait_finished();
+  EXPECT_LT(watch.seconds(), 2.0);
+  EXPECT_EQ(finished.outcome(), "cancelled");
+  EXPECT_FALSE(is_running(pid));
+  EXPECT_TRUE(becomes_true([&] { return !is_running(child); }, 1));
+  EXPECT_TRUE(becomes_true([&] { return scratch_is_empty(); }));
+  EXPECT_FALSE(fs::exists(folder.path() / "cache" / "jobs" / "job1"));
+}
+
+INSTANTIATE_TEST_SUITE_P(WhetherItHeedsSigtermOrNot, Cancel, testing::Bool());
+
+TEST_F(AgentTest, DropsAJobWhoseLeaseIsLostAndSaysNothing) {
+  server.enqueue("job1", {write_pid(), {"sleep", 1000}});
+  start();
+  const auto pid = engine_pid();
+  {
+    const std::lock_guard lock(server.workers.mutex);
+    server.workers.action = "lost";
+  }
+  EXPECT_TRUE(becomes_true([&] { return !is_running(pid); }, 5));
+  {
+    const std::lock_guard lock(server.workers.mutex);
+    server.workers.action = "continue";
+  }
+  server.enqueue("job2", kWholeJob);
+  EXPECT_EQ(server.workers.wait_finished().job_id(), "job2");
+}
+
+TEST_F(AgentTest, DropsAJobWhenAReportIsRefusedAsStale) {
+  server.workers.stale = true;
+  server.enqueue("job1", {write_pid(), {"stage", "first"}, {"sleep", 1000}});
+  start();
+  const auto pid = engine_pid();
+  EXPECT_TRUE(becomes_true([&] { return !is_running(pid); }, 5));
+  EXPECT_TRUE(server.workers.finished.empty());
+}
+
+TEST_F(AgentTest, GivesItsJobBackWhenItDrains) {
+  server.enqueue("job1", {{"stage", "first"}, write_pid(), {"sleep", 1000}});
+  start();
+  const auto pid = engine_pid();
+  const Stopwatch watch;
+  stop();
+  EXPECT_LT(watch.seconds(), 4);
+  const auto finished = server.workers.wait_finished(1, 0);
+  EXPECT_EQ(finished.outcome(), "released");
+  EXPECT_EQ(finished.stages(0).state(), "done");
+  EXPECT_FALSE(is_running(pid));
+}
+
+TEST_F(AgentTest, LetsAJobEndThatEndsWithinTheDrainTime) {
+  auto o = options();
+  o.drain_seconds = 20;
+  const auto go = (folder.path() / "go").string();
+  server.enqueue("job1", {write_pid(), {"wait-for", go}, {"stage", "first"}, "result"});
+  start(o);
+  engine_pid();
+  agent->drain();
+  std::ofstream(go) << "go";
+  thread.join();
+  EXPECT_EQ(server.workers.wait_finished(1, 0).outcome(), "succeeded");
+  agent.reset();
+}
+
+TEST_F(AgentTest, GoesOnWhileTheServerIsAwayAndFinishesWhenItIsBack) {
+  const auto go = (folder.path() / "go").string();
+  server.enqueue("job1", {write_pid(), {"wait-for", go}, {"stage", "first"}, "evaluate", "result"});
+  start();
+  const auto pid = engine_pid();
+  server.stop();
+  std::ofstream(go) << "go";
+  EXPECT_TRUE(
+      becomes_true([&] { return !is_running(pid); }));  // it has finished its work with nobody to tell
+  std::this_thread::sleep_for(std::chrono::milliseconds(500));
+  server.start();
+  const auto finished = server.workers.wait_finished();
+  EXPECT_EQ(finished.outcome(), "succeeded");
+  EXPECT_TRUE(server.artifacts.manifests.contains(finished.result()));
+  EXPECT_TRUE(server.workers.wait_report("first", "done", 1));
+}
+
+TEST_F(AgentTest, IntroducesItselfAgainWhereTheServerHasForgottenIt) {
+  start();
+  ASSERT_TRUE(becomes_true([&] {
+    const std::lock_guard lock(server.workers.mutex);
+    return server.workers.heartbeats > 0;
+  }));
+  {
+    const std::lock_guard lock(server.workers.mutex);
+    server.workers.ask_register = true;
+  }
+  EXPECT_TRUE(becomes_true([&] {
+    const std::lock_guard lock(server.workers.mutex);
+    return server.workers.registered.size() == 2;
+  }));
+}
+
+TEST_F(AgentTest, FailsAJobWhoseInputIsNotInTheStore) {
+  const auto finished =
+      outcome_of(kWholeJob, [](v1::JobSpec& spec) { spec.set_model(sha256("nothing").hex()); });
+  EXPECT_EQ(finished.outcome(), "failed");
+  EXPECT_EQ(finished.error().code(), "NOT_FOUND");
+}
+
+TEST_F(AgentTest, FailsAJobThatDoesNotFitIntoTheCache) {
+  auto o = options();
+  o.cache_bytes = 4000;
+  server.enqueue("job1", kWholeJob);
+  start(o);
+  EXPECT_EQ(server.workers.wait_finished().error().reason(), "CACHE_TOO_SMALL");
+}
+
+TEST_F(AgentTest, CarriesProgressInItsHeartbeats) {
+  server.enqueue("job1", {{"stage", "first"}, {"sleep", 1.5}, "result"});
+  start();
+  server.workers.wait_finished();
+  const std::lock_guard lock(server.workers.mutex);
+  ASSERT_FALSE(server.workers.progress.empty());
+  EXPECT_EQ(server.workers.progress[0].unit(), "blocks");
+  EXPECT_EQ(server.workers.progress[0].total(), 2u);
+}
+
+TEST_F(AgentTest, NeedsAnEngineThatWorks) {
+  auto o = options();
+  o.engine = "/bin/false";
+  try {
+    const Agent agent(o);
+    FAIL() << "it has none";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.reason(), "NO_ENGINE");
+  }
+}
+
+}  // namespace
+}  // namespace wring
