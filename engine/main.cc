@@ -12,8 +12,10 @@ namespace {
 using namespace wring;
 
 void add_common(CLI::App* command, LocalOptions& options) {
-  command->add_option("--model", options.model, "Hugging Face folder, GGUF file or Wring artifact")->required();
-  command->add_option("--data", options.data, "NAME=PATH of a text file, e.g. calibration=text.txt; repeatable");
+  command->add_option("--model", options.model, "Hugging Face folder, GGUF file or Wring artifact")
+      ->required();
+  command->add_option("--data", options.data,
+                      "NAME=PATH of a text file, e.g. calibration=text.txt; repeatable");
   command->add_option("--seed", options.seed, "Seed of everything random")->capture_default_str();
   command->add_option("--threads", options.threads, "Threads; 0: all cores")->capture_default_str();
   command->add_option("--device", options.device, "cpu or cuda:N")->capture_default_str();
@@ -24,7 +26,8 @@ void add_common(CLI::App* command, LocalOptions& options) {
 void add_run(CLI::App& app, int& status) {
   auto* run = app.add_subcommand("run", "Run a recipe on a model");
   static LocalOptions options;
-  run->add_option("recipe", options.recipe, "YAML file, or one line: 'gptq(bits=4, group_size=64)'")->required();
+  run->add_option("recipe", options.recipe, "YAML file, or one line: 'gptq(bits=4, group_size=64)'")
+      ->required();
   add_common(run, options);
   run->add_option("--out", options.out, "Folder for the result; must not exist");
   run->footer("Example:\n  wring-engine run 'rtn(bits=4)' --model model/ --out small/");
@@ -39,7 +42,8 @@ void add_run(CLI::App& app, int& status) {
 }
 
 // One suite as an evaluate-only recipe: perplexity(window=1024, windows=32).
-std::string evaluation_recipe(const std::string& suite, const std::vector<std::pair<std::string, std::int64_t>>& params) {
+std::string evaluation_recipe(const std::string& suite,
+                              const std::vector<std::pair<std::string, std::int64_t>>& params) {
   Json values = Json::object();
   for (const auto& [name, value] : params)
     if (value >= 0) values[name] = value;
@@ -52,7 +56,8 @@ void add_eval(CLI::App& app, int& status) {
   static std::string suite = "perplexity";
   static std::int64_t window = -1, windows = -1, stride = -1;
   eval->add_option("model", options.model, "Hugging Face folder, GGUF file or Wring artifact")->required();
-  eval->add_option("--suite", suite, "perplexity, similarity, size, latency or sample")->capture_default_str();
+  eval->add_option("--suite", suite, "perplexity, similarity, size, latency or sample")
+      ->capture_default_str();
   eval->add_option("--data", options.data, "PATH of the text (or NAME=PATH)");
   eval->add_option("--window", window, "Tokens of a window");
   eval->add_option("--windows", windows, "How many windows; 0: the whole text");
@@ -62,7 +67,9 @@ void add_eval(CLI::App& app, int& status) {
   eval->add_option("--device", options.device, "cpu or cuda:N")->capture_default_str();
   eval->add_flag("--json", options.json, "Print JSON");
   eval->add_flag("--quiet", options.quiet, "No progress bar");
-  eval->footer("Example:\n  wring-engine eval model/ --suite perplexity --data test.txt --window 1024 --windows 32 --json");
+  eval->footer(
+      "Example:\n  wring-engine eval model/ --suite perplexity --data test.txt --window 1024 --windows 32 "
+      "--json");
   eval->callback([&status] {
     for (auto& entry : options.data)
       if (entry.find('=') == std::string::npos) entry = "test=" + entry;
@@ -74,7 +81,8 @@ void add_eval(CLI::App& app, int& status) {
 void add_generate(CLI::App& app, int& status) {
   auto* generate = app.add_subcommand("generate", "Write text with a model");
   static GenerateCommand command;
-  generate->add_option("model", command.model, "Hugging Face folder, GGUF file or Wring artifact")->required();
+  generate->add_option("model", command.model, "Hugging Face folder, GGUF file or Wring artifact")
+      ->required();
   generate->add_option("--prompt", command.prompt, "What the model goes on from")->required();
   generate->add_option("--tokens", command.tokens, "At most so many")->capture_default_str();
   generate->add_option("--temperature", command.temperature, "0: greedy")->capture_default_str();
@@ -89,7 +97,8 @@ void add_generate(CLI::App& app, int& status) {
 void add_tools(CLI::App& app, int& status) {
   static std::string model, ids, out, text;
   static int threads = 0;
-  auto* logits = app.add_subcommand("logits", "Write a model's logits for token ids (for comparison with other implementations)");
+  auto* logits = app.add_subcommand(
+      "logits", "Write a model's logits for token ids (for comparison with other implementations)");
   logits->add_option("model", model, "Model")->required();
   logits->add_option("--ids", ids, "JSON {input_ids, attention_mask}")->required();
   logits->add_option("--out", out, "safetensors file")->required();
@@ -99,10 +108,11 @@ void add_tools(CLI::App& app, int& status) {
   tokenize->add_option("model", model, "Model or folder with tokenizer.json")->required();
   tokenize->add_option("text", text, "UTF-8 text file")->required();
   tokenize->callback([&status] { status = print_tokens(model, text); });
-  app.add_subcommand("devices", "Print what this machine computes with")->callback([&status] { status = print_devices(); });
-  app.add_subcommand("job", "Run the one job that an agent sends over descriptors 3 and 4 (docs/pipe.md)")->callback([&status] {
-    status = run_piped_job(3, 4);
+  app.add_subcommand("devices", "Print what this machine computes with")->callback([&status] {
+    status = print_devices();
   });
+  app.add_subcommand("job", "Run the one job that an agent sends over descriptors 3 and 4 (docs/pipe.md)")
+      ->callback([&status] { status = run_piped_job(3, 4); });
 }
 
 }  // namespace

@@ -55,7 +55,8 @@ std::vector<std::uint64_t> tensor_starts(const FileView& file, const std::string
     if (path.ends_with(".safetensors")) {
       for (const auto& entry : read_safetensors_header(file).entries) starts.push_back(entry.offset);
     } else if (path.ends_with(".gguf")) {
-      for (const auto& tensor : GgufFile(file).tensors()) starts.push_back(tensor.offset);
+      const GgufFile gguf(file);
+      for (const auto& tensor : gguf.tensors()) starts.push_back(tensor.offset);
     }
   } catch (const Error&) {
     starts.clear();  // not what its name says: cut by size; whoever reads it as a model gets the error

@@ -80,7 +80,8 @@ MethodSpec parse_method_spec(std::string_view yaml) {
   spec.produces = json_or<std::string>(json, "produces", "", spec.name);
   spec.determinism = json_at<std::string>(json, "determinism", spec.name);
   spec.keyed_by_hardware = json_or<bool>(json, "keyed_by_hardware", false, spec.name);
-  for (const auto& [name, parameter] : json_or<Json>(json, "parameters", Json::object(), spec.name).items())
+  const Json parameters = json_or<Json>(json, "parameters", Json::object(), spec.name);
+  for (const auto& [name, parameter] : parameters.items())
     spec.parameters.push_back(parse_parameter(name, parameter, spec.name + ".parameters." + name));
   return spec;
 }

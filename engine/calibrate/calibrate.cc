@@ -1,4 +1,5 @@
-// The calibration pass: embed once; for each block observe its layers' inputs, compress its layers, go on with its outputs.
+// The calibration pass: embed once; for each block observe its layers' inputs, compress its layers, go on
+// with its outputs.
 #include "engine/calibrate/calibrate.h"
 
 #include <algorithm>
@@ -18,7 +19,8 @@ constexpr std::int64_t kTokensPerBatch = 4096;  // bounds the activations of one
 // Gathers the statistics of each tap once, whichever of its layers comes first.
 class TapObserver final : public InputObserver {
  public:
-  TapObserver(const std::set<const Layer*>& targets, std::set<Statistic> wanted) : targets_(targets), wanted_(std::move(wanted)) {}
+  TapObserver(const std::set<const Layer*>& targets, std::set<Statistic> wanted)
+      : targets_(targets), wanted_(std::move(wanted)) {}
 
   // Rows of padding are left out: `keep` int64 indices of real rows in the coming batch, or undefined.
   void set_rows(at::Tensor keep) { keep_ = std::move(keep); }
@@ -52,27 +54,34 @@ double energy(const at::Tensor& d, const Statistics* x, bool with_hessian) {
   return d.square().sum(at::kDouble).item<double>();
 }
 
-Json layer_report(const Layer& layer, const at::Tensor& before, const at::Tensor& after, const Statistics* x, bool with_hessian,
-                  Json extra) {
+Json layer_report(const Layer& layer, const at::Tensor& before, const at::Tensor& after, const Statistics* x,
+                  bool with_hessian, Json extra) {
   const double whole = energy(before, x, with_hessian);
   Json report = std::move(extra);
   report["layer"] = layer.name();
   report["shape"] = {before.size(0), before.size(1)};
   report["error"] = whole > 0 ? energy(before - after, x, with_hessian) / whole : 0.0;
-  report["sparsity"] = 1.0 - static_cast<double>(at::count_nonzero(after).item<std::int64_t>()) / static_cast<double>(after.numel());
-  report["bits"] = 8.0 * static_cast<double>(layer.weight().stored_bytes()) / static_cast<double>(before.numel());
+  report["sparsity"] = 1.0 - static_cast<double>(at::count_nonzero(after).item<std::int64_t>()) /
+                                 static_cast<double>(after.numel());
+  report["bits"] =
+      8.0 * static_cast<double>(layer.weight().stored_bytes()) / static_cast<double>(before.numel());
   return report;
 }
 
 class Pass {
  public:
   Pass(Model& model, const LayerMethod& method, const std::set<const Layer*>& targets, Progress& progress)
-      : model_(model), method_(method), targets_(targets), progress_(progress), with_hessian_(method.needs().contains(Statistic::kHessian)) {}
+      : model_(model),
+        method_(method),
+        targets_(targets),
+        progress_(progress),
+        with_hessian_(method.needs().contains(Statistic::kHessian)) {}
 
   void data_free() {
     const auto layers = model_.layers();
     std::vector<Layer*> chosen;
-    std::copy_if(layers.begin(), layers.end(), std::back_inserter(chosen), [&](Layer* l) { return targets_.contains(l); });
+    std::copy_if(layers.begin(), layers.end(), std::back_inserter(chosen),
+                 [&](Layer* l) { return targets_.contains(l); });
     for (std::size_t i = 0; i < chosen.size(); ++i) {
       progress_.report(i, chosen.size(), "layers", i ? "layer error" : "", last_error_);
       compress(*chosen[i], nullptr);
@@ -130,7 +139,8 @@ class Pass {
     const auto layers = model_.block_layers(block);
     TapObserver observer(targets_, method_.needs());
     std::vector<at::Tensor> dense_outputs;
-    const bool targeted = std::any_of(layers.begin(), layers.end(), [&](Layer* l) { return targets_.contains(l); });
+    const bool targeted =
+        std::any_of(layers.begin(), layers.end(), [&](Layer* l) { return targets_.contains(l); });
     if (targeted || propagate == Propagate::kDense) {
       const DecodedLayers decoded(layers, at::kFloat);
       for (auto& batch : batches_) {
@@ -143,7 +153,8 @@ class Pass {
       if (targets_.contains(layer)) compress(*layer, observer.of(*layer));
     if (propagate == Propagate::kDense || !outputs_needed) return;
     const DecodedLayers decoded(layers, at::kFloat);
-    for (auto& batch : batches_) batch.hidden = model_.run_block(block, batch.hidden, {batch.mask, nullptr, nullptr});
+    for (auto& batch : batches_)
+      batch.hidden = model_.run_block(block, batch.hidden, {batch.mask, nullptr, nullptr});
   }
 
   void compress_head() {
@@ -160,14 +171,16 @@ class Pass {
 
   void compress(Layer& layer, const Statistics* x) {
     if (!method_.needs().empty() && !x)
-      throw Error(ErrorCode::kInvalidArgument, "NO_STATISTICS", "no calibration input reaches this layer", layer.name(),
-                  "Leave it out with 'ignore', or use a data-free method such as rtn.");
+      throw Error(ErrorCode::kInvalidArgument, "NO_STATISTICS", "no calibration input reaches this layer",
+                  layer.name(), "Leave it out with 'ignore', or use a data-free method such as rtn.");
     Json extra = Json::object();
     const at::Tensor before = layer.weight().decode(at::kFloat);
     if (!at::isfinite(before.sum(at::kDouble)).item<bool>())
-      throw Error(ErrorCode::kInvalidArgument, "NOT_FINITE", "the weight holds NaN or infinity", layer.name() + ".weight");
+      throw Error(ErrorCode::kInvalidArgument, "NOT_FINITE", "the weight holds NaN or infinity",
+                  layer.name() + ".weight");
     layer.set_weight(method_.compress(layer, x, extra));
-    reports_.push_back(layer_report(layer, before, layer.weight().decode(at::kFloat), x, with_hessian_, std::move(extra)));
+    reports_.push_back(
+        layer_report(layer, before, layer.weight().decode(at::kFloat), x, with_hessian_, std::move(extra)));
     last_error_ = reports_.back().at("error").get<double>();
   }
 
@@ -183,8 +196,9 @@ class Pass {
 
 }  // namespace
 
-std::vector<Json> compress_layers(Model& model, const LayerMethod& method, const std::set<const Layer*>& targets,
-                                  const at::Tensor& ids, const at::Tensor& mask, Propagate propagate, Progress& progress) {
+std::vector<Json> compress_layers(Model& model, const LayerMethod& method,
+                                  const std::set<const Layer*>& targets, const at::Tensor& ids,
+                                  const at::Tensor& mask, Propagate propagate, Progress& progress) {
   Pass pass(model, method, targets, progress);
   if (method.needs().empty())
     pass.data_free();

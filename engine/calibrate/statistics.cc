@@ -1,6 +1,8 @@
 // Gathering second-order statistics in fixed row blocks, and what is derived from them.
 #include "engine/calibrate/statistics.h"
 
+#include <ATen/Parallel.h>
+
 #include <algorithm>
 
 #include "common/error.h"
@@ -13,6 +15,16 @@ constexpr std::int64_t kPanel = 192;  // rows of X^T X computed at a time, up to
 
 [[noreturn]] void throw_not_wanted(const char* what) {
   throw Error(ErrorCode::kInternal, "STATISTIC", std::string(what) + " was asked for, but not gathered");
+}
+
+// ATen copies a transposed view in one thread; here each takes some columns.
+at::Tensor transpose(const at::Tensor& block) {
+  if (!block.is_cpu()) return block.t().contiguous();
+  at::Tensor transposed = at::empty({block.size(1), block.size(0)}, block.options());
+  at::parallel_for(0, block.size(1), 64, [&](std::int64_t begin, std::int64_t end) {
+    transposed.narrow(0, begin, end - begin).copy_(block.narrow(1, begin, end - begin).t());
+  });
+  return transposed;
 }
 
 }  // namespace
@@ -54,7 +66,7 @@ void Statistics::sum_pending() const {
 void Statistics::sum_block(const at::Tensor& block) const {
   if (squares_.defined()) squares_.add_(block.square().sum(0).to(at::kDouble));
   if (!gram_.defined()) return;
-  const at::Tensor transposed = block.t().contiguous();
+  const at::Tensor transposed = transpose(block);
   for (std::int64_t first = 0; first < features_; first += kPanel) {
     const std::int64_t count = std::min(kPanel, features_ - first);
     gram_.narrow(0, first, count)

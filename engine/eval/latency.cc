@@ -8,7 +8,8 @@
 namespace wring {
 namespace {
 
-EvaluationRow row(std::string metric, double value, std::string unit, std::int64_t n, const EvaluationInput& input) {
+EvaluationRow row(std::string metric, double value, std::string unit, std::int64_t n,
+                  const EvaluationInput& input) {
   EvaluationRow r;
   r.suite = "latency";
   r.metric = std::move(metric);
@@ -25,7 +26,8 @@ double median(std::vector<double> values) {
   return values.size() % 2 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
 }
 
-double forward_seconds(EvaluationInput& input, std::int64_t batch, std::int64_t length, std::int64_t repeats) {
+double forward_seconds(EvaluationInput& input, std::int64_t batch, std::int64_t length,
+                       std::int64_t repeats) {
   const auto ids = at::randint(0, input.model.vocabulary_size(), {batch, length}, at::kLong).to(input.device);
   const DecodedLayers decoded(input.model.layers(), at::kFloat);
   std::vector<double> seconds;
@@ -64,10 +66,13 @@ double decode_speed(EvaluationInput& input, std::int64_t tokens) {
 
 std::vector<EvaluationRow> latency(const Params& params, EvaluationInput& input) {
   const auto batch = params.get<std::int64_t>("batch"), length = params.get<std::int64_t>("length");
-  const auto repeats = params.get<std::int64_t>("repeats"), tokens = params.get<std::int64_t>("decode_tokens");
-  std::vector<EvaluationRow> rows{row("forward_seconds", forward_seconds(input, batch, length, repeats), "s", repeats, input)};
+  const auto repeats = params.get<std::int64_t>("repeats"),
+             tokens = params.get<std::int64_t>("decode_tokens");
+  std::vector<EvaluationRow> rows{
+      row("forward_seconds", forward_seconds(input, batch, length, repeats), "s", repeats, input)};
   rows.back().details = {{"batch", batch}, {"length", length}};
-  if (input.model.kind() == "decoder-lm" && tokens > 1) rows.push_back(row("decode_speed", decode_speed(input, tokens), "tokens/s", tokens, input));
+  if (input.model.kind() == "decoder-lm" && tokens > 1)
+    rows.push_back(row("decode_speed", decode_speed(input, tokens), "tokens/s", tokens, input));
   return rows;
 }
 

@@ -1,7 +1,8 @@
 // Perplexity on windows of a text, with KL divergence and top-1 agreement to a reference model.
 //
-// Protocol: the whole text without special tokens, windows of `window` ids every `stride`; in each, positions 1.. (with
-// overlap: only those no earlier window scored) are scored from the same window only; ppl = exp(sum NLL / scored).
+// Protocol: the whole text without special tokens, windows of `window` ids every `stride`; in each,
+// positions 1.. (with overlap: only those no earlier window scored) are scored from the same window only; ppl
+// = exp(sum NLL / scored).
 #include <algorithm>
 #include <cmath>
 #include <optional>
@@ -16,7 +17,7 @@ namespace {
 constexpr std::int64_t kRowsPerHead = 512;  // logits of so many positions are in memory at once
 
 struct Windows {
-  at::Tensor ids;           // [windows, window] int64
+  at::Tensor ids;  // [windows, window] int64
   std::int64_t window = 0, stride = 0;
   std::int64_t first_scored(std::int64_t w) const { return w == 0 || stride >= window ? 1 : window - stride; }
 };
@@ -28,8 +29,10 @@ Windows cut_windows(const Params& params, const EvaluationInput& input) {
   cut.stride = params.get<std::int64_t>("stride");
   if (cut.stride == 0) cut.stride = cut.window;
   if (cut.stride > cut.window)
-    throw Error(ErrorCode::kInvalidArgument, "OUT_OF_RANGE", "a stride above the window leaves text out", params.field("stride"));
-  const auto ids = tokenize_corpus(input.data(name), name, input.tokenizer, static_cast<std::size_t>(cut.window));
+    throw Error(ErrorCode::kInvalidArgument, "OUT_OF_RANGE", "a stride above the window leaves text out",
+                params.field("stride"));
+  const auto ids =
+      tokenize_corpus(input.data(name), name, input.tokenizer, static_cast<std::size_t>(cut.window));
   std::int64_t count = (static_cast<std::int64_t>(ids.size()) - cut.window) / cut.stride + 1;
   if (const auto limit = params.get<std::int64_t>("windows"); limit > 0) count = std::min(count, limit);
   const at::Tensor all = at::tensor(at::ArrayRef<std::int32_t>(ids), at::kInt).to(at::kLong);
@@ -37,14 +40,16 @@ Windows cut_windows(const Params& params, const EvaluationInput& input) {
   return cut;
 }
 
-// Final normed hidden states of all windows, [windows, window, hidden] fp32: the model streamed block by block, so that
-// every weight is decoded once and only one block's is held.
-at::Tensor normed_states(Model& model, const Windows& cut, at::Device device, const std::function<void(std::uint64_t)>& step) {
+// Final normed hidden states of all windows, [windows, window, hidden] fp32: the model streamed block by
+// block, so that every weight is decoded once and only one block's is held.
+at::Tensor normed_states(Model& model, const Windows& cut, at::Device device,
+                         const std::function<void(std::uint64_t)>& step) {
   const std::int64_t count = cut.ids.size(0);
   std::vector<at::Tensor> hidden;
   {
     const DecodedLayers decoded(model.embedding_layers(), at::kFloat);
-    for (std::int64_t w = 0; w < count; ++w) hidden.push_back(model.embed(cut.ids.narrow(0, w, 1).to(device), at::kFloat));
+    for (std::int64_t w = 0; w < count; ++w)
+      hidden.push_back(model.embed(cut.ids.narrow(0, w, 1).to(device), at::kFloat));
   }
   for (std::size_t block = 0; block < model.block_count(); ++block) {
     const DecodedLayers decoded(model.block_layers(block), at::kFloat);
@@ -93,11 +98,12 @@ void add_rows(Sums& sums, const Scored& s) {
   sums.window_kl.back() += s.kl.sum().item<double>();
   sums.agreed += s.agree.sum().item<std::int64_t>();
   const auto values = s.kl.to(at::kCPU, at::kFloat).contiguous();
-  sums.kl_values.insert(sums.kl_values.end(), values.const_data_ptr<float>(), values.const_data_ptr<float>() + values.numel());
+  sums.kl_values.insert(sums.kl_values.end(), values.const_data_ptr<float>(),
+                        values.const_data_ptr<float>() + values.numel());
 }
 
-Sums score(Model& model, const at::Tensor& states, Model* reference, const at::Tensor& reference_states, const Windows& cut,
-           const std::function<void(std::uint64_t)>& step) {
+Sums score(Model& model, const at::Tensor& states, Model* reference, const at::Tensor& reference_states,
+           const Windows& cut, const std::function<void(std::uint64_t)>& step) {
   const DecodedLayers decoded(model.head_layers(), at::kFloat);
   std::optional<DecodedLayers> reference_decoded;
   if (reference) reference_decoded.emplace(reference->head_layers(), at::kFloat);
@@ -110,7 +116,8 @@ Sums score(Model& model, const at::Tensor& states, Model* reference, const at::T
     for (std::int64_t start = cut.first_scored(w) - 1; start < cut.window - 1; start += kRowsPerHead) {
       const std::int64_t rows = std::min(kRowsPerHead, cut.window - 1 - start);
       const auto logits = model.head(states[w].narrow(0, start, rows));
-      const auto dense = reference ? reference->head(reference_states[w].narrow(0, start, rows)) : at::Tensor();
+      const auto dense =
+          reference ? reference->head(reference_states[w].narrow(0, start, rows)) : at::Tensor();
       add_rows(sums, score_rows(logits, next.narrow(0, start + 1, rows), dense));
     }
     step(1);
@@ -138,10 +145,15 @@ std::vector<EvaluationRow> make_rows(Sums& sums, const Windows& cut, bool with_r
   const double n = static_cast<double>(sums.scored), mean = sums.nll / n;
   const double nll_error = standard_error(sums.nll, sums.nll_squares, n);
   if (!std::isfinite(mean))
-    throw Error(ErrorCode::kDataLoss, "NOT_FINITE", "the model's logits are not finite", "", "A weight or an activation overflowed.");
+    throw Error(ErrorCode::kDataLoss, "NOT_FINITE", "the model's logits are not finite", "",
+                "A weight or an activation overflowed.");
   std::vector<EvaluationRow> rows;
   rows.push_back(row("ppl", std::exp(mean), std::exp(mean) * nll_error, sums.scored));  // delta method
-  rows.back().details = {{"window", cut.window}, {"stride", cut.stride}, {"windows", cut.ids.size(0)}, {"window_nll", sums.window_nll}, {"window_scored", sums.window_scored}};
+  rows.back().details = {{"window", cut.window},
+                         {"stride", cut.stride},
+                         {"windows", cut.ids.size(0)},
+                         {"window_nll", sums.window_nll},
+                         {"window_scored", sums.window_scored}};
   rows.push_back(row("nll", mean, nll_error, sums.scored));
   rows.back().unit = "nats/token";
   if (!with_reference) return rows;
@@ -149,7 +161,8 @@ std::vector<EvaluationRow> make_rows(Sums& sums, const Windows& cut, bool with_r
   rows.back().unit = "nats/token";
   rows.back().details = {{"window_kl", sums.window_kl}};
   std::sort(sums.kl_values.begin(), sums.kl_values.end());
-  rows.push_back(row("kl_p99", sums.kl_values[static_cast<std::size_t>(0.99 * (n - 1))], std::nullopt, sums.scored));
+  rows.push_back(
+      row("kl_p99", sums.kl_values[static_cast<std::size_t>(0.99 * (n - 1))], std::nullopt, sums.scored));
   rows.push_back(row("kl_max", sums.kl_values.back(), std::nullopt, sums.scored));
   const double agreement = static_cast<double>(sums.agreed) / n;
   rows.push_back(row("top1_agreement", agreement, std::sqrt(agreement * (1 - agreement) / n), sums.scored));
@@ -160,7 +173,8 @@ std::vector<EvaluationRow> perplexity(const Params& params, EvaluationInput& inp
   const Windows cut = cut_windows(params, input);
   Model* reference = params.get<bool>("reference") ? input.reference : nullptr;
   const auto passes = static_cast<std::uint64_t>(cut.ids.size(0)) * (input.model.block_count() + 1);
-  const std::uint64_t total = passes + (reference ? static_cast<std::uint64_t>(cut.ids.size(0)) * reference->block_count() : 0);
+  const std::uint64_t total =
+      passes + (reference ? static_cast<std::uint64_t>(cut.ids.size(0)) * reference->block_count() : 0);
   std::uint64_t done = 0;
   const auto windows = static_cast<std::uint64_t>(cut.ids.size(0));
   const auto step = [&](std::uint64_t by) {

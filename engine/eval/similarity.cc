@@ -24,7 +24,8 @@ at::Tensor embeddings(Model& model, const PaddedTokens& tokens, at::Device devic
     const auto weight = context.attention_mask.to(at::kFloat).unsqueeze(-1);
     const auto mean = (states * weight).sum(1) / weight.sum(1);
     parts.push_back(mean / mean.norm(2, -1, true).clamp_min(1e-12));
-    progress.report(static_cast<std::uint64_t>(start + count), static_cast<std::uint64_t>(tokens.ids.size(0)), "sentences");
+    progress.report(static_cast<std::uint64_t>(start + count), static_cast<std::uint64_t>(tokens.ids.size(0)),
+                    "sentences");
   }
   return at::cat(parts, 0);
 }
@@ -47,21 +48,27 @@ EvaluationRow row(std::string metric, double value, std::optional<double> error,
 
 std::vector<EvaluationRow> similarity(const Params& params, EvaluationInput& input) {
   if (input.model.kind() != "encoder")
-    throw Error(ErrorCode::kInvalidArgument, "NOT_AN_ENCODER", "similarity is for encoders", "evaluations", "Use perplexity for decoders.");
+    throw Error(ErrorCode::kInvalidArgument, "NOT_AN_ENCODER", "similarity is for encoders", "evaluations",
+                "Use perplexity for decoders.");
   const auto name = params.get<std::string>("data");
-  const auto sentences = read_sentences(input.data(name), name, static_cast<std::size_t>(params.get<std::int64_t>("sentences")));
+  const auto sentences =
+      read_sentences(input.data(name), name, static_cast<std::size_t>(params.get<std::int64_t>("sentences")));
   const auto tokens = tokenize_sentences(sentences, params.get<std::int64_t>("max_length"), input.tokenizer);
   const auto n = static_cast<std::int64_t>(sentences.size());
   const auto k = std::min<std::int64_t>(params.get<std::int64_t>("neighbours"), n - 1);
   const auto ours = embeddings(input.model, tokens, input.device, input.progress);
   if (!at::isfinite(ours).all().item<bool>())
     throw Error(ErrorCode::kDataLoss, "NOT_FINITE", "the model's embeddings are not finite");
-  const auto dense = input.reference ? embeddings(*input.reference, tokens, input.device, input.progress) : ours;
+  const auto dense =
+      input.reference ? embeddings(*input.reference, tokens, input.device, input.progress) : ours;
   const auto cosine = (ours * dense).sum(1).to(at::kDouble);
   const auto mine = nearest(ours, k), theirs = nearest(dense, k);
   const auto overlap = mine.unsqueeze(2).eq(theirs.unsqueeze(1)).any(2).to(at::kDouble).mean(1);
-  const auto error = [&](const at::Tensor& t) { return t.std().item<double>() / std::sqrt(static_cast<double>(n)); };
-  return {row("cosine_mean", cosine.mean().item<double>(), error(cosine), n), row("cosine_min", cosine.min().item<double>(), std::nullopt, n),
+  const auto error = [&](const at::Tensor& t) {
+    return t.std().item<double>() / std::sqrt(static_cast<double>(n));
+  };
+  return {row("cosine_mean", cosine.mean().item<double>(), error(cosine), n),
+          row("cosine_min", cosine.min().item<double>(), std::nullopt, n),
           row("neighbour_overlap", overlap.mean().item<double>(), error(overlap), n)};
 }
 

@@ -23,8 +23,10 @@ std::vector<EvaluationRow> size(const Params&, EvaluationInput& input) {
   }
   const auto count = static_cast<double>(input.model.parameter_count());
   input.progress.report(1, 1, "files");
-  return {row("weight_bytes", static_cast<double>(weights), "bytes"), row("artifact_bytes", static_cast<double>(all), "bytes"),
-          row("bits_per_weight", 8.0 * static_cast<double>(weights) / count, "bits"), row("parameters", count, "")};
+  return {row("weight_bytes", static_cast<double>(weights), "bytes"),
+          row("artifact_bytes", static_cast<double>(all), "bytes"),
+          row("bits_per_weight", 8.0 * static_cast<double>(weights) / count, "bits"),
+          row("parameters", count, "")};
 }
 
 WRING_SUITE("size", size);

@@ -15,17 +15,21 @@ std::map<std::string, Suite>& suites() {
 
 }  // namespace
 
-bool register_suite(const char* name, Suite suite) { return suites().emplace(name, suite).second; }
+bool register_suite(const char* name, Suite suite) {
+  return suites().emplace(name, suite).second;
+}
 
 Suite find_suite(const std::string& name) {
   const auto it = suites().find(name);
   if (it == suites().end())
-    throw Error(ErrorCode::kUnimplemented, "UNKNOWN_SUITE", "this engine has no evaluation suite '" + name + "'");
+    throw Error(ErrorCode::kUnimplemented, "UNKNOWN_SUITE",
+                "this engine has no evaluation suite '" + name + "'");
   return it->second;
 }
 
 Json EvaluationRow::to_json() const {
-  Json json{{"suite", suite}, {"metric", metric}, {"value", value}, {"unit", unit}, {"n", n}, {"seed", seed}, {"when", when}};
+  Json json{{"suite", suite}, {"metric", metric}, {"value", value}, {"unit", unit},
+            {"n", n},         {"seed", seed},     {"when", when}};
   if (standard_error) json["stderr"] = *standard_error;
   if (baseline_value) json["baseline_value"] = *baseline_value;
   if (!hardware.empty()) json["hardware"] = hardware;
@@ -43,7 +47,8 @@ EvaluationRow EvaluationRow::from_json(const Json& json) {
   row.unit = json_or<std::string>(json, "unit", "", "evaluation");
   row.n = json_or<std::uint64_t>(json, "n", 0, "evaluation");
   if (json.contains("stderr")) row.standard_error = json_at<double>(json, "stderr", "evaluation");
-  if (json.contains("baseline_value")) row.baseline_value = json_at<double>(json, "baseline_value", "evaluation");
+  if (json.contains("baseline_value"))
+    row.baseline_value = json_at<double>(json, "baseline_value", "evaluation");
   row.seed = json_or<std::uint64_t>(json, "seed", 0, "evaluation");
   row.hardware = json_or<std::string>(json, "hardware", "", "evaluation");
   row.when = json_or<std::string>(json, "when", "", "evaluation");

@@ -21,30 +21,31 @@ namespace wring {
 struct EvaluationRow {
   std::string suite, metric;
   double value = 0;
-  std::string unit;                  // "", "bits", "bytes", "s", "tokens/s"
-  std::uint64_t n = 0;               // scored items
-  std::optional<double> standard_error; // standard error of value
+  std::string unit;                      // "", "bits", "bytes", "s", "tokens/s"
+  std::uint64_t n = 0;                   // scored items
+  std::optional<double> standard_error;  // standard error of value
   std::optional<double> baseline_value;
   std::uint64_t seed = 0;
-  std::string hardware;              // of timings
-  std::string when;                  // before, after, or the index of the stage it follows
-  std::string text;                  // for rows that are no number
+  std::string hardware;  // of timings
+  std::string when;      // before, after, or the index of the stage it follows
+  std::string text;      // for rows that are no number
   Json details = Json::object();
-  std::string artifact;              // digest of what was measured, where it is known
+  std::string artifact;  // digest of what was measured, where it is known
 
   Json to_json() const;
   static EvaluationRow from_json(const Json& json);
 };
 
-// What a suite may look at. `reference` is the job's input model (nullptr where it is the model itself or none is kept).
+// What a suite may look at. `reference` is the job's input model (nullptr where it is the model itself or
+// none is kept).
 struct EvaluationInput {
   Model& model;
   Model* reference;
   const Tokenizer& tokenizer;
-  const FileTree& files;                                        // of the model, for its size
+  const FileTree& files;                                         // of the model, for its size
   std::function<const FileTree&(const std::string& name)> data;  // throws kInvalidArgument "MISSING_DATA"
   std::uint64_t seed;
-  std::string hardware;                                         // device and threads, for timings
+  std::string hardware;  // device and threads, for timings
   at::Device device;
   Progress& progress;
 };

@@ -21,7 +21,8 @@ class Bert final : public Model {
   std::vector<Layer*> head_layers() override { return {}; }
 
   at::Tensor embed(const at::Tensor& ids, at::ScalarType dtype) const override;
-  at::Tensor run_block(std::size_t block, const at::Tensor& hidden, const ForwardContext& context) const override;
+  at::Tensor run_block(std::size_t block, const at::Tensor& hidden,
+                       const ForwardContext& context) const override;
   at::Tensor final_norm(const at::Tensor& hidden) const override { return hidden; }
   at::Tensor head(const at::Tensor& normed, InputObserver*) const override { return normed.to(at::kFloat); }
 
@@ -58,8 +59,9 @@ bool wants_tanh_gelu(const Json& config) {
   const auto activation = json_or<std::string>(config, "hidden_act", "gelu", "config.json");
   if (activation == "gelu") return false;
   if (activation == "gelu_new" || activation == "gelu_pytorch_tanh") return true;
-  throw Error(ErrorCode::kUnimplemented, "UNSUPPORTED_MODEL", "activation '" + activation + "' is not supported",
-              "config.json.hidden_act", "Supported for encoders: gelu, gelu_new, gelu_pytorch_tanh.");
+  throw Error(ErrorCode::kUnimplemented, "UNSUPPORTED_MODEL",
+              "activation '" + activation + "' is not supported", "config.json.hidden_act",
+              "Supported for encoders: gelu, gelu_new, gelu_pytorch_tanh.");
 }
 
 Bert::Bert(Json config, const TensorSource& tensors)
@@ -73,14 +75,18 @@ Bert::Bert(Json config, const TensorSource& tensors)
   if (heads_ < 1 || hidden_ < 1 || hidden_ % heads_ != 0)
     throw Error(ErrorCode::kInvalidArgument, "BAD_CONFIG", "num_attention_heads does not divide hidden_size",
                 "config.json.num_attention_heads");
-  const auto kind = json_or<std::string>(this->config(), "position_embedding_type", "absolute", "config.json");
+  const auto kind =
+      json_or<std::string>(this->config(), "position_embedding_type", "absolute", "config.json");
   if (kind != "absolute")
-    throw Error(ErrorCode::kUnimplemented, "UNSUPPORTED_MODEL", "position embedding '" + kind + "' is not supported",
-                "config.json.position_embedding_type", "Supported: absolute.");
+    throw Error(ErrorCode::kUnimplemented, "UNSUPPORTED_MODEL",
+                "position embedding '" + kind + "' is not supported", "config.json.position_embedding_type",
+                "Supported: absolute.");
   const std::string name = prefix_ + "embeddings.word_embeddings";
-  words_ = &add_layer(Layer(name, Layer::Operator::kEmbedding, tensors.weight(name), {}, {"vocabulary", "residual"}, "words"));
+  words_ = &add_layer(Layer(name, Layer::Operator::kEmbedding, tensors.weight(name), {},
+                            {"vocabulary", "residual"}, "words"));
   if (words_->weight().columns() != hidden_)
-    throw Error(ErrorCode::kInvalidArgument, "SHAPE_MISMATCH", "the embedding is not [vocab_size, hidden_size]", name + ".weight");
+    throw Error(ErrorCode::kInvalidArgument, "SHAPE_MISMATCH",
+                "the embedding is not [vocab_size, hidden_size]", name + ".weight");
   positions_ = add_table(prefix_ + "embeddings.position_embeddings.weight", tensors, 1);
   types_ = add_table(prefix_ + "embeddings.token_type_embeddings.weight", tensors, 1);
   embedding_norm_ = add_norm(prefix_ + "embeddings.LayerNorm", tensors);
@@ -91,12 +97,13 @@ Bert::Bert(Json config, const TensorSource& tensors)
   for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i) blocks_.push_back(add_block(i, tensors));
 }
 
-Layer* Bert::add_linear(const std::string& name, const TensorSource& tensors, std::int64_t out, std::int64_t in,
-                        std::string out_axis, std::string in_axis, std::string tap) {
+Layer* Bert::add_linear(const std::string& name, const TensorSource& tensors, std::int64_t out,
+                        std::int64_t in, std::string out_axis, std::string in_axis, std::string tap) {
   auto weight = tensors.weight(name);
   auto bias = tensors.tensor(name + ".bias");
   if (weight->rows() != out || weight->columns() != in || bias.dim() != 1 || bias.size(0) != out)
-    throw Error(ErrorCode::kInvalidArgument, "SHAPE_MISMATCH", "weight or bias does not fit config.json", name + ".weight");
+    throw Error(ErrorCode::kInvalidArgument, "SHAPE_MISMATCH", "weight or bias does not fit config.json",
+                name + ".weight");
   return &add_layer(Layer(name, Layer::Operator::kLinear, std::move(weight), std::move(bias),
                           {std::move(out_axis), std::move(in_axis)}, std::move(tap)));
 }
@@ -113,23 +120,31 @@ Bert::Norm Bert::add_norm(const std::string& name, const TensorSource& tensors) 
   for (const auto& [part, slot] : {std::pair{".weight", &norm.gain}, std::pair{".bias", &norm.bias}}) {
     auto value = tensors.tensor(name + part);
     if (value.dim() != 1 || value.size(0) != hidden_)
-      throw Error(ErrorCode::kInvalidArgument, "SHAPE_MISMATCH", "a norm that is not [hidden_size]", name + part);
+      throw Error(ErrorCode::kInvalidArgument, "SHAPE_MISMATCH", "a norm that is not [hidden_size]",
+                  name + part);
     *slot = &add_parameter({name + part, std::move(value), {"residual"}});
   }
   return norm;
 }
 
 Bert::Block Bert::add_block(std::size_t index, const TensorSource& tensors) {
-  const std::string prefix = prefix_ + "encoder.layer." + std::to_string(index) + ".", label = "L" + std::to_string(index) + ".";
+  const std::string prefix = prefix_ + "encoder.layer." + std::to_string(index) + ".",
+                    label = "L" + std::to_string(index) + ".";
   const auto self = prefix + "attention.self.";
   Block b{};
-  b.query = add_linear(self + "query", tensors, hidden_, hidden_, label + "q", "residual", label + "attention_input");
-  b.key = add_linear(self + "key", tensors, hidden_, hidden_, label + "q", "residual", label + "attention_input");
-  b.value = add_linear(self + "value", tensors, hidden_, hidden_, label + "q", "residual", label + "attention_input");
-  b.output = add_linear(prefix + "attention.output.dense", tensors, hidden_, hidden_, "residual", label + "q", label + "attention_output");
+  b.query = add_linear(self + "query", tensors, hidden_, hidden_, label + "q", "residual",
+                       label + "attention_input");
+  b.key =
+      add_linear(self + "key", tensors, hidden_, hidden_, label + "q", "residual", label + "attention_input");
+  b.value = add_linear(self + "value", tensors, hidden_, hidden_, label + "q", "residual",
+                       label + "attention_input");
+  b.output = add_linear(prefix + "attention.output.dense", tensors, hidden_, hidden_, "residual", label + "q",
+                        label + "attention_output");
   b.attention_norm = add_norm(prefix + "attention.output.LayerNorm", tensors);
-  b.up = add_linear(prefix + "intermediate.dense", tensors, ffn_, hidden_, label + "ffn", "residual", label + "ffn_input");
-  b.down = add_linear(prefix + "output.dense", tensors, hidden_, ffn_, "residual", label + "ffn", label + "ffn_inner");
+  b.up = add_linear(prefix + "intermediate.dense", tensors, ffn_, hidden_, label + "ffn", "residual",
+                    label + "ffn_input");
+  b.down = add_linear(prefix + "output.dense", tensors, hidden_, ffn_, "residual", label + "ffn",
+                      label + "ffn_inner");
   b.output_norm = add_norm(prefix + "output.LayerNorm", tensors);
   return b;
 }
@@ -148,19 +163,24 @@ at::Tensor Bert::embed(const at::Tensor& ids, at::ScalarType dtype) const {
   const std::int64_t positions = ids.size(1);
   if (positions > positions_->value.size(0))
     throw Error(ErrorCode::kInvalidArgument, "TOO_LONG",
-                std::to_string(positions) + " tokens, the model has " + std::to_string(positions_->value.size(0)) + " positions");
+                std::to_string(positions) + " tokens, the model has " +
+                    std::to_string(positions_->value.size(0)) + " positions");
   const auto to = [&](const at::Tensor& t) { return t.to(ids.device(), dtype); };
-  const auto sum = words_->look_up(ids, dtype) + to(positions_->value.narrow(0, 0, positions)) + to(types_->value[0]);
+  const auto sum =
+      words_->look_up(ids, dtype) + to(positions_->value.narrow(0, 0, positions)) + to(types_->value[0]);
   return layer_norm(sum, embedding_norm_);
 }
 
 at::Tensor Bert::attention(const Block& b, const at::Tensor& x, const ForwardContext& context) const {
   const std::int64_t batch = x.size(0), positions = x.size(1);
   const auto split = [&](const Layer& layer) {
-    return layer.apply(x, context.observer).reshape({batch, positions, heads_, hidden_ / heads_}).transpose(1, 2);
+    return layer.apply(x, context.observer)
+        .reshape({batch, positions, heads_, hidden_ / heads_})
+        .transpose(1, 2);
   };
   std::optional<at::Tensor> mask;
-  if (context.attention_mask.defined()) mask = context.attention_mask.unsqueeze(1).unsqueeze(1).expand({batch, 1, positions, positions});
+  if (context.attention_mask.defined())
+    mask = context.attention_mask.unsqueeze(1).unsqueeze(1).expand({batch, 1, positions, positions});
   const auto query = split(*b.query), key = split(*b.key), value = split(*b.value);
   const auto mixed = at::scaled_dot_product_attention(query, key, value, mask);
   return b.output->apply(mixed.transpose(1, 2).reshape({batch, positions, hidden_}), context.observer);

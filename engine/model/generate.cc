@@ -32,18 +32,21 @@ at::Tensor step(Model& model, const std::vector<std::int32_t>& ids, KvCache& cac
   auto hidden = model.embed(input, at::kFloat);
   ForwardContext context;
   context.cache = &cache;
-  for (std::size_t block = 0; block < model.block_count(); ++block) hidden = model.run_block(block, hidden, context);
+  for (std::size_t block = 0; block < model.block_count(); ++block)
+    hidden = model.run_block(block, hidden, context);
   cache.length += static_cast<std::int64_t>(ids.size());
   return model.head(model.final_norm(hidden.narrow(1, hidden.size(1) - 1, 1))).reshape({-1});
 }
 
 }  // namespace
 
-std::vector<std::int32_t> generate(Model& model, const std::vector<std::int32_t>& prompt, const GenerateOptions& options,
+std::vector<std::int32_t> generate(Model& model, const std::vector<std::int32_t>& prompt,
+                                   const GenerateOptions& options,
                                    const std::function<void(std::int32_t)>& on_token) {
   if (model.kind() != "decoder-lm")
     throw Error(ErrorCode::kInvalidArgument, "NOT_A_DECODER", "an encoder does not write text", "model");
-  if (prompt.empty()) throw Error(ErrorCode::kInvalidArgument, "EMPTY_PROMPT", "the prompt has no tokens", "prompt");
+  if (prompt.empty())
+    throw Error(ErrorCode::kInvalidArgument, "EMPTY_PROMPT", "the prompt has no tokens", "prompt");
   KvCache cache;
   std::mt19937_64 random(options.seed);
   std::vector<std::int32_t> written;

@@ -28,7 +28,9 @@ Layer::Layer(std::string name, Operator op, std::shared_ptr<const WeightRep> wei
       axes_(std::move(axes)),
       input_tap_(std::move(input_tap)) {}
 
-std::string Layer::class_name() const { return op_ == Operator::kLinear ? "Linear" : "Embedding"; }
+std::string Layer::class_name() const {
+  return op_ == Operator::kLinear ? "Linear" : "Embedding";
+}
 
 void Layer::set_weight(std::shared_ptr<const WeightRep> weight) {
   if (weight->rows() != weight_->rows() || weight->columns() != weight_->columns())
@@ -44,7 +46,7 @@ void Layer::materialize(at::ScalarType dtype) {
 at::Tensor Layer::apply(const at::Tensor& x, InputObserver* observer) const {
   if (observer) observer->on_input(*this, x.reshape({-1, x.size(-1)}));
   const at::Tensor bias = bias_.defined() ? bias_.to(x.scalar_type()) : bias_;
-  if (dense_.defined() && dense_.scalar_type() == x.scalar_type()) return linear(x, dense_, bias);
+  if (dense_.defined() && dense_.scalar_type() == x.scalar_type()) return wring::linear(x, dense_, bias);
   if (x.scalar_type() == at::kFloat) {
     auto shape = x.sizes().vec();
     at::Tensor y = weight_->multiply(x.reshape({-1, x.size(-1)}));
@@ -54,7 +56,7 @@ at::Tensor Layer::apply(const at::Tensor& x, InputObserver* observer) const {
       return bias.defined() ? y.add_(bias) : y;
     }
   }
-  return linear(x, weight_->decode(x.scalar_type()), bias);
+  return wring::linear(x, weight_->decode(x.scalar_type()), bias);
 }
 
 at::Tensor Layer::look_up(const at::Tensor& ids, at::ScalarType dtype) const {

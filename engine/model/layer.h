@@ -13,7 +13,8 @@ namespace wring {
 
 class Layer;
 
-// Told of each input a layer sees, x [rows, in]. Taps are named: layers with one `input_tap` see the same input.
+// Told of each input a layer sees, x [rows, in]. Taps are named: layers with one `input_tap` see the same
+// input.
 class InputObserver {
  public:
   virtual ~InputObserver() = default;
@@ -28,15 +29,15 @@ class Layer {
   Layer(std::string name, Operator op, std::shared_ptr<const WeightRep> weight, at::Tensor bias,
         std::vector<std::string> axes, std::string input_tap);
 
-  const std::string& name() const { return name_; }              // the module's name in Hugging Face's model
-  std::string class_name() const;                                // "Linear" or "Embedding"
+  const std::string& name() const { return name_; }               // the module's name in Hugging Face's model
+  std::string class_name() const;                                 // "Linear" or "Embedding"
   const std::vector<std::string>& axes() const { return axes_; }  // labels of the weight's axes: {out, in}
   const std::string& input_tap() const { return input_tap_; }
 
   const WeightRep& weight() const { return *weight_; }
   std::shared_ptr<const WeightRep> shared_weight() const { return weight_; }
-  void set_weight(std::shared_ptr<const WeightRep> weight);      // same shape, or Error kInternal
-  const at::Tensor& bias() const { return bias_; }               // [out], or undefined
+  void set_weight(std::shared_ptr<const WeightRep> weight);  // same shape, or Error kInternal
+  const at::Tensor& bias() const { return bias_; }           // [out], or undefined
   void set_bias(at::Tensor bias) { bias_ = std::move(bias); }
 
   // Decoded weight held until release(); apply() uses it. Counted by whoever calls it (see DecodedBlock).
@@ -44,7 +45,8 @@ class Layer {
   void release() { dense_ = at::Tensor(); }
   bool is_materialized() const { return dense_.defined(); }
 
-  // Linear: x [..., in] -> [..., out] in x's dtype. Uses the materialised weight, else the rep's own kernel, else decodes.
+  // Linear: x [..., in] -> [..., out] in x's dtype. Uses the materialised weight, else the rep's own kernel,
+  // else decodes.
   at::Tensor apply(const at::Tensor& x, InputObserver* observer = nullptr) const;
 
   // Embedding: ids [...] int64 -> [..., features].

@@ -1,5 +1,5 @@
-// The Llama-shaped decoder: grouped-query attention with rotary positions, RMSNorm, SwiGLU; tied or untied head,
-// optional biases (Llama, Mistral without its window, Qwen2).
+// The Llama-shaped decoder: grouped-query attention with rotary positions, RMSNorm, SwiGLU; tied or untied
+// head, optional biases (Llama, Mistral without its window, Qwen2).
 #include <cmath>
 #include <utility>
 
@@ -10,7 +10,8 @@
 namespace wring {
 namespace {
 
-std::int64_t config_integer(const Json& config, const char* key, std::int64_t low = 1, std::int64_t high = 1 << 24) {
+std::int64_t config_integer(const Json& config, const char* key, std::int64_t low = 1,
+                            std::int64_t high = 1 << 24) {
   const auto value = json_at<std::int64_t>(config, key, "config.json");
   if (value < low || value > high)
     throw Error(ErrorCode::kInvalidArgument, "BAD_CONFIG", std::to_string(value) + " is out of range",
@@ -31,8 +32,11 @@ class Llama final : public Model {
   std::vector<Layer*> embedding_layers() override { return {embedding_}; }
   std::vector<Layer*> head_layers() override { return {head_ ? head_ : embedding_}; }
 
-  at::Tensor embed(const at::Tensor& ids, at::ScalarType dtype) const override { return embedding_->look_up(ids, dtype); }
-  at::Tensor run_block(std::size_t block, const at::Tensor& hidden, const ForwardContext& context) const override;
+  at::Tensor embed(const at::Tensor& ids, at::ScalarType dtype) const override {
+    return embedding_->look_up(ids, dtype);
+  }
+  at::Tensor run_block(std::size_t block, const at::Tensor& hidden,
+                       const ForwardContext& context) const override;
   at::Tensor final_norm(const at::Tensor& hidden) const override { return rms_norm(hidden, *final_norm_); }
   at::Tensor head(const at::Tensor& normed, InputObserver* observer) const override;
 
@@ -59,15 +63,17 @@ class Llama final : public Model {
 };
 
 std::int64_t head_dimension(const Json& config) {
-  if (config.contains("head_dim") && !config.at("head_dim").is_null()) return config_integer(config, "head_dim", 2, 4096);
+  if (config.contains("head_dim") && !config.at("head_dim").is_null())
+    return config_integer(config, "head_dim", 2, 4096);
   return config_integer(config, "hidden_size") / config_integer(config, "num_attention_heads");
 }
 
 void refuse_unsupported(const Json& config) {
   const auto activation = json_or<std::string>(config, "hidden_act", "silu", "config.json");
   if (activation != "silu")
-    throw Error(ErrorCode::kUnimplemented, "UNSUPPORTED_MODEL", "activation '" + activation + "' is not supported",
-                "config.json.hidden_act", "Supported for decoders: silu.");
+    throw Error(ErrorCode::kUnimplemented, "UNSUPPORTED_MODEL",
+                "activation '" + activation + "' is not supported", "config.json.hidden_act",
+                "Supported for decoders: silu.");
 }
 
 Llama::Llama(Json config, const TensorSource& tensors)
@@ -85,11 +91,12 @@ Llama::Llama(Json config, const TensorSource& tensors)
     throw Error(ErrorCode::kInvalidArgument, "BAD_CONFIG",
                 std::to_string(kv_heads_) + " KV heads do not divide " + std::to_string(heads_) + " heads",
                 "config.json.num_key_value_heads");
-  embedding_ = &add_layer(Layer("model.embed_tokens", Layer::Operator::kEmbedding, tensors.weight("model.embed_tokens"), {},
-                                {"vocabulary", "residual"}, "head_input"));
+  embedding_ =
+      &add_layer(Layer("model.embed_tokens", Layer::Operator::kEmbedding,
+                       tensors.weight("model.embed_tokens"), {}, {"vocabulary", "residual"}, "head_input"));
   if (embedding_->weight().rows() != vocabulary_ || embedding_->weight().columns() != hidden_)
-    throw Error(ErrorCode::kInvalidArgument, "SHAPE_MISMATCH", "the embedding is not [vocab_size, hidden_size]",
-                "model.embed_tokens.weight");
+    throw Error(ErrorCode::kInvalidArgument, "SHAPE_MISMATCH",
+                "the embedding is not [vocab_size, hidden_size]", "model.embed_tokens.weight");
   const auto count = static_cast<std::size_t>(config_integer(this->config(), "num_hidden_layers", 1, 4096));
   for (std::size_t i = 0; i < count; ++i) blocks_.push_back(add_block(i, tensors));
   final_norm_ = add_norm("model.norm", tensors);
@@ -97,19 +104,20 @@ Llama::Llama(Json config, const TensorSource& tensors)
     head_ = add_linear("lm_head", tensors, vocabulary_, hidden_, "vocabulary", "residual", "head_input");
 }
 
-Layer* Llama::add_linear(const std::string& name, const TensorSource& tensors, std::int64_t out, std::int64_t in,
-                         std::string out_axis, std::string in_axis, std::string tap) {
+Layer* Llama::add_linear(const std::string& name, const TensorSource& tensors, std::int64_t out,
+                         std::int64_t in, std::string out_axis, std::string in_axis, std::string tap) {
   auto weight = tensors.weight(name);
   if (weight->rows() != out || weight->columns() != in)
     throw Error(ErrorCode::kInvalidArgument, "SHAPE_MISMATCH",
-                "is [" + std::to_string(weight->rows()) + ", " + std::to_string(weight->columns()) + "], config.json says [" +
-                    std::to_string(out) + ", " + std::to_string(in) + "]",
+                "is [" + std::to_string(weight->rows()) + ", " + std::to_string(weight->columns()) +
+                    "], config.json says [" + std::to_string(out) + ", " + std::to_string(in) + "]",
                 name + ".weight");
   at::Tensor bias;
   if (tensors.has(name + ".bias")) {
     bias = tensors.tensor(name + ".bias");
     if (bias.dim() != 1 || bias.size(0) != out)
-      throw Error(ErrorCode::kInvalidArgument, "SHAPE_MISMATCH", "a bias that does not fit its layer", name + ".bias");
+      throw Error(ErrorCode::kInvalidArgument, "SHAPE_MISMATCH", "a bias that does not fit its layer",
+                  name + ".bias");
   }
   return &add_layer(Layer(name, Layer::Operator::kLinear, std::move(weight), std::move(bias),
                           {std::move(out_axis), std::move(in_axis)}, std::move(tap)));
@@ -118,23 +126,31 @@ Layer* Llama::add_linear(const std::string& name, const TensorSource& tensors, s
 Parameter* Llama::add_norm(const std::string& name, const TensorSource& tensors) {
   at::Tensor gain = tensors.tensor(name + ".weight");
   if (gain.dim() != 1 || gain.size(0) != hidden_)
-    throw Error(ErrorCode::kInvalidArgument, "SHAPE_MISMATCH", "a norm that is not [hidden_size]", name + ".weight");
+    throw Error(ErrorCode::kInvalidArgument, "SHAPE_MISMATCH", "a norm that is not [hidden_size]",
+                name + ".weight");
   return &add_parameter({name + ".weight", std::move(gain), {"residual"}});
 }
 
 Llama::Block Llama::add_block(std::size_t index, const TensorSource& tensors) {
-  const std::string prefix = "model.layers." + std::to_string(index) + ".", label = "L" + std::to_string(index) + ".";
+  const std::string prefix = "model.layers." + std::to_string(index) + ".",
+                    label = "L" + std::to_string(index) + ".";
   const auto attention = prefix + "self_attn.", mlp = prefix + "mlp.";
   Block b{};
   b.attention_norm = add_norm(prefix + "input_layernorm", tensors);
-  b.q = add_linear(attention + "q_proj", tensors, heads_ * head_dim_, hidden_, label + "q", "residual", label + "attention_input");
-  b.k = add_linear(attention + "k_proj", tensors, kv_heads_ * head_dim_, hidden_, label + "kv", "residual", label + "attention_input");
-  b.v = add_linear(attention + "v_proj", tensors, kv_heads_ * head_dim_, hidden_, label + "kv", "residual", label + "attention_input");
-  b.o = add_linear(attention + "o_proj", tensors, hidden_, heads_ * head_dim_, "residual", label + "q", label + "attention_output");
+  b.q = add_linear(attention + "q_proj", tensors, heads_ * head_dim_, hidden_, label + "q", "residual",
+                   label + "attention_input");
+  b.k = add_linear(attention + "k_proj", tensors, kv_heads_ * head_dim_, hidden_, label + "kv", "residual",
+                   label + "attention_input");
+  b.v = add_linear(attention + "v_proj", tensors, kv_heads_ * head_dim_, hidden_, label + "kv", "residual",
+                   label + "attention_input");
+  b.o = add_linear(attention + "o_proj", tensors, hidden_, heads_ * head_dim_, "residual", label + "q",
+                   label + "attention_output");
   b.mlp_norm = add_norm(prefix + "post_attention_layernorm", tensors);
-  b.gate = add_linear(mlp + "gate_proj", tensors, ffn_, hidden_, label + "ffn", "residual", label + "ffn_input");
+  b.gate =
+      add_linear(mlp + "gate_proj", tensors, ffn_, hidden_, label + "ffn", "residual", label + "ffn_input");
   b.up = add_linear(mlp + "up_proj", tensors, ffn_, hidden_, label + "ffn", "residual", label + "ffn_input");
-  b.down = add_linear(mlp + "down_proj", tensors, hidden_, ffn_, "residual", label + "ffn", label + "ffn_inner");
+  b.down =
+      add_linear(mlp + "down_proj", tensors, hidden_, ffn_, "residual", label + "ffn", label + "ffn_inner");
   return b;
 }
 
@@ -175,25 +191,28 @@ at::Tensor Llama::attention(std::size_t index, const at::Tensor& x, const Forwar
   at::Tensor mask;  // rows: queries at first.., columns: keys from 0; plain causal attention needs none
   const bool causal = first == 0 && !context.attention_mask.defined();
   if (!causal && (positions > 1 || context.attention_mask.defined())) {
-    mask = at::ones({positions, first + positions}, at::TensorOptions().dtype(at::kBool).device(x.device())).tril(first);
-    if (context.attention_mask.defined()) mask = mask.logical_and(context.attention_mask.unsqueeze(1).unsqueeze(1));
+    mask = at::ones({positions, first + positions}, at::TensorOptions().dtype(at::kBool).device(x.device()))
+               .tril(first);
+    if (context.attention_mask.defined())
+      mask = mask.logical_and(context.attention_mask.unsqueeze(1).unsqueeze(1));
   }
   const std::int64_t group = heads_ / kv_heads_;
   if (group > 1) {  // every KV head serves `group` query heads
     key = key.repeat_interleave(group, 1);
     value = value.repeat_interleave(group, 1);
   }
-  const auto mixed = at::scaled_dot_product_attention(query, key, value,
-                                                      mask.defined() ? std::optional<at::Tensor>(mask) : std::nullopt, 0.0,
-                                                      causal && positions > 1);
+  const auto mixed = at::scaled_dot_product_attention(
+      query, key, value, mask.defined() ? std::optional<at::Tensor>(mask) : std::nullopt, 0.0,
+      causal && positions > 1);
   return b.o->apply(mixed.transpose(1, 2).reshape({batch, positions, heads_ * head_dim_}), context.observer);
 }
 
-at::Tensor Llama::run_block(std::size_t index, const at::Tensor& hidden, const ForwardContext& context) const {
+at::Tensor Llama::run_block(std::size_t index, const at::Tensor& hidden,
+                            const ForwardContext& context) const {
   const Block& b = blocks_[index];
   const auto middle = hidden + attention(index, rms_norm(hidden, *b.attention_norm), context);
   const auto x = rms_norm(middle, *b.mlp_norm);
-  const auto gate = b.gate->apply(x, context.observer);
+  auto gate = b.gate->apply(x, context.observer);
   const auto up = b.up->apply(x, context.observer);
   return middle + b.down->apply(at::silu_(gate).mul_(up), context.observer);
 }

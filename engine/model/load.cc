@@ -1,4 +1,5 @@
-// Which kind of model a folder holds, its tensors under one set of names, and the Wring folder written and read back.
+// Which kind of model a folder holds, its tensors under one set of names, and the Wring folder written and
+// read back.
 #include "engine/model/load.h"
 
 #include <algorithm>
@@ -21,17 +22,28 @@ constexpr int kFormatVersion = 1;
 
 at::ScalarType scalar_type(const SafetensorsEntry& entry) {
   switch (entry.type) {
-    case ElementType::kF64: return at::kDouble;
-    case ElementType::kF32: return at::kFloat;
-    case ElementType::kF16: return at::kHalf;
-    case ElementType::kBF16: return at::kBFloat16;
-    case ElementType::kI64: return at::kLong;
-    case ElementType::kI32: return at::kInt;
-    case ElementType::kI16: return at::kShort;
-    case ElementType::kI8: return at::kChar;
-    case ElementType::kU8: return at::kByte;
-    case ElementType::kBool: return at::kBool;
-    default: break;
+    case ElementType::kF64:
+      return at::kDouble;
+    case ElementType::kF32:
+      return at::kFloat;
+    case ElementType::kF16:
+      return at::kHalf;
+    case ElementType::kBF16:
+      return at::kBFloat16;
+    case ElementType::kI64:
+      return at::kLong;
+    case ElementType::kI32:
+      return at::kInt;
+    case ElementType::kI16:
+      return at::kShort;
+    case ElementType::kI8:
+      return at::kChar;
+    case ElementType::kU8:
+      return at::kByte;
+    case ElementType::kBool:
+      return at::kBool;
+    default:
+      break;
   }
   throw Error(ErrorCode::kUnimplemented, "UNSUPPORTED_DTYPE",
               "element type " + std::string(safetensors_name(entry.type)) + " is not supported", entry.name);
@@ -39,22 +51,35 @@ at::ScalarType scalar_type(const SafetensorsEntry& entry) {
 
 ElementType element_type(const at::Tensor& tensor) {
   switch (tensor.scalar_type()) {
-    case at::kDouble: return ElementType::kF64;
-    case at::kFloat: return ElementType::kF32;
-    case at::kHalf: return ElementType::kF16;
-    case at::kBFloat16: return ElementType::kBF16;
-    case at::kLong: return ElementType::kI64;
-    case at::kInt: return ElementType::kI32;
-    case at::kShort: return ElementType::kI16;
-    case at::kChar: return ElementType::kI8;
-    case at::kByte: return ElementType::kU8;
-    case at::kBool: return ElementType::kBool;
-    default: break;
+    case at::kDouble:
+      return ElementType::kF64;
+    case at::kFloat:
+      return ElementType::kF32;
+    case at::kHalf:
+      return ElementType::kF16;
+    case at::kBFloat16:
+      return ElementType::kBF16;
+    case at::kLong:
+      return ElementType::kI64;
+    case at::kInt:
+      return ElementType::kI32;
+    case at::kShort:
+      return ElementType::kI16;
+    case at::kChar:
+      return ElementType::kI8;
+    case at::kByte:
+      return ElementType::kU8;
+    case at::kBool:
+      return ElementType::kBool;
+    default:
+      break;
   }
-  throw Error(ErrorCode::kInternal, "UNSUPPORTED_DTYPE", "a tensor of a type that safetensors has no name for");
+  throw Error(ErrorCode::kInternal, "UNSUPPORTED_DTYPE",
+              "a tensor of a type that safetensors has no name for");
 }
 
-// Tensors of safetensors files, in place where they are aligned. With `layers` of a wring.json, weights are in its reps.
+// Tensors of safetensors files, in place where they are aligned. With `layers` of a wring.json, weights are
+// in its reps.
 class SafetensorsTensors final : public TensorSource {
  public:
   SafetensorsTensors(const FileTree& tree, Json layers) : reader_(tree), layers_(std::move(layers)) {
@@ -70,7 +95,8 @@ class SafetensorsTensors final : public TensorSource {
     auto* data = const_cast<std::byte*>(file.data.data.data());
     const auto options = at::TensorOptions().dtype(type);
     if (file.data.data.empty()) return at::empty(file.shape, options);
-    at::Tensor view = at::from_blob(data, file.shape, [owner = file.data.owner](void*) {}, options);
+    at::Tensor view = at::from_blob(
+        data, file.shape, [owner = file.data.owner](void*) {}, options);
     const bool aligned = reinterpret_cast<std::uintptr_t>(data) % at::elementSize(type) == 0;
     if (aligned) return view;
     at::Tensor copy = at::empty(file.shape, options);
@@ -94,10 +120,11 @@ class SafetensorsTensors final : public TensorSource {
   std::shared_ptr<const WeightRep> plain_weight(const std::string& layer) const {
     at::Tensor weight = tensor(layer + ".weight");
     if (weight.dim() != 2)
-      throw Error(ErrorCode::kInvalidArgument, "SHAPE_MISMATCH", "a weight that is no matrix", layer + ".weight");
+      throw Error(ErrorCode::kInvalidArgument, "SHAPE_MISMATCH", "a weight that is no matrix",
+                  layer + ".weight");
     if (!weight.is_floating_point())
-      throw Error(ErrorCode::kUnimplemented, "UNSUPPORTED_DTYPE", "a weight that is no floating-point tensor", layer + ".weight",
-                  "Hand in the model before it was quantised.");
+      throw Error(ErrorCode::kUnimplemented, "UNSUPPORTED_DTYPE", "a weight that is no floating-point tensor",
+                  layer + ".weight", "Hand in the model before it was quantised.");
     return dense_rep(weight.scalar_type() == at::kDouble ? weight.to(at::kFloat) : weight);
   }
 
@@ -112,8 +139,9 @@ std::optional<std::string> gguf_path(const FileTree& tree) {
     if (path.ends_with(".gguf")) found.push_back(path);
   if (found.empty()) return std::nullopt;
   if (found.size() > 1)
-    throw Error(ErrorCode::kInvalidArgument, "AMBIGUOUS_MODEL", tree.origin() + " holds " + std::to_string(found.size()) + " GGUF files",
-                "model", "Hand in the file itself.");
+    throw Error(ErrorCode::kInvalidArgument, "AMBIGUOUS_MODEL",
+                tree.origin() + " holds " + std::to_string(found.size()) + " GGUF files", "model",
+                "Hand in the file itself.");
   return found.front();
 }
 
@@ -122,8 +150,9 @@ Json read_json(const FileTree& tree, const std::string& path) {
 }
 
 bool is_weight_file(const std::string& path) {
-  static const std::array<std::string_view, 9> kEndings{".safetensors", ".safetensors.index.json", ".gguf", ".bin", ".bin.index.json",
-                                                        ".onnx", ".pt", ".pth", ".h5"};
+  static const std::array<std::string_view, 9> kEndings{
+      ".safetensors", ".safetensors.index.json", ".gguf", ".bin", ".bin.index.json", ".onnx", ".pt", ".pth",
+      ".h5"};
   return std::any_of(kEndings.begin(), kEndings.end(), [&](std::string_view e) { return path.ends_with(e); });
 }
 
@@ -152,45 +181,58 @@ std::unique_ptr<Model> load_model(const FileTree& tree) {
       const Json description = read_json(tree, "wring.json");
       const auto version = json_at<int>(description, "format_version", "wring.json");
       if (version != kFormatVersion)
-        throw Error(ErrorCode::kUnimplemented, "FORMAT_VERSION", "format version " + std::to_string(version) + " is not supported",
-                    "wring.json.format_version", "This engine reads version " + std::to_string(kFormatVersion) + ".");
+        throw Error(ErrorCode::kUnimplemented, "FORMAT_VERSION",
+                    "format version " + std::to_string(version) + " is not supported",
+                    "wring.json.format_version",
+                    "This engine reads version " + std::to_string(kFormatVersion) + ".");
       layers = json_at<Json>(description, "layers", "wring.json");
     }
     Json config = read_json(tree, "config.json");
     if (config.contains("quantization_config"))
-      throw Error(ErrorCode::kUnimplemented, "QUANTIZED_INPUT", "the model is quantised already by another tool",
-                  "config.json.quantization_config", "Hand in the model before it was quantised, or its GGUF.");
+      throw Error(ErrorCode::kUnimplemented, "QUANTIZED_INPUT",
+                  "the model is quantised already by another tool", "config.json.quantization_config",
+                  "Hand in the model before it was quantised, or its GGUF.");
     return make_model(std::move(config), SafetensorsTensors(tree, std::move(layers)));
   }
   if (const auto path = gguf_path(tree)) {
     const auto file = std::make_shared<const GgufFile>(tree.open(*path));
     return make_model(config_from_gguf(*file), GgufTensors(file));
   }
-  throw Error(ErrorCode::kNotFound, "NO_MODEL", tree.origin() + " holds neither config.json nor a .gguf file", "model",
-              "Hand in a Hugging Face folder (config.json, *.safetensors, tokenizer.json), a GGUF file or a Wring artifact.");
+  throw Error(ErrorCode::kNotFound, "NO_MODEL", tree.origin() + " holds neither config.json nor a .gguf file",
+              "model",
+              "Hand in a Hugging Face folder (config.json, *.safetensors, tokenizer.json), a GGUF file or a "
+              "Wring artifact.");
 }
 
-void save_model(const Model& model, const FileTree& source, const Json& lineage, const std::filesystem::path& folder) {
+void save_model(const Model& model, const FileTree& source, const Json& lineage,
+                const std::filesystem::path& folder) {
   std::filesystem::create_directories(folder);
   Json layers = Json::object();
   std::vector<TensorToWrite> tensors;
   for (const Layer* layer : model.layers()) {
     const WeightRep& rep = layer->weight();
-    if (rep.format() != "dense") layers[layer->name()] = {{"rep", rep.format()}, {"attributes", rep.attributes()}};
-    for (const auto& named : rep.tensors()) add_tensor(tensors, layer->name() + "." + named.suffix, named.tensor);
+    if (rep.format() != "dense")
+      layers[layer->name()] = {{"rep", rep.format()}, {"attributes", rep.attributes()}};
+    for (const auto& named : rep.tensors())
+      add_tensor(tensors, layer->name() + "." + named.suffix, named.tensor);
     if (layer->bias().defined()) add_tensor(tensors, layer->name() + ".bias", layer->bias());
   }
   for (const auto& parameter : model.parameters()) add_tensor(tensors, parameter.name, parameter.value);
   write_safetensors(folder, "model", tensors);
   write_file_atomic(folder / "config.json", model.config().dump(2) + "\n");
-  const Json description{{"format_version", kFormatVersion}, {"family", model.family()}, {"kind", model.kind()}, {"layers", layers}, {"lineage", lineage}};
+  const Json description{{"format_version", kFormatVersion},
+                         {"family", model.family()},
+                         {"kind", model.kind()},
+                         {"layers", layers},
+                         {"lineage", lineage}};
   write_file_atomic(folder / "wring.json", description.dump(1) + "\n");
   for (const auto& path : companion_files(source)) {
     std::filesystem::create_directories((folder / path).parent_path());
     write_file_atomic(folder / path, source.open(path).read_all().text());
   }
   if (const auto gguf = gguf_path(source); gguf && !source.has("tokenizer.json"))
-    write_file_atomic(folder / "tokenizer.json", tokenizer_json_from_gguf(GgufFile(source.open(*gguf))).dump() + "\n");
+    write_file_atomic(folder / "tokenizer.json",
+                      tokenizer_json_from_gguf(GgufFile(source.open(*gguf))).dump() + "\n");
 }
 
 Json model_metadata(const Model& model, const FileTree& source) {
@@ -200,7 +242,8 @@ Json model_metadata(const Model& model, const FileTree& source) {
     if (config.contains("license")) metadata["license"] = config.at("license");
   } else if (const auto path = gguf_path(source)) {
     const GgufFile file(source.open(*path));
-    for (const auto& [key, name] : {std::pair{"general.license", "license"}, std::pair{"general.name", "source_name"}})
+    for (const auto& [key, name] :
+         {std::pair{"general.license", "license"}, std::pair{"general.name", "source_name"}})
       if (file.has_key(key)) metadata[name] = file.string(key);
   }
   return metadata;

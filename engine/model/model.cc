@@ -9,8 +9,12 @@
 
 namespace wring {
 
-std::int64_t Model::hidden_size() const { return json_at<std::int64_t>(config_, "hidden_size", "config.json"); }
-std::int64_t Model::vocabulary_size() const { return json_at<std::int64_t>(config_, "vocab_size", "config.json"); }
+std::int64_t Model::hidden_size() const {
+  return json_at<std::int64_t>(config_, "hidden_size", "config.json");
+}
+std::int64_t Model::vocabulary_size() const {
+  return json_at<std::int64_t>(config_, "vocab_size", "config.json");
+}
 
 std::vector<Layer*> Model::layers() {
   std::vector<Layer*> all;
@@ -25,7 +29,8 @@ std::vector<const Layer*> Model::layers() const {
 }
 
 Layer* Model::find_layer(std::string_view name) {
-  const auto it = std::find_if(layers_.begin(), layers_.end(), [&](const Layer& l) { return l.name() == name; });
+  const auto it =
+      std::find_if(layers_.begin(), layers_.end(), [&](const Layer& l) { return l.name() == name; });
   return it == layers_.end() ? nullptr : &*it;
 }
 
@@ -55,8 +60,12 @@ std::uint64_t Model::stored_bytes() const {
   return bytes;
 }
 
-Layer& Model::add_layer(Layer layer) { return layers_.emplace_back(std::move(layer)); }
-Parameter& Model::add_parameter(Parameter parameter) { return parameters_.emplace_back(std::move(parameter)); }
+Layer& Model::add_layer(Layer layer) {
+  return layers_.emplace_back(std::move(layer));
+}
+Parameter& Model::add_parameter(Parameter parameter) {
+  return parameters_.emplace_back(std::move(parameter));
+}
 
 namespace {
 
@@ -83,8 +92,9 @@ std::unique_ptr<Model> make_model(Json config, const TensorSource& tensors) {
   const auto it = families().find(type);
   if (it == families().end()) {
     const auto names = supported_model_types();
-    throw Error(ErrorCode::kUnimplemented, "UNSUPPORTED_MODEL", "model family '" + type.substr(0, 80) + "' is not supported",
-                "config.json.model_type", "Supported: " + join(names, ", ") + ".");
+    throw Error(ErrorCode::kUnimplemented, "UNSUPPORTED_MODEL",
+                "model family '" + type.substr(0, 80) + "' is not supported", "config.json.model_type",
+                "Supported: " + join(names, ", ") + ".");
   }
   return it->second(std::move(config), tensors);
 }

@@ -1,4 +1,5 @@
-// What a model is: named layers in ordered blocks, other parameters, labels on every axis, and a forward in pieces.
+// What a model is: named layers in ordered blocks, other parameters, labels on every axis, and a forward in
+// pieces.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -30,13 +31,13 @@ struct KvCache {
 
 // What a block needs besides its hidden states.
 struct ForwardContext {
-  at::Tensor attention_mask;           // bool [batch, positions], true = a real token; undefined: all are
-  KvCache* cache = nullptr;            // decoders: read and appended to
-  InputObserver* observer = nullptr;   // told of every layer's input
+  at::Tensor attention_mask;          // bool [batch, positions], true = a real token; undefined: all are
+  KvCache* cache = nullptr;           // decoders: read and appended to
+  InputObserver* observer = nullptr;  // told of every layer's input
 };
 
-// A model of one component. Its forward comes in pieces so that calibration and evaluation can stream it block by block:
-// head(run_block(n-1, ... run_block(0, embed(ids)))).
+// A model of one component. Its forward comes in pieces so that calibration and evaluation can stream it
+// block by block: head(run_block(n-1, ... run_block(0, embed(ids)))).
 class Model {
  public:
   virtual ~Model() = default;
@@ -61,10 +62,13 @@ class Model {
   virtual std::vector<Layer*> embedding_layers() = 0;
   virtual std::vector<Layer*> head_layers() = 0;
 
-  // ids [batch, positions] int64 -> hidden [batch, positions, hidden] in `dtype`. `first_position` of a cached decode.
+  // ids [batch, positions] int64 -> hidden [batch, positions, hidden] in `dtype`. `first_position` of a
+  // cached decode.
   virtual at::Tensor embed(const at::Tensor& ids, at::ScalarType dtype) const = 0;
-  virtual at::Tensor run_block(std::size_t block, const at::Tensor& hidden, const ForwardContext& context) const = 0;
-  // Decoders: the final norm, then logits [..., vocabulary] fp32. Encoders: the hidden states as they are, fp32.
+  virtual at::Tensor run_block(std::size_t block, const at::Tensor& hidden,
+                               const ForwardContext& context) const = 0;
+  // Decoders: the final norm, then logits [..., vocabulary] fp32. Encoders: the hidden states as they are,
+  // fp32.
   virtual at::Tensor final_norm(const at::Tensor& hidden) const = 0;
   virtual at::Tensor head(const at::Tensor& normed, InputObserver* observer = nullptr) const = 0;
 
@@ -90,7 +94,8 @@ class TensorSource {
  public:
   virtual ~TensorSource() = default;
   virtual bool has(const std::string& name) const = 0;
-  // A plain tensor; throws kNotFound "NO_SUCH_TENSOR" naming it. May point into mapped memory: never written to.
+  // A plain tensor; throws kNotFound "NO_SUCH_TENSOR" naming it. May point into mapped memory: never written
+  // to.
   virtual at::Tensor tensor(const std::string& name) const = 0;
   // The weight of the layer `layer` ("model.layers.0.mlp.up_proj"), in whatever rep the files hold.
   virtual std::shared_ptr<const WeightRep> weight(const std::string& layer) const = 0;
@@ -102,13 +107,14 @@ class TensorSource {
 using FamilyFactory = std::unique_ptr<Model> (*)(Json config, const TensorSource& tensors);
 bool register_family(const std::vector<std::string>& model_types, FamilyFactory factory);
 std::vector<std::string> supported_model_types();
-std::unique_ptr<Model> make_model(Json config, const TensorSource& tensors);  // throws kUnimplemented "UNSUPPORTED_MODEL"
+std::unique_ptr<Model> make_model(Json config,
+                                  const TensorSource& tensors);  // throws kUnimplemented "UNSUPPORTED_MODEL"
 
-#define WRING_MODEL_FAMILY(Class)                                                               \
-  [[maybe_unused]] const bool registered_##Class = ::wring::register_family(                    \
-      Class::model_types(), [](::wring::Json config, const ::wring::TensorSource& tensors)      \
-                                -> std::unique_ptr<::wring::Model> {                            \
-        return std::make_unique<Class>(std::move(config), tensors);                             \
+#define WRING_MODEL_FAMILY(Class)                                                                         \
+  [[maybe_unused]] const bool registered_##Class = ::wring::register_family(                              \
+      Class::model_types(),                                                                               \
+      [](::wring::Json config, const ::wring::TensorSource& tensors) -> std::unique_ptr<::wring::Model> { \
+        return std::make_unique<Class>(std::move(config), tensors);                                       \
       })
 
 }  // namespace wring

@@ -5,7 +5,8 @@
 
 namespace wring {
 
-PaddedTokens tokenize_sentences(const std::vector<std::string>& sentences, std::int64_t max_length, const Tokenizer& tokenizer) {
+PaddedTokens tokenize_sentences(const std::vector<std::string>& sentences, std::int64_t max_length,
+                                const Tokenizer& tokenizer) {
   std::vector<std::vector<std::int32_t>> rows;
   std::size_t longest = 1;
   for (const auto& sentence : sentences) {

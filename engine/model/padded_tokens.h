@@ -15,7 +15,9 @@ struct PaddedTokens {
   at::Tensor mask;  // the same shape, bool: true = a real token
 };
 
-// Each sentence with the model's special tokens; longer ones are cut to `max_length` ids and keep their closing token.
-PaddedTokens tokenize_sentences(const std::vector<std::string>& sentences, std::int64_t max_length, const Tokenizer& tokenizer);
+// Each sentence with the model's special tokens; longer ones are cut to `max_length` ids and keep their
+// closing token.
+PaddedTokens tokenize_sentences(const std::vector<std::string>& sentences, std::int64_t max_length,
+                                const Tokenizer& tokenizer);
 
 }  // namespace wring

@@ -13,7 +13,8 @@ namespace {
 
 constexpr double kTwoPi = 2 * std::numbers::pi;
 
-// The fields of config.json that speak of rope, old style (rope_theta, rope_scaling) and new (rope_parameters).
+// The fields of config.json that speak of rope, old style (rope_theta, rope_scaling) and new
+// (rope_parameters).
 struct RopeConfig {
   double theta = 10000;
   std::string type = "default";
@@ -48,14 +49,19 @@ double llama3_frequency(double frequency, const Json& scaling) {
   return (1 - smooth) * frequency / factor + smooth * frequency;
 }
 
-// YaRN (arXiv 2309.00071): interpolate slow dimensions, keep fast ones, ramp between the two correction dimensions.
-std::vector<double> yarn_frequencies(const RopeConfig& rope, std::int64_t head_dim, double& attention_factor) {
+// YaRN (arXiv 2309.00071): interpolate slow dimensions, keep fast ones, ramp between the two correction
+// dimensions.
+std::vector<double> yarn_frequencies(const RopeConfig& rope, std::int64_t head_dim,
+                                     double& attention_factor) {
   const Json& s = rope.scaling;
-  const double original = json_or<double>(s, "original_max_position_embeddings", rope.max_positions, "rope_scaling");
+  const double original =
+      json_or<double>(s, "original_max_position_embeddings", rope.max_positions, "rope_scaling");
   const double factor = json_or<double>(s, "factor", rope.max_positions / original, "rope_scaling");
   const double beta_fast = json_or<double>(s, "beta_fast", 32, "rope_scaling");
   const double beta_slow = json_or<double>(s, "beta_slow", 1, "rope_scaling");
-  const auto mscale = [](double scale, double m) { return scale <= 1 ? 1.0 : 0.1 * m * std::log(scale) + 1.0; };
+  const auto mscale = [](double scale, double m) {
+    return scale <= 1 ? 1.0 : 0.1 * m * std::log(scale) + 1.0;
+  };
   const double m = json_or<double>(s, "mscale", 0, "rope_scaling");
   const double m_all = json_or<double>(s, "mscale_all_dim", 0, "rope_scaling");
   const double derived = m > 0 && m_all > 0 ? mscale(factor, m) / mscale(factor, m_all) : mscale(factor, 1);
@@ -94,8 +100,9 @@ RotaryEmbedding::RotaryEmbedding(const Json& config, std::int64_t head_dim) {
     // "dynamic" equals the plain embedding within the trained length, which is all that is run here.
     const bool plain = rope.type == "default" || rope.type == "dynamic";
     if (!plain && rope.type != "linear" && rope.type != "llama3")
-      throw Error(ErrorCode::kUnimplemented, "ROPE_SCALING", "rope scaling '" + rope.type + "' is not supported",
-                  "config.json.rope_scaling", "Supported: default, linear, dynamic, llama3, yarn.");
+      throw Error(ErrorCode::kUnimplemented, "ROPE_SCALING",
+                  "rope scaling '" + rope.type + "' is not supported", "config.json.rope_scaling",
+                  "Supported: default, linear, dynamic, llama3, yarn.");
     for (std::int64_t i = 0; i < head_dim / 2; ++i) {
       double f = std::pow(rope.theta, -2.0 * static_cast<double>(i) / static_cast<double>(head_dim));
       if (rope.type == "linear") f /= json_at<double>(rope.scaling, "factor", "rope_scaling");
@@ -108,7 +115,8 @@ RotaryEmbedding::RotaryEmbedding(const Json& config, std::int64_t head_dim) {
 
 at::Tensor RotaryEmbedding::rotate(const at::Tensor& x, std::int64_t first) const {
   const std::int64_t positions = x.size(2), half = x.size(3) / 2;
-  const auto position = at::arange(first, first + positions, at::TensorOptions().dtype(at::kFloat).device(x.device()));
+  const auto position =
+      at::arange(first, first + positions, at::TensorOptions().dtype(at::kFloat).device(x.device()));
   const auto angle = at::outer(position, inverse_frequency_.to(x.device()));  // [positions, half]
   const auto cosine = (angle.cos() * attention_factor_).to(x.scalar_type());
   const auto sine = (angle.sin() * attention_factor_).to(x.scalar_type());

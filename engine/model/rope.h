@@ -1,4 +1,5 @@
-// Rotary position embedding and its scaling variants (RoFormer, arXiv 2104.09864; scalings as Hugging Face names them).
+// Rotary position embedding and its scaling variants (RoFormer, arXiv 2104.09864; scalings as Hugging Face
+// names them).
 #pragma once
 
 #include <ATen/ATen.h>
@@ -7,8 +8,8 @@
 
 namespace wring {
 
-// Angles per position, from a model's config (rope_theta, rope_scaling: default, linear, dynamic, llama3, yarn).
-// Immutable. Throws Error(kUnimplemented, "ROPE_SCALING") for another kind.
+// Angles per position, from a model's config (rope_theta, rope_scaling: default, linear, dynamic, llama3,
+// yarn). Immutable. Throws Error(kUnimplemented, "ROPE_SCALING") for another kind.
 class RotaryEmbedding {
  public:
   RotaryEmbedding(const Json& config, std::int64_t head_dim);

@@ -42,15 +42,15 @@ class WeightRep {
   // What decode() needs to know besides tensors(): {"bits": 4, ...}. With format(), it goes into wring.json.
   virtual Json attributes() const = 0;
 
-  // y = x weight^T without decoding, x [n, in] fp32 -> [n, out] fp32; an undefined tensor where this rep has no such
-  // kernel for that shape and device (then: decode and multiply).
+  // y = x weight^T without decoding, x [n, in] fp32 -> [n, out] fp32; an undefined tensor where this rep has
+  // no such kernel for that shape and device (then: decode and multiply).
   virtual at::Tensor multiply(const at::Tensor& x) const;
 
   std::uint64_t stored_bytes() const;  // of tensors()
 };
 
-// Reads a rep back: `tensor(suffix)` gives the stored tensors. Throws Error(kInvalidArgument, "BAD_WEIGHT_REP") naming
-// `layer` where format, attributes and tensors do not fit together.
+// Reads a rep back: `tensor(suffix)` gives the stored tensors. Throws Error(kInvalidArgument,
+// "BAD_WEIGHT_REP") naming `layer` where format, attributes and tensors do not fit together.
 using TensorLookup = std::function<at::Tensor(const std::string& suffix)>;
 std::shared_ptr<const WeightRep> load_weight_rep(const std::string& layer, const std::string& format,
                                                  const Json& attributes, const TensorLookup& tensor);
@@ -65,9 +65,10 @@ std::shared_ptr<const WeightRep> masked_rep(const at::Tensor& weight, const at::
 
 // Integers on per-group grids: value = (code - zero) * scale.
 //   codes  uint8 [out, in], 0 .. 2^bits - 1
-//   scales [out, groups] fp16, bf16 or fp32; zeros uint8 [out, groups], or undefined for the symmetric grid, whose zero is
-//   2^(bits-1). groups = in / group_size.
-// Codes are stored packed: element i of a row at bits [i*bits, (i+1)*bits) of the row's little-endian bit string.
+//   scales [out, groups] fp16, bf16 or fp32; zeros uint8 [out, groups], or undefined for the symmetric grid,
+//   whose zero is 2^(bits-1). groups = in / group_size.
+// Codes are stored packed: element i of a row at bits [i*bits, (i+1)*bits) of the row's little-endian bit
+// string.
 struct PackedInt {
   int bits = 4;
   std::int64_t group_size = 64;

@@ -26,13 +26,19 @@ std::string processor_name() {
 }  // namespace
 
 Json list_devices() {
-  const auto pages = static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)), page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+  const auto pages = static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)),
+             page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
   Json devices = Json::array();
-  devices.push_back({{"kind", "cpu"}, {"index", 0}, {"name", processor_name()}, {"memory_bytes", pages * page}, {"threads", std::thread::hardware_concurrency()}});
+  devices.push_back({{"kind", "cpu"},
+                     {"index", 0},
+                     {"name", processor_name()},
+                     {"memory_bytes", pages * page},
+                     {"threads", std::thread::hardware_concurrency()}});
   if (!at::hasCUDA()) return devices;
   const auto count = static_cast<int>(at::detail::getCUDAHooks().deviceCount());
   for (int i = 0; i < count; ++i)
-    devices.push_back({{"kind", "cuda"}, {"index", i}, {"name", "cuda"}, {"memory_bytes", 0}, {"threads", 0}});
+    devices.push_back(
+        {{"kind", "cuda"}, {"index", i}, {"name", "cuda"}, {"memory_bytes", 0}, {"threads", 0}});
   return devices;
 }
 
@@ -43,8 +49,10 @@ at::Device parse_device(const std::string& device) {
   if (device.starts_with("cuda:") && device.size() <= 8) index = std::atoi(device.c_str() + 5);
   const int count = at::hasCUDA() ? static_cast<int>(at::detail::getCUDAHooks().deviceCount()) : 0;
   if (index < 0 || index >= count)
-    throw Error(ErrorCode::kInvalidArgument, "NO_DEVICE", "there is no device '" + device + "' here", "device",
-                count == 0 ? "This machine has cpu only." : "cpu, or cuda:0 to cuda:" + std::to_string(count - 1) + ".");
+    throw Error(ErrorCode::kInvalidArgument, "NO_DEVICE", "there is no device '" + device + "' here",
+                "device",
+                count == 0 ? "This machine has cpu only."
+                           : "cpu, or cuda:0 to cuda:" + std::to_string(count - 1) + ".");
   return at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(index));
 }
 
@@ -68,7 +76,8 @@ std::string hardware_name(const std::string& device, int threads) {
 std::string kernel_level(const std::string& device) {
   if (device != "cpu") return device.substr(0, device.find(':'));
   __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx512f")) return __builtin_cpu_supports("avx512bf16") ? "avx512-bf16" : "avx512";
+  if (__builtin_cpu_supports("avx512f"))
+    return __builtin_cpu_supports("avx512bf16") ? "avx512-bf16" : "avx512";
   return __builtin_cpu_supports("avx2") ? "avx2" : "baseline";
 }
 

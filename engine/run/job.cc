@@ -27,14 +27,15 @@ struct Step {
   StepPlan plan;
   const StageSpec* stage = nullptr;
   const EvaluationSpec* evaluation = nullptr;
-  std::string when;     // of an evaluation: "before", "after", stage index
-  std::string field;    // "stages[0]", for messages
+  std::string when;   // of an evaluation: "before", "after", stage index
+  std::string field;  // "stages[0]", for messages
 };
 
 class StepProgress final : public Progress {
  public:
   StepProgress(JobObserver& observer, const StepPlan& plan) : observer_(observer), plan_(plan) {}
-  void report(std::uint64_t done, std::uint64_t total, const std::string& unit, const std::string& metric, double value) override {
+  void report(std::uint64_t done, std::uint64_t total, const std::string& unit, const std::string& metric,
+              double value) override {
     observer_.check_cancelled();
     observer_.on_progress(plan_, done, total, unit, metric, value);
   }
@@ -47,7 +48,11 @@ class StepProgress final : public Progress {
 class Run {
  public:
   Run(const JobSpec& spec, JobObserver& observer, int& failed_step)
-      : spec_(spec), observer_(observer), failed_step_(failed_step), device_(parse_device(spec.device)), threads_(set_threads(spec.threads)) {}
+      : spec_(spec),
+        observer_(observer),
+        failed_step_(failed_step),
+        device_(parse_device(spec.device)),
+        threads_(set_threads(spec.threads)) {}
 
   JobResult run() {
     failed_step_ = -1;
@@ -73,8 +78,9 @@ class Run {
   void check_data() const {
     for (const auto& name : spec_.recipe.data_names())
       if (!spec_.data.contains(name))
-        throw Error(ErrorCode::kInvalidArgument, "MISSING_DATA", "the recipe reads data '" + name + "', which was not handed in",
-                    "data." + name, "Add --data " + name + "=PATH.");
+        throw Error(ErrorCode::kInvalidArgument, "MISSING_DATA",
+                    "the recipe reads data '" + name + "', which was not handed in", "data." + name,
+                    "Add --data " + name + "=PATH.");
   }
 
   // Every stage against every layer it targets, before anything runs.
@@ -85,33 +91,45 @@ class Run {
       const auto method = make_method(stage.method, Params(stage.params, field + ".params"));
       const auto& takes = Catalogue::embedded().method(stage.method, field + ".method").takes;
       if (std::find(takes.begin(), takes.end(), model_->kind()) == takes.end())
-        throw Error(ErrorCode::kInvalidArgument, "WRONG_MODEL_KIND", stage.method + " does not take a " + std::string(model_->kind()),
-                    field + ".method", "It takes: " + join(takes, ", ") + ".");
+        throw Error(ErrorCode::kInvalidArgument, "WRONG_MODEL_KIND",
+                    stage.method + " does not take a " + std::string(model_->kind()), field + ".method",
+                    "It takes: " + join(takes, ", ") + ".");
       for (const Layer* layer : targets(stage, field)) method->check(*layer);
     }
   }
 
   std::set<const Layer*> targets(const StageSpec& stage, const std::string& field) {
     const auto any = [](const std::vector<std::string>& patterns, const Layer& layer) {
-      return std::any_of(patterns.begin(), patterns.end(), [&](const auto& p) { return pattern_matches(p, layer.name(), layer.class_name()); });
+      return std::any_of(patterns.begin(), patterns.end(),
+                         [&](const auto& p) { return pattern_matches(p, layer.name(), layer.class_name()); });
     };
     std::set<const Layer*> chosen;
     for (const Layer* layer : std::as_const(*model_).layers())
       if (any(stage.targets, *layer) && !any(stage.ignore, *layer)) chosen.insert(layer);
     if (chosen.empty())
-      throw Error(ErrorCode::kInvalidArgument, "NO_TARGETS", "no layer of this model matches", field + ".targets",
-                  "Layers are named as in Hugging Face's model, e.g. " + std::as_const(*model_).layers().back()->name() + "; classes: Linear, Embedding.");
+      throw Error(ErrorCode::kInvalidArgument, "NO_TARGETS", "no layer of this model matches",
+                  field + ".targets",
+                  "Layers are named as in Hugging Face's model, e.g. " +
+                      std::as_const(*model_).layers().back()->name() + "; classes: Linear, Embedding.");
     return chosen;
   }
 
   void plan() {
-    StageKeyInputs state{spec_.model.digest, {}, spec_.seed, spec_.device.substr(0, spec_.device.find(':')), kernel_level(spec_.device)};
+    StageKeyInputs state{spec_.model.digest,
+                         {},
+                         spec_.seed,
+                         spec_.device.substr(0, spec_.device.find(':')),
+                         kernel_level(spec_.device)};
     add_evaluations("before", state);
     for (std::size_t i = 0; i < spec_.recipe.stages.size(); ++i) {
       const auto& stage = spec_.recipe.stages[i];
       state.data = data_of(stage.method, stage.params);
       const Digest key = stage_key(stage, state);
-      steps_.push_back({{steps_.size(), stage.method, "stage", key}, &stage, nullptr, {}, "stages[" + std::to_string(i) + "]"});
+      steps_.push_back({{steps_.size(), stage.method, "stage", key},
+                        &stage,
+                        nullptr,
+                        {},
+                        "stages[" + std::to_string(i) + "]"});
       last_stage_ = steps_.size() - 1;
       state.input = key;
       if (i + 1 < spec_.recipe.stages.size()) add_evaluations(std::to_string(i), state);
@@ -126,13 +144,19 @@ class Run {
     for (std::size_t i = 0; i < spec_.recipe.evaluations.size(); ++i) {
       const auto& evaluation = spec_.recipe.evaluations[i];
       const auto& wanted = evaluation.when;
-      const auto has = [&](const char* word) { return std::find(wanted.begin(), wanted.end(), word) != wanted.end(); };
-      const bool only = spec_.recipe.stages.empty() && when == "before";  // evaluate-only: once, whatever it says
-      if (!only && !has(when == "before" || when == "after" ? when.c_str() : "each") && !(when == "after" && has("each"))) continue;
+      const auto has = [&](const char* word) {
+        return std::find(wanted.begin(), wanted.end(), word) != wanted.end();
+      };
+      const bool only =
+          spec_.recipe.stages.empty() && when == "before";  // evaluate-only: once, whatever it says
+      if (!only && !has(when == "before" || when == "after" ? when.c_str() : "each") &&
+          !(when == "after" && has("each")))
+        continue;
       const auto& suite = Catalogue::embedded().suite(evaluation.suite, "evaluations");
       state.data = data_of(evaluation.suite, evaluation.params);
       state.data["reference"] = spec_.model.digest;
-      StepPlan plan{steps_.size(), "evaluate: " + evaluation.suite + " (" + when + ")", "evaluation", std::nullopt};
+      StepPlan plan{steps_.size(), "evaluate: " + evaluation.suite + " (" + when + ")", "evaluation",
+                    std::nullopt};
       if (!suite.keyed_by_hardware) plan.key = evaluation_key(evaluation, state);
       steps_.push_back({plan, nullptr, &evaluation, when, "evaluations[" + std::to_string(i) + "]"});
     }
@@ -141,7 +165,8 @@ class Run {
   std::map<std::string, Digest> data_of(const std::string& name, const Json& params) const {
     std::map<std::string, Digest> used;
     for (const auto& parameter : Catalogue::embedded().find(name)->parameters)
-      if (parameter.type == "data") used.emplace(parameter.name, spec_.data.at(params.at(parameter.name).get<std::string>()).digest);
+      if (parameter.type == "data")
+        used.emplace(parameter.name, spec_.data.at(params.at(parameter.name).get<std::string>()).digest);
     return used;
   }
 
@@ -166,7 +191,9 @@ class Run {
     }
     files_ = FileTree::on_disk(folder_);  // from here on the model is what was written
     model_.reset();
-    if (outcome.cached) lineage_ = json_at<Json>(parse_json(read_file(folder_ / "wring.json"), "wring.json"), "lineage", "wring.json");
+    if (outcome.cached)
+      lineage_ =
+          json_at<Json>(parse_json(read_file(folder_ / "wring.json"), "wring.json"), "lineage", "wring.json");
     model_ = load_model(files_);  // mapped before the agent may move the folder
     if (last_stage_ == step.plan.index) link_result();
     return outcome;
@@ -188,19 +215,24 @@ class Run {
     return {{"layers", reports}};
   }
 
-  // Decoders: consecutive blocks of the text. Encoders: its sentences, padded. [samples, sequence_length] and their mask.
+  // Decoders: consecutive blocks of the text. Encoders: its sentences, padded. [samples, sequence_length] and
+  // their mask.
   std::pair<at::Tensor, at::Tensor> calibration_tokens(const Params& params) {
     const auto name = params.get<std::string>("data");
-    const auto samples = params.get<std::int64_t>("samples"), length = params.get<std::int64_t>("sequence_length");
+    const auto samples = params.get<std::int64_t>("samples"),
+               length = params.get<std::int64_t>("sequence_length");
     const FileTree& files = spec_.data.at(name).files;
     if (model().kind() == "decoder-lm") {
       const auto ids = tokenize_corpus(files, name, tokenizer(), static_cast<std::size_t>(length));
       const auto count = std::min<std::int64_t>(samples, static_cast<std::int64_t>(ids.size()) / length);
-      const auto all = at::tensor(at::ArrayRef<std::int32_t>(ids.data(), static_cast<std::size_t>(count * length)), at::kInt);
+      const auto all = at::tensor(
+          at::ArrayRef<std::int32_t>(ids.data(), static_cast<std::size_t>(count * length)), at::kInt);
       return {all.to(at::kLong).reshape({count, length}), {}};
     }
-    const auto positions = json_or<std::int64_t>(model().config(), "max_position_embeddings", length, "config.json");
-    const auto padded = tokenize_sentences(read_sentences(files, name, static_cast<std::size_t>(samples)), std::min(length, positions), tokenizer());
+    const auto positions =
+        json_or<std::int64_t>(model().config(), "max_position_embeddings", length, "config.json");
+    const auto padded = tokenize_sentences(read_sentences(files, name, static_cast<std::size_t>(samples)),
+                                           std::min(length, positions), tokenizer());
     return {padded.ids, padded.mask};
   }
 
@@ -208,8 +240,9 @@ class Run {
     const auto& stage = *step.stage;
     Json data = Json::object();
     for (const auto& [name, digest] : data_of(stage.method, stage.params)) data[name] = digest.hex();
-    return {{"method", stage.method}, {"version", stage.version}, {"params", stage.params}, {"targets", stage.targets},
-            {"ignore", stage.ignore}, {"data", data}, {"seed", spec_.seed}};
+    return {{"method", stage.method},   {"version", stage.version}, {"params", stage.params},
+            {"targets", stage.targets}, {"ignore", stage.ignore},   {"data", data},
+            {"seed", spec_.seed}};
   }
 
   Json with_lineage_of_input() const {
@@ -240,7 +273,8 @@ class Run {
     if (step.plan.key) {
       if (const auto path = observer_.look_up(step.plan)) {
         outcome.cached = true;
-        for (const auto& row : parse_json(read_file(*path / "rows.json"), "rows.json")) rows.push_back(EvaluationRow::from_json(row));
+        for (const auto& row : parse_json(read_file(*path / "rows.json"), "rows.json"))
+          rows.push_back(EvaluationRow::from_json(row));
       }
     }
     if (!outcome.cached) {
@@ -261,9 +295,10 @@ class Run {
     const bool changed = step.when != "before";
     if (changed && !reference_) reference_ = load_model(spec_.model.files);
     const auto data = [&](const std::string& name) -> const FileTree& { return spec_.data.at(name).files; };
-    EvaluationInput input{model(), changed ? reference_.get() : nullptr, tokenizer(), files_, data, spec_.seed,
-                          hardware_name(spec_.device, threads_), device_, progress};
-    auto rows = find_suite(step.evaluation->suite)(Params(step.evaluation->params, step.field + ".params"), input);
+    EvaluationInput input{model(),    changed ? reference_.get() : nullptr,  tokenizer(), files_,  data,
+                          spec_.seed, hardware_name(spec_.device, threads_), device_,     progress};
+    auto rows =
+        find_suite(step.evaluation->suite)(Params(step.evaluation->params, step.field + ".params"), input);
     for (auto& row : rows) row.seed = spec_.seed;
     return rows;
   }
@@ -279,7 +314,8 @@ class Run {
 
   void add_baseline(EvaluationRow& row) const {
     for (const auto& before : rows_)
-      if (before.when == "before" && before.suite == row.suite && before.metric == row.metric && row.when != "before")
+      if (before.when == "before" && before.suite == row.suite && before.metric == row.metric &&
+          row.when != "before")
         row.baseline_value = before.value;
   }
 
@@ -292,8 +328,10 @@ class Run {
     result.metadata["lineage"] = with_lineage_of_input();
     result.artifact = build_manifest(half_, result.kind, result.metadata).digest();
     for (auto& row : result.rows)
-      if (row.when == "after") row.artifact = result.artifact->hex();
-      else if (row.when == "before") row.artifact = spec_.model.digest.hex();
+      if (row.when == "after")
+        row.artifact = result.artifact->hex();
+      else if (row.when == "before")
+        row.artifact = spec_.model.digest.hex();
     fs::rename(half_, spec_.out);
     return result;
   }

@@ -27,18 +27,18 @@ struct JobSpec {
   JobInput model;
   std::map<std::string, JobInput> data;
   std::uint64_t seed = 0;
-  int threads = 0;              // 0: all cores
-  std::string device = "cpu";   // "cpu", "cuda:0"
-  std::filesystem::path out;    // of the result; does not exist yet, its parent does
-  std::filesystem::path work;   // scratch; exists
+  int threads = 0;             // 0: all cores
+  std::string device = "cpu";  // "cpu", "cuda:0"
+  std::filesystem::path out;   // of the result; does not exist yet, its parent does
+  std::filesystem::path work;  // scratch; exists
 };
 
 // A step of the plan: a stage of the recipe or an evaluation.
 struct StepPlan {
   std::size_t index = 0;
-  std::string name;             // "gptq", "evaluate: perplexity (before)"
-  std::string kind;             // "stage", "evaluation"
-  std::optional<Digest> key;    // names the output's content; none for timings
+  std::string name;           // "gptq", "evaluate: perplexity (before)"
+  std::string kind;           // "stage", "evaluation"
+  std::optional<Digest> key;  // names the output's content; none for timings
 };
 
 struct StepOutcome {
@@ -46,7 +46,7 @@ struct StepOutcome {
   double seconds = 0;
   std::uint64_t peak_bytes = 0;  // resident memory, highest since the process began
   Json report = Json::object();
-  std::filesystem::path path;    // folder that holds the output under the step's key; empty: nothing to keep
+  std::filesystem::path path;  // folder that holds the output under the step's key; empty: nothing to keep
 };
 
 // Who watches a job, keeps its steps' outputs, and may cancel it: the pipe to an agent, or a terminal.
@@ -57,8 +57,8 @@ class JobObserver {
   // A folder with the output that was kept under the step's key, or nullopt.
   virtual std::optional<std::filesystem::path> look_up(const StepPlan& step) = 0;
   virtual void on_start(const StepPlan& step) = 0;
-  virtual void on_progress(const StepPlan& step, std::uint64_t done, std::uint64_t total, const std::string& unit,
-                           const std::string& metric, double value) = 0;
+  virtual void on_progress(const StepPlan& step, std::uint64_t done, std::uint64_t total,
+                           const std::string& unit, const std::string& metric, double value) = 0;
   virtual void on_done(const StepPlan& step, const StepOutcome& outcome) = 0;
   virtual void on_rows(const std::vector<EvaluationRow>& rows) = 0;
   // Throws Error(kCancelled) once the job is to stop. Called often.
@@ -72,8 +72,8 @@ struct JobResult {
   std::vector<EvaluationRow> rows;
 };
 
-// Runs the job; spec.out is there afterwards, whole, or not at all. Throws Error; `failed_step` then says where (-1: before
-// the first).
+// Runs the job; spec.out is there afterwards, whole, or not at all. Throws Error; `failed_step` then says
+// where (-1: before the first).
 JobResult run_job(const JobSpec& spec, JobObserver& observer, int& failed_step);
 
 // The input at `path`, hashed; or one already known by its manifest.

@@ -37,15 +37,19 @@ class TerminalObserver final : public JobObserver {
   }
   std::optional<fs::path> look_up(const StepPlan&) override { return std::nullopt; }
   void on_start(const StepPlan& step) override { bar_.start(step.index); }
-  void on_progress(const StepPlan& step, std::uint64_t done, std::uint64_t total, const std::string& unit, const std::string& metric,
-                   double value) override {
+  void on_progress(const StepPlan& step, std::uint64_t done, std::uint64_t total, const std::string& unit,
+                   const std::string& metric, double value) override {
     bar_.update(step.index, {done, total, unit, metric, value, 0});
   }
   void on_done(const StepPlan& step, const StepOutcome& outcome) override {
     bar_.finish(step.index, StepState::kDone, outcome.seconds, outcome.peak_bytes);
     if (step.kind == "stage")
-      stages_.push_back({{"index", step.index}, {"name", step.name}, {"key", step.key->hex()}, {"seconds", outcome.seconds},
-                         {"peak_bytes", outcome.peak_bytes}, {"report", outcome.report}});
+      stages_.push_back({{"index", step.index},
+                         {"name", step.name},
+                         {"key", step.key->hex()},
+                         {"seconds", outcome.seconds},
+                         {"peak_bytes", outcome.peak_bytes},
+                         {"report", outcome.report}});
   }
   void on_rows(const std::vector<EvaluationRow>&) override {}
   void check_cancelled() override {
@@ -62,19 +66,23 @@ class TerminalObserver final : public JobObserver {
 
 std::string read_recipe(const std::string& recipe) {
   std::error_code ignored;
-  const bool is_file = recipe.find('\n') == std::string::npos && recipe.find('(') == std::string::npos && fs::is_regular_file(recipe, ignored);
+  const bool is_file = recipe.find('\n') == std::string::npos && recipe.find('(') == std::string::npos &&
+                       fs::is_regular_file(recipe, ignored);
   if (is_file) return read_file(recipe, 1 << 20);
   const bool looks_like_file = recipe.ends_with(".yaml") || recipe.ends_with(".yml");
-  if (looks_like_file) throw Error(ErrorCode::kNotFound, "NO_SUCH_FILE", "no recipe file " + recipe, "recipe");
+  if (looks_like_file)
+    throw Error(ErrorCode::kNotFound, "NO_SUCH_FILE", "no recipe file " + recipe, "recipe");
   return recipe;
 }
 
 JobSpec make_spec(const LocalOptions& options) {
-  JobSpec spec{.recipe = parse_recipe(read_recipe(options.recipe)), .model = input_on_disk(options.model, "model")};
+  JobSpec spec{.recipe = parse_recipe(read_recipe(options.recipe)),
+               .model = input_on_disk(options.model, "model")};
   for (const auto& entry : options.data) {
     const auto equals = entry.find('=');
     if (equals == std::string::npos || equals == 0)
-      throw Error(ErrorCode::kInvalidArgument, "BAD_DATA", "'" + entry + "' is not NAME=PATH", "data", "For instance --data calibration=text.txt.");
+      throw Error(ErrorCode::kInvalidArgument, "BAD_DATA", "'" + entry + "' is not NAME=PATH", "data",
+                  "For instance --data calibration=text.txt.");
     spec.data.insert_or_assign(entry.substr(0, equals), input_on_disk(entry.substr(equals + 1), "dataset"));
   }
   spec.seed = options.seed;
@@ -87,12 +95,15 @@ void print_report(const JobResult& result, const LocalOptions& options) {
   std::vector<std::vector<std::string>> rows{{"suite", "metric", "when", "value", "stderr", "unit", "n"}};
   for (const auto& row : result.rows) {
     if (!row.text.empty()) continue;
-    rows.push_back({row.suite, row.metric, row.when, format_number(row.value, 4), row.standard_error ? format_number(*row.standard_error, 4) : "", row.unit, std::to_string(row.n)});
+    rows.push_back({row.suite, row.metric, row.when, format_number(row.value, 4),
+                    row.standard_error ? format_number(*row.standard_error, 4) : "", row.unit,
+                    std::to_string(row.n)});
   }
   if (rows.size() > 1) std::cout << table(rows);
   for (const auto& row : result.rows)
     if (!row.text.empty()) std::cout << "sample " << row.when << ": " << row.text << "\n";
-  if (result.artifact) std::cout << "artifact  sha256:" << result.artifact->hex() << "  " << options.out.string() << "\n";
+  if (result.artifact)
+    std::cout << "artifact  sha256:" << result.artifact->hex() << "  " << options.out.string() << "\n";
 }
 
 }  // namespace
@@ -102,9 +113,11 @@ int run_local(const LocalOptions& options) {
   ::signal(SIGTERM, [](int) { interrupted = true; });
   JobSpec spec = make_spec(options);
   if (!spec.recipe.stages.empty() && options.out.empty())
-    throw Error(ErrorCode::kInvalidArgument, "MISSING_OUT", "the recipe makes a model, and there is nowhere to put it", "out", "Add --out DIR.");
+    throw Error(ErrorCode::kInvalidArgument, "MISSING_OUT",
+                "the recipe makes a model, and there is nowhere to put it", "out", "Add --out DIR.");
   if (!options.out.empty() && fs::exists(options.out))
-    throw Error(ErrorCode::kAlreadyExists, "OUT_EXISTS", options.out.string() + " is there already", "out", "Name a folder that does not exist yet.");
+    throw Error(ErrorCode::kAlreadyExists, "OUT_EXISTS", options.out.string() + " is there already", "out",
+                "Name a folder that does not exist yet.");
   if (!options.out.empty()) {
     spec.out = fs::absolute(options.out);
     fs::create_directories(spec.out.parent_path());
@@ -121,7 +134,9 @@ int run_local(const LocalOptions& options) {
   }
   Json evaluations = Json::array();
   for (const auto& row : result.rows) evaluations.push_back(row.to_json());
-  const Json json{{"artifact_digest", result.artifact ? result.artifact->hex() : ""}, {"stages", observer.stages()}, {"evaluations", evaluations}};
+  const Json json{{"artifact_digest", result.artifact ? result.artifact->hex() : ""},
+                  {"stages", observer.stages()},
+                  {"evaluations", evaluations}};
   std::cout << json.dump(2) << "\n";
   return 0;
 }
@@ -132,7 +147,8 @@ int generate_local(const GenerateCommand& command) {
   const auto model = load_model(files);
   const auto tokenizer = load_tokenizer(files);
   const DecodedLayers decoded = ready_for_decoding(*model);
-  GenerateOptions options{command.tokens, command.temperature, command.top_p, command.seed, tokenizer->end_of_text()};
+  GenerateOptions options{command.tokens, command.temperature, command.top_p, command.seed,
+                          tokenizer->end_of_text()};
   std::vector<std::int32_t> ids;
   std::string shown;
   const auto show = [&](std::int32_t id) {
@@ -165,9 +181,12 @@ int write_logits(const fs::path& model_path, const fs::path& ids_path, const fs:
   if (json.contains("attention_mask")) context.attention_mask = matrix("attention_mask").to(at::kBool);
   const DecodedLayers decoded(model->layers(), at::kFloat);
   const auto logits = model->forward(matrix("input_ids"), context).contiguous();
-  const auto bytes = [&] { return Bytes{{static_cast<const std::byte*>(logits.const_data_ptr()), logits.nbytes()}, nullptr}; };
+  const auto bytes = [&] {
+    return Bytes{{static_cast<const std::byte*>(logits.const_data_ptr()), logits.nbytes()}, nullptr};
+  };
   fs::create_directories(fs::absolute(out).parent_path());
-  write_safetensors(fs::absolute(out).parent_path(), out.stem().string(), {{"logits", ElementType::kF32, logits.sizes().vec(), bytes}});
+  write_safetensors(fs::absolute(out).parent_path(), out.stem().string(),
+                    {{"logits", ElementType::kF32, logits.sizes().vec(), bytes}});
   return 0;
 }
 
@@ -184,7 +203,8 @@ int plan_local(const LocalOptions& options) {
   std::vector<std::vector<std::string>> rows{{"stage", "method", "layers", "weights", "bytes now"}};
   for (std::size_t i = 0; i < spec.recipe.stages.size(); ++i) {
     const auto& stage = spec.recipe.stages[i];
-    const auto method = make_method(stage.method, Params(stage.params, "stages[" + std::to_string(i) + "].params"));
+    const auto method =
+        make_method(stage.method, Params(stage.params, "stages[" + std::to_string(i) + "].params"));
     std::uint64_t layers = 0, weights = 0, bytes = 0;
     for (const Layer* layer : std::as_const(*model).layers()) {
       const auto any = [&](const std::vector<std::string>& patterns) {
@@ -199,7 +219,8 @@ int plan_local(const LocalOptions& options) {
       bytes += layer->weight().stored_bytes();
     }
     stages.push_back({{"method", stage.method}, {"layers", layers}, {"weights", weights}, {"bytes", bytes}});
-    rows.push_back({std::to_string(i), stage.method, std::to_string(layers), std::to_string(weights), human_bytes(bytes)});
+    rows.push_back({std::to_string(i), stage.method, std::to_string(layers), std::to_string(weights),
+                    human_bytes(bytes)});
   }
   if (options.json)
     std::cout << Json{{"stages", stages}, {"recipe_digest", spec.recipe.digest().hex()}}.dump(2) << "\n";

@@ -9,10 +9,10 @@
 namespace wring {
 
 struct LocalOptions {
-  std::string recipe;               // file, or one line
+  std::string recipe;  // file, or one line
   std::filesystem::path model;
-  std::vector<std::string> data;    // "NAME=PATH"
-  std::filesystem::path out;        // empty for evaluate-only
+  std::vector<std::string> data;  // "NAME=PATH"
+  std::filesystem::path out;      // empty for evaluate-only
   std::uint64_t seed = 0;
   int threads = 0;
   std::string device = "cpu";
@@ -33,9 +33,12 @@ struct GenerateCommand {
 };
 int generate_local(const GenerateCommand& command);
 
-// Writes the logits (encoders: hidden states) of token ids, for comparison with other implementations: `ids` is a JSON file
-// {"input_ids": [[...]], "attention_mask": [[...]] (optional)}, `out` a safetensors file with one tensor "logits".
-int write_logits(const std::filesystem::path& model, const std::filesystem::path& ids, const std::filesystem::path& out, int threads);
+// Writes the logits (encoders: hidden states) of token ids, for comparison with other implementations: `ids`
+// is a JSON file
+// {"input_ids": [[...]], "attention_mask": [[...]] (optional)}, `out` a safetensors file with one tensor
+// "logits".
+int write_logits(const std::filesystem::path& model, const std::filesystem::path& ids,
+                 const std::filesystem::path& out, int threads);
 
 // Prints the token ids of a text file as a JSON list.
 int print_tokens(const std::filesystem::path& model, const std::filesystem::path& text);

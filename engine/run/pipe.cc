@@ -26,7 +26,8 @@ constexpr std::size_t kMaxLine = 16u << 20;
 
 std::atomic<bool> cancelled = false;
 
-// Lines in both directions. The reader thread ends the process when the agent is gone: nobody waits for the result then.
+// Lines in both directions. The reader thread ends the process when the agent is gone: nobody waits for the
+// result then.
 class Pipe {
  public:
   Pipe(int in_fd, int out_fd) : in_(in_fd), out_(out_fd) {
@@ -56,7 +57,8 @@ class Pipe {
       if (n < 0 && errno == EINTR) continue;
       if (n <= 0) ::_exit(exit_status(ErrorCode::kCancelled));
       pending.append(buffer, static_cast<std::size_t>(n));
-      for (std::size_t end; (end = pending.find('\n')) != std::string::npos; pending.erase(0, end + 1)) take(pending.substr(0, end));
+      for (std::size_t end; (end = pending.find('\n')) != std::string::npos; pending.erase(0, end + 1))
+        take(pending.substr(0, end));
       if (pending.size() > kMaxLine) ::_exit(exit_status(ErrorCode::kInvalidArgument));
     }
   }
@@ -87,7 +89,10 @@ class PipeObserver final : public JobObserver {
   void on_plan(const std::vector<StepPlan>& steps) override {
     Json list = Json::array();
     for (const auto& step : steps)
-      list.push_back({{"index", step.index}, {"name", step.name}, {"kind", step.kind}, {"key", step.key ? step.key->hex() : ""}});
+      list.push_back({{"index", step.index},
+                      {"name", step.name},
+                      {"kind", step.kind},
+                      {"key", step.key ? step.key->hex() : ""}});
     pipe_.send({{"type", "plan"}, {"steps", list}});
   }
 
@@ -105,17 +110,31 @@ class PipeObserver final : public JobObserver {
     pipe_.send({{"type", "step_started"}, {"index", step.index}, {"name", step.name}});
   }
 
-  void on_progress(const StepPlan& step, std::uint64_t done, std::uint64_t total, const std::string& unit, const std::string& metric,
-                   double value) override {
+  void on_progress(const StepPlan& step, std::uint64_t done, std::uint64_t total, const std::string& unit,
+                   const std::string& metric, double value) override {
     if (done < total && done > 0 && last_sent_.seconds() < 0.1) return;
     last_sent_ = Stopwatch();
-    const double eta = done > 0 ? started_.seconds() / static_cast<double>(done) * static_cast<double>(total - done) : 0;
-    pipe_.send({{"type", "progress"}, {"index", step.index}, {"done", done}, {"total", total}, {"unit", unit}, {"metric", metric}, {"value", value}, {"eta_seconds", eta}});
+    const double eta =
+        done > 0 ? started_.seconds() / static_cast<double>(done) * static_cast<double>(total - done) : 0;
+    pipe_.send({{"type", "progress"},
+                {"index", step.index},
+                {"done", done},
+                {"total", total},
+                {"unit", unit},
+                {"metric", metric},
+                {"value", value},
+                {"eta_seconds", eta}});
   }
 
   void on_done(const StepPlan& step, const StepOutcome& outcome) override {
-    pipe_.send({{"type", "step_done"}, {"index", step.index}, {"name", step.name}, {"key", step.key ? step.key->hex() : ""},
-                {"cached", outcome.cached}, {"seconds", outcome.seconds}, {"peak_bytes", outcome.peak_bytes}, {"report", outcome.report},
+    pipe_.send({{"type", "step_done"},
+                {"index", step.index},
+                {"name", step.name},
+                {"key", step.key ? step.key->hex() : ""},
+                {"cached", outcome.cached},
+                {"seconds", outcome.seconds},
+                {"peak_bytes", outcome.peak_bytes},
+                {"report", outcome.report},
                 {"path", outcome.path.string()}});
   }
 
@@ -142,9 +161,12 @@ JobInput read_input(const Json& json, const std::string& kind) {
 
 JobSpec read_start(const Json& start) {
   if (json_at<std::string>(start, "type", "pipe") != "start" || json_at<int>(start, "v", "start") != 1)
-    throw Error(ErrorCode::kInvalidArgument, "PIPE_VERSION", "the agent speaks another version of the pipe", "v", "Install agent and engine of one release.");
-  JobSpec spec{.recipe = recipe_from_normal_form(start.at("recipe")), .model = read_input(start.at("model"), "model")};
-  for (const auto& [name, input] : json_or<Json>(start, "data", Json::object()).items()) spec.data.emplace(name, read_input(input, "dataset"));
+    throw Error(ErrorCode::kInvalidArgument, "PIPE_VERSION", "the agent speaks another version of the pipe",
+                "v", "Install agent and engine of one release.");
+  JobSpec spec{.recipe = recipe_from_normal_form(start.at("recipe")),
+               .model = read_input(start.at("model"), "model")};
+  const Json data = json_or<Json>(start, "data", Json::object());
+  for (const auto& [name, input] : data.items()) spec.data.emplace(name, read_input(input, "dataset"));
   spec.seed = json_or<std::uint64_t>(start, "seed", 0);
   spec.threads = json_or<int>(start, "threads", 0);
   spec.device = json_or<std::string>(start, "device", "cpu");
@@ -154,7 +176,11 @@ JobSpec read_start(const Json& start) {
 }
 
 Json hello() {
-  return {{"type", "hello"}, {"v", 1}, {"version", WRING_VERSION}, {"devices", list_devices()}, {"catalogue", Catalogue::embedded().digest().hex()}};
+  return {{"type", "hello"},
+          {"v", 1},
+          {"version", WRING_VERSION},
+          {"devices", list_devices()},
+          {"catalogue", Catalogue::embedded().digest().hex()}};
 }
 
 }  // namespace
@@ -174,7 +200,10 @@ int run_piped_job(int in_fd, int out_fd) {
     const JobSpec spec = read_start(pipe.receive());
     PipeObserver observer(pipe);
     const JobResult result = run_job(spec, observer, failed_step);
-    pipe.send({{"type", "result"}, {"path", result.artifact ? spec.out.string() : ""}, {"kind", result.kind}, {"metadata", result.metadata},
+    pipe.send({{"type", "result"},
+               {"path", result.artifact ? spec.out.string() : ""},
+               {"kind", result.kind},
+               {"metadata", result.metadata},
                {"digest", result.artifact ? result.artifact->hex() : ""}});
     return 0;
   } catch (...) {

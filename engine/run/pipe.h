@@ -3,8 +3,8 @@
 
 namespace wring {
 
-// Runs the one job that comes over `in_fd`, reports over `out_fd`. Returns the process's exit status. Exits the process at
-// once when `in_fd` closes.
+// Runs the one job that comes over `in_fd`, reports over `out_fd`. Returns the process's exit status. Exits
+// the process at once when `in_fd` closes.
 int run_piped_job(int in_fd, int out_fd);
 
 // The `hello` line on standard output.

@@ -11,9 +11,10 @@ class Progress {
  public:
   virtual ~Progress() = default;
 
-  // `done` of `total` `unit`s ("blocks", "windows"); `metric` names what `value` measures ("layer error"), or is empty.
-  virtual void report(std::uint64_t done, std::uint64_t total, const std::string& unit, const std::string& metric = {},
-                      double value = 0) = 0;
+  // `done` of `total` `unit`s ("blocks", "windows"); `metric` names what `value` measures ("layer error"), or
+  // is empty.
+  virtual void report(std::uint64_t done, std::uint64_t total, const std::string& unit,
+                      const std::string& metric = {}, double value = 0) = 0;
 };
 
 // Reports to no one.

@@ -11,7 +11,8 @@ namespace {
 constexpr std::uint64_t kMaxTextBytes = 4ull << 30;
 
 [[noreturn]] void throw_empty(const std::string& what, const std::string& why) {
-  throw Error(ErrorCode::kInvalidArgument, "EMPTY_TEXT", why, "data." + what, "Hand in a UTF-8 text file with more text.");
+  throw Error(ErrorCode::kInvalidArgument, "EMPTY_TEXT", why, "data." + what,
+              "Hand in a UTF-8 text file with more text.");
 }
 
 }  // namespace
@@ -32,11 +33,12 @@ std::string read_corpus(const FileTree& data, const std::string& what) {
   return text;
 }
 
-std::vector<std::int32_t> tokenize_corpus(const FileTree& data, const std::string& what, const Tokenizer& tokenizer,
-                                          std::size_t least) {
+std::vector<std::int32_t> tokenize_corpus(const FileTree& data, const std::string& what,
+                                          const Tokenizer& tokenizer, std::size_t least) {
   auto ids = tokenizer.encode(read_corpus(data, what));
   if (ids.size() < least)
-    throw_empty(what, "the text has " + std::to_string(ids.size()) + " tokens, at least " + std::to_string(least) + " are needed");
+    throw_empty(what, "the text has " + std::to_string(ids.size()) + " tokens, at least " +
+                          std::to_string(least) + " are needed");
   return ids;
 }
 

@@ -15,8 +15,8 @@ namespace wring {
 std::string read_corpus(const FileTree& data, const std::string& what);
 
 // Ids of the whole text without special tokens. Throws "EMPTY_TEXT" where that is fewer than `least` ids.
-std::vector<std::int32_t> tokenize_corpus(const FileTree& data, const std::string& what, const Tokenizer& tokenizer,
-                                          std::size_t least);
+std::vector<std::int32_t> tokenize_corpus(const FileTree& data, const std::string& what,
+                                          const Tokenizer& tokenizer, std::size_t least);
 
 // Lines of 20 to 300 characters, in order, at most `count`: sentences for encoders.
 std::vector<std::string> read_sentences(const FileTree& data, const std::string& what, std::size_t count);

@@ -1,0 +1,87 @@
+// Conversions of messages.
+#include "server/api/messages.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "common/error.h"
+
+namespace wring {
+
+google::protobuf::Timestamp to_timestamp(TimeMs time) {
+  google::protobuf::Timestamp t;
+  t.set_seconds(time / 1000);
+  t.set_nanos(static_cast<int>(time % 1000) * 1'000'000);
+  return t;
+}
+
+wring::v1::Event to_message(const JobEvent& event) {
+  wring::v1::Event message;
+  message.set_number(event.number);
+  *message.mutable_time() = to_timestamp(event.time);
+  message.set_type(event.type);
+  message.set_state(static_cast<wring::v1::JobState>(event.phase));
+  message.set_attempt(event.attempt);
+  message.set_payload_json(event.payload.dump());
+  return message;
+}
+
+wring::v1::ErrorDetail to_error_detail(const Json& e) {
+  wring::v1::ErrorDetail detail;
+  detail.set_code(json_or<std::string>(e, "code", "UNKNOWN"));
+  detail.set_reason(json_or<std::string>(e, "reason", ""));
+  detail.set_message(json_or<std::string>(e, "message", ""));
+  detail.set_field(json_or<std::string>(e, "field", ""));
+  detail.set_hint(json_or<std::string>(e, "hint", ""));
+  detail.set_stage(json_or<int>(e, "stage", -1));
+  detail.set_signal(json_or<int>(e, "signal", 0));
+  detail.set_last_log(json_or<std::string>(e, "last_log", ""));
+  return detail;
+}
+
+Json to_json(const wring::v1::ErrorDetail& e) {
+  return {{"code", e.code()},       {"reason", e.reason()},
+          {"message", e.message()}, {"field", e.field()},
+          {"hint", e.hint()},       {"stage", e.stage()},
+          {"signal", e.signal()},   {"last_log", e.last_log().substr(0, 16384)}};
+}
+
+WorkerRecord to_record(const wring::v1::Worker& worker) {
+  WorkerRecord record;
+  record.id = worker.id();
+  record.draining = worker.draining();
+  for (const auto& device : worker.devices()) {
+    ++record.devices[device.kind()];
+    record.memory_bytes = std::max<std::uint64_t>(record.memory_bytes, device.memory_bytes());
+  }
+  record.methods.insert(worker.methods().begin(), worker.methods().end());
+  return record;
+}
+
+Fence to_fence(const wring::v1::Fence& fence) {
+  return {fence.epoch(), fence.n()};
+}
+
+std::string page_token(std::uint64_t position) {
+  return "p" + std::to_string(position);
+}
+
+std::uint64_t parse_page_token(const std::string& token) {
+  if (token.empty()) return 0;
+  std::uint64_t position = 0;
+  const char* end = token.data() + token.size();
+  const auto [rest, error] = std::from_chars(token.data() + 1, end, position);
+  if (token[0] != 'p' || error != std::errc() || rest != end)
+    throw Error(ErrorCode::kInvalidArgument, "BAD_PAGE_TOKEN", "this is no page token of this server",
+                "page_token", "Pass next_page_token of the page before.");
+  return position;
+}
+
+int page_size(int asked, int fallback, int most) {
+  if (asked < 0)
+    throw Error(ErrorCode::kInvalidArgument, "BAD_PAGE_SIZE", std::to_string(asked) + " is negative",
+                "page_size");
+  return asked == 0 ? fallback : std::min(asked, most);
+}
+
+}  // namespace wring

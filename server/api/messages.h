@@ -1,0 +1,25 @@
+// Between the scheduler's records and the API's messages.
+#pragma once
+
+#include <string>
+
+#include "server/scheduler/scheduler.h"
+#include "wring/v1/jobs.pb.h"
+#include "wring/v1/workers.pb.h"
+
+namespace wring {
+
+google::protobuf::Timestamp to_timestamp(TimeMs time);
+wring::v1::Event to_message(const JobEvent& event);
+wring::v1::ErrorDetail to_error_detail(const Json& error);
+Json to_json(const wring::v1::ErrorDetail& error);
+WorkerRecord to_record(const wring::v1::Worker& worker);
+Fence to_fence(const wring::v1::Fence& fence);
+
+// Opaque page tokens around a number.
+std::string page_token(std::uint64_t position);
+std::uint64_t parse_page_token(const std::string& token);  // throws kInvalidArgument "BAD_PAGE_TOKEN"
+// The page size to use: `fallback` for 0, at most `most`; throws for a negative one.
+int page_size(int asked, int fallback, int most);
+
+}  // namespace wring

@@ -1,0 +1,311 @@
+// The gRPC services.
+#include "server/api/services.h"
+
+#include "common/error.h"
+#include "common/log.h"
+#include "proto/rpc/status.h"
+#include "recipe/recipe.h"
+#include "server/api/artifact_catalogue.h"
+#include "server/api/messages.h"
+#include "wring/v1/artifacts.grpc.pb.h"
+#include "wring/v1/evaluations.grpc.pb.h"
+#include "wring/v1/jobs.grpc.pb.h"
+#include "wring/v1/methods.grpc.pb.h"
+#include "wring/v1/workers.grpc.pb.h"
+
+namespace wring {
+namespace {
+
+namespace v1 = wring::v1;
+using grpc::ServerContext;
+using grpc::Status;
+
+constexpr int kMaxDigests = 10'000;
+
+// Runs `body`, turns what it throws into a status, counts the call.
+template <typename Body>
+Status answer(const Backend& backend, const char* method, Body body) {
+  Status status = Status::OK;
+  try {
+    body();
+  } catch (...) {
+    const Error error = current_error();
+    if (error.code() == ErrorCode::kInternal) spdlog::error("{}: {}", method, error.what());
+    status = to_status(error);
+  }
+  backend.metrics.rpc(
+      method, status.ok() ? "OK" : std::string(to_string(static_cast<ErrorCode>(status.error_code()))));
+  return status;
+}
+
+class ArtifactsService final : public v1::Artifacts::Service {
+ public:
+  explicit ArtifactsService(Backend backend) : b_(backend) {}
+
+  Status FindMissingBlobs(ServerContext*, const v1::FindMissingBlobsRequest* request,
+                          v1::FindMissingBlobsResponse* response) override {
+    return answer(b_, "FindMissingBlobs", [&] {
+      if (request->digests_size() > kMaxDigests)
+        throw Error(ErrorCode::kInvalidArgument, "TOO_MANY", "more than 10,000 digests in one request",
+                    "digests", "Ask in several requests.");
+      for (const auto& digest : request->digests())
+        if (!b_.blobs.has(Digest::parse(digest))) response->add_missing(digest);
+    });
+  }
+
+  Status WriteBlob(ServerContext*, grpc::ServerReader<v1::WriteBlobRequest>* reader,
+                   v1::WriteBlobResponse* response) override {
+    return answer(b_, "WriteBlob", [&] {
+      v1::WriteBlobRequest message;
+      if (!reader->Read(&message))
+        throw Error(ErrorCode::kInvalidArgument, "EMPTY_STREAM", "no message came");
+      const Digest digest = Digest::parse(message.digest());
+      if (b_.blobs.has(digest)) return response->set_committed_size(b_.blobs.size(digest));
+      BlobStore::Upload upload(b_.blobs, digest, message.size(), message.upload_id());
+      do {
+        if (message.data().size() > (1u << 20))
+          throw Error(ErrorCode::kInvalidArgument, "DATA_TOO_LARGE", "more than 1 MiB of data in one message",
+                      "data");
+        upload.append(message.write_offset(), std::as_bytes(std::span(message.data())));
+        b_.metrics.blob_bytes("in", static_cast<double>(message.data().size()));
+      } while (reader->Read(&message));
+      upload.finish();
+      response->set_committed_size(upload.committed());
+    });
+  }
+
+  Status QueryWriteStatus(ServerContext*, const v1::QueryWriteStatusRequest* request,
+                          v1::QueryWriteStatusResponse* response) override {
+    return answer(b_, "QueryWriteStatus", [&] {
+      const Digest digest = Digest::parse(request->digest());
+      response->set_complete(b_.blobs.has(digest));
+      response->set_committed_size(b_.blobs.committed_size(digest, request->upload_id()));
+    });
+  }
+
+  Status ReadBlob(ServerContext*, const v1::ReadBlobRequest* request,
+                  grpc::ServerWriter<v1::ReadBlobResponse>* writer) override {
+    return answer(b_, "ReadBlob", [&] {
+      b_.blobs.read(Digest::parse(request->digest()), request->offset(), request->limit(),
+                    [&](std::span<const std::byte> piece) {
+                      v1::ReadBlobResponse response;
+                      response.set_data(piece.data(), piece.size());
+                      b_.metrics.blob_bytes("out", static_cast<double>(piece.size()));
+                      return writer->Write(response);
+                    });
+    });
+  }
+
+  Status CommitArtifact(ServerContext*, const v1::CommitArtifactRequest* request,
+                        v1::Artifact* response) override {
+    return answer(b_, "CommitArtifact", [&] {
+      *response =
+          commit_artifact(request->manifest_json(), request->name(), b_.clock.now_ms(), b_.store, b_.blobs);
+    });
+  }
+
+  Status GetArtifact(ServerContext*, const v1::GetArtifactRequest* request, v1::Artifact* response) override {
+    return answer(b_, "GetArtifact", [&] {
+      auto digest = request->digest();
+      if (digest.starts_with("sha256:")) digest = digest.substr(7);
+      auto artifact = b_.store.artifact(digest);
+      if (!artifact)
+        throw Error(ErrorCode::kNotFound, "ARTIFACT_NOT_FOUND",
+                    "there is no artifact " + digest.substr(0, 64), "digest");
+      *response = std::move(*artifact);
+    });
+  }
+
+  Status ListArtifacts(ServerContext*, const v1::ListArtifactsRequest* request,
+                       v1::ListArtifactsResponse* response) override {
+    return answer(b_, "ListArtifacts", [&] {
+      const int limit = page_size(request->page_size(), 50, 1000);
+      std::int64_t last = 0;
+      for (auto& artifact : b_.store.artifacts(
+               request->kind(), static_cast<std::int64_t>(parse_page_token(request->page_token())), limit,
+               &last))
+        *response->add_artifacts() = std::move(artifact);
+      if (response->artifacts_size() == limit && last > 1)
+        response->set_next_page_token(page_token(static_cast<std::uint64_t>(last)));
+    });
+  }
+
+ private:
+  Backend b_;
+};
+
+class JobsService final : public v1::Jobs::Service {
+ public:
+  explicit JobsService(Backend backend) : b_(backend) {}
+
+  Status SubmitJob(ServerContext*, const v1::SubmitJobRequest* request, v1::Job* response) override {
+    return answer(b_, "SubmitJob", [&] { *response = b_.coordinator.submit(*request); });
+  }
+  Status GetJob(ServerContext*, const v1::GetJobRequest* request, v1::Job* response) override {
+    return answer(b_, "GetJob", [&] { *response = b_.coordinator.job(request->id()); });
+  }
+  Status ListJobs(ServerContext*, const v1::ListJobsRequest* request,
+                  v1::ListJobsResponse* response) override {
+    return answer(b_, "ListJobs", [&] { *response = b_.coordinator.list(*request); });
+  }
+  Status WatchJob(ServerContext* context, const v1::WatchJobRequest* request,
+                  grpc::ServerWriter<v1::Event>* writer) override {
+    return answer(b_, "WatchJob", [&] {
+      b_.coordinator.watch(request->id(), request->after_event(), [&](const v1::Event* event) {
+        if (context->IsCancelled()) return false;
+        return !event || writer->Write(*event);
+      });
+    });
+  }
+  Status CancelJob(ServerContext*, const v1::CancelJobRequest* request, v1::Job* response) override {
+    return answer(b_, "CancelJob",
+                  [&] { *response = b_.coordinator.cancel(request->id(), request->etag()); });
+  }
+  Status RetryJob(ServerContext*, const v1::RetryJobRequest* request, v1::Job* response) override {
+    return answer(b_, "RetryJob", [&] { *response = b_.coordinator.retry(request->id(), request->etag()); });
+  }
+  Status DeleteJob(ServerContext*, const v1::DeleteJobRequest* request, v1::DeleteJobResponse*) override {
+    return answer(b_, "DeleteJob", [&] { b_.coordinator.remove(request->id(), request->etag()); });
+  }
+
+ private:
+  Backend b_;
+};
+
+class WorkersService final : public v1::Workers::Service {
+ public:
+  explicit WorkersService(Backend backend) : b_(backend) {}
+
+  Status RegisterWorker(ServerContext*, const v1::RegisterWorkerRequest* request,
+                        v1::RegisterWorkerResponse* response) override {
+    return answer(b_, "RegisterWorker", [&] {
+      b_.coordinator.register_worker(request->worker());
+      response->set_lease_seconds(static_cast<double>(b_.coordinator.options().lease_ms) / 1000);
+      response->set_heartbeat_seconds(static_cast<double>(b_.coordinator.options().lease_ms) / 5000);
+    });
+  }
+  Status LeaseJob(ServerContext* context, const v1::LeaseJobRequest* request,
+                  v1::LeaseJobResponse* response) override {
+    return answer(b_, "LeaseJob", [&] {
+      *response = b_.coordinator.lease(*request, [&] { return context->IsCancelled(); });
+    });
+  }
+  Status Heartbeat(ServerContext*, const v1::HeartbeatRequest* request,
+                   v1::HeartbeatResponse* response) override {
+    return answer(b_, "Heartbeat", [&] { *response = b_.coordinator.heartbeat(*request); });
+  }
+  Status ReportStage(ServerContext*, const v1::ReportStageRequest* request,
+                     v1::ReportStageResponse*) override {
+    return answer(b_, "ReportStage", [&] { b_.coordinator.report_stage(*request); });
+  }
+  Status FinishAttempt(ServerContext*, const v1::FinishAttemptRequest* request,
+                       v1::FinishAttemptResponse*) override {
+    return answer(b_, "FinishAttempt", [&] { b_.coordinator.finish(*request); });
+  }
+  Status ListWorkers(ServerContext*, const v1::ListWorkersRequest*,
+                     v1::ListWorkersResponse* response) override {
+    return answer(b_, "ListWorkers", [&] {
+      for (auto& worker : b_.coordinator.workers()) *response->add_workers() = std::move(worker);
+    });
+  }
+
+ private:
+  Backend b_;
+};
+
+v1::Method to_message(const MethodSpec& spec) {
+  v1::Method method;
+  method.set_name(spec.name);
+  method.set_version(spec.version);
+  method.set_kind(spec.kind);
+  method.set_summary(spec.summary);
+  method.set_spec_json(spec.to_json().dump());
+  return method;
+}
+
+class MethodsService final : public v1::Methods::Service {
+ public:
+  explicit MethodsService(Backend backend) : b_(backend) {}
+
+  Status ListMethods(ServerContext*, const v1::ListMethodsRequest*,
+                     v1::ListMethodsResponse* response) override {
+    return answer(b_, "ListMethods", [&] {
+      for (const auto* spec : Catalogue::embedded().methods()) *response->add_methods() = to_message(*spec);
+      for (const auto* spec : Catalogue::embedded().suites()) *response->add_methods() = to_message(*spec);
+      response->set_catalogue_digest(Catalogue::embedded().digest().hex());
+    });
+  }
+  Status GetMethod(ServerContext*, const v1::GetMethodRequest* request, v1::Method* response) override {
+    return answer(b_, "GetMethod", [&] {
+      const MethodSpec* spec = Catalogue::embedded().find(request->name());
+      if (spec) {
+        *response = to_message(*spec);
+        return;
+      }
+      try {
+        (void)Catalogue::embedded().method(request->name(), "name");
+      } catch (const Error& e) {
+        throw Error(ErrorCode::kNotFound, e.reason(), e.message(), e.field(), e.hint());
+      }
+    });
+  }
+  Status ValidateRecipe(ServerContext*, const v1::ValidateRecipeRequest* request,
+                        v1::ValidateRecipeResponse* response) override {
+    return answer(b_, "ValidateRecipe", [&] {
+      const Recipe recipe = parse_recipe(request->recipe());
+      response->set_normal_form_json(recipe.normal_form().dump());
+      response->set_recipe_digest(recipe.digest().hex());
+    });
+  }
+
+ private:
+  Backend b_;
+};
+
+class EvaluationsService final : public v1::Evaluations::Service {
+ public:
+  explicit EvaluationsService(Backend backend) : b_(backend) {}
+
+  Status QueryEvaluations(ServerContext*, const v1::QueryEvaluationsRequest* r,
+                          v1::QueryEvaluationsResponse* response) override {
+    return answer(b_, "QueryEvaluations", [&] {
+      const int limit = page_size(r->page_size(), 100, 1000);
+      std::int64_t last = 0;
+      const auto job = r->job_id().empty() ? std::string() : b_.store.resolve_job(r->job_id());
+      for (auto& row :
+           b_.store.evaluations(job, r->artifact(), r->suite(), r->metric(),
+                                static_cast<std::int64_t>(parse_page_token(r->page_token())), limit, &last))
+        *response->add_evaluations() = std::move(row);
+      if (response->evaluations_size() == limit)
+        response->set_next_page_token(page_token(static_cast<std::uint64_t>(last)));
+    });
+  }
+
+ private:
+  Backend b_;
+};
+
+}  // namespace
+
+struct Services::Impl {
+  explicit Impl(Backend backend)
+      : artifacts(backend), jobs(backend), workers(backend), methods(backend), evaluations(backend) {}
+  ArtifactsService artifacts;
+  JobsService jobs;
+  WorkersService workers;
+  MethodsService methods;
+  EvaluationsService evaluations;
+};
+
+Services::Services(Backend backend) : impl_(std::make_unique<Impl>(backend)) {}
+Services::~Services() = default;
+
+void Services::add_to(grpc::ServerBuilder& builder) {
+  builder.RegisterService(&impl_->artifacts);
+  builder.RegisterService(&impl_->jobs);
+  builder.RegisterService(&impl_->workers);
+  builder.RegisterService(&impl_->methods);
+  builder.RegisterService(&impl_->evaluations);
+}
+
+}  // namespace wring

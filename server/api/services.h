@@ -1,0 +1,35 @@
+// The gRPC services of proto/wring/v1, thin: each turns a request into a call of the coordinator, the store
+// or the blobs.
+#pragma once
+
+#include <grpcpp/server_builder.h>
+
+#include <memory>
+
+#include "server/api/coordinator.h"
+#include "server/blobs/disk/blob_store.h"
+
+namespace wring {
+
+// What the services work on. All outlive them.
+struct Backend {
+  Coordinator& coordinator;
+  JobStore& store;
+  BlobStore& blobs;
+  const Clock& clock;
+  Metrics& metrics;
+};
+
+// Owns the services; register them with a builder, and keep this alive while the server runs.
+class Services {
+ public:
+  explicit Services(Backend backend);
+  ~Services();
+  void add_to(grpc::ServerBuilder& builder);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace wring

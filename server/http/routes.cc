@@ -1,0 +1,177 @@
+// HTTP paths to the same back end as gRPC.
+#include "server/http/routes.h"
+
+#include <google/protobuf/util/json_util.h>
+
+#include <charconv>
+#include <map>
+
+#include "common/error.h"
+#include "recipe/spec.h"
+#include "server/api/messages.h"
+#include "wring/v1/artifacts.pb.h"
+#include "wring/v1/evaluations.pb.h"
+
+namespace wring {
+namespace {
+
+namespace v1 = wring::v1;
+
+struct Target {
+  std::string path;
+  std::map<std::string, std::string> query;
+
+  std::string get(const std::string& key) const {
+    const auto it = query.find(key);
+    return it == query.end() ? "" : it->second;
+  }
+  std::uint64_t number(const std::string& key, std::uint64_t fallback) const {
+    const auto text = get(key);
+    if (text.empty()) return fallback;
+    std::uint64_t value = 0;
+    const auto [rest, failed] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (failed != std::errc() || rest != text.data() + text.size() || value > 1'000'000'000'000)
+      throw Error(ErrorCode::kInvalidArgument, "BAD_QUERY", "'" + text.substr(0, 40) + "' is no whole number",
+                  key);
+    return value;
+  }
+};
+
+std::string decode_percent(std::string_view text) {
+  std::string out;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    unsigned value = 0;
+    if (text[i] == '%' && i + 2 < text.size() &&
+        std::from_chars(text.data() + i + 1, text.data() + i + 3, value, 16).ptr == text.data() + i + 3) {
+      out += static_cast<char>(value);
+      i += 2;
+    } else {
+      out += text[i] == '+' ? ' ' : text[i];
+    }
+  }
+  return out;
+}
+
+Target parse_target(const std::string& raw) {
+  Target target;
+  const auto mark = raw.find('?');
+  target.path = decode_percent(raw.substr(0, mark));
+  for (std::size_t at = mark; at != std::string::npos && at + 1 < raw.size();) {
+    const auto end = raw.find('&', at + 1);
+    const auto pair = raw.substr(at + 1, end == std::string::npos ? end : end - at - 1);
+    const auto equals = pair.find('=');
+    target.query[decode_percent(pair.substr(0, equals))] =
+        equals == std::string::npos ? "" : decode_percent(pair.substr(equals + 1));
+    at = end;
+  }
+  return target;
+}
+
+HttpResponse json(const google::protobuf::Message& message) {
+  google::protobuf::util::JsonPrintOptions options;
+  options.preserve_proto_field_names = true;
+  options.always_print_primitive_fields = true;
+  HttpResponse response;
+  const auto status = google::protobuf::util::MessageToJsonString(message, &response.body, options);
+  if (!status.ok()) throw Error(ErrorCode::kInternal, "JSON", std::string(status.message()));
+  return response;
+}
+
+template <typename List>
+std::string joined(const List& messages) {
+  std::string body = "[";
+  for (const auto& message : messages) {
+    if (body.size() > 1) body += ',';
+    body += json(message).body;
+  }
+  return body + "]";
+}
+
+HttpResponse jobs(const Backend& b, const Target& t) {
+  v1::ListJobsRequest request;
+  request.set_page_size(static_cast<int>(std::min<std::uint64_t>(t.number("page_size", 0), 1000)));
+  request.set_page_token(t.get("page_token"));
+  request.set_name_contains(t.get("name_contains"));
+  if (const auto state = t.get("state"); !state.empty()) {
+    v1::JobState parsed;
+    std::string upper = "JOB_STATE_";
+    for (const char c : state) upper += static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+    if (!v1::JobState_Parse(upper, &parsed))
+      throw Error(ErrorCode::kInvalidArgument, "BAD_STATE", "'" + state.substr(0, 40) + "' is no state",
+                  "state");
+    request.add_states(parsed);
+  }
+  return json(b.coordinator.list(request));
+}
+
+HttpResponse one_job(const Backend& b, const Target& t, const std::string& rest) {
+  const auto slash = rest.find('/');
+  if (slash == std::string::npos) return json(b.coordinator.job(rest));
+  if (rest.substr(slash) != "/events")
+    throw Error(ErrorCode::kNotFound, "NO_SUCH_PATH", "there is nothing at this path");
+  const auto events =
+      b.coordinator.events(rest.substr(0, slash), t.number("after", 0),
+                           static_cast<int>(std::min<std::uint64_t>(t.number("limit", 1000), 1000)));
+  return {200, "application/json", "{\"events\":" + joined(events) + "}"};
+}
+
+HttpResponse evaluations(const Backend& b, const Target& t) {
+  v1::QueryEvaluationsResponse response;
+  const auto job = t.get("job").empty() ? std::string() : b.store.resolve_job(t.get("job"));
+  const int limit = static_cast<int>(std::min<std::uint64_t>(t.number("page_size", 100), 1000));
+  std::int64_t last = 0;
+  for (auto& row :
+       b.store.evaluations(job, t.get("artifact"), t.get("suite"), t.get("metric"),
+                           static_cast<std::int64_t>(parse_page_token(t.get("page_token"))), limit, &last))
+    *response.add_evaluations() = std::move(row);
+  if (response.evaluations_size() == limit && limit > 0)
+    response.set_next_page_token(page_token(static_cast<std::uint64_t>(last)));
+  return json(response);
+}
+
+HttpResponse artifacts(const Backend& b, const Target& t) {
+  v1::ListArtifactsResponse response;
+  std::int64_t last = 0;
+  const int limit = static_cast<int>(std::min<std::uint64_t>(t.number("page_size", 50), 1000));
+  for (auto& artifact : b.store.artifacts(
+           t.get("kind"), static_cast<std::int64_t>(parse_page_token(t.get("page_token"))), limit, &last))
+    *response.add_artifacts() = std::move(artifact);
+  if (response.artifacts_size() == limit && last > 1)
+    response.set_next_page_token(page_token(static_cast<std::uint64_t>(last)));
+  return json(response);
+}
+
+HttpResponse methods() {
+  Json list = Json::array();
+  for (const auto* spec : Catalogue::embedded().methods()) list.push_back(spec->to_json());
+  for (const auto* spec : Catalogue::embedded().suites()) list.push_back(spec->to_json());
+  return {200, "application/json",
+          Json{{"methods", list}, {"catalogue_digest", Catalogue::embedded().digest().hex()}}.dump()};
+}
+
+HttpResponse route(const Backend& b, const Target& t) {
+  const std::string api = "/api/v1/";
+  if (t.path == "/healthz") return {200, "application/json", "{\"status\":\"ok\"}"};
+  if (t.path == "/metrics") return {200, "text/plain; version=0.0.4", b.metrics.text()};
+  if (t.path == api + "jobs") return jobs(b, t);
+  if (t.path.starts_with(api + "jobs/")) return one_job(b, t, t.path.substr(api.size() + 5));
+  if (t.path == api + "evaluations") return evaluations(b, t);
+  if (t.path == api + "artifacts") return artifacts(b, t);
+  if (t.path.starts_with(api + "artifacts/")) {
+    auto artifact = b.store.artifact(t.path.substr(api.size() + 10));
+    if (!artifact) throw Error(ErrorCode::kNotFound, "ARTIFACT_NOT_FOUND", "there is no such artifact");
+    return json(*artifact);
+  }
+  if (t.path == api + "workers")
+    return {200, "application/json", "{\"workers\":" + joined(b.coordinator.workers()) + "}"};
+  if (t.path == api + "methods") return methods();
+  throw Error(ErrorCode::kNotFound, "NO_SUCH_PATH", "there is nothing at this path");
+}
+
+}  // namespace
+
+HttpHandler make_routes(Backend backend) {
+  return [backend](const std::string& target) { return route(backend, parse_target(target)); };
+}
+
+}  // namespace wring

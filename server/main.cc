@@ -1,0 +1,166 @@
+// wring-server: the coordinator's process.
+#include <fcntl.h>
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/grpcpp.h>
+#include <grpcpp/health_check_service_interface.h>
+#include <signal.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cerrno>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+
+#include "common/config.h"
+#include "common/error.h"
+#include "common/files.h"
+#include "common/log.h"
+#include "server/api/services.h"
+#include "server/http/routes.h"
+
+namespace {
+
+using namespace wring;
+namespace fs = std::filesystem;
+
+struct Options {
+  std::string data, grpc = "127.0.0.1:7433", http = "127.0.0.1:7480", log_level = "info";
+  double lease_seconds = 15;
+  bool insecure_plaintext = false;
+};
+
+struct Address {
+  std::string host;
+  std::uint16_t port;
+};
+
+Address parse_address(const std::string& text, const std::string& field, bool any_host) {
+  const auto colon = text.rfind(':');
+  int port = -1;
+  if (colon != std::string::npos && text.size() - colon <= 6) port = std::atoi(text.c_str() + colon + 1);
+  if (port < 0 || port > 65535 || colon == 0)
+    throw Error(ErrorCode::kInvalidArgument, "BAD_ADDRESS", "'" + text + "' is not HOST:PORT", field,
+                "For instance 127.0.0.1:7433.");
+  Address address{text.substr(0, colon), static_cast<std::uint16_t>(port)};
+  if (address.host == "localhost") address.host = "127.0.0.1";
+  const bool loopback = address.host.starts_with("127.") || address.host == "::1" || address.host == "[::1]";
+  if (!loopback && !any_host)
+    throw Error(ErrorCode::kInvalidArgument, "PLAINTEXT_REFUSED",
+                address.host + " can be reached from other machines, and the connection is not encrypted",
+                field,
+                "Listen on 127.0.0.1, or ask for it with --insecure-plaintext on a network you trust.");
+  return address;
+}
+
+// Keeps a second server out of the same folder.
+FileDescriptor lock_folder(const fs::path& folder) {
+  fs::create_directories(folder);
+  const auto path = folder / "lock";
+  FileDescriptor fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
+  if (!fd) throw_io_error("open", path, errno);
+  if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0)
+    throw Error(ErrorCode::kFailedPrecondition, "DATA_IN_USE", "another server uses " + folder.string(),
+                "data", "Stop it, or give this one a folder of its own.");
+  return fd;
+}
+
+sigset_t stop_signals() {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGINT);
+  sigaddset(&set, SIGTERM);
+  return set;
+}
+
+int serve(const Options& options) {
+  init_logging("wring-server", options.log_level);
+  const auto grpc_address = parse_address(options.grpc, "grpc", options.insecure_plaintext);
+  const auto http_address = parse_address(options.http, "http", options.insecure_plaintext);
+  const fs::path folder = fs::absolute(options.data);
+  const FileDescriptor lock = lock_folder(folder);
+  const sigset_t signals = stop_signals();
+  ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);  // before any thread starts; sigwait takes them below
+  ::signal(SIGPIPE, SIG_IGN);
+
+  const SystemClock clock;
+  Metrics metrics;
+  JobStore store(folder);
+  BlobStore blobs(folder);
+  SchedulerOptions scheduler;
+  scheduler.lease_ms = static_cast<TimeMs>(options.lease_seconds * 1000);
+  Coordinator coordinator(store, clock, metrics, scheduler);
+  const Backend backend{coordinator, store, blobs, clock, metrics};
+
+  grpc::EnableDefaultHealthCheckService(true);
+  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  Services services(backend);
+  grpc::ServerBuilder builder;
+  int grpc_port = 0;
+  builder.AddListeningPort(grpc_address.host + ":" + std::to_string(grpc_address.port),
+                           grpc::InsecureServerCredentials(), &grpc_port);
+  builder.SetMaxReceiveMessageSize(80 << 20);  // a manifest is at most 64 MiB
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10'000);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  services.add_to(builder);
+  const auto server = builder.BuildAndStart();
+  if (!server || grpc_port == 0)
+    throw Error(ErrorCode::kUnavailable, "ADDRESS_IN_USE", "cannot listen on " + options.grpc, "grpc",
+                "Choose another port, or 0 for a free one.");
+  const HttpServer http(http_address.host, http_address.port, make_routes(backend));
+
+  const Json endpoints{{"grpc", grpc_address.host + ":" + std::to_string(grpc_port)},
+                       {"http", http_address.host + ":" + std::to_string(http.port())},
+                       {"pid", ::getpid()}};
+  write_file_atomic(folder / "endpoints.json", endpoints.dump() + "\n");
+  spdlog::info("ready: gRPC {}, HTTP {}, data {}", endpoints["grpc"].get<std::string>(),
+               endpoints["http"].get<std::string>(), folder.string());
+
+  int signal_number = 0;
+  ::sigwait(&signals, &signal_number);
+  spdlog::info("stopping on signal {}", signal_number);
+  server->GetHealthCheckService()->SetServingStatus(false);
+  coordinator.stop();
+  server->Shutdown(std::chrono::system_clock::now() + std::chrono::seconds(2));
+  std::error_code ignored;
+  fs::remove(folder / "endpoints.json", ignored);
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app{"Wring's coordinator: accepts jobs, schedules them onto workers, keeps artifacts and results"};
+  app.set_version_flag("--version", WRING_VERSION);
+  Options options;
+  std::string config;
+  app.add_option("--config", config, "YAML file with any of these options as keys; flags win");
+  app.add_option("--data", options.data, "Folder of the job database and the blobs");
+  app.add_option("--grpc", options.grpc, "HOST:PORT of the API; port 0 takes a free one")
+      ->capture_default_str();
+  app.add_option("--http", options.http, "HOST:PORT of JSON, /healthz and /metrics")->capture_default_str();
+  app.add_option("--lease-seconds", options.lease_seconds, "A lease that is not renewed for so long is lost")
+      ->check(CLI::Range(1.0, 3600.0))
+      ->capture_default_str();
+  app.add_option("--log-level", options.log_level, "trace, debug, info, warn, error or off")
+      ->capture_default_str();
+  app.add_flag("--insecure-plaintext", options.insecure_plaintext,
+               "Allow addresses other than loopback without TLS");
+  app.footer("Example:\n  wring-server --data /var/lib/wring --grpc 127.0.0.1:7433 --http 127.0.0.1:7480");
+  try {
+    app.parse(argc, argv);
+    if (!config.empty()) apply_config(app, config);
+    if (options.data.empty())
+      throw Error(ErrorCode::kInvalidArgument, "MISSING_OPTION", "must be given", "--data",
+                  "A folder of this server's own; --help shows an example.");
+    return serve(options);
+  } catch (const CLI::ParseError& e) {
+    return app.exit(e) == 0 ? 0 : 2;
+  } catch (...) {
+    const Error error = current_error();
+    std::fputs(describe(error).c_str(), stderr);
+    return exit_status(error.code());
+  }
+}

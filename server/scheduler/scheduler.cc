@@ -1,0 +1,304 @@
+// The scheduler's transitions.
+#include "server/scheduler/scheduler.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace wring {
+namespace {
+
+// Collects what a step changes.
+class Transition {
+ public:
+  Transition(TimeMs now, SchedulerState& state, Outcome& outcome)
+      : now_(now), state_(state), outcome_(outcome) {}
+
+  void operator()(const SubmitInput& input) {
+    if (state_.jobs.contains(input.id))
+      throw Error(ErrorCode::kInternal, "DUPLICATE_JOB", "a second job with id " + input.id);
+    JobRecord job;
+    job.id = input.id;
+    job.sequence = state_.next_sequence++;
+    job.needs = input.needs;
+    if (input.max_attempts > 0) job.max_attempts = input.max_attempts;
+    job.create_time = now_;
+    state_.queue.emplace(job.sequence, job.id);
+    commit(state_.jobs.emplace(job.id, std::move(job)).first->second, "queued");
+  }
+
+  void operator()(const RegisterInput& input) {
+    WorkerRecord worker = input.worker;
+    worker.last_seen = now_;
+    state_.workers.insert_or_assign(worker.id, std::move(worker));
+  }
+
+  void operator()(const LeaseInput& input) {
+    WorkerRecord& worker = find_worker(input.worker);
+    worker.last_seen = now_;
+    if (worker.draining) return;
+    for (const auto& [sequence, id] :
+         state_.queue) {  // in order of submission; one that does not fit holds up no other
+      JobRecord& job = state_.jobs.at(id);
+      if (job.not_before > now_ || !fits(job.needs, worker, input.free_devices)) continue;
+      state_.queue.erase(sequence);
+      job.phase = JobPhase::kRunning;
+      ++job.attempt;
+      job.worker = worker.id;
+      job.fence = {state_.epoch, state_.next_fence++};
+      job.lease_until = now_ + state_.options.lease_ms;
+      job.start_time = now_;
+      commit(job, "leased", {{"worker", worker.id}});
+      outcome_.leased = job;
+      return;
+    }
+  }
+
+  void operator()(const RenewInput& input) {
+    WorkerRecord& worker = find_worker(input.worker);
+    worker.last_seen = now_;
+    worker.draining = input.draining;
+    for (const auto& [id, fence] : input.leases) {
+      const auto it = state_.jobs.find(id);
+      if (it == state_.jobs.end() || !holds(it->second, fence)) {
+        outcome_.renewed.push_back(LeaseAction::kLost);
+        continue;
+      }
+      it->second.lease_until = now_ + state_.options.lease_ms;  // not stored: a restart renews all leases
+      outcome_.renewed.push_back(it->second.phase == JobPhase::kCancelling ? LeaseAction::kCancel
+                                                                           : LeaseAction::kContinue);
+    }
+  }
+
+  void operator()(const StageInput& input) {
+    JobRecord& job = leased_job(input.job, input.fence);
+    job.lease_until = now_ + state_.options.lease_ms;
+    const bool done = input.state != "running";
+    if (done && !job.finished_stages.insert(input.index).second && job.phase == JobPhase::kRunning) {
+      commit(job, "stage_done", input.payload);  // run again by a later attempt
+      return;
+    }
+    commit(job, done ? "stage_done" : "stage_started", input.payload);
+  }
+
+  void operator()(const FinishInput& input) {
+    const auto it = state_.jobs.find(input.job);
+    if (it != state_.jobs.end() && is_repeated(it->second, input)) return;
+    JobRecord& job = leased_job(input.job, input.fence);
+    if (input.outcome == "succeeded") {
+      job.result = input.result;
+      job.error.reset();
+      end(job, JobPhase::kSucceeded, "succeeded", {{"result", input.result}});
+    } else if (input.outcome == "cancelled" || job.phase == JobPhase::kCancelling) {
+      end(job, JobPhase::kCancelled, "cancelled");
+    } else if (input.outcome == "released") {
+      --job.attempt;
+      requeue(job, 0, {{"reason", "the worker drains"}});
+    } else {
+      fail_attempt(job, input.error.value_or(Json::object()));
+    }
+  }
+
+  void operator()(const CancelInput& input) {
+    JobRecord& job = find_job(input.job);
+    if (job.phase == JobPhase::kCancelled || job.phase == JobPhase::kCancelling) return;
+    if (is_terminal(job.phase))
+      throw Error(ErrorCode::kFailedPrecondition, "JOB_ENDED",
+                  "job " + job.id + " has ended already (" + std::string(to_string(job.phase)) + ")", "id");
+    if (job.phase == JobPhase::kQueued) {
+      state_.queue.erase(job.sequence);
+      end(job, JobPhase::kCancelled, "cancelled");
+    } else {
+      job.phase = JobPhase::kCancelling;
+      commit(job, "cancelling");
+    }
+  }
+
+  void operator()(const RetryInput& input) {
+    JobRecord& job = find_job(input.job);
+    if (job.phase != JobPhase::kFailed && job.phase != JobPhase::kCancelled)
+      throw Error(
+          ErrorCode::kFailedPrecondition, "JOB_NOT_ENDED",
+          "only a failed or cancelled job can be retried; this one is " + std::string(to_string(job.phase)),
+          "id");
+    job.failures = 0;
+    job.crash_signature.clear();
+    job.end_time = 0;
+    requeue(job, 0, {{"reason", "asked for"}});
+  }
+
+  void operator()(const TickInput&) {
+    for (auto& [id, job] : state_.jobs) {
+      const bool held = job.phase == JobPhase::kRunning || job.phase == JobPhase::kCancelling;
+      if (!held || job.lease_until > now_) continue;
+      if (job.phase == JobPhase::kCancelling)
+        end(job, JobPhase::kCancelled, "cancelled");
+      else
+        fail_infrastructure(
+            job, Error(ErrorCode::kUnavailable, "LEASE_EXPIRED", "worker " + job.worker + " went silent")
+                     .to_json());
+    }
+  }
+
+ private:
+  JobRecord& find_job(const std::string& id) {
+    const auto it = state_.jobs.find(id);
+    if (it == state_.jobs.end())
+      throw Error(ErrorCode::kNotFound, "JOB_NOT_FOUND", "there is no job " + id.substr(0, 80), "id");
+    return it->second;
+  }
+
+  WorkerRecord& find_worker(const std::string& id) {
+    const auto it = state_.workers.find(id);
+    if (it == state_.workers.end())
+      throw Error(ErrorCode::kNotFound, "WORKER_NOT_FOUND",
+                  "worker " + id.substr(0, 80) + " is not registered", "worker_id", "Register first.");
+    return it->second;
+  }
+
+  static bool holds(const JobRecord& job, const Fence& fence) {
+    return (job.phase == JobPhase::kRunning || job.phase == JobPhase::kCancelling) && job.fence == fence;
+  }
+
+  JobRecord& leased_job(const std::string& id, const Fence& fence) {
+    JobRecord& job = find_job(id);
+    if (!holds(job, fence))
+      throw Error(ErrorCode::kFailedPrecondition, "STALE_LEASE", "this lease of job " + job.id + " is over",
+                  "fence", "Stop the engine and take another job.");
+    return job;
+  }
+
+  // The same success or failure told twice (an answer was lost): nothing to do.
+  static bool is_repeated(const JobRecord& job, const FinishInput& input) {
+    if (job.fence != input.fence) return false;
+    return (input.outcome == "succeeded" && job.phase == JobPhase::kSucceeded &&
+            job.result == input.result) ||
+           (input.outcome == "failed" && job.phase == JobPhase::kFailed) ||
+           (input.outcome == "cancelled" && job.phase == JobPhase::kCancelled);
+  }
+
+  static bool fits(const JobNeeds& needs, const WorkerRecord& worker,
+                   const std::map<std::string, std::uint32_t>& free) {
+    const auto device = free.find(needs.device);
+    if (device == free.end() || device->second < std::max(1u, needs.device_count)) return false;
+    if (needs.memory_bytes > worker.memory_bytes) return false;
+    return std::all_of(needs.methods.begin(), needs.methods.end(),
+                       [&](const auto& m) { return worker.methods.contains(m); });
+  }
+
+  // Whose fault it was decides: the user's is final; resources and infrastructure are tried again, bounded;
+  // an engine that dies twice the same way is final.
+  void fail_attempt(JobRecord& job, const Json& error) {
+    const auto code = error_code_from_string(json_or<std::string>(error, "code", "UNKNOWN"));
+    const auto reason = json_or<std::string>(error, "reason", "");
+    if (reason == "ENGINE_CRASH") {
+      const std::string signature = std::to_string(json_or<int>(error, "signal", 0)) + "@" +
+                                    std::to_string(json_or<int>(error, "stage", -1));
+      if (job.crash_signature == signature) return end_failed(job, error);
+      job.crash_signature = signature;
+      return fail_infrastructure(job, error);
+    }
+    if (code == ErrorCode::kUnavailable || code == ErrorCode::kAborted)
+      return fail_infrastructure(job, error);
+    end_failed(job, error);
+  }
+
+  void fail_infrastructure(JobRecord& job, const Json& error) {
+    job.error = error;
+    if (job.attempt >= job.max_attempts) return end_failed(job, error);
+    const auto doubled = state_.options.backoff_ms << std::min(job.failures, 16u);
+    ++job.failures;
+    requeue(job, std::min(doubled, state_.options.max_backoff_ms),
+            {{"reason", "attempt failed"}, {"error", error}});
+  }
+
+  void end_failed(JobRecord& job, const Json& error) {
+    job.error = error;
+    end(job, JobPhase::kFailed, "failed", {{"error", error}});
+  }
+
+  void requeue(JobRecord& job, TimeMs delay, Json payload) {
+    job.phase = JobPhase::kQueued;
+    job.worker.clear();
+    job.not_before = now_ + delay;
+    state_.queue.emplace(job.sequence, job.id);
+    commit(job, "released", std::move(payload));
+  }
+
+  void end(JobRecord& job, JobPhase phase, const char* type, Json payload = Json::object()) {
+    job.phase = phase;
+    job.end_time = now_;
+    commit(job, type, std::move(payload));
+  }
+
+  void commit(JobRecord& job, const char* type, Json payload = Json::object()) {
+    ++job.version;
+    ++job.last_event;
+    outcome_.events.push_back(
+        {job.id, job.last_event, now_, type, job.phase, job.attempt, std::move(payload)});
+    outcome_.changed.push_back(job);
+  }
+
+  TimeMs now_;
+  SchedulerState& state_;
+  Outcome& outcome_;
+};
+
+}  // namespace
+
+bool is_terminal(JobPhase phase) {
+  return phase == JobPhase::kSucceeded || phase == JobPhase::kFailed || phase == JobPhase::kCancelled;
+}
+
+std::string_view to_string(JobPhase phase) {
+  switch (phase) {
+    case JobPhase::kQueued:
+      return "queued";
+    case JobPhase::kRunning:
+      return "running";
+    case JobPhase::kCancelling:
+      return "cancelling";
+    case JobPhase::kSucceeded:
+      return "succeeded";
+    case JobPhase::kFailed:
+      return "failed";
+    case JobPhase::kCancelled:
+      return "cancelled";
+  }
+  return "unknown";
+}
+
+Outcome step(const SchedulerInput& input, TimeMs now, SchedulerState& state) {
+  Outcome outcome;
+  std::visit(Transition(now, state, outcome), input);
+  return outcome;
+}
+
+void restore(JobRecord job, SchedulerState& state) {
+  state.next_sequence = std::max(state.next_sequence, job.sequence + 1);
+  state.next_fence = std::max(state.next_fence, job.fence.n + 1);
+  if (job.phase == JobPhase::kQueued) state.queue.emplace(job.sequence, job.id);
+  state.jobs.insert_or_assign(job.id, std::move(job));
+}
+
+std::string waiting_reason(const JobRecord& job, TimeMs now, const SchedulerState& state) {
+  if (job.phase != JobPhase::kQueued) return "";
+  if (job.not_before > now)
+    return "waits " + std::to_string((job.not_before - now + 999) / 1000) + " s before it is tried again";
+  std::vector<const WorkerRecord*> present;
+  for (const auto& [id, worker] : state.workers)
+    if (worker.last_seen + state.options.worker_gone_ms > now) present.push_back(&worker);
+  if (present.empty()) return "no worker is connected";
+  for (const auto& method : job.needs.methods)
+    if (std::none_of(present.begin(), present.end(),
+                     [&](const auto* w) { return w->methods.contains(method); }))
+      return "no connected worker has method " + method;
+  if (std::none_of(present.begin(), present.end(),
+                   [&](const auto* w) { return w->devices.contains(job.needs.device); }))
+    return "no connected worker has a device of kind " + job.needs.device;
+  if (std::none_of(present.begin(), present.end(),
+                   [&](const auto* w) { return w->memory_bytes >= job.needs.memory_bytes; }))
+    return "no connected worker has enough memory";
+  return "all workers that fit are busy";
+}
+
+}  // namespace wring

@@ -1,0 +1,316 @@
+// Rows in and out of the job database.
+#include "server/store/sqlite/job_store.h"
+
+#include <utility>
+
+#include "common/error.h"
+#include "server/store/sqlite/record_json.h"
+#include "server/store/sqlite/schema.h"
+
+namespace wring {
+namespace {
+
+void put_job(sqlite3* db, const StoredJob& job) {
+  Statement(db,
+            "INSERT INTO jobs(id, sequence, name, phase, record, spec, normal_form, recipe_digest, fence_n) "
+            "VALUES(?,?,?,?,?,?,?,?,?)")
+      .bind(job.record.id)
+      .bind(job.record.sequence)
+      .bind(job.spec.name())
+      .bind(static_cast<int>(job.record.phase))
+      .bind(to_json(job.record).dump())
+      .bind(job.spec.SerializeAsString())
+      .bind(job.normal_form)
+      .bind(job.recipe_digest)
+      .bind(job.record.fence.n)
+      .run();
+}
+
+void put_outcome(sqlite3* db, const Outcome& outcome) {
+  for (const auto& record : outcome.changed)
+    Statement(db, "UPDATE jobs SET phase = ?, record = ?, fence_n = ? WHERE id = ?")
+        .bind(static_cast<int>(record.phase))
+        .bind(to_json(record).dump())
+        .bind(record.fence.n)
+        .bind(record.id)
+        .run();
+  for (const auto& event : outcome.events)
+    Statement(db, "INSERT INTO events VALUES(?,?,?,?,?,?,?)")
+        .bind(event.job)
+        .bind(event.number)
+        .bind(event.time)
+        .bind(event.type)
+        .bind(static_cast<int>(event.phase))
+        .bind(static_cast<std::uint64_t>(event.attempt))
+        .bind(event.payload.dump())
+        .run();
+}
+
+void put_evaluation(sqlite3* db, const wring::v1::Evaluation& row) {
+  Statement(db,
+            "INSERT INTO evaluations(job_id, artifact, suite, metric, value, message) VALUES(?,?,?,?,?,?)")
+      .bind(row.job_id())
+      .bind(row.artifact())
+      .bind(row.suite())
+      .bind(row.metric())
+      .bind(row.value())
+      .bind(row.SerializeAsString())
+      .run();
+}
+
+void put_artifact(sqlite3* db, wring::v1::Artifact artifact) {
+  const std::string manifest = artifact.manifest_json();
+  artifact.clear_manifest_json();
+  Statement(db, "INSERT OR IGNORE INTO artifacts(digest, kind, message, manifest) VALUES(?,?,?,?)")
+      .bind(artifact.digest())
+      .bind(artifact.kind())
+      .bind(artifact.SerializeAsString())
+      .bind(manifest)
+      .run();
+}
+
+void put_batch(sqlite3* db, const StoreBatch& batch) {
+  if (batch.submitted) {
+    put_job(db, *batch.submitted);
+    if (!batch.request_id.empty())
+      Statement(db, "INSERT INTO requests VALUES(?,?,?)")
+          .bind(batch.request_id)
+          .bind(batch.submitted->record.id)
+          .bind(batch.request_digest)
+          .run();
+  }
+  put_outcome(db, batch.outcome);
+  for (const auto& [job, stage] : batch.stages)
+    Statement(db, "INSERT OR REPLACE INTO stages VALUES(?,?,?)")
+        .bind(job)
+        .bind(static_cast<std::uint64_t>(stage.index()))
+        .bind(stage.SerializeAsString())
+        .run();
+  if (batch.replace_evaluations && !batch.outcome.changed.empty())
+    Statement(db, "DELETE FROM evaluations WHERE job_id = ?").bind(batch.outcome.changed.front().id).run();
+  for (const auto& row : batch.evaluations) put_evaluation(db, row);
+  for (const auto& artifact : batch.artifacts) put_artifact(db, artifact);
+}
+
+StoredJob read_job(Statement& row) {
+  StoredJob job;
+  job.record = record_from_json(Json::parse(row.text(0)));
+  job.spec.ParseFromString(row.text(1));
+  job.normal_form = row.text(2);
+  job.recipe_digest = row.text(3);
+  return job;
+}
+
+wring::v1::Artifact read_artifact(Statement& row, bool with_manifest) {
+  wring::v1::Artifact artifact;
+  artifact.ParseFromString(row.text(0));
+  if (with_manifest) artifact.set_manifest_json(row.text(1));
+  return artifact;
+}
+
+}  // namespace
+
+JobStore::Database JobStore::open(const std::filesystem::path& path) {
+  sqlite3* raw = nullptr;
+  const int code = sqlite3_open_v2(
+      path.c_str(), &raw, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_FULLMUTEX, nullptr);
+  Database database(raw);
+  if (code != SQLITE_OK)
+    throw Error(ErrorCode::kInternal, "DATABASE",
+                "cannot open the job database " + path.string() + ": " + sqlite3_errmsg(raw));
+  execute(raw,
+          "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA "
+          "busy_timeout = 10000");
+  return database;
+}
+
+JobStore::JobStore(const std::filesystem::path& folder) : path_(folder / "wring.db") {
+  write_database_ = open(path_);
+  migrate(write_database_.get());
+  read_database_ = open(path_);
+  writer_ = std::make_unique<Writer>(write_database_.get());
+}
+
+JobStore::~JobStore() = default;
+
+std::future<void> JobStore::write(StoreBatch batch) {
+  return writer_->write(
+      [batch = std::make_shared<StoreBatch>(std::move(batch))](sqlite3* db) { put_batch(db, *batch); });
+}
+
+void JobStore::remove_job(const std::string& id) {
+  writer_
+      ->write([id](sqlite3* db) {
+        for (const char* sql :
+             {"DELETE FROM jobs WHERE id = ?", "DELETE FROM events WHERE job_id = ?",
+              "DELETE FROM stages WHERE job_id = ?", "DELETE FROM evaluations WHERE job_id = ?",
+              "DELETE FROM requests WHERE job_id = ?"})
+          Statement(db, sql).bind(id).run();
+      })
+      .get();
+}
+
+std::vector<StoredJob> JobStore::load_open_jobs() {
+  const std::lock_guard lock(read_mutex_);
+  Statement rows(
+      read_database_.get(),
+      "SELECT record, spec, normal_form, recipe_digest FROM jobs WHERE phase <= 3 ORDER BY sequence");
+  std::vector<StoredJob> jobs;
+  while (rows.row()) jobs.push_back(read_job(rows));
+  return jobs;
+}
+
+namespace {
+
+std::uint64_t single(sqlite3* db, const char* sql) {
+  Statement row(db, sql);
+  return row.row() ? static_cast<std::uint64_t>(row.integer(0)) : 0;
+}
+
+}  // namespace
+
+std::uint64_t JobStore::highest_sequence() {
+  const std::lock_guard lock(read_mutex_);
+  return single(read_database_.get(), "SELECT max(sequence) FROM jobs");
+}
+std::uint64_t JobStore::highest_fence() {
+  const std::lock_guard lock(read_mutex_);
+  return single(read_database_.get(), "SELECT max(fence_n) FROM jobs");
+}
+std::uint64_t JobStore::epoch() {
+  const std::lock_guard lock(read_mutex_);
+  return single(read_database_.get(), "SELECT value FROM meta WHERE key = 'epoch'");
+}
+
+std::optional<StoredJob> JobStore::job(const std::string& id) {
+  const std::lock_guard lock(read_mutex_);
+  Statement row(read_database_.get(),
+                "SELECT record, spec, normal_form, recipe_digest FROM jobs WHERE id = ?");
+  row.bind(id);
+  if (!row.row()) return std::nullopt;
+  return read_job(row);
+}
+
+std::string JobStore::resolve_job(const std::string& prefix) {
+  const std::lock_guard lock(read_mutex_);
+  std::vector<std::string> found;
+  if (prefix.size() >= 3) {
+    Statement rows(read_database_.get(),
+                   "SELECT id FROM jobs WHERE id >= ? AND id < ? || '~' ORDER BY id LIMIT 2");
+    rows.bind(prefix).bind(prefix);
+    while (rows.row()) found.push_back(rows.text(0));
+  }
+  if (found.empty())
+    throw Error(ErrorCode::kNotFound, "JOB_NOT_FOUND", "there is no job " + prefix.substr(0, 80), "id");
+  if (found.size() > 1 && found.front() != prefix)
+    throw Error(ErrorCode::kInvalidArgument, "AMBIGUOUS", "several jobs begin with " + prefix, "id",
+                "Give more of the id: " + found[0] + ", " + found[1] + ", ...");
+  return found.front();
+}
+
+std::vector<StoredJob> JobStore::jobs(const JobFilter& filter) {
+  std::string sql = "SELECT record, spec, normal_form, recipe_digest FROM jobs WHERE sequence < ?";
+  if (!filter.phases.empty()) {
+    sql += " AND phase IN (";
+    for (std::size_t i = 0; i < filter.phases.size(); ++i) sql += i ? ",?" : "?";
+    sql += ")";
+  }
+  if (!filter.name_contains.empty()) sql += " AND instr(name, ?) > 0";
+  sql += " ORDER BY sequence DESC LIMIT ?";
+  const std::lock_guard lock(read_mutex_);
+  Statement rows(read_database_.get(), sql.c_str());
+  rows.bind(filter.before_sequence ? static_cast<std::int64_t>(filter.before_sequence) : INT64_MAX);
+  for (const auto phase : filter.phases) rows.bind(static_cast<int>(phase));
+  if (!filter.name_contains.empty()) rows.bind(filter.name_contains);
+  rows.bind(filter.limit);
+  std::vector<StoredJob> jobs;
+  while (rows.row()) jobs.push_back(read_job(rows));
+  return jobs;
+}
+
+std::optional<std::pair<std::string, std::string>> JobStore::request(const std::string& request_id) {
+  const std::lock_guard lock(read_mutex_);
+  Statement row(read_database_.get(), "SELECT job_id, digest FROM requests WHERE request_id = ?");
+  row.bind(request_id);
+  if (!row.row()) return std::nullopt;
+  return std::pair{row.text(0), row.text(1)};
+}
+
+std::vector<JobEvent> JobStore::events(const std::string& job, std::uint64_t after, int limit) {
+  const std::lock_guard lock(read_mutex_);
+  Statement rows(read_database_.get(),
+                 "SELECT number, time, type, phase, attempt, payload FROM events WHERE job_id = ? AND number "
+                 "> ? ORDER BY number LIMIT ?");
+  rows.bind(job).bind(after).bind(limit);
+  std::vector<JobEvent> events;
+  while (rows.row())
+    events.push_back({job, static_cast<std::uint64_t>(rows.integer(0)), rows.integer(1), rows.text(2),
+                      static_cast<JobPhase>(rows.integer(3)), static_cast<std::uint32_t>(rows.integer(4)),
+                      Json::parse(rows.text(5))});
+  return events;
+}
+
+std::vector<wring::v1::StageStatus> JobStore::stages(const std::string& job) {
+  const std::lock_guard lock(read_mutex_);
+  Statement rows(read_database_.get(), "SELECT status FROM stages WHERE job_id = ? ORDER BY idx");
+  rows.bind(job);
+  std::vector<wring::v1::StageStatus> stages;
+  while (rows.row()) stages.emplace_back().ParseFromString(rows.text(0));
+  return stages;
+}
+
+std::vector<wring::v1::Evaluation> JobStore::evaluations(const std::string& job, const std::string& artifact,
+                                                         const std::string& suite, const std::string& metric,
+                                                         std::int64_t after_row, int limit,
+                                                         std::int64_t* last_row) {
+  std::string sql = "SELECT row, message FROM evaluations WHERE row > ?";
+  const std::pair<const char*, const std::string*> filters[] = {
+      {"job_id", &job}, {"artifact", &artifact}, {"suite", &suite}, {"metric", &metric}};
+  for (const auto& [column, value] : filters)
+    if (!value->empty()) sql += std::string(" AND ") + column + " = ?";
+  sql += " ORDER BY row LIMIT ?";
+  const std::lock_guard lock(read_mutex_);
+  Statement rows(read_database_.get(), sql.c_str());
+  rows.bind(after_row);
+  for (const auto& [column, value] : filters)
+    if (!value->empty()) rows.bind(*value);
+  rows.bind(limit);
+  std::vector<wring::v1::Evaluation> found;
+  while (rows.row()) {
+    if (last_row) *last_row = rows.integer(0);
+    found.emplace_back().ParseFromString(rows.text(1));
+  }
+  return found;
+}
+
+std::optional<wring::v1::Artifact> JobStore::artifact(const std::string& prefix) {
+  if (prefix.size() < 4) return std::nullopt;
+  const std::lock_guard lock(read_mutex_);
+  Statement rows(read_database_.get(),
+                 "SELECT message, manifest FROM artifacts WHERE digest >= ? AND digest < ? || '~' LIMIT 2");
+  rows.bind(prefix).bind(prefix);
+  if (!rows.row()) return std::nullopt;
+  auto artifact = read_artifact(rows, true);
+  if (rows.row())
+    throw Error(ErrorCode::kInvalidArgument, "AMBIGUOUS", "several artifacts begin with " + prefix, "digest",
+                "Give more of the digest.");
+  return artifact;
+}
+
+std::vector<wring::v1::Artifact> JobStore::artifacts(const std::string& kind, std::int64_t before_row,
+                                                     int limit, std::int64_t* last_row) {
+  const std::lock_guard lock(read_mutex_);
+  Statement rows(read_database_.get(), kind.empty() ? "SELECT message, manifest, row FROM artifacts WHERE "
+                                                      "row < ?1 AND ?2 = '' ORDER BY row DESC LIMIT ?3"
+                                                    : "SELECT message, manifest, row FROM artifacts WHERE "
+                                                      "row < ?1 AND kind = ?2 ORDER BY row DESC LIMIT ?3");
+  rows.bind(before_row > 0 ? before_row : INT64_MAX).bind(kind).bind(limit);
+  std::vector<wring::v1::Artifact> found;
+  while (rows.row()) {
+    if (last_row) *last_row = rows.integer(2);
+    found.push_back(read_artifact(rows, false));
+  }
+  return found;
+}
+
+}  // namespace wring

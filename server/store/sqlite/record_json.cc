@@ -1,0 +1,57 @@
+// A job's record to JSON and back.
+#include "server/store/sqlite/record_json.h"
+
+namespace wring {
+
+Json to_json(const JobRecord& r) {
+  return {{"id", r.id},
+          {"sequence", r.sequence},
+          {"phase", static_cast<int>(r.phase)},
+          {"needs",
+           {{"device", r.needs.device},
+            {"device_count", r.needs.device_count},
+            {"memory_bytes", r.needs.memory_bytes},
+            {"methods", r.needs.methods}}},
+          {"attempt", r.attempt},
+          {"max_attempts", r.max_attempts},
+          {"failures", r.failures},
+          {"worker", r.worker},
+          {"fence", {r.fence.epoch, r.fence.n}},
+          {"not_before", r.not_before},
+          {"create_time", r.create_time},
+          {"start_time", r.start_time},
+          {"end_time", r.end_time},
+          {"crash_signature", r.crash_signature},
+          {"finished_stages", r.finished_stages},
+          {"result", r.result},
+          {"error", r.error ? *r.error : Json()},
+          {"last_event", r.last_event},
+          {"version", r.version}};
+}
+
+JobRecord record_from_json(const Json& j) {
+  JobRecord r;
+  r.id = j.at("id");
+  r.sequence = j.at("sequence");
+  r.phase = static_cast<JobPhase>(j.at("phase").get<int>());
+  const Json& needs = j.at("needs");
+  r.needs = {needs.at("device"), needs.at("device_count"), needs.at("memory_bytes"), needs.at("methods")};
+  r.attempt = j.at("attempt");
+  r.max_attempts = j.at("max_attempts");
+  r.failures = j.at("failures");
+  r.worker = j.at("worker");
+  r.fence = {j.at("fence").at(0), j.at("fence").at(1)};
+  r.not_before = j.at("not_before");
+  r.create_time = j.at("create_time");
+  r.start_time = j.at("start_time");
+  r.end_time = j.at("end_time");
+  r.crash_signature = j.at("crash_signature");
+  r.finished_stages = j.at("finished_stages").get<std::set<std::uint32_t>>();
+  r.result = j.at("result");
+  if (!j.at("error").is_null()) r.error = j.at("error");
+  r.last_event = j.at("last_event");
+  r.version = j.at("version");
+  return r;
+}
+
+}  // namespace wring

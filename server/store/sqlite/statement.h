@@ -1,0 +1,45 @@
+// SQLite statements with bound values and typed columns.
+#pragma once
+
+#include <sqlite3.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+namespace wring {
+
+// Runs SQL without results. Throws Error: kResourceExhausted "DISK_FULL", kDataLoss "DATABASE_CORRUPT", else
+// kInternal.
+void execute(sqlite3* database, const char* sql);
+
+// A prepared statement. One thread.
+class Statement {
+ public:
+  Statement(sqlite3* database, const char* sql);
+
+  Statement& bind(std::int64_t value);
+  Statement& bind(std::uint64_t value) { return bind(static_cast<std::int64_t>(value)); }
+  Statement& bind(int value) { return bind(static_cast<std::int64_t>(value)); }
+  Statement& bind(double value);
+  Statement& bind(std::string_view value);
+  Statement& bind(const std::string& value) { return bind(std::string_view(value)); }
+  Statement& bind(const char* value) { return bind(std::string_view(value)); }
+  Statement& bind_null();
+
+  bool row();  // the next row; false at the end
+  void run();  // to the end
+
+  std::int64_t integer(int column) const;
+  double number(int column) const;
+  std::string text(int column) const;  // also of blobs
+  bool is_null(int column) const;
+
+ private:
+  sqlite3* database_;
+  std::unique_ptr<sqlite3_stmt, decltype(&sqlite3_finalize)> statement_{nullptr, &sqlite3_finalize};
+  int next_ = 1;
+};
+
+}  // namespace wring
