@@ -18,8 +18,7 @@ constexpr std::size_t kLongestExpression = 64 << 10;
 // differ.
 constexpr std::string_view kSpaces = R"(\t-\r \x{85}\p{Z})";
 constexpr std::string_view kWord = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc})";
-constexpr std::string_view kLatin1Numbers =
-    R"(\x{B2}\x{B3}\x{B9}\x{BC}-\x{BE})";  // in its \w, but not for \b
+constexpr std::string_view kLatin1Numbers = R"(\x{B2}\x{B3}\x{B9}\x{BC}-\x{BE})";  // its \w too, outside [ ]
 
 [[noreturn]] void refuse_escape(char letter, std::string_view field) {
   throw Error(ErrorCode::kUnimplemented, "UNSUPPORTED_TOKENIZER",
@@ -28,14 +27,14 @@ constexpr std::string_view kLatin1Numbers =
 
 // What the escape of `letter` means to Oniguruma, in PCRE2's terms; empty where both mean the same.
 std::string translated_escape(char letter, bool in_set, std::string_view field) {
-  const std::string spaces(kSpaces), word = "[" + std::string(kWord) + "]";
-  const std::string letters = std::string(kWord) + std::string(kLatin1Numbers);
+  const std::string spaces(kSpaces), letters = std::string(kWord) + std::string(kLatin1Numbers);
+  const std::string word = "[" + letters + "]";
   if (in_set && (letter == 'S' || letter == 'W')) refuse_escape(letter, field);
   switch (letter) {
     case 's':
       return in_set ? spaces : "[" + spaces + "]";
     case 'w':
-      return in_set ? letters : "[" + letters + "]";
+      return in_set ? std::string(kWord) : word;
     case 'S':
       return "[^" + spaces + "]";
     case 'W':

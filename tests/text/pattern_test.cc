@@ -43,7 +43,12 @@ TEST(Pattern, WordKnowsMarksAndConnectors) {
   EXPECT_THAT(cut(R"(\w+\b)", "e\u0301_x-y", SplitBehavior::kIsolated), ElementsAre("e\u0301_x", "-", "y"));
 }
 
-// The example of the reference's documentation, and its two neighbours.
+TEST(Pattern, FractionsAreWordCharactersOnlyOutsideSets) {
+  EXPECT_THAT(cut(R"(\w+\b)", "x\u00bd-", SplitBehavior::kRemoved), ElementsAre("-"));
+  EXPECT_THAT(cut(R"([\w]+)", "x\u00bd-", SplitBehavior::kRemoved), ElementsAre("\u00bd-"));
+}
+
+// The example of the reference's documentation.
 TEST(Split, GivesEachBehaviourItsPieces) {
   const std::string_view text = "the-final--countdown";
   EXPECT_THAT(cut("-", text, SplitBehavior::kRemoved), ElementsAre("the", "final", "countdown"));
