@@ -1,29 +1,72 @@
 // Errors as google.rpc.Status.
 #include "proto/rpc/status.h"
 
+#include <algorithm>
+
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 
 namespace wring {
+namespace {
 
-grpc::Status to_status(const Error& error) {
+// A status travels as HTTP/2 trailers, which peers limit to 8 KiB, and says its message three times.
+constexpr std::size_t kMaxText = 800;
+constexpr std::size_t kMaxViolations = 16;
+
+bool is_continuation(char c) {
+  return (static_cast<unsigned char>(c) & 0xc0) == 0x80;
+}
+
+// At most kMaxText bytes, and valid UTF-8 (bytes that are not become '?').
+std::string bounded(std::string_view text) {
+  std::string out;
+  for (std::size_t i = 0; i < text.size() && out.size() < kMaxText;) {
+    const auto lead = static_cast<unsigned char>(text[i]);
+    const std::size_t length = lead < 0x80                   ? 1
+                               : lead >= 0xf0 && lead < 0xf5 ? 4
+                               : lead >= 0xe0                ? 3
+                               : lead >= 0xc2                ? 2
+                                                             : 0;
+    bool valid = length > 0 && lead < 0xf5 && i + length <= text.size();
+    for (std::size_t k = 1; valid && k < length; ++k) valid = is_continuation(text[i + k]);
+    if (valid)
+      out.append(text.substr(i, length));
+    else
+      out += '?';
+    i += valid ? length : 1;
+  }
+  return out;
+}
+
+}  // namespace
+
+grpc::Status to_status(const Error& error, std::span<const std::string> missing) {
+  const std::string message = bounded(error.message());
   google::rpc::Status status;
   status.set_code(static_cast<int>(error.code()));
-  status.set_message(error.message());
+  status.set_message(message);
   google::rpc::ErrorInfo info;
   info.set_reason(error.reason());
   info.set_domain("wring");
-  if (!error.hint().empty()) (*info.mutable_metadata())["hint"] = error.hint();
+  if (!error.hint().empty()) (*info.mutable_metadata())["hint"] = bounded(error.hint());
   status.add_details()->PackFrom(info);
   if (!error.field().empty()) {
     google::rpc::BadRequest bad;
     auto* violation = bad.add_field_violations();
-    violation->set_field(error.field());
-    violation->set_description(error.message());
+    violation->set_field(bounded(error.field()));
+    violation->set_description(message);
     status.add_details()->PackFrom(bad);
   }
-  return grpc::Status(static_cast<grpc::StatusCode>(error.code()), error.message(),
-                      status.SerializeAsString());
+  if (!missing.empty()) {
+    google::rpc::PreconditionFailure failure;
+    for (const auto& subject : missing.first(std::min(missing.size(), kMaxViolations))) {
+      auto* violation = failure.add_violations();
+      violation->set_type("MISSING");
+      violation->set_subject(bounded(subject));
+    }
+    status.add_details()->PackFrom(failure);
+  }
+  return grpc::Status(static_cast<grpc::StatusCode>(error.code()), message, status.SerializeAsString());
 }
 
 Error from_status(const grpc::Status& status) {
@@ -44,8 +87,12 @@ Error from_status(const grpc::Status& status) {
   return Error(static_cast<ErrorCode>(status.error_code()), reason, status.error_message(), field, hint);
 }
 
+void throw_status(const grpc::Status& status) {
+  throw from_status(status);
+}
+
 void check(const grpc::Status& status) {
-  if (!status.ok()) throw from_status(status);
+  if (!status.ok()) throw_status(status);
 }
 
 }  // namespace wring

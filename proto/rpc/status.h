@@ -1,17 +1,26 @@
-// wring::Error over the wire: as google.rpc.Status with ErrorInfo, BadRequest and Help, and back.
+// wring::Error over the wire: as google.rpc.Status with ErrorInfo, BadRequest and PreconditionFailure, and
+// back.
 #pragma once
 
 #include <grpcpp/support/status.h>
+
+#include <span>
+#include <string>
 
 #include "common/error.h"
 
 namespace wring {
 
-// Code and message; details: ErrorInfo (reason, domain "wring", metadata hint), BadRequest with the field's path.
-grpc::Status to_status(const Error& error);
+// Code and message; details: ErrorInfo (reason, domain "wring", metadata hint), BadRequest with the field's
+// path where there is one, PreconditionFailure with a violation for each of `missing` (the first 16). Texts
+// are cut at 800 bytes.
+grpc::Status to_status(const Error& error, std::span<const std::string> missing = {});
 
-// The Error that `status` carries; for statuses of others, one made of code and message.
+// The Error that `status` carries; for statuses of others, one made of code and message (reason "RPC").
 Error from_status(const grpc::Status& status);
+
+// Throws from_status(status).
+[[noreturn]] void throw_status(const grpc::Status& status);
 
 // Throws from_status(status) unless it is OK.
 void check(const grpc::Status& status);
