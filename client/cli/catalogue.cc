@@ -1,5 +1,5 @@
 // The verbs about what can be run and by whom: methods, validate, workers.
-#include <filesystem>
+#include <cstdio>
 #include <memory>
 
 #include "client/cli/context.h"
@@ -22,7 +22,11 @@ std::string range_text(const ParameterSpec& p) {
     return join(names, ", ");
   }
   if (!p.minimum && !p.maximum) return "";
-  const auto number = [](const std::optional<double>& v) { return v ? Json(*v).dump() : std::string(); };
+  const auto number = [](const std::optional<double>& v) {
+    char text[32] = "";
+    if (v) std::snprintf(text, sizeof text, "%.10g", *v);
+    return std::string(text);
+  };
   return number(p.minimum) + ".." + number(p.maximum);
 }
 

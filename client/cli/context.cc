@@ -47,11 +47,15 @@ int show_usage_error(const CLI::App& app, const CliContext& context, const CLI::
   return show_error(context, Error(ErrorCode::kInvalidArgument, "USAGE", message, "", hint));
 }
 
+void add_output_flags(CLI::App& app, CliContext& context) {
+  app.add_flag("--json", context.json, "Print one JSON object instead of text");
+  app.add_flag("-q,--quiet", context.quiet, "No progress bars");
+}
+
 void add_global_flags(CLI::App& app, CliContext& context) {
   app.add_option("--server", context.server, "Server, HOST:PORT (also WRING_SERVER or client.yaml)");
   app.add_option("--token", context.token, "Access token (also WRING_TOKEN or client.yaml)");
-  app.add_flag("--json", context.json, "Print one JSON object instead of text");
-  app.add_flag("-q,--quiet", context.quiet, "No progress bars");
+  add_output_flags(app, context);
   app.set_version_flag("--version", "wring " WRING_VERSION);
 }
 
@@ -80,6 +84,16 @@ CLI::App* add_verb(CLI::App& app, const std::string& name, const std::string& he
   auto* verb = app.add_subcommand(name, help);
   verb->footer("Example:\n  " + example + "\n");
   verb->fallthrough();
+  return verb;
+}
+
+CLI::App* add_engine_verb(CLI::App& app, CliContext& context, const std::string& name,
+                          const std::string& help, const std::string& example) {
+  auto* verb = add_verb(app, name, help, example);
+  verb->fallthrough(
+      false);  // else an unknown flag would be an error of the program's, not an extra of the verb's
+  verb->allow_extras();
+  add_output_flags(*verb, context);
   return verb;
 }
 

@@ -60,8 +60,12 @@ void print_ended_job(CliContext& context, const v1::Job& job);
 std::vector<std::string> arguments_after(const CliContext& context, const std::string& verb,
                                          const std::vector<std::string>& drop);
 
-// An example at the end of a verb's --help.
+// A verb with an example at the end of its --help; global flags may stand behind it.
 CLI::App* add_verb(CLI::App& app, const std::string& name, const std::string& help,
                    const std::string& example);
+
+// The same for a verb whose unknown flags are handed on to wring-engine, which judges them.
+CLI::App* add_engine_verb(CLI::App& app, CliContext& context, const std::string& name,
+                          const std::string& help, const std::string& example);
 
 }  // namespace wring

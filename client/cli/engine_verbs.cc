@@ -57,8 +57,8 @@ void pass_on(const CliContext& context, const std::string& verb) {
 
 void add_engine_verbs(CLI::App& app, CliContext& context) {
   const auto flags = std::make_shared<Flags>();
-  auto* run_verb = add_verb(app, "run", "Run a recipe on this machine, without a service",
-                            "wring run --local 'rtn(bits=4)' --model smollm2.gguf --out compressed/");
+  auto* run_verb = add_engine_verb(app, context, "run", "Run a recipe on this machine, without a service",
+                                   "wring run --local 'rtn(bits=4)' --model smollm2.gguf --out compressed/");
   run_verb->add_flag("--local", flags->local, "By wring-engine beside this program");
   run_verb->add_option("RECIPE", flags->recipe, "YAML file, or a recipe in one line")->required();
   run_verb->add_option("--model", flags->model, "Folder or file")->required();
@@ -70,14 +70,16 @@ void add_engine_verbs(CLI::App& app, CliContext& context) {
   run_verb->add_option("--device", flags->device, "cpu or cuda:N");
   run_verb->callback([&context, flags] { run(context, *flags); });
 
-  auto* plan = add_verb(app, "plan", "Show which layers a recipe would touch, and what they would take",
-                        "wring plan recipe.yaml --model smollm2.gguf");
+  auto* plan = add_engine_verb(app, context, "plan",
+                               "Show which layers a recipe would touch, and what they would take",
+                               "wring plan recipe.yaml --model smollm2.gguf");
   plan->add_option("RECIPE", flags->recipe, "YAML file, or a recipe in one line")->required();
   plan->add_option("--model", flags->model, "Folder or file")->required();
   plan->callback([&context] { pass_on(context, "plan"); });
 
-  auto* generate = add_verb(app, "generate", "Let a model write on this machine",
-                            "wring generate compressed/ --prompt 'The state of the Union is' --tokens 40");
+  auto* generate =
+      add_engine_verb(app, context, "generate", "Let a model write on this machine",
+                      "wring generate compressed/ --prompt 'The state of the Union is' --tokens 40");
   generate->add_option("ARTIFACT", flags->model, "Folder or file of the model")->required();
   generate->add_option("--prompt", flags->prompt, "What it goes on from")->required();
   generate->add_option("--tokens", flags->tokens, "How many tokens to write");
@@ -85,7 +87,6 @@ void add_engine_verbs(CLI::App& app, CliContext& context) {
   generate->add_option("--seed", flags->seed, "Seed of sampling");
   generate->add_option("--threads", flags->threads, "Threads; 0: all");
   generate->callback([&context] { pass_on(context, "generate"); });
-  for (auto* verb : {run_verb, plan, generate}) verb->allow_extras();  // the engine judges flags unknown here
 }
 
 }  // namespace wring

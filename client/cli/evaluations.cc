@@ -148,8 +148,8 @@ void compare(CliContext& context, const std::string& a, const std::string& b) {
 }  // namespace
 
 void add_evaluation_verbs(CLI::App& app, CliContext& context) {
-  auto* eval = add_verb(
-      app, "eval", "Measure a model: here (--local) or as a job",
+  auto* eval = add_engine_verb(
+      app, context, "eval", "Measure a model: here (--local) or as a job",
       "wring eval compressed/ --local --suite perplexity --data test.txt --window 1024 --windows 32");
   const auto flags = std::make_shared<EvalFlags>();
   eval->add_option("PATH", flags->model, "Folder, file, or (as a job) digest of an artifact")->required();
@@ -164,7 +164,8 @@ void add_evaluation_verbs(CLI::App& app, CliContext& context) {
       ->allow_extra_args(false);
   eval->add_option("--seed", flags->seed, "Seed");
   eval->add_option("--threads", flags->threads, "Threads; 0: all");
-  eval->allow_extras();  // with --local: the engine judges flags unknown here
+  eval->add_option("--server", context.server, "Server of the job");
+  eval->add_option("--token", context.token, "Access token");
   eval->callback([&context, flags, eval] {
     if (const auto extras = eval->remaining(); !flags->local && !extras.empty())
       throw CLI::ExtrasError("eval", extras);

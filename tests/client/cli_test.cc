@@ -1,0 +1,141 @@
+// The command line as people and scripts type it: what needs no server.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+
+#include "client/cli/completion.h"
+#include "client/cli/context.h"
+#include "client/cli/recipe_input.h"
+#include "client/cli/submit.h"
+#include "client/cli/transfers.h"
+#include "common/error.h"
+#include "common/files.h"
+
+namespace wring {
+namespace {
+
+using ::testing::HasSubstr;
+
+// Exit status and what was printed to standard output.
+struct Outcome {
+  int status;
+  std::string output, errors;
+};
+
+Outcome wring_with(const std::vector<std::string>& arguments) {
+  ::testing::internal::CaptureStdout();
+  ::testing::internal::CaptureStderr();
+  const int status = run_cli(arguments);
+  return {status, ::testing::internal::GetCapturedStdout(), ::testing::internal::GetCapturedStderr()};
+}
+
+TEST(Cli, AMistypedVerbIsAUsageErrorThatNamesTheNearestOne) {
+  const auto [status, output, errors] = wring_with({"jbos"});
+  EXPECT_EQ(status, 2);
+  EXPECT_THAT(errors, HasSubstr("wring jobs"));
+}
+
+TEST(Cli, WithJsonAnErrorIsOneObjectOnStandardOutput) {
+  const auto outcome = wring_with({"validate", "gptq(bits=9)", "--json"});
+  EXPECT_EQ(outcome.status, 2);
+  const auto error = parse_json(outcome.output, "output").at("error");
+  EXPECT_EQ(error.at("field"), "stages[0].params.bits");
+  EXPECT_EQ(error.at("code"), "INVALID_ARGUMENT");
+}
+
+TEST(Cli, GlobalFlagsMayStandBeforeOrBehindTheVerb) {
+  const auto before = wring_with({"--json", "validate", "rtn(bits=4)"}),
+             behind = wring_with({"validate", "rtn(bits=4)", "--json"});
+  EXPECT_EQ(before.status, 0);
+  EXPECT_EQ(before.output, behind.output);
+}
+
+TEST(Cli, ValidatePrintsTheSameDigestForTheSameRecipeInYamlAndInOneLine) {
+  const TempDir folder;
+  const auto file = folder.path() / "recipe.yaml";
+  write_file_atomic(file, "stages:\n  - method: rtn\n    params: {bits: 4}\n");
+  const auto line = wring_with({"validate", "rtn(bits=4)", "--json"}),
+             yaml = wring_with({"validate", file.string(), "--json"});
+  ASSERT_EQ(line.status, 0);
+  EXPECT_EQ(parse_json(line.output, "line").at("recipe_digest"),
+            parse_json(yaml.output, "yaml").at("recipe_digest"));
+}
+
+TEST(Cli, ARecipeFileThatIsNotThereIsNotFound) {
+  EXPECT_EQ(wring_with({"validate", "nowhere/recipe.yaml"}).status, 3);
+}
+
+TEST(Cli, AServerThatIsAwayEndsWithStatusFive) {
+  EXPECT_EQ(wring_with({"--server", "127.0.0.1:1", "jobs"}).status, 5);
+}
+
+TEST(Cli, TheMethodsOfTheCatalogueAreShownWithoutAServer) {
+  EXPECT_THAT(wring_with({"methods", "show", "gptq"}).output, HasSubstr("group_size"));
+  EXPECT_EQ(wring_with({"methods", "gptqq"}).status, 2);
+}
+
+TEST(Cli, EveryVerbHasAnExampleInItsHelp) {
+  CliContext context;
+  CLI::App app;
+  add_service_verbs(app, context);
+  add_submit_verbs(app, context);
+  add_job_verbs(app, context);
+  add_artifact_verbs(app, context);
+  add_catalogue_verbs(app, context);
+  add_evaluation_verbs(app, context);
+  add_engine_verbs(app, context);
+  add_doctor_verbs(app, context);
+  for (auto* verb : app.get_subcommands({}))
+    EXPECT_THAT(verb->help(), HasSubstr("Example:\n  wring")) << verb->get_name();
+}
+
+TEST(Cli, TheEngineGetsTheArgumentsBehindTheVerbAsTheyWereTyped) {
+  CliContext context;
+  context.arguments = {"--json", "run", "--local", "rtn(bits=4)", "--model", "m", "--threads", "2"};
+  EXPECT_EQ(arguments_after(context, "run", {"--local"}),
+            (std::vector<std::string>{"rtn(bits=4)", "--model", "m", "--threads", "2", "--json"}));
+}
+
+TEST(Cli, RunWithoutLocalSaysWhatToDo) {
+  const auto outcome = wring_with({"run", "rtn(bits=4)", "--model", "m", "--out", "o"});
+  EXPECT_EQ(outcome.status, 2);
+  EXPECT_THAT(outcome.errors, HasSubstr("--local"));
+}
+
+TEST(Quantities, TakeTheUnitsThatPeopleWrite) {
+  EXPECT_EQ(parse_bytes("512MiB", "--memory"), 512u << 20);
+  EXPECT_EQ(parse_bytes("4GB", "--memory"), 4'000'000'000u);
+  EXPECT_EQ(parse_bytes("1000", "--memory"), 1000u);
+  EXPECT_EQ(parse_seconds("10m", "--max-runtime"), 600);
+  EXPECT_EQ(parse_seconds("1.5h", "--max-runtime"), 5400);
+}
+
+TEST(Quantities, WhatIsNoneIsRefusedWithTheFlagsName) {
+  for (const char* text : {"", "abc", "-3", "4 parsecs", "nan", "1e300GB"}) {
+    try {
+      parse_bytes(text, "--memory");
+      FAIL() << text;
+    } catch (const Error& e) {
+      EXPECT_EQ(e.field(), "--memory");
+      EXPECT_EQ(e.code(), ErrorCode::kInvalidArgument);
+    }
+  }
+}
+
+TEST(DataInput, IsANameAndAPath) {
+  EXPECT_EQ(parse_data_input("calibration=a=b.txt"),
+            (std::pair<std::string, std::string>{"calibration", "a=b.txt"}));
+  EXPECT_THROW(parse_data_input("train.txt"), Error);
+  EXPECT_THROW(parse_data_input("=train.txt"), Error);
+}
+
+TEST(RecipeLabel, IsTheFilesNameOrTheLine) {
+  const TempDir folder;
+  write_file_atomic(folder.path() / "smollm2-75pct.yaml", "stages: []\n");
+  EXPECT_EQ(recipe_label((folder.path() / "smollm2-75pct.yaml").string()), "smollm2-75pct");
+  EXPECT_EQ(recipe_label("gptq(bits=4)"), "gptq(bits=4)");
+}
+
+}  // namespace
+}  // namespace wring
