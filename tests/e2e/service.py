@@ -45,7 +45,8 @@ class Service:
         return subprocess.Popen([self.programs / arguments[0], *arguments[1:]], stdout=log, stderr=log, start_new_session=True)
 
     def start_server(self):
-        self.server = self._start("server", ["wring-server", "--data", str(self.folder / "data"), "--grpc", self.grpc, "--http", self.http])
+        self.server = self._start("server", ["wring-server", "--data", str(self.folder / "data"), "--grpc", self.grpc, "--http", self.http,
+                                              "--lease-seconds", "5", "--heartbeat-seconds", "1"])
         self.wait_for("the server", lambda: self.cli("workers", "--json").status == 0)
 
     def start_worker(self, name="worker"):
