@@ -96,7 +96,7 @@ TEST(ByteLevelTokenizer, RepeatedWordsGetTheSameIds) {
 
 TEST(ByteLevelTokenizer, DecodesWhatItEncodedWhateverTheBytes) {
   const auto tokenizer = load(byte_level_json());
-  const std::string text("a\0\n\t \u00e9\u4e2d\U0001F600<|end|>\u200b", 26);
+  const std::string text = std::string("a\0", 2) + "\n\t \u00e9\u4e2d\U0001F600<|end|>\u200b";
   EXPECT_EQ(tokenizer->decode(tokenizer->encode(text), false), text);
   EXPECT_EQ(tokenizer->decode(Ids{256, 300, 256}), "hehe");
   EXPECT_EQ(tokenizer->decode(Ids{256, 300, 256}, false), "he<|end|>he");
