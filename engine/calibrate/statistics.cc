@@ -21,7 +21,9 @@ constexpr std::int64_t kPanel = 192;  // rows of X^T X computed at a time, up to
 at::Tensor transpose(const at::Tensor& block) {
   if (!block.is_cpu()) return block.t().contiguous();
   at::Tensor transposed = at::empty({block.size(1), block.size(0)}, block.options());
+  const bool inference = c10::InferenceMode::is_enabled();  // a property of threads: the others must be told
   at::parallel_for(0, block.size(1), 64, [&](std::int64_t begin, std::int64_t end) {
+    const c10::InferenceMode guard(inference);
     transposed.narrow(0, begin, end - begin).copy_(block.narrow(1, begin, end - begin).t());
   });
   return transposed;

@@ -47,7 +47,6 @@ InverseFactor invert_damped(const at::Tensor& hessian, double damping, bool desc
     throw Error(ErrorCode::kInvalidArgument, "NOT_FINITE",
                 "the layer's inputs hold NaN or infinity on the calibration data");
   InverseFactor factor;
-  factor.diagonal = diagonal.to(at::kFloat);
   factor.dead = diagonal.le(0);
   const at::Tensor live = diagonal.masked_select(factor.dead.logical_not());
   const double mean = live.numel() > 0 ? live.mean().item<double>() : 1.0;

@@ -9,7 +9,6 @@ namespace wring {
 struct InverseFactor {
   at::Tensor upper;     // [n, n] fp32
   at::Tensor order;     // int64 [n]: the k-th column walked is the weight's column order[k]
-  at::Tensor diagonal;  // [n] fp32, of H before damping, in the weight's order
   at::Tensor dead;      // bool [n], in the weight's order: inputs that were zero throughout
   double damping = 0;   // d as a share of the mean live diagonal
   bool raised = false;  // whether that is more than was asked for

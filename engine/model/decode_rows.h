@@ -21,12 +21,14 @@ at::Tensor decode_rows(std::int64_t rows, std::int64_t columns, at::ScalarType d
   const std::int64_t chunk = std::max<std::int64_t>(1, kChunkElements / std::max<std::int64_t>(1, columns));
   at::Tensor values = at::empty({rows, columns}, at::device(at::kCPU).dtype(dtype));
   const bool direct = dtype == at::kFloat;
+  const bool inference = c10::InferenceMode::is_enabled();  // a property of threads: the others must be told
   at::parallel_for(0, rows, chunk, [&](std::int64_t begin, std::int64_t end) {
     if (direct) {
       float* out = values.data_ptr<float>();
       for (std::int64_t row = begin; row < end; ++row) decode(row, out + row * columns);
       return;
     }
+    const c10::InferenceMode guard(inference);
     const at::Tensor scratch = at::empty({chunk, columns}, at::kFloat);
     float* out = scratch.data_ptr<float>();
     for (std::int64_t first = begin; first < end; first += chunk) {

@@ -108,6 +108,13 @@ TEST_P(PackedIntOfBits, DecodesToCodeMinusZeroTimesScale) {
   }
 }
 
+TEST(MaskedRep, DecodesOnSeveralThreadsInInferenceMode) {
+  const c10::InferenceMode inference;
+  const at::Tensor weight = at::randn({512, 256});
+  const auto rep = masked_rep(weight, weight > 0);
+  EXPECT_TRUE(at::equal(rep->decode(at::kBFloat16), (weight * (weight > 0)).to(at::kBFloat16)));
+}
+
 TEST(PackedInt, WithoutZerosHasItsZeroInTheMiddleOfTheGrid) {
   const auto rep = packed_int_rep({4,
                                    2,

@@ -46,6 +46,13 @@ TEST(Statistics, MayBeReadBetweenAdditions) {
   EXPECT_TRUE(at::allclose(statistics.input_norm(), at::full({8}, std::sqrt(10.0))));
 }
 
+TEST(Statistics, AreGatheredOnSeveralThreadsInInferenceMode) {
+  const c10::InferenceMode inference;
+  Statistics statistics(256, kBoth, at::kCPU);
+  statistics.add(at::ones({64, 256}));
+  EXPECT_TRUE(at::equal(statistics.hessian(), at::full({256, 256}, 2.0)));
+}
+
 TEST(Statistics, OnlyGiveWhatWasGathered) {
   Statistics norms(4, {Statistic::kInputNorm}, at::kCPU);
   EXPECT_THROW(norms.hessian(), Error);

@@ -11,6 +11,16 @@
 namespace wring {
 namespace {
 
+// What a squared error in each column costs after the columns behind it have made up for it as well as they
+// can: 1 / U_jj^2 (OBQ's saliency), [in] in the weight's order.
+at::Tensor cost_of_error(const InverseFactor& factor) {
+  return factor.upper.diagonal()
+      .square()
+      .reciprocal()
+      .index_select(0, at::argsort(factor.order))
+      .contiguous();
+}
+
 // One walk over a weight. With activation order the columns are permuted, but groups stay where they were,
 // and their grids are found beforehand; without, a group's grids are found when the walk reaches it.
 class Gptq {
@@ -18,7 +28,7 @@ class Gptq {
   Gptq(const GridSpec& spec, const at::Tensor& weight, const InverseFactor& factor, bool activation_order)
       : factor_(factor),
         activation_order_(activation_order),
-        importance_(factor.diagonal.contiguous()),
+        importance_(cost_of_error(factor)),
         weight_(weight),
         quantized_(spec, weight.size(0), weight.size(1)) {
     if (!activation_order_) return;
@@ -87,7 +97,7 @@ class Gptq {
 
   const InverseFactor& factor_;
   bool activation_order_;
-  at::Tensor importance_;  // [in], of a column's error in the search for scales: H_jj
+  at::Tensor importance_;  // [in], of a column's error in the search for scales, in the weight's order
   at::Tensor weight_;  // [out, in] in the walk's order; columns behind the walk hold what was moved into them
   QuantizedWeight quantized_;
 };
