@@ -36,11 +36,14 @@ v1::Worker describe_worker(const WorkerOptions& options, const Cache& cache) {
     if (device.kind() == "cpu" && options.memory_bytes > 0) device.set_memory_bytes(options.memory_bytes);
     *worker.add_devices() = device;
   }
-  if (hello.catalogue == Catalogue::embedded().digest().hex())
+  if (hello.catalogue == Catalogue::embedded().digest().hex()) {
     for (const auto* method : Catalogue::embedded().methods())
       worker.add_methods(method->name + "@" + std::to_string(method->version));
-  else
+    for (const auto* suite : Catalogue::embedded().suites())
+      worker.add_methods(suite->name + "@" + std::to_string(suite->version));
+  } else {
     spdlog::warn("the engine is of another release than this worker: its catalogue is {}", hello.catalogue);
+  }
   return worker;
 }
 
