@@ -242,7 +242,7 @@ bool Cache::keep_stage(const Digest& key, const fs::path& folder, Hold& hold) {
     }
     write_file_atomic(record_of(key), stage_record(bytes, false));
     fs::rename(half.path() / "stage", path_of(name));
-    entries_[name] = {bytes, ++uses_, true};
+    entries_[name] = {bytes, ++uses_, true, uses_};
     bytes_ += bytes;
     unsynced_.push_back(key);
     unsynced_changed_.notify_one();
@@ -259,17 +259,18 @@ void Cache::sync_stages(const std::stop_token& stop) {
     const Name name{kStage, unsynced_.front()};
     unsynced_.pop_front();
     if (!entries_.contains(name)) continue;
-    const auto bytes = entries_[name].bytes;
-    ++holds_[name];
+    const auto made = entries_[name].made;
     lock.unlock();
     try {
       sync_tree(path_of(name));
-      write_file_atomic(record_of(name.second), stage_record(bytes, true));
-    } catch (const std::exception& error) {
-      spdlog::warn("stage {} could not be brought to the disk: {}", name.second.hex(), error.what());
+      lock.lock();
+      if (const auto it = entries_.find(name); it != entries_.end() && it->second.made == made)
+        write_file_atomic(record_of(name.second), stage_record(it->second.bytes, true));
+    } catch (const std::exception&
+                 error) {  // evicted meanwhile; or it stays as it is, and is not trusted after this boot
+      spdlog::debug("stage {} has not reached the disk: {}", name.second.hex(), error.what());
     }
-    lock.lock();
-    if (--holds_[name] == 0) holds_.erase(name);
+    if (!lock) lock.lock();
   }
 }
 

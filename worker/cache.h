@@ -86,6 +86,7 @@ class Cache {
     std::uint64_t bytes = 0;
     std::uint64_t used = 0;  // rises with every use
     bool verified = false;   // of blobs: by this process
+    std::uint64_t made = 0;  // of stages: tells it from one that had the key before
   };
 
   void take_lock();

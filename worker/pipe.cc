@@ -128,7 +128,8 @@ EngineLine parse(const Json& json) {
     return ResultLine{get<std::string>(json, "path"), get<std::string>(json, "kind"),
                       get<Json>(json, "metadata", Json::object()), get<std::string>(json, "digest")};
   if (type == "error")
-    return ErrorLine{Error::from_json(at<Json>(json, "error")), get<std::int32_t>(json, "index", -1)};
+    return ErrorLine{Error::from_json(at<Json::object_t>(json, "error")),
+                     get<std::int32_t>(json, "index", -1)};
   throw_protocol("the engine sent a message of unknown type '" + type.substr(0, 80) + "'");
 }
 

@@ -71,7 +71,7 @@ class AgentTest : public testing::Test {
   bool scratch_is_empty() { return fs::is_empty(folder.path() / "cache" / "work"); }
 
   // The FinishAttempt of a job whose engine does `actions`.
-  v1::FinishAttemptRequest outcome_of(const Json& actions,
+  v1::FinishAttemptRequest outcome_of(const test::Actions& actions,
                                       const std::function<void(v1::JobSpec&)>& edit = {}) {
     server.enqueue("job1", actions, edit);
     start();
@@ -84,7 +84,7 @@ class AgentTest : public testing::Test {
   std::jthread thread;
 };
 
-const Json kWholeJob = {{"stage", "first"}, {"stage", "second"}, "evaluate", "result"};
+const test::Actions kWholeJob = {{"stage", "first"}, {"stage", "second"}, "evaluate", "result"};
 
 TEST_F(AgentTest, RunsAJobAndHandsInItsResultRowsAndSteps) {
   const auto finished = outcome_of(kWholeJob);
@@ -159,7 +159,7 @@ TEST_F(AgentTest, AnEngineThatExitsWithoutAWordHasCrashed) {
 }
 
 TEST_F(AgentTest, KeepsOnlyTheEndOfALongLog) {
-  Json actions = Json::array();
+  test::Actions actions;
   for (int i = 0; i < 100; ++i) actions.push_back({"log", "line " + std::to_string(i)});
   actions.push_back({"exit", 3});
   const auto log = outcome_of(actions).error().last_log();
@@ -239,7 +239,7 @@ class Cancel : public AgentTest, public testing::WithParamInterface<bool> {};
 
 TEST_P(Cancel, EndsTheEngineAndItsChildrenWithinTwoSecondsAndLeavesNothing) {
   const auto child_file = (folder.path() / "child").string();
-  Json actions = Json::array({Json{"stage", "first"}, write_pid(), Json{"child", child_file}});
+  test::Actions actions = {Json{"stage", "first"}, write_pid(), Json{"child", child_file}};
   if (GetParam()) actions.push_back("ignore-sigterm");
   actions.push_back({"sleep", 1000});
   server.enqueue("job1", actions);

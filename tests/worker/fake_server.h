@@ -25,6 +25,10 @@
 
 namespace wring::test {
 
+// What a fake engine is to do: ["stage", "name"], "result", ... (fake_engine.py). No Json, whose braces make
+// objects of lists of pairs.
+using Actions = std::vector<Json>;
+
 class FakeArtifacts final : public v1::Artifacts::Service {
  public:
   std::string put_blob(const std::string& bytes) {
@@ -262,7 +266,7 @@ class FakeServer {
   std::string address() const { return "127.0.0.1:" + std::to_string(port_); }
 
   // Queues a job whose fake engine does `actions`.
-  void enqueue(const std::string& id, const Json& actions,
+  void enqueue(const std::string& id, const Actions& actions,
                const std::function<void(v1::JobSpec&)>& edit = {}) {
     v1::LeaseJobResponse lease;
     lease.set_leased(true);
