@@ -1,23 +1,20 @@
 // wring-server: the coordinator's process.
 #include <fcntl.h>
-#include <grpcpp/ext/proto_server_reflection_plugin.h>
-#include <grpcpp/grpcpp.h>
-#include <grpcpp/health_check_service_interface.h>
 #include <signal.h>
 #include <sys/file.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <cerrno>
+#include <charconv>
 #include <cstdio>
 #include <filesystem>
-#include <fstream>
 
 #include "common/config.h"
 #include "common/error.h"
 #include "common/files.h"
 #include "common/log.h"
-#include "server/api/services.h"
+#include "server/api/grpc_server.h"
 #include "server/http/routes.h"
 
 namespace {
@@ -27,7 +24,7 @@ namespace fs = std::filesystem;
 
 struct Options {
   std::string data, grpc = "127.0.0.1:7433", http = "127.0.0.1:7480", log_level = "info";
-  double lease_seconds = 15;
+  double lease_seconds = 15, heartbeat_seconds = 3;
   bool insecure_plaintext = false;
 };
 
@@ -38,12 +35,15 @@ struct Address {
 
 Address parse_address(const std::string& text, const std::string& field, bool any_host) {
   const auto colon = text.rfind(':');
-  int port = -1;
-  if (colon != std::string::npos && text.size() - colon <= 6) port = std::atoi(text.c_str() + colon + 1);
-  if (port < 0 || port > 65535 || colon == 0)
+  std::uint16_t port = 0;
+  const char* const end = text.data() + text.size();
+  const auto read = colon == std::string::npos || colon == 0
+                        ? std::from_chars_result{nullptr, std::errc::invalid_argument}
+                        : std::from_chars(text.data() + colon + 1, end, port);
+  if (read.ec != std::errc() || read.ptr != end)
     throw Error(ErrorCode::kInvalidArgument, "BAD_ADDRESS", "'" + text + "' is not HOST:PORT", field,
                 "For instance 127.0.0.1:7433.");
-  Address address{text.substr(0, colon), static_cast<std::uint16_t>(port)};
+  Address address{text.substr(0, colon), port};
   if (address.host == "localhost") address.host = "127.0.0.1";
   const bool loopback = address.host.starts_with("127.") || address.host == "::1" || address.host == "[::1]";
   if (!loopback && !any_host)
@@ -78,6 +78,9 @@ int serve(const Options& options) {
   init_logging("wring-server", options.log_level);
   const auto grpc_address = parse_address(options.grpc, "grpc", options.insecure_plaintext);
   const auto http_address = parse_address(options.http, "http", options.insecure_plaintext);
+  if (options.heartbeat_seconds * 2 > options.lease_seconds)
+    throw Error(ErrorCode::kInvalidArgument, "OUT_OF_RANGE", "two heartbeats must fit into a lease",
+                "--heartbeat-seconds", "At most half of --lease-seconds.");
   const fs::path folder = fs::absolute(options.data);
   const FileDescriptor lock = lock_folder(folder);
   const sigset_t signals = stop_signals();
@@ -91,27 +94,12 @@ int serve(const Options& options) {
   SchedulerOptions scheduler;
   scheduler.lease_ms = static_cast<TimeMs>(options.lease_seconds * 1000);
   Coordinator coordinator(store, clock, metrics, scheduler);
-  const Backend backend{coordinator, store, blobs, clock, metrics};
+  const Backend backend{coordinator, store, blobs, clock, metrics, options.heartbeat_seconds};
 
-  grpc::EnableDefaultHealthCheckService(true);
-  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
-  Services services(backend);
-  grpc::ServerBuilder builder;
-  int grpc_port = 0;
-  builder.AddListeningPort(grpc_address.host + ":" + std::to_string(grpc_address.port),
-                           grpc::InsecureServerCredentials(), &grpc_port);
-  builder.SetMaxReceiveMessageSize(80 << 20);  // a manifest is at most 64 MiB
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
-  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10'000);
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
-  services.add_to(builder);
-  const auto server = builder.BuildAndStart();
-  if (!server || grpc_port == 0)
-    throw Error(ErrorCode::kUnavailable, "ADDRESS_IN_USE", "cannot listen on " + options.grpc, "grpc",
-                "Choose another port, or 0 for a free one.");
+  GrpcServer server(backend, grpc_address.host + ":" + std::to_string(grpc_address.port));
   const HttpServer http(http_address.host, http_address.port, make_routes(backend));
 
-  const Json endpoints{{"grpc", grpc_address.host + ":" + std::to_string(grpc_port)},
+  const Json endpoints{{"grpc", grpc_address.host + ":" + std::to_string(server.port())},
                        {"http", http_address.host + ":" + std::to_string(http.port())},
                        {"pid", ::getpid()}};
   write_file_atomic(folder / "endpoints.json", endpoints.dump() + "\n");
@@ -121,9 +109,7 @@ int serve(const Options& options) {
   int signal_number = 0;
   ::sigwait(&signals, &signal_number);
   spdlog::info("stopping on signal {}", signal_number);
-  server->GetHealthCheckService()->SetServingStatus(false);
-  coordinator.stop();
-  server->Shutdown(std::chrono::system_clock::now() + std::chrono::seconds(2));
+  server.stop();
   std::error_code ignored;
   fs::remove(folder / "endpoints.json", ignored);
   return 0;
@@ -143,6 +129,9 @@ int main(int argc, char** argv) {
   app.add_option("--http", options.http, "HOST:PORT of JSON, /healthz and /metrics")->capture_default_str();
   app.add_option("--lease-seconds", options.lease_seconds, "A lease that is not renewed for so long is lost")
       ->check(CLI::Range(1.0, 3600.0))
+      ->capture_default_str();
+  app.add_option("--heartbeat-seconds", options.heartbeat_seconds, "How often a worker must be heard of")
+      ->check(CLI::Range(0.1, 600.0))
       ->capture_default_str();
   app.add_option("--log-level", options.log_level, "trace, debug, info, warn, error or off")
       ->capture_default_str();

@@ -1,5 +1,7 @@
-// Committing artifacts.
+// Committing and finding artifacts.
 #include "server/api/artifact_catalogue.h"
+
+#include <set>
 
 #include "common/error.h"
 #include "formats/manifest.h"
@@ -7,31 +9,57 @@
 
 namespace wring {
 
-wring::v1::Artifact commit_artifact(const std::string& manifest_json, const std::string& name, TimeMs now,
-                                    JobStore& store, const BlobStore& blobs) {
-  if (name.size() > 200)
+v1::Artifact commit_artifact(const v1::CommitArtifactRequest& request, TimeMs now, JobStore& store,
+                             const BlobStore& blobs, std::vector<std::string>& missing) {
+  if (request.name().size() > 200)
     throw Error(ErrorCode::kInvalidArgument, "NAME_TOO_LONG", "a name of more than 200 bytes", "name");
-  const Manifest manifest = Manifest::parse(manifest_json);
+  const Manifest manifest = Manifest::parse(request.manifest_json());
   const auto digest = manifest.digest().hex();
+  std::set<Digest> seen;
+  for (const auto& file : manifest.files)
+    for (const auto& chunk : file.chunks)
+      if (seen.insert(chunk.digest).second &&
+          (!blobs.has(chunk.digest) || blobs.size(chunk.digest) != chunk.size))
+        missing.push_back(chunk.digest.hex());
+  if (!missing.empty())
+    throw Error(
+        ErrorCode::kFailedPrecondition, "MISSING_BLOBS",
+        std::to_string(missing.size()) + " chunks are not in the store, the first is " + missing.front(),
+        "manifest_json", "Ask FindMissingBlobs and upload what it names.");
   if (auto known = store.artifact(digest)) return *known;
-  for (std::size_t f = 0; f < manifest.files.size(); ++f)
-    for (const auto& chunk : manifest.files[f].chunks)
-      if (!blobs.has(chunk.digest) || blobs.size(chunk.digest) != chunk.size)
-        throw Error(ErrorCode::kFailedPrecondition, "MISSING_BLOBS",
-                    "chunk " + chunk.digest.hex() + " of " + manifest.files[f].path + " is not in the store",
-                    "files[" + std::to_string(f) + "]", "Ask FindMissingBlobs and upload what it names.");
-  wring::v1::Artifact artifact;
+  v1::Artifact artifact;
   artifact.set_digest(digest);
   artifact.set_kind(manifest.kind);
   artifact.set_total_bytes(manifest.total_bytes());
   artifact.set_file_count(static_cast<std::uint32_t>(manifest.files.size()));
   *artifact.mutable_create_time() = to_timestamp(now);
   artifact.set_manifest_json(manifest.canonical());
-  artifact.set_name(name);
+  artifact.set_name(request.name());
   StoreBatch batch;
   batch.artifacts.push_back(artifact);
   store.write(std::move(batch)).get();
   return artifact;
+}
+
+v1::Artifact get_artifact(const std::string& digest_or_prefix, JobStore& store) {
+  const bool prefixed = digest_or_prefix.starts_with("sha256:");
+  const auto digest = prefixed ? digest_or_prefix.substr(7) : digest_or_prefix;
+  auto artifact = store.artifact(digest);
+  if (!artifact)
+    throw Error(ErrorCode::kNotFound, "ARTIFACT_NOT_FOUND", "there is no artifact " + digest.substr(0, 64),
+                "digest");
+  return *artifact;
+}
+
+v1::ListArtifactsResponse list_artifacts(const v1::ListArtifactsRequest& request, JobStore& store) {
+  const int limit = page_size(request.page_size(), 50, 1000);
+  auto page = store.artifacts(request.kind(),
+                              static_cast<std::int64_t>(parse_page_token(request.page_token())), limit);
+  v1::ListArtifactsResponse response;
+  for (auto& artifact : page.artifacts) *response.add_artifacts() = std::move(artifact);
+  if (response.artifacts_size() == limit && page.last_row > 1)
+    response.set_next_page_token(page_token(static_cast<std::uint64_t>(page.last_row)));
+  return response;
 }
 
 }  // namespace wring

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "common/clock.h"
 #include "server/blobs/disk/blob_store.h"
@@ -10,8 +11,15 @@
 namespace wring {
 
 // Checks the manifest and that every chunk is in the store with its size; commits it durably; idempotent.
-// Throws Error kInvalidArgument "BAD_MANIFEST", kFailedPrecondition "MISSING_BLOBS".
-wring::v1::Artifact commit_artifact(const std::string& manifest_json, const std::string& name, TimeMs now,
-                                    JobStore& store, const BlobStore& blobs);
+// Throws Error kInvalidArgument "BAD_MANIFEST", "NAME_TOO_LONG"; kFailedPrecondition "MISSING_BLOBS" with
+// their digests in `missing`.
+v1::Artifact commit_artifact(const v1::CommitArtifactRequest& request, TimeMs now, JobStore& store,
+                             const BlobStore& blobs, std::vector<std::string>& missing);
+
+// By digest (with or without "sha256:") or a unique prefix. Throws Error kNotFound, kInvalidArgument
+// "AMBIGUOUS".
+v1::Artifact get_artifact(const std::string& digest_or_prefix, JobStore& store);
+
+v1::ListArtifactsResponse list_artifacts(const v1::ListArtifactsRequest& request, JobStore& store);
 
 }  // namespace wring

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <condition_variable>
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <mutex>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -18,28 +20,32 @@
 
 namespace wring {
 
-// Any thread may call. Every mutation returns after it is on disk; reads see what is on disk.
+// Any thread may call. Every mutation returns after it is on disk; reads see what is on disk. Calls take jobs
+// by id or by a unique prefix; they throw Error with the codes of proto/wring/v1.
 class Coordinator {
  public:
+  // Takes up where the store left off: queued jobs are queued, leases hold for one more lease time.
   Coordinator(JobStore& store, const Clock& clock, Metrics& metrics, SchedulerOptions options);
   ~Coordinator();
   Coordinator(const Coordinator&) = delete;
   Coordinator& operator=(const Coordinator&) = delete;
 
   wring::v1::Job submit(const wring::v1::SubmitJobRequest& request);
-  wring::v1::Job job(const std::string& id_or_prefix, bool whole = true);
+  wring::v1::Job job(const std::string& id_or_prefix);
   wring::v1::ListJobsResponse list(const wring::v1::ListJobsRequest& request);
-  wring::v1::Job cancel(const std::string& id, const std::string& etag);
-  wring::v1::Job retry(const std::string& id, const std::string& etag);
-  void remove(const std::string& id, const std::string& etag);
+  wring::v1::Job cancel(const std::string& id_or_prefix, const std::string& etag);
+  wring::v1::Job retry(const std::string& id_or_prefix, const std::string& etag);
+  void remove(const std::string& id_or_prefix, const std::string& etag);
 
-  // Events after `after`, then live ones until the terminal one; ends early where `sink` returns false. Waits
-  // in slices, so `sink` with nullptr asks whether the listener is still there.
+  // Events after `after`, then live ones until the job has ended; ends early where `sink` returns false.
+  // Waits in slices: `sink` with nullptr asks whether the listener is still there. Throws kUnavailable
+  // "SHUTTING_DOWN".
   void watch(const std::string& id_or_prefix, std::uint64_t after,
              const std::function<bool(const wring::v1::Event*)>& sink);
   std::vector<wring::v1::Event> events(const std::string& id_or_prefix, std::uint64_t after, int limit);
 
   void register_worker(const wring::v1::Worker& worker);
+  // Waits for a job that fits as long as the request says, and no longer than `gone` is false.
   wring::v1::LeaseJobResponse lease(const wring::v1::LeaseJobRequest& request,
                                     const std::function<bool()>& gone);
   wring::v1::HeartbeatResponse heartbeat(const wring::v1::HeartbeatRequest& request);
@@ -48,28 +54,42 @@ class Coordinator {
   std::vector<wring::v1::Worker> workers();
 
   const SchedulerOptions& options() const { return state_.options; }
-  void stop();  // wakes every waiter; they return empty-handed
+  void stop();  // wakes every waiter: leases return empty-handed, watches with SHUTTING_DOWN
 
  private:
-  // Steps, enqueues the write, releases the lock, waits for the disk, wakes waiters.
-  Outcome apply(const SchedulerInput& input, StoreBatch batch = {});
-  Outcome apply_locked(std::unique_lock<std::mutex>& lock, const SchedulerInput& input, StoreBatch batch);
-  void ensure_loaded(const std::string& id);  // an ended job back into the state
-  wring::v1::Job message(const StoredJob& job, bool whole);
-  void check_etag(const std::string& id, const std::string& etag);
-  void check_inputs(const wring::v1::JobSpec& spec, const std::vector<std::string>& data_names);
-  void drop_ended(const Outcome& outcome);
+  // What watchers of an open job wait for.
+  struct Live {
+    std::uint64_t version = 0, last_event = 0;              // on disk
+    std::map<std::uint32_t, wring::v1::Progress> progress;  // newest of each stage; never stored
+    std::uint64_t progress_version = 0;
+  };
+
+  // Steps, stores the outcome and `batch` in one transaction, waits for the disk, wakes waiters. Where the
+  // step changes nothing, nothing is stored. `job`, where given, is loaded and its etag checked before.
+  Outcome apply(const SchedulerInput& input, StoreBatch batch = {}, const std::string& job = {},
+                const std::string& etag = {});
+  Outcome step_locked(const SchedulerInput& input, const std::string& job, const std::string& etag);
+  void publish(const Outcome& outcome);
+  void load_locked(const std::string& id);  // an ended job back into the state
+  void drop_if_ended_locked(const std::string& id);
+  void check_etag_locked(const std::string& id, const std::string& etag);
   void tick();
+
+  std::optional<wring::v1::Job> submitted_before(const std::string& request_id, const std::string& digest);
+  void check_inputs(const wring::v1::JobSpec& spec, const std::vector<std::string>& data_names);
+  wring::v1::Job message(const StoredJob& job, bool whole);
+  wring::v1::LeaseJobResponse lease_message(const JobRecord& record);
 
   JobStore& store_;
   const Clock& clock_;
   Metrics& metrics_;
   std::mutex mutex_;
-  std::condition_variable changed_;
+  std::condition_variable work_;  // something may be leased
+  std::condition_variable news_;  // something happened to a job
   SchedulerState state_;
-  std::map<std::string, wring::v1::Worker> worker_messages_;
-  std::map<std::string, std::vector<wring::v1::Progress>> progress_;  // live, of running jobs
-  std::map<std::string, std::uint64_t> progress_version_;
+  std::map<std::string, Live> live_;  // of the jobs in state_
+  std::map<std::string, wring::v1::Worker> workers_;
+  std::set<std::string> submitting_;  // request ids
   bool stopping_ = false;
   std::thread ticker_;
 };

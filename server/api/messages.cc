@@ -15,19 +15,23 @@ google::protobuf::Timestamp to_timestamp(TimeMs time) {
   return t;
 }
 
-wring::v1::Event to_message(const JobEvent& event) {
-  wring::v1::Event message;
+TimeMs to_time(const google::protobuf::Timestamp& timestamp) {
+  return timestamp.seconds() * 1000 + timestamp.nanos() / 1'000'000;
+}
+
+v1::Event to_message(const JobEvent& event) {
+  v1::Event message;
   message.set_number(event.number);
   *message.mutable_time() = to_timestamp(event.time);
   message.set_type(event.type);
-  message.set_state(static_cast<wring::v1::JobState>(event.phase));
+  message.set_state(static_cast<v1::JobState>(event.phase));
   message.set_attempt(event.attempt);
   message.set_payload_json(event.payload.dump());
   return message;
 }
 
-wring::v1::ErrorDetail to_error_detail(const Json& e) {
-  wring::v1::ErrorDetail detail;
+v1::ErrorDetail to_error_detail(const Json& e) {
+  v1::ErrorDetail detail;
   detail.set_code(json_or<std::string>(e, "code", "UNKNOWN"));
   detail.set_reason(json_or<std::string>(e, "reason", ""));
   detail.set_message(json_or<std::string>(e, "message", ""));
@@ -39,14 +43,27 @@ wring::v1::ErrorDetail to_error_detail(const Json& e) {
   return detail;
 }
 
-Json to_json(const wring::v1::ErrorDetail& e) {
+namespace {
+
+// The end of `text`, from the start of a line or at least of a character.
+std::string tail(const std::string& text, std::size_t bytes) {
+  if (text.size() <= bytes) return text;
+  auto start = text.find('\n', text.size() - bytes);
+  if (start == std::string::npos) start = text.size() - bytes;
+  while (start < text.size() && (static_cast<unsigned char>(text[start]) & 0xc0) == 0x80) ++start;
+  return text.substr(start);
+}
+
+}  // namespace
+
+Json to_json(const v1::ErrorDetail& e) {
   return {{"code", e.code()},       {"reason", e.reason()},
           {"message", e.message()}, {"field", e.field()},
           {"hint", e.hint()},       {"stage", e.stage()},
-          {"signal", e.signal()},   {"last_log", e.last_log().substr(0, 16384)}};
+          {"signal", e.signal()},   {"last_log", tail(e.last_log(), 16384)}};
 }
 
-WorkerRecord to_record(const wring::v1::Worker& worker) {
+WorkerRecord to_record(const v1::Worker& worker) {
   WorkerRecord record;
   record.id = worker.id();
   record.draining = worker.draining();
@@ -58,7 +75,7 @@ WorkerRecord to_record(const wring::v1::Worker& worker) {
   return record;
 }
 
-Fence to_fence(const wring::v1::Fence& fence) {
+Fence to_fence(const v1::Fence& fence) {
   return {fence.epoch(), fence.n()};
 }
 

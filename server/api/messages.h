@@ -10,11 +10,12 @@
 namespace wring {
 
 google::protobuf::Timestamp to_timestamp(TimeMs time);
-wring::v1::Event to_message(const JobEvent& event);
-wring::v1::ErrorDetail to_error_detail(const Json& error);
-Json to_json(const wring::v1::ErrorDetail& error);
-WorkerRecord to_record(const wring::v1::Worker& worker);
-Fence to_fence(const wring::v1::Fence& fence);
+TimeMs to_time(const google::protobuf::Timestamp& timestamp);
+v1::Event to_message(const JobEvent& event);
+v1::ErrorDetail to_error_detail(const Json& error);
+Json to_json(const v1::ErrorDetail& error);  // keeps the last 16 KiB of the log
+WorkerRecord to_record(const v1::Worker& worker);
+Fence to_fence(const v1::Fence& fence);
 
 // Opaque page tokens around a number.
 std::string page_token(std::uint64_t position);

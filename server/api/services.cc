@@ -4,9 +4,8 @@
 #include "common/error.h"
 #include "common/log.h"
 #include "proto/rpc/status.h"
-#include "recipe/recipe.h"
 #include "server/api/artifact_catalogue.h"
-#include "server/api/messages.h"
+#include "server/api/queries.h"
 #include "wring/v1/artifacts.grpc.pb.h"
 #include "wring/v1/evaluations.grpc.pb.h"
 #include "wring/v1/jobs.grpc.pb.h"
@@ -16,22 +15,22 @@
 namespace wring {
 namespace {
 
-namespace v1 = wring::v1;
 using grpc::ServerContext;
 using grpc::Status;
 
 constexpr int kMaxDigests = 10'000;
 
-// Runs `body`, turns what it throws into a status, counts the call.
+// Runs `body`, turns what it throws into a status (with a violation for each of `missing`), counts the call.
 template <typename Body>
-Status answer(const Backend& backend, const char* method, Body body) {
+Status answer(const Backend& backend, const char* method, Body body,
+              const std::vector<std::string>& missing = {}) {
   Status status = Status::OK;
   try {
     body();
   } catch (...) {
     const Error error = current_error();
     if (error.code() == ErrorCode::kInternal) spdlog::error("{}: {}", method, error.what());
-    status = to_status(error);
+    status = to_status(error, missing);
   }
   backend.metrics.rpc(
       method, status.ok() ? "OK" : std::string(to_string(static_cast<ErrorCode>(status.error_code()))));
@@ -98,36 +97,20 @@ class ArtifactsService final : public v1::Artifacts::Service {
 
   Status CommitArtifact(ServerContext*, const v1::CommitArtifactRequest* request,
                         v1::Artifact* response) override {
-    return answer(b_, "CommitArtifact", [&] {
-      *response =
-          commit_artifact(request->manifest_json(), request->name(), b_.clock.now_ms(), b_.store, b_.blobs);
-    });
+    std::vector<std::string> missing;
+    const auto body = [&] {
+      *response = commit_artifact(*request, b_.clock.now_ms(), b_.store, b_.blobs, missing);
+    };
+    return answer(b_, "CommitArtifact", body, missing);
   }
 
   Status GetArtifact(ServerContext*, const v1::GetArtifactRequest* request, v1::Artifact* response) override {
-    return answer(b_, "GetArtifact", [&] {
-      auto digest = request->digest();
-      if (digest.starts_with("sha256:")) digest = digest.substr(7);
-      auto artifact = b_.store.artifact(digest);
-      if (!artifact)
-        throw Error(ErrorCode::kNotFound, "ARTIFACT_NOT_FOUND",
-                    "there is no artifact " + digest.substr(0, 64), "digest");
-      *response = std::move(*artifact);
-    });
+    return answer(b_, "GetArtifact", [&] { *response = get_artifact(request->digest(), b_.store); });
   }
 
   Status ListArtifacts(ServerContext*, const v1::ListArtifactsRequest* request,
                        v1::ListArtifactsResponse* response) override {
-    return answer(b_, "ListArtifacts", [&] {
-      const int limit = page_size(request->page_size(), 50, 1000);
-      std::int64_t last = 0;
-      for (auto& artifact : b_.store.artifacts(
-               request->kind(), static_cast<std::int64_t>(parse_page_token(request->page_token())), limit,
-               &last))
-        *response->add_artifacts() = std::move(artifact);
-      if (response->artifacts_size() == limit && last > 1)
-        response->set_next_page_token(page_token(static_cast<std::uint64_t>(last)));
-    });
+    return answer(b_, "ListArtifacts", [&] { *response = list_artifacts(*request, b_.store); });
   }
 
  private:
@@ -181,7 +164,7 @@ class WorkersService final : public v1::Workers::Service {
     return answer(b_, "RegisterWorker", [&] {
       b_.coordinator.register_worker(request->worker());
       response->set_lease_seconds(static_cast<double>(b_.coordinator.options().lease_ms) / 1000);
-      response->set_heartbeat_seconds(static_cast<double>(b_.coordinator.options().lease_ms) / 5000);
+      response->set_heartbeat_seconds(b_.heartbeat_seconds);
     });
   }
   Status LeaseJob(ServerContext* context, const v1::LeaseJobRequest* request,
@@ -213,49 +196,20 @@ class WorkersService final : public v1::Workers::Service {
   Backend b_;
 };
 
-v1::Method to_message(const MethodSpec& spec) {
-  v1::Method method;
-  method.set_name(spec.name);
-  method.set_version(spec.version);
-  method.set_kind(spec.kind);
-  method.set_summary(spec.summary);
-  method.set_spec_json(spec.to_json().dump());
-  return method;
-}
-
 class MethodsService final : public v1::Methods::Service {
  public:
   explicit MethodsService(Backend backend) : b_(backend) {}
 
   Status ListMethods(ServerContext*, const v1::ListMethodsRequest*,
                      v1::ListMethodsResponse* response) override {
-    return answer(b_, "ListMethods", [&] {
-      for (const auto* spec : Catalogue::embedded().methods()) *response->add_methods() = to_message(*spec);
-      for (const auto* spec : Catalogue::embedded().suites()) *response->add_methods() = to_message(*spec);
-      response->set_catalogue_digest(Catalogue::embedded().digest().hex());
-    });
+    return answer(b_, "ListMethods", [&] { *response = list_methods(); });
   }
   Status GetMethod(ServerContext*, const v1::GetMethodRequest* request, v1::Method* response) override {
-    return answer(b_, "GetMethod", [&] {
-      const MethodSpec* spec = Catalogue::embedded().find(request->name());
-      if (spec) {
-        *response = to_message(*spec);
-        return;
-      }
-      try {
-        (void)Catalogue::embedded().method(request->name(), "name");
-      } catch (const Error& e) {
-        throw Error(ErrorCode::kNotFound, e.reason(), e.message(), e.field(), e.hint());
-      }
-    });
+    return answer(b_, "GetMethod", [&] { *response = get_method(request->name()); });
   }
   Status ValidateRecipe(ServerContext*, const v1::ValidateRecipeRequest* request,
                         v1::ValidateRecipeResponse* response) override {
-    return answer(b_, "ValidateRecipe", [&] {
-      const Recipe recipe = parse_recipe(request->recipe());
-      response->set_normal_form_json(recipe.normal_form().dump());
-      response->set_recipe_digest(recipe.digest().hex());
-    });
+    return answer(b_, "ValidateRecipe", [&] { *response = validate_recipe(request->recipe()); });
   }
 
  private:
@@ -266,19 +220,9 @@ class EvaluationsService final : public v1::Evaluations::Service {
  public:
   explicit EvaluationsService(Backend backend) : b_(backend) {}
 
-  Status QueryEvaluations(ServerContext*, const v1::QueryEvaluationsRequest* r,
+  Status QueryEvaluations(ServerContext*, const v1::QueryEvaluationsRequest* request,
                           v1::QueryEvaluationsResponse* response) override {
-    return answer(b_, "QueryEvaluations", [&] {
-      const int limit = page_size(r->page_size(), 100, 1000);
-      std::int64_t last = 0;
-      const auto job = r->job_id().empty() ? std::string() : b_.store.resolve_job(r->job_id());
-      for (auto& row :
-           b_.store.evaluations(job, r->artifact(), r->suite(), r->metric(),
-                                static_cast<std::int64_t>(parse_page_token(r->page_token())), limit, &last))
-        *response->add_evaluations() = std::move(row);
-      if (response->evaluations_size() == limit)
-        response->set_next_page_token(page_token(static_cast<std::uint64_t>(last)));
-    });
+    return answer(b_, "QueryEvaluations", [&] { *response = query_evaluations(*request, b_.store); });
   }
 
  private:

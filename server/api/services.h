@@ -18,6 +18,7 @@ struct Backend {
   BlobStore& blobs;
   const Clock& clock;
   Metrics& metrics;
+  double heartbeat_seconds = 3;  // what workers are asked for
 };
 
 // Owns the services; register them with a builder, and keep this alive while the server runs.

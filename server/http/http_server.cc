@@ -26,14 +26,37 @@ using tcp = asio::ip::tcp;
 constexpr std::size_t kMaxRequest = 16 * 1024;
 constexpr auto kIdle = std::chrono::seconds(30);
 
-HttpResponse problem(int status, const std::string& reason, const std::string& detail) {
-  return {status, "application/problem+json",
-          Json{{"type", "about:blank"},
-               {"title", reason},
-               {"status", status},
-               {"detail", detail},
-               {"reason", reason}}
-              .dump()};
+int http_status(ErrorCode code) {
+  switch (code) {
+    case ErrorCode::kInvalidArgument:
+    case ErrorCode::kOutOfRange:
+      return 400;
+    case ErrorCode::kUnauthenticated:
+      return 401;
+    case ErrorCode::kPermissionDenied:
+      return 403;
+    case ErrorCode::kNotFound:
+      return 404;
+    case ErrorCode::kAlreadyExists:
+    case ErrorCode::kAborted:
+    case ErrorCode::kFailedPrecondition:
+      return 409;
+    case ErrorCode::kResourceExhausted:
+      return 429;
+    case ErrorCode::kUnavailable:
+      return 503;
+    default:
+      return 500;
+  }
+}
+
+// RFC 9457, with the error's own members beside.
+HttpResponse problem(int status, const Error& error) {
+  Json json{{"type", "about:blank"},     {"title", error.reason()},  {"status", status},
+            {"detail", error.message()}, {"reason", error.reason()}, {"code", to_string(error.code())}};
+  if (!error.field().empty()) json["field"] = error.field();
+  if (!error.hint().empty()) json["hint"] = error.hint();
+  return {status, "application/problem+json", json.dump(-1, ' ', false, Json::error_handler_t::replace)};
 }
 
 class Connection : public std::enable_shared_from_this<Connection> {
@@ -53,25 +76,32 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
  private:
   void on_read(beast::error_code failed) {
-    if (failed == http::error::header_limit || failed == http::error::body_limit ||
-        failed == http::error::bad_target || failed == http::error::bad_method)
-      return write(problem(400, "BAD_REQUEST", "the request is malformed or larger than 16 KiB"), false);
+    static const auto& http_errors = http::make_error_code(http::error::bad_target).category();
+    if (failed && failed != http::error::end_of_stream && failed.category() == http_errors)
+      return refuse(failed);
     if (failed) return close();
     const auto& request = parser_->get();
     const bool keep = request.keep_alive();
     if (request.method() != http::verb::get && request.method() != http::verb::head)
-      return write(problem(405, "METHOD_NOT_ALLOWED", "only GET is served here"), keep);
+      return write(
+          problem(405, Error(ErrorCode::kUnimplemented, "METHOD_NOT_ALLOWED", "only GET is served here")),
+          keep);
     HttpResponse response;
     try {
       response = handler_(std::string(request.target()));
     } catch (...) {
       const Error error = current_error();
-      const int status = error.code() == ErrorCode::kNotFound          ? 404
-                         : error.code() == ErrorCode::kInvalidArgument ? 400
-                                                                       : 500;
-      response = problem(status, error.reason(), error.message());
+      response = problem(http_status(error.code()), error);
     }
     write(std::move(response), keep);
+  }
+
+  void refuse(beast::error_code failed) {
+    const bool large = failed == http::error::header_limit || failed == http::error::body_limit ||
+                       failed == http::error::buffer_overflow;
+    const Error error(ErrorCode::kInvalidArgument, large ? "REQUEST_TOO_LARGE" : "MALFORMED_REQUEST",
+                      large ? "a request is at most 16 KiB" : "this is no HTTP request: " + failed.message());
+    write(problem(large ? 413 : 400, error), false);
   }
 
   void write(HttpResponse response, bool keep) {
@@ -129,14 +159,16 @@ struct HttpServer::Impl {
 HttpServer::HttpServer(const std::string& host, std::uint16_t port, HttpHandler handler)
     : impl_(std::make_unique<Impl>(std::move(handler))) {
   try {
-    const tcp::endpoint endpoint(asio::ip::make_address(host), port);
+    const bool bracketed = host.starts_with('[') && host.ends_with(']');
+    const tcp::endpoint endpoint(asio::ip::make_address(bracketed ? host.substr(1, host.size() - 2) : host),
+                                 port);
     impl_->acceptor.open(endpoint.protocol());
     impl_->acceptor.set_option(asio::socket_base::reuse_address(true));
     impl_->acceptor.bind(endpoint);
     impl_->acceptor.listen();
   } catch (const boost::system::system_error& e) {
     throw Error(ErrorCode::kUnavailable, "ADDRESS_IN_USE",
-                "cannot listen on " + host + ":" + std::to_string(port) + ": " + e.what(), "http",
+                "cannot listen on " + host + ":" + std::to_string(port) + ": " + e.code().message(), "http",
                 "Choose another port, or 0 for a free one.");
   }
   impl_->accept();

@@ -7,15 +7,13 @@
 #include <map>
 
 #include "common/error.h"
-#include "recipe/spec.h"
-#include "server/api/messages.h"
+#include "server/api/artifact_catalogue.h"
+#include "server/api/queries.h"
 #include "wring/v1/artifacts.pb.h"
 #include "wring/v1/evaluations.pb.h"
 
 namespace wring {
 namespace {
-
-namespace v1 = wring::v1;
 
 struct Target {
   std::string path;
@@ -87,9 +85,13 @@ std::string joined(const List& messages) {
   return body + "]";
 }
 
+int page_size_of(const Target& t) {
+  return static_cast<int>(std::min<std::uint64_t>(t.number("page_size", 0), 1000));
+}
+
 HttpResponse jobs(const Backend& b, const Target& t) {
   v1::ListJobsRequest request;
-  request.set_page_size(static_cast<int>(std::min<std::uint64_t>(t.number("page_size", 0), 1000)));
+  request.set_page_size(page_size_of(t));
   request.set_page_token(t.get("page_token"));
   request.set_name_contains(t.get("name_contains"));
   if (const auto state = t.get("state"); !state.empty()) {
@@ -116,37 +118,28 @@ HttpResponse one_job(const Backend& b, const Target& t, const std::string& rest)
 }
 
 HttpResponse evaluations(const Backend& b, const Target& t) {
-  v1::QueryEvaluationsResponse response;
-  const auto job = t.get("job").empty() ? std::string() : b.store.resolve_job(t.get("job"));
-  const int limit = static_cast<int>(std::min<std::uint64_t>(t.number("page_size", 100), 1000));
-  std::int64_t last = 0;
-  for (auto& row :
-       b.store.evaluations(job, t.get("artifact"), t.get("suite"), t.get("metric"),
-                           static_cast<std::int64_t>(parse_page_token(t.get("page_token"))), limit, &last))
-    *response.add_evaluations() = std::move(row);
-  if (response.evaluations_size() == limit && limit > 0)
-    response.set_next_page_token(page_token(static_cast<std::uint64_t>(last)));
-  return json(response);
+  v1::QueryEvaluationsRequest request;
+  request.set_job_id(t.get("job"));
+  request.set_artifact(t.get("artifact"));
+  request.set_suite(t.get("suite"));
+  request.set_metric(t.get("metric"));
+  request.set_page_size(page_size_of(t));
+  request.set_page_token(t.get("page_token"));
+  return json(query_evaluations(request, b.store));
 }
 
 HttpResponse artifacts(const Backend& b, const Target& t) {
-  v1::ListArtifactsResponse response;
-  std::int64_t last = 0;
-  const int limit = static_cast<int>(std::min<std::uint64_t>(t.number("page_size", 50), 1000));
-  for (auto& artifact : b.store.artifacts(
-           t.get("kind"), static_cast<std::int64_t>(parse_page_token(t.get("page_token"))), limit, &last))
-    *response.add_artifacts() = std::move(artifact);
-  if (response.artifacts_size() == limit && last > 1)
-    response.set_next_page_token(page_token(static_cast<std::uint64_t>(last)));
-  return json(response);
+  v1::ListArtifactsRequest request;
+  request.set_kind(t.get("kind"));
+  request.set_page_size(page_size_of(t));
+  request.set_page_token(t.get("page_token"));
+  return json(list_artifacts(request, b.store));
 }
 
-HttpResponse methods() {
-  Json list = Json::array();
-  for (const auto* spec : Catalogue::embedded().methods()) list.push_back(spec->to_json());
-  for (const auto* spec : Catalogue::embedded().suites()) list.push_back(spec->to_json());
-  return {200, "application/json",
-          Json{{"methods", list}, {"catalogue_digest", Catalogue::embedded().digest().hex()}}.dump()};
+HttpResponse workers(const Backend& b) {
+  v1::ListWorkersResponse response;
+  for (auto& worker : b.coordinator.workers()) *response.add_workers() = std::move(worker);
+  return json(response);
 }
 
 HttpResponse route(const Backend& b, const Target& t) {
@@ -157,14 +150,10 @@ HttpResponse route(const Backend& b, const Target& t) {
   if (t.path.starts_with(api + "jobs/")) return one_job(b, t, t.path.substr(api.size() + 5));
   if (t.path == api + "evaluations") return evaluations(b, t);
   if (t.path == api + "artifacts") return artifacts(b, t);
-  if (t.path.starts_with(api + "artifacts/")) {
-    auto artifact = b.store.artifact(t.path.substr(api.size() + 10));
-    if (!artifact) throw Error(ErrorCode::kNotFound, "ARTIFACT_NOT_FOUND", "there is no such artifact");
-    return json(*artifact);
-  }
-  if (t.path == api + "workers")
-    return {200, "application/json", "{\"workers\":" + joined(b.coordinator.workers()) + "}"};
-  if (t.path == api + "methods") return methods();
+  if (t.path.starts_with(api + "artifacts/"))
+    return json(get_artifact(t.path.substr(api.size() + 10), b.store));
+  if (t.path == api + "workers") return workers(b);
+  if (t.path == api + "methods") return json(list_methods());
   throw Error(ErrorCode::kNotFound, "NO_SUCH_PATH", "there is nothing at this path");
 }
 

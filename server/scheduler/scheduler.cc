@@ -40,13 +40,16 @@ class Transition {
          state_.queue) {  // in order of submission; one that does not fit holds up no other
       JobRecord& job = state_.jobs.at(id);
       if (job.not_before > now_ || !fits(job.needs, worker, input.free_devices)) continue;
-      state_.queue.erase(sequence);
+      state_.held.insert(id);
+      state_.queue.erase(sequence);  // ends the life of `id` and `sequence`
       job.phase = JobPhase::kRunning;
       ++job.attempt;
       job.worker = worker.id;
       job.fence = {state_.epoch, state_.next_fence++};
       job.lease_until = now_ + state_.options.lease_ms;
       job.start_time = now_;
+      job.told_outcome.clear();
+      job.reported.clear();
       commit(job, "leased", {{"worker", worker.id}});
       outcome_.leased = job;
       return;
@@ -72,18 +75,18 @@ class Transition {
   void operator()(const StageInput& input) {
     JobRecord& job = leased_job(input.job, input.fence);
     job.lease_until = now_ + state_.options.lease_ms;
+    if (!job.reported.emplace(input.index, input.state).second) return;  // told again
+    if (input.state == "pending") return commit_silently(job);
     const bool done = input.state != "running";
-    if (done && !job.finished_stages.insert(input.index).second && job.phase == JobPhase::kRunning) {
-      commit(job, "stage_done", input.payload);  // run again by a later attempt
-      return;
-    }
+    if (done) job.finished_stages.insert(input.index);
     commit(job, done ? "stage_done" : "stage_started", input.payload);
   }
 
   void operator()(const FinishInput& input) {
-    const auto it = state_.jobs.find(input.job);
-    if (it != state_.jobs.end() && is_repeated(it->second, input)) return;
+    JobRecord& known = find_job(input.job);
+    if (is_repeated(known, input)) return;
     JobRecord& job = leased_job(input.job, input.fence);
+    job.told_outcome = input.outcome;
     if (input.outcome == "succeeded") {
       job.result = input.result;
       job.error.reset();
@@ -120,6 +123,7 @@ class Transition {
           ErrorCode::kFailedPrecondition, "JOB_NOT_ENDED",
           "only a failed or cancelled job can be retried; this one is " + std::string(to_string(job.phase)),
           "id");
+    job.attempt_base = job.attempt;
     job.failures = 0;
     job.crash_signature.clear();
     job.end_time = 0;
@@ -127,15 +131,17 @@ class Transition {
   }
 
   void operator()(const TickInput&) {
-    for (auto& [id, job] : state_.jobs) {
-      const bool held = job.phase == JobPhase::kRunning || job.phase == JobPhase::kCancelling;
-      if (!held || job.lease_until > now_) continue;
-      if (job.phase == JobPhase::kCancelling)
+    std::vector<std::string> silent;
+    for (const auto& id : state_.held)
+      if (state_.jobs.at(id).lease_until <= now_) silent.push_back(id);
+    for (const auto& id : silent) {
+      JobRecord& job = state_.jobs.at(id);
+      if (job.phase == JobPhase::kCancelling) {
         end(job, JobPhase::kCancelled, "cancelled");
-      else
-        fail_infrastructure(
-            job, Error(ErrorCode::kUnavailable, "LEASE_EXPIRED", "worker " + job.worker + " went silent")
-                     .to_json());
+        continue;
+      }
+      const Error error(ErrorCode::kUnavailable, "LEASE_EXPIRED", "worker " + job.worker + " went silent");
+      fail_infrastructure(job, error.to_json());
     }
   }
 
@@ -167,13 +173,10 @@ class Transition {
     return job;
   }
 
-  // The same success or failure told twice (an answer was lost): nothing to do.
+  // Whether the attempt's end was told before, in the same words: its answer was lost.
   static bool is_repeated(const JobRecord& job, const FinishInput& input) {
-    if (job.fence != input.fence) return false;
-    return (input.outcome == "succeeded" && job.phase == JobPhase::kSucceeded &&
-            job.result == input.result) ||
-           (input.outcome == "failed" && job.phase == JobPhase::kFailed) ||
-           (input.outcome == "cancelled" && job.phase == JobPhase::kCancelled);
+    return job.fence == input.fence && !holds(job, input.fence) && job.told_outcome == input.outcome &&
+           (input.outcome != "succeeded" || job.result == input.result);
   }
 
   static bool fits(const JobNeeds& needs, const WorkerRecord& worker,
@@ -185,26 +188,31 @@ class Transition {
                        [&](const auto& m) { return worker.methods.contains(m); });
   }
 
-  // Whose fault it was decides: the user's is final; resources and infrastructure are tried again, bounded;
-  // an engine that dies twice the same way is final.
+  // Whose fault it was decides. Infrastructure is tried again, bounded. What nobody can explain (an engine
+  // that crashed, an internal error) is tried again until it happens twice in the same way. All else is the
+  // user's to mend: final.
   void fail_attempt(JobRecord& job, const Json& error) {
-    const auto code = error_code_from_string(json_or<std::string>(error, "code", "UNKNOWN"));
-    const auto reason = json_or<std::string>(error, "reason", "");
-    if (reason == "ENGINE_CRASH") {
-      const std::string signature = std::to_string(json_or<int>(error, "signal", 0)) + "@" +
-                                    std::to_string(json_or<int>(error, "stage", -1));
-      if (job.crash_signature == signature) return end_failed(job, error);
-      job.crash_signature = signature;
-      return fail_infrastructure(job, error);
+    switch (error_code_from_string(json_or<std::string>(error, "code", "UNKNOWN"))) {
+      case ErrorCode::kUnavailable:
+      case ErrorCode::kAborted:
+      case ErrorCode::kDataLoss:
+        return fail_infrastructure(job, error);
+      case ErrorCode::kInternal:
+      case ErrorCode::kUnknown: {
+        const std::string signature = json_or<std::string>(error, "reason", "") + " signal " +
+                                      std::to_string(json_or<int>(error, "signal", 0)) + " stage " +
+                                      std::to_string(json_or<int>(error, "stage", -1));
+        if (std::exchange(job.crash_signature, signature) == signature) return end_failed(job, error);
+        return fail_infrastructure(job, error);
+      }
+      default:
+        end_failed(job, error);
     }
-    if (code == ErrorCode::kUnavailable || code == ErrorCode::kAborted)
-      return fail_infrastructure(job, error);
-    end_failed(job, error);
   }
 
   void fail_infrastructure(JobRecord& job, const Json& error) {
+    if (job.attempt - job.attempt_base >= job.max_attempts) return end_failed(job, error);
     job.error = error;
-    if (job.attempt >= job.max_attempts) return end_failed(job, error);
     const auto doubled = state_.options.backoff_ms << std::min(job.failures, 16u);
     ++job.failures;
     requeue(job, std::min(doubled, state_.options.max_backoff_ms),
@@ -218,8 +226,8 @@ class Transition {
 
   void requeue(JobRecord& job, TimeMs delay, Json payload) {
     job.phase = JobPhase::kQueued;
-    job.worker.clear();
     job.not_before = now_ + delay;
+    state_.held.erase(job.id);
     state_.queue.emplace(job.sequence, job.id);
     commit(job, "released", std::move(payload));
   }
@@ -227,7 +235,14 @@ class Transition {
   void end(JobRecord& job, JobPhase phase, const char* type, Json payload = Json::object()) {
     job.phase = phase;
     job.end_time = now_;
+    state_.held.erase(job.id);
     commit(job, type, std::move(payload));
+  }
+
+  // A change that is no event.
+  void commit_silently(JobRecord& job) {
+    ++job.version;
+    outcome_.changed.push_back(job);
   }
 
   void commit(JobRecord& job, const char* type, Json payload = Json::object()) {
@@ -277,6 +292,7 @@ void restore(JobRecord job, SchedulerState& state) {
   state.next_sequence = std::max(state.next_sequence, job.sequence + 1);
   state.next_fence = std::max(state.next_fence, job.fence.n + 1);
   if (job.phase == JobPhase::kQueued) state.queue.emplace(job.sequence, job.id);
+  if (job.phase == JobPhase::kRunning || job.phase == JobPhase::kCancelling) state.held.insert(job.id);
   state.jobs.insert_or_assign(job.id, std::move(job));
 }
 

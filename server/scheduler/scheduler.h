@@ -11,6 +11,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -53,7 +54,8 @@ struct JobRecord {
   std::uint64_t sequence = 0;  // order of submission
   JobPhase phase = JobPhase::kQueued;
   JobNeeds needs;
-  std::uint32_t attempt = 0;  // leases so far that count
+  std::uint32_t attempt = 0;       // leases so far that count
+  std::uint32_t attempt_base = 0;  // of them, those before the last RetryJob
   std::uint32_t max_attempts = 5;
   std::uint32_t failures = 0;  // of infrastructure, in a row
   std::string worker;
@@ -61,7 +63,9 @@ struct JobRecord {
   TimeMs lease_until = 0;
   TimeMs not_before = 0;  // backoff
   TimeMs create_time = 0, start_time = 0, end_time = 0;
-  std::string crash_signature;  // of the last engine crash
+  std::string crash_signature;  // of the last attempt that failed without an explanation
+  std::string told_outcome;     // of the newest lease, as its worker told it; empty: not told
+  std::set<std::pair<std::uint32_t, std::string>> reported;  // (stage, state) under the newest lease
   std::set<std::uint32_t> finished_stages;
   std::string result;         // artifact digest
   std::optional<Json> error;  // Error::to_json plus stage, signal, last_log
@@ -88,8 +92,9 @@ struct SchedulerOptions {
 struct SchedulerState {
   SchedulerOptions options;
   std::uint64_t epoch = 1, next_fence = 1, next_sequence = 1;
-  std::map<std::string, JobRecord> jobs;       // ended ones are dropped once stored
+  std::map<std::string, JobRecord> jobs;       // the caller may drop ended ones once they are stored
   std::map<std::uint64_t, std::string> queue;  // sequence -> id of queued jobs
+  std::set<std::string> held;                  // ids of leased jobs
   std::map<std::string, WorkerRecord> workers;
 };
 
@@ -115,7 +120,7 @@ struct StageInput {
   std::string job;
   Fence fence;
   std::uint32_t index = 0;
-  std::string state;  // running, done, cached
+  std::string state;  // pending (planned: no event), running, done, cached
   Json payload;
 };
 struct FinishInput {
@@ -149,6 +154,7 @@ struct JobEvent {
 
 enum class LeaseAction { kContinue, kCancel, kLost };
 
+// Nothing changed where an input was told a second time (an answer had been lost).
 struct Outcome {
   std::vector<JobRecord> changed;  // new contents of these jobs' rows
   std::vector<JobEvent> events;

@@ -2,6 +2,7 @@
 #include "server/blobs/disk/blob_store.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -9,16 +10,58 @@
 #include <cerrno>
 #include <chrono>
 #include <utility>
+#include <vector>
 
 #include "common/error.h"
+#include "common/log.h"
 
 namespace wring {
 
 namespace fs = std::filesystem;
 
-BlobStore::BlobStore(const fs::path& folder) : blobs_(folder / "blobs"), uploads_(folder / "uploads") {
-  fs::create_directories(blobs_);
-  fs::create_directories(uploads_);
+namespace {
+
+constexpr std::uint64_t kPiece = 1u << 20;
+constexpr auto kPatience = std::chrono::seconds(5);
+
+// A folder that is there, and stays there when the machine stops.
+void make_folder(const fs::path& path) {
+  if (fs::is_directory(path)) return;
+  if (::mkdir(path.c_str(), 0755) != 0 && errno != EEXIST) throw_io_error("create", path, errno);
+  sync_path(path.parent_path());
+}
+
+// Calls `sink` with the bytes [begin, end) of `fd`. Returns false where the file ends before, or `sink` says
+// so.
+bool read_pieces(int fd, const fs::path& path, std::uint64_t begin, std::uint64_t end,
+                 const std::function<bool(std::span<const std::byte>)>& sink) {
+  std::vector<std::byte> buffer(static_cast<std::size_t>(std::min(kPiece, end - begin)));
+  while (begin < end) {
+    const auto count = static_cast<std::size_t>(std::min<std::uint64_t>(buffer.size(), end - begin));
+    const ssize_t n = ::pread(fd, buffer.data(), count, static_cast<off_t>(begin));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) throw_io_error("read", path, errno);
+    if (n == 0 || !sink(std::span(buffer).first(static_cast<std::size_t>(n)))) return false;
+    begin += static_cast<std::uint64_t>(n);
+  }
+  return true;
+}
+
+std::uint64_t size_of(int fd, const fs::path& path) {
+  struct stat status {};
+  if (::fstat(fd, &status) != 0) throw_io_error("stat", path, errno);
+  return static_cast<std::uint64_t>(status.st_size);
+}
+
+[[noreturn]] void throw_not_found(const Digest& digest) {
+  throw Error(ErrorCode::kNotFound, "BLOB_NOT_FOUND", "there is no blob " + digest.hex(), "digest");
+}
+
+}  // namespace
+
+BlobStore::BlobStore(const fs::path& folder)
+    : blobs_(folder / "blobs"), uploads_(folder / "uploads"), corrupt_(folder / "corrupt") {
+  for (const auto& path : {blobs_, uploads_, corrupt_}) make_folder(path);
   const auto yesterday = fs::file_time_type::clock::now() - std::chrono::hours(24);
   for (const auto& entry : fs::directory_iterator(uploads_)) {
     std::error_code ignored;
@@ -47,72 +90,99 @@ bool BlobStore::has(const Digest& digest) const {
 std::uint64_t BlobStore::size(const Digest& digest) const {
   std::error_code failed;
   const auto bytes = fs::file_size(path_of(digest), failed);
-  if (failed)
-    throw Error(ErrorCode::kNotFound, "BLOB_NOT_FOUND", "there is no blob " + digest.hex(), "digest");
+  if (failed) throw_not_found(digest);
   return bytes;
 }
 
 std::uint64_t BlobStore::committed_size(const Digest& digest, const std::string& upload_id) const {
+  const auto part = part_of(digest, upload_id);
   if (has(digest)) return size(digest);
-  std::error_code failed;
-  const auto bytes = fs::file_size(part_of(digest, upload_id), failed);
-  return failed ? 0 : bytes;
+  const FileDescriptor fd(::open(part.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd) return 0;
+  const auto bytes = size_of(fd.get(), part);
+  if (::fsync(fd.get()) != 0) throw_io_error("fsync", part, errno);
+  return bytes;
 }
 
 void BlobStore::read(const Digest& digest, std::uint64_t offset, std::uint64_t limit,
-                     const std::function<bool(std::span<const std::byte>)>& sink) const {
-  const auto whole = size(digest);
-  const auto mapped = MappedFile::open(path_of(digest));
-  if (sha256(mapped->bytes()) != digest)
-    throw Error(ErrorCode::kDataLoss, "BLOB_CORRUPT",
-                "blob " + digest.hex() + " is damaged on the server's disk", "digest",
-                "Upload it again, or restore a backup.");
+                     const std::function<bool(std::span<const std::byte>)>& sink) {
+  const auto path = path_of(digest);
+  const FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd && errno == ENOENT) throw_not_found(digest);
+  if (!fd) throw_io_error("open", path, errno);
+  const auto whole = size_of(fd.get(), path);
   if (offset > whole)
     throw Error(ErrorCode::kOutOfRange, "READ_OFFSET", "the blob has " + std::to_string(whole) + " bytes",
                 "offset");
-  const auto end = limit == 0 ? whole : std::min(whole, offset + std::min(limit, whole));
-  for (constexpr std::uint64_t kPiece = 1u << 20; offset < end;) {
-    const auto count = std::min(kPiece, end - offset);
-    if (!sink(mapped->bytes().subspan(offset, count))) return;
-    offset += count;
+  const auto end = limit == 0 ? whole : offset + std::min(limit, whole - offset);
+  const bool in_part = offset > 0 || end < whole;
+
+  Sha256 hash;
+  bool wanted = true;
+  const bool complete = read_pieces(fd.get(), path, 0, whole, [&](std::span<const std::byte> piece) {
+    hash.update(piece);
+    return in_part || (wanted = sink(piece));
+  });
+  if (!wanted) return;
+  if (!complete || hash.finish() != digest) {
+    set_aside(digest);
+    throw Error(ErrorCode::kDataLoss, "BLOB_CORRUPT",
+                "blob " + digest.hex() + " is damaged on the server's disk", "digest",
+                "Upload it again, or restore a backup.");
   }
+  if (in_part) read_pieces(fd.get(), path, offset, end, sink);
 }
 
-BlobStore::Upload::Upload(BlobStore& store, const Digest& digest, std::uint64_t size, std::string upload_id)
-    : store_(store),
-      digest_(digest),
-      size_(size),
-      upload_id_(std::move(upload_id)),
-      part_(store.part_of(digest, upload_id_)) {
+void BlobStore::set_aside(const Digest& digest) {
+  spdlog::error("blob {} is damaged on disk; set aside in {}", digest.hex(), corrupt_.string());
+  std::error_code ignored;
+  fs::rename(path_of(digest), corrupt_ / digest.hex(), ignored);
+}
+
+BlobStore::Upload::Upload(BlobStore& store, const Digest& digest, std::uint64_t size,
+                          const std::string& upload_id)
+    : store_(store), digest_(digest), size_(size), part_(store.part_of(digest, upload_id)) {
   if (size < 1 || size > kMaxBlobBytes)
     throw Error(ErrorCode::kInvalidArgument, "BLOB_SIZE", std::to_string(size) + " is not in 1 to 64 MiB",
                 "size", "Cut larger files into chunks.");
   {
-    const std::lock_guard lock(store_.mutex_);
-    if (!store_.in_use_.insert(part_.string()).second)
-      throw Error(ErrorCode::kAborted, "UPLOAD_IN_USE", "another stream writes this upload", "upload_id",
+    std::unique_lock lock(store_.mutex_);
+    if (!store_.released_.wait_for(lock, kPatience, [&] { return store_.in_use_.insert(part_).second; }))
+      throw Error(ErrorCode::kUnavailable, "UPLOAD_IN_USE", "another stream writes this upload", "upload_id",
                   "Wait for it, or take a new upload id.");
   }
   try {
-    fd_ = FileDescriptor(::open(part_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
-    if (!fd_) throw_io_error("create", part_, errno);
-    const auto before = MappedFile::open(part_);
-    if (before->bytes().size() > size)
-      throw Error(ErrorCode::kInvalidArgument, "BLOB_SIZE", "an earlier stream of this upload was longer",
-                  "size");
-    hash_.update(before->bytes());
-    committed_ = before->bytes().size();
-    ::lseek(fd_.get(), 0, SEEK_END);
+    open();
   } catch (...) {
     const std::lock_guard lock(store_.mutex_);
-    store_.in_use_.erase(part_.string());
+    store_.in_use_.erase(part_);
     throw;
   }
 }
 
+// Takes up what an earlier stream left.
+void BlobStore::Upload::open() {
+  fd_ = FileDescriptor(::open(part_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
+  if (!fd_) throw_io_error("create", part_, errno);
+  const auto before = size_of(fd_.get(), part_);
+  if (before > size_)
+    throw Error(ErrorCode::kInvalidArgument, "BLOB_SIZE", "an earlier stream of this upload was longer",
+                "size");
+  read_pieces(fd_.get(), part_, 0, before, [&](std::span<const std::byte> piece) {
+    hash_.update(piece);
+    committed_ += piece.size();
+    return true;
+  });
+  if (::lseek(fd_.get(), static_cast<off_t>(committed_), SEEK_SET) < 0)
+    throw_io_error("seek in", part_, errno);
+}
+
 BlobStore::Upload::~Upload() {
-  const std::lock_guard lock(store_.mutex_);
-  store_.in_use_.erase(part_.string());
+  {
+    const std::lock_guard lock(store_.mutex_);
+    store_.in_use_.erase(part_);
+  }
+  store_.released_.notify_all();
 }
 
 void BlobStore::Upload::append(std::uint64_t offset, std::span<const std::byte> bytes) {
@@ -126,7 +196,8 @@ void BlobStore::Upload::append(std::uint64_t offset, std::span<const std::byte> 
   try {
     write_all(fd_.get(), bytes, part_);
   } catch (...) {  // a part of it may be on disk: back to what was committed
-    [[maybe_unused]] const int cut = ::ftruncate(fd_.get(), static_cast<off_t>(committed_));
+    const auto end = static_cast<off_t>(committed_);
+    if (::ftruncate(fd_.get(), end) != 0 || ::lseek(fd_.get(), end, SEEK_SET) < 0) fd_.reset();
     throw;
   }
   hash_.update(bytes);
@@ -138,16 +209,17 @@ void BlobStore::Upload::finish() {
     throw Error(
         ErrorCode::kInvalidArgument, "BLOB_SIZE",
         "the stream ended at " + std::to_string(committed_) + " of " + std::to_string(size_) + " bytes",
-        "size");
+        "size", "Go on from the committed size.");
   if (hash_.finish() != digest_) {
-    fs::remove(part_);
+    std::error_code ignored;
+    fs::remove(part_, ignored);
     throw Error(ErrorCode::kDataLoss, "DIGEST_MISMATCH", "the bytes are not those of digest " + digest_.hex(),
                 "digest", "Hash the file again: it changed while it was sent.");
   }
   if (::fsync(fd_.get()) != 0) throw_io_error("fsync", part_, errno);
   const auto path = store_.path_of(digest_);
-  fs::create_directories(path.parent_path());
-  fs::rename(part_, path);
+  make_folder(path.parent_path());
+  if (::rename(part_.c_str(), path.c_str()) != 0) throw_io_error("rename", path, errno);
   sync_path(path.parent_path());
 }
 

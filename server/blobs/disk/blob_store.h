@@ -1,6 +1,7 @@
-// Blobs on disk by content: BLOBS/ab/<64 hex>. Whole and verified, or not there.
+// Blobs on disk by content: FOLDER/blobs/ab/<64 hex>. Whole, verified and durable, or not there.
 #pragma once
 
+#include <condition_variable>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -8,7 +9,6 @@
 #include <set>
 #include <span>
 #include <string>
-#include <vector>
 
 #include "common/digest.h"
 #include "common/files.h"
@@ -17,44 +17,52 @@ namespace wring {
 
 inline constexpr std::uint64_t kMaxBlobBytes = 64ull << 20;
 
-// Any thread may call; two uploads with one id exclude each other (kAborted, "UPLOAD_IN_USE").
+// Any thread may call. Two uploads with one id exclude each other.
 class BlobStore {
  public:
-  // Makes FOLDER/blobs and FOLDER/uploads. Forgets uploads that are older than a day.
+  // Makes FOLDER/blobs, FOLDER/uploads and FOLDER/corrupt. Forgets uploads that nothing was added to for a
+  // day.
   explicit BlobStore(const std::filesystem::path& folder);
 
   bool has(const Digest& digest) const;
   std::uint64_t size(const Digest& digest) const;  // throws kNotFound "BLOB_NOT_FOUND"
 
-  // Bytes of an upload that are safe; the whole size where the blob is there.
+  // Bytes of an upload that are on disk; the whole size where the blob is there. Never falls, unless the
+  // bytes turned out not to be the blob's.
   std::uint64_t committed_size(const Digest& digest, const std::string& upload_id) const;
 
-  // Reads [offset, offset + limit) (limit 0: to the end) piece by piece. The whole blob is verified first:
-  // throws kDataLoss "BLOB_CORRUPT" where the disk no longer holds what was written.
+  // Reads [offset, offset + limit) (limit 0: to the end) piece by piece, until `sink` returns false. What is
+  // read in part is verified before; what is read whole, on the way. Throws kDataLoss "BLOB_CORRUPT" where
+  // the disk no longer holds what was written; the blob is then set aside in FOLDER/corrupt, so that it can
+  // be uploaded again.
   void read(const Digest& digest, std::uint64_t offset, std::uint64_t limit,
-            const std::function<bool(std::span<const std::byte>)>& sink) const;
+            const std::function<bool(std::span<const std::byte>)>& sink);
 
-  // An upload in progress. Destroyed before finish(), what was appended stays for a later one with the same
-  // id.
+  // An upload in progress, at FOLDER/uploads/<digest>.<upload_id>.part. Destroyed before finish(), what was
+  // appended stays for a later one with the same id.
   class Upload {
    public:
-    Upload(BlobStore& store, const Digest& digest, std::uint64_t size, std::string upload_id);
+    // Waits for another upload with this id to end (a stream whose client is gone); throws kUnavailable
+    // "UPLOAD_IN_USE" where it does not within 5 s.
+    Upload(BlobStore& store, const Digest& digest, std::uint64_t size, const std::string& upload_id);
     ~Upload();
     Upload(const Upload&) = delete;
     Upload& operator=(const Upload&) = delete;
 
     std::uint64_t committed() const { return committed_; }
-    // Throws kOutOfRange "WRITE_OFFSET" where offset is not committed(), kInvalidArgument past the size,
-    // kResourceExhausted "DISK_FULL".
+    // Throws kOutOfRange "WRITE_OFFSET" where offset is not committed(), kInvalidArgument "BLOB_SIZE" past
+    // the size, kResourceExhausted "DISK_FULL".
     void append(std::uint64_t offset, std::span<const std::byte> bytes);
-    // Makes the blob visible, durably. Throws kDataLoss "DIGEST_MISMATCH" (and forgets the upload).
+    // Makes the blob visible, durably. Throws kInvalidArgument "BLOB_SIZE" before its end, kDataLoss
+    // "DIGEST_MISMATCH" (and forgets the upload).
     void finish();
 
    private:
+    void open();
+
     BlobStore& store_;
     Digest digest_;
     std::uint64_t size_, committed_ = 0;
-    std::string upload_id_;
     std::filesystem::path part_;
     FileDescriptor fd_;
     Sha256 hash_;
@@ -63,10 +71,12 @@ class BlobStore {
  private:
   std::filesystem::path path_of(const Digest& digest) const;
   std::filesystem::path part_of(const Digest& digest, const std::string& upload_id) const;
+  void set_aside(const Digest& digest);
 
-  std::filesystem::path blobs_, uploads_;
+  std::filesystem::path blobs_, uploads_, corrupt_;
   std::mutex mutex_;
-  std::set<std::string> in_use_;
+  std::condition_variable released_;
+  std::set<std::filesystem::path> in_use_;  // part files
 };
 
 }  // namespace wring

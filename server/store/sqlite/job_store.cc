@@ -46,19 +46,42 @@ void put_outcome(sqlite3* db, const Outcome& outcome) {
         .run();
 }
 
-void put_evaluation(sqlite3* db, const wring::v1::Evaluation& row) {
-  Statement(db,
-            "INSERT INTO evaluations(job_id, artifact, suite, metric, value, message) VALUES(?,?,?,?,?,?)")
-      .bind(row.job_id())
-      .bind(row.artifact())
-      .bind(row.suite())
-      .bind(row.metric())
-      .bind(row.value())
-      .bind(row.SerializeAsString())
+void put_stage(sqlite3* db, const std::string& job, const v1::StageStatus& stage) {
+  Statement(
+      db,
+      "INSERT INTO stages(job_id, idx, state, status) VALUES(?,?,?,?) ON CONFLICT(job_id, idx) DO UPDATE SET "
+      "state = excluded.state, status = excluded.status "
+      "WHERE NOT (excluded.state = 'pending' AND stages.state IN ('done', 'cached'))")
+      .bind(job)
+      .bind(static_cast<std::uint64_t>(stage.index()))
+      .bind(stage.state())
+      .bind(stage.SerializeAsString())
       .run();
 }
 
-void put_artifact(sqlite3* db, wring::v1::Artifact artifact) {
+void put_evaluations(sqlite3* db, const std::string& job, const StoreBatch& batch) {
+  if (batch.all_evaluations)
+    Statement(db, "DELETE FROM evaluations WHERE job_id = ?").bind(job).run();
+  else if (!batch.evaluations.empty())
+    Statement(db, "DELETE FROM evaluations WHERE job_id = ? AND stage = ?")
+        .bind(job)
+        .bind(batch.evaluations_of_stage)
+        .run();
+  for (const auto& row : batch.evaluations)
+    Statement(db,
+              "INSERT INTO evaluations(job_id, stage, artifact, suite, metric, value, message) "
+              "VALUES(?,?,?,?,?,?,?)")
+        .bind(job)
+        .bind(batch.evaluations_of_stage)
+        .bind(row.artifact())
+        .bind(row.suite())
+        .bind(row.metric())
+        .bind(row.value())
+        .bind(row.SerializeAsString())
+        .run();
+}
+
+void put_artifact(sqlite3* db, v1::Artifact artifact) {
   const std::string manifest = artifact.manifest_json();
   artifact.clear_manifest_json();
   Statement(db, "INSERT OR IGNORE INTO artifacts(digest, kind, message, manifest) VALUES(?,?,?,?)")
@@ -69,27 +92,46 @@ void put_artifact(sqlite3* db, wring::v1::Artifact artifact) {
       .run();
 }
 
-void put_batch(sqlite3* db, const StoreBatch& batch) {
-  if (batch.submitted) {
-    put_job(db, *batch.submitted);
-    if (!batch.request_id.empty())
-      Statement(db, "INSERT INTO requests VALUES(?,?,?)")
-          .bind(batch.request_id)
-          .bind(batch.submitted->record.id)
-          .bind(batch.request_digest)
-          .run();
+// Notes on the artifact which job made it; the first job stays its maker.
+void put_maker(sqlite3* db, const std::string& digest, const std::string& job) {
+  v1::Artifact artifact;
+  {
+    Statement row(db, "SELECT message FROM artifacts WHERE digest = ?");
+    row.bind(digest);
+    if (!row.row() || !artifact.ParseFromString(row.text(0)) || !artifact.created_by_job().empty()) return;
   }
+  artifact.set_created_by_job(job);
+  Statement(db, "UPDATE artifacts SET message = ? WHERE digest = ?")
+      .bind(artifact.SerializeAsString())
+      .bind(digest)
+      .run();
+}
+
+void put_submitted(sqlite3* db, const StoreBatch& batch) {
+  put_job(db, *batch.submitted);
+  if (batch.request_id.empty()) return;
+  Statement(db, "INSERT INTO requests VALUES(?,?,?)")
+      .bind(batch.request_id)
+      .bind(batch.submitted->record.id)
+      .bind(batch.request_digest)
+      .run();
+}
+
+void put_batch(sqlite3* db, const StoreBatch& batch) {
+  if (batch.submitted) put_submitted(db, batch);
   put_outcome(db, batch.outcome);
-  for (const auto& [job, stage] : batch.stages)
-    Statement(db, "INSERT OR REPLACE INTO stages VALUES(?,?,?)")
-        .bind(job)
-        .bind(static_cast<std::uint64_t>(stage.index()))
-        .bind(stage.SerializeAsString())
-        .run();
-  if (batch.replace_evaluations && !batch.outcome.changed.empty())
-    Statement(db, "DELETE FROM evaluations WHERE job_id = ?").bind(batch.outcome.changed.front().id).run();
-  for (const auto& row : batch.evaluations) put_evaluation(db, row);
+  if (!batch.outcome.changed.empty()) {
+    const std::string& job = batch.outcome.changed.front().id;
+    for (const auto& stage : batch.stages) put_stage(db, job, stage);
+    put_evaluations(db, job, batch);
+    if (!batch.result.empty()) put_maker(db, batch.result, job);
+  }
   for (const auto& artifact : batch.artifacts) put_artifact(db, artifact);
+  if (batch.worker)
+    Statement(db, "INSERT OR REPLACE INTO workers VALUES(?,?)")
+        .bind(batch.worker->id())
+        .bind(batch.worker->SerializeAsString())
+        .run();
 }
 
 StoredJob read_job(Statement& row) {
@@ -101,8 +143,8 @@ StoredJob read_job(Statement& row) {
   return job;
 }
 
-wring::v1::Artifact read_artifact(Statement& row, bool with_manifest) {
-  wring::v1::Artifact artifact;
+v1::Artifact read_artifact(Statement& row, bool with_manifest) {
+  v1::Artifact artifact;
   artifact.ParseFromString(row.text(0));
   if (with_manifest) artifact.set_manifest_json(row.text(1));
   return artifact;
@@ -250,40 +292,53 @@ std::vector<JobEvent> JobStore::events(const std::string& job, std::uint64_t aft
   return events;
 }
 
-std::vector<wring::v1::StageStatus> JobStore::stages(const std::string& job) {
+std::vector<v1::StageStatus> JobStore::stages(const std::string& job) {
   const std::lock_guard lock(read_mutex_);
   Statement rows(read_database_.get(), "SELECT status FROM stages WHERE job_id = ? ORDER BY idx");
   rows.bind(job);
-  std::vector<wring::v1::StageStatus> stages;
+  std::vector<v1::StageStatus> stages;
   while (rows.row()) stages.emplace_back().ParseFromString(rows.text(0));
   return stages;
 }
 
-std::vector<wring::v1::Evaluation> JobStore::evaluations(const std::string& job, const std::string& artifact,
-                                                         const std::string& suite, const std::string& metric,
-                                                         std::int64_t after_row, int limit,
-                                                         std::int64_t* last_row) {
+EvaluationPage JobStore::evaluations(const EvaluationFilter& filter) {
   std::string sql = "SELECT row, message FROM evaluations WHERE row > ?";
-  const std::pair<const char*, const std::string*> filters[] = {
-      {"job_id", &job}, {"artifact", &artifact}, {"suite", &suite}, {"metric", &metric}};
-  for (const auto& [column, value] : filters)
+  const std::pair<const char*, const std::string*> columns[] = {{"job_id", &filter.job},
+                                                                {"artifact", &filter.artifact},
+                                                                {"suite", &filter.suite},
+                                                                {"metric", &filter.metric}};
+  for (const auto& [column, value] : columns)
     if (!value->empty()) sql += std::string(" AND ") + column + " = ?";
   sql += " ORDER BY row LIMIT ?";
   const std::lock_guard lock(read_mutex_);
   Statement rows(read_database_.get(), sql.c_str());
-  rows.bind(after_row);
-  for (const auto& [column, value] : filters)
+  rows.bind(filter.after_row);
+  for (const auto& [column, value] : columns)
     if (!value->empty()) rows.bind(*value);
-  rows.bind(limit);
-  std::vector<wring::v1::Evaluation> found;
+  rows.bind(filter.limit);
+  EvaluationPage page;
   while (rows.row()) {
-    if (last_row) *last_row = rows.integer(0);
-    found.emplace_back().ParseFromString(rows.text(1));
+    page.last_row = rows.integer(0);
+    page.rows.emplace_back().ParseFromString(rows.text(1));
   }
-  return found;
+  return page;
 }
 
-std::optional<wring::v1::Artifact> JobStore::artifact(const std::string& prefix) {
+std::vector<v1::Worker> JobStore::workers() {
+  const std::lock_guard lock(read_mutex_);
+  Statement rows(read_database_.get(), "SELECT message FROM workers ORDER BY id");
+  std::vector<v1::Worker> workers;
+  while (rows.row()) workers.emplace_back().ParseFromString(rows.text(0));
+  return workers;
+}
+
+void JobStore::check_space() const {
+  if (writer_->waits_for_space())
+    throw Error(ErrorCode::kResourceExhausted, "DISK_FULL", "the server's disk is full", "",
+                "Free space there; it goes on by itself.");
+}
+
+std::optional<v1::Artifact> JobStore::artifact(const std::string& prefix) {
   if (prefix.size() < 4) return std::nullopt;
   const std::lock_guard lock(read_mutex_);
   Statement rows(read_database_.get(),
@@ -297,20 +352,18 @@ std::optional<wring::v1::Artifact> JobStore::artifact(const std::string& prefix)
   return artifact;
 }
 
-std::vector<wring::v1::Artifact> JobStore::artifacts(const std::string& kind, std::int64_t before_row,
-                                                     int limit, std::int64_t* last_row) {
+ArtifactPage JobStore::artifacts(const std::string& kind, std::int64_t before_row, int limit) {
   const std::lock_guard lock(read_mutex_);
-  Statement rows(read_database_.get(), kind.empty() ? "SELECT message, manifest, row FROM artifacts WHERE "
-                                                      "row < ?1 AND ?2 = '' ORDER BY row DESC LIMIT ?3"
-                                                    : "SELECT message, manifest, row FROM artifacts WHERE "
-                                                      "row < ?1 AND kind = ?2 ORDER BY row DESC LIMIT ?3");
+  Statement rows(read_database_.get(),
+                 "SELECT message, NULL, row FROM artifacts WHERE row < ?1 AND (?2 = '' OR kind = ?2) "
+                 "ORDER BY row DESC LIMIT ?3");
   rows.bind(before_row > 0 ? before_row : INT64_MAX).bind(kind).bind(limit);
-  std::vector<wring::v1::Artifact> found;
+  ArtifactPage page;
   while (rows.row()) {
-    if (last_row) *last_row = rows.integer(2);
-    found.push_back(read_artifact(rows, false));
+    page.last_row = rows.integer(2);
+    page.artifacts.push_back(read_artifact(rows, false));
   }
-  return found;
+  return page;
 }
 
 }  // namespace wring

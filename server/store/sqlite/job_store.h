@@ -16,13 +16,14 @@
 #include "wring/v1/artifacts.pb.h"
 #include "wring/v1/evaluations.pb.h"
 #include "wring/v1/jobs.pb.h"
+#include "wring/v1/workers.pb.h"
 
 namespace wring {
 
 // A job as it is stored: the scheduler's record and what was submitted.
 struct StoredJob {
   JobRecord record;
-  wring::v1::JobSpec spec;
+  v1::JobSpec spec;
   std::string normal_form, recipe_digest;
 };
 
@@ -33,15 +34,32 @@ struct JobFilter {
   int limit = 50;
 };
 
-// What goes to disk in one transaction.
+// What goes to disk in one transaction. Stages and rows are those of the outcome's one changed job.
 struct StoreBatch {
   Outcome outcome;
-  std::optional<StoredJob> submitted;  // with request id and its digest
-  std::string request_id, request_digest;
-  std::vector<std::pair<std::string, wring::v1::StageStatus>> stages;  // job id, stage
-  std::vector<wring::v1::Evaluation> evaluations;
-  bool replace_evaluations = false;  // of the job in front of evaluations: a success hands in all rows
-  std::vector<wring::v1::Artifact> artifacts;
+  std::optional<StoredJob> submitted;
+  std::string request_id, request_digest;  // of `submitted`; may be empty
+  std::vector<v1::StageStatus> stages;     // a pending one does not replace one that was done
+  std::vector<v1::Evaluation> evaluations;
+  int evaluations_of_stage = -1;  // they replace those that this stage reported before
+  bool all_evaluations = false;   // they replace every row of the job
+  std::string result;             // digest of an artifact that the job has made
+  std::vector<v1::Artifact> artifacts;
+  std::optional<v1::Worker> worker;
+};
+
+struct EvaluationFilter {
+  std::string job, artifact, suite, metric;  // empty: all
+  std::int64_t after_row = 0;
+  int limit = 100;
+};
+struct EvaluationPage {
+  std::vector<v1::Evaluation> rows;
+  std::int64_t last_row = 0;
+};
+struct ArtifactPage {
+  std::vector<v1::Artifact> artifacts;  // newest first, without manifests
+  std::int64_t last_row = 0;
 };
 
 // Reads see only what is committed. Any thread may call.
@@ -52,28 +70,31 @@ class JobStore {
   explicit JobStore(const std::filesystem::path& folder);
   ~JobStore();
 
+  // Becomes ready when the batch, and every one before it, is on disk.
   std::future<void> write(StoreBatch batch);
   void remove_job(const std::string& id);
+  // Throws kResourceExhausted "DISK_FULL" while commits wait for disk space.
+  void check_space() const;
 
-  // Everything that has not ended, in order; and the counters a restart needs.
+  // Everything that has not ended, in order; and what else a restart needs.
   std::vector<StoredJob> load_open_jobs();
   std::uint64_t highest_sequence();
   std::uint64_t highest_fence();
   std::uint64_t epoch();
+  std::vector<v1::Worker> workers();
 
   std::optional<StoredJob> job(const std::string& id);
-  std::string resolve_job(const std::string& prefix);  // throws kNotFound, kInvalidArgument "AMBIGUOUS"
-  std::vector<StoredJob> jobs(const JobFilter& filter);
-  std::optional<std::pair<std::string, std::string>> request(
-      const std::string& request_id);  // job id, digest
+  // The id that begins with `prefix` (3 characters or more). Throws kNotFound, kInvalidArgument "AMBIGUOUS".
+  std::string resolve_job(const std::string& prefix);
+  std::vector<StoredJob> jobs(const JobFilter& filter);  // newest first
+  // Job id and digest of a request that was stored.
+  std::optional<std::pair<std::string, std::string>> request(const std::string& request_id);
   std::vector<JobEvent> events(const std::string& job, std::uint64_t after, int limit);
-  std::vector<wring::v1::StageStatus> stages(const std::string& job);
-  std::vector<wring::v1::Evaluation> evaluations(const std::string& job, const std::string& artifact,
-                                                 const std::string& suite, const std::string& metric,
-                                                 std::int64_t after_row, int limit, std::int64_t* last_row);
-  std::optional<wring::v1::Artifact> artifact(const std::string& digest_or_prefix);
-  std::vector<wring::v1::Artifact> artifacts(const std::string& kind, std::int64_t before_row, int limit,
-                                             std::int64_t* last_row);
+  std::vector<v1::StageStatus> stages(const std::string& job);
+  EvaluationPage evaluations(const EvaluationFilter& filter);
+  // With its manifest; by digest or a unique prefix of 4 digits or more. Throws kInvalidArgument "AMBIGUOUS".
+  std::optional<v1::Artifact> artifact(const std::string& digest_or_prefix);
+  ArtifactPage artifacts(const std::string& kind, std::int64_t before_row, int limit);  // row 0: the newest
 
  private:
   struct Close {

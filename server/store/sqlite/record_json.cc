@@ -13,6 +13,7 @@ Json to_json(const JobRecord& r) {
             {"memory_bytes", r.needs.memory_bytes},
             {"methods", r.needs.methods}}},
           {"attempt", r.attempt},
+          {"attempt_base", r.attempt_base},
           {"max_attempts", r.max_attempts},
           {"failures", r.failures},
           {"worker", r.worker},
@@ -22,6 +23,8 @@ Json to_json(const JobRecord& r) {
           {"start_time", r.start_time},
           {"end_time", r.end_time},
           {"crash_signature", r.crash_signature},
+          {"told_outcome", r.told_outcome},
+          {"reported", r.reported},
           {"finished_stages", r.finished_stages},
           {"result", r.result},
           {"error", r.error ? *r.error : Json()},
@@ -37,6 +40,7 @@ JobRecord record_from_json(const Json& j) {
   const Json& needs = j.at("needs");
   r.needs = {needs.at("device"), needs.at("device_count"), needs.at("memory_bytes"), needs.at("methods")};
   r.attempt = j.at("attempt");
+  r.attempt_base = j.at("attempt_base");
   r.max_attempts = j.at("max_attempts");
   r.failures = j.at("failures");
   r.worker = j.at("worker");
@@ -46,6 +50,8 @@ JobRecord record_from_json(const Json& j) {
   r.start_time = j.at("start_time");
   r.end_time = j.at("end_time");
   r.crash_signature = j.at("crash_signature");
+  r.told_outcome = j.at("told_outcome");
+  r.reported = j.at("reported").get<std::set<std::pair<std::uint32_t, std::string>>>();
   r.finished_stages = j.at("finished_stages").get<std::set<std::uint32_t>>();
   r.result = j.at("result");
   if (!j.at("error").is_null()) r.error = j.at("error");

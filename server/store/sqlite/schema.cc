@@ -21,14 +21,17 @@ constexpr std::array<const char*, 1> kMigrations{R"sql(
   CREATE TABLE events(
     job_id TEXT NOT NULL, number INTEGER NOT NULL, time INTEGER NOT NULL, type TEXT NOT NULL, phase INTEGER NOT NULL,
     attempt INTEGER NOT NULL, payload TEXT NOT NULL, PRIMARY KEY(job_id, number)) WITHOUT ROWID;
-  CREATE TABLE stages(job_id TEXT NOT NULL, idx INTEGER NOT NULL, status BLOB NOT NULL, PRIMARY KEY(job_id, idx)) WITHOUT ROWID;
+  CREATE TABLE stages(
+    job_id TEXT NOT NULL, idx INTEGER NOT NULL, state TEXT NOT NULL, status BLOB NOT NULL,
+    PRIMARY KEY(job_id, idx)) WITHOUT ROWID;
   CREATE TABLE evaluations(
-    row INTEGER PRIMARY KEY, job_id TEXT NOT NULL, artifact TEXT NOT NULL, suite TEXT NOT NULL, metric TEXT NOT NULL,
+    row INTEGER PRIMARY KEY, job_id TEXT NOT NULL, stage INTEGER NOT NULL, artifact TEXT NOT NULL, suite TEXT NOT NULL, metric TEXT NOT NULL,
     value REAL NOT NULL, message BLOB NOT NULL);
   CREATE INDEX evaluations_by_job ON evaluations(job_id);
   CREATE INDEX evaluations_by_artifact ON evaluations(artifact);
   CREATE TABLE artifacts(
     row INTEGER PRIMARY KEY, digest TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, message BLOB NOT NULL, manifest TEXT NOT NULL);
+  CREATE TABLE workers(id TEXT PRIMARY KEY, message BLOB NOT NULL) WITHOUT ROWID;
 )sql"};
 
 }  // namespace

@@ -1,6 +1,7 @@
 // Group commit.
 #include "server/store/sqlite/writer.h"
 
+#include <chrono>
 #include <cstdlib>
 #include <utility>
 
@@ -41,15 +42,39 @@ void Writer::run() {
       if (waiting_.empty()) return;
       batch.swap(waiting_);
     }
+    commit(batch);
+    for (auto& item : batch) item.done.set_value();
+  }
+}
+
+void Writer::commit(const std::vector<Item>& batch) {
+  for (;;) {
     try {
       execute(database_, "BEGIN IMMEDIATE");
-      for (auto& item : batch) item.action(database_);
+      for (const auto& item : batch) item.action(database_);
       execute(database_, "COMMIT");
-    } catch (const Error& error) {
+      if (waits_for_space_.exchange(false)) spdlog::info("the job database has disk space again");
+      return;
+    } catch (...) {
+      const Error error = current_error();
+      sqlite3_exec(database_, "ROLLBACK", nullptr, nullptr, nullptr);
+      if (error.reason() == "DISK_FULL") {
+        if (!waits_for_space_.exchange(true)) spdlog::error("{}; commits wait", error.message());
+        pause();
+        continue;
+      }
       spdlog::critical("the job database cannot be written: {}", error.message());
-      std::_Exit(exit_status(ErrorCode::kResourceExhausted));
+      std::_Exit(exit_status(error.code()));
     }
-    for (auto& item : batch) item.done.set_value();
+  }
+}
+
+// Half a second, or, when the process ends, the end of it: what waits was not acknowledged.
+void Writer::pause() {
+  std::unique_lock lock(mutex_);
+  if (arrived_.wait_for(lock, std::chrono::milliseconds(500), [&] { return stopping_; })) {
+    spdlog::critical("stopped while the disk is full");
+    std::_Exit(exit_status(ErrorCode::kResourceExhausted));
   }
 }
 

@@ -3,19 +3,22 @@
 
 #include <sqlite3.h>
 
+#include <atomic>
 #include <condition_variable>
 #include <functional>
 #include <future>
 #include <mutex>
-#include <string>
 #include <thread>
 #include <vector>
 
 namespace wring {
 
 // Runs write actions on a thread of its own, in the order they came, as many as wait in one transaction. Any
-// thread may call. Where a commit fails the process ends: its memory would be ahead of the disk, and a
-// restart mends that.
+// thread may call.
+//
+// A commit that was accepted is never dropped, for the scheduler's state is ahead of the disk by it: while
+// the disk is full it waits and tries again; where the database fails otherwise, the process ends, and a
+// restart goes on from the last commit.
 class Writer {
  public:
   explicit Writer(sqlite3* database);
@@ -23,8 +26,10 @@ class Writer {
   Writer(const Writer&) = delete;
   Writer& operator=(const Writer&) = delete;
 
-  // Becomes ready when the action is on disk.
+  // Becomes ready when the action is on disk. It may run more than once.
   std::future<void> write(std::function<void(sqlite3*)> action);
+
+  bool waits_for_space() const { return waits_for_space_; }
 
  private:
   struct Item {
@@ -32,12 +37,15 @@ class Writer {
     std::promise<void> done;
   };
   void run();
+  void commit(const std::vector<Item>& batch);
+  void pause();
 
   sqlite3* database_;
   std::mutex mutex_;
   std::condition_variable arrived_;
   std::vector<Item> waiting_;
   bool stopping_ = false;
+  std::atomic<bool> waits_for_space_ = false;
   std::thread thread_;
 };
 

@@ -1,0 +1,295 @@
+// The coordinator's calls about jobs: submit, read, list, cancel, retry, delete, watch.
+#include <google/protobuf/io/coded_stream.h>
+#include <google/protobuf/io/zero_copy_stream_impl_lite.h>
+
+#include <algorithm>
+#include <chrono>
+#include <set>
+#include <utility>
+
+#include "common/digest.h"
+#include "common/error.h"
+#include "common/ids.h"
+#include "recipe/recipe.h"
+#include "server/api/coordinator.h"
+#include "server/api/messages.h"
+
+namespace wring {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr std::size_t kMaxRecipe = 1u << 20;
+constexpr int kMaxRows = 10'000;  // evaluation rows in one Job
+
+// What must be equal for a repeated request id to be the same request.
+std::string request_digest(const v1::JobSpec& spec) {
+  std::string bytes;
+  {
+    google::protobuf::io::StringOutputStream stream(&bytes);
+    google::protobuf::io::CodedOutputStream coded(&stream);
+    coded.SetSerializationDeterministic(true);
+    spec.SerializeToCodedStream(&coded);
+  }
+  return sha256(bytes).hex();
+}
+
+void check_request(const v1::SubmitJobRequest& request) {
+  const v1::JobSpec& spec = request.spec();
+  const auto refuse = [](const char* reason, const char* message, const char* field, const char* hint = "") {
+    throw Error(ErrorCode::kInvalidArgument, reason, message, field, hint);
+  };
+  if (spec.name().size() > 200) refuse("NAME_TOO_LONG", "a name of more than 200 bytes", "spec.name");
+  if (spec.recipe().size() > kMaxRecipe)
+    refuse("RECIPE_TOO_LARGE", "a recipe of more than 1 MiB", "spec.recipe");
+  if (request.request_id().size() > 64)
+    refuse("BAD_REQUEST_ID", "a request id of more than 64 bytes", "request_id", "Take a UUID.");
+  if (!(spec.max_runtime_seconds() >= 0 && spec.max_runtime_seconds() < 1e9))
+    refuse("OUT_OF_RANGE", "a time limit is 0 (none) to 1e9 seconds", "spec.max_runtime_seconds");
+  if (spec.retry().max_attempts() > 1000)
+    refuse("OUT_OF_RANGE", "at most 1,000 attempts", "spec.retry.max_attempts");
+}
+
+JobNeeds needs_of(const v1::JobSpec& spec, const Recipe& recipe) {
+  JobNeeds needs;
+  if (!spec.resources().device().empty()) needs.device = spec.resources().device();
+  if (needs.device != "cpu" && needs.device != "cuda")
+    throw Error(ErrorCode::kInvalidArgument, "BAD_DEVICE",
+                "'" + needs.device.substr(0, 40) + "' is no kind of device", "spec.resources.device",
+                "cpu or cuda.");
+  needs.device_count = std::max(1u, spec.resources().device_count());
+  needs.memory_bytes = spec.resources().memory_bytes();
+  std::set<std::string> methods;
+  for (const auto& stage : recipe.stages) methods.insert(stage.method + "@" + std::to_string(stage.version));
+  for (const auto& evaluation : recipe.evaluations)
+    methods.insert(evaluation.suite + "@" + std::to_string(evaluation.version));
+  needs.methods.assign(methods.begin(), methods.end());
+  return needs;
+}
+
+// Keeps a request id to one submit at a time, so that two equal ones cannot both find it new.
+class OneSubmit {
+ public:
+  OneSubmit(std::mutex& mutex, std::condition_variable& changed, std::set<std::string>& ids,
+            const std::string& id)
+      : mutex_(mutex), changed_(changed), ids_(ids), id_(id) {
+    std::unique_lock lock(mutex_);
+    if (!id_.empty()) changed_.wait(lock, [&] { return ids_.insert(id_).second; });
+  }
+  ~OneSubmit() {
+    {
+      const std::lock_guard lock(mutex_);
+      ids_.erase(id_);
+    }
+    changed_.notify_all();
+  }
+  OneSubmit(const OneSubmit&) = delete;
+  OneSubmit& operator=(const OneSubmit&) = delete;
+
+ private:
+  std::mutex& mutex_;
+  std::condition_variable& changed_;
+  std::set<std::string>& ids_;
+  const std::string& id_;
+};
+
+v1::Event progress_event(const JobRecord& record, const v1::Progress& progress, TimeMs now) {
+  v1::Event event;
+  event.set_type("progress");
+  event.set_state(static_cast<v1::JobState>(record.phase));
+  event.set_attempt(record.attempt);
+  *event.mutable_time() = to_timestamp(now);
+  *event.mutable_progress() = progress;
+  return event;
+}
+
+}  // namespace
+
+void Coordinator::check_inputs(const v1::JobSpec& spec, const std::vector<std::string>& data_names) {
+  const auto known = [&](const std::string& digest, const std::string& field) {
+    if (digest.size() != 64 || !store_.artifact(digest))
+      throw Error(ErrorCode::kNotFound, "ARTIFACT_NOT_FOUND",
+                  "there is no artifact '" + digest.substr(0, 64) + "' in the store", field,
+                  "Upload it first (wring put).");
+  };
+  known(spec.model(), "spec.model");
+  for (const auto& [name, digest] : spec.data()) known(digest, "spec.data." + name);
+  for (const auto& name : data_names)
+    if (!spec.data().contains(name))
+      throw Error(ErrorCode::kInvalidArgument, "MISSING_DATA",
+                  "the recipe reads data '" + name + "', which was not handed in", "spec.data." + name,
+                  "Add --data " + name + "=PATH.");
+}
+
+std::optional<v1::Job> Coordinator::submitted_before(const std::string& request_id,
+                                                     const std::string& digest) {
+  const auto known = request_id.empty() ? std::nullopt : store_.request(request_id);
+  if (!known) return std::nullopt;
+  if (known->second != digest)
+    throw Error(ErrorCode::kAlreadyExists, "REQUEST_ID_REUSED",
+                "this request id belongs to another job (" + known->first + ")", "request_id",
+                "Take a new UUID for a new job.");
+  return job(known->first);
+}
+
+v1::Job Coordinator::submit(const v1::SubmitJobRequest& request) {
+  check_request(request);
+  const v1::JobSpec& spec = request.spec();
+  const std::string digest = request_digest(spec);
+  const OneSubmit once(mutex_, news_, submitting_, request.request_id());
+  if (auto known = submitted_before(request.request_id(), digest)) return *known;
+  const Recipe recipe = parse_recipe(spec.recipe());
+  check_inputs(spec, recipe.data_names());
+  StoredJob stored{{}, spec, recipe.normal_form().dump(), recipe.digest().hex()};
+  if (stored.spec.name().empty()) stored.spec.set_name(recipe.name);
+  stored.record.needs = needs_of(spec, recipe);
+  if (request.validate_only()) return message(stored, false);
+  store_.check_space();
+  const SubmitInput input{random_id(), stored.record.needs, spec.retry().max_attempts()};
+  StoreBatch batch;
+  batch.submitted = std::move(stored);
+  batch.request_id = request.request_id();
+  batch.request_digest = digest;
+  apply(input, std::move(batch));
+  metrics_.job_submitted();
+  return job(input.id);
+}
+
+v1::Job Coordinator::message(const StoredJob& stored, bool whole) {
+  const JobRecord& r = stored.record;
+  v1::Job job;
+  job.set_id(r.id);
+  *job.mutable_spec() = stored.spec;
+  if (!whole) job.mutable_spec()->clear_recipe();
+  job.set_state(static_cast<v1::JobState>(r.phase));
+  job.set_etag(std::to_string(r.version));
+  if (r.create_time > 0) *job.mutable_create_time() = to_timestamp(r.create_time);
+  if (r.start_time > 0) *job.mutable_start_time() = to_timestamp(r.start_time);
+  if (r.end_time > 0) *job.mutable_end_time() = to_timestamp(r.end_time);
+  job.set_attempt(r.attempt);
+  job.set_worker(r.worker);
+  job.set_result(r.result);
+  if (r.error) *job.mutable_error() = to_error_detail(*r.error);
+  job.set_recipe_digest(stored.recipe_digest);
+  job.set_last_event(r.last_event);
+  const bool held = r.phase == JobPhase::kRunning || r.phase == JobPhase::kCancelling;
+  for (auto& stage : store_.stages(r.id)) {
+    if (!whole) stage.clear_report_json();
+    if (!held && stage.state() == "running") stage.set_state("pending");  // an attempt that did not end it
+    *job.add_stages() = std::move(stage);
+  }
+  const std::lock_guard lock(mutex_);
+  job.set_waiting_reason(waiting_reason(r, clock_.now_ms(), state_));
+  if (const auto live = live_.find(r.id); live != live_.end())
+    for (auto& stage : *job.mutable_stages())
+      if (const auto it = live->second.progress.find(stage.index()); it != live->second.progress.end())
+        *stage.mutable_progress() = it->second;
+  return job;
+}
+
+v1::Job Coordinator::job(const std::string& id_or_prefix) {
+  const auto stored = store_.job(store_.resolve_job(id_or_prefix));
+  if (!stored)  // deleted in between
+    throw Error(ErrorCode::kNotFound, "JOB_NOT_FOUND", "there is no job " + id_or_prefix.substr(0, 80), "id");
+  auto result = message(*stored, true);
+  for (auto& row : store_.evaluations({stored->record.id, "", "", "", 0, kMaxRows}).rows)
+    *result.add_evaluations() = std::move(row);
+  return result;
+}
+
+v1::ListJobsResponse Coordinator::list(const v1::ListJobsRequest& request) {
+  JobFilter filter;
+  filter.limit = page_size(request.page_size(), 50, 1000);
+  filter.before_sequence = parse_page_token(request.page_token());
+  filter.name_contains = request.name_contains();
+  for (const int state : request.states()) {
+    if (state < v1::JOB_STATE_QUEUED || state > v1::JOB_STATE_CANCELLED)
+      throw Error(ErrorCode::kInvalidArgument, "BAD_STATE", std::to_string(state) + " is no state", "states");
+    filter.phases.push_back(static_cast<JobPhase>(state));
+  }
+  v1::ListJobsResponse response;
+  std::uint64_t last = 0;
+  for (const auto& stored : store_.jobs(filter)) {
+    *response.add_jobs() = message(stored, false);
+    last = stored.record.sequence;
+  }
+  if (response.jobs_size() == filter.limit && last > 1) response.set_next_page_token(page_token(last));
+  return response;
+}
+
+v1::Job Coordinator::cancel(const std::string& id_or_prefix, const std::string& etag) {
+  const auto id = store_.resolve_job(id_or_prefix);
+  apply(CancelInput{id}, {}, id, etag);
+  return job(id);
+}
+
+v1::Job Coordinator::retry(const std::string& id_or_prefix, const std::string& etag) {
+  const auto id = store_.resolve_job(id_or_prefix);
+  apply(RetryInput{id}, {}, id, etag);
+  return job(id);
+}
+
+void Coordinator::remove(const std::string& id_or_prefix, const std::string& etag) {
+  const auto id = store_.resolve_job(id_or_prefix);
+  {
+    const std::lock_guard lock(mutex_);  // held over the write: nobody may load the job meanwhile
+    load_locked(id);
+    const auto it = state_.jobs.find(id);
+    if (it == state_.jobs.end())
+      throw Error(ErrorCode::kNotFound, "JOB_NOT_FOUND", "there is no job " + id, "id");
+    check_etag_locked(id, etag);
+    if (!is_terminal(it->second.phase))
+      throw Error(ErrorCode::kFailedPrecondition, "JOB_NOT_ENDED", "job " + id + " has not ended", "id",
+                  "Cancel it first.");
+    store_.remove_job(id);
+    state_.jobs.erase(id);
+    live_.erase(id);
+  }
+  news_.notify_all();
+}
+
+std::vector<v1::Event> Coordinator::events(const std::string& id_or_prefix, std::uint64_t after, int limit) {
+  std::vector<v1::Event> messages;
+  for (const auto& event : store_.events(store_.resolve_job(id_or_prefix), after, limit))
+    messages.push_back(to_message(event));
+  return messages;
+}
+
+void Coordinator::watch(const std::string& id_or_prefix, std::uint64_t after,
+                        const std::function<bool(const v1::Event*)>& sink) {
+  const auto id = store_.resolve_job(id_or_prefix);
+  for (std::uint64_t seen_progress = 0;;) {
+    for (bool more = true; more;) {
+      const auto page = store_.events(id, after, 1000);
+      for (const auto& event : page) {
+        const auto sent = to_message(event);
+        if (!sink(&sent)) return;
+        after = event.number;
+      }
+      more = page.size() == 1000;
+    }
+    const auto stored = store_.job(id);
+    if (!stored || (is_terminal(stored->record.phase) && stored->record.last_event <= after)) return;
+    std::vector<v1::Event> progress;
+    {
+      std::unique_lock lock(mutex_);
+      const auto news = [&] {
+        const auto live = live_.find(id);
+        return stopping_ || live == live_.end() || live->second.last_event > after ||
+               live->second.progress_version != seen_progress;
+      };
+      news_.wait_for(lock, 500ms, news);
+      if (stopping_) throw Error(ErrorCode::kUnavailable, "SHUTTING_DOWN", "the server stops");
+      if (const auto live = live_.find(id); live != live_.end()) {
+        if (std::exchange(seen_progress, live->second.progress_version) != seen_progress)
+          for (const auto& [stage, newest] : live->second.progress)
+            progress.push_back(progress_event(stored->record, newest, clock_.now_ms()));
+      }
+    }
+    if (!sink(nullptr)) return;
+    for (const auto& event : progress)
+      if (!sink(&event)) return;
+  }
+}
+
+}  // namespace wring

@@ -1,0 +1,197 @@
+// The coordinator's calls about workers: register, lease, heartbeat, stage, finish.
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cmath>
+
+#include "common/error.h"
+#include "common/log.h"
+#include "server/api/coordinator.h"
+#include "server/api/messages.h"
+
+namespace wring {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr double kMaxWaitSeconds = 30;
+constexpr int kMaxRows = 100'000;  // evaluation rows in one request
+
+void check_word(const std::string& word, std::initializer_list<const char*> allowed, const char* reason,
+                const char* field, const char* hint) {
+  if (std::find(allowed.begin(), allowed.end(), word) == allowed.end())
+    throw Error(ErrorCode::kInvalidArgument, reason,
+                "'" + word.substr(0, 40) + "' is none of the values allowed", field, hint);
+}
+
+template <typename Rows>
+std::vector<v1::Evaluation> rows_of(const std::string& job, const Rows& rows, TimeMs now) {
+  if (rows.size() > kMaxRows)
+    throw Error(ErrorCode::kInvalidArgument, "TOO_MANY", "more than 100,000 rows in one request",
+                "evaluations");
+  std::vector<v1::Evaluation> stored(rows.begin(), rows.end());
+  for (auto& row : stored) {
+    row.set_job_id(job);
+    if (!row.has_create_time()) *row.mutable_create_time() = to_timestamp(now);
+  }
+  return stored;
+}
+
+const char* to_text(LeaseAction action) {
+  switch (action) {
+    case LeaseAction::kContinue:
+      return "continue";
+    case LeaseAction::kCancel:
+      return "cancel";
+    case LeaseAction::kLost:
+      return "lost";
+  }
+  return "lost";
+}
+
+}  // namespace
+
+void Coordinator::register_worker(const v1::Worker& worker) {
+  if (worker.id().empty() || worker.id().size() > 64)
+    throw Error(ErrorCode::kInvalidArgument, "BAD_WORKER_ID", "a worker id is 1 to 64 characters",
+                "worker.id");
+  if (worker.methods_size() > 10'000 || worker.devices_size() > 1024)
+    throw Error(ErrorCode::kInvalidArgument, "WORKER_TOO_LARGE", "too many methods or devices", "worker");
+  StoreBatch batch;
+  batch.worker = worker;
+  *batch.worker->mutable_last_seen() = to_timestamp(clock_.now_ms());
+  apply(RegisterInput{to_record(worker)}, batch);
+  {
+    const std::lock_guard lock(mutex_);
+    workers_[worker.id()] = *batch.worker;
+  }
+  spdlog::info("worker {} ({}) is here", worker.id(), worker.name());
+}
+
+v1::LeaseJobResponse Coordinator::lease(const v1::LeaseJobRequest& request,
+                                        const std::function<bool()>& gone) {
+  using Time = std::chrono::steady_clock;
+  LeaseInput input{request.worker_id(), {}};
+  for (const auto& device : request.free_devices()) ++input.free_devices[device.kind()];
+  const double seconds = std::isfinite(request.wait_seconds()) ? request.wait_seconds() : 0;
+  const auto until = Time::now() + std::chrono::duration_cast<Time::duration>(std::chrono::duration<double>(
+                                       std::clamp(seconds, 0.0, kMaxWaitSeconds)));
+  for (;;) {
+    const Outcome outcome = apply(input);
+    if (outcome.leased) {
+      if (!gone()) return lease_message(*outcome.leased);
+      apply(FinishInput{outcome.leased->id, outcome.leased->fence, "released", "", {}});  // nobody took it
+      return {};
+    }
+    std::unique_lock lock(mutex_);
+    if (stopping_ || gone() || Time::now() >= until) return {};
+    work_.wait_until(lock, std::min(until, Time::now() + 200ms));
+  }
+}
+
+v1::LeaseJobResponse Coordinator::lease_message(const JobRecord& record) {
+  const auto stored = store_.job(record.id);
+  if (!stored)
+    throw Error(ErrorCode::kInternal, "JOB_NOT_STORED", "job " + record.id + " is leased, but not stored");
+  v1::LeaseJobResponse response;
+  response.set_leased(true);
+  *response.mutable_job() = message(*stored, true);
+  response.mutable_fence()->set_epoch(record.fence.epoch);
+  response.mutable_fence()->set_n(record.fence.n);
+  response.set_normal_form_json(stored->normal_form);
+  for (const auto index : record.finished_stages) response.add_finished_stages(index);
+  metrics_.lease_granted();
+  return response;
+}
+
+v1::HeartbeatResponse Coordinator::heartbeat(const v1::HeartbeatRequest& request) {
+  v1::HeartbeatResponse response;
+  RenewInput input{request.worker_id(), {}, request.draining()};
+  for (const auto& lease : request.leases())
+    input.leases.emplace_back(lease.job_id(), to_fence(lease.fence()));
+  Outcome outcome;
+  try {
+    outcome = apply(input);
+  } catch (const Error& error) {
+    if (error.reason() != "WORKER_NOT_FOUND") throw;
+    response.set_register_again(true);
+    return response;
+  }
+  bool news = false;
+  {
+    const std::lock_guard lock(mutex_);
+    for (int i = 0; i < request.leases_size(); ++i) {
+      const auto& lease = request.leases(i);
+      const auto action = outcome.renewed[static_cast<std::size_t>(i)];
+      auto* answer = response.add_answers();
+      answer->set_job_id(lease.job_id());
+      answer->set_action(to_text(action));
+      const auto live = live_.find(lease.job_id());
+      if (action == LeaseAction::kLost || lease.progress_size() == 0 || live == live_.end()) continue;
+      for (const auto& progress : lease.progress()) live->second.progress[progress.stage()] = progress;
+      ++live->second.progress_version;
+      news = true;
+    }
+  }
+  if (news) news_.notify_all();
+  return response;
+}
+
+void Coordinator::report_stage(const v1::ReportStageRequest& request) {
+  const v1::StageStatus& stage = request.stage();
+  check_word(stage.state(), {"pending", "running", "done", "cached"}, "BAD_STATE", "stage.state",
+             "pending, running, done or cached.");
+  StoreBatch batch;
+  batch.stages.push_back(stage);
+  batch.evaluations = rows_of(request.job_id(), request.evaluations(), clock_.now_ms());
+  batch.evaluations_of_stage = static_cast<int>(stage.index());
+  const Json payload{{"index", stage.index()},
+                     {"name", stage.name()},
+                     {"state", stage.state()},
+                     {"seconds", stage.seconds()},
+                     {"peak_bytes", stage.peak_bytes()}};
+  apply(StageInput{request.job_id(), to_fence(request.fence()), stage.index(), stage.state(), payload},
+        std::move(batch), request.job_id());
+}
+
+void Coordinator::finish(const v1::FinishAttemptRequest& request) {
+  check_word(request.outcome(), {"succeeded", "failed", "cancelled", "released"}, "BAD_OUTCOME", "outcome",
+             "succeeded, failed, cancelled or released.");
+  const bool succeeded = request.outcome() == "succeeded";
+  if (succeeded && !request.result().empty() &&
+      (request.result().size() != 64 || !store_.artifact(request.result())))
+    throw Error(ErrorCode::kFailedPrecondition, "ARTIFACT_NOT_FOUND", "the result was not committed",
+                "result", "CommitArtifact first.");
+  StoreBatch batch;
+  batch.stages.assign(request.stages().begin(), request.stages().end());
+  if (succeeded) {
+    batch.evaluations = rows_of(request.job_id(), request.evaluations(), clock_.now_ms());
+    batch.all_evaluations = true;
+    batch.result = request.result();
+  }
+  FinishInput input{request.job_id(), to_fence(request.fence()), request.outcome(), batch.result,
+                    std::nullopt};
+  if (request.has_error()) input.error = to_json(request.error());
+  apply(input, std::move(batch), request.job_id());
+}
+
+std::vector<v1::Worker> Coordinator::workers() {
+  const std::lock_guard lock(mutex_);
+  std::vector<v1::Worker> list;
+  std::map<std::string, std::size_t> places;
+  for (const auto& [id, record] : state_.workers) {
+    const auto known = workers_.find(id);
+    if (known == workers_.end()) continue;
+    places[id] = list.size();
+    v1::Worker& worker = list.emplace_back(known->second);
+    *worker.mutable_last_seen() = to_timestamp(record.last_seen);
+    worker.set_draining(record.draining);
+    worker.clear_jobs();
+  }
+  for (const auto& id : state_.held)
+    if (const auto place = places.find(state_.jobs.at(id).worker); place != places.end())
+      list[place->second].add_jobs(id);
+  return list;
+}
+
+}  // namespace wring

@@ -1,0 +1,16 @@
+// What is only read: the catalogue of methods, and evaluation rows.
+#pragma once
+
+#include "server/store/sqlite/job_store.h"
+#include "wring/v1/evaluations.pb.h"
+#include "wring/v1/methods.pb.h"
+
+namespace wring {
+
+v1::ListMethodsResponse list_methods();          // methods and suites, by name
+v1::Method get_method(const std::string& name);  // throws kNotFound, with the nearest known name as hint
+v1::ValidateRecipeResponse validate_recipe(const std::string& recipe);  // throws as parse_recipe
+
+v1::QueryEvaluationsResponse query_evaluations(const v1::QueryEvaluationsRequest& request, JobStore& store);
+
+}  // namespace wring

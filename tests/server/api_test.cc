@@ -1,0 +1,474 @@
+// The API as a client sees it, through a real channel on loopback.
+#include <thread>
+
+#include "common/clock.h"
+#include "google/rpc/error_details.pb.h"
+#include "google/rpc/status.pb.h"
+#include "tests/server/test_service.h"
+
+namespace wring {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::SizeIs;
+
+class Artifacts : public Service {};
+class Jobs : public Service {};
+class Errors : public Service {};
+class Methods : public Service {};
+class Evaluations : public Service {};
+
+TEST_F(Artifacts, ComeBackAsTheyWereUploaded) {
+  const std::string content(5000, 'x');
+  const auto digest = upload(content);
+  v1::GetArtifactRequest get;
+  get.set_digest("sha256:" + digest.substr(0, 10));
+  const auto artifact = call(*artifacts_, &v1::Artifacts::Stub::GetArtifact, get);
+  EXPECT_EQ(artifact.digest(), digest);
+  EXPECT_EQ(artifact.total_bytes(), 5000u);
+  EXPECT_EQ(artifact.kind(), "model");
+  EXPECT_EQ(sha256(artifact.manifest_json()).hex(), digest);
+  v1::ReadBlobRequest read;
+  read.set_digest(sha256(content).hex());
+  grpc::ClientContext context;
+  const auto reader = artifacts_->ReadBlob(&context, read);
+  std::string back;
+  for (v1::ReadBlobResponse piece; reader->Read(&piece);) back += piece.data();
+  check(reader->Finish());
+  EXPECT_EQ(back, content);
+}
+
+TEST_F(Artifacts, ABrokenUploadGoesOnAtTheCommittedSize) {
+  const std::string content(5000, 'y');
+  const auto id = random_uuid();
+  EXPECT_EQ(refused([&] { write_blob(pieces(content, id, 0, 3000)); }).reason(), "BLOB_SIZE");
+  start();  // and over a restart
+  v1::QueryWriteStatusRequest query;
+  query.set_digest(sha256(content).hex());
+  query.set_upload_id(id);
+  EXPECT_EQ(call(*artifacts_, &v1::Artifacts::Stub::QueryWriteStatus, query).committed_size(), 3000u);
+  EXPECT_EQ(refused([&] { write_blob(pieces(content, id, 0, 5000)); }).code(), ErrorCode::kOutOfRange);
+  EXPECT_EQ(write_blob(pieces(content, id, 3000, 5000)), 5000u);
+  EXPECT_TRUE(call(*artifacts_, &v1::Artifacts::Stub::QueryWriteStatus, query).complete());
+  EXPECT_EQ(write_blob(pieces(content, random_uuid(), 0, 1000)), 5000u)
+      << "what is there ends an upload early";
+}
+
+TEST_F(Artifacts, WithoutAllTheirChunksAreRefusedWithTheMissingOnesNamed) {
+  Manifest manifest;
+  manifest.kind = "model";
+  manifest.files = {{"a", 3, {{sha256("abc"), 3}}}, {"b", 3, {{sha256("def"), 3}}}};
+  v1::CommitArtifactRequest request;
+  request.set_manifest_json(manifest.canonical());
+  grpc::ClientContext context;
+  v1::Artifact artifact;
+  const auto status = artifacts_->CommitArtifact(&context, request, &artifact);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  EXPECT_EQ(from_status(status).reason(), "MISSING_BLOBS");
+  google::rpc::Status details;
+  ASSERT_TRUE(details.ParseFromString(status.error_details()));
+  std::vector<std::string> subjects;
+  google::rpc::PreconditionFailure failure;
+  for (const auto& any : details.details())
+    if (any.UnpackTo(&failure))
+      for (const auto& violation : failure.violations()) subjects.push_back(violation.subject());
+  EXPECT_THAT(subjects, ElementsAre(sha256("abc").hex(), sha256("def").hex()));
+}
+
+TEST_F(Artifacts, AManifestThatWouldLeaveItsFolderIsRefused) {
+  v1::CommitArtifactRequest request;
+  request.set_manifest_json(
+      R"({"files":[{"chunks":[],"path":"../x","size":0}],"kind":"model","metadata":{},"version":1})");
+  EXPECT_EQ(refused([&] { call(*artifacts_, &v1::Artifacts::Stub::CommitArtifact, request); }).reason(),
+            "BAD_MANIFEST");
+}
+
+TEST_F(Artifacts, AreListedNewestFirstInPages) {
+  std::vector<std::string> digests;
+  for (const char* content : {"1", "2", "3"}) digests.push_back(upload(content));
+  std::vector<std::string> listed;
+  v1::ListArtifactsRequest request;
+  request.set_page_size(2);
+  do {
+    const auto page = call(*artifacts_, &v1::Artifacts::Stub::ListArtifacts, request);
+    for (const auto& artifact : page.artifacts()) listed.push_back(artifact.digest());
+    request.set_page_token(page.next_page_token());
+  } while (!request.page_token().empty());
+  EXPECT_THAT(listed, ElementsAre(digests[2], digests[1], digests[0]));
+}
+
+TEST_F(Jobs, ASubmitToldTwiceIsOneJobAlsoOverARestart) {
+  const auto request = submission();
+  const auto first = submit(request);
+  EXPECT_EQ(submit(request).id(), first.id());
+  start();
+  EXPECT_EQ(submit(request).id(), first.id());
+  auto other = request;
+  other.mutable_spec()->set_seed(7);
+  const auto error = refused([&] { submit(other); });
+  EXPECT_EQ(error.code(), ErrorCode::kAlreadyExists);
+  EXPECT_EQ(error.reason(), "REQUEST_ID_REUSED");
+}
+
+TEST_F(Jobs, EqualSubmitsAtTheSameTimeAreOneJob) {
+  const auto request = submission();
+  std::vector<std::string> ids(8);
+  {
+    std::vector<std::jthread> threads;
+    for (auto& id : ids) threads.emplace_back([&] { id = submit(request).id(); });
+  }
+  EXPECT_THAT(ids, testing::Each(ids[0]));
+}
+
+TEST_F(Jobs, ValidateOnlyLeavesNoJob) {
+  auto request = submission();
+  request.set_validate_only(true);
+  EXPECT_THAT(submit(request).id(), IsEmpty());
+  EXPECT_THAT(call(*jobs_, &v1::Jobs::Stub::ListJobs, v1::ListJobsRequest()).jobs(), IsEmpty());
+}
+
+TEST_F(Jobs, TheWayOfAJobFromQueueToResult) {
+  const auto job = submit();
+  EXPECT_EQ(job.state(), v1::JOB_STATE_QUEUED);
+  EXPECT_EQ(job.waiting_reason(), "no worker is connected");
+  add_worker();
+  const auto leased = lease();
+  ASSERT_TRUE(leased.leased());
+  EXPECT_EQ(leased.job().id(), job.id());
+  EXPECT_EQ(leased.job().spec().recipe(), "rtn(bits=4)");
+  EXPECT_THAT(leased.normal_form_json(), HasSubstr("\"rtn\""));
+  report(leased, 0, "pending");
+  report(leased, 0, "running");
+  v1::Progress progress;
+  progress.set_done(3);
+  progress.set_total(30);
+  EXPECT_EQ(heartbeat(leased, progress).answers(0).action(), "continue");
+  EXPECT_EQ(get(job.id()).stages(0).progress().done(), 3u);
+  report(leased, 0, "done");
+  report(leased, 1, "done", {row("perplexity", 20)});
+  auto end = ending(leased, "succeeded");
+  end.set_result(upload("the result"));
+  *end.add_evaluations() = row("perplexity", 20);
+  *end.add_evaluations() = row("size", 5);
+  finish(end);
+  finish(end);
+  const auto ended = get(job.id().substr(0, 6));
+  EXPECT_EQ(ended.state(), v1::JOB_STATE_SUCCEEDED);
+  EXPECT_EQ(ended.result(), end.result());
+  EXPECT_THAT(ended.evaluations(), SizeIs(2));
+  EXPECT_THAT(ended.stages(), SizeIs(2));
+  EXPECT_EQ(ended.stages(0).state(), "done");
+  EXPECT_EQ(ended.attempt(), 1u);
+  EXPECT_GE(ended.end_time().seconds(), ended.create_time().seconds());
+  v1::GetArtifactRequest artifact;
+  artifact.set_digest(end.result());
+  EXPECT_EQ(call(*artifacts_, &v1::Artifacts::Stub::GetArtifact, artifact).created_by_job(), job.id());
+}
+
+TEST_F(Jobs, ASuccessWhoseArtifactWasNotCommittedIsRefused) {
+  submit();
+  add_worker();
+  auto end = ending(lease(), "succeeded");
+  end.set_result(std::string(64, 'a'));
+  EXPECT_EQ(refused([&] { finish(end); }).reason(), "ARTIFACT_NOT_FOUND");
+  EXPECT_EQ(get(end.job_id()).state(), v1::JOB_STATE_RUNNING);
+}
+
+TEST_F(Jobs, ARestartInMidJobLosesNothingAndTheWorkerGoesOnUnderItsLease) {
+  const auto job = submit();
+  const auto waiting = submit();
+  add_worker();
+  const auto leased = lease();
+  report(leased, 0, "done");
+  start();
+  EXPECT_EQ(get(job.id()).state(), v1::JOB_STATE_RUNNING);
+  EXPECT_EQ(get(waiting.id()).state(), v1::JOB_STATE_QUEUED);
+  const auto answer = heartbeat(leased);
+  EXPECT_FALSE(answer.register_again());
+  EXPECT_EQ(answer.answers(0).action(), "continue");
+  report(leased, 1, "done");
+  finish(ending(leased, "succeeded"));
+  EXPECT_EQ(get(job.id()).state(), v1::JOB_STATE_SUCCEEDED);
+  EXPECT_THAT(get(job.id()).stages(), SizeIs(2));
+  const auto next = lease();
+  EXPECT_EQ(next.job().id(), waiting.id());
+  EXPECT_GT(next.fence().n(), leased.fence().n());
+}
+
+TEST_F(Jobs, ALeaseThatNobodyRenewsComesToAnotherWorkerWithFinishedStages) {
+  options_.lease_ms = 2000;
+  options_.backoff_ms = 1;
+  start();
+  submit();
+  add_worker("w");
+  add_worker("v");
+  const auto lost = lease();
+  report(lost, 0, "done");
+  const auto again = lease(15, "v");
+  ASSERT_TRUE(again.leased());
+  EXPECT_THAT(again.finished_stages(), ElementsAre(0));
+  EXPECT_EQ(heartbeat(lost).answers(0).action(), "lost");
+  EXPECT_EQ(refused([&] { report(lost, 1, "done"); }).reason(), "STALE_LEASE");
+  const auto error = refused([&] { finish(ending(lost, "succeeded")); });
+  EXPECT_EQ(error.code(), ErrorCode::kFailedPrecondition);
+  EXPECT_EQ(error.reason(), "STALE_LEASE");
+  finish(ending(again, "succeeded"));
+  EXPECT_EQ(get(lost.job().id()).state(), v1::JOB_STATE_SUCCEEDED);
+}
+
+TEST_F(Jobs, AWaitingWorkerHasAJobWithinMillisecondsOfItsSubmit) {
+  add_worker();
+  const auto request = submission();
+  v1::LeaseJobResponse leased;
+  Stopwatch since;
+  double seconds = 0;
+  std::jthread worker([&] {
+    leased = lease(10);
+    seconds = since.seconds();
+  });
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  since = Stopwatch();
+  submit(request);
+  worker.join();
+  EXPECT_TRUE(leased.leased());
+  EXPECT_LT(seconds, 1.0) << "generous: other processes share this machine";
+}
+
+TEST_F(Jobs, WatchGivesKeptEventsThenLiveOnesAndEndsWithTheJob) {
+  const auto job = submit();
+  add_worker();
+  std::vector<std::string> types;
+  std::vector<std::uint64_t> numbers;
+  std::atomic<int> seen = 0;
+  std::jthread watcher([&] {
+    grpc::ClientContext context;
+    v1::WatchJobRequest request;
+    request.set_id(job.id());
+    const auto reader = jobs_->WatchJob(&context, request);
+    for (v1::Event event; reader->Read(&event); ++seen) {
+      types.push_back(event.type());
+      numbers.push_back(event.number());
+    }
+    check(reader->Finish());
+  });
+  const auto wait_for = [&](int count) {
+    for (int i = 0; i < 500 && seen < count; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  };
+  wait_for(1);
+  const auto leased = lease();
+  report(leased, 0, "running");
+  wait_for(3);
+  v1::Progress progress;
+  progress.set_done(1);
+  heartbeat(leased, progress);
+  wait_for(4);
+  report(leased, 0, "done");
+  finish(ending(leased, "succeeded"));
+  watcher.join();
+  EXPECT_THAT(types, ElementsAre("queued", "leased", "stage_started", "progress", "stage_done", "succeeded"));
+  EXPECT_THAT(numbers, ElementsAre(1, 2, 3, 0, 4, 5)) << "progress is not kept";
+}
+
+TEST_F(Jobs, WatchFromACursorGivesOnlyWhatCameAfter) {
+  const auto job = submit();
+  cancel(job.id());
+  grpc::ClientContext context;
+  v1::WatchJobRequest request;
+  request.set_id(job.id());
+  request.set_after_event(1);
+  const auto reader = jobs_->WatchJob(&context, request);
+  v1::Event event;
+  ASSERT_TRUE(reader->Read(&event));
+  EXPECT_EQ(event.type(), "cancelled");
+  EXPECT_FALSE(reader->Read(&event));
+}
+
+TEST_F(Jobs, CancelReachesTheWorkerWithItsNextHeartbeat) {
+  const auto job = submit();
+  add_worker();
+  const auto leased = lease();
+  EXPECT_EQ(cancel(job.id()).state(), v1::JOB_STATE_CANCELLING);
+  EXPECT_EQ(cancel(job.id()).state(), v1::JOB_STATE_CANCELLING);
+  EXPECT_EQ(heartbeat(leased).answers(0).action(), "cancel");
+  finish(ending(leased, "cancelled"));
+  EXPECT_EQ(get(job.id()).state(), v1::JOB_STATE_CANCELLED);
+  EXPECT_EQ(cancel(job.id()).state(), v1::JOB_STATE_CANCELLED);
+}
+
+TEST_F(Jobs, AnEtagThatIsNoLongerTrueIsAborted) {
+  const auto job = submit();
+  EXPECT_EQ(refused([&] { cancel(job.id(), "999"); }).code(), ErrorCode::kAborted);
+  EXPECT_EQ(get(job.id()).state(), v1::JOB_STATE_QUEUED);
+  EXPECT_EQ(cancel(job.id(), job.etag()).state(), v1::JOB_STATE_CANCELLED);
+}
+
+TEST_F(Jobs, AFailedJobCanBeRetriedAndAnEndedOneDeleted) {
+  const auto job = submit();
+  add_worker();
+  auto end = ending(lease(), "failed");
+  end.mutable_error()->set_code("INVALID_ARGUMENT");
+  end.mutable_error()->set_reason("NAN_WEIGHTS");
+  end.mutable_error()->set_last_log(std::string(20'000, 'x') + "\nthe last line é");
+  finish(end);
+  auto failed = get(job.id());
+  EXPECT_EQ(failed.state(), v1::JOB_STATE_FAILED);
+  EXPECT_EQ(failed.error().reason(), "NAN_WEIGHTS");
+  EXPECT_EQ(failed.error().last_log(), "\nthe last line é");
+  v1::RetryJobRequest retry;
+  retry.set_id(job.id());
+  EXPECT_EQ(call(*jobs_, &v1::Jobs::Stub::RetryJob, retry).state(), v1::JOB_STATE_QUEUED);
+  v1::DeleteJobRequest remove;
+  remove.set_id(job.id());
+  EXPECT_EQ(refused([&] { call(*jobs_, &v1::Jobs::Stub::DeleteJob, remove); }).reason(), "JOB_NOT_ENDED");
+  const auto again = lease();
+  EXPECT_EQ(again.job().attempt(), 2u);
+  finish(ending(again, "succeeded"));
+  call(*jobs_, &v1::Jobs::Stub::DeleteJob, remove);
+  EXPECT_EQ(refused([&] { get(job.id()); }).code(), ErrorCode::kNotFound);
+}
+
+TEST_F(Jobs, AreListedByStateAndNameInPages) {
+  std::vector<std::string> ids;
+  for (int i = 0; i < 5; ++i) {
+    auto request = submission();
+    request.mutable_spec()->set_name("job " + std::to_string(i));
+    ids.push_back(submit(request).id());
+  }
+  cancel(ids[1]);
+  v1::ListJobsRequest request;
+  request.set_page_size(2);
+  request.add_states(v1::JOB_STATE_QUEUED);
+  std::vector<std::string> listed;
+  do {
+    const auto page = call(*jobs_, &v1::Jobs::Stub::ListJobs, request);
+    for (const auto& job : page.jobs()) {
+      listed.push_back(job.id());
+      EXPECT_THAT(job.spec().recipe(), IsEmpty());
+    }
+    request.set_page_token(page.next_page_token());
+  } while (!request.page_token().empty());
+  EXPECT_THAT(listed, ElementsAre(ids[4], ids[3], ids[2], ids[0]));
+  v1::ListJobsRequest by_name;
+  by_name.set_name_contains("job 3");
+  EXPECT_THAT(call(*jobs_, &v1::Jobs::Stub::ListJobs, by_name).jobs(), SizeIs(1));
+}
+
+TEST_F(Errors, CarryReasonDomainFieldAndHint) {
+  auto request = submission("rtn(bits=4, group_sise=32)");
+  grpc::ClientContext context;
+  v1::Job job;
+  const auto status = jobs_->SubmitJob(&context, request, &job);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  google::rpc::Status details;
+  ASSERT_TRUE(details.ParseFromString(status.error_details()));
+  google::rpc::ErrorInfo info;
+  google::rpc::BadRequest bad;
+  for (const auto& any : details.details()) any.UnpackTo(&info) || any.UnpackTo(&bad);
+  EXPECT_EQ(info.reason(), "UNKNOWN_PARAMETER");
+  EXPECT_EQ(info.domain(), "wring");
+  EXPECT_THAT(info.metadata().at("hint"), HasSubstr("group_size"));
+  ASSERT_THAT(bad.field_violations(), SizeIs(1));
+  EXPECT_EQ(bad.field_violations(0).field(), "stages[0].params.group_sise");
+}
+
+TEST_F(Errors, OfTenThousandBytesStillArrive) {
+  auto request = submission("rtn(" + std::string(10'000, 'x') + "=4)");
+  EXPECT_EQ(refused([&] { submit(request); }).code(), ErrorCode::kInvalidArgument);
+}
+
+TEST_F(Errors, OfASubmitNameWhatIsWrong) {
+  const auto reason_of = [&](auto change) {
+    auto request = submission();
+    change(*request.mutable_spec());
+    const auto error = refused([&] { submit(request); });
+    return error.reason() + " " + error.field();
+  };
+  EXPECT_EQ(reason_of([](auto& s) { s.set_model(std::string(64, 'f')); }), "ARTIFACT_NOT_FOUND spec.model");
+  EXPECT_EQ(reason_of([](auto& s) { s.set_model("../../etc/passwd"); }), "ARTIFACT_NOT_FOUND spec.model");
+  EXPECT_EQ(reason_of([](auto& s) { (*s.mutable_data())["test"] = "x"; }),
+            "ARTIFACT_NOT_FOUND spec.data.test");
+  EXPECT_EQ(reason_of([](auto& s) { s.set_recipe("gptq(bits=4)"); }), "MISSING_DATA spec.data.calibration");
+  EXPECT_EQ(reason_of([](auto& s) { s.set_name(std::string(201, 'x')); }), "NAME_TOO_LONG spec.name");
+  EXPECT_EQ(reason_of([](auto& s) { s.mutable_resources()->set_device("tpu"); }),
+            "BAD_DEVICE spec.resources.device");
+  EXPECT_EQ(reason_of([](auto& s) { s.set_max_runtime_seconds(-1); }),
+            "OUT_OF_RANGE spec.max_runtime_seconds");
+}
+
+TEST_F(Errors, OfPagingAndPrefixesAreTheCallersToMend) {
+  v1::ListJobsRequest request;
+  request.set_page_size(-1);
+  EXPECT_EQ(refused([&] { call(*jobs_, &v1::Jobs::Stub::ListJobs, request); }).field(), "page_size");
+  request.set_page_size(1'000'000);
+  call(*jobs_, &v1::Jobs::Stub::ListJobs, request);
+  request.set_page_token("nonsense");
+  EXPECT_EQ(refused([&] { call(*jobs_, &v1::Jobs::Stub::ListJobs, request); }).field(), "page_token");
+  EXPECT_EQ(refused([&] { get("%"); }).reason(), "JOB_NOT_FOUND");
+  EXPECT_EQ(refused([&] { get(""); }).reason(), "JOB_NOT_FOUND");
+}
+
+TEST_F(Errors, AnUnknownWorkerIsAskedToRegister) {
+  EXPECT_EQ(refused([&] { lease(0, "nobody"); }).reason(), "WORKER_NOT_FOUND");
+  v1::HeartbeatRequest request;
+  request.set_worker_id("nobody");
+  EXPECT_TRUE(call(*workers_, &v1::Workers::Stub::Heartbeat, request).register_again());
+}
+
+TEST_F(Methods, TheCatalogueIsThereWithoutWorkers) {
+  const auto list = call(*methods_, &v1::Methods::Stub::ListMethods, v1::ListMethodsRequest());
+  std::vector<std::string> names;
+  for (const auto& method : list.methods()) names.push_back(method.name());
+  EXPECT_THAT(names, testing::IsSupersetOf({"gptq", "rtn", "perplexity"}));
+  EXPECT_EQ(list.catalogue_digest(), Catalogue::embedded().digest().hex());
+  v1::GetMethodRequest request;
+  request.set_name("gtpq");
+  const auto error = refused([&] { call(*methods_, &v1::Methods::Stub::GetMethod, request); });
+  EXPECT_EQ(error.code(), ErrorCode::kNotFound);
+  EXPECT_THAT(error.message(), HasSubstr("gptq"));
+}
+
+TEST_F(Methods, ARecipeIsValidatedToItsNormalForm) {
+  v1::ValidateRecipeRequest request;
+  request.set_recipe("rtn(bits=4)");
+  const auto valid = call(*methods_, &v1::Methods::Stub::ValidateRecipe, request);
+  EXPECT_EQ(valid.recipe_digest(), parse_recipe("rtn(bits=4)").digest().hex());
+  request.set_recipe("rtn(bits=99)");
+  EXPECT_EQ(refused([&] { call(*methods_, &v1::Methods::Stub::ValidateRecipe, request); }).reason(),
+            "OUT_OF_RANGE");
+}
+
+TEST_F(Evaluations, AreQueryableAcrossJobs) {
+  add_worker();
+  for (int i = 0; i < 3; ++i) {
+    submit();
+    auto end = ending(lease(), "succeeded");
+    *end.add_evaluations() = row("perplexity", 10 + i);
+    *end.add_evaluations() = row("size", i);
+    finish(end);
+  }
+  v1::QueryEvaluationsRequest request;
+  request.set_suite("perplexity");
+  request.set_page_size(2);
+  std::vector<double> values;
+  do {
+    const auto page = call(*evaluations_, &v1::Evaluations::Stub::QueryEvaluations, request);
+    for (const auto& row : page.evaluations()) values.push_back(row.value());
+    request.set_page_token(page.next_page_token());
+  } while (!request.page_token().empty());
+  EXPECT_THAT(values, ElementsAre(10, 11, 12));
+}
+
+TEST_F(Jobs, AWorkerShowsWhatItHolds) {
+  const auto job = submit();
+  add_worker();
+  lease();
+  const auto list = call(*workers_, &v1::Workers::Stub::ListWorkers, v1::ListWorkersRequest());
+  ASSERT_THAT(list.workers(), SizeIs(1));
+  EXPECT_EQ(list.workers(0).name(), "vm-w");
+  EXPECT_THAT(list.workers(0).jobs(), ElementsAre(job.id()));
+}
+
+}  // namespace
+}  // namespace wring

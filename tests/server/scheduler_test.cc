@@ -1,0 +1,364 @@
+// The scheduler's rules, one step at a time.
+#include "server/scheduler/scheduler.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace wring {
+namespace {
+
+using testing::ElementsAre;
+using testing::IsEmpty;
+
+// A scheduler with a clock that the test moves, and one worker "w" with a CPU that knows rtn and gptq.
+class Scheduling : public testing::Test {
+ protected:
+  Scheduling() { add_worker("w"); }
+
+  Outcome apply(const SchedulerInput& input) { return step(input, now_, state_); }
+
+  void add_worker(const std::string& id, std::map<std::string, std::uint32_t> devices = {{"cpu", 1}},
+                  std::set<std::string> methods = {"rtn@1", "gptq@1"}, std::uint64_t memory = 8ull << 30) {
+    WorkerRecord worker;
+    worker.id = id;
+    worker.devices = std::move(devices);
+    worker.methods = std::move(methods);
+    worker.memory_bytes = memory;
+    apply(RegisterInput{worker});
+  }
+
+  void submit(const std::string& id, JobNeeds needs = {"cpu", 1, 0, {"rtn@1"}},
+              std::uint32_t max_attempts = 0) {
+    apply(SubmitInput{id, std::move(needs), max_attempts});
+  }
+
+  // The job leased, or one with an empty id.
+  JobRecord lease(const std::string& worker = "w", std::map<std::string, std::uint32_t> free = {{"cpu", 1}}) {
+    return apply(LeaseInput{worker, std::move(free)}).leased.value_or(JobRecord{});
+  }
+
+  LeaseAction renew(const std::string& job, const Fence& fence) {
+    return apply(RenewInput{"w", {{job, fence}}, false}).renewed.at(0);
+  }
+
+  Outcome finish(const std::string& job, const Fence& fence, const std::string& outcome,
+                 std::optional<Json> error = {}) {
+    return apply(FinishInput{job, fence, outcome, outcome == "succeeded" ? "result" : "", std::move(error)});
+  }
+
+  Outcome report(const std::string& job, const Fence& fence, std::uint32_t stage, const std::string& state) {
+    return apply(StageInput{job, fence, stage, state, {}});
+  }
+
+  const JobRecord& job(const std::string& id = "j") { return state_.jobs.at(id); }
+
+  // The reason of the error that `body` throws; nothing of the jobs may have changed then.
+  template <typename Body>
+  std::string refused(Body body) {
+    std::map<std::string, std::uint64_t> versions;
+    for (const auto& [id, record] : state_.jobs) versions[id] = record.version;
+    try {
+      body();
+    } catch (const Error& error) {
+      for (const auto& [id, record] : state_.jobs) EXPECT_EQ(record.version, versions[id]);
+      return error.reason();
+    }
+    return "";
+  }
+
+  static Json error(const char* code, const char* reason = "", int signal = 0, int stage = -1) {
+    return {{"code", code}, {"reason", reason}, {"signal", signal}, {"stage", stage}};
+  }
+
+  TimeMs now_ = 1'000'000;
+  SchedulerState state_;
+};
+
+class Lease : public Scheduling {};
+class FenceRule : public Scheduling {};
+class Cancel : public Scheduling {};
+class Retry : public Scheduling {};
+class Matching : public Scheduling {};
+
+TEST_F(Lease, GoesToTheJobThatWasSubmittedFirst) {
+  submit("a");
+  submit("b");
+  EXPECT_EQ(lease().id, "a");
+  EXPECT_EQ(lease().id, "b");
+  EXPECT_EQ(lease().id, "");
+}
+
+TEST_F(Lease, ThatIsNotRenewedReturnsItsJobToTheQueueWithFinishedStagesKept) {
+  submit("j");
+  const auto leased = lease();
+  report("j", leased.fence, 0, "running");
+  report("j", leased.fence, 0, "done");
+  now_ += state_.options.lease_ms - 1;
+  apply(TickInput{});
+  EXPECT_EQ(job().phase, JobPhase::kRunning);
+  now_ += 1 + state_.options.lease_ms;
+  apply(TickInput{});
+  EXPECT_EQ(job().phase, JobPhase::kQueued);
+  EXPECT_THAT(job().finished_stages, ElementsAre(0));
+  now_ += state_.options.max_backoff_ms;
+  const auto again = lease();
+  EXPECT_EQ(again.id, "j");
+  EXPECT_EQ(again.attempt, 2u);
+  EXPECT_THAT(again.finished_stages, ElementsAre(0));
+  EXPECT_GT(again.fence, leased.fence);
+}
+
+TEST_F(Lease, ThatIsRenewedIsKeptForAsLongAsItIs) {
+  submit("j");
+  const auto leased = lease();
+  for (int i = 0; i < 10; ++i) {
+    now_ += state_.options.lease_ms - 1;
+    EXPECT_EQ(renew("j", leased.fence), LeaseAction::kContinue);
+    apply(TickInput{});
+  }
+  EXPECT_EQ(job().phase, JobPhase::kRunning);
+}
+
+TEST_F(Lease, ThatRanOutIsAnsweredWithLost) {
+  submit("j");
+  const auto leased = lease();
+  now_ += state_.options.lease_ms;
+  apply(TickInput{});
+  EXPECT_EQ(renew("j", leased.fence), LeaseAction::kLost);
+  EXPECT_EQ(renew("another", leased.fence), LeaseAction::kLost);
+}
+
+TEST_F(Lease, OfAReleasedJobDoesNotCountAsAnAttempt) {
+  submit("j", {"cpu", 1, 0, {}}, 1);
+  for (int i = 0; i < 5; ++i) {
+    const auto leased = lease();
+    ASSERT_EQ(leased.id, "j");
+    EXPECT_EQ(leased.attempt, 1u);
+    finish("j", leased.fence, "released");
+  }
+  EXPECT_EQ(job().phase, JobPhase::kQueued);
+}
+
+TEST_F(Lease, IsNotGivenToAWorkerThatDrains) {
+  submit("j");
+  apply(RenewInput{"w", {}, true});
+  EXPECT_EQ(lease().id, "");
+}
+
+TEST_F(Lease, OfAnUnknownWorkerIsRefused) {
+  EXPECT_EQ(refused([&] { lease("nobody"); }), "WORKER_NOT_FOUND");
+}
+
+TEST_F(FenceRule, ACommitUnderAnOlderOneIsRefusedAndChangesNothing) {
+  submit("j");
+  const auto old = lease().fence;
+  now_ += state_.options.lease_ms;
+  apply(TickInput{});
+  now_ += state_.options.max_backoff_ms;
+  const auto newer = lease().fence;
+  EXPECT_EQ(refused([&] { report("j", old, 0, "done"); }), "STALE_LEASE");
+  for (const char* outcome : {"succeeded", "failed", "cancelled", "released"})
+    EXPECT_EQ(refused([&] { finish("j", old, outcome); }), "STALE_LEASE") << outcome;
+  EXPECT_EQ(job().phase, JobPhase::kRunning);
+  EXPECT_THAT(job().finished_stages, IsEmpty());
+  finish("j", newer, "succeeded");
+  EXPECT_EQ(job().phase, JobPhase::kSucceeded);
+}
+
+TEST_F(FenceRule, OfAnotherEpochIsRefused) {
+  submit("j");
+  const auto fence = lease().fence;
+  EXPECT_EQ(refused([&] { finish("j", {fence.epoch - 1, fence.n}, "succeeded"); }), "STALE_LEASE");
+}
+
+TEST_F(FenceRule, ASuccessToldTwiceIsStoredOnce) {
+  submit("j");
+  const auto fence = lease().fence;
+  EXPECT_EQ(finish("j", fence, "succeeded").changed.size(), 1u);
+  EXPECT_THAT(finish("j", fence, "succeeded").changed, IsEmpty());
+  EXPECT_EQ(refused([&] { finish("j", fence, "failed", error("INVALID_ARGUMENT")); }), "STALE_LEASE");
+}
+
+TEST_F(FenceRule, AReleaseOrARetriedFailureToldTwiceIsStoredOnce) {
+  submit("j");
+  const auto first = lease().fence;
+  finish("j", first, "released");
+  EXPECT_THAT(finish("j", first, "released").changed, IsEmpty());
+  const auto second = lease().fence;
+  finish("j", second, "failed", error("UNAVAILABLE"));
+  EXPECT_THAT(finish("j", second, "failed", error("UNAVAILABLE")).changed, IsEmpty());
+  EXPECT_EQ(job().phase, JobPhase::kQueued);
+}
+
+TEST_F(FenceRule, AStageToldTwiceUnderOneLeaseIsOneEvent) {
+  submit("j");
+  const auto fence = lease().fence;
+  EXPECT_EQ(report("j", fence, 0, "done").events.size(), 1u);
+  EXPECT_THAT(report("j", fence, 0, "done").changed, IsEmpty());
+  EXPECT_EQ(report("j", fence, 1, "done").events.size(), 1u);
+}
+
+TEST_F(FenceRule, EventsAreNumberedFromOneWithoutHoles) {
+  std::vector<std::uint64_t> numbers;
+  const auto note = [&](const Outcome& outcome) {
+    for (const auto& event : outcome.events) numbers.push_back(event.number);
+  };
+  note(apply(SubmitInput{"j", {}, 0}));
+  const auto leased = apply(LeaseInput{"w", {{"cpu", 1}}});
+  note(leased);
+  note(report("j", leased.leased->fence, 0, "pending"));
+  note(report("j", leased.leased->fence, 0, "running"));
+  note(report("j", leased.leased->fence, 0, "done"));
+  note(finish("j", leased.leased->fence, "succeeded"));
+  EXPECT_THAT(numbers, ElementsAre(1, 2, 3, 4, 5));
+}
+
+TEST_F(Cancel, OfAQueuedJobEndsItAtOnce) {
+  submit("j");
+  apply(CancelInput{"j"});
+  EXPECT_EQ(job().phase, JobPhase::kCancelled);
+  EXPECT_EQ(lease().id, "");
+  EXPECT_THAT(apply(CancelInput{"j"}).changed, IsEmpty());
+}
+
+TEST_F(Cancel, OfARunningJobAsksItsWorkerAndEndsWhenItHasStopped) {
+  submit("j");
+  const auto fence = lease().fence;
+  apply(CancelInput{"j"});
+  EXPECT_EQ(job().phase, JobPhase::kCancelling);
+  EXPECT_EQ(renew("j", fence), LeaseAction::kCancel);
+  finish("j", fence, "cancelled");
+  EXPECT_EQ(job().phase, JobPhase::kCancelled);
+}
+
+TEST_F(Cancel, OfAJobWhoseWorkerHasDiedEndsWithTheLease) {
+  submit("j");
+  lease();
+  apply(CancelInput{"j"});
+  now_ += state_.options.lease_ms;
+  apply(TickInput{});
+  EXPECT_EQ(job().phase, JobPhase::kCancelled);
+}
+
+TEST_F(Cancel, IsNotOvertakenByAFailureOrARelease) {
+  for (const char* outcome : {"failed", "released"}) {
+    submit(outcome);
+    const auto fence = lease().fence;
+    apply(CancelInput{outcome});
+    finish(outcome, fence, outcome, error("UNAVAILABLE"));
+    EXPECT_EQ(job(outcome).phase, JobPhase::kCancelled);
+  }
+}
+
+TEST_F(Cancel, ThatComesAfterTheLastStageLeavesTheSuccess) {
+  submit("j");
+  const auto fence = lease().fence;
+  apply(CancelInput{"j"});
+  finish("j", fence, "succeeded");
+  EXPECT_EQ(job().phase, JobPhase::kSucceeded);
+  EXPECT_EQ(refused([&] { apply(CancelInput{"j"}); }), "JOB_ENDED");
+}
+
+TEST_F(Retry, AUserErrorIsNeverTriedAgain) {
+  for (const char* code : {"INVALID_ARGUMENT", "FAILED_PRECONDITION", "NOT_FOUND", "RESOURCE_EXHAUSTED"}) {
+    submit(code);
+    finish(code, lease().fence, "failed", error(code));
+    EXPECT_EQ(job(code).phase, JobPhase::kFailed) << code;
+    EXPECT_EQ((*job(code).error)["code"], code);
+  }
+}
+
+TEST_F(Retry, InfrastructureIsTriedAgainWithGrowingPausesUntilTheAttemptsAreUsedUp) {
+  submit("j", {"cpu", 1, 0, {}}, 4);
+  std::vector<TimeMs> pauses;
+  for (int attempt = 1; attempt <= 4; ++attempt) {
+    const auto leased = lease();
+    ASSERT_EQ(leased.attempt, static_cast<std::uint32_t>(attempt));
+    finish("j", leased.fence, "failed", error("UNAVAILABLE"));
+    if (job().phase != JobPhase::kQueued) break;
+    EXPECT_EQ(lease().id, "") << "leased before its pause was over";
+    pauses.push_back(job().not_before - now_);
+    now_ = job().not_before;
+  }
+  EXPECT_THAT(pauses, ElementsAre(1000, 2000, 4000));
+  EXPECT_EQ(job().phase, JobPhase::kFailed);
+}
+
+TEST_F(Retry, APauseIsNeverLongerThanItsBound) {
+  submit("j", {"cpu", 1, 0, {}}, 100);
+  for (int attempt = 1; attempt < 100; ++attempt) {
+    finish("j", lease().fence, "failed", error("UNAVAILABLE"));
+    ASSERT_LE(job().not_before - now_, state_.options.max_backoff_ms);
+    now_ = job().not_before;
+  }
+}
+
+TEST_F(Retry, AnEngineThatCrashesTwiceTheSameWayIsFailedWithTheEvidence) {
+  submit("j");
+  finish("j", lease().fence, "failed", error("INTERNAL", "ENGINE_CRASH", 11, 1));
+  EXPECT_EQ(job().phase, JobPhase::kQueued);
+  now_ = job().not_before;
+  finish("j", lease().fence, "failed", error("INTERNAL", "ENGINE_CRASH", 11, 1));
+  EXPECT_EQ(job().phase, JobPhase::kFailed);
+  EXPECT_EQ((*job().error)["signal"], 11);
+}
+
+TEST_F(Retry, AnEngineThatCrashesInAnotherWayIsTriedAgain) {
+  submit("j");
+  for (int stage = 0; stage < 3; ++stage) {
+    finish("j", lease().fence, "failed", error("INTERNAL", "ENGINE_CRASH", 9, stage));
+    ASSERT_EQ(job().phase, JobPhase::kQueued);
+    now_ = job().not_before;
+  }
+}
+
+TEST_F(Retry, ThatIsAskedForStartsTheCountAnewAndKeepsFinishedStages) {
+  submit("j", {"cpu", 1, 0, {}}, 1);
+  auto fence = lease().fence;
+  report("j", fence, 0, "done");
+  finish("j", fence, "failed", error("UNAVAILABLE"));
+  ASSERT_EQ(job().phase, JobPhase::kFailed);
+  EXPECT_EQ(refused([&] { finish("j", {fence.epoch, fence.n + 1}, "succeeded"); }), "STALE_LEASE");
+  apply(RetryInput{"j"});
+  EXPECT_EQ(job().phase, JobPhase::kQueued);
+  EXPECT_THAT(job().finished_stages, ElementsAre(0));
+  EXPECT_EQ(refused([&] { apply(RetryInput{"j"}); }), "JOB_NOT_ENDED");
+  const auto leased = lease();
+  EXPECT_EQ(leased.attempt, 2u);
+  finish("j", leased.fence, "succeeded");
+  EXPECT_EQ(job().phase, JobPhase::kSucceeded);
+  EXPECT_FALSE(job().error);
+}
+
+TEST_F(Matching, AJobThatFitsNoWorkerHoldsUpNoOther) {
+  submit("gpu", {"cuda", 1, 0, {}});
+  submit("unknown", {"cpu", 1, 0, {"flap@1"}});
+  submit("large", {"cpu", 1, 64ull << 30, {}});
+  submit("fits");
+  EXPECT_EQ(lease().id, "fits");
+  EXPECT_EQ(lease().id, "");
+}
+
+TEST_F(Matching, AJobWaitsForTheDevicesThatItNeeds) {
+  submit("j", {"cuda", 2, 0, {}});
+  add_worker("g", {{"cpu", 1}, {"cuda", 2}}, {});
+  EXPECT_EQ(lease("g", {{"cuda", 1}, {"cpu", 1}}).id, "");
+  EXPECT_EQ(lease("g", {{"cuda", 2}}).id, "j");
+}
+
+TEST_F(Matching, TheWaitingReasonSaysWhatIsMissing) {
+  const auto reason = [&](JobNeeds needs) {
+    JobRecord record;
+    record.needs = std::move(needs);
+    return waiting_reason(record, now_, state_);
+  };
+  EXPECT_EQ(reason({"cuda", 1, 0, {}}), "no connected worker has a device of kind cuda");
+  EXPECT_EQ(reason({"cpu", 1, 0, {"flap@1"}}), "no connected worker has method flap@1");
+  EXPECT_EQ(reason({"cpu", 1, 64ull << 30, {}}), "no connected worker has enough memory");
+  EXPECT_EQ(reason({"cpu", 1, 0, {"rtn@1"}}), "all workers that fit are busy");
+  now_ += state_.options.worker_gone_ms;
+  EXPECT_EQ(reason({"cpu", 1, 0, {"rtn@1"}}), "no worker is connected");
+}
+
+}  // namespace
+}  // namespace wring

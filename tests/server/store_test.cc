@@ -1,0 +1,340 @@
+// What the job database keeps over restarts.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sqlite3.h>
+
+#include <fstream>
+#include <thread>
+
+#include "common/files.h"
+#include "server/store/sqlite/job_store.h"
+#include "server/store/sqlite/statement.h"
+#include "tests/server/small_disk.h"
+
+namespace wring {
+namespace {
+
+using testing::ElementsAre;
+using testing::IsEmpty;
+using testing::SizeIs;
+
+StoredJob make_job(const std::string& id, std::uint64_t sequence) {
+  StoredJob job;
+  job.record.id = id;
+  job.record.sequence = sequence;
+  job.record.needs = {"cuda", 2, 123, {"gptq@1"}};
+  job.record.create_time = 1000;
+  job.record.version = 1;
+  job.spec.set_name("name of " + id);
+  job.spec.set_recipe("rtn(bits=4)");
+  job.normal_form = "{}";
+  job.recipe_digest = "digest";
+  return job;
+}
+
+StoreBatch submission(const StoredJob& job, const std::string& request_id = {}) {
+  StoreBatch batch;
+  batch.submitted = job;
+  batch.request_id = request_id;
+  batch.request_digest = "request digest";
+  batch.outcome.changed = {job.record};
+  batch.outcome.events = {{job.record.id, 1, 1000, "queued", JobPhase::kQueued, 0, {}}};
+  return batch;
+}
+
+// A batch that changes nothing of the job but its row.
+StoreBatch change(const JobRecord& record) {
+  StoreBatch batch;
+  batch.outcome.changed = {record};
+  return batch;
+}
+
+v1::Evaluation row(const std::string& suite, double value) {
+  v1::Evaluation evaluation;
+  evaluation.set_suite(suite);
+  evaluation.set_metric("m");
+  evaluation.set_value(value);
+  return evaluation;
+}
+
+std::vector<double> values(const EvaluationPage& page) {
+  std::vector<double> values;
+  for (const auto& row : page.rows) values.push_back(row.value());
+  return values;
+}
+
+class Store : public testing::Test {
+ protected:
+  Store() { reopen(); }
+  void reopen() {
+    store_.reset();
+    store_ = std::make_unique<JobStore>(folder_.path());
+  }
+  void write(StoreBatch batch) { store_->write(std::move(batch)).get(); }
+
+  template <typename Body>
+  static std::string refused(Body body) {
+    try {
+      body();
+    } catch (const Error& error) {
+      return error.reason();
+    }
+    return "";
+  }
+
+  TempDir folder_;
+  std::unique_ptr<JobStore> store_;
+};
+
+TEST_F(Store, AJobIsTheSameAfterARestart) {
+  auto job = make_job("abcd", 7);
+  write(submission(job));
+  job.record.phase = JobPhase::kRunning;
+  job.record.attempt = 3;
+  job.record.attempt_base = 1;
+  job.record.max_attempts = 9;
+  job.record.failures = 2;
+  job.record.worker = "w";
+  job.record.fence = {4, 55};
+  job.record.not_before = 5;
+  job.record.start_time = 6;
+  job.record.end_time = 8;
+  job.record.crash_signature = "s";
+  job.record.told_outcome = "failed";
+  job.record.reported = {{0, "running"}, {0, "done"}};
+  job.record.finished_stages = {0, 2};
+  job.record.result = "r";
+  job.record.error = Json{{"code", "INTERNAL"}};
+  job.record.last_event = 1;
+  job.record.version = 2;
+  write(change(job.record));
+  reopen();
+  const auto jobs = store_->load_open_jobs();
+  ASSERT_THAT(jobs, SizeIs(1));
+  const JobRecord &was = job.record, &is = jobs[0].record;
+  EXPECT_EQ(is.id, was.id);
+  EXPECT_EQ(is.sequence, was.sequence);
+  EXPECT_EQ(is.phase, was.phase);
+  EXPECT_EQ(is.needs.device, "cuda");
+  EXPECT_EQ(is.needs.device_count, 2u);
+  EXPECT_EQ(is.needs.memory_bytes, 123u);
+  EXPECT_THAT(is.needs.methods, ElementsAre("gptq@1"));
+  EXPECT_EQ(is.attempt, was.attempt);
+  EXPECT_EQ(is.attempt_base, was.attempt_base);
+  EXPECT_EQ(is.max_attempts, was.max_attempts);
+  EXPECT_EQ(is.failures, was.failures);
+  EXPECT_EQ(is.worker, was.worker);
+  EXPECT_EQ(is.fence, was.fence);
+  EXPECT_EQ(is.not_before, was.not_before);
+  EXPECT_EQ(is.create_time, was.create_time);
+  EXPECT_EQ(is.start_time, was.start_time);
+  EXPECT_EQ(is.end_time, was.end_time);
+  EXPECT_EQ(is.crash_signature, was.crash_signature);
+  EXPECT_EQ(is.told_outcome, was.told_outcome);
+  EXPECT_EQ(is.reported, was.reported);
+  EXPECT_EQ(is.finished_stages, was.finished_stages);
+  EXPECT_EQ(is.result, was.result);
+  EXPECT_EQ(is.error, was.error);
+  EXPECT_EQ(is.last_event, was.last_event);
+  EXPECT_EQ(is.version, was.version);
+  EXPECT_EQ(jobs[0].spec.SerializeAsString(), job.spec.SerializeAsString());
+  EXPECT_EQ(jobs[0].normal_form, "{}");
+  EXPECT_EQ(jobs[0].recipe_digest, "digest");
+  EXPECT_EQ(store_->highest_sequence(), 7u);
+  EXPECT_EQ(store_->highest_fence(), 55u);
+  EXPECT_EQ(store_->epoch(), 1u);
+}
+
+TEST_F(Store, ARequestIdLeadsToItsJobAfterARestart) {
+  write(submission(make_job("abcd", 1), "request"));
+  reopen();
+  EXPECT_EQ(store_->request("request"), std::pair(std::string("abcd"), std::string("request digest")));
+  EXPECT_EQ(store_->request("another"), std::nullopt);
+}
+
+TEST_F(Store, EventsComeBackInOrderAfterACursor) {
+  write(submission(make_job("abcd", 1)));
+  for (std::uint64_t n = 2; n <= 5; ++n) {
+    StoreBatch batch = change(make_job("abcd", 1).record);
+    batch.outcome.events = {{"abcd", n, 1000, "stage_done", JobPhase::kRunning, 1, {{"index", n}}}};
+    write(std::move(batch));
+  }
+  reopen();
+  std::vector<std::uint64_t> numbers;
+  for (const auto& event : store_->events("abcd", 2, 2)) numbers.push_back(event.number);
+  EXPECT_THAT(numbers, ElementsAre(3, 4));
+  EXPECT_EQ(store_->events("abcd", 4, 10).at(0).payload["index"], 5);
+}
+
+TEST_F(Store, AFinishedStageIsNotUndoneByTheNextAttemptsPlan) {
+  const auto record = make_job("abcd", 1).record;
+  write(submission(make_job("abcd", 1)));
+  const auto report = [&](const char* state) {
+    StoreBatch batch = change(record);
+    batch.stages.emplace_back().set_state(state);
+    write(std::move(batch));
+    return store_->stages("abcd").at(0).state();
+  };
+  EXPECT_EQ(report("pending"), "pending");
+  EXPECT_EQ(report("done"), "done");
+  EXPECT_EQ(report("pending"), "done");
+  EXPECT_EQ(report("running"), "running");
+}
+
+TEST_F(Store, RowsThatAStageReportsAgainReplaceItsOwnAndASuccessReplacesAll) {
+  const auto record = make_job("abcd", 1).record;
+  write(submission(make_job("abcd", 1)));
+  const auto report = [&](int stage, std::vector<v1::Evaluation> rows, bool all = false) {
+    StoreBatch batch = change(record);
+    batch.evaluations_of_stage = stage;
+    batch.evaluations = std::move(rows);
+    batch.all_evaluations = all;
+    write(std::move(batch));
+    return values(store_->evaluations({"abcd"}));
+  };
+  EXPECT_THAT(report(0, {row("size", 1), row("perplexity", 2)}), ElementsAre(1, 2));
+  EXPECT_THAT(report(1, {row("size", 3)}), ElementsAre(1, 2, 3));
+  EXPECT_THAT(report(0, {row("size", 4)}), ElementsAre(3, 4));
+  EXPECT_THAT(report(-1, {row("size", 5), row("kl", 6)}, true), ElementsAre(5, 6));
+  EXPECT_THAT(values(store_->evaluations({"", "", "kl"})), ElementsAre(6));
+  EXPECT_THAT(values(store_->evaluations({"", "", "", "other"})), IsEmpty());
+}
+
+TEST_F(Store, EvaluationsArePagedWithoutHoles) {
+  StoreBatch batch = submission(make_job("abcd", 1));
+  for (int i = 0; i < 10; ++i) batch.evaluations.push_back(row("s", i));
+  write(std::move(batch));
+  std::vector<double> all;
+  for (EvaluationFilter filter{.limit = 3};;) {
+    const auto page = store_->evaluations(filter);
+    for (const auto value : values(page)) all.push_back(value);
+    if (page.rows.size() < 3) break;
+    filter.after_row = page.last_row;
+  }
+  EXPECT_THAT(all, ElementsAre(0, 1, 2, 3, 4, 5, 6, 7, 8, 9));
+}
+
+TEST_F(Store, JobsAreListedNewestFirstByStateAndName) {
+  for (std::uint64_t i = 1; i <= 4; ++i) {
+    auto job = make_job("job" + std::to_string(i), i);
+    if (i % 2 == 0) job.record.phase = JobPhase::kFailed;
+    write(submission(job));
+  }
+  const auto ids = [&](const JobFilter& filter) {
+    std::vector<std::string> ids;
+    for (const auto& job : store_->jobs(filter)) ids.push_back(job.record.id);
+    return ids;
+  };
+  EXPECT_THAT(ids({}), ElementsAre("job4", "job3", "job2", "job1"));
+  EXPECT_THAT(ids({.limit = 2}), ElementsAre("job4", "job3"));
+  EXPECT_THAT(ids({.before_sequence = 3}), ElementsAre("job2", "job1"));
+  EXPECT_THAT(ids({.phases = {JobPhase::kFailed}}), ElementsAre("job4", "job2"));
+  EXPECT_THAT(ids({.name_contains = "of job3"}), ElementsAre("job3"));
+  EXPECT_THAT(ids({.name_contains = "%"}), IsEmpty());
+}
+
+TEST_F(Store, APrefixNamesAJobWhereItIsUnique) {
+  write(submission(make_job("abcd", 1)));
+  write(submission(make_job("abce", 2)));
+  write(submission(make_job("xyz1", 3)));
+  EXPECT_EQ(store_->resolve_job("xyz"), "xyz1");
+  EXPECT_EQ(store_->resolve_job("abce"), "abce");
+  EXPECT_EQ(refused([&] { store_->resolve_job("abc"); }), "AMBIGUOUS");
+  for (const char* unknown : {"xy", "nope", "", "xyz12", "%%%%"})
+    EXPECT_EQ(refused([&] { store_->resolve_job(unknown); }), "JOB_NOT_FOUND") << unknown;
+}
+
+TEST_F(Store, AnArtifactIsFoundByPrefixKeepsItsManifestAndItsFirstMaker) {
+  v1::Artifact artifact;
+  artifact.set_digest(std::string(64, 'a'));
+  artifact.set_kind("model");
+  artifact.set_manifest_json("{manifest}");
+  StoreBatch batch;
+  batch.artifacts = {artifact};
+  write(batch);
+  for (const char* id : {"job1", "job2"}) {
+    auto done = submission(make_job(id, id[3] - '0'));
+    done.result = artifact.digest();
+    write(std::move(done));
+  }
+  reopen();
+  const auto found = store_->artifact("aaaa");
+  ASSERT_TRUE(found);
+  EXPECT_EQ(found->manifest_json(), "{manifest}");
+  EXPECT_EQ(found->created_by_job(), "job1");
+  EXPECT_FALSE(store_->artifact("aaa"));
+  EXPECT_THAT(store_->artifacts("", 0, 10).artifacts, SizeIs(1));
+  EXPECT_THAT(store_->artifacts("dataset", 0, 10).artifacts, IsEmpty());
+}
+
+TEST_F(Store, ADeletedJobLeavesNothingBehind) {
+  auto batch = submission(make_job("abcd", 1), "request");
+  batch.evaluations = {row("s", 1)};
+  batch.stages.emplace_back().set_state("done");
+  write(std::move(batch));
+  store_->remove_job("abcd");
+  EXPECT_FALSE(store_->job("abcd"));
+  EXPECT_THAT(store_->events("abcd", 0, 10), IsEmpty());
+  EXPECT_THAT(store_->stages("abcd"), IsEmpty());
+  EXPECT_THAT(store_->evaluations({"abcd"}).rows, IsEmpty());
+  EXPECT_FALSE(store_->request("request"));
+}
+
+TEST_F(Store, CommitsFromManyThreadsAreAllOnDisk) {
+  {
+    std::vector<std::jthread> threads;
+    for (int t = 0; t < 8; ++t)
+      threads.emplace_back([&, t] {
+        for (int i = 0; i < 50; ++i) {
+          const int n = t * 50 + i + 1;
+          write(submission(make_job("job" + std::to_string(1000 + n), static_cast<std::uint64_t>(n))));
+        }
+      });
+  }
+  reopen();
+  EXPECT_THAT(store_->load_open_jobs(), SizeIs(400));
+}
+
+TEST_F(Store, ADatabaseOfALaterReleaseIsRefused) {
+  store_.reset();
+  sqlite3* raw = nullptr;
+  ASSERT_EQ(sqlite3_open((folder_.path() / "wring.db").c_str(), &raw), SQLITE_OK);
+  execute(raw, "PRAGMA user_version = 999");
+  sqlite3_close(raw);
+  EXPECT_EQ(refused([&] { JobStore later(folder_.path()); }), "NEWER_SCHEMA");
+}
+
+TEST_F(Store, CommitsWaitWhileTheDiskIsFullAndGoOnAfterwards) {
+  const auto at = folder_.path() / "small";
+  const SmallDisk disk(at);
+  if (!disk.mounted()) GTEST_SKIP() << "this process may not mount a small file system";
+  JobStore store(at);
+  store.check_space();
+  std::ofstream(at / "ballast") << std::string(600'000, 'x');
+  StoreBatch batch;
+  auto& artifact = batch.artifacts.emplace_back();
+  artifact.set_digest(std::string(64, 'b'));
+  artifact.set_manifest_json(std::string(400'000, 'm'));
+  auto done = store.write(std::move(batch));
+  EXPECT_EQ(done.wait_for(std::chrono::milliseconds(300)), std::future_status::timeout);
+  EXPECT_EQ(refused([&] { store.check_space(); }), "DISK_FULL");
+  EXPECT_FALSE(store.artifact(std::string(64, 'b')));
+  std::filesystem::remove(at / "ballast");
+  EXPECT_EQ(done.wait_for(std::chrono::seconds(5)), std::future_status::ready);
+  EXPECT_TRUE(store.artifact(std::string(64, 'b')));
+  store.check_space();
+}
+
+TEST_F(Store, WritesAhead) {
+  sqlite3* raw = nullptr;
+  ASSERT_EQ(sqlite3_open((folder_.path() / "wring.db").c_str(), &raw), SQLITE_OK);
+  {
+    Statement mode(raw, "PRAGMA journal_mode");
+    ASSERT_TRUE(mode.row());
+    EXPECT_EQ(mode.text(0), "wal");
+  }
+  sqlite3_close(raw);
+}
+
+}  // namespace
+}  // namespace wring
