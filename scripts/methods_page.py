@@ -1,0 +1,40 @@
+"""Turns the catalogue (JSON on standard input) into the Markdown page docs/methods.md."""
+import json
+import sys
+
+
+def allowed(parameter):
+    if parameter.get("choices"):
+        return ", ".join(str(choice) for choice in parameter["choices"])
+    low, high = parameter.get("min"), parameter.get("max")
+    if low is not None and high is not None:
+        return f"{low:g} to {high:g}"
+    return parameter["type"]
+
+
+def section(spec):
+    lines = [f"### {spec['name']}", "", spec["summary"]]
+    for paper in spec["papers"]:
+        lines.append(f"{paper['title']} ({paper['venue']}, arXiv {paper['arxiv']}).")
+    facts = [f"takes {', '.join(spec['takes'])}"]
+    if spec["needs"]:
+        facts.append(f"needs {', '.join(spec['needs'])}")
+    if spec["produces"]:
+        facts.append(f"produces {spec['produces']}")
+    lines += ["", f"Version {spec['version']}; {'; '.join(facts)}; determinism: {spec['determinism']}."]
+    if spec["parameters"]:
+        lines += ["", "| parameter | default | allowed | unit | meaning |", "|---|---|---|---|---|"]
+    for p in spec["parameters"]:
+        default = "required" if p["default"] is None else json.dumps(p["default"])
+        lines.append(f"| `{p['name']}` | {default} | {allowed(p)} | {p['unit']} | {p['help']} |")
+    return "\n".join(lines)
+
+
+catalogue = json.load(sys.stdin)
+specs = [json.loads(m["spec_json"]) if "spec_json" in m else m for m in catalogue["methods"]]
+methods = [s for s in specs if s["kind"] != "evaluation"]
+suites = [s for s in specs if s["kind"] == "evaluation"]
+print("# Methods\n\nMade from the specs beside the code by `scripts/generate_docs`; do not edit.\n\n## Compression\n")
+print("\n\n".join(section(s) for s in methods))
+print("\n## Evaluation suites\n")
+print("\n\n".join(section(s) for s in suites))
