@@ -23,9 +23,9 @@ struct Known {
 };
 
 constexpr std::array<Known, 14> kKnown{{
-    {"perplexity", "ppl", "perplexity", ""},
-    {"perplexity", "kl_mean", "KL", "ppl"},
-    {"perplexity", "top1_agreement", "top-1 agreement", "ppl", true},
+    {"perplexity", "perplexity", "perplexity", ""},
+    {"perplexity", "kl_mean", "KL", "perplexity"},
+    {"perplexity", "top1_agreement", "top-1 agreement", "perplexity", true},
     {"perplexity", "nll", "negative log likelihood", "", false, true},
     {"perplexity", "kl_p99", "KL, 99th percentile", "", false, true},
     {"perplexity", "kl_max", "KL, worst token", "", false, true},

@@ -39,7 +39,7 @@ def score(model, test):
     """Perplexity with its window sums."""
     rows = run(["build/release/bin/wring-engine", "eval", model, "--data", test, "--windows", WINDOWS, "--threads", 2,
                 "--json", "--quiet"])["evaluations"]
-    ppl = next(r for r in rows if r["metric"] == "ppl")
+    ppl = next(r for r in rows if r["metric"] == "perplexity")
     return ppl["value"], ppl["details"]["window_nll"], ppl["details"]["window_scored"]
 
 

@@ -148,7 +148,7 @@ std::vector<EvaluationRow> make_rows(Sums& sums, const Windows& cut, bool with_r
     throw Error(ErrorCode::kDataLoss, "NOT_FINITE", "the model's logits are not finite", "",
                 "A weight or an activation overflowed.");
   std::vector<EvaluationRow> rows;
-  rows.push_back(row("ppl", std::exp(mean), std::exp(mean) * nll_error, sums.scored));  // delta method
+  rows.push_back(row("perplexity", std::exp(mean), std::exp(mean) * nll_error, sums.scored));  // delta method
   rows.back().details = {{"window", cut.window},
                          {"stride", cut.stride},
                          {"windows", cut.ids.size(0)},

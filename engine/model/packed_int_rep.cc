@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "engine/kernels/bit_pack.h"
+#include "engine/kernels/packed_multiply.h"
 #include "engine/model/decode_rows.h"
 #include "engine/model/rep_loaders.h"
 
@@ -51,6 +52,38 @@ class PackedIntRep final : public WeightRep {
         dequantize(unpacked.data() + g * group_size_, group_size_, zero[static_cast<std::size_t>(g)],
                    scale[row * groups + g], out + g * group_size_);
     });
+  }
+
+  // For the few rows of a decoding step: codes are unpacked row by row into the nearest cache, weights never
+  // decoded.
+  at::Tensor multiply(const at::Tensor& x) const override {
+    constexpr std::int64_t kMostRows = 4, kRowsPerTask = 64;
+    if (x.size(0) > kMostRows || !x.is_cpu() || !codes_.is_cpu() || x.scalar_type() != at::kFloat) return {};
+    const at::Tensor in = x.contiguous(),
+                     sums = in.reshape({x.size(0), -1, group_size_}).sum(-1).contiguous();
+    const at::Tensor scales = scales_.to(at::kFloat);
+    const std::int64_t groups = scales.size(1), row_bytes = codes_.size(1), out_features = rows(),
+                       in_features = columns();
+    at::Tensor y = at::empty({x.size(0), out_features}, at::kFloat);
+    const auto* packed = codes_.const_data_ptr<std::uint8_t>();
+    const auto* packed_zeros = zeros_.defined() ? zeros_.const_data_ptr<std::uint8_t>() : nullptr;
+    const float *scale = scales.const_data_ptr<float>(), *values = in.const_data_ptr<float>(),
+                *sum = sums.const_data_ptr<float>();
+    float* out = y.data_ptr<float>();
+    at::parallel_for(0, out_features, kRowsPerTask, [&](std::int64_t begin, std::int64_t end) {
+      std::vector<std::uint8_t> codes(static_cast<std::size_t>(in_features));
+      std::vector<std::uint8_t> zero(static_cast<std::size_t>(groups),
+                                     static_cast<std::uint8_t>(1U << (bits_ - 1)));
+      for (std::int64_t row = begin; row < end; ++row) {
+        unpack_bits(packed + row * row_bytes, in_features, bits_, codes.data());
+        if (packed_zeros)
+          unpack_bits(packed_zeros + row * packed_bytes(groups, bits_), groups, bits_, zero.data());
+        for (std::int64_t n = 0; n < in.size(0); ++n)
+          out[n * out_features + row] = multiply_row(codes.data(), scale + row * groups, zero.data(), groups,
+                                                     group_size_, values + n * in_features, sum + n * groups);
+      }
+    });
+    return y;
   }
 
  private:

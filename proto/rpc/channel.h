@@ -9,7 +9,7 @@
 namespace wring {
 
 // A server must accept messages of this size, and pings this often (they are sent only while a call is open).
-inline constexpr int kMaxMessageBytes = 32 << 20;
+inline constexpr int kMaxMessageBytes = 80 << 20;  // a manifest is at most 64 MiB
 inline constexpr int kKeepaliveMs = 30'000;
 
 // A plaintext channel to `target` ("HOST:PORT"), by the direct way (no proxy). Connects lazily and reconnects

@@ -17,7 +17,7 @@ TEST(JobJson, HasTheMembersThatScriptsRelyOn) {
   stage->set_seconds(2.5);
   auto* row = job.add_evaluations();
   row->set_suite("perplexity");
-  row->set_metric("ppl");
+  row->set_metric("perplexity");
   row->set_value(23.94);
   row->set_stderr(0.3);
   const auto json = to_json(job);
