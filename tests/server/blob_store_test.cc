@@ -166,16 +166,35 @@ TEST_F(Blobs, AFullDiskIsAResourceErrorLeavesNothingHalfWrittenAndPasses) {
   std::ofstream(at / "ballast") << text_of(600'000);
   const auto text = text_of(800'000);
   const auto half = bytes(text).first(300'000), rest = bytes(text).subspan(300'000);
+  {
+    BlobStore::Upload upload(store, sha256(text), text.size(), "u1");
+    upload.append(0, half);
+    EXPECT_EQ(refused([&] { upload.append(300'000, rest); }), "DISK_FULL");
+  }
+  EXPECT_EQ(store.committed_size(sha256(text), "u1"), 0u) << "others can use the room";
+  EXPECT_FALSE(store.has(sha256(text)));
+  EXPECT_TRUE(fs::is_empty(at / "uploads"));
+  fs::remove(at / "ballast");
   BlobStore::Upload upload(store, sha256(text), text.size(), "u1");
   upload.append(0, half);
-  EXPECT_EQ(refused([&] { upload.append(300'000, rest); }), "DISK_FULL");
-  EXPECT_EQ(upload.committed(), 300'000u);
-  EXPECT_EQ(store.committed_size(sha256(text), "u1"), 300'000u);
-  EXPECT_FALSE(store.has(sha256(text)));
-  fs::remove(at / "ballast");
   upload.append(300'000, rest);
   upload.finish();
   EXPECT_EQ(store.size(sha256(text)), text.size());
+}
+
+TEST_F(Blobs, LeaveRoomOnTheDiskForTheJobDatabase) {
+  const fs::path at = folder_.path() / "small";
+  const SmallDisk disk(at);
+  if (!disk.mounted()) GTEST_SKIP() << "this process may not mount a small file system";
+  BlobStore store(at);
+  const auto text = text_of(100'000);
+  for (int i = 0; i < 20; ++i) try {
+      BlobStore::Upload upload(store, sha256(text), text.size() + 1, "u" + std::to_string(i));
+      upload.append(0, bytes(text));
+    } catch (const Error& error) {
+      EXPECT_EQ(error.reason(), "DISK_FULL");
+    }
+  EXPECT_GE(fs::space(at).available, 64u << 10);
 }
 
 }  // namespace

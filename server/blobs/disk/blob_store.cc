@@ -53,6 +53,14 @@ std::uint64_t size_of(int fd, const fs::path& path) {
   return static_cast<std::uint64_t>(status.st_size);
 }
 
+// Blobs leave room for the job database, which lies on the same disk: 64 MiB, on a small disk a sixteenth of
+// it.
+void check_space(const fs::path& part, std::uint64_t bytes) {
+  const auto space = fs::space(part.parent_path());
+  if (space.available < bytes + std::min<std::uint64_t>(64ull << 20, space.capacity / 16))
+    throw_io_error("write", part, ENOSPC);
+}
+
 [[noreturn]] void throw_not_found(const Digest& digest) {
   throw Error(ErrorCode::kNotFound, "BLOB_NOT_FOUND", "there is no blob " + digest.hex(), "digest");
 }
@@ -185,6 +193,12 @@ BlobStore::Upload::~Upload() {
   store_.released_.notify_all();
 }
 
+void BlobStore::Upload::forget() {
+  std::error_code ignored;
+  fs::remove(part_, ignored);
+  fd_.reset();
+}
+
 void BlobStore::Upload::append(std::uint64_t offset, std::span<const std::byte> bytes) {
   if (offset != committed_)
     throw Error(
@@ -194,10 +208,13 @@ void BlobStore::Upload::append(std::uint64_t offset, std::span<const std::byte> 
   if (bytes.size() > size_ - committed_)
     throw Error(ErrorCode::kInvalidArgument, "BLOB_SIZE", "more bytes than the blob's size", "data");
   try {
+    check_space(part_, bytes.size());
     write_all(fd_.get(), bytes, part_);
-  } catch (...) {  // a part of it may be on disk: back to what was committed
-    const auto end = static_cast<off_t>(committed_);
+  } catch (const Error& error) {
+    const auto end =
+        static_cast<off_t>(committed_);  // a part of it may be on disk: back to what was committed
     if (::ftruncate(fd_.get(), end) != 0 || ::lseek(fd_.get(), end, SEEK_SET) < 0) fd_.reset();
+    if (error.reason() == "DISK_FULL") forget();
     throw;
   }
   hash_.update(bytes);
@@ -211,8 +228,7 @@ void BlobStore::Upload::finish() {
         "the stream ended at " + std::to_string(committed_) + " of " + std::to_string(size_) + " bytes",
         "size", "Go on from the committed size.");
   if (hash_.finish() != digest_) {
-    std::error_code ignored;
-    fs::remove(part_, ignored);
+    forget();
     throw Error(ErrorCode::kDataLoss, "DIGEST_MISMATCH", "the bytes are not those of digest " + digest_.hex(),
                 "digest", "Hash the file again: it changed while it was sent.");
   }

@@ -27,8 +27,8 @@ class BlobStore {
   bool has(const Digest& digest) const;
   std::uint64_t size(const Digest& digest) const;  // throws kNotFound "BLOB_NOT_FOUND"
 
-  // Bytes of an upload that are on disk; the whole size where the blob is there. Never falls, unless the
-  // bytes turned out not to be the blob's.
+  // Bytes of an upload that are on disk; the whole size where the blob is there. Falls (to 0) only where the
+  // upload was forgotten: it turned out not to be the blob, or the disk was full.
   std::uint64_t committed_size(const Digest& digest, const std::string& upload_id) const;
 
   // Reads [offset, offset + limit) (limit 0: to the end) piece by piece, until `sink` returns false. What is
@@ -59,6 +59,7 @@ class BlobStore {
 
    private:
     void open();
+    void forget();
 
     BlobStore& store_;
     Digest digest_;
