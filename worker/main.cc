@@ -15,8 +15,8 @@ namespace {
 
 constexpr const char* kFooter = R"(
 Examples:
-  wring-worker --server 127.0.0.1:7070 --cache /var/cache/wring
-  wring-worker --server coordinator:7070 --cache /scratch/wring --cache-bytes 200GB --threads 16 --memory 48GB
+  wring-worker --server 127.0.0.1:7433 --cache /var/cache/wring
+  wring-worker --server coordinator:7433 --cache /scratch/wring --cache-bytes 200GB --threads 16 --memory 48GB
   wring-worker --config /etc/wring/worker.yaml --drain-seconds 600
 
 SIGTERM and SIGINT drain: no more jobs are taken, the running one goes back to the queue with its finished stages kept.)";
