@@ -63,7 +63,7 @@ void list_methods(CliContext& context) {
     Json methods = Json::array(), suites = Json::array();
     for (const auto* spec : catalogue.methods()) methods.push_back(spec->to_json());
     for (const auto* spec : catalogue.suites()) suites.push_back(spec->to_json());
-    return context.print(
+    return context.print_json(
         Json{{"methods", methods}, {"suites", suites}, {"catalogue_digest", catalogue.digest().hex()}});
   }
   std::vector<std::vector<std::string>> rows{{"METHOD", "KIND", "TAKES", ""}};
