@@ -66,7 +66,7 @@ void get_artifact(CliContext& context, const std::string& what, const std::strin
     artifact = context.client().download_artifact(artifact_of(context, what), out, bar.sink());
   }
   if (context.json)
-    return context.print(
+    return context.print_json(
         Json{{"digest", artifact.digest()}, {"out", out}, {"total_bytes", artifact.total_bytes()}});
   context.print("sha256:" + artifact.digest() + "  " + human_bytes(artifact.total_bytes()) + "  in " + out +
                 "\n");

@@ -26,6 +26,7 @@ struct CliContext {
   bool json_only() const;
   void print_json(const Json& json) const;    // one object on one line, to standard output
   void print(const std::string& text) const;  // to standard output
+  void print(const Json& json) const = delete;  // it would convert to a string and throw: print_json
 
  private:
   std::optional<Client> client_;

@@ -140,7 +140,7 @@ void print_evaluations(CliContext& context, const QueryFlags& flags) {
 void compare(CliContext& context, const std::string& a, const std::string& b) {
   const auto left = to_json(context.client().get(a)), right = to_json(context.client().get(b));
   if (context.json)
-    return context.print(
+    return context.print_json(
         Json{{"a", left["id"]}, {"b", right["id"]}, {"metrics", comparison_json(left, right)}});
   context.print(comparison(left, right));
 }
@@ -173,7 +173,7 @@ void add_evaluation_verbs(CLI::App& app, CliContext& context) {
   });
 
   auto* evals = add_verb(app, "evals", "Query measured rows across jobs",
-                         "wring evals --suite perplexity --metric ppl --csv");
+                         "wring evals --suite perplexity --metric perplexity --csv");
   const auto filter = std::make_shared<QueryFlags>();
   evals->add_option("--job", filter->job, "Only of this job");
   evals->add_option("--artifact", filter->artifact, "Only of this artifact");
