@@ -31,9 +31,7 @@ def section(spec):
 
 
 catalogue = json.load(sys.stdin)
-specs = [json.loads(m["spec_json"]) if "spec_json" in m else m for m in catalogue["methods"]]
-methods = [s for s in specs if s["kind"] != "evaluation"]
-suites = [s for s in specs if s["kind"] == "evaluation"]
+methods, suites = catalogue["methods"], catalogue["suites"]
 print("# Methods\n\nMade from the specs beside the code by `scripts/generate_docs`; do not edit.\n\n## Compression\n")
 print("\n\n".join(section(s) for s in methods))
 print("\n## Evaluation suites\n")
