@@ -7,6 +7,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -405,6 +406,7 @@ def main():
         folder._finalizer.detach()
         print(folder.name, file=sys.stderr)
     scratch = Path(folder.name)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that services end with a run that is stopped
     make_models(scratch)
     unittest.main(argv=[sys.argv[0], *options.tests], verbosity=2 if options.v else 1)
 

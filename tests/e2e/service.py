@@ -1,4 +1,5 @@
 """A real server and its workers on loopback, and the CLI beside them, for tests that kill and restart them."""
+import atexit
 import json
 import os
 import signal
@@ -39,6 +40,7 @@ class Service:
         self.grpc, self.http = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
         self.server = None
         self.workers = {}
+        atexit.register(self.stop)  # also where the run itself is stopped
 
     def _start(self, name, arguments):
         with open(self.folder / f"{name}.log", "ab") as log:
