@@ -22,7 +22,8 @@ struct Known {
   bool hidden = false;
 };
 
-constexpr std::array<Known, 14> kKnown{{
+constexpr std::array<Known, 15> kKnown{{
+    {"size", "parameters", "parameters", ""},
     {"perplexity", "perplexity", "perplexity", ""},
     {"perplexity", "kl_mean", "KL", "perplexity"},
     {"perplexity", "top1_agreement", "top-1 agreement", "perplexity", true},
@@ -57,8 +58,8 @@ std::string plain(double value) {
   if (!std::isfinite(value)) return std::isnan(value) ? "nan" : value > 0 ? "inf" : "-inf";
   const double size = std::abs(value);
   if (size == 0) return "0";
+  if (value == std::round(value) && size < 1e15) return with_digits("%.0f", value);
   if (size >= 1e6 || size < 1e-4) return with_digits("%.3e", value);
-  if (value == std::round(value)) return with_digits("%.0f", value);
   const int before_point = static_cast<int>(std::floor(std::log10(size))) + 1;
   return format_number(value, std::clamp(4 - before_point, 0, 6));
 }
@@ -283,11 +284,11 @@ std::string comparison(const Json& a, const Json& b) {
     std::string delta, percent;
     if (left && right) {
       const double difference = right->value - left->value;
-      delta = (difference < 0 ? "-" : "+") + format_value(std::abs(difference), metric.unit);
+      delta = (difference < 0 ? "-" : "+") + shown({std::abs(difference), {}}, metric);
       if (left->value != 0) percent = with_digits("%+.1f %%", 100 * difference / std::abs(left->value));
     }
-    rows.push_back({metric_label(metric), left ? format_figure(*left, metric.unit) : "-",
-                    right ? format_figure(*right, metric.unit) : "-", delta, percent});
+    rows.push_back({metric_label(metric), left ? shown(*left, metric) : "-",
+                    right ? shown(*right, metric) : "-", delta, percent});
   }
   return table(rows);
 }

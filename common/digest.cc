@@ -64,7 +64,9 @@ void Sha256::update(std::span<const std::byte> bytes) {
   EVP_DigestUpdate(context_->evp.get(), bytes.data(), bytes.size());
 }
 
-void Sha256::update(std::string_view text) { update(std::as_bytes(std::span(text))); }
+void Sha256::update(std::string_view text) {
+  update(std::as_bytes(std::span(text)));
+}
 
 Digest Sha256::finish() {
   Digest digest;
@@ -78,7 +80,9 @@ Digest sha256(std::span<const std::byte> bytes) {
   return hash.finish();
 }
 
-Digest sha256(std::string_view text) { return sha256(std::as_bytes(std::span(text))); }
+Digest sha256(std::string_view text) {
+  return sha256(std::as_bytes(std::span(text)));
+}
 
 }  // namespace wring
 

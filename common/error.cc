@@ -32,6 +32,13 @@ constexpr std::array<CodeName, 16> kCodeNames{{
     {ErrorCode::kUnauthenticated, "UNAUTHENTICATED"},
 }};
 
+// What is not UTF-8 becomes U+FFFD: names from outside land in fields and messages, and must fit JSON and
+// gRPC.
+std::string printable(std::string text) {
+  const auto quoted = Json(std::move(text)).dump(-1, ' ', false, Json::error_handler_t::replace);
+  return Json::parse(quoted).get<std::string>();
+}
+
 std::string one_line(const std::string& message, const std::string& field) {
   return field.empty() ? message : field + ": " + message;
 }
@@ -51,20 +58,25 @@ ErrorCode error_code_from_string(std::string_view name) {
 }
 
 Error::Error(ErrorCode code, std::string reason, std::string message, std::string field, std::string hint)
-    : std::runtime_error(one_line(message, field)),
+    : std::runtime_error(one_line(printable(message), printable(field))),
       code_(code),
-      reason_(std::move(reason)),
-      message_(std::move(message)),
-      field_(std::move(field)),
-      hint_(std::move(hint)) {}
+      reason_(printable(std::move(reason))),
+      message_(printable(std::move(message))),
+      field_(printable(std::move(field))),
+      hint_(printable(std::move(hint))) {}
 
 Json Error::to_json() const {
-  return {{"code", to_string(code_)}, {"reason", reason_}, {"message", message_}, {"field", field_}, {"hint", hint_}};
+  return {{"code", to_string(code_)},
+          {"reason", reason_},
+          {"message", message_},
+          {"field", field_},
+          {"hint", hint_}};
 }
 
 Error Error::from_json(const Json& json) {
   const auto text = [&](const char* key) { return json_or<std::string>(json, key, "", "error"); };
-  return Error(error_code_from_string(text("code")), text("reason"), text("message"), text("field"), text("hint"));
+  return Error(error_code_from_string(text("code")), text("reason"), text("message"), text("field"),
+               text("hint"));
 }
 
 std::string describe(const Error& error) {

@@ -33,12 +33,13 @@ enum class ErrorCode {
 std::string_view to_string(ErrorCode code);
 ErrorCode error_code_from_string(std::string_view name);  // kUnknown where no code has that name
 
-// Immutable. `reason` is a stable UPPER_SNAKE word for programs (google.rpc.ErrorInfo.reason), `message` a sentence
-// for people, `field` the path of the offending value ("stages[1].params.group_size") or empty, `hint` the way out
-// or empty.
+// Immutable. `reason` is a stable UPPER_SNAKE word for programs (google.rpc.ErrorInfo.reason), `message` a
+// sentence for people, `field` the path of the offending value ("stages[1].params.group_size") or empty,
+// `hint` the way out or empty.
 class Error : public std::runtime_error {
  public:
-  Error(ErrorCode code, std::string reason, std::string message, std::string field = {}, std::string hint = {});
+  Error(ErrorCode code, std::string reason, std::string message, std::string field = {},
+        std::string hint = {});
 
   ErrorCode code() const { return code_; }
   const std::string& reason() const { return reason_; }
@@ -57,12 +58,12 @@ class Error : public std::runtime_error {
 // "error: FIELD: MESSAGE\n  HINT\n", as a person should see it on a terminal.
 std::string describe(const Error& error);
 
-// The process exit status that stands for `code`, the same in every binary: 2 for what the user can mend in the
-// request, 3 not found, 4 resource, 5 unavailable, 6 cancelled, 1 for everything else.
+// The process exit status that stands for `code`, the same in every binary: 2 for what the user can mend in
+// the request, 3 not found, 4 resource, 5 unavailable, 6 cancelled, 1 for everything else.
 int exit_status(ErrorCode code);
 
-// The current exception as an Error: itself, or one made of std::bad_alloc (kResourceExhausted, "OUT_OF_MEMORY"),
-// or any std::exception (kInternal, "INTERNAL"). Call it in a catch block.
+// The current exception as an Error: itself, or one made of std::bad_alloc (kResourceExhausted,
+// "OUT_OF_MEMORY"), or any std::exception (kInternal, "INTERNAL"). Call it in a catch block.
 Error current_error();
 
 }  // namespace wring

@@ -18,7 +18,9 @@ namespace wring {
 
 namespace fs = std::filesystem;
 
-FileDescriptor::~FileDescriptor() { reset(); }
+FileDescriptor::~FileDescriptor() {
+  reset();
+}
 FileDescriptor::FileDescriptor(FileDescriptor&& other) noexcept : fd_(other.release()) {}
 FileDescriptor& FileDescriptor::operator=(FileDescriptor&& other) noexcept {
   if (this != &other) {
@@ -27,7 +29,9 @@ FileDescriptor& FileDescriptor::operator=(FileDescriptor&& other) noexcept {
   }
   return *this;
 }
-int FileDescriptor::release() { return std::exchange(fd_, -1); }
+int FileDescriptor::release() {
+  return std::exchange(fd_, -1);
+}
 void FileDescriptor::reset() {
   if (fd_ >= 0) ::close(fd_);
   fd_ = -1;
@@ -46,7 +50,8 @@ void throw_io_error(std::string_view action, const fs::path& path, int error_num
       throw Error(ErrorCode::kPermissionDenied, "NO_ACCESS", message);
     case ENOSPC:
     case EDQUOT:
-      throw Error(ErrorCode::kResourceExhausted, "DISK_FULL", message, "", "Free disk space there and try again.");
+      throw Error(ErrorCode::kResourceExhausted, "DISK_FULL", message, "",
+                  "Free disk space there and try again.");
     case ENOMEM:
       throw Error(ErrorCode::kResourceExhausted, "OUT_OF_MEMORY", message);
     default:

@@ -29,9 +29,10 @@ class FileDescriptor {
   int fd_ = -1;
 };
 
-// Throws Error for the operating-system error `error_number` of `action` on `path`: kNotFound, kPermissionDenied,
-// kResourceExhausted ("DISK_FULL") or kInternal ("IO_ERROR").
-[[noreturn]] void throw_io_error(std::string_view action, const std::filesystem::path& path, int error_number);
+// Throws Error for the operating-system error `error_number` of `action` on `path`: kNotFound,
+// kPermissionDenied, kResourceExhausted ("DISK_FULL") or kInternal ("IO_ERROR").
+[[noreturn]] void throw_io_error(std::string_view action, const std::filesystem::path& path,
+                                 int error_number);
 
 // The whole file. Refuses one larger than `max_bytes` (Error kResourceExhausted, "FILE_TOO_LARGE").
 std::string read_file(const std::filesystem::path& path, std::uint64_t max_bytes = 64u << 20);
@@ -61,7 +62,8 @@ class MappedFile {
   std::size_t size_;
 };
 
-// A fresh folder below `parent` (the system's temporary folder by default), removed with everything in it at the end.
+// A fresh folder below `parent` (the system's temporary folder by default), removed with everything in it at
+// the end.
 class TempDir {
  public:
   explicit TempDir(const std::filesystem::path& parent = {});
@@ -74,8 +76,8 @@ class TempDir {
   std::filesystem::path path_;
 };
 
-// Whether `path` is safe as a relative name inside an artifact: no "..", no ".", no absolute start, no backslash,
-// no control character, no empty component, at most 1,024 bytes.
+// Whether `path` is safe as a relative name inside an artifact: no "..", no ".", no absolute start, no
+// backslash, no control character, no empty component, at most 1,024 bytes.
 bool is_safe_relative_path(std::string_view path);
 
 }  // namespace wring

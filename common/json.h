@@ -8,8 +8,8 @@ namespace wring {
 
 using Json = nlohmann::json;  // objects keep their keys sorted, so dump() is canonical
 
-// Parses `text`. Throws Error(kInvalidArgument, "MALFORMED_JSON") that names `what` and the byte offset; nesting
-// deeper than `max_depth` is refused before anything is built.
+// Parses `text`. Throws Error(kInvalidArgument, "MALFORMED_JSON") that names `what` and the byte offset;
+// nesting deeper than `max_depth` is refused before anything is built.
 Json parse_json(std::string_view text, std::string_view what, int max_depth = 64);
 
 // A required member of `object`, as T. Throws Error(kInvalidArgument) that names `what` and the key.

@@ -80,7 +80,7 @@ std::string remark(const Step& step) {
 std::size_t name_width(const std::vector<Step>& steps) {
   std::size_t width = 10;
   for (const auto& step : steps) width = std::max(width, step.name.size());
-  return std::min<std::size_t>(width, 28);
+  return std::min<std::size_t>(width, 34);
 }
 
 std::string trimmed_right(std::string text) {

@@ -17,7 +17,8 @@
 namespace wring {
 namespace {
 
-// What the child must know, prepared before fork: between fork and exec only async-signal-safe calls are made.
+// What the child must know, prepared before fork: between fork and exec only async-signal-safe calls are
+// made.
 struct ChildPlan {
   std::vector<char*> argv;
   std::vector<std::string> environment_strings;
@@ -43,8 +44,8 @@ ChildPlan plan_child(const SubprocessOptions& options) {
   return plan;
 }
 
-// Moves the named descriptors to their numbers (first out of each other's way) and marks the rest close-on-exec.
-// Returns false on failure, with errno set.
+// Moves the named descriptors to their numbers (first out of each other's way) and marks the rest
+// close-on-exec. Returns false on failure, with errno set.
 bool arrange_descriptors(const SubprocessOptions& options, int& error_fd) {
   constexpr int kAway = 200;
   int highest = 2;

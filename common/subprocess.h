@@ -1,4 +1,5 @@
-// One way to start another program: its own process group, no inherited descriptor but those named, limits set.
+// One way to start another program: its own process group, no inherited descriptor but those named, limits
+// set.
 #pragma once
 
 #include <sys/types.h>
@@ -15,13 +16,13 @@
 namespace wring {
 
 struct SubprocessOptions {
-  std::vector<std::string> argv;                             // argv[0] is the path of the program
+  std::vector<std::string> argv;                                 // argv[0] is the path of the program
   std::vector<std::pair<std::string, std::string>> environment;  // set on top of the parent's
-  std::filesystem::path working_directory;                   // empty: the parent's
-  std::vector<std::pair<int, int>> descriptors;              // {parent's fd, child's number}; all others are closed
+  std::filesystem::path working_directory;                       // empty: the parent's
+  std::vector<std::pair<int, int>> descriptors;  // {parent's fd, child's number}; all others are closed
   bool own_process_group = true;
-  bool die_with_parent = true;                               // SIGKILL when the parent's thread that spawned it dies
-  std::uint64_t address_space_bytes = 0;                     // RLIMIT_AS; 0 = no limit
+  bool die_with_parent = true;            // SIGKILL when the parent's thread that spawned it dies
+  std::uint64_t address_space_bytes = 0;  // RLIMIT_AS; 0 = no limit
 };
 
 struct ExitStatus {
@@ -40,8 +41,8 @@ class Subprocess {
   Subprocess& operator=(Subprocess&&) = delete;
 
   pid_t pid() const { return pid_; }
-  void signal(int number);                 // to the group where it has one
-  std::optional<ExitStatus> poll();        // reaps without waiting
+  void signal(int number);           // to the group where it has one
+  std::optional<ExitStatus> poll();  // reaps without waiting
   ExitStatus wait();
 
  private:

@@ -103,7 +103,11 @@ std::string table(const std::vector<std::vector<std::string>>& rows) {
   return text;
 }
 
-bool stdout_wants_color() { return ::isatty(STDOUT_FILENO) && !std::getenv("NO_COLOR"); }
-bool stderr_is_terminal() { return ::isatty(STDERR_FILENO); }
+bool stdout_wants_color() {
+  return ::isatty(STDOUT_FILENO) && !std::getenv("NO_COLOR");
+}
+bool stderr_is_terminal() {
+  return ::isatty(STDERR_FILENO);
+}
 
 }  // namespace wring

@@ -9,11 +9,12 @@
 
 namespace wring {
 
-std::string human_bytes(std::uint64_t bytes);      // "98.4 MB" (powers of 1000)
-std::string human_duration(double seconds);        // "0:41", "1:02:07"
+std::string human_bytes(std::uint64_t bytes);         // "98.4 MB" (powers of 1000)
+std::string human_duration(double seconds);           // "0:41", "1:02:07"
 std::string format_number(double value, int digits);  // fixed, `digits` after the point
 
-// The candidate with the smallest edit distance to `name`, or "" where none is near (more than a third of its letters off).
+// The candidate with the smallest edit distance to `name`, or "" where none is near (more than a third of its
+// letters off).
 std::string nearest_name(std::string_view name, std::span<const std::string> candidates);
 
 // Joins with `separator`.

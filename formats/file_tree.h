@@ -45,17 +45,18 @@ class FileView {
 // Immutable list of files by relative path. Cheap to copy.
 class FileTree {
  public:
-  // All regular files below `folder` (names that start with '.' are left out; symbolic links to files are followed),
-  // or, where `path` is a file, that one file under its own name.
-  // Throws kNotFound where there is nothing, kInvalidArgument "UNSAFE_PATH" for a name that no artifact may hold.
+  // All regular files below `folder` (names that start with '.' are left out; symbolic links to files are
+  // followed), or, where `path` is a file, that one file under its own name. Throws kNotFound where there is
+  // nothing, kInvalidArgument "UNSAFE_PATH" for a name that no artifact may hold.
   static FileTree on_disk(const std::filesystem::path& path);
 
-  // An artifact whose chunks lie in `blobs` as BLOBS/ab/abcdef...(64 hex). Missing chunks throw kNotFound at open().
+  // An artifact whose chunks lie in `blobs` as BLOBS/ab/abcdef...(64 hex). Missing chunks throw kNotFound at
+  // open().
   static FileTree from_chunks(const Manifest& manifest, const std::filesystem::path& blobs);
 
-  std::vector<std::string> paths() const;              // sorted
+  std::vector<std::string> paths() const;  // sorted
   bool has(const std::string& path) const;
-  FileView open(const std::string& path) const;        // throws kNotFound "NO_SUCH_FILE" naming path and the tree
+  FileView open(const std::string& path) const;  // throws kNotFound "NO_SUCH_FILE" naming path and the tree
   const std::string& origin() const { return origin_; }  // where it came from, for messages
 
  private:

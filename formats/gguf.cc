@@ -290,7 +290,8 @@ std::vector<std::int64_t> GgufFile::integers(const std::string& key) const {
   const auto it = keys_.find(key);
   if (it == keys_.end()) throw_key(file_, key, "is missing");
   if (const auto* i = std::get_if<std::vector<std::int64_t>>(&it->second.value)) return *i;
-  if (const auto* u = std::get_if<std::vector<std::uint64_t>>(&it->second.value))
+  if (const auto* u = std::get_if<std::vector<std::uint64_t>>(&it->second.value);
+      u && std::all_of(u->begin(), u->end(), [](std::uint64_t n) { return n <= INT64_MAX; }))
     return {u->begin(), u->end()};
   throw_key(file_, key, "is no list of whole numbers");
 }

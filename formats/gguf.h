@@ -1,4 +1,5 @@
-// GGUF v3, read-only: keys, tensors, and their values as fp32 (formats: llama.cpp's gguf.md and ggml's block layouts).
+// GGUF v3, read-only: keys, tensors, and their values as fp32 (formats: llama.cpp's gguf.md and ggml's block
+// layouts).
 #pragma once
 
 #include <cstdint>
@@ -14,12 +15,23 @@ namespace wring {
 
 // ggml's tensor type ids that Wring reads.
 enum class GgmlType : std::uint32_t {
-  kF32 = 0, kF16 = 1, kQ4_0 = 2, kQ4_1 = 3, kQ5_0 = 6, kQ5_1 = 7, kQ8_0 = 8,
-  kQ2_K = 10, kQ3_K = 11, kQ4_K = 12, kQ5_K = 13, kQ6_K = 14, kBF16 = 30,
+  kF32 = 0,
+  kF16 = 1,
+  kQ4_0 = 2,
+  kQ4_1 = 3,
+  kQ5_0 = 6,
+  kQ5_1 = 7,
+  kQ8_0 = 8,
+  kQ2_K = 10,
+  kQ3_K = 11,
+  kQ4_K = 12,
+  kQ5_K = 13,
+  kQ6_K = 14,
+  kBF16 = 30,
 };
 
-std::string_view to_string(GgmlType type);           // "Q4_1"
-std::uint64_t ggml_block_elements(GgmlType type);    // 1, 32 or 256
+std::string_view to_string(GgmlType type);         // "Q4_1"
+std::uint64_t ggml_block_elements(GgmlType type);  // 1, 32 or 256
 std::uint64_t ggml_block_bytes(GgmlType type);
 
 // Decodes whole blocks: values.size() is a multiple of the block's elements and matches blocks.size().
@@ -41,17 +53,18 @@ struct GgufValue {
       value;
 };
 
-// One GGUF file. Immutable; any thread may read it. The constructor checks every count, length, product and offset
-// against the size of the file before it allocates, and throws Error(kInvalidArgument or kDataLoss, "BAD_GGUF") that
-// names the key or tensor and what is wrong. Other versions than 3 (and 2, same layout) are refused by name.
+// One GGUF file. Immutable; any thread may read it. The constructor checks every count, length, product and
+// offset against the size of the file before it allocates, and throws Error(kInvalidArgument or kDataLoss,
+// "BAD_GGUF") that names the key or tensor and what is wrong. Other versions than 3 (and 2, same layout) are
+// refused by name.
 class GgufFile {
  public:
   explicit GgufFile(FileView file);
 
   const std::map<std::string, GgufValue>& keys() const { return keys_; }
   bool has_key(const std::string& key) const { return keys_.contains(key); }
-  // Typed look-ups; integers of any width convert where the value fits. Throw Error(kInvalidArgument, "BAD_GGUF_KEY")
-  // that names the key where it is absent or of another type.
+  // Typed look-ups; integers of any width convert where the value fits. Throw Error(kInvalidArgument,
+  // "BAD_GGUF_KEY") that names the key where it is absent or of another type.
   std::int64_t integer(const std::string& key) const;
   double number(const std::string& key) const;
   const std::string& string(const std::string& key) const;

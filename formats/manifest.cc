@@ -67,15 +67,24 @@ std::vector<std::uint64_t> tensor_starts(const FileView& file, const std::string
 
 }  // namespace
 
-std::string Manifest::canonical() const {
+namespace {
+
+Json canonical_json(const Manifest& manifest) {
   Json list = Json::array();
-  for (const auto& file : files) {
+  for (const auto& file : manifest.files) {
     Json chunks = Json::array();
     for (const auto& chunk : file.chunks)
       chunks.push_back({{"sha256", chunk.digest.hex()}, {"size", chunk.size}});
     list.push_back({{"path", file.path}, {"size", file.size}, {"chunks", std::move(chunks)}});
   }
-  return Json{{"version", 1}, {"kind", kind}, {"files", std::move(list)}, {"metadata", metadata}}.dump();
+  return {
+      {"version", 1}, {"kind", manifest.kind}, {"files", std::move(list)}, {"metadata", manifest.metadata}};
+}
+
+}  // namespace
+
+std::string Manifest::canonical() const {
+  return canonical_json(*this).dump();
 }
 
 Digest Manifest::digest() const {
@@ -107,6 +116,8 @@ Manifest Manifest::parse(std::string_view text) {
     if (n > 1 && !(manifest.files[n - 2].path < manifest.files[n - 1].path))
       throw_bad(field + ".path", "paths are not sorted and unique");
   }
+  if (json != canonical_json(manifest))
+    throw_bad("manifest", "holds members that no manifest has, or lacks one, or spells a value its own way");
   return manifest;
 }
 

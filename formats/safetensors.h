@@ -1,4 +1,5 @@
-// safetensors: read mapped and sharded, write atomically and sharded (shared layout facts: huggingface/safetensors).
+// safetensors: read mapped and sharded, write atomically and sharded (shared layout facts:
+// huggingface/safetensors).
 #pragma once
 
 #include <cstdint>
@@ -28,13 +29,14 @@ struct SafetensorsHeader {
   std::map<std::string, std::string> metadata;
 };
 
-// Parses and checks the header of a safetensors file: length limit 100 MB, no hole, overlap, duplicate or overflow,
-// size = product of shape, data within the file. Throws Error(kDataLoss or kInvalidArgument, "BAD_SAFETENSORS") that
-// names the file, the tensor and what is wrong, before anything is allocated for a lie.
+// Parses and checks the header of a safetensors file: length limit 100 MB, no hole, overlap, duplicate or
+// overflow, size = product of shape, data within the file. Throws Error(kDataLoss or kInvalidArgument,
+// "BAD_SAFETENSORS") that names the file, the tensor and what is wrong, before anything is allocated for a
+// lie.
 SafetensorsHeader read_safetensors_header(const FileView& file);
 
-// All tensors of a model folder: model.safetensors, or the shards of model.safetensors.index.json, or, where neither is
-// there, every *.safetensors file. Immutable; any thread may read it.
+// All tensors of a model folder: model.safetensors, or the shards of model.safetensors.index.json, or, where
+// neither is there, every *.safetensors file. Immutable; any thread may read it.
 class SafetensorsReader {
  public:
   explicit SafetensorsReader(const FileTree& tree);
@@ -55,7 +57,8 @@ class SafetensorsReader {
   std::map<std::string, std::string> metadata_;
 };
 
-// A tensor to be written: its bytes are asked for only when its turn comes, so a model larger than memory can be written.
+// A tensor to be written: its bytes are asked for only when its turn comes, so a model larger than memory can
+// be written.
 struct TensorToWrite {
   std::string name;
   ElementType type;
@@ -64,10 +67,12 @@ struct TensorToWrite {
 };
 
 // Writes `tensors` (in the given order) to folder/STEM.safetensors, or, above `shard_bytes`, to
-// STEM-0000i-of-0000n.safetensors with STEM.safetensors.index.json. metadata gets {"format": "pt"} unless it has it.
-// Each file is written to a temporary name, fsynced and renamed. Offsets are 64-byte aligned (header padding, not holes).
+// STEM-0000i-of-0000n.safetensors with STEM.safetensors.index.json. metadata gets {"format": "pt"} unless it
+// has it. Each file is written to a temporary name, fsynced and renamed. Offsets are 64-byte aligned (header
+// padding, not holes).
 void write_safetensors(const std::filesystem::path& folder, const std::string& stem,
-                       const std::vector<TensorToWrite>& tensors, std::map<std::string, std::string> metadata = {},
+                       const std::vector<TensorToWrite>& tensors,
+                       std::map<std::string, std::string> metadata = {},
                        std::uint64_t shard_bytes = 5'000'000'000);
 
 }  // namespace wring

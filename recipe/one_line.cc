@@ -4,6 +4,7 @@
 #include <cctype>
 
 #include "common/error.h"
+#include "recipe/utf8.h"
 #include "recipe/yaml.h"
 
 namespace wring {
@@ -53,7 +54,7 @@ class CallParser {
  private:
   [[noreturn]] void fail(const std::string& why) const {
     throw Error(ErrorCode::kInvalidArgument, "MALFORMED_RECIPE",
-                why + " at column " + std::to_string(at_ + 1) + " of '" + text_.substr(0, 120) + "'", field_,
+                why + " at column " + std::to_string(at_ + 1) + " of '" + shortened(text_, 120) + "'", field_,
                 "Write METHOD(name=value, ...), for instance gptq(bits=4, group_size=64).");
   }
   void skip() {
@@ -102,6 +103,7 @@ class CallParser {
            text_[at_] != '(' && text_[at_] != '[')
       ++at_;
     const auto text = trimmed(std::string_view(text_).substr(start, at_ - start));
+    if (peek('(') || peek('[')) fail("a bracket in a value that is not quoted");
     if (text.empty()) fail("a value is missing");
     return plain_scalar(std::string(text));
   }

@@ -6,6 +6,8 @@
 
 #include "common/error.h"
 #include "common/text.h"
+#include "recipe/check.h"
+#include "recipe/utf8.h"
 #include "recipe/yaml.h"
 
 namespace wring {
@@ -18,7 +20,13 @@ namespace {
   throw Error(ErrorCode::kInvalidArgument, "BAD_SPEC", why, field);
 }
 
+void check_known(const std::string& value, const std::vector<std::string>& known, const std::string& field) {
+  if (std::find(known.begin(), known.end(), value) == known.end())
+    throw_bad(field, "'" + value + "' is none of " + join(known, ", "));
+}
+
 ParameterSpec parse_parameter(const std::string& name, const Json& json, const std::string& field) {
+  check_keys(json, {"type", "unit", "default", "min", "max", "choices", "help"}, field, Source{"spec", {}});
   ParameterSpec parameter;
   parameter.name = name;
   parameter.type = json_at<std::string>(json, "type", field);
@@ -28,11 +36,42 @@ ParameterSpec parse_parameter(const std::string& name, const Json& json, const s
   if (json.contains("min")) parameter.minimum = json_at<double>(json, "min", field);
   if (json.contains("max")) parameter.maximum = json_at<double>(json, "max", field);
   if (json.contains("choices")) parameter.choices = json_at<std::vector<Json>>(json, "choices", field);
-  static const std::vector<std::string> kTypes{"integer", "number",           "boolean", "string",
-                                               "choice",  "sparsity-pattern", "data"};
-  if (std::find(kTypes.begin(), kTypes.end(), parameter.type) == kTypes.end())
-    throw_bad(field + ".type", "'" + parameter.type + "' is no parameter type");
+  check_known(parameter.type,
+              {"integer", "number", "boolean", "string", "choice", "sparsity-pattern", "data"},
+              field + ".type");
+  if (parameter.type == "choice" && parameter.choices.empty()) throw_bad(field, "a choice without choices");
+  if (!parameter.default_value.is_null())
+    (void)check_value(parameter.default_value, parameter, field + ".default", Source{"spec", {}});
   return parameter;
+}
+
+MethodSpec parse_spec(std::string_view yaml) {
+  const YamlDocument document = parse_yaml(yaml, "spec");
+  const Json& json = document.value;
+  MethodSpec spec;
+  spec.text = yaml;
+  spec.name = json_at<std::string>(json, "name", "spec");
+  check_keys(json,
+             {"name", "version", "kind", "summary", "papers", "takes", "needs", "produces", "determinism",
+              "keyed_by_hardware", "parameters"},
+             spec.name, Source{"spec", {}});
+  spec.version = json_at<std::uint32_t>(json, "version", spec.name);
+  spec.kind = json_at<std::string>(json, "kind", spec.name);
+  spec.summary = json_at<std::string>(json, "summary", spec.name);
+  spec.papers = json_or<std::vector<Json>>(json, "papers", {}, spec.name);
+  spec.takes = json_at<std::vector<std::string>>(json, "takes", spec.name);
+  spec.needs = json_or<std::vector<std::string>>(json, "needs", {}, spec.name);
+  spec.produces = json_or<std::string>(json, "produces", "", spec.name);
+  spec.determinism = json_at<std::string>(json, "determinism", spec.name);
+  check_known(spec.determinism, {"any-threads", "equal-threads", "none"}, spec.name + ".determinism");
+  spec.keyed_by_hardware = json_or<bool>(json, "keyed_by_hardware", false, spec.name);
+  const Json parameters = json_or<Json>(json, "parameters", Json::object(), spec.name);
+  for (const auto& [name, parameter] : parameters.items())
+    spec.parameters.push_back(parse_parameter(name, parameter, spec.name + ".parameters." + name));
+  std::stable_sort(spec.parameters.begin(), spec.parameters.end(), [&](const auto& a, const auto& b) {
+    return document.lines.at("parameters." + a.name) < document.lines.at("parameters." + b.name);
+  });
+  return spec;
 }
 
 }  // namespace
@@ -67,23 +106,11 @@ Json MethodSpec::to_json() const {
 }
 
 MethodSpec parse_method_spec(std::string_view yaml) {
-  const Json json = parse_yaml(yaml, "spec").value;
-  MethodSpec spec;
-  spec.text = yaml;
-  spec.name = json_at<std::string>(json, "name", "spec");
-  spec.version = json_at<std::uint32_t>(json, "version", spec.name);
-  spec.kind = json_at<std::string>(json, "kind", spec.name);
-  spec.summary = json_at<std::string>(json, "summary", spec.name);
-  spec.papers = json_or<std::vector<Json>>(json, "papers", {}, spec.name);
-  spec.takes = json_at<std::vector<std::string>>(json, "takes", spec.name);
-  spec.needs = json_or<std::vector<std::string>>(json, "needs", {}, spec.name);
-  spec.produces = json_or<std::string>(json, "produces", "", spec.name);
-  spec.determinism = json_at<std::string>(json, "determinism", spec.name);
-  spec.keyed_by_hardware = json_or<bool>(json, "keyed_by_hardware", false, spec.name);
-  const Json parameters = json_or<Json>(json, "parameters", Json::object(), spec.name);
-  for (const auto& [name, parameter] : parameters.items())
-    spec.parameters.push_back(parse_parameter(name, parameter, spec.name + ".parameters." + name));
-  return spec;
+  try {
+    return parse_spec(yaml);
+  } catch (const Error& e) {
+    throw Error(ErrorCode::kInvalidArgument, "BAD_SPEC", e.message(), e.field(), e.hint());
+  }
 }
 
 Catalogue::Catalogue(std::vector<MethodSpec> specs) {
@@ -112,16 +139,13 @@ const MethodSpec* Catalogue::find(std::string_view name) const {
 
 namespace {
 
-const MethodSpec& find_or_throw(const std::vector<const MethodSpec*>& candidates, std::string_view name,
+[[noreturn]] void throw_unknown(const std::vector<const MethodSpec*>& known, std::string_view name,
                                 const std::string& field, const char* reason, const std::string& noun) {
   std::vector<std::string> names;
-  for (const auto* spec : candidates) {
-    if (spec->name == name) return *spec;
-    names.push_back(spec->name);
-  }
+  for (const auto* spec : known) names.push_back(spec->name);
   const auto nearest = nearest_name(name, names);
-  throw Error(ErrorCode::kInvalidArgument, reason,
-              "there is no " + noun + " '" + std::string(name.substr(0, 80)) + "'", field,
+  throw Error(ErrorCode::kInvalidArgument, reason, "there is no " + noun + " '" + shortened(name, 80) + "'",
+              field,
               (nearest.empty() ? std::string() : "Did you mean '" + nearest + "'? ") +
                   "Known: " + join(names, ", ") + ".");
 }
@@ -129,11 +153,23 @@ const MethodSpec& find_or_throw(const std::vector<const MethodSpec*>& candidates
 }  // namespace
 
 const MethodSpec& Catalogue::method(std::string_view name, const std::string& field) const {
-  return find_or_throw(methods(), name, field, "UNKNOWN_METHOD", "method");
+  const MethodSpec* spec = find(name);
+  if (!spec) throw_unknown(methods(), name, field, "UNKNOWN_METHOD", "method");
+  if (spec->kind == "evaluation")
+    throw Error(ErrorCode::kInvalidArgument, "UNKNOWN_METHOD",
+                "'" + spec->name + "' is an evaluation suite, no method", field,
+                "List it under evaluations, not under stages.");
+  return *spec;
 }
 
 const MethodSpec& Catalogue::suite(std::string_view name, const std::string& field) const {
-  return find_or_throw(suites(), name, field, "UNKNOWN_SUITE", "evaluation suite");
+  const MethodSpec* spec = find(name);
+  if (!spec) throw_unknown(suites(), name, field, "UNKNOWN_SUITE", "evaluation suite");
+  if (spec->kind != "evaluation")
+    throw Error(ErrorCode::kInvalidArgument, "UNKNOWN_SUITE",
+                "'" + spec->name + "' is a method, no evaluation suite", field,
+                "List it under stages, not under evaluations.");
+  return *spec;
 }
 
 std::vector<const MethodSpec*> Catalogue::methods() const {

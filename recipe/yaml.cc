@@ -7,6 +7,7 @@
 #include <yaml-cpp/mark.h>
 #include <yaml-cpp/parser.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <sstream>
@@ -14,41 +15,18 @@
 #include <vector>
 
 #include "common/error.h"
+#include "recipe/utf8.h"
 
 namespace wring {
 namespace {
 
 constexpr std::size_t kMaxText = 1u << 20;
 constexpr int kMaxDepth = 32;
+constexpr std::size_t kMaxValues = 100'000, kMaxKey = 256;  // they bound the paths of `lines`
 
 [[noreturn]] void throw_bad(const std::string& what, int line, const std::string& why) {
   throw Error(ErrorCode::kInvalidArgument, "MALFORMED_RECIPE", what + ": " + why, "",
-              line > 0 ? "At line " + std::to_string(line) + "." : "");
-}
-
-// Deep nesting is refused before yaml-cpp, which recurses, sees it: brackets and indentation bound it.
-void check_nesting(std::string_view text, const std::string& what) {
-  int brackets = 0, line = 1;
-  std::size_t indent = 0;
-  bool at_start = true;
-  for (const char c : text) {
-    if (c == '\n') {
-      ++line;
-      indent = 0;
-      at_start = true;
-      continue;
-    }
-    if (at_start && (c == ' ' || c == '-' || c == '?')) {
-      if (++indent > 16 * kMaxDepth)
-        throw_bad(what, line, "nests deeper than " + std::to_string(kMaxDepth) + " levels");
-      continue;
-    }
-    at_start = false;
-    if (c == '[' || c == '{') ++brackets;
-    if ((c == ']' || c == '}') && brackets > 0) --brackets;
-    if (brackets > 4 * kMaxDepth)
-      throw_bad(what, line, "nests deeper than " + std::to_string(kMaxDepth) + " levels");
-  }
+              line > 0 ? what + " line " + std::to_string(line) : "");
 }
 
 class Builder final : public YAML::EventHandler {
@@ -57,29 +35,31 @@ class Builder final : public YAML::EventHandler {
 
   void OnDocumentStart(const YAML::Mark&) override {}
   void OnDocumentEnd() override {}
-  void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override { add(nullptr, mark, anchor); }
+  void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override { add(nullptr, mark, "?", anchor); }
   void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override {
     throw_bad(what_, mark.line + 1, "aliases are not allowed");
   }
   void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                 const std::string& value) override {
-    if (!open_.empty() && open_.back().container.is_object() && !open_.back().has_key) {
-      open_.back().key = value;
-      open_.back().has_key = true;
-      if (open_.back().container.contains(value))
-        throw_bad(what_, mark.line + 1, "the key '" + value.substr(0, 80) + "' stands twice");
+    if (!wants_key()) {
+      add(tag == "?" ? plain_scalar(value) : Json(value), mark, tag, anchor);
       return;
     }
-    add(tag == "?" ? plain_scalar(value) : Json(value), mark, anchor);
+    check_bare(mark, tag, anchor);
+    if (value.size() > kMaxKey) throw_bad(what_, mark.line + 1, "a key of more than 256 bytes");
+    if (open_.back().container.contains(value))
+      throw_bad(what_, mark.line + 1, "the key '" + shortened(value, 80) + "' stands twice");
+    open_.back().key = value;
+    open_.back().has_key = true;
   }
-  void OnSequenceStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor,
+  void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                        YAML::EmitterStyle::value) override {
-    open(Json::array(), mark, anchor);
+    open(Json::array(), mark, tag, anchor);
   }
   void OnSequenceEnd() override { close(); }
-  void OnMapStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor,
+  void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                   YAML::EmitterStyle::value) override {
-    open(Json::object(), mark, anchor);
+    open(Json::object(), mark, tag, anchor);
   }
   void OnMapEnd() override { close(); }
 
@@ -97,25 +77,33 @@ class Builder final : public YAML::EventHandler {
     return top.path.empty() ? top.key : top.path + "." + top.key;
   }
 
-  void check(const YAML::Mark& mark, YAML::anchor_t anchor) const {
-    if (anchor != 0) throw_bad(what_, mark.line + 1, "anchors are not allowed");
-    if (open_.size() >= static_cast<std::size_t>(kMaxDepth))
-      throw_bad(what_, mark.line + 1, "nests deeper than " + std::to_string(kMaxDepth) + " levels");
-    if (!open_.empty() && open_.back().container.is_object() && !open_.back().has_key)
-      throw_bad(what_, mark.line + 1, "a key that is no plain word");
+  bool wants_key() const {
+    return !open_.empty() && open_.back().container.is_object() && !open_.back().has_key;
   }
 
-  void add(Json value, const YAML::Mark& mark, YAML::anchor_t anchor) {
-    check(mark, anchor);
+  // yaml-cpp gives the tag "?" to what has none, "!" to what is quoted.
+  void check_bare(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor) const {
+    if (anchor != 0) throw_bad(what_, mark.line + 1, "anchors are not allowed");
+    if (!tag.empty() && tag != "?" && tag != "!") throw_bad(what_, mark.line + 1, "tags are not allowed");
+  }
+
+  void begin_value(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor) {
+    check_bare(mark, tag, anchor);
+    if (open_.size() >= static_cast<std::size_t>(kMaxDepth))
+      throw_bad(what_, mark.line + 1, "nests deeper than " + std::to_string(kMaxDepth) + " levels");
+    if (wants_key()) throw_bad(what_, mark.line + 1, "a key that is no plain word");
+    if (++values_ > kMaxValues) throw_bad(what_, mark.line + 1, "holds more than 100,000 values");
     document_.lines.emplace(path_of_next(), mark.line + 1);
+  }
+
+  void add(Json value, const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor) {
+    begin_value(mark, tag, anchor);
     put(std::move(value));
   }
 
-  void open(Json container, const YAML::Mark& mark, YAML::anchor_t anchor) {
-    check(mark, anchor);
-    const auto path = path_of_next();
-    document_.lines.emplace(path, mark.line + 1);
-    open_.push_back({std::move(container), "", path, false});
+  void open(Json container, const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor) {
+    begin_value(mark, tag, anchor);
+    open_.push_back({std::move(container), "", path_of_next(), false});
   }
 
   void close() {
@@ -140,15 +128,17 @@ class Builder final : public YAML::EventHandler {
   YamlDocument& document_;
   const std::string& what_;
   std::vector<Open> open_;
+  std::size_t values_ = 0;
 };
 
 }  // namespace
 
 Json plain_scalar(const std::string& text) {
-  if (text.empty() || text == "~" || text == "null") return nullptr;
-  if (text == "true") return true;
-  if (text == "false") return false;
+  if (text.empty() || text == "~" || text == "null" || text == "Null" || text == "NULL") return nullptr;
+  if (text == "true" || text == "True" || text == "TRUE") return true;
+  if (text == "false" || text == "False" || text == "FALSE") return false;
   const char *begin = text.data(), *end = begin + text.size();
+  if (text.size() > 1 && text[0] == '+' && text[1] != '-') ++begin;
   std::int64_t integer = 0;
   if (const auto [rest, error] = std::from_chars(begin, end, integer); error == std::errc() && rest == end)
     return integer;
@@ -159,9 +149,16 @@ Json plain_scalar(const std::string& text) {
   return text;
 }
 
+void check_text(std::string_view text, const std::string& what) {
+  const auto at = unclean_text_at(text);
+  if (at == std::string_view::npos) return;
+  const auto line = 1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(at), '\n');
+  throw_bad(what, static_cast<int>(line), "has a byte that is no UTF-8 text");
+}
+
 YamlDocument parse_yaml(std::string_view text, const std::string& what) {
   if (text.size() > kMaxText) throw_bad(what, 0, "is larger than 1 MiB");
-  check_nesting(text, what);
+  check_text(text, what);
   YamlDocument document;
   std::istringstream stream{std::string(text)};
   try {

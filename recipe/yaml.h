@@ -14,10 +14,14 @@ struct YamlDocument {
   std::map<std::string, int> lines;  // path ("stages[1].params.bits") -> line, from 1
 };
 
-// Parses one YAML document (JSON is YAML). At most 1 MiB, nesting at most 32, no anchors, aliases, tags or
-// duplicate keys. Plain scalars become null, booleans (true, false), integers, numbers or strings; quoted
-// ones stay strings. Throws Error(kInvalidArgument, "MALFORMED_RECIPE") that names `what` and the line.
+// Parses one YAML document (JSON is YAML). At most 1 MiB of UTF-8, nesting at most 32, 100,000 values, keys
+// of 256 bytes; no anchors, aliases, tags or duplicate keys. Plain scalars become null, booleans, integers,
+// numbers or strings as in YAML 1.2; quoted ones stay strings. Throws Error(kInvalidArgument,
+// "MALFORMED_RECIPE") that names `what` and the line.
 YamlDocument parse_yaml(std::string_view text, const std::string& what);
+
+// Throws Error(kInvalidArgument, "MALFORMED_RECIPE") where `text` is no UTF-8 or has control characters.
+void check_text(std::string_view text, const std::string& what);
 
 // A plain scalar's value by the same rules.
 Json plain_scalar(const std::string& text);

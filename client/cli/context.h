@@ -3,6 +3,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <concepts>
 #include <optional>
 #include <string>
 #include <vector>
@@ -26,7 +27,8 @@ struct CliContext {
   bool json_only() const;
   void print_json(const Json& json) const;    // one object on one line, to standard output
   void print(const std::string& text) const;  // to standard output
-  void print(const Json& json) const = delete;  // it would convert to a string and throw: print_json
+  template <std::same_as<Json> T>
+  void print(const T& json) const = delete;  // it would convert to a string and throw: print_json
 
  private:
   std::optional<Client> client_;

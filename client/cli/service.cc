@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <initializer_list>
 #include <memory>
 #include <thread>
 
@@ -91,11 +92,21 @@ class Kept {
   int restarts_ = 0;
 };
 
-// Waits until `done` says so. Throws when `what` takes longer than kReadySeconds or `program` ends meanwhile.
+// Waits until `done` says so. Throws when `what` takes longer than kReadySeconds or one of `programs` ends
+// meanwhile: that, and not the connection that it took along, is then the error.
 template <typename Done>
-void wait_until(const std::string& what, Kept& program, Done done) {
-  for (Stopwatch watch; !done(); std::this_thread::sleep_for(50ms)) {
-    if (!program.running()) program.throw_ended();
+void wait_until(const std::string& what, std::initializer_list<Kept*> programs, Done done) {
+  const auto is_done = [&] {
+    try {
+      return done();
+    } catch (const Error& e) {
+      if (e.code() != ErrorCode::kUnavailable) throw;
+      return false;
+    }
+  };
+  for (Stopwatch watch; !is_done(); std::this_thread::sleep_for(50ms)) {
+    for (auto* program : programs)
+      if (!program->running()) program->throw_ended();
     if (stop_signals > 0) throw Error(ErrorCode::kCancelled, "CANCELLED", "stopped before " + what);
     if (watch.seconds() > kReadySeconds)
       throw Error(ErrorCode::kUnavailable, "NOT_READY", what + " did not happen in 30 seconds");
@@ -106,10 +117,10 @@ Endpoints start_server(Kept& server, const fs::path& data) {
   fs::remove(data / "endpoints.json");
   server.start();
   std::optional<Endpoints> endpoints;
-  wait_until("the server's addresses", server,
+  wait_until("the server's addresses", {&server},
              [&] { return (endpoints = read_endpoints(data)).has_value(); });
   Client client(ClientConfig{endpoints->grpc, "", ""});
-  wait_until("the server's readiness", server, [&] { return client.ready(0.5); });
+  wait_until("the server's readiness", {&server}, [&] { return client.ready(0.5); });
   return *endpoints;
 }
 
@@ -168,7 +179,7 @@ void keep_service_up(const ServiceOptions& options, const std::function<void(con
   }
   Client client(ClientConfig{endpoints.grpc, "", ""});
   if (!workers.empty())
-    wait_until("the first worker's arrival", workers[0],
+    wait_until("the workers' arrival", {&server, &workers[0]},
                [&] { return client.workers().workers_size() >= options.workers; });
   on_ready(endpoints);
   while (stop_signals == 0) {

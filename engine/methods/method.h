@@ -1,4 +1,5 @@
-// What a compression method is: arithmetic on one layer and the statistics of its input. Life cycle lives elsewhere.
+// What a compression method is: arithmetic on one layer and the statistics of its input. Life cycle lives
+// elsewhere.
 #pragma once
 
 #include <memory>
@@ -39,13 +40,14 @@ class LayerMethod {
   // What it must know of the layer's input; nothing for data-free methods.
   virtual std::set<Statistic> needs() const { return {}; }
 
-  // Throws Error(kInvalidArgument) naming the parameter's field where this layer cannot be compressed so (a group size
-  // that does not divide). Called for every targeted layer before anything runs.
+  // Throws Error(kInvalidArgument) naming the parameter's field where this layer cannot be compressed so (a
+  // group size that does not divide). Called for every targeted layer before anything runs.
   virtual void check(const Layer& layer) const { (void)layer; }
 
-  // The layer's new weight. `x` is null for data-free methods. `report` takes what a person should know of this layer
-  // (damping used, dead columns); the pass itself adds error, sparsity and bits.
-  virtual std::shared_ptr<const WeightRep> compress(const Layer& layer, const Statistics* x, Json& report) const = 0;
+  // The layer's new weight. `x` is null for data-free methods. `report` takes what a person should know of
+  // this layer (damping used, dead columns); the pass itself adds error, sparsity and bits.
+  virtual std::shared_ptr<const WeightRep> compress(const Layer& layer, const Statistics* x,
+                                                    Json& report) const = 0;
 };
 
 using MethodFactory = std::unique_ptr<LayerMethod> (*)(const Params& params);
@@ -55,10 +57,10 @@ std::vector<std::string> registered_methods();
 std::unique_ptr<LayerMethod> make_method(const std::string& name, const Params& params);
 
 // Registers Class under the name of its spec.
-#define WRING_METHOD(name, Class)                                                                       \
-  [[maybe_unused]] const bool registered_##Class = ::wring::register_method(                            \
-      name, [](const ::wring::Params& params) -> std::unique_ptr<::wring::LayerMethod> {                \
-        return std::make_unique<Class>(params);                                                         \
+#define WRING_METHOD(name, Class)                                                        \
+  [[maybe_unused]] const bool registered_##Class = ::wring::register_method(             \
+      name, [](const ::wring::Params& params) -> std::unique_ptr<::wring::LayerMethod> { \
+        return std::make_unique<Class>(params);                                          \
       })
 
 }  // namespace wring

@@ -17,6 +17,12 @@ Coordinator::Coordinator(JobStore& store, const Clock& clock, Metrics& metrics, 
     : store_(store), clock_(clock), metrics_(metrics) {
   state_.options = options;
   state_.epoch = store.epoch();
+  for (auto& worker : store.workers()) {
+    auto record = to_record(worker);
+    record.last_seen = to_time(worker.last_seen());
+    state_.workers.emplace(worker.id(), std::move(record));
+    workers_.emplace(worker.id(), std::move(worker));
+  }
   for (auto& job : store.load_open_jobs()) {
     job.record.lease_until = clock.now_ms() + options.lease_ms;  // whoever holds it may go on
     live_[job.record.id] = {job.record.version, job.record.last_event, {}, 0};
@@ -24,12 +30,6 @@ Coordinator::Coordinator(JobStore& store, const Clock& clock, Metrics& metrics, 
   }
   state_.next_sequence = std::max(state_.next_sequence, store.highest_sequence() + 1);
   state_.next_fence = std::max(state_.next_fence, store.highest_fence() + 1);
-  for (auto& worker : store.workers()) {
-    auto record = to_record(worker);
-    record.last_seen = to_time(worker.last_seen());
-    state_.workers.emplace(worker.id(), std::move(record));
-    workers_.emplace(worker.id(), std::move(worker));
-  }
   spdlog::info("{} jobs queued, {} leased", state_.queue.size(), state_.held.size());
   ticker_ = std::thread([this] { tick(); });
 }

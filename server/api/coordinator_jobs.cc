@@ -107,7 +107,7 @@ v1::Event progress_event(const JobRecord& record, const v1::Progress& progress, 
 
 void Coordinator::check_inputs(const v1::JobSpec& spec, const std::vector<std::string>& data_names) {
   const auto known = [&](const std::string& digest, const std::string& field) {
-    if (digest.size() != 64 || !store_.artifact(digest))
+    if (!store_.has_artifact(digest))
       throw Error(ErrorCode::kNotFound, "ARTIFACT_NOT_FOUND",
                   "there is no artifact '" + digest.substr(0, 64) + "' in the store", field,
                   "Upload it first (wring put).");

@@ -1,6 +1,5 @@
 // The coordinator's calls about workers: register, lease, heartbeat, stage, finish.
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <cmath>
 
@@ -158,8 +157,7 @@ void Coordinator::finish(const v1::FinishAttemptRequest& request) {
   check_word(request.outcome(), {"succeeded", "failed", "cancelled", "released"}, "BAD_OUTCOME", "outcome",
              "succeeded, failed, cancelled or released.");
   const bool succeeded = request.outcome() == "succeeded";
-  if (succeeded && !request.result().empty() &&
-      (request.result().size() != 64 || !store_.artifact(request.result())))
+  if (succeeded && !request.result().empty() && !store_.has_artifact(request.result()))
     throw Error(ErrorCode::kFailedPrecondition, "ARTIFACT_NOT_FOUND", "the result was not committed",
                 "result", "CommitArtifact first.");
   StoreBatch batch;
@@ -178,19 +176,15 @@ void Coordinator::finish(const v1::FinishAttemptRequest& request) {
 std::vector<v1::Worker> Coordinator::workers() {
   const std::lock_guard lock(mutex_);
   std::vector<v1::Worker> list;
-  std::map<std::string, std::size_t> places;
   for (const auto& [id, record] : state_.workers) {
     const auto known = workers_.find(id);
-    if (known == workers_.end()) continue;
-    places[id] = list.size();
+    if (known == workers_.end()) continue;  // registered, and not on disk yet
     v1::Worker& worker = list.emplace_back(known->second);
     *worker.mutable_last_seen() = to_timestamp(record.last_seen);
     worker.set_draining(record.draining);
     worker.clear_jobs();
+    for (const auto& job : record.jobs) worker.add_jobs(job);
   }
-  for (const auto& id : state_.held)
-    if (const auto place = places.find(state_.jobs.at(id).worker); place != places.end())
-      list[place->second].add_jobs(id);
   return list;
 }
 

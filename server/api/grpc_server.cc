@@ -3,6 +3,7 @@
 
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/resource_quota.h>
 #include <grpcpp/security/server_credentials.h>
 #include <grpcpp/server_builder.h>
 
@@ -15,6 +16,7 @@ namespace {
 
 constexpr int kMaxMessage = 80 << 20;  // a manifest is at most 64 MiB
 constexpr int kMinPingMs = 10'000;     // clients send one every 30 s
+constexpr int kMaxThreads = 2'000;     // one a waiting lease or watch; further calls get RESOURCE_EXHAUSTED
 
 }  // namespace
 
@@ -26,6 +28,7 @@ GrpcServer::GrpcServer(const Backend& backend, const std::string& address)
   builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port_);
   builder.SetMaxReceiveMessageSize(kMaxMessage);
   builder.SetMaxSendMessageSize(kMaxMessage);
+  builder.SetResourceQuota(grpc::ResourceQuota("calls").SetMaxThreads(kMaxThreads));
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, kMinPingMs);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);

@@ -29,18 +29,27 @@ class Transition {
   void operator()(const RegisterInput& input) {
     WorkerRecord worker = input.worker;
     worker.last_seen = now_;
+    worker.jobs.clear();
+    for (const auto& id : state_.held)
+      if (state_.jobs.at(id).worker == worker.id) worker.jobs.insert(id);
     state_.workers.insert_or_assign(worker.id, std::move(worker));
   }
 
   void operator()(const LeaseInput& input) {
     WorkerRecord& worker = find_worker(input.worker);
     worker.last_seen = now_;
+    if (input.free_devices == worker.devices) {
+      const auto abandoned = worker.jobs;
+      for (const auto& id : abandoned)
+        lose(state_.jobs.at(id), "LEASE_ABANDONED", " came back without the job");
+    }
     if (worker.draining) return;
-    for (const auto& [sequence, id] :
-         state_.queue) {  // in order of submission; one that does not fit holds up no other
+    // In order of submission; one that does not fit holds up no other.
+    for (const auto& [sequence, id] : state_.queue) {
       JobRecord& job = state_.jobs.at(id);
       if (job.not_before > now_ || !fits(job.needs, worker, input.free_devices)) continue;
       state_.held.insert(id);
+      worker.jobs.insert(id);
       state_.queue.erase(sequence);  // ends the life of `id` and `sequence`
       job.phase = JobPhase::kRunning;
       ++job.attempt;
@@ -134,15 +143,7 @@ class Transition {
     std::vector<std::string> silent;
     for (const auto& id : state_.held)
       if (state_.jobs.at(id).lease_until <= now_) silent.push_back(id);
-    for (const auto& id : silent) {
-      JobRecord& job = state_.jobs.at(id);
-      if (job.phase == JobPhase::kCancelling) {
-        end(job, JobPhase::kCancelled, "cancelled");
-        continue;
-      }
-      const Error error(ErrorCode::kUnavailable, "LEASE_EXPIRED", "worker " + job.worker + " went silent");
-      fail_infrastructure(job, error.to_json());
-    }
+    for (const auto& id : silent) lose(state_.jobs.at(id), "LEASE_EXPIRED", " went silent");
   }
 
  private:
@@ -210,6 +211,18 @@ class Transition {
     }
   }
 
+  // The worker no longer has the job.
+  void lose(JobRecord& job, const char* reason, const char* what) {
+    if (job.phase == JobPhase::kCancelling) return end(job, JobPhase::kCancelled, "cancelled");
+    fail_infrastructure(job, Error(ErrorCode::kUnavailable, reason, "worker " + job.worker + what).to_json());
+  }
+
+  void let_go(const JobRecord& job) {
+    state_.held.erase(job.id);
+    if (const auto it = state_.workers.find(job.worker); it != state_.workers.end())
+      it->second.jobs.erase(job.id);
+  }
+
   void fail_infrastructure(JobRecord& job, const Json& error) {
     if (job.attempt - job.attempt_base >= job.max_attempts) return end_failed(job, error);
     job.error = error;
@@ -227,7 +240,7 @@ class Transition {
   void requeue(JobRecord& job, TimeMs delay, Json payload) {
     job.phase = JobPhase::kQueued;
     job.not_before = now_ + delay;
-    state_.held.erase(job.id);
+    let_go(job);
     state_.queue.emplace(job.sequence, job.id);
     commit(job, "released", std::move(payload));
   }
@@ -235,7 +248,7 @@ class Transition {
   void end(JobRecord& job, JobPhase phase, const char* type, Json payload = Json::object()) {
     job.phase = phase;
     job.end_time = now_;
-    state_.held.erase(job.id);
+    let_go(job);
     commit(job, type, std::move(payload));
   }
 
@@ -292,7 +305,11 @@ void restore(JobRecord job, SchedulerState& state) {
   state.next_sequence = std::max(state.next_sequence, job.sequence + 1);
   state.next_fence = std::max(state.next_fence, job.fence.n + 1);
   if (job.phase == JobPhase::kQueued) state.queue.emplace(job.sequence, job.id);
-  if (job.phase == JobPhase::kRunning || job.phase == JobPhase::kCancelling) state.held.insert(job.id);
+  if (job.phase == JobPhase::kRunning || job.phase == JobPhase::kCancelling) {
+    state.held.insert(job.id);
+    if (const auto it = state.workers.find(job.worker); it != state.workers.end())
+      it->second.jobs.insert(job.id);
+  }
   state.jobs.insert_or_assign(job.id, std::move(job));
 }
 

@@ -80,6 +80,7 @@ struct WorkerRecord {
   std::set<std::string> methods;
   TimeMs last_seen = 0;
   bool draining = false;
+  std::set<std::string> jobs;  // leased to it
 };
 
 struct SchedulerOptions {
@@ -107,6 +108,8 @@ struct SubmitInput {
 struct RegisterInput {
   WorkerRecord worker;
 };
+// A worker whose devices are all free has no job: leases that it held, or whose answer it never got, are
+// over.
 struct LeaseInput {
   std::string worker;
   std::map<std::string, std::uint32_t> free_devices;
@@ -166,7 +169,7 @@ struct Outcome {
 // FAILED_PRECONDITION (STALE_LEASE, JOB_ENDED, JOB_NOT_ENDED).
 Outcome step(const SchedulerInput& input, TimeMs now, SchedulerState& state);
 
-// Puts a job that was stored back into the state (at start).
+// Puts a job that was stored back into the state (at start, after the workers).
 void restore(JobRecord job, SchedulerState& state);
 
 // Why a queued job waits, for people.

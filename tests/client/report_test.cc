@@ -15,8 +15,8 @@ Json row(const char* suite, const char* metric, double value, const char* unit, 
 }
 
 TEST(PairMetrics, PutsTheMeasurementBeforeAndTheOneAfterOfAMetricIntoOneEntry) {
-  const auto metrics = pair_metrics(
-      {row("perplexity", "perplexity", 23.94, "", "before"), row("perplexity", "perplexity", 26.5, "", "after")});
+  const auto metrics = pair_metrics({row("perplexity", "perplexity", 23.94, "", "before"),
+                                     row("perplexity", "perplexity", 26.5, "", "after")});
   ASSERT_EQ(metrics.size(), 1u);
   EXPECT_EQ(metrics[0].before->value, 23.94);
   EXPECT_EQ(metrics[0].result->value, 26.5);
@@ -31,9 +31,9 @@ TEST(PairMetrics, TakesTheBaselineOfARowWhereNothingWasMeasuredBefore) {
 }
 
 TEST(PairMetrics, KeepsTwoRunsOfOneSuiteApart) {
-  const auto metrics =
-      pair_metrics({row("perplexity", "perplexity", 20, "", "before"), row("perplexity", "perplexity", 30, "", "before"),
-                    row("perplexity", "perplexity", 21, "", "after"), row("perplexity", "perplexity", 33, "", "after")});
+  const auto metrics = pair_metrics(
+      {row("perplexity", "perplexity", 20, "", "before"), row("perplexity", "perplexity", 30, "", "before"),
+       row("perplexity", "perplexity", 21, "", "after"), row("perplexity", "perplexity", 33, "", "after")});
   ASSERT_EQ(metrics.size(), 2u);
   EXPECT_EQ(metrics[0].result->value, 21);
   EXPECT_EQ(metrics[1].before->value, 30);
@@ -41,8 +41,8 @@ TEST(PairMetrics, KeepsTwoRunsOfOneSuiteApart) {
 }
 
 TEST(PairMetrics, ShowsTheNewestStageWhereNothingWasMeasuredAfterTheLast) {
-  const auto metrics =
-      pair_metrics({row("perplexity", "perplexity", 24, "", "0"), row("perplexity", "perplexity", 25, "", "1")});
+  const auto metrics = pair_metrics(
+      {row("perplexity", "perplexity", 24, "", "0"), row("perplexity", "perplexity", 25, "", "1")});
   EXPECT_EQ(metrics.at(0).result->value, 25);
   EXPECT_FALSE(metrics[0].before);
 }
@@ -74,8 +74,8 @@ Json finished_job() {
           {"evaluations",
            {row("size", "artifact_bytes", 98.4e6, "bytes", "before"),
             row("size", "artifact_bytes", 73.1e6, "bytes", "after"),
-            row("perplexity", "perplexity", 23.94, "", "before"), row("perplexity", "perplexity", 26.5, "", "after"), kl,
-            agreement, sample}}};
+            row("perplexity", "perplexity", 23.94, "", "before"),
+            row("perplexity", "perplexity", 26.5, "", "after"), kl, agreement, sample}}};
 }
 
 TEST(JobReport, AnswersWhatWasHandedInWhatCameOutWhatItCostAndWhereItLies) {
@@ -110,7 +110,8 @@ TEST(Comparison, GivesTheDifferenceOfTheSecondToTheFirst) {
   auto a = finished_job(), b = finished_job();
   b["evaluations"][3]["value"] = 25.5;
   const auto rows = comparison_json(a, b);
-  const auto ppl = std::find_if(rows.begin(), rows.end(), [](const Json& r) { return r["metric"] == "perplexity"; });
+  const auto ppl =
+      std::find_if(rows.begin(), rows.end(), [](const Json& r) { return r["metric"] == "perplexity"; });
   ASSERT_NE(ppl, rows.end());
   EXPECT_EQ((*ppl)["delta"], -1.0);
   EXPECT_THAT(comparison(a, b), HasSubstr("-3.8 %"));

@@ -191,12 +191,15 @@ TEST(PackedIntMultiply, EqualsDecodeAndMultiplyForEveryWidthWithAndWithoutZeroPo
   at::manual_seed(7);
   for (const int bits : {2, 3, 4, 5, 6, 8})
     for (const bool symmetric : {true, false}) {
-      const auto codes = at::randint(0, 1 << bits, {37, 96}, at::kByte), zeros = at::randint(0, 1 << bits, {37, 3}, at::kByte);
-      const auto rep = packed_int_rep({bits, 32, codes, at::rand({37, 3}) + 0.1, symmetric ? at::Tensor() : zeros});
+      const auto codes = at::randint(0, 1 << bits, {37, 96}, at::kByte),
+                 zeros = at::randint(0, 1 << bits, {37, 3}, at::kByte);
+      const auto rep =
+          packed_int_rep({bits, 32, codes, at::rand({37, 3}) + 0.1, symmetric ? at::Tensor() : zeros});
       const auto x = at::randn({3, 96});
       const auto expected = x.to(at::kDouble).matmul(rep->decode(at::kFloat).to(at::kDouble).t());
       ASSERT_TRUE(rep->multiply(x).defined());
-      EXPECT_LT((rep->multiply(x).to(at::kDouble) - expected).abs().max().item<double>(), 1e-3) << bits << " bits";
+      EXPECT_LT((rep->multiply(x).to(at::kDouble) - expected).abs().max().item<double>(), 1e-3)
+          << bits << " bits";
       EXPECT_FALSE(rep->multiply(at::randn({64, 96})).defined()) << "many rows are decoded and multiplied";
     }
 }

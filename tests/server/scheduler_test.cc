@@ -81,11 +81,13 @@ class Retry : public Scheduling {};
 class Matching : public Scheduling {};
 
 TEST_F(Lease, GoesToTheJobThatWasSubmittedFirst) {
+  add_worker("v");
   submit("a");
   submit("b");
-  EXPECT_EQ(lease().id, "a");
-  EXPECT_EQ(lease().id, "b");
-  EXPECT_EQ(lease().id, "");
+  EXPECT_EQ(lease("w").id, "a");
+  EXPECT_EQ(lease("v").id, "b");
+  add_worker("u");
+  EXPECT_EQ(lease("u").id, "");
 }
 
 TEST_F(Lease, ThatIsNotRenewedReturnsItsJobToTheQueueWithFinishedStagesKept) {
@@ -137,6 +139,31 @@ TEST_F(Lease, OfAReleasedJobDoesNotCountAsAnAttempt) {
     finish("j", leased.fence, "released");
   }
   EXPECT_EQ(job().phase, JobPhase::kQueued);
+}
+
+TEST_F(Lease, OfAWorkerThatComesBackWithoutItsJobIsOverAtOnce) {
+  submit("j");
+  const auto old = lease();
+  add_worker("w");  // it was killed, started again, and asks for work with all devices free
+  EXPECT_EQ(lease().id, "");
+  EXPECT_EQ(job().phase, JobPhase::kQueued);
+  now_ = job().not_before;
+  const auto again = lease();
+  EXPECT_EQ(again.id, "j");
+  EXPECT_EQ(refused([&] { finish("j", old.fence, "succeeded"); }), "STALE_LEASE");
+}
+
+TEST_F(Lease, OfAWorkerThatAsksForMoreWorkIsKeptWhileItUsesADevice) {
+  add_worker("w", {{"cpu", 2}});
+  submit("a");
+  submit("b");
+  EXPECT_EQ(lease("w", {{"cpu", 2}}).id, "a");
+  EXPECT_EQ(lease("w", {{"cpu", 1}}).id, "b");
+  EXPECT_EQ(job("a").phase, JobPhase::kRunning);
+  add_worker("w", {{"cpu", 2}});
+  EXPECT_EQ(state_.workers.at("w").jobs.size(), 2u);
+  finish("a", job("a").fence, "succeeded");
+  EXPECT_EQ(state_.workers.at("w").jobs.size(), 1u);
 }
 
 TEST_F(Lease, IsNotGivenToAWorkerThatDrains) {
@@ -335,8 +362,9 @@ TEST_F(Matching, AJobThatFitsNoWorkerHoldsUpNoOther) {
   submit("unknown", {"cpu", 1, 0, {"flap@1"}});
   submit("large", {"cpu", 1, 64ull << 30, {}});
   submit("fits");
-  EXPECT_EQ(lease().id, "fits");
-  EXPECT_EQ(lease().id, "");
+  add_worker("v");
+  EXPECT_EQ(lease("w").id, "fits");
+  EXPECT_EQ(lease("v").id, "");
 }
 
 TEST_F(Matching, AJobWaitsForTheDevicesThatItNeeds) {

@@ -338,6 +338,13 @@ void JobStore::check_space() const {
                 "Free space there; it goes on by itself.");
 }
 
+bool JobStore::has_artifact(const std::string& digest) {
+  const std::lock_guard lock(read_mutex_);
+  Statement row(read_database_.get(), "SELECT 1 FROM artifacts WHERE digest = ?");
+  row.bind(digest);
+  return row.row();
+}
+
 std::optional<v1::Artifact> JobStore::artifact(const std::string& prefix) {
   if (prefix.size() < 4) return std::nullopt;
   const std::lock_guard lock(read_mutex_);

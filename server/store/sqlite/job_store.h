@@ -92,6 +92,7 @@ class JobStore {
   std::vector<JobEvent> events(const std::string& job, std::uint64_t after, int limit);
   std::vector<v1::StageStatus> stages(const std::string& job);
   EvaluationPage evaluations(const EvaluationFilter& filter);
+  bool has_artifact(const std::string& digest);
   // With its manifest; by digest or a unique prefix of 4 digits or more. Throws kInvalidArgument "AMBIGUOUS".
   std::optional<v1::Artifact> artifact(const std::string& digest_or_prefix);
   ArtifactPage artifacts(const std::string& kind, std::int64_t before_row, int limit);  // row 0: the newest

@@ -1,0 +1,174 @@
+// Values against their specs.
+#include "recipe/check.h"
+
+#include <algorithm>
+#include <cmath>
+#include <optional>
+#include <utility>
+
+#include "common/text.h"
+#include "recipe/recipe.h"
+#include "recipe/utf8.h"
+
+namespace wring {
+namespace {
+
+// "Did you mean 'bits'? ", or nothing where no name is near.
+std::string did_you_mean(const std::string& name, const std::vector<std::string>& known) {
+  const auto nearest = nearest_name(name, known);
+  return nearest.empty() ? "" : "Did you mean '" + nearest + "'? ";
+}
+
+std::vector<std::string> choice_names(const ParameterSpec& parameter) {
+  std::vector<std::string> names;
+  for (const auto& choice : parameter.choices)
+    names.push_back(choice.is_string() ? choice.get<std::string>() : choice.dump());
+  return names;
+}
+
+std::string bound_text(double bound) {
+  return Json(bound == std::floor(bound) && std::abs(bound) < 1e15 ? Json(static_cast<std::int64_t>(bound))
+                                                                   : Json(bound))
+      .dump();
+}
+
+std::string with_unit(const ParameterSpec& parameter) {
+  return parameter.unit.empty() ? "" : " (" + parameter.unit + ")";
+}
+
+// A whole number, also where it is written as 4.0 or 1e3; nullopt for anything else or above 2^53.
+std::optional<std::int64_t> whole_number(const Json& value) {
+  if (value.is_number_unsigned() && value.get<std::uint64_t>() > INT64_MAX) return std::nullopt;
+  if (value.is_number_integer()) return value.get<std::int64_t>();
+  if (!value.is_number_float()) return std::nullopt;
+  const double number = value.get<double>();
+  if (std::floor(number) != number || std::abs(number) > 9007199254740992.0) return std::nullopt;
+  return static_cast<std::int64_t>(number);
+}
+
+Json check_sparsity(const Json& value, const ParameterSpec& p, const std::string& field,
+                    const Source& source) {
+  if (!value.is_number() && !value.is_string())
+    source.fail("WRONG_TYPE", field, shown(value) + " is not " + allowed_values(p), p.name + ": " + p.help);
+  try {
+    const auto pattern = SparsityPattern::parse(value, field);
+    if (pattern.m == 0) return pattern.share;
+    return std::to_string(pattern.n) + ":" + std::to_string(pattern.m);
+  } catch (const Error& e) {
+    source.fail(e.reason().c_str(), field, e.message(), e.hint());
+  }
+}
+
+Json check_type(const Json& value, const ParameterSpec& p, const std::string& field, const Source& source) {
+  const auto wrong = [&](const std::string& wanted) {
+    source.fail("WRONG_TYPE", field,
+                shown(value) + " is not " + wanted +
+                    (p.type == "boolean" ? "" : "; allowed: " + allowed_values(p) + with_unit(p)),
+                p.name + ": " + p.help);
+  };
+  if (p.type == "integer") {
+    const auto whole = whole_number(value);
+    if (!whole) wrong("a whole number");
+    return *whole;
+  }
+  if (p.type == "number") {
+    if (!value.is_number()) wrong("a number");
+    return value.get<double>() + 0.0;  // -0.0 is 0.0
+  }
+  if (p.type == "boolean" && !value.is_boolean()) wrong("true or false");
+  if (p.type == "string" && !value.is_string()) wrong("a string (quote it)");
+  if (p.type == "data" && !value.is_string()) wrong("the name of a data input");
+  if (p.type == "sparsity-pattern") return check_sparsity(value, p, field, source);
+  return value;
+}
+
+}  // namespace
+
+void Source::fail(const char* reason, const std::string& field, const std::string& message, std::string hint,
+                  ErrorCode code) const {
+  for (std::string path = field; !lines.empty();) {
+    if (const auto it = lines.find(path); it != lines.end()) {
+      if (!hint.empty()) hint += "\n";
+      hint += what + " line " + std::to_string(it->second);
+      break;
+    }
+    if (path.empty()) break;
+    const auto cut = path.find_last_of(".[");
+    path = cut == std::string::npos ? "" : path.substr(0, cut);
+  }
+  throw Error(code, reason, message, field, hint);
+}
+
+std::string shown(const Json& value) {
+  return shortened(value.dump(-1, ' ', false, Json::error_handler_t::replace), 80);
+}
+
+std::string member(const std::string& parent, const std::string& key) {
+  return (parent.empty() ? "" : parent + ".") + shortened(key, 80);
+}
+
+std::string allowed_values(const ParameterSpec& p) {
+  if (!p.choices.empty()) return "one of " + join(choice_names(p), ", ");
+  if (p.minimum && p.maximum) return bound_text(*p.minimum) + " to " + bound_text(*p.maximum);
+  if (p.minimum) return "at least " + bound_text(*p.minimum);
+  if (p.maximum) return "at most " + bound_text(*p.maximum);
+  if (p.type == "integer") return "any whole number";
+  if (p.type == "number") return "any number";
+  if (p.type == "boolean") return "true or false";
+  if (p.type == "sparsity-pattern") return "a share above 0 and below 1 (0.5), or N:M (2:4)";
+  if (p.type == "data") return "1 to 64 letters, digits, '-' or '_'";
+  return "any string";
+}
+
+Json check_value(const Json& given, const ParameterSpec& p, const std::string& field, const Source& source) {
+  const Json value = check_type(given, p, field, source);
+  const auto& choices = p.choices;
+  if (!choices.empty() && std::find(choices.begin(), choices.end(), value) == choices.end())
+    source.fail("OUT_OF_RANGE", field,
+                shown(given) + " is not allowed; it is " + allowed_values(p) + with_unit(p),
+                (value.is_string() ? did_you_mean(value.get<std::string>(), choice_names(p)) : "") + p.name +
+                    ": " + p.help);
+  const bool low = p.minimum && value.is_number() && value.get<double>() < *p.minimum;
+  const bool high = p.maximum && value.is_number() && value.get<double>() > *p.maximum;
+  if (low || high)
+    source.fail("OUT_OF_RANGE", field,
+                shown(given) + " is out of range; allowed: " + allowed_values(p) + with_unit(p),
+                p.name + ": " + p.help);
+  if (p.type == "data" && !is_data_name(value.get<std::string>()))
+    source.fail("OUT_OF_RANGE", field, shown(given) + " is no name of a data input",
+                "A name has " + allowed_values(p) + "; the path follows it: --data NAME=PATH.");
+  return value;
+}
+
+Json check_params(const Json& given, const MethodSpec& spec, const std::string& field, const Source& source) {
+  if (!given.is_object())
+    source.fail("WRONG_TYPE", field, shown(given) + " is no mapping of names to values",
+                "Write params: {name: value, ...}.");
+  std::vector<std::string> names;
+  for (const auto& p : spec.parameters) names.push_back(p.name);
+  for (const auto& [key, value] : given.items())
+    if (!spec.parameter(key))
+      source.fail(
+          "UNKNOWN_PARAMETER", member(field, key),
+          spec.name + " has no parameter '" + shortened(key, 80) + "'",
+          did_you_mean(key, names) + (names.empty() ? "It has none." : "It has: " + join(names, ", ") + "."));
+  Json params = Json::object();
+  for (const auto& p : spec.parameters) {
+    const auto it = given.find(p.name);
+    if (it == given.end() && p.default_value.is_null())
+      source.fail("MISSING_PARAMETER", field + "." + p.name, spec.name + " needs '" + p.name + "'",
+                  p.name + " is " + allowed_values(p) + with_unit(p) + ": " + p.help);
+    params[p.name] = check_value(it == given.end() ? p.default_value : *it, p, field + "." + p.name, source);
+  }
+  return params;
+}
+
+void check_keys(const Json& object, const std::vector<std::string>& allowed, const std::string& field,
+                const Source& source) {
+  for (const auto& [key, value] : object.items())
+    if (std::find(allowed.begin(), allowed.end(), key) == allowed.end())
+      source.fail("UNKNOWN_KEY", member(field, key), "unknown key '" + shortened(key, 80) + "'",
+                  did_you_mean(key, allowed) + "Known here: " + join(allowed, ", ") + ".");
+}
+
+}  // namespace wring

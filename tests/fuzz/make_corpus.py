@@ -1,0 +1,107 @@
+#!/usr/bin/env python3
+"""Writes the seed corpora of the fuzz targets: a few small valid inputs each, and the lies worth starting from."""
+
+import hashlib
+import json
+import pathlib
+import struct
+
+CORPUS = pathlib.Path(__file__).parent / "corpus"
+
+
+def safetensors(header: dict | bytes, data: bytes) -> bytes:
+    text = header if isinstance(header, bytes) else json.dumps(header, separators=(",", ":")).encode()
+    return struct.pack("<Q", len(text)) + text + data
+
+
+def entry(dtype: str, shape: list[int], begin: int, end: int) -> dict:
+    return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+
+
+def safetensors_seeds() -> dict[str, bytes]:
+    one = entry("F32", [2], 0, 8)
+    return {
+        "one": safetensors({"a": one}, bytes(8)),
+        "two": safetensors({"__metadata__": {"format": "pt"}, "a": one, "b": entry("BF16", [1, 2], 8, 12)}, bytes(12)),
+        "scalar": safetensors({"s": entry("I64", [], 0, 8)}, bytes(8)),
+        "empty": safetensors({"e": entry("U8", [0, 3], 0, 0)}, b""),
+        "overlap": safetensors({"a": one, "b": entry("F32", [2], 4, 12)}, bytes(12)),
+        "hole": safetensors({"a": one, "b": entry("F32", [1], 12, 16)}, bytes(16)),
+        "twice": safetensors(b'{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"a":{}}', bytes(1)),
+        "lying": struct.pack("<Q", 1 << 62) + b"{}",
+    }
+
+
+def string(text: str) -> bytes:
+    return struct.pack("<Q", len(text)) + text.encode()
+
+
+def gguf(keys: list[bytes], tensors: list[tuple[str, list[int], int, bytes]]) -> bytes:
+    out = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(keys)) + b"".join(keys)
+    data = b""
+    for name, shape, kind, values in tensors:
+        out += string(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, kind, len(data))
+        data += values + bytes(-len(values) % 32)
+    return out + bytes(-len(out) % 32) + data
+
+
+# Type id: elements and bytes of a block (ggml).
+BLOCKS = {0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34), 10: (256, 84),
+          11: (256, 110), 12: (256, 144), 13: (256, 176), 14: (256, 210), 30: (1, 2)}
+
+
+def gguf_seeds() -> dict[str, bytes]:
+    keys = [
+        string("general.architecture") + struct.pack("<I", 8) + string("llama"),
+        string("general.alignment") + struct.pack("<II", 4, 32),
+        string("tokens") + struct.pack("<IIQ", 9, 8, 2) + string("a") + string("b"),
+        string("scores") + struct.pack("<IIQ2f", 9, 6, 2, 0.5, 1.5),
+        string("flag") + struct.pack("<IB", 7, 1),
+    ]
+    blocks = [(f"t{kind}", [elements], kind, bytes(size)) for kind, (elements, size) in BLOCKS.items()]
+    return {
+        "none": gguf([], []),
+        "keys": gguf(keys, []),
+        "blocks": gguf(keys[:1], blocks),
+        "twice": gguf([], [("a", [1], 0, bytes(4)), ("a", [1], 0, bytes(4))]),
+        "counts": b"GGUF" + struct.pack("<IQQ", 3, 1 << 60, 1 << 60),
+    }
+
+
+def manifest_seeds() -> dict[str, bytes]:
+    digest = hashlib.sha256(b"abc").hexdigest()
+    file = {"path": "a/b.bin", "size": 3, "chunks": [{"sha256": digest, "size": 3}]}
+    base = {"version": 1, "kind": "model", "metadata": {"format": "safetensors"}, "files": [file]}
+    variants = {
+        "one": base,
+        "empty": base | {"files": []},
+        "unsafe": base | {"files": [file | {"path": "../b"}]},
+        "sum": base | {"files": [file | {"size": 4}]},
+    }
+    return {name: json.dumps(value, sort_keys=True, separators=(",", ":")).encode() for name, value in variants.items()}
+
+
+def recipe_seeds() -> dict[str, bytes]:
+    texts = {
+        "line": "gptq(bits=4, group_size=64) | rtn(bits=8, targets=Embedding)",
+        "list": 'wanda(sparsity="2:4", targets=[Linear, "re:model.*"], ignore=[lm_head])',
+        "yaml": "name: a\nstages:\n  - method: sparsegpt\n    params: {sparsity: 0.5}\n    targets: [\"re:.*mlp.*\"]\n"
+        "evaluations:\n  - suite: perplexity\n    params: {windows: 2}\n    when: [before, each]\n",
+        "calls": "stages:\n  - gptq(bits=4)\nevaluations: [size, 'sample(prompt=\"a | b\", tokens=3)']\n",
+        "anchor": "stages: &a [rtn]\nevaluations: *a\n",
+        "large": "rtn(bits=1e300)",
+    }
+    return {name: text.encode() for name, text in texts.items()}
+
+
+def main() -> None:
+    groups = {"safetensors": safetensors_seeds(), "gguf": gguf_seeds(), "manifest": manifest_seeds(), "recipe": recipe_seeds()}
+    for group, seeds in groups.items():
+        folder = CORPUS / group
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in seeds.items():
+            (folder / name).write_bytes(content)
+
+
+if __name__ == "__main__":
+    main()
