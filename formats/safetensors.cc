@@ -290,7 +290,7 @@ void write_safetensors(const fs::path& folder, const std::string& stem,
   Json weight_map = Json::object();
   std::uint64_t total = 0;
   for (std::size_t i = 0; i < parts.size(); ++i) {
-    char suffix[40];
+    char suffix[64];
     std::snprintf(suffix, sizeof suffix, "-%05zu-of-%05zu.safetensors", i + 1, parts.size());
     write_one(folder / (stem + suffix), parts[i], metadata);
     for (const auto& tensor : parts[i]) {

@@ -4,6 +4,7 @@
 #include "client/cli/transfers.h"
 #include "common/clock.h"
 #include "common/text.h"
+#include "formats/file_tree.h"
 #include "formats/manifest.h"
 
 namespace wring {
@@ -72,8 +73,15 @@ void get_artifact(CliContext& context, const std::string& what, const std::strin
                 "\n");
 }
 
-void put_artifact(CliContext& context, const std::string& path, const std::string& kind,
-                  const std::string& name) {
+// What `path` looks like: weights make a model, anything else is data.
+std::string kind_of(const std::string& path) {
+  for (const auto& file : FileTree::on_disk(path).paths())
+    if (file.ends_with(".safetensors") || file.ends_with(".gguf")) return "model";
+  return "dataset";
+}
+
+void put_artifact(CliContext& context, const std::string& path, std::string kind, const std::string& name) {
+  if (kind.empty()) kind = kind_of(path);
   Uploaded uploaded;
   {
     TransferBar bar(context, "upload " + std::filesystem::path(path).filename().string());
@@ -150,10 +158,10 @@ void add_artifact_verbs(CLI::App& app, CliContext& context) {
   get->add_option("--out", flags->out, "Folder to write; must not exist or be empty")->required();
   get->callback([&context, flags] { get_artifact(context, flags->what, flags->out); });
 
-  auto* put =
-      add_verb(app, "put", "Upload a folder or a file as an artifact", "wring put smollm2.gguf --kind model");
+  auto* put = add_verb(app, "put", "Upload a folder or a file as an artifact", "wring put smollm2.gguf");
   put->add_option("PATH", flags->what, "Folder or file; hidden files are left out")->required();
-  put->add_option("--kind", flags->kind, "model, dataset, ...")->required();
+  put->add_option("--kind", flags->kind,
+                  "model, dataset, ...; default: model where there are weights, else dataset");
   put->add_option("--name", flags->name, "Label for people; default: the file's name");
   put->callback([&context, flags] { put_artifact(context, flags->what, flags->kind, flags->name); });
 

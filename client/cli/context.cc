@@ -31,18 +31,16 @@ int show_error(const CliContext& context, const Error& error) {
 // What CLI11 found wrong with the command line, in our words.
 int show_usage_error(const CLI::App& app, const CliContext& context, const CLI::ParseError& e) {
   std::string message = e.what(), hint = "wring --help lists all verbs.";
-  std::vector<std::string> names;
-  for (const auto* verb : app.get_subcommands({})) names.push_back(verb->get_name());
-  const auto verb = std::find_if(context.arguments.begin(), context.arguments.end(),
-                                 [](const std::string& a) { return !a.starts_with("-"); });
-  if (verb != context.arguments.end()) {
-    if (std::find(names.begin(), names.end(), *verb) != names.end())
-      hint = "wring " + *verb + " --help shows its flags and an example.";
-    else {
-      message = "there is no verb '" + *verb + "'";
-      if (const auto near = nearest_name(*verb, names); !near.empty())
-        hint = "Did you mean 'wring " + near + "'?";
-    }
+  const auto verbs = app.get_subcommands();
+  const auto words = app.remaining();
+  if (!verbs.empty()) {
+    hint = "wring " + verbs[0]->get_name() + " --help shows its flags and an example.";
+  } else if (!words.empty() && !words[0].starts_with("-")) {
+    std::vector<std::string> names;
+    for (const auto* verb : app.get_subcommands({})) names.push_back(verb->get_name());
+    message = "there is no verb '" + words[0] + "'";
+    if (const auto near = nearest_name(words[0], names); !near.empty())
+      hint = "Did you mean 'wring " + near + "'?";
   }
   return show_error(context, Error(ErrorCode::kInvalidArgument, "USAGE", message, "", hint));
 }

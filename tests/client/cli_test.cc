@@ -36,6 +36,13 @@ TEST(Cli, AMistypedVerbIsAUsageErrorThatNamesTheNearestOne) {
   EXPECT_THAT(errors, HasSubstr("wring jobs"));
 }
 
+TEST(Cli, AVerbsOwnMistakeIsNotTakenForAnUnknownVerb) {
+  const auto outcome = wring_with({"--server", "127.0.0.1:1", "put"});
+  EXPECT_EQ(outcome.status, 2);
+  EXPECT_THAT(outcome.errors, HasSubstr("PATH"));
+  EXPECT_THAT(outcome.errors, HasSubstr("wring put --help"));
+}
+
 TEST(Cli, WithJsonAnErrorIsOneObjectOnStandardOutput) {
   const auto outcome = wring_with({"validate", "gptq(bits=9)", "--json"});
   EXPECT_EQ(outcome.status, 2);

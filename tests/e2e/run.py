@@ -98,8 +98,8 @@ class Jobs(WithService):
                           "evaluations:\n- {suite: perplexity, params: {window: 64, windows: 8}}\n- {suite: size}\n")
         job = self.wait_and_compare(recipe, scratch / "tiny", "--data", f"test={scratch / 'text.txt'}")
         rows = {(row["metric"], row["when"]): row["value"] for row in job["evaluations"] if row["suite"] == "perplexity"}
-        self.assertGreater(rows[("ppl", "before")], 1)
-        self.assertNotEqual(rows[("ppl", "before")], rows[("ppl", "after")])
+        self.assertGreater(rows[("perplexity", "before")], 1)
+        self.assertNotEqual(rows[("perplexity", "before")], rows[("perplexity", "after")])
 
     def test_a_result_that_is_fetched_loads_and_scores_the_same(self):
         answer = self.service.cli("submit", "rtn(bits=4, group_size=32)", "--model", scratch / "tiny", "--wait", "--json")
@@ -113,7 +113,7 @@ class Jobs(WithService):
         for folder in (out, kept):
             result = subprocess.run([PROGRAMS / "wring", "eval", folder, "--local", "--suite", "perplexity", "--data", scratch / "text.txt",
                                      "--window", "64", "--windows", "4", "--json"], check=True, capture_output=True, text=True)
-            scores.append([row["value"] for row in json.loads(result.stdout)["evaluations"] if row["metric"] == "ppl"])
+            scores.append([row["value"] for row in json.loads(result.stdout)["evaluations"] if row["metric"] == "perplexity"])
         self.assertTrue(scores[0])
         self.assertEqual(scores[0], scores[1])
 
@@ -366,7 +366,8 @@ class BadInput(WithService):
 
 
 class FullDisk(unittest.TestCase):
-    """The store on a file system of 24 MB: an upload that does not fit is refused, and what was stored still works."""
+    """The store on a file system of 24 MB: an upload that does not fit is refused, what was stored is served on, and with
+    more space the same upload succeeds."""
 
     @unittest.skipUnless(os.geteuid() == 0, "a small file system can be mounted by root alone")
     def test_a_full_blob_store_says_so_and_serves_on(self):
@@ -381,10 +382,17 @@ class FullDisk(unittest.TestCase):
         self.addCleanup(service.stop)
         service.start_server()
         service.start_worker()
+        stored = service.cli("put", scratch / "tiny", "--json")
+        self.assertEqual(stored.status, 0, str(stored))
         answer = service.cli("put", scratch / "slow", "--json")
         self.assertEqual(answer.status, 4, str(answer))
         self.assertIn("disk", answer.err.lower() + answer.out.lower())
         self.assertEqual(service.cli("jobs", "--json").status, 0)
+        answer = service.cli("get", stored.json["digest"], "--out", folder / "tiny")
+        self.assertEqual(answer.status, 0, str(answer))
+        subprocess.run(["mount", "-o", "remount,size=256m", data], check=True)
+        answer = service.cli("put", scratch / "slow", "--json")
+        self.assertEqual(answer.status, 0, str(answer))
         answer = service.cli("submit", "rtn(bits=4, group_size=32)", "--model", scratch / "tiny", "--wait", "--json")
         self.assertEqual(answer.status, 0, str(answer))
 

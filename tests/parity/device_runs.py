@@ -55,7 +55,7 @@ class Device(unittest.TestCase):
 
     def test_a_decoder(self):
         make_decoder(self.folder / "model")
-        there, here = (self.value(where, DECODER, "perplexity", "ppl") for where in (device, "cpu"))
+        there, here = (self.value(where, DECODER, "perplexity", "perplexity") for where in (device, "cpu"))
         self.assertAlmostEqual(there / here, 1, delta=0.02)
 
     def test_an_encoder(self):

@@ -70,8 +70,8 @@ TEST(Catalogue, EveryValueJustOutsideARangeIsRefused) {
   };
   for (const auto* spec : all_specs())
     for (const auto& p : spec->parameters) {
-      if (p.minimum) EXPECT_TRUE(refused(*spec, p.name, *p.minimum - 1)) << spec->name << "." << p.name;
-      if (p.maximum) EXPECT_TRUE(refused(*spec, p.name, *p.maximum + 1)) << spec->name << "." << p.name;
+      EXPECT_TRUE(!p.minimum || refused(*spec, p.name, *p.minimum - 1)) << spec->name << "." << p.name;
+      EXPECT_TRUE(!p.maximum || refused(*spec, p.name, *p.maximum + 1)) << spec->name << "." << p.name;
       bounds += p.minimum.has_value() + p.maximum.has_value();
     }
   EXPECT_GT(bounds, 20);
@@ -98,8 +98,9 @@ Error refusal(const std::string& yaml) {
 TEST(MethodSpec, ThatLacksAMemberOrHasAnUnknownTypeIsRefusedByName) {
   const std::string head = "{name: m, version: 1, kind: sparse, summary: s, takes: [encoder]";
   EXPECT_THAT(refusal(head + "}").what(), HasSubstr("determinism"));
-  EXPECT_THAT(refusal(head + ", determinism: x, parameters: {p: {type: number}}}").what(), HasSubstr("help"));
-  const Error type = refusal(head + ", determinism: x, parameters: {p: {type: colour, help: h}}}");
+  EXPECT_THAT(refusal(head + ", determinism: none, parameters: {p: {type: number}}}").what(),
+              HasSubstr("help"));
+  const Error type = refusal(head + ", determinism: none, parameters: {p: {type: colour, help: h}}}");
   EXPECT_EQ(type.reason(), "BAD_SPEC");
   EXPECT_EQ(type.field(), "m.parameters.p.type");
 }
@@ -107,7 +108,7 @@ TEST(MethodSpec, ThatLacksAMemberOrHasAnUnknownTypeIsRefusedByName) {
 TEST(Catalogue, OfTwoSpecsOfOneNameIsRefusedAndItsDigestIsThatOfItsContents) {
   const auto spec = [](const std::string& name, const std::string& summary) {
     return parse_method_spec("{name: " + name + ", version: 1, kind: sparse, summary: " + summary +
-                             ", takes: [encoder], determinism: x}");
+                             ", takes: [encoder], determinism: none}");
   };
   EXPECT_THROW(Catalogue({spec("a", "s"), spec("a", "t")}), Error);
   EXPECT_EQ(Catalogue({spec("a", "s"), spec("b", "s")}).digest(),

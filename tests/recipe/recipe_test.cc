@@ -132,14 +132,17 @@ TEST(RecipeError, UnknownKeyNamesTheNearestAndItsLine) {
                  {"Did you mean 'evaluations'?", "recipe line 2"});
   expect_refused("stages:\n  - method: rtn\n    target: [Linear]\n", "UNKNOWN_KEY", "stages[0].target",
                  {"'targets'", "recipe line 3"});
-  expect_refused("stages: [{params: {}}]", "UNKNOWN_KEY", "stages[0].method", {"needs a method"});
-  expect_refused("evaluations: [{params: {}}]", "UNKNOWN_KEY", "evaluations[0].suite", {"needs a suite"});
+  expect_refused("stages: [{params: {}}]", "MALFORMED_RECIPE", "stages[0].method", {"the method is missing"});
+  expect_refused("evaluations: [{params: {}}]", "MALFORMED_RECIPE", "evaluations[0].suite",
+                 {"the suite is missing"});
 }
 
 TEST(RecipeError, UnknownMethodOrSuiteNamesTheNearest) {
   expect_refused("stages:\n  - rtn\n  - gptk(bits=4)\n", "UNKNOWN_METHOD", "stages[1].method",
                  {"'gptk'", "Did you mean 'gptq'?", "recipe line 3"});
-  expect_refused("perplexity", "UNKNOWN_METHOD", "stages[0].method", {"Known: ", "sparsegpt"});
+  expect_refused("perplexity", "UNKNOWN_METHOD", "stages[0].method",
+                 {"is an evaluation suite", "under evaluations"});
+  expect_refused("zzz", "UNKNOWN_METHOD", "stages[0].method", {"Known: ", "sparsegpt"});
   expect_refused("evaluations: [perplexty]", "UNKNOWN_SUITE", "evaluations[0].suite", {"'perplexity'"});
   expect_refused("evaluations: [rtn]", "UNKNOWN_SUITE", "evaluations[0].suite");
 }
@@ -214,7 +217,7 @@ TEST(RecipeError, MalformedTextIsRefusedWithItsPlace) {
   expect_refused("name: !!binary aGk=\nstages: [rtn]\n", "MALFORMED_RECIPE", "", {"tags", "line 1"});
   expect_refused("stages: [rtn]\n---\nstages: [rtn]\n", "MALFORMED_RECIPE", "", {"more than one document"});
   expect_refused(std::string(100, '[') + std::string(100, ']'), "MALFORMED_RECIPE", "", {"nests deeper"});
-  expect_refused("name: \xff\nstages: [rtn]\n", "MALFORMED_RECIPE", "", {"not UTF-8"});
+  expect_refused("name: \xff\nstages: [rtn]\n", "MALFORMED_RECIPE", "", {"no UTF-8"});
   expect_refused("# " + std::string(1 << 20, 'x'), "MALFORMED_RECIPE", "", {"1 MiB"});
 }
 
@@ -269,7 +272,7 @@ TEST(SparsityPattern, IsAShareOrNOfM) {
 
 TEST(DataName, IsLettersDigitsDashesAndUnderscores) {
   for (const char* good : {"a", "wiki-test_2"}) EXPECT_TRUE(is_data_name(good));
-  for (const std::string bad :
+  for (const std::string& bad :
        {std::string(), std::string("a b"), std::string("a/b"), std::string("\xc3\xa4"), std::string(65, 'a')})
     EXPECT_FALSE(is_data_name(bad)) << bad;
 }
