@@ -59,6 +59,8 @@ void add_eval(CLI::App& app, int& status) {
   eval->add_option("--suite", suite, "perplexity, similarity, size, latency or sample")
       ->capture_default_str();
   eval->add_option("--data", options.data, "PATH of the text (or NAME=PATH)");
+  eval->add_option("--reference", options.reference,
+                   "Dense model: adds KL divergence and agreement to it (perplexity), or similarity");
   eval->add_option("--window", window, "Tokens of a window");
   eval->add_option("--windows", windows, "How many windows; 0: the whole text");
   eval->add_option("--stride", stride, "Step between windows");

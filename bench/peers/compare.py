@@ -36,11 +36,11 @@ def run(argv):
 
 
 def score(model, test):
-    """Perplexity with its window sums."""
-    rows = run(["build/release/bin/wring-engine", "eval", model, "--data", test, "--windows", WINDOWS, "--threads", 2,
-                "--json", "--quiet"])["evaluations"]
-    ppl = next(r for r in rows if r["metric"] == "perplexity")
-    return ppl["value"], ppl["details"]["window_nll"], ppl["details"]["window_scored"]
+    """Perplexity, its window sums and how many tokens each scored, KL divergence to the dense model."""
+    rows = run(["build/release/bin/wring-engine", "eval", model, "--reference", MODEL, "--data", test, "--windows", WINDOWS,
+                "--threads", 2, "--json", "--quiet"])["evaluations"]
+    ppl, kl = (next(r for r in rows if r["metric"] == metric) for metric in ("perplexity", "kl_mean"))
+    return ppl["value"], ppl["details"]["window_nll"], ppl["details"]["window_scored"], kl["value"]
 
 
 def paired(ours, theirs, scored):
@@ -56,18 +56,19 @@ def compare(case, calibration, test, folder):
     data = [] if case.startswith("rtn") else ["--data", f"calibration={calibration}"]
     ours = run(["build/release/bin/wring-engine", "run", CASES[case], "--model", MODEL, *data, "--out", folder / "ours",
                 "--threads", 2, "--json", "--quiet"])["stages"][0]
-    our_ppl, our_nll, scored = score(folder / "ours", test)
-    peer_ppl, peer_nll, _ = score(folder / "peer", test)
+    our_ppl, our_nll, scored, our_kl = score(folder / "ours", test)
+    peer_ppl, peer_nll, _, peer_kl = score(folder / "peer", test)
     difference, error = paired(our_nll, peer_nll, scored)
     return {"case": case, "seconds": (ours["seconds"], peer["seconds"]), "peak_bytes": (ours["peak_bytes"], peer["peak_bytes"]),
-            "ppl": (our_ppl, peer_ppl), "nll_difference": difference, "nll_error": error,
+            "ppl": (our_ppl, peer_ppl), "kl": (our_kl, peer_kl), "nll_difference": difference, "nll_error": error,
             "not_worse": difference <= error}
 
 
 def main():
     calibration, test = texts()
     rows = []
-    print(f"{'case':12} {'s ours/peer':>16} {'ratio':>6} {'peak MB':>12} {'ratio':>6} {'ppl ours/peer':>16} {'dNLL +- se':>18}")
+    print(f"{'case':12} {'s ours/peer':>16} {'ratio':>6} {'peak MB':>12} {'ratio':>6} {'ppl ours/peer':>16} "
+          f"{'KL ours/peer':>14} {'dNLL +- se':>18}")
     for case in sys.argv[1:] or CASES:
         folder = Path(tempfile.mkdtemp(prefix="wring-bench-"))
         try:
@@ -75,8 +76,9 @@ def main():
         finally:
             shutil.rmtree(folder)
         rows.append(r)
-        (s, t), (m, n), (p, q) = r["seconds"], r["peak_bytes"], r["ppl"]
+        (s, t), (m, n), (p, q), (k, l) = r["seconds"], r["peak_bytes"], r["ppl"], r["kl"]
         print(f"{case:12} {s:7.1f}/{t:8.1f} {s / t:6.2f} {m / 1e6:5.0f}/{n / 1e6:6.0f} {m / n:6.2f} {p:7.3f}/{q:8.3f} "
+              f"{k:6.4f}/{l:7.4f} "
               f"{r['nll_difference']:+8.4f} +-{r['nll_error']:.4f}", flush=True)
     Path("build/bench").mkdir(exist_ok=True)
     Path("build/bench/peers.json").write_text(json.dumps(rows, indent=1))

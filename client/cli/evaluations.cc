@@ -12,7 +12,7 @@ namespace wring {
 namespace {
 
 struct EvalFlags {
-  std::string model, suite = "perplexity", data;
+  std::string model, suite = "perplexity", data, reference;
   std::vector<std::string> parameters;  // NAME=VALUE
   std::string window, windows, stride;
   std::uint64_t seed = 0;
@@ -54,6 +54,9 @@ void evaluate(CliContext& context, const EvalFlags& flags) {
     arguments.insert(arguments.begin(), "eval");
     exec_engine(arguments);
   }
+  if (!flags.reference.empty())
+    throw Error(ErrorCode::kInvalidArgument, "NOT_LOCAL", "a reference is compared with on this machine only",
+                "--reference", "Add --local.");
   v1::JobSpec spec;
   spec.set_recipe(evaluation_recipe(flags));
   const auto recipe = parse_recipe(spec.recipe());
@@ -157,6 +160,8 @@ void add_evaluation_verbs(CLI::App& app, CliContext& context) {
                  "In this process's place, by wring-engine; other flags are passed on to it");
   eval->add_option("--suite", flags->suite, "Suite, see wring methods")->capture_default_str();
   eval->add_option("--data", flags->data, "Text to measure on: file, folder, or (as a job) digest");
+  eval->add_option("--reference", flags->reference,
+                   "With --local: a dense model; adds KL divergence and agreement to it");
   eval->add_option("--window", flags->window, "perplexity: tokens of a window");
   eval->add_option("--windows", flags->windows, "perplexity: how many; 0: the whole text");
   eval->add_option("--stride", flags->stride, "perplexity: step between windows; 0: the window");

@@ -1,5 +1,5 @@
 // The plain weight: one tensor of values.
-#include "engine/model/decode_rows.h"
+#include "engine/model/fill_rows.h"
 #include "engine/model/rep_loaders.h"
 
 namespace wring {
@@ -13,6 +13,9 @@ class DenseRep final : public WeightRep {
   std::int64_t rows() const override { return weight_.size(0); }
   std::int64_t columns() const override { return weight_.size(1); }
   at::Tensor decode(at::ScalarType dtype) const override { return weight_.to(dtype); }
+  at::Tensor decode_rows(const at::Tensor& ids, at::ScalarType dtype) const override {
+    return weight_.index_select(0, ids).to(dtype);
+  }
   std::vector<NamedTensor> tensors() const override { return {{"weight", weight_}}; }
   Json attributes() const override { return Json::object(); }
 

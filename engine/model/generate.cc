@@ -64,9 +64,8 @@ std::vector<std::int32_t> generate(Model& model, const std::vector<std::int32_t>
 DecodedLayers ready_for_decoding(Model& model) {
   std::vector<Layer*> slow;
   for (Layer* layer : model.layers()) {
-    const bool embedding = layer->class_name() == "Embedding";  // is looked up as well as multiplied
     const auto probe = at::zeros({1, layer->weight().columns()});
-    if (embedding || !layer->weight().multiply(probe).defined()) slow.push_back(layer);
+    if (!layer->weight().multiply(probe).defined()) slow.push_back(layer);
   }
   return DecodedLayers(std::move(slow), at::kFloat);
 }

@@ -1,7 +1,7 @@
 // The weight as a GGUF file holds it: ggml's blocks, decoded by formats/.
 #include <span>
 
-#include "engine/model/decode_rows.h"
+#include "engine/model/fill_rows.h"
 #include "engine/model/rep_loaders.h"
 #include "formats/gguf.h"
 
@@ -49,9 +49,12 @@ class GgmlRep final : public WeightRep {
     const auto* bytes = reinterpret_cast<const std::byte*>(blocks.data_ptr<std::uint8_t>());
     const auto row_bytes = static_cast<std::size_t>(blocks.size(1)),
                row_values = static_cast<std::size_t>(columns_);
-    return decode_rows(rows(), columns_, dtype, blocks_.device(), [&](std::int64_t row, float* out) {
+    return fill_rows(rows(), columns_, dtype, blocks_.device(), [&](std::int64_t row, float* out) {
       ggml_decode(type_, {bytes + static_cast<std::size_t>(row) * row_bytes, row_bytes}, {out, row_values});
     });
+  }
+  at::Tensor decode_rows(const at::Tensor& ids, at::ScalarType dtype) const override {
+    return GgmlRep(blocks_.index_select(0, ids), type_, columns_).decode(dtype);
   }
 
  private:

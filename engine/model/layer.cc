@@ -13,6 +13,10 @@ at::Tensor WeightRep::multiply(const at::Tensor& x) const {
   return {};
 }
 
+at::Tensor WeightRep::decode_rows(const at::Tensor& ids, at::ScalarType dtype) const {
+  return decode(dtype).index_select(0, ids);
+}
+
 std::uint64_t WeightRep::stored_bytes() const {
   std::uint64_t bytes = 0;
   for (const auto& named : tensors()) bytes += named.tensor.nbytes();
@@ -60,10 +64,11 @@ at::Tensor Layer::apply(const at::Tensor& x, InputObserver* observer) const {
 }
 
 at::Tensor Layer::look_up(const at::Tensor& ids, at::ScalarType dtype) const {
-  const at::Tensor table = dense_.defined() ? dense_ : weight_->decode(dtype);
   auto shape = ids.sizes().vec();
-  shape.push_back(table.size(1));
-  return table.index_select(0, ids.reshape({-1})).to(dtype).reshape(shape);
+  shape.push_back(weight_->columns());
+  const at::Tensor rows = ids.reshape({-1});
+  return (dense_.defined() ? dense_.index_select(0, rows).to(dtype) : weight_->decode_rows(rows, dtype))
+      .reshape(shape);
 }
 
 DecodedLayers::DecodedLayers(std::vector<Layer*> layers, at::ScalarType dtype) {

@@ -2,7 +2,7 @@
 #include <bit>
 #include <cstring>
 
-#include "engine/model/decode_rows.h"
+#include "engine/model/fill_rows.h"
 #include "engine/model/rep_loaders.h"
 
 namespace wring {
@@ -45,7 +45,7 @@ class MaskedRep final : public WeightRep {
     const auto* bits = mask.data_ptr<std::uint8_t>();
     const auto* kept = values.data_ptr<float>();
     const std::int64_t row_bytes = mask.size(1);
-    return decode_rows(rows(), columns_, dtype, values_.device(), [&](std::int64_t row, float* out) {
+    return fill_rows(rows(), columns_, dtype, values_.device(), [&](std::int64_t row, float* out) {
       const float* next = kept + row_start_[static_cast<std::size_t>(row)];
       const std::uint8_t* row_bits = bits + row * row_bytes;
       for (std::int64_t j = 0; j < columns_; ++j) {

@@ -4,7 +4,7 @@
 
 #include "engine/kernels/bit_pack.h"
 #include "engine/kernels/packed_multiply.h"
-#include "engine/model/decode_rows.h"
+#include "engine/model/fill_rows.h"
 #include "engine/model/rep_loaders.h"
 
 namespace wring {
@@ -41,7 +41,7 @@ class PackedIntRep final : public WeightRep {
     const auto* packed = codes.data_ptr<std::uint8_t>();
     const auto* scale = scales.data_ptr<float>();
     const auto* packed_zeros = zeros.defined() ? zeros.data_ptr<std::uint8_t>() : nullptr;
-    return decode_rows(rows(), columns(), dtype, codes_.device(), [&](std::int64_t row, float* out) {
+    return fill_rows(rows(), columns(), dtype, codes_.device(), [&](std::int64_t row, float* out) {
       thread_local std::vector<std::uint8_t> unpacked, zero;
       unpacked.resize(static_cast<std::size_t>(groups * group_size_));
       zero.assign(static_cast<std::size_t>(groups), static_cast<std::uint8_t>(1U << (bits_ - 1)));
@@ -52,6 +52,12 @@ class PackedIntRep final : public WeightRep {
         dequantize(unpacked.data() + g * group_size_, group_size_, zero[static_cast<std::size_t>(g)],
                    scale[row * groups + g], out + g * group_size_);
     });
+  }
+
+  at::Tensor decode_rows(const at::Tensor& ids, at::ScalarType dtype) const override {
+    return PackedIntRep(bits_, group_size_, codes_.index_select(0, ids), scales_.index_select(0, ids),
+                        zeros_.defined() ? zeros_.index_select(0, ids) : zeros_)
+        .decode(dtype);
   }
 
   // For the few rows of a decoding step: codes are unpacked row by row into the nearest cache, weights never

@@ -36,6 +36,9 @@ class WeightRep {
   // The values, [out, in], contiguous, on the tensors' own device. Never cached here.
   virtual at::Tensor decode(at::ScalarType dtype) const = 0;
 
+  // Those rows of it, ids int64 [n] -> [n, in]: an embedding's look-up.
+  virtual at::Tensor decode_rows(const at::Tensor& ids, at::ScalarType dtype) const;
+
   // Everything that must be written for decode() to work in another process.
   virtual std::vector<NamedTensor> tensors() const = 0;
 

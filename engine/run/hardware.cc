@@ -3,9 +3,10 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/detail/CUDAHooksInterface.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
+#include <cstdlib>
+#include <fstream>
 #include <thread>
 
 #include "common/error.h"
@@ -62,10 +63,14 @@ int set_threads(int threads) {
   return threads;
 }
 
+void reset_peak_resident_bytes() {
+  std::ofstream("/proc/self/clear_refs") << 5;  // proc(5): the peak becomes what is resident now
+}
+
 std::uint64_t peak_resident_bytes() {
-  rusage usage{};
-  ::getrusage(RUSAGE_SELF, &usage);
-  return static_cast<std::uint64_t>(usage.ru_maxrss) * 1024;
+  const std::string status = read_file("/proc/self/status", 1 << 20);
+  const auto at = status.find("VmHWM:");
+  return at == std::string::npos ? 0 : std::strtoull(status.c_str() + at + 6, nullptr, 10) * 1024;
 }
 
 std::string hardware_name(const std::string& device, int threads) {

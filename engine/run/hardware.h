@@ -20,7 +20,8 @@ at::Device parse_device(const std::string& device);
 // Sets the threads of every kernel of this process; 0: all cores. Returns how many.
 int set_threads(int threads);
 
-// Highest resident memory of this process so far, bytes.
+// Highest resident memory of this process since the last reset (mapped files that were read count), bytes.
+void reset_peak_resident_bytes();
 std::uint64_t peak_resident_bytes();
 
 }  // namespace wring

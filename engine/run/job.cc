@@ -65,6 +65,7 @@ class Run {
       failed_step_ = static_cast<int>(step.plan.index);
       observer_.check_cancelled();
       observer_.on_start(step.plan);
+      reset_peak_resident_bytes();
       const Stopwatch watch;
       StepOutcome outcome = step.stage ? run_stage(step) : run_evaluation(step);
       outcome.seconds = watch.seconds();
@@ -154,7 +155,7 @@ class Run {
         continue;
       const auto& suite = Catalogue::embedded().suite(evaluation.suite, "evaluations");
       state.data = data_of(evaluation.suite, evaluation.params);
-      state.data["reference"] = spec_.model.digest;
+      state.data["reference"] = dense().digest;
       StepPlan plan{steps_.size(), "evaluate: " + evaluation.suite + " (" + when + ")", "evaluation",
                     std::nullopt};
       if (!suite.keyed_by_hardware) plan.key = evaluation_key(evaluation, state);
@@ -169,6 +170,8 @@ class Run {
         used.emplace(parameter.name, spec_.data.at(params.at(parameter.name).get<std::string>()).digest);
     return used;
   }
+
+  const JobInput& dense() const { return spec_.reference ? *spec_.reference : spec_.model; }
 
   Model& model() { return *model_; }  // as the steps so far left it
 
@@ -292,10 +295,10 @@ class Run {
 
   std::vector<EvaluationRow> measure(const Step& step) {
     StepProgress progress(observer_, step.plan);
-    const bool changed = step.when != "before";
-    if (changed && !reference_) reference_ = load_model(spec_.model.files);
+    const bool compared = step.when != "before" || spec_.reference;
+    if (compared && !reference_) reference_ = load_model(dense().files);
     const auto data = [&](const std::string& name) -> const FileTree& { return spec_.data.at(name).files; };
-    EvaluationInput input{model(),    changed ? reference_.get() : nullptr,  tokenizer(), files_,  data,
+    EvaluationInput input{model(),    compared ? reference_.get() : nullptr, tokenizer(), files_,  data,
                           spec_.seed, hardware_name(spec_.device, threads_), device_,     progress};
     auto rows =
         find_suite(step.evaluation->suite)(Params(step.evaluation->params, step.field + ".params"), input);

@@ -26,6 +26,7 @@ struct JobSpec {
   Recipe recipe;
   JobInput model;
   std::map<std::string, JobInput> data;
+  std::optional<JobInput> reference;  // what evaluations compare with; none: the input, once it was changed
   std::uint64_t seed = 0;
   int threads = 0;             // 0: all cores
   std::string device = "cpu";  // "cpu", "cuda:0"
@@ -44,7 +45,7 @@ struct StepPlan {
 struct StepOutcome {
   bool cached = false;
   double seconds = 0;
-  std::uint64_t peak_bytes = 0;  // resident memory, highest since the process began
+  std::uint64_t peak_bytes = 0;  // resident memory, highest while the step ran
   Json report = Json::object();
   std::filesystem::path path;  // folder that holds the output under the step's key; empty: nothing to keep
 };

@@ -85,6 +85,7 @@ JobSpec make_spec(const LocalOptions& options) {
                   "For instance --data calibration=text.txt.");
     spec.data.insert_or_assign(entry.substr(0, equals), input_on_disk(entry.substr(equals + 1), "dataset"));
   }
+  if (!options.reference.empty()) spec.reference = input_on_disk(options.reference, "model");
   spec.seed = options.seed;
   spec.threads = options.threads;
   spec.device = options.device;

@@ -11,8 +11,9 @@ namespace wring {
 struct LocalOptions {
   std::string recipe;  // file, or one line
   std::filesystem::path model;
-  std::vector<std::string> data;  // "NAME=PATH"
-  std::filesystem::path out;      // empty for evaluate-only
+  std::vector<std::string> data;    // "NAME=PATH"
+  std::filesystem::path out;        // empty for evaluate-only
+  std::filesystem::path reference;  // model that evaluations compare with; empty: the input
   std::uint64_t seed = 0;
   int threads = 0;
   std::string device = "cpu";

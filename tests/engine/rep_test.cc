@@ -115,6 +115,20 @@ TEST(MaskedRep, DecodesOnSeveralThreadsInInferenceMode) {
   EXPECT_TRUE(at::equal(rep->decode(at::kBFloat16), (weight * (weight > 0)).to(at::kBFloat16)));
 }
 
+TEST(WeightReps, DecodeAnyRowsAloneAsTheyDoAmongAll) {
+  const at::Tensor weight = at::randn({40, 32}), ids = at::tensor({39, 0, 7, 7}, at::kLong);
+  const at::Tensor scales = at::rand({40, 2}).to(at::kHalf);
+  const std::vector<std::shared_ptr<const WeightRep>> reps{
+      dense_rep(weight), masked_rep(weight, weight > 0),
+      packed_int_rep({3, 16, random_codes(40, 32, 3), scales, random_codes(40, 2, 3)}),
+      packed_int_rep({5, 16, random_codes(40, 32, 5), scales, {}}), ggml_rep(weight.view(at::kByte), 0, 32)};
+  for (const auto& rep : reps) {
+    EXPECT_TRUE(at::equal(rep->decode_rows(ids, at::kFloat), rep->decode(at::kFloat).index_select(0, ids)))
+        << rep->format();
+    EXPECT_EQ(rep->decode_rows(ids, at::kBFloat16).scalar_type(), at::kBFloat16) << rep->format();
+  }
+}
+
 TEST(PackedInt, WithoutZerosHasItsZeroInTheMiddleOfTheGrid) {
   const auto rep = packed_int_rep({4,
                                    2,

@@ -15,8 +15,8 @@ namespace wring {
 // [rows, columns] of `dtype` on `device`. decode(row, out) writes one row's `columns` fp32 values; it is
 // called from several threads, for different rows.
 template <typename DecodeRow>
-at::Tensor decode_rows(std::int64_t rows, std::int64_t columns, at::ScalarType dtype, at::Device device,
-                       const DecodeRow& decode) {
+at::Tensor fill_rows(std::int64_t rows, std::int64_t columns, at::ScalarType dtype, at::Device device,
+                     const DecodeRow& decode) {
   constexpr std::int64_t kChunkElements = 1 << 14;  // of fp32 scratch: stays in the cache
   const std::int64_t chunk = std::max<std::int64_t>(1, kChunkElements / std::max<std::int64_t>(1, columns));
   at::Tensor values = at::empty({rows, columns}, at::device(at::kCPU).dtype(dtype));
