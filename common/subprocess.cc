@@ -168,6 +168,10 @@ Pipe Pipe::create() {
   return {FileDescriptor(fds[0]), FileDescriptor(fds[1])};
 }
 
+void limit_spinning_of_children() {
+  if (!std::getenv("OMP_WAIT_POLICY")) ::setenv("GOMP_SPINCOUNT", "10000", 0);
+}
+
 std::filesystem::path sibling_program(const std::string& name) {
   return std::filesystem::read_symlink("/proc/self/exe").parent_path() / name;
 }

@@ -57,6 +57,12 @@ struct Pipe {
   static Pipe create();
 };
 
+// For programs that start engines, first thing in main: lets a child's OpenMP threads wait for each other for
+// some 100 us and then sleep, where libgomp by itself spins for milliseconds. Two engines on the same cores
+// are several times faster so; one alone is no slower. GOMP_SPINCOUNT or OMP_WAIT_POLICY in the environment
+// stay as they are.
+void limit_spinning_of_children();
+
 // The path of a program that lies beside this process's own executable.
 std::filesystem::path sibling_program(const std::string& name);
 

@@ -1,0 +1,89 @@
+// Errors: what people and programs read of them, and that any bytes in them can be passed on.
+#include "common/error.h"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <new>
+
+#include "common/ids.h"
+#include "common/log.h"
+
+namespace wring {
+namespace {
+
+TEST(Error, IsToldWithFieldAndHint) {
+  const Error error(ErrorCode::kInvalidArgument, "OUT_OF_RANGE", "7 is not allowed", "stages[0].params.bits",
+                    "bits is one of 2, 3, 4\nrecipe line 3");
+  EXPECT_STREQ(error.what(), "stages[0].params.bits: 7 is not allowed");
+  EXPECT_EQ(describe(error),
+            "error: stages[0].params.bits: 7 is not allowed\n  bits is one of 2, 3, 4\n  recipe line 3\n");
+  EXPECT_EQ(describe(Error(ErrorCode::kInternal, "X", "no field")), "error: no field\n");
+}
+
+TEST(Error, SurvivesJson) {
+  const Error error(ErrorCode::kDataLoss, "BAD_GGUF", "m", "f", "h");
+  const auto again = Error::from_json(error.to_json());
+  EXPECT_EQ(again.code(), ErrorCode::kDataLoss);
+  EXPECT_EQ(again.reason(), "BAD_GGUF");
+  EXPECT_EQ(again.message(), "m");
+  EXPECT_EQ(again.field(), "f");
+  EXPECT_EQ(again.hint(), "h");
+}
+
+TEST(Error, OfBytesThatAreNoTextIsTextAllTheSame) {
+  const Error error(ErrorCode::kNotFound, "X", "no \xff\xfe here", "a\x80");
+  EXPECT_EQ(error.message(), "no \xef\xbf\xbd\xef\xbf\xbd here");
+  EXPECT_NO_THROW((void)error.to_json().dump());
+}
+
+TEST(ErrorCode, HasANameAndAnExitStatus) {
+  for (int code = 1; code <= 16; ++code) {
+    const auto value = static_cast<ErrorCode>(code);
+    EXPECT_EQ(error_code_from_string(to_string(value)), value);
+    EXPECT_NE(exit_status(value), 0);
+  }
+  EXPECT_EQ(error_code_from_string("NO_SUCH"), ErrorCode::kUnknown);
+  EXPECT_EQ(exit_status(ErrorCode::kInvalidArgument), 2);
+  EXPECT_EQ(exit_status(ErrorCode::kNotFound), 3);
+  EXPECT_EQ(exit_status(ErrorCode::kResourceExhausted), 4);
+  EXPECT_EQ(exit_status(ErrorCode::kUnavailable), 5);
+  EXPECT_EQ(exit_status(ErrorCode::kCancelled), 6);
+  EXPECT_EQ(exit_status(ErrorCode::kInternal), 1);
+}
+
+Error seen_as(const std::function<void()>& action) {
+  try {
+    action();
+  } catch (...) {
+    return current_error();
+  }
+  return Error(ErrorCode::kUnknown, "NOTHING", "");
+}
+
+TEST(CurrentError, MakesEveryExceptionAnError) {
+  EXPECT_EQ(seen_as([] { throw std::bad_alloc(); }).reason(), "OUT_OF_MEMORY");
+  EXPECT_EQ(seen_as([] { throw std::bad_alloc(); }).code(), ErrorCode::kResourceExhausted);
+  EXPECT_EQ(seen_as([] { throw std::runtime_error("oh"); }).message(), "oh");
+  EXPECT_EQ(seen_as([] { throw Error(ErrorCode::kAborted, "R", "m"); }).reason(), "R");
+  EXPECT_EQ(seen_as([] { throw 3; }).code(), ErrorCode::kInternal);
+}
+
+TEST(Ids, HaveTheirFormAndDiffer) {
+  EXPECT_EQ(random_id().size(), 12u);
+  EXPECT_EQ(random_id(30).find_first_not_of("0123456789abcdefghjkmnpqrstvwxyz"), std::string::npos);
+  EXPECT_NE(random_id(), random_id());
+  const auto uuid = random_uuid();
+  ASSERT_EQ(uuid.size(), 36u);
+  EXPECT_EQ(uuid[14], '4');
+  EXPECT_NE(std::string("89ab").find(uuid[19]), std::string::npos);
+  EXPECT_NE(random_uuid(), uuid);
+}
+
+TEST(Logging, RefusesALevelThatIsNone) {
+  EXPECT_THROW(init_logging("test", "loud"), Error);
+  EXPECT_NO_THROW(init_logging("test", "off"));
+}
+
+}  // namespace
+}  // namespace wring

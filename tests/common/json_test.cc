@@ -1,0 +1,68 @@
+// JSON from outside: bounded, and with errors that name what was read and the key.
+#include "common/json.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "common/error.h"
+
+namespace wring {
+namespace {
+
+using testing::HasSubstr;
+
+template <typename Function>
+Error thrown_by(const Function& function) {
+  try {
+    function();
+  } catch (const Error& error) {
+    return error;
+  }
+  ADD_FAILURE() << "nothing was thrown";
+  return Error(ErrorCode::kUnknown, "NOTHING", "");
+}
+
+TEST(ParseJson, NamesWhatWasReadAndTheByte) {
+  const auto error = thrown_by([] { (void)parse_json(R"({"a": 1,})", "the header"); });
+  EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
+  EXPECT_EQ(error.reason(), "MALFORMED_JSON");
+  EXPECT_THAT(error.what(), HasSubstr("the header"));
+  EXPECT_THAT(error.what(), HasSubstr("9"));
+}
+
+TEST(ParseJson, RefusesDeepNestingBeforeAnythingIsBuilt) {
+  const auto nested = [](int depth) { return std::string(depth, '[') + std::string(depth, ']'); };
+  EXPECT_EQ(parse_json(nested(64), "x").size(), 1u);
+  EXPECT_EQ(thrown_by([&] { (void)parse_json(nested(65), "x"); }).reason(), "MALFORMED_JSON");
+  EXPECT_EQ(thrown_by([&] { (void)parse_json(std::string(10'000'000, '['), "x"); }).reason(),
+            "MALFORMED_JSON");
+  EXPECT_EQ(parse_json(R"(["[[[[\"[["])", "x", 1)[0], "[[[[\"[[");
+}
+
+TEST(ParseJson, RefusesWhatStandsBehindTheValue) {
+  EXPECT_EQ(thrown_by([] { (void)parse_json("{} {}", "x"); }).reason(), "MALFORMED_JSON");
+  EXPECT_EQ(thrown_by([] { (void)parse_json("", "x"); }).reason(), "MALFORMED_JSON");
+  EXPECT_EQ(thrown_by([] { (void)parse_json("\"\xff\"", "x"); }).reason(), "MALFORMED_JSON");
+}
+
+TEST(JsonAt, NamesTheKeyThatIsMissingOrOfAnotherType) {
+  const Json json{{"n", 3}, {"s", "text"}, {"null", nullptr}};
+  EXPECT_EQ(json_at<int>(json, "n", "x"), 3);
+  EXPECT_THAT(thrown_by([&] { (void)json_at<int>(json, "m", "config.json"); }).what(),
+              testing::AllOf(HasSubstr("config.json"), HasSubstr("m"), HasSubstr("missing")));
+  EXPECT_THAT(thrown_by([&] { (void)json_at<int>(json, "s", "config.json"); }).what(), HasSubstr("s"));
+  EXPECT_EQ(thrown_by([] { (void)json_at<int>(Json::array(), "n", "x"); }).code(),
+            ErrorCode::kInvalidArgument);
+}
+
+TEST(JsonOr, FallsBackWhereTheKeyIsAbsentOrNullNotWhereItIsWrong) {
+  const Json json{{"n", 3}, {"s", "text"}, {"null", nullptr}};
+  EXPECT_EQ(json_or<int>(json, "n", 7), 3);
+  EXPECT_EQ(json_or<int>(json, "m", 7), 7);
+  EXPECT_EQ(json_or<int>(json, "null", 7), 7);
+  EXPECT_EQ(json_or<int>(Json(3), "n", 7), 7);
+  EXPECT_THROW((void)json_or<int>(json, "s", 7), Error);
+}
+
+}  // namespace
+}  // namespace wring
