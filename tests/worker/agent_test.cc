@@ -93,7 +93,7 @@ TEST_F(AgentTest, RunsAJobAndHandsInItsResultRowsAndSteps) {
   ASSERT_TRUE(server.artifacts.manifests.contains(finished.result()));
   const auto manifest = Manifest::parse(server.artifacts.manifests.at(finished.result()));
   EXPECT_EQ(manifest.metadata.at("made"), "fake");
-  EXPECT_EQ(server.artifacts.blobs.at(manifest.files.at(0).chunks.at(0).digest.hex()),
+  EXPECT_EQ(server.artifacts.blob(manifest.files.at(0).chunks.at(0).digest.hex()),
             std::string(1252, 'a') + "second");
   ASSERT_EQ(finished.evaluations_size(), 2);
   EXPECT_EQ(finished.evaluations(0).artifact(), finished.result());

@@ -149,6 +149,13 @@ class FakeArtifacts final : public v1::Artifacts::Service {
     return grpc::Status::OK;
   }
 
+  // The bytes, or "" where there is no such blob.
+  std::string blob(const std::string& digest) {
+    const std::lock_guard lock(mutex);
+    const auto it = blobs.find(digest);
+    return it == blobs.end() ? "" : it->second;
+  }
+
   std::mutex mutex;
   std::map<std::string, std::string> blobs, manifests, uploads;
   std::atomic<std::size_t> break_writes_after = 0, break_reads_after = 0;  // bytes, once; 0: never

@@ -36,7 +36,7 @@ TEST_F(Transfer, UploadGoesOnWhereTheStreamBroke) {
   const auto bytes = random_bytes(5 << 20, 1);
   server.artifacts.break_writes_after = 3 << 20;
   upload_blob(*stub, sha256(bytes), view(bytes));
-  EXPECT_EQ(server.artifacts.blobs.at(sha256(bytes).hex()), bytes);
+  EXPECT_EQ(server.artifacts.blob(sha256(bytes).hex()), bytes);
   EXPECT_EQ(server.artifacts.received, bytes.size());  // no byte twice
   EXPECT_EQ(server.artifacts.write_streams, 2);
 }
@@ -56,7 +56,7 @@ TEST_F(Transfer, UploadUnderAWrongDigestIsRefused) {
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ErrorCode::kDataLoss);
   }
-  EXPECT_FALSE(server.artifacts.blobs.contains(sha256("something else").hex()));
+  EXPECT_EQ(server.artifacts.blob(sha256("something else").hex()), "");
 }
 
 TEST_F(Transfer, DownloadGoesOnWhereTheStreamBroke) {
