@@ -93,7 +93,7 @@ int main(int argc, char** argv) {
   Flags flags;
   declare(app, flags);
   CLI11_PARSE(app, argc, argv);
-  limit_spinning_of_children();
+  wring::limit_spinning_of_children();
   sigset_t signals;
   sigemptyset(&signals);
   sigaddset(&signals, SIGTERM);
