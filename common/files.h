@@ -56,6 +56,10 @@ class MappedFile {
 
   std::span<const std::byte> bytes() const { return {data_, size_}; }
 
+  // Says that `part` of bytes() is not needed for now: its pages no longer count as this process's memory,
+  // and come back from the file when they are read again. Safe while others read them.
+  void let_go(std::span<const std::byte> part) const;
+
  private:
   MappedFile(const std::byte* data, std::size_t size) : data_(data), size_(size) {}
   const std::byte* data_;

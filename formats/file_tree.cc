@@ -29,8 +29,11 @@ Bytes FileView::read(std::uint64_t offset, std::uint64_t length) const {
       static_cast<std::size_t>(std::upper_bound(starts_.begin(), starts_.end(), offset) - starts_.begin()) -
       1;
   const auto within = offset - starts_[index];
-  if (length <= pieces_[index]->bytes().size() - within)
-    return {pieces_[index]->bytes().subspan(within, length), pieces_[index]};
+  const auto& file = pieces_[index];
+  if (length <= file->bytes().size() - within) {
+    const auto part = file->bytes().subspan(within, length);
+    return {part, {part.data(), [file, part](const void*) { file->let_go(part); }}};
+  }
   const auto copy = std::make_shared<std::vector<std::byte>>(length);
   for (std::uint64_t filled = 0, start = within; filled < length; ++index, start = 0) {
     const auto piece = pieces_[index]->bytes().subspan(start);

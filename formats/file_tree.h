@@ -30,8 +30,9 @@ class FileView {
   const std::string& name() const { return name_; }  // for messages
   std::uint64_t size() const { return size_; }
 
-  // Bytes [offset, offset + length): a view into the mapping where they lie in one piece, else a copy.
-  // Throws Error(kDataLoss, "TRUNCATED_FILE") where the file ends before.
+  // Bytes [offset, offset + length): a view into the mapping where they lie in one piece, else a copy. With
+  // the last copy of `Bytes` the pages are let go: what was read once is no memory of this process. Throws
+  // Error(kDataLoss, "TRUNCATED_FILE") where the file ends before.
   Bytes read(std::uint64_t offset, std::uint64_t length) const;
   Bytes read_all() const { return read(0, size_); }
 

@@ -14,7 +14,7 @@
 namespace wring {
 namespace {
 
-constexpr std::int64_t kTokensPerBatch = 4096;  // bounds the activations of one forward step
+constexpr std::int64_t kTokensPerBatch = 2048;  // bounds the activations of one forward step
 
 // Gathers the statistics of each tap once, whichever of its layers comes first.
 class TapObserver final : public InputObserver {
@@ -70,10 +70,12 @@ Json layer_report(const Layer& layer, const at::Tensor& before, const at::Tensor
 
 class Pass {
  public:
-  Pass(Model& model, const LayerMethod& method, const std::set<const Layer*>& targets, Progress& progress)
+  Pass(Model& model, const LayerMethod& method, const std::set<const Layer*>& targets,
+       const Calibration& calibration, Progress& progress)
       : model_(model),
         method_(method),
         targets_(targets),
+        calibration_(calibration),
         progress_(progress),
         with_hessian_(method.needs().contains(Statistic::kHessian)) {}
 
@@ -89,12 +91,12 @@ class Pass {
     progress_.report(chosen.size(), chosen.size(), "layers", "layer error", last_error_);
   }
 
-  void calibrated(const at::Tensor& ids, const at::Tensor& mask, Propagate propagate) {
-    embed(ids, mask);
+  void calibrated() {
+    embed();
     const auto blocks = model_.block_count(), last = last_targeted_block();
     for (std::size_t block = 0; block < last; ++block) {
       progress_.report(block, blocks, "blocks", reports_.empty() ? "" : "layer error", last_error_);
-      run_block(block, propagate, block + 1 < blocks || head_is_targeted());
+      run_block(block, block + 1 < blocks || head_is_targeted());
     }
     if (head_is_targeted()) compress_head();
     progress_.report(blocks, blocks, "blocks", "layer error", last_error_);
@@ -107,7 +109,8 @@ class Pass {
     at::Tensor hidden, mask, rows;  // rows: indices of real tokens, or undefined
   };
 
-  void embed(const at::Tensor& ids, const at::Tensor& mask) {
+  void embed() {
+    const at::Tensor &ids = calibration_.ids, &mask = calibration_.mask;
     const DecodedLayers decoded(model_.embedding_layers(), at::kFloat);
     const std::int64_t step = std::max<std::int64_t>(1, kTokensPerBatch / ids.size(1));
     for (std::int64_t start = 0; start < ids.size(0); start += step) {
@@ -135,24 +138,24 @@ class Pass {
     return head_is_targeted() ? model_.block_count() : last;
   }
 
-  void run_block(std::size_t block, Propagate propagate, bool outputs_needed) {
+  void run_block(std::size_t block, bool outputs_needed) {
+    const bool dense = calibration_.propagate == Propagate::kDense;
     const auto layers = model_.block_layers(block);
     TapObserver observer(targets_, method_.needs());
-    std::vector<at::Tensor> dense_outputs;
     const bool targeted =
         std::any_of(layers.begin(), layers.end(), [&](Layer* l) { return targets_.contains(l); });
-    if (targeted || propagate == Propagate::kDense) {
-      const DecodedLayers decoded(layers, at::kFloat);
+    if (targeted || dense) {
+      const DecodedLayers decoded(layers, calibration_.forward);
       for (auto& batch : batches_) {
         observer.set_rows(batch.rows);
         auto output = model_.run_block(block, batch.hidden, {batch.mask, nullptr, &observer});
-        if (propagate == Propagate::kDense) batch.hidden = std::move(output);
+        if (dense) batch.hidden = std::move(output);
       }
     }
     for (Layer* layer : layers)
       if (targets_.contains(layer)) compress(*layer, observer.of(*layer));
-    if (propagate == Propagate::kDense || !outputs_needed) return;
-    const DecodedLayers decoded(layers, at::kFloat);
+    if (dense || !outputs_needed) return;
+    const DecodedLayers decoded(layers, calibration_.forward);
     for (auto& batch : batches_)
       batch.hidden = model_.run_block(block, batch.hidden, {batch.mask, nullptr, nullptr});
   }
@@ -187,6 +190,7 @@ class Pass {
   Model& model_;
   const LayerMethod& method_;
   const std::set<const Layer*>& targets_;
+  const Calibration& calibration_;
   Progress& progress_;
   bool with_hessian_;
   std::vector<Batch> batches_;
@@ -197,13 +201,13 @@ class Pass {
 }  // namespace
 
 std::vector<Json> compress_layers(Model& model, const LayerMethod& method,
-                                  const std::set<const Layer*>& targets, const at::Tensor& ids,
-                                  const at::Tensor& mask, Propagate propagate, Progress& progress) {
-  Pass pass(model, method, targets, progress);
+                                  const std::set<const Layer*>& targets, const Calibration& calibration,
+                                  Progress& progress) {
+  Pass pass(model, method, targets, calibration, progress);
   if (method.needs().empty())
     pass.data_free();
   else
-    pass.calibrated(ids, mask, propagate);
+    pass.calibrated();
   return pass.take_reports();
 }
 

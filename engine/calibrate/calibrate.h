@@ -18,15 +18,20 @@ namespace wring {
 // What a block's inputs are computed through: the blocks before it as compressed, or as they were.
 enum class Propagate { kCompressed, kDense };
 
-// Compresses `targets` in place with `method`. `ids` [sequences, positions] int64 are the calibration tokens;
-// undefined for data-free methods. `mask` [sequences, positions] bool for padded sequences, or undefined.
-// Only one block's statistics and decoded weights are in memory at a time. Returns one report a layer, in
-// model order:
+struct Calibration {
+  at::Tensor ids;   // [sequences, positions] int64: the tokens; undefined for data-free methods
+  at::Tensor mask;  // [sequences, positions] bool for padded sequences, or undefined
+  Propagate propagate = Propagate::kCompressed;
+  at::ScalarType forward = at::kFloat;  // of the linear layers' products; everything between them is fp32
+};
+
+// Compresses `targets` in place with `method`. Only one block's statistics and decoded weights are in memory
+// at a time. Returns one report a layer, in model order:
 //   {"layer", "shape": [out, in], "error": relative output error (weight error for data-free methods),
 //   "sparsity",
 //    "bits": stored bits a weight, ...what the method added}.
 std::vector<Json> compress_layers(Model& model, const LayerMethod& method,
-                                  const std::set<const Layer*>& targets, const at::Tensor& ids,
-                                  const at::Tensor& mask, Propagate propagate, Progress& progress);
+                                  const std::set<const Layer*>& targets, const Calibration& calibration,
+                                  Progress& progress);
 
 }  // namespace wring

@@ -40,6 +40,16 @@ at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tenso
                                   "");
 }
 
+bool prefers_bf16(at::Device device) {
+  if (device.is_cuda()) return true;
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  return __builtin_cpu_supports("avx512bf16") && linear_pointwise();
+#else
+  return false;
+#endif
+}
+
 at::Tensor matmul(const at::Tensor& a, const at::Tensor& b) {
   if (!suits_onednn(a, b)) return at::mm(a, b);
   return wring::linear(a.contiguous(), b.t().contiguous());

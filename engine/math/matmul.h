@@ -9,6 +9,10 @@ namespace wring {
 // On CPU: oneDNN where rows are many (about 2.4x MKL's fp32 on AMD), ATen otherwise.
 at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias = {});
 
+// Whether `device` multiplies bf16 several times faster than fp32: CUDA, and processors with bf16
+// instructions.
+bool prefers_bf16(at::Device device);
+
 // a [m, k] b [k, n] fp32 -> [m, n].
 at::Tensor matmul(const at::Tensor& a, const at::Tensor& b);
 

@@ -49,8 +49,11 @@ void Layer::materialize(at::ScalarType dtype) {
 
 at::Tensor Layer::apply(const at::Tensor& x, InputObserver* observer) const {
   if (observer) observer->on_input(*this, x.reshape({-1, x.size(-1)}));
+  if (dense_.defined()) {
+    const auto dtype = dense_.scalar_type();
+    return wring::linear(x.to(dtype), dense_, bias_.defined() ? bias_.to(dtype) : bias_).to(x.scalar_type());
+  }
   const at::Tensor bias = bias_.defined() ? bias_.to(x.scalar_type()) : bias_;
-  if (dense_.defined() && dense_.scalar_type() == x.scalar_type()) return wring::linear(x, dense_, bias);
   if (x.scalar_type() == at::kFloat) {
     auto shape = x.sizes().vec();
     at::Tensor y = weight_->multiply(x.reshape({-1, x.size(-1)}));

@@ -44,9 +44,11 @@ class Layer {
   void materialize(at::ScalarType dtype);
   void release() { dense_ = at::Tensor(); }
   bool is_materialized() const { return dense_.defined(); }
+  // In what apply() multiplies: the decoded weight's dtype, fp32 where there is none.
+  at::ScalarType compute_dtype() const { return dense_.defined() ? dense_.scalar_type() : at::kFloat; }
 
-  // Linear: x [..., in] -> [..., out] in x's dtype. Uses the materialised weight, else the rep's own kernel,
-  // else decodes.
+  // Linear: x [..., in] -> [..., out] in x's dtype. Uses the materialised weight (and multiplies in its
+  // dtype), else the rep's own kernel, else decodes.
   at::Tensor apply(const at::Tensor& x, InputObserver* observer = nullptr) const;
 
   // Embedding: ids [...] int64 -> [..., features].

@@ -210,8 +210,10 @@ at::Tensor Llama::attention(std::size_t index, const at::Tensor& x, const Forwar
 at::Tensor Llama::run_block(std::size_t index, const at::Tensor& hidden,
                             const ForwardContext& context) const {
   const Block& b = blocks_[index];
-  const auto middle = hidden + attention(index, rms_norm(hidden, *b.attention_norm), context);
-  const auto x = rms_norm(middle, *b.mlp_norm);
+  const auto dtype =
+      b.q->compute_dtype();  // of everything between two norms; the residual stream stays as it is
+  const auto middle = hidden + attention(index, rms_norm(hidden, *b.attention_norm).to(dtype), context);
+  const auto x = rms_norm(middle, *b.mlp_norm).to(dtype);
   auto gate = b.gate->apply(x, context.observer);
   const auto up = b.up->apply(x, context.observer);
   return middle + b.down->apply(at::silu_(gate).mul_(up), context.observer);

@@ -11,6 +11,7 @@
 #include "common/error.h"
 #include "common/text.h"
 #include "engine/calibrate/calibrate.h"
+#include "engine/math/matmul.h"
 #include "engine/model/load.h"
 #include "engine/model/padded_tokens.h"
 #include "engine/run/hardware.h"
@@ -207,14 +208,16 @@ class Run {
     Params params(stage.params, step.field + ".params");
     const auto method = make_method(stage.method, params);
     const auto chosen = targets(stage, step.field);
-    at::Tensor ids, mask;
-    Propagate propagate = Propagate::kCompressed;
+    Calibration calibration;
     if (!method->needs().empty()) {
-      std::tie(ids, mask) = calibration_tokens(params);
-      if (params.get<std::string>("propagate") == "dense") propagate = Propagate::kDense;
+      std::tie(calibration.ids, calibration.mask) = calibration_tokens(params);
+      if (params.get<std::string>("propagate") == "dense") calibration.propagate = Propagate::kDense;
+      const auto forward = params.get<std::string>("forward_dtype");
+      if (forward == "bfloat16" || (forward == "auto" && prefers_bf16(device_)))
+        calibration.forward = at::kBFloat16;
     }
     StepProgress progress(observer_, step.plan);
-    const auto reports = compress_layers(*model_, *method, chosen, ids, mask, propagate, progress);
+    const auto reports = compress_layers(*model_, *method, chosen, calibration, progress);
     return {{"layers", reports}};
   }
 
