@@ -36,8 +36,11 @@ void apply_config(CLI::App& app, const std::filesystem::path& file) {
                 file.string() + " is no list of KEY: VALUE lines", "--config");
   const auto keys = keys_of(app);
   for (const auto& entry : yaml) {
-    const auto key = entry.first.as<std::string>();
     const std::string where = file.string() + ":" + std::to_string(entry.first.Mark().line + 1);
+    if (!entry.first.IsScalar())
+      throw Error(ErrorCode::kInvalidArgument, "MALFORMED_CONFIG", "a key is no word (" + where + ")",
+                  "--config");
+    const auto& key = entry.first.Scalar();
     if (std::find(keys.begin(), keys.end(), key) == keys.end()) {
       const auto nearest = nearest_name(key, keys);
       throw Error(ErrorCode::kInvalidArgument, "UNKNOWN_KEY", "there is no such option (" + where + ")", key,

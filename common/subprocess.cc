@@ -23,6 +23,7 @@ struct ChildPlan {
   std::vector<char*> argv;
   std::vector<std::string> environment_strings;
   std::vector<char*> environment;
+  std::vector<int> away;  // room for a number for each named descriptor
   int error_fd;
   pid_t parent;
 };
@@ -41,20 +42,22 @@ ChildPlan plan_child(const SubprocessOptions& options) {
   for (const auto& [key, value] : options.environment) plan.environment_strings.push_back(key + "=" + value);
   for (auto& text : plan.environment_strings) plan.environment.push_back(text.data());
   plan.environment.push_back(nullptr);
+  plan.away.resize(options.descriptors.size());
   return plan;
 }
 
 // Moves the named descriptors to their numbers (first out of each other's way) and marks the rest
 // close-on-exec. Returns false on failure, with errno set.
-bool arrange_descriptors(const SubprocessOptions& options, int& error_fd) {
-  constexpr int kAway = 200;
+bool arrange_descriptors(const SubprocessOptions& options, ChildPlan& plan) {
+  constexpr int kAway = 200;  // and free: the parent may have hundreds open
+  int& error_fd = plan.error_fd;
   int highest = 2;
   for (std::size_t i = 0; i < options.descriptors.size(); ++i)
-    if (::dup2(options.descriptors[i].first, kAway + static_cast<int>(i)) < 0) return false;
-  const int moved_error = kAway + static_cast<int>(options.descriptors.size());
-  if (::dup2(error_fd, moved_error) < 0) return false;
+    if ((plan.away[i] = ::fcntl(options.descriptors[i].first, F_DUPFD, kAway)) < 0) return false;
+  const int moved_error = ::fcntl(error_fd, F_DUPFD, kAway);
+  if (moved_error < 0) return false;
   for (std::size_t i = 0; i < options.descriptors.size(); ++i) {
-    if (::dup2(kAway + static_cast<int>(i), options.descriptors[i].second) < 0) return false;
+    if (::dup2(plan.away[i], options.descriptors[i].second) < 0) return false;
     highest = options.descriptors[i].second > highest ? options.descriptors[i].second : highest;
   }
   error_fd = highest + 1;
@@ -80,7 +83,7 @@ bool arrange_descriptors(const SubprocessOptions& options, int& error_fd) {
   sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
   for (const int number : {SIGINT, SIGTERM, SIGPIPE, SIGHUP, SIGCHLD}) ::signal(number, SIG_DFL);
-  if (!arrange_descriptors(options, plan.error_fd)) fail();
+  if (!arrange_descriptors(options, plan)) fail();
   if (options.address_space_bytes > 0) {
     const rlimit limit{options.address_space_bytes, options.address_space_bytes};
     if (::setrlimit(RLIMIT_AS, &limit) != 0) fail();

@@ -73,5 +73,60 @@ TEST(Config, RefusesValuesThatTheFlagWouldRefuse) {
   EXPECT_EQ(program.refusal("a: [\n").reason(), "MALFORMED_CONFIG");
 }
 
+TEST(Config, RefusesAKeyThatIsNoWordAsAnError) {
+  Program program;
+  for (const char* yaml : {"~: 1\n", "? [data, grpc]\n: 1\n", "? {data: grpc}\n: 1\n"}) {
+    const Error error = program.refusal(yaml);
+    EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument) << yaml;
+    EXPECT_EQ(error.reason(), "MALFORMED_CONFIG") << yaml;
+    EXPECT_THAT(error.message(), testing::HasSubstr("c.yaml:1")) << yaml;
+  }
+}
+
+TEST(Config, HoldsValuesToTheOptionsOwnValidation) {
+  Program program;
+  int port = 1;
+  program.app.add_option("--port", port)->check(CLI::Range(1, 65535));
+  const Error error = program.refusal("data: /srv\n\nport: 65536\n");
+  EXPECT_EQ(error.reason(), "WRONG_TYPE");
+  EXPECT_EQ(error.field(), "port");
+  EXPECT_THAT(error.message(), testing::HasSubstr("c.yaml:3"));
+  EXPECT_EQ(port, 1);
+}
+
+TEST(Config, SetsAFlagToFalseAsToTrue) {
+  Program off;
+  off.insecure = true;
+  off.configure("insecure-plaintext: false\n");
+  EXPECT_FALSE(off.insecure);
+  EXPECT_EQ(Program().refusal("insecure-plaintext: perhaps\n").field(), "insecure-plaintext");
+}
+
+TEST(Config, ListsWhatIsKnownWhereNothingIsNear) {
+  Program program;
+  program.app.add_option("--config", program.data);
+  const Error error = program.refusal("temperature: 1\n");
+  EXPECT_EQ(error.hint(), "Known: data, grpc, workers, insecure-plaintext.");
+  EXPECT_EQ(program.refusal("config: other.yaml\n").reason(), "UNKNOWN_KEY");  // a file names no other file
+}
+
+TEST(Config, RefusesAKeyWithoutAValue) {
+  const Error error = Program().refusal("grpc:\n");
+  EXPECT_EQ(error.reason(), "WRONG_TYPE");
+  EXPECT_EQ(error.field(), "grpc");
+}
+
+TEST(Config, SaysThatTheFileIsMissing) {
+  Program program;
+  const TempDir folder;
+  try {
+    apply_config(program.app, folder.path() / "none.yaml");
+    ADD_FAILURE() << "was read";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kNotFound);
+    EXPECT_THAT(error.message(), testing::HasSubstr("none.yaml"));
+  }
+}
+
 }  // namespace
 }  // namespace wring

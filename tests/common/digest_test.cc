@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cctype>
 #include <unordered_set>
 
 #include "common/error.h"
@@ -52,6 +53,40 @@ TEST(Digest, IsOrderedAndHashedByItsBytes) {
   EXPECT_EQ(a < b, a.hex() < b.hex());
   const std::unordered_set<Digest> set{a, b, a};
   EXPECT_EQ(set.size(), 2u);
+}
+
+TEST(Sha256, GivesThePublishedValueOfMoreThanOneBlock) {
+  EXPECT_EQ(sha256("abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq").hex(),
+            "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
+}
+
+TEST(Sha256, GoesOnWhereItWasMovedFrom) {
+  Sha256 first;
+  first.update("a");
+  Sha256 second(std::move(first));
+  second.update("b");
+  Sha256 third;
+  third.update("forgotten");
+  third = std::move(second);
+  third.update("c");
+  EXPECT_EQ(third.finish().hex(), kOfAbc);
+}
+
+TEST(Digest, ReadsUpperCaseAndPrintsLowerCase) {
+  std::string upper(kOfAbc);
+  for (char& c : upper) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  EXPECT_EQ(Digest::parse(upper).hex(), kOfAbc);
+}
+
+TEST(Digest, QuotesAtMostTheBeginningOfWhatItRefuses) {
+  try {
+    (void)Digest::parse(std::string(1'000'000, 'z'));
+    ADD_FAILURE() << "was taken";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
+    EXPECT_LT(error.message().size(), 200u);
+    EXPECT_NE(error.message().find("zzz"), std::string::npos);
+  }
 }
 
 }  // namespace

@@ -85,5 +85,44 @@ TEST(Logging, RefusesALevelThatIsNone) {
   EXPECT_NO_THROW(init_logging("test", "off"));
 }
 
+TEST(Error, ReplacesWhatIsNoTextInEveryPart) {
+  // A lone continuation byte, a sequence cut short, a surrogate and an overlong slash: none is UTF-8.
+  for (const char* bad : {"\x80", "\xe2\x82", "\xed\xa0\x80", "\xc0\xaf"}) {
+    const Error error(ErrorCode::kInternal, bad, bad, bad, bad);
+    for (const std::string& part : {error.reason(), error.message(), error.field(), error.hint()}) {
+      EXPECT_NE(part.find("\xef\xbf\xbd"), std::string::npos);
+      EXPECT_EQ(part.find(bad), std::string::npos);
+    }
+    EXPECT_EQ(std::string(error.what()).find(bad), std::string::npos);
+    EXPECT_EQ(Error::from_json(parse_json(error.to_json().dump(), "error")).hint(), error.hint());
+  }
+}
+
+TEST(Error, KeepsTextThatIsUtf8AsItIs) {
+  const std::string text = "gr\xc3\xb6\xc3\x9f\x65 \xe2\x82\xac \xf0\x9f\x98\x80 \"quoted\" \\ \t\n";
+  const Error error(ErrorCode::kInternal, "X", text, text, text);
+  EXPECT_EQ(error.message(), text);
+  EXPECT_EQ(error.field(), text);
+  EXPECT_EQ(error.hint(), text);
+}
+
+TEST(Error, OfJsonThatLacksPartsIsUnknownWithWhatIsThere) {
+  const Error error = Error::from_json(Json{{"code", "NO_SUCH_CODE"}, {"message", "m"}, {"hint", nullptr}});
+  EXPECT_EQ(error.code(), ErrorCode::kUnknown);
+  EXPECT_EQ(error.message(), "m");
+  EXPECT_EQ(error.hint(), "");
+  EXPECT_EQ(Error::from_json(Json(3)).code(), ErrorCode::kUnknown);
+  EXPECT_THROW((void)Error::from_json(Json{{"message", 3}}), Error);
+}
+
+TEST(CurrentError, KeepsEveryPartOfAnErrorAndTellsTheWayOutOfMemory) {
+  const Error kept = seen_as([] { throw Error(ErrorCode::kAborted, "R", "m", "f", "h"); });
+  EXPECT_EQ(kept.code(), ErrorCode::kAborted);
+  EXPECT_STREQ(kept.what(), "f: m");
+  EXPECT_EQ(kept.hint(), "h");
+  EXPECT_NE(seen_as([] { throw std::bad_alloc(); }).hint(), "");
+  EXPECT_EQ(seen_as([] { throw std::runtime_error("\xff"); }).message(), "\xef\xbf\xbd");
+}
+
 }  // namespace
 }  // namespace wring

@@ -3,11 +3,14 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <functional>
+#include <sstream>
 
 #include "common/error.h"
 
@@ -116,6 +119,171 @@ TEST(SafeRelativePath, StaysInsideItsFolder) {
        std::vector<std::string>{"", ".", "..", "../a", "a/../b", "a/./b", "/a", "a//b", "a/", "a\\b", "a\nb",
                                 std::string("a\0b", 3), std::string(1025, 'a')})
     EXPECT_FALSE(is_safe_relative_path(bad)) << bad;
+}
+
+// Lets no file of this process grow beyond `bytes`; a write that would fails with EFBIG.
+class FileSizeLimit {
+ public:
+  explicit FileSizeLimit(rlim_t bytes) : handler_(::signal(SIGXFSZ, SIG_IGN)) {
+    ::getrlimit(RLIMIT_FSIZE, &before_);
+    const rlimit limit{bytes, before_.rlim_max};
+    ::setrlimit(RLIMIT_FSIZE, &limit);
+  }
+  ~FileSizeLimit() {
+    ::setrlimit(RLIMIT_FSIZE, &before_);
+    ::signal(SIGXFSZ, handler_);
+  }
+  FileSizeLimit(const FileSizeLimit&) = delete;
+  FileSizeLimit& operator=(const FileSizeLimit&) = delete;
+
+ private:
+  rlimit before_{};
+  sighandler_t handler_;
+};
+
+TEST(WriteFileAtomic, ThatFailsHalfWayThroughKeepsTheOldContentAndLeavesNothing) {
+  const TempDir folder;
+  const auto file = folder.path() / "f";
+  write_file_atomic(file, "old");
+  std::string reason;
+  {
+    const FileSizeLimit limit(4096);
+    reason = reason_of([&] { write_file_atomic(file, std::string(100'000, 'n')); });
+  }
+  EXPECT_EQ(reason, "IO_ERROR");
+  EXPECT_EQ(read_file(file), "old");
+  EXPECT_EQ(entries(folder.path()), 1u);
+}
+
+TEST(WriteFileAtomic, LeavesAReaderOfTheOldFileItsContent) {
+  const TempDir folder;
+  const auto file = folder.path() / "f";
+  write_file_atomic(file, "old");
+  const auto mapped = MappedFile::open(file);
+  write_file_atomic(file, "new");
+  EXPECT_EQ(static_cast<char>(mapped->bytes()[0]), 'o');
+  EXPECT_EQ(read_file(file), "new");
+}
+
+TEST(WriteFileAtomic, KeepsEveryByteAlsoThoseThatEndATextInC) {
+  const TempDir folder;
+  const std::string content("a\0\xff\n", 4);
+  write_file_atomic(folder.path() / "f", content);
+  EXPECT_EQ(read_file(folder.path() / "f"), content);
+}
+
+TEST(WriteAll, ToAFullDeviceSaysThatTheDiskIsFull) {
+  const FileDescriptor full(::open("/dev/full", O_WRONLY | O_CLOEXEC));
+  ASSERT_TRUE(full);
+  const std::string text = "x";
+  try {
+    write_all(full.get(), std::as_bytes(std::span(text)), "/dev/full");
+    ADD_FAILURE() << "was written";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.reason(), "DISK_FULL");
+    EXPECT_EQ(error.code(), ErrorCode::kResourceExhausted);
+    EXPECT_NE(error.message().find("/dev/full"), std::string::npos);
+    EXPECT_NE(error.hint(), "");
+  }
+}
+
+TEST(ReadFile, ReadsAndBoundsFilesThatReportNoSize) {
+  EXPECT_NE(read_file("/proc/self/status").find("VmRSS"), std::string::npos);
+  EXPECT_EQ(reason_of([] { (void)read_file("/proc/self/status", 1); }), "FILE_TOO_LARGE");
+}
+
+TEST(ReadFile, RefusesAFolder) {
+  const TempDir folder;
+  EXPECT_EQ(reason_of([&] { (void)read_file(folder.path()); }), "IO_ERROR");
+  EXPECT_EQ(reason_of([&] { (void)MappedFile::open(folder.path()); }), "IO_ERROR");
+}
+
+TEST(SyncPath, TakesFilesAndFoldersAndNamesWhatIsMissing) {
+  const TempDir folder;
+  write_file_atomic(folder.path() / "f", "x");
+  EXPECT_NO_THROW(sync_path(folder.path() / "f"));
+  EXPECT_NO_THROW(sync_path(folder.path()));
+  EXPECT_EQ(reason_of([&] { sync_path(folder.path() / "none"); }), "NO_SUCH_FILE");
+}
+
+// This process's resident bytes that come from files: the third number of statm.
+std::size_t resident_file_bytes() {
+  std::istringstream statm(read_file("/proc/self/statm"));
+  std::size_t total = 0, resident = 0, shared = 0;
+  statm >> total >> resident >> shared;
+  return shared * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+}
+
+TEST(MappedFile, LetsGoOfMemoryButNotOfBytes) {
+  constexpr std::size_t kSize = 8 << 20;
+  const TempDir folder;
+  std::string content(kSize, '\0');
+  for (std::size_t i = 0; i < kSize; ++i) content[i] = static_cast<char>(i * 7 + i / 4096);
+  write_file_atomic(folder.path() / "f", content);
+  const auto mapped = MappedFile::open(folder.path() / "f");
+  const auto whole = [&] {
+    return std::string_view(reinterpret_cast<const char*>(mapped->bytes().data()), mapped->bytes().size());
+  };
+  EXPECT_TRUE(whole() == content);
+  const std::size_t held = resident_file_bytes();
+  mapped->let_go(mapped->bytes().subspan(100, kSize - 200));  // off the pages' borders on both sides
+  EXPECT_LE(resident_file_bytes() + kSize / 2, held);
+  EXPECT_TRUE(whole() == content);
+  mapped->let_go(mapped->bytes().subspan(0, 0));
+  EXPECT_TRUE(whole() == content);
+}
+
+TEST(FileDescriptor, ClosesWhatItHeldWhenItIsGivenAnotherAndNotWhatItReleased) {
+  const auto open_null = [] { return ::open("/dev/null", O_RDONLY | O_CLOEXEC); };
+  FileDescriptor held(open_null());
+  const int first = held.get();
+  held = FileDescriptor(open_null());
+  EXPECT_EQ(::fcntl(first, F_GETFD), -1);
+  const int second = held.release();
+  EXPECT_FALSE(held);
+  held.reset();
+  EXPECT_NE(::fcntl(second, F_GETFD), -1);
+  FileDescriptor again(second);
+  again.reset();
+  EXPECT_EQ(::fcntl(second, F_GETFD), -1);
+}
+
+TEST(TempDir, IsFreshAndBelowTheParentThatIsNamed) {
+  const TempDir parent;
+  const TempDir a(parent.path()), b(parent.path());
+  EXPECT_EQ(a.path().parent_path(), parent.path());
+  EXPECT_NE(a.path(), b.path());
+  EXPECT_EQ(entries(a.path()), 0u);
+  EXPECT_EQ(reason_of([&] { const TempDir c(parent.path() / "none"); }), "NO_SUCH_FILE");
+}
+
+TEST(SafeRelativePath, HasComponentsThatAFileSystemTakes) {
+  EXPECT_TRUE(is_safe_relative_path(std::string(255, 'a') + "/" + std::string(255, 'b')));
+  EXPECT_FALSE(is_safe_relative_path("a/" + std::string(256, 'b')));
+  std::string longest = "a";
+  while (longest.size() < 1024) longest += longest.size() % 2 ? "/" : "a";
+  EXPECT_FALSE(is_safe_relative_path(longest));  // ends in a slash
+  longest.back() = 'a';
+  EXPECT_TRUE(is_safe_relative_path(longest));
+  EXPECT_FALSE(is_safe_relative_path(longest + "a"));
+  EXPECT_FALSE(is_safe_relative_path("a\x7f"));
+}
+
+TEST(IoError, HasTheCodeThatStandsForTheSystems) {
+  const auto code_of = [](int number) {
+    try {
+      throw_io_error("open", "some/file", number);
+    } catch (const Error& error) {
+      EXPECT_NE(error.message().find("cannot open some/file"), std::string::npos);
+      return error.code();
+    }
+  };
+  EXPECT_EQ(code_of(ENOENT), ErrorCode::kNotFound);
+  EXPECT_EQ(code_of(ENOTDIR), ErrorCode::kNotFound);
+  EXPECT_EQ(code_of(EROFS), ErrorCode::kPermissionDenied);
+  EXPECT_EQ(code_of(EDQUOT), ErrorCode::kResourceExhausted);
+  EXPECT_EQ(code_of(ENOMEM), ErrorCode::kResourceExhausted);
+  EXPECT_EQ(code_of(EIO), ErrorCode::kInternal);
 }
 
 }  // namespace

@@ -64,5 +64,33 @@ TEST(JsonOr, FallsBackWhereTheKeyIsAbsentOrNullNotWhereItIsWrong) {
   EXPECT_THROW((void)json_or<int>(json, "s", 7), Error);
 }
 
+TEST(ParseJson, CountsObjectsAsDepthToo) {
+  EXPECT_EQ(parse_json(R"({"a":{"b":1}})", "x", 2)["a"]["b"], 1);
+  const Error error = thrown_by([] { (void)parse_json(R"({"a":{"b":[1]}})", "the recipe", 2); });
+  EXPECT_EQ(error.reason(), "MALFORMED_JSON");
+  EXPECT_THAT(error.what(), testing::AllOf(HasSubstr("the recipe"), HasSubstr("2")));
+  EXPECT_EQ(parse_json("[[],[],[]]", "x", 2).size(), 3u);  // side by side is not deep
+}
+
+TEST(ParseJson, RefusesNumbersThatNoDoubleHolds) {
+  for (const char* text : {"1e999", "[-1e999]", "NaN", "Infinity"})
+    EXPECT_EQ(thrown_by([&] { (void)parse_json(text, "x"); }).reason(), "MALFORMED_JSON") << text;
+}
+
+TEST(Json, WritesTheSameTextWhateverTheOrderOfTheKeys) {
+  EXPECT_EQ(parse_json(R"({"b": 1, "a": {"d": 2, "c": 3}})", "x").dump(), R"({"a":{"c":3,"d":2},"b":1})");
+}
+
+TEST(JsonAt, SetsTheFieldToTheKey) {
+  const Json json{{"text", "s"}};
+  for (const char* key : {"text", "absent"}) {
+    const Error error = thrown_by([&] { (void)json_at<int>(json, key, "config.json"); });
+    EXPECT_EQ(error.reason(), "BAD_MEMBER");
+    EXPECT_EQ(error.field(), key);
+  }
+  EXPECT_EQ(thrown_by([&] { (void)json_or<int>(json, "text", 7, "config.json"); }).field(), "text");
+  EXPECT_EQ(thrown_by([&] { (void)json_at<int>(Json(3), "n", "x"); }).field(), "n");
+}
+
 }  // namespace
 }  // namespace wring

@@ -47,5 +47,22 @@ TEST(Table, AlignsColumnsByCharactersNotBytes) {
   EXPECT_EQ(table({}), "");
 }
 
+TEST(FormatNumber, RoundsToTheDigitsAskedFor) {
+  EXPECT_EQ(format_number(2.0 / 3, 3), "0.667");
+  EXPECT_EQ(format_number(-1.5, 1), "-1.5");
+  EXPECT_EQ(format_number(41.9, 0), "42");
+}
+
+TEST(NearestName, IsTheFirstOfThoseEquallyNear) {
+  EXPECT_EQ(nearest_name("bit", std::vector<std::string>{"bite", "bits"}), "bite");
+  EXPECT_EQ(nearest_name("bits", std::vector<std::string>{"bite", "bits"}), "bits");
+}
+
+TEST(NearestName, OfALongNameMayBeAThirdOff) {
+  const std::vector<std::string> names{"abcdefghi"};
+  EXPECT_EQ(nearest_name("abcdefxyz", names), "abcdefghi");
+  EXPECT_EQ(nearest_name("abcdewxyz", names), "");
+}
+
 }  // namespace
 }  // namespace wring
