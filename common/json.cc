@@ -8,16 +8,16 @@
 namespace wring {
 
 Json parse_json(std::string_view text, std::string_view what, int max_depth) {
-  bool too_deep = false;
   const auto limit_depth = [&](int depth, Json::parse_event_t event, Json&) {
     const bool opens =
         event == Json::parse_event_t::object_start || event == Json::parse_event_t::array_start;
-    if (opens && depth >= max_depth) too_deep = true;
-    return !too_deep;
+    if (opens && depth >= max_depth)
+      throw Error(ErrorCode::kInvalidArgument, "MALFORMED_JSON",
+                  std::string(what) + " nests deeper than " + std::to_string(max_depth) + " levels");
+    return true;
   };
   try {
-    auto json = Json::parse(text, limit_depth);
-    if (!too_deep) return json;
+    return Json::parse(text, limit_depth);
   } catch (const Json::parse_error& e) {
     throw Error(ErrorCode::kInvalidArgument, "MALFORMED_JSON",
                 std::string(what) + " is not JSON: error at byte " + std::to_string(e.byte));
@@ -25,8 +25,6 @@ Json parse_json(std::string_view text, std::string_view what, int max_depth) {
     throw Error(ErrorCode::kInvalidArgument, "MALFORMED_JSON",
                 std::string(what) + " is not JSON: " + e.what());
   }
-  throw Error(ErrorCode::kInvalidArgument, "MALFORMED_JSON",
-              std::string(what) + " nests deeper than " + std::to_string(max_depth) + " levels");
 }
 
 void throw_json_member(std::string_view what, const char* key, const char* why) {

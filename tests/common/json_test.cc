@@ -64,6 +64,11 @@ TEST(JsonOr, FallsBackWhereTheKeyIsAbsentOrNullNotWhereItIsWrong) {
   EXPECT_THROW((void)json_or<int>(json, "s", 7), Error);
 }
 
+TEST(ParseJson, StopsReadingAtTheDepthThatIsTooMuch) {
+  const auto error = thrown_by([] { (void)parse_json(std::string(65, '[') + "no JSON at all", "x"); });
+  EXPECT_THAT(error.what(), HasSubstr("deeper than 64"));
+}
+
 TEST(ParseJson, CountsObjectsAsDepthToo) {
   EXPECT_EQ(parse_json(R"({"a":{"b":1}})", "x", 2)["a"]["b"], 1);
   const Error error = thrown_by([] { (void)parse_json(R"({"a":{"b":[1]}})", "the recipe", 2); });

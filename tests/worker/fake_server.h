@@ -219,13 +219,13 @@ class FakeWorkers final : public v1::Workers::Service {
   }
 
   // Waits for the `count`-th FinishAttempt; an empty one where none comes in time.
-  v1::FinishAttemptRequest wait_finished(std::size_t count = 1, double seconds = 20) {
+  v1::FinishAttemptRequest wait_finished(std::size_t count = 1, double seconds = 120) {
     std::unique_lock lock(mutex);
     changed.wait_for(lock, std::chrono::duration<double>(seconds), [&] { return finished.size() >= count; });
     return finished.size() >= count ? finished[count - 1] : v1::FinishAttemptRequest{};
   }
 
-  bool wait_report(const std::string& name, const std::string& state, double seconds = 20) {
+  bool wait_report(const std::string& name, const std::string& state, double seconds = 120) {
     std::unique_lock lock(mutex);
     return changed.wait_for(lock, std::chrono::duration<double>(seconds), [&] {
       for (const auto& report : reports)
