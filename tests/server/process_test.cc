@@ -21,7 +21,7 @@ class Process : public testing::Test {
  protected:
   void SetUp() override {
     program_ = sibling_program("wring-server");
-    if (!fs::exists(program_)) GTEST_SKIP() << "wring-server is not built";
+    ASSERT_TRUE(fs::exists(program_)) << "wring-server is not built";
   }
 
   std::unique_ptr<Subprocess> start(std::vector<std::string> arguments) {
