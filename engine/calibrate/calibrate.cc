@@ -148,7 +148,7 @@ class Pass {
       const DecodedLayers decoded(layers, calibration_.forward);
       for (auto& batch : batches_) {
         observer.set_rows(batch.rows);
-        auto output = model_.run_block(block, batch.hidden, {batch.mask, nullptr, &observer});
+        auto output = model_.run_block(block, batch.hidden, {batch.mask, nullptr, &observer, !dense});
         if (dense) batch.hidden = std::move(output);
       }
     }

@@ -14,7 +14,7 @@
 namespace wring {
 namespace {
 
-constexpr std::int64_t kRowsPerHead = 512;  // logits of so many positions are in memory at once
+constexpr std::int64_t kRowsPerHead = 128;  // logits of so many positions are in memory at once
 
 struct Windows {
   at::Tensor ids;  // [windows, window] int64

@@ -2,6 +2,7 @@
 #include <utility>
 
 #include "common/error.h"
+#include "engine/math/attention.h"
 #include "engine/model/model.h"
 
 namespace wring {
@@ -178,18 +179,19 @@ at::Tensor Bert::attention(const Block& b, const at::Tensor& x, const ForwardCon
         .reshape({batch, positions, heads_, hidden_ / heads_})
         .transpose(1, 2);
   };
-  std::optional<at::Tensor> mask;
-  if (context.attention_mask.defined())
-    mask = context.attention_mask.unsqueeze(1).unsqueeze(1).expand({batch, 1, positions, positions});
   const auto query = split(*b.query), key = split(*b.key), value = split(*b.value);
-  const auto mixed = at::scaled_dot_product_attention(query, key, value, mask);
-  return b.output->apply(mixed.transpose(1, 2).reshape({batch, positions, hidden_}), context.observer);
+  return b.output->apply(wring::attention(query, key, value, false, context.attention_mask),
+                         context.observer);
 }
 
 at::Tensor Bert::run_block(std::size_t index, const at::Tensor& hidden, const ForwardContext& context) const {
   const Block& b = blocks_[index];
   const auto middle = layer_norm(attention(b, hidden, context) + hidden, b.attention_norm);
   const auto inner = at::gelu(b.up->apply(middle, context.observer), tanh_gelu_ ? "tanh" : "none");
+  if (context.inputs_only) {
+    b.down->observe(inner, context.observer);
+    return {};
+  }
   return layer_norm(b.down->apply(inner, context.observer) + middle, b.output_norm);
 }
 

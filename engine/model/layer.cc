@@ -47,8 +47,12 @@ void Layer::materialize(at::ScalarType dtype) {
   if (!dense_.defined() || dense_.scalar_type() != dtype) dense_ = weight_->decode(dtype);
 }
 
-at::Tensor Layer::apply(const at::Tensor& x, InputObserver* observer) const {
+void Layer::observe(const at::Tensor& x, InputObserver* observer) const {
   if (observer) observer->on_input(*this, x.reshape({-1, x.size(-1)}));
+}
+
+at::Tensor Layer::apply(const at::Tensor& x, InputObserver* observer) const {
+  observe(x, observer);
   if (dense_.defined()) {
     const auto dtype = dense_.scalar_type();
     return wring::linear(x.to(dtype), dense_, bias_.defined() ? bias_.to(dtype) : bias_).to(x.scalar_type());

@@ -51,6 +51,9 @@ class Layer {
   // dtype), else the rep's own kernel, else decodes.
   at::Tensor apply(const at::Tensor& x, InputObserver* observer = nullptr) const;
 
+  // Linear: tells the observer, if there is one, of x [..., in]; apply() does so too.
+  void observe(const at::Tensor& x, InputObserver* observer) const;
+
   // Embedding: ids [...] int64 -> [..., features].
   at::Tensor look_up(const at::Tensor& ids, at::ScalarType dtype) const;
 

@@ -4,6 +4,8 @@
 #include <utility>
 
 #include "common/error.h"
+#include "engine/math/attention.h"
+#include "engine/math/elementwise.h"
 #include "engine/model/model.h"
 #include "engine/model/rope.h"
 
@@ -37,7 +39,9 @@ class Llama final : public Model {
   }
   at::Tensor run_block(std::size_t block, const at::Tensor& hidden,
                        const ForwardContext& context) const override;
-  at::Tensor final_norm(const at::Tensor& hidden) const override { return rms_norm(hidden, *final_norm_); }
+  at::Tensor final_norm(const at::Tensor& hidden) const override {
+    return norm(hidden, *final_norm_, hidden.scalar_type());
+  }
   at::Tensor head(const at::Tensor& normed, InputObserver* observer) const override;
 
  private:
@@ -50,7 +54,9 @@ class Llama final : public Model {
                     std::string out_axis, std::string in_axis, std::string tap);
   Parameter* add_norm(const std::string& name, const TensorSource& tensors);
   Block add_block(std::size_t index, const TensorSource& tensors);
-  at::Tensor rms_norm(const at::Tensor& x, const Parameter& gain) const;
+  at::Tensor norm(const at::Tensor& x, const Parameter& gain, at::ScalarType dtype) const {
+    return rms_norm(x, gain.value, epsilon_, dtype);
+  }
   at::Tensor attention(std::size_t index, const at::Tensor& x, const ForwardContext& context) const;
 
   std::int64_t hidden_, heads_, kv_heads_, head_dim_, ffn_, vocabulary_;
@@ -159,12 +165,6 @@ std::vector<Layer*> Llama::block_layers(std::size_t block) {
   return {b.q, b.k, b.v, b.o, b.gate, b.up, b.down};
 }
 
-at::Tensor Llama::rms_norm(const at::Tensor& x, const Parameter& gain) const {
-  const auto wide = x.to(at::kFloat);
-  const auto normed = wide * at::rsqrt(wide.square().mean(-1, true) + epsilon_);
-  return (normed * gain.value.to(x.device(), at::kFloat)).to(x.scalar_type());
-}
-
 at::Tensor Llama::attention(std::size_t index, const at::Tensor& x, const ForwardContext& context) const {
   const Block& b = blocks_[index];
   const std::int64_t batch = x.size(0), positions = x.size(1);
@@ -188,23 +188,7 @@ at::Tensor Llama::attention(std::size_t index, const at::Tensor& x, const Forwar
     cache.keys[index] = key;
     cache.values[index] = value;
   }
-  at::Tensor mask;  // rows: queries at first.., columns: keys from 0; plain causal attention needs none
-  const bool causal = first == 0 && !context.attention_mask.defined();
-  if (!causal && (positions > 1 || context.attention_mask.defined())) {
-    mask = at::ones({positions, first + positions}, at::TensorOptions().dtype(at::kBool).device(x.device()))
-               .tril(first);
-    if (context.attention_mask.defined())
-      mask = mask.logical_and(context.attention_mask.unsqueeze(1).unsqueeze(1));
-  }
-  const std::int64_t group = heads_ / kv_heads_;
-  if (group > 1) {  // every KV head serves `group` query heads
-    key = key.repeat_interleave(group, 1);
-    value = value.repeat_interleave(group, 1);
-  }
-  const auto mixed = at::scaled_dot_product_attention(
-      query, key, value, mask.defined() ? std::optional<at::Tensor>(mask) : std::nullopt, 0.0,
-      causal && positions > 1);
-  return b.o->apply(mixed.transpose(1, 2).reshape({batch, positions, heads_ * head_dim_}), context.observer);
+  return b.o->apply(wring::attention(query, key, value, true, context.attention_mask), context.observer);
 }
 
 at::Tensor Llama::run_block(std::size_t index, const at::Tensor& hidden,
@@ -212,11 +196,16 @@ at::Tensor Llama::run_block(std::size_t index, const at::Tensor& hidden,
   const Block& b = blocks_[index];
   const auto dtype =
       b.q->compute_dtype();  // of everything between two norms; the residual stream stays as it is
-  const auto middle = hidden + attention(index, rms_norm(hidden, *b.attention_norm).to(dtype), context);
-  const auto x = rms_norm(middle, *b.mlp_norm).to(dtype);
-  auto gate = b.gate->apply(x, context.observer);
+  const auto middle = hidden + attention(index, norm(hidden, *b.attention_norm, dtype), context);
+  const auto x = norm(middle, *b.mlp_norm, dtype);
+  const auto gate = b.gate->apply(x, context.observer);
   const auto up = b.up->apply(x, context.observer);
-  return middle + b.down->apply(at::silu_(gate).mul_(up), context.observer);
+  const auto inner = silu_multiply(gate, up);
+  if (context.inputs_only) {
+    b.down->observe(inner, context.observer);
+    return {};
+  }
+  return middle + b.down->apply(inner, context.observer);
 }
 
 at::Tensor Llama::head(const at::Tensor& normed, InputObserver* observer) const {

@@ -34,6 +34,7 @@ struct ForwardContext {
   at::Tensor attention_mask;          // bool [batch, positions], true = a real token; undefined: all are
   KvCache* cache = nullptr;           // decoders: read and appended to
   InputObserver* observer = nullptr;  // told of every layer's input
+  bool inputs_only = false;           // stop at the last layer's input: the block returns an undefined tensor
 };
 
 // A model of one component. Its forward comes in pieces so that calibration and evaluation can stream it

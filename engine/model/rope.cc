@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "common/error.h"
+#include "engine/math/elementwise.h"
 
 namespace wring {
 namespace {
@@ -113,15 +114,22 @@ RotaryEmbedding::RotaryEmbedding(const Json& config, std::int64_t head_dim) {
   inverse_frequency_ = at::tensor(frequencies, at::kFloat);
 }
 
-at::Tensor RotaryEmbedding::rotate(const at::Tensor& x, std::int64_t first) const {
-  const std::int64_t positions = x.size(2), half = x.size(3) / 2;
+RotaryEmbedding::Angles RotaryEmbedding::angles(std::int64_t first, std::int64_t positions,
+                                                at::Device device) const {
+  const std::lock_guard lock(mutex_);
+  const bool known = last_.cosine.defined() && last_.first == first && last_.cosine.size(0) == positions &&
+                     last_.cosine.device() == device;
+  if (known) return last_;
   const auto position =
-      at::arange(first, first + positions, at::TensorOptions().dtype(at::kFloat).device(x.device()));
-  const auto angle = at::outer(position, inverse_frequency_.to(x.device()));  // [positions, half]
-  const auto cosine = (angle.cos() * attention_factor_).to(x.scalar_type());
-  const auto sine = (angle.sin() * attention_factor_).to(x.scalar_type());
-  const auto low = x.narrow(3, 0, half), high = x.narrow(3, half, half);
-  return at::cat({low * cosine - high * sine, high * cosine + low * sine}, 3);
+      at::arange(first, first + positions, at::TensorOptions().dtype(at::kFloat).device(device));
+  const auto angle = at::outer(position, inverse_frequency_.to(device));
+  last_ = {first, angle.cos() * attention_factor_, angle.sin() * attention_factor_};
+  return last_;
+}
+
+at::Tensor RotaryEmbedding::rotate(const at::Tensor& x, std::int64_t first) const {
+  const Angles a = angles(first, x.size(2), x.device());
+  return rotate_halves(x, a.cosine, a.sine);
 }
 
 }  // namespace wring

@@ -4,12 +4,14 @@
 
 #include <ATen/ATen.h>
 
+#include <mutex>
+
 #include "common/json.h"
 
 namespace wring {
 
 // Angles per position, from a model's config (rope_theta, rope_scaling: default, linear, dynamic, llama3,
-// yarn). Immutable. Throws Error(kUnimplemented, "ROPE_SCALING") for another kind.
+// yarn). Safe to share between threads. Throws Error(kUnimplemented, "ROPE_SCALING") for another kind.
 class RotaryEmbedding {
  public:
   RotaryEmbedding(const Json& config, std::int64_t head_dim);
@@ -18,8 +20,16 @@ class RotaryEmbedding {
   at::Tensor rotate(const at::Tensor& x, std::int64_t first) const;
 
  private:
+  struct Angles {
+    std::int64_t first = 0;
+    at::Tensor cosine, sine;  // [positions, head_dim / 2] fp32
+  };
+  Angles angles(std::int64_t first, std::int64_t positions, at::Device device) const;
+
   at::Tensor inverse_frequency_;  // [head_dim / 2] fp32
   double attention_factor_ = 1;   // of yarn
+  mutable std::mutex mutex_;
+  mutable Angles last_;  // all blocks of a forward ask for the same
 };
 
 }  // namespace wring

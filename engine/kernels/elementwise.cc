@@ -1,0 +1,58 @@
+// Lane by lane, the rest of a row one by one; the order of a sum does not depend on threads.
+#include "engine/kernels/elementwise.h"
+
+#include <bit>
+#include <cmath>
+
+#include "engine/kernels/lanes.h"
+#include "engine/kernels/multiversion.h"
+
+namespace wring {
+
+WRING_MULTIVERSION
+void normalize_row(const float* x, const float* gain, float epsilon, std::int64_t n, float* y) {
+  FloatLanes squares = {};
+  std::int64_t i = 0;
+  for (; i + kVectorLanes <= n; i += kVectorLanes) {
+    const FloatLanes v = load_lanes(x + i);
+    squares += v * v;
+  }
+  float sum = sum_of_lanes(squares);
+  for (; i < n; ++i) sum += x[i] * x[i];
+  const float scale = 1 / std::sqrt(sum / static_cast<float>(n) + epsilon);
+  for (i = 0; i < n; ++i) y[i] = x[i] * scale * gain[i];
+}
+
+WRING_MULTIVERSION
+void rotate_head(const float* x, const float* cosine, const float* sine, std::int64_t half, float* y) {
+  const float *low = x, *high = x + half;
+  for (std::int64_t i = 0; i < half; ++i) {
+    const float a = low[i], b = high[i];
+    y[i] = a * cosine[i] - b * sine[i];
+    y[half + i] = b * cosine[i] + a * sine[i];
+  }
+}
+
+WRING_MULTIVERSION void silu_multiply(float* gate, const float* up, std::int64_t n) {
+  std::int64_t i = 0;
+  for (; i + kVectorLanes <= n; i += kVectorLanes) {
+    const FloatLanes g = load_lanes(gate + i), negative = -g;
+    const FloatLanes bounded = negative > 88.0F ? FloatLanes{} + 88.0F : negative;
+    store_lanes(gate + i, g / (exp_lanes(bounded) + 1.0F) * load_lanes(up + i));
+  }
+  for (; i < n; ++i) gate[i] = gate[i] / (std::exp(-gate[i]) + 1.0F) * up[i];
+}
+
+WRING_MULTIVERSION void widen(const std::uint16_t* x, std::int64_t n, float* y) {
+  for (std::int64_t i = 0; i < n; ++i) y[i] = std::bit_cast<float>(static_cast<std::uint32_t>(x[i]) << 16);
+}
+
+WRING_MULTIVERSION void narrow(const float* x, std::int64_t n, std::uint16_t* y) {
+  for (std::int64_t i = 0; i < n; ++i) {
+    const auto bits = std::bit_cast<std::uint32_t>(x[i]);
+    const std::uint32_t rounded = bits + 0x7FFF + ((bits >> 16) & 1);
+    y[i] = static_cast<std::uint16_t>((x[i] != x[i] ? bits | 0x400000 : rounded) >> 16);
+  }
+}
+
+}  // namespace wring
