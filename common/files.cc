@@ -101,7 +101,8 @@ void sync_path(const fs::path& path) {
 
 void write_file_atomic(const fs::path& path, std::string_view content) {
   const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
-  const fs::path temporary = folder / ("." + path.filename().string() + "." + random_id(8) + ".tmp");
+  const auto name = path.filename().string().substr(0, 200);  // names end at 255 bytes
+  const fs::path temporary = folder / ("." + name + "." + random_id(8) + ".tmp");
   FileDescriptor fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
   if (!fd) throw_io_error("create", temporary, errno);
   try {

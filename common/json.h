@@ -3,6 +3,8 @@
 
 #include <nlohmann/json.hpp>
 #include <string_view>
+#include <type_traits>
+#include <utility>
 
 namespace wring {
 
@@ -12,7 +14,8 @@ using Json = nlohmann::json;  // objects keep their keys sorted, so dump() is ca
 // nesting deeper than `max_depth` is refused before anything is built.
 Json parse_json(std::string_view text, std::string_view what, int max_depth = 64);
 
-// A required member of `object`, as T. Throws Error(kInvalidArgument) that names `what` and the key.
+// A required member of `object`, as T (an integer is not cut to fit). Throws Error(kInvalidArgument) that
+// names `what` and the key.
 template <typename T>
 T json_at(const Json& object, const char* key, std::string_view what);
 
@@ -27,6 +30,12 @@ T json_at(const Json& object, const char* key, std::string_view what) {
   if (!object.is_object()) throw_json_member(what, key, "is looked up in something that is no object");
   const auto it = object.find(key);
   if (it == object.end()) throw_json_member(what, key, "is missing");
+  if constexpr (std::is_integral_v<T> && !std::is_same_v<T, bool>) {
+    const bool fits = it->is_number_unsigned()  ? std::in_range<T>(it->template get<std::uint64_t>())
+                      : it->is_number_integer() ? std::in_range<T>(it->template get<std::int64_t>())
+                                                : false;
+    if (!fits) throw_json_member(what, key, "is no integer, or out of range");
+  }
   try {
     return it->get<T>();
   } catch (const Json::exception& e) {

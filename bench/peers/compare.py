@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-MODEL = Path("build/models/smollm2-offgrid")
+MODEL = Path(os.environ.get("MODEL", "build/models/smollm2-offgrid"))
 SAMPLES, LENGTH = 32, 512
 WINDOWS = os.environ.get("WINDOWS", "32")
 CALIBRATED = f"samples={SAMPLES}, sequence_length={LENGTH}"

@@ -120,6 +120,17 @@ void exec_engine(const std::vector<std::string>& arguments) {
   throw_io_error("start", engine, errno);
 }
 
+void add_verbs(CLI::App& app, CliContext& context) {
+  add_service_verbs(app, context);
+  add_submit_verbs(app, context);
+  add_job_verbs(app, context);
+  add_artifact_verbs(app, context);
+  add_catalogue_verbs(app, context);
+  add_evaluation_verbs(app, context);
+  add_engine_verbs(app, context);
+  add_doctor_verbs(app, context);
+}
+
 int run_cli(const std::vector<std::string>& arguments) {
   CliContext context;
   context.arguments = arguments;
@@ -131,14 +142,7 @@ int run_cli(const std::vector<std::string>& arguments) {
       "6 cancelled, 1 anything else.\n");
   app.require_subcommand(1);
   add_global_flags(app, context);
-  add_service_verbs(app, context);
-  add_submit_verbs(app, context);
-  add_job_verbs(app, context);
-  add_artifact_verbs(app, context);
-  add_catalogue_verbs(app, context);
-  add_evaluation_verbs(app, context);
-  add_engine_verbs(app, context);
-  add_doctor_verbs(app, context);
+  add_verbs(app, context);
   try {
     auto reversed = arguments;
     std::reverse(reversed.begin(), reversed.end());

@@ -43,6 +43,7 @@ void add_catalogue_verbs(CLI::App& app, CliContext& context);   // methods, vali
 void add_evaluation_verbs(CLI::App& app, CliContext& context);  // eval, evals, compare
 void add_engine_verbs(CLI::App& app, CliContext& context);      // run, plan, generate
 void add_doctor_verbs(CLI::App& app, CliContext& context);      // doctor, completion
+void add_verbs(CLI::App& app, CliContext& context);             // all of them
 
 // The whole command line; returns the exit status. Never throws.
 int run_cli(const std::vector<std::string>& arguments);

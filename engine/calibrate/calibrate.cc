@@ -145,7 +145,7 @@ class Pass {
     const bool targeted =
         std::any_of(layers.begin(), layers.end(), [&](Layer* l) { return targets_.contains(l); });
     if (targeted || dense) {
-      const DecodedLayers decoded(layers, calibration_.forward);
+      const DecodedLayers decoded(layers, dense ? calibration_.forward : calibration_.observe);
       for (auto& batch : batches_) {
         observer.set_rows(batch.rows);
         auto output = model_.run_block(block, batch.hidden, {batch.mask, nullptr, &observer, !dense});

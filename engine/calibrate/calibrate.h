@@ -22,7 +22,10 @@ struct Calibration {
   at::Tensor ids;   // [sequences, positions] int64: the tokens; undefined for data-free methods
   at::Tensor mask;  // [sequences, positions] bool for padded sequences, or undefined
   Propagate propagate = Propagate::kCompressed;
-  at::ScalarType forward = at::kFloat;  // of the linear layers' products; everything between them is fp32
+  // Of the linear layers' products (everything between them is fp32): where their inputs are observed, and
+  // where a block's outputs are computed, through which an error reaches all that follows. kDense does both
+  // in one, in `forward`.
+  at::ScalarType observe = at::kFloat, forward = at::kFloat;
 };
 
 // Compresses `targets` in place with `method`. Only one block's statistics and decoded weights are in memory

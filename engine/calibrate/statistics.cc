@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "common/error.h"
+#include "engine/math/elementwise.h"
 #include "engine/math/matmul.h"
 
 namespace wring {
@@ -41,23 +42,22 @@ Statistics::Statistics(std::int64_t features, std::set<Statistic> wanted, at::De
 void Statistics::add(const at::Tensor& x) {
   if (x.dim() != 2 || x.size(1) != features_)
     throw Error(ErrorCode::kInternal, "STATISTIC", "inputs of another width than the layer's");
-  const at::Tensor rows = x.to(at::kFloat);
   hessian_ = at::Tensor();
   factors_.clear();
-  for (std::int64_t taken = 0; taken < rows.size(0);) {
-    const std::int64_t count = std::min(kRowBlock - pending_rows_, rows.size(0) - taken);
-    const at::Tensor piece = rows.narrow(0, taken, count);
+  for (std::int64_t taken = 0; taken < x.size(0);) {
+    const std::int64_t count = std::min(kRowBlock - pending_rows_, x.size(0) - taken);
+    const at::Tensor piece = x.narrow(0, taken, count);
     taken += count;
     if (count == kRowBlock) {
       sum_block(piece);
       continue;
     }
-    if (!pending_.defined()) pending_ = at::empty({kRowBlock, features_}, rows.options());
+    if (!pending_.defined()) pending_ = at::empty({kRowBlock, features_}, x.options());
     pending_.narrow(0, pending_rows_, count).copy_(piece);
     pending_rows_ += count;
     if (pending_rows_ == kRowBlock) sum_pending();
   }
-  rows_ += rows.size(0);
+  rows_ += x.size(0);
 }
 
 void Statistics::sum_pending() const {
@@ -66,9 +66,9 @@ void Statistics::sum_pending() const {
 }
 
 void Statistics::sum_block(const at::Tensor& block) const {
-  if (squares_.defined()) squares_.add_(block.square().sum(0).to(at::kDouble));
+  if (squares_.defined()) add_column_squares(block, squares_);
   if (!gram_.defined()) return;
-  const at::Tensor transposed = transpose(block);
+  const at::Tensor transposed = transpose(block.to(at::kFloat));
   for (std::int64_t first = 0; first < features_; first += kPanel) {
     const std::int64_t count = std::min(kPanel, features_ - first);
     gram_.narrow(0, first, count)

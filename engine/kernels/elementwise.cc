@@ -1,6 +1,7 @@
 // Lane by lane, the rest of a row one by one; the order of a sum does not depend on threads.
 #include "engine/kernels/elementwise.h"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 
@@ -8,6 +9,35 @@
 #include "engine/kernels/multiversion.h"
 
 namespace wring {
+namespace {
+
+WRING_INLINE float as_float(float x) {
+  return x;
+}
+
+WRING_INLINE float as_float(std::uint16_t bf16) {
+  return std::bit_cast<float>(static_cast<std::uint32_t>(bf16) << 16);
+}
+
+template <typename T>
+WRING_INLINE void add_squares_of(const T* x, std::int64_t rows, std::int64_t columns, std::int64_t stride,
+                                 double* sums) {
+  constexpr std::int64_t kRows = 64, kColumns = 128;
+  for (std::int64_t first = 0; first < columns; first += kColumns) {
+    const std::int64_t width = std::min(kColumns, columns - first);
+    for (std::int64_t top = 0; top < rows; top += kRows) {
+      float part[kColumns] = {};
+      for (std::int64_t i = top; i < std::min(top + kRows, rows); ++i)
+        for (std::int64_t j = 0; j < width; ++j) {
+          const float v = as_float(x[i * stride + first + j]);
+          part[j] += v * v;
+        }
+      for (std::int64_t j = 0; j < width; ++j) sums[first + j] += part[j];
+    }
+  }
+}
+
+}  // namespace
 
 WRING_MULTIVERSION
 void normalize_row(const float* x, const float* gain, float epsilon, std::int64_t n, float* y) {
@@ -43,8 +73,18 @@ WRING_MULTIVERSION void silu_multiply(float* gate, const float* up, std::int64_t
   for (; i < n; ++i) gate[i] = gate[i] / (std::exp(-gate[i]) + 1.0F) * up[i];
 }
 
+WRING_MULTIVERSION
+void add_squares(const float* x, std::int64_t rows, std::int64_t columns, std::int64_t stride, double* sums) {
+  add_squares_of(x, rows, columns, stride, sums);
+}
+
+WRING_MULTIVERSION void add_squares(const std::uint16_t* x, std::int64_t rows, std::int64_t columns,
+                                    std::int64_t stride, double* sums) {
+  add_squares_of(x, rows, columns, stride, sums);
+}
+
 WRING_MULTIVERSION void widen(const std::uint16_t* x, std::int64_t n, float* y) {
-  for (std::int64_t i = 0; i < n; ++i) y[i] = std::bit_cast<float>(static_cast<std::uint32_t>(x[i]) << 16);
+  for (std::int64_t i = 0; i < n; ++i) y[i] = as_float(x[i]);
 }
 
 WRING_MULTIVERSION void narrow(const float* x, std::int64_t n, std::uint16_t* y) {

@@ -15,6 +15,12 @@ void rotate_head(const float* x, const float* cosine, const float* sine, std::in
 // gate = gate / (1 + e^-gate) * up.
 void silu_multiply(float* gate, const float* up, std::int64_t n);
 
+// sums[j] += x[i][j]^2 for rows i of `columns` values, `stride` apart; fp32 within 64 rows, fp64 between
+// them.
+void add_squares(const float* x, std::int64_t rows, std::int64_t columns, std::int64_t stride, double* sums);
+void add_squares(const std::uint16_t* x, std::int64_t rows, std::int64_t columns, std::int64_t stride,
+                 double* sums);
+
 // bfloat16 (as its bits) to float32 and back, to the nearest, ties to even.
 void widen(const std::uint16_t* x, std::int64_t n, float* y);
 void narrow(const float* x, std::int64_t n, std::uint16_t* y);

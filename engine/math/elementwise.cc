@@ -68,6 +68,23 @@ at::Tensor silu_multiply(at::Tensor gate, const at::Tensor& up) {
   return y;
 }
 
+void add_column_squares(const at::Tensor& x, at::Tensor& sums) {
+  if (!runs_on_kernels({x})) {
+    sums.add_(x.to(at::kFloat).square().sum(0).to(at::kDouble));
+    return;
+  }
+  constexpr std::int64_t kColumnsPerTask = 128;
+  const at::Tensor rows = x.contiguous();
+  const std::int64_t count = rows.size(0), n = rows.size(1);
+  auto* to = sums.mutable_data_ptr<double>();
+  at::parallel_for(0, n, kColumnsPerTask, [&](std::int64_t begin, std::int64_t end) {
+    if (rows.scalar_type() == at::kFloat)
+      add_squares(rows.const_data_ptr<float>() + begin, count, end - begin, n, to + begin);
+    else
+      add_squares(bf16_bits(rows) + begin, count, end - begin, n, to + begin);
+  });
+}
+
 at::Tensor rotate_halves(const at::Tensor& x, const at::Tensor& cosine, const at::Tensor& sine) {
   const std::int64_t batch = x.size(0), heads = x.size(1), positions = x.size(2), width = x.size(3),
                      half = width / 2;

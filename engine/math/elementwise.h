@@ -16,6 +16,9 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& gain, double epsilon,
 // silu(gate) * up, of one shape and dtype. May overwrite gate.
 at::Tensor silu_multiply(at::Tensor gate, const at::Tensor& up);
 
+// sums [n] fp64 += the squares of x [rows, n], summed by column.
+void add_column_squares(const at::Tensor& x, at::Tensor& sums);
+
 // x [batch, heads, positions, 2 * half], halves layout, rotated by the angles whose cosine and sine are
 // [positions, half] fp32.
 at::Tensor rotate_halves(const at::Tensor& x, const at::Tensor& cosine, const at::Tensor& sine);

@@ -10,13 +10,17 @@
 
 namespace wring {
 
+inline const std::uint16_t* bf16_bits(const at::Tensor& t) {
+  return reinterpret_cast<const std::uint16_t*>(t.const_data_ptr<at::BFloat16>());
+}
+
 // The n values from element `offset` of a float32 or bfloat16 tensor's memory on, widened into `to`.
 inline void read_floats(const at::Tensor& from, std::int64_t offset, std::int64_t n, float* to) {
   if (from.scalar_type() == at::kFloat) {
     std::memcpy(to, from.const_data_ptr<float>() + offset, static_cast<std::size_t>(n) * sizeof(float));
     return;
   }
-  widen(reinterpret_cast<const std::uint16_t*>(from.const_data_ptr<at::BFloat16>()) + offset, n, to);
+  widen(bf16_bits(from) + offset, n, to);
 }
 
 // The other way.

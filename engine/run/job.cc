@@ -213,8 +213,9 @@ class Run {
       std::tie(calibration.ids, calibration.mask) = calibration_tokens(params);
       if (params.get<std::string>("propagate") == "dense") calibration.propagate = Propagate::kDense;
       const auto forward = params.get<std::string>("forward_dtype");
-      if (forward == "bfloat16" || (forward == "auto" && prefers_bf16(device_)))
-        calibration.forward = at::kBFloat16;
+      const bool narrow = forward == "bfloat16" || (forward != "float32" && prefers_bf16(device_));
+      if (narrow) calibration.observe = at::kBFloat16;
+      if (narrow && forward != "mixed") calibration.forward = at::kBFloat16;
     }
     StepProgress progress(observer_, step.plan);
     const auto reports = compress_layers(*model_, *method, chosen, calibration, progress);

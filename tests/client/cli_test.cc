@@ -85,14 +85,7 @@ TEST(Cli, TheMethodsOfTheCatalogueAreShownWithoutAServer) {
 TEST(Cli, EveryVerbHasAnExampleInItsHelp) {
   CliContext context;
   CLI::App app;
-  add_service_verbs(app, context);
-  add_submit_verbs(app, context);
-  add_job_verbs(app, context);
-  add_artifact_verbs(app, context);
-  add_catalogue_verbs(app, context);
-  add_evaluation_verbs(app, context);
-  add_engine_verbs(app, context);
-  add_doctor_verbs(app, context);
+  add_verbs(app, context);
   for (auto* verb : app.get_subcommands({}))
     EXPECT_THAT(verb->help(), HasSubstr("Example:\n  wring")) << verb->get_name();
 }

@@ -4,23 +4,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "common/error.h"
+#include "tests/common/thrown_by.h"
 
 namespace wring {
 namespace {
 
 using testing::HasSubstr;
-
-template <typename Function>
-Error thrown_by(const Function& function) {
-  try {
-    function();
-  } catch (const Error& error) {
-    return error;
-  }
-  ADD_FAILURE() << "nothing was thrown";
-  return Error(ErrorCode::kUnknown, "NOTHING", "");
-}
 
 TEST(ParseJson, NamesWhatWasReadAndTheByte) {
   const auto error = thrown_by([] { (void)parse_json(R"({"a": 1,})", "the header"); });
@@ -51,6 +40,12 @@ TEST(JsonAt, NamesTheKeyThatIsMissingOrOfAnotherType) {
   EXPECT_THAT(thrown_by([&] { (void)json_at<int>(json, "m", "config.json"); }).what(),
               testing::AllOf(HasSubstr("config.json"), HasSubstr("m"), HasSubstr("missing")));
   EXPECT_THAT(thrown_by([&] { (void)json_at<int>(json, "s", "config.json"); }).what(), HasSubstr("s"));
+  for (const Json& no_port : {Json(3.7), Json(-1), Json(65536), Json(true), Json("3")})
+    EXPECT_EQ(thrown_by([&] {
+                (void)json_at<std::uint16_t>(Json{{"port", no_port}}, "port", "x");
+              }).reason(),
+              "BAD_MEMBER")
+        << no_port;
   EXPECT_EQ(thrown_by([] { (void)json_at<int>(Json::array(), "n", "x"); }).code(),
             ErrorCode::kInvalidArgument);
 }

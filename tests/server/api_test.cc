@@ -43,13 +43,13 @@ TEST_F(Artifacts, ComeBackAsTheyWereUploaded) {
 TEST_F(Artifacts, ABrokenUploadGoesOnAtTheCommittedSize) {
   const std::string content(5000, 'y');
   const auto id = random_uuid();
-  EXPECT_EQ(refused([&] { write_blob(pieces(content, id, 0, 3000)); }).reason(), "BLOB_SIZE");
+  EXPECT_EQ(thrown_by([&] { write_blob(pieces(content, id, 0, 3000)); }).reason(), "BLOB_SIZE");
   start();  // and over a restart
   v1::QueryWriteStatusRequest query;
   query.set_digest(sha256(content).hex());
   query.set_upload_id(id);
   EXPECT_EQ(call(*artifacts_, &v1::Artifacts::Stub::QueryWriteStatus, query).committed_size(), 3000u);
-  EXPECT_EQ(refused([&] { write_blob(pieces(content, id, 0, 5000)); }).code(), ErrorCode::kOutOfRange);
+  EXPECT_EQ(thrown_by([&] { write_blob(pieces(content, id, 0, 5000)); }).code(), ErrorCode::kOutOfRange);
   EXPECT_EQ(write_blob(pieces(content, id, 3000, 5000)), 5000u);
   EXPECT_TRUE(call(*artifacts_, &v1::Artifacts::Stub::QueryWriteStatus, query).complete());
   EXPECT_EQ(write_blob(pieces(content, random_uuid(), 0, 1000)), 5000u)
@@ -81,7 +81,7 @@ TEST_F(Artifacts, AManifestThatWouldLeaveItsFolderIsRefused) {
   v1::CommitArtifactRequest request;
   request.set_manifest_json(
       R"({"files":[{"chunks":[],"path":"../x","size":0}],"kind":"model","metadata":{},"version":1})");
-  EXPECT_EQ(refused([&] { call(*artifacts_, &v1::Artifacts::Stub::CommitArtifact, request); }).reason(),
+  EXPECT_EQ(thrown_by([&] { call(*artifacts_, &v1::Artifacts::Stub::CommitArtifact, request); }).reason(),
             "BAD_MANIFEST");
 }
 
@@ -107,7 +107,7 @@ TEST_F(Jobs, ASubmitToldTwiceIsOneJobAlsoOverARestart) {
   EXPECT_EQ(submit(request).id(), first.id());
   auto other = request;
   other.mutable_spec()->set_seed(7);
-  const auto error = refused([&] { submit(other); });
+  const auto error = thrown_by([&] { submit(other); });
   EXPECT_EQ(error.code(), ErrorCode::kAlreadyExists);
   EXPECT_EQ(error.reason(), "REQUEST_ID_REUSED");
 }
@@ -172,7 +172,7 @@ TEST_F(Jobs, ASuccessWhoseArtifactWasNotCommittedIsRefused) {
   add_worker();
   auto end = ending(lease(), "succeeded");
   end.set_result(std::string(64, 'a'));
-  EXPECT_EQ(refused([&] { finish(end); }).reason(), "ARTIFACT_NOT_FOUND");
+  EXPECT_EQ(thrown_by([&] { finish(end); }).reason(), "ARTIFACT_NOT_FOUND");
   EXPECT_EQ(get(end.job_id()).state(), v1::JOB_STATE_RUNNING);
 }
 
@@ -210,8 +210,8 @@ TEST_F(Jobs, ALeaseThatNobodyRenewsComesToAnotherWorkerWithFinishedStages) {
   ASSERT_TRUE(again.leased());
   EXPECT_THAT(again.finished_stages(), ElementsAre(0));
   EXPECT_EQ(heartbeat(lost).answers(0).action(), "lost");
-  EXPECT_EQ(refused([&] { report(lost, 1, "done"); }).reason(), "STALE_LEASE");
-  const auto error = refused([&] { finish(ending(lost, "succeeded")); });
+  EXPECT_EQ(thrown_by([&] { report(lost, 1, "done"); }).reason(), "STALE_LEASE");
+  const auto error = thrown_by([&] { finish(ending(lost, "succeeded")); });
   EXPECT_EQ(error.code(), ErrorCode::kFailedPrecondition);
   EXPECT_EQ(error.reason(), "STALE_LEASE");
   finish(ending(again, "succeeded"));
@@ -292,7 +292,7 @@ TEST_F(Jobs, CancelReachesTheWorkerWithItsNextHeartbeat) {
 
 TEST_F(Jobs, AnEtagThatIsNoLongerTrueIsAborted) {
   const auto job = submit();
-  EXPECT_EQ(refused([&] { cancel(job.id(), "999"); }).code(), ErrorCode::kAborted);
+  EXPECT_EQ(thrown_by([&] { cancel(job.id(), "999"); }).code(), ErrorCode::kAborted);
   EXPECT_EQ(get(job.id()).state(), v1::JOB_STATE_QUEUED);
   EXPECT_EQ(cancel(job.id(), job.etag()).state(), v1::JOB_STATE_CANCELLED);
 }
@@ -314,12 +314,12 @@ TEST_F(Jobs, AFailedJobCanBeRetriedAndAnEndedOneDeleted) {
   EXPECT_EQ(call(*jobs_, &v1::Jobs::Stub::RetryJob, retry).state(), v1::JOB_STATE_QUEUED);
   v1::DeleteJobRequest remove;
   remove.set_id(job.id());
-  EXPECT_EQ(refused([&] { call(*jobs_, &v1::Jobs::Stub::DeleteJob, remove); }).reason(), "JOB_NOT_ENDED");
+  EXPECT_EQ(thrown_by([&] { call(*jobs_, &v1::Jobs::Stub::DeleteJob, remove); }).reason(), "JOB_NOT_ENDED");
   const auto again = lease();
   EXPECT_EQ(again.job().attempt(), 2u);
   finish(ending(again, "succeeded"));
   call(*jobs_, &v1::Jobs::Stub::DeleteJob, remove);
-  EXPECT_EQ(refused([&] { get(job.id()); }).code(), ErrorCode::kNotFound);
+  EXPECT_EQ(thrown_by([&] { get(job.id()); }).code(), ErrorCode::kNotFound);
 }
 
 TEST_F(Jobs, AreListedByStateAndNameInPages) {
@@ -368,14 +368,14 @@ TEST_F(Errors, CarryReasonDomainFieldAndHint) {
 
 TEST_F(Errors, OfTenThousandBytesStillArrive) {
   auto request = submission("rtn(" + std::string(10'000, 'x') + "=4)");
-  EXPECT_EQ(refused([&] { submit(request); }).code(), ErrorCode::kInvalidArgument);
+  EXPECT_EQ(thrown_by([&] { submit(request); }).code(), ErrorCode::kInvalidArgument);
 }
 
 TEST_F(Errors, OfASubmitNameWhatIsWrong) {
   const auto reason_of = [&](auto change) {
     auto request = submission();
     change(*request.mutable_spec());
-    const auto error = refused([&] { submit(request); });
+    const auto error = thrown_by([&] { submit(request); });
     return error.reason() + " " + error.field();
   };
   EXPECT_EQ(reason_of([](auto& s) { s.set_model(std::string(64, 'f')); }), "ARTIFACT_NOT_FOUND spec.model");
@@ -393,17 +393,17 @@ TEST_F(Errors, OfASubmitNameWhatIsWrong) {
 TEST_F(Errors, OfPagingAndPrefixesAreTheCallersToMend) {
   v1::ListJobsRequest request;
   request.set_page_size(-1);
-  EXPECT_EQ(refused([&] { call(*jobs_, &v1::Jobs::Stub::ListJobs, request); }).field(), "page_size");
+  EXPECT_EQ(thrown_by([&] { call(*jobs_, &v1::Jobs::Stub::ListJobs, request); }).field(), "page_size");
   request.set_page_size(1'000'000);
   call(*jobs_, &v1::Jobs::Stub::ListJobs, request);
   request.set_page_token("nonsense");
-  EXPECT_EQ(refused([&] { call(*jobs_, &v1::Jobs::Stub::ListJobs, request); }).field(), "page_token");
-  EXPECT_EQ(refused([&] { get("%"); }).reason(), "JOB_NOT_FOUND");
-  EXPECT_EQ(refused([&] { get(""); }).reason(), "JOB_NOT_FOUND");
+  EXPECT_EQ(thrown_by([&] { call(*jobs_, &v1::Jobs::Stub::ListJobs, request); }).field(), "page_token");
+  EXPECT_EQ(thrown_by([&] { get("%"); }).reason(), "JOB_NOT_FOUND");
+  EXPECT_EQ(thrown_by([&] { get(""); }).reason(), "JOB_NOT_FOUND");
 }
 
 TEST_F(Errors, AnUnknownWorkerIsAskedToRegister) {
-  EXPECT_EQ(refused([&] { lease(0, "nobody"); }).reason(), "WORKER_NOT_FOUND");
+  EXPECT_EQ(thrown_by([&] { lease(0, "nobody"); }).reason(), "WORKER_NOT_FOUND");
   v1::HeartbeatRequest request;
   request.set_worker_id("nobody");
   EXPECT_TRUE(call(*workers_, &v1::Workers::Stub::Heartbeat, request).register_again());
@@ -417,7 +417,7 @@ TEST_F(Methods, TheCatalogueIsThereWithoutWorkers) {
   EXPECT_EQ(list.catalogue_digest(), Catalogue::embedded().digest().hex());
   v1::GetMethodRequest request;
   request.set_name("gtpq");
-  const auto error = refused([&] { call(*methods_, &v1::Methods::Stub::GetMethod, request); });
+  const auto error = thrown_by([&] { call(*methods_, &v1::Methods::Stub::GetMethod, request); });
   EXPECT_EQ(error.code(), ErrorCode::kNotFound);
   EXPECT_THAT(error.message(), HasSubstr("gptq"));
 }
@@ -428,7 +428,7 @@ TEST_F(Methods, ARecipeIsValidatedToItsNormalForm) {
   const auto valid = call(*methods_, &v1::Methods::Stub::ValidateRecipe, request);
   EXPECT_EQ(valid.recipe_digest(), parse_recipe("rtn(bits=4)").digest().hex());
   request.set_recipe("rtn(bits=99)");
-  EXPECT_EQ(refused([&] { call(*methods_, &v1::Methods::Stub::ValidateRecipe, request); }).reason(),
+  EXPECT_EQ(thrown_by([&] { call(*methods_, &v1::Methods::Stub::ValidateRecipe, request); }).reason(),
             "OUT_OF_RANGE");
 }
 

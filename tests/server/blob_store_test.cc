@@ -7,7 +7,7 @@
 #include <fstream>
 #include <thread>
 
-#include "common/error.h"
+#include "tests/common/thrown_by.h"
 #include "tests/server/small_disk.h"
 
 namespace wring {
@@ -47,16 +47,6 @@ class Blobs : public testing::Test {
     return folder_.path() / "blobs" / digest.hex().substr(0, 2) / digest.hex();
   }
 
-  template <typename Body>
-  static std::string refused(Body body) {
-    try {
-      body();
-    } catch (const Error& error) {
-      return error.reason();
-    }
-    return "";
-  }
-
   TempDir folder_;
   BlobStore store_{folder_.path()};
 };
@@ -68,7 +58,7 @@ TEST_F(Blobs, ComeBackAsTheyWereWritten) {
   EXPECT_EQ(read(sha256(text)), text);
   EXPECT_EQ(read(sha256(text), 1 << 20, 100), text.substr(1 << 20, 100));
   EXPECT_EQ(read(sha256(text), text.size() - 5), text.substr(text.size() - 5));
-  EXPECT_EQ(refused([&] { read(sha256(text), text.size() + 1); }), "READ_OFFSET");
+  EXPECT_EQ(thrown_by([&] { read(sha256(text), text.size() + 1); }).reason(), "READ_OFFSET");
 }
 
 TEST_F(Blobs, AreNotThereBeforeTheirLastByte) {
@@ -77,10 +67,10 @@ TEST_F(Blobs, AreNotThereBeforeTheirLastByte) {
     BlobStore::Upload upload(store_, sha256(text), text.size(), "u1");
     upload.append(0, bytes(text).first(999));
     EXPECT_FALSE(store_.has(sha256(text)));
-    EXPECT_EQ(refused([&] { upload.finish(); }), "BLOB_SIZE");
+    EXPECT_EQ(thrown_by([&] { upload.finish(); }).reason(), "BLOB_SIZE");
   }
   EXPECT_FALSE(store_.has(sha256(text)));
-  EXPECT_EQ(refused([&] { read(sha256(text)); }), "BLOB_NOT_FOUND");
+  EXPECT_EQ(thrown_by([&] { read(sha256(text)); }).reason(), "BLOB_NOT_FOUND");
 }
 
 TEST_F(Blobs, AnUploadGoesOnAtTheCommittedSizeAlsoAfterARestart) {
@@ -93,7 +83,7 @@ TEST_F(Blobs, AnUploadGoesOnAtTheCommittedSizeAlsoAfterARestart) {
   EXPECT_EQ(restarted.committed_size(sha256(text), "u1"), 3000u);
   BlobStore::Upload upload(restarted, sha256(text), text.size(), "u1");
   EXPECT_EQ(upload.committed(), 3000u);
-  EXPECT_EQ(refused([&] { upload.append(0, bytes(text)); }), "WRITE_OFFSET");
+  EXPECT_EQ(thrown_by([&] { upload.append(0, bytes(text)); }).reason(), "WRITE_OFFSET");
   upload.append(3000, bytes(text).subspan(3000));
   upload.finish();
   EXPECT_EQ(read(sha256(text)), text);
@@ -104,7 +94,7 @@ TEST_F(Blobs, BytesThatAreNotTheDigestsAreRefusedAndForgotten) {
   const auto text = text_of(1000);
   BlobStore::Upload upload(store_, sha256("something else"), text.size(), "u1");
   upload.append(0, bytes(text));
-  EXPECT_EQ(refused([&] { upload.finish(); }), "DIGEST_MISMATCH");
+  EXPECT_EQ(thrown_by([&] { upload.finish(); }).reason(), "DIGEST_MISMATCH");
   EXPECT_FALSE(store_.has(sha256("something else")));
   EXPECT_EQ(store_.committed_size(sha256("something else"), "u1"), 0u);
 }
@@ -112,7 +102,7 @@ TEST_F(Blobs, BytesThatAreNotTheDigestsAreRefusedAndForgotten) {
 TEST_F(Blobs, MoreBytesThanAnnouncedAreRefused) {
   const auto text = text_of(1000);
   BlobStore::Upload upload(store_, sha256(text), 500, "u1");
-  EXPECT_EQ(refused([&] { upload.append(0, bytes(text)); }), "BLOB_SIZE");
+  EXPECT_EQ(thrown_by([&] { upload.append(0, bytes(text)); }).reason(), "BLOB_SIZE");
 }
 
 TEST_F(Blobs, ABlobDamagedOnDiskIsNoticedSetAsideAndCanBeUploadedAgain) {
@@ -123,7 +113,7 @@ TEST_F(Blobs, ABlobDamagedOnDiskIsNoticedSetAsideAndCanBeUploadedAgain) {
       fs::resize_file(path_of(sha256(text)), 12345);
     else
       std::fstream(path_of(sha256(text)), std::ios::in | std::ios::out).seekp(777).put('x');
-    EXPECT_EQ(refused([&] { read(sha256(text)); }), "BLOB_CORRUPT");
+    EXPECT_EQ(thrown_by([&] { read(sha256(text)); }).reason(), "BLOB_CORRUPT");
     EXPECT_FALSE(store_.has(sha256(text)));
     EXPECT_TRUE(fs::exists(folder_.path() / "corrupt" / sha256(text).hex()));
   }
@@ -136,14 +126,17 @@ TEST_F(Blobs, DamageOutsideOfThePartThatIsReadIsNoticedBeforeAByteIsHandedOut) {
   put(text);
   std::fstream(path_of(sha256(text)), std::ios::in | std::ios::out).seekp(777).put('x');
   bool handed_out = false;
-  EXPECT_EQ(refused([&] { store_.read(sha256(text), 1 << 20, 10, [&](auto) { return handed_out = true; }); }),
+  EXPECT_EQ(thrown_by([&] {
+              store_.read(sha256(text), 1 << 20, 10, [&](auto) { return handed_out = true; });
+            }).reason(),
             "BLOB_CORRUPT");
   EXPECT_FALSE(handed_out);
 }
 
 TEST_F(Blobs, AnUploadIdCannotLeadOutOfTheFolder) {
   for (const char* id : {"", "../x", "a/b", "a.b", "..", "a b"})
-    EXPECT_EQ(refused([&] { BlobStore::Upload(store_, sha256("x"), 1, id); }), "BAD_UPLOAD_ID") << id;
+    EXPECT_EQ(thrown_by([&] { BlobStore::Upload(store_, sha256("x"), 1, id); }).reason(), "BAD_UPLOAD_ID")
+        << id;
 }
 
 TEST_F(Blobs, ASecondStreamOfAnUploadWaitsForTheFirst) {
@@ -169,7 +162,7 @@ TEST_F(Blobs, AFullDiskIsAResourceErrorLeavesNothingHalfWrittenAndPasses) {
   {
     BlobStore::Upload upload(store, sha256(text), text.size(), "u1");
     upload.append(0, half);
-    EXPECT_EQ(refused([&] { upload.append(300'000, rest); }), "DISK_FULL");
+    EXPECT_EQ(thrown_by([&] { upload.append(300'000, rest); }).reason(), "DISK_FULL");
   }
   EXPECT_EQ(store.committed_size(sha256(text), "u1"), 0u) << "others can use the room";
   EXPECT_FALSE(store.has(sha256(text)));

@@ -9,6 +9,7 @@
 #include "common/files.h"
 #include "server/store/sqlite/job_store.h"
 #include "server/store/sqlite/statement.h"
+#include "tests/common/thrown_by.h"
 #include "tests/server/small_disk.h"
 
 namespace wring {
@@ -71,16 +72,6 @@ class Store : public testing::Test {
     store_ = std::make_unique<JobStore>(folder_.path());
   }
   void write(StoreBatch batch) { store_->write(std::move(batch)).get(); }
-
-  template <typename Body>
-  static std::string refused(Body body) {
-    try {
-      body();
-    } catch (const Error& error) {
-      return error.reason();
-    }
-    return "";
-  }
 
   TempDir folder_;
   std::unique_ptr<JobStore> store_;
@@ -239,9 +230,9 @@ TEST_F(Store, APrefixNamesAJobWhereItIsUnique) {
   write(submission(make_job("xyz1", 3)));
   EXPECT_EQ(store_->resolve_job("xyz"), "xyz1");
   EXPECT_EQ(store_->resolve_job("abce"), "abce");
-  EXPECT_EQ(refused([&] { store_->resolve_job("abc"); }), "AMBIGUOUS");
+  EXPECT_EQ(thrown_by([&] { store_->resolve_job("abc"); }).reason(), "AMBIGUOUS");
   for (const char* unknown : {"xy", "nope", "", "xyz12", "%%%%"})
-    EXPECT_EQ(refused([&] { store_->resolve_job(unknown); }), "JOB_NOT_FOUND") << unknown;
+    EXPECT_EQ(thrown_by([&] { store_->resolve_job(unknown); }).reason(), "JOB_NOT_FOUND") << unknown;
 }
 
 TEST_F(Store, AnArtifactIsFoundByPrefixKeepsItsManifestAndItsFirstMaker) {
@@ -301,7 +292,7 @@ TEST_F(Store, ADatabaseOfALaterReleaseIsRefused) {
   ASSERT_EQ(sqlite3_open((folder_.path() / "wring.db").c_str(), &raw), SQLITE_OK);
   execute(raw, "PRAGMA user_version = 999");
   sqlite3_close(raw);
-  EXPECT_EQ(refused([&] { JobStore later(folder_.path()); }), "NEWER_SCHEMA");
+  EXPECT_EQ(thrown_by([&] { JobStore later(folder_.path()); }).reason(), "NEWER_SCHEMA");
 }
 
 TEST_F(Store, CommitsWaitWhileTheDiskIsFullAndGoOnAfterwards) {
@@ -317,7 +308,7 @@ TEST_F(Store, CommitsWaitWhileTheDiskIsFullAndGoOnAfterwards) {
   artifact.set_manifest_json(std::string(400'000, 'm'));
   auto done = store.write(std::move(batch));
   EXPECT_EQ(done.wait_for(std::chrono::milliseconds(300)), std::future_status::timeout);
-  EXPECT_EQ(refused([&] { store.check_space(); }), "DISK_FULL");
+  EXPECT_EQ(thrown_by([&] { store.check_space(); }).reason(), "DISK_FULL");
   EXPECT_FALSE(store.artifact(std::string(64, 'b')));
   std::filesystem::remove(at / "ballast");
   EXPECT_EQ(done.wait_for(std::chrono::seconds(5)), std::future_status::ready);

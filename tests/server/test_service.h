@@ -17,6 +17,7 @@
 #include "recipe/recipe.h"
 #include "server/api/grpc_server.h"
 #include "server/http/routes.h"
+#include "tests/common/thrown_by.h"
 #include "wring/v1/artifacts.grpc.pb.h"
 #include "wring/v1/evaluations.grpc.pb.h"
 #include "wring/v1/jobs.grpc.pb.h"
@@ -71,18 +72,6 @@ class Service : public testing::Test {
     Response response;
     check((stub.*method)(&context, request, &response));
     return response;
-  }
-
-  // The error that `body` throws; fails where it throws none.
-  template <typename Body>
-  static Error refused(Body body) {
-    try {
-      body();
-    } catch (const Error& error) {
-      return error;
-    }
-    ADD_FAILURE() << "nothing was refused";
-    return Error(ErrorCode::kUnknown, "NOT_REFUSED", "");
   }
 
   static std::vector<v1::WriteBlobRequest> pieces(const std::string& blob, const std::string& id,
