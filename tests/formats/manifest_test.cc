@@ -86,7 +86,7 @@ TEST(Manifest, OfUnknownKindVersionOrMembersIsRefused) {
   // Members that its digest would not cover.
   EXPECT_EQ(refusal([](Json& json) { json["host"] = "x"; }).reason(), "BAD_MANIFEST");
   EXPECT_EQ(refusal([](Json& json) { json["files"][0]["mode"] = 7; }).reason(), "BAD_MANIFEST");
-  EXPECT_EQ(refusal([](Json& json) { json["files"][0]["size"] = 3.5; }).reason(), "BAD_MANIFEST");
+  EXPECT_EQ(refusal([](Json& json) { json["files"][0]["size"] = 3.5; }).reason(), "BAD_MEMBER");
   EXPECT_EQ(refusal([](Json& json) { json["files"][0]["chunks"][0]["sha256"] = "abc"; }).reason(),
             "BAD_DIGEST");
 }
