@@ -13,6 +13,12 @@ at::Tensor WeightRep::multiply(const at::Tensor& x) const {
   return {};
 }
 
+at::Tensor decode_to_own(const WeightRep& rep) {
+  const at::Tensor weight = rep.decode(at::kFloat).cpu().contiguous();
+  const bool shared = weight.use_count() > 1 || weight.storage().use_count() > 1;
+  return shared ? weight.clone() : weight;
+}
+
 at::Tensor WeightRep::decode_rows(const at::Tensor& ids, at::ScalarType dtype) const {
   return decode(dtype).index_select(0, ids);
 }

@@ -52,6 +52,9 @@ class WeightRep {
   std::uint64_t stored_bytes() const;  // of tensors()
 };
 
+// decode() in fp32 on the CPU, to be written to: a copy only where decode() gave the stored tensor itself.
+at::Tensor decode_to_own(const WeightRep& rep);
+
 // Reads a rep back: `tensor(suffix)` gives the stored tensors. Throws Error(kInvalidArgument,
 // "BAD_WEIGHT_REP") naming `layer` where format, attributes and tensors do not fit together.
 using TensorLookup = std::function<at::Tensor(const std::string& suffix)>;

@@ -25,12 +25,12 @@ at::Tensor cost_of_error(const InverseFactor& factor) {
 // and their grids are found beforehand; without, a group's grids are found when the walk reaches it.
 class Gptq {
  public:
-  Gptq(const GridSpec& spec, const at::Tensor& weight, const InverseFactor& factor, bool activation_order)
+  Gptq(const GridSpec& spec, at::Tensor weight, const InverseFactor& factor, bool activation_order)
       : factor_(factor),
         activation_order_(activation_order),
         importance_(cost_of_error(factor)),
-        weight_(weight),
-        quantized_(spec, weight.size(0), weight.size(1)) {
+        weight_(std::move(weight)),
+        quantized_(spec, weight_.size(0), weight_.size(1)) {
     if (!activation_order_) return;
     find_all_grids(weight_, importance_, quantized_);
     weight_ = weight_.index_select(1, factor.order);
@@ -117,8 +117,8 @@ class GptqMethod final : public LayerMethod {
                                             Json& report) const override {
     const auto factor = x->inverse_factor(damping_, activation_order_);
     report_factor(*factor, report);
-    const at::Tensor weight = layer.weight().decode(at::kFloat).cpu().contiguous().clone();
-    return Gptq(spec_, weight, *factor, activation_order_).run();
+    at::Tensor weight = decode_to_own(layer.weight());
+    return Gptq(spec_, std::move(weight), *factor, activation_order_).run();
   }
 
  private:

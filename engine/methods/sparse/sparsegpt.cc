@@ -1,5 +1,6 @@
 // SparseGPT: zero the weights whose loss is easiest made up for, and make up for it (Frantar & Alistarh, ICML
-// 2023, alg. 1).
+// 2023, alg. 1). Of few neighbours (N:M) the choice is by the loss of zeroing them together, where the paper
+// adds up the losses of zeroing each alone.
 #include <algorithm>
 #include <array>
 #include <utility>
@@ -27,7 +28,7 @@ class SparseGpt final : public LayerMethod {
                                             Json& report) const override {
     const auto factor = x->inverse_factor(damping_, /*descending=*/false);
     report_factor(*factor, report);
-    at::Tensor weight = layer.weight().decode(at::kFloat).cpu().contiguous().clone();
+    at::Tensor weight = decode_to_own(layer.weight());
     at::Tensor keep = at::empty(weight.sizes(), at::kBool);
     const at::Tensor ease = ease_of_loss(*factor);
     const std::int64_t columns = weight.size(1);
@@ -67,7 +68,10 @@ class SparseGpt final : public LayerMethod {
       return prune_columns(tile.tile, 0, count, kept.data());
     }
     for (std::int64_t begin = 0; begin < count; begin += pattern_.m) {
-      keep_of_lanes(tile.tile.w + begin * kLanes, column_ease + begin, &kept[begin * kLanes]);
+      if (pattern_.m <= kJointColumns)
+        choose_jointly(tile.tile, begin, pattern_.n, pattern_.m, column_ease + begin, &kept[begin * kLanes]);
+      else
+        keep_of_lanes(tile.tile.w + begin * kLanes, column_ease + begin, &kept[begin * kLanes]);
       prune_columns(tile.tile, begin, begin + pattern_.m, kept.data());
     }
     store_lanes(kept.data(), columns, tile.rows, count, mask);
