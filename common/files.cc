@@ -99,22 +99,37 @@ void sync_path(const fs::path& path) {
   if (::fsync(fd.get()) != 0) throw_io_error("fsync", path, errno);
 }
 
-void write_file_atomic(const fs::path& path, std::string_view content) {
-  const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
-  const auto name = path.filename().string().substr(0, 200);  // names end at 255 bytes
-  const fs::path temporary = folder / ("." + name + "." + random_id(8) + ".tmp");
-  FileDescriptor fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
-  if (!fd) throw_io_error("create", temporary, errno);
-  try {
-    write_all(fd.get(), std::as_bytes(std::span(content)), temporary);
-    if (::fsync(fd.get()) != 0) throw_io_error("fsync", temporary, errno);
-    fd.reset();
-    if (::rename(temporary.c_str(), path.c_str()) != 0) throw_io_error("rename", path, errno);
-  } catch (...) {
-    ::unlink(temporary.c_str());
-    throw;
-  }
-  sync_path(folder);
+AtomicFile::AtomicFile(fs::path path) : path_(std::move(path)) {
+  const auto name = path_.filename().string().substr(0, 200);  // names end at 255 bytes
+  temporary_ = path_.parent_path() / ("." + name + "." + random_id(8) + ".tmp");
+  fd_ = FileDescriptor(::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
+  if (!fd_) throw_io_error("create", temporary_, errno);
+}
+
+AtomicFile::~AtomicFile() {
+  if (fd_) ::unlink(temporary_.c_str());
+}
+
+void AtomicFile::write(std::span<const std::byte> bytes) {
+  write_all(fd_.get(), bytes, temporary_);
+}
+
+void AtomicFile::commit(Durability durability) {
+  const bool synced = durability == Durability::kMachine;
+  if (synced && ::fsync(fd_.get()) != 0) throw_io_error("fsync", temporary_, errno);
+  if (::rename(temporary_.c_str(), path_.c_str()) != 0) throw_io_error("rename", path_, errno);
+  fd_.reset();
+  if (synced) sync_path(path_.has_parent_path() ? path_.parent_path() : fs::path("."));
+}
+
+void write_file_atomic(const fs::path& path, std::string_view content, Durability durability) {
+  AtomicFile file(path);
+  file.write(std::as_bytes(std::span(content)));
+  file.commit(durability);
+}
+
+std::string boot_id() {
+  return read_file("/proc/sys/kernel/random/boot_id");
 }
 
 std::shared_ptr<const MappedFile> MappedFile::open(const fs::path& path) {

@@ -37,8 +37,30 @@ class FileDescriptor {
 // The whole file. Refuses one larger than `max_bytes` (Error kResourceExhausted, "FILE_TOO_LARGE").
 std::string read_file(const std::filesystem::path& path, std::uint64_t max_bytes = 64u << 20);
 
-// Writes a temporary file beside `path`, fsyncs it, renames it over `path` and fsyncs the folder.
-void write_file_atomic(const std::filesystem::path& path, std::string_view content);
+// What a written file outlives: the machine's death (fsync of file and folder), or this process's alone.
+enum class Durability { kMachine, kProcess };
+
+// A file that has its name only once it is whole: written beside `path`, then renamed over it.
+class AtomicFile {
+ public:
+  explicit AtomicFile(std::filesystem::path path);
+  ~AtomicFile();  // without commit() nothing is left of it
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+
+  void write(std::span<const std::byte> bytes);
+  void commit(Durability durability = Durability::kMachine);
+
+ private:
+  std::filesystem::path path_, temporary_;
+  FileDescriptor fd_;
+};
+
+void write_file_atomic(const std::filesystem::path& path, std::string_view content,
+                       Durability durability = Durability::kMachine);
+
+// A name of this boot of the machine: what Durability::kProcess wrote is whole while it stays the same.
+std::string boot_id();
 
 // write(2) until all is written. Throws as throw_io_error.
 void write_all(int fd, std::span<const std::byte> bytes, const std::filesystem::path& path);

@@ -18,4 +18,8 @@ void init_logging(const std::string& name, const std::string& level) {
   spdlog::set_level(parsed);
 }
 
+void log_warning(const std::string& message) {
+  spdlog::warn("{}", message);
+}
+
 }  // namespace wring

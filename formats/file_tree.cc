@@ -109,13 +109,17 @@ bool FileTree::has(const std::string& path) const {
   return files_.contains(path);
 }
 
-FileView FileTree::open(const std::string& path) const {
+const std::vector<fs::path>& FileTree::pieces(const std::string& path) const {
   const auto it = files_.find(path);
   if (it == files_.end())
     throw Error(ErrorCode::kNotFound, "NO_SUCH_FILE", origin_ + " holds no file " + path);
-  std::vector<std::shared_ptr<const MappedFile>> pieces;
-  for (const auto& piece : it->second) pieces.push_back(MappedFile::open(piece));
-  return FileView(path, std::move(pieces));
+  return it->second;
+}
+
+FileView FileTree::open(const std::string& path) const {
+  std::vector<std::shared_ptr<const MappedFile>> mapped;
+  for (const auto& piece : pieces(path)) mapped.push_back(MappedFile::open(piece));
+  return FileView(path, std::move(mapped));
 }
 
 fs::path blob_path(const fs::path& blobs, const Digest& digest) {

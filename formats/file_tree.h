@@ -58,6 +58,8 @@ class FileTree {
   std::vector<std::string> paths() const;  // sorted
   bool has(const std::string& path) const;
   FileView open(const std::string& path) const;  // throws kNotFound "NO_SUCH_FILE" naming path and the tree
+  // The files on disk that lie end to end in `path`. Throws as open() does.
+  const std::vector<std::filesystem::path>& pieces(const std::string& path) const;
   const std::string& origin() const { return origin_; }  // where it came from, for messages
 
  private:

@@ -1,9 +1,6 @@
 // safetensors: headers checked against the file before they are believed; files written whole or not at all.
 #include "formats/safetensors.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <cerrno>
@@ -13,7 +10,6 @@
 #include <utility>
 
 #include "common/error.h"
-#include "common/ids.h"
 #include "common/json.h"
 
 namespace wring {
@@ -233,31 +229,20 @@ std::string make_header(std::span<const TensorToWrite> tensors,
 }
 
 void write_one(const fs::path& path, std::span<const TensorToWrite> tensors,
-               const std::map<std::string, std::string>& metadata) {
-  const fs::path temporary =
-      path.parent_path() / ("." + path.filename().string() + "." + random_id(8) + ".tmp");
-  FileDescriptor fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
-  if (!fd) throw_io_error("create", temporary, errno);
-  try {
-    const std::string header = make_header(tensors, metadata);
-    const std::uint64_t length = header.size();
-    write_all(fd.get(), std::as_bytes(std::span(&length, 1)), temporary);
-    write_all(fd.get(), std::as_bytes(std::span(header)), temporary);
-    for (const auto& tensor : tensors) {
-      const Bytes bytes = tensor.data();
-      if (bytes.data.size() != tensor_bytes(tensor))
-        throw Error(ErrorCode::kInternal, "TENSOR_SIZE", "a tensor whose bytes do not match its shape",
-                    tensor.name);
-      write_all(fd.get(), bytes.data, temporary);
-    }
-    if (::fsync(fd.get()) != 0) throw_io_error("fsync", temporary, errno);
-    fd.reset();
-    if (::rename(temporary.c_str(), path.c_str()) != 0) throw_io_error("rename", path, errno);
-  } catch (...) {
-    ::unlink(temporary.c_str());
-    throw;
+               const std::map<std::string, std::string>& metadata, Durability durability) {
+  AtomicFile file(path);
+  const std::string header = make_header(tensors, metadata);
+  const std::uint64_t length = header.size();
+  file.write(std::as_bytes(std::span(&length, 1)));
+  file.write(std::as_bytes(std::span(header)));
+  for (const auto& tensor : tensors) {
+    const Bytes bytes = tensor.data();
+    if (bytes.data.size() != tensor_bytes(tensor))
+      throw Error(ErrorCode::kInternal, "TENSOR_SIZE", "a tensor whose bytes do not match its shape",
+                  tensor.name);
+    file.write(bytes.data);
   }
-  sync_path(path.parent_path());
+  file.commit(durability);
 }
 
 // Tensors in order, cut before the one that would pass `limit`.
@@ -283,23 +268,24 @@ std::vector<std::span<const TensorToWrite>> shards(const std::vector<TensorToWri
 
 void write_safetensors(const fs::path& folder, const std::string& stem,
                        const std::vector<TensorToWrite>& tensors, std::map<std::string, std::string> metadata,
-                       std::uint64_t shard_bytes) {
+                       std::uint64_t shard_bytes, Durability durability) {
   metadata.emplace("format", "pt");
   const auto parts = shards(tensors, shard_bytes);
-  if (parts.size() == 1) return write_one(folder / (stem + ".safetensors"), parts[0], metadata);
+  if (parts.size() == 1) return write_one(folder / (stem + ".safetensors"), parts[0], metadata, durability);
   Json weight_map = Json::object();
   std::uint64_t total = 0;
   for (std::size_t i = 0; i < parts.size(); ++i) {
     char suffix[64];
     std::snprintf(suffix, sizeof suffix, "-%05zu-of-%05zu.safetensors", i + 1, parts.size());
-    write_one(folder / (stem + suffix), parts[i], metadata);
+    write_one(folder / (stem + suffix), parts[i], metadata, durability);
     for (const auto& tensor : parts[i]) {
       weight_map[tensor.name] = stem + suffix;
       total += tensor_bytes(tensor);
     }
   }
   write_file_atomic(folder / (stem + ".safetensors.index.json"),
-                    Json{{"metadata", {{"total_size", total}}}, {"weight_map", weight_map}}.dump(2) + "\n");
+                    Json{{"metadata", {{"total_size", total}}}, {"weight_map", weight_map}}.dump(2) + "\n",
+                    durability);
 }
 
 }  // namespace wring

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "common/files.h"
 #include "formats/file_tree.h"
 #include "formats/tensor_type.h"
 
@@ -73,6 +74,7 @@ struct TensorToWrite {
 void write_safetensors(const std::filesystem::path& folder, const std::string& stem,
                        const std::vector<TensorToWrite>& tensors,
                        std::map<std::string, std::string> metadata = {},
-                       std::uint64_t shard_bytes = 5'000'000'000);
+                       std::uint64_t shard_bytes = 5'000'000'000,
+                       Durability durability = Durability::kMachine);
 
 }  // namespace wring

@@ -1,0 +1,15 @@
+// The process's logger, for units that cannot see spdlog's headers (torch ships another fmt); all others
+// include common/log.h.
+#pragma once
+
+#include <string>
+
+namespace wring {
+
+// Sets the process's logger: `name` in every line, `level` one of trace, debug, info, warn, error, off.
+// Throws Error(kInvalidArgument) for another level. Log lines never carry calibration text.
+void init_logging(const std::string& name, const std::string& level = "info");
+
+void log_warning(const std::string& message);
+
+}  // namespace wring
