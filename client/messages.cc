@@ -28,6 +28,8 @@ Json stage_json(const v1::StageStatus& stage) {
           {"state", stage.state()},
           {"seconds", stage.seconds()},
           {"peak_bytes", stage.peak_bytes()},
+          {"forecast_seconds", stage.forecast_seconds()},
+          {"forecast_peak_bytes", stage.forecast_peak_bytes()},
           {"key", stage.key()},
           {"report", embedded(stage.report_json())}};
 }

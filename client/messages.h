@@ -21,7 +21,8 @@ v1::JobState state_from_name(std::string_view name);
 bool is_terminal(v1::JobState state);
 
 // {id, name, state, artifact_digest, recipe_digest, model, data, seed, attempt, worker, waiting_reason,
-// create_time, start_time, end_time, stages: [{index, name, state, seconds, peak_bytes, key, report}],
+// create_time, start_time, end_time, stages: [{index, name, state, seconds, peak_bytes,
+// forecast_seconds, forecast_peak_bytes, key, report}],
 // evaluations: [...], error: {...} where it failed}. Times are RFC 3339 or null; artifact_digest is "" until
 // the job has succeeded.
 Json to_json(const v1::Job& job);

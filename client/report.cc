@@ -129,6 +129,13 @@ std::string metrics_table(const std::vector<Metric>& metrics) {
   return rows.size() > 1 ? table(rows) : "";
 }
 
+// "forecast 41 s, 900 MB": what the engine expected of a stage before it ran; empty where it did not say.
+std::string forecast(const Json& stage) {
+  const auto seconds = json_or<double>(stage, "forecast_seconds", 0);
+  const auto peak = json_or<std::uint64_t>(stage, "forecast_peak_bytes", 0);
+  return peak == 0 ? "" : "forecast " + human_duration(seconds) + ", " + human_bytes(peak);
+}
+
 std::string stage_lines(const Json& job) {
   std::vector<std::vector<std::string>> rows;
   std::size_t number = 0;
@@ -138,7 +145,8 @@ std::string stage_lines(const Json& job) {
     const auto peak = json_or<std::uint64_t>(stage, "peak_bytes", 0);
     rows.push_back({"stage " + std::to_string(++number), json_or<std::string>(stage, "name", ""),
                     human_duration(json_or<double>(stage, "seconds", 0)),
-                    peak > 0 ? "peak " + human_bytes(peak) : "", state == "cached" ? "cached" : ""});
+                    peak > 0 ? "peak " + human_bytes(peak) : "",
+                    state == "cached" ? "cached" : forecast(stage)});
   }
   return rows.empty() ? "" : table(rows);
 }

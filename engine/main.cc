@@ -4,6 +4,7 @@
 
 #include "common/error.h"
 #include "common/json.h"
+#include "common/logger.h"
 #include "engine/run/local.h"
 #include "engine/run/pipe.h"
 
@@ -120,6 +121,7 @@ void add_tools(CLI::App& app, int& status) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  init_logging("wring-engine");
   CLI::App app{"Wring's compression engine"};
   app.require_subcommand(1);
   app.set_version_flag("--version", WRING_VERSION);

@@ -109,6 +109,7 @@ class Attempt final : public EngineListener {
     start["device"] = device_.kind() == "cuda" ? "cuda:" + std::to_string(device_.index()) : "cpu";
     start["out"] = out().string();
     start["work"] = work().string();
+    start["snapshots"] = at_.cache.snapshots().string();
     start["memory_bytes"] = run.memory_bytes;
     run.start = std::move(start);
     return run;
@@ -122,7 +123,9 @@ class Attempt final : public EngineListener {
       auto& stage = stages_[i];
       stage.set_index(i);
       stage.set_name(plan.steps[i].name);
-      stage.set_key(plan.steps[i].key);
+      if (plan.steps[i].key) stage.set_key(plan.steps[i].key->hex());
+      stage.set_forecast_seconds(plan.steps[i].forecast_seconds);
+      stage.set_forecast_peak_bytes(plan.steps[i].forecast_peak_bytes);
       stage.set_state("pending");
       at_.keeper.report(stage);
     }
@@ -147,9 +150,11 @@ class Attempt final : public EngineListener {
 
   void on_done(const DoneLine& done) override {
     auto& stage = stages_[done.stage.index()];
-    const auto progress = stage.progress();
+    const auto planned = stage;
     stage = done.stage;
-    if (progress.total() > 0) *stage.mutable_progress() = progress;
+    stage.set_forecast_seconds(planned.forecast_seconds());
+    stage.set_forecast_peak_bytes(planned.forecast_peak_bytes());
+    if (planned.progress().total() > 0) *stage.mutable_progress() = planned.progress();
     if (done.key && !done.path.empty()) keep(*done.key, done.path);
     at_.keeper.report(stage, std::move(new_rows_));
     new_rows_.clear();
@@ -178,6 +183,7 @@ class Attempt final : public EngineListener {
     for (auto& row : *finish_.mutable_evaluations())
       if (row.artifact().empty() && row.when() == "after")
         row.set_artifact(finish_.result().empty() ? job_.spec().model() : finish_.result());
+    remove_snapshots();
     at_.keeper.flush();
     finish_.set_outcome("succeeded");
   }
@@ -257,6 +263,7 @@ class Attempt final : public EngineListener {
       case Stop::kCancel:
         finish_.set_outcome("cancelled");
         fs::remove_all(at_.cache.log_folder(job_.id()));
+        remove_snapshots();
         break;
       case Stop::kDrain:
         finish_.set_outcome("released");
@@ -264,6 +271,12 @@ class Attempt final : public EngineListener {
       default:
         finish_.clear_outcome();
     }
+  }
+
+  // Of a job that is over.
+  void remove_snapshots() const {
+    for (const auto& [index, stage] : stages_)
+      if (!stage.key().empty()) at_.cache.remove_snapshot(Digest::parse(stage.key()));
   }
 
   const Workplace& at_;
@@ -318,7 +331,7 @@ void run_attempt(const Workplace& workplace, const v1::LeaseJobResponse& lease, 
   else
     finish(workplace, request, leave);
   workplace.keeper.end();
-  workplace.cache.trim_logs();
+  workplace.cache.trim();
 }
 
 }  // namespace wring

@@ -25,12 +25,6 @@ std::uint64_t tree_bytes(const fs::path& folder) {
   return bytes;
 }
 
-// A name of this boot: page cache that was written before a process died is still there after it, in the same
-// boot.
-std::string boot_id() {
-  return read_file("/proc/sys/kernel/random/boot_id");
-}
-
 void link_tree(const fs::path& from, const fs::path& to) {
   fs::create_directories(to);
   for (const auto& entry : fs::recursive_directory_iterator(from)) {
@@ -54,6 +48,15 @@ void touch(const fs::path& path) {
   ::utimensat(AT_FDCWD, path.c_str(), nullptr, 0);
 }
 
+// Of the entries of `folder`.
+void keep_newest(const fs::path& folder, std::size_t count) {
+  std::vector<std::pair<fs::file_time_type, fs::path>> entries;
+  for (const auto& entry : fs::directory_iterator(folder))
+    entries.emplace_back(entry.last_write_time(), entry.path());
+  std::sort(entries.begin(), entries.end());
+  for (std::size_t i = 0; i + count < entries.size(); ++i) fs::remove_all(entries[i].second);
+}
+
 std::optional<Digest> digest_of_name(const fs::path& path) {
   const auto name = path.filename().string();
   if (name.size() != 64) return std::nullopt;
@@ -72,7 +75,7 @@ std::string stage_record(std::uint64_t bytes, bool synced) {
 
 Cache::Cache(fs::path folder, std::uint64_t max_bytes)
     : folder_(fs::absolute(folder).lexically_normal()), max_bytes_(max_bytes) {
-  for (const auto* name : {"blobs", "stages", "jobs"}) fs::create_directories(folder_ / name);
+  for (const auto* name : {"blobs", "stages", "snapshots", "jobs"}) fs::create_directories(folder_ / name);
   take_lock();
   fs::remove_all(work());
   fs::create_directories(work());
@@ -247,6 +250,7 @@ bool Cache::keep_stage(const Digest& key, const fs::path& folder, Hold& hold) {
     unsynced_.push_back(key);
     unsynced_changed_.notify_one();
   }
+  remove_snapshot(key);
   this->hold(name, hold);
   return true;
 }
@@ -321,12 +325,14 @@ fs::path Cache::log_folder(const std::string& job_id) const {
   return folder_ / "jobs" / job_id;
 }
 
-void Cache::trim_logs() const {
-  std::vector<std::pair<fs::file_time_type, fs::path>> logs;
-  for (const auto& entry : fs::directory_iterator(folder_ / "jobs"))
-    logs.emplace_back(entry.last_write_time(), entry.path());
-  std::sort(logs.begin(), logs.end());
-  for (std::size_t i = 0; i + kMaxLogs < logs.size(); ++i) fs::remove_all(logs[i].second);
+void Cache::remove_snapshot(const Digest& key) const {
+  std::error_code ignored;
+  fs::remove_all(snapshots() / key.hex(), ignored);
+}
+
+void Cache::trim() const {
+  keep_newest(folder_ / "jobs", kMaxLogs);
+  keep_newest(snapshots(), kMaxSnapshots);
 }
 
 }  // namespace wring

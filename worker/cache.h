@@ -26,13 +26,14 @@ namespace wring {
 //   lock  worker.json                  who has it, and the id under which the server knows it
 //   blobs/ab/abcdef...                 chunks, whole and verified when they came
 //   stages/KEY/  stages/KEY.json       output of a stage, and whether it has reached the disk
+//   snapshots/KEY/                     what an engine has finished of a stage, of the newest kMaxSnapshots
 //   jobs/ID/engine.log                 logs, of the newest kMaxLogs jobs
 //   work/                              scratch; emptied at start
 // What is in it survives kill -9 at any instruction. Blobs and stages that a Hold names are never evicted.
 // Any thread may call.
 class Cache {
  public:
-  static constexpr std::size_t kMaxLogs = 100;
+  static constexpr std::size_t kMaxLogs = 100, kMaxSnapshots = 4;
 
   // Throws Error(kFailedPrecondition, "CACHE_IN_USE") where another process has the folder.
   Cache(std::filesystem::path folder, std::uint64_t max_bytes);
@@ -76,8 +77,12 @@ class Cache {
   // `key`, and holds it. The first writer wins. Returns false where it is too large to be kept.
   bool keep_stage(const Digest& key, const std::filesystem::path& folder, Hold& hold);
 
-  // Removes the logs of the oldest jobs beyond kMaxLogs.
-  void trim_logs() const;
+  // Of stages that are not whole; an engine writes below it. Kept stages have none.
+  std::filesystem::path snapshots() const { return folder_ / "snapshots"; }
+  void remove_snapshot(const Digest& key) const;
+
+  // Removes the logs of the oldest jobs beyond kMaxLogs, and the oldest snapshots beyond kMaxSnapshots.
+  void trim() const;
 
  private:
   enum Kind : int { kBlob, kStage };

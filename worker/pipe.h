@@ -44,7 +44,9 @@ struct HelloLine {
 };
 struct PlannedStep {
   std::string name;
-  std::string key;  // of the output; empty: none
+  std::optional<Digest> key;              // of the output
+  double forecast_seconds = 0;            // 0: none
+  std::uint64_t forecast_peak_bytes = 0;  // 0: none
 };
 struct PlanLine {
   std::vector<PlannedStep> steps;  // by index

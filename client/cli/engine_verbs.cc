@@ -70,9 +70,10 @@ void add_engine_verbs(CLI::App& app, CliContext& context) {
   run_verb->add_option("--device", flags->device, "cpu or cuda:N");
   run_verb->callback([&context, flags] { run(context, *flags); });
 
-  auto* plan = add_engine_verb(app, context, "plan",
-                               "Show which layers a recipe would touch, and what they would take",
-                               "wring plan recipe.yaml --model smollm2.gguf");
+  auto* plan = add_engine_verb(
+      app, context, "plan",
+      "Show which layers a recipe would touch, and what time and memory each stage would take here",
+      "wring plan recipe.yaml --model smollm2.gguf");
   plan->add_option("RECIPE", flags->recipe, "YAML file, or a recipe in one line")->required();
   plan->add_option("--model", flags->model, "Folder or file")->required();
   plan->callback([&context] { pass_on(context, "plan"); });

@@ -9,75 +9,24 @@
 #include <utility>
 
 #include "common/error.h"
-#include "engine/math/matmul.h"
+#include "common/logger.h"
+#include "engine/calibrate/compress_layer.h"
+#include "engine/calibrate/tap_observer.h"
+#include "engine/run/hardware.h"
 
 namespace wring {
 namespace {
 
-constexpr std::int64_t kTokensPerBatch = 2048;  // bounds the activations of one forward step
-
-// Gathers the statistics of each tap once, whichever of its layers comes first.
-class TapObserver final : public InputObserver {
- public:
-  TapObserver(const std::set<const Layer*>& targets, std::set<Statistic> wanted)
-      : targets_(targets), wanted_(std::move(wanted)) {}
-
-  // Rows of padding are left out: `keep` int64 indices of real rows in the coming batch, or undefined.
-  void set_rows(at::Tensor keep) { keep_ = std::move(keep); }
-
-  void on_input(const Layer& layer, const at::Tensor& x) override {
-    if (!targets_.contains(&layer)) return;
-    const auto [owner, fresh] = owners_.try_emplace(layer.input_tap(), &layer);
-    if (owner->second != &layer) return;
-    auto& statistics = statistics_[layer.input_tap()];
-    if (fresh) statistics = std::make_unique<Statistics>(x.size(1), wanted_, x.device());
-    statistics->add(keep_.defined() ? x.index_select(0, keep_) : x);
-  }
-
-  const Statistics* of(const Layer& layer) const {
-    const auto it = statistics_.find(layer.input_tap());
-    return it == statistics_.end() ? nullptr : it->second.get();
-  }
-
- private:
-  const std::set<const Layer*>& targets_;
-  std::set<Statistic> wanted_;
-  at::Tensor keep_;
-  std::map<std::string, const Layer*> owners_;
-  std::map<std::string, std::unique_ptr<Statistics>> statistics_;
-};
-
-// tr(D H D^T), with H the Hessian where there is one, else the identity.
-double energy(const at::Tensor& d, const Statistics* x, bool with_hessian) {
-  if (with_hessian) return (wring::matmul(d, x->hessian()) * d).sum(at::kDouble).item<double>();
-  if (x) return (d * x->input_norm()).square().sum(at::kDouble).item<double>();
-  return d.square().sum(at::kDouble).item<double>();
-}
-
-Json layer_report(const Layer& layer, const at::Tensor& before, const at::Tensor& after, const Statistics* x,
-                  bool with_hessian, Json extra) {
-  const double whole = energy(before, x, with_hessian);
-  Json report = std::move(extra);
-  report["layer"] = layer.name();
-  report["shape"] = {before.size(0), before.size(1)};
-  report["error"] = whole > 0 ? energy(before - after, x, with_hessian) / whole : 0.0;
-  report["sparsity"] = 1.0 - static_cast<double>(at::count_nonzero(after).item<std::int64_t>()) /
-                                 static_cast<double>(after.numel());
-  report["bits"] =
-      8.0 * static_cast<double>(layer.weight().stored_bytes()) / static_cast<double>(before.numel());
-  return report;
-}
-
 class Pass {
  public:
   Pass(Model& model, const LayerMethod& method, const std::set<const Layer*>& targets,
-       const Calibration& calibration, Progress& progress)
+       const Calibration& calibration, Progress& progress, Snapshot& snapshot)
       : model_(model),
         method_(method),
         targets_(targets),
         calibration_(calibration),
         progress_(progress),
-        with_hessian_(method.needs().contains(Statistic::kHessian)) {}
+        snapshot_(snapshot) {}
 
   void data_free() {
     const auto layers = model_.layers();
@@ -87,6 +36,7 @@ class Pass {
     for (std::size_t i = 0; i < chosen.size(); ++i) {
       progress_.report(i, chosen.size(), "layers", i ? "layer error" : "", last_error_);
       compress(*chosen[i], nullptr);
+      if (i % 4 == 3) release_free_memory();
     }
     progress_.report(chosen.size(), chosen.size(), "layers", "layer error", last_error_);
   }
@@ -94,9 +44,11 @@ class Pass {
   void calibrated() {
     embed();
     const auto blocks = model_.block_count(), last = last_targeted_block();
-    for (std::size_t block = 0; block < last; ++block) {
+    for (std::size_t block = resume(); block < last; ++block) {
       progress_.report(block, blocks, "blocks", reports_.empty() ? "" : "layer error", last_error_);
-      run_block(block, block + 1 < blocks || head_is_targeted());
+      const bool outputs_needed = block + 1 < last || head_is_targeted();
+      run_block(block, outputs_needed);
+      keep(block, outputs_needed);
     }
     if (head_is_targeted()) compress_head();
     progress_.report(blocks, blocks, "blocks", "layer error", last_error_);
@@ -112,7 +64,7 @@ class Pass {
   void embed() {
     const at::Tensor &ids = calibration_.ids, &mask = calibration_.mask;
     const DecodedLayers decoded(model_.embedding_layers(), at::kFloat);
-    const std::int64_t step = std::max<std::int64_t>(1, kTokensPerBatch / ids.size(1));
+    const std::int64_t step = calibration_.sequences_per_batch();
     for (std::int64_t start = 0; start < ids.size(0); start += step) {
       const std::int64_t count = std::min(step, ids.size(0) - start);
       Batch batch{model_.embed(ids.narrow(0, start, count), at::kFloat), {}, {}};
@@ -123,6 +75,76 @@ class Pass {
       batches_.push_back(std::move(batch));
     }
   }
+
+  // Takes up the blocks that the snapshot holds, all or none. Returns the first that is left to do.
+  std::size_t resume() {
+    if (!snapshot_.state()) return 0;
+    try {
+      const Json& state = *snapshot_.state();
+      const auto done = json_at<std::size_t>(state, "blocks", "snapshot");
+      std::vector<std::pair<Layer*, std::shared_ptr<const WeightRep>>> weights;
+      for (std::size_t block = 0; block < done; ++block) read_block(block, weights);
+      auto reports = json_at<std::vector<Json>>(state, "reports", "snapshot");
+      if (json_at<bool>(state, "hidden", "snapshot")) read_hidden();
+      for (auto& [layer, weight] : weights) layer->set_weight(std::move(weight));
+      reports_ = std::move(reports);
+      if (!reports_.empty()) last_error_ = json_at<double>(reports_.back(), "error", "snapshot");
+      return done;
+    } catch (const Error& error) {
+      log_warning(std::string("the stage starts anew, as its snapshot is damaged: ") + error.what());
+      snapshot_.clear();
+      batches_.clear();
+      embed();
+      return 0;
+    }
+  }
+
+  void read_block(std::size_t block,
+                  std::vector<std::pair<Layer*, std::shared_ptr<const WeightRep>>>& weights) {
+    const auto part = snapshot_.part(part_name(block));
+    for (const auto& [name, rep] : part.attributes.items()) {
+      Layer* const layer = model_.find_layer(name);
+      if (!layer) throw Error(ErrorCode::kDataLoss, "BAD_SNAPSHOT", "the model has no such layer", name);
+      weights.emplace_back(layer, load_weight_rep(name, json_at<std::string>(rep, "rep", "snapshot"),
+                                                  json_at<Json>(rep, "attributes", "snapshot"),
+                                                  [&](const std::string& suffix) {
+                                                    const auto it = part.tensors.find(name + "." + suffix);
+                                                    return it == part.tensors.end() ? at::Tensor()
+                                                                                    : it->second;
+                                                  }));
+    }
+  }
+
+  void read_hidden() {
+    const auto part = snapshot_.part("hidden");
+    for (std::size_t i = 0; i < batches_.size(); ++i) {
+      const auto it = part.tensors.find(std::to_string(i));
+      if (it == part.tensors.end() || it->second.sizes() != batches_[i].hidden.sizes())
+        throw Error(ErrorCode::kDataLoss, "BAD_SNAPSHOT", "hidden states are missing or of another shape");
+      batches_[i].hidden = it->second.to(batches_[i].hidden.options(), /*non_blocking=*/false, /*copy=*/true);
+    }
+  }
+
+  void keep(std::size_t block, bool outputs_needed) {
+    std::vector<NamedTensor> tensors;
+    Json reps = Json::object();
+    for (Layer* layer : model_.block_layers(block)) {
+      if (!targets_.contains(layer)) continue;
+      const WeightRep& rep = layer->weight();
+      reps[layer->name()] = {{"rep", rep.format()}, {"attributes", rep.attributes()}};
+      for (auto& named : rep.tensors())
+        tensors.push_back({layer->name() + "." + named.suffix, std::move(named.tensor)});
+    }
+    snapshot_.put(part_name(block), tensors, reps);
+    if (outputs_needed) {
+      std::vector<NamedTensor> hidden;
+      for (const auto& batch : batches_) hidden.push_back({std::to_string(hidden.size()), batch.hidden});
+      snapshot_.put("hidden", hidden);
+    }
+    snapshot_.commit({{"blocks", block + 1}, {"hidden", outputs_needed}, {"reports", reports_}});
+  }
+
+  static std::string part_name(std::size_t block) { return "block-" + std::to_string(block); }
 
   bool head_is_targeted() const {
     const auto head = model_.head_layers();
@@ -154,6 +176,7 @@ class Pass {
     }
     for (Layer* layer : layers)
       if (targets_.contains(layer)) compress(*layer, observer.of(*layer));
+    release_free_memory();
     if (dense || !outputs_needed) return;
     const DecodedLayers decoded(layers, calibration_.forward);
     for (auto& batch : batches_)
@@ -173,17 +196,7 @@ class Pass {
   }
 
   void compress(Layer& layer, const Statistics* x) {
-    if (!method_.needs().empty() && !x)
-      throw Error(ErrorCode::kInvalidArgument, "NO_STATISTICS", "no calibration input reaches this layer",
-                  layer.name(), "Leave it out with 'ignore', or use a data-free method such as rtn.");
-    Json extra = Json::object();
-    const at::Tensor before = layer.weight().decode(at::kFloat);
-    if (!at::isfinite(before.sum(at::kDouble)).item<bool>())
-      throw Error(ErrorCode::kInvalidArgument, "NOT_FINITE", "the weight holds NaN or infinity",
-                  layer.name() + ".weight");
-    layer.set_weight(method_.compress(layer, x, extra));
-    reports_.push_back(
-        layer_report(layer, before, layer.weight().decode(at::kFloat), x, with_hessian_, std::move(extra)));
+    reports_.push_back(compress_layer(layer, method_, x));
     last_error_ = reports_.back().at("error").get<double>();
   }
 
@@ -192,7 +205,7 @@ class Pass {
   const std::set<const Layer*>& targets_;
   const Calibration& calibration_;
   Progress& progress_;
-  bool with_hessian_;
+  Snapshot& snapshot_;
   std::vector<Batch> batches_;
   std::vector<Json> reports_;
   double last_error_ = 0;
@@ -202,8 +215,8 @@ class Pass {
 
 std::vector<Json> compress_layers(Model& model, const LayerMethod& method,
                                   const std::set<const Layer*>& targets, const Calibration& calibration,
-                                  Progress& progress) {
-  Pass pass(model, method, targets, calibration, progress);
+                                  Progress& progress, Snapshot& snapshot) {
+  Pass pass(model, method, targets, calibration, progress, snapshot);
   if (method.needs().empty())
     pass.data_free();
   else

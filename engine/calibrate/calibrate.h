@@ -4,6 +4,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <set>
 #include <string>
 #include <vector>
@@ -12,6 +13,7 @@
 #include "engine/methods/method.h"
 #include "engine/model/model.h"
 #include "engine/run/progress.h"
+#include "engine/run/snapshot.h"
 
 namespace wring {
 
@@ -26,15 +28,19 @@ struct Calibration {
   // where a block's outputs are computed, through which an error reaches all that follows. kDense does both
   // in one, in `forward`.
   at::ScalarType observe = at::kFloat, forward = at::kFloat;
+
+  // That go through a block at once: bounds the activations of one forward.
+  std::int64_t sequences_per_batch() const { return std::max<std::int64_t>(1, 2048 / ids.size(1)); }
 };
 
 // Compresses `targets` in place with `method`. Only one block's statistics and decoded weights are in memory
-// at a time. Returns one report a layer, in model order:
+// at a time. A calibrated pass goes on after the last block that `snapshot` holds, and keeps each block that
+// it finishes there. Returns one report a layer, in model order:
 //   {"layer", "shape": [out, in], "error": relative output error (weight error for data-free methods),
 //   "sparsity",
 //    "bits": stored bits a weight, ...what the method added}.
 std::vector<Json> compress_layers(Model& model, const LayerMethod& method,
                                   const std::set<const Layer*>& targets, const Calibration& calibration,
-                                  Progress& progress);
+                                  Progress& progress, Snapshot& snapshot);
 
 }  // namespace wring

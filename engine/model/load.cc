@@ -11,6 +11,7 @@
 #include "common/error.h"
 #include "common/files.h"
 #include "engine/model/gguf_source.h"
+#include "engine/model/tensor_file.h"
 #include "engine/text/gguf_tokenizer_json.h"
 #include "formats/gguf.h"
 #include "formats/safetensors.h"
@@ -19,64 +20,6 @@ namespace wring {
 namespace {
 
 constexpr int kFormatVersion = 1;
-
-at::ScalarType scalar_type(const SafetensorsEntry& entry) {
-  switch (entry.type) {
-    case ElementType::kF64:
-      return at::kDouble;
-    case ElementType::kF32:
-      return at::kFloat;
-    case ElementType::kF16:
-      return at::kHalf;
-    case ElementType::kBF16:
-      return at::kBFloat16;
-    case ElementType::kI64:
-      return at::kLong;
-    case ElementType::kI32:
-      return at::kInt;
-    case ElementType::kI16:
-      return at::kShort;
-    case ElementType::kI8:
-      return at::kChar;
-    case ElementType::kU8:
-      return at::kByte;
-    case ElementType::kBool:
-      return at::kBool;
-    default:
-      break;
-  }
-  throw Error(ErrorCode::kUnimplemented, "UNSUPPORTED_DTYPE",
-              "element type " + std::string(safetensors_name(entry.type)) + " is not supported", entry.name);
-}
-
-ElementType element_type(const at::Tensor& tensor) {
-  switch (tensor.scalar_type()) {
-    case at::kDouble:
-      return ElementType::kF64;
-    case at::kFloat:
-      return ElementType::kF32;
-    case at::kHalf:
-      return ElementType::kF16;
-    case at::kBFloat16:
-      return ElementType::kBF16;
-    case at::kLong:
-      return ElementType::kI64;
-    case at::kInt:
-      return ElementType::kI32;
-    case at::kShort:
-      return ElementType::kI16;
-    case at::kChar:
-      return ElementType::kI8;
-    case at::kByte:
-      return ElementType::kU8;
-    case at::kBool:
-      return ElementType::kBool;
-    default:
-      break;
-  }
-  throw Error(ErrorCode::kInternal, "UNSUPPORTED_DTYPE",
-              "a tensor of a type that safetensors has no name for");
-}
 
 // Tensors of safetensors files, in place where they are aligned. With `layers` of a wring.json, weights are
 // in its reps.
@@ -90,18 +33,7 @@ class SafetensorsTensors final : public TensorSource {
   bool has(const std::string& name) const override { return reader_.has(stored_name(name)); }
 
   at::Tensor tensor(const std::string& name) const override {
-    const FileTensor file = reader_.tensor(stored_name(name));
-    const auto type = scalar_type(reader_.entry(stored_name(name)));
-    auto* data = const_cast<std::byte*>(file.data.data.data());
-    const auto options = at::TensorOptions().dtype(type);
-    if (file.data.data.empty()) return at::empty(file.shape, options);
-    at::Tensor view = at::from_blob(
-        data, file.shape, [owner = file.data.owner](void*) {}, options);
-    const bool aligned = reinterpret_cast<std::uintptr_t>(data) % at::elementSize(type) == 0;
-    if (aligned) return view;
-    at::Tensor copy = at::empty(file.shape, options);
-    std::copy(file.data.data.begin(), file.data.data.end(), static_cast<std::byte*>(copy.data_ptr()));
-    return copy;
+    return read_tensor(reader_, stored_name(name));
   }
 
   std::shared_ptr<const WeightRep> weight(const std::string& layer) const override {
@@ -164,14 +96,6 @@ std::vector<std::string> companion_files(const FileTree& source) {
   return kept;
 }
 
-void add_tensor(std::vector<TensorToWrite>& list, const std::string& name, const at::Tensor& tensor) {
-  const at::Tensor plain = tensor.to(at::kCPU).contiguous();
-  list.push_back({name, element_type(plain), plain.sizes().vec(), [plain] {
-                    return Bytes{{static_cast<const std::byte*>(plain.data_ptr()), plain.nbytes()},
-                                 std::make_shared<at::Tensor>(plain)};
-                  }});
-}
-
 }  // namespace
 
 std::unique_ptr<Model> load_model(const FileTree& tree) {
@@ -214,10 +138,11 @@ void save_model(const Model& model, const FileTree& source, const Json& lineage,
     if (rep.format() != "dense")
       layers[layer->name()] = {{"rep", rep.format()}, {"attributes", rep.attributes()}};
     for (const auto& named : rep.tensors())
-      add_tensor(tensors, layer->name() + "." + named.suffix, named.tensor);
-    if (layer->bias().defined()) add_tensor(tensors, layer->name() + ".bias", layer->bias());
+      tensors.push_back(to_write(layer->name() + "." + named.suffix, named.tensor));
+    if (layer->bias().defined()) tensors.push_back(to_write(layer->name() + ".bias", layer->bias()));
   }
-  for (const auto& parameter : model.parameters()) add_tensor(tensors, parameter.name, parameter.value);
+  for (const auto& parameter : model.parameters())
+    tensors.push_back(to_write(parameter.name, parameter.value));
   write_safetensors(folder, "model", tensors);
   write_file_atomic(folder / "config.json", model.config().dump(2) + "\n");
   const Json description{{"format_version", kFormatVersion},

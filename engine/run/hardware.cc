@@ -3,9 +3,11 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/detail/CUDAHooksInterface.h>
+#include <malloc.h>
 #include <unistd.h>
 
 #include <cstdlib>
+#include <cstring>
 #include <fstream>
 #include <thread>
 
@@ -22,6 +24,14 @@ std::string processor_name() {
   if (at == std::string::npos) return "unknown processor";
   const auto start = info.find(": ", at), end = info.find('\n', at);
   return start < end ? info.substr(start + 2, end - start - 2) : "unknown processor";
+}
+
+// A "Name:   123 kB" line of a file below /proc, in bytes; 0 where there is none.
+std::uint64_t kilobytes_of(const char* path, const char* name) {
+  const std::string text = read_file(path, 1 << 20);
+  const auto at = text.find(name);
+  return at == std::string::npos ? 0
+                                 : std::strtoull(text.c_str() + at + std::strlen(name), nullptr, 10) * 1024;
 }
 
 }  // namespace
@@ -63,14 +73,28 @@ int set_threads(int threads) {
   return threads;
 }
 
+void release_free_memory() {
+  ::malloc_trim(0);
+}
+
 void reset_peak_resident_bytes() {
   std::ofstream("/proc/self/clear_refs") << 5;  // proc(5): the peak becomes what is resident now
 }
 
 std::uint64_t peak_resident_bytes() {
-  const std::string status = read_file("/proc/self/status", 1 << 20);
-  const auto at = status.find("VmHWM:");
-  return at == std::string::npos ? 0 : std::strtoull(status.c_str() + at + 6, nullptr, 10) * 1024;
+  return kilobytes_of("/proc/self/status", "VmHWM:");
+}
+
+std::uint64_t resident_bytes() {
+  return kilobytes_of("/proc/self/status", "VmRSS:");
+}
+
+std::uint64_t anonymous_bytes() {
+  return kilobytes_of("/proc/self/status", "RssAnon:");
+}
+
+std::uint64_t available_memory_bytes() {
+  return kilobytes_of("/proc/meminfo", "MemAvailable:");
 }
 
 std::string hardware_name(const std::string& device, int threads) {

@@ -20,8 +20,17 @@ at::Device parse_device(const std::string& device);
 // Sets the threads of every kernel of this process; 0: all cores. Returns how many.
 int set_threads(int threads);
 
+// Memory that no file backs, and what of it this machine could still give, bytes.
+std::uint64_t anonymous_bytes();
+std::uint64_t available_memory_bytes();
+
+// Gives the allocator's free pages back to the system. Where long-lived tensors lie between short-lived ones
+// it would keep most of what was ever used.
+void release_free_memory();
+
 // Highest resident memory of this process since the last reset (mapped files that were read count), bytes.
 void reset_peak_resident_bytes();
 std::uint64_t peak_resident_bytes();
+std::uint64_t resident_bytes();
 
 }  // namespace wring

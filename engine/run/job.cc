@@ -15,6 +15,7 @@
 #include "engine/model/load.h"
 #include "engine/model/padded_tokens.h"
 #include "engine/run/hardware.h"
+#include "engine/run/room.h"
 #include "engine/text/corpus.h"
 #include "recipe/stage_key.h"
 
@@ -55,17 +56,27 @@ class Run {
         device_(parse_device(spec.device)),
         threads_(set_threads(spec.threads)) {}
 
+  std::vector<StageForecast> forecast() {
+    load();
+    Room room(spec_, *model_);
+    std::vector<StageForecast> forecasts;
+    for (std::size_t i = 0; i < spec_.recipe.stages.size(); ++i)
+      forecasts.push_back(forecast_stage(spec_.recipe.stages[i], stage_field(i), room));
+    return forecasts;
+  }
+
   JobResult run() {
     failed_step_ = -1;
     check_data();
-    files_ = spec_.model.files;
-    model_ = load_model(files_);
-    check_stages();
+    load();
     plan();
+    forecast_steps();
+    announce();
     for (const Step& step : steps_) {
       failed_step_ = static_cast<int>(step.plan.index);
       observer_.check_cancelled();
       observer_.on_start(step.plan);
+      if (step.stage) let_go();
       reset_peak_resident_bytes();
       const Stopwatch watch;
       StepOutcome outcome = step.stage ? run_stage(step) : run_evaluation(step);
@@ -77,6 +88,28 @@ class Run {
   }
 
  private:
+  void load() {
+    files_ = spec_.model.files;
+    model_ = load_model(files_);
+    check_stages();
+  }
+
+  static std::string stage_field(std::size_t index) { return "stages[" + std::to_string(index) + "]"; }
+
+  // Of what evaluations left: pages of both models, free memory.
+  void let_go() {
+    reference_.reset();
+    model_.reset();
+    model_ = load_model(files_);
+    release_free_memory();
+  }
+
+  void announce() {
+    std::vector<StepPlan> plans;
+    for (const auto& step : steps_) plans.push_back(step.plan);
+    observer_.on_plan(plans);
+  }
+
   void check_data() const {
     for (const auto& name : spec_.recipe.data_names())
       if (!spec_.data.contains(name))
@@ -89,7 +122,7 @@ class Run {
   void check_stages() {
     for (std::size_t i = 0; i < spec_.recipe.stages.size(); ++i) {
       const auto& stage = spec_.recipe.stages[i];
-      const std::string field = "stages[" + std::to_string(i) + "]";
+      const std::string field = stage_field(i);
       const auto method = make_method(stage.method, Params(stage.params, field + ".params"));
       const auto& takes = Catalogue::embedded().method(stage.method, field + ".method").takes;
       if (std::find(takes.begin(), takes.end(), model_->kind()) == takes.end())
@@ -127,19 +160,34 @@ class Run {
       const auto& stage = spec_.recipe.stages[i];
       state.data = data_of(stage.method, stage.params);
       const Digest key = stage_key(stage, state);
-      steps_.push_back({{steps_.size(), stage.method, "stage", key},
-                        &stage,
-                        nullptr,
-                        {},
-                        "stages[" + std::to_string(i) + "]"});
+      steps_.push_back({{steps_.size(), stage.method, "stage", key}, &stage, nullptr, {}, stage_field(i)});
       last_stage_ = steps_.size() - 1;
       state.input = key;
       if (i + 1 < spec_.recipe.stages.size()) add_evaluations(std::to_string(i), state);
     }
     if (last_stage_) add_evaluations("after", state);
-    std::vector<StepPlan> plans;
-    for (const auto& step : steps_) plans.push_back(step.plan);
-    observer_.on_plan(plans);
+  }
+
+  // What each stage that is not at hand will take; refuses a job that this machine has no room for.
+  void forecast_steps() {
+    Room room(spec_, *model_);
+    for (auto& step : steps_) {
+      if (!step.stage || observer_.look_up(step.plan)) continue;
+      step.plan.forecast = forecast_stage(*step.stage, step.field, room);
+    }
+    room.check();
+  }
+
+  StageForecast forecast_stage(const StageSpec& stage, const std::string& field, Room& room) {
+    const auto chosen = targets(stage, field);
+    const Params params(stage.params, field + ".params");
+    const auto method = make_method(stage.method, params);
+    Calibration calibration = calibration_of(*method, params);
+    if (!method->needs().empty())
+      calibration.ids = at::zeros({params.get<std::int64_t>("samples"),
+                                   longest_sequence(params.get<std::int64_t>("sequence_length"))},
+                                  at::kLong);
+    return room.add_stage(stage.method, chosen, estimate_layers(*model_, *method, chosen, calibration));
   }
 
   void add_evaluations(const std::string& when, StageKeyInputs state) {
@@ -183,21 +231,20 @@ class Run {
 
   StepOutcome run_stage(const Step& step) {
     StepOutcome outcome;
-    if (const auto path = observer_.look_up(step.plan)) {
+    if (const auto kept = observer_.look_up(step.plan)) {
       outcome.cached = true;
-      folder_ = *path;
+      files_ = *kept;
+      lineage_ = json_at<Json>(parse_json(files_.open("wring.json").read_all().text(), "wring.json"),
+                               "lineage", "wring.json");
     } else {
       outcome.report = compress(step);
-      folder_ = spec_.work / ("stage-" + std::to_string(step.plan.index));
+      release_free_memory();
+      outcome.path = spec_.work / ("stage-" + std::to_string(step.plan.index));
       lineage_.push_back(lineage_entry(step));
-      save_model(model(), spec_.model.files, with_lineage_of_input(), folder_);
-      outcome.path = folder_;
+      save_model(model(), spec_.model.files, with_lineage_of_input(), outcome.path);
+      files_ = FileTree::on_disk(outcome.path);
     }
-    files_ = FileTree::on_disk(folder_);  // from here on the model is what was written
-    model_.reset();
-    if (outcome.cached)
-      lineage_ =
-          json_at<Json>(parse_json(read_file(folder_ / "wring.json"), "wring.json"), "lineage", "wring.json");
+    model_.reset();               // from here on the model is what was written
     model_ = load_model(files_);  // mapped before the agent may move the folder
     if (last_stage_ == step.plan.index) link_result();
     return outcome;
@@ -208,18 +255,33 @@ class Run {
     Params params(stage.params, step.field + ".params");
     const auto method = make_method(stage.method, params);
     const auto chosen = targets(stage, step.field);
-    Calibration calibration;
-    if (!method->needs().empty()) {
-      std::tie(calibration.ids, calibration.mask) = calibration_tokens(params);
-      if (params.get<std::string>("propagate") == "dense") calibration.propagate = Propagate::kDense;
-      const auto forward = params.get<std::string>("forward_dtype");
-      const bool narrow = forward == "bfloat16" || (forward != "float32" && prefers_bf16(device_));
-      if (narrow) calibration.observe = at::kBFloat16;
-      if (narrow && forward != "mixed") calibration.forward = at::kBFloat16;
-    }
+    Calibration calibration = calibration_of(*method, params);
+    if (!method->needs().empty()) std::tie(calibration.ids, calibration.mask) = calibration_tokens(params);
     StepProgress progress(observer_, step.plan);
-    const auto reports = compress_layers(*model_, *method, chosen, calibration, progress);
-    return {{"layers", reports}};
+    Snapshot snapshot(spec_.snapshots.empty() ? fs::path() : spec_.snapshots / step.plan.key->hex());
+    Json report = Json::object();
+    if (snapshot.state()) report["resumed_at_block"] = json_or<std::size_t>(*snapshot.state(), "blocks", 0);
+    report["layers"] = compress_layers(*model_, *method, chosen, calibration, progress, snapshot);
+    return report;
+  }
+
+  // All but the tokens.
+  Calibration calibration_of(const LayerMethod& method, const Params& params) const {
+    Calibration calibration;
+    if (method.needs().empty()) return calibration;
+    if (params.get<std::string>("propagate") == "dense") calibration.propagate = Propagate::kDense;
+    const auto forward = params.get<std::string>("forward_dtype");
+    const bool narrow = forward == "bfloat16" || (forward != "float32" && prefers_bf16(device_));
+    if (narrow) calibration.observe = at::kBFloat16;
+    if (narrow && forward != "mixed") calibration.forward = at::kBFloat16;
+    return calibration;
+  }
+
+  // Encoders have no more positions than their table.
+  std::int64_t longest_sequence(std::int64_t length) const {
+    if (model_->kind() == "decoder-lm") return length;
+    return std::min(
+        length, json_or<std::int64_t>(model_->config(), "max_position_embeddings", length, "config.json"));
   }
 
   // Decoders: consecutive blocks of the text. Encoders: its sentences, padded. [samples, sequence_length] and
@@ -236,10 +298,8 @@ class Run {
           at::ArrayRef<std::int32_t>(ids.data(), static_cast<std::size_t>(count * length)), at::kInt);
       return {all.to(at::kLong).reshape({count, length}), {}};
     }
-    const auto positions =
-        json_or<std::int64_t>(model().config(), "max_position_embeddings", length, "config.json");
     const auto padded = tokenize_sentences(read_sentences(files, name, static_cast<std::size_t>(samples)),
-                                           std::min(length, positions), tokenizer());
+                                           longest_sequence(length), tokenizer());
     return {padded.ids, padded.mask};
   }
 
@@ -259,16 +319,21 @@ class Run {
     return lineage;
   }
 
-  // The last stage's files, linked (or copied across file systems) into a folder beside `out`, then renamed.
+  // The last stage's files, linked (or copied: across file systems, from chunks) into a folder beside `out`,
+  // then renamed.
   void link_result() {
     const fs::path half = spec_.out.parent_path() / ("." + spec_.out.filename().string() + ".half");
     fs::remove_all(half);
     fs::create_directories(half);
     for (const auto& path : files_.paths()) {
       fs::create_directories((half / path).parent_path());
+      const auto& pieces = files_.pieces(path);
       std::error_code failed;
-      fs::create_hard_link(folder_ / path, half / path, failed);
-      if (failed) fs::copy_file(folder_ / path, half / path);
+      if (pieces.size() == 1) fs::create_hard_link(pieces.front(), half / path, failed);
+      if (pieces.size() == 1 && !failed) continue;
+      AtomicFile file(half / path);
+      for (const auto& piece : pieces) file.write(MappedFile::open(piece)->bytes());
+      file.commit();
     }
     half_ = half;
     files_ = FileTree::on_disk(half_);
@@ -278,9 +343,9 @@ class Run {
     StepOutcome outcome;
     std::vector<EvaluationRow> rows;
     if (step.plan.key) {
-      if (const auto path = observer_.look_up(step.plan)) {
+      if (const auto kept = observer_.look_up(step.plan)) {
         outcome.cached = true;
-        for (const auto& row : parse_json(read_file(*path / "rows.json"), "rows.json"))
+        for (const auto& row : parse_json(kept->open("rows.json").read_all().text(), "rows.json"))
           rows.push_back(EvaluationRow::from_json(row));
       }
     }
@@ -351,7 +416,7 @@ class Run {
   std::vector<Step> steps_;
   std::optional<std::size_t> last_stage_;  // index of its step
   FileTree files_;                         // of the model as it is now
-  fs::path folder_, half_;
+  fs::path half_;
   std::unique_ptr<Model> model_, reference_;
   std::unique_ptr<Tokenizer> tokenizer_;
   Json lineage_ = Json::array();
@@ -362,6 +427,16 @@ class Run {
 
 JobResult run_job(const JobSpec& spec, JobObserver& observer, int& failed_step) {
   return Run(spec, observer, failed_step).run();
+}
+
+Json StageForecast::to_json() const {
+  return {{"layers", layers},           {"weights", weights}, {"bytes_before", bytes_before},
+          {"bytes_after", bytes_after}, {"seconds", seconds}, {"peak_bytes", peak_bytes}};
+}
+
+std::vector<StageForecast> forecast_job(const JobSpec& spec, JobObserver& observer) {
+  int failed_step = -1;
+  return Run(spec, observer, failed_step).forecast();
 }
 
 JobInput input_on_disk(const fs::path& path, const std::string& kind) {

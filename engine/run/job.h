@@ -28,18 +28,31 @@ struct JobSpec {
   std::map<std::string, JobInput> data;
   std::optional<JobInput> reference;  // what evaluations compare with; none: the input, once it was changed
   std::uint64_t seed = 0;
-  int threads = 0;             // 0: all cores
-  std::string device = "cpu";  // "cpu", "cuda:0"
-  std::filesystem::path out;   // of the result; does not exist yet, its parent does
-  std::filesystem::path work;  // scratch; exists
+  int threads = 0;                  // 0: all cores
+  std::string device = "cpu";       // "cpu", "cuda:0"
+  std::uint64_t memory_bytes = 0;   // that the engine may take; 0: what the machine has
+  std::filesystem::path out;        // of the result; does not exist yet, its parent does
+  std::filesystem::path work;       // scratch; exists
+  std::filesystem::path snapshots;  // of stages by key, for a run that goes on after this one; empty: none
+};
+
+// What a stage is about to do, from a look at the model and a probe of the method on it.
+struct StageForecast {
+  Json to_json() const;
+
+  std::uint64_t layers = 0, weights = 0;            // targeted
+  std::uint64_t bytes_before = 0, bytes_after = 0;  // of these weights
+  double seconds = 0;
+  std::uint64_t peak_bytes = 0;  // resident memory, highest
 };
 
 // A step of the plan: a stage of the recipe or an evaluation.
 struct StepPlan {
   std::size_t index = 0;
-  std::string name;           // "gptq", "evaluate: perplexity (before)"
-  std::string kind;           // "stage", "evaluation"
-  std::optional<Digest> key;  // names the output's content; none for timings
+  std::string name;                       // "gptq", "evaluate: perplexity (before)"
+  std::string kind;                       // "stage", "evaluation"
+  std::optional<Digest> key;              // names the output's content; none for timings
+  std::optional<StageForecast> forecast;  // of a stage that is not at hand already
 };
 
 struct StepOutcome {
@@ -55,8 +68,8 @@ class JobObserver {
  public:
   virtual ~JobObserver() = default;
   virtual void on_plan(const std::vector<StepPlan>& steps) = 0;
-  // A folder with the output that was kept under the step's key, or nullopt.
-  virtual std::optional<std::filesystem::path> look_up(const StepPlan& step) = 0;
+  // The output that was kept under the step's key, or nullopt.
+  virtual std::optional<FileTree> look_up(const StepPlan& step) = 0;
   virtual void on_start(const StepPlan& step) = 0;
   virtual void on_progress(const StepPlan& step, std::uint64_t done, std::uint64_t total,
                            const std::string& unit, const std::string& metric, double value) = 0;
@@ -76,6 +89,10 @@ struct JobResult {
 // Runs the job; spec.out is there afterwards, whole, or not at all. Throws Error; `failed_step` then says
 // where (-1: before the first).
 JobResult run_job(const JobSpec& spec, JobObserver& observer, int& failed_step);
+
+// What run_job() would forecast for each stage; needs no data. Throws Error as run_job() does before its
+// first step.
+std::vector<StageForecast> forecast_job(const JobSpec& spec, JobObserver& observer);
 
 // The input at `path`, hashed; or one already known by its manifest.
 JobInput input_on_disk(const std::filesystem::path& path, const std::string& kind);

@@ -14,9 +14,9 @@
 #include "common/text.h"
 #include "engine/model/generate.h"
 #include "engine/model/load.h"
+#include "engine/model/tensor_file.h"
 #include "engine/run/hardware.h"
 #include "engine/run/job.h"
-#include "formats/safetensors.h"
 
 namespace wring {
 namespace {
@@ -35,7 +35,7 @@ class TerminalObserver final : public JobObserver {
     for (const auto& step : steps) names.push_back(step.name);
     bar_.plan(names);
   }
-  std::optional<fs::path> look_up(const StepPlan&) override { return std::nullopt; }
+  std::optional<FileTree> look_up(const StepPlan&) override { return std::nullopt; }
   void on_start(const StepPlan& step) override { bar_.start(step.index); }
   void on_progress(const StepPlan& step, std::uint64_t done, std::uint64_t total, const std::string& unit,
                    const std::string& metric, double value) override {
@@ -43,13 +43,17 @@ class TerminalObserver final : public JobObserver {
   }
   void on_done(const StepPlan& step, const StepOutcome& outcome) override {
     bar_.finish(step.index, StepState::kDone, outcome.seconds, outcome.peak_bytes);
-    if (step.kind == "stage")
-      stages_.push_back({{"index", step.index},
-                         {"name", step.name},
-                         {"key", step.key->hex()},
-                         {"seconds", outcome.seconds},
-                         {"peak_bytes", outcome.peak_bytes},
-                         {"report", outcome.report}});
+    if (step.kind != "stage") return;
+    stages_.push_back({{"index", step.index},
+                       {"name", step.name},
+                       {"key", step.key->hex()},
+                       {"seconds", outcome.seconds},
+                       {"peak_bytes", outcome.peak_bytes},
+                       {"report", outcome.report}});
+    if (step.forecast) {
+      stages_.back()["forecast_seconds"] = step.forecast->seconds;
+      stages_.back()["forecast_peak_bytes"] = step.forecast->peak_bytes;
+    }
   }
   void on_rows(const std::vector<EvaluationRow>&) override {}
   void check_cancelled() override {
@@ -181,13 +185,9 @@ int write_logits(const fs::path& model_path, const fs::path& ids_path, const fs:
   ForwardContext context;
   if (json.contains("attention_mask")) context.attention_mask = matrix("attention_mask").to(at::kBool);
   const DecodedLayers decoded(model->layers(), at::kFloat);
-  const auto logits = model->forward(matrix("input_ids"), context).contiguous();
-  const auto bytes = [&] {
-    return Bytes{{static_cast<const std::byte*>(logits.const_data_ptr()), logits.nbytes()}, nullptr};
-  };
+  const auto logits = model->forward(matrix("input_ids"), context);
   fs::create_directories(fs::absolute(out).parent_path());
-  write_safetensors(fs::absolute(out).parent_path(), out.stem().string(),
-                    {{"logits", ElementType::kF32, logits.sizes().vec(), bytes}});
+  write_safetensors(fs::absolute(out).parent_path(), out.stem().string(), {to_write("logits", logits)});
   return 0;
 }
 
@@ -198,30 +198,23 @@ int print_tokens(const fs::path& model, const fs::path& text) {
 }
 
 int plan_local(const LocalOptions& options) {
-  const JobSpec spec = make_spec(options);
-  const auto model = load_model(spec.model.files);
+  JobSpec spec = make_spec(options);
+  set_threads(spec.threads);
+  const TempDir work;
+  spec.work = work.path();
+  TerminalObserver observer(true);
+  const auto forecasts = forecast_job(spec, observer);
   Json stages = Json::array();
-  std::vector<std::vector<std::string>> rows{{"stage", "method", "layers", "weights", "bytes now"}};
-  for (std::size_t i = 0; i < spec.recipe.stages.size(); ++i) {
-    const auto& stage = spec.recipe.stages[i];
-    const auto method =
-        make_method(stage.method, Params(stage.params, "stages[" + std::to_string(i) + "].params"));
-    std::uint64_t layers = 0, weights = 0, bytes = 0;
-    for (const Layer* layer : std::as_const(*model).layers()) {
-      const auto any = [&](const std::vector<std::string>& patterns) {
-        for (const auto& p : patterns)
-          if (pattern_matches(p, layer->name(), layer->class_name())) return true;
-        return false;
-      };
-      if (!any(stage.targets) || any(stage.ignore)) continue;
-      method->check(*layer);
-      ++layers;
-      weights += static_cast<std::uint64_t>(layer->weight().rows() * layer->weight().columns());
-      bytes += layer->weight().stored_bytes();
-    }
-    stages.push_back({{"method", stage.method}, {"layers", layers}, {"weights", weights}, {"bytes", bytes}});
-    rows.push_back({std::to_string(i), stage.method, std::to_string(layers), std::to_string(weights),
-                    human_bytes(bytes)});
+  std::vector<std::vector<std::string>> rows{
+      {"stage", "method", "layers", "weights", "bytes now", "bytes then", "time", "peak memory"}};
+  for (std::size_t i = 0; i < forecasts.size(); ++i) {
+    const auto& method = spec.recipe.stages[i].method;
+    const auto& f = forecasts[i];
+    stages.push_back(f.to_json());
+    stages.back()["method"] = method;
+    rows.push_back({std::to_string(i), method, std::to_string(f.layers), std::to_string(f.weights),
+                    human_bytes(f.bytes_before), human_bytes(f.bytes_after),
+                    "about " + human_duration(f.seconds), "about " + human_bytes(f.peak_bytes)});
   }
   if (options.json)
     std::cout << Json{{"stages", stages}, {"recipe_digest", spec.recipe.digest().hex()}}.dump(2) << "\n";

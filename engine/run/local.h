@@ -44,7 +44,8 @@ int write_logits(const std::filesystem::path& model, const std::filesystem::path
 // Prints the token ids of a text file as a JSON list.
 int print_tokens(const std::filesystem::path& model, const std::filesystem::path& text);
 
-// Prints what a recipe would do to a model: steps, targeted layers, bytes; nothing is run.
+// Prints what each stage of a recipe would do to a model and what it would take here: layers, bytes, time,
+// memory. Parts of it are tried out; nothing is written.
 int plan_local(const LocalOptions& options);
 
 }  // namespace wring

@@ -82,27 +82,36 @@ class Pipe {
   std::deque<Json> messages_;
 };
 
+// Of an input or a cached output: a folder (or file), or an artifact in chunks.
+FileTree read_tree(const Json& json) {
+  if (json.contains("path")) return FileTree::on_disk(json_at<std::string>(json, "path", "input"));
+  return FileTree::from_chunks(Manifest::parse(read_file(json_at<std::string>(json, "manifest", "input"))),
+                               json_at<std::string>(json, "blobs", "input"));
+}
+
 class PipeObserver final : public JobObserver {
  public:
   explicit PipeObserver(Pipe& pipe) : pipe_(pipe) {}
 
   void on_plan(const std::vector<StepPlan>& steps) override {
     Json list = Json::array();
-    for (const auto& step : steps)
+    for (const auto& step : steps) {
       list.push_back({{"index", step.index},
                       {"name", step.name},
                       {"kind", step.kind},
                       {"key", step.key ? step.key->hex() : ""}});
+      if (step.forecast) list.back()["forecast"] = step.forecast->to_json();
+    }
     pipe_.send({{"type", "plan"}, {"steps", list}});
   }
 
-  std::optional<std::filesystem::path> look_up(const StepPlan& step) override {
+  std::optional<FileTree> look_up(const StepPlan& step) override {
     pipe_.send({{"type", "lookup"}, {"index", step.index}, {"key", step.key->hex()}});
     const Json answer = pipe_.receive();
     if (json_at<std::string>(answer, "type", "pipe") != "lookup_result")
       throw Error(ErrorCode::kInternal, "PIPE", "expected lookup_result from the agent");
     if (!json_at<bool>(answer, "hit", "lookup_result")) return std::nullopt;
-    return json_at<std::string>(answer, "path", "lookup_result");
+    return read_tree(answer);
   }
 
   void on_start(const StepPlan& step) override {
@@ -172,6 +181,8 @@ JobSpec read_start(const Json& start) {
   spec.device = json_or<std::string>(start, "device", "cpu");
   spec.out = json_at<std::string>(start, "out", "start");
   spec.work = json_at<std::string>(start, "work", "start");
+  spec.memory_bytes = json_or<std::uint64_t>(start, "memory_bytes", 0);
+  spec.snapshots = json_or<std::string>(start, "snapshots", "");
   return spec;
 }
 

@@ -200,6 +200,25 @@ TEST(StageCache, TrustsNothingOfAnotherBootThatHadNotReachedTheDisk) {
       true);
 }
 
+TEST(Cache, KeepsTheNewestSnapshotsAndNoneOfAKeptStage) {
+  const TempDir folder;
+  Cache cache(folder.path() / "cache", 3000);
+  const auto snapshot = [&](const Digest& key) { return cache.snapshots() / key.hex(); };
+  std::vector<Digest> keys;
+  for (std::size_t i = 0; i < Cache::kMaxSnapshots + 2; ++i) {
+    keys.push_back(sha256(std::to_string(i)));
+    fs::create_directories(snapshot(keys.back()));
+    fs::last_write_time(snapshot(keys.back()), fs::file_time_type::clock::now() + std::chrono::hours(i));
+  }
+  cache.trim();
+  EXPECT_FALSE(fs::exists(snapshot(keys[0])) || fs::exists(snapshot(keys[1])));
+  EXPECT_TRUE(fs::exists(snapshot(keys[2])));
+  Cache::Hold hold(cache);
+  cache.keep_stage(keys[2], write_stage(cache, "kept"), hold);
+  EXPECT_FALSE(fs::exists(snapshot(keys[2])));
+  EXPECT_TRUE(fs::exists(snapshot(keys[3])));
+}
+
 TEST(Cache, RefusesAJobIdThatLeavesTheFolder) {
   const TempDir folder;
   const Cache cache(folder.path() / "cache", 3000);

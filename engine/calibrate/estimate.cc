@@ -1,0 +1,215 @@
+// The probes of an estimate, and how they are scaled up.
+#include "engine/calibrate/estimate.h"
+
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <utility>
+
+#include "common/clock.h"
+#include "engine/calibrate/compress_layer.h"
+#include "engine/calibrate/tap_observer.h"
+#include "engine/run/hardware.h"
+
+namespace wring {
+namespace {
+
+constexpr std::int64_t kWholeRows = 16384;  // a layer of more is probed by so many and by half of them
+
+double weights_of(const Layer& layer) {
+  return static_cast<double>(layer.weight().rows()) * static_cast<double>(layer.weight().columns());
+}
+
+// The layer, or its first rows, in the source's own type where it is plain.
+Layer first_rows(const Layer& layer, std::int64_t rows) {
+  const WeightRep& rep = layer.weight();
+  const auto dtype = rep.format() == "dense" ? rep.tensors().front().tensor.scalar_type() : at::kFloat;
+  const auto op = layer.class_name() == "Embedding" ? Layer::Operator::kEmbedding : Layer::Operator::kLinear;
+  auto weight =
+      rows == rep.rows() ? layer.shared_weight() : dense_rep(rep.decode_rows(at::arange(rows), dtype));
+  return {layer.name(), op, std::move(weight), {}, layer.axes(), layer.input_tap()};
+}
+
+// Starts a measurement of resident memory: what lies free is given back, and the peak is what is there now.
+std::uint64_t settle() {
+  release_free_memory();
+  reset_peak_resident_bytes();
+  return resident_bytes();
+}
+
+// What compressing a layer took.
+struct Sample {
+  double seconds, stored_bytes;
+  double resident, working;  // memory before it, and highest above that
+};
+
+class Probe {
+ public:
+  Probe(Model& model, const LayerMethod& method, const std::set<const Layer*>& targets,
+        const Calibration& calibration)
+      : model_(model),
+        method_(method),
+        targets_(targets),
+        calibration_(calibration),
+        resident_(static_cast<double>(settle())) {}
+
+  StageEstimate data_free() {
+    std::map<std::pair<std::int64_t, std::int64_t>, Sample> samples;
+    for (Layer* layer : model_.layers()) {
+      if (!targets_.contains(layer)) continue;
+      const auto shape = std::pair(layer->weight().rows(), layer->weight().columns());
+      auto known = samples.find(shape);
+      if (known == samples.end()) known = samples.emplace(shape, whole(*layer, nullptr)).first;
+      add(known->second, 1);
+    }
+    return result(0);
+  }
+
+  StageEstimate calibrated() {
+    std::size_t observed = 0;
+    double all = 0, same = 0;  // weights of targeted blocks; of the one that is probed
+    for (std::size_t block = 0; block < model_.block_count(); ++block) {
+      if (!targeted(model_.block_layers(block))) continue;
+      if (all == 0) observed = block;
+      for (Layer* layer : model_.block_layers(block)) {
+        all += weights_of(*layer);
+        if (block == observed) same += weights_of(*layer);
+      }
+    }
+    hidden_ = at::randn({batch_sequences(), calibration_.ids.size(1), model_.hidden_size()});
+    resident_ = static_cast<double>(settle());
+    if (same > 0) this->block(observed, all / same);
+    forward(observed, same > 0 ? all / same : 0);
+    if (targeted(model_.head_layers())) head();
+    // Twice: each block's take the place of the last one's, and fit its holes badly.
+    return result(2 * static_cast<double>(hidden_.nbytes()) * batches());
+  }
+
+ private:
+  StageEstimate result(double hidden) const {
+    return {seconds_, static_cast<std::uint64_t>(hidden + peak_), static_cast<std::uint64_t>(stored_bytes_),
+            !method_.needs().empty()};
+  }
+
+  bool targeted(const std::vector<Layer*>& layers) const {
+    return std::any_of(layers.begin(), layers.end(), [&](Layer* l) { return targets_.contains(l); });
+  }
+  bool dense() const { return calibration_.propagate == Propagate::kDense; }
+  at::ScalarType observed_in() const { return dense() ? calibration_.forward : calibration_.observe; }
+
+  std::int64_t batch_sequences() const {
+    return std::min(calibration_.sequences_per_batch(), calibration_.ids.size(0));
+  }
+  double batches() const {
+    return static_cast<double>(calibration_.ids.size(0)) / static_cast<double>(batch_sequences());
+  }
+
+  // The block as it is observed, then its layers; there are `times` blocks of its size.
+  void block(std::size_t block, double times) {
+    const auto layers = model_.block_layers(block);
+    TapObserver observer(targets_, method_.needs());
+    {
+      const Stopwatch decoding;
+      const DecodedLayers decoded(layers, observed_in());
+      seconds_ += times * decoding.seconds();
+      const auto observe = [&] { model_.run_block(block, hidden_, {{}, nullptr, &observer, !dense()}); };
+      seconds_ += times * batches() * second_time(observe);
+    }
+    note_peak(static_cast<double>(peak_resident_bytes()));
+    for (Layer* layer : layers)
+      if (targets_.contains(layer)) add(whole(*layer, observer.of(*layer)), times);
+  }
+
+  // The outputs of those blocks that are run for them alone.
+  void forward(std::size_t block, double observed_blocks) {
+    const double times = static_cast<double>(last_block()) - (dense() ? observed_blocks : 0);
+    if (times <= 0) return;
+    settle();
+    const Stopwatch decoding;
+    const DecodedLayers decoded(model_.block_layers(block), calibration_.forward);
+    seconds_ += times * decoding.seconds();
+    seconds_ += times * batches() * second_time([&] {
+                  model_.run_block(block, hidden_, {{}, nullptr, nullptr});
+                });
+    note_peak(static_cast<double>(peak_resident_bytes()));
+  }
+
+  void head() {
+    TapObserver observer(targets_, method_.needs());
+    for (Layer* layer : model_.head_layers()) {
+      seconds_ += batches() * second_time([&] {
+                    const auto normed = model_.final_norm(hidden_);
+                    observer.on_input(*layer, normed.reshape({-1, normed.size(-1)}));
+                  });
+      note_peak(static_cast<double>(peak_resident_bytes()));
+      if (targets_.contains(layer)) add(whole(*layer, observer.of(*layer)), 1);
+    }
+  }
+
+  // The first time pays for what later ones find ready.
+  template <typename Action>
+  static double second_time(const Action& action) {
+    action();
+    const Stopwatch watch;
+    action();
+    return watch.seconds();
+  }
+
+  // One past the last block that the pass runs.
+  std::size_t last_block() const {
+    if (targeted(model_.head_layers())) return model_.block_count();
+    std::size_t last = 0;
+    for (std::size_t block = 0; block < model_.block_count(); ++block)
+      if (targeted(model_.block_layers(block))) last = block + 1;
+    return last;
+  }
+
+  void add(const Sample& sample, double times) {
+    seconds_ += times * sample.seconds;
+    stored_bytes_ += times * sample.stored_bytes;
+    note_peak(sample.resident + sample.working);
+  }
+
+  void note_peak(double resident) { peak_ = std::max(peak_, resident - resident_); }
+
+  // Of the whole layer, from two samples of its rows where it is large.
+  Sample whole(const Layer& layer, const Statistics* x) const {
+    const auto rows = layer.weight().rows();
+    if (rows <= kWholeRows) return compress(layer, x, rows);
+    const Sample first = compress(layer, x, kWholeRows / 2);  // makes ready what the tap's layers share
+    const Sample low = compress(layer, x, kWholeRows / 2), high = compress(layer, x, kWholeRows);
+    const double size = static_cast<double>(rows) / kWholeRows;
+    const auto line = [&](double a, double b) { return b + std::max(0.0, b - a) * 2 * (size - 1); };
+    // Memory comes in pages and arenas: the line may be too steep, never the proportion.
+    const double working = std::min(line(low.working, high.working), high.working * size);
+    return {line(low.seconds, high.seconds) + std::max(0.0, first.seconds - low.seconds),
+            line(low.stored_bytes, high.stored_bytes), high.resident, std::max(first.working, working)};
+  }
+
+  Sample compress(const Layer& layer, const Statistics* x, std::int64_t rows) const {
+    Layer sample = first_rows(layer, rows);
+    const auto before = static_cast<double>(settle());
+    const Stopwatch watch;
+    compress_layer(sample, method_, x);
+    return {watch.seconds(), static_cast<double>(sample.weight().stored_bytes()), before,
+            static_cast<double>(peak_resident_bytes()) - before};
+  }
+
+  Model& model_;
+  const LayerMethod& method_;
+  const std::set<const Layer*>& targets_;
+  const Calibration& calibration_;
+  at::Tensor hidden_;  // of one batch
+  double resident_;    // before the probes
+  double seconds_ = 0, stored_bytes_ = 0, peak_ = 0;
+};
+
+}  // namespace
+
+StageEstimate estimate_layers(Model& model, const LayerMethod& method, const std::set<const Layer*>& targets,
+                              const Calibration& calibration) {
+  Probe probe(model, method, targets, calibration);
+  return method.needs().empty() ? probe.data_free() : probe.calibrated();
+}
+
+}  // namespace wring

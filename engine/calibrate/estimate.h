@@ -1,0 +1,24 @@
+// What a stage will take, from running a small part of it.
+#pragma once
+
+#include <cstdint>
+#include <set>
+
+#include "engine/calibrate/calibrate.h"
+
+namespace wring {
+
+struct StageEstimate {
+  double seconds = 0;
+  std::uint64_t working_bytes = 0;  // of memory, highest, beside the weights before and after
+  std::uint64_t stored_bytes = 0;   // the targeted layers' new weights
+  bool streams = false;             // the whole model is run meanwhile
+};
+
+// Of compress_layers() on this machine at the present load: one batch goes through the first targeted block
+// and that block's layers through the method (of large ones some rows); the rest is in proportion to weights,
+// rows and tokens. The model stays as it is; of calibration.ids only the shape matters.
+StageEstimate estimate_layers(Model& model, const LayerMethod& method, const std::set<const Layer*>& targets,
+                              const Calibration& calibration);
+
+}  // namespace wring

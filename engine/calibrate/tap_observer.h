@@ -1,0 +1,48 @@
+// Gathering statistics while a block runs.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <utility>
+
+#include "engine/calibrate/statistics.h"
+#include "engine/model/layer.h"
+
+namespace wring {
+
+// Gathers the statistics of each tap once, whichever of its layers comes first.
+class TapObserver final : public InputObserver {
+ public:
+  TapObserver(const std::set<const Layer*>& targets, std::set<Statistic> wanted)
+      : targets_(targets), wanted_(std::move(wanted)) {}
+
+  // Rows of padding are left out: `keep` int64 indices of real rows in the coming batch, or undefined.
+  void set_rows(at::Tensor keep) { keep_ = std::move(keep); }
+
+  void on_input(const Layer& layer, const at::Tensor& x) override {
+    if (!targets_.contains(&layer)) return;
+    const auto [owner, fresh] = owners_.try_emplace(layer.input_tap(), &layer);
+    if (owner->second != &layer) return;
+    auto& statistics = statistics_[layer.input_tap()];
+    if (fresh) statistics = std::make_unique<Statistics>(x.size(1), wanted_, x.device());
+    statistics->add(keep_.defined() ? x.index_select(0, keep_) : x);
+  }
+
+  const Statistics* of(const Layer& layer) const {
+    const auto it = statistics_.find(layer.input_tap());
+    return it == statistics_.end() ? nullptr : it->second.get();
+  }
+
+ private:
+  const std::set<const Layer*>& targets_;
+  std::set<Statistic> wanted_;
+  at::Tensor keep_;
+  std::map<std::string, const Layer*> owners_;
+  std::map<std::string, std::unique_ptr<Statistics>> statistics_;
+};
+
+}  // namespace wring

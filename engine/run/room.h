@@ -1,0 +1,40 @@
+// Whether this machine has room for a job: what its stages will take of memory, disk and time.
+#pragma once
+
+#include <cstdint>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "engine/calibrate/estimate.h"
+#include "engine/run/job.h"
+
+namespace wring {
+
+// Adds up a job's steps in order. Made once the model is loaded, before anything runs.
+class Room {
+ public:
+  Room(const JobSpec& spec, const Model& model);
+
+  StageForecast add_stage(const std::string& method, const std::set<const Layer*>& targets,
+                          const StageEstimate& estimate);
+
+  // Throws Error(kResourceExhausted) "NOT_ENOUGH_MEMORY" or "NOT_ENOUGH_DISK" with the bytes that are
+  // missing.
+  void check() const;
+
+ private:
+  struct Stage {
+    std::string method;
+    std::uint64_t memory_bytes;  // that no file backs
+  };
+
+  const JobSpec& spec_;
+  std::uint64_t resident_, anonymous_;  // of this process beside a stage
+  std::uint64_t model_bytes_;           // as the stages so far leave it
+  std::uint64_t disk_bytes_ = 0;
+  double seconds_per_byte_;  // of writing below spec.work
+  std::vector<Stage> stages_;
+};
+
+}  // namespace wring

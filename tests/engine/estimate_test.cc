@@ -1,0 +1,69 @@
+// An estimate leaves the model alone and knows exactly what a stage will store.
+#include "engine/calibrate/estimate.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/engine/small_model.h"
+
+namespace wring {
+namespace {
+
+struct Stage {
+  const char* method;
+  Json params;
+};
+
+const Stage kStages[] = {{"rtn",
+                          {{"bits", 4},
+                           {"group_size", 16},
+                           {"symmetric", true},
+                           {"scale_dtype", "float16"},
+                           {"scale_search", "minmax"}}},
+                         {"gptq",
+                          {{"bits", 3},
+                           {"group_size", 16},
+                           {"symmetric", false},
+                           {"scale_dtype", "float16"},
+                           {"scale_search", "mse"},
+                           {"activation_order", true},
+                           {"damping", 0.01}}},
+                         {"wanda", {{"pattern", 0.5}, {"value_dtype", "source"}}}};
+
+TEST(Estimate, StoredBytesAreThoseOfTheStageAndTheModelStaysAsItWas) {
+  for (const auto& stage : kStages)
+    for (const bool with_head : {false, true}) {
+      const auto model = small_model::make();
+      const auto method = make_method(stage.method, Params(stage.params, "params"));
+      const auto targets = small_model::linear_layers(*model, with_head);
+      const Calibration calibration{at::randint(small_model::kVocabulary, {6, 48}, at::kLong)};
+      const auto before = small_model::copy_weights(*model);
+      const auto estimate = estimate_layers(*model, *method, targets, calibration);
+      const auto after = small_model::copy_weights(*model);
+      ASSERT_EQ(before.size(), after.size());
+      for (const auto& [name, weight] : before) EXPECT_TRUE(at::equal(weight, after.at(name))) << name;
+
+      NoProgress quiet;
+      Snapshot none;
+      compress_layers(*model, *method, targets, calibration, quiet, none);
+      std::uint64_t stored = 0;
+      for (const Layer* layer : targets) stored += layer->weight().stored_bytes();
+      EXPECT_EQ(estimate.stored_bytes, stored) << stage.method << (with_head ? " with the head" : "");
+      EXPECT_GT(estimate.seconds, 0);
+    }
+}
+
+TEST(Estimate, MoreTokensTakeMoreMemory) {
+  const auto model = small_model::make();
+  const auto method = make_method("wanda", Params({{"pattern", 0.5}, {"value_dtype", "source"}}, "params"));
+  const auto targets = small_model::linear_layers(*model, false);
+  const auto working = [&](std::int64_t sequences) {
+    const Calibration calibration{at::zeros({sequences, 64}, at::kLong)};
+    return estimate_layers(*model, *method, targets, calibration).working_bytes;
+  };
+  const std::uint64_t hidden_of_more = (100'000 - 100) * 64 * small_model::kHidden * 4ull;
+  EXPECT_GE(working(100'000), hidden_of_more);
+  EXPECT_LT(working(100), hidden_of_more);
+}
+
+}  // namespace
+}  // namespace wring

@@ -1,0 +1,165 @@
+// A calibrated stage that was cut off at any block and goes on from its snapshot ends with the same bits.
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+#include "common/error.h"
+#include "common/files.h"
+#include "engine/calibrate/calibrate.h"
+#include "engine/run/snapshot.h"
+#include "tests/engine/small_model.h"
+
+namespace wring {
+namespace {
+
+namespace fs = std::filesystem;
+using small_model::kBlocks, small_model::kVocabulary;
+
+// Ends the pass as a kill would, when block `last` is about to be run.
+class Killer final : public Progress {
+ public:
+  explicit Killer(std::uint64_t last) : last_(last) {}
+  void report(std::uint64_t done, std::uint64_t, const std::string&, const std::string&, double) override {
+    if (first_ == kNone) first_ = done;
+    if (done == last_) throw Error(ErrorCode::kCancelled, "CANCELLED", "killed");
+  }
+  std::uint64_t first() const { return first_; }  // block that was run first
+
+ private:
+  static constexpr std::uint64_t kNone = ~0ull;
+  std::uint64_t last_, first_ = kNone;
+};
+constexpr std::uint64_t kNever = 1000;
+
+struct Stage {
+  const char* method;
+  Json params;
+  Propagate propagate;
+  bool with_head;
+};
+
+struct Result {
+  std::vector<Json> reports;
+  std::map<std::string, at::Tensor> weights;
+  bool operator==(const Result& other) const {
+    return reports == other.reports && weights.size() == other.weights.size() &&
+           std::all_of(weights.begin(), weights.end(), [&](const auto& named) {
+             return at::equal(named.second, other.weights.at(named.first));
+           });
+  }
+};
+
+// The stage on a fresh model. Throws where `progress` does.
+Result run(const Stage& stage, Progress& progress, Snapshot snapshot) {
+  const auto model = small_model::make();
+  const auto method = make_method(stage.method, Params(stage.params, "params"));
+  const auto targets = small_model::linear_layers(*model, stage.with_head);
+  at::manual_seed(11);
+  Calibration calibration{at::randint(kVocabulary, {6, 48}, at::kLong), {}, stage.propagate};
+  Result result;
+  result.reports = compress_layers(*model, *method, targets, calibration, progress, snapshot);
+  result.weights = small_model::copy_weights(*model);
+  return result;
+}
+
+const Json kGptq{{"bits", 4},
+                 {"group_size", 16},
+                 {"symmetric", false},
+                 {"scale_dtype", "float16"},
+                 {"scale_search", "mse"},
+                 {"activation_order", true},
+                 {"damping", 0.01}};
+const Json kWanda{{"pattern", 0.5}, {"value_dtype", "source"}};
+
+class Resume : public testing::TestWithParam<Stage> {};
+
+TEST_P(Resume, AfterAKillAtAnyBlockTheBitsAreThoseOfAnUninterruptedRun) {
+  NoProgress quiet;
+  const auto whole = run(GetParam(), quiet, Snapshot());
+  for (std::uint64_t killed = 0; killed <= kBlocks; ++killed) {
+    const TempDir folder;
+    Killer killer(killed);
+    EXPECT_THROW(run(GetParam(), killer, Snapshot(folder.path())), Error);
+    Killer observer(kNever);
+    EXPECT_EQ(run(GetParam(), observer, Snapshot(folder.path())), whole) << killed;
+    EXPECT_EQ(observer.first(), killed) << "a finished block was run again";
+  }
+}
+
+TEST_P(Resume, KilledAtEveryBlockInTurnItStillEnds) {
+  NoProgress quiet;
+  const auto whole = run(GetParam(), quiet, Snapshot());
+  const TempDir folder;
+  for (std::uint64_t killed = 1; killed <= kBlocks; ++killed) {
+    Killer killer(killed);
+    EXPECT_THROW(run(GetParam(), killer, Snapshot(folder.path())), Error);
+    EXPECT_EQ(killer.first(), killed - 1);
+  }
+  EXPECT_EQ(run(GetParam(), quiet, Snapshot(folder.path())), whole);
+}
+
+TEST_P(Resume, ADamagedSnapshotIsNotTakenUp) {
+  NoProgress quiet;
+  const auto whole = run(GetParam(), quiet, Snapshot());
+  const TempDir folder;
+  const auto cut_off = [&] {
+    Killer killer(2);
+    EXPECT_THROW(run(GetParam(), killer, Snapshot(folder.path())), Error);
+  };
+  const auto starts_anew = [&](const char* how) {
+    Killer observer(kNever);
+    EXPECT_EQ(run(GetParam(), observer, Snapshot(folder.path())), whole) << how;
+    EXPECT_EQ(observer.first(), 0u) << how;
+    fs::remove_all(folder.path());
+  };
+  for (const char* part : {"block-0", "block-1", "hidden"}) {
+    cut_off();
+    for (const auto& entry : fs::directory_iterator(folder.path()))
+      if (entry.path().filename().string().starts_with(part))
+        fs::resize_file(entry.path(), entry.file_size() / 2);
+    starts_anew(part);
+  }
+  cut_off();
+  std::ofstream(folder.path() / "state.json") << "{";
+  starts_anew("no state");
+  cut_off();
+  auto record = parse_json(read_file(folder.path() / "state.json"), "state");
+  record["boot"] = "an earlier one";
+  std::ofstream(folder.path() / "state.json") << record;
+  starts_anew("an earlier boot");
+}
+
+INSTANTIATE_TEST_SUITE_P(Stages, Resume,
+                         testing::Values(Stage{"gptq", kGptq, Propagate::kCompressed, false},
+                                         Stage{"gptq", kGptq, Propagate::kDense, true},
+                                         Stage{"wanda", kWanda, Propagate::kCompressed, true}));
+
+TEST(Snapshot, HoldsWhatTheLastCommitTookAndNothingElse) {
+  const TempDir folder;
+  {
+    Snapshot snapshot(folder.path());
+    EXPECT_EQ(snapshot.state(), std::nullopt);
+    snapshot.put("a", {{"x", at::full({2}, 1.0)}}, {{"n", 1}});
+    snapshot.commit({{"step", 1}});
+    snapshot.put("a", {{"x", at::full({2}, 2.0)}}, {{"n", 2}});
+    snapshot.commit({{"step", 2}});
+    snapshot.put("a", {{"x", at::full({2}, 3.0)}}, {{"n", 3}});
+  }
+  const Snapshot found(folder.path());
+  EXPECT_EQ(found.state().value(), (Json{{"step", 2}}));
+  EXPECT_EQ(found.part("a").attributes, (Json{{"n", 2}}));
+  EXPECT_TRUE(at::equal(found.part("a").tensors.at("x"), at::full({2}, 2.0)));
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder.path()), {}), 2);
+}
+
+TEST(Snapshot, ThatCannotBeWrittenKeepsNothingAndDoesNotFail) {
+  const TempDir folder;
+  std::ofstream(folder.path() / "file") << "in the way";
+  Snapshot snapshot(folder.path() / "file" / "below");
+  snapshot.put("a", {{"x", at::ones({2})}});
+  snapshot.commit({{"step", 1}});
+  EXPECT_EQ(snapshot.state(), std::nullopt);
+}
+
+}  // namespace
+}  // namespace wring
