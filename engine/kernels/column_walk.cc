@@ -3,8 +3,6 @@
 #include "engine/kernels/column_walk.h"
 
 #include <algorithm>
-#include <bit>
-#include <limits>
 
 #include "engine/kernels/multiversion.h"
 
@@ -74,38 +72,6 @@ WRING_MULTIVERSION void prune_columns(const ColumnTile& tile, std::int64_t first
     }
     propagate(tile, i, error);
   }
-}
-
-WRING_MULTIVERSION void choose_jointly(const ColumnTile& tile, std::int64_t first, int n, int m,
-                                       const float* ease, float* keep) {
-  const float* u = tile.upper + first * tile.stride + first;
-  std::int32_t best[kLanes] = {};
-  float least[kLanes];
-  std::fill(least, least + kLanes, std::numeric_limits<float>::infinity());
-  for (std::int32_t choice = 0; choice < 1 << m; ++choice) {
-    if (std::popcount(static_cast<std::uint32_t>(choice)) != n) continue;
-    float w[kJointColumns * kLanes], loss[kLanes] = {};
-    std::copy(tile.w + first * kLanes, tile.w + (first + m) * kLanes, w);
-    for (int i = 0; i < m; ++i) {
-      if (!(choice >> i & 1)) continue;
-      const float inverse = 1.0F / u[i * tile.stride + i];
-      float error[kLanes];
-      for (int lane = 0; lane < kLanes; ++lane) {
-        const float value = w[i * kLanes + lane];
-        loss[lane] += value * value * ease[i];
-        error[lane] = value * inverse;
-      }
-      for (int j = i + 1; j < m; ++j)
-        for (int lane = 0; lane < kLanes; ++lane)
-          w[j * kLanes + lane] -= error[lane] * u[i * tile.stride + j];
-    }
-    for (int lane = 0; lane < kLanes; ++lane) {
-      best[lane] = loss[lane] < least[lane] ? choice : best[lane];
-      least[lane] = loss[lane] < least[lane] ? loss[lane] : least[lane];
-    }
-  }
-  for (int i = 0; i < m; ++i)
-    for (int lane = 0; lane < kLanes; ++lane) keep[i * kLanes + lane] = best[lane] >> i & 1 ? 0.0F : 1.0F;
 }
 
 WRING_MULTIVERSION void round_columns(const float* w, std::int64_t columns, const Grids& grid,

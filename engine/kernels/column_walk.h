@@ -35,12 +35,6 @@ void quantize_columns(const ColumnTile& tile, std::int64_t first, std::int64_t l
 // Walks columns [first, last), zeroing where keep is 0 (else 1).
 void prune_columns(const ColumnTile& tile, std::int64_t first, std::int64_t last, const float* keep);
 
-// Which n of the columns [first, first + m), m <= kJointColumns, to zero so that walking them errs least: of
-// all choices the least sum of e_i^2, each e_i after the update by those before it in the choice. `ease` [m]
-// stands for 1 / U_ii^2. Puts 0 for those, else 1, into keep [m][kLanes].
-inline constexpr int kJointColumns = 8;
-void choose_jointly(const ColumnTile& tile, std::int64_t first, int n, int m, const float* ease, float* keep);
-
 // Rounds columns without walking, on one grid a lane (scale, zero [kLanes]).
 void round_columns(const float* w, std::int64_t columns, const Grids& grid, std::uint8_t* codes);
 

@@ -1,6 +1,5 @@
 // SparseGPT: zero the weights whose loss is easiest made up for, and make up for it (Frantar & Alistarh, ICML
-// 2023, alg. 1). Of few neighbours (N:M) the choice is by the loss of zeroing them together, where the paper
-// adds up the losses of zeroing each alone.
+// 2023, alg. 1).
 #include <algorithm>
 #include <array>
 #include <utility>
@@ -68,10 +67,7 @@ class SparseGpt final : public LayerMethod {
       return prune_columns(tile.tile, 0, count, kept.data());
     }
     for (std::int64_t begin = 0; begin < count; begin += pattern_.m) {
-      if (pattern_.m <= kJointColumns)
-        choose_jointly(tile.tile, begin, pattern_.n, pattern_.m, column_ease + begin, &kept[begin * kLanes]);
-      else
-        keep_of_lanes(tile.tile.w + begin * kLanes, column_ease + begin, &kept[begin * kLanes]);
+      keep_of_lanes(tile.tile.w + begin * kLanes, column_ease + begin, &kept[begin * kLanes]);
       prune_columns(tile.tile, begin, begin + pattern_.m, kept.data());
     }
     store_lanes(kept.data(), columns, tile.rows, count, mask);
