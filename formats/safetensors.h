@@ -67,14 +67,15 @@ struct TensorToWrite {
   std::function<Bytes()> data;
 };
 
+inline constexpr std::uint64_t kShardBytes = 5'000'000'000;
+
 // Writes `tensors` (in the given order) to folder/STEM.safetensors, or, above `shard_bytes`, to
 // STEM-0000i-of-0000n.safetensors with STEM.safetensors.index.json. metadata gets {"format": "pt"} unless it
-// has it. Each file is written to a temporary name, fsynced and renamed. Offsets are 64-byte aligned (header
+// has it. Each file is written to a temporary name and renamed. Offsets are 64-byte aligned (header
 // padding, not holes).
 void write_safetensors(const std::filesystem::path& folder, const std::string& stem,
                        const std::vector<TensorToWrite>& tensors,
                        std::map<std::string, std::string> metadata = {},
-                       std::uint64_t shard_bytes = 5'000'000'000,
-                       Durability durability = Durability::kMachine);
+                       std::uint64_t shard_bytes = kShardBytes, Durability durability = Durability::kMachine);
 
 }  // namespace wring

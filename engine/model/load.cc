@@ -129,8 +129,12 @@ std::unique_ptr<Model> load_model(const FileTree& tree) {
 }
 
 void save_model(const Model& model, const FileTree& source, const Json& lineage,
-                const std::filesystem::path& folder) {
+                const std::filesystem::path& folder, Durability durability) {
   std::filesystem::create_directories(folder);
+  const auto write = [&](const std::string& path, std::string_view content) {
+    std::filesystem::create_directories((folder / path).parent_path());
+    write_file_atomic(folder / path, content, durability);
+  };
   Json layers = Json::object();
   std::vector<TensorToWrite> tensors;
   for (const Layer* layer : model.layers()) {
@@ -143,21 +147,17 @@ void save_model(const Model& model, const FileTree& source, const Json& lineage,
   }
   for (const auto& parameter : model.parameters())
     tensors.push_back(to_write(parameter.name, parameter.value));
-  write_safetensors(folder, "model", tensors);
-  write_file_atomic(folder / "config.json", model.config().dump(2) + "\n");
+  write_safetensors(folder, "model", tensors, {}, kShardBytes, durability);
+  write("config.json", model.config().dump(2) + "\n");
   const Json description{{"format_version", kFormatVersion},
                          {"family", model.family()},
                          {"kind", model.kind()},
                          {"layers", layers},
                          {"lineage", lineage}};
-  write_file_atomic(folder / "wring.json", description.dump(1) + "\n");
-  for (const auto& path : companion_files(source)) {
-    std::filesystem::create_directories((folder / path).parent_path());
-    write_file_atomic(folder / path, source.open(path).read_all().text());
-  }
+  write("wring.json", description.dump(1) + "\n");
+  for (const auto& path : companion_files(source)) write(path, source.open(path).read_all().text());
   if (const auto gguf = gguf_path(source); gguf && !source.has("tokenizer.json"))
-    write_file_atomic(folder / "tokenizer.json",
-                      tokenizer_json_from_gguf(GgufFile(source.open(*gguf))).dump() + "\n");
+    write("tokenizer.json", tokenizer_json_from_gguf(GgufFile(source.open(*gguf))).dump() + "\n");
 }
 
 Json model_metadata(const Model& model, const FileTree& source) {

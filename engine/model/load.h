@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "common/files.h"
 #include "common/json.h"
 #include "engine/model/model.h"
 #include "formats/file_tree.h"
@@ -20,7 +21,7 @@ std::unique_ptr<Model> load_model(const FileTree& tree);
 // licence files taken over from `source`. `lineage` goes into wring.json. Deterministic: equal model, equal
 // bytes.
 void save_model(const Model& model, const FileTree& source, const Json& lineage,
-                const std::filesystem::path& folder);
+                const std::filesystem::path& folder, Durability durability = Durability::kMachine);
 
 // What the manifest of a saved model says of it.
 Json model_metadata(const Model& model, const FileTree& source);

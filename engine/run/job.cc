@@ -241,7 +241,7 @@ class Run {
       release_free_memory();
       outcome.path = spec_.work / ("stage-" + std::to_string(step.plan.index));
       lineage_.push_back(lineage_entry(step));
-      save_model(model(), spec_.model.files, with_lineage_of_input(), outcome.path);
+      save_model(model(), spec_.model.files, with_lineage_of_input(), outcome.path, spec_.durability);
       files_ = FileTree::on_disk(outcome.path);
     }
     model_.reset();               // from here on the model is what was written
@@ -333,7 +333,7 @@ class Run {
       if (pieces.size() == 1 && !failed) continue;
       AtomicFile file(half / path);
       for (const auto& piece : pieces) file.write(MappedFile::open(piece)->bytes());
-      file.commit();
+      file.commit(spec_.durability);
     }
     half_ = half;
     files_ = FileTree::on_disk(half_);
@@ -380,7 +380,7 @@ class Run {
     for (const auto& row : rows) json.push_back(row.to_json());
     const fs::path folder = spec_.work / ("step-" + std::to_string(step.plan.index));
     fs::create_directories(folder);
-    write_file_atomic(folder / "rows.json", json.dump());
+    write_file_atomic(folder / "rows.json", json.dump(), spec_.durability);
     return folder;
   }
 

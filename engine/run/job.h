@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "common/digest.h"
+#include "common/files.h"
 #include "common/json.h"
 #include "engine/eval/suite.h"
 #include "formats/file_tree.h"
@@ -28,11 +29,12 @@ struct JobSpec {
   std::map<std::string, JobInput> data;
   std::optional<JobInput> reference;  // what evaluations compare with; none: the input, once it was changed
   std::uint64_t seed = 0;
-  int threads = 0;                  // 0: all cores
-  std::string device = "cpu";       // "cpu", "cuda:0"
-  std::uint64_t memory_bytes = 0;   // that the engine may take; 0: what the machine has
-  std::filesystem::path out;        // of the result; does not exist yet, its parent does
-  std::filesystem::path work;       // scratch; exists
+  int threads = 0;                               // 0: all cores
+  std::string device = "cpu";                    // "cpu", "cuda:0"
+  std::uint64_t memory_bytes = 0;                // that the engine may take; 0: what the machine has
+  std::filesystem::path out;                     // of the result; does not exist yet, its parent does
+  std::filesystem::path work;                    // scratch; exists
+  Durability durability = Durability::kMachine;  // of all that is written
   std::filesystem::path snapshots;  // of stages by key, for a run that goes on after this one; empty: none
 };
 

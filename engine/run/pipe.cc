@@ -181,6 +181,7 @@ JobSpec read_start(const Json& start) {
   spec.device = json_or<std::string>(start, "device", "cpu");
   spec.out = json_at<std::string>(start, "out", "start");
   spec.work = json_at<std::string>(start, "work", "start");
+  spec.durability = Durability::kProcess;  // what is kept is the agent's to sync
   spec.memory_bytes = json_or<std::uint64_t>(start, "memory_bytes", 0);
   spec.snapshots = json_or<std::string>(start, "snapshots", "");
   return spec;

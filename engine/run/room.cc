@@ -14,13 +14,13 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// How long a byte takes to the disk, by a file of some MB; 0 where there is no folder to write to.
-double measure_disk(const fs::path& folder) {
+// How long a byte takes to be written, by a file of some MB; 0 where there is no folder to write to.
+double measure_disk(const fs::path& folder, Durability durability) {
   if (folder.empty()) return 0;
   const std::string bytes(8u << 20, '\0');
   const auto file = folder / "disk-probe";
   const Stopwatch watch;
-  write_file_atomic(file, bytes);
+  write_file_atomic(file, bytes, durability);
   const double seconds = watch.seconds();
   fs::remove(file);
   return seconds / static_cast<double>(bytes.size());
@@ -33,7 +33,7 @@ Room::Room(const JobSpec& spec, const Model& model)
       resident_(resident_bytes()),
       anonymous_(anonymous_bytes()),
       model_bytes_(model.stored_bytes()),
-      seconds_per_byte_(measure_disk(spec.work)) {}
+      seconds_per_byte_(measure_disk(spec.work, spec.durability)) {}
 
 StageForecast Room::add_stage(const std::string& method, const std::set<const Layer*>& targets,
                               const StageEstimate& estimate) {
