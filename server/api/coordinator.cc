@@ -13,24 +13,24 @@ namespace wring {
 
 using namespace std::chrono_literals;
 
+namespace {
+
+StoredState stored_state(JobStore& store) {
+  StoredState stored{store.epoch(), store.highest_sequence(), store.highest_fence(), {}, {}};
+  for (const auto& worker : store.workers()) {
+    stored.workers.push_back(to_record(worker));
+    stored.workers.back().last_seen = to_time(worker.last_seen());
+  }
+  for (auto& job : store.load_open_jobs()) stored.open_jobs.push_back(std::move(job.record));
+  return stored;
+}
+
+}  // namespace
+
 Coordinator::Coordinator(JobStore& store, const Clock& clock, Metrics& metrics, SchedulerOptions options)
-    : store_(store), clock_(clock), metrics_(metrics) {
-  state_.options = options;
-  state_.epoch = store.epoch();
-  for (auto& worker : store.workers()) {
-    auto record = to_record(worker);
-    record.last_seen = to_time(worker.last_seen());
-    state_.workers.emplace(worker.id(), std::move(record));
-    workers_.emplace(worker.id(), std::move(worker));
-  }
-  for (auto& job : store.load_open_jobs()) {
-    job.record.lease_until = clock.now_ms() + options.lease_ms;  // whoever holds it may go on
-    live_[job.record.id] = {job.record.version, job.record.last_event, {}, 0};
-    restore(std::move(job.record), state_);
-  }
-  state_.next_sequence = std::max(state_.next_sequence, store.highest_sequence() + 1);
-  state_.next_fence = std::max(state_.next_fence, store.highest_fence() + 1);
-  spdlog::info("{} jobs queued, {} leased", state_.queue.size(), state_.held.size());
+    : store_(store), clock_(clock), metrics_(metrics), ledger_(options, stored_state(store), clock.now_ms()) {
+  for (auto& worker : store.workers()) workers_.emplace(worker.id(), std::move(worker));
+  spdlog::info("{} jobs queued, {} leased", ledger_.state().queue.size(), ledger_.state().held.size());
   ticker_ = std::thread([this] { tick(); });
 }
 
@@ -55,9 +55,10 @@ void Coordinator::tick() {
       std::unique_lock lock(mutex_);
       if (news_.wait_for(lock, 200ms, [&] { return stopping_; })) return;
       std::size_t present = 0;
-      for (const auto& [id, worker] : state_.workers)
-        present += worker.last_seen + state_.options.worker_gone_ms > clock_.now_ms();
-      metrics_.queue(state_.queue.size(), state_.held.size(), present);
+      const SchedulerState& state = ledger_.state();
+      for (const auto& [id, worker] : state.workers)
+        present += worker.last_seen + state.options.worker_gone_ms > clock_.now_ms();
+      metrics_.queue(state.queue.size(), state.held.size(), present);
     }
     apply(TickInput{});
   }
@@ -65,34 +66,28 @@ void Coordinator::tick() {
 
 Outcome Coordinator::apply(const SchedulerInput& input, StoreBatch batch, const std::string& job,
                            const std::string& etag) {
-  Outcome outcome;
+  LedgerEntry entry;
   std::future<void> done;
   {
     const std::lock_guard lock(mutex_);
-    outcome = step_locked(input, job, etag);
-    const bool nothing = outcome.changed.empty() && !batch.worker;
-    if (nothing && job.empty()) return outcome;
-    if (nothing) batch = {};  // told again: answered once the first telling is on disk
-    if (batch.submitted) batch.submitted->record = outcome.changed.front();
-    batch.outcome = outcome;
+    entry = step_locked(input, job, etag);
+    if (entry.write == Write::kNothing) return entry.outcome;
+    if (entry.write == Write::kOrder) batch = {};
+    if (batch.submitted) batch.submitted->record = entry.outcome.changed.front();
+    batch.outcome = entry.outcome;
     done = store_.write(std::move(batch));  // still under the lock: writes keep the order of the steps
   }
   done.get();
-  publish(outcome);
-  return outcome;
+  publish(entry.outcome);
+  return entry.outcome;
 }
 
-Outcome Coordinator::step_locked(const SchedulerInput& input, const std::string& job,
-                                 const std::string& etag) {
-  if (!job.empty()) load_locked(job);
+LedgerEntry Coordinator::step_locked(const SchedulerInput& input, const std::string& job,
+                                     const std::string& etag) {
   try {
-    check_etag_locked(job, etag);
-    auto outcome = step(input, clock_.now_ms(), state_);
-    if (outcome.changed.empty()) drop_if_ended_locked(job);
-    return outcome;
+    return ledger_.apply(input, clock_.now_ms(), job, etag, [this](const auto& id) { return load(id); });
   } catch (const Error& error) {
     if (error.reason() == "STALE_LEASE") metrics_.lease_refused_stale();
-    drop_if_ended_locked(job);
     throw;
   }
 }
@@ -102,47 +97,24 @@ void Coordinator::publish(const Outcome& outcome) {
   bool queued = false;
   {
     const std::lock_guard lock(mutex_);
+    ledger_.stored(outcome);
     for (const auto& job : outcome.changed) {
-      const auto it = live_.try_emplace(job.id).first;
-      it->second.version = std::max(it->second.version, job.version);
-      it->second.last_event = std::max(it->second.last_event, job.last_event);
-      if (job.phase != JobPhase::kRunning) it->second.progress.clear();
+      if (const auto it = live_.find(job.id); it != live_.end()) {
+        if (job.phase != JobPhase::kRunning) it->second.progress.clear();
+        if (!ledger_.stored_event(job.id)) live_.erase(it);
+      }
       if (is_terminal(job.phase)) metrics_.job_ended(std::string(to_string(job.phase)));
       queued |= job.phase == JobPhase::kQueued;
-      drop_if_ended_locked(job.id);
     }
   }
   if (queued) work_.notify_all();
   news_.notify_all();
 }
 
-void Coordinator::load_locked(const std::string& id) {
-  if (state_.jobs.contains(id)) return;
+std::optional<JobRecord> Coordinator::load(const std::string& id) {
   auto job = store_.job(id);
-  if (!job) return;
-  live_[id] = {job->record.version, job->record.last_event, {}, 0};
-  restore(std::move(job->record), state_);
-}
-
-// An ended job is kept until its end is on disk: what is read from there is then never older than the state.
-void Coordinator::drop_if_ended_locked(const std::string& id) {
-  const auto it = state_.jobs.find(id);
-  if (it == state_.jobs.end()) {
-    live_.erase(id);
-    return;
-  }
-  const auto live = live_.find(id);
-  if (!is_terminal(it->second.phase) || live == live_.end() || live->second.version < it->second.version)
-    return;
-  state_.jobs.erase(it);
-  live_.erase(live);
-}
-
-void Coordinator::check_etag_locked(const std::string& id, const std::string& etag) {
-  const auto it = state_.jobs.find(id);
-  if (!etag.empty() && it != state_.jobs.end() && std::to_string(it->second.version) != etag)
-    throw Error(ErrorCode::kAborted, "ETAG_MISMATCH", "job " + id + " has changed since", "etag",
-                "Get it again and decide anew.");
+  if (!job) return std::nullopt;
+  return std::move(job->record);
 }
 
 }  // namespace wring

@@ -6,14 +6,13 @@
 #include <functional>
 #include <map>
 #include <mutex>
-#include <set>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "common/clock.h"
 #include "server/http/metrics.h"
-#include "server/scheduler/scheduler.h"
+#include "server/scheduler/ledger.h"
 #include "server/store/sqlite/job_store.h"
 #include "wring/v1/jobs.pb.h"
 #include "wring/v1/workers.pb.h"
@@ -53,29 +52,26 @@ class Coordinator {
   void finish(const wring::v1::FinishAttemptRequest& request);
   std::vector<wring::v1::Worker> workers();
 
-  const SchedulerOptions& options() const { return state_.options; }
+  const SchedulerOptions& options() const { return ledger_.state().options; }
   void stop();  // wakes every waiter: leases return empty-handed, watches with SHUTTING_DOWN
 
  private:
-  // What watchers of an open job wait for.
+  // Of an open job; never stored.
   struct Live {
-    std::uint64_t version = 0, last_event = 0;              // on disk
-    std::map<std::uint32_t, wring::v1::Progress> progress;  // newest of each stage; never stored
-    std::uint64_t progress_version = 0;
+    std::map<std::uint32_t, wring::v1::Progress> progress;  // newest of each stage
+    std::uint64_t version = 0;
   };
 
   // Steps, stores the outcome and `batch` in one transaction, waits for the disk, wakes waiters. Where the
   // step changes nothing, nothing is stored. `job`, where given, is loaded and its etag checked before.
   Outcome apply(const SchedulerInput& input, StoreBatch batch = {}, const std::string& job = {},
                 const std::string& etag = {});
-  Outcome step_locked(const SchedulerInput& input, const std::string& job, const std::string& etag);
+  LedgerEntry step_locked(const SchedulerInput& input, const std::string& job, const std::string& etag);
   void publish(const Outcome& outcome);
-  void load_locked(const std::string& id);  // an ended job back into the state
-  void drop_if_ended_locked(const std::string& id);
-  void check_etag_locked(const std::string& id, const std::string& etag);
+  std::optional<JobRecord> load(const std::string& id);
   void tick();
 
-  std::optional<wring::v1::Job> submitted_before(const std::string& request_id, const std::string& digest);
+  std::optional<wring::v1::Job> job_of_request(const std::string& request_id, const std::string& digest);
   void check_inputs(const wring::v1::JobSpec& spec, const std::vector<std::string>& data_names);
   wring::v1::Job message(const StoredJob& job, bool whole);
   wring::v1::LeaseJobResponse lease_message(const JobRecord& record);
@@ -86,10 +82,9 @@ class Coordinator {
   std::mutex mutex_;
   std::condition_variable work_;  // something may be leased
   std::condition_variable news_;  // something happened to a job
-  SchedulerState state_;
-  std::map<std::string, Live> live_;  // of the jobs in state_
+  Ledger ledger_;
+  std::map<std::string, Live> live_;
   std::map<std::string, wring::v1::Worker> workers_;
-  std::set<std::string> submitting_;  // request ids
   bool stopping_ = false;
   std::thread ticker_;
 };

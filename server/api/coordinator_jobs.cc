@@ -67,19 +67,18 @@ JobNeeds needs_of(const v1::JobSpec& spec, const Recipe& recipe) {
   return needs;
 }
 
-// Keeps a request id to one submit at a time, so that two equal ones cannot both find it new.
+// Waits for its turn with a request id.
 class OneSubmit {
  public:
-  OneSubmit(std::mutex& mutex, std::condition_variable& changed, std::set<std::string>& ids,
-            const std::string& id)
-      : mutex_(mutex), changed_(changed), ids_(ids), id_(id) {
+  OneSubmit(std::mutex& mutex, std::condition_variable& changed, Ledger& ledger, const std::string& id)
+      : mutex_(mutex), changed_(changed), ledger_(ledger), id_(id) {
     std::unique_lock lock(mutex_);
-    if (!id_.empty()) changed_.wait(lock, [&] { return ids_.insert(id_).second; });
+    changed_.wait(lock, [&] { return ledger_.begin_submit(id_); });
   }
   ~OneSubmit() {
     {
       const std::lock_guard lock(mutex_);
-      ids_.erase(id_);
+      ledger_.end_submit(id_);
     }
     changed_.notify_all();
   }
@@ -89,7 +88,7 @@ class OneSubmit {
  private:
   std::mutex& mutex_;
   std::condition_variable& changed_;
-  std::set<std::string>& ids_;
+  Ledger& ledger_;
   const std::string& id_;
 };
 
@@ -121,23 +120,19 @@ void Coordinator::check_inputs(const v1::JobSpec& spec, const std::vector<std::s
                   "Add --data " + name + "=PATH.");
 }
 
-std::optional<v1::Job> Coordinator::submitted_before(const std::string& request_id,
-                                                     const std::string& digest) {
-  const auto known = request_id.empty() ? std::nullopt : store_.request(request_id);
+std::optional<v1::Job> Coordinator::job_of_request(const std::string& request_id, const std::string& digest) {
+  if (request_id.empty()) return std::nullopt;
+  const auto known = submitted_before(store_.request(request_id), digest);
   if (!known) return std::nullopt;
-  if (known->second != digest)
-    throw Error(ErrorCode::kAlreadyExists, "REQUEST_ID_REUSED",
-                "this request id belongs to another job (" + known->first + ")", "request_id",
-                "Take a new UUID for a new job.");
-  return job(known->first);
+  return job(*known);
 }
 
 v1::Job Coordinator::submit(const v1::SubmitJobRequest& request) {
   check_request(request);
   const v1::JobSpec& spec = request.spec();
   const std::string digest = request_digest(spec);
-  const OneSubmit once(mutex_, news_, submitting_, request.request_id());
-  if (auto known = submitted_before(request.request_id(), digest)) return *known;
+  const OneSubmit once(mutex_, news_, ledger_, request.request_id());
+  if (auto known = job_of_request(request.request_id(), digest)) return *known;
   const Recipe recipe = parse_recipe(spec.recipe());
   check_inputs(spec, recipe.data_names());
   StoredJob stored{{}, spec, recipe.normal_form().dump(), recipe.digest().hex()};
@@ -179,7 +174,7 @@ v1::Job Coordinator::message(const StoredJob& stored, bool whole) {
     *job.add_stages() = std::move(stage);
   }
   const std::lock_guard lock(mutex_);
-  job.set_waiting_reason(waiting_reason(r, clock_.now_ms(), state_));
+  job.set_waiting_reason(waiting_reason(r, clock_.now_ms(), ledger_.state()));
   if (const auto live = live_.find(r.id); live != live_.end())
     for (auto& stage : *job.mutable_stages())
       if (const auto it = live->second.progress.find(stage.index()); it != live->second.progress.end())
@@ -233,16 +228,9 @@ void Coordinator::remove(const std::string& id_or_prefix, const std::string& eta
   const auto id = store_.resolve_job(id_or_prefix);
   {
     const std::lock_guard lock(mutex_);  // held over the write: nobody may load the job meanwhile
-    load_locked(id);
-    const auto it = state_.jobs.find(id);
-    if (it == state_.jobs.end())
-      throw Error(ErrorCode::kNotFound, "JOB_NOT_FOUND", "there is no job " + id, "id");
-    check_etag_locked(id, etag);
-    if (!is_terminal(it->second.phase))
-      throw Error(ErrorCode::kFailedPrecondition, "JOB_NOT_ENDED", "job " + id + " has not ended", "id",
-                  "Cancel it first.");
+    ledger_.check_removable(id, etag, [this](const auto& job) { return load(job); });
     store_.remove_job(id);
-    state_.jobs.erase(id);
+    ledger_.forget(id);
     live_.erase(id);
   }
   news_.notify_all();
@@ -274,14 +262,15 @@ void Coordinator::watch(const std::string& id_or_prefix, std::uint64_t after,
     {
       std::unique_lock lock(mutex_);
       const auto news = [&] {
+        const auto stored_event = ledger_.stored_event(id);
         const auto live = live_.find(id);
-        return stopping_ || live == live_.end() || live->second.last_event > after ||
-               live->second.progress_version != seen_progress;
+        return stopping_ || !stored_event || *stored_event > after ||
+               (live != live_.end() && live->second.version != seen_progress);
       };
       news_.wait_for(lock, 500ms, news);
       if (stopping_) throw Error(ErrorCode::kUnavailable, "SHUTTING_DOWN", "the server stops");
       if (const auto live = live_.find(id); live != live_.end()) {
-        if (std::exchange(seen_progress, live->second.progress_version) != seen_progress)
+        if (std::exchange(seen_progress, live->second.version) != seen_progress)
           for (const auto& [stage, newest] : live->second.progress)
             progress.push_back(progress_event(stored->record, newest, clock_.now_ms()));
       }

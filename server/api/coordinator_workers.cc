@@ -125,10 +125,11 @@ v1::HeartbeatResponse Coordinator::heartbeat(const v1::HeartbeatRequest& request
       auto* answer = response.add_answers();
       answer->set_job_id(lease.job_id());
       answer->set_action(to_text(action));
-      const auto live = live_.find(lease.job_id());
-      if (action == LeaseAction::kLost || lease.progress_size() == 0 || live == live_.end()) continue;
-      for (const auto& progress : lease.progress()) live->second.progress[progress.stage()] = progress;
-      ++live->second.progress_version;
+      if (action == LeaseAction::kLost || lease.progress_size() == 0 || !ledger_.stored_event(lease.job_id()))
+        continue;
+      Live& live = live_[lease.job_id()];
+      for (const auto& progress : lease.progress()) live.progress[progress.stage()] = progress;
+      ++live.version;
       news = true;
     }
   }
@@ -176,7 +177,7 @@ void Coordinator::finish(const v1::FinishAttemptRequest& request) {
 std::vector<v1::Worker> Coordinator::workers() {
   const std::lock_guard lock(mutex_);
   std::vector<v1::Worker> list;
-  for (const auto& [id, record] : state_.workers) {
+  for (const auto& [id, record] : ledger_.state().workers) {
     const auto known = workers_.find(id);
     if (known == workers_.end()) continue;  // registered, and not on disk yet
     v1::Worker& worker = list.emplace_back(known->second);

@@ -7,6 +7,12 @@
 namespace wring {
 namespace {
 
+// Whether a job waits before it is tried again. A pause longer than any that is given means that the clock
+// was set back since: it is over.
+bool pauses(const JobRecord& job, TimeMs now, const SchedulerOptions& options) {
+  return job.not_before > now && job.not_before <= now + options.max_backoff_ms;
+}
+
 // Collects what a step changes.
 class Transition {
  public:
@@ -47,7 +53,7 @@ class Transition {
     // In order of submission; one that does not fit holds up no other.
     for (const auto& [sequence, id] : state_.queue) {
       JobRecord& job = state_.jobs.at(id);
-      if (job.not_before > now_ || !fits(job.needs, worker, input.free_devices)) continue;
+      if (pauses(job, now_, state_.options) || !fits(job.needs, worker, input.free_devices)) continue;
       state_.held.insert(id);
       worker.jobs.insert(id);
       state_.queue.erase(sequence);  // ends the life of `id` and `sequence`
@@ -141,8 +147,11 @@ class Transition {
 
   void operator()(const TickInput&) {
     std::vector<std::string> silent;
-    for (const auto& id : state_.held)
-      if (state_.jobs.at(id).lease_until <= now_) silent.push_back(id);
+    for (const auto& id : state_.held) {
+      JobRecord& job = state_.jobs.at(id);
+      job.lease_until = std::min(job.lease_until, now_ + state_.options.lease_ms);  // the clock was set back
+      if (job.lease_until <= now_) silent.push_back(id);
+    }
     for (const auto& id : silent) lose(state_.jobs.at(id), "LEASE_EXPIRED", " went silent");
   }
 
@@ -315,7 +324,7 @@ void restore(JobRecord job, SchedulerState& state) {
 
 std::string waiting_reason(const JobRecord& job, TimeMs now, const SchedulerState& state) {
   if (job.phase != JobPhase::kQueued) return "";
-  if (job.not_before > now)
+  if (pauses(job, now, state.options))
     return "waits " + std::to_string((job.not_before - now + 999) / 1000) + " s before it is tried again";
   std::vector<const WorkerRecord*> present;
   for (const auto& [id, worker] : state.workers)

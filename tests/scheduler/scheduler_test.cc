@@ -130,6 +130,17 @@ TEST_F(Lease, ThatRanOutIsAnsweredWithLost) {
   EXPECT_EQ(renew("another", leased.fence), LeaseAction::kLost);
 }
 
+TEST_F(Lease, OfASilentWorkerEndsInALeasesTimeWhereTheClockIsSetBack) {
+  submit("j");
+  lease();
+  now_ -= 1'000'000;
+  apply(TickInput{});
+  EXPECT_EQ(job().phase, JobPhase::kRunning);
+  now_ += state_.options.lease_ms;
+  apply(TickInput{});
+  EXPECT_EQ(job().phase, JobPhase::kQueued);
+}
+
 TEST_F(Lease, OfAReleasedJobDoesNotCountAsAnAttempt) {
   submit("j", {"cpu", 1, 0, {}}, 1);
   for (int i = 0; i < 5; ++i) {
@@ -318,6 +329,15 @@ TEST_F(Retry, APauseIsNeverLongerThanItsBound) {
     ASSERT_LE(job().not_before - now_, state_.options.max_backoff_ms);
     now_ = job().not_before;
   }
+}
+
+TEST_F(Retry, APauseDoesNotGrowWhereTheClockIsSetBack) {
+  submit("j");
+  finish("j", lease().fence, "failed", error("UNAVAILABLE"));
+  EXPECT_EQ(lease().id, "");
+  now_ -= 1'000'000;
+  EXPECT_EQ(waiting_reason(job(), now_, state_).find("waits"), std::string::npos);
+  EXPECT_EQ(lease().id, "j");
 }
 
 TEST_F(Retry, AnEngineThatCrashesTwiceTheSameWayIsFailedWithTheEvidence) {

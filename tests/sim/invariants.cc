@@ -1,0 +1,350 @@
+// Books on jobs, and what a step may do to them.
+#include "tests/sim/invariants.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "tests/sim/world.h"
+
+namespace wring::sim {
+namespace {
+
+std::string text(const Fence& fence) {
+  return std::to_string(fence.epoch) + "." + std::to_string(fence.n);
+}
+
+std::string text(JobPhase phase) {
+  return std::string(to_string(phase));
+}
+
+}  // namespace
+
+TimeMs Invariants::world_now() const {
+  return world_.now;
+}
+
+void Invariants::demand(bool holds, const char* invariant, const std::string& job,
+                        const std::string& what) const {
+  if (!holds) throw Violation{invariant, job, what};
+}
+
+const Invariants::Known* Invariants::find(const std::string& job) const {
+  const auto it = jobs_.find(job);
+  return it == jobs_.end() ? nullptr : &it->second;
+}
+
+std::uint64_t Invariants::version(const std::string& job) const {
+  const Known* const known = find(job);
+  return known ? known->record.version : 0;
+}
+
+TimeMs Invariants::elapsed_at_most(const Moment& since) const {
+  return world_.now - since.at + forward_ - since.forward;
+}
+
+void Invariants::on_clock_jump(TimeMs by) {
+  if (by > 0) forward_ += by;
+  if (by < 0) ++jumps_back_;
+}
+
+void Invariants::on_submit(const std::string& job, const SubmitCall& call) {
+  request_of_[job] = call.request_id;
+  plan_of_[job] = call.plan;
+}
+
+void Invariants::on_step(const SchedulerInput& input, const std::string& etag, const LedgerEntry& entry,
+                         const SchedulerState& state) {
+  check_etag(input, etag);
+  std::visit([&](const auto& told) { check(told, entry.outcome, state); }, input);
+  const bool writes = !entry.outcome.changed.empty() || std::holds_alternative<RegisterInput>(input);
+  demand((entry.write == Write::kOutcome) == writes, "changes-are-written", "",
+         "a change that is not stored");
+  if (++steps_ % (world_.plan.workers > 100 ? 200'000 : 256) == 0) sweep(state);
+}
+
+void Invariants::check_etag(const SchedulerInput& input, const std::string& etag) const {
+  if (etag.empty()) return;
+  const auto* cancel = std::get_if<CancelInput>(&input);
+  const auto* retry = std::get_if<RetryInput>(&input);
+  const std::string& job = cancel ? cancel->job : retry->job;
+  demand(std::to_string(version(job)) == etag, "etag-compared", job, "taken with etag " + etag);
+}
+
+void Invariants::on_refusal(const SchedulerInput& input, const std::string& etag, const Error& error) {
+  const auto holds = [&](const std::string& job, const Fence& fence) {
+    const Known* const known = find(job);
+    return known && is_held(known->record.phase) && known->record.fence == fence;
+  };
+  if (const auto* stage = std::get_if<StageInput>(&input))
+    demand(!holds(stage->job, stage->fence), "holder-heard", stage->job,
+           "its holder is refused: " + error.reason());
+  if (const auto* finish = std::get_if<FinishInput>(&input)) {
+    demand(!holds(finish->job, finish->fence), "holder-heard", finish->job,
+           "its holder is refused: " + error.reason());
+    const Known* const known = find(finish->job);
+    demand(!known || known->told != std::pair{finish->fence, finish->outcome}, "told-twice-stored-once",
+           finish->job, "the same end, told again, is refused: " + error.reason());
+  }
+  if (const auto* cancel = std::get_if<CancelInput>(&input)) {
+    const Known* const known = find(cancel->job);
+    const bool ended =
+        known && (known->record.phase == JobPhase::kSucceeded || known->record.phase == JobPhase::kFailed);
+    demand(ended || !etag.empty(), "acknowledged-job-kept", cancel->job,
+           "a cancel is refused: " + error.reason());
+  }
+}
+
+void Invariants::check(const SubmitInput& input, const Outcome& outcome, const SchedulerState&) {
+  demand(outcome.changed.size() == 1 && !find(input.id), "phases", input.id, "a submit makes one new job");
+  const JobRecord& job = outcome.changed.front();
+  Known known;
+  known.replay.max_attempts = input.max_attempts > 0 ? input.max_attempts : 5;
+  known.queued = moment();
+  known.record.sequence = job.sequence;
+  demand(job.max_attempts == known.replay.max_attempts, "attempts-bounded", job.id,
+         "another bound than asked for");
+  jobs_.emplace(job.id, std::move(known));
+  take_in(outcome);
+}
+
+void Invariants::check(const RegisterInput& input, const Outcome& outcome, const SchedulerState&) {
+  demand(outcome.changed.empty(), "phases", "", "a register changes a job");
+  workers_.insert_or_assign(input.worker.id, KnownWorker{input.worker, false});
+}
+
+void Invariants::check(const RenewInput& input, const Outcome& outcome, const SchedulerState&) {
+  demand(outcome.changed.empty(), "phases", "", "a heartbeat changes a job's row");
+  workers_.at(input.worker).draining = input.draining;
+  for (std::size_t i = 0; i < input.leases.size(); ++i) {
+    const auto& [job, fence] = input.leases[i];
+    const auto it = jobs_.find(job);
+    auto expected = LeaseAction::kLost;
+    if (it != jobs_.end() && is_held(it->second.record.phase) && it->second.record.fence == fence) {
+      it->second.renewed = moment();
+      expected =
+          it->second.record.phase == JobPhase::kCancelling ? LeaseAction::kCancel : LeaseAction::kContinue;
+    }
+    demand(outcome.renewed.at(i) == expected, "heartbeat-answered", job,
+           "answer " + std::to_string(static_cast<int>(outcome.renewed[i])) + " under " + text(fence));
+  }
+}
+
+void Invariants::check(const StageInput& input, const Outcome& outcome, const SchedulerState&) {
+  const Known* const known = find(input.job);
+  demand(known && is_held(known->record.phase) && known->record.fence == input.fence, "older-fence-refused",
+         input.job, "a stage is taken under " + text(input.fence));
+  jobs_.at(input.job).renewed = moment();
+  demand(!outcome.changed.empty() || input.state == "pending" ||
+             known->replay.stages.contains({input.index, input.state}),
+         "reports-are-stored", input.job,
+         "stage " + std::to_string(input.index) + " " + input.state + " is dropped");
+  take_in(outcome);
+}
+
+void Invariants::check(const FinishInput& input, const Outcome& outcome, const SchedulerState&) {
+  const Known* const known = find(input.job);
+  const std::pair told{input.fence, input.outcome};
+  if (outcome.changed.empty()) {
+    demand(known && known->told == told, "told-twice-stored-once", input.job,
+           "an end is taken for told before");
+    return;
+  }
+  demand(known && is_held(known->record.phase) && known->record.fence == input.fence, "older-fence-refused",
+         input.job, "'" + input.outcome + "' is taken under " + text(input.fence));
+  check_end(input, *known, outcome.changed.back());
+  jobs_.at(input.job).told = told;
+  take_in(outcome);
+}
+
+void Invariants::check_end(const FinishInput& input, const Known& before, const JobRecord& after) const {
+  auto expected = JobPhase::kSucceeded;
+  if (input.outcome == "succeeded") {
+    demand(after.result == input.result, "result-kept", input.job, "another result than was handed in");
+  } else if (input.outcome == "cancelled" || before.record.phase == JobPhase::kCancelling) {
+    expected = JobPhase::kCancelled;
+  } else if (input.outcome == "released" || after.phase == JobPhase::kQueued) {
+    expected = JobPhase::kQueued;
+  } else {
+    expected = JobPhase::kFailed;
+  }
+  demand(after.phase == expected, "phases", input.job,
+         "'" + input.outcome + "' leads to " + text(after.phase));
+}
+
+void Invariants::check(const CancelInput& input, const Outcome& outcome, const SchedulerState&) {
+  const auto before = jobs_.at(input.job).record.phase;
+  take_in(outcome);
+  const auto after = jobs_.at(input.job).record.phase;
+  const bool right = before == JobPhase::kQueued    ? after == JobPhase::kCancelled
+                     : before == JobPhase::kRunning ? after == JobPhase::kCancelling
+                                                    : after == before;
+  demand(right && before != JobPhase::kSucceeded && before != JobPhase::kFailed, "cancel-kept", input.job,
+         "a cancel of a job that is " + text(before) + " makes it " + text(after));
+}
+
+void Invariants::check(const RetryInput& input, const Outcome& outcome, const SchedulerState&) {
+  const auto before = jobs_.at(input.job).record.phase;
+  take_in(outcome);
+  demand(before == JobPhase::kFailed || before == JobPhase::kCancelled, "one-terminal-state", input.job,
+         "a retry of a job that is " + text(before));
+  demand(jobs_.at(input.job).record.phase == JobPhase::kQueued, "phases", input.job,
+         "a retry does not queue it");
+}
+
+void Invariants::check(const TickInput&, const Outcome& outcome, const SchedulerState&) {
+  for (const auto& job : outcome.changed) check_lost(jobs_.at(job.id));
+  take_in(outcome);
+  const TimeMs lease = world_.plan.options.lease_ms;
+  for (const auto& id : held_) {
+    const Known& known = jobs_.at(id);
+    const auto back = static_cast<TimeMs>(jumps_back_ - known.renewed.jumps_back);
+    demand(world_.now - known.renewed.at < lease * (1 + back), "leases-end", id,
+           "not renewed for " + std::to_string(world_.now - known.renewed.at) + " ms, and still " +
+               text(known.record.phase));
+  }
+}
+
+// A lease that runs out was not renewed for a lease's time.
+void Invariants::check_lost(const Known& known) const {
+  demand(elapsed_at_most(known.renewed) >= world_.plan.options.lease_ms, "renewed-leases-kept",
+         known.record.id,
+         "lost " + std::to_string(world_.now - known.renewed.at) + " ms after it was renewed");
+  demand(world_.now < world_.plan.settled(), "quiet-worlds-lose-no-lease", known.record.id,
+         "a lease ran out");
+}
+
+void Invariants::check(const LeaseInput& input, const Outcome& outcome, const SchedulerState& state) {
+  const JobRecord* const granted = outcome.leased ? &*outcome.leased : nullptr;
+  const KnownWorker& worker = workers_.at(input.worker);
+  for (const auto& job : outcome.changed) {
+    if (granted && job.id == granted->id) continue;
+    const Known& known = jobs_.at(job.id);
+    demand(known.record.worker == input.worker && is_held(known.record.phase) &&
+               input.free_devices == worker.record.devices,
+           "renewed-leases-kept", job.id, "taken from another worker than " + input.worker);
+    demand(world_.now < world_.plan.settled(), "quiet-worlds-lose-no-lease", job.id, "a lease was abandoned");
+  }
+  demand(!granted || !worker.draining, "drained-workers-rest", granted ? granted->id : "",
+         "leased while it drains");
+  if (granted || world_.plan.workers <= 100 || steps_ % 64 == 0) check_order(input, granted);
+  if (granted) check_grant(input, *granted, state);
+  take_in(outcome);
+}
+
+void Invariants::check_grant(const LeaseInput& input, const JobRecord& job,
+                             const SchedulerState& state) const {
+  const WorkerRecord& worker = workers_.at(input.worker).record;
+  const Known& before = jobs_.at(job.id);
+  demand(before.record.fence < job.fence, "fences-rise", job.id,
+         text(job.fence) + " after " + text(before.record.fence));
+  const auto free = input.free_devices.find(job.needs.device);
+  demand(free != input.free_devices.end() && job.needs.device_count <= free->second, "needs-fit", job.id,
+         "more devices than are free");
+  demand(job.needs.memory_bytes <= worker.memory_bytes, "needs-fit", job.id, "more memory than there is");
+  for (const auto& method : job.needs.methods)
+    demand(worker.methods.contains(method), "needs-fit", job.id, "a worker without " + method);
+  std::map<std::string, std::uint32_t> used;
+  for (const auto& id : state.workers.at(input.worker).jobs) {
+    const JobNeeds& needs = state.jobs.at(id).needs;
+    used[needs.device] += std::max(1u, needs.device_count);
+  }
+  for (const auto& [kind, count] : used)
+    demand(count <= worker.devices.at(kind), "devices-not-oversubscribed", job.id,
+           std::to_string(count) + " " + kind + " in use of " + std::to_string(worker.devices.at(kind)));
+}
+
+bool Invariants::may_be_granted(const Known& known, const KnownWorker& worker,
+                                const LeaseInput& input) const {
+  const JobNeeds& needs = known.record.needs;
+  const auto free = input.free_devices.find(needs.device);
+  if (free == input.free_devices.end() || free->second < std::max(1u, needs.device_count)) return false;
+  if (needs.memory_bytes > worker.record.memory_bytes) return false;
+  return std::all_of(needs.methods.begin(), needs.methods.end(),
+                     [&](const auto& method) { return worker.record.methods.contains(method); });
+}
+
+// The oldest job that fits and whose pause is over is granted, and none is withheld.
+void Invariants::check_order(const LeaseInput& input, const JobRecord* granted) const {
+  const KnownWorker& worker = workers_.at(input.worker);
+  if (worker.draining) return;
+  for (const auto& [sequence, id] : queue_) {
+    const Known& known = jobs_.at(id);
+    const bool back = jumps_back_ != known.queued.jumps_back;
+    if (granted && granted->id == id) {
+      demand(elapsed_at_most(known.queued) >= known.pause || back || known.unsure, "pauses-kept", id,
+             "leased " + std::to_string(world_.now - known.queued.at) + " ms into a pause of " +
+                 std::to_string(known.pause));
+      return;
+    }
+    if (known.unsure) continue;
+    // A clock set back costs two of the longest pauses at most: one that is longer counts as over, until by
+    // the clock it no longer is.
+    const TimeMs jumps = jumps_back_ - known.queued.jumps_back;
+    const TimeMs pause = back ? world_.plan.options.max_backoff_ms * (2 * jumps + 1) : known.pause;
+    demand(world_.now - known.queued.at < pause || !may_be_granted(known, worker, input), "oldest-first", id,
+           "passed over for " + (granted ? granted->id : "nothing"));
+  }
+  demand(!granted, "one-holder", granted ? granted->id : "", "it was not queued");
+}
+
+void Invariants::take_in(const Outcome& outcome) {
+  for (const auto& event : outcome.events) {
+    world_.trace_event(event);
+    Known& known = jobs_.at(event.job);
+    known.replay.apply(event);
+    if (event.type == "leased") {
+      known.renewed = moment();
+      known.told = {};
+    }
+    if (event.type == "cancelled")
+      demand(cancel_asked_.contains(event.job), "failed-without-cause", event.job,
+             "cancelled, and nobody asked");
+  }
+  for (const auto& record : outcome.changed) take_in(record);
+}
+
+void Invariants::take_in(const JobRecord& record) {
+  Known& known = jobs_.at(record.id);
+  const JobRecord& before = known.record;
+  const Replay& replay = known.replay;
+  demand(record.version == before.version + 1, "versions-rise", record.id, "by other than one");
+  demand(record.sequence == before.sequence, "queue-keeps-its-order", record.id, "its place has changed");
+  demand(record.phase == replay.phase && record.attempt == replay.attempt &&
+             record.attempt_base == replay.attempt_base && record.last_event == replay.events,
+         "state-is-replay", record.id, "record and events disagree: " + text(record.phase));
+  demand(std::includes(record.finished_stages.begin(), record.finished_stages.end(),
+                       before.finished_stages.begin(), before.finished_stages.end()),
+         "finished-stages-kept", record.id, "a finished stage is forgotten");
+  demand(before.phase != JobPhase::kSucceeded, "result-kept", record.id, "changed after its success");
+  if (is_held(before.phase)) held_.erase(record.id);
+  if (before.phase == JobPhase::kQueued) queue_.erase(record.sequence);
+  const bool queued_again = record.phase == JobPhase::kQueued && before.phase != JobPhase::kQueued;
+  known.record = record;
+  known.record.reported.clear();
+  if (is_held(record.phase)) held_.insert(record.id);
+  if (record.phase == JobPhase::kQueued) queue_.emplace(record.sequence, record.id);
+  if (queued_again) {
+    known.queued = moment();
+    known.unsure = false;
+    known.pause = record.not_before - world_.wall();
+    check_pause(known);
+  }
+  world_.trace_record(record);
+}
+
+// A failure doubles the pause, between its bounds; a release or a retry has none.
+void Invariants::check_pause(const Known& known) const {
+  const SchedulerOptions& options = world_.plan.options;
+  TimeMs expected = 0;
+  if (known.replay.pause_follows) {
+    expected = options.backoff_ms;
+    for (std::uint32_t i = 1; i < known.replay.failures && expected < options.max_backoff_ms; ++i)
+      expected *= 2;
+    expected = std::min(expected, options.max_backoff_ms);
+  }
+  demand(known.pause == expected, "backoff-bounded", known.record.id,
+         "a pause of " + std::to_string(known.pause) + " ms after " + std::to_string(known.replay.failures) +
+             " failures, not " + std::to_string(expected));
+}
+
+}  // namespace wring::sim

@@ -1,0 +1,105 @@
+// What must hold after every step, commit, answer and crash; throws Violation where it does not.
+//
+// It keeps books of its own: each job's record before the step, its history (Replay), when its lease was last
+// renewed, what was acknowledged. What it expects follows from those, never from the scheduler's own fields.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <set>
+#include <string>
+#include <unordered_map>
+
+#include "common/error.h"
+#include "server/scheduler/ledger.h"
+#include "tests/sim/replay.h"
+#include "tests/sim/storage.h"
+
+namespace wring::sim {
+
+class World;
+
+class Invariants {
+ public:
+  explicit Invariants(World& world) : world_(world) {}
+
+  void on_submit(const std::string& job, const SubmitCall& call);
+  void on_cancel_asked(const std::string& job) { cancel_asked_.insert(job); }
+  void on_step(const SchedulerInput& input, const std::string& etag, const LedgerEntry& entry,
+               const SchedulerState& state);
+  void on_refusal(const SchedulerInput& input, const std::string& etag, const Error& error);
+  void on_commit(const Batch& batch, const Storage& storage);
+  void on_answer(const Waiting& waiting, const Storage& storage);
+  void on_crash(const Storage& storage);
+  void on_recovery(const SchedulerState& state, const Storage& storage);
+  void on_clock_jump(TimeMs by);
+  void on_submitted(const std::string& request_id, const std::string& job);  // as the client was told
+  void sweep(const SchedulerState& state) const;
+  void at_end(const Storage& storage) const;
+
+  std::uint64_t version(const std::string& job) const;
+  TimeMs last_change() const { return last_change_; }
+
+ private:
+  struct Moment {  // by the true clock, and what the wall clock did until then
+    TimeMs at = 0, forward = 0;
+    std::uint32_t jumps_back = 0;
+  };
+  struct Known {
+    JobRecord record;
+    Replay replay;
+    Moment renewed, queued;
+    TimeMs pause = 0;                    // that followed `queued`
+    bool unsure = false;                 // a crash took it back to a pause that the books no longer know
+    std::pair<Fence, std::string> told;  // the end of an attempt, as told first
+  };
+  struct KnownWorker {
+    WorkerRecord record;
+    bool draining = false;
+  };
+
+  Moment moment() const { return {world_now(), forward_, jumps_back_}; }
+  TimeMs world_now() const;
+  TimeMs elapsed_at_most(const Moment& since) const;  // by the wall clock
+  const Known* find(const std::string& job) const;
+  void demand(bool holds, const char* invariant, const std::string& job, const std::string& what) const;
+
+  void check(const SubmitInput& input, const Outcome& outcome, const SchedulerState& state);
+  void check(const RegisterInput& input, const Outcome& outcome, const SchedulerState& state);
+  void check(const LeaseInput& input, const Outcome& outcome, const SchedulerState& state);
+  void check(const RenewInput& input, const Outcome& outcome, const SchedulerState& state);
+  void check(const StageInput& input, const Outcome& outcome, const SchedulerState& state);
+  void check(const FinishInput& input, const Outcome& outcome, const SchedulerState& state);
+  void check(const CancelInput& input, const Outcome& outcome, const SchedulerState& state);
+  void check(const RetryInput& input, const Outcome& outcome, const SchedulerState& state);
+  void check(const TickInput& input, const Outcome& outcome, const SchedulerState& state);
+
+  void check_grant(const LeaseInput& input, const JobRecord& job, const SchedulerState& state) const;
+  void check_order(const LeaseInput& input, const JobRecord* granted) const;
+  bool may_be_granted(const Known& known, const KnownWorker& worker, const LeaseInput& input) const;
+  void check_lost(const Known& known) const;
+  void check_end(const FinishInput& input, const Known& before, const JobRecord& after) const;
+  void check_etag(const SchedulerInput& input, const std::string& etag) const;
+  void take_in(const Outcome& outcome);
+  void take_in(const JobRecord& record);
+  void check_pause(const Known& known) const;
+  Known known_from(const Row& row) const;
+
+  World& world_;
+  std::unordered_map<std::string, Known> jobs_;
+  std::map<std::uint64_t, std::string> queue_;  // by sequence
+  std::set<std::string> held_;
+  std::map<std::string, KnownWorker> workers_;
+  std::map<std::string, std::uint32_t> plan_of_;
+  std::set<std::string> cancel_asked_;
+  std::map<std::string, std::uint64_t> acknowledged_;  // job -> version that somebody was told of
+  std::map<std::string, std::set<std::uint32_t>> acknowledged_stages_;
+  std::map<std::string, std::string> request_of_;      // job -> request id
+  std::map<std::string, std::string> job_of_request_;  // as acknowledged
+  std::map<std::string, JobRecord> succeeded_;
+  TimeMs forward_ = 0, last_change_ = 0;
+  std::uint32_t jumps_back_ = 0;
+  std::uint64_t steps_ = 0;
+};
+
+}  // namespace wring::sim

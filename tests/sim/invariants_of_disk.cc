@@ -1,0 +1,160 @@
+// What must hold of rows, answers and restarts.
+#include <algorithm>
+#include <utility>
+
+#include "tests/sim/invariants.h"
+#include "tests/sim/world.h"
+
+namespace wring::sim {
+
+void Invariants::on_commit(const Batch& batch, const Storage& storage) {
+  std::map<std::string, std::uint64_t> events;
+  for (const auto& event : batch.outcome.events) {
+    const Row* const row = storage.row(event.job);
+    auto& last = events.try_emplace(event.job, row ? row->events.size() : 0).first->second;
+    demand(event.number == ++last, "commits-keep-the-order-of-steps", event.job, "an event out of order");
+  }
+  for (const auto& record : batch.outcome.changed) {
+    const Row* const row = storage.row(record.id);
+    demand((row == nullptr) == batch.submitted, "commits-keep-the-order-of-steps", record.id, "no such row");
+    demand(record.version == (row ? row->record.version : 0) + 1, "commits-keep-the-order-of-steps",
+           record.id,
+           "version " + std::to_string(record.version) + " written over " +
+               std::to_string(row ? row->record.version : 0));
+    last_change_ = world_.now;
+  }
+  if (batch.submitted && !batch.request_id.empty())
+    demand(!storage.request(batch.request_id), "submitted-twice-is-one-job", batch.outcome.changed.front().id,
+           "a second job of request " + batch.request_id);
+}
+
+// Somebody is told: it must be on disk, and stay there.
+void Invariants::on_answer(const Waiting& waiting, const Storage& storage) {
+  if (waiting.call == Waiting::Call::kNobody || waiting.job.empty()) return;
+  const Row* const row = storage.row(waiting.job);
+  demand(row && row->record.version >= waiting.version, "answered-after-the-commit", waiting.job,
+         "version " + std::to_string(waiting.version) + " is told of and not on disk");
+  auto& version = acknowledged_[waiting.job];
+  version = std::max(version, waiting.version);
+  if (waiting.call == Waiting::Call::kStage)
+    for (const auto& job : waiting.outcome.changed)
+      acknowledged_stages_[job.id].insert(job.finished_stages.begin(), job.finished_stages.end());
+  for (const auto& job : waiting.outcome.changed)
+    if (job.phase == JobPhase::kSucceeded) succeeded_.emplace(job.id, job);
+}
+
+void Invariants::on_submitted(const std::string& request_id, const std::string& job) {
+  const auto known = job_of_request_.try_emplace(request_id, job).first->second;
+  demand(known == job, "submitted-twice-is-one-job", job,
+         "request " + request_id + " was " + known + " before");
+}
+
+Invariants::Known Invariants::known_from(const Row& row) const {
+  Known known;
+  known.replay.max_attempts = row.record.max_attempts;
+  known.unsure = true;
+  for (const auto& event : row.events) known.replay.apply(event);
+  known.record = row.record;
+  known.record.reported.clear();
+  return known;
+}
+
+// What was only in memory is gone: the books go back to what the rows say.
+void Invariants::on_crash(const Storage& storage) {
+  for (auto it = jobs_.begin(); it != jobs_.end();) {
+    const Row* const row = storage.row(it->first);
+    if (!row) {
+      demand(!acknowledged_.contains(it->first), "acknowledged-job-kept", it->first, "lost in a crash");
+      it = jobs_.erase(it);
+      continue;
+    }
+    Known& known = it->second;
+    if (row->record.version != known.record.version) {
+      auto back = known_from(*row);
+      back.queued = known.queued;
+      back.renewed = known.renewed;
+      back.told = {row->record.fence, row->record.told_outcome};
+      known = std::move(back);
+    }
+    ++it;
+  }
+  workers_.clear();
+  queue_.clear();
+  held_.clear();
+  for (const auto& [id, known] : jobs_) {
+    if (is_held(known.record.phase)) held_.insert(id);
+    if (known.record.phase == JobPhase::kQueued) queue_.emplace(known.record.sequence, id);
+  }
+}
+
+void Invariants::on_recovery(const SchedulerState& state, const Storage& storage) {
+  for (const auto& [job, version] : acknowledged_) {
+    const Row* const row = storage.row(job);
+    demand(row && row->record.version >= version, "acknowledged-job-kept", job,
+           "version " + std::to_string(version) + " was told of and is not on disk after a restart");
+  }
+  workers_.clear();
+  for (const auto& [id, worker] : state.workers) workers_.emplace(id, KnownWorker{worker, worker.draining});
+  for (auto& [id, known] : jobs_) {
+    if (is_held(known.record.phase)) known.renewed = moment();
+    if (is_terminal(known.record.phase)) continue;
+    const auto it = state.jobs.find(id);
+    demand(it != state.jobs.end() && it->second.version == known.record.version &&
+               it->second.not_before == known.record.not_before &&
+               it->second.failures == known.record.failures && it->second.fence == known.record.fence &&
+               it->second.finished_stages == known.record.finished_stages &&
+               it->second.told_outcome == known.record.told_outcome,
+           "restart-goes-on-from-the-rows", id, "not in the memory as it is on disk");
+  }
+  sweep(state);
+}
+
+// The indices of the scheduler's state agree with its jobs, and those with the books.
+void Invariants::sweep(const SchedulerState& state) const {
+  demand(state.queue == queue_, "queue-index", "", "the queue is not what was queued");
+  demand(state.held == held_, "queue-index", "", "the leased jobs are not what was leased");
+  for (const auto& id : held_) {
+    const JobRecord& job = state.jobs.at(id);
+    const auto worker = state.workers.find(job.worker);
+    demand(worker == state.workers.end() || worker->second.jobs.contains(id), "queue-index", id,
+           "its worker does not have it");
+  }
+  for (const auto& [id, worker] : state.workers)
+    for (const auto& job : worker.jobs)
+      demand(held_.contains(job) && state.jobs.at(job).worker == id, "queue-index", job,
+             id + " does not hold it");
+  for (const auto& [id, job] : state.jobs) {
+    const Known* const known = find(id);
+    demand(known && known->record.version == job.version && known->record.phase == job.phase,
+           "state-is-replay", id, "changed without a word");
+  }
+}
+
+void Invariants::at_end(const Storage& storage) const {
+  for (const auto& [job, version] : acknowledged_) {
+    const Row* const row = storage.row(job);
+    demand(row && row->record.version >= version, "acknowledged-job-kept", job, "not on disk at the end");
+  }
+  for (const auto& [job, stages] : acknowledged_stages_) {
+    const auto& kept = storage.row(job)->record.finished_stages;
+    demand(std::includes(kept.begin(), kept.end(), stages.begin(), stages.end()), "finished-stages-kept", job,
+           "a stage that was acknowledged is not on disk");
+  }
+  for (const auto& [job, record] : succeeded_) {
+    const JobRecord& row = storage.row(job)->record;
+    demand(row.phase == JobPhase::kSucceeded && row.result == record.result, "result-kept", job,
+           "succeeded once, and is now " + std::string(to_string(row.phase)));
+  }
+  for (const auto& [id, row] : storage.rows()) {
+    Replay replay;
+    replay.max_attempts = row.record.max_attempts;
+    for (const auto& event : row.events) replay.apply(event);
+    demand(replay.phase == row.record.phase && replay.events == row.record.last_event, "state-is-replay", id,
+           "its row is not what its events say");
+    demand(is_terminal(row.record.phase), "no-starvation", id, "has not ended");
+    demand(row.record.phase != JobPhase::kSucceeded || row.record.result == result_of(id), "result-kept", id,
+           "another result than its own");
+  }
+}
+
+}  // namespace wring::sim

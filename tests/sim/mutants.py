@@ -1,0 +1,115 @@
+#!/usr/bin/env python3
+"""Breaks the scheduler on purpose, one patch of tests/sim/mutants at a time, and demands that wring_sim finds out.
+
+    tests/sim/mutants.py [--build DIR] [--seeds N] [NAME...]
+
+DIR (build/release) holds a built wring_sim. A mutant's changed files are compiled as DIR compiles them, into DIR/mutants,
+and linked with what DIR has of the rest. Prints which seed and which invariant caught it; fails where one survives N (2000)
+seeds, or a patch no longer applies.
+"""
+import argparse
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PATCHES = ROOT / "tests/sim/mutants"
+SECONDS = 300  # of seeds, at most
+
+
+class Build:
+    """How a build folder compiles the simulator's sources and links them."""
+
+    def __init__(self, folder):
+        self.folder = folder.resolve()
+        self.compiles = {}
+        for entry in json.loads((self.folder / "compile_commands.json").read_text()):
+            # One source may belong to two libraries: the simulator's own object is the one to replace.
+            if entry["file"] not in self.compiles or "wring_sim" in entry["command"]:
+                self.compiles[entry["file"]] = shlex.split(entry["command"])
+        listed = subprocess.run(["ninja", "-C", self.folder, "-t", "commands", "bin/wring_sim"], check=True, capture_output=True, text=True)
+        link = next(line for line in listed.stdout.splitlines()[::-1] if "-o bin/wring_sim" in line)
+        self.link = shlex.split(link.removeprefix(": && ").removesuffix(" && :"))
+
+    def compile(self, source, mutated, target):
+        command = list(self.compiles[str(ROOT / source)])
+        original = command[command.index("-o") + 1]
+        command[command.index("-o") + 1] = str(target)
+        command = [str(mutated) if word == str(ROOT / source) else word for word in command]
+        subprocess.run([*command, "-w"], cwd=self.folder, check=True)
+        return original
+
+    def link_with(self, objects, target):
+        """An object that the link names is replaced; one in a library is put before it, and so wins."""
+        command = [str(objects[word]) if word in objects else word for word in self.link]
+        front = [str(new) for old, new in objects.items() if old not in self.link]
+        at = next(i for i, word in enumerate(command) if word.endswith(".o"))
+        command[at:at] = front
+        command[command.index("-o") + 1] = str(target)
+        subprocess.run(command, cwd=self.folder, check=True)
+
+
+def build_mutant(build, patch, scratch):
+    text = patch.read_text()
+    sources = re.findall(r"^--- a/(\S+)", text, re.M)
+    for source in sources:
+        (scratch / source).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / source, scratch / source)
+    subprocess.run(["patch", "-p1", "--silent", "--fuzz=0", "-d", scratch], input=text, text=True, check=True, stdout=subprocess.DEVNULL)
+    objects = {}
+    for source in sources:
+        target = scratch / (Path(source).name + ".o")
+        objects[build.compile(source, scratch / source, target)] = target
+    build.link_with(objects, scratch / "wring_sim")
+
+
+def verdict(binary, seeds):
+    try:
+        run = subprocess.run([binary, "--seeds", str(seeds), "--stop", "--brief", "--twice", "0"], capture_output=True, text=True, timeout=SECONDS)
+    except subprocess.TimeoutExpired:
+        return None
+    found = re.search(r"^FAILED seed (\d+): ([\w-]+):", run.stdout, re.M)
+    if found:
+        return f"caught at seed {found[1]} by {found[2]}"
+    return f"caught: it ends by signal {-run.returncode}" if run.returncode < 0 else None
+
+
+def try_mutant(build, patch, seeds):
+    scratch = build.folder / "mutants" / patch.stem
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    try:
+        build_mutant(build, patch, scratch)
+    except subprocess.CalledProcessError as error:
+        return False, f"cannot be built: {shlex.join(map(str, error.cmd[:1]))} failed"
+    caught = verdict(scratch / "wring_sim", seeds)
+    return bool(caught), caught or f"SURVIVED {seeds} seeds"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("names", nargs="*", help="of patches, without .patch (all)")
+    parser.add_argument("--build", type=Path, default=ROOT / "build/release")
+    parser.add_argument("--seeds", type=int, default=2000)
+    options = parser.parse_args()
+    patches = sorted(PATCHES.glob("*.patch"))
+    if options.names:
+        patches = [PATCHES / f"{name}.patch" for name in options.names]
+    build = Build(options.build)
+    start, passed = time.monotonic(), 0
+    for patch in patches:
+        caught, text = try_mutant(build, patch, options.seeds)
+        passed += caught
+        print(f"{'ok    ' if caught else 'FAILED'} {patch.stem:40} {text}", flush=True)
+    print(f"{len(patches)} mutants in {time.monotonic() - start:.0f} s")
+    print(f"{passed} passed, {len(patches) - passed} failed")
+    return int(passed < len(patches))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

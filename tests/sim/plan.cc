@@ -1,0 +1,105 @@
+// A seed's choices.
+#include "tests/sim/plan.h"
+
+#include <algorithm>
+
+#include "tests/sim/random.h"
+
+namespace wring::sim {
+namespace {
+
+enum Stream : std::uint64_t { kShape = 1, kWorkers = 1ull << 32, kJobs = 2ull << 32, kEndings = 3ull << 32 };
+
+constexpr std::array kMethods{"rtn@1", "gptq@1", "wanda@1", "perplexity@1"};
+
+}  // namespace
+
+std::string_view to_string(Fault fault) {
+  constexpr std::array<std::string_view, kFaultKinds> kNames{
+      "loss",          "duplicate",    "delay",        "partition", "told-failed",
+      "worker-kill",   "worker-pause", "worker-drain", "crash",     "crash-at-commit",
+      "clock-forward", "clock-back",   "disk-full",    "engine"};
+  return kNames[static_cast<std::size_t>(fault)];
+}
+
+Plan make_plan(std::uint64_t seed, std::uint32_t workers, std::uint32_t jobs) {
+  Random random(seed, kShape);
+  Plan plan;
+  plan.seed = seed;
+  // Small worlds find most of what there is to find, so most are small.
+  const auto chosen = random.chance(0.6) ? random.between(1, 8) : random.between(1, 50);
+  plan.workers = workers > 0 ? workers : static_cast<std::uint32_t>(chosen);
+  const auto wanted =
+      static_cast<std::uint32_t>(random.between(1, 2 * std::min<std::int64_t>(plan.workers, 30) + 4));
+  plan.jobs = jobs > 0 ? jobs : plan.workers > 100 ? plan.workers + plan.workers / 4 : wanted;
+  plan.clients = std::min(plan.jobs, 1 + plan.jobs / 8);
+  plan.faults_end = random.between(10'000, random.chance(0.3) ? 180'000 : 60'000);
+  plan.late_jobs = random.chance(0.3);
+  for (auto& fault : plan.faults) fault = random.chance(0.6);
+  plan.loss = random.chance(0.2) ? 0.2 : 0.02;
+  plan.duplicate = random.chance(0.2) ? 0.2 : 0.02;
+  plan.delay = random.chance(0.2) ? 0.2 : 0.02;
+  plan.told_failed = random.chance(0.2) ? 0.2 : 0.02;
+  plan.crash_at_commit = random.chance(0.3) ? 0.05 : 0.01;
+  if (random.chance(0.5)) plan.options = {5'000, 200, 3'000, 60'000};
+  plan.heartbeat_ms = plan.options.lease_ms / 5;
+  if (plan.workers > 100) {
+    plan.faults_end = 30'000;
+    plan.options = {15'000, 1'000, 60'000, 60'000};
+    plan.heartbeat_ms = 6'000;
+    plan.busy_ms = 3'000;
+    plan.poll_ms = 5'000;
+    plan.wake_ms = 1'000;
+    plan.tick_ms = 1'000;
+    plan.crash_at_commit = 0.001;
+  }
+  return plan;
+}
+
+WorkerPlan Plan::worker(std::uint32_t index) const {
+  Random random(seed, kWorkers + index);
+  const bool all = index % 10 == 0;  // some fit every job
+  WorkerPlan worker;
+  worker.devices["cpu"] = all ? 4 : static_cast<std::uint32_t>(random.between(1, 4));
+  if (all || random.chance(0.3)) worker.devices["cuda"] = all ? 2 : 1;
+  worker.memory_bytes = static_cast<std::uint64_t>(all ? 64 : random.between(4, 64)) << 30;
+  for (const auto* method : kMethods)
+    if (all || random.chance(0.8)) worker.methods.insert(method);
+  return worker;
+}
+
+JobPlan Plan::job(std::uint32_t index) const {
+  Random random(seed, kJobs + index);
+  JobPlan job;
+  if (random.chance(0.2)) job.needs.device = "cuda";
+  job.needs.device_count = static_cast<std::uint32_t>(random.between(0, job.needs.device == "cuda" ? 2 : 4));
+  if (random.chance(0.5)) job.needs.memory_bytes = static_cast<std::uint64_t>(random.between(1, 64)) << 30;
+  for (const auto* method : kMethods)
+    if (random.chance(0.25)) job.needs.methods.emplace_back(method);
+  job.max_attempts = static_cast<std::uint32_t>(random.between(0, 6));
+  job.submit_at = random.between(0, faults_end * 2 / 3);
+  if (late_jobs && random.chance(0.2)) job.submit_at = settled() + random.between(0, 10'000);
+  if (random.chance(0.2)) job.cancel_at = job.submit_at + random.between(0, 20'000);
+  if (random.chance(0.3)) job.retry_at = job.submit_at + random.between(0, 40'000);
+  job.cancel_with_etag = random.chance(0.3);
+  job.submit_again = random.chance(0.1);
+  job.reuse_request = random.chance(0.05);
+  const auto stages = random.between(1, 4);
+  for (int i = 0; i < stages; ++i)
+    job.stages.push_back(random.chance(0.3) ? random.between(0, 50) : random.between(50, 4'000));
+  return job;
+}
+
+Ending Plan::ending(std::uint32_t job, std::uint32_t attempt) const {
+  Random of_job(seed, kEndings + job);
+  const bool poison = of_job.chance(0.05), flaky = of_job.chance(0.3);
+  if (!has(Fault::kEngine)) return Ending::kSuccess;
+  if (poison) return Ending::kSameCrash;
+  Random random(seed, kEndings + (static_cast<std::uint64_t>(attempt) << 40) + job);
+  if (!flaky || attempt > 20 || random.chance(0.4)) return Ending::kSuccess;
+  constexpr std::array kFailures{Ending::kUnavailable, Ending::kUnavailable, Ending::kUserError,
+                                 Ending::kSameCrash, Ending::kOtherCrash};
+  return kFailures[random.below(kFailures.size())];
+}
+
+}  // namespace wring::sim

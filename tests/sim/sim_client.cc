@@ -1,0 +1,97 @@
+// What a client does, and what it makes of the answers.
+#include "tests/sim/sim_client.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "tests/sim/world.h"
+
+namespace wring::sim {
+
+SimClient::SimClient(World& world, std::uint32_t id, std::uint32_t index)
+    : CallingActor(world, id), index_(index), random_(world.plan.seed, 2'000'000 + index) {}
+
+void SimClient::start() {
+  for (std::uint32_t job = index_; job < world_.plan.jobs; job += world_.plan.clients) {
+    const JobPlan plan = world_.plan.job(job);
+    add(plan.submit_at, Act::kSubmit, job);
+    if (plan.submit_again) add(plan.submit_at + random_.between(0, 3'000), Act::kSubmitAgain, job);
+    if (plan.reuse_request) add(plan.submit_at + random_.between(0, 3'000), Act::kReuse, job);
+    if (plan.cancel_at >= 0) add(plan.cancel_at, Act::kCancel, job, plan.cancel_with_etag);
+    if (plan.retry_at >= 0) add(plan.retry_at, Act::kRetry, job);
+  }
+}
+
+void SimClient::add(TimeMs at, Act act, std::uint32_t job, bool with_etag) {
+  tasks_.push_back({act, job, 0, with_etag});
+  ++open_;
+  after(at, kAct, tasks_.size() - 1);
+}
+
+void SimClient::on_event(std::uint32_t kind, std::uint64_t what) {
+  if (kind == kTimeout) return time_out(what);
+  act(what);
+}
+
+void SimClient::act(std::uint64_t number) {
+  Task& task = tasks_[number];
+  const auto known = jobs_.find(task.job);
+  if (task.act == Act::kSubmit || task.act == Act::kSubmitAgain) return submit(number);
+  if (known == jobs_.end()) return after(500, kAct, number);  // not submitted yet
+  if (task.act == Act::kReuse) return submit(number);
+  const std::string etag = task.with_etag ? std::to_string(known->second.version) : "";
+  ++task.tries;
+  const auto sent = task.act == Act::kCancel ? call(CancelCall{known->second.job, etag}, 10'000)
+                                             : call(RetryCall{known->second.job, etag}, 10'000);
+  task_of_call_[sent] = number;
+}
+
+void SimClient::submit(std::uint64_t number) {
+  const Task& task = tasks_[number];
+  const JobPlan plan = world_.plan.job(task.job);
+  const char* const digest = task.act == Act::kReuse ? "another" : "the same";
+  task_of_call_[call(
+      SubmitCall{"r" + std::to_string(task.job), digest, task.job, plan.needs, plan.max_attempts}, 10'000)] =
+      number;
+}
+
+void SimClient::on_answer(std::uint64_t call, Answer answer) {
+  const auto it = task_of_call_.find(call);
+  const auto number = it->second;
+  task_of_call_.erase(it);
+  Task& task = tasks_[number];
+  if (tries_again(task, answer)) return after(random_.between(50, 2'000), kAct, number);
+  on_done(task, answer);
+  --open_;
+}
+
+bool SimClient::tries_again(Task& task, const Answer& answer) const {
+  if (answer.away || answer.refused == "DISK_FULL") return true;
+  if (answer.refused == "ETAG_MISMATCH") {
+    task.with_etag = false;
+    return true;
+  }
+  return answer.refused == "JOB_NOT_ENDED" && task.tries < 5;
+}
+
+void SimClient::on_done(Task& task, const Answer& answer) {
+  const auto wrong = [&](const char* invariant, const std::string& what) {
+    throw Violation{invariant, answer.job, what + (answer.refused.empty() ? "" : ": " + answer.refused)};
+  };
+  if (task.act == Act::kReuse) {
+    if (answer.refused != "REQUEST_ID_REUSED")
+      wrong("submitted-twice-is-one-job", "a request id was taken twice");
+    return;
+  }
+  if (task.act == Act::kSubmit || task.act == Act::kSubmitAgain) {
+    if (!answer.refused.empty()) wrong("acknowledged-job-kept", "a submit is refused");
+    world_.invariants.on_submitted("r" + std::to_string(task.job), answer.job);
+  }
+  if (answer.refused == "JOB_NOT_FOUND")
+    wrong("acknowledged-job-kept", "a job that was acknowledged is not found");
+  if (!answer.refused.empty()) return;
+  Answer& newest = jobs_[task.job];
+  if (answer.version >= newest.version) newest = answer;
+}
+
+}  // namespace wring::sim
