@@ -1,11 +1,8 @@
 // wring-server: the coordinator's process.
-#include <fcntl.h>
 #include <signal.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
-#include <cerrno>
 #include <charconv>
 #include <cstdio>
 #include <filesystem>
@@ -14,8 +11,12 @@
 #include "common/error.h"
 #include "common/files.h"
 #include "common/log.h"
+#include "common/text.h"
 #include "server/api/grpc_server.h"
 #include "server/http/routes.h"
+#include "server/upkeep/backup.h"
+#include "server/upkeep/data_lock.h"
+#include "server/upkeep/fsck.h"
 
 namespace {
 
@@ -54,18 +55,6 @@ Address parse_address(const std::string& text, const std::string& field, bool an
   return address;
 }
 
-// Keeps a second server out of the same folder.
-FileDescriptor lock_folder(const fs::path& folder) {
-  fs::create_directories(folder);
-  const auto path = folder / "lock";
-  FileDescriptor fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
-  if (!fd) throw_io_error("open", path, errno);
-  if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0)
-    throw Error(ErrorCode::kFailedPrecondition, "DATA_IN_USE", "another server uses " + folder.string(),
-                "data", "Stop it, or give this one a folder of its own.");
-  return fd;
-}
-
 sigset_t stop_signals() {
   sigset_t set;
   sigemptyset(&set);
@@ -82,7 +71,7 @@ int serve(const Options& options) {
     throw Error(ErrorCode::kInvalidArgument, "OUT_OF_RANGE", "two heartbeats must fit into a lease",
                 "--heartbeat-seconds", "At most half of --lease-seconds.");
   const fs::path folder = fs::absolute(options.data);
-  const FileDescriptor lock = lock_folder(folder);
+  const FileDescriptor lock = lock_data(folder);
   const sigset_t signals = stop_signals();
   ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);  // before any thread starts; sigwait takes them below
   ::signal(SIGPIPE, SIG_IGN);
@@ -115,6 +104,77 @@ int serve(const Options& options) {
   return 0;
 }
 
+void print(const Json& report, bool as_json, const std::string& text) {
+  std::fputs(((as_json ? report.dump(2) : text) + "\n").c_str(), stdout);
+}
+
+std::string in_words(const BackupReport& report, const std::string& what) {
+  return what + ": " + std::to_string(report.jobs) + " jobs, " + std::to_string(report.artifacts) +
+         " artifacts of " + std::to_string(report.blobs) + " blobs, " + human_bytes(report.bytes) + " (" +
+         human_bytes(report.copied_bytes) + " copied now)";
+}
+
+std::string in_words(const FsckReport& report) {
+  std::string text = std::to_string(report.blobs) + " blobs, " + human_bytes(report.bytes) + ", are whole; " +
+                     std::to_string(report.unused) + " are in no artifact";
+  for (const auto& line : report.database) text += "\ndatabase: " + line;
+  for (const auto& digest : report.corrupt) text += "\nset aside, damaged: blob " + digest;
+  for (const auto& artifact : report.artifacts)
+    text +=
+        "\nartifact " + artifact.digest + " " + artifact.name + " lacks " + std::to_string(artifact.missing) +
+        " chunks; jobs that read or made it: " + (artifact.jobs.empty() ? "none" : join(artifact.jobs, ", "));
+  return text +
+         (report.is_clean() ? "\nclean" : "\nUpload what is missing again (wring put), or restore a backup.");
+}
+
+int back_up_to(const std::string& data, const std::string& to, bool as_json) {
+  const auto report = back_up(data, to);
+  print(report.to_json(), as_json, in_words(report, "backed up to " + to));
+  return 0;
+}
+
+int restore_from(const std::string& from, const std::string& data, bool as_json) {
+  const auto report = restore_backup(from, data, SystemClock());
+  print(report.to_json(), as_json, in_words(report, "restored into " + data));
+  return 0;
+}
+
+int check(const std::string& data, bool as_json) {
+  const auto report = check_data(data);
+  print(report.to_json(), as_json, in_words(report));
+  return report.is_clean() ? 0 : exit_status(ErrorCode::kDataLoss);
+}
+
+struct UpkeepFlags {
+  std::string data, other;
+  bool json = false;
+};
+
+// Verbs beside the server itself; `status` gets the exit status of the one that was called.
+void add_upkeep(CLI::App& app, UpkeepFlags& flags, int& status) {
+  const auto add = [&](const char* name, const char* help, const char* example, auto run) {
+    CLI::App* verb = app.add_subcommand(name, help);
+    verb->add_option("--data", flags.data, "Folder of the job database and the blobs")->required();
+    verb->add_flag("--json", flags.json, "Print the report as JSON");
+    verb->footer(std::string("Example:\n  ") + example);
+    verb->callback([&flags, &status, run] { status = run(flags); });
+    return verb;
+  };
+  add("backup", "Copy the job database and all artifacts while the server runs",
+      "wring-server backup --data /var/lib/wring --to /backup/wring",
+      [](const UpkeepFlags& f) { return back_up_to(f.data, f.other, f.json); })
+      ->add_option("--to", flags.other, "Folder of the backup; a second one into it copies what is new")
+      ->required();
+  add("restore", "Make a new data folder from a backup",
+      "wring-server restore --from /backup/wring --data /var/lib/wring",
+      [](const UpkeepFlags& f) { return restore_from(f.other, f.data, f.json); })
+      ->add_option("--from", flags.other, "Folder of the backup")
+      ->required();
+  add("fsck",
+      "Read everything in a data folder, or a backup, whose server is stopped; set damaged blobs aside",
+      "wring-server fsck --data /var/lib/wring", [](const UpkeepFlags& f) { return check(f.data, f.json); });
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -138,8 +198,13 @@ int main(int argc, char** argv) {
   app.add_flag("--insecure-plaintext", options.insecure_plaintext,
                "Allow addresses other than loopback without TLS");
   app.footer("Example:\n  wring-server --data /var/lib/wring --grpc 127.0.0.1:7433 --http 127.0.0.1:7480");
+  UpkeepFlags upkeep;
+  int status = 0;
+  app.require_subcommand(0, 1);
+  add_upkeep(app, upkeep, status);
   try {
     app.parse(argc, argv);
+    if (!app.get_subcommands().empty()) return status;
     if (!config.empty()) apply_config(app, config);
     if (options.data.empty())
       throw Error(ErrorCode::kInvalidArgument, "MISSING_OPTION", "must be given", "--data",

@@ -16,7 +16,9 @@ CASES = {
     "wanda50": f"wanda(pattern=0.5, {CALIBRATED})",
     "sparsegpt50": f"sparsegpt(pattern=0.5, {CALIBRATED})",
     "sparsegpt24": f"sparsegpt(pattern=2:4, {CALIBRATED})",
-    "rtn_g64": "rtn(bits=4, group_size=64)",
+    # Scales as the peer keeps them, in the model's own type: where weights lie halfway between two points of the grid, as
+    # most of the plain model's do, a scale that is rounded moves a whole group the same way.
+    "rtn_g64": "rtn(bits=4, group_size=64, scale_dtype=float32)",
     "gptq_g64": f"gptq(bits=4, group_size=64, {CALIBRATED})",
     "gptq_g192": f"gptq(bits=4, group_size=192, {CALIBRATED})",
 }

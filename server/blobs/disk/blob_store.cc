@@ -95,6 +95,16 @@ bool BlobStore::has(const Digest& digest) const {
   return fs::is_regular_file(path_of(digest), ignored);
 }
 
+std::vector<Digest> BlobStore::all() const {
+  std::vector<Digest> digests;
+  for (const auto& entry : fs::recursive_directory_iterator(blobs_)) {
+    const auto name = entry.path().filename().string();
+    const bool is_digest = name.size() == 64 && name.find_first_not_of("0123456789abcdef") == name.npos;
+    if (is_digest && path_of(Digest::parse(name)) == entry.path()) digests.push_back(Digest::parse(name));
+  }
+  return digests;
+}
+
 std::uint64_t BlobStore::size(const Digest& digest) const {
   std::error_code failed;
   const auto bytes = fs::file_size(path_of(digest), failed);

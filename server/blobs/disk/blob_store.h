@@ -9,6 +9,7 @@
 #include <set>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "common/digest.h"
 #include "common/files.h"
@@ -25,6 +26,7 @@ class BlobStore {
   explicit BlobStore(const std::filesystem::path& folder);
 
   bool has(const Digest& digest) const;
+  std::vector<Digest> all() const;  // of all blobs that are there; files of other names are passed over
   std::uint64_t size(const Digest& digest) const;  // throws kNotFound "BLOB_NOT_FOUND"
 
   // Bytes of an upload that are on disk; the whole size where the blob is there. Falls (to 0) only where the

@@ -152,24 +152,10 @@ v1::Artifact read_artifact(Statement& row, bool with_manifest) {
 
 }  // namespace
 
-JobStore::Database JobStore::open(const std::filesystem::path& path) {
-  sqlite3* raw = nullptr;
-  const int code = sqlite3_open_v2(
-      path.c_str(), &raw, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_FULLMUTEX, nullptr);
-  Database database(raw);
-  if (code != SQLITE_OK)
-    throw Error(ErrorCode::kInternal, "DATABASE",
-                "cannot open the job database " + path.string() + ": " + sqlite3_errmsg(raw));
-  execute(raw,
-          "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA "
-          "busy_timeout = 10000");
-  return database;
-}
-
 JobStore::JobStore(const std::filesystem::path& folder) : path_(folder / "wring.db") {
-  write_database_ = open(path_);
+  write_database_ = open_database(path_);
   migrate(write_database_.get());
-  read_database_ = open(path_);
+  read_database_ = open_database(path_);
   writer_ = std::make_unique<Writer>(write_database_.get());
 }
 

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "server/scheduler/scheduler.h"
+#include "server/store/sqlite/database.h"
 #include "server/store/sqlite/statement.h"
 #include "server/store/sqlite/writer.h"
 #include "wring/v1/artifacts.pb.h"
@@ -98,12 +99,6 @@ class JobStore {
   ArtifactPage artifacts(const std::string& kind, std::int64_t before_row, int limit);  // row 0: the newest
 
  private:
-  struct Close {
-    void operator()(sqlite3* database) const { sqlite3_close_v2(database); }
-  };
-  using Database = std::unique_ptr<sqlite3, Close>;
-  static Database open(const std::filesystem::path& path);
-
   std::filesystem::path path_;
   Database write_database_, read_database_;
   std::mutex read_mutex_;

@@ -4,9 +4,8 @@
 #include "common/error.h"
 
 namespace wring {
-namespace {
 
-[[noreturn]] void throw_sqlite(sqlite3* database, int code) {
+void throw_sqlite(sqlite3* database, int code) {
   const std::string message = std::string("job database: ") + sqlite3_errmsg(database);
   switch (code & 0xff) {
     case SQLITE_FULL:
@@ -18,8 +17,6 @@ namespace {
       throw Error(ErrorCode::kInternal, "DATABASE", message);
   }
 }
-
-}  // namespace
 
 void execute(sqlite3* database, const char* sql) {
   if (const int code = sqlite3_exec(database, sql, nullptr, nullptr, nullptr); code != SQLITE_OK)

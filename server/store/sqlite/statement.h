@@ -10,8 +10,11 @@
 
 namespace wring {
 
-// Runs SQL without results. Throws Error: kResourceExhausted "DISK_FULL", kDataLoss "DATABASE_CORRUPT", else
-// kInternal.
+// What SQLite's `code` means, with the connection's message: Error kResourceExhausted "DISK_FULL", kDataLoss
+// "DATABASE_CORRUPT", else kInternal.
+[[noreturn]] void throw_sqlite(sqlite3* database, int code);
+
+// Runs SQL without results. Throws as throw_sqlite.
 void execute(sqlite3* database, const char* sql);
 
 // A prepared statement. One thread.

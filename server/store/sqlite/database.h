@@ -1,0 +1,19 @@
+// A connection to a job database file.
+#pragma once
+
+#include <sqlite3.h>
+
+#include <filesystem>
+#include <memory>
+
+namespace wring {
+
+struct CloseDatabase {
+  void operator()(sqlite3* database) const { sqlite3_close_v2(database); }
+};
+using Database = std::unique_ptr<sqlite3, CloseDatabase>;
+
+// Opens or makes the file: WAL, synchronous=FULL. Throws Error kInternal "DATABASE".
+Database open_database(const std::filesystem::path& path);
+
+}  // namespace wring

@@ -1,0 +1,14 @@
+// One process at a time in a server's data folder.
+#pragma once
+
+#include <filesystem>
+
+#include "common/files.h"
+
+namespace wring {
+
+// Makes the folder where it is missing and keeps others out until the descriptor is closed. Throws
+// Error(kFailedPrecondition, "DATA_IN_USE").
+FileDescriptor lock_data(const std::filesystem::path& folder);
+
+}  // namespace wring

@@ -1,0 +1,108 @@
+// Database, blobs, artifacts, in this order: each is believed only when the one before it was looked at.
+#include "server/upkeep/fsck.h"
+
+#include <set>
+
+#include "common/error.h"
+#include "common/files.h"
+#include "formats/manifest.h"
+#include "server/blobs/disk/blob_store.h"
+#include "server/store/sqlite/database.h"
+#include "server/store/sqlite/statement.h"
+#include "server/upkeep/data_lock.h"
+#include "wring/v1/artifacts.pb.h"
+#include "wring/v1/jobs.pb.h"
+
+namespace wring {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::vector<std::string> integrity(sqlite3* database) {
+  std::vector<std::string> found;
+  Statement rows(database, "PRAGMA integrity_check");
+  while (rows.row())
+    if (rows.text(0) != "ok") found.push_back(rows.text(0));
+  return found;
+}
+
+void read_blobs(BlobStore& blobs, FsckReport& report) {
+  for (const auto& digest : blobs.all()) {
+    std::uint64_t size = 0;
+    try {
+      blobs.read(digest, 0, 0, [&](std::span<const std::byte> piece) {
+        size += piece.size();
+        return true;
+      });
+      ++report.blobs;
+      report.bytes += size;
+    } catch (const Error& error) {
+      if (error.reason() != "BLOB_CORRUPT") throw;
+      report.corrupt.push_back(digest.hex());
+    }
+  }
+}
+
+// Ids of the jobs whose model, data, reference or result is the artifact.
+std::vector<std::string> jobs_of(sqlite3* database, const std::string& artifact) {
+  std::vector<std::string> ids;
+  Statement rows(database, "SELECT id, spec, record FROM jobs ORDER BY sequence");
+  while (rows.row()) {
+    v1::JobSpec spec;
+    spec.ParseFromString(rows.text(1));
+    bool reads = spec.model() == artifact;
+    for (const auto& [name, digest] : spec.data()) reads = reads || digest == artifact;
+    const Json record = parse_json(rows.text(2), "record");
+    if (reads || json_or<std::string>(record, "result", "") == artifact) ids.push_back(rows.text(0));
+  }
+  return ids;
+}
+
+void find_chunks(sqlite3* database, const BlobStore& blobs, FsckReport& report) {
+  std::set<Digest> used;
+  Statement rows(database, "SELECT digest, message, manifest FROM artifacts ORDER BY row");
+  while (rows.row()) {
+    std::set<Digest> missing;
+    for (const auto& file : Manifest::parse(rows.text(2)).files)
+      for (const auto& chunk : file.chunks) {
+        used.insert(chunk.digest);
+        if (!blobs.has(chunk.digest)) missing.insert(chunk.digest);
+      }
+    if (missing.empty()) continue;
+    v1::Artifact artifact;
+    artifact.ParseFromString(rows.text(1));
+    report.artifacts.push_back(
+        {rows.text(0), artifact.name(), missing.size(), jobs_of(database, rows.text(0))});
+  }
+  for (const auto& digest : blobs.all())
+    if (!used.contains(digest)) ++report.unused;
+}
+
+}  // namespace
+
+Json FsckReport::to_json() const {
+  Json touched = Json::array();
+  for (const auto& artifact : artifacts)
+    touched.push_back({{"digest", artifact.digest},
+                       {"name", artifact.name},
+                       {"missing_chunks", artifact.missing},
+                       {"jobs", artifact.jobs}});
+  return {{"clean", is_clean()},  {"blobs", blobs},     {"bytes", bytes},      {"unused_blobs", unused},
+          {"database", database}, {"corrupt", corrupt}, {"artifacts", touched}};
+}
+
+FsckReport check_data(const fs::path& folder) {
+  if (!fs::exists(folder / "wring.db"))
+    throw Error(ErrorCode::kNotFound, "NO_DATA", "there is no job database in " + folder.string(), "data",
+                "Give the folder that wring-server has as --data, or a backup of it.");
+  const FileDescriptor lock = lock_data(folder);
+  const auto database = open_database(folder / "wring.db");
+  BlobStore blobs(folder);
+  FsckReport report;
+  report.database = integrity(database.get());
+  read_blobs(blobs, report);
+  if (report.database.empty()) find_chunks(database.get(), blobs, report);
+  return report;
+}
+
+}  // namespace wring

@@ -1,0 +1,217 @@
+// What a backup, a restore and a check of a data folder promise.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <fstream>
+#include <thread>
+
+#include "formats/manifest.h"
+#include "server/blobs/disk/blob_store.h"
+#include "server/store/sqlite/job_store.h"
+#include "server/upkeep/backup.h"
+#include "server/upkeep/data_lock.h"
+#include "server/upkeep/fsck.h"
+#include "tests/common/thrown_by.h"
+
+namespace wring {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::ElementsAre;
+using testing::IsEmpty;
+using testing::SizeIs;
+
+constexpr TimeMs kNow = 1'700'000'000'000;
+
+// A data folder as a server leaves it, or has it in use.
+class Data {
+ public:
+  explicit Data(const fs::path& folder) : folder_(folder), store_(folder), blobs_(folder) {}
+
+  // An artifact of one file of some chunks; returns its digest.
+  std::string put(const std::string& name, const std::vector<std::string>& chunks) {
+    ManifestFile file{name, 0, {}};
+    for (const auto& text : chunks) {
+      file.chunks.push_back({sha256(text), text.size()});
+      file.size += text.size();
+      BlobStore::Upload upload(blobs_, sha256(text), text.size(), "u");
+      upload.append(0, std::as_bytes(std::span(text)));
+      upload.finish();
+    }
+    const Manifest manifest{"model", {file}};
+    v1::Artifact artifact;
+    artifact.set_digest(manifest.digest().hex());
+    artifact.set_kind("model");
+    artifact.set_name(name);
+    artifact.set_manifest_json(manifest.canonical());
+    StoreBatch batch;
+    batch.artifacts = {artifact};
+    store_.write(std::move(batch)).get();
+    return artifact.digest();
+  }
+
+  void submit(const std::string& id, const std::string& model) {
+    StoredJob job;
+    job.record.id = id;
+    job.record.sequence = store_.highest_sequence() + 1;
+    job.record.version = 1;
+    job.spec.set_model(model);
+    job.normal_form = "{}";
+    StoreBatch batch;
+    batch.outcome.changed = {job.record};
+    batch.submitted = std::move(job);
+    store_.write(std::move(batch)).get();
+  }
+
+  JobStore& store() { return store_; }
+
+ private:
+  fs::path folder_;
+  JobStore store_;
+  BlobStore blobs_;
+};
+
+fs::path path_of(const fs::path& folder, const std::string& text) {
+  const auto hex = sha256(text).hex();
+  return folder / "blobs" / hex.substr(0, 2) / hex;
+}
+
+void damage(const fs::path& folder, const std::string& text) {
+  std::fstream file(path_of(folder, text), std::ios::in | std::ios::out);
+  file.put('X');
+}
+
+class Upkeep : public testing::Test {
+ protected:
+  fs::path data() const { return folder_.path() / "data"; }
+  fs::path backup() const { return folder_.path() / "backup"; }
+  fs::path restored() const { return folder_.path() / "restored"; }
+  void SetUp() override { fs::create_directories(data()); }
+
+  TempDir folder_;
+  ManualClock clock_{kNow};
+};
+
+TEST_F(Upkeep, ABackupOfAServerThatRunsIsRestoredWhole) {
+  Data server(data());
+  const FileDescriptor in_use = lock_data(data());
+  const auto model = server.put("m", {"first", "second"});
+  server.submit("job1", model);
+  const auto report = back_up(data(), backup());
+  EXPECT_EQ(report.jobs, 1u);
+  EXPECT_EQ(report.copied_bytes, 11u);
+  server.submit("job2", model);  // after the backup
+
+  restore_backup(backup(), restored(), clock_);
+  JobStore store(restored());
+  EXPECT_EQ(store.job("job1")->spec.model(), model);
+  EXPECT_FALSE(store.job("job2").has_value());
+  EXPECT_TRUE(store.artifact(model).has_value());
+  EXPECT_TRUE(check_data(restored()).is_clean());
+  EXPECT_EQ(read_file(path_of(restored(), "second")), "second");
+}
+
+TEST_F(Upkeep, EveryRestoreRaisesTheEpochAlsoASecondOfOneBackup) {
+  Data(data()).put("m", {"x"});
+  back_up(data(), backup());
+  const auto first = restore_backup(backup(), restored(), clock_).epoch;
+  clock_.advance(5000);
+  const auto second = restore_backup(backup(), folder_.path() / "again", clock_).epoch;
+  EXPECT_GT(first, 1u);
+  EXPECT_GT(second, first);
+  EXPECT_EQ(JobStore(folder_.path() / "again").epoch(), second);
+}
+
+TEST_F(Upkeep, ASecondBackupCopiesWhatIsNewAndReplacesTheDatabase) {
+  Data server(data());
+  server.put("m", {"first"});
+  back_up(data(), backup());
+  const auto later = server.put("n", {"first", "later"});
+  const auto report = back_up(data(), backup());
+  EXPECT_EQ(report.bytes, 10u);
+  EXPECT_EQ(report.copied_bytes, 5u);
+  EXPECT_TRUE(JobStore(backup()).artifact(later).has_value());
+}
+
+TEST_F(Upkeep, ABackupUnderLoadHoldsEveryArtifactThatItsDatabaseNames) {
+  Data server(data());
+  std::atomic<bool> stop = false;
+  std::thread writer([&] {
+    for (int i = 0; !stop; ++i) server.put("m" + std::to_string(i), {"chunk " + std::to_string(i)});
+  });
+  for (int i = 0; i < 5; ++i) {
+    const auto folder = folder_.path() / ("backup" + std::to_string(i));
+    back_up(data(), folder);
+    EXPECT_TRUE(check_data(folder).is_clean()) << i;
+  }
+  stop = true;
+  writer.join();
+}
+
+TEST_F(Upkeep, ABackupThatMeetsDamageFailsAndLeavesTheOneBefore) {
+  Data server(data());
+  const auto model = server.put("m", {"first"});
+  back_up(data(), backup());
+  server.put("n", {"to be damaged"});
+  damage(data(), "to be damaged");
+  EXPECT_EQ(thrown_by([&] { back_up(data(), backup()); }).reason(), "BLOB_CORRUPT");
+  EXPECT_TRUE(check_data(backup()).is_clean());
+  EXPECT_TRUE(JobStore(backup()).artifact(model).has_value());
+}
+
+TEST_F(Upkeep, WhatIsInTheWayOrMissingIsSaid) {
+  Data(data()).put("m", {"x"});
+  back_up(data(), backup());
+  EXPECT_EQ(thrown_by([&] { restore_backup(backup(), data(), clock_); }).reason(), "DATA_NOT_EMPTY");
+  EXPECT_EQ(thrown_by([&] { back_up(folder_.path() / "nothing", restored()); }).reason(), "NO_DATA");
+  EXPECT_EQ(thrown_by([&] { check_data(folder_.path() / "nothing"); }).reason(), "NO_DATA");
+  EXPECT_EQ(thrown_by([&] { back_up(data(), data()); }).reason(), "SAME_FOLDER");
+  const FileDescriptor in_use = lock_data(data());
+  EXPECT_EQ(thrown_by([&] { check_data(data()); }).reason(), "DATA_IN_USE");
+}
+
+TEST_F(Upkeep, FsckSetsDamagedBlobsAsideAndNamesTheJobsTheyTouch) {
+  {
+    Data server(data());
+    const auto whole = server.put("whole", {"a", "shared"});
+    const auto damaged = server.put("damaged", {"b", "c"});
+    server.submit("job1", whole);
+    server.submit("job2", damaged);
+    server.submit("job3", damaged);
+  }
+  EXPECT_TRUE(check_data(data()).is_clean());
+  damage(data(), "b");
+  fs::remove(path_of(data(), "c"));
+  const auto report = check_data(data());
+  EXPECT_FALSE(report.is_clean());
+  EXPECT_THAT(report.corrupt, ElementsAre(sha256(std::string("b")).hex()));
+  EXPECT_TRUE(fs::exists(data() / "corrupt" / sha256(std::string("b")).hex()));
+  ASSERT_THAT(report.artifacts, SizeIs(1));
+  EXPECT_EQ(report.artifacts[0].name, "damaged");
+  EXPECT_EQ(report.artifacts[0].missing, 2u);
+  EXPECT_THAT(report.artifacts[0].jobs, ElementsAre("job2", "job3"));
+
+  Data(data()).put("damaged", {"b", "c"});  // handed in again
+  EXPECT_TRUE(check_data(data()).is_clean());
+}
+
+TEST_F(Upkeep, FsckSaysWhatSqliteFindsWrong) {
+  {
+    Data server(data());
+    for (int i = 0; i < 200; ++i) server.submit("job" + std::to_string(i), "m");
+  }
+  {
+    std::fstream file(data() / "wring.db", std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(5 * 4096);
+    file << std::string(4096 * 6, '\x7f');
+  }
+  try {
+    EXPECT_THAT(check_data(data()).database, testing::Not(IsEmpty()));
+  } catch (const Error& error) {
+    EXPECT_EQ(error.reason(), "DATABASE_CORRUPT");
+  }
+}
+
+}  // namespace
+}  // namespace wring
