@@ -19,6 +19,7 @@ struct Flags {
   std::vector<std::string> data;
   std::uint64_t seed = 0;
   std::uint32_t threads = 0, devices = 0, max_attempts = 0;
+  std::int32_t priority = 0;
   bool wait = false;
 };
 
@@ -50,6 +51,7 @@ v1::JobSpec job_spec(CliContext& context, const Flags& flags, const std::string&
   if (!flags.max_runtime.empty())
     spec.set_max_runtime_seconds(parse_seconds(flags.max_runtime, "--max-runtime"));
   spec.mutable_retry()->set_max_attempts(flags.max_attempts);
+  spec.set_priority(flags.priority);
   std::map<std::string, std::string> data;
   for (const auto& text : flags.data) data.insert(parse_data_input(text));
   spec.set_model(input_digest(context, flags.model, "model"));
@@ -105,6 +107,7 @@ void add_submit_verbs(CLI::App& app, CliContext& context) {
   verb->add_option("--threads", flags->threads, "Threads; 0: the worker's");
   verb->add_option("--memory", flags->memory, "Memory limit of the job: 4GB, 512MiB");
   verb->add_option("--max-runtime", flags->max_runtime, "Longest time of one attempt: 90s, 10m, 2h");
+  verb->add_option("--priority", flags->priority, "Higher goes first, -100 to 100")->capture_default_str();
   verb->add_option("--max-attempts", flags->max_attempts, "Attempts before it counts as failed; 0: 5");
   verb->add_option("--request-id", flags->request_id, "UUID; sending the same one again gives the same job");
   verb->add_flag("--wait", flags->wait, "Follow the job and print its report");

@@ -48,6 +48,8 @@ void check_request(const v1::SubmitJobRequest& request) {
     refuse("OUT_OF_RANGE", "a time limit is 0 (none) to 1e9 seconds", "spec.max_runtime_seconds");
   if (spec.retry().max_attempts() > 1000)
     refuse("OUT_OF_RANGE", "at most 1,000 attempts", "spec.retry.max_attempts");
+  if (spec.priority() < -100 || spec.priority() > 100)
+    refuse("OUT_OF_RANGE", "a priority is -100 to 100", "spec.priority");
 }
 
 JobNeeds needs_of(const v1::JobSpec& spec, const Recipe& recipe) {
@@ -140,7 +142,7 @@ v1::Job Coordinator::submit(const v1::SubmitJobRequest& request) {
   stored.record.needs = needs_of(spec, recipe);
   if (request.validate_only()) return message(stored, false);
   store_.check_space();
-  const SubmitInput input{random_id(), stored.record.needs, spec.retry().max_attempts()};
+  const SubmitInput input{random_id(), stored.record.needs, spec.retry().max_attempts(), spec.priority()};
   StoreBatch batch;
   batch.submitted = std::move(stored);
   batch.request_id = request.request_id();

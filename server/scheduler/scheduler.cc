@@ -27,8 +27,9 @@ class Transition {
     job.sequence = state_.next_sequence++;
     job.needs = input.needs;
     if (input.max_attempts > 0) job.max_attempts = input.max_attempts;
+    job.priority = input.priority;
     job.create_time = now_;
-    state_.queue.emplace(job.sequence, job.id);
+    state_.queue.emplace(queue_place(job), job.id);
     commit(state_.jobs.emplace(job.id, std::move(job)).first->second, "queued");
   }
 
@@ -50,13 +51,13 @@ class Transition {
         lose(state_.jobs.at(id), "LEASE_ABANDONED", " came back without the job");
     }
     if (worker.draining) return;
-    // In order of submission; one that does not fit holds up no other.
-    for (const auto& [sequence, id] : state_.queue) {
+    // By priority, then by submission; one that does not fit holds up no other.
+    for (const auto& [place, id] : state_.queue) {
       JobRecord& job = state_.jobs.at(id);
       if (pauses(job, now_, state_.options) || !fits(job.needs, worker, input.free_devices)) continue;
       state_.held.insert(id);
       worker.jobs.insert(id);
-      state_.queue.erase(sequence);  // ends the life of `id` and `sequence`
+      state_.queue.erase(place);  // ends the life of `id` and `place`
       job.phase = JobPhase::kRunning;
       ++job.attempt;
       job.worker = worker.id;
@@ -123,7 +124,7 @@ class Transition {
       throw Error(ErrorCode::kFailedPrecondition, "JOB_ENDED",
                   "job " + job.id + " has ended already (" + std::string(to_string(job.phase)) + ")", "id");
     if (job.phase == JobPhase::kQueued) {
-      state_.queue.erase(job.sequence);
+      state_.queue.erase(queue_place(job));
       end(job, JobPhase::kCancelled, "cancelled");
     } else {
       job.phase = JobPhase::kCancelling;
@@ -250,7 +251,7 @@ class Transition {
     job.phase = JobPhase::kQueued;
     job.not_before = now_ + delay;
     let_go(job);
-    state_.queue.emplace(job.sequence, job.id);
+    state_.queue.emplace(queue_place(job), job.id);
     commit(job, "released", std::move(payload));
   }
 
@@ -313,7 +314,7 @@ Outcome step(const SchedulerInput& input, TimeMs now, SchedulerState& state) {
 void restore(JobRecord job, SchedulerState& state) {
   state.next_sequence = std::max(state.next_sequence, job.sequence + 1);
   state.next_fence = std::max(state.next_fence, job.fence.n + 1);
-  if (job.phase == JobPhase::kQueued) state.queue.emplace(job.sequence, job.id);
+  if (job.phase == JobPhase::kQueued) state.queue.emplace(queue_place(job), job.id);
   if (job.phase == JobPhase::kRunning || job.phase == JobPhase::kCancelling) {
     state.held.insert(job.id);
     if (const auto it = state.workers.find(job.worker); it != state.workers.end())

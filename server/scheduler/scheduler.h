@@ -52,6 +52,7 @@ struct JobNeeds {
 struct JobRecord {
   std::string id;
   std::uint64_t sequence = 0;  // order of submission
+  std::int32_t priority = 0;   // a higher one goes first
   JobPhase phase = JobPhase::kQueued;
   JobNeeds needs;
   std::uint32_t attempt = 0;       // leases so far that count
@@ -73,6 +74,19 @@ struct JobRecord {
   std::uint64_t version = 0;  // rises with every change: the etag
 };
 
+// Where a queued job stands: by priority, then by submission.
+struct QueuePlace {
+  std::int32_t priority = 0;
+  std::uint64_t sequence = 0;
+  bool operator==(const QueuePlace&) const = default;
+  bool operator<(const QueuePlace& other) const {
+    return priority != other.priority ? priority > other.priority : sequence < other.sequence;
+  }
+};
+inline QueuePlace queue_place(const JobRecord& job) {
+  return {job.priority, job.sequence};
+}
+
 struct WorkerRecord {
   std::string id;
   std::map<std::string, std::uint32_t> devices;  // kind -> count
@@ -93,9 +107,9 @@ struct SchedulerOptions {
 struct SchedulerState {
   SchedulerOptions options;
   std::uint64_t epoch = 1, next_fence = 1, next_sequence = 1;
-  std::map<std::string, JobRecord> jobs;       // the caller may drop ended ones once they are stored
-  std::map<std::uint64_t, std::string> queue;  // sequence -> id of queued jobs
-  std::set<std::string> held;                  // ids of leased jobs
+  std::map<std::string, JobRecord> jobs;    // the caller may drop ended ones once they are stored
+  std::map<QueuePlace, std::string> queue;  // ids of queued jobs
+  std::set<std::string> held;               // ids of leased jobs
   std::map<std::string, WorkerRecord> workers;
 };
 
@@ -104,6 +118,7 @@ struct SubmitInput {
   std::string id;
   JobNeeds needs;
   std::uint32_t max_attempts = 0;  // 0: the default
+  std::int32_t priority = 0;
 };
 struct RegisterInput {
   WorkerRecord worker;

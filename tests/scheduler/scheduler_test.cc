@@ -90,6 +90,26 @@ TEST_F(Lease, GoesToTheJobThatWasSubmittedFirst) {
   EXPECT_EQ(lease("u").id, "");
 }
 
+TEST_F(Lease, GoesToTheHighestPriorityThenToTheFirstSubmittedAlsoAfterARestart) {
+  add_worker("w");
+  const JobNeeds needs{"cpu", 1, 0, {"rtn@1"}};
+  apply(SubmitInput{"low", needs, 0, -1});
+  apply(SubmitInput{"usual", needs});
+  apply(SubmitInput{"high", needs, 0, 5});
+  apply(SubmitInput{"high too", needs, 0, 5});
+  EXPECT_EQ(lease().id, "high");
+  finish("high", job("high").fence, "succeeded");
+  SchedulerState restarted;
+  restarted.workers = state_.workers;
+  for (const auto& [id, record] : state_.jobs)
+    if (!is_terminal(record.phase)) restore(record, restarted);
+  state_ = std::move(restarted);
+  for (const char* id : {"high too", "usual", "low"}) {
+    EXPECT_EQ(lease().id, id);
+    finish(id, job(id).fence, "succeeded");
+  }
+}
+
 TEST_F(Lease, ThatIsNotRenewedReturnsItsJobToTheQueueWithFinishedStagesKept) {
   submit("j");
   const auto leased = lease();

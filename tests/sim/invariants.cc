@@ -101,6 +101,7 @@ void Invariants::check(const SubmitInput& input, const Outcome& outcome, const S
   known.replay.max_attempts = input.max_attempts > 0 ? input.max_attempts : 5;
   known.queued = moment();
   known.record.sequence = job.sequence;
+  known.record.priority = input.priority;
   demand(job.max_attempts == known.replay.max_attempts, "attempts-bounded", job.id,
          "another bound than asked for");
   jobs_.emplace(job.id, std::move(known));
@@ -263,11 +264,12 @@ bool Invariants::may_be_granted(const Known& known, const KnownWorker& worker,
                      [&](const auto& method) { return worker.record.methods.contains(method); });
 }
 
-// The oldest job that fits and whose pause is over is granted, and none is withheld.
+// Of the jobs of highest priority that fit and whose pause is over the oldest is granted, and none is
+// withheld.
 void Invariants::check_order(const LeaseInput& input, const JobRecord* granted) const {
   const KnownWorker& worker = workers_.at(input.worker);
   if (worker.draining) return;
-  for (const auto& [sequence, id] : queue_) {
+  for (const auto& [place, id] : queue_) {
     const Known& known = jobs_.at(id);
     const bool back = jumps_back_ != known.queued.jumps_back;
     if (granted && granted->id == id) {
@@ -308,7 +310,7 @@ void Invariants::take_in(const JobRecord& record) {
   const JobRecord& before = known.record;
   const Replay& replay = known.replay;
   demand(record.version == before.version + 1, "versions-rise", record.id, "by other than one");
-  demand(record.sequence == before.sequence, "queue-keeps-its-order", record.id, "its place has changed");
+  demand(place_of(record) == place_of(before), "queue-keeps-its-order", record.id, "its place has changed");
   demand(record.phase == replay.phase && record.attempt == replay.attempt &&
              record.attempt_base == replay.attempt_base && record.last_event == replay.events,
          "state-is-replay", record.id, "record and events disagree: " + text(record.phase));
@@ -317,12 +319,12 @@ void Invariants::take_in(const JobRecord& record) {
          "finished-stages-kept", record.id, "a finished stage is forgotten");
   demand(before.phase != JobPhase::kSucceeded, "result-kept", record.id, "changed after its success");
   if (is_held(before.phase)) held_.erase(record.id);
-  if (before.phase == JobPhase::kQueued) queue_.erase(record.sequence);
+  if (before.phase == JobPhase::kQueued) queue_.erase(place_of(record));
   const bool queued_again = record.phase == JobPhase::kQueued && before.phase != JobPhase::kQueued;
   known.record = record;
   known.record.reported.clear();
   if (is_held(record.phase)) held_.insert(record.id);
-  if (record.phase == JobPhase::kQueued) queue_.emplace(record.sequence, record.id);
+  if (record.phase == JobPhase::kQueued) queue_.emplace(place_of(record), record.id);
   if (queued_again) {
     known.queued = moment();
     known.unsure = false;

@@ -19,6 +19,12 @@ namespace wring::sim {
 
 class World;
 
+// Of a queued job: by falling priority, then by submission.
+using Place = std::pair<std::int64_t, std::uint64_t>;
+inline Place place_of(const JobRecord& job) {
+  return {-std::int64_t{job.priority}, job.sequence};
+}
+
 class Invariants {
  public:
   explicit Invariants(World& world) : world_(world) {}
@@ -87,7 +93,7 @@ class Invariants {
 
   World& world_;
   std::unordered_map<std::string, Known> jobs_;
-  std::map<std::uint64_t, std::string> queue_;  // by sequence
+  std::map<Place, std::string> queue_;
   std::set<std::string> held_;
   std::map<std::string, KnownWorker> workers_;
   std::map<std::string, std::uint32_t> plan_of_;

@@ -83,7 +83,7 @@ void Invariants::on_crash(const Storage& storage) {
   held_.clear();
   for (const auto& [id, known] : jobs_) {
     if (is_held(known.record.phase)) held_.insert(id);
-    if (known.record.phase == JobPhase::kQueued) queue_.emplace(known.record.sequence, id);
+    if (known.record.phase == JobPhase::kQueued) queue_.emplace(place_of(known.record), id);
   }
 }
 
@@ -111,7 +111,10 @@ void Invariants::on_recovery(const SchedulerState& state, const Storage& storage
 
 // The indices of the scheduler's state agree with its jobs, and those with the books.
 void Invariants::sweep(const SchedulerState& state) const {
-  demand(state.queue == queue_, "queue-index", "", "the queue is not what was queued");
+  std::map<Place, std::string> queue;
+  for (const auto& [place, id] : state.queue)
+    queue.emplace(Place{-std::int64_t{place.priority}, place.sequence}, id);
+  demand(queue == queue_, "queue-index", "", "the queue is not what was queued");
   demand(state.held == held_, "queue-index", "", "the leased jobs are not what was leased");
   for (const auto& id : held_) {
     const JobRecord& job = state.jobs.at(id);

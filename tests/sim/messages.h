@@ -16,6 +16,7 @@ struct SubmitCall {
   std::uint32_t plan = 0;  // index of the JobPlan
   JobNeeds needs;
   std::uint32_t max_attempts = 0;
+  std::int32_t priority = 0;
 };
 struct CancelCall {
   std::string job, etag;
