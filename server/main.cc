@@ -111,13 +111,18 @@ void print(const Json& report, bool as_json, const std::string& text) {
 std::string in_words(const BackupReport& report, const std::string& what) {
   return what + ": " + std::to_string(report.jobs) + " jobs, " + std::to_string(report.artifacts) +
          " artifacts of " + std::to_string(report.blobs) + " blobs, " + human_bytes(report.bytes) + " (" +
-         human_bytes(report.copied_bytes) + " copied now)";
+         human_bytes(report.copied_bytes) + " copied now)" +
+         (report.lost.empty() ? ""
+                              : "\n" + std::to_string(report.lost.size()) +
+                                    " blobs are damaged or missing where they were to be copied from: " +
+                                    join(report.lost, ", ") + "\nwring-server fsck says what they touch.");
 }
 
 std::string in_words(const FsckReport& report) {
   std::string text = std::to_string(report.blobs) + " blobs, " + human_bytes(report.bytes) + ", are whole; " +
                      std::to_string(report.unused) + " are in no artifact";
   for (const auto& line : report.database) text += "\ndatabase: " + line;
+  for (const auto& digest : report.unreadable) text += "\ncannot be read: blob " + digest;
   for (const auto& digest : report.corrupt) text += "\nset aside, damaged: blob " + digest;
   for (const auto& artifact : report.artifacts)
     text +=
@@ -130,13 +135,13 @@ std::string in_words(const FsckReport& report) {
 int back_up_to(const std::string& data, const std::string& to, bool as_json) {
   const auto report = back_up(data, to);
   print(report.to_json(), as_json, in_words(report, "backed up to " + to));
-  return 0;
+  return report.lost.empty() ? 0 : exit_status(ErrorCode::kDataLoss);
 }
 
 int restore_from(const std::string& from, const std::string& data, bool as_json) {
   const auto report = restore_backup(from, data, SystemClock());
   print(report.to_json(), as_json, in_words(report, "restored into " + data));
-  return 0;
+  return report.lost.empty() ? 0 : exit_status(ErrorCode::kDataLoss);
 }
 
 int check(const std::string& data, bool as_json) {
@@ -157,7 +162,10 @@ void add_upkeep(CLI::App& app, UpkeepFlags& flags, int& status) {
     verb->add_option("--data", flags.data, "Folder of the job database and the blobs")->required();
     verb->add_flag("--json", flags.json, "Print the report as JSON");
     verb->footer(std::string("Example:\n  ") + example);
-    verb->callback([&flags, &status, run] { status = run(flags); });
+    verb->callback([&flags, &status, run] {
+      init_logging("wring-server", "warn");
+      status = run(flags);
+    });
     return verb;
   };
   add("backup", "Copy the job database and all artifacts while the server runs",

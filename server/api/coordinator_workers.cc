@@ -76,6 +76,7 @@ v1::LeaseJobResponse Coordinator::lease(const v1::LeaseJobRequest& request,
   const auto until = Time::now() + std::chrono::duration_cast<Time::duration>(std::chrono::duration<double>(
                                        std::clamp(seconds, 0.0, kMaxWaitSeconds)));
   for (;;) {
+    if (gone()) return {};  // its worker may be here again, with a job that this poll would call lost
     const Outcome outcome = apply(input);
     if (outcome.leased) {
       if (!gone()) return lease_message(*outcome.leased);
@@ -83,7 +84,7 @@ v1::LeaseJobResponse Coordinator::lease(const v1::LeaseJobRequest& request,
       return {};
     }
     std::unique_lock lock(mutex_);
-    if (stopping_ || gone() || Time::now() >= until) return {};
+    if (stopping_ || Time::now() >= until) return {};
     work_.wait_until(lock, std::min(until, Time::now() + 200ms));
   }
 }

@@ -1,13 +1,15 @@
 // SQLite's own online copy, then the blobs of the copy, then a rename.
 #include "server/upkeep/backup.h"
 
-#include <algorithm>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 
 #include "common/error.h"
 #include "common/files.h"
+#include "formats/file_tree.h"
 #include "formats/manifest.h"
 #include "server/blobs/disk/blob_store.h"
 #include "server/store/sqlite/database.h"
@@ -19,13 +21,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kDatabase = "wring.db";
+void remove_database(const fs::path& path) {
+  for (const char* suffix : {"-wal", "-shm", "-journal", ""}) fs::remove(path.string() + suffix);
+}
 
 void copy_database(const fs::path& from, const fs::path& to) {
-  if (!fs::exists(from))
-    throw Error(ErrorCode::kNotFound, "NO_DATA", "there is no job database " + from.string(), "data",
-                "Give the folder that wring-server has as --data, or a backup of it.");
-  for (const char* suffix : {"", "-wal", "-shm", "-journal"}) fs::remove(to.string() + suffix);
+  remove_database(to);
   const auto source = open_database(from), target = open_database(to);
   const std::unique_ptr<sqlite3_backup, decltype(&sqlite3_backup_finish)> copy(
       sqlite3_backup_init(target.get(), "main", source.get(), "main"), &sqlite3_backup_finish);
@@ -43,15 +44,19 @@ std::map<Digest, std::uint64_t> blobs_of(sqlite3* database) {
   return blobs;
 }
 
-void copy_blob(BlobStore& from, BlobStore& to, const Digest& digest, std::uint64_t size) {
-  BlobStore::Upload upload(to, digest, size, "backup");
-  std::uint64_t skip = upload.committed();  // of a backup that was cut off
-  from.read(digest, 0, 0, [&](std::span<const std::byte> piece) {
-    const auto known = std::min<std::uint64_t>(skip, piece.size());
-    skip -= known;
-    if (known < piece.size()) upload.append(upload.committed(), piece.subspan(known));
-    return true;
-  });
+// The bytes of a blob, where they are there and whole. The source is only read: its server may be running.
+std::optional<std::string> read_blob(const fs::path& data, const Digest& digest) {
+  try {
+    auto bytes = read_file(blob_path(data / "blobs", digest), kMaxBlobBytes);
+    if (sha256(bytes) == digest) return bytes;
+  } catch (const Error&) {
+  }
+  return std::nullopt;
+}
+
+void put_blob(BlobStore& blobs, const Digest& digest, std::string_view bytes) {
+  BlobStore::Upload upload(blobs, digest, bytes.size(), "backup");
+  upload.append(upload.committed(), std::as_bytes(std::span(bytes)).subspan(upload.committed()));
   upload.finish();
 }
 
@@ -67,35 +72,51 @@ BackupReport copy_blobs(const fs::path& path, const fs::path& from, const fs::pa
   report.jobs = number(database.get(), "SELECT count(*) FROM jobs");
   report.artifacts = number(database.get(), "SELECT count(*) FROM artifacts");
   report.epoch = number(database.get(), "SELECT value FROM meta WHERE key = 'epoch'");
-  BlobStore source(from), target(to);
+  BlobStore target(to);
   for (const auto& [digest, size] : blobs_of(database.get())) {
     ++report.blobs;
     report.bytes += size;
     if (target.has(digest)) continue;
-    copy_blob(source, target, digest, size);
-    report.copied_bytes += size;
+    if (const auto bytes = read_blob(from, digest)) {
+      put_blob(target, digest, *bytes);
+      report.copied_bytes += size;
+    } else {
+      report.lost.push_back(digest.hex());
+    }
   }
   return report;
 }
 
-// Under its name from here on.
+// Under its name from here on. A journal of what had that name before would be replayed into it.
 void publish(const fs::path& half, const fs::path& folder) {
   if (fs::exists(half.string() + "-wal"))  // its last connection takes it in and removes it
     throw Error(ErrorCode::kInternal, "DATABASE", half.string() + " was not closed");
   sync_path(half);
+  remove_database(folder / kDatabase);
   fs::rename(half, folder / kDatabase);
   sync_path(folder);
+}
+
+void check_empty(const fs::path& data, const fs::path& half) {
+  const fs::path database = data / kDatabase, blobs = data / "blobs";
+  const bool has_blobs = fs::exists(blobs) && !fs::is_empty(blobs) && !fs::exists(half);
+  if (fs::exists(database) || fs::exists(database.string() + "-wal") || has_blobs)
+    throw Error(ErrorCode::kFailedPrecondition, "DATA_NOT_EMPTY",
+                data.string() + " holds a server's data already", "data",
+                "Restore into a new folder, and move the old one away.");
 }
 
 }  // namespace
 
 Json BackupReport::to_json() const {
   return {{"jobs", jobs},   {"artifacts", artifacts},       {"blobs", blobs},
-          {"bytes", bytes}, {"copied_bytes", copied_bytes}, {"epoch", epoch}};
+          {"bytes", bytes}, {"copied_bytes", copied_bytes}, {"epoch", epoch},
+          {"lost", lost}};
 }
 
 BackupReport back_up(const fs::path& data, const fs::path& folder) {
-  if (fs::exists(folder) && fs::exists(data) && fs::equivalent(data, folder))
+  check_has_database(data);
+  if (fs::exists(folder) && fs::equivalent(data, folder))
     throw Error(ErrorCode::kInvalidArgument, "SAME_FOLDER", "the backup would replace what it copies", "to");
   const FileDescriptor lock = lock_data(folder);
   const auto half = folder / "backup.db";
@@ -106,19 +127,14 @@ BackupReport back_up(const fs::path& data, const fs::path& folder) {
 }
 
 BackupReport restore_backup(const fs::path& folder, const fs::path& data, const Clock& clock) {
-  const FileDescriptor lock = lock_data(data);
-  if (fs::exists(data / kDatabase))
-    throw Error(ErrorCode::kFailedPrecondition, "DATA_NOT_EMPTY",
-                data.string() + " has a job database already", "data",
-                "Restore into a new folder, and move the old one away.");
+  check_has_database(folder);
+  const FileDescriptor lock = lock_data(data), source_lock = lock_data(folder);
   const auto half = data / "restore.db";
+  check_empty(data, half);
   copy_database(folder / kDatabase, half);
-  {
-    const auto database = open_database(half);
-    Statement(database.get(), "UPDATE meta SET value = max(value + 1, ?) WHERE key = 'epoch'")
-        .bind(static_cast<std::int64_t>(clock.now_ms() / 1000))
-        .run();
-  }
+  Statement(open_database(half).get(), "UPDATE meta SET value = max(value + 1, ?) WHERE key = 'epoch'")
+      .bind(clock.now_ms())
+      .run();
   const auto report = copy_blobs(half, folder, data);
   publish(half, data);
   return report;

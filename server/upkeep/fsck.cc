@@ -1,6 +1,7 @@
 // Database, blobs, artifacts, in this order: each is believed only when the one before it was looked at.
 #include "server/upkeep/fsck.h"
 
+#include <algorithm>
 #include <set>
 
 #include "common/error.h"
@@ -20,9 +21,13 @@ namespace fs = std::filesystem;
 
 std::vector<std::string> integrity(sqlite3* database) {
   std::vector<std::string> found;
-  Statement rows(database, "PRAGMA integrity_check");
-  while (rows.row())
-    if (rows.text(0) != "ok") found.push_back(rows.text(0));
+  try {
+    Statement rows(database, "PRAGMA integrity_check");
+    while (rows.row())
+      if (rows.text(0) != "ok") found.push_back(rows.text(0));
+  } catch (const Error& error) {
+    found.push_back(error.message());
+  }
   return found;
 }
 
@@ -37,13 +42,12 @@ void read_blobs(BlobStore& blobs, FsckReport& report) {
       ++report.blobs;
       report.bytes += size;
     } catch (const Error& error) {
-      if (error.reason() != "BLOB_CORRUPT") throw;
-      report.corrupt.push_back(digest.hex());
+      (error.reason() == "BLOB_CORRUPT" ? report.corrupt : report.unreadable).push_back(digest.hex());
     }
   }
 }
 
-// Ids of the jobs whose model, data, reference or result is the artifact.
+// Ids of the jobs whose model, data or result is the artifact.
 std::vector<std::string> jobs_of(sqlite3* database, const std::string& artifact) {
   std::vector<std::string> ids;
   Statement rows(database, "SELECT id, spec, record FROM jobs ORDER BY sequence");
@@ -58,21 +62,38 @@ std::vector<std::string> jobs_of(sqlite3* database, const std::string& artifact)
   return ids;
 }
 
+// Chunks of the artifact that are not there; throws where the row is not the manifest that its digest names.
+std::uint64_t missing_chunks(const std::string& digest, const std::string& text, const FsckReport& report,
+                             const BlobStore& blobs, std::set<Digest>& used) {
+  const auto manifest = Manifest::parse(text);
+  if (manifest.digest().hex() != digest)
+    throw Error(ErrorCode::kDataLoss, "BAD_MANIFEST", "the manifest is not the one that its digest names");
+  std::set<Digest> missing;
+  for (const auto& file : manifest.files)
+    for (const auto& chunk : file.chunks) {
+      used.insert(chunk.digest);
+      const bool readable = std::find(report.unreadable.begin(), report.unreadable.end(),
+                                      chunk.digest.hex()) == report.unreadable.end();
+      if (!readable || !blobs.has(chunk.digest)) missing.insert(chunk.digest);
+    }
+  return missing.size();
+}
+
 void find_chunks(sqlite3* database, const BlobStore& blobs, FsckReport& report) {
   std::set<Digest> used;
   Statement rows(database, "SELECT digest, message, manifest FROM artifacts ORDER BY row");
   while (rows.row()) {
-    std::set<Digest> missing;
-    for (const auto& file : Manifest::parse(rows.text(2)).files)
-      for (const auto& chunk : file.chunks) {
-        used.insert(chunk.digest);
-        if (!blobs.has(chunk.digest)) missing.insert(chunk.digest);
-      }
-    if (missing.empty()) continue;
+    const auto digest = rows.text(0);
+    std::uint64_t missing = 0;
+    try {
+      missing = missing_chunks(digest, rows.text(2), report, blobs, used);
+    } catch (const Error& error) {
+      report.database.push_back("artifact " + digest + ": " + error.message());
+    }
+    if (missing == 0) continue;
     v1::Artifact artifact;
     artifact.ParseFromString(rows.text(1));
-    report.artifacts.push_back(
-        {rows.text(0), artifact.name(), missing.size(), jobs_of(database, rows.text(0))});
+    report.artifacts.push_back({digest, artifact.name(), missing, jobs_of(database, digest)});
   }
   for (const auto& digest : blobs.all())
     if (!used.contains(digest)) ++report.unused;
@@ -87,16 +108,14 @@ Json FsckReport::to_json() const {
                        {"name", artifact.name},
                        {"missing_chunks", artifact.missing},
                        {"jobs", artifact.jobs}});
-  return {{"clean", is_clean()},  {"blobs", blobs},     {"bytes", bytes},      {"unused_blobs", unused},
-          {"database", database}, {"corrupt", corrupt}, {"artifacts", touched}};
+  return {{"clean", is_clean()},  {"blobs", blobs},     {"bytes", bytes},           {"unused_blobs", unused},
+          {"database", database}, {"corrupt", corrupt}, {"unreadable", unreadable}, {"artifacts", touched}};
 }
 
 FsckReport check_data(const fs::path& folder) {
-  if (!fs::exists(folder / "wring.db"))
-    throw Error(ErrorCode::kNotFound, "NO_DATA", "there is no job database in " + folder.string(), "data",
-                "Give the folder that wring-server has as --data, or a backup of it.");
+  check_has_database(folder);
   const FileDescriptor lock = lock_data(folder);
-  const auto database = open_database(folder / "wring.db");
+  const auto database = open_database(folder / kDatabase);
   BlobStore blobs(folder);
   FsckReport report;
   report.database = integrity(database.get());

@@ -11,13 +11,16 @@
 namespace wring {
 
 struct FsckReport {
-  bool is_clean() const { return database.empty() && corrupt.empty() && artifacts.empty(); }
+  bool is_clean() const {
+    return database.empty() && corrupt.empty() && unreadable.empty() && artifacts.empty();
+  }
   Json to_json() const;
 
-  std::uint64_t blobs = 0, bytes = 0;  // read and found whole
-  std::uint64_t unused = 0;            // of them, in no artifact
-  std::vector<std::string> database;   // what SQLite found wrong
-  std::vector<std::string> corrupt;    // blobs that were set aside in FOLDER/corrupt
+  std::uint64_t blobs = 0, bytes = 0;   // read and found whole
+  std::uint64_t unused = 0;             // of them, in no artifact
+  std::vector<std::string> database;    // what is wrong with it
+  std::vector<std::string> corrupt;     // blobs that were set aside in FOLDER/corrupt
+  std::vector<std::string> unreadable;  // blobs that the disk does not give
   struct Artifact {
     std::string digest, name;
     std::uint64_t missing = 0;      // of its chunks

@@ -70,7 +70,7 @@ TEST_F(Process, ASecondOneOnTheSameFolderIsRefused) {
   const auto first = start_ready();
   const auto second = start({"--data", data().string(), "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"});
   EXPECT_EQ(second->wait().code, exit_status(ErrorCode::kFailedPrecondition));
-  EXPECT_THAT(log(), HasSubstr("another server uses"));
+  EXPECT_THAT(log(), HasSubstr("another process uses"));
 }
 
 TEST_F(Process, WhatWasAcknowledgedIsThereAfterKill9) {

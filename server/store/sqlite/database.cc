@@ -17,8 +17,8 @@ Database open_database(const std::filesystem::path& path) {
     throw Error(ErrorCode::kInternal, "DATABASE",
                 "cannot open the job database " + path.string() + ": " + sqlite3_errmsg(raw));
   execute(raw,
-          "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA "
-          "busy_timeout = 10000");
+          "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA "
+          "foreign_keys = ON");
   return database;
 }
 
