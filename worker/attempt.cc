@@ -252,6 +252,7 @@ class Attempt final : public EngineListener {
   void fail(const v1::ErrorDetail& error) {
     spdlog::warn("job {} failed: {} ({})", job_.id(), error.message(), error.reason());
     finish_.set_outcome("failed");
+    if (error.reason() == "DISK_FULL") remove_snapshots();
     *finish_.mutable_error() = error;
   }
 

@@ -89,8 +89,9 @@ class Pass {
       for (auto& [layer, weight] : weights) layer->set_weight(std::move(weight));
       reports_ = std::move(reports);
       if (!reports_.empty()) last_error_ = json_at<double>(reports_.back(), "error", "snapshot");
+      snapshot_.note_resumed(done);
       return done;
-    } catch (const Error& error) {
+    } catch (const std::exception& error) {
       log_warning(std::string("the stage starts anew, as its snapshot is damaged: ") + error.what());
       snapshot_.clear();
       batches_.clear();

@@ -81,8 +81,10 @@ class Probe {
     if (same > 0) this->block(observed, all / same);
     forward(observed, same > 0 ? all / same : 0);
     if (targeted(model_.head_layers())) head();
-    // Twice: each block's take the place of the last one's, and fit its holes badly.
-    return result(2 * static_cast<double>(hidden_.nbytes()) * batches());
+    // Twice where they come from the heap: each block's take the place of the last one's, and fit its holes
+    // badly. The largest tensors are pages of their own.
+    const double share = hidden_.nbytes() < (32u << 20) ? 2 : 1;
+    return result(share * static_cast<double>(hidden_.nbytes()) * batches());
   }
 
  private:

@@ -93,8 +93,8 @@ std::uint64_t anonymous_bytes() {
   return kilobytes_of("/proc/self/status", "RssAnon:");
 }
 
-std::uint64_t available_memory_bytes() {
-  return kilobytes_of("/proc/meminfo", "MemAvailable:");
+std::uint64_t total_memory_bytes() {
+  return kilobytes_of("/proc/meminfo", "MemTotal:");
 }
 
 std::string hardware_name(const std::string& device, int threads) {

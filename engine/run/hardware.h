@@ -20,9 +20,9 @@ at::Device parse_device(const std::string& device);
 // Sets the threads of every kernel of this process; 0: all cores. Returns how many.
 int set_threads(int threads);
 
-// Memory that no file backs, and what of it this machine could still give, bytes.
+// Memory of this process that no file backs, and what memory this machine has (0: unknown), bytes.
 std::uint64_t anonymous_bytes();
-std::uint64_t available_memory_bytes();
+std::uint64_t total_memory_bytes();
 
 // Gives the allocator's free pages back to the system. Where long-lived tensors lie between short-lived ones
 // it would keep most of what was ever used.

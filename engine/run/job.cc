@@ -170,12 +170,13 @@ class Run {
 
   // What each stage that is not at hand will take; refuses a job that this machine has no room for.
   void forecast_steps() {
-    Room room(spec_, *model_);
+    std::optional<Room> room;
     for (auto& step : steps_) {
       if (!step.stage || observer_.look_up(step.plan)) continue;
-      step.plan.forecast = forecast_stage(*step.stage, step.field, room);
+      if (!room) room.emplace(spec_, *model_);
+      step.plan.forecast = forecast_stage(*step.stage, step.field, *room);
     }
-    room.check();
+    if (room) room->check();
   }
 
   StageForecast forecast_stage(const StageSpec& stage, const std::string& field, Room& room) {
@@ -183,7 +184,9 @@ class Run {
     const Params params(stage.params, field + ".params");
     const auto method = make_method(stage.method, params);
     Calibration calibration = calibration_of(*method, params);
-    if (!method->needs().empty())
+    if (!method->needs().empty() && spec_.data.contains(params.get<std::string>("data")))
+      std::tie(calibration.ids, calibration.mask) = calibration_tokens(params, field);
+    else if (!method->needs().empty())
       calibration.ids = at::zeros({params.get<std::int64_t>("samples"),
                                    longest_sequence(params.get<std::int64_t>("sequence_length"))},
                                   at::kLong);
@@ -256,12 +259,15 @@ class Run {
     const auto method = make_method(stage.method, params);
     const auto chosen = targets(stage, step.field);
     Calibration calibration = calibration_of(*method, params);
-    if (!method->needs().empty()) std::tie(calibration.ids, calibration.mask) = calibration_tokens(params);
+    if (!method->needs().empty())
+      std::tie(calibration.ids, calibration.mask) = calibration_tokens(params, step.field);
     StepProgress progress(observer_, step.plan);
-    Snapshot snapshot(spec_.snapshots.empty() ? fs::path() : spec_.snapshots / step.plan.key->hex());
+    Snapshot snapshot(spec_.snapshots.empty() ? fs::path() : spec_.snapshots / step.plan.key->hex(),
+                      model().stored_bytes());
+    const bool was_cut_off = snapshot.state().has_value();
     Json report = Json::object();
-    if (snapshot.state()) report["resumed_at_block"] = json_or<std::size_t>(*snapshot.state(), "blocks", 0);
     report["layers"] = compress_layers(*model_, *method, chosen, calibration, progress, snapshot);
+    if (was_cut_off) report["resumed_at_block"] = snapshot.resumed_at();
     return report;
   }
 
@@ -284,9 +290,17 @@ class Run {
         length, json_or<std::int64_t>(model_->config(), "max_position_embeddings", length, "config.json"));
   }
 
+  // Of the stage at `field`, read once for its forecast and its run.
+  const std::pair<at::Tensor, at::Tensor>& calibration_tokens(const Params& params,
+                                                              const std::string& field) {
+    const auto known = tokens_.find(field);
+    return known != tokens_.end() ? known->second
+                                  : tokens_.emplace(field, read_calibration_tokens(params)).first->second;
+  }
+
   // Decoders: consecutive blocks of the text. Encoders: its sentences, padded. [samples, sequence_length] and
   // their mask.
-  std::pair<at::Tensor, at::Tensor> calibration_tokens(const Params& params) {
+  std::pair<at::Tensor, at::Tensor> read_calibration_tokens(const Params& params) {
     const auto name = params.get<std::string>("data");
     const auto samples = params.get<std::int64_t>("samples"),
                length = params.get<std::int64_t>("sequence_length");
@@ -419,6 +433,7 @@ class Run {
   fs::path half_;
   std::unique_ptr<Model> model_, reference_;
   std::unique_ptr<Tokenizer> tokenizer_;
+  std::map<std::string, std::pair<at::Tensor, at::Tensor>> tokens_;
   Json lineage_ = Json::array();
   std::vector<EvaluationRow> rows_;
 };

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -116,6 +117,7 @@ class PipeObserver final : public JobObserver {
 
   void on_start(const StepPlan& step) override {
     started_ = Stopwatch();
+    first_done_.reset();
     pipe_.send({{"type", "step_started"}, {"index", step.index}, {"name", step.name}});
   }
 
@@ -123,8 +125,9 @@ class PipeObserver final : public JobObserver {
                    const std::string& metric, double value) override {
     if (done < total && done > 0 && last_sent_.seconds() < 0.1) return;
     last_sent_ = Stopwatch();
-    const double eta =
-        done > 0 ? started_.seconds() / static_cast<double>(done) * static_cast<double>(total - done) : 0;
+    if (!first_done_) first_done_ = done;  // more than 0 where the stage goes on after an earlier run
+    const double made = static_cast<double>(done - std::min(done, *first_done_));
+    const double eta = made > 0 ? started_.seconds() / made * static_cast<double>(total - done) : 0;
     pipe_.send({{"type", "progress"},
                 {"index", step.index},
                 {"done", done},
@@ -160,6 +163,7 @@ class PipeObserver final : public JobObserver {
  private:
   Pipe& pipe_;
   Stopwatch started_, last_sent_;
+  std::optional<std::uint64_t> first_done_;  // of the step
 };
 
 JobInput read_input(const Json& json, const std::string& kind) {

@@ -26,14 +26,14 @@ class Room {
  private:
   struct Stage {
     std::string method;
-    std::uint64_t memory_bytes;  // that no file backs
+    std::uint64_t memory_bytes;  // without the weights that files back
   };
 
   const JobSpec& spec_;
   std::uint64_t resident_, anonymous_;  // of this process beside a stage
   std::uint64_t model_bytes_;           // as the stages so far leave it
-  std::uint64_t disk_bytes_ = 0;
-  double seconds_per_byte_;  // of writing below spec.work
+  std::uint64_t disk_bytes_ = 0;        // that one stage writes, highest: the agent makes room between stages
+  double seconds_per_byte_;             // of writing below spec.work
   std::vector<Stage> stages_;
 };
 

@@ -18,7 +18,8 @@ constexpr std::uint64_t kMaxState = 256u << 20;
 
 }  // namespace
 
-Snapshot::Snapshot(fs::path folder) : folder_(std::move(folder)) {
+Snapshot::Snapshot(fs::path folder, std::uint64_t reserve_bytes)
+    : folder_(std::move(folder)), reserve_bytes_(reserve_bytes) {
   try {
     if (!take_up()) clear();
   } catch (const std::exception& error) {
@@ -64,7 +65,14 @@ void Snapshot::put(const std::string& name, const std::vector<NamedTensor>& tens
   guarded([&] {
     fs::create_directories(folder_);
     std::vector<TensorToWrite> entries;
-    for (const auto& named : tensors) entries.push_back(to_write(named.suffix, named.tensor));
+    std::uint64_t bytes = 0;
+    for (const auto& named : tensors) {
+      entries.push_back(to_write(named.suffix, named.tensor));
+      bytes += named.tensor.nbytes();
+    }
+    if (fs::space(folder_).available < bytes + reserve_bytes_)
+      throw Error(ErrorCode::kResourceExhausted, "DISK_FULL",
+                  "the disk has no room beside the stage's output");
     const std::string stem = name + "." + std::to_string(commits_);
     write_safetensors(folder_, stem, entries, {}, UINT64_MAX, Durability::kProcess);
     parts_[name] = {{"file", stem + ".safetensors"}, {"attributes", attributes}};

@@ -14,8 +14,8 @@ namespace wring {
 
 // One stage's folder: named parts, each some tensors with attributes, and a state that says how far the stage
 // is. What commit() has taken outlives this process, whenever it dies, but not the machine: then the stage
-// starts anew. Without a folder nothing is kept. Where it cannot be written (a full disk) it says so in the
-// log and keeps nothing more: the stage goes on. One thread.
+// starts anew. Without a folder nothing is kept. Where it cannot be written, or the disk would have less than
+// `reserve_bytes` left, it says so in the log and keeps nothing more: the stage goes on. One thread.
 class Snapshot {
  public:
   struct Part {
@@ -25,12 +25,16 @@ class Snapshot {
 
   Snapshot() = default;
   // Takes up what the folder holds; what is not whole in it is removed.
-  explicit Snapshot(std::filesystem::path folder);
+  explicit Snapshot(std::filesystem::path folder, std::uint64_t reserve_bytes = 0);
 
   // Of the last commit(); nullopt: there was none.
   const std::optional<Json>& state() const { return state_; }
   // Of the last commit(). Throws Error where it is damaged.
   Part part(const std::string& name) const;
+
+  // Which block the stage went on with, as it says; for its report.
+  void note_resumed(std::size_t block) { resumed_at_ = block; }
+  std::size_t resumed_at() const { return resumed_at_; }
 
   // Writes a part, which counts from the next commit() on. `name` is a plain file name.
   void put(const std::string& name, const std::vector<NamedTensor>& tensors,
@@ -47,7 +51,8 @@ class Snapshot {
   std::filesystem::path folder_;  // empty: keeps nothing
   std::optional<Json> state_;
   Json parts_ = Json::object();  // name -> {"file", "attributes"}
-  std::uint64_t commits_ = 0;
+  std::uint64_t commits_ = 0, reserve_bytes_ = 0;
+  std::size_t resumed_at_ = 0;
 };
 
 }  // namespace wring
