@@ -16,7 +16,7 @@ namespace fs = std::filesystem;
 
 // A job is refused only where the estimate is so far above what it may have: estimates have been up to 17 %
 // high.
-constexpr double kTolerance = 1.3;
+constexpr double kTolerance = 1.5;
 
 // How long a byte takes to be written, by a file of some MB; 0 where there is no folder to write to.
 double measure_disk(const fs::path& folder, Durability durability) {

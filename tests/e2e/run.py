@@ -367,8 +367,8 @@ class BadInput(WithService):
                 self.assertIn("error:", answer.err)
 
     def test_a_job_that_may_not_have_the_memory_it_needs(self):
-        answer = self.service.cli("submit", SLOW_RECIPE, "--model", scratch / "slow", "--data", f"calibration={scratch / 'text.txt'}",
-                                  "--memory", "150MB", "--max-attempts", "1", "--wait")
+        answer = self.service.cli("submit", "wanda(pattern=0.5, samples=1000, sequence_length=128)", "--model", scratch / "slow",
+                                  "--data", f"calibration={scratch / 'text.txt'}", "--memory", "150MB", "--max-attempts", "1", "--wait")
         self.assertEqual(answer.status, 4, str(answer))
         self.assertRegex(answer.err, "will take about .* more than the 150.0 MB that the job may have")  # before it ran
 
