@@ -2,13 +2,13 @@
 #include "worker/cache.h"
 
 #include <fcntl.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 
 #include "common/error.h"
+#include "common/folder_lock.h"
 #include "common/ids.h"
 #include "common/log.h"
 #include "common/text.h"
@@ -91,13 +91,9 @@ Cache::Cache(fs::path folder, std::uint64_t max_bytes)
 Cache::~Cache() = default;
 
 void Cache::take_lock() {
-  const auto path = folder_ / "lock";
-  lock_ = FileDescriptor(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
-  if (!lock_) throw_io_error("open", path, errno);
-  if (::flock(lock_.get(), LOCK_EX | LOCK_NB) == 0) return;
-  throw Error(ErrorCode::kFailedPrecondition, "CACHE_IN_USE",
-              "another worker uses the cache folder " + folder_.string(), "--cache",
-              "Give each worker a folder of its own.");
+  lock_ = lock_folder(folder_, Error(ErrorCode::kFailedPrecondition, "CACHE_IN_USE",
+                                     "another worker uses the cache folder " + folder_.string(), "--cache",
+                                     "Give each worker a folder of its own."));
 }
 
 void Cache::read_id() {

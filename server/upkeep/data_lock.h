@@ -11,8 +11,6 @@ namespace wring {
 // Error(kFailedPrecondition, "DATA_IN_USE").
 FileDescriptor lock_data(const std::filesystem::path& folder);
 
-inline constexpr const char* kDatabase = "wring.db";
-
 // Throws Error(kNotFound, "NO_DATA") where the folder has no job database.
 void check_has_database(const std::filesystem::path& folder);
 

@@ -8,6 +8,8 @@
 
 namespace wring {
 
+inline constexpr const char* kDatabase = "wring.db";  // in a data folder
+
 struct CloseDatabase {
   void operator()(sqlite3* database) const { sqlite3_close_v2(database); }
 };

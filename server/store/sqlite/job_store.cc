@@ -152,7 +152,7 @@ v1::Artifact read_artifact(Statement& row, bool with_manifest) {
 
 }  // namespace
 
-JobStore::JobStore(const std::filesystem::path& folder) : path_(folder / "wring.db") {
+JobStore::JobStore(const std::filesystem::path& folder) : path_(folder / kDatabase) {
   write_database_ = open_database(path_);
   migrate(write_database_.get());
   read_database_ = open_database(path_);
