@@ -22,7 +22,9 @@ foreach(name torch_cuda c10_cuda)
     list(APPEND WRING_TORCH_LIBRARIES ${WRING_TORCH_DIR}/lib/lib${name}.so)
   endif()
 endforeach()
-target_link_libraries(wring_torch INTERFACE ${WRING_TORCH_LIBRARIES})
+# libstdc++ first: the CUDA wheel's libtorch.so exports std::filesystem functions of its own build, half of them missing,
+# and the loader takes the first it finds.
+target_link_libraries(wring_torch INTERFACE stdc++ ${WRING_TORCH_LIBRARIES})
 
 # at::parallel_for is a template that runs serially unless its user compiles with OpenMP; torch's own runtime is linked,
 # so that there is one pool of threads.

@@ -5,6 +5,7 @@
 #include "common/error.h"
 #include "common/json.h"
 #include "common/logger.h"
+#include "engine/run/failure.h"
 #include "engine/run/local.h"
 #include "engine/run/pipe.h"
 
@@ -92,13 +93,14 @@ void add_generate(CLI::App& app, int& status) {
   generate->add_option("--top-p", command.top_p, "Nucleus of sampling")->capture_default_str();
   generate->add_option("--seed", command.seed, "Seed of sampling")->capture_default_str();
   generate->add_option("--threads", command.threads, "Threads; 0: all cores")->capture_default_str();
+  generate->add_option("--device", command.device, "cpu or cuda:N")->capture_default_str();
   generate->add_flag("--json", command.json, "Print JSON");
   generate->footer("Example:\n  wring-engine generate model.gguf --prompt 'Once upon a time' --tokens 40");
   generate->callback([&status] { status = generate_local(command); });
 }
 
 void add_tools(CLI::App& app, int& status) {
-  static std::string model, ids, out, text;
+  static std::string model, ids, out, text, device = "cpu";
   static int threads = 0;
   auto* logits = app.add_subcommand(
       "logits", "Write a model's logits for token ids (for comparison with other implementations)");
@@ -106,7 +108,8 @@ void add_tools(CLI::App& app, int& status) {
   logits->add_option("--ids", ids, "JSON {input_ids, attention_mask}")->required();
   logits->add_option("--out", out, "safetensors file")->required();
   logits->add_option("--threads", threads, "Threads; 0: all cores");
-  logits->callback([&status] { status = write_logits(model, ids, out, threads); });
+  logits->add_option("--device", device, "cpu or cuda:N")->capture_default_str();
+  logits->callback([&status] { status = write_logits(model, ids, out, threads, device); });
   auto* tokenize = app.add_subcommand("tokenize", "Print the token ids of a text file");
   tokenize->add_option("model", model, "Model or folder with tokenizer.json")->required();
   tokenize->add_option("text", text, "UTF-8 text file")->required();
@@ -137,7 +140,7 @@ int main(int argc, char** argv) {
     const int code = app.exit(e);
     return code == 0 ? 0 : 2;
   } catch (...) {
-    const Error error = current_error();
+    const Error error = current_engine_error();
     std::fputs(describe(error).c_str(), stderr);
     return exit_status(error.code());
   }

@@ -62,7 +62,9 @@ class Pass {
   };
 
   void embed() {
-    const at::Tensor &ids = calibration_.ids, &mask = calibration_.mask;
+    const at::Device device = model_.device();
+    const at::Tensor ids = calibration_.ids.to(device),
+                     mask = calibration_.mask.defined() ? calibration_.mask.to(device) : at::Tensor();
     const DecodedLayers decoded(model_.embedding_layers(), at::kFloat);
     const std::int64_t step = calibration_.sequences_per_batch();
     for (std::int64_t start = 0; start < ids.size(0); start += step) {

@@ -20,7 +20,7 @@ double energy(const at::Tensor& d, const Statistics* x, bool with_hessian) {
 Json layer_report(const Layer& layer, const at::Tensor& before, const Statistics* x, bool with_hessian,
                   Json extra) {
   constexpr std::int64_t kRowsAtOnce = 4096;  // a head's would be memory's peak
-  const at::Tensor after = layer.weight().decode(at::kFloat);
+  const at::Tensor after = layer.weight().decode(at::kFloat).to(before.device());
   double whole = 0, lost = 0;
   std::int64_t nonzero = 0;
   for (std::int64_t first = 0; first < before.size(0); first += kRowsAtOnce) {
@@ -48,7 +48,8 @@ Json compress_layer(Layer& layer, const LayerMethod& method, const Statistics* x
     throw Error(ErrorCode::kInvalidArgument, "NO_STATISTICS", "no calibration input reaches this layer",
                 layer.name(), "Leave it out with 'ignore', or use a data-free method such as rtn.");
   Json extra = Json::object();
-  const at::Tensor before = layer.weight().decode(at::kFloat);
+  at::Tensor before = layer.weight().decode(at::kFloat);
+  if (x) before = before.to(x->device());
   if (!at::isfinite(before.sum(at::kDouble)).item<bool>())
     throw Error(ErrorCode::kInvalidArgument, "NOT_FINITE", "the weight holds NaN or infinity",
                 layer.name() + ".weight");

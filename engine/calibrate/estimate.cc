@@ -76,7 +76,7 @@ class Probe {
         if (block == observed) same += weights_of(*layer);
       }
     }
-    hidden_ = at::randn({batch_sequences(), calibration_.ids.size(1), model_.hidden_size()});
+    hidden_ = at::randn({batch_sequences(), calibration_.ids.size(1), model_.hidden_size()}, model_.device());
     resident_ = static_cast<double>(settle());
     if (same > 0) this->block(observed, all / same);
     forward(observed, same > 0 ? all / same : 0);

@@ -33,7 +33,7 @@ at::Tensor transpose(const at::Tensor& block) {
 }  // namespace
 
 Statistics::Statistics(std::int64_t features, std::set<Statistic> wanted, at::Device device)
-    : features_(features), wanted_(std::move(wanted)) {
+    : features_(features), device_(device), wanted_(std::move(wanted)) {
   const auto options = at::device(device).dtype(at::kFloat);
   if (wanted_.contains(Statistic::kInputNorm)) squares_ = at::zeros({features}, options.dtype(at::kDouble));
   if (wanted_.contains(Statistic::kHessian)) gram_ = at::zeros({features, features}, options);

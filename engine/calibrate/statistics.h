@@ -28,6 +28,7 @@ class Statistics {
 
   std::int64_t rows() const { return rows_; }
   std::int64_t features() const { return features_; }
+  at::Device device() const { return device_; }  // of the sums
 
   // sqrt(sum x_j^2), [in] fp32: ||x_j||_2 of Wanda's equation 1.
   at::Tensor input_norm() const;
@@ -45,6 +46,7 @@ class Statistics {
   void sum_pending() const;
 
   std::int64_t features_, rows_ = 0;
+  at::Device device_;
   std::set<Statistic> wanted_;
   mutable std::mutex mutex_;    // of everything below, once everything is added
   mutable at::Tensor squares_;  // [in] fp64

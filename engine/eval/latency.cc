@@ -28,7 +28,8 @@ double median(std::vector<double> values) {
 
 double forward_seconds(EvaluationInput& input, std::int64_t batch, std::int64_t length,
                        std::int64_t repeats) {
-  const auto ids = at::randint(0, input.model.vocabulary_size(), {batch, length}, at::kLong).to(input.device);
+  const auto ids =
+      at::randint(0, input.model.vocabulary_size(), {batch, length}, at::kLong).to(input.model.device());
   const DecodedLayers decoded(input.model.layers(), at::kFloat);
   std::vector<double> seconds;
   for (std::int64_t i = -1; i < repeats; ++i) {  // the first one warms up

@@ -42,14 +42,13 @@ Windows cut_windows(const Params& params, const EvaluationInput& input) {
 
 // Final normed hidden states of all windows, [windows, window, hidden] fp32: the model streamed block by
 // block, so that every weight is decoded once and only one block's is held.
-at::Tensor normed_states(Model& model, const Windows& cut, at::Device device,
-                         const std::function<void(std::uint64_t)>& step) {
+at::Tensor normed_states(Model& model, const Windows& cut, const std::function<void(std::uint64_t)>& step) {
   const std::int64_t count = cut.ids.size(0);
   std::vector<at::Tensor> hidden;
   {
     const DecodedLayers decoded(model.embedding_layers(), at::kFloat);
     for (std::int64_t w = 0; w < count; ++w)
-      hidden.push_back(model.embed(cut.ids.narrow(0, w, 1).to(device), at::kFloat));
+      hidden.push_back(model.embed(cut.ids.narrow(0, w, 1).to(model.device()), at::kFloat));
   }
   for (std::size_t block = 0; block < model.block_count(); ++block) {
     const DecodedLayers decoded(model.block_layers(block), at::kFloat);
@@ -181,8 +180,8 @@ std::vector<EvaluationRow> perplexity(const Params& params, EvaluationInput& inp
     done += by;
     input.progress.report(done * windows / total, windows, "windows");
   };
-  const auto states = normed_states(input.model, cut, input.device, step);
-  const auto reference_states = reference ? normed_states(*reference, cut, input.device, step) : at::Tensor();
+  const auto states = normed_states(input.model, cut, step);
+  const auto reference_states = reference ? normed_states(*reference, cut, step) : at::Tensor();
   Sums sums = score(input.model, states, reference, reference_states, cut, step);
   return make_rows(sums, cut, reference != nullptr);
 }

@@ -13,14 +13,14 @@ namespace {
 constexpr std::int64_t kBatch = 64;
 
 // Mean over real tokens, scaled to length one: [sentences, hidden].
-at::Tensor embeddings(Model& model, const PaddedTokens& tokens, at::Device device, Progress& progress) {
+at::Tensor embeddings(Model& model, const PaddedTokens& tokens, Progress& progress) {
   const DecodedLayers decoded(model.layers(), at::kFloat);
   std::vector<at::Tensor> parts;
   for (std::int64_t start = 0; start < tokens.ids.size(0); start += kBatch) {
     const auto count = std::min(kBatch, tokens.ids.size(0) - start);
     ForwardContext context;
-    context.attention_mask = tokens.mask.narrow(0, start, count).to(device);
-    const auto states = model.forward(tokens.ids.narrow(0, start, count).to(device), context);
+    context.attention_mask = tokens.mask.narrow(0, start, count).to(model.device());
+    const auto states = model.forward(tokens.ids.narrow(0, start, count).to(model.device()), context);
     const auto weight = context.attention_mask.to(at::kFloat).unsqueeze(-1);
     const auto mean = (states * weight).sum(1) / weight.sum(1);
     parts.push_back(mean / mean.norm(2, -1, true).clamp_min(1e-12));
@@ -56,11 +56,10 @@ std::vector<EvaluationRow> similarity(const Params& params, EvaluationInput& inp
   const auto tokens = tokenize_sentences(sentences, params.get<std::int64_t>("max_length"), input.tokenizer);
   const auto n = static_cast<std::int64_t>(sentences.size());
   const auto k = std::min<std::int64_t>(params.get<std::int64_t>("neighbours"), n - 1);
-  const auto ours = embeddings(input.model, tokens, input.device, input.progress);
+  const auto ours = embeddings(input.model, tokens, input.progress);
   if (!at::isfinite(ours).all().item<bool>())
     throw Error(ErrorCode::kDataLoss, "NOT_FINITE", "the model's embeddings are not finite");
-  const auto dense =
-      input.reference ? embeddings(*input.reference, tokens, input.device, input.progress) : ours;
+  const auto dense = input.reference ? embeddings(*input.reference, tokens, input.progress) : ours;
   const auto cosine = (ours * dense).sum(1).to(at::kDouble);
   const auto mine = nearest(ours, k), theirs = nearest(dense, k);
   const auto overlap = mine.unsqueeze(2).eq(theirs.unsqueeze(1)).any(2).to(at::kDouble).mean(1);

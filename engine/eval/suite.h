@@ -46,7 +46,6 @@ struct EvaluationInput {
   std::function<const FileTree&(const std::string& name)> data;  // throws kInvalidArgument "MISSING_DATA"
   std::uint64_t seed;
   std::string hardware;  // device and threads, for timings
-  at::Device device;
   Progress& progress;
 };
 

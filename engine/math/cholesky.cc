@@ -41,7 +41,7 @@ at::Tensor invert_lower(const at::Tensor& lower) {
 }
 
 InverseFactor invert_damped(const at::Tensor& hessian, double damping, bool descending) {
-  at::Tensor h = hessian.to(at::kCPU, at::kDouble, /*non_blocking=*/false, /*copy=*/true);
+  at::Tensor h = hessian.to(at::kDouble, /*non_blocking=*/false, /*copy=*/true);
   const at::Tensor diagonal = h.diagonal().clone();
   if (!at::isfinite(h).all().item<bool>())
     throw Error(ErrorCode::kInvalidArgument, "NOT_FINITE",
@@ -52,7 +52,7 @@ InverseFactor invert_damped(const at::Tensor& hessian, double damping, bool desc
   const double mean = live.numel() > 0 ? live.mean().item<double>() : 1.0;
   h.diagonal().masked_fill_(factor.dead, mean);
   factor.order = descending ? at::argsort(diagonal, /*stable=*/true, /*dim=*/0, /*descending=*/true)
-                            : at::arange(h.size(0), at::kLong);
+                            : at::arange(h.size(0), h.options().dtype(at::kLong));
   if (descending) h = h.index_select(0, factor.order).index_select(1, factor.order);
 
   for (factor.damping = damping; factor.damping <= kMaxDamping;
@@ -61,7 +61,9 @@ InverseFactor invert_damped(const at::Tensor& hessian, double damping, bool desc
     damped.diagonal().add_(factor.damping * mean);
     factor.upper = inverse_factor(damped);
     if (!factor.upper.defined()) continue;
-    factor.upper = factor.upper.to(at::kFloat).contiguous();
+    factor.upper = factor.upper.to(at::kCPU, at::kFloat).contiguous();
+    factor.order = factor.order.cpu();
+    factor.dead = factor.dead.cpu();
     return factor;
   }
   throw Error(ErrorCode::kInvalidArgument, "NOT_FINITE",

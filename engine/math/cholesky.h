@@ -16,7 +16,8 @@ struct InverseFactor {
 
 // `hessian` [n, n] symmetric, positive semi-definite up to rounding. Dead columns get the mean diagonal.
 // Where the factorisation fails, damping is raised tenfold from max(damping, 1e-6) until it succeeds.
-// `descending`: columns in falling order of their diagonal, else as they are. Works in fp64 on the CPU.
+// `descending`: columns in falling order of their diagonal, else as they are. Works in fp64 where the
+// Hessian is; the factor is in host memory.
 // Throws Error(kInvalidArgument, "NOT_FINITE") where the Hessian holds NaN or infinity.
 InverseFactor invert_damped(const at::Tensor& hessian, double damping, bool descending);
 

@@ -34,7 +34,7 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& gain, double epsilon,
   if (!known || !runs_on_kernels({x, gain})) {
     const auto wide = x.to(at::kFloat);
     const auto normed = wide * at::rsqrt(wide.square().mean(-1, true) + epsilon);
-    return (normed * gain.to(x.device(), at::kFloat)).to(dtype);
+    return (normed * gain.to(at::kFloat)).to(dtype);
   }
   const at::Tensor from = x.contiguous(), gains = gain.to(at::kFloat).contiguous();
   at::Tensor y = at::empty(x.sizes(), x.options().dtype(dtype));

@@ -156,7 +156,7 @@ std::vector<Layer*> Bert::block_layers(std::size_t block) {
 }
 
 at::Tensor Bert::layer_norm(const at::Tensor& x, const Norm& norm) const {
-  const auto in_dtype = [&](const Parameter* p) { return p->value.to(x.device(), x.scalar_type()); };
+  const auto in_dtype = [&](const Parameter* p) { return p->value.to(x.scalar_type()); };
   return at::layer_norm(x, {hidden_}, in_dtype(norm.gain), in_dtype(norm.bias), epsilon_);
 }
 
@@ -166,9 +166,8 @@ at::Tensor Bert::embed(const at::Tensor& ids, at::ScalarType dtype) const {
     throw Error(ErrorCode::kInvalidArgument, "TOO_LONG",
                 std::to_string(positions) + " tokens, the model has " +
                     std::to_string(positions_->value.size(0)) + " positions");
-  const auto to = [&](const at::Tensor& t) { return t.to(ids.device(), dtype); };
-  const auto sum =
-      words_->look_up(ids, dtype) + to(positions_->value.narrow(0, 0, positions)) + to(types_->value[0]);
+  const auto sum = words_->look_up(ids, dtype) + positions_->value.narrow(0, 0, positions).to(dtype) +
+                   types_->value[0].to(dtype);
   return layer_norm(sum, embedding_norm_);
 }
 

@@ -28,7 +28,8 @@ std::int32_t choose(const at::Tensor& logits, const GenerateOptions& options, st
 
 // Runs `ids` behind what the cache holds; returns the last position's logits [vocabulary].
 at::Tensor step(Model& model, const std::vector<std::int32_t>& ids, KvCache& cache) {
-  const auto input = at::tensor(at::ArrayRef<std::int32_t>(ids), at::kInt).to(at::kLong).unsqueeze(0);
+  const auto input =
+      at::tensor(at::ArrayRef<std::int32_t>(ids), at::kInt).to(at::kLong).unsqueeze(0).to(model.device());
   auto hidden = model.embed(input, at::kFloat);
   ForwardContext context;
   context.cache = &cache;
@@ -64,7 +65,7 @@ std::vector<std::int32_t> generate(Model& model, const std::vector<std::int32_t>
 DecodedLayers ready_for_decoding(Model& model) {
   std::vector<Layer*> slow;
   for (Layer* layer : model.layers()) {
-    const auto probe = at::zeros({1, layer->weight().columns()});
+    const auto probe = at::zeros({1, layer->weight().columns()}, model.device());
     if (!layer->weight().multiply(probe).defined()) slow.push_back(layer);
   }
   return DecodedLayers(std::move(slow), at::kFloat);

@@ -49,8 +49,14 @@ void Layer::set_weight(std::shared_ptr<const WeightRep> weight) {
   release();
 }
 
+void Layer::compute_on(at::Device device) {
+  device_ = device;
+  if (bias_.defined()) bias_ = bias_.to(device);
+  release();
+}
+
 void Layer::materialize(at::ScalarType dtype) {
-  if (!dense_.defined() || dense_.scalar_type() != dtype) dense_ = weight_->decode(dtype);
+  if (!dense_.defined() || dense_.scalar_type() != dtype) dense_ = weight_->decode(dtype).to(device_);
 }
 
 void Layer::observe(const at::Tensor& x, InputObserver* observer) const {
@@ -73,14 +79,15 @@ at::Tensor Layer::apply(const at::Tensor& x, InputObserver* observer) const {
       return bias.defined() ? y.add_(bias) : y;
     }
   }
-  return wring::linear(x, weight_->decode(x.scalar_type()), bias);
+  return wring::linear(x, weight_->decode(x.scalar_type()).to(device_), bias);
 }
 
 at::Tensor Layer::look_up(const at::Tensor& ids, at::ScalarType dtype) const {
   auto shape = ids.sizes().vec();
   shape.push_back(weight_->columns());
   const at::Tensor rows = ids.reshape({-1});
-  return (dense_.defined() ? dense_.index_select(0, rows).to(dtype) : weight_->decode_rows(rows, dtype))
+  return (dense_.defined() ? dense_.index_select(0, rows).to(dtype)
+                           : weight_->decode_rows(rows.cpu(), dtype).to(device_))
       .reshape(shape);
 }
 

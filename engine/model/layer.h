@@ -40,7 +40,11 @@ class Layer {
   const at::Tensor& bias() const { return bias_; }           // [out], or undefined
   void set_bias(at::Tensor bias) { bias_ = std::move(bias); }
 
-  // Decoded weight held until release(); apply() uses it. Counted by whoever calls it (see DecodedBlock).
+  // Where apply() computes: the bias goes there, and decoded weights will. The stored weight stays in host
+  // memory.
+  void compute_on(at::Device device);
+
+  // Decoded weight held until release(); apply() uses it.
   void materialize(at::ScalarType dtype);
   void release() { dense_ = at::Tensor(); }
   bool is_materialized() const { return dense_.defined(); }
@@ -64,6 +68,7 @@ class Layer {
   at::Tensor bias_;
   std::vector<std::string> axes_;
   std::string input_tap_;
+  at::Device device_ = at::kCPU;
   at::Tensor dense_;
 };
 

@@ -96,9 +96,7 @@ std::vector<std::string> companion_files(const FileTree& source) {
   return kept;
 }
 
-}  // namespace
-
-std::unique_ptr<Model> load_model(const FileTree& tree) {
+std::unique_ptr<Model> read_model(const FileTree& tree) {
   if (tree.has("config.json")) {
     Json layers = Json::object();
     if (tree.has("wring.json")) {
@@ -126,6 +124,14 @@ std::unique_ptr<Model> load_model(const FileTree& tree) {
               "model",
               "Hand in a Hugging Face folder (config.json, *.safetensors, tokenizer.json), a GGUF file or a "
               "Wring artifact.");
+}
+
+}  // namespace
+
+std::unique_ptr<Model> load_model(const FileTree& tree, at::Device device) {
+  auto model = read_model(tree);
+  model->compute_on(device);
+  return model;
 }
 
 void save_model(const Model& model, const FileTree& source, const Json& lineage,

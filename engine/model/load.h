@@ -14,8 +14,8 @@ namespace wring {
 
 // Weights may stay in mapped files: the tree's files must not change while the model lives. Throws Error:
 // kNotFound "NO_MODEL" (neither config.json nor a GGUF), kUnimplemented "UNSUPPORTED_MODEL", kInvalidArgument
-// for what does not fit, "NOT_FINITE" naming a tensor with NaN or infinity.
-std::unique_ptr<Model> load_model(const FileTree& tree);
+// for what does not fit, "NOT_FINITE" naming a tensor with NaN or infinity. Forwards compute on `device`.
+std::unique_ptr<Model> load_model(const FileTree& tree, at::Device device = at::kCPU);
 
 // Writes a Wring artifact folder: config.json, wring.json (reps by layer), model.safetensors, tokenizer and
 // licence files taken over from `source`. `lineage` goes into wring.json. Deterministic: equal model, equal

@@ -16,6 +16,12 @@ std::int64_t Model::vocabulary_size() const {
   return json_at<std::int64_t>(config_, "vocab_size", "config.json");
 }
 
+void Model::compute_on(at::Device device) {
+  device_ = device;
+  for (auto& layer : layers_) layer.compute_on(device);
+  for (auto& parameter : parameters_) parameter.value = parameter.value.to(device);
+}
+
 std::vector<Layer*> Model::layers() {
   std::vector<Layer*> all;
   for (auto& layer : layers_) all.push_back(&layer);

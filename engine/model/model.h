@@ -47,6 +47,12 @@ class Model {
   virtual std::string_view kind() const = 0;    // "decoder-lm", "encoder"
 
   const Json& config() const { return config_; }  // Hugging Face's config.json
+
+  // Where forwards compute; inputs and outputs are there. Stored weights stay in host memory, and layers
+  // decode to the device, so that a model need not fit into it as a whole.
+  at::Device device() const { return device_; }
+  void compute_on(at::Device device);
+
   std::int64_t hidden_size() const;
   std::int64_t vocabulary_size() const;
 
@@ -86,6 +92,7 @@ class Model {
 
  private:
   Json config_;
+  at::Device device_ = at::kCPU;
   std::deque<Layer> layers_;
   std::deque<Parameter> parameters_;
 };

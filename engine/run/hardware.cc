@@ -3,6 +3,8 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/detail/CUDAHooksInterface.h>
+#include <c10/core/CachingDeviceAllocator.h>
+#include <dlfcn.h>
 #include <malloc.h>
 #include <unistd.h>
 
@@ -10,6 +12,7 @@
 #include <cstring>
 #include <fstream>
 #include <thread>
+#include <utility>
 
 #include "common/error.h"
 #include "common/files.h"
@@ -34,6 +37,29 @@ std::uint64_t kilobytes_of(const char* path, const char* name) {
                                  : std::strtoull(text.c_str() + at + std::strlen(name), nullptr, 10) * 1024;
 }
 
+int cuda_device_count() {
+  return at::hasCUDA() ? static_cast<int>(at::detail::getCUDAHooks().deviceCount()) : 0;
+}
+
+// The name and the memory of CUDA device `index` as its driver tells them, so that no CUDA toolkit is needed.
+std::pair<std::string, std::uint64_t> describe_cuda(int index) {
+  std::pair<std::string, std::uint64_t> known{"cuda", 0};
+  void* const driver = ::dlopen("libcuda.so.1", RTLD_NOW);
+  if (!driver) return known;
+  const auto call = [&](const char* name, auto... arguments) {
+    auto* const function = reinterpret_cast<int (*)(decltype(arguments)...)>(::dlsym(driver, name));
+    return function && function(arguments...) == 0;
+  };
+  int device = 0;
+  char name[256] = "";
+  std::size_t bytes = 0;
+  if (!call("cuInit", 0U) || !call("cuDeviceGet", &device, index)) return known;
+  if (call("cuDeviceGetName", static_cast<char*>(name), static_cast<int>(sizeof name), device))
+    known.first = name;
+  if (call("cuDeviceTotalMem_v2", &bytes, device)) known.second = bytes;
+  return known;
+}
+
 }  // namespace
 
 Json list_devices() {
@@ -45,11 +71,11 @@ Json list_devices() {
                      {"name", processor_name()},
                      {"memory_bytes", pages * page},
                      {"threads", std::thread::hardware_concurrency()}});
-  if (!at::hasCUDA()) return devices;
-  const auto count = static_cast<int>(at::detail::getCUDAHooks().deviceCount());
-  for (int i = 0; i < count; ++i)
+  for (int i = 0; i < cuda_device_count(); ++i) {
+    const auto [name, memory] = describe_cuda(i);
     devices.push_back(
-        {{"kind", "cuda"}, {"index", i}, {"name", "cuda"}, {"memory_bytes", 0}, {"threads", 0}});
+        {{"kind", "cuda"}, {"index", i}, {"name", name}, {"memory_bytes", memory}, {"threads", 0}});
+  }
   return devices;
 }
 
@@ -58,13 +84,25 @@ at::Device parse_device(const std::string& device) {
   int index = -1;
   if (device == "cuda") index = 0;
   if (device.starts_with("cuda:") && device.size() <= 8) index = std::atoi(device.c_str() + 5);
-  const int count = at::hasCUDA() ? static_cast<int>(at::detail::getCUDAHooks().deviceCount()) : 0;
+  const int count = cuda_device_count();
   if (index < 0 || index >= count)
     throw Error(ErrorCode::kInvalidArgument, "NO_DEVICE", "there is no device '" + device + "' here",
                 "device",
                 count == 0 ? "This machine has cpu only."
                            : "cpu, or cuda:0 to cuda:" + std::to_string(count - 1) + ".");
   return at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(index));
+}
+
+void reset_peak_device_bytes(at::Device device) {
+  auto* const allocator = device.is_cpu() ? nullptr : c10::getDeviceAllocator(device.type());
+  if (allocator && allocator->initialized()) allocator->resetPeakStats(device.index());
+}
+
+std::uint64_t peak_device_bytes(at::Device device) {
+  auto* const allocator = device.is_cpu() ? nullptr : c10::getDeviceAllocator(device.type());
+  if (!allocator || !allocator->initialized()) return 0;
+  constexpr auto kAll = static_cast<std::size_t>(c10::CachingAllocator::StatType::AGGREGATE);
+  return static_cast<std::uint64_t>(allocator->getDeviceStats(device.index()).allocated_bytes[kAll].peak);
 }
 
 int set_threads(int threads) {
@@ -99,7 +137,7 @@ std::uint64_t total_memory_bytes() {
 
 std::string hardware_name(const std::string& device, int threads) {
   if (device == "cpu") return "cpu: " + processor_name() + ", " + std::to_string(threads) + " threads";
-  return device;
+  return device + ": " + describe_cuda(parse_device(device).index()).first;
 }
 
 std::string kernel_level(const std::string& device) {

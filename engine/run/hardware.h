@@ -17,6 +17,10 @@ Json list_devices();
 // "cpu" or "cuda:N" as torch names it. Throws Error(kInvalidArgument, "NO_DEVICE") where it is not there.
 at::Device parse_device(const std::string& device);
 
+// Highest memory of tensors on an accelerator since the last reset, bytes; 0 for the CPU.
+void reset_peak_device_bytes(at::Device device);
+std::uint64_t peak_device_bytes(at::Device device);
+
 // Sets the threads of every kernel of this process; 0: all cores. Returns how many.
 int set_threads(int threads);
 

@@ -90,7 +90,7 @@ class Run {
  private:
   void load() {
     files_ = spec_.model.files;
-    model_ = load_model(files_);
+    model_ = load_model(files_, device_);
     check_stages();
   }
 
@@ -100,7 +100,7 @@ class Run {
   void let_go() {
     reference_.reset();
     model_.reset();
-    model_ = load_model(files_);
+    model_ = load_model(files_, device_);
     release_free_memory();
   }
 
@@ -247,8 +247,8 @@ class Run {
       save_model(model(), spec_.model.files, with_lineage_of_input(), outcome.path, spec_.durability);
       files_ = FileTree::on_disk(outcome.path);
     }
-    model_.reset();               // from here on the model is what was written
-    model_ = load_model(files_);  // mapped before the agent may move the folder
+    model_.reset();                        // from here on the model is what was written
+    model_ = load_model(files_, device_);  // mapped before the agent may move the folder
     if (last_stage_ == step.plan.index) link_result();
     return outcome;
   }
@@ -266,7 +266,9 @@ class Run {
                       model().stored_bytes());
     const bool was_cut_off = snapshot.state().has_value();
     Json report = Json::object();
+    reset_peak_device_bytes(device_);
     report["layers"] = compress_layers(*model_, *method, chosen, calibration, progress, snapshot);
+    if (!device_.is_cpu()) report["peak_device_bytes"] = peak_device_bytes(device_);
     if (was_cut_off) report["resumed_at_block"] = snapshot.resumed_at();
     return report;
   }
@@ -379,10 +381,10 @@ class Run {
   std::vector<EvaluationRow> measure(const Step& step) {
     StepProgress progress(observer_, step.plan);
     const bool compared = step.when != "before" || spec_.reference;
-    if (compared && !reference_) reference_ = load_model(dense().files);
+    if (compared && !reference_) reference_ = load_model(dense().files, device_);
     const auto data = [&](const std::string& name) -> const FileTree& { return spec_.data.at(name).files; };
-    EvaluationInput input{model(),    compared ? reference_.get() : nullptr, tokenizer(), files_,  data,
-                          spec_.seed, hardware_name(spec_.device, threads_), device_,     progress};
+    EvaluationInput input{model(),    compared ? reference_.get() : nullptr, tokenizer(), files_, data,
+                          spec_.seed, hardware_name(spec_.device, threads_), progress};
     auto rows =
         find_suite(step.evaluation->suite)(Params(step.evaluation->params, step.field + ".params"), input);
     for (auto& row : rows) row.seed = spec_.seed;

@@ -149,7 +149,7 @@ int run_local(const LocalOptions& options) {
 int generate_local(const GenerateCommand& command) {
   set_threads(command.threads);
   const FileTree files = FileTree::on_disk(command.model);
-  const auto model = load_model(files);
+  const auto model = load_model(files, parse_device(command.device));
   const auto tokenizer = load_tokenizer(files);
   const DecodedLayers decoded = ready_for_decoding(*model);
   GenerateOptions options{command.tokens, command.temperature, command.top_p, command.seed,
@@ -172,9 +172,10 @@ int generate_local(const GenerateCommand& command) {
   return 0;
 }
 
-int write_logits(const fs::path& model_path, const fs::path& ids_path, const fs::path& out, int threads) {
+int write_logits(const fs::path& model_path, const fs::path& ids_path, const fs::path& out, int threads,
+                 const std::string& device) {
   set_threads(threads);
-  const auto model = load_model(FileTree::on_disk(model_path));
+  const auto model = load_model(FileTree::on_disk(model_path), parse_device(device));
   const Json json = parse_json(read_file(ids_path), ids_path.string());
   const auto matrix = [&](const char* key) {
     const auto rows = json_at<std::vector<std::vector<std::int64_t>>>(json, key, ids_path.string());
@@ -183,9 +184,10 @@ int write_logits(const fs::path& model_path, const fs::path& ids_path, const fs:
     return at::stack(tensors);
   };
   ForwardContext context;
-  if (json.contains("attention_mask")) context.attention_mask = matrix("attention_mask").to(at::kBool);
+  if (json.contains("attention_mask"))
+    context.attention_mask = matrix("attention_mask").to(model->device(), at::kBool);
   const DecodedLayers decoded(model->layers(), at::kFloat);
-  const auto logits = model->forward(matrix("input_ids"), context);
+  const auto logits = model->forward(matrix("input_ids").to(model->device()), context);
   fs::create_directories(fs::absolute(out).parent_path());
   write_safetensors(fs::absolute(out).parent_path(), out.stem().string(), {to_write("logits", logits)});
   return 0;

@@ -30,6 +30,7 @@ struct GenerateCommand {
   double temperature = 0, top_p = 1;
   std::uint64_t seed = 0;
   int threads = 0;
+  std::string device = "cpu";
   bool json = false;
 };
 int generate_local(const GenerateCommand& command);
@@ -39,7 +40,7 @@ int generate_local(const GenerateCommand& command);
 // {"input_ids": [[...]], "attention_mask": [[...]] (optional)}, `out` a safetensors file with one tensor
 // "logits".
 int write_logits(const std::filesystem::path& model, const std::filesystem::path& ids,
-                 const std::filesystem::path& out, int threads);
+                 const std::filesystem::path& out, int threads, const std::string& device);
 
 // Prints the token ids of a text file as a JSON list.
 int print_tokens(const std::filesystem::path& model, const std::filesystem::path& text);

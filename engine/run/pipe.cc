@@ -17,6 +17,7 @@
 #include "common/clock.h"
 #include "common/error.h"
 #include "common/files.h"
+#include "engine/run/failure.h"
 #include "engine/run/hardware.h"
 #include "engine/run/job.h"
 
@@ -223,7 +224,7 @@ int run_piped_job(int in_fd, int out_fd) {
                {"digest", result.artifact ? result.artifact->hex() : ""}});
     return 0;
   } catch (...) {
-    const Error error = current_error();
+    const Error error = current_engine_error();
     std::fputs(describe(error).c_str(), stderr);
     try {
       pipe.send({{"type", "error"}, {"error", error.to_json()}, {"index", failed_step}});
