@@ -22,7 +22,7 @@ struct Known {
   bool hidden = false;
 };
 
-constexpr std::array<Known, 15> kKnown{{
+constexpr std::array<Known, 16> kKnown{{
     {"size", "parameters", "parameters", ""},
     {"perplexity", "perplexity", "perplexity", ""},
     {"perplexity", "kl_mean", "KL", "perplexity"},
@@ -31,6 +31,7 @@ constexpr std::array<Known, 15> kKnown{{
     {"perplexity", "kl_p99", "KL, 99th percentile", "", false, true},
     {"perplexity", "kl_max", "KL, worst token", "", false, true},
     {"size", "artifact_bytes", "bytes on disk", ""},
+    {"size", "share_of_bf16", "of bf16", "artifact_bytes", true},
     {"size", "weight_bytes", "bytes of weights", ""},
     {"size", "bits_per_weight", "bits per weight", "weight_bytes"},
     {"similarity", "cosine_mean", "cosine to dense", ""},
@@ -102,9 +103,11 @@ std::string remarks(const Metric& row, const std::vector<Metric>& all) {
   std::string text;
   for (const auto& metric : all) {
     const auto* entry = known(metric);
-    if (!entry || metric.suite != row.suite || entry->beside != row.metric || !metric.result) continue;
-    text += (text.empty() ? "" : "   ") + std::string(entry->label) + " " +
-            shown({metric.result->value, {}}, metric);
+    if (!entry || metric.suite != row.suite || entry->beside != row.metric) continue;
+    const auto& figure = row.result ? metric.result : metric.before;
+    if (!figure) continue;
+    text +=
+        (text.empty() ? "" : "   ") + std::string(entry->label) + " " + shown({figure->value, {}}, metric);
   }
   return text;
 }
@@ -119,6 +122,8 @@ bool stands_alone(const Metric& metric, const std::vector<Metric>& all) {
 }
 
 std::string metrics_table(const std::vector<Metric>& metrics) {
+  const bool made_something =
+      std::any_of(metrics.begin(), metrics.end(), [](const Metric& m) { return m.result.has_value(); });
   std::vector<std::vector<std::string>> rows{{"", "handed in", "result", "", ""}};
   for (const auto& metric : metrics) {
     if (!stands_alone(metric, metrics)) continue;
@@ -126,6 +131,8 @@ std::string metrics_table(const std::vector<Metric>& metrics) {
                     metric.result ? shown(*metric.result, metric) : "-", ratio(metric),
                     remarks(metric, metrics)});
   }
+  if (!made_something)
+    for (auto& row : rows) row.erase(row.begin() + 2, row.begin() + 4);
   return rows.size() > 1 ? table(rows) : "";
 }
 

@@ -180,4 +180,9 @@ bool is_safe_relative_path(std::string_view path) {
   }
 }
 
+std::filesystem::path without_slash(const std::filesystem::path& path) {
+  const auto plain = path.lexically_normal();
+  return plain.has_filename() ? plain : plain.parent_path();
+}
+
 }  // namespace wring

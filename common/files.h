@@ -106,4 +106,7 @@ class TempDir {
 // backslash, no control character, no empty component, at most 1,024 bytes.
 bool is_safe_relative_path(std::string_view path);
 
+// The path in normal form, without the slash at its end: "a/../small/" is "small".
+std::filesystem::path without_slash(const std::filesystem::path& path);
+
 }  // namespace wring

@@ -15,10 +15,10 @@
 namespace wring {
 namespace {
 
-constexpr int kBarWidth = 30;
 constexpr double kRedrawSeconds = 0.1;
 constexpr double kLineSeconds = 2.0;
 constexpr double kLineShare = 0.1;
+constexpr int kWide = 110;  // columns, from which names and bars are drawn at their full width
 
 double steady_seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -33,13 +33,13 @@ bool ended(const Step& step) {
   return step.state == StepState::kDone || step.state == StepState::kCached;
 }
 
-std::string bar(const Step& step) {
-  if (step.state == StepState::kPending) return std::string(kBarWidth, ' ');
+std::string bar(const Step& step, int width) {
+  if (step.state == StepState::kPending) return std::string(static_cast<std::size_t>(width), ' ');
   const double filled_share = ended(step) ? 1.0 : share(step.progress);
-  const int filled = static_cast<int>(std::floor(filled_share * kBarWidth));
+  const int filled = static_cast<int>(std::floor(filled_share * width));
   std::string text(static_cast<std::size_t>(filled), '-');
-  if (step.state == StepState::kRunning && filled < kBarWidth) text += '>';
-  text.resize(kBarWidth, ' ');
+  if (step.state == StepState::kRunning && filled < width) text += '>';
+  text.resize(static_cast<std::size_t>(width), ' ');
   return text;
 }
 
@@ -73,14 +73,19 @@ std::string remark(const Step& step) {
   if (ended(step) && step.peak_bytes > 0) add("peak " + human_bytes(step.peak_bytes));
   if (!step.progress.metric.empty()) add(step.progress.metric + " " + significant(step.progress.value));
   if (step.state == StepState::kRunning)
-    if (const double left = time_left(step); left > 0) add("about " + human_duration(left) + " left");
+    if (const double left = time_left(step); left > 0) add("~" + human_duration(left) + " left");
   return text;
 }
 
-std::size_t name_width(const std::vector<Step>& steps) {
+std::size_t name_width(const std::vector<Step>& steps, int line) {
   std::size_t width = 10;
   for (const auto& step : steps) width = std::max(width, step.name.size());
-  return std::min<std::size_t>(width, 34);
+  return std::min<std::size_t>(width, line < kWide ? 14 : 34);
+}
+
+// On a narrow terminal the figures matter more than the bar.
+int bar_width(int line) {
+  return line < kWide ? 6 : 30;
 }
 
 std::string trimmed_right(std::string text) {
@@ -105,7 +110,7 @@ const char* color_of(StepState state) {
 
 }  // namespace
 
-std::string render_step(const Step& step, std::size_t number, std::size_t name_width) {
+std::string render_step(const Step& step, std::size_t number, std::size_t name_width, int bar_width) {
   char head[128];
   std::snprintf(head, sizeof head, "%3zu %-*.*s  ", number, static_cast<int>(name_width),
                 static_cast<int>(name_width), step.name.c_str());
@@ -113,7 +118,7 @@ std::string render_step(const Step& step, std::size_t number, std::size_t name_w
   if (step.state == StepState::kPending) return trimmed_right(text);
   char middle[96];
   const bool wide = step.progress.unit == "bytes";
-  std::snprintf(middle, sizeof middle, "%s %*s %7s", bar(step).c_str(), wide ? 20 : 9,
+  std::snprintf(middle, sizeof middle, "%s %*s %7s", bar(step, bar_width).c_str(), wide ? 20 : 9,
                 count(step.progress).c_str(), human_duration(step.seconds).c_str());
   return trimmed_right(text + middle + remark(step));
 }
@@ -197,7 +202,7 @@ void ProgressBar::update(std::size_t index, const StepProgress& progress) {
     if (due && options_.now() - line_time_[index] >= kLineSeconds) {
       line_share_[index] = at;
       line_time_[index] = options_.now();
-      line(render_step(steps_[index], index + 1, name_width(steps_)));
+      line(render_step(steps_[index], index + 1, name_width(steps_, kWide)));
     }
   }
   draw(false);
@@ -209,7 +214,7 @@ void ProgressBar::finish(std::size_t index, StepState state, double seconds, std
   entry.seconds = seconds;
   entry.peak_bytes = peak_bytes;
   if (state == StepState::kDone) entry.progress.done = entry.progress.total;
-  if (!options_.terminal) line(render_step(entry, index + 1, name_width(steps_)));
+  if (!options_.terminal) line(render_step(entry, index + 1, name_width(steps_, kWide)));
   draw(true);
 }
 
@@ -249,7 +254,8 @@ std::string ProgressBar::frame() {
   };
   if (!title_.empty()) add(title_, "\x1b[1m");
   for (std::size_t i = 0; i < steps_.size(); ++i)
-    add(render_step(steps_[i], i + 1, name_width(steps_)), color_of(steps_[i].state));
+    add(render_step(steps_[i], i + 1, name_width(steps_, options_.width), bar_width(options_.width)),
+        color_of(steps_[i].state));
   return text;
 }
 

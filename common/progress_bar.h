@@ -90,6 +90,6 @@ class ProgressBar {
 
 // One step as its line, without colours or line break: "  2 gptq       ---------------->     16/30    0:10
 // layer error 0.021". `number` counts from 1; the name is padded to `name_width` columns.
-std::string render_step(const Step& step, std::size_t number, std::size_t name_width);
+std::string render_step(const Step& step, std::size_t number, std::size_t name_width, int bar_width = 30);
 
 }  // namespace wring

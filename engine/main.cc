@@ -5,9 +5,11 @@
 #include "common/error.h"
 #include "common/json.h"
 #include "common/logger.h"
+#include "engine/run/export.h"
 #include "engine/run/failure.h"
 #include "engine/run/local.h"
 #include "engine/run/pipe.h"
+#include "recipe/recipe_input.h"
 
 namespace {
 
@@ -22,7 +24,7 @@ void add_common(CLI::App* command, LocalOptions& options) {
   command->add_option("--threads", options.threads, "Threads; 0: all cores")->capture_default_str();
   command->add_option("--device", options.device, "cpu or cuda:N")->capture_default_str();
   command->add_flag("--json", options.json, "Print JSON");
-  command->add_flag("--quiet", options.quiet, "No progress bar");
+  command->add_flag("-q,--quiet", options.quiet, "No progress bar");
 }
 
 void add_run(CLI::App& app, int& status) {
@@ -43,41 +45,37 @@ void add_run(CLI::App& app, int& status) {
   plan->callback([&status] { status = plan_local(plan_options); });
 }
 
-// One suite as an evaluate-only recipe: perplexity(window=1024, windows=32).
-std::string evaluation_recipe(const std::string& suite,
-                              const std::vector<std::pair<std::string, std::int64_t>>& params) {
-  Json values = Json::object();
-  for (const auto& [name, value] : params)
-    if (value >= 0) values[name] = value;
-  return Json{{"evaluations", {{{"suite", suite}, {"params", values}}}}}.dump();
-}
-
 void add_eval(CLI::App& app, int& status) {
   auto* eval = app.add_subcommand("eval", "Measure a model");
   static LocalOptions options;
   static std::string suite = "perplexity";
-  static std::int64_t window = -1, windows = -1, stride = -1;
+  static std::vector<std::string> parameters;
   eval->add_option("model", options.model, "Hugging Face folder, GGUF file or Wring artifact")->required();
   eval->add_option("--suite", suite, "perplexity, similarity, size, latency or sample")
       ->capture_default_str();
   eval->add_option("--data", options.data, "PATH of the text (or NAME=PATH)");
   eval->add_option("--reference", options.reference,
                    "Dense model: adds KL divergence and agreement to it (perplexity), or similarity");
-  eval->add_option("--window", window, "Tokens of a window");
-  eval->add_option("--windows", windows, "How many windows; 0: the whole text");
-  eval->add_option("--stride", stride, "Step between windows");
+  const auto add_parameter = [&](const std::string& name, const char* help) {
+    eval->add_option_function<std::string>(
+        "--" + name, [name](const std::string& value) { parameters.push_back(name + "=" + value); }, help);
+  };
+  add_parameter("window", "Tokens of a window");
+  add_parameter("windows", "How many windows; 0: the whole text");
+  add_parameter("stride", "Step between windows");
+  eval->add_option("--param", parameters, "NAME=VALUE, another parameter of the suite; repeatable");
   eval->add_option("--threads", options.threads, "Threads; 0: all cores")->capture_default_str();
   eval->add_option("--seed", options.seed, "Seed of everything random");
   eval->add_option("--device", options.device, "cpu or cuda:N")->capture_default_str();
   eval->add_flag("--json", options.json, "Print JSON");
-  eval->add_flag("--quiet", options.quiet, "No progress bar");
+  eval->add_flag("-q,--quiet", options.quiet, "No progress bar");
   eval->footer(
       "Example:\n  wring-engine eval model/ --suite perplexity --data test.txt --window 1024 --windows 32 "
       "--json");
   eval->callback([&status] {
     for (auto& entry : options.data)
       if (entry.find('=') == std::string::npos) entry = "test=" + entry;
-    options.recipe = evaluation_recipe(suite, {{"window", window}, {"windows", windows}, {"stride", stride}});
+    options.recipe = evaluation_recipe(suite, parameters);
     status = run_local(options);
   });
 }
@@ -89,14 +87,43 @@ void add_generate(CLI::App& app, int& status) {
       ->required();
   generate->add_option("--prompt", command.prompt, "What the model goes on from")->required();
   generate->add_option("--tokens", command.tokens, "At most so many")->capture_default_str();
-  generate->add_option("--temperature", command.temperature, "0: greedy")->capture_default_str();
-  generate->add_option("--top-p", command.top_p, "Nucleus of sampling")->capture_default_str();
+  generate->add_option("--temperature", command.temperature, "0: greedy")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  generate->add_option("--top-p", command.top_p, "Nucleus of sampling")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
   generate->add_option("--seed", command.seed, "Seed of sampling")->capture_default_str();
   generate->add_option("--threads", command.threads, "Threads; 0: all cores")->capture_default_str();
   generate->add_option("--device", command.device, "cpu or cuda:N")->capture_default_str();
   generate->add_flag("--json", command.json, "Print JSON");
+  generate->add_flag("-q,--quiet", command.quiet, "Without the prompt");
   generate->footer("Example:\n  wring-engine generate model.gguf --prompt 'Once upon a time' --tokens 40");
   generate->callback([&status] { status = generate_local(command); });
+}
+
+void add_export(CLI::App& app, int& status) {
+  auto* command =
+      app.add_subcommand("export", "Write a model in another tool's format, and check what was written");
+  static ExportCommand options;
+  command->add_option("model", options.model, "Wring artifact (or any model)")->required();
+  command->add_option("--to", options.to, "huggingface, compressed-tensors, ...; 'FORMAT(PARAMETER=VALUE)'")
+      ->required();
+  command->add_option("--out", options.out, "Folder for the result; must not exist")->required();
+  command->add_option("--data", options.text, "Text on which the export is scored beside the model");
+  command->add_option("--windows", options.windows, "Windows of 1024 tokens of it")->capture_default_str();
+  command->add_option("--threads", options.threads, "Threads; 0: all cores")->capture_default_str();
+  command->add_flag("--json", options.json, "Print JSON");
+  command->footer(
+      "Example:\n  wring-engine export small/ --to compressed-tensors --out small-ct/ --data test.txt");
+  command->callback([&status] { status = export_model(options); });
+
+  auto* verify =
+      app.add_subcommand("verify", "Read an export back and compare it with its exporter's claims");
+  static VerifyCommand verified;
+  verify->add_option("path", verified.path, "Export")->required();
+  verify->add_option("--claims", verified.claims, "JSON of claims")->required();
+  verify->callback([&status] { status = verify_local(verified); });
 }
 
 void add_tools(CLI::App& app, int& status) {
@@ -121,6 +148,13 @@ void add_tools(CLI::App& app, int& status) {
       ->callback([&status] { status = run_piped_job(3, 4); });
 }
 
+// Whether the verb that ran has --json, and it was given.
+bool json_wanted(const CLI::App& app) {
+  for (const auto* verb : app.get_subcommands())
+    if (const auto* flag = verb->get_option_no_throw("--json"); flag && flag->count() > 0) return true;
+  return false;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -132,6 +166,7 @@ int main(int argc, char** argv) {
   add_run(app, status);
   add_eval(app, status);
   add_generate(app, status);
+  add_export(app, status);
   add_tools(app, status);
   try {
     app.parse(argc, argv);
@@ -142,6 +177,7 @@ int main(int argc, char** argv) {
   } catch (...) {
     const Error error = current_engine_error();
     std::fputs(describe(error).c_str(), stderr);
+    if (json_wanted(app)) std::puts(Json{{"error", error.to_json()}}.dump(2).c_str());
     return exit_status(error.code());
   }
 }

@@ -235,6 +235,16 @@ Recipe parse_recipe(std::string_view text, const Catalogue& catalogue) {
   return build(document.value, catalogue, Source{.lines = document.lines});
 }
 
+ExportSpec parse_export(std::string_view text, const Catalogue& catalogue) {
+  check_text(text, "to");
+  const Source source;
+  const std::string field = "to";
+  const Json json = as_object(std::string(text), "format", field, "huggingface(dtype=bfloat16)", source);
+  check_keys(json, {"format", "params"}, field, source);
+  const auto& spec = catalogue.format(json_at<std::string>(json, "format", field), field);
+  return {spec.name, spec.version, params_of(json, spec, field, source)};
+}
+
 Recipe recipe_from_normal_form(const Json& json, const Catalogue& catalogue) {
   return build(json, catalogue, Source{});
 }

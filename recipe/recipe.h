@@ -32,6 +32,13 @@ struct EvaluationSpec {
   bool operator==(const EvaluationSpec&) const = default;
 };
 
+// A format that a model is exported to.
+struct ExportSpec {
+  std::string format;
+  std::uint32_t version = 1;
+  Json params = Json::object();
+};
+
 struct Recipe {
   std::string name;
   std::vector<StageSpec> stages;  // may be empty where there are evaluations (evaluate-only)
@@ -55,6 +62,10 @@ Recipe parse_recipe(std::string_view text, const Catalogue& catalogue = Catalogu
 
 // The same from a normal form (its versions must be the catalogue's: FAILED_PRECONDITION "METHOD_VERSION").
 Recipe recipe_from_normal_form(const Json& json, const Catalogue& catalogue = Catalogue::embedded());
+
+// One format, "compressed-tensors" or "huggingface(dtype=float16)". Throws as parse_recipe() does, or
+// UNKNOWN_FORMAT; fields begin with "to".
+ExportSpec parse_export(std::string_view text, const Catalogue& catalogue = Catalogue::embedded());
 
 // Whether `pattern` (a name, a class name, or re:PATTERN matched at the start of the name, as Python's
 // re.match) names the layer.

@@ -139,13 +139,32 @@ const MethodSpec* Catalogue::find(std::string_view name) const {
 
 namespace {
 
+constexpr std::string_view kMethod = "method", kSuite = "evaluation suite", kFormat = "export format";
+
+std::string with_article(std::string_view noun) {
+  return (noun == kMethod ? "a " : "an ") + std::string(noun);
+}
+
+std::string_view noun_of(const MethodSpec& spec) {
+  if (spec.kind == "evaluation") return kSuite;
+  return spec.kind == "export" ? kFormat : kMethod;
+}
+
+[[noreturn]] void throw_misplaced(const MethodSpec& spec, const std::string& field, const char* reason,
+                                  std::string_view wanted) {
+  throw Error(
+      ErrorCode::kInvalidArgument, reason,
+      "'" + spec.name + "' is " + with_article(noun_of(spec)) + ", no " + std::string(wanted), field,
+      "Methods stand under stages, evaluation suites under evaluations; formats are named by export --to.");
+}
+
 [[noreturn]] void throw_unknown(const std::vector<const MethodSpec*>& known, std::string_view name,
-                                const std::string& field, const char* reason, const std::string& noun) {
+                                const std::string& field, const char* reason, std::string_view noun) {
   std::vector<std::string> names;
   for (const auto* spec : known) names.push_back(spec->name);
   const auto nearest = nearest_name(name, names);
-  throw Error(ErrorCode::kInvalidArgument, reason, "there is no " + noun + " '" + shortened(name, 80) + "'",
-              field,
+  throw Error(ErrorCode::kInvalidArgument, reason,
+              "there is no " + std::string(noun) + " '" + shortened(name, 80) + "'", field,
               (nearest.empty() ? std::string() : "Did you mean '" + nearest + "'? ") +
                   "Known: " + join(names, ", ") + ".");
 }
@@ -154,36 +173,40 @@ namespace {
 
 const MethodSpec& Catalogue::method(std::string_view name, const std::string& field) const {
   const MethodSpec* spec = find(name);
-  if (!spec) throw_unknown(methods(), name, field, "UNKNOWN_METHOD", "method");
-  if (spec->kind == "evaluation")
-    throw Error(ErrorCode::kInvalidArgument, "UNKNOWN_METHOD",
-                "'" + spec->name + "' is an evaluation suite, no method", field,
-                "List it under evaluations, not under stages.");
+  if (!spec) throw_unknown(methods(), name, field, "UNKNOWN_METHOD", kMethod);
+  if (noun_of(*spec) != kMethod) throw_misplaced(*spec, field, "UNKNOWN_METHOD", kMethod);
   return *spec;
 }
 
 const MethodSpec& Catalogue::suite(std::string_view name, const std::string& field) const {
   const MethodSpec* spec = find(name);
-  if (!spec) throw_unknown(suites(), name, field, "UNKNOWN_SUITE", "evaluation suite");
-  if (spec->kind != "evaluation")
-    throw Error(ErrorCode::kInvalidArgument, "UNKNOWN_SUITE",
-                "'" + spec->name + "' is a method, no evaluation suite", field,
-                "List it under stages, not under evaluations.");
+  if (!spec) throw_unknown(suites(), name, field, "UNKNOWN_SUITE", kSuite);
+  if (noun_of(*spec) != kSuite) throw_misplaced(*spec, field, "UNKNOWN_SUITE", kSuite);
   return *spec;
 }
 
-std::vector<const MethodSpec*> Catalogue::methods() const {
+const MethodSpec& Catalogue::format(std::string_view name, const std::string& field) const {
+  const MethodSpec* spec = find(name);
+  if (!spec) throw_unknown(formats(), name, field, "UNKNOWN_FORMAT", kFormat);
+  if (noun_of(*spec) != kFormat) throw_misplaced(*spec, field, "UNKNOWN_FORMAT", kFormat);
+  return *spec;
+}
+
+std::vector<const MethodSpec*> Catalogue::all_of(std::string_view noun) const {
   std::vector<const MethodSpec*> list;
   for (const auto& [name, spec] : specs_)
-    if (spec.kind != "evaluation") list.push_back(&spec);
+    if (noun_of(spec) == noun) list.push_back(&spec);
   return list;
 }
 
+std::vector<const MethodSpec*> Catalogue::methods() const {
+  return all_of(kMethod);
+}
 std::vector<const MethodSpec*> Catalogue::suites() const {
-  std::vector<const MethodSpec*> list;
-  for (const auto& [name, spec] : specs_)
-    if (spec.kind == "evaluation") list.push_back(&spec);
-  return list;
+  return all_of(kSuite);
+}
+std::vector<const MethodSpec*> Catalogue::formats() const {
+  return all_of(kFormat);
 }
 
 }  // namespace wring

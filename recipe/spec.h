@@ -24,7 +24,8 @@ struct ParameterSpec {
   std::string help;           // one line
 };
 
-// What a method (kind sparse, quantize, ...) or an evaluation suite (kind evaluation) is.
+// What a method (kind sparse, quantize, ...), an evaluation suite (kind evaluation) or an export format (kind
+// export) is.
 struct MethodSpec {
   std::string name;
   std::uint32_t version = 1;
@@ -46,21 +47,24 @@ struct MethodSpec {
 // Parses one spec file. Throws Error(kInvalidArgument, "BAD_SPEC") that names the member.
 MethodSpec parse_method_spec(std::string_view yaml);
 
-// All known methods and suites. Immutable.
+// All known methods, suites and formats. Immutable.
 class Catalogue {
  public:
   explicit Catalogue(std::vector<MethodSpec> specs);
   static const Catalogue& embedded();
 
-  const MethodSpec* find(std::string_view name) const;  // methods and suites share one name space
+  const MethodSpec* find(std::string_view name) const;  // all share one name space
   const MethodSpec& method(std::string_view name, const std::string& field)
       const;  // throws kInvalidArgument "UNKNOWN_METHOD", nearest name in the hint
-  const MethodSpec& suite(std::string_view name, const std::string& field) const;  // throws "UNKNOWN_SUITE"
-  std::vector<const MethodSpec*> methods() const;                                  // by name
+  const MethodSpec& suite(std::string_view name, const std::string& field) const;   // throws "UNKNOWN_SUITE"
+  const MethodSpec& format(std::string_view name, const std::string& field) const;  // throws "UNKNOWN_FORMAT"
+  std::vector<const MethodSpec*> methods() const;                                   // by name
   std::vector<const MethodSpec*> suites() const;
+  std::vector<const MethodSpec*> formats() const;
   const Digest& digest() const { return digest_; }  // of all specs' parsed contents
 
  private:
+  std::vector<const MethodSpec*> all_of(std::string_view noun) const;
   std::map<std::string, MethodSpec, std::less<>> specs_;
   Digest digest_;
 };

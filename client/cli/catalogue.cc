@@ -3,9 +3,9 @@
 #include <memory>
 
 #include "client/cli/context.h"
-#include "client/cli/recipe_input.h"
 #include "common/text.h"
 #include "recipe/recipe.h"
+#include "recipe/recipe_input.h"
 
 namespace wring {
 namespace {

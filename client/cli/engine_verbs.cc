@@ -4,9 +4,9 @@
 
 #include "client/cli/context.h"
 #include "client/cli/programs.h"
-#include "client/cli/recipe_input.h"
 #include "client/report.h"
 #include "common/error.h"
+#include "recipe/recipe_input.h"
 
 namespace wring {
 namespace {

@@ -7,6 +7,7 @@
 #include "client/report.h"
 #include "common/text.h"
 #include "recipe/recipe.h"
+#include "recipe/recipe_input.h"
 
 namespace wring {
 namespace {
@@ -20,32 +21,15 @@ struct EvalFlags {
   bool local = false;
 };
 
-// The value of a parameter as its spec types it; validation says the rest.
-Json typed(const std::string& text) {
-  auto json = Json::parse(text, nullptr, false);
-  return json.is_discarded() || json.is_structured() ? Json(text) : json;
-}
-
-// A recipe that only evaluates. JSON is YAML.
-std::string evaluation_recipe(const EvalFlags& flags) {
-  Json params = Json::object();
-  const auto set = [&](const char* name, const std::string& value) {
-    if (!value.empty()) params[name] = typed(value);
+std::vector<std::string> parameters_of(const EvalFlags& flags) {
+  auto parameters = flags.parameters;
+  const auto add = [&](const char* name, const std::string& value) {
+    if (!value.empty()) parameters.push_back(std::string(name) + "=" + value);
   };
-  set("window", flags.window);
-  set("windows", flags.windows);
-  set("stride", flags.stride);
-  for (const auto& text : flags.parameters) {
-    const auto equals = text.find('=');
-    if (equals == std::string::npos)
-      throw Error(ErrorCode::kInvalidArgument, "BAD_PARAMETER", "'" + text + "' is not NAME=VALUE",
-                  "--param");
-    params[text.substr(0, equals)] = typed(text.substr(equals + 1));
-  }
-  return Json{
-      {"stages", Json::array()},
-      {"evaluations", Json::array({{{"suite", flags.suite}, {"params", params}, {"when", {"before"}}}})}}
-      .dump();
+  add("window", flags.window);
+  add("windows", flags.windows);
+  add("stride", flags.stride);
+  return parameters;
 }
 
 void evaluate(CliContext& context, const EvalFlags& flags) {
@@ -58,7 +42,7 @@ void evaluate(CliContext& context, const EvalFlags& flags) {
     throw Error(ErrorCode::kInvalidArgument, "NOT_LOCAL", "a reference is compared with on this machine only",
                 "--reference", "Add --local.");
   v1::JobSpec spec;
-  spec.set_recipe(evaluation_recipe(flags));
+  spec.set_recipe(evaluation_recipe(flags.suite, parameters_of(flags)));
   const auto recipe = parse_recipe(spec.recipe());
   spec.set_name(("evaluate " + flags.suite + " of " + std::filesystem::path(flags.model).filename().string())
                     .substr(0, 200));

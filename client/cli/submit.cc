@@ -6,10 +6,10 @@
 #include <map>
 #include <memory>
 
-#include "client/cli/recipe_input.h"
 #include "client/cli/transfers.h"
 #include "common/ids.h"
 #include "common/text.h"
+#include "recipe/recipe_input.h"
 
 namespace wring {
 namespace {

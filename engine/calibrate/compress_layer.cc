@@ -1,4 +1,4 @@
-// The layer's error by the measure that its method minimises.
+// Swapping the weight, and the report: the error by the measure that the method minimises.
 #include "engine/calibrate/compress_layer.h"
 
 #include <algorithm>
@@ -40,6 +40,17 @@ Json layer_report(const Layer& layer, const at::Tensor& before, const Statistics
   return report;
 }
 
+// The method's result; its error names the layer where the method did not.
+std::shared_ptr<const WeightRep> compressed(const Layer& layer, const LayerMethod& method,
+                                            const Statistics* x, Json& report) {
+  try {
+    return method.compress(layer, x, report);
+  } catch (const Error& error) {
+    if (!error.field().empty()) throw;
+    throw Error(error.code(), error.reason(), error.message(), layer.name(), error.hint());
+  }
+}
+
 }  // namespace
 
 Json compress_layer(Layer& layer, const LayerMethod& method, const Statistics* x) {
@@ -53,7 +64,7 @@ Json compress_layer(Layer& layer, const LayerMethod& method, const Statistics* x
   if (!at::isfinite(before.sum(at::kDouble)).item<bool>())
     throw Error(ErrorCode::kInvalidArgument, "NOT_FINITE", "the weight holds NaN or infinity",
                 layer.name() + ".weight");
-  layer.set_weight(method.compress(layer, x, extra));
+  layer.set_weight(compressed(layer, method, x, extra));
   return layer_report(layer, before, x, needs.contains(Statistic::kHessian), std::move(extra));
 }
 

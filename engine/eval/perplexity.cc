@@ -144,7 +144,7 @@ std::vector<EvaluationRow> make_rows(Sums& sums, const Windows& cut, bool with_r
   const double n = static_cast<double>(sums.scored), mean = sums.nll / n;
   const double nll_error = standard_error(sums.nll, sums.nll_squares, n);
   if (!std::isfinite(mean))
-    throw Error(ErrorCode::kDataLoss, "NOT_FINITE", "the model's logits are not finite", "",
+    throw Error(ErrorCode::kInvalidArgument, "NOT_FINITE", "the model's logits are not finite", "",
                 "A weight or an activation overflowed.");
   std::vector<EvaluationRow> rows;
   rows.push_back(row("perplexity", std::exp(mean), std::exp(mean) * nll_error, sums.scored));  // delta method

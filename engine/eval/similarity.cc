@@ -58,7 +58,7 @@ std::vector<EvaluationRow> similarity(const Params& params, EvaluationInput& inp
   const auto k = std::min<std::int64_t>(params.get<std::int64_t>("neighbours"), n - 1);
   const auto ours = embeddings(input.model, tokens, input.progress);
   if (!at::isfinite(ours).all().item<bool>())
-    throw Error(ErrorCode::kDataLoss, "NOT_FINITE", "the model's embeddings are not finite");
+    throw Error(ErrorCode::kInvalidArgument, "NOT_FINITE", "the model's embeddings are not finite");
   const auto dense = input.reference ? embeddings(*input.reference, tokens, input.progress) : ours;
   const auto cosine = (ours * dense).sum(1).to(at::kDouble);
   const auto mine = nearest(ours, k), theirs = nearest(dense, k);

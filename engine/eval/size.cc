@@ -1,4 +1,4 @@
-// Bytes truly on disk, and bits per weight.
+// Bytes truly on disk, and bits per weight; beside what the parameters would take in bf16.
 #include "engine/eval/suite.h"
 
 namespace wring {
@@ -26,7 +26,7 @@ std::vector<EvaluationRow> size(const Params&, EvaluationInput& input) {
   return {row("weight_bytes", static_cast<double>(weights), "bytes"),
           row("artifact_bytes", static_cast<double>(all), "bytes"),
           row("bits_per_weight", 8.0 * static_cast<double>(weights) / count, "bits"),
-          row("parameters", count, "")};
+          row("parameters", count, ""), row("share_of_bf16", static_cast<double>(all) / (2.0 * count), "")};
 }
 
 WRING_SUITE("size", size);

@@ -20,10 +20,6 @@ bool register_method(const char* name, MethodFactory factory) {
   return registry().emplace(name, factory).second;
 }
 
-bool has_method(const std::string& name) {
-  return registry().contains(name);
-}
-
 std::vector<std::string> registered_methods() {
   std::vector<std::string> names;
   for (const auto& [name, factory] : registry()) names.push_back(name);

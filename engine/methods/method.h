@@ -52,7 +52,6 @@ class LayerMethod {
 
 using MethodFactory = std::unique_ptr<LayerMethod> (*)(const Params& params);
 bool register_method(const char* name, MethodFactory factory);
-bool has_method(const std::string& name);
 std::vector<std::string> registered_methods();
 std::unique_ptr<LayerMethod> make_method(const std::string& name, const Params& params);
 

@@ -36,7 +36,11 @@ at::Tensor step(Model& model, const std::vector<std::int32_t>& ids, KvCache& cac
   for (std::size_t block = 0; block < model.block_count(); ++block)
     hidden = model.run_block(block, hidden, context);
   cache.length += static_cast<std::int64_t>(ids.size());
-  return model.head(model.final_norm(hidden.narrow(1, hidden.size(1) - 1, 1))).reshape({-1});
+  auto logits = model.head(model.final_norm(hidden.narrow(1, hidden.size(1) - 1, 1))).reshape({-1});
+  if (!at::isfinite(logits.sum()).item<bool>())
+    throw Error(ErrorCode::kInvalidArgument, "NOT_FINITE", "the model's logits are not finite", "model",
+                "A weight is damaged, or an activation overflowed.");
+  return logits;
 }
 
 }  // namespace

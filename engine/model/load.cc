@@ -11,6 +11,7 @@
 #include "common/error.h"
 #include "common/files.h"
 #include "engine/model/gguf_source.h"
+#include "engine/model/quantized_layers.h"
 #include "engine/model/tensor_file.h"
 #include "engine/text/gguf_tokenizer_json.h"
 #include "formats/gguf.h"
@@ -22,10 +23,11 @@ namespace {
 constexpr int kFormatVersion = 1;
 
 // Tensors of safetensors files, in place where they are aligned. With `layers` of a wring.json, weights are
-// in its reps.
+// in its reps; with `quantized`, in what another tool made of them.
 class SafetensorsTensors final : public TensorSource {
  public:
-  SafetensorsTensors(const FileTree& tree, Json layers) : reader_(tree), layers_(std::move(layers)) {
+  SafetensorsTensors(const FileTree& tree, Json layers, std::unique_ptr<QuantizedLayers> quantized)
+      : reader_(tree), layers_(std::move(layers)), quantized_(std::move(quantized)) {
     for (const char* prefix : {"", "model."})  // LlamaModel saved without its head has no "model." in front
       if (reader_.has(std::string(prefix) + "embed_tokens.weight")) strip_ = std::string(prefix).empty();
   }
@@ -38,7 +40,7 @@ class SafetensorsTensors final : public TensorSource {
 
   std::shared_ptr<const WeightRep> weight(const std::string& layer) const override {
     const auto it = layers_.find(layer);
-    if (it == layers_.end()) return plain_weight(layer);
+    if (it == layers_.end()) return foreign_weight(layer);
     const auto lookup = [&](const std::string& suffix) { return tensor(layer + "." + suffix); };
     return load_weight_rep(layer, json_at<std::string>(*it, "rep", "wring.json"),
                            json_or<Json>(*it, "attributes", Json::object(), "wring.json"), lookup);
@@ -47,6 +49,14 @@ class SafetensorsTensors final : public TensorSource {
  private:
   std::string stored_name(const std::string& name) const {
     return strip_ && name.starts_with("model.") ? name.substr(6) : name;
+  }
+
+  std::shared_ptr<const WeightRep> foreign_weight(const std::string& layer) const {
+    auto weight = quantized_
+                      ? quantized_->weight(layer, {[&](const std::string& name) { return has(name); },
+                                                   [&](const std::string& name) { return tensor(name); }})
+                      : nullptr;
+    return weight ? weight : plain_weight(layer);
   }
 
   std::shared_ptr<const WeightRep> plain_weight(const std::string& layer) const {
@@ -62,6 +72,7 @@ class SafetensorsTensors final : public TensorSource {
 
   SafetensorsReader reader_;
   Json layers_;
+  std::unique_ptr<QuantizedLayers> quantized_;
   bool strip_ = false;
 };
 
@@ -110,11 +121,12 @@ std::unique_ptr<Model> read_model(const FileTree& tree) {
       layers = json_at<Json>(description, "layers", "wring.json");
     }
     Json config = read_json(tree, "config.json");
-    if (config.contains("quantization_config"))
-      throw Error(ErrorCode::kUnimplemented, "QUANTIZED_INPUT",
-                  "the model is quantised already by another tool", "config.json.quantization_config",
-                  "Hand in the model before it was quantised, or its GGUF.");
-    return make_model(std::move(config), SafetensorsTensors(tree, std::move(layers)));
+    std::unique_ptr<QuantizedLayers> quantized;
+    if (const auto it = config.find("quantization_config"); it != config.end() && !it->is_null()) {
+      quantized = read_quantization(*it);
+      config.erase(it);  // the model's reps say it from here on
+    }
+    return make_model(std::move(config), SafetensorsTensors(tree, std::move(layers), std::move(quantized)));
   }
   if (const auto path = gguf_path(tree)) {
     const auto file = std::make_shared<const GgufFile>(tree.open(*path));
@@ -137,8 +149,7 @@ std::unique_ptr<Model> load_model(const FileTree& tree, at::Device device) {
 void save_model(const Model& model, const FileTree& source, const Json& lineage,
                 const std::filesystem::path& folder, Durability durability) {
   std::filesystem::create_directories(folder);
-  const auto write = [&](const std::string& path, std::string_view content) {
-    std::filesystem::create_directories((folder / path).parent_path());
+  const auto write = [&](const char* path, std::string_view content) {
     write_file_atomic(folder / path, content, durability);
   };
   Json layers = Json::object();
@@ -161,6 +172,14 @@ void save_model(const Model& model, const FileTree& source, const Json& lineage,
                          {"layers", layers},
                          {"lineage", lineage}};
   write("wring.json", description.dump(1) + "\n");
+  write_companions(source, folder, durability);
+}
+
+void write_companions(const FileTree& source, const std::filesystem::path& folder, Durability durability) {
+  const auto write = [&](const std::string& path, std::string_view content) {
+    std::filesystem::create_directories((folder / path).parent_path());
+    write_file_atomic(folder / path, content, durability);
+  };
   for (const auto& path : companion_files(source)) write(path, source.open(path).read_all().text());
   if (const auto gguf = gguf_path(source); gguf && !source.has("tokenizer.json"))
     write("tokenizer.json", tokenizer_json_from_gguf(GgufFile(source.open(*gguf))).dump() + "\n");

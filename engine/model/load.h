@@ -23,6 +23,10 @@ std::unique_ptr<Model> load_model(const FileTree& tree, at::Device device = at::
 void save_model(const Model& model, const FileTree& source, const Json& lineage,
                 const std::filesystem::path& folder, Durability durability = Durability::kMachine);
 
+// What travels with a model: tokenizer (made of a GGUF's keys where there is no file), licence, model card.
+void write_companions(const FileTree& source, const std::filesystem::path& folder,
+                      Durability durability = Durability::kMachine);
+
 // What the manifest of a saved model says of it.
 Json model_metadata(const Model& model, const FileTree& source);
 

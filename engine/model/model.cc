@@ -8,6 +8,26 @@
 #include "common/text.h"
 
 namespace wring {
+namespace {
+
+void check_finite_tensor(const at::Tensor& values, const std::string& name) {
+  if (!values.defined() || !values.is_floating_point()) return;
+  if (!at::isfinite(values.sum(at::kDouble)).item<bool>())
+    throw Error(ErrorCode::kInvalidArgument, "NOT_FINITE", "the tensor holds NaN or infinity", name,
+                "The model's file is damaged, or its training diverged.");
+}
+
+// In pieces, so that a head is never decoded as a whole.
+void check_finite_weight(const WeightRep& weight, const std::string& name) {
+  constexpr std::int64_t kRowsAtOnce = 16384;
+  if (weight.rows() <= kRowsAtOnce) return check_finite_tensor(weight.decode(at::kFloat), name);
+  for (std::int64_t first = 0; first < weight.rows(); first += kRowsAtOnce) {
+    const auto rows = at::arange(first, std::min(first + kRowsAtOnce, weight.rows()), at::kLong);
+    check_finite_tensor(weight.decode_rows(rows, at::kFloat), name);
+  }
+}
+
+}  // namespace
 
 std::int64_t Model::hidden_size() const {
   return json_at<std::int64_t>(config_, "hidden_size", "config.json");
@@ -44,6 +64,14 @@ at::Tensor Model::forward(const at::Tensor& ids, const ForwardContext& context) 
   at::Tensor hidden = embed(ids, at::kFloat);
   for (std::size_t block = 0; block < block_count(); ++block) hidden = run_block(block, hidden, context);
   return head(final_norm(hidden), context.observer);
+}
+
+void Model::check_finite() const {
+  for (const auto& parameter : parameters_) check_finite_tensor(parameter.value, parameter.name);
+  for (const auto& layer : layers_) {
+    check_finite_weight(layer.weight(), layer.name() + ".weight");
+    check_finite_tensor(layer.bias(), layer.name() + ".bias");
+  }
 }
 
 std::uint64_t Model::parameter_count() const {

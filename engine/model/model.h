@@ -82,6 +82,10 @@ class Model {
   // The whole forward, with every layer decoded as it is met (or materialised by the caller).
   at::Tensor forward(const at::Tensor& ids, const ForwardContext& context = {}) const;
 
+  // Reads every stored value. Throws Error(kInvalidArgument, "NOT_FINITE") naming the first tensor that holds
+  // NaN or infinity.
+  void check_finite() const;
+
   std::uint64_t parameter_count() const;  // weights, biases, other parameters; tied ones once
   std::uint64_t stored_bytes() const;
 

@@ -5,6 +5,7 @@
 #include "engine/kernels/bit_pack.h"
 #include "engine/kernels/packed_multiply.h"
 #include "engine/model/fill_rows.h"
+#include "engine/model/packed_rows.h"
 #include "engine/model/rep_loaders.h"
 
 namespace wring {
@@ -97,20 +98,6 @@ class PackedIntRep final : public WeightRep {
   std::int64_t group_size_;
   at::Tensor codes_, scales_, zeros_;
 };
-
-// codes uint8 [rows, n] below 2^bits -> uint8 [rows, packed_bytes(n)].
-at::Tensor pack_rows(const at::Tensor& codes, int bits) {
-  const at::Tensor in = codes.cpu().contiguous();
-  const std::int64_t rows = in.size(0), count = in.size(1), row_bytes = packed_bytes(count, bits);
-  at::Tensor out = at::empty({rows, row_bytes}, at::kByte);
-  const auto* from = in.data_ptr<std::uint8_t>();
-  auto* to = out.data_ptr<std::uint8_t>();
-  at::parallel_for(0, rows, 16, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t row = begin; row < end; ++row)
-      pack_bits(from + row * count, count, bits, to + row * row_bytes);
-  });
-  return out.to(codes.device());
-}
 
 void check_grid(int bits, std::int64_t group_size, const at::Tensor& scales) {
   constexpr std::int64_t kMaxGroup = std::int64_t{1} << 31;

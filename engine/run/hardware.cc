@@ -16,7 +16,6 @@
 
 #include "common/error.h"
 #include "common/files.h"
-#include "engine/run/job.h"
 
 namespace wring {
 namespace {

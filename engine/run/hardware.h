@@ -21,6 +21,10 @@ at::Device parse_device(const std::string& device);
 void reset_peak_device_bytes(at::Device device);
 std::uint64_t peak_device_bytes(at::Device device);
 
+// "cpu: AMD EPYC, 2 threads" and the kernel level that stage keys hold ("avx512-bf16", "avx2", "sm90").
+std::string hardware_name(const std::string& device, int threads);
+std::string kernel_level(const std::string& device);
+
 // Sets the threads of every kernel of this process; 0: all cores. Returns how many.
 int set_threads(int threads);
 

@@ -16,22 +16,13 @@
 #include "engine/model/padded_tokens.h"
 #include "engine/run/hardware.h"
 #include "engine/run/room.h"
+#include "engine/run/steps.h"
 #include "engine/text/corpus.h"
-#include "recipe/stage_key.h"
 
 namespace wring {
 namespace {
 
 namespace fs = std::filesystem;
-
-// A step with what it runs.
-struct Step {
-  StepPlan plan;
-  const StageSpec* stage = nullptr;
-  const EvaluationSpec* evaluation = nullptr;
-  std::string when;   // of an evaluation: "before", "after", stage index
-  std::string field;  // "stages[0]", for messages
-};
 
 class StepProgress final : public Progress {
  public:
@@ -69,7 +60,9 @@ class Run {
     failed_step_ = -1;
     check_data();
     load();
-    plan();
+    model_->check_finite();
+    let_go();
+    steps_ = plan_steps(spec_);
     forecast_steps();
     announce();
     for (const Step& step : steps_) {
@@ -91,12 +84,10 @@ class Run {
   void load() {
     files_ = spec_.model.files;
     model_ = load_model(files_, device_);
-    check_stages();
+    check_stages(spec_.recipe, *model_);
   }
 
-  static std::string stage_field(std::size_t index) { return "stages[" + std::to_string(index) + "]"; }
-
-  // Of what evaluations left: pages of both models, free memory.
+  // Of what was read before: pages of the models, free memory.
   void let_go() {
     reference_.reset();
     model_.reset();
@@ -118,56 +109,6 @@ class Run {
                     "Add --data " + name + "=PATH.");
   }
 
-  // Every stage against every layer it targets, before anything runs.
-  void check_stages() {
-    for (std::size_t i = 0; i < spec_.recipe.stages.size(); ++i) {
-      const auto& stage = spec_.recipe.stages[i];
-      const std::string field = stage_field(i);
-      const auto method = make_method(stage.method, Params(stage.params, field + ".params"));
-      const auto& takes = Catalogue::embedded().method(stage.method, field + ".method").takes;
-      if (std::find(takes.begin(), takes.end(), model_->kind()) == takes.end())
-        throw Error(ErrorCode::kInvalidArgument, "WRONG_MODEL_KIND",
-                    stage.method + " does not take a " + std::string(model_->kind()), field + ".method",
-                    "It takes: " + join(takes, ", ") + ".");
-      for (const Layer* layer : targets(stage, field)) method->check(*layer);
-    }
-  }
-
-  std::set<const Layer*> targets(const StageSpec& stage, const std::string& field) {
-    const auto any = [](const std::vector<std::string>& patterns, const Layer& layer) {
-      return std::any_of(patterns.begin(), patterns.end(),
-                         [&](const auto& p) { return pattern_matches(p, layer.name(), layer.class_name()); });
-    };
-    std::set<const Layer*> chosen;
-    for (const Layer* layer : std::as_const(*model_).layers())
-      if (any(stage.targets, *layer) && !any(stage.ignore, *layer)) chosen.insert(layer);
-    if (chosen.empty())
-      throw Error(ErrorCode::kInvalidArgument, "NO_TARGETS", "no layer of this model matches",
-                  field + ".targets",
-                  "Layers are named as in Hugging Face's model, e.g. " +
-                      std::as_const(*model_).layers().back()->name() + "; classes: Linear, Embedding.");
-    return chosen;
-  }
-
-  void plan() {
-    StageKeyInputs state{spec_.model.digest,
-                         {},
-                         spec_.seed,
-                         spec_.device.substr(0, spec_.device.find(':')),
-                         kernel_level(spec_.device)};
-    add_evaluations("before", state);
-    for (std::size_t i = 0; i < spec_.recipe.stages.size(); ++i) {
-      const auto& stage = spec_.recipe.stages[i];
-      state.data = data_of(stage.method, stage.params);
-      const Digest key = stage_key(stage, state);
-      steps_.push_back({{steps_.size(), stage.method, "stage", key}, &stage, nullptr, {}, stage_field(i)});
-      last_stage_ = steps_.size() - 1;
-      state.input = key;
-      if (i + 1 < spec_.recipe.stages.size()) add_evaluations(std::to_string(i), state);
-    }
-    if (last_stage_) add_evaluations("after", state);
-  }
-
   // What each stage that is not at hand will take; refuses a job that this machine has no room for.
   void forecast_steps() {
     std::optional<Room> room;
@@ -180,7 +121,7 @@ class Run {
   }
 
   StageForecast forecast_stage(const StageSpec& stage, const std::string& field, Room& room) {
-    const auto chosen = targets(stage, field);
+    const auto chosen = targets_of(stage, field, *model_);
     const Params params(stage.params, field + ".params");
     const auto method = make_method(stage.method, params);
     Calibration calibration = calibration_of(*method, params);
@@ -192,38 +133,6 @@ class Run {
                                   at::kLong);
     return room.add_stage(stage.method, chosen, estimate_layers(*model_, *method, chosen, calibration));
   }
-
-  void add_evaluations(const std::string& when, StageKeyInputs state) {
-    for (std::size_t i = 0; i < spec_.recipe.evaluations.size(); ++i) {
-      const auto& evaluation = spec_.recipe.evaluations[i];
-      const auto& wanted = evaluation.when;
-      const auto has = [&](const char* word) {
-        return std::find(wanted.begin(), wanted.end(), word) != wanted.end();
-      };
-      const bool only =
-          spec_.recipe.stages.empty() && when == "before";  // evaluate-only: once, whatever it says
-      if (!only && !has(when == "before" || when == "after" ? when.c_str() : "each") &&
-          !(when == "after" && has("each")))
-        continue;
-      const auto& suite = Catalogue::embedded().suite(evaluation.suite, "evaluations");
-      state.data = data_of(evaluation.suite, evaluation.params);
-      state.data["reference"] = dense().digest;
-      StepPlan plan{steps_.size(), "evaluate: " + evaluation.suite + " (" + when + ")", "evaluation",
-                    std::nullopt};
-      if (!suite.keyed_by_hardware) plan.key = evaluation_key(evaluation, state);
-      steps_.push_back({plan, nullptr, &evaluation, when, "evaluations[" + std::to_string(i) + "]"});
-    }
-  }
-
-  std::map<std::string, Digest> data_of(const std::string& name, const Json& params) const {
-    std::map<std::string, Digest> used;
-    for (const auto& parameter : Catalogue::embedded().find(name)->parameters)
-      if (parameter.type == "data")
-        used.emplace(parameter.name, spec_.data.at(params.at(parameter.name).get<std::string>()).digest);
-    return used;
-  }
-
-  const JobInput& dense() const { return spec_.reference ? *spec_.reference : spec_.model; }
 
   Model& model() { return *model_; }  // as the steps so far left it
 
@@ -249,7 +158,7 @@ class Run {
     }
     model_.reset();                        // from here on the model is what was written
     model_ = load_model(files_, device_);  // mapped before the agent may move the folder
-    if (last_stage_ == step.plan.index) link_result();
+    if (last_stage(steps_) == &step) link_result();
     return outcome;
   }
 
@@ -257,7 +166,7 @@ class Run {
     const auto& stage = *step.stage;
     Params params(stage.params, step.field + ".params");
     const auto method = make_method(stage.method, params);
-    const auto chosen = targets(stage, step.field);
+    const auto chosen = targets_of(stage, step.field, *model_);
     Calibration calibration = calibration_of(*method, params);
     if (!method->needs().empty())
       std::tie(calibration.ids, calibration.mask) = calibration_tokens(params, step.field);
@@ -322,7 +231,7 @@ class Run {
   Json lineage_entry(const Step& step) const {
     const auto& stage = *step.stage;
     Json data = Json::object();
-    for (const auto& [name, digest] : data_of(stage.method, stage.params)) data[name] = digest.hex();
+    for (const auto& [name, digest] : data_of(spec_, stage.method, stage.params)) data[name] = digest.hex();
     return {{"method", stage.method},   {"version", stage.version}, {"params", stage.params},
             {"targets", stage.targets}, {"ignore", stage.ignore},   {"data", data},
             {"seed", spec_.seed}};
@@ -381,7 +290,7 @@ class Run {
   std::vector<EvaluationRow> measure(const Step& step) {
     StepProgress progress(observer_, step.plan);
     const bool compared = step.when != "before" || spec_.reference;
-    if (compared && !reference_) reference_ = load_model(dense().files, device_);
+    if (compared && !reference_) reference_ = load_model(dense_input(spec_).files, device_);
     const auto data = [&](const std::string& name) -> const FileTree& { return spec_.data.at(name).files; };
     EvaluationInput input{model(),    compared ? reference_.get() : nullptr, tokenizer(), files_, data,
                           spec_.seed, hardware_name(spec_.device, threads_), progress};
@@ -411,7 +320,7 @@ class Run {
     failed_step_ = static_cast<int>(steps_.size()) - 1;
     JobResult result;
     result.rows = rows_;
-    if (!last_stage_) return result;
+    if (!last_stage(steps_)) return result;
     result.metadata = model_metadata(model(), spec_.model.files);
     result.metadata["lineage"] = with_lineage_of_input();
     result.artifact = build_manifest(half_, result.kind, result.metadata).digest();
@@ -430,8 +339,7 @@ class Run {
   at::Device device_;
   int threads_;
   std::vector<Step> steps_;
-  std::optional<std::size_t> last_stage_;  // index of its step
-  FileTree files_;                         // of the model as it is now
+  FileTree files_;  // of the model as it is now
   fs::path half_;
   std::unique_ptr<Model> model_, reference_;
   std::unique_ptr<Tokenizer> tokenizer_;

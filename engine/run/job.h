@@ -99,8 +99,4 @@ std::vector<StageForecast> forecast_job(const JobSpec& spec, JobObserver& observ
 // The input at `path`, hashed; or one already known by its manifest.
 JobInput input_on_disk(const std::filesystem::path& path, const std::string& kind);
 
-// "cpu: AMD EPYC, 2 threads" and the kernel level that stage keys hold ("avx512-bf16", "avx2", "sm90").
-std::string hardware_name(const std::string& device, int threads);
-std::string kernel_level(const std::string& device);
-
 }  // namespace wring

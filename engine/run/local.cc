@@ -17,6 +17,7 @@
 #include "engine/model/tensor_file.h"
 #include "engine/run/hardware.h"
 #include "engine/run/job.h"
+#include "recipe/recipe_input.h"
 
 namespace wring {
 namespace {
@@ -68,17 +69,6 @@ class TerminalObserver final : public JobObserver {
   Json stages_ = Json::array();
 };
 
-std::string read_recipe(const std::string& recipe) {
-  std::error_code ignored;
-  const bool is_file = recipe.find('\n') == std::string::npos && recipe.find('(') == std::string::npos &&
-                       fs::is_regular_file(recipe, ignored);
-  if (is_file) return read_file(recipe, 1 << 20);
-  const bool looks_like_file = recipe.ends_with(".yaml") || recipe.ends_with(".yml");
-  if (looks_like_file)
-    throw Error(ErrorCode::kNotFound, "NO_SUCH_FILE", "no recipe file " + recipe, "recipe");
-  return recipe;
-}
-
 JobSpec make_spec(const LocalOptions& options) {
   JobSpec spec{.recipe = parse_recipe(read_recipe(options.recipe)),
                .model = input_on_disk(options.model, "model")};
@@ -100,7 +90,7 @@ void print_report(const JobResult& result, const LocalOptions& options) {
   std::vector<std::vector<std::string>> rows{{"suite", "metric", "when", "value", "stderr", "unit", "n"}};
   for (const auto& row : result.rows) {
     if (!row.text.empty()) continue;
-    rows.push_back({row.suite, row.metric, row.when, format_number(row.value, 4),
+    rows.push_back({row.suite, row.metric, row.when, format_number(row.value, row.unit == "bytes" ? 0 : 4),
                     row.standard_error ? format_number(*row.standard_error, 4) : "", row.unit,
                     std::to_string(row.n)});
   }
@@ -124,7 +114,7 @@ int run_local(const LocalOptions& options) {
     throw Error(ErrorCode::kAlreadyExists, "OUT_EXISTS", options.out.string() + " is there already", "out",
                 "Name a folder that does not exist yet.");
   if (!options.out.empty()) {
-    spec.out = fs::absolute(options.out);
+    spec.out = without_slash(fs::absolute(options.out));
     fs::create_directories(spec.out.parent_path());
   }
   const TempDir work(options.out.empty() ? fs::temp_directory_path() : spec.out.parent_path());
@@ -159,15 +149,16 @@ int generate_local(const GenerateCommand& command) {
   const auto show = [&](std::int32_t id) {
     ids.push_back(id);
     if (command.json) return;
+    if (ids.size() == 1 && !command.quiet) std::cout << command.prompt;
     const std::string text = tokenizer->decode(ids);
     if (text.ends_with("\xEF\xBF\xBD")) return;  // a character that is not whole yet
     std::cout << text.substr(shown.size()) << std::flush;
     shown = text;
   };
-  if (!command.json) std::cout << command.prompt << std::flush;
   (void)generate(*model, tokenizer->encode(command.prompt), options, show);
   if (command.json)
-    std::cout << Json{{"prompt", command.prompt}, {"text", tokenizer->decode(ids)}, {"tokens", ids}}.dump(2);
+    std::cout << Json{{"prompt", command.prompt}, {"text", tokenizer->decode(ids)}, {"tokens", ids}}.dump(
+        2, ' ', false, Json::error_handler_t::replace);
   std::cout << "\n";
   return 0;
 }

@@ -31,7 +31,7 @@ struct GenerateCommand {
   std::uint64_t seed = 0;
   int threads = 0;
   std::string device = "cpu";
-  bool json = false;
+  bool json = false, quiet = false;  // quiet: without the prompt
 };
 int generate_local(const GenerateCommand& command);
 

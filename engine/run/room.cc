@@ -14,7 +14,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// A job is refused only where the estimate is so far above what it may have: estimates have been up to 17 %
+// A job is refused only where the estimate is so far above what it may have: estimates have been up to 31 %
 // high.
 constexpr double kTolerance = 1.5;
 

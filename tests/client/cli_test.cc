@@ -6,11 +6,11 @@
 
 #include "client/cli/completion.h"
 #include "client/cli/context.h"
-#include "client/cli/recipe_input.h"
 #include "client/cli/submit.h"
 #include "client/cli/transfers.h"
 #include "common/error.h"
 #include "common/files.h"
+#include "recipe/recipe_input.h"
 
 namespace wring {
 namespace {

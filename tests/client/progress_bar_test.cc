@@ -26,14 +26,14 @@ class ProgressBarTest : public ::testing::Test {
 
 TEST_F(ProgressBarTest, ARunningStepShowsBarCountTimeMetricAndTimeLeft) {
   Step step{"gptq", StepState::kRunning, {15, 30, "blocks", "layer error", 0.0213, 9}, 10, 0};
-  EXPECT_EQ(render_step(step, 2, 10),
-            "  2 gptq        --------------->                   15/30    0:10   layer error 0.0213   about "
-            "0:09 left");
+  EXPECT_EQ(
+      render_step(step, 2, 10),
+      "  2 gptq        --------------->                   15/30    0:10   layer error 0.0213   ~0:09 left");
 }
 
 TEST_F(ProgressBarTest, TimeLeftIsEstimatedFromThePaceWhereTheStepDoesNotSay) {
   Step step{"gptq", StepState::kRunning, {10, 30, "blocks", "", 0, 0}, 10, 0};
-  EXPECT_THAT(render_step(step, 1, 10), HasSubstr("about 0:20 left"));
+  EXPECT_THAT(render_step(step, 1, 10), HasSubstr("~0:20 left"));
 }
 
 TEST_F(ProgressBarTest, AStepThatHasEndedShowsAWholeBarItsTimeAndPeak) {
@@ -103,6 +103,20 @@ TEST_F(ProgressBarTest, NoLineIsWiderThanTheTerminalSoThatRedrawingStaysInPlace)
   output_.clear();
   bar.update(0, {1, 3, "blocks", "a metric with a long name", 1, 100});
   EXPECT_LE(output_.size(), std::string("\x1b[1F\x1b[J").size() + 41);
+}
+
+TEST_F(ProgressBarTest, EightyColumnsHoldTheCountTheTimeTheMetricAndWhatIsLeft) {
+  auto standard = options(true);
+  standard.width = 80;
+  ProgressBar bar(standard);
+  bar.plan({"evaluate: perplexity (before)", "gptq"});
+  bar.start(1);
+  now_ += 20;
+  output_.clear();
+  bar.update(1, {15, 30, "blocks", "layer error", 0.0213, 100});
+  EXPECT_THAT(output_, HasSubstr("15/30"));
+  EXPECT_THAT(output_, HasSubstr("layer error 0.0213"));
+  EXPECT_THAT(output_, HasSubstr("~1:40 left"));
 }
 
 TEST_F(ProgressBarTest, AReportThatComesAfterTheEndDoesNotReopenTheStep) {

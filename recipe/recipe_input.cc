@@ -1,10 +1,11 @@
-// Telling a recipe file from a recipe in one line.
-#include "client/cli/recipe_input.h"
+// Telling a recipe file from a recipe in one line; JSON is YAML.
+#include "recipe/recipe_input.h"
 
 #include <filesystem>
 
 #include "common/error.h"
 #include "common/files.h"
+#include "common/json.h"
 
 namespace wring {
 namespace {
@@ -23,12 +24,18 @@ bool looks_like_a_path(const std::string& text) {
          (text.find('/') != std::string::npos || ends(".yaml") || ends(".yml") || ends(".json"));
 }
 
+// The value of a parameter as its spec types it; validation says the rest.
+Json typed(const std::string& text) {
+  auto json = Json::parse(text, nullptr, false);
+  return json.is_discarded() || json.is_structured() ? Json(text) : json;
+}
+
 }  // namespace
 
 std::string read_recipe(const std::string& recipe_or_file) {
   if (is_file(recipe_or_file)) return read_file(recipe_or_file, 1u << 20);
   if (looks_like_a_path(recipe_or_file))
-    throw Error(ErrorCode::kNotFound, "NO_SUCH_RECIPE", "there is no file " + recipe_or_file, "RECIPE",
+    throw Error(ErrorCode::kNotFound, "NO_SUCH_RECIPE", "there is no file " + recipe_or_file, "recipe",
                 "A recipe is a YAML file or one line such as 'gptq(bits=4, group_size=64)'.");
   return recipe_or_file;
 }
@@ -36,6 +43,19 @@ std::string read_recipe(const std::string& recipe_or_file) {
 std::string recipe_label(const std::string& recipe_or_file) {
   if (is_file(recipe_or_file)) return fs::path(recipe_or_file).stem().string();
   return recipe_or_file.substr(0, std::min<std::size_t>(60, recipe_or_file.find('\n')));
+}
+
+std::string evaluation_recipe(const std::string& suite, const std::vector<std::string>& parameters) {
+  Json params = Json::object();
+  for (const auto& text : parameters) {
+    const auto equals = text.find('=');
+    if (equals == std::string::npos || equals == 0)
+      throw Error(ErrorCode::kInvalidArgument, "BAD_PARAMETER", "'" + text + "' is not NAME=VALUE",
+                  "--param");
+    params[text.substr(0, equals)] = typed(text.substr(equals + 1));
+  }
+  const Json evaluation{{"suite", suite}, {"params", params}, {"when", {"before"}}};
+  return Json{{"stages", Json::array()}, {"evaluations", {evaluation}}}.dump();
 }
 
 }  // namespace wring

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 namespace wring {
 
@@ -12,5 +13,9 @@ std::string read_recipe(const std::string& recipe_or_file);
 // The name of a job that runs it: the file's name without its ending, or the line itself, cut at 60
 // characters.
 std::string recipe_label(const std::string& recipe_or_file);
+
+// A recipe that only evaluates. `parameters` of the suite as NAME=VALUE. Throws Error(kInvalidArgument,
+// "BAD_PARAMETER").
+std::string evaluation_recipe(const std::string& suite, const std::vector<std::string>& parameters);
 
 }  // namespace wring

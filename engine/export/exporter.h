@@ -1,0 +1,79 @@
+// Exports: a model written in the format of another tool, and what a reader of those files must find.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "common/json.h"
+#include "engine/methods/method.h"
+#include "engine/model/model.h"
+#include "formats/file_tree.h"
+#include "formats/safetensors.h"
+
+namespace wring {
+
+// What an export means to hold: the SHA-256 of each weight's and parameter's fp32 values, and the bytes of
+// all of them.
+class Claims {
+ public:
+  void weight(const std::string& layer, const WeightRep& meant);
+  void tensor(const std::string& name, const at::Tensor& meant);
+  void bytes(std::uint64_t written) { bytes_ += written; }
+
+  Json to_json() const;  // {"weights": {layer: digest}, "tensors": {name: digest}, "bytes": n}
+
+ private:
+  Json weights_ = Json::object(), tensors_ = Json::object();
+  std::uint64_t bytes_ = 0;
+};
+
+// SHA-256 of the values in fp32, row by row. A weight is decoded in pieces.
+std::string digest_of(const WeightRep& weight);
+std::string digest_of(const at::Tensor& tensor);
+
+struct ExportInput {
+  const Model& model;
+  const FileTree& source;  // the files that the model was loaded from: tokenizer, licence, model card
+  const Params& params;
+  std::filesystem::path folder;  // exists, and holds nothing
+};
+
+// Exporters register themselves under the name of their spec. Throws Error naming parameter or layer where
+// the format cannot express the model.
+using Exporter = void (*)(const ExportInput& input, Claims& claims);
+bool register_exporter(const char* name, Exporter exporter);
+Exporter find_exporter(const std::string& name);  // throws kUnimplemented "UNKNOWN_FORMAT"
+
+#define WRING_EXPORTER(name, function) \
+  [[maybe_unused]] const bool registered_##function = ::wring::register_exporter(name, function)
+
+// What exporters of safetensors folders share.
+
+// The tensors of such a folder in order, each claimed as it is added.
+class TensorFolder {
+ public:
+  explicit TensorFolder(Claims& claims) : claims_(claims) {}
+
+  // A layer's weight as plain values of `dtype`, decoded when its turn comes.
+  void plain(const Layer& layer, at::ScalarType dtype);
+  // A layer's weight in tensors of the format's own, which stand for `meant`.
+  void packed(const Layer& layer, const WeightRep& meant, const std::vector<NamedTensor>& tensors);
+  // Biases of all layers and all other parameters, in `dtype`.
+  void rest(const Model& model, at::ScalarType dtype);
+
+  void write(const std::filesystem::path& folder, std::uint64_t shard_bytes) const;
+
+ private:
+  void add(TensorToWrite tensor);
+  Claims& claims_;
+  std::vector<TensorToWrite> tensors_;
+};
+
+at::ScalarType export_dtype(const std::string& name);  // "float32", "bfloat16", "float16"
+std::string dtype_name(at::ScalarType dtype);
+
+// config.json, with `dtype` and, where there is one, the quantization_config; and what travels with a model.
+void write_config(const ExportInput& input, at::ScalarType dtype, const Json& quantization);
+
+}  // namespace wring

@@ -1,0 +1,19 @@
+// A plain Hugging Face folder: every weight as values.
+#include "engine/export/exporter.h"
+
+namespace wring {
+namespace {
+
+void huggingface(const ExportInput& input, Claims& claims) {
+  const auto dtype = export_dtype(input.params.get<std::string>("dtype"));
+  TensorFolder tensors(claims);
+  for (const Layer* layer : input.model.layers()) tensors.plain(*layer, dtype);
+  tensors.rest(input.model, dtype);
+  tensors.write(input.folder, input.params.get<std::uint64_t>("shard_bytes"));
+  write_config(input, dtype, nullptr);
+}
+
+WRING_EXPORTER("huggingface", huggingface);
+
+}  // namespace
+}  // namespace wring

@@ -1,0 +1,61 @@
+// Unpacking the reps of layers.
+#include "engine/export/integer_grid.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "common/error.h"
+#include "engine/model/packed_rows.h"
+
+namespace wring {
+
+bool is_integer_grid(const Layer& layer) {
+  return layer.class_name() == "Linear" && layer.name() != "lm_head" &&
+         layer.weight().format() == "packed-int";
+}
+
+IntegerGrid integer_grid(const Layer& layer) {
+  const WeightRep& rep = layer.weight();
+  const Json attributes = rep.attributes();
+  IntegerGrid grid;
+  grid.bits = json_at<int>(attributes, "bits", layer.name());
+  grid.group_size = json_at<std::int64_t>(attributes, "group_size", layer.name());
+  grid.symmetric = json_at<bool>(attributes, "symmetric", layer.name());
+  const std::int64_t groups = rep.columns() / grid.group_size;
+  for (const auto& named : rep.tensors()) {
+    if (named.suffix == "codes") grid.codes = unpack_rows(named.tensor, rep.columns(), grid.bits);
+    if (named.suffix == "scales") grid.scales = named.tensor;
+    if (named.suffix == "zeros") grid.zeros = unpack_rows(named.tensor, groups, grid.bits);
+  }
+  if (grid.symmetric) grid.zeros = at::full({rep.rows(), groups}, 1 << (grid.bits - 1), at::kByte);
+  return grid;
+}
+
+void check_quantized(const Model& model, const char* format) {
+  const auto layers = model.layers();
+  if (std::any_of(layers.begin(), layers.end(), [](const Layer* l) { return is_integer_grid(*l); })) return;
+  throw Error(ErrorCode::kInvalidArgument, "NOTHING_QUANTIZED",
+              std::string(format) + " holds layers on integer grids, and this model has none", "to",
+              "Quantise it first, e.g. 'rtn(bits=4, group_size=64)', or export it as huggingface.");
+}
+
+at::ScalarType scale_dtype(const Model& model, const std::string& name) {
+  if (name != "auto") return export_dtype(name);
+  std::optional<at::ScalarType> common;
+  for (const Layer* layer : model.layers()) {
+    if (!is_integer_grid(*layer)) continue;
+    for (const auto& named : layer->weight().tensors()) {
+      if (named.suffix != "scales") continue;
+      if (common && *common != named.tensor.scalar_type()) return at::kHalf;
+      common = named.tensor.scalar_type();
+    }
+  }
+  return common.value_or(at::kHalf);
+}
+
+std::shared_ptr<const WeightRep> with_scales(const IntegerGrid& grid, at::ScalarType dtype) {
+  return packed_int_rep({grid.bits, grid.group_size, grid.codes, grid.scales.to(dtype),
+                         grid.symmetric ? at::Tensor() : grid.zeros});
+}
+
+}  // namespace wring

@@ -1,0 +1,36 @@
+// Layers on integer grids, as formats of packed integers want them.
+#pragma once
+
+#include <string>
+
+#include "engine/export/exporter.h"
+
+namespace wring {
+
+// A packed-int weight taken apart: value = (code - zero) * scale.
+struct IntegerGrid {
+  int bits = 4;
+  std::int64_t group_size = 64;
+  bool symmetric = true;
+  at::Tensor codes;   // uint8 [out, in]
+  at::Tensor zeros;   // uint8 [out, groups]: 2^(bits-1) throughout where symmetric
+  at::Tensor scales;  // [out, groups]
+};
+
+// A linear layer whose weight is packed-int. Not the head, which loaders of these formats want as plain
+// values.
+bool is_integer_grid(const Layer& layer);
+IntegerGrid integer_grid(const Layer& layer);
+
+// Whether the model has such a layer. Throws Error(kInvalidArgument, "NOTHING_QUANTIZED") naming `format`
+// where not.
+void check_quantized(const Model& model, const char* format);
+
+// The type of all their scales where `name` is "auto" (float16 where they differ), else the type of that
+// name.
+at::ScalarType scale_dtype(const Model& model, const std::string& name);
+
+// The weight that a reader gets: the grid with scales rounded to `dtype`.
+std::shared_ptr<const WeightRep> with_scales(const IntegerGrid& grid, at::ScalarType dtype);
+
+}  // namespace wring

@@ -1,0 +1,16 @@
+// The check of an export: its files read back by this engine's importers and compared with what was meant.
+#pragma once
+
+#include <filesystem>
+
+#include "common/json.h"
+
+namespace wring {
+
+// `claims` as Claims::to_json() gives them. Every weight and parameter must be equal to the bit, none more
+// and none less, and the weight files within 1 % of the claimed bytes. Returns {weights, tensors,
+// weight_bytes, bits_per_weight}. Throws Error(kDataLoss, "EXPORT_DIFFERS") naming the tensor and what is
+// wrong.
+Json verify_export(const std::filesystem::path& path, const Json& claims);
+
+}  // namespace wring

@@ -1,0 +1,41 @@
+// Weights that another tool has quantised, as the quantization_config of config.json describes them.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "common/json.h"
+#include "engine/model/weight_rep.h"
+
+namespace wring {
+
+// Where a quantised layer's tensors are found: by their whole names. May be asked for one that is not there.
+struct StoredTensors {
+  std::function<bool(const std::string& name)> has;
+  std::function<at::Tensor(const std::string& name)> tensor;
+};
+
+class QuantizedLayers {
+ public:
+  virtual ~QuantizedLayers() = default;
+
+  // The weight of `layer`; nullptr where that layer is stored plainly. Throws Error(kInvalidArgument,
+  // "BAD_WEIGHT_REP") naming the layer.
+  virtual std::shared_ptr<const WeightRep> weight(const std::string& layer,
+                                                  const StoredTensors& stored) const = 0;
+};
+
+// Reads compressed-tensors (pack-quantized), GPTQ (both checkpoint formats) and AWQ (GEMM). Throws
+// Error(kUnimplemented, "QUANTIZED_INPUT") naming the member for what is not read.
+std::unique_ptr<QuantizedLayers> read_quantization(const Json& config);
+
+// One a file.
+std::unique_ptr<QuantizedLayers> read_compressed_tensors(const Json& config);
+std::unique_ptr<QuantizedLayers> read_gptq(const Json& config);
+std::unique_ptr<QuantizedLayers> read_awq(const Json& config);
+
+[[noreturn]] void throw_quantized_input(const std::string& what, const std::string& member);
+[[noreturn]] void throw_bad_quantized_layer(const std::string& layer, const std::string& what);
+
+}  // namespace wring

@@ -1,0 +1,31 @@
+// Exports as a command: write, read back in a fresh process, measure, and only then show the folder.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace wring {
+
+struct ExportCommand {
+  std::filesystem::path model;  // Wring artifact, or any model that the engine reads
+  std::string to;               // "gguf(type=Q4_K_M)"
+  std::filesystem::path out;    // must not exist
+  std::filesystem::path text;   // scored on, where it is given
+  std::string windows = "8";
+  int threads = 0;
+  bool json = false;
+};
+
+// Prints a report, or JSON {format, params, path, weights, tensors, weight_bytes, bits_per_weight,
+// evaluations}. Throws Error; nothing stays at `out` then.
+int export_model(const ExportCommand& command);
+
+struct VerifyCommand {
+  std::filesystem::path path, claims;
+};
+
+// What export_model() starts a fresh process for. Prints JSON. Throws Error(kDataLoss, "EXPORT_DIFFERS").
+int verify_local(const VerifyCommand& command);
+
+}  // namespace wring

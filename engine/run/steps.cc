@@ -1,0 +1,126 @@
+// Planning: pure functions of the job's spec and the model.
+#include "engine/run/steps.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "common/error.h"
+#include "common/text.h"
+#include "engine/methods/method.h"
+#include "engine/run/hardware.h"
+#include "recipe/stage_key.h"
+
+namespace wring {
+namespace {
+
+class Planner {
+ public:
+  explicit Planner(const JobSpec& spec) : spec_(spec) {}
+
+  std::vector<Step> steps() {
+    StageKeyInputs state{spec_.model.digest,
+                         {},
+                         spec_.seed,
+                         spec_.device.substr(0, spec_.device.find(':')),
+                         kernel_level(spec_.device)};
+    const auto& stages = spec_.recipe.stages;
+    add_evaluations("before", state);
+    for (std::size_t i = 0; i < stages.size(); ++i) {
+      const auto& stage = stages[i];
+      state.data = data_of(spec_, stage.method, stage.params);
+      const Digest key = stage_key(stage, state);
+      steps_.push_back({{steps_.size(), stage.method, "stage", key}, &stage, nullptr, {}, stage_field(i)});
+      state.input = key;
+      if (i + 1 < stages.size()) add_evaluations(std::to_string(i), state);
+    }
+    if (!stages.empty()) add_evaluations("after", state);
+    return std::move(steps_);
+  }
+
+ private:
+  void add_evaluations(const std::string& when, StageKeyInputs state) {
+    for (std::size_t i = 0; i < spec_.recipe.evaluations.size(); ++i) {
+      const auto& evaluation = spec_.recipe.evaluations[i];
+      if (!is_due(evaluation, when)) continue;
+      const auto& suite = Catalogue::embedded().suite(evaluation.suite, "evaluations");
+      state.data = data_of(spec_, evaluation.suite, evaluation.params);
+      state.data["reference"] = dense_input(spec_).digest;
+      StepPlan plan{steps_.size(), "evaluate: " + evaluation.suite + " (" + when + ")", "evaluation",
+                    std::nullopt};
+      if (!suite.keyed_by_hardware) plan.key = evaluation_key(evaluation, state);
+      steps_.push_back({plan, nullptr, &evaluation, when, "evaluations[" + std::to_string(i) + "]"});
+    }
+  }
+
+  bool is_due(const EvaluationSpec& evaluation, const std::string& when) const {
+    if (spec_.recipe.stages.empty() && when == "before")
+      return true;  // evaluate-only: once, whatever it says
+    const auto has = [&](const char* word) {
+      return std::find(evaluation.when.begin(), evaluation.when.end(), word) != evaluation.when.end();
+    };
+    if (when == "before") return has("before");
+    return has("each") || (when == "after" && has("after"));
+  }
+
+  const JobSpec& spec_;
+  std::vector<Step> steps_;
+};
+
+}  // namespace
+
+std::string stage_field(std::size_t index) {
+  return "stages[" + std::to_string(index) + "]";
+}
+
+std::vector<Step> plan_steps(const JobSpec& spec) {
+  return Planner(spec).steps();
+}
+
+const Step* last_stage(const std::vector<Step>& steps) {
+  const auto it = std::find_if(steps.rbegin(), steps.rend(), [](const Step& step) { return step.stage; });
+  return it == steps.rend() ? nullptr : &*it;
+}
+
+const JobInput& dense_input(const JobSpec& spec) {
+  return spec.reference ? *spec.reference : spec.model;
+}
+
+std::map<std::string, Digest> data_of(const JobSpec& spec, const std::string& name, const Json& params) {
+  std::map<std::string, Digest> used;
+  for (const auto& parameter : Catalogue::embedded().find(name)->parameters)
+    if (parameter.type == "data")
+      used.emplace(parameter.name, spec.data.at(params.at(parameter.name).get<std::string>()).digest);
+  return used;
+}
+
+std::set<const Layer*> targets_of(const StageSpec& stage, const std::string& field, const Model& model) {
+  const auto any = [](const std::vector<std::string>& patterns, const Layer& layer) {
+    return std::any_of(patterns.begin(), patterns.end(),
+                       [&](const auto& p) { return pattern_matches(p, layer.name(), layer.class_name()); });
+  };
+  std::set<const Layer*> chosen;
+  for (const Layer* layer : model.layers())
+    if (any(stage.targets, *layer) && !any(stage.ignore, *layer)) chosen.insert(layer);
+  if (chosen.empty())
+    throw Error(ErrorCode::kInvalidArgument, "NO_TARGETS", "no layer of this model matches",
+                field + ".targets",
+                "Layers are named as in Hugging Face's model, e.g. " + model.layers().back()->name() +
+                    "; classes: Linear, Embedding.");
+  return chosen;
+}
+
+void check_stages(const Recipe& recipe, const Model& model) {
+  for (std::size_t i = 0; i < recipe.stages.size(); ++i) {
+    const auto& stage = recipe.stages[i];
+    const std::string field = stage_field(i);
+    const auto method = make_method(stage.method, Params(stage.params, field + ".params"));
+    const auto& takes = Catalogue::embedded().method(stage.method, field + ".method").takes;
+    if (std::find(takes.begin(), takes.end(), model.kind()) == takes.end())
+      throw Error(ErrorCode::kInvalidArgument, "WRONG_MODEL_KIND",
+                  stage.method + " does not take a " + std::string(model.kind()), field + ".method",
+                  "It takes: " + join(takes, ", ") + ".");
+    for (const Layer* layer : targets_of(stage, field, model)) method->check(*layer);
+  }
+}
+
+}  // namespace wring

@@ -1,0 +1,43 @@
+// What a recipe becomes for one model: its steps in order with their keys, and the layers that its stages
+// target.
+#pragma once
+
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "engine/model/model.h"
+#include "engine/run/job.h"
+
+namespace wring {
+
+// A step with what it runs: a stage or an evaluation of the spec's recipe.
+struct Step {
+  StepPlan plan;
+  const StageSpec* stage = nullptr;
+  const EvaluationSpec* evaluation = nullptr;
+  std::string when;   // of an evaluation: "before", "after", stage index
+  std::string field;  // "stages[0]", for messages
+};
+
+std::string stage_field(std::size_t index);
+
+// Stages and evaluations in the order in which they run. Points into the spec.
+std::vector<Step> plan_steps(const JobSpec& spec);
+
+const Step* last_stage(const std::vector<Step>& steps);  // nullptr where only evaluations are planned
+
+// What evaluations compare with.
+const JobInput& dense_input(const JobSpec& spec);
+
+// The digests of the data that a method or suite reads with these parameters.
+std::map<std::string, Digest> data_of(const JobSpec& spec, const std::string& name, const Json& params);
+
+// The layers that a stage compresses. Throws Error(kInvalidArgument, "NO_TARGETS").
+std::set<const Layer*> targets_of(const StageSpec& stage, const std::string& field, const Model& model);
+
+// Every stage against the model's kind and every layer it targets, before anything runs. Throws Error.
+void check_stages(const Recipe& recipe, const Model& model);
+
+}  // namespace wring
