@@ -47,7 +47,7 @@ def gguf(keys: list[bytes], tensors: list[tuple[str, list[int], int, bytes]]) ->
 
 # Type id: elements and bytes of a block (ggml).
 BLOCKS = {0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34), 10: (256, 84),
-          11: (256, 110), 12: (256, 144), 13: (256, 176), 14: (256, 210), 30: (1, 2)}
+          11: (256, 110), 12: (256, 144), 13: (256, 176), 14: (256, 210), 20: (32, 18), 30: (1, 2), 39: (32, 17)}
 
 
 def gguf_seeds() -> dict[str, bytes]:
