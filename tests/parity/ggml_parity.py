@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compares ggml_encode with llama.cpp's own quantisers, byte by byte, on matrices that are chosen to break quantisers.
 
-    ggml_parity.py --library build/release/libwring_ggml_encode.so [--source FOLDER] [--matrices 200] [--bench]
+    ggml_parity.py --library build/release/tests/libwring_gguf_parity.so [--source FOLDER] [--matrices 200] [--bench]
                    [--golden FILE]
 
 The reference is ggml_quantize_chunk of the llama.cpp that the source package of llama-cpp-python holds (--source: the
