@@ -101,16 +101,10 @@ void q3_k(const Byte* b, float* y) {  // hmask 32, qs 64, scales 12, d
   }
 }
 
-// Scale and minimum j of the 12 packed bytes of Q4_K and Q5_K.
-std::pair<int, int> k_scale_min(const Byte* s, int j) {
-  if (j < 4) return {s[j] & 63, s[j + 4] & 63};
-  return {(s[j + 4] & 15) | (s[j - 4] >> 6) << 4, (s[j + 4] >> 4) | (s[j] >> 6) << 4};
-}
-
 void q4_k(const Byte* b, float* y) {
   const float d = half_at(b), minimum = half_at(b + 2);
   for (int j = 0; j < 8; ++j) {
-    const auto [sc, m] = k_scale_min(b + 4, j);
+    const auto [sc, m] = six_bit_scale_and_minimum(b + 4, j);
     for (int i = 0; i < 32; ++i) {
       const int code = b[16 + 32 * (j / 2) + i] >> (j % 2 * 4) & 15;
       y[32 * j + i] = d * static_cast<float>(sc) * static_cast<float>(code) - minimum * static_cast<float>(m);
@@ -121,7 +115,7 @@ void q4_k(const Byte* b, float* y) {
 void q5_k(const Byte* b, float* y) {
   const float d = half_at(b), minimum = half_at(b + 2);
   for (int j = 0; j < 8; ++j) {
-    const auto [sc, m] = k_scale_min(b + 4, j);
+    const auto [sc, m] = six_bit_scale_and_minimum(b + 4, j);
     for (int i = 0; i < 32; ++i) {
       const int code = (b[48 + 32 * (j / 2) + i] >> (j % 2 * 4) & 15) | (b[16 + i] >> j & 1) << 4;
       y[32 * j + i] = d * static_cast<float>(sc) * static_cast<float>(code) - minimum * static_cast<float>(m);

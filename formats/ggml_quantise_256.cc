@@ -3,6 +3,7 @@
 #include <array>
 #include <cmath>
 #include <cstring>
+#include <utility>
 
 #include "formats/ggml_half.h"
 #include "formats/ggml_lanes.h"
@@ -83,8 +84,7 @@ struct AffineBlocks {
     for (const float value : values)
       if (value > largest) largest = value;
     const float inverse = largest > 0 ? top / largest : 0.0f;
-    for (int j = 0; j < kCount; ++j)
-      rounded[j] = std::min(static_cast<Byte>(nearest(inverse * values[j])), static_cast<Byte>(top));
+    for (int j = 0; j < kCount; ++j) rounded[j] = static_cast<Byte>(nearest(inverse * values[j]));
     return largest / top;
   }
 
@@ -97,23 +97,34 @@ struct AffineBlocks {
     }
     const auto fit = fit_positive<kCount>(top, both, weight);
     for (int j = 0; j < kCount; ++j) {
-      scale_codes[j] = static_cast<Byte>(std::min(fit.codes.element[j][0], top));
-      minimum_codes[j] = static_cast<Byte>(std::min(fit.codes.element[j][1], top));
+      scale_codes[j] = static_cast<Byte>(fit.codes.element[j][0]);
+      minimum_codes[j] = static_cast<Byte>(fit.codes.element[j][1]);
     }
     d = fit.scale[0];
     d_minimum = fit.scale[1];
   }
 
-  // Stores d and the minimums' d, and gives all values their final codes.
-  void finish(const float* x, int top, Byte* d_out, Byte* d_minimum_out) {
-    const float stored = put_half(d, d_out), stored_minimum = put_half(d_minimum, d_minimum_out);
-    for (int j = 0; j < kCount; ++j)
-      requantise<N>(x + N * j, stored * scale_codes[j], stored_minimum * minimum_codes[j], 0, top,
+  // Codes are bytes: a scale below 0, which no grid has, wraps.
+  void cap_scales(Byte top) {
+    for (auto* codes_of : {&scale_codes, &minimum_codes})
+      for (Byte& code : *codes_of) code = std::min(code, top);
+  }
+
+  // Stores d and the minimums' d, and gives all values their final codes. `stored` is what the file says of
+  // block j.
+  template <typename Stored>
+  void finish(const float* x, int top, Byte* d_out, Byte* d_minimum_out, const Stored& stored) {
+    const float d_stored = put_half(d, d_out), d_minimum_stored = put_half(d_minimum, d_minimum_out);
+    for (int j = 0; j < kCount; ++j) {
+      const std::pair<int, int> scale_and_minimum = stored(j);
+      requantise<N>(x + N * j, d_stored * static_cast<float>(scale_and_minimum.first),
+                    d_minimum_stored * static_cast<float>(scale_and_minimum.second), 0, top,
                     codes.data() + N * j);
+    }
   }
 };
 
-// The 12 bytes of eight scales and eight minimums of six bits (formats/ggml_blocks.cc: k_scale_min).
+// The 12 bytes that six_bit_scale_and_minimum() reads.
 void put_scales_and_minimums(const Byte* scales, const Byte* minimums, Byte* out) {
   for (int j = 0; j < 4; ++j) {
     out[j] = static_cast<Byte>(scales[j] | scales[j + 4] >> 4 << 6);
@@ -139,8 +150,10 @@ AffineBlocks<32> encode_six_bit_scales(const AffineSearch& reference, const floa
     blocks.fit(reference, x, weight);
     blocks.round_scales(63);
   }
+  if (!importance || reference.top == 31)
+    blocks.cap_scales(63);  // ggml leaves it out of Q4_K with importance
   put_scales_and_minimums(blocks.scale_codes.data(), blocks.minimum_codes.data(), out + 4);
-  blocks.finish(x, reference.top, out, out + 2);
+  blocks.finish(x, reference.top, out, out + 2, [&](int j) { return six_bit_scale_and_minimum(out + 4, j); });
   return blocks;
 }
 
@@ -228,7 +241,8 @@ void encode_q2_k(const float* x, const float* importance, Byte* out) {
   }
   for (int j = 0; j < 16; ++j)
     out[j] = static_cast<Byte>(blocks.scale_codes[j] | blocks.minimum_codes[j] << 4);
-  blocks.finish(x, 3, out + 80, out + 82);
+  blocks.finish(x, 3, out + 80, out + 82,
+                [&](int j) { return std::pair<int, int>(out[j] & 15, out[j] >> 4); });
   put_two_bits(blocks.codes.data(), 0, out + 16);
 }
 

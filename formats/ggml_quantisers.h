@@ -3,6 +3,7 @@
 
 #include <bit>
 #include <cstdint>
+#include <utility>
 
 namespace wring {
 
@@ -24,6 +25,12 @@ inline float half_of_e8m0(std::uint8_t exponent) {
   const std::uint32_t bits =
       exponent < 2 ? 0x00200000u << exponent : static_cast<std::uint32_t>(exponent - 1) << 23;
   return std::bit_cast<float>(bits);
+}
+
+// Scale and minimum j, of eight each, in the 12 bytes that Q4_K and Q5_K pack them into.
+inline std::pair<int, int> six_bit_scale_and_minimum(const std::uint8_t* packed, int j) {
+  if (j < 4) return {packed[j] & 63, packed[j + 4] & 63};
+  return {(packed[j + 4] & 15) | (packed[j - 4] >> 6) << 4, (packed[j + 4] >> 4) | (packed[j] >> 6) << 4};
 }
 
 }  // namespace wring
