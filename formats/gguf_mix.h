@@ -23,10 +23,10 @@ struct GgufFileType {
 // "UNSUPPORTED_GGUF_FILE_TYPE") that lists the names.
 const GgufFileType& gguf_file_type(std::string_view name);
 
-// What the choice asks about a model; the names are those of GGUF's keys.
+// What the choice asks about a model; the names are those of GGUF's keys. Of the architectures with rules of
+// their own, falcon's are known, glm5-next's and bailingmoe3's are not.
 struct GgufModelFacts {
-  std::string
-      architecture;  // "llama"; falcon has rules of its own, glm5-next's and bailingmoe3's are not known
+  std::string architecture;  // "llama"
   int block_count = 0;
   int head_count = 0, head_count_kv = 0;  // of the first block
   int expert_count = 0;
