@@ -1,30 +1,23 @@
-// ggml's quantised blocks as fp32 (block layouts: llama.cpp's ggml-common.h, as told in its documentation).
+// ggml's types, and their blocks as fp32 (block layouts: llama.cpp's ggml-common.h, as told in its
+// documentation).
+#include "formats/ggml_blocks.h"
+
+#include <algorithm>
 #include <array>
 #include <bit>
+#include <cctype>
 #include <cstring>
+#include <string>
+#include <utility>
 
 #include "common/error.h"
-#include "formats/gguf.h"
+#include "formats/ggml_half.h"
+#include "formats/ggml_quantisers.h"
 
 namespace wring {
 namespace {
 
 using Byte = std::uint8_t;
-
-// IEEE half at `p` as fp32.
-float half_at(const Byte* p) {
-  std::uint16_t h;
-  std::memcpy(&h, p, 2);
-  const std::uint32_t sign = static_cast<std::uint32_t>(h & 0x8000) << 16, exponent = (h >> 10) & 31,
-                      mantissa = h & 1023;
-  if (exponent == 0) {  // zero or subnormal: mantissa x 2^-24
-    const float magnitude = static_cast<float>(mantissa) * 0x1p-24f;
-    return sign ? -magnitude : magnitude;
-  }
-  const std::uint32_t bits =
-      exponent == 31 ? sign | 0x7f800000u | mantissa << 13 : sign | (exponent + 112) << 23 | mantissa << 13;
-  return std::bit_cast<float>(bits);
-}
 
 void f32(const Byte* b, float* y) {
   std::memcpy(y, b, 4);
@@ -108,16 +101,10 @@ void q3_k(const Byte* b, float* y) {  // hmask 32, qs 64, scales 12, d
   }
 }
 
-// Scale and minimum j of the 12 packed bytes of Q4_K and Q5_K.
-std::pair<int, int> k_scale_min(const Byte* s, int j) {
-  if (j < 4) return {s[j] & 63, s[j + 4] & 63};
-  return {(s[j + 4] & 15) | (s[j - 4] >> 6) << 4, (s[j + 4] >> 4) | (s[j] >> 6) << 4};
-}
-
 void q4_k(const Byte* b, float* y) {
   const float d = half_at(b), minimum = half_at(b + 2);
   for (int j = 0; j < 8; ++j) {
-    const auto [sc, m] = k_scale_min(b + 4, j);
+    const auto [sc, m] = six_bit_scale_and_minimum(b + 4, j);
     for (int i = 0; i < 32; ++i) {
       const int code = b[16 + 32 * (j / 2) + i] >> (j % 2 * 4) & 15;
       y[32 * j + i] = d * static_cast<float>(sc) * static_cast<float>(code) - minimum * static_cast<float>(m);
@@ -128,7 +115,7 @@ void q4_k(const Byte* b, float* y) {
 void q5_k(const Byte* b, float* y) {
   const float d = half_at(b), minimum = half_at(b + 2);
   for (int j = 0; j < 8; ++j) {
-    const auto [sc, m] = k_scale_min(b + 4, j);
+    const auto [sc, m] = six_bit_scale_and_minimum(b + 4, j);
     for (int i = 0; i < 32; ++i) {
       const int code = (b[48 + 32 * (j / 2) + i] >> (j % 2 * 4) & 15) | (b[16 + i] >> j & 1) << 4;
       y[32 * j + i] = d * static_cast<float>(sc) * static_cast<float>(code) - minimum * static_cast<float>(m);
@@ -147,13 +134,28 @@ void q6_k(const Byte* b, float* y) {  // ql 128, qh 64, 16 int8 scales, d
   }
 }
 
+// A grid's values at the nibbles of 16 bytes, low ones first.
+void nibbles(const Byte* b, const std::int8_t* grid, float scale, float* y) {
+  for (int i = 0; i < 16; ++i) {
+    y[i] = scale * static_cast<float>(grid[b[i] & 15]);
+    y[i + 16] = scale * static_cast<float>(grid[b[i] >> 4]);
+  }
+}
+
+void iq4_nl(const Byte* b, float* y) {
+  nibbles(b + 2, kIq4Values, half_at(b), y);
+}
+void mxfp4(const Byte* b, float* y) {
+  nibbles(b + 1, kFp4Values, half_of_e8m0(b[0]), y);
+}
+
 struct TypeInfo {
   GgmlType type;
   std::string_view name;
   std::uint64_t elements, bytes;
   void (*decode)(const Byte*, float*);
 };
-constexpr std::array<TypeInfo, 13> kTypes{{{GgmlType::kF32, "F32", 1, 4, f32},
+constexpr std::array<TypeInfo, 15> kTypes{{{GgmlType::kF32, "F32", 1, 4, f32},
                                            {GgmlType::kF16, "F16", 1, 2, f16},
                                            {GgmlType::kBF16, "BF16", 1, 2, bf16},
                                            {GgmlType::kQ4_0, "Q4_0", 32, 18, q4_0},
@@ -165,14 +167,18 @@ constexpr std::array<TypeInfo, 13> kTypes{{{GgmlType::kF32, "F32", 1, 4, f32},
                                            {GgmlType::kQ3_K, "Q3_K", 256, 110, q3_k},
                                            {GgmlType::kQ4_K, "Q4_K", 256, 144, q4_k},
                                            {GgmlType::kQ5_K, "Q5_K", 256, 176, q5_k},
-                                           {GgmlType::kQ6_K, "Q6_K", 256, 210, q6_k}}};
+                                           {GgmlType::kQ6_K, "Q6_K", 256, 210, q6_k},
+                                           {GgmlType::kIQ4_NL, "IQ4_NL", 32, 18, iq4_nl},
+                                           {GgmlType::kMXFP4, "MXFP4", 32, 17, mxfp4}}};
+constexpr const char* kSupported =
+    "Supported: F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K to Q6_K, IQ4_NL, MXFP4.";
 
 const TypeInfo& info(GgmlType type) {
   for (const auto& entry : kTypes)
     if (entry.type == type) return entry;
   throw Error(ErrorCode::kUnimplemented, "UNSUPPORTED_GGML_TYPE",
               "ggml tensor type " + std::to_string(static_cast<std::uint32_t>(type)) + " is not supported",
-              "", "Supported: F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K to Q6_K.");
+              "", kSupported);
 }
 
 }  // namespace
@@ -185,6 +191,25 @@ std::uint64_t ggml_block_elements(GgmlType type) {
 }
 std::uint64_t ggml_block_bytes(GgmlType type) {
   return info(type).bytes;
+}
+
+GgmlType ggml_type_from_string(std::string_view name) {
+  const auto same = [](char a, char b) { return std::toupper(static_cast<unsigned char>(a)) == b; };
+  for (const auto& entry : kTypes)
+    if (std::equal(name.begin(), name.end(), entry.name.begin(), entry.name.end(), same)) return entry.type;
+  throw Error(ErrorCode::kInvalidArgument, "UNSUPPORTED_GGML_TYPE",
+              "'" + std::string(name.substr(0, 40)) + "' is no ggml tensor type that is supported", "",
+              kSupported);
+}
+
+std::uint64_t ggml_row_bytes(GgmlType type, std::uint64_t elements) {
+  const TypeInfo& t = info(type);
+  if (elements % t.elements != 0)
+    throw Error(ErrorCode::kInvalidArgument, "GGML_ROW",
+                "rows of " + std::to_string(elements) + " elements are no whole blocks of " +
+                    std::to_string(t.elements) + ", which " + std::string(t.name) + " needs",
+                "", "Take a type with smaller blocks: 32 for Q4_0 to Q8_0, IQ4_NL and MXFP4, 1 for F16.");
+  return elements / t.elements * t.bytes;
 }
 
 void ggml_decode(GgmlType type, std::span<const std::byte> blocks, std::span<float> values) {

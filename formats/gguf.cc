@@ -3,10 +3,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <utility>
 
 #include "common/error.h"
+#include "formats/file_cursor.h"
 
 namespace wring {
 namespace {
@@ -33,39 +33,11 @@ enum ValueType : std::uint32_t {
   throw Error(ErrorCode::kInvalidArgument, "BAD_GGUF", file.name() + ": " + why, field);
 }
 
-// Reads little-endian values in order; never past the end of the file.
-class Cursor {
- public:
-  explicit Cursor(const FileView& file) : file_(file) {}
-
-  template <typename T>
-  T take(const std::string& field) {
-    T value;
-    need(sizeof value, field);
-    std::memcpy(&value, file_.read(at_, sizeof value).data.data(), sizeof value);
-    at_ += sizeof value;
-    return value;
-  }
-
-  std::string take_string(const std::string& field) {
-    const auto length = take<std::uint64_t>(field);
-    if (length > kMaxString) throw_bad(file_, field, "a string of " + std::to_string(length) + " bytes");
-    need(length, field);
-    const Bytes bytes = file_.read(at_, length);
-    at_ += length;
-    return std::string(bytes.text());
-  }
-
-  void need(std::uint64_t bytes, const std::string& field) const {
-    if (bytes > file_.size() - at_) throw_bad(file_, field, "the file ends in the middle of it");
-  }
-  std::uint64_t at() const { return at_; }
-  std::uint64_t left() const { return file_.size() - at_; }
-
- private:
-  const FileView& file_;
-  std::uint64_t at_ = 0;
-};
+std::string take_string(FileCursor& cursor, const std::string& field) {
+  const auto length = cursor.take<std::uint64_t>(field);
+  if (length > kMaxString) cursor.refuse(field, "a string of " + std::to_string(length) + " bytes");
+  return cursor.take_text(length, field);
+}
 
 std::uint64_t least_bytes(std::uint32_t type) {
   switch (type) {
@@ -86,14 +58,14 @@ std::uint64_t least_bytes(std::uint32_t type) {
 }
 
 template <typename Stored, typename Wide>
-std::vector<Wide> take_many(Cursor& cursor, std::uint64_t count, const std::string& field) {
+std::vector<Wide> take_many(FileCursor& cursor, std::uint64_t count, const std::string& field) {
   std::vector<Wide> values;
   values.reserve(count);
   for (std::uint64_t i = 0; i < count; ++i) values.push_back(static_cast<Wide>(cursor.take<Stored>(field)));
   return values;
 }
 
-GgufValue take_array(const FileView& file, Cursor& cursor, const std::string& key) {
+GgufValue take_array(const FileView& file, FileCursor& cursor, const std::string& key) {
   const auto type = cursor.take<std::uint32_t>(key);
   const auto count = cursor.take<std::uint64_t>(key);
   if (type > kFloat64 || type == kArray)
@@ -130,11 +102,11 @@ GgufValue take_array(const FileView& file, Cursor& cursor, const std::string& ke
       break;
   }
   std::vector<std::string> values;
-  for (std::uint64_t i = 0; i < count; ++i) values.push_back(cursor.take_string(key));
+  for (std::uint64_t i = 0; i < count; ++i) values.push_back(take_string(cursor, key));
   return {std::move(values)};
 }
 
-GgufValue take_value(const FileView& file, Cursor& cursor, const std::string& key) {
+GgufValue take_value(const FileView& file, FileCursor& cursor, const std::string& key) {
   const auto type = cursor.take<std::uint32_t>(key);
   switch (type) {
     case kU8:
@@ -160,7 +132,7 @@ GgufValue take_value(const FileView& file, Cursor& cursor, const std::string& ke
     case kBool:
       return {cursor.take<std::uint8_t>(key) != 0};
     case kString:
-      return {cursor.take_string(key)};
+      return {take_string(cursor, key)};
     case kArray:
       return take_array(file, cursor, key);
     default:
@@ -169,10 +141,10 @@ GgufValue take_value(const FileView& file, Cursor& cursor, const std::string& ke
 }
 
 // Name, shape, type and offset (relative to the data section, for now).
-GgufTensor take_tensor(const FileView& file, Cursor& cursor, std::uint64_t index) {
+GgufTensor take_tensor(const FileView& file, FileCursor& cursor, std::uint64_t index) {
   GgufTensor tensor;
   const std::string place = "tensor " + std::to_string(index);
-  tensor.name = cursor.take_string(place);
+  tensor.name = take_string(cursor, place);
   if (tensor.name.empty() || tensor.name.size() > kMaxName) throw_bad(file, place, "has no usable name");
   const auto dimensions = cursor.take<std::uint32_t>(tensor.name);
   if (dimensions < 1 || dimensions > kMaxDimensions)
@@ -206,7 +178,7 @@ GgufTensor take_tensor(const FileView& file, Cursor& cursor, std::uint64_t index
 }  // namespace
 
 GgufFile::GgufFile(FileView file) : file_(std::move(file)) {
-  Cursor cursor(file_);
+  FileCursor cursor(file_, "BAD_GGUF");
   if (cursor.take<std::uint32_t>("magic") != 0x46554747) throw_bad(file_, "magic", "this is no GGUF file");
   const auto version = cursor.take<std::uint32_t>("version");
   if (version != 2 && version != 3)
@@ -221,7 +193,7 @@ GgufFile::GgufFile(FileView file) : file_(std::move(file)) {
   if (key_count > cursor.left() / 13)
     throw_bad(file_, "key count", std::to_string(key_count) + " keys cannot fit in the file");
   for (std::uint64_t i = 0; i < key_count; ++i) {
-    const std::string key = cursor.take_string("key " + std::to_string(i));
+    const std::string key = take_string(cursor, "key " + std::to_string(i));
     if (key.empty() || key.size() > kMaxName)
       throw_bad(file_, "key " + std::to_string(i), "has no usable name");
     if (!keys_.emplace(key, take_value(file_, cursor, key)).second)

@@ -1,5 +1,4 @@
-// GGUF v3, read-only: keys, tensors, and their values as fp32 (formats: llama.cpp's gguf.md and ggml's block
-// layouts).
+// GGUF v3 read: keys, tensors, and their values as fp32 (format: ggml's gguf.md).
 #pragma once
 
 #include <cstdint>
@@ -10,32 +9,9 @@
 #include <vector>
 
 #include "formats/file_tree.h"
+#include "formats/ggml_blocks.h"
 
 namespace wring {
-
-// ggml's tensor type ids that Wring reads.
-enum class GgmlType : std::uint32_t {
-  kF32 = 0,
-  kF16 = 1,
-  kQ4_0 = 2,
-  kQ4_1 = 3,
-  kQ5_0 = 6,
-  kQ5_1 = 7,
-  kQ8_0 = 8,
-  kQ2_K = 10,
-  kQ3_K = 11,
-  kQ4_K = 12,
-  kQ5_K = 13,
-  kQ6_K = 14,
-  kBF16 = 30,
-};
-
-std::string_view to_string(GgmlType type);         // "Q4_1"
-std::uint64_t ggml_block_elements(GgmlType type);  // 1, 32 or 256
-std::uint64_t ggml_block_bytes(GgmlType type);
-
-// Decodes whole blocks: values.size() is a multiple of the block's elements and matches blocks.size().
-void ggml_decode(GgmlType type, std::span<const std::byte> blocks, std::span<float> values);
 
 struct GgufTensor {
   std::string name;

@@ -24,6 +24,8 @@ GgmlType ggml_type(std::uint32_t id) {
     case GgmlType::kQ4_K:
     case GgmlType::kQ5_K:
     case GgmlType::kQ6_K:
+    case GgmlType::kIQ4_NL:
+    case GgmlType::kMXFP4:
       return type;
   }
   throw_bad_weight_rep("its ggml type " + std::to_string(id) + " is none that Wring reads");

@@ -4,10 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <bit>
 #include <functional>
 
-#include "common/json.h"
 #include "tests/formats/test_files.h"
 
 namespace wring {
@@ -157,34 +155,6 @@ TEST(Gguf, ShapesAreTorchOrderAndValuesDecode) {
   EXPECT_THAT(values, ElementsAre(0, 1, 2, 3, 4, 5));
   EXPECT_EQ(file.raw(w).data.size(), 24u);
   EXPECT_EQ(error_of([&] { (void)file.tensor("v"); }).reason(), "NO_SUCH_TENSOR");
-}
-
-std::string from_hex(const std::string& hex) {
-  std::string bytes;
-  for (std::size_t i = 0; i < hex.size(); i += 2)
-    bytes += static_cast<char>(std::stoi(hex.substr(i, 2), nullptr, 16));
-  return bytes;
-}
-
-// ggml_golden.json is make_golden.py's: blocks and the fp32 bits that the `gguf` package decodes them to.
-TEST(GgmlBlocks, OfAllThirteenTypesDecodeToTheBitsOfTheReference) {
-  const auto path = std::filesystem::path(__FILE__).parent_path() / "ggml_golden.json";
-  const Json golden = parse_json(read_file(path), "golden");
-  ASSERT_EQ(golden.size(), 13u);
-  for (const auto& [name, entry] : golden.items()) {
-    const auto type = static_cast<GgmlType>(entry.at("id").get<std::uint32_t>());
-    EXPECT_EQ(to_string(type), name);
-    const std::string blocks = from_hex(entry.at("blocks")), wanted = entry.at("values");
-    const auto count = blocks.size() / ggml_block_bytes(type) * ggml_block_elements(type);
-    ASSERT_EQ(wanted.size(), 8 * count) << name;
-    std::vector<float> values(count);
-    ggml_decode(type, std::as_bytes(std::span(blocks)), values);
-    for (std::size_t i = 0; i < count; ++i) {
-      const auto bits = static_cast<std::uint32_t>(std::stoul(wanted.substr(8 * i, 8), nullptr, 16));
-      ASSERT_EQ(std::bit_cast<std::uint32_t>(values[i]), bits)
-          << name << "[" << i << "]: " << values[i] << ", not " << std::bit_cast<float>(bits);
-    }
-  }
 }
 
 }  // namespace

@@ -10,10 +10,12 @@ import pathlib
 import gguf
 import numpy
 
-TYPES = ["F32", "F16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "BF16"]
+TYPES = ["F32", "F16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "BF16",
+         "IQ4_NL", "MXFP4"]
 # Byte offsets of the half-precision scales in a block: kept finite and small.
 HALVES = {"Q4_0": [0], "Q4_1": [0, 2], "Q5_0": [0], "Q5_1": [0, 2], "Q8_0": [0], "Q2_K": [80, 82], "Q3_K": [108],
-          "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208]}
+          "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208],
+          "IQ4_NL": [0]}
 
 
 def random_blocks(name: str, random: numpy.random.Generator) -> numpy.ndarray:
@@ -26,6 +28,9 @@ def random_blocks(name: str, random: numpy.random.Generator) -> numpy.ndarray:
     if name == "BF16":
         return (random.standard_normal(8).astype("<f4").view("<u4") >> 16).astype("<u2").view("u1").reshape(1, -1)
     blocks = random.integers(0, 256, (2, size), dtype="u1")
+    if name == "MXFP4":
+        blocks[:, 0] = [0, 125]  # exponents, the least among them
+        return blocks
     for at in HALVES[name]:
         scales = random.uniform(-0.1, 0.1, 2).astype("<f2")
         blocks[:, at : at + 2] = scales.view("u1").reshape(2, 2)

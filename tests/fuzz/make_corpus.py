@@ -47,7 +47,7 @@ def gguf(keys: list[bytes], tensors: list[tuple[str, list[int], int, bytes]]) ->
 
 # Type id: elements and bytes of a block (ggml).
 BLOCKS = {0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34), 10: (256, 84),
-          11: (256, 110), 12: (256, 144), 13: (256, 176), 14: (256, 210), 30: (1, 2)}
+          11: (256, 110), 12: (256, 144), 13: (256, 176), 14: (256, 210), 20: (32, 18), 30: (1, 2), 39: (32, 17)}
 
 
 def gguf_seeds() -> dict[str, bytes]:
@@ -66,6 +66,33 @@ def gguf_seeds() -> dict[str, bytes]:
         "twice": gguf([], [("a", [1], 0, bytes(4)), ("a", [1], 0, bytes(4))]),
         "counts": b"GGUF" + struct.pack("<IQQ", 3, 1 << 60, 1 << 60),
     }
+
+
+def imatrix_seeds() -> dict[str, bytes]:
+    def entry(name: str, calls: int, values: list[float]) -> bytes:
+        return struct.pack("<i", len(name)) + name.encode() + struct.pack(f"<ii{len(values)}f", calls, len(values), *values)
+
+    binary = struct.pack("<i", 2) + entry("a.weight", 2, [1.0, 2.0]) + entry("b.weight", 0, [0.5])
+    keys = [
+        string("general.type") + struct.pack("<I", 8) + string("imatrix"),
+        string("imatrix.datasets") + struct.pack("<IIQ", 9, 8, 1) + string("text"),
+        string("imatrix.chunk_count") + struct.pack("<II", 4, 3),
+        string("imatrix.chunk_size") + struct.pack("<II", 4, 512),
+    ]
+    tensors = [("e.in_sum2", [2, 2], 0, struct.pack("<4f", 1, 2, 3, 4)), ("e.counts", [1, 2], 0, struct.pack("<2f", 2, 0))]
+    return {
+        "binary": binary,
+        "named": binary + struct.pack("<ii", 7, 4) + b"text",
+        "gguf": gguf(keys, tensors),
+        "uneven": gguf(keys[:1], [tensors[0], ("e.counts", [3], 0, bytes(12))]),
+        "counts": struct.pack("<i", 2**31 - 1) + bytes(64),
+    }
+
+
+def ggml_encode_seeds() -> dict[str, bytes]:
+    values = {"normal": [0.1, -0.7, 1.3, -2.1, 0.01], "zero": [0.0, -0.0], "infinite": [1.0, float("inf")],
+              "nan": [float("nan"), 1.0], "tiny": [1e-40, -1e-38], "huge": [3.4e38, -3.4e38, 1.0]}
+    return {name: struct.pack(f"<{len(row)}f", *row) for name, row in values.items()}
 
 
 def manifest_seeds() -> dict[str, bytes]:
@@ -95,7 +122,8 @@ def recipe_seeds() -> dict[str, bytes]:
 
 
 def main() -> None:
-    groups = {"safetensors": safetensors_seeds(), "gguf": gguf_seeds(), "manifest": manifest_seeds(), "recipe": recipe_seeds()}
+    groups = {"safetensors": safetensors_seeds(), "gguf": gguf_seeds(), "manifest": manifest_seeds(), "recipe": recipe_seeds(),
+              "imatrix": imatrix_seeds(), "ggml_encode": ggml_encode_seeds()}
     for group, seeds in groups.items():
         folder = CORPUS / group
         folder.mkdir(parents=True, exist_ok=True)
