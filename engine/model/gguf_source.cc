@@ -1,55 +1,14 @@
 // GGUF to Hugging Face: names, keys, and the row order of rotary projections.
 #include "engine/model/gguf_source.h"
 
-#include <array>
 #include <utility>
 
 #include "common/error.h"
 #include "common/files.h"
+#include "engine/model/gguf_names.h"
 
 namespace wring {
 namespace {
-
-// "model.layers.3.self_attn.q_proj.weight" -> "blk.3.attn_q.weight".
-std::string gguf_name(const std::string& name) {
-  static const std::array<std::pair<std::string_view, std::string_view>, 3> kWhole{{
-      {"model.embed_tokens.weight", "token_embd.weight"},
-      {"model.norm.weight", "output_norm.weight"},
-      {"lm_head.weight", "output.weight"},
-  }};
-  static const std::array<std::pair<std::string_view, std::string_view>, 9> kParts{{
-      {"self_attn.q_proj", "attn_q"},
-      {"self_attn.k_proj", "attn_k"},
-      {"self_attn.v_proj", "attn_v"},
-      {"self_attn.o_proj", "attn_output"},
-      {"mlp.gate_proj", "ffn_gate"},
-      {"mlp.up_proj", "ffn_up"},
-      {"mlp.down_proj", "ffn_down"},
-      {"input_layernorm", "attn_norm"},
-      {"post_attention_layernorm", "ffn_norm"},
-  }};
-  for (const auto& [hf, gguf] : kWhole)
-    if (name == hf) return std::string(gguf);
-  constexpr std::string_view kPrefix = "model.layers.";
-  if (!name.starts_with(kPrefix)) return name;
-  const auto dot = name.find('.', kPrefix.size());
-  if (dot == std::string::npos) return name;
-  const std::string index = name.substr(kPrefix.size(), dot - kPrefix.size()), rest = name.substr(dot + 1);
-  for (const auto& [hf, gguf] : kParts)
-    if (rest.starts_with(hf) && rest.size() > hf.size() && rest[hf.size()] == '.')
-      return "blk." + index + "." + std::string(gguf) + rest.substr(hf.size());
-  return name;
-}
-
-// GGUF's llama stores rows of q and k with the two halves of a head interleaved; this gives, for each row of
-// Hugging Face's order, the row to take.
-at::Tensor unpermuted_rows(std::int64_t rows, std::int64_t heads) {
-  return at::arange(rows, at::kLong).reshape({heads, rows / heads / 2, 2}).transpose(1, 2).reshape({-1});
-}
-
-bool is_rotary(const std::string& name) {
-  return name.find(".q_proj.") != std::string::npos || name.find(".k_proj.") != std::string::npos;
-}
 
 Json rope_scaling(const GgufFile& file, const std::string& arch) {
   if (!file.has_key(arch + ".rope.scaling.type")) return nullptr;

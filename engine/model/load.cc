@@ -175,14 +175,21 @@ void save_model(const Model& model, const FileTree& source, const Json& lineage,
   write_companions(source, folder, durability);
 }
 
+Json tokenizer_json(const FileTree& source) {
+  if (source.has("tokenizer.json")) return read_json(source, "tokenizer.json");
+  if (const auto gguf = gguf_path(source)) return tokenizer_json_from_gguf(GgufFile(source.open(*gguf)));
+  throw Error(ErrorCode::kNotFound, "NO_TOKENIZER", source.origin() + " holds no tokenizer.json", "model",
+              "Put the model's tokenizer.json beside its weights.");
+}
+
 void write_companions(const FileTree& source, const std::filesystem::path& folder, Durability durability) {
   const auto write = [&](const std::string& path, std::string_view content) {
     std::filesystem::create_directories((folder / path).parent_path());
     write_file_atomic(folder / path, content, durability);
   };
   for (const auto& path : companion_files(source)) write(path, source.open(path).read_all().text());
-  if (const auto gguf = gguf_path(source); gguf && !source.has("tokenizer.json"))
-    write("tokenizer.json", tokenizer_json_from_gguf(GgufFile(source.open(*gguf))).dump() + "\n");
+  if (gguf_path(source) && !source.has("tokenizer.json"))
+    write("tokenizer.json", tokenizer_json(source).dump() + "\n");
 }
 
 Json model_metadata(const Model& model, const FileTree& source) {

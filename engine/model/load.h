@@ -23,6 +23,9 @@ std::unique_ptr<Model> load_model(const FileTree& tree, at::Device device = at::
 void save_model(const Model& model, const FileTree& source, const Json& lineage,
                 const std::filesystem::path& folder, Durability durability = Durability::kMachine);
 
+// The model's tokenizer.json, made of a GGUF's keys where there is no file. Throws kNotFound "NO_TOKENIZER".
+Json tokenizer_json(const FileTree& source);
+
 // What travels with a model: tokenizer (made of a GGUF's keys where there is no file), licence, model card.
 void write_companions(const FileTree& source, const std::filesystem::path& folder,
                       Durability durability = Durability::kMachine);

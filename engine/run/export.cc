@@ -56,7 +56,7 @@ void print_report(const Json& report) {
   std::cout << report.at("format").get<std::string>() << "  " << report.at("path").get<std::string>() << "\n"
             << "read back by a fresh process: " << report.at("weights") << " weights and "
             << report.at("tensors") << " other tensors hold what was meant, to the bit\n"
-            << human_bytes(report.at("weight_bytes").get<std::uint64_t>()) << " of weights, "
+            << human_bytes(report.at("file_bytes").get<std::uint64_t>()) << " of weight files, "
             << format_number(report.at("bits_per_weight").get<double>(), 3) << " bits a weight on disk\n";
   for (const auto& row : report.at("evaluations"))
     std::cout << row.at("metric").get<std::string>() << "  "

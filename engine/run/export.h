@@ -17,8 +17,8 @@ struct ExportCommand {
   bool json = false;
 };
 
-// Prints a report, or JSON {format, params, path, weights, tensors, weight_bytes, bits_per_weight,
-// evaluations}. Throws Error; nothing stays at `out` then.
+// Prints a report, or JSON {format, params, path, weights, tensors, tensor_bytes, file_bytes,
+// bits_per_weight, evaluations}. Throws Error; nothing stays at `out` then.
 int export_model(const ExportCommand& command);
 
 struct VerifyCommand {
