@@ -31,8 +31,10 @@ def section(spec):
 
 
 catalogue = json.load(sys.stdin)
-methods, suites = catalogue["methods"], catalogue["suites"]
+methods, suites, formats = catalogue["methods"], catalogue["suites"], catalogue["formats"]
 print("# Methods\n\nMade from the specs beside the code by `scripts/generate_docs`; do not edit.\n\n## Compression\n")
 print("\n\n".join(section(s) for s in methods))
 print("\n## Evaluation suites\n")
 print("\n\n".join(section(s) for s in suites))
+print("\n## Export formats\n")
+print("\n\n".join(section(s) for s in formats))

@@ -41,9 +41,6 @@ std::pair<std::string, std::string> parse_data_input(const std::string& text) {
   return {text.substr(0, equals), text.substr(equals + 1)};
 }
 
-namespace {
-
-// The artifact that `text` means: of a job by its id, or by its own digest.
 std::string artifact_of(CliContext& context, const std::string& text) {
   const bool whole_digest = text.size() >= 64;
   if (whole_digest) return text;
@@ -59,6 +56,8 @@ std::string artifact_of(CliContext& context, const std::string& text) {
   }
   return text;
 }
+
+namespace {
 
 void get_artifact(CliContext& context, const std::string& what, const std::string& out) {
   v1::Artifact artifact;

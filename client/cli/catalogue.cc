@@ -60,17 +60,19 @@ std::string describe_method(const MethodSpec& spec) {
 void list_methods(CliContext& context) {
   const auto& catalogue = Catalogue::embedded();
   if (context.json) {
-    Json methods = Json::array(), suites = Json::array();
+    Json methods = Json::array(), suites = Json::array(), formats = Json::array();
     for (const auto* spec : catalogue.methods()) methods.push_back(spec->to_json());
     for (const auto* spec : catalogue.suites()) suites.push_back(spec->to_json());
-    return context.print_json(
-        Json{{"methods", methods}, {"suites", suites}, {"catalogue_digest", catalogue.digest().hex()}});
+    for (const auto* spec : catalogue.formats()) formats.push_back(spec->to_json());
+    return context.print_json(Json{{"methods", methods},
+                                   {"suites", suites},
+                                   {"formats", formats},
+                                   {"catalogue_digest", catalogue.digest().hex()}});
   }
   std::vector<std::vector<std::string>> rows{{"METHOD", "KIND", "TAKES", ""}};
-  for (const auto* spec : catalogue.methods())
-    rows.push_back({spec->name, spec->kind, join(spec->takes, ", "), spec->summary});
-  for (const auto* spec : catalogue.suites())
-    rows.push_back({spec->name, spec->kind, join(spec->takes, ", "), spec->summary});
+  for (const auto& specs : {catalogue.methods(), catalogue.suites(), catalogue.formats()})
+    for (const auto* spec : specs)
+      rows.push_back({spec->name, spec->kind, join(spec->takes, ", "), spec->summary});
   context.print(table(rows));
 }
 

@@ -128,6 +128,7 @@ void add_verbs(CLI::App& app, CliContext& context) {
   add_catalogue_verbs(app, context);
   add_evaluation_verbs(app, context);
   add_engine_verbs(app, context);
+  add_export_verbs(app, context);
   add_doctor_verbs(app, context);
 }
 

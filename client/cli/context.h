@@ -42,6 +42,7 @@ void add_artifact_verbs(CLI::App& app, CliContext& context);    // get, put, art
 void add_catalogue_verbs(CLI::App& app, CliContext& context);   // methods, validate, workers
 void add_evaluation_verbs(CLI::App& app, CliContext& context);  // eval, evals, compare
 void add_engine_verbs(CLI::App& app, CliContext& context);      // run, plan, generate
+void add_export_verbs(CLI::App& app, CliContext& context);      // export
 void add_doctor_verbs(CLI::App& app, CliContext& context);      // doctor, completion
 void add_verbs(CLI::App& app, CliContext& context);             // all of them
 

@@ -28,6 +28,9 @@ class TransferBar {
 // Digest of an input given as a path or a digest; uploads with a bar where it must.
 std::string input_digest(CliContext& context, const std::string& text, const std::string& kind);
 
+// The artifact that `text` means: of a job by its id, or by its own digest.
+std::string artifact_of(CliContext& context, const std::string& text);
+
 // "NAME=PATH" apart. Throws Error(kInvalidArgument, "BAD_DATA_INPUT").
 std::pair<std::string, std::string> parse_data_input(const std::string& text);
 

@@ -1,0 +1,101 @@
+// The verb export: a model, from here or from the store, in the formats of other tools.
+#include <filesystem>
+#include <memory>
+#include <optional>
+
+#include "client/cli/programs.h"
+#include "client/cli/transfers.h"
+#include "common/error.h"
+#include "common/files.h"
+#include "common/text.h"
+#include "recipe/recipe.h"
+
+namespace wring {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct ExportFlags {
+  std::string artifact, out, data;
+  std::vector<std::string> to;
+  std::uint32_t threads = 0, windows = 8;
+};
+
+// One export by wring-engine, whose errors are its own to print. Nothing where it failed.
+std::optional<Json> export_to(CliContext& context, const ExportFlags& flags, const fs::path& model,
+                              const std::string& to, const fs::path& out) {
+  std::vector<std::string> arguments{program("wring-engine").string(),
+                                     "export",
+                                     model.string(),
+                                     "--to",
+                                     to,
+                                     "--out",
+                                     out.string(),
+                                     "--threads",
+                                     std::to_string(flags.threads),
+                                     "--json"};
+  if (!flags.data.empty())
+    arguments.insert(arguments.end(), {"--data", flags.data, "--windows", std::to_string(flags.windows)});
+  const auto [ended, output] = capture(arguments);
+  context.status = ended.signal ? 1 : ended.code;
+  if (context.status != 0) return std::nullopt;
+  return parse_json(output, "the engine's result");
+}
+
+std::string describe_export(const Json& report) {
+  std::vector<std::vector<std::string>> rows{
+      {"format", report.at("format").get<std::string>()},
+      {"in", report.at("path").get<std::string>()},
+      {"checked", "a fresh process read back " + report.at("weights").dump() + " weights and " +
+                      report.at("tensors").dump() + " other tensors: all as meant, to the bit"},
+      {"size", human_bytes(report.at("file_bytes").get<std::uint64_t>()) + ", " +
+                   format_number(report.at("bits_per_weight").get<double>(), 3) + " bits a weight"}};
+  for (const auto& row : report.at("evaluations"))
+    rows.push_back({row.at("metric").get<std::string>(), format_number(row.at("value").get<double>(), 5)});
+  return table(rows);
+}
+
+void export_artifact(CliContext& context, const ExportFlags& flags) {
+  for (const auto& to : flags.to) (void)parse_export(to);  // all of them, before the first is written
+  const fs::path out = without_slash(fs::absolute(flags.out));
+  fs::path model = flags.artifact;
+  std::optional<TempDir> fetched;
+  if (!fs::exists(model)) {
+    fetched.emplace(fs::temp_directory_path());
+    model = fetched->path() / "model";
+    TransferBar bar(context, "download " + flags.artifact);
+    context.client().download_artifact(artifact_of(context, flags.artifact), model, bar.sink());
+  }
+  Json reports = Json::array();
+  for (const auto& to : flags.to) {
+    const auto report =
+        export_to(context, flags, model, to, flags.to.size() == 1 ? out : out / parse_export(to).format);
+    if (!report) return;
+    reports.push_back(*report);
+    if (!context.json) context.print(describe_export(*report));
+  }
+  if (context.json) context.print_json(Json{{"exports", reports}});
+}
+
+}  // namespace
+
+void add_export_verbs(CLI::App& app, CliContext& context) {
+  const auto flags = std::make_shared<ExportFlags>();
+  auto* verb = add_verb(
+      app, "export", "Write a model in another tool's format; what was written is read back and compared",
+      "wring export small/ --to compressed-tensors --to 'gguf(type=Q4_K_M)' --out exports/ --data test.txt");
+  verb->add_option("ARTIFACT", flags->artifact, "Folder or file; or a job or artifact of the service")
+      ->required();
+  verb->add_option("--to", flags->to,
+                   "FORMAT or 'FORMAT(PARAMETER=VALUE)'; once for each (wring methods lists them)")
+      ->required()
+      ->allow_extra_args(false);
+  verb->add_option("--out", flags->out, "Folder for the result; with several formats, of their folders")
+      ->required();
+  verb->add_option("--data", flags->data, "Text on which perplexity and KL beside the model are measured");
+  verb->add_option("--windows", flags->windows, "Windows of 1024 tokens of it")->capture_default_str();
+  verb->add_option("--threads", flags->threads, "Threads; 0: all");
+  verb->callback([&context, flags] { export_artifact(context, *flags); });
+}
+
+}  // namespace wring
