@@ -80,6 +80,10 @@ bool is_text_row(const Json& row) {
   return !json_or<std::string>(row, "text", "").empty();
 }
 
+bool is_of_export(const Json& row) {
+  return json_or<std::string>(row, "when", "").starts_with("export: ");
+}
+
 // What the result costs of what was handed in, said as its unit wants it.
 std::string ratio(const Metric& metric) {
   if (!metric.before || !metric.result || metric.before->value == 0) return "";
@@ -171,6 +175,25 @@ std::string sample_lines(const Json& evaluations) {
   return text;
 }
 
+// One line an export: its size, what it measured, and how to have it.
+std::string export_lines(const Json& evaluations) {
+  std::vector<std::vector<std::string>> rows;
+  for (const auto& row : evaluations) {
+    if (!is_of_export(row)) continue;
+    const auto suite = json_or<std::string>(row, "suite", ""),
+               metric = json_or<std::string>(row, "metric", "");
+    const auto digest = json_or<std::string>(row, "artifact", "");
+    if (suite == "export" && metric == "bits_per_weight")
+      rows.push_back({json_or<std::string>(row, "when", ""),
+                      format_number(*number(row, "value"), 3) + " bits a weight", "", "read back as meant",
+                      "wring get " + digest.substr(0, 12) + " --out DIR"});
+    if (!rows.empty() && suite == "perplexity" && (metric == "perplexity" || metric == "kl_mean"))
+      rows.back()[2] +=
+          (metric == "kl_mean" ? "   KL " : "perplexity ") + plain(number(row, "value").value_or(0));
+  }
+  return rows.empty() ? "" : table(rows) + "\n";
+}
+
 std::string provenance(const Json& job) {
   double seconds = 0;
   std::uint64_t peak = 0;
@@ -230,7 +253,7 @@ std::vector<Metric> pair_metrics(const Json& evaluations) {
   std::vector<Metric> metrics;
   for (const auto& row : evaluations) {
     const auto value = number(row, "value");
-    if (is_text_row(row) || !value) continue;
+    if (is_text_row(row) || !value || is_of_export(row)) continue;
     const auto suite = json_or<std::string>(row, "suite", ""), name = json_or<std::string>(row, "metric", "");
     const auto when = json_or<std::string>(row, "when", "after");
     const int occurrence = seen[{suite, name, when}]++;
@@ -255,7 +278,7 @@ std::string job_report(const Json& job) {
   const auto evaluations = job.value("evaluations", Json::array());
   std::string text = metrics_table(pair_metrics(evaluations));
   if (!text.empty()) text += "\n";
-  text += stage_lines(job) + provenance(job);
+  text += export_lines(evaluations) + stage_lines(job) + provenance(job);
   const auto samples = sample_lines(evaluations);
   return samples.empty() ? text : text + "\n" + samples;
 }

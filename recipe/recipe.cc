@@ -77,7 +77,8 @@ const MethodSpec& named_spec(const Json& json, const char* kind, const std::stri
   if (!json.at(kind).is_string()) source.fail("WRONG_TYPE", path, shown(json.at(kind)) + " is no name");
   const auto find = [&]() -> const MethodSpec& {
     const auto name = json.at(kind).get<std::string>();
-    return std::string_view(kind) == "suite" ? catalogue.suite(name, path) : catalogue.method(name, path);
+    if (std::string_view(kind) == "suite") return catalogue.suite(name, path);
+    return std::string_view(kind) == "format" ? catalogue.format(name, path) : catalogue.method(name, path);
   };
   const MethodSpec* spec = nullptr;
   try {
@@ -115,6 +116,14 @@ StageSpec parse_stage(const Json& given, const std::string& field, const Catalog
     source.fail("OUT_OF_RANGE", field + ".targets", "an empty list targets nothing",
                 "Leave targets out for [Linear], or write [Linear, Embedding].");
   return stage;
+}
+
+ExportSpec parse_format(const Json& given, const std::string& field, const Catalogue& catalogue,
+                        const Source& source) {
+  const Json json = as_object(given, "format", field, "gguf(type=Q4_K_M)", source);
+  check_keys(json, {"format", "params", "version"}, field, source);
+  const MethodSpec& spec = named_spec(json, "format", field, catalogue, source);
+  return {spec.name, spec.version, params_of(json, spec, field, source)};
 }
 
 EvaluationSpec parse_evaluation(const Json& given, const std::string& field, const Catalogue& catalogue,
@@ -164,25 +173,36 @@ Recipe build(const Json& json, const Catalogue& catalogue, const Source& source)
   if (!json.is_object())
     source.fail("MALFORMED_RECIPE", "", "a recipe is a mapping with stages",
                 "For instance:\nstages:\n  - gptq(bits=4, group_size=64)");
-  check_keys(json, {"name", "stages", "evaluations", "version"}, "", source);
+  check_keys(json, {"name", "stages", "evaluations", "exports", "version"}, "", source);
   if (json.contains("version") && json.at("version") != 1)
     source.fail("OUT_OF_RANGE", "version",
                 shown(json.at("version")) + " is no recipe version known here; it is one of 1");
   Recipe recipe;
   if (json.contains("name")) recipe.name = parse_name(json.at("name"), source);
-  const Json stages = entries_of(json, "stages", source), suites = entries_of(json, "evaluations", source);
+  const Json stages = entries_of(json, "stages", source), suites = entries_of(json, "evaluations", source),
+             formats = entries_of(json, "exports", source);
   for (std::size_t i = 0; i < stages.size(); ++i)
     recipe.stages.push_back(parse_stage(stages[i], at("stages", i), catalogue, source));
   for (std::size_t i = 0; i < suites.size(); ++i)
     recipe.evaluations.push_back(parse_evaluation(suites[i], at("evaluations", i), catalogue, source));
-  if (recipe.stages.empty() && recipe.evaluations.empty())
-    source.fail("MALFORMED_RECIPE", "stages", "the recipe has neither stages nor evaluations",
+  for (std::size_t i = 0; i < formats.size(); ++i)
+    recipe.exports.push_back(parse_format(formats[i], at("exports", i), catalogue, source));
+  if (recipe.stages.empty() && recipe.evaluations.empty() && recipe.exports.empty())
+    source.fail("MALFORMED_RECIPE", "stages", "the recipe has neither stages, evaluations nor exports",
                 "For instance:\nstages:\n  - gptq(bits=4, group_size=64)");
   return recipe;
 }
 
+// Calls that name a format are exports, wherever they stand.
 Recipe build_one_line(std::string_view text, const Catalogue& catalogue) {
-  return build({{"stages", split_calls(text)}}, catalogue, Source{});
+  Json stages = Json::array(), exports = Json::array();
+  for (const auto& call : split_calls(text)) {
+    const auto start = std::min(call.find_first_not_of(' '), call.size());
+    const auto* spec =
+        catalogue.find(std::string_view(call).substr(start, call.find_first_of(" (", start) - start));
+    (spec && spec->kind == "export" ? exports : stages).push_back(call);
+  }
+  return build({{"stages", stages}, {"exports", exports}}, catalogue, Source{});
 }
 
 }  // namespace
@@ -198,7 +218,10 @@ Json Recipe::normal_form() const {
   for (const auto& e : evaluations)
     evaluation_list.push_back(
         {{"suite", e.suite}, {"version", e.version}, {"params", e.params}, {"when", e.when}});
-  return {{"version", 1}, {"name", name}, {"stages", stage_list}, {"evaluations", evaluation_list}};
+  Json form{{"version", 1}, {"name", name}, {"stages", stage_list}, {"evaluations", evaluation_list}};
+  for (const auto& e : exports)  // a recipe without exports keeps the digest that it always had
+    form["exports"].push_back({{"format", e.format}, {"version", e.version}, {"params", e.params}});
+  return form;
 }
 
 Digest Recipe::digest() const {
@@ -237,12 +260,7 @@ Recipe parse_recipe(std::string_view text, const Catalogue& catalogue) {
 
 ExportSpec parse_export(std::string_view text, const Catalogue& catalogue) {
   check_text(text, "to");
-  const Source source;
-  const std::string field = "to";
-  const Json json = as_object(std::string(text), "format", field, "huggingface(dtype=bfloat16)", source);
-  check_keys(json, {"format", "params"}, field, source);
-  const auto& spec = catalogue.format(json_at<std::string>(json, "format", field), field);
-  return {spec.name, spec.version, params_of(json, spec, field, source)};
+  return parse_format(std::string(text), "to", catalogue, Source{});
 }
 
 Recipe recipe_from_normal_form(const Json& json, const Catalogue& catalogue) {

@@ -43,8 +43,10 @@ struct Recipe {
   std::string name;
   std::vector<StageSpec> stages;  // may be empty where there are evaluations (evaluate-only)
   std::vector<EvaluationSpec> evaluations;
+  std::vector<ExportSpec> exports;  // of the result; of the input where there are no stages
 
-  // {"evaluations":[{params,suite,version,when}],"name":..,"stages":[{ignore,method,params,targets,version}],"version":1}
+  // {"evaluations":[{params,suite,version,when}],"name":..,"stages":[{ignore,method,params,targets,version}],"version":1},
+  // and "exports":[{format,params,version}] where there are some
   Json normal_form() const;
   Digest digest() const;  // of the normal form without the name
   // Names of the data inputs it uses ("calibration", "test"), sorted: values of `data` parameters.

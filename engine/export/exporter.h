@@ -36,6 +36,7 @@ struct ExportInput {
   const Model& model;
   const FileTree& source;  // the files that the model was loaded from: tokenizer, licence, model card
   const Params& params;
+  std::string name;              // of the model, for names of files
   std::filesystem::path folder;  // exists, and holds nothing
 };
 

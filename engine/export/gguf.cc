@@ -152,9 +152,8 @@ class GgufExport {
     write_companions(input_.source, input_.folder);
     for (const char* inside : {"config.json", "tokenizer.json"})
       std::filesystem::remove(input_.folder / inside);
-    write_gguf(
-        input_.folder / (input_.folder.filename().string() + "-" + std::string(file_type_.name) + ".gguf"),
-        keys(), tensors_);
+    write_gguf(input_.folder / (input_.name + "-" + std::string(file_type_.name) + ".gguf"), keys(),
+               tensors_);
   }
 
  private:
@@ -168,7 +167,7 @@ class GgufExport {
   std::vector<GgufKeyToWrite> keys() const {
     std::vector<GgufKeyToWrite> keys{{"general.architecture", architecture_.name()},
                                      {"general.type", std::string("model")},
-                                     {"general.name", input_.folder.filename().string()},
+                                     {"general.name", input_.name},
                                      {"general.file_type", file_type_.id},
                                      {"general.quantization_version", kQuantizationVersion}};
     for (auto& key : architecture_.keys()) keys.push_back(std::move(key));

@@ -1,55 +1,28 @@
-// The exporter's word is not taken: another process reads the files back and measures them.
+// A checked export beside `out`, renamed once it is measured too.
 #include "engine/run/export.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
-#include <algorithm>
 #include <iostream>
 
 #include "common/error.h"
 #include "common/files.h"
-#include "common/subprocess.h"
 #include "common/text.h"
-#include "engine/export/exporter.h"
 #include "engine/export/verify.h"
 #include "engine/model/load.h"
+#include "engine/run/checked_export.h"
 #include "engine/run/hardware.h"
-#include "recipe/recipe.h"
 
 namespace wring {
 namespace {
 
 namespace fs = std::filesystem;
 
-// Runs this program again; returns the JSON that it printed. Its errors go where ours go.
-Json run_fresh(const std::vector<std::string>& arguments, const fs::path& scratch) {
-  const fs::path file = scratch / "printed.json";
-  SubprocessOptions options;
-  options.argv = {fs::read_symlink("/proc/self/exe").string()};
-  options.argv.insert(options.argv.end(), arguments.begin(), arguments.end());
-  FileDescriptor out(::open(file.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
-  if (!out) throw_io_error("create", file, errno);
-  options.descriptors = {{out.get(), STDOUT_FILENO}, {STDERR_FILENO, STDERR_FILENO}};
-  const ExitStatus status = Subprocess(options).wait();
-  if (status.code != 0)
-    throw Error(
-        ErrorCode::kDataLoss, "EXPORT_NOT_VERIFIED",
-        "the check of the export ended with " + (status.signal ? "signal " + std::to_string(status.signal)
-                                                               : "status " + std::to_string(status.code)),
-        "out", "Nothing was kept; the reason stands above.");
-  return parse_json(read_file(file), arguments.front());
-}
-
 // Perplexity, KL divergence and agreement of the export beside the model that it was made of.
-Json measure(const ExportCommand& command, const fs::path& folder, const fs::path& scratch) {
+Json measure(const ExportCommand& command, const fs::path& folder) {
   if (command.text.empty()) return Json::array();
-  const Json measured =
-      run_fresh({"eval", folder.string(), "--suite", "perplexity", "--data", command.text.string(),
-                 "--windows", command.windows, "--reference", command.model.string(), "--threads",
-                 std::to_string(command.threads), "--json", "--quiet"},
-                scratch);
-  return measured.at("evaluations");
+  return run_fresh({"eval", folder.string(), "--suite", "perplexity", "--data", command.text.string(),
+                    "--windows", command.windows, "--reference", command.model.string(), "--threads",
+                    std::to_string(command.threads), "--json", "--quiet"})
+      .at("evaluations");
 }
 
 void print_report(const Json& report) {
@@ -72,28 +45,15 @@ int export_model(const ExportCommand& command) {
     throw Error(ErrorCode::kAlreadyExists, "OUT_EXISTS", command.out.string() + " is there already", "out",
                 "Name a folder that does not exist yet.");
   const fs::path out = without_slash(fs::absolute(command.out));
-  fs::create_directories(out.parent_path());
-  const TempDir half(out.parent_path()), scratch(fs::temp_directory_path());
-  const fs::path folder = half.path() / out.filename();
-  fs::create_directory(folder);
-
   const FileTree source = FileTree::on_disk(command.model);
   const auto model = load_model(source);
-  const auto& takes = Catalogue::embedded().format(spec.format, "to").takes;
-  if (std::find(takes.begin(), takes.end(), model->kind()) == takes.end())
-    throw Error(ErrorCode::kInvalidArgument, "WRONG_MODEL_KIND",
-                spec.format + " does not take a " + std::string(model->kind()), "to",
-                "It takes: " + join(takes, ", ") + ".");
-  Claims claims;
-  const Params params(spec.params, "to.params");
-  find_exporter(spec.format)({*model, source, params, folder}, claims);
-  const fs::path claimed = scratch.path() / "claims.json";
-  write_file_atomic(claimed, claims.to_json().dump());
+  check_export(spec, *model, "to");
 
-  Json report = run_fresh({"verify", folder.string(), "--claims", claimed.string()}, scratch.path());
-  report["evaluations"] = measure(command, folder, scratch.path());
-  report["format"] = spec.format;
-  report["params"] = spec.params;
+  fs::create_directories(out.parent_path());
+  const TempDir half(out.parent_path());
+  const fs::path folder = half.path() / out.filename();
+  Json report = write_checked_export(*model, source, spec, out.filename().string(), folder);
+  report["evaluations"] = measure(command, folder);
   report["path"] = out.string();
   fs::rename(folder, out);
   if (command.json)

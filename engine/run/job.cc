@@ -14,6 +14,7 @@
 #include "engine/math/matmul.h"
 #include "engine/model/load.h"
 #include "engine/model/padded_tokens.h"
+#include "engine/run/checked_export.h"
 #include "engine/run/hardware.h"
 #include "engine/run/room.h"
 #include "engine/run/steps.h"
@@ -72,7 +73,9 @@ class Run {
       if (step.stage) let_go();
       reset_peak_resident_bytes();
       const Stopwatch watch;
-      StepOutcome outcome = step.stage ? run_stage(step) : run_evaluation(step);
+      StepOutcome outcome = step.stage      ? run_stage(step)
+                            : step.exported ? run_export(step)
+                                            : run_evaluation(step);
       outcome.seconds = watch.seconds();
       outcome.peak_bytes = peak_resident_bytes();
       observer_.on_done(step.plan, outcome);
@@ -84,7 +87,7 @@ class Run {
   void load() {
     files_ = spec_.model.files;
     model_ = load_model(files_, device_);
-    check_stages(spec_.recipe, *model_);
+    check_recipe(spec_.recipe, *model_);
   }
 
   // Of what was read before: pages of the models, free memory.
@@ -275,28 +278,80 @@ class Run {
       }
     }
     if (!outcome.cached) {
-      rows = measure(step);
+      StepProgress progress(observer_, step.plan);
+      const bool compared = step.when != "before" || spec_.reference;
+      rows = measure(*step.evaluation, step.field, compared, {model(), files_}, progress);
       if (step.plan.key) outcome.path = keep_rows(step, rows);
     }
+    note(rows, step.when);
+    return outcome;
+  }
+
+  void note(std::vector<EvaluationRow>& rows, const std::string& when) {
     for (auto& row : rows) {
-      row.when = step.when;
+      row.when = when;
       add_baseline(row);
       rows_.push_back(row);
     }
     observer_.on_rows(rows);
+  }
+
+  struct Measured {
+    Model& model;
+    const FileTree& files;
+  };
+
+  std::vector<EvaluationRow> measure(const EvaluationSpec& evaluation, const std::string& field,
+                                     bool compared, const Measured& measured, Progress& progress) {
+    if (compared && !reference_) reference_ = load_model(dense_input(spec_).files, device_);
+    const auto data = [&](const std::string& name) -> const FileTree& { return spec_.data.at(name).files; };
+    EvaluationInput input{
+        measured.model, compared ? reference_.get() : nullptr, tokenizer(), measured.files, data,
+        spec_.seed,     hardware_name(spec_.device, threads_), progress};
+    auto rows = find_suite(evaluation.suite)(Params(evaluation.params, field + ".params"), input);
+    for (auto& row : rows) row.seed = spec_.seed;
+    return rows;
+  }
+
+  // Written, read back by a fresh process, and measured by the recipe's own suites.
+  StepOutcome run_export(const Step& step) {
+    StepOutcome outcome;
+    ExportedArtifact exported;
+    exported.format = step.exported->format;
+    exported.path = spec_.work / ("step-" + std::to_string(step.plan.index)) / exported.format;
+    const std::string name = spec_.recipe.name.empty() ? "model" : spec_.recipe.name;
+    outcome.report = write_checked_export(model(), files_, *step.exported, name, exported.path);
+    exported.metadata = {
+        {"format", exported.format}, {"params", step.exported->params}, {"lineage", with_lineage_of_input()}};
+    exported.artifact = build_manifest(exported.path, "model", exported.metadata).digest();
+    auto rows = export_rows(step, exported, outcome.report);
+    for (auto& row : rows) row.artifact = exported.artifact.hex();
+    note(rows, step.when);
+    exports_.push_back(std::move(exported));
     return outcome;
   }
 
-  std::vector<EvaluationRow> measure(const Step& step) {
+  std::vector<EvaluationRow> export_rows(const Step& step, const ExportedArtifact& exported,
+                                         const Json& report) {
+    EvaluationRow bits;
+    bits.suite = "export";
+    bits.metric = "bits_per_weight";
+    bits.unit = "bits";
+    bits.value = report.at("bits_per_weight").get<double>();
+    bits.n = report.at("weights").get<std::uint64_t>();
+    bits.seed = spec_.seed;
+    bits.details = report;
+    std::vector<EvaluationRow> rows{bits};
+    const FileTree files = FileTree::on_disk(exported.path);
+    const auto model = load_model(files, device_);
     StepProgress progress(observer_, step.plan);
-    const bool compared = step.when != "before" || spec_.reference;
-    if (compared && !reference_) reference_ = load_model(dense_input(spec_).files, device_);
-    const auto data = [&](const std::string& name) -> const FileTree& { return spec_.data.at(name).files; };
-    EvaluationInput input{model(),    compared ? reference_.get() : nullptr, tokenizer(), files_, data,
-                          spec_.seed, hardware_name(spec_.device, threads_), progress};
-    auto rows =
-        find_suite(step.evaluation->suite)(Params(step.evaluation->params, step.field + ".params"), input);
-    for (auto& row : rows) row.seed = spec_.seed;
+    for (const auto& evaluation : spec_.recipe.evaluations) {
+      if (Catalogue::embedded().suite(evaluation.suite, "evaluations").keyed_by_hardware ||
+          evaluation.suite == "sample")
+        continue;
+      const auto measured = measure(evaluation, "evaluations", true, {*model, files}, progress);
+      rows.insert(rows.end(), measured.begin(), measured.end());
+    }
     return rows;
   }
 
@@ -320,6 +375,7 @@ class Run {
     failed_step_ = static_cast<int>(steps_.size()) - 1;
     JobResult result;
     result.rows = rows_;
+    result.exports = exports_;
     if (!last_stage(steps_)) return result;
     result.metadata = model_metadata(model(), spec_.model.files);
     result.metadata["lineage"] = with_lineage_of_input();
@@ -346,6 +402,7 @@ class Run {
   std::map<std::string, std::pair<at::Tensor, at::Tensor>> tokens_;
   Json lineage_ = Json::array();
   std::vector<EvaluationRow> rows_;
+  std::vector<ExportedArtifact> exports_;
 };
 
 }  // namespace

@@ -48,11 +48,11 @@ struct StageForecast {
   std::uint64_t peak_bytes = 0;  // resident memory, highest
 };
 
-// A step of the plan: a stage of the recipe or an evaluation.
+// A step of the plan: a stage of the recipe, an evaluation or an export.
 struct StepPlan {
   std::size_t index = 0;
   std::string name;                       // "gptq", "evaluate: perplexity (before)"
-  std::string kind;                       // "stage", "evaluation"
+  std::string kind;                       // "stage", "evaluation", "export"
   std::optional<Digest> key;              // names the output's content; none for timings
   std::optional<StageForecast> forecast;  // of a stage that is not at hand already
 };
@@ -81,11 +81,20 @@ class JobObserver {
   virtual void check_cancelled() = 0;
 };
 
+// The result in another tool's format, read back by a fresh process.
+struct ExportedArtifact {
+  std::string format;
+  std::filesystem::path path;  // folder
+  Json metadata;               // of its manifest
+  Digest artifact;
+};
+
 struct JobResult {
   std::optional<Digest> artifact;  // of spec.out; none for a recipe without stages
   std::string kind = "model";
   Json metadata;
   std::vector<EvaluationRow> rows;
+  std::vector<ExportedArtifact> exports;  // in folders below spec.work
 };
 
 // Runs the job; spec.out is there afterwards, whole, or not at all. Throws Error; `failed_step` then says

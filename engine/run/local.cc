@@ -101,6 +101,21 @@ void print_report(const JobResult& result, const LocalOptions& options) {
     std::cout << "artifact  sha256:" << result.artifact->hex() << "  " << options.out.string() << "\n";
 }
 
+// Beside the result: small/ has its exports in small-exports/.
+fs::path exports_folder(const fs::path& out) {
+  const fs::path plain = without_slash(fs::absolute(out));
+  return plain.parent_path() / (plain.filename().string() + "-exports");
+}
+
+// Out of the scratch folder. A format that is there already gets a number.
+Json move_export(const ExportedArtifact& exported, const fs::path& folder) {
+  fs::create_directories(folder);
+  fs::path to = folder / exported.format;
+  for (int i = 2; fs::exists(to); ++i) to = folder / (exported.format + "-" + std::to_string(i));
+  fs::rename(exported.path, to);
+  return {{"format", exported.format}, {"path", to.string()}, {"digest", exported.artifact.hex()}};
+}
+
 }  // namespace
 
 int run_local(const LocalOptions& options) {
@@ -113,6 +128,13 @@ int run_local(const LocalOptions& options) {
   if (!options.out.empty() && fs::exists(options.out))
     throw Error(ErrorCode::kAlreadyExists, "OUT_EXISTS", options.out.string() + " is there already", "out",
                 "Name a folder that does not exist yet.");
+  const fs::path exports = exports_folder(options.out);
+  if (!spec.recipe.exports.empty() && options.out.empty())
+    throw Error(ErrorCode::kInvalidArgument, "MISSING_OUT",
+                "the recipe exports a model, and there is nowhere to put it", "out", "Add --out DIR.");
+  if (!spec.recipe.exports.empty() && fs::exists(exports))
+    throw Error(ErrorCode::kAlreadyExists, "OUT_EXISTS", exports.string() + " is there already", "out",
+                "Exports go there: name another --out, or move it away.");
   if (!options.out.empty()) {
     spec.out = without_slash(fs::absolute(options.out));
     fs::create_directories(spec.out.parent_path());
@@ -123,15 +145,21 @@ int run_local(const LocalOptions& options) {
   int failed_step = -1;
   const JobResult result = run_job(spec, observer, failed_step);
   observer.close();
+  Json exported = Json::array();
+  for (const auto& one : result.exports) exported.push_back(move_export(one, exports));
   if (!options.json) {
     print_report(result, options);
+    for (const auto& one : exported)
+      std::cout << one.at("format").get<std::string>() << "  sha256:" << one.at("digest").get<std::string>()
+                << "  " << one.at("path").get<std::string>() << "\n";
     return 0;
   }
   Json evaluations = Json::array();
   for (const auto& row : result.rows) evaluations.push_back(row.to_json());
   const Json json{{"artifact_digest", result.artifact ? result.artifact->hex() : ""},
                   {"stages", observer.stages()},
-                  {"evaluations", evaluations}};
+                  {"evaluations", evaluations},
+                  {"exports", exported}};
   std::cout << json.dump(2) << "\n";
   return 0;
 }

@@ -192,6 +192,16 @@ JobSpec read_start(const Json& start) {
   return spec;
 }
 
+Json exports_json(const std::vector<ExportedArtifact>& exports) {
+  Json list = Json::array();
+  for (const auto& exported : exports)
+    list.push_back({{"format", exported.format},
+                    {"path", exported.path.string()},
+                    {"metadata", exported.metadata},
+                    {"digest", exported.artifact.hex()}});
+  return list;
+}
+
 Json hello() {
   return {{"type", "hello"},
           {"v", 1},
@@ -221,7 +231,8 @@ int run_piped_job(int in_fd, int out_fd) {
                {"path", result.artifact ? spec.out.string() : ""},
                {"kind", result.kind},
                {"metadata", result.metadata},
-               {"digest", result.artifact ? result.artifact->hex() : ""}});
+               {"digest", result.artifact ? result.artifact->hex() : ""},
+               {"exports", exports_json(result.exports)}});
     return 0;
   } catch (...) {
     const Error error = current_engine_error();

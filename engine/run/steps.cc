@@ -7,11 +7,16 @@
 #include "common/error.h"
 #include "common/text.h"
 #include "engine/methods/method.h"
+#include "engine/run/checked_export.h"
 #include "engine/run/hardware.h"
 #include "recipe/stage_key.h"
 
 namespace wring {
 namespace {
+
+std::string export_field(std::size_t index) {
+  return "exports[" + std::to_string(index) + "]";
+}
 
 class Planner {
  public:
@@ -29,11 +34,20 @@ class Planner {
       const auto& stage = stages[i];
       state.data = data_of(spec_, stage.method, stage.params);
       const Digest key = stage_key(stage, state);
-      steps_.push_back({{steps_.size(), stage.method, "stage", key}, &stage, nullptr, {}, stage_field(i)});
+      steps_.push_back(
+          {.plan = {steps_.size(), stage.method, "stage", key}, .stage = &stage, .field = stage_field(i)});
       state.input = key;
       if (i + 1 < stages.size()) add_evaluations(std::to_string(i), state);
     }
     if (!stages.empty()) add_evaluations("after", state);
+    for (std::size_t i = 0; i < spec_.recipe.exports.size(); ++i) {
+      const auto& exported = spec_.recipe.exports[i];
+      const std::string name = "export: " + exported.format;
+      steps_.push_back({.plan = {steps_.size(), name, "export", std::nullopt},
+                        .exported = &exported,
+                        .when = name,
+                        .field = export_field(i)});
+    }
     return std::move(steps_);
   }
 
@@ -48,7 +62,10 @@ class Planner {
       StepPlan plan{steps_.size(), "evaluate: " + evaluation.suite + " (" + when + ")", "evaluation",
                     std::nullopt};
       if (!suite.keyed_by_hardware) plan.key = evaluation_key(evaluation, state);
-      steps_.push_back({plan, nullptr, &evaluation, when, "evaluations[" + std::to_string(i) + "]"});
+      steps_.push_back({.plan = plan,
+                        .evaluation = &evaluation,
+                        .when = when,
+                        .field = "evaluations[" + std::to_string(i) + "]"});
     }
   }
 
@@ -109,7 +126,7 @@ std::set<const Layer*> targets_of(const StageSpec& stage, const std::string& fie
   return chosen;
 }
 
-void check_stages(const Recipe& recipe, const Model& model) {
+void check_recipe(const Recipe& recipe, const Model& model) {
   for (std::size_t i = 0; i < recipe.stages.size(); ++i) {
     const auto& stage = recipe.stages[i];
     const std::string field = stage_field(i);
@@ -121,6 +138,8 @@ void check_stages(const Recipe& recipe, const Model& model) {
                   "It takes: " + join(takes, ", ") + ".");
     for (const Layer* layer : targets_of(stage, field, model)) method->check(*layer);
   }
+  for (std::size_t i = 0; i < recipe.exports.size(); ++i)
+    check_export(recipe.exports[i], model, export_field(i));
 }
 
 }  // namespace wring

@@ -12,18 +12,19 @@
 
 namespace wring {
 
-// A step with what it runs: a stage or an evaluation of the spec's recipe.
+// A step with what it runs: a stage, an evaluation or an export of the spec's recipe.
 struct Step {
   StepPlan plan;
   const StageSpec* stage = nullptr;
   const EvaluationSpec* evaluation = nullptr;
-  std::string when;   // of an evaluation: "before", "after", stage index
+  const ExportSpec* exported = nullptr;
+  std::string when;   // of an evaluation: "before", "after", stage index; of an export: "export: gguf"
   std::string field;  // "stages[0]", for messages
 };
 
 std::string stage_field(std::size_t index);
 
-// Stages and evaluations in the order in which they run. Points into the spec.
+// Stages, evaluations and exports in the order in which they run. Points into the spec.
 std::vector<Step> plan_steps(const JobSpec& spec);
 
 const Step* last_stage(const std::vector<Step>& steps);  // nullptr where only evaluations are planned
@@ -37,7 +38,8 @@ std::map<std::string, Digest> data_of(const JobSpec& spec, const std::string& na
 // The layers that a stage compresses. Throws Error(kInvalidArgument, "NO_TARGETS").
 std::set<const Layer*> targets_of(const StageSpec& stage, const std::string& field, const Model& model);
 
-// Every stage against the model's kind and every layer it targets, before anything runs. Throws Error.
-void check_stages(const Recipe& recipe, const Model& model);
+// Every stage and export against the model's kind, every stage against the layers it targets, before anything
+// runs. Throws Error.
+void check_recipe(const Recipe& recipe, const Model& model);
 
 }  // namespace wring

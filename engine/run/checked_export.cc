@@ -1,0 +1,65 @@
+// The exporter's word is not taken: another process reads the files.
+#include "engine/run/checked_export.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "common/error.h"
+#include "common/files.h"
+#include "common/subprocess.h"
+#include "common/text.h"
+#include "engine/export/exporter.h"
+
+namespace wring {
+namespace {
+
+namespace fs = std::filesystem;
+
+}  // namespace
+
+Json run_fresh(const std::vector<std::string>& arguments) {
+  const TempDir scratch(fs::temp_directory_path());
+  const fs::path file = scratch.path() / "printed.json";
+  SubprocessOptions options;
+  options.argv = {fs::read_symlink("/proc/self/exe").string()};
+  options.argv.insert(options.argv.end(), arguments.begin(), arguments.end());
+  FileDescriptor out(::open(file.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+  if (!out) throw_io_error("create", file, errno);
+  options.descriptors = {{out.get(), STDOUT_FILENO}, {STDERR_FILENO, STDERR_FILENO}};
+  const ExitStatus status = Subprocess(options).wait();
+  if (status.code != 0)
+    throw Error(
+        ErrorCode::kDataLoss, "EXPORT_NOT_VERIFIED",
+        "the check of the export ended with " + (status.signal ? "signal " + std::to_string(status.signal)
+                                                               : "status " + std::to_string(status.code)),
+        "exports", "Nothing was kept; the reason stands in the engine's log.");
+  return parse_json(read_file(file), arguments.front());
+}
+
+void check_export(const ExportSpec& spec, const Model& model, const std::string& field) {
+  const auto& takes = Catalogue::embedded().format(spec.format, field).takes;
+  if (std::find(takes.begin(), takes.end(), model.kind()) == takes.end())
+    throw Error(ErrorCode::kInvalidArgument, "WRONG_MODEL_KIND",
+                spec.format + " does not take a " + std::string(model.kind()), field,
+                "It takes: " + join(takes, ", ") + ".");
+}
+
+Json write_checked_export(const Model& model, const FileTree& source, const ExportSpec& spec,
+                          const std::string& name, const fs::path& folder) {
+  fs::create_directories(folder.parent_path());
+  fs::create_directory(folder);
+  Claims claims;
+  const Params params(spec.params, "params");
+  find_exporter(spec.format)({model, source, params, name, folder}, claims);
+  const TempDir scratch(fs::temp_directory_path());
+  const fs::path claimed = scratch.path() / "claims.json";
+  write_file_atomic(claimed, claims.to_json().dump());
+  Json report = run_fresh({"verify", folder.string(), "--claims", claimed.string()});
+  report["format"] = spec.format;
+  report["params"] = spec.params;
+  return report;
+}
+
+}  // namespace wring
