@@ -1,14 +1,13 @@
 // The verb submit: inputs uploaded, the job created, and followed to its end with --wait.
 #include "client/cli/submit.h"
 
-#include <cctype>
-#include <cmath>
 #include <map>
 #include <memory>
 
 #include "client/cli/recipe_input.h"
 #include "client/cli/transfers.h"
 #include "common/ids.h"
+#include "common/quantity.h"
 #include "common/text.h"
 
 namespace wring {
@@ -22,21 +21,6 @@ struct Flags {
   std::int32_t priority = 0;
   bool wait = false;
 };
-
-// A number with a unit behind it, times the unit's factor.
-double scaled(const std::string& text, const std::string& flag, const std::map<std::string, double>& units,
-              const char* hint) {
-  std::size_t end = 0;
-  double value = -1;
-  try {
-    value = std::stod(text, &end);
-  } catch (const std::exception&) {
-  }
-  const auto unit = units.find(text.substr(std::min(end, text.size())));
-  if (unit == units.end() || !std::isfinite(value) || value < 0 || value * unit->second > 9e18)
-    throw Error(ErrorCode::kInvalidArgument, "BAD_QUANTITY", "cannot read '" + text + "'", flag, hint);
-  return value * unit->second;
-}
 
 v1::JobSpec job_spec(CliContext& context, const Flags& flags, const std::string& recipe) {
   v1::JobSpec spec;
@@ -67,20 +51,6 @@ void submit(CliContext& context, const Flags& flags) {
 
 }  // namespace
 
-std::uint64_t parse_bytes(const std::string& text, const std::string& flag) {
-  static const std::map<std::string, double> kUnits{
-      {"", 1},           {"B", 1},           {"k", 1e3},           {"kB", 1e3},          {"M", 1e6},
-      {"MB", 1e6},       {"G", 1e9},         {"GB", 1e9},          {"Ki", 1024.0},       {"KiB", 1024.0},
-      {"Mi", 1048576.0}, {"MiB", 1048576.0}, {"Gi", 1073741824.0}, {"GiB", 1073741824.0}};
-  return static_cast<std::uint64_t>(scaled(text, flag, kUnits, "Bytes, or with a unit: 512MiB, 4GB"));
-}
-
-double parse_seconds(const std::string& text, const std::string& flag) {
-  static const std::map<std::string, double> kUnits{{"", 1},     {"s", 1},    {"m", 60},
-                                                    {"min", 60}, {"h", 3600}, {"d", 86400}};
-  return scaled(text, flag, kUnits, "Seconds, or with a unit: 90s, 10m, 2h");
-}
-
 void submit_and_report(CliContext& context, const v1::JobSpec& spec, const std::string& request_id,
                        bool wait) {
   const auto job = context.client().submit(spec, request_id.empty() ? random_uuid() : request_id);
@@ -99,7 +69,9 @@ void add_submit_verbs(CLI::App& app, CliContext& context) {
   verb->add_option("--data", flags->data, "NAME=PATH or NAME=DIGEST; once for each data input of the recipe")
       ->allow_extra_args(false);
   verb->add_option("--name", flags->name, "Name for people; default: the recipe's");
-  verb->add_option("--seed", flags->seed, "Seed of everything random")->capture_default_str();
+  verb->add_option("--seed", flags->seed, "Seed of everything random")
+      ->check(whole_number())
+      ->capture_default_str();
   verb->add_option("--device", flags->device, "cpu or cuda")
       ->check(CLI::IsMember({"cpu", "cuda"}))
       ->capture_default_str();

@@ -105,6 +105,8 @@ TEST_F(Process, OptionsThatAreWrongAreNamed) {
   EXPECT_THAT(log(), HasSubstr("--data"));
   EXPECT_EQ(start({"--data", data().string(), "--grpc", "here"})->wait().code, 2);
   EXPECT_THAT(log(), HasSubstr("HOST:PORT"));
+  EXPECT_EQ(start({"--lease-seconds", "soon"})->wait().code, 2);
+  EXPECT_THAT(log(), HasSubstr("wring-server --help"));
   std::ofstream(folder_.path() / "c.yaml") << "data: " << data().string() << "\nhtpp: 127.0.0.1:0\n";
   EXPECT_EQ(start({"--config", (folder_.path() / "c.yaml").string()})->wait().code, 2);
   EXPECT_THAT(log(), HasSubstr("'http'"));
