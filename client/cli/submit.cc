@@ -75,7 +75,7 @@ void add_submit_verbs(CLI::App& app, CliContext& context) {
   verb->add_option("--device", flags->device, "cpu or cuda")
       ->check(CLI::IsMember({"cpu", "cuda"}))
       ->capture_default_str();
-  verb->add_option("--device-count", flags->devices, "How many cuda devices");
+  verb->add_option("--device-count", flags->devices, "How many devices; an engine runs on 1");
   verb->add_option("--threads", flags->threads, "Threads; 0: the worker's");
   verb->add_option("--memory", flags->memory, "Memory limit of the job: 4GB, 512MiB");
   verb->add_option("--max-runtime", flags->max_runtime, "Longest time of one attempt: 90s, 10m, 2h");

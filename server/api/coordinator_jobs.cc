@@ -42,8 +42,9 @@ void check_request(const v1::SubmitJobRequest& request) {
   if (spec.name().size() > 200) refuse("NAME_TOO_LONG", "a name of more than 200 bytes", "spec.name");
   if (spec.recipe().size() > kMaxRecipe)
     refuse("RECIPE_TOO_LARGE", "a recipe of more than 1 MiB", "spec.recipe");
-  if (request.request_id().size() > 64)
-    refuse("BAD_REQUEST_ID", "a request id of more than 64 bytes", "request_id", "Take a UUID.");
+  if (!request.request_id().empty() && !is_uuid(request.request_id()))
+    refuse("BAD_REQUEST_ID", "a request id is a UUID", "request_id",
+           "For instance the one that uuidgen prints; or none.");
   if (!(spec.max_runtime_seconds() >= 0 && spec.max_runtime_seconds() < 1e9))
     refuse("OUT_OF_RANGE", "a time limit is 0 (none) to 1e9 seconds", "spec.max_runtime_seconds");
   if (spec.retry().max_attempts() > 1000)
@@ -59,7 +60,9 @@ JobNeeds needs_of(const v1::JobSpec& spec, const Recipe& recipe) {
     throw Error(ErrorCode::kInvalidArgument, "BAD_DEVICE",
                 "'" + needs.device.substr(0, 40) + "' is no kind of device", "spec.resources.device",
                 "cpu or cuda.");
-  needs.device_count = std::max(1u, spec.resources().device_count());
+  if (spec.resources().device_count() > 1)  // they would be reserved, and lie idle
+    throw Error(ErrorCode::kInvalidArgument, "OUT_OF_RANGE", "an engine runs on one device",
+                "spec.resources.device_count", "Leave it out, or 1.");
   needs.memory_bytes = spec.resources().memory_bytes();
   std::set<std::string> methods;
   for (const auto& stage : recipe.stages) methods.insert(stage.method + "@" + std::to_string(stage.version));

@@ -47,8 +47,9 @@ class ArtifactsService final : public v1::Artifacts::Service {
       if (request->digests_size() > kMaxDigests)
         throw Error(ErrorCode::kInvalidArgument, "TOO_MANY", "more than 10,000 digests in one request",
                     "digests", "Ask in several requests.");
-      for (const auto& digest : request->digests())
-        if (!b_.blobs.has(Digest::parse(digest))) response->add_missing(digest);
+      for (int i = 0; i < request->digests_size(); ++i)
+        if (!b_.blobs.has(Digest::parse(request->digests(i), "digests[" + std::to_string(i) + "]")))
+          response->add_missing(request->digests(i));
     });
   }
 
@@ -57,8 +58,8 @@ class ArtifactsService final : public v1::Artifacts::Service {
     return answer(b_, "WriteBlob", [&] {
       v1::WriteBlobRequest message;
       if (!reader->Read(&message))
-        throw Error(ErrorCode::kInvalidArgument, "EMPTY_STREAM", "no message came");
-      const Digest digest = Digest::parse(message.digest());
+        throw Error(ErrorCode::kInvalidArgument, "EMPTY_STREAM", "no message came", "digest");
+      const Digest digest = Digest::parse(message.digest(), "digest");
       if (b_.blobs.has(digest)) return response->set_committed_size(b_.blobs.size(digest));
       BlobStore::Upload upload(b_.blobs, digest, message.size(), message.upload_id());
       do {
@@ -76,7 +77,7 @@ class ArtifactsService final : public v1::Artifacts::Service {
   Status QueryWriteStatus(ServerContext*, const v1::QueryWriteStatusRequest* request,
                           v1::QueryWriteStatusResponse* response) override {
     return answer(b_, "QueryWriteStatus", [&] {
-      const Digest digest = Digest::parse(request->digest());
+      const Digest digest = Digest::parse(request->digest(), "digest");
       response->set_complete(b_.blobs.has(digest));
       response->set_committed_size(b_.blobs.committed_size(digest, request->upload_id()));
     });
@@ -85,7 +86,7 @@ class ArtifactsService final : public v1::Artifacts::Service {
   Status ReadBlob(ServerContext*, const v1::ReadBlobRequest* request,
                   grpc::ServerWriter<v1::ReadBlobResponse>* writer) override {
     return answer(b_, "ReadBlob", [&] {
-      b_.blobs.read(Digest::parse(request->digest()), request->offset(), request->limit(),
+      b_.blobs.read(Digest::parse(request->digest(), "digest"), request->offset(), request->limit(),
                     [&](std::span<const std::byte> piece) {
                       v1::ReadBlobResponse response;
                       response.set_data(piece.data(), piece.size());

@@ -388,6 +388,34 @@ TEST_F(Errors, OfASubmitNameWhatIsWrong) {
             "BAD_DEVICE spec.resources.device");
   EXPECT_EQ(reason_of([](auto& s) { s.set_max_runtime_seconds(-1); }),
             "OUT_OF_RANGE spec.max_runtime_seconds");
+  EXPECT_EQ(reason_of([](auto& s) { s.mutable_resources()->set_device_count(2); }),
+            "OUT_OF_RANGE spec.resources.device_count");
+  EXPECT_EQ(reason_of([](auto& s) { s.set_recipe(""); }), "MALFORMED_RECIPE recipe");
+  auto request = submission();
+  request.set_request_id("mine");
+  EXPECT_EQ(thrown_by([&] { submit(request); }).field(), "request_id");
+}
+
+TEST_F(Errors, OfBlobsAndManifestsNameTheFieldOfTheRequest) {
+  v1::FindMissingBlobsRequest find;
+  find.add_digests(sha256("x").hex());
+  find.add_digests("beef");
+  EXPECT_EQ(thrown_by([&] { call(*artifacts_, &v1::Artifacts::Stub::FindMissingBlobs, find); }).field(),
+            "digests[1]");
+  v1::QueryWriteStatusRequest query;
+  EXPECT_EQ(thrown_by([&] { call(*artifacts_, &v1::Artifacts::Stub::QueryWriteStatus, query); }).field(),
+            "digest");
+  EXPECT_EQ(thrown_by([&] { write_blob({v1::WriteBlobRequest()}); }).field(), "digest");
+  v1::CommitArtifactRequest commit;
+  const auto field_of = [&](const std::string& manifest) {
+    commit.set_manifest_json(manifest);
+    return thrown_by([&] { call(*artifacts_, &v1::Artifacts::Stub::CommitArtifact, commit); }).field();
+  };
+  EXPECT_EQ(field_of("no JSON"), "manifest_json");
+  EXPECT_EQ(field_of(R"({"version":2})"), "manifest_json.version");
+  EXPECT_EQ(field_of(R"({"files":[{"chunks":[{"sha256":"beef","size":1}],"path":"a","size":1}],)"
+                     R"("kind":"model","metadata":{},"version":1})"),
+            "manifest_json.files[0].chunks[0].sha256");
 }
 
 TEST_F(Errors, OfPagingAndPrefixesAreTheCallersToMend) {
