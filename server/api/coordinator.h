@@ -52,7 +52,6 @@ class Coordinator {
   void finish(const wring::v1::FinishAttemptRequest& request);
   std::vector<wring::v1::Worker> workers();
 
-  const SchedulerOptions& options() const { return ledger_.state().options; }
   void stop();  // wakes every waiter: leases return empty-handed, watches with SHUTTING_DOWN
 
  private:

@@ -99,7 +99,6 @@ v1::LeaseJobResponse Coordinator::lease_message(const JobRecord& record) {
   response.mutable_fence()->set_epoch(record.fence.epoch);
   response.mutable_fence()->set_n(record.fence.n);
   response.set_normal_form_json(stored->normal_form);
-  for (const auto index : record.finished_stages) response.add_finished_stages(index);
   metrics_.lease_granted();
   return response;
 }

@@ -164,7 +164,6 @@ class WorkersService final : public v1::Workers::Service {
                         v1::RegisterWorkerResponse* response) override {
     return answer(b_, "RegisterWorker", [&] {
       b_.coordinator.register_worker(request->worker());
-      response->set_lease_seconds(static_cast<double>(b_.coordinator.options().lease_ms) / 1000);
       response->set_heartbeat_seconds(b_.heartbeat_seconds);
     });
   }

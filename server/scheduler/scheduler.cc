@@ -94,7 +94,6 @@ class Transition {
     if (!job.reported.emplace(input.index, input.state).second) return;  // told again
     if (input.state == "pending") return commit_silently(job);
     const bool done = input.state != "running";
-    if (done) job.finished_stages.insert(input.index);
     commit(job, done ? "stage_done" : "stage_started", input.payload);
   }
 

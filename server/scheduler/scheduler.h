@@ -67,9 +67,8 @@ struct JobRecord {
   std::string crash_signature;  // of the last attempt that failed without an explanation
   std::string told_outcome;     // of the newest lease, as its worker told it; empty: not told
   std::set<std::pair<std::uint32_t, std::string>> reported;  // (stage, state) under the newest lease
-  std::set<std::uint32_t> finished_stages;
-  std::string result;         // artifact digest
-  std::optional<Json> error;  // Error::to_json plus stage, signal, last_log
+  std::string result;                                        // artifact digest
+  std::optional<Json> error;                                 // Error::to_json plus stage, signal, last_log
   std::uint64_t last_event = 0;
   std::uint64_t version = 0;  // rises with every change: the etag
 };

