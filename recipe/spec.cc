@@ -172,6 +172,14 @@ const MethodSpec& Catalogue::suite(std::string_view name, const std::string& fie
   return *spec;
 }
 
+const MethodSpec& Catalogue::method_or_suite(std::string_view name, const std::string& field) const {
+  if (const MethodSpec* spec = find(name)) return *spec;
+  auto known = methods();
+  const auto more = suites();
+  known.insert(known.end(), more.begin(), more.end());
+  throw_unknown(known, name, field, "UNKNOWN_METHOD", "method or suite");
+}
+
 std::vector<const MethodSpec*> Catalogue::methods() const {
   std::vector<const MethodSpec*> list;
   for (const auto& [name, spec] : specs_)

@@ -56,7 +56,9 @@ class Catalogue {
   const MethodSpec& method(std::string_view name, const std::string& field)
       const;  // throws kInvalidArgument "UNKNOWN_METHOD", nearest name in the hint
   const MethodSpec& suite(std::string_view name, const std::string& field) const;  // throws "UNKNOWN_SUITE"
-  std::vector<const MethodSpec*> methods() const;                                  // by name
+  const MethodSpec& method_or_suite(std::string_view name,
+                                    const std::string& field) const;  // throws "UNKNOWN_METHOD"
+  std::vector<const MethodSpec*> methods() const;                     // by name
   std::vector<const MethodSpec*> suites() const;
   const Digest& digest() const { return digest_; }  // of all specs' parsed contents
 

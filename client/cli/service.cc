@@ -180,7 +180,7 @@ void keep_service_up(const ServiceOptions& options, const std::function<void(con
   Client client(ClientConfig{endpoints.grpc, "", ""});
   if (!workers.empty())
     wait_until("the workers' arrival", {&server, &workers[0]},
-               [&] { return client.workers().workers_size() >= options.workers; });
+               [&] { return static_cast<int>(client.workers().size()) >= options.workers; });
   on_ready(endpoints);
   while (stop_signals == 0) {
     std::this_thread::sleep_for(100ms);

@@ -185,11 +185,9 @@ class WorkersService final : public v1::Workers::Service {
                        v1::FinishAttemptResponse*) override {
     return answer(b_, "FinishAttempt", [&] { b_.coordinator.finish(*request); });
   }
-  Status ListWorkers(ServerContext*, const v1::ListWorkersRequest*,
+  Status ListWorkers(ServerContext*, const v1::ListWorkersRequest* request,
                      v1::ListWorkersResponse* response) override {
-    return answer(b_, "ListWorkers", [&] {
-      for (auto& worker : b_.coordinator.workers()) *response->add_workers() = std::move(worker);
-    });
+    return answer(b_, "ListWorkers", [&] { *response = b_.coordinator.list(*request); });
   }
 
  private:
@@ -200,9 +198,9 @@ class MethodsService final : public v1::Methods::Service {
  public:
   explicit MethodsService(Backend backend) : b_(backend) {}
 
-  Status ListMethods(ServerContext*, const v1::ListMethodsRequest*,
+  Status ListMethods(ServerContext*, const v1::ListMethodsRequest* request,
                      v1::ListMethodsResponse* response) override {
-    return answer(b_, "ListMethods", [&] { *response = list_methods(); });
+    return answer(b_, "ListMethods", [&] { *response = list_methods(*request); });
   }
   Status GetMethod(ServerContext*, const v1::GetMethodRequest* request, v1::Method* response) override {
     return answer(b_, "GetMethod", [&] { *response = get_method(request->name()); });

@@ -110,6 +110,10 @@ TEST(Cli, ASeedBelowZeroIsAUsageError) {
   }
 }
 
+TEST(Cli, AMethodThatIsNotThereNamesSuitesToo) {
+  EXPECT_THAT(wring_with({"methods", "show", "nope"}).errors, HasSubstr("perplexity"));
+}
+
 TEST(DataInput, IsANameAndAPath) {
   EXPECT_EQ(parse_data_input("calibration=a=b.txt"),
             (std::pair<std::string, std::string>{"calibration", "a=b.txt"}));

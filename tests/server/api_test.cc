@@ -448,7 +448,23 @@ TEST_F(Methods, TheCatalogueIsThereWithoutWorkers) {
   request.set_name("gtpq");
   const auto error = thrown_by([&] { call(*methods_, &v1::Methods::Stub::GetMethod, request); });
   EXPECT_EQ(error.code(), ErrorCode::kNotFound);
-  EXPECT_THAT(error.message(), HasSubstr("gptq"));
+  EXPECT_THAT(error.hint(), HasSubstr("Did you mean 'gptq'?"));
+}
+
+TEST_F(Methods, AreListedInPages) {
+  const auto all = call(*methods_, &v1::Methods::Stub::ListMethods, v1::ListMethodsRequest());
+  std::vector<std::string> listed;
+  v1::ListMethodsRequest request;
+  request.set_page_size(2);
+  do {
+    const auto page = call(*methods_, &v1::Methods::Stub::ListMethods, request);
+    EXPECT_LE(page.methods_size(), 2);
+    for (const auto& method : page.methods()) listed.push_back(method.name());
+    request.set_page_token(page.next_page_token());
+  } while (!request.page_token().empty());
+  ASSERT_THAT(listed, SizeIs(all.methods_size()));
+  for (int i = 0; i < all.methods_size(); ++i)
+    EXPECT_EQ(listed[static_cast<std::size_t>(i)], all.methods(i).name());
 }
 
 TEST_F(Methods, ARecipeIsValidatedToItsNormalForm) {
@@ -456,6 +472,10 @@ TEST_F(Methods, ARecipeIsValidatedToItsNormalForm) {
   request.set_recipe("rtn(bits=4)");
   const auto valid = call(*methods_, &v1::Methods::Stub::ValidateRecipe, request);
   EXPECT_EQ(valid.recipe_digest(), parse_recipe("rtn(bits=4)").digest().hex());
+  EXPECT_THAT(valid.data_names(), IsEmpty());
+  request.set_recipe("gptq(bits=4)");
+  EXPECT_THAT(call(*methods_, &v1::Methods::Stub::ValidateRecipe, request).data_names(),
+              ElementsAre("calibration"));
   request.set_recipe("rtn(bits=99)");
   EXPECT_EQ(thrown_by([&] { call(*methods_, &v1::Methods::Stub::ValidateRecipe, request); }).reason(),
             "OUT_OF_RANGE");
@@ -490,6 +510,22 @@ TEST_F(Jobs, AWorkerShowsWhatItHolds) {
   ASSERT_THAT(list.workers(), SizeIs(1));
   EXPECT_EQ(list.workers(0).name(), "vm-w");
   EXPECT_THAT(list.workers(0).jobs(), ElementsAre(job.id()));
+}
+
+TEST_F(Jobs, WorkersAreListedInPages) {
+  for (const char* id : {"c", "a", "b"}) add_worker(id);
+  std::vector<std::string> listed;
+  v1::ListWorkersRequest request;
+  request.set_page_size(2);
+  do {
+    const auto page = call(*workers_, &v1::Workers::Stub::ListWorkers, request);
+    for (const auto& worker : page.workers()) listed.push_back(worker.id());
+    request.set_page_token(page.next_page_token());
+  } while (!request.page_token().empty());
+  EXPECT_THAT(listed, ElementsAre("a", "b", "c"));
+  request.set_page_token("p1");
+  EXPECT_EQ(thrown_by([&] { call(*workers_, &v1::Workers::Stub::ListWorkers, request); }).field(),
+            "page_token");
 }
 
 }  // namespace
