@@ -179,6 +179,9 @@ struct Outcome {
   std::vector<LeaseAction> renewed;  // answers to RenewInput, in order
 };
 
+// Whether the worker is there and asks for jobs.
+bool takes_jobs(const WorkerRecord& worker, TimeMs now, const SchedulerOptions& options);
+
 // Applies one input at time `now`. Throws Error: NOT_FOUND (JOB_NOT_FOUND, WORKER_NOT_FOUND),
 // FAILED_PRECONDITION (STALE_LEASE, JOB_ENDED, JOB_NOT_ENDED).
 Outcome step(const SchedulerInput& input, TimeMs now, SchedulerState& state);

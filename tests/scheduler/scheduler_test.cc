@@ -377,7 +377,27 @@ TEST_F(Retry, AnEngineThatCrashesInAnotherWayIsTriedAgain) {
   }
 }
 
-TEST_F(Retry, ThatIsAskedForStartsTheCountAnewAndKeepsFinishedStages) {
+TEST_F(Retry, AFullDiskIsOneWorkersAndTriedElsewhereWithinBounds) {
+  submit("j", {"cpu", 1, 0, {}}, 2);
+  const auto full = error("RESOURCE_EXHAUSTED", "DISK_FULL");
+  finish("j", lease().fence, "failed", full);
+  EXPECT_EQ(job().phase, JobPhase::kQueued);
+  now_ = job().not_before;
+  finish("j", lease().fence, "failed", full);
+  EXPECT_EQ(job().phase, JobPhase::kFailed);
+  submit("out of memory");
+  finish("out of memory", lease().fence, "failed", error("RESOURCE_EXHAUSTED", "OUT_OF_MEMORY"));
+  EXPECT_EQ(job("out of memory").phase, JobPhase::kFailed);
+}
+
+TEST_F(Retry, OfAJobThatHasNotFailedIsRefusedWithATrueReason) {
+  submit("j");
+  EXPECT_EQ(refused([&] { apply(RetryInput{"j"}); }), "JOB_NOT_ENDED");
+  finish("j", lease().fence, "succeeded");
+  EXPECT_EQ(refused([&] { apply(RetryInput{"j"}); }), "JOB_ENDED");
+}
+
+TEST_F(Retry, ThatIsAskedForStartsTheCountAnew) {
   submit("j", {"cpu", 1, 0, {}}, 1);
   auto fence = lease().fence;
   report("j", fence, 0, "done");
@@ -420,7 +440,16 @@ TEST_F(Matching, TheWaitingReasonSaysWhatIsMissing) {
   EXPECT_EQ(reason({"cuda", 1, 0, {}}), "no connected worker has a device of kind cuda");
   EXPECT_EQ(reason({"cpu", 1, 0, {"flap@1"}}), "no connected worker has method flap@1");
   EXPECT_EQ(reason({"cpu", 1, 64ull << 30, {}}), "no connected worker has enough memory");
+  EXPECT_EQ(reason({"cpu", 2, 0, {"rtn@1"}}), "no connected worker has all that the job needs");
+  EXPECT_EQ(reason({"cpu", 1, 0, {"rtn@1"}}), "a worker that fits is idle and will ask for it");
+  submit("j");
+  const auto fence = lease().fence;
   EXPECT_EQ(reason({"cpu", 1, 0, {"rtn@1"}}), "all workers that fit are busy");
+  apply(RenewInput{"w", {{"j", fence}}, true});
+  EXPECT_EQ(reason({"cpu", 1, 0, {"rtn@1"}}), "all connected workers drain: they take no more jobs");
+  finish("j", fence, "succeeded");
+  EXPECT_EQ(reason({"cpu", 1, 0, {"rtn@1"}}), "no worker is connected");
+  add_worker("w");
   now_ += state_.options.worker_gone_ms;
   EXPECT_EQ(reason({"cpu", 1, 0, {"rtn@1"}}), "no worker is connected");
 }
