@@ -139,7 +139,8 @@ grpc::Status receive_more(v1::Artifacts::StubInterface& stub, const Digest& dige
   if (too_long)
     throw Error(
         ErrorCode::kDataLoss, "CORRUPT_BLOB",
-        "the blob " + digest.hex() + " is longer than the " + std::to_string(most) + " bytes it should have");
+        "the blob " + digest.hex() + " is longer than the " + std::to_string(most) + " bytes it should have",
+        "", "wring-server fsck finds damaged blobs; wring put of the same file uploads it again.");
   return status;
 }
 
@@ -244,7 +245,8 @@ std::string download_blob(v1::Artifacts::StubInterface& stub, const Digest& dige
   if ((size > 0 && bytes.size() != size) || sha256(bytes) != digest)
     throw Error(ErrorCode::kDataLoss, "CORRUPT_BLOB",
                 "what the server sent as blob " + digest.hex() + " is not what its digest says (" +
-                    std::to_string(bytes.size()) + " bytes)");
+                    std::to_string(bytes.size()) + " bytes)",
+                "", "wring-server fsck finds damaged blobs; wring put of the same file uploads it again.");
   if (options.progress) options.progress(bytes.size(), bytes.size());
   return bytes;
 }

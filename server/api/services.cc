@@ -20,6 +20,12 @@ using grpc::Status;
 
 constexpr int kMaxDigests = 10'000;
 
+// Whether an error is the operator's to see: a bug, a full disk, damaged data.
+bool is_ours(const Error& error) {
+  return error.code() == ErrorCode::kInternal || error.code() == ErrorCode::kResourceExhausted ||
+         error.code() == ErrorCode::kDataLoss;
+}
+
 // Runs `body`, turns what it throws into a status (with a violation for each of `missing`), counts the call.
 template <typename Body>
 Status answer(const Backend& backend, const char* method, Body body,
@@ -29,7 +35,7 @@ Status answer(const Backend& backend, const char* method, Body body,
     body();
   } catch (...) {
     const Error error = current_error();
-    if (error.code() == ErrorCode::kInternal) spdlog::error("{}: {}", method, error.what());
+    if (is_ours(error)) spdlog::error("{}: {}", method, error.what());
     status = to_status(error, missing);
   }
   backend.metrics.rpc(

@@ -1,4 +1,7 @@
 // The API as a client sees it, through a real channel on loopback.
+#include <grpcpp/generic/generic_stub.h>
+
+#include <future>
 #include <thread>
 
 #include "common/clock.h"
@@ -417,6 +420,23 @@ TEST_F(Errors, OfBlobsAndManifestsNameTheFieldOfTheRequest) {
   EXPECT_EQ(field_of(R"({"files":[{"chunks":[{"sha256":"beef","size":1}],"path":"a","size":1}],)"
                      R"("kind":"model","metadata":{},"version":1})"),
             "manifest_json.files[0].chunks[0].sha256");
+}
+
+TEST_F(Errors, HealthIsToldForEachService) {
+  // Messages with the fields of grpc.health.v1: a name; a status, 1 for SERVING.
+  grpc::TemplatedGenericStub<v1::GetMethodRequest, v1::ListWorkersRequest> health(channel_);
+  for (const char* service : {"", "wring.v1.Artifacts", "wring.v1.Jobs", "wring.v1.Workers",
+                              "wring.v1.Methods", "wring.v1.Evaluations"}) {
+    v1::GetMethodRequest request;
+    request.set_name(service);
+    v1::ListWorkersRequest response;
+    grpc::ClientContext context;
+    std::promise<grpc::Status> done;
+    health.UnaryCall(&context, "/grpc.health.v1.Health/Check", {}, &request, &response,
+                     [&](const grpc::Status& status) { done.set_value(status); });
+    EXPECT_TRUE(done.get_future().get().ok()) << service;
+    EXPECT_EQ(response.page_size(), 1) << service;
+  }
 }
 
 TEST_F(Errors, OfPagingAndPrefixesAreTheCallersToMend) {

@@ -100,6 +100,16 @@ TEST_F(Process, AnAddressThatOthersCanReachIsRefused) {
   EXPECT_THAT(log(), HasSubstr("--insecure-plaintext"));
 }
 
+TEST_F(Process, APortInUseIsOneErrorInOurWords) {
+  const auto first = start_ready();
+  const std::string used = read_endpoints()["grpc"];
+  const auto second =
+      start({"--data", (folder_.path() / "other").string(), "--grpc", used, "--http", "127.0.0.1:0"});
+  EXPECT_EQ(second->wait().code, 5);
+  EXPECT_THAT(log(), HasSubstr("cannot listen on " + used));
+  EXPECT_THAT(log(), testing::Not(HasSubstr(".cc:")));
+}
+
 TEST_F(Process, OptionsThatAreWrongAreNamed) {
   EXPECT_EQ(start({})->wait().code, 2);
   EXPECT_THAT(log(), HasSubstr("--data"));
