@@ -7,6 +7,7 @@
 #include <atomic>
 #include <chrono>
 #include <exception>
+#include <map>
 #include <mutex>
 #include <thread>
 
@@ -265,6 +266,26 @@ void upload_blobs(v1::Artifacts::StubInterface& stub, std::span<const BlobRef> b
     const auto bytes = read(i);
     upload_blob(stub, blobs[i].digest, bytes.data, one);
   });
+}
+
+std::uint64_t upload_missing(v1::Artifacts::StubInterface& stub, std::span<const BlobRef> blobs,
+                             const std::function<BlobBytes(std::size_t)>& read,
+                             const TransferOptions& options) {
+  std::map<Digest, std::size_t> places;
+  std::vector<Digest> digests;
+  for (std::size_t i = 0; i < blobs.size(); ++i) {
+    places.emplace(blobs[i].digest, i);
+    digests.push_back(blobs[i].digest);
+  }
+  std::vector<BlobRef> missing;
+  std::uint64_t bytes = 0;
+  for (const auto& digest : find_missing(stub, digests, options)) {
+    missing.push_back(blobs[places.at(digest)]);
+    bytes += missing.back().size;
+  }
+  upload_blobs(
+      stub, missing, [&](std::size_t i) { return read(places.at(missing[i].digest)); }, options);
+  return bytes;
 }
 
 void download_blobs(v1::Artifacts::StubInterface& stub, std::span<const BlobRef> blobs,
