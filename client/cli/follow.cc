@@ -147,7 +147,7 @@ void print_ended_job(CliContext& context, const v1::Job& job) {
   }
   const auto error = job_error(job);
   std::fputs(describe(error).c_str(), stderr);
-  context.status = exit_status(error.code());
+  context.status = job_exit_status(error);
 }
 
 }  // namespace wring
