@@ -1,6 +1,7 @@
 // The verb submit: inputs uploaded, the job created, and followed to its end with --wait.
 #include "client/cli/submit.h"
 
+#include <algorithm>
 #include <map>
 #include <memory>
 
@@ -22,9 +23,30 @@ struct Flags {
   bool wait = false;
 };
 
-v1::JobSpec job_spec(CliContext& context, const Flags& flags, const std::string& recipe) {
+// The paths or digests by the names of the recipe's data inputs: those it reads, and no others.
+std::map<std::string, std::string> data_inputs(const Flags& flags, const v1::ValidateRecipeResponse& recipe) {
+  std::map<std::string, std::string> data;
+  const std::vector<std::string> known(recipe.data_names().begin(), recipe.data_names().end());
+  for (const auto& text : flags.data) {
+    const auto input = parse_data_input(text);
+    if (std::find(known.begin(), known.end(), input.first) == known.end())
+      throw Error(ErrorCode::kInvalidArgument, "UNKNOWN_DATA",
+                  "the recipe reads no data '" + input.first + "'", "--data",
+                  known.empty() ? "It reads none." : "It reads: " + join(known, ", ") + ".");
+    data.insert(input);
+  }
+  return data;
+}
+
+// `validated`: what the server made of the recipe.
+v1::JobSpec job_spec(CliContext& context, const Flags& flags, const std::string& recipe,
+                     const v1::ValidateRecipeResponse& validated) {
   v1::JobSpec spec;
-  spec.set_name((flags.name.empty() ? recipe_label(flags.recipe) : flags.name).substr(0, 200));
+  const auto form = parse_json(validated.normal_form_json(), "the recipe's normal form");
+  if (!flags.name.empty())
+    spec.set_name(flags.name);
+  else if (json_or<std::string>(form, "name", "").empty())  // else the server takes the recipe's
+    spec.set_name(recipe_label(flags.recipe).substr(0, 200));
   spec.set_recipe(recipe);
   spec.set_seed(flags.seed);
   spec.mutable_resources()->set_device(flags.device);
@@ -36,8 +58,7 @@ v1::JobSpec job_spec(CliContext& context, const Flags& flags, const std::string&
     spec.set_max_runtime_seconds(parse_seconds(flags.max_runtime, "--max-runtime"));
   spec.mutable_retry()->set_max_attempts(flags.max_attempts);
   spec.set_priority(flags.priority);
-  std::map<std::string, std::string> data;
-  for (const auto& text : flags.data) data.insert(parse_data_input(text));
+  const auto data = data_inputs(flags, validated);
   spec.set_model(input_digest(context, flags.model, "model"));
   for (const auto& [name, path] : data) (*spec.mutable_data())[name] = input_digest(context, path, "dataset");
   return spec;
@@ -45,8 +66,8 @@ v1::JobSpec job_spec(CliContext& context, const Flags& flags, const std::string&
 
 void submit(CliContext& context, const Flags& flags) {
   const auto recipe = read_recipe(flags.recipe);
-  context.client().validate(recipe);  // before anything large is sent
-  submit_and_report(context, job_spec(context, flags, recipe), flags.request_id, flags.wait);
+  const auto validated = context.client().validate(recipe);  // before anything large is sent
+  submit_and_report(context, job_spec(context, flags, recipe, validated), flags.request_id, flags.wait);
 }
 
 }  // namespace
@@ -68,7 +89,8 @@ void add_submit_verbs(CLI::App& app, CliContext& context) {
   verb->add_option("--model", flags->model, "Folder, file, or digest of an artifact")->required();
   verb->add_option("--data", flags->data, "NAME=PATH or NAME=DIGEST; once for each data input of the recipe")
       ->allow_extra_args(false);
-  verb->add_option("--name", flags->name, "Name for people; default: the recipe's");
+  verb->add_option("--name", flags->name,
+                   "Name for people; default: the recipe's, else its file's or the line");
   verb->add_option("--seed", flags->seed, "Seed of everything random")
       ->check(whole_number())
       ->capture_default_str();

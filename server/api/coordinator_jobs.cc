@@ -10,6 +10,7 @@
 #include "common/digest.h"
 #include "common/error.h"
 #include "common/ids.h"
+#include "common/text.h"
 #include "recipe/recipe.h"
 #include "server/api/coordinator.h"
 #include "server/api/messages.h"
@@ -117,7 +118,13 @@ void Coordinator::check_inputs(const v1::JobSpec& spec, const std::vector<std::s
                   "Upload it first (wring put).");
   };
   known(spec.model(), "spec.model");
-  for (const auto& [name, digest] : spec.data()) known(digest, "spec.data." + name);
+  for (const auto& [name, digest] : spec.data()) {
+    if (std::find(data_names.begin(), data_names.end(), name) == data_names.end())
+      throw Error(ErrorCode::kInvalidArgument, "UNKNOWN_DATA",
+                  "the recipe reads no data '" + name.substr(0, 80) + "'", "spec.data." + name,
+                  data_names.empty() ? "It reads none." : "It reads: " + join(data_names, ", ") + ".");
+    known(digest, "spec.data." + name);
+  }
   for (const auto& name : data_names)
     if (!spec.data().contains(name))
       throw Error(ErrorCode::kInvalidArgument, "MISSING_DATA",

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import time
 import unittest
 from pathlib import Path
 
@@ -165,9 +166,25 @@ class PythonClient(WithService):
                 try:
                     client.submit("gtpq(bits=4)", model={str(scratch / "tiny")!r})
                 except wring.WringError as error:
-                    print(json.dumps([error.code, error.message]))""")
-        self.assertEqual(answer[0], "INVALID_ARGUMENT")
-        self.assertIn("gtpq", answer[1])
+                    print(json.dumps([error.code, error.message, error.reason, error.field, error.hint]))""")
+        code, message, reason, field, hint = answer
+        self.assertEqual((code, reason, field), ("INVALID_ARGUMENT", "UNKNOWN_METHOD", "stages[0].method"))
+        self.assertIn("gtpq", message)
+        self.assertIn("gptq", hint)
+
+    def test_a_job_has_the_name_that_its_recipe_gives_it(self):
+        named, unnamed = self.folder / "r1.yaml", self.folder / "r2.yaml"
+        named.write_text("name: small\nstages: [rtn]\n")
+        unnamed.write_text("stages: [rtn]\n")
+        names = self.python(f"""
+            import json, wring
+            with wring.Client() as client:
+                print(json.dumps([client.submit(recipe, model={str(scratch / "tiny")!r}).spec.name
+                                  for recipe in ({str(named)!r}, {str(unnamed)!r})]))""")
+        self.assertEqual(names, ["small", "r2"])
+        for recipe, name in ((named, "small"), (unnamed, "r2")):
+            answer = self.service.cli("submit", recipe, "--model", scratch / "tiny", "--json")
+            self.assertEqual(answer.json["name"], name)
 
 
 class Crashes(WithService):
@@ -227,11 +244,16 @@ class Crashes(WithService):
         ended = self.completes(job, arguments)
         self.assertEqual(ended["stages"][0]["state"], "cached")
 
-    def test_a_killed_server_finds_its_jobs_again(self):
+    def test_a_killed_server_finds_its_jobs_again_and_a_watch_goes_on(self):
         job, arguments = self.in_second_stage()
+        watch = subprocess.Popen([PROGRAMS / "wring", "--server", self.service.grpc, "watch", job, "--json"], stdout=subprocess.PIPE, text=True)
+        self.addCleanup(watch.kill)
+        time.sleep(1)
         self.service.kill_server()
         self.service.start_server()
         self.completes(job, arguments)
+        self.assertEqual(json.loads(watch.communicate(timeout=DEADLINE)[0])["state"], "SUCCEEDED")
+        self.assertEqual(watch.returncode, 0)
 
     def test_a_job_that_waited_while_the_server_was_killed_is_run(self):
         first, _ = self.in_second_stage()

@@ -384,8 +384,12 @@ TEST_F(Errors, OfASubmitNameWhatIsWrong) {
   };
   EXPECT_EQ(reason_of([](auto& s) { s.set_model(std::string(64, 'f')); }), "ARTIFACT_NOT_FOUND spec.model");
   EXPECT_EQ(reason_of([](auto& s) { s.set_model("../../etc/passwd"); }), "ARTIFACT_NOT_FOUND spec.model");
-  EXPECT_EQ(reason_of([](auto& s) { (*s.mutable_data())["test"] = "x"; }),
-            "ARTIFACT_NOT_FOUND spec.data.test");
+  EXPECT_EQ(reason_of([](auto& s) { (*s.mutable_data())["test"] = "x"; }), "UNKNOWN_DATA spec.data.test");
+  EXPECT_EQ(reason_of([](auto& s) {
+              s.set_recipe("gptq(bits=4)");
+              (*s.mutable_data())["calibration"] = "x";
+            }),
+            "ARTIFACT_NOT_FOUND spec.data.calibration");
   EXPECT_EQ(reason_of([](auto& s) { s.set_recipe("gptq(bits=4)"); }), "MISSING_DATA spec.data.calibration");
   EXPECT_EQ(reason_of([](auto& s) { s.set_name(std::string(201, 'x')); }), "NAME_TOO_LONG spec.name");
   EXPECT_EQ(reason_of([](auto& s) { s.mutable_resources()->set_device("tpu"); }),
