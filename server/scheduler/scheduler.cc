@@ -334,6 +334,9 @@ void restore(JobRecord job, SchedulerState& state) {
 
 std::string waiting_reason(const JobRecord& job, TimeMs now, const SchedulerState& state) {
   if (job.phase != JobPhase::kQueued) return "";
+  if (const auto newer = state.jobs.find(job.id);
+      newer != state.jobs.end() && newer->second.phase != JobPhase::kQueued)
+    return "a worker takes it";
   if (pauses(job, now, state.options))
     return "waits " + std::to_string((job.not_before - now + 999) / 1000) + " s before it is tried again";
   std::vector<const WorkerRecord*> present;

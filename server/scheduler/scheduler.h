@@ -189,7 +189,7 @@ Outcome step(const SchedulerInput& input, TimeMs now, SchedulerState& state);
 // Puts a job that was stored back into the state (at start, after the workers).
 void restore(JobRecord job, SchedulerState& state);
 
-// Why a queued job waits, for people.
+// Why a queued job waits, for people. `job` is as it is on disk, which may be a step behind the state.
 std::string waiting_reason(const JobRecord& job, TimeMs now, const SchedulerState& state);
 
 }  // namespace wring

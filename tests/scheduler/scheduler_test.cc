@@ -431,6 +431,13 @@ TEST_F(Matching, AJobWaitsForTheDevicesThatItNeeds) {
   EXPECT_EQ(lease("g", {{"cuda", 2}}).id, "j");
 }
 
+TEST_F(Matching, AJobIsNotSaidToWaitForTheWorkerThatHasTakenIt) {
+  submit("j");
+  const auto on_disk = job();
+  lease();
+  EXPECT_EQ(waiting_reason(on_disk, now_, state_), "a worker takes it");
+}
+
 TEST_F(Matching, TheWaitingReasonSaysWhatIsMissing) {
   const auto reason = [&](JobNeeds needs) {
     JobRecord record;
