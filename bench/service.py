@@ -36,7 +36,8 @@ def main():
 
 def compare(server, folder):
     submit = [WRING, "--server", server, "submit", RECIPE, "--model", MODEL, "--data", DATA, "--wait", "--json"]
-    timed([WRING, "--server", server, "submit", "rtn", "--model", MODEL, "--data", DATA, "--wait", "--json"])  # the inputs
+    for path in (MODEL, DATA.partition("=")[2]):  # the inputs
+        timed([WRING, "--server", server, "put", path, "--json"])
     turns = []
     for seed in range(1, TURNS + 1):
         alone, local = timed([WRING, "run", "--local", RECIPE, "--model", MODEL, "--data", DATA, "--out", folder / f"out{seed}",

@@ -95,12 +95,23 @@ v1::ValidateRecipeResponse Client::validate(const std::string& recipe) {
   return connection_->call(*connection_->methods, &v1::Methods::Stub::ValidateRecipe, request);
 }
 
-v1::ListMethodsResponse Client::methods() {
-  return connection_->call(*connection_->methods, &v1::Methods::Stub::ListMethods, v1::ListMethodsRequest());
+std::string Client::catalogue_digest() {
+  v1::ListMethodsRequest request;
+  request.set_page_size(1);  // every page says it
+  return connection_->call(*connection_->methods, &v1::Methods::Stub::ListMethods, request)
+      .catalogue_digest();
 }
 
-v1::ListWorkersResponse Client::workers() {
-  return connection_->call(*connection_->workers, &v1::Workers::Stub::ListWorkers, v1::ListWorkersRequest());
+std::vector<v1::Worker> Client::workers() {
+  std::vector<v1::Worker> workers;
+  v1::ListWorkersRequest request;
+  request.set_page_size(1000);
+  do {
+    const auto page = connection_->call(*connection_->workers, &v1::Workers::Stub::ListWorkers, request);
+    workers.insert(workers.end(), page.workers().begin(), page.workers().end());
+    request.set_page_token(page.next_page_token());
+  } while (!request.page_token().empty());
+  return workers;
 }
 
 v1::QueryEvaluationsResponse Client::evaluations(const v1::QueryEvaluationsRequest& request) {

@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "client/config.h"
 #include "client/messages.h"
@@ -63,8 +64,8 @@ class Client {
                 const std::function<void(const v1::Event&)>& on_event);
 
   v1::ValidateRecipeResponse validate(const std::string& recipe);
-  v1::ListMethodsResponse methods();
-  v1::ListWorkersResponse workers();
+  std::string catalogue_digest();     // of the server's methods and suites
+  std::vector<v1::Worker> workers();  // all, by id
   v1::QueryEvaluationsResponse evaluations(const v1::QueryEvaluationsRequest& request);
 
   v1::Artifact artifact(const std::string& digest);  // or a unique prefix of at least 4 digits

@@ -42,6 +42,19 @@ Json error_json(const v1::ErrorDetail& error) {
 
 }  // namespace
 
+namespace {
+
+// The engine's last lines without what it said there of the error itself.
+std::string log_beside(const v1::ErrorDetail& e) {
+  const auto said =
+      describe(Error(error_code_from_string(e.code()), e.reason(), e.message(), e.field(), e.hint()));
+  std::string log = e.last_log();
+  if (const auto at = log.rfind(said); at != std::string::npos) log.erase(at, said.size());
+  return log;
+}
+
+}  // namespace
+
 std::string state_name(v1::JobState state) {
   const auto name = v1::JobState_Name(state);
   return name.starts_with(kStatePrefix) ? name.substr(kStatePrefix.size()) : name;
@@ -164,10 +177,16 @@ Error job_error(const v1::Job& job) {
   if (e.signal() > 0) message += ", killed by signal " + std::to_string(e.signal());
   message += ": " + e.message();
   std::string hint = e.hint();
-  if (!e.last_log().empty())
-    hint += (hint.empty() ? "" : "\n") + std::string("last lines of the engine:\n") + e.last_log();
   const auto code = error_code_from_string(e.code());
+  if (const auto log = log_beside(e); !log.empty())
+    hint += (hint.empty() ? "" : "\n") + std::string("last lines of the engine:\n") + log;
   return Error(code, e.reason().empty() ? "JOB_FAILED" : e.reason(), message, e.field(), hint);
+}
+
+int job_exit_status(const Error& error) {
+  if (error.code() == ErrorCode::kDeadlineExceeded) return exit_status(ErrorCode::kResourceExhausted);
+  if (error.code() == ErrorCode::kUnavailable) return exit_status(ErrorCode::kInternal);
+  return exit_status(error.code());
 }
 
 }  // namespace wring

@@ -35,5 +35,8 @@ Json to_json(const v1::Worker& worker);
 
 // Why the job failed, as the error that the CLI ends with.
 Error job_error(const v1::Job& job);
+// The exit status that stands for it: that of its code, where this is about the job. Past its time limit a
+// job is out of a resource, and workers that went silent are no server that is away.
+int job_exit_status(const Error& error);
 
 }  // namespace wring

@@ -3,12 +3,11 @@
 
 #include <algorithm>
 #include <cctype>
-#include <map>
 
 #include "client/connection.h"
 #include "common/files.h"
-#include "formats/file_tree.h"
 #include "formats/manifest.h"
+#include "formats/tree_chunks.h"
 #include "proto/rpc/transfer.h"
 
 namespace wring {
@@ -28,47 +27,19 @@ Manifest manifest_of(const fs::path& path, const std::string& kind) {
   return manifest;
 }
 
-// Where a chunk lies in the tree.
-struct Place {
-  std::size_t file = 0;
-  std::uint64_t offset = 0, size = 0;
-};
-
-// Each chunk of the manifest once.
-std::map<Digest, Place> places_of(const Manifest& manifest) {
-  std::map<Digest, Place> places;
-  for (std::size_t i = 0; i < manifest.files.size(); ++i) {
-    std::uint64_t offset = 0;
-    for (const auto& chunk : manifest.files[i].chunks) {
-      places.try_emplace(chunk.digest, Place{i, offset, chunk.size});
-      offset += chunk.size;
-    }
-  }
-  return places;
-}
-
 // Sends what the store lacks. Returns the bytes sent.
 std::uint64_t send_missing(Connection& connection, const fs::path& path, const Manifest& manifest,
                            const TransferProgress& progress) {
-  const auto places = places_of(manifest);
-  std::vector<Digest> digests;
-  for (const auto& [digest, place] : places) digests.push_back(digest);
-  std::vector<BlobRef> missing;
-  std::uint64_t total = 0;
-  for (const auto& digest : find_missing(*connection.artifacts, digests)) {
-    missing.push_back({digest, places.at(digest).size});
-    total += missing.back().size;
-  }
-  const auto tree = FileTree::on_disk(path);
+  const TreeChunks tree(path, manifest);
+  std::vector<BlobRef> blobs;
+  for (const auto& chunk : tree.chunks()) blobs.push_back({chunk.digest, chunk.size});
   const auto read = [&](std::size_t i) -> BlobBytes {
-    const auto& place = places.at(missing[i].digest);
-    const auto bytes = tree.open(manifest.files[place.file].path).read(place.offset, place.size);
+    const auto bytes = tree.read(i);
     return {bytes.data, bytes.owner};
   };
   TransferOptions options;
   options.progress = progress;
-  upload_blobs(*connection.artifacts, missing, read, options);
-  return total;
+  return upload_missing(*connection.artifacts, blobs, read, options);
 }
 
 // Downloads one file of an artifact; each chunk is verified.

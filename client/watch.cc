@@ -72,11 +72,9 @@ class WatchStream {
   std::thread reader_;
 };
 
-// Whether another stream may do better: the server went away, or its connection broke.
+// Whether another stream may do better (AIP-194): the server is away, or its connection broke.
 bool may_come_back(const grpc::Status& status) {
-  const auto code = status.error_code();
-  return code == grpc::StatusCode::UNAVAILABLE || code == grpc::StatusCode::INTERNAL ||
-         code == grpc::StatusCode::UNKNOWN || code == grpc::StatusCode::CANCELLED;
+  return status.error_code() == grpc::StatusCode::UNAVAILABLE;
 }
 
 enum class StreamEnd { kJobEnded, kStopped, kBroken };

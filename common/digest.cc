@@ -17,9 +17,9 @@ int hex_value(char c) {
   return -1;
 }
 
-[[noreturn]] void throw_bad_digest(std::string_view text) {
+[[noreturn]] void throw_bad_digest(std::string_view text, const std::string& field) {
   throw Error(ErrorCode::kInvalidArgument, "BAD_DIGEST",
-              "'" + std::string(text.substr(0, 80)) + "' is no SHA-256 digest (64 hex digits)");
+              "'" + std::string(text.substr(0, 80)) + "' is no SHA-256 digest (64 hex digits)", field);
 }
 
 }  // namespace
@@ -35,14 +35,14 @@ std::string Digest::hex() const {
   return text;
 }
 
-Digest Digest::parse(std::string_view text) {
+Digest Digest::parse(std::string_view text, const std::string& field) {
   auto digits = text;
   if (digits.starts_with("sha256:")) digits.remove_prefix(7);
   Digest digest;
-  if (digits.size() != 2 * digest.bytes.size()) throw_bad_digest(text);
+  if (digits.size() != 2 * digest.bytes.size()) throw_bad_digest(text, field);
   for (std::size_t i = 0; i < digest.bytes.size(); ++i) {
     const int high = hex_value(digits[2 * i]), low = hex_value(digits[2 * i + 1]);
-    if (high < 0 || low < 0) throw_bad_digest(text);
+    if (high < 0 || low < 0) throw_bad_digest(text, field);
     digest.bytes[i] = static_cast<std::uint8_t>(high << 4 | low);
   }
   return digest;

@@ -19,8 +19,9 @@ struct Digest {
   auto operator<=>(const Digest&) const = default;
   std::string hex() const;
 
-  // Takes 64 hex digits, with or without "sha256:" in front. Throws Error(kInvalidArgument, "BAD_DIGEST").
-  static Digest parse(std::string_view text);
+  // Takes 64 hex digits, with or without "sha256:" in front. Throws Error(kInvalidArgument, "BAD_DIGEST")
+  // about `field`.
+  static Digest parse(std::string_view text, const std::string& field = {});
 };
 
 // Hashes a stream of bytes. One thread at a time.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 namespace wring {
 
@@ -10,5 +11,8 @@ std::string random_id(int length = 12);
 
 // A random (version 4) UUID, the form of a request id.
 std::string random_uuid();
+
+// Whether `text` is a UUID as it is written: 8-4-4-4-12 hex digits, of any version and letter case.
+bool is_uuid(std::string_view text);
 
 }  // namespace wring

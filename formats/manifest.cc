@@ -36,7 +36,7 @@ ManifestFile parse_file(const Json& json, const std::string& field, std::size_t&
   for (const auto& entry : *chunks) {
     const std::string at = field + ".chunks[" + std::to_string(file.chunks.size()) + "]";
     if (++chunk_count > kMaxChunks) throw_bad(at, "more than 1,000,000 chunks");
-    Chunk chunk{Digest::parse(json_at<std::string>(entry, "sha256", at)),
+    Chunk chunk{Digest::parse(json_at<std::string>(entry, "sha256", at), at + ".sha256"),
                 json_at<std::uint64_t>(entry, "size", at)};
     if (chunk.size < 1 || chunk.size > kMaxChunk)
       throw_bad(at + ".size", std::to_string(chunk.size) + " is not in 1 to 64 MiB");

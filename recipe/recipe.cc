@@ -171,7 +171,7 @@ Json entries_of(const Json& json, const char* key, const Source& source) {
 
 Recipe build(const Json& json, const Catalogue& catalogue, const Source& source) {
   if (!json.is_object())
-    source.fail("MALFORMED_RECIPE", "", "a recipe is a mapping with stages",
+    source.fail("MALFORMED_RECIPE", "recipe", "a recipe is a mapping with stages",
                 "For instance:\nstages:\n  - gptq(bits=4, group_size=64)");
   check_keys(json, {"name", "stages", "evaluations", "exports", "version"}, "", source);
   if (json.contains("version") && json.at("version") != 1)
@@ -246,7 +246,7 @@ std::vector<std::string> Recipe::data_names() const {
 Recipe parse_recipe(std::string_view text, const Catalogue& catalogue) {
   if (text.size() > kMaxText)
     throw Error(ErrorCode::kInvalidArgument, "MALFORMED_RECIPE",
-                "the recipe is larger than 1 MiB: " + std::to_string(text.size()) + " bytes");
+                "larger than 1 MiB: " + std::to_string(text.size()) + " bytes", "recipe");
   if (looks_like_one_line(text)) {
     check_text(text, "recipe");
     return build_one_line(text, catalogue);

@@ -192,6 +192,13 @@ const MethodSpec& Catalogue::format(std::string_view name, const std::string& fi
   return *spec;
 }
 
+const MethodSpec& Catalogue::any(std::string_view name, const std::string& field) const {
+  if (const MethodSpec* spec = find(name)) return *spec;
+  std::vector<const MethodSpec*> known;
+  for (const auto& [key, spec] : specs_) known.push_back(&spec);
+  throw_unknown(known, name, field, "UNKNOWN_METHOD", "method, suite or format");
+}
+
 std::vector<const MethodSpec*> Catalogue::all_of(std::string_view noun) const {
   std::vector<const MethodSpec*> list;
   for (const auto& [name, spec] : specs_)

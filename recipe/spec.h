@@ -58,6 +58,7 @@ class Catalogue {
       const;  // throws kInvalidArgument "UNKNOWN_METHOD", nearest name in the hint
   const MethodSpec& suite(std::string_view name, const std::string& field) const;   // throws "UNKNOWN_SUITE"
   const MethodSpec& format(std::string_view name, const std::string& field) const;  // throws "UNKNOWN_FORMAT"
+  const MethodSpec& any(std::string_view name, const std::string& field) const;     // throws "UNKNOWN_METHOD"
   std::vector<const MethodSpec*> methods() const;                                   // by name
   std::vector<const MethodSpec*> suites() const;
   std::vector<const MethodSpec*> formats() const;

@@ -25,7 +25,7 @@ constexpr int kMaxDepth = 32;
 constexpr std::size_t kMaxValues = 100'000, kMaxKey = 256;  // they bound the paths of `lines`
 
 [[noreturn]] void throw_bad(const std::string& what, int line, const std::string& why) {
-  throw Error(ErrorCode::kInvalidArgument, "MALFORMED_RECIPE", what + ": " + why, "",
+  throw Error(ErrorCode::kInvalidArgument, "MALFORMED_RECIPE", why, what,
               line > 0 ? what + " line " + std::to_string(line) : "");
 }
 

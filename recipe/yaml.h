@@ -17,7 +17,7 @@ struct YamlDocument {
 // Parses one YAML document (JSON is YAML). At most 1 MiB of UTF-8, nesting at most 32, 100,000 values, keys
 // of 256 bytes; no anchors, aliases, tags or duplicate keys. Plain scalars become null, booleans, integers,
 // numbers or strings as in YAML 1.2; quoted ones stay strings. Throws Error(kInvalidArgument,
-// "MALFORMED_RECIPE") that names `what` and the line.
+// "MALFORMED_RECIPE") about the field `what`, with the line in the hint.
 YamlDocument parse_yaml(std::string_view text, const std::string& what);
 
 // Throws Error(kInvalidArgument, "MALFORMED_RECIPE") where `text` is no UTF-8 or has control characters.

@@ -1,4 +1,7 @@
-"""Says how an API (a FileDescriptorSet) breaks the clients of an older one. Needs nothing but Python."""
+"""Says how an API (a FileDescriptorSet) breaks the clients of an older one. Needs nothing but Python.
+
+A field may go where its number and its name are reserved: an old peer then reads the default, and no new field takes its place.
+"""
 
 
 def _varint(data, at):
@@ -45,7 +48,8 @@ def _add_enum(api, prefix, enum):
 
 def _add_message(api, prefix, message):
     name = f"{prefix}.{_text(message, 1)}"
-    api[f"message {name}"] = ""
+    reserved = tuple((_number(span, 1), _number(span, 2)) for span in map(_fields, message.get(9, [])))  # [start, end)
+    api[f"message {name}"] = reserved, frozenset(word.decode() for word in message.get(10, []))
     for field in map(_fields, message.get(2, [])):
         # Name (JSON clients), label, type and type's name; a proto3 optional or a oneof is the same on the wire.
         api[f"{name} field {_number(field, 3)}"] = (_text(field, 1), _number(field, 4), _number(field, 5), _text(field, 6))
@@ -71,13 +75,23 @@ def describe(descriptor_set):
     return api
 
 
+def _is_reserved(api, what, was):
+    """Whether `what`, a field that was there, may be gone."""
+    message, _, number = what.partition(" field ")
+    spans, names = api.get(f"message {message}", ((), ()))
+    return bool(number) and was[0] in names and any(start <= int(number) < end for start, end in spans)
+
+
 def incompatibilities(released, current):
     """Sentences, one for each thing of `released` that `current` lacks or has otherwise; both are FileDescriptorSets."""
     now = describe(current)
     found = []
     for what, was in describe(released).items():
         if what not in now:
-            found.append(f"{what} was released and is gone")
+            if not _is_reserved(now, what, was):
+                found.append(f"{what} was released and is gone")
+        elif what.startswith("message "):
+            continue  # what is reserved may grow
         elif now[what] != was:
             found.append(f"{what} was released as {was} and is now {now[what]}")
     return found

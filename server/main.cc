@@ -3,10 +3,11 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
-#include <charconv>
 #include <cstdio>
 #include <filesystem>
 
+#include "common/address.h"
+#include "common/command_line.h"
 #include "common/config.h"
 #include "common/error.h"
 #include "common/files.h"
@@ -29,22 +30,8 @@ struct Options {
   bool insecure_plaintext = false;
 };
 
-struct Address {
-  std::string host;
-  std::uint16_t port;
-};
-
-Address parse_address(const std::string& text, const std::string& field, bool any_host) {
-  const auto colon = text.rfind(':');
-  std::uint16_t port = 0;
-  const char* const end = text.data() + text.size();
-  const auto read = colon == std::string::npos || colon == 0
-                        ? std::from_chars_result{nullptr, std::errc::invalid_argument}
-                        : std::from_chars(text.data() + colon + 1, end, port);
-  if (read.ec != std::errc() || read.ptr != end)
-    throw Error(ErrorCode::kInvalidArgument, "BAD_ADDRESS", "'" + text + "' is not HOST:PORT", field,
-                "For instance 127.0.0.1:7433.");
-  Address address{text.substr(0, colon), port};
+Address address_to_listen_on(const std::string& text, const std::string& field, bool any_host) {
+  Address address = parse_address(text, field);
   if (address.host == "localhost") address.host = "127.0.0.1";
   const bool loopback = address.host.starts_with("127.") || address.host == "::1" || address.host == "[::1]";
   if (!loopback && !any_host)
@@ -65,8 +52,8 @@ sigset_t stop_signals() {
 
 int serve(const Options& options) {
   init_logging("wring-server", options.log_level);
-  const auto grpc_address = parse_address(options.grpc, "grpc", options.insecure_plaintext);
-  const auto http_address = parse_address(options.http, "http", options.insecure_plaintext);
+  const auto grpc_address = address_to_listen_on(options.grpc, "grpc", options.insecure_plaintext);
+  const auto http_address = address_to_listen_on(options.http, "http", options.insecure_plaintext);
   if (options.heartbeat_seconds * 2 > options.lease_seconds)
     throw Error(ErrorCode::kInvalidArgument, "OUT_OF_RANGE", "two heartbeats must fit into a lease",
                 "--heartbeat-seconds", "At most half of --lease-seconds.");
@@ -186,7 +173,8 @@ void add_upkeep(CLI::App& app, UpkeepFlags& flags, int& status) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app{"Wring's coordinator: accepts jobs, schedules them onto workers, keeps artifacts and results"};
+  CLI::App app{"Wring's coordinator: accepts jobs, schedules them onto workers, keeps artifacts and results",
+               "wring-server"};
   app.set_version_flag("--version", WRING_VERSION);
   Options options;
   std::string config;
@@ -211,15 +199,13 @@ int main(int argc, char** argv) {
   app.require_subcommand(0, 1);
   add_upkeep(app, upkeep, status);
   try {
-    app.parse(argc, argv);
+    if (!parse_command_line(app, {argv + 1, argv + argc})) return 0;
     if (!app.get_subcommands().empty()) return status;
     if (!config.empty()) apply_config(app, config);
     if (options.data.empty())
       throw Error(ErrorCode::kInvalidArgument, "MISSING_OPTION", "must be given", "--data",
                   "A folder of this server's own; --help shows an example.");
     return serve(options);
-  } catch (const CLI::ParseError& e) {
-    return app.exit(e) == 0 ? 0 : 2;
   } catch (...) {
     const Error error = current_error();
     std::fputs(describe(error).c_str(), stderr);

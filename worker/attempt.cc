@@ -6,8 +6,8 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/text.h"
-#include "formats/file_tree.h"
 #include "formats/manifest.h"
+#include "formats/tree_chunks.h"
 #include "proto/rpc/transfer.h"
 #include "worker/engine.h"
 #include "worker/error_detail.h"
@@ -215,38 +215,14 @@ class Attempt final : public EngineListener {
 
   // Returns the bytes sent.
   std::uint64_t upload(const Manifest& manifest) {
-    struct Place {
-      std::size_t file;
-      std::uint64_t offset, size;
+    const TreeChunks tree(out(), manifest);
+    std::vector<BlobRef> blobs;
+    for (const auto& chunk : tree.chunks()) blobs.push_back({chunk.digest, chunk.size});
+    const auto read = [&](std::size_t i) {
+      auto bytes = tree.read(i);
+      return BlobBytes{bytes.data, std::move(bytes.owner)};
     };
-    const auto tree = FileTree::on_disk(out());
-    std::vector<FileView> files;
-    std::map<Digest, Place> places;
-    std::vector<Digest> digests;
-    for (const auto& file : manifest.files) {
-      std::uint64_t offset = 0;
-      for (const auto& chunk : file.chunks) {
-        if (places.try_emplace(chunk.digest, Place{files.size(), offset, chunk.size}).second)
-          digests.push_back(chunk.digest);
-        offset += chunk.size;
-      }
-      files.push_back(tree.open(file.path));
-    }
-    std::vector<BlobRef> missing;
-    std::uint64_t sent = 0;
-    for (const auto& digest : find_missing(at_.coordinator.artifacts(), digests, transfer())) {
-      missing.push_back({digest, places.at(digest).size});
-      sent += missing.back().size;
-    }
-    upload_blobs(
-        at_.coordinator.artifacts(), missing,
-        [&](std::size_t i) {
-          const auto& place = places.at(missing[i].digest);
-          auto bytes = files[place.file].read(place.offset, place.size);
-          return BlobBytes{bytes.data, std::move(bytes.owner)};
-        },
-        transfer());
-    return sent;
+    return upload_missing(at_.coordinator.artifacts(), blobs, read, transfer());
   }
 
   void fail(const v1::ErrorDetail& error) {

@@ -5,9 +5,12 @@
 #include <cstdio>
 #include <thread>
 
+#include "common/address.h"
+#include "common/command_line.h"
 #include "common/config.h"
 #include "common/error.h"
 #include "common/log.h"
+#include "common/quantity.h"
 #include "common/subprocess.h"
 #include "worker/agent.h"
 
@@ -29,17 +32,16 @@ struct Flags {
 
 void declare(CLI::App& app, Flags& flags) {
   auto& o = flags.options;
-  const CLI::AsSizeValue size(true);
   app.add_option("--server", o.server, "HOST:PORT of the wring-server (its gRPC port)")
       ->type_name("HOST:PORT");
   app.add_option("--cache", o.cache, "Folder for blobs, finished stages, logs and scratch; one worker each")
       ->type_name("DIR");
   app.add_option("--cache-bytes", o.cache_bytes, "Limit of blobs and finished stages, e.g. 200GB")
-      ->transform(size)
+      ->transform(wring::bytes_value())
       ->default_str("50GB");
   app.add_option("--threads", o.threads, "Threads of an engine; 0: all cores")->default_val(0);
   app.add_option("--memory", o.memory_bytes, "Memory limit of an engine, e.g. 8GB; 0: none")
-      ->transform(size)
+      ->transform(wring::bytes_value())
       ->default_str("0");
   app.add_option("--engine", o.engine, "The engine to run; default: wring-engine beside this program")
       ->type_name("PATH");
@@ -63,6 +65,7 @@ void check_options(const wring::WorkerOptions& options) {
       throw wring::Error(wring::ErrorCode::kInvalidArgument, "MISSING_OPTION", "must be given", name, hint);
   };
   require(!options.server.empty(), "--server", "HOST:PORT of the wring-server; --help shows examples.");
+  wring::parse_address(options.server, "--server");
   require(!options.cache.empty(), "--cache", "A folder of this worker's own; --help shows examples.");
 }
 
@@ -92,7 +95,6 @@ int main(int argc, char** argv) {
       "wring-worker");
   Flags flags;
   declare(app, flags);
-  CLI11_PARSE(app, argc, argv);
   wring::limit_spinning_of_children();
   sigset_t signals;
   sigemptyset(&signals);
@@ -100,6 +102,7 @@ int main(int argc, char** argv) {
   sigaddset(&signals, SIGINT);
   ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   try {
+    if (!wring::parse_command_line(app, {argv + 1, argv + argc})) return 0;
     if (!flags.config.empty()) wring::apply_config(app, flags.config);
     wring::init_logging("wring-worker", flags.log_level);
     if (flags.options.engine.empty()) flags.options.engine = wring::sibling_program("wring-engine");

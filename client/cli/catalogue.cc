@@ -78,8 +78,7 @@ void list_methods(CliContext& context) {
 
 void show_method(CliContext& context, const std::string& name) {
   const auto& catalogue = Catalogue::embedded();
-  const auto* found = catalogue.find(name);
-  const auto& spec = found ? *found : catalogue.method(name, "");  // throws, with the nearest name
+  const auto& spec = catalogue.any(name, "");
   context.json ? context.print_json(spec.to_json()) : context.print(describe_method(spec));
 }
 
@@ -95,18 +94,18 @@ void validate(CliContext& context, const std::string& recipe_or_file) {
 }
 
 void list_workers(CliContext& context) {
-  const auto answer = context.client().workers();
+  const auto workers = context.client().workers();
   if (context.json) {
     Json list = Json::array();
-    for (const auto& worker : answer.workers()) list.push_back(to_json(worker));
+    for (const auto& worker : workers) list.push_back(to_json(worker));
     return context.print_json(Json{{"workers", list}});
   }
-  if (answer.workers().empty())
+  if (workers.empty())
     return context.print("no workers\n  wring-worker --server " + context.client().server() +
                          " --cache DIR starts one.\n");
   std::vector<std::vector<std::string>> rows{
       {"WORKER", "NAME", "DEVICES", "MEMORY", "JOBS", "LAST SEEN", ""}};
-  for (const auto& worker : answer.workers()) {
+  for (const auto& worker : workers) {
     std::vector<std::string> devices, memory, jobs(worker.jobs().begin(), worker.jobs().end());
     for (const auto& d : worker.devices()) {
       devices.push_back(d.kind() + ":" + std::to_string(d.index()) +

@@ -8,6 +8,7 @@
 #include <cstdlib>
 
 #include "client/cli/programs.h"
+#include "common/command_line.h"
 #include "common/error.h"
 #include "common/files.h"
 #include "common/text.h"
@@ -26,23 +27,6 @@ int show_error(const CliContext& context, const Error& error) {
   std::fputs(text.c_str(), stderr);
   if (context.json) context.print_json(Json{{"error", error.to_json()}});
   return exit_status(error.code());
-}
-
-// What CLI11 found wrong with the command line, in our words.
-int show_usage_error(const CLI::App& app, const CliContext& context, const CLI::ParseError& e) {
-  std::string message = e.what(), hint = "wring --help lists all verbs.";
-  const auto verbs = app.get_subcommands();
-  const auto words = app.remaining();
-  if (!verbs.empty()) {
-    hint = "wring " + verbs[0]->get_name() + " --help shows its flags and an example.";
-  } else if (!words.empty() && !words[0].starts_with("-")) {
-    std::vector<std::string> names;
-    for (const auto* verb : app.get_subcommands({})) names.push_back(verb->get_name());
-    message = "there is no verb '" + words[0] + "'";
-    if (const auto near = nearest_name(words[0], names); !near.empty())
-      hint = "Did you mean 'wring " + near + "'?";
-  }
-  return show_error(context, Error(ErrorCode::kInvalidArgument, "USAGE", message, "", hint));
 }
 
 void add_output_flags(CLI::App& app, CliContext& context) {
@@ -139,22 +123,19 @@ int run_cli(const std::vector<std::string>& arguments) {
   app.footer(
       "Example:\n  wring up --detach && wring submit 'gptq(bits=4)' --model DIR --data calibration=FILE "
       "--wait\n"
-      "Exit status: 0 done, 2 the request is wrong, 3 not found, 4 out of a resource, 5 the server is away,\n"
-      "6 cancelled, 1 anything else.\n");
+      "Exit status: 0 done, 2 the request is wrong, 3 not found, 4 out of a resource (memory, disk, a job's "
+      "time),\n5 the server is away, 6 cancelled, 1 anything else.\n");
   app.require_subcommand(1);
   add_global_flags(app, context);
   add_verbs(app, context);
   try {
-    auto reversed = arguments;
-    std::reverse(reversed.begin(), reversed.end());
-    app.parse(reversed);
+    parse_command_line(app, arguments);
     return context.status;
-  } catch (const CLI::ParseError& e) {
-    if (e.get_exit_code() == 0) return app.exit(e);  // --help, --version
-    context.json = context.json || std::find(arguments.begin(), arguments.end(), "--json") != arguments.end();
-    return show_usage_error(app, context, e);
   } catch (...) {
-    return show_error(context, current_error());
+    const Error error = current_error();
+    if (error.reason() == "USAGE")  // it came before the flags were taken
+      context.json |= std::find(arguments.begin(), arguments.end(), "--json") != arguments.end();
+    return show_error(context, error);
   }
 }
 

@@ -87,15 +87,15 @@ std::vector<Finding> check_server(CliContext& context) {
   if (!context.client().ready(2))
     return {{"server", Verdict::kNote, where + " does not answer", "wring up --detach starts one here."}};
   try {
-    const auto methods = context.client().methods();
+    const auto catalogue = context.client().catalogue_digest();
     const auto workers = context.client().workers();
     std::vector<Finding> findings{{"server", Verdict::kOk, where, ""}};
-    if (methods.catalogue_digest() != Catalogue::embedded().digest().hex())
+    if (catalogue != Catalogue::embedded().digest().hex())
       findings.push_back({"catalogue", Verdict::kNote, "the server's methods differ from this program's",
                           "wring methods shows this program's; update whichever is older."});
-    findings.push_back({"workers", workers.workers_size() ? Verdict::kOk : Verdict::kNote,
-                        std::to_string(workers.workers_size()),
-                        workers.workers_size() ? "" : "Jobs wait until a wring-worker registers."});
+    findings.push_back({"workers", workers.empty() ? Verdict::kNote : Verdict::kOk,
+                        std::to_string(workers.size()),
+                        workers.empty() ? "Jobs wait until a wring-worker registers." : ""});
     return findings;
   } catch (const Error& e) {
     return {{"server", Verdict::kNote, where + ": " + e.message(), e.hint()}};

@@ -6,6 +6,7 @@
 #include "client/cli/programs.h"
 #include "client/report.h"
 #include "common/error.h"
+#include "common/quantity.h"
 #include "recipe/recipe_input.h"
 
 namespace wring {
@@ -65,7 +66,7 @@ void add_engine_verbs(CLI::App& app, CliContext& context) {
   run_verb->add_option("--data", flags->data, "NAME=PATH; once for each data input of the recipe")
       ->allow_extra_args(false);
   run_verb->add_option("--out", flags->out, "Folder for the result")->required();
-  run_verb->add_option("--seed", flags->seed, "Seed of everything random");
+  run_verb->add_option("--seed", flags->seed, "Seed of everything random")->check(whole_number());
   run_verb->add_option("--threads", flags->threads, "Threads; 0: all");
   run_verb->add_option("--device", flags->device, "cpu or cuda:N");
   run_verb->callback([&context, flags] { run(context, *flags); });

@@ -5,6 +5,7 @@
 #include "client/cli/submit.h"
 #include "client/cli/transfers.h"
 #include "client/report.h"
+#include "common/quantity.h"
 #include "common/text.h"
 #include "recipe/recipe.h"
 #include "recipe/recipe_input.h"
@@ -151,7 +152,7 @@ void add_evaluation_verbs(CLI::App& app, CliContext& context) {
   eval->add_option("--stride", flags->stride, "perplexity: step between windows; 0: the window");
   eval->add_option("--param", flags->parameters, "NAME=VALUE of the suite, see wring methods show SUITE")
       ->allow_extra_args(false);
-  eval->add_option("--seed", flags->seed, "Seed");
+  eval->add_option("--seed", flags->seed, "Seed")->check(whole_number());
   eval->add_option("--threads", flags->threads, "Threads; 0: all");
   eval->add_option("--server", context.server, "Server of the job");
   eval->add_option("--token", context.token, "Access token");

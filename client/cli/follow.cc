@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "client/cli/context.h"
+#include "client/cli/stage_steps.h"
 #include "client/report.h"
 #include "common/clock.h"
 #include "common/text.h"
@@ -54,18 +55,6 @@ std::string headline(const v1::Job& job, bool with_time) {
   return text;
 }
 
-StepState step_state(const std::string& state) {
-  if (state == "running") return StepState::kRunning;
-  if (state == "done") return StepState::kDone;
-  if (state == "cached") return StepState::kCached;
-  if (state == "failed") return StepState::kFailed;
-  return StepState::kPending;
-}
-
-StepProgress step_progress(const v1::Progress& p) {
-  return {p.done(), p.total(), p.unit(), p.metric(), p.value(), p.eta_seconds()};
-}
-
 // The bars of one job, kept like the job.
 class JobDisplay {
  public:
@@ -100,13 +89,13 @@ class JobDisplay {
     bar_.plan(names);
   }
   void show_stage(std::size_t index, const v1::StageStatus& stage) {
-    const auto state = step_state(stage.state());
-    if (state == bar_.steps()[index].state) return;
-    if (state == StepState::kRunning) {
-      bar_.start(index, {}, stage.seconds());
-      if (stage.has_progress()) bar_.update(index, step_progress(stage.progress()));
-    } else if (state != StepState::kPending) {
-      bar_.finish(index, state, stage.seconds(), stage.peak_bytes());
+    const auto step = step_of(stage);
+    if (step.state == bar_.steps()[index].state) return;
+    if (step.state == StepState::kRunning) {
+      bar_.start(index, {}, step.seconds);
+      if (stage.has_progress()) bar_.update(index, step.progress);
+    } else if (step.state != StepState::kPending) {
+      bar_.finish(index, step.state, step.seconds, step.peak_bytes);
     }
   }
 
@@ -158,7 +147,7 @@ void print_ended_job(CliContext& context, const v1::Job& job) {
   }
   const auto error = job_error(job);
   std::fputs(describe(error).c_str(), stderr);
-  context.status = exit_status(error.code());
+  context.status = job_exit_status(error);
 }
 
 }  // namespace wring

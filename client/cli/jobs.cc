@@ -2,6 +2,7 @@
 #include <memory>
 
 #include "client/cli/context.h"
+#include "client/cli/stage_steps.h"
 #include "client/report.h"
 #include "common/text.h"
 
@@ -81,20 +82,7 @@ std::string describe_job(const v1::Job& job) {
 std::string stage_bars(const v1::Job& job) {
   std::string text;
   std::size_t number = 0;
-  for (const auto& stage : job.stages()) {
-    Step step;
-    step.name = stage.name();
-    step.state = stage.state() == "running"  ? StepState::kRunning
-                 : stage.state() == "done"   ? StepState::kDone
-                 : stage.state() == "cached" ? StepState::kCached
-                 : stage.state() == "failed" ? StepState::kFailed
-                                             : StepState::kPending;
-    const auto& p = stage.progress();
-    step.progress = {p.done(), p.total(), p.unit(), p.metric(), p.value(), p.eta_seconds()};
-    step.seconds = stage.seconds();
-    step.peak_bytes = stage.peak_bytes();
-    text += render_step(step, ++number, 20) + "\n";
-  }
+  for (const auto& stage : job.stages()) text += render_step(step_of(stage), ++number, 20) + "\n";
   return text;
 }
 

@@ -180,7 +180,7 @@ void keep_service_up(const ServiceOptions& options, const std::function<void(con
   Client client(ClientConfig{endpoints.grpc, "", ""});
   if (!workers.empty())
     wait_until("the workers' arrival", {&server, &workers[0]},
-               [&] { return client.workers().workers_size() >= options.workers; });
+               [&] { return static_cast<int>(client.workers().size()) >= options.workers; });
   on_ready(endpoints);
   while (stop_signals == 0) {
     std::this_thread::sleep_for(100ms);
@@ -214,7 +214,7 @@ void print_up(const CliContext& context, const ServiceOptions& options, const En
                                    {"data", options.data},
                                    {"workers", options.workers}});
   std::string text = table({{"server", endpoints.grpc},
-                            {"web", endpoints.http.empty() ? "-" : "http://" + endpoints.http},
+                            {"http", endpoints.http.empty() ? "-" : "http://" + endpoints.http},
                             {"workers", std::to_string(options.workers)},
                             {"data", options.data},
                             {"logs", (fs::path(options.data) / "logs").string()}});
@@ -278,7 +278,8 @@ void add_service_verbs(CLI::App& app, CliContext& context) {
   up->add_option("--data", flags->options.data, "Folder for jobs, artifacts and logs")->capture_default_str();
   up->add_option("--grpc", flags->options.grpc, "Address of the API; port 0: any free one")
       ->capture_default_str();
-  up->add_option("--http", flags->options.http, "Address of the web page and metrics")->capture_default_str();
+  up->add_option("--http", flags->options.http, "Address of JSON, /healthz and /metrics")
+      ->capture_default_str();
   up->add_option("--workers", flags->options.workers, "How many workers")
       ->check(CLI::Range(0, 64))
       ->capture_default_str();

@@ -1,13 +1,13 @@
 // The verb submit: inputs uploaded, the job created, and followed to its end with --wait.
 #include "client/cli/submit.h"
 
-#include <cctype>
-#include <cmath>
+#include <algorithm>
 #include <map>
 #include <memory>
 
 #include "client/cli/transfers.h"
 #include "common/ids.h"
+#include "common/quantity.h"
 #include "common/text.h"
 #include "recipe/recipe_input.h"
 
@@ -23,24 +23,30 @@ struct Flags {
   bool wait = false;
 };
 
-// A number with a unit behind it, times the unit's factor.
-double scaled(const std::string& text, const std::string& flag, const std::map<std::string, double>& units,
-              const char* hint) {
-  std::size_t end = 0;
-  double value = -1;
-  try {
-    value = std::stod(text, &end);
-  } catch (const std::exception&) {
+// The paths or digests by the names of the recipe's data inputs: those it reads, and no others.
+std::map<std::string, std::string> data_inputs(const Flags& flags, const v1::ValidateRecipeResponse& recipe) {
+  std::map<std::string, std::string> data;
+  const std::vector<std::string> known(recipe.data_names().begin(), recipe.data_names().end());
+  for (const auto& text : flags.data) {
+    const auto input = parse_data_input(text);
+    if (std::find(known.begin(), known.end(), input.first) == known.end())
+      throw Error(ErrorCode::kInvalidArgument, "UNKNOWN_DATA",
+                  "the recipe reads no data '" + input.first + "'", "--data",
+                  known.empty() ? "It reads none." : "It reads: " + join(known, ", ") + ".");
+    data.insert(input);
   }
-  const auto unit = units.find(text.substr(std::min(end, text.size())));
-  if (unit == units.end() || !std::isfinite(value) || value < 0 || value * unit->second > 9e18)
-    throw Error(ErrorCode::kInvalidArgument, "BAD_QUANTITY", "cannot read '" + text + "'", flag, hint);
-  return value * unit->second;
+  return data;
 }
 
-v1::JobSpec job_spec(CliContext& context, const Flags& flags, const std::string& recipe) {
+// `validated`: what the server made of the recipe.
+v1::JobSpec job_spec(CliContext& context, const Flags& flags, const std::string& recipe,
+                     const v1::ValidateRecipeResponse& validated) {
   v1::JobSpec spec;
-  spec.set_name((flags.name.empty() ? recipe_label(flags.recipe) : flags.name).substr(0, 200));
+  const auto form = parse_json(validated.normal_form_json(), "the recipe's normal form");
+  if (!flags.name.empty())
+    spec.set_name(flags.name);
+  else if (json_or<std::string>(form, "name", "").empty())  // else the server takes the recipe's
+    spec.set_name(recipe_label(flags.recipe).substr(0, 200));
   spec.set_recipe(recipe);
   spec.set_seed(flags.seed);
   spec.mutable_resources()->set_device(flags.device);
@@ -52,8 +58,7 @@ v1::JobSpec job_spec(CliContext& context, const Flags& flags, const std::string&
     spec.set_max_runtime_seconds(parse_seconds(flags.max_runtime, "--max-runtime"));
   spec.mutable_retry()->set_max_attempts(flags.max_attempts);
   spec.set_priority(flags.priority);
-  std::map<std::string, std::string> data;
-  for (const auto& text : flags.data) data.insert(parse_data_input(text));
+  const auto data = data_inputs(flags, validated);
   spec.set_model(input_digest(context, flags.model, "model"));
   for (const auto& [name, path] : data) (*spec.mutable_data())[name] = input_digest(context, path, "dataset");
   return spec;
@@ -61,25 +66,11 @@ v1::JobSpec job_spec(CliContext& context, const Flags& flags, const std::string&
 
 void submit(CliContext& context, const Flags& flags) {
   const auto recipe = read_recipe(flags.recipe);
-  context.client().validate(recipe);  // before anything large is sent
-  submit_and_report(context, job_spec(context, flags, recipe), flags.request_id, flags.wait);
+  const auto validated = context.client().validate(recipe);  // before anything large is sent
+  submit_and_report(context, job_spec(context, flags, recipe, validated), flags.request_id, flags.wait);
 }
 
 }  // namespace
-
-std::uint64_t parse_bytes(const std::string& text, const std::string& flag) {
-  static const std::map<std::string, double> kUnits{
-      {"", 1},           {"B", 1},           {"k", 1e3},           {"kB", 1e3},          {"M", 1e6},
-      {"MB", 1e6},       {"G", 1e9},         {"GB", 1e9},          {"Ki", 1024.0},       {"KiB", 1024.0},
-      {"Mi", 1048576.0}, {"MiB", 1048576.0}, {"Gi", 1073741824.0}, {"GiB", 1073741824.0}};
-  return static_cast<std::uint64_t>(scaled(text, flag, kUnits, "Bytes, or with a unit: 512MiB, 4GB"));
-}
-
-double parse_seconds(const std::string& text, const std::string& flag) {
-  static const std::map<std::string, double> kUnits{{"", 1},     {"s", 1},    {"m", 60},
-                                                    {"min", 60}, {"h", 3600}, {"d", 86400}};
-  return scaled(text, flag, kUnits, "Seconds, or with a unit: 90s, 10m, 2h");
-}
 
 void submit_and_report(CliContext& context, const v1::JobSpec& spec, const std::string& request_id,
                        bool wait) {
@@ -98,12 +89,15 @@ void add_submit_verbs(CLI::App& app, CliContext& context) {
   verb->add_option("--model", flags->model, "Folder, file, or digest of an artifact")->required();
   verb->add_option("--data", flags->data, "NAME=PATH or NAME=DIGEST; once for each data input of the recipe")
       ->allow_extra_args(false);
-  verb->add_option("--name", flags->name, "Name for people; default: the recipe's");
-  verb->add_option("--seed", flags->seed, "Seed of everything random")->capture_default_str();
+  verb->add_option("--name", flags->name,
+                   "Name for people; default: the recipe's, else its file's or the line");
+  verb->add_option("--seed", flags->seed, "Seed of everything random")
+      ->check(whole_number())
+      ->capture_default_str();
   verb->add_option("--device", flags->device, "cpu or cuda")
       ->check(CLI::IsMember({"cpu", "cuda"}))
       ->capture_default_str();
-  verb->add_option("--device-count", flags->devices, "How many cuda devices");
+  verb->add_option("--device-count", flags->devices, "How many devices; an engine runs on 1");
   verb->add_option("--threads", flags->threads, "Threads; 0: the worker's");
   verb->add_option("--memory", flags->memory, "Memory limit of the job: 4GB, 512MiB");
   verb->add_option("--max-runtime", flags->max_runtime, "Longest time of one attempt: 90s, 10m, 2h");

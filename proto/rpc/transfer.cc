@@ -7,6 +7,7 @@
 #include <atomic>
 #include <chrono>
 #include <exception>
+#include <map>
 #include <mutex>
 #include <thread>
 
@@ -139,7 +140,8 @@ grpc::Status receive_more(v1::Artifacts::StubInterface& stub, const Digest& dige
   if (too_long)
     throw Error(
         ErrorCode::kDataLoss, "CORRUPT_BLOB",
-        "the blob " + digest.hex() + " is longer than the " + std::to_string(most) + " bytes it should have");
+        "the blob " + digest.hex() + " is longer than the " + std::to_string(most) + " bytes it should have",
+        "", "wring-server fsck finds damaged blobs; wring put of the same file uploads it again.");
   return status;
 }
 
@@ -244,7 +246,8 @@ std::string download_blob(v1::Artifacts::StubInterface& stub, const Digest& dige
   if ((size > 0 && bytes.size() != size) || sha256(bytes) != digest)
     throw Error(ErrorCode::kDataLoss, "CORRUPT_BLOB",
                 "what the server sent as blob " + digest.hex() + " is not what its digest says (" +
-                    std::to_string(bytes.size()) + " bytes)");
+                    std::to_string(bytes.size()) + " bytes)",
+                "", "wring-server fsck finds damaged blobs; wring put of the same file uploads it again.");
   if (options.progress) options.progress(bytes.size(), bytes.size());
   return bytes;
 }
@@ -263,6 +266,26 @@ void upload_blobs(v1::Artifacts::StubInterface& stub, std::span<const BlobRef> b
     const auto bytes = read(i);
     upload_blob(stub, blobs[i].digest, bytes.data, one);
   });
+}
+
+std::uint64_t upload_missing(v1::Artifacts::StubInterface& stub, std::span<const BlobRef> blobs,
+                             const std::function<BlobBytes(std::size_t)>& read,
+                             const TransferOptions& options) {
+  std::map<Digest, std::size_t> places;
+  std::vector<Digest> digests;
+  for (std::size_t i = 0; i < blobs.size(); ++i) {
+    places.emplace(blobs[i].digest, i);
+    digests.push_back(blobs[i].digest);
+  }
+  std::vector<BlobRef> missing;
+  std::uint64_t bytes = 0;
+  for (const auto& digest : find_missing(stub, digests, options)) {
+    missing.push_back(blobs[places.at(digest)]);
+    bytes += missing.back().size;
+  }
+  upload_blobs(
+      stub, missing, [&](std::size_t i) { return read(places.at(missing[i].digest)); }, options);
+  return bytes;
 }
 
 void download_blobs(v1::Artifacts::StubInterface& stub, std::span<const BlobRef> blobs,

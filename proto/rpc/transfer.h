@@ -61,6 +61,10 @@ void download_blob(v1::Artifacts::StubInterface& stub, const Digest& digest, std
 // `read(i)` gives the bytes of blobs[i], on any of the threads.
 void upload_blobs(v1::Artifacts::StubInterface& stub, std::span<const BlobRef> blobs,
                   const std::function<BlobBytes(std::size_t)>& read, const TransferOptions& options = {});
+// Those of `blobs`, each there once, that the store lacks. Returns the bytes sent.
+std::uint64_t upload_missing(v1::Artifacts::StubInterface& stub, std::span<const BlobRef> blobs,
+                             const std::function<BlobBytes(std::size_t)>& read,
+                             const TransferOptions& options = {});
 void download_blobs(v1::Artifacts::StubInterface& stub, std::span<const BlobRef> blobs,
                     const std::filesystem::path& folder, const TransferOptions& options = {});
 

@@ -8,12 +8,26 @@
 #include "server/api/messages.h"
 
 namespace wring {
+namespace {
+
+// Errors name the field within the request.
+Manifest parse_manifest(const std::string& text) {
+  try {
+    return Manifest::parse(text);
+  } catch (const Error& error) {
+    const bool whole = error.field().empty() || error.field() == "manifest";
+    const std::string inner = whole ? "" : "." + error.field();
+    throw Error(error.code(), error.reason(), error.message(), "manifest_json" + inner, error.hint());
+  }
+}
+
+}  // namespace
 
 v1::Artifact commit_artifact(const v1::CommitArtifactRequest& request, TimeMs now, JobStore& store,
                              const BlobStore& blobs, std::vector<std::string>& missing) {
   if (request.name().size() > 200)
     throw Error(ErrorCode::kInvalidArgument, "NAME_TOO_LONG", "a name of more than 200 bytes", "name");
-  const Manifest manifest = Manifest::parse(request.manifest_json());
+  const Manifest manifest = parse_manifest(request.manifest_json());
   const auto digest = manifest.digest().hex();
   std::set<Digest> seen;
   for (const auto& file : manifest.files)

@@ -57,7 +57,7 @@ void Coordinator::tick() {
       std::size_t present = 0;
       const SchedulerState& state = ledger_.state();
       for (const auto& [id, worker] : state.workers)
-        present += worker.last_seen + state.options.worker_gone_ms > clock_.now_ms();
+        present += takes_jobs(worker, clock_.now_ms(), state.options);
       metrics_.queue(state.queue.size(), state.held.size(), present);
     }
     apply(TickInput{});

@@ -50,9 +50,8 @@ class Coordinator {
   wring::v1::HeartbeatResponse heartbeat(const wring::v1::HeartbeatRequest& request);
   void report_stage(const wring::v1::ReportStageRequest& request);
   void finish(const wring::v1::FinishAttemptRequest& request);
-  std::vector<wring::v1::Worker> workers();
+  wring::v1::ListWorkersResponse list(const wring::v1::ListWorkersRequest& request);  // by id
 
-  const SchedulerOptions& options() const { return ledger_.state().options; }
   void stop();  // wakes every waiter: leases return empty-handed, watches with SHUTTING_DOWN
 
  private:

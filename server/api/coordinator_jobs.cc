@@ -10,6 +10,7 @@
 #include "common/digest.h"
 #include "common/error.h"
 #include "common/ids.h"
+#include "common/text.h"
 #include "recipe/recipe.h"
 #include "server/api/coordinator.h"
 #include "server/api/messages.h"
@@ -42,8 +43,9 @@ void check_request(const v1::SubmitJobRequest& request) {
   if (spec.name().size() > 200) refuse("NAME_TOO_LONG", "a name of more than 200 bytes", "spec.name");
   if (spec.recipe().size() > kMaxRecipe)
     refuse("RECIPE_TOO_LARGE", "a recipe of more than 1 MiB", "spec.recipe");
-  if (request.request_id().size() > 64)
-    refuse("BAD_REQUEST_ID", "a request id of more than 64 bytes", "request_id", "Take a UUID.");
+  if (!request.request_id().empty() && !is_uuid(request.request_id()))
+    refuse("BAD_REQUEST_ID", "a request id is a UUID", "request_id",
+           "For instance the one that uuidgen prints; or none.");
   if (!(spec.max_runtime_seconds() >= 0 && spec.max_runtime_seconds() < 1e9))
     refuse("OUT_OF_RANGE", "a time limit is 0 (none) to 1e9 seconds", "spec.max_runtime_seconds");
   if (spec.retry().max_attempts() > 1000)
@@ -59,7 +61,9 @@ JobNeeds needs_of(const v1::JobSpec& spec, const Recipe& recipe) {
     throw Error(ErrorCode::kInvalidArgument, "BAD_DEVICE",
                 "'" + needs.device.substr(0, 40) + "' is no kind of device", "spec.resources.device",
                 "cpu or cuda.");
-  needs.device_count = std::max(1u, spec.resources().device_count());
+  if (spec.resources().device_count() > 1)  // they would be reserved, and lie idle
+    throw Error(ErrorCode::kInvalidArgument, "OUT_OF_RANGE", "an engine runs on one device",
+                "spec.resources.device_count", "Leave it out, or 1.");
   needs.memory_bytes = spec.resources().memory_bytes();
   std::set<std::string> methods;
   for (const auto& stage : recipe.stages) methods.insert(stage.method + "@" + std::to_string(stage.version));
@@ -114,7 +118,13 @@ void Coordinator::check_inputs(const v1::JobSpec& spec, const std::vector<std::s
                   "Upload it first (wring put).");
   };
   known(spec.model(), "spec.model");
-  for (const auto& [name, digest] : spec.data()) known(digest, "spec.data." + name);
+  for (const auto& [name, digest] : spec.data()) {
+    if (std::find(data_names.begin(), data_names.end(), name) == data_names.end())
+      throw Error(ErrorCode::kInvalidArgument, "UNKNOWN_DATA",
+                  "the recipe reads no data '" + name.substr(0, 80) + "'", "spec.data." + name,
+                  data_names.empty() ? "It reads none." : "It reads: " + join(data_names, ", ") + ".");
+    known(digest, "spec.data." + name);
+  }
   for (const auto& name : data_names)
     if (!spec.data().contains(name))
       throw Error(ErrorCode::kInvalidArgument, "MISSING_DATA",

@@ -99,7 +99,6 @@ v1::LeaseJobResponse Coordinator::lease_message(const JobRecord& record) {
   response.mutable_fence()->set_epoch(record.fence.epoch);
   response.mutable_fence()->set_n(record.fence.n);
   response.set_normal_form_json(stored->normal_form);
-  for (const auto index : record.finished_stages) response.add_finished_stages(index);
   metrics_.lease_granted();
   return response;
 }
@@ -175,19 +174,28 @@ void Coordinator::finish(const v1::FinishAttemptRequest& request) {
   apply(input, std::move(batch), request.job_id());
 }
 
-std::vector<v1::Worker> Coordinator::workers() {
+v1::ListWorkersResponse Coordinator::list(const v1::ListWorkersRequest& request) {
+  const int limit = page_size(request.page_size(), 50, 1000);
+  const auto after = parse_page_token_after(request.page_token());
+  v1::ListWorkersResponse response;
   const std::lock_guard lock(mutex_);
-  std::vector<v1::Worker> list;
-  for (const auto& [id, record] : ledger_.state().workers) {
+  const auto& workers = ledger_.state().workers;
+  for (auto it = after ? workers.upper_bound(*after) : workers.begin(); it != workers.end(); ++it) {
+    const auto& [id, record] = *it;
     const auto known = workers_.find(id);
     if (known == workers_.end()) continue;  // registered, and not on disk yet
-    v1::Worker& worker = list.emplace_back(known->second);
+    if (response.workers_size() == limit) {
+      response.set_next_page_token(page_token_after(response.workers(limit - 1).id()));
+      break;
+    }
+    v1::Worker& worker = *response.add_workers();
+    worker = known->second;
     *worker.mutable_last_seen() = to_timestamp(record.last_seen);
     worker.set_draining(record.draining);
     worker.clear_jobs();
     for (const auto& job : record.jobs) worker.add_jobs(job);
   }
-  return list;
+  return response;
 }
 
 }  // namespace wring

@@ -1,6 +1,7 @@
 // Building and draining the gRPC server.
 #include "server/api/grpc_server.h"
 
+#include <grpc/support/log.h>
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/resource_quota.h>
@@ -18,6 +19,21 @@ constexpr int kMaxMessage = 80 << 20;  // a manifest is at most 64 MiB
 constexpr int kMinPingMs = 10'000;     // clients send one every 30 s
 constexpr int kMaxThreads = 2'000;     // one a waiting lease or watch; further calls get RESOURCE_EXHAUSTED
 
+// Health is asked for by service, and "" is the whole server.
+constexpr const char* kServices[] = {"wring.v1.Artifacts", "wring.v1.Jobs", "wring.v1.Workers",
+                                     "wring.v1.Methods", "wring.v1.Evaluations"};
+
+// gRPC's own lines stay out of the log while this lives: what they say is said by our error.
+class QuietGrpc {
+ public:
+  QuietGrpc() {
+    ::gpr_set_log_function([](gpr_log_func_args*) {});
+  }
+  ~QuietGrpc() { ::gpr_set_log_function(nullptr); }
+  QuietGrpc(const QuietGrpc&) = delete;
+  QuietGrpc& operator=(const QuietGrpc&) = delete;
+};
+
 }  // namespace
 
 GrpcServer::GrpcServer(const Backend& backend, const std::string& address)
@@ -33,10 +49,14 @@ GrpcServer::GrpcServer(const Backend& backend, const std::string& address)
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, kMinPingMs);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   services_.add_to(builder);
-  server_ = builder.BuildAndStart();
+  {
+    const QuietGrpc quiet;
+    server_ = builder.BuildAndStart();
+  }
   if (!server_ || port_ == 0)
     throw Error(ErrorCode::kUnavailable, "ADDRESS_IN_USE", "cannot listen on " + address, "grpc",
                 "Choose another port, or 0 for a free one.");
+  for (const auto* service : kServices) server_->GetHealthCheckService()->SetServingStatus(service, true);
 }
 
 GrpcServer::~GrpcServer() {

@@ -1,4 +1,4 @@
-// The gRPC server: the services of proto/wring/v1, health and reflection on one port.
+// The gRPC server: the services of proto/wring/v1, the health of each, and reflection, on one port.
 #pragma once
 
 #include <grpcpp/server.h>

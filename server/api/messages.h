@@ -1,6 +1,7 @@
 // Between the scheduler's records and the API's messages.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "server/scheduler/scheduler.h"
@@ -20,6 +21,9 @@ Fence to_fence(const v1::Fence& fence);
 // Opaque page tokens around a number.
 std::string page_token(std::uint64_t position);
 std::uint64_t parse_page_token(const std::string& token);  // throws kInvalidArgument "BAD_PAGE_TOKEN"
+// The same around the last name of a page; nullopt for no token.
+std::string page_token_after(const std::string& name);
+std::optional<std::string> parse_page_token_after(const std::string& token);
 // The page size to use: `fallback` for 0, at most `most`; throws for a negative one.
 int page_size(int asked, int fallback, int most);
 

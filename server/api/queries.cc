@@ -1,8 +1,9 @@
 // Reading the catalogue and the rows.
 #include "server/api/queries.h"
 
+#include <algorithm>
+
 #include "common/error.h"
-#include "common/text.h"
 #include "recipe/recipe.h"
 #include "server/api/messages.h"
 
@@ -28,23 +29,24 @@ std::vector<const MethodSpec*> all_specs() {
 
 }  // namespace
 
-v1::ListMethodsResponse list_methods() {
+v1::ListMethodsResponse list_methods(const v1::ListMethodsRequest& request) {
+  const auto limit = static_cast<std::uint64_t>(page_size(request.page_size(), 50, 1000));
+  const auto specs = all_specs();
+  const std::uint64_t from = std::min<std::uint64_t>(parse_page_token(request.page_token()), specs.size()),
+                      to = std::min<std::uint64_t>(from + limit, specs.size());
   v1::ListMethodsResponse response;
-  for (const auto* spec : all_specs()) *response.add_methods() = to_message(*spec);
+  for (auto i = from; i < to; ++i) *response.add_methods() = to_message(*specs[i]);
+  if (to < specs.size()) response.set_next_page_token(page_token(to));
   response.set_catalogue_digest(Catalogue::embedded().digest().hex());
   return response;
 }
 
 v1::Method get_method(const std::string& name) {
-  if (const auto* spec = Catalogue::embedded().find(name)) return to_message(*spec);
-  std::vector<std::string> names;
-  for (const auto* spec : all_specs()) names.push_back(spec->name);
-  const auto nearest = nearest_name(name, names);
-  throw Error(ErrorCode::kNotFound, "UNKNOWN_METHOD",
-              "there is no method '" + name.substr(0, 80) + "'" +
-                  (nearest.empty() ? "" : "; the nearest is " + nearest),
-              "name",
-              nearest.empty() ? "Known: " + join(names, ", ") + "." : "Do you mean '" + nearest + "'?");
+  try {
+    return to_message(Catalogue::embedded().any(name, "name"));
+  } catch (const Error& error) {
+    throw Error(ErrorCode::kNotFound, error.reason(), error.message(), error.field(), error.hint());
+  }
 }
 
 v1::ValidateRecipeResponse validate_recipe(const std::string& text) {
@@ -52,6 +54,7 @@ v1::ValidateRecipeResponse validate_recipe(const std::string& text) {
   v1::ValidateRecipeResponse response;
   response.set_normal_form_json(recipe.normal_form().dump());
   response.set_recipe_digest(recipe.digest().hex());
+  for (const auto& name : recipe.data_names()) response.add_data_names(name);
   return response;
 }
 

@@ -20,6 +20,12 @@ using grpc::Status;
 
 constexpr int kMaxDigests = 10'000;
 
+// Whether an error is the operator's to see: a bug, a full disk, damaged data.
+bool is_ours(const Error& error) {
+  return error.code() == ErrorCode::kInternal || error.code() == ErrorCode::kResourceExhausted ||
+         error.code() == ErrorCode::kDataLoss;
+}
+
 // Runs `body`, turns what it throws into a status (with a violation for each of `missing`), counts the call.
 template <typename Body>
 Status answer(const Backend& backend, const char* method, Body body,
@@ -29,7 +35,7 @@ Status answer(const Backend& backend, const char* method, Body body,
     body();
   } catch (...) {
     const Error error = current_error();
-    if (error.code() == ErrorCode::kInternal) spdlog::error("{}: {}", method, error.what());
+    if (is_ours(error)) spdlog::error("{}: {}", method, error.what());
     status = to_status(error, missing);
   }
   backend.metrics.rpc(
@@ -47,8 +53,9 @@ class ArtifactsService final : public v1::Artifacts::Service {
       if (request->digests_size() > kMaxDigests)
         throw Error(ErrorCode::kInvalidArgument, "TOO_MANY", "more than 10,000 digests in one request",
                     "digests", "Ask in several requests.");
-      for (const auto& digest : request->digests())
-        if (!b_.blobs.has(Digest::parse(digest))) response->add_missing(digest);
+      for (int i = 0; i < request->digests_size(); ++i)
+        if (!b_.blobs.has(Digest::parse(request->digests(i), "digests[" + std::to_string(i) + "]")))
+          response->add_missing(request->digests(i));
     });
   }
 
@@ -57,8 +64,8 @@ class ArtifactsService final : public v1::Artifacts::Service {
     return answer(b_, "WriteBlob", [&] {
       v1::WriteBlobRequest message;
       if (!reader->Read(&message))
-        throw Error(ErrorCode::kInvalidArgument, "EMPTY_STREAM", "no message came");
-      const Digest digest = Digest::parse(message.digest());
+        throw Error(ErrorCode::kInvalidArgument, "EMPTY_STREAM", "no message came", "digest");
+      const Digest digest = Digest::parse(message.digest(), "digest");
       if (b_.blobs.has(digest)) return response->set_committed_size(b_.blobs.size(digest));
       BlobStore::Upload upload(b_.blobs, digest, message.size(), message.upload_id());
       do {
@@ -76,7 +83,7 @@ class ArtifactsService final : public v1::Artifacts::Service {
   Status QueryWriteStatus(ServerContext*, const v1::QueryWriteStatusRequest* request,
                           v1::QueryWriteStatusResponse* response) override {
     return answer(b_, "QueryWriteStatus", [&] {
-      const Digest digest = Digest::parse(request->digest());
+      const Digest digest = Digest::parse(request->digest(), "digest");
       response->set_complete(b_.blobs.has(digest));
       response->set_committed_size(b_.blobs.committed_size(digest, request->upload_id()));
     });
@@ -85,7 +92,7 @@ class ArtifactsService final : public v1::Artifacts::Service {
   Status ReadBlob(ServerContext*, const v1::ReadBlobRequest* request,
                   grpc::ServerWriter<v1::ReadBlobResponse>* writer) override {
     return answer(b_, "ReadBlob", [&] {
-      b_.blobs.read(Digest::parse(request->digest()), request->offset(), request->limit(),
+      b_.blobs.read(Digest::parse(request->digest(), "digest"), request->offset(), request->limit(),
                     [&](std::span<const std::byte> piece) {
                       v1::ReadBlobResponse response;
                       response.set_data(piece.data(), piece.size());
@@ -163,7 +170,6 @@ class WorkersService final : public v1::Workers::Service {
                         v1::RegisterWorkerResponse* response) override {
     return answer(b_, "RegisterWorker", [&] {
       b_.coordinator.register_worker(request->worker());
-      response->set_lease_seconds(static_cast<double>(b_.coordinator.options().lease_ms) / 1000);
       response->set_heartbeat_seconds(b_.heartbeat_seconds);
     });
   }
@@ -185,11 +191,9 @@ class WorkersService final : public v1::Workers::Service {
                        v1::FinishAttemptResponse*) override {
     return answer(b_, "FinishAttempt", [&] { b_.coordinator.finish(*request); });
   }
-  Status ListWorkers(ServerContext*, const v1::ListWorkersRequest*,
+  Status ListWorkers(ServerContext*, const v1::ListWorkersRequest* request,
                      v1::ListWorkersResponse* response) override {
-    return answer(b_, "ListWorkers", [&] {
-      for (auto& worker : b_.coordinator.workers()) *response->add_workers() = std::move(worker);
-    });
+    return answer(b_, "ListWorkers", [&] { *response = b_.coordinator.list(*request); });
   }
 
  private:
@@ -200,9 +204,9 @@ class MethodsService final : public v1::Methods::Service {
  public:
   explicit MethodsService(Backend backend) : b_(backend) {}
 
-  Status ListMethods(ServerContext*, const v1::ListMethodsRequest*,
+  Status ListMethods(ServerContext*, const v1::ListMethodsRequest* request,
                      v1::ListMethodsResponse* response) override {
-    return answer(b_, "ListMethods", [&] { *response = list_methods(); });
+    return answer(b_, "ListMethods", [&] { *response = list_methods(*request); });
   }
   Status GetMethod(ServerContext*, const v1::GetMethodRequest* request, v1::Method* response) override {
     return answer(b_, "GetMethod", [&] { *response = get_method(request->name()); });

@@ -113,6 +113,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
     message_.set(http::field::content_type, response.content_type);
     message_.set(http::field::cache_control, "no-store");
     message_.set("X-Content-Type-Options", "nosniff");
+    if (response.status == 405) message_.set(http::field::allow, "GET, HEAD");
     message_.keep_alive(keep);
     message_.body() = std::move(response.body);
     message_.prepare_payload();

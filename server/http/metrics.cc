@@ -28,7 +28,8 @@ Metrics::Metrics()
       rpcs_(counters(*registry_, "wring_rpcs_total", "RPCs answered, by method and status code")),
       queued_(gauge(*registry_, "wring_jobs_queued", "Jobs that wait for a worker")),
       running_(gauge(*registry_, "wring_jobs_running", "Jobs that a worker has leased")),
-      workers_(gauge(*registry_, "wring_workers_connected", "Workers seen within the last minute")) {}
+      workers_(gauge(*registry_, "wring_workers_connected",
+                     "Workers seen within the last minute that do not drain")) {}
 
 void Metrics::job_ended(const std::string& state) {
   ended_.Add({{"state", state}}).Increment();

@@ -136,10 +136,18 @@ HttpResponse artifacts(const Backend& b, const Target& t) {
   return json(list_artifacts(request, b.store));
 }
 
-HttpResponse workers(const Backend& b) {
-  v1::ListWorkersResponse response;
-  for (auto& worker : b.coordinator.workers()) *response.add_workers() = std::move(worker);
-  return json(response);
+HttpResponse workers(const Backend& b, const Target& t) {
+  v1::ListWorkersRequest request;
+  request.set_page_size(page_size_of(t));
+  request.set_page_token(t.get("page_token"));
+  return json(b.coordinator.list(request));
+}
+
+HttpResponse methods(const Target& t) {
+  v1::ListMethodsRequest request;
+  request.set_page_size(page_size_of(t));
+  request.set_page_token(t.get("page_token"));
+  return json(list_methods(request));
 }
 
 HttpResponse route(const Backend& b, const Target& t) {
@@ -152,8 +160,8 @@ HttpResponse route(const Backend& b, const Target& t) {
   if (t.path == api + "artifacts") return artifacts(b, t);
   if (t.path.starts_with(api + "artifacts/"))
     return json(get_artifact(t.path.substr(api.size() + 10), b.store));
-  if (t.path == api + "workers") return workers(b);
-  if (t.path == api + "methods") return json(list_methods());
+  if (t.path == api + "workers") return workers(b, t);
+  if (t.path == api + "methods") return methods(t);
   throw Error(ErrorCode::kNotFound, "NO_SUCH_PATH", "there is nothing at this path");
 }
 

@@ -13,6 +13,16 @@ bool pauses(const JobRecord& job, TimeMs now, const SchedulerOptions& options) {
   return job.not_before > now && job.not_before <= now + options.max_backoff_ms;
 }
 
+// Whether a worker with these devices free can run a job.
+bool fits(const JobNeeds& needs, const WorkerRecord& worker,
+          const std::map<std::string, std::uint32_t>& free) {
+  const auto device = free.find(needs.device);
+  if (device == free.end() || device->second < std::max(1u, needs.device_count)) return false;
+  if (needs.memory_bytes > worker.memory_bytes) return false;
+  return std::all_of(needs.methods.begin(), needs.methods.end(),
+                     [&](const auto& m) { return worker.methods.contains(m); });
+}
+
 // Collects what a step changes.
 class Transition {
  public:
@@ -94,7 +104,6 @@ class Transition {
     if (!job.reported.emplace(input.index, input.state).second) return;  // told again
     if (input.state == "pending") return commit_silently(job);
     const bool done = input.state != "running";
-    if (done) job.finished_stages.insert(input.index);
     commit(job, done ? "stage_done" : "stage_started", input.payload);
   }
 
@@ -134,11 +143,15 @@ class Transition {
 
   void operator()(const RetryInput& input) {
     JobRecord& job = find_job(input.job);
-    if (job.phase != JobPhase::kFailed && job.phase != JobPhase::kCancelled)
-      throw Error(
-          ErrorCode::kFailedPrecondition, "JOB_NOT_ENDED",
-          "only a failed or cancelled job can be retried; this one is " + std::string(to_string(job.phase)),
-          "id");
+    if (job.phase == JobPhase::kSucceeded)
+      throw Error(ErrorCode::kFailedPrecondition, "JOB_ENDED",
+                  "job " + job.id + " has succeeded: there is nothing to retry", "id",
+                  "Submit it anew to run it again.");
+    if (!is_terminal(job.phase))
+      throw Error(ErrorCode::kFailedPrecondition, "JOB_NOT_ENDED",
+                  "only a failed or cancelled job can be retried; job " + job.id + " is " +
+                      std::string(to_string(job.phase)),
+                  "id", "Cancel it first.");
     job.attempt_base = job.attempt;
     job.failures = 0;
     job.crash_signature.clear();
@@ -190,19 +203,11 @@ class Transition {
            (input.outcome != "succeeded" || job.result == input.result);
   }
 
-  static bool fits(const JobNeeds& needs, const WorkerRecord& worker,
-                   const std::map<std::string, std::uint32_t>& free) {
-    const auto device = free.find(needs.device);
-    if (device == free.end() || device->second < std::max(1u, needs.device_count)) return false;
-    if (needs.memory_bytes > worker.memory_bytes) return false;
-    return std::all_of(needs.methods.begin(), needs.methods.end(),
-                       [&](const auto& m) { return worker.methods.contains(m); });
-  }
-
-  // Whose fault it was decides. Infrastructure is tried again, bounded. What nobody can explain (an engine
-  // that crashed, an internal error) is tried again until it happens twice in the same way. All else is the
-  // user's to mend: final.
+  // Whose fault it was decides. Infrastructure is tried again, bounded; a full disk is one worker's. What
+  // nobody can explain (an engine that crashed, an internal error) is tried again until it happens twice in
+  // the same way. All else is the user's to mend: final.
   void fail_attempt(JobRecord& job, const Json& error) {
+    if (json_or<std::string>(error, "reason", "") == "DISK_FULL") return fail_infrastructure(job, error);
     switch (error_code_from_string(json_or<std::string>(error, "code", "UNKNOWN"))) {
       case ErrorCode::kUnavailable:
       case ErrorCode::kAborted:
@@ -283,6 +288,10 @@ class Transition {
 
 }  // namespace
 
+bool takes_jobs(const WorkerRecord& worker, TimeMs now, const SchedulerOptions& options) {
+  return !worker.draining && worker.last_seen + options.worker_gone_ms > now;
+}
+
 bool is_terminal(JobPhase phase) {
   return phase == JobPhase::kSucceeded || phase == JobPhase::kFailed || phase == JobPhase::kCancelled;
 }
@@ -325,12 +334,19 @@ void restore(JobRecord job, SchedulerState& state) {
 
 std::string waiting_reason(const JobRecord& job, TimeMs now, const SchedulerState& state) {
   if (job.phase != JobPhase::kQueued) return "";
+  if (const auto newer = state.jobs.find(job.id);
+      newer != state.jobs.end() && newer->second.phase != JobPhase::kQueued)
+    return "a worker takes it";
   if (pauses(job, now, state.options))
     return "waits " + std::to_string((job.not_before - now + 999) / 1000) + " s before it is tried again";
   std::vector<const WorkerRecord*> present;
-  for (const auto& [id, worker] : state.workers)
-    if (worker.last_seen + state.options.worker_gone_ms > now) present.push_back(&worker);
-  if (present.empty()) return "no worker is connected";
+  bool drains = false;
+  for (const auto& [id, worker] : state.workers) {
+    if (takes_jobs(worker, now, state.options)) present.push_back(&worker);
+    drains |= worker.draining && !worker.jobs.empty();
+  }
+  if (present.empty())
+    return drains ? "all connected workers drain: they take no more jobs" : "no worker is connected";
   for (const auto& method : job.needs.methods)
     if (std::none_of(present.begin(), present.end(),
                      [&](const auto* w) { return w->methods.contains(method); }))
@@ -341,7 +357,14 @@ std::string waiting_reason(const JobRecord& job, TimeMs now, const SchedulerStat
   if (std::none_of(present.begin(), present.end(),
                    [&](const auto* w) { return w->memory_bytes >= job.needs.memory_bytes; }))
     return "no connected worker has enough memory";
-  return "all workers that fit are busy";
+  bool fitting = false, idle = false;
+  for (const auto* worker : present) {
+    if (!fits(job.needs, *worker, worker->devices)) continue;
+    fitting = true;
+    idle |= worker->jobs.empty();
+  }
+  if (!fitting) return "no connected worker has all that the job needs";
+  return idle ? "a worker that fits is idle and will ask for it" : "all workers that fit are busy";
 }
 
 }  // namespace wring

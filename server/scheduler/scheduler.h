@@ -67,9 +67,8 @@ struct JobRecord {
   std::string crash_signature;  // of the last attempt that failed without an explanation
   std::string told_outcome;     // of the newest lease, as its worker told it; empty: not told
   std::set<std::pair<std::uint32_t, std::string>> reported;  // (stage, state) under the newest lease
-  std::set<std::uint32_t> finished_stages;
-  std::string result;         // artifact digest
-  std::optional<Json> error;  // Error::to_json plus stage, signal, last_log
+  std::string result;                                        // artifact digest
+  std::optional<Json> error;                                 // Error::to_json plus stage, signal, last_log
   std::uint64_t last_event = 0;
   std::uint64_t version = 0;  // rises with every change: the etag
 };
@@ -180,6 +179,9 @@ struct Outcome {
   std::vector<LeaseAction> renewed;  // answers to RenewInput, in order
 };
 
+// Whether the worker is there and asks for jobs.
+bool takes_jobs(const WorkerRecord& worker, TimeMs now, const SchedulerOptions& options);
+
 // Applies one input at time `now`. Throws Error: NOT_FOUND (JOB_NOT_FOUND, WORKER_NOT_FOUND),
 // FAILED_PRECONDITION (STALE_LEASE, JOB_ENDED, JOB_NOT_ENDED).
 Outcome step(const SchedulerInput& input, TimeMs now, SchedulerState& state);
@@ -187,7 +189,7 @@ Outcome step(const SchedulerInput& input, TimeMs now, SchedulerState& state);
 // Puts a job that was stored back into the state (at start, after the workers).
 void restore(JobRecord job, SchedulerState& state);
 
-// Why a queued job waits, for people.
+// Why a queued job waits, for people. `job` is as it is on disk, which may be a step behind the state.
 std::string waiting_reason(const JobRecord& job, TimeMs now, const SchedulerState& state);
 
 }  // namespace wring

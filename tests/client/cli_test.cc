@@ -103,24 +103,16 @@ TEST(Cli, RunWithoutLocalSaysWhatToDo) {
   EXPECT_THAT(outcome.errors, HasSubstr("--local"));
 }
 
-TEST(Quantities, TakeTheUnitsThatPeopleWrite) {
-  EXPECT_EQ(parse_bytes("512MiB", "--memory"), 512u << 20);
-  EXPECT_EQ(parse_bytes("4GB", "--memory"), 4'000'000'000u);
-  EXPECT_EQ(parse_bytes("1000", "--memory"), 1000u);
-  EXPECT_EQ(parse_seconds("10m", "--max-runtime"), 600);
-  EXPECT_EQ(parse_seconds("1.5h", "--max-runtime"), 5400);
+TEST(Cli, ASeedBelowZeroIsAUsageError) {
+  for (const char* verb : {"submit", "eval"}) {
+    const auto outcome = wring_with({verb, "rtn", "--model", "m", "--seed", "-1"});
+    EXPECT_EQ(outcome.status, 2) << verb;
+    EXPECT_THAT(outcome.errors, HasSubstr("-1")) << verb;
+  }
 }
 
-TEST(Quantities, WhatIsNoneIsRefusedWithTheFlagsName) {
-  for (const char* text : {"", "abc", "-3", "4 parsecs", "nan", "1e300GB"}) {
-    try {
-      parse_bytes(text, "--memory");
-      FAIL() << text;
-    } catch (const Error& e) {
-      EXPECT_EQ(e.field(), "--memory");
-      EXPECT_EQ(e.code(), ErrorCode::kInvalidArgument);
-    }
-  }
+TEST(Cli, AMethodThatIsNotThereNamesSuitesToo) {
+  EXPECT_THAT(wring_with({"methods", "show", "nope"}).errors, HasSubstr("perplexity"));
 }
 
 TEST(DataInput, IsANameAndAPath) {

@@ -11,6 +11,7 @@
 #include "common/error.h"
 #include "common/files.h"
 #include "tests/client/fake_server.h"
+#include "tests/common/thrown_by.h"
 
 namespace wring {
 namespace {
@@ -107,6 +108,15 @@ TEST_F(WatchTest, AnErrorThatIsNoAbsenceEndsItAtOnce) {
   } catch (const Error& e) {
     EXPECT_EQ(e.reason(), "NO_SUCH_JOB");
   }
+  EXPECT_EQ(server_.jobs.cursors.size(), 1u);
+}
+
+TEST_F(WatchTest, OnlyAServerThatIsAwayIsTriedAgain) {
+  server_.jobs.watches = {
+      [](const auto&, auto&) { return to_status(Error(ErrorCode::kInternal, "INTERNAL", "a bug")); }};
+  Client client(server_.config());
+  EXPECT_EQ(thrown_by([&] { client.watch("k3f9", options(), [](const v1::Event&) {}); }).code(),
+            ErrorCode::kInternal);
   EXPECT_EQ(server_.jobs.cursors.size(), 1u);
 }
 

@@ -64,6 +64,33 @@ TEST(JobError, NamesTheStageTheSignalAndTheLastWords) {
   EXPECT_NE(e.hint().find("layer 3"), std::string::npos);
 }
 
+TEST(JobError, IsNotToldAgainAsTheEnginesLastWords) {
+  v1::Job job;
+  job.set_state(v1::JOB_STATE_FAILED);
+  auto& error = *job.mutable_error();
+  error.set_code("INVALID_ARGUMENT");
+  error.set_reason("GROUP_SIZE");
+  error.set_message("128 does not divide 576");
+  error.set_field("stages[0].params.group_size");
+  error.set_hint("96 does.");
+  error.set_last_log(
+      "reading the model\nerror: stages[0].params.group_size: 128 does not divide 576\n  96 does.\n");
+  EXPECT_EQ(job_error(job).hint(), "96 does.\nlast lines of the engine:\nreading the model\n");
+  error.set_last_log("error: stages[0].params.group_size: 128 does not divide 576\n  96 does.\n");
+  EXPECT_EQ(job_error(job).hint(), "96 does.");
+}
+
+TEST(JobError, PastItsTimeLimitIsOutOfAResourceAndNoServerThatIsAway) {
+  v1::Job job;
+  job.set_state(v1::JOB_STATE_FAILED);
+  job.mutable_error()->set_code("DEADLINE_EXCEEDED");
+  EXPECT_EQ(job_exit_status(job_error(job)), 4);
+  job.mutable_error()->set_code("UNAVAILABLE");
+  EXPECT_EQ(job_exit_status(job_error(job)), 1);
+  job.mutable_error()->set_code("INVALID_ARGUMENT");
+  EXPECT_EQ(job_exit_status(job_error(job)), 2);
+}
+
 TEST(JobError, OfACancelledJobIsCancelled) {
   v1::Job job;
   job.set_state(v1::JOB_STATE_CANCELLED);

@@ -39,5 +39,13 @@ TEST(RandomUuid, HasTheFormOfVersion4EveryTime) {
   EXPECT_EQ(ids.size(), 200u);
 }
 
+TEST(IsUuid, TakesTheirFormAlone) {
+  EXPECT_TRUE(is_uuid(random_uuid()));
+  EXPECT_TRUE(is_uuid("9C1F3AD8-54f6-1b0e-0a3f-3a2f62c7f001"));
+  for (const char* text : {"", "my-request", "9c1f3ad854f64b0e8a3f3a2f62c7f001",
+                           "9c1f3ad8-54f6-4b0e-8a3f-3a2f62c7f00g", "9c1f3ad8-54f6-4b0e-8a3f-3a2f62c7f0011"})
+    EXPECT_FALSE(is_uuid(text)) << text;
+}
+
 }  // namespace
 }  // namespace wring

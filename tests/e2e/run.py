@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import time
 import unittest
 from pathlib import Path
 
@@ -165,9 +166,25 @@ class PythonClient(WithService):
                 try:
                     client.submit("gtpq(bits=4)", model={str(scratch / "tiny")!r})
                 except wring.WringError as error:
-                    print(json.dumps([error.code, error.message]))""")
-        self.assertEqual(answer[0], "INVALID_ARGUMENT")
-        self.assertIn("gtpq", answer[1])
+                    print(json.dumps([error.code, error.message, error.reason, error.field, error.hint]))""")
+        code, message, reason, field, hint = answer
+        self.assertEqual((code, reason, field), ("INVALID_ARGUMENT", "UNKNOWN_METHOD", "stages[0].method"))
+        self.assertIn("gtpq", message)
+        self.assertIn("gptq", hint)
+
+    def test_a_job_has_the_name_that_its_recipe_gives_it(self):
+        named, unnamed = self.folder / "r1.yaml", self.folder / "r2.yaml"
+        named.write_text("name: small\nstages: [rtn]\n")
+        unnamed.write_text("stages: [rtn]\n")
+        names = self.python(f"""
+            import json, wring
+            with wring.Client() as client:
+                print(json.dumps([client.submit(recipe, model={str(scratch / "tiny")!r}).spec.name
+                                  for recipe in ({str(named)!r}, {str(unnamed)!r})]))""")
+        self.assertEqual(names, ["small", "r2"])
+        for recipe, name in ((named, "small"), (unnamed, "r2")):
+            answer = self.service.cli("submit", recipe, "--model", scratch / "tiny", "--json")
+            self.assertEqual(answer.json["name"], name)
 
 
 class Crashes(WithService):
@@ -227,11 +244,16 @@ class Crashes(WithService):
         ended = self.completes(job, arguments)
         self.assertEqual(ended["stages"][0]["state"], "cached")
 
-    def test_a_killed_server_finds_its_jobs_again(self):
+    def test_a_killed_server_finds_its_jobs_again_and_a_watch_goes_on(self):
         job, arguments = self.in_second_stage()
+        watch = subprocess.Popen([PROGRAMS / "wring", "--server", self.service.grpc, "watch", job, "--json"], stdout=subprocess.PIPE, text=True)
+        self.addCleanup(watch.kill)
+        time.sleep(1)
         self.service.kill_server()
         self.service.start_server()
         self.completes(job, arguments)
+        self.assertEqual(json.loads(watch.communicate(timeout=DEADLINE)[0])["state"], "SUCCEEDED")
+        self.assertEqual(watch.returncode, 0)
 
     def test_a_job_that_waited_while_the_server_was_killed_is_run(self):
         first, _ = self.in_second_stage()
@@ -375,7 +397,24 @@ class BadInput(WithService):
     def test_a_job_that_takes_longer_than_it_may(self):
         answer = self.service.cli("submit", SLOW_RECIPE, "--model", scratch / "slow", "--data", f"calibration={scratch / 'text.txt'}",
                                   "--seed", "5", "--max-runtime", "0.5s", "--max-attempts", "1", "--wait")
-        self.assertEqual(answer.status, 5, str(answer))
+        self.assertEqual(answer.status, 4, str(answer))  # out of a resource: 5 is for a server that is away
+
+    def test_a_workers_command_line_that_is_wrong(self):
+        cache = ["--cache", self.folder / "other"]
+        for arguments, word in ((["--server", self.service.grpc, *cache, "--memory", "4XB"], "4XB"),
+                                (["--server", "127.0.0.1", *cache], "HOST:PORT"), (["--serve", self.service.grpc], "--help")):
+            with self.subTest(word):
+                answer = subprocess.run([PROGRAMS / "wring-worker", *arguments], capture_output=True, text=True, timeout=DEADLINE)
+                self.assertEqual(answer.returncode, 2, answer.stderr)
+                self.assertIn(word, answer.stderr)
+
+    def test_an_error_is_told_once(self):
+        answer = self.service.cli("submit", "rtn(bits=4, group_size=48)", "--model", scratch / "tiny", "--wait")
+        self.assertEqual(answer.err.count("does not divide"), 1, str(answer))
+
+    def test_data_that_the_recipe_does_not_read(self):
+        self.refused(2, ["tset", "none"], data=[f"tset={scratch / 'text.txt'}"])
+        self.refused(2, ["tset", "calibration"], "gptq(bits=4, group_size=32)", data=[f"tset={scratch / 'text.txt'}"])
 
     def test_a_server_that_is_away(self):
         answer = self.service.cli("jobs", server="127.0.0.1:1")

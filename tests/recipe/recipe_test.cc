@@ -210,15 +210,17 @@ TEST(RecipeError, BadPatternIsNamedByItsPlace) {
 TEST(RecipeError, MalformedTextIsRefusedWithItsPlace) {
   for (const char* text : {"", "[]", "stages: []", "name: x"})
     EXPECT_EQ(refusal(text).reason(), "MALFORMED_RECIPE") << text;
-  expect_refused("stages: [rtn\n", "MALFORMED_RECIPE", "", {"line"});
-  expect_refused("a: 1\na: 2\n", "MALFORMED_RECIPE", "", {"twice", "line 2"});
-  expect_refused("stages: &x [rtn]\n", "MALFORMED_RECIPE", "", {"anchors"});
-  expect_refused("stages: [&x rtn, *x]\n", "MALFORMED_RECIPE", "", {"anchors"});
-  expect_refused("name: !!binary aGk=\nstages: [rtn]\n", "MALFORMED_RECIPE", "", {"tags", "line 1"});
-  expect_refused("stages: [rtn]\n---\nstages: [rtn]\n", "MALFORMED_RECIPE", "", {"more than one document"});
-  expect_refused(std::string(100, '[') + std::string(100, ']'), "MALFORMED_RECIPE", "", {"nests deeper"});
-  expect_refused("name: \xff\nstages: [rtn]\n", "MALFORMED_RECIPE", "", {"no UTF-8"});
-  expect_refused("# " + std::string(1 << 20, 'x'), "MALFORMED_RECIPE", "", {"1 MiB"});
+  expect_refused("stages: [rtn\n", "MALFORMED_RECIPE", "recipe", {"line"});
+  expect_refused("a: 1\na: 2\n", "MALFORMED_RECIPE", "recipe", {"twice", "line 2"});
+  expect_refused("stages: &x [rtn]\n", "MALFORMED_RECIPE", "recipe", {"anchors"});
+  expect_refused("stages: [&x rtn, *x]\n", "MALFORMED_RECIPE", "recipe", {"anchors"});
+  expect_refused("name: !!binary aGk=\nstages: [rtn]\n", "MALFORMED_RECIPE", "recipe", {"tags", "line 1"});
+  expect_refused("stages: [rtn]\n---\nstages: [rtn]\n", "MALFORMED_RECIPE", "recipe",
+                 {"more than one document"});
+  expect_refused(std::string(100, '[') + std::string(100, ']'), "MALFORMED_RECIPE", "recipe",
+                 {"nests deeper"});
+  expect_refused("name: \xff\nstages: [rtn]\n", "MALFORMED_RECIPE", "recipe", {"no UTF-8"});
+  expect_refused("# " + std::string(1 << 20, 'x'), "MALFORMED_RECIPE", "recipe", {"1 MiB"});
 }
 
 TEST(RecipeError, InACallNamesTheColumn) {

@@ -110,7 +110,7 @@ TEST_F(Lease, GoesToTheHighestPriorityThenToTheFirstSubmittedAlsoAfterARestart) 
   }
 }
 
-TEST_F(Lease, ThatIsNotRenewedReturnsItsJobToTheQueueWithFinishedStagesKept) {
+TEST_F(Lease, ThatIsNotRenewedReturnsItsJobToTheQueue) {
   submit("j");
   const auto leased = lease();
   report("j", leased.fence, 0, "running");
@@ -121,12 +121,10 @@ TEST_F(Lease, ThatIsNotRenewedReturnsItsJobToTheQueueWithFinishedStagesKept) {
   now_ += 1 + state_.options.lease_ms;
   apply(TickInput{});
   EXPECT_EQ(job().phase, JobPhase::kQueued);
-  EXPECT_THAT(job().finished_stages, ElementsAre(0));
   now_ += state_.options.max_backoff_ms;
   const auto again = lease();
   EXPECT_EQ(again.id, "j");
   EXPECT_EQ(again.attempt, 2u);
-  EXPECT_THAT(again.finished_stages, ElementsAre(0));
   EXPECT_GT(again.fence, leased.fence);
 }
 
@@ -218,7 +216,7 @@ TEST_F(FenceRule, ACommitUnderAnOlderOneIsRefusedAndChangesNothing) {
   for (const char* outcome : {"succeeded", "failed", "cancelled", "released"})
     EXPECT_EQ(refused([&] { finish("j", old, outcome); }), "STALE_LEASE") << outcome;
   EXPECT_EQ(job().phase, JobPhase::kRunning);
-  EXPECT_THAT(job().finished_stages, IsEmpty());
+  EXPECT_THAT(job().reported, IsEmpty());
   finish("j", newer, "succeeded");
   EXPECT_EQ(job().phase, JobPhase::kSucceeded);
 }
@@ -379,7 +377,27 @@ TEST_F(Retry, AnEngineThatCrashesInAnotherWayIsTriedAgain) {
   }
 }
 
-TEST_F(Retry, ThatIsAskedForStartsTheCountAnewAndKeepsFinishedStages) {
+TEST_F(Retry, AFullDiskIsOneWorkersAndTriedElsewhereWithinBounds) {
+  submit("j", {"cpu", 1, 0, {}}, 2);
+  const auto full = error("RESOURCE_EXHAUSTED", "DISK_FULL");
+  finish("j", lease().fence, "failed", full);
+  EXPECT_EQ(job().phase, JobPhase::kQueued);
+  now_ = job().not_before;
+  finish("j", lease().fence, "failed", full);
+  EXPECT_EQ(job().phase, JobPhase::kFailed);
+  submit("out of memory");
+  finish("out of memory", lease().fence, "failed", error("RESOURCE_EXHAUSTED", "OUT_OF_MEMORY"));
+  EXPECT_EQ(job("out of memory").phase, JobPhase::kFailed);
+}
+
+TEST_F(Retry, OfAJobThatHasNotFailedIsRefusedWithATrueReason) {
+  submit("j");
+  EXPECT_EQ(refused([&] { apply(RetryInput{"j"}); }), "JOB_NOT_ENDED");
+  finish("j", lease().fence, "succeeded");
+  EXPECT_EQ(refused([&] { apply(RetryInput{"j"}); }), "JOB_ENDED");
+}
+
+TEST_F(Retry, ThatIsAskedForStartsTheCountAnew) {
   submit("j", {"cpu", 1, 0, {}}, 1);
   auto fence = lease().fence;
   report("j", fence, 0, "done");
@@ -388,7 +406,6 @@ TEST_F(Retry, ThatIsAskedForStartsTheCountAnewAndKeepsFinishedStages) {
   EXPECT_EQ(refused([&] { finish("j", {fence.epoch, fence.n + 1}, "succeeded"); }), "STALE_LEASE");
   apply(RetryInput{"j"});
   EXPECT_EQ(job().phase, JobPhase::kQueued);
-  EXPECT_THAT(job().finished_stages, ElementsAre(0));
   EXPECT_EQ(refused([&] { apply(RetryInput{"j"}); }), "JOB_NOT_ENDED");
   const auto leased = lease();
   EXPECT_EQ(leased.attempt, 2u);
@@ -414,6 +431,13 @@ TEST_F(Matching, AJobWaitsForTheDevicesThatItNeeds) {
   EXPECT_EQ(lease("g", {{"cuda", 2}}).id, "j");
 }
 
+TEST_F(Matching, AJobIsNotSaidToWaitForTheWorkerThatHasTakenIt) {
+  submit("j");
+  const auto on_disk = job();
+  lease();
+  EXPECT_EQ(waiting_reason(on_disk, now_, state_), "a worker takes it");
+}
+
 TEST_F(Matching, TheWaitingReasonSaysWhatIsMissing) {
   const auto reason = [&](JobNeeds needs) {
     JobRecord record;
@@ -423,7 +447,16 @@ TEST_F(Matching, TheWaitingReasonSaysWhatIsMissing) {
   EXPECT_EQ(reason({"cuda", 1, 0, {}}), "no connected worker has a device of kind cuda");
   EXPECT_EQ(reason({"cpu", 1, 0, {"flap@1"}}), "no connected worker has method flap@1");
   EXPECT_EQ(reason({"cpu", 1, 64ull << 30, {}}), "no connected worker has enough memory");
+  EXPECT_EQ(reason({"cpu", 2, 0, {"rtn@1"}}), "no connected worker has all that the job needs");
+  EXPECT_EQ(reason({"cpu", 1, 0, {"rtn@1"}}), "a worker that fits is idle and will ask for it");
+  submit("j");
+  const auto fence = lease().fence;
   EXPECT_EQ(reason({"cpu", 1, 0, {"rtn@1"}}), "all workers that fit are busy");
+  apply(RenewInput{"w", {{"j", fence}}, true});
+  EXPECT_EQ(reason({"cpu", 1, 0, {"rtn@1"}}), "all connected workers drain: they take no more jobs");
+  finish("j", fence, "succeeded");
+  EXPECT_EQ(reason({"cpu", 1, 0, {"rtn@1"}}), "no worker is connected");
+  add_worker("w");
   now_ += state_.options.worker_gone_ms;
   EXPECT_EQ(reason({"cpu", 1, 0, {"rtn@1"}}), "no worker is connected");
 }

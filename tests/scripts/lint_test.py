@@ -124,6 +124,11 @@ class ProtoCompatibility(unittest.TestCase):
         self.assertEqual(self.change("ONE = 1;", "ONE = 1; TWO = 2;"), [])
         self.assertEqual(self.change("rpc Get(A)", "rpc Put(A) returns (A); rpc Get(A)"), [])
 
+    def test_a_field_may_go_where_its_number_and_name_are_reserved(self):
+        self.assertEqual(self.change("string name = 1;", 'reserved 1, 7 to 9; reserved "name";'), [])
+        for half in ("reserved 1;", 'reserved "name";', 'reserved 2000; reserved "name";'):
+            self.assertEqual(len(self.change("string name = 1;", half)), 1, half)
+
     def test_what_clients_rely_on_must_stay(self):
         for old, new, what in (
                 ("string name = 1;", "", "p.A field 1"),

@@ -1,4 +1,7 @@
 // The API as a client sees it, through a real channel on loopback.
+#include <grpcpp/generic/generic_stub.h>
+
+#include <future>
 #include <thread>
 
 #include "common/clock.h"
@@ -208,7 +211,8 @@ TEST_F(Jobs, ALeaseThatNobodyRenewsComesToAnotherWorkerWithFinishedStages) {
   report(lost, 0, "done");
   const auto again = lease(15, "v");
   ASSERT_TRUE(again.leased());
-  EXPECT_THAT(again.finished_stages(), ElementsAre(0));
+  ASSERT_EQ(again.job().stages_size(), 1);
+  EXPECT_EQ(again.job().stages(0).state(), "done");
   EXPECT_EQ(heartbeat(lost).answers(0).action(), "lost");
   EXPECT_EQ(thrown_by([&] { report(lost, 1, "done"); }).reason(), "STALE_LEASE");
   const auto error = thrown_by([&] { finish(ending(lost, "succeeded")); });
@@ -380,14 +384,63 @@ TEST_F(Errors, OfASubmitNameWhatIsWrong) {
   };
   EXPECT_EQ(reason_of([](auto& s) { s.set_model(std::string(64, 'f')); }), "ARTIFACT_NOT_FOUND spec.model");
   EXPECT_EQ(reason_of([](auto& s) { s.set_model("../../etc/passwd"); }), "ARTIFACT_NOT_FOUND spec.model");
-  EXPECT_EQ(reason_of([](auto& s) { (*s.mutable_data())["test"] = "x"; }),
-            "ARTIFACT_NOT_FOUND spec.data.test");
+  EXPECT_EQ(reason_of([](auto& s) { (*s.mutable_data())["test"] = "x"; }), "UNKNOWN_DATA spec.data.test");
+  EXPECT_EQ(reason_of([](auto& s) {
+              s.set_recipe("gptq(bits=4)");
+              (*s.mutable_data())["calibration"] = "x";
+            }),
+            "ARTIFACT_NOT_FOUND spec.data.calibration");
   EXPECT_EQ(reason_of([](auto& s) { s.set_recipe("gptq(bits=4)"); }), "MISSING_DATA spec.data.calibration");
   EXPECT_EQ(reason_of([](auto& s) { s.set_name(std::string(201, 'x')); }), "NAME_TOO_LONG spec.name");
   EXPECT_EQ(reason_of([](auto& s) { s.mutable_resources()->set_device("tpu"); }),
             "BAD_DEVICE spec.resources.device");
   EXPECT_EQ(reason_of([](auto& s) { s.set_max_runtime_seconds(-1); }),
             "OUT_OF_RANGE spec.max_runtime_seconds");
+  EXPECT_EQ(reason_of([](auto& s) { s.mutable_resources()->set_device_count(2); }),
+            "OUT_OF_RANGE spec.resources.device_count");
+  EXPECT_EQ(reason_of([](auto& s) { s.set_recipe(""); }), "MALFORMED_RECIPE recipe");
+  auto request = submission();
+  request.set_request_id("mine");
+  EXPECT_EQ(thrown_by([&] { submit(request); }).field(), "request_id");
+}
+
+TEST_F(Errors, OfBlobsAndManifestsNameTheFieldOfTheRequest) {
+  v1::FindMissingBlobsRequest find;
+  find.add_digests(sha256("x").hex());
+  find.add_digests("beef");
+  EXPECT_EQ(thrown_by([&] { call(*artifacts_, &v1::Artifacts::Stub::FindMissingBlobs, find); }).field(),
+            "digests[1]");
+  v1::QueryWriteStatusRequest query;
+  EXPECT_EQ(thrown_by([&] { call(*artifacts_, &v1::Artifacts::Stub::QueryWriteStatus, query); }).field(),
+            "digest");
+  EXPECT_EQ(thrown_by([&] { write_blob({v1::WriteBlobRequest()}); }).field(), "digest");
+  v1::CommitArtifactRequest commit;
+  const auto field_of = [&](const std::string& manifest) {
+    commit.set_manifest_json(manifest);
+    return thrown_by([&] { call(*artifacts_, &v1::Artifacts::Stub::CommitArtifact, commit); }).field();
+  };
+  EXPECT_EQ(field_of("no JSON"), "manifest_json");
+  EXPECT_EQ(field_of(R"({"version":2})"), "manifest_json.version");
+  EXPECT_EQ(field_of(R"({"files":[{"chunks":[{"sha256":"beef","size":1}],"path":"a","size":1}],)"
+                     R"("kind":"model","metadata":{},"version":1})"),
+            "manifest_json.files[0].chunks[0].sha256");
+}
+
+TEST_F(Errors, HealthIsToldForEachService) {
+  // Messages with the fields of grpc.health.v1: a name; a status, 1 for SERVING.
+  grpc::TemplatedGenericStub<v1::GetMethodRequest, v1::ListWorkersRequest> health(channel_);
+  for (const char* service : {"", "wring.v1.Artifacts", "wring.v1.Jobs", "wring.v1.Workers",
+                              "wring.v1.Methods", "wring.v1.Evaluations"}) {
+    v1::GetMethodRequest request;
+    request.set_name(service);
+    v1::ListWorkersRequest response;
+    grpc::ClientContext context;
+    std::promise<grpc::Status> done;
+    health.UnaryCall(&context, "/grpc.health.v1.Health/Check", {}, &request, &response,
+                     [&](const grpc::Status& status) { done.set_value(status); });
+    EXPECT_TRUE(done.get_future().get().ok()) << service;
+    EXPECT_EQ(response.page_size(), 1) << service;
+  }
 }
 
 TEST_F(Errors, OfPagingAndPrefixesAreTheCallersToMend) {
@@ -419,7 +472,23 @@ TEST_F(Methods, TheCatalogueIsThereWithoutWorkers) {
   request.set_name("gtpq");
   const auto error = thrown_by([&] { call(*methods_, &v1::Methods::Stub::GetMethod, request); });
   EXPECT_EQ(error.code(), ErrorCode::kNotFound);
-  EXPECT_THAT(error.message(), HasSubstr("gptq"));
+  EXPECT_THAT(error.hint(), HasSubstr("Did you mean 'gptq'?"));
+}
+
+TEST_F(Methods, AreListedInPages) {
+  const auto all = call(*methods_, &v1::Methods::Stub::ListMethods, v1::ListMethodsRequest());
+  std::vector<std::string> listed;
+  v1::ListMethodsRequest request;
+  request.set_page_size(2);
+  do {
+    const auto page = call(*methods_, &v1::Methods::Stub::ListMethods, request);
+    EXPECT_LE(page.methods_size(), 2);
+    for (const auto& method : page.methods()) listed.push_back(method.name());
+    request.set_page_token(page.next_page_token());
+  } while (!request.page_token().empty());
+  ASSERT_THAT(listed, SizeIs(all.methods_size()));
+  for (int i = 0; i < all.methods_size(); ++i)
+    EXPECT_EQ(listed[static_cast<std::size_t>(i)], all.methods(i).name());
 }
 
 TEST_F(Methods, ARecipeIsValidatedToItsNormalForm) {
@@ -427,6 +496,10 @@ TEST_F(Methods, ARecipeIsValidatedToItsNormalForm) {
   request.set_recipe("rtn(bits=4)");
   const auto valid = call(*methods_, &v1::Methods::Stub::ValidateRecipe, request);
   EXPECT_EQ(valid.recipe_digest(), parse_recipe("rtn(bits=4)").digest().hex());
+  EXPECT_THAT(valid.data_names(), IsEmpty());
+  request.set_recipe("gptq(bits=4)");
+  EXPECT_THAT(call(*methods_, &v1::Methods::Stub::ValidateRecipe, request).data_names(),
+              ElementsAre("calibration"));
   request.set_recipe("rtn(bits=99)");
   EXPECT_EQ(thrown_by([&] { call(*methods_, &v1::Methods::Stub::ValidateRecipe, request); }).reason(),
             "OUT_OF_RANGE");
@@ -461,6 +534,22 @@ TEST_F(Jobs, AWorkerShowsWhatItHolds) {
   ASSERT_THAT(list.workers(), SizeIs(1));
   EXPECT_EQ(list.workers(0).name(), "vm-w");
   EXPECT_THAT(list.workers(0).jobs(), ElementsAre(job.id()));
+}
+
+TEST_F(Jobs, WorkersAreListedInPages) {
+  for (const char* id : {"c", "a", "b"}) add_worker(id);
+  std::vector<std::string> listed;
+  v1::ListWorkersRequest request;
+  request.set_page_size(2);
+  do {
+    const auto page = call(*workers_, &v1::Workers::Stub::ListWorkers, request);
+    for (const auto& worker : page.workers()) listed.push_back(worker.id());
+    request.set_page_token(page.next_page_token());
+  } while (!request.page_token().empty());
+  EXPECT_THAT(listed, ElementsAre("a", "b", "c"));
+  request.set_page_token("p1");
+  EXPECT_EQ(thrown_by([&] { call(*workers_, &v1::Workers::Stub::ListWorkers, request); }).field(),
+            "page_token");
 }
 
 }  // namespace

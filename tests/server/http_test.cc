@@ -101,9 +101,10 @@ TEST_F(Http, LeadsNowhereElse) {
 }
 
 TEST_F(Http, RefusesWhatIsNotAGet) {
-  EXPECT_EQ(
-      send("POST /api/v1/jobs HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n").status,
-      405);
+  const auto post =
+      send("POST /api/v1/jobs HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+  EXPECT_EQ(post.status, 405);
+  EXPECT_THAT(post.headers, HasSubstr("Allow: GET, HEAD"));
   EXPECT_EQ(send("nonsense\r\n\r\n").status, 400);
   const auto head = send("HEAD /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
   EXPECT_EQ(head.status, 200);

@@ -100,11 +100,23 @@ TEST_F(Process, AnAddressThatOthersCanReachIsRefused) {
   EXPECT_THAT(log(), HasSubstr("--insecure-plaintext"));
 }
 
+TEST_F(Process, APortInUseIsOneErrorInOurWords) {
+  const auto first = start_ready();
+  const std::string used = read_endpoints()["grpc"];
+  const auto second =
+      start({"--data", (folder_.path() / "other").string(), "--grpc", used, "--http", "127.0.0.1:0"});
+  EXPECT_EQ(second->wait().code, 5);
+  EXPECT_THAT(log(), HasSubstr("cannot listen on " + used));
+  EXPECT_THAT(log(), testing::Not(HasSubstr(".cc:")));
+}
+
 TEST_F(Process, OptionsThatAreWrongAreNamed) {
   EXPECT_EQ(start({})->wait().code, 2);
   EXPECT_THAT(log(), HasSubstr("--data"));
   EXPECT_EQ(start({"--data", data().string(), "--grpc", "here"})->wait().code, 2);
   EXPECT_THAT(log(), HasSubstr("HOST:PORT"));
+  EXPECT_EQ(start({"--lease-seconds", "soon"})->wait().code, 2);
+  EXPECT_THAT(log(), HasSubstr("wring-server --help"));
   std::ofstream(folder_.path() / "c.yaml") << "data: " << data().string() << "\nhtpp: 127.0.0.1:0\n";
   EXPECT_EQ(start({"--config", (folder_.path() / "c.yaml").string()})->wait().code, 2);
   EXPECT_THAT(log(), HasSubstr("'http'"));
@@ -112,7 +124,8 @@ TEST_F(Process, OptionsThatAreWrongAreNamed) {
 
 TEST_F(Process, TheConfigurationFileTakesTheFlagsNames) {
   std::ofstream(folder_.path() / "c.yaml")
-      << "data: " << data().string() << "\ngrpc: 127.0.0.1:0\nhttp: 127.0.0.1:0\nlease-seconds: 20\n";
+      << "data: " << data().string()
+      << "\ngrpc: 127.0.0.1:0\nhttp: 127.0.0.1:0\nlease-seconds: 20\nheartbeat-seconds: 7\n";
   const auto server = start({"--config", (folder_.path() / "c.yaml").string()});
   for (const Stopwatch watch; !fs::exists(endpoints()) && watch.seconds() < 20;)
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
@@ -123,8 +136,7 @@ TEST_F(Process, TheConfigurationFileTakesTheFlagsNames) {
   v1::RegisterWorkerResponse response;
   grpc::ClientContext context;
   check(workers->RegisterWorker(&context, request, &response));
-  EXPECT_EQ(response.lease_seconds(), 20);
-  EXPECT_EQ(response.heartbeat_seconds(), 3);
+  EXPECT_EQ(response.heartbeat_seconds(), 7);
 }
 
 }  // namespace

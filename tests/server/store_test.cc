@@ -93,7 +93,6 @@ TEST_F(Store, AJobIsTheSameAfterARestart) {
   job.record.crash_signature = "s";
   job.record.told_outcome = "failed";
   job.record.reported = {{0, "running"}, {0, "done"}};
-  job.record.finished_stages = {0, 2};
   job.record.result = "r";
   job.record.error = Json{{"code", "INTERNAL"}};
   job.record.last_event = 1;
@@ -123,7 +122,6 @@ TEST_F(Store, AJobIsTheSameAfterARestart) {
   EXPECT_EQ(is.crash_signature, was.crash_signature);
   EXPECT_EQ(is.told_outcome, was.told_outcome);
   EXPECT_EQ(is.reported, was.reported);
-  EXPECT_EQ(is.finished_stages, was.finished_stages);
   EXPECT_EQ(is.result, was.result);
   EXPECT_EQ(is.error, was.error);
   EXPECT_EQ(is.last_event, was.last_event);

@@ -314,9 +314,6 @@ void Invariants::take_in(const JobRecord& record) {
   demand(record.phase == replay.phase && record.attempt == replay.attempt &&
              record.attempt_base == replay.attempt_base && record.last_event == replay.events,
          "state-is-replay", record.id, "record and events disagree: " + text(record.phase));
-  demand(std::includes(record.finished_stages.begin(), record.finished_stages.end(),
-                       before.finished_stages.begin(), before.finished_stages.end()),
-         "finished-stages-kept", record.id, "a finished stage is forgotten");
   demand(before.phase != JobPhase::kSucceeded, "result-kept", record.id, "changed after its success");
   if (is_held(before.phase)) held_.erase(record.id);
   if (before.phase == JobPhase::kQueued) queue_.erase(place_of(record));

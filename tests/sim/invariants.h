@@ -99,9 +99,9 @@ class Invariants {
   std::map<std::string, std::uint32_t> plan_of_;
   std::set<std::string> cancel_asked_;
   std::map<std::string, std::uint64_t> acknowledged_;  // job -> version that somebody was told of
-  std::map<std::string, std::set<std::uint32_t>> acknowledged_stages_;
-  std::map<std::string, std::string> request_of_;      // job -> request id
-  std::map<std::string, std::string> job_of_request_;  // as acknowledged
+  std::map<std::string, std::set<std::uint64_t>> acknowledged_stages_;  // numbers of their events
+  std::map<std::string, std::string> request_of_;                       // job -> request id
+  std::map<std::string, std::string> job_of_request_;                   // as acknowledged
   std::map<std::string, JobRecord> succeeded_;
   TimeMs forward_ = 0, last_change_ = 0;
   std::uint32_t jumps_back_ = 0;

@@ -37,8 +37,8 @@ void Invariants::on_answer(const Waiting& waiting, const Storage& storage) {
   auto& version = acknowledged_[waiting.job];
   version = std::max(version, waiting.version);
   if (waiting.call == Waiting::Call::kStage)
-    for (const auto& job : waiting.outcome.changed)
-      acknowledged_stages_[job.id].insert(job.finished_stages.begin(), job.finished_stages.end());
+    for (const auto& event : waiting.outcome.events)
+      if (event.type == "stage_done") acknowledged_stages_[event.job].insert(event.number);
   for (const auto& job : waiting.outcome.changed)
     if (job.phase == JobPhase::kSucceeded) succeeded_.emplace(job.id, job);
 }
@@ -102,7 +102,6 @@ void Invariants::on_recovery(const SchedulerState& state, const Storage& storage
     demand(it != state.jobs.end() && it->second.version == known.record.version &&
                it->second.not_before == known.record.not_before &&
                it->second.failures == known.record.failures && it->second.fence == known.record.fence &&
-               it->second.finished_stages == known.record.finished_stages &&
                it->second.told_outcome == known.record.told_outcome,
            "restart-goes-on-from-the-rows", id, "not in the memory as it is on disk");
   }
@@ -139,7 +138,9 @@ void Invariants::at_end(const Storage& storage) const {
     demand(row && row->record.version >= version, "acknowledged-job-kept", job, "not on disk at the end");
   }
   for (const auto& [job, stages] : acknowledged_stages_) {
-    const auto& kept = storage.row(job)->record.finished_stages;
+    std::set<std::uint64_t> kept;
+    for (const auto& event : storage.row(job)->events)
+      if (event.type == "stage_done") kept.insert(event.number);
     demand(std::includes(kept.begin(), kept.end(), stages.begin(), stages.end()), "finished-stages-kept", job,
            "a stage that was acknowledged is not on disk");
   }

@@ -170,7 +170,6 @@ class FakeWorkers final : public v1::Workers::Service {
     const std::lock_guard lock(mutex);
     registered.push_back(request->worker());
     response->set_heartbeat_seconds(0.2);
-    response->set_lease_seconds(2);
     return grpc::Status::OK;
   }
 

@@ -9,10 +9,11 @@ import time
 import uuid
 
 import grpc
+from google.rpc import error_details_pb2, status_pb2
 
 from wring import trees
 from wring.v1 import (artifacts_pb2, artifacts_pb2_grpc, evaluations_pb2, evaluations_pb2_grpc, jobs_pb2,
-                      jobs_pb2_grpc)
+                      jobs_pb2_grpc, methods_pb2, methods_pb2_grpc)
 
 TERMINAL = {jobs_pb2.JOB_STATE_SUCCEEDED, jobs_pb2.JOB_STATE_FAILED, jobs_pb2.JOB_STATE_CANCELLED}
 DEADLINE_SECONDS = 60
@@ -20,19 +21,25 @@ WRITE_BYTES = 1 << 20  # of one WriteBlob message
 
 
 class WringError(Exception):
-    """What the server refused: `code` (INVALID_ARGUMENT, ...) and its message."""
+    """What the server refused: `code` (INVALID_ARGUMENT, ...), `reason` (a stable word for programs), `message` (a
+    sentence for people), `field` (the path of the offending value, or empty) and `hint` (the way out, or empty)."""
 
-    def __init__(self, code: str, message: str):
-        super().__init__(f"{code}: {message}")
+    def __init__(self, code: str, message: str, reason: str = "", field: str = "", hint: str = ""):
+        super().__init__(f"{code}: " + (f"{field}: " if field else "") + message + (f" ({hint})" if hint else ""))
         self.code = code
+        self.reason = reason
         self.message = message
+        self.field = field
+        self.hint = hint
 
 
 class JobFailed(WringError):
     """A job that ended without a result; `job` is as it ended."""
 
     def __init__(self, job):
-        super().__init__(job.error.code or "CANCELLED", job.error.message or f"job {job.id} was cancelled")
+        error = job.error
+        super().__init__(error.code or "CANCELLED", error.message or f"job {job.id} was cancelled", error.reason, error.field,
+                         error.hint)
         self.job = job
 
 
@@ -55,6 +62,7 @@ class Client:
         self._jobs = jobs_pb2_grpc.JobsStub(self._channel)
         self._artifacts = artifacts_pb2_grpc.ArtifactsStub(self._channel)
         self._evaluations = evaluations_pb2_grpc.EvaluationsStub(self._channel)
+        self._methods = methods_pb2_grpc.MethodsStub(self._channel)
 
     def __enter__(self):
         return self
@@ -70,11 +78,20 @@ class Client:
         """Creates a job and returns it (a Job message).
 
         recipe: YAML text, one line, or the path of a YAML file. model and the values of data: paths, which are
-        uploaded, or digests. The same request_id (a UUID) with the same content gives the same job.
+        uploaded, or digests. name: default the recipe's, else its file's. The same request_id (a UUID) with the same
+        content gives the same job.
         """
+        label = ""
         if os.path.isfile(recipe):
-            name = name or pathlib.Path(recipe).stem
+            label = pathlib.Path(recipe).stem
             recipe = pathlib.Path(recipe).read_text(encoding="utf-8")
+        valid = self._call(self._methods.ValidateRecipe, methods_pb2.ValidateRecipeRequest(recipe=recipe))
+        for key in data or {}:  # before anything large is sent
+            if key not in valid.data_names:
+                raise WringError("INVALID_ARGUMENT", f"the recipe reads no data '{key}'", "UNKNOWN_DATA", f"data[{key!r}]",
+                                 f"It reads: {', '.join(valid.data_names) or 'none'}.")
+        if not name and not json.loads(valid.normal_form_json)["name"]:  # the server takes the recipe's
+            name = label
         spec = jobs_pb2.JobSpec(name=name, recipe=recipe, seed=seed, model=self._input(model, "model"))
         spec.resources.device = device
         for key, value in (data or {}).items():
@@ -103,7 +120,7 @@ class Client:
             except (grpc.RpcError, WringError) as error:
                 code = error.code if isinstance(error, WringError) else error.code().name
                 away_since = away_since or time.monotonic()
-                if code not in ("UNAVAILABLE", "UNKNOWN", "INTERNAL") or time.monotonic() - away_since > patience_seconds:
+                if code != "UNAVAILABLE" or time.monotonic() - away_since > patience_seconds:
                     raise _as_wring_error(error) from None
                 time.sleep(0.5)
 
@@ -193,7 +210,17 @@ class Client:
 
 
 def _as_wring_error(error) -> WringError:
-    return error if isinstance(error, WringError) else WringError(error.code().name, error.details())
+    if isinstance(error, WringError):
+        return error
+    reason = field = hint = ""
+    metadata = dict(error.trailing_metadata() or ())
+    for detail in status_pb2.Status.FromString(metadata.get("grpc-status-details-bin", b"")).details:
+        info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+        if detail.Unpack(info):
+            reason, hint = info.reason, info.metadata.get("hint", "")
+        elif detail.Unpack(bad) and bad.field_violations:
+            field = bad.field_violations[0].field
+    return WringError(error.code().name, error.details(), reason, field, hint)
 
 
 def _row(evaluation) -> dict:

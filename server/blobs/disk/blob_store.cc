@@ -62,7 +62,8 @@ void check_space(const fs::path& part, std::uint64_t bytes) {
 }
 
 [[noreturn]] void throw_not_found(const Digest& digest) {
-  throw Error(ErrorCode::kNotFound, "BLOB_NOT_FOUND", "there is no blob " + digest.hex(), "digest");
+  throw Error(ErrorCode::kNotFound, "BLOB_NOT_FOUND", "there is no blob " + digest.hex(), "digest",
+              "wring put of the same file uploads it again; wring-server fsck names what lacks blobs.");
 }
 
 }  // namespace
@@ -146,7 +147,9 @@ void BlobStore::read(const Digest& digest, std::uint64_t offset, std::uint64_t l
     set_aside(digest);
     throw Error(ErrorCode::kDataLoss, "BLOB_CORRUPT",
                 "blob " + digest.hex() + " is damaged on the server's disk", "digest",
-                "Upload it again, or restore a backup.");
+                "wring put of the same file uploads it again, or restore a backup; wring-server fsck names "
+                "all that is "
+                "damaged.");
   }
   if (in_part) read_pieces(fd.get(), path, offset, end, sink);
 }

@@ -26,7 +26,6 @@ Json to_json(const JobRecord& r) {
           {"crash_signature", r.crash_signature},
           {"told_outcome", r.told_outcome},
           {"reported", r.reported},
-          {"finished_stages", r.finished_stages},
           {"result", r.result},
           {"error", r.error ? *r.error : Json()},
           {"last_event", r.last_event},
@@ -54,7 +53,6 @@ JobRecord record_from_json(const Json& j) {
   r.crash_signature = j.at("crash_signature");
   r.told_outcome = j.at("told_outcome");
   r.reported = j.at("reported").get<std::set<std::pair<std::uint32_t, std::string>>>();
-  r.finished_stages = j.at("finished_stages").get<std::set<std::uint32_t>>();
   r.result = j.at("result");
   if (!j.at("error").is_null()) r.error = j.at("error");
   r.last_event = j.at("last_event");
