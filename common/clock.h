@@ -15,11 +15,6 @@ class Clock {
   virtual TimeMs now_ms() const = 0;
 };
 
-class SystemClock final : public Clock {
- public:
-  TimeMs now_ms() const override;
-};
-
 // Stands still until it is told to move. One thread.
 class ManualClock final : public Clock {
  public:
@@ -41,6 +36,18 @@ class Stopwatch {
 
  private:
   std::chrono::steady_clock::time_point start_;
+};
+
+// The wall clock as it was at construction, going on without jumps: a clock that is set while leases run
+// takes none of them away. After a restart it is the wall clock's time again.
+class SystemClock final : public Clock {
+ public:
+  SystemClock();
+  TimeMs now_ms() const override;
+
+ private:
+  TimeMs start_;
+  Stopwatch since_;
 };
 
 }  // namespace wring

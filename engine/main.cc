@@ -118,6 +118,27 @@ void add_export(CLI::App& app, int& status) {
       "Example:\n  wring-engine export small/ --to compressed-tensors --out small-ct/ --data test.txt");
   command->callback([&status] { status = export_model(options); });
 
+  auto* imatrix = app.add_subcommand("imatrix", "Write which columns matter on a text, for exports to GGUF");
+  static ImatrixCommand importance;
+  imatrix->add_option("model", importance.model, "Hugging Face folder, GGUF file or Wring artifact")
+      ->required();
+  imatrix->add_option("--data", importance.data, "UTF-8 text like the one that the model will see")
+      ->required();
+  imatrix->add_option("--out", importance.out, "File, as llama-imatrix writes it")->required();
+  imatrix->add_option("--chunks", importance.chunks, "How many pieces of the text")
+      ->check(CLI::Range(1, 100000))
+      ->capture_default_str();
+  imatrix->add_option("--length", importance.length, "Tokens of a piece")
+      ->check(CLI::Range(2, 131072))
+      ->capture_default_str();
+  imatrix->add_option("--threads", importance.threads, "Threads; 0: all cores")->capture_default_str();
+  imatrix->add_option("--device", importance.device, "cpu or cuda:N")->capture_default_str();
+  imatrix->add_flag("-q,--quiet", importance.quiet, "No progress bar");
+  imatrix->footer(
+      "Example:\n  wring-engine imatrix model/ --data calibration.txt --out imatrix.gguf\n"
+      "  wring-engine export model/ --to 'gguf(type=Q4_K_M, imatrix=imatrix.gguf)' --out model-gguf/");
+  imatrix->callback([&status] { status = imatrix_local(importance); });
+
   auto* verify =
       app.add_subcommand("verify", "Read an export back and compare it with its exporter's claims");
   static VerifyCommand verified;

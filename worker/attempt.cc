@@ -160,12 +160,16 @@ class Attempt final : public EngineListener {
     new_rows_.clear();
   }
 
-  // Only what the engine made in its own scratch folder is kept.
-  void keep(const Digest& key, const fs::path& path) {
+  // Only what the engine made in its own scratch folder is taken from it.
+  void check_inside(const fs::path& path) const {
     const auto inside = path.lexically_normal().lexically_relative(work());
     if (!is_safe_relative_path(inside.string()) || !fs::is_directory(path))
       throw Error(ErrorCode::kInternal, "ENGINE_PROTOCOL",
-                  "the engine wants to keep " + path.string() + ", which is not in its scratch folder");
+                  "the engine hands over " + path.string() + ", which is not in its scratch folder");
+  }
+
+  void keep(const Digest& key, const fs::path& path) {
+    check_inside(path);
     at_.cache.keep_stage(key, path, hold_);
   }
 
@@ -179,7 +183,16 @@ class Attempt final : public EngineListener {
   }
 
   void succeed(const ResultLine& result) {
-    if (!result.path.empty()) finish_.set_result(hand_in(result));
+    for (const auto& exported : result.exports) {
+      check_inside(exported.path);
+      hand_in(exported);
+    }
+    if (!result.made.path.empty()) {
+      if (result.made.path != out())
+        throw Error(ErrorCode::kInternal, "ENGINE_PROTOCOL",
+                    "the engine's result is not where it was asked for");
+      finish_.set_result(hand_in(result.made));
+    }
     for (auto& row : *finish_.mutable_evaluations())
       if (row.artifact().empty() && row.when() == "after")
         row.set_artifact(finish_.result().empty() ? job_.spec().model() : finish_.result());
@@ -188,18 +201,15 @@ class Attempt final : public EngineListener {
     finish_.set_outcome("succeeded");
   }
 
-  // Uploads what the store lacks of the result, the manifest last. Returns its digest.
-  std::string hand_in(const ResultLine& result) {
-    if (result.path != out())
-      throw Error(ErrorCode::kInternal, "ENGINE_PROTOCOL",
-                  "the engine's result is not where it was asked for");
+  // Uploads what the store lacks of a folder, the manifest last. Returns its digest.
+  std::string hand_in(const MadeArtifact& made) {
     const Stopwatch watch;
-    const auto manifest = build_manifest(out(), result.kind, result.metadata);
+    const auto manifest = build_manifest(made.path, made.kind, made.metadata);
     const auto digest = manifest.digest().hex();
-    if (digest != result.digest)
+    if (digest != made.digest)
       throw Error(ErrorCode::kDataLoss, "RESULT_MISMATCH",
-                  "the engine's result is " + digest + ", not " + result.digest + " as it said");
-    const auto sent = upload(manifest);
+                  "the engine's result is " + digest + ", not " + made.digest + " as it said");
+    const auto sent = upload(made.path, manifest);
     v1::CommitArtifactRequest request;
     request.set_manifest_json(manifest.canonical());
     request.set_name(job_.spec().name());
@@ -214,8 +224,8 @@ class Attempt final : public EngineListener {
   }
 
   // Returns the bytes sent.
-  std::uint64_t upload(const Manifest& manifest) {
-    const TreeChunks tree(out(), manifest);
+  std::uint64_t upload(const fs::path& folder, const Manifest& manifest) {
+    const TreeChunks tree(folder, manifest);
     std::vector<BlobRef> blobs;
     for (const auto& chunk : tree.chunks()) blobs.push_back({chunk.digest, chunk.size});
     const auto read = [&](std::size_t i) {

@@ -113,6 +113,18 @@ v1::Evaluation parse_row(const Json& json) {
   return row;
 }
 
+MadeArtifact parse_made(const Json& json) {
+  return {get<std::string>(json, "path"), get<std::string>(json, "kind", "model"),
+          get<Json>(json, "metadata", Json::object()), get<std::string>(json, "digest")};
+}
+
+ResultLine parse_result(const Json& json) {
+  ResultLine result{parse_made(json), {}};
+  for (const auto& exported : get<std::vector<Json>>(json, "exports"))
+    result.exports.push_back(parse_made(exported));
+  return result;
+}
+
 EngineLine parse(const Json& json) {
   const auto type = at<std::string>(json, "type");
   if (type == "hello") return parse_hello(json);
@@ -126,9 +138,7 @@ EngineLine parse(const Json& json) {
     for (const auto& row : at<std::vector<Json>>(json, "rows")) rows.rows.push_back(parse_row(row));
     return rows;
   }
-  if (type == "result")
-    return ResultLine{get<std::string>(json, "path"), get<std::string>(json, "kind"),
-                      get<Json>(json, "metadata", Json::object()), get<std::string>(json, "digest")};
+  if (type == "result") return parse_result(json);
   if (type == "error")
     return ErrorLine{Error::from_json(at<Json::object_t>(json, "error")),
                      get<std::int32_t>(json, "index", -1)};

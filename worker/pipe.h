@@ -70,11 +70,16 @@ struct DoneLine {
 struct RowsLine {
   std::vector<v1::Evaluation> rows;
 };
-struct ResultLine {
-  std::filesystem::path path;  // empty for a recipe that only evaluates
+// A folder that is to be handed in, and the manifest that it must have.
+struct MadeArtifact {
+  std::filesystem::path path;
   std::string kind;
   Json metadata;
   std::string digest;
+};
+struct ResultLine {
+  MadeArtifact made;  // no path for a recipe that only evaluates
+  std::vector<MadeArtifact> exports;
 };
 struct ErrorLine {
   Error error;

@@ -120,6 +120,20 @@ void list_artifacts(CliContext& context, const std::string& kind, int limit) {
   context.print(table(rows));
 }
 
+// What was measured of an artifact; empty where nothing was.
+std::string figures_of(CliContext& context, const std::string& digest) {
+  v1::QueryEvaluationsRequest request;
+  request.set_artifact(digest);
+  request.set_page_size(1000);
+  std::vector<std::vector<std::string>> rows{{"SUITE", "METRIC", "VALUE", "STDERR", "UNIT", "JOB"}};
+  const auto page = context.client().evaluations(request);
+  for (const auto& row : page.evaluations())
+    if (row.text().empty())
+      rows.push_back({row.suite(), row.metric(), format_number(row.value(), 5),
+                      row.has_stderr() ? format_number(row.stderr(), 5) : "", row.unit(), row.job_id()});
+  return rows.size() > 1 ? "\n" + table(rows) : "";
+}
+
 void show_artifact(CliContext& context, const std::string& digest) {
   const auto artifact = context.client().artifact(artifact_of(context, digest));
   if (context.json) return context.print_json(to_json(artifact));
@@ -136,7 +150,7 @@ void show_artifact(CliContext& context, const std::string& digest) {
     rows.push_back({file.path, human_bytes(file.size), std::to_string(file.chunks.size())});
   text += "\n" + table(rows);
   if (!manifest.metadata.empty()) text += "\n" + manifest.metadata.dump(2) + "\n";
-  context.print(text);
+  context.print(text + figures_of(context, artifact.digest()));
 }
 
 }  // namespace

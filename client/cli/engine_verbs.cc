@@ -79,6 +79,14 @@ void add_engine_verbs(CLI::App& app, CliContext& context) {
   plan->add_option("--model", flags->model, "Folder or file")->required();
   plan->callback([&context] { pass_on(context, "plan"); });
 
+  auto* imatrix = add_engine_verb(app, context, "imatrix",
+                                  "Write which columns of a model matter on a text, for exports to GGUF",
+                                  "wring imatrix model/ --data calibration.txt --out imatrix.gguf");
+  imatrix->add_option("MODEL", flags->model, "Folder or file of the model")->required();
+  imatrix->add_option("--data", flags->data, "Text like the one that the model will see")->required();
+  imatrix->add_option("--out", flags->out, "File, as llama-imatrix writes it")->required();
+  imatrix->callback([&context] { pass_on(context, "imatrix"); });
+
   auto* generate =
       add_engine_verb(app, context, "generate", "Let a model write on this machine",
                       "wring generate compressed/ --prompt 'The state of the Union is' --tokens 40");

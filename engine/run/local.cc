@@ -12,11 +12,13 @@
 #include "common/files.h"
 #include "common/progress_bar.h"
 #include "common/text.h"
+#include "engine/calibrate/imatrix.h"
 #include "engine/model/generate.h"
 #include "engine/model/load.h"
 #include "engine/model/tensor_file.h"
 #include "engine/run/hardware.h"
 #include "engine/run/job.h"
+#include "engine/text/corpus.h"
 #include "recipe/recipe_input.h"
 
 namespace wring {
@@ -100,6 +102,24 @@ void print_report(const JobResult& result, const LocalOptions& options) {
   if (result.artifact)
     std::cout << "artifact  sha256:" << result.artifact->hex() << "  " << options.out.string() << "\n";
 }
+
+// A bar of one step.
+class BarProgress final : public Progress {
+ public:
+  BarProgress(const std::string& name, bool quiet) : bar_(ProgressBarOptions::standard_error(quiet)) {
+    bar_.plan({name});
+    bar_.start(0);
+  }
+  void report(std::uint64_t done, std::uint64_t total, const std::string& unit, const std::string& metric,
+              double value) override {
+    if (interrupted) throw Error(ErrorCode::kCancelled, "CANCELLED", "interrupted");
+    bar_.update(0, {done, total, unit, metric, value, 0});
+    if (done == total) bar_.finish(0, StepState::kDone, bar_.steps()[0].seconds);
+  }
+
+ private:
+  ProgressBar bar_;
+};
 
 // Beside the result: small/ has its exports in small-exports/.
 fs::path exports_folder(const fs::path& out) {
@@ -188,6 +208,25 @@ int generate_local(const GenerateCommand& command) {
     std::cout << Json{{"prompt", command.prompt}, {"text", tokenizer->decode(ids)}, {"tokens", ids}}.dump(
         2, ' ', false, Json::error_handler_t::replace);
   std::cout << "\n";
+  return 0;
+}
+
+int imatrix_local(const ImatrixCommand& command) {
+  set_threads(command.threads);
+  const FileTree files = FileTree::on_disk(command.model);
+  const auto model = load_model(files, parse_device(command.device));
+  if (model->kind() != "decoder-lm")
+    throw Error(ErrorCode::kInvalidArgument, "WRONG_MODEL_KIND", "an imatrix is made of a decoder", "model");
+  const auto tokenizer = load_tokenizer(files);
+  const auto ids = tokenize_corpus(FileTree::on_disk(command.data), "data", *tokenizer,
+                                   static_cast<std::size_t>(command.length));
+  const auto chunks = std::min(command.chunks, static_cast<std::int64_t>(ids.size()) / command.length);
+  const auto all = at::tensor(
+      at::ArrayRef<std::int32_t>(ids.data(), static_cast<std::size_t>(chunks * command.length)), at::kInt);
+  BarProgress progress("imatrix", command.quiet);
+  Imatrix imatrix = collect_imatrix(*model, all.to(at::kLong).reshape({chunks, command.length}), progress);
+  imatrix.datasets = {command.data.filename().string()};
+  write_imatrix(command.out, imatrix);
   return 0;
 }
 

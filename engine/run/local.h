@@ -35,6 +35,17 @@ struct GenerateCommand {
 };
 int generate_local(const GenerateCommand& command);
 
+struct ImatrixCommand {
+  std::filesystem::path model, data, out;
+  std::int64_t chunks = 32, length = 512;
+  int threads = 0;
+  std::string device = "cpu";
+  bool quiet = false;
+};
+
+// Writes the importance of columns on a text, for exports to GGUF. Throws Error.
+int imatrix_local(const ImatrixCommand& command);
+
 // Writes the logits (encoders: hidden states) of token ids, for comparison with other implementations: `ids`
 // is a JSON file
 // {"input_ids": [[...]], "attention_mask": [[...]] (optional)}, `out` a safetensors file with one tensor

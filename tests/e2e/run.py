@@ -118,6 +118,31 @@ class Jobs(WithService):
         self.assertTrue(scores[0])
         self.assertEqual(scores[0], scores[1])
 
+    def test_exports_are_artifacts_of_their_own_that_hold_what_the_result_holds(self):
+        recipe = "rtn(bits=4, group_size=32) | compressed-tensors | gguf(type=F16)"
+        job = self.service.cli("submit", recipe, "--model", scratch / "tiny", "--wait", "--json").json
+        self.succeeded(job)
+        digests = {row["when"]: row["artifact"] for row in job["evaluations"] if row["suite"] == "export"}
+        self.assertEqual(set(digests), {"export: compressed-tensors", "export: gguf"})
+        self.assertEqual([stage["name"] for stage in job["stages"]], ["rtn", "export: compressed-tensors", "export: gguf"])
+        for when, digest in digests.items():
+            out = self.folder / when.replace(": ", "-")
+            self.assertEqual(self.service.cli("get", digest, "--out", out).status, 0)
+            shown = self.service.cli("artifact", "show", digest)
+            self.assertIn("bits_per_weight", shown.out, str(shown))
+        ids = self.folder / "ids.json"
+        ids.write_text(json.dumps({"input_ids": [[1, 2, 3, 4, 5, 6, 7, 8]]}))
+        result = self.folder / "result"
+        self.service.cli("get", job["artifact_digest"], "--out", result)
+        ours = self.logits(result, ids)
+        self.assertLess((ours - self.logits(self.folder / "export-compressed-tensors", ids)).abs().max(), 1e-2)
+        self.assertLess((ours - self.logits(self.folder / "export-gguf", ids)).abs().max(), 1e-2)
+
+    def logits(self, model, ids):
+        out = self.folder / f"{model.name}.safetensors"
+        subprocess.run([PROGRAMS / "wring-engine", "logits", model, "--ids", ids, "--out", out], check=True)
+        return load_file(out)["logits"]
+
     def test_the_same_request_id_gives_the_same_job(self):
         request = ("submit", "rtn(bits=4, group_size=32)", "--model", scratch / "tiny", "--request-id",
                    "9c1f3ad8-54f6-4b0e-8a3f-3a2f62c7f001", "--json")
