@@ -1,0 +1,149 @@
+"""How a layer's weight is stored, and the way back to its values: one class a rep, checked before a byte is read."""
+
+import numpy as np
+
+from wring_format import ggml
+from wring_format.errors import FormatError
+from wring_format.files import FLOATS, integer, member
+
+VALUES = {"F32", "F16", "BF16"}
+MOST = 1 << 31  # of a group, and of groups in a row
+ELEMENTS_AT_ONCE = 1 << 20
+FILE = "wring.json"
+ONES = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(1, dtype=np.uint8)  # bits set in a byte
+
+
+def by_rows(rows: int, columns: int, decode) -> np.ndarray:
+    """fp32 [rows, columns], a few rows at a time: decode(first, last) gives those of [first, last)."""
+    values = np.empty((rows, columns), np.float32)
+    step = max(1, ELEMENTS_AT_ONCE // columns)
+    with np.errstate(all="ignore"):  # any scale may be stored
+        for first in range(0, rows, step):
+            values[first:first + step] = decode(first, min(first + step, rows))
+    return values
+
+
+def unpack(packed: np.ndarray, count: int, bits: int) -> np.ndarray:
+    """uint8 [rows, ceil(count * bits / 8)] -> the first `count` codes of each row, uint8."""
+    if bits == 8:
+        return packed[:, :count]
+    rows, row_bytes = packed.shape
+    eights = -(-count // 8)  # eight codes are `bits` whole bytes
+    padded = np.zeros((rows, eights * bits), np.uint8)
+    padded[:, :row_bytes] = packed
+    padded = padded.reshape(rows, eights, bits)
+    words = padded[..., 0].astype(np.uint64)
+    for byte in range(1, bits):
+        words |= padded[..., byte].astype(np.uint64) << np.uint64(8 * byte)
+    codes = np.empty((rows, eights, 8), np.uint8)
+    for k in range(8):
+        codes[..., k] = words >> np.uint64(k * bits) & np.uint64((1 << bits) - 1)
+    return codes.reshape(rows, eights * 8)[:, :count]
+
+
+def check_matrix(tensor, dtypes, shape=None):
+    if tensor.dtype not in dtypes:
+        tensor.refuse(f"its dtype is {tensor.dtype}, not {' or '.join(sorted(dtypes))}")
+    if len(tensor.shape) != 2 or 0 in tensor.shape:
+        tensor.refuse(f"its shape is {list(tensor.shape)}, no matrix of at least one value")
+    if shape is not None and tensor.shape != shape:
+        tensor.refuse(f"its shape is {list(tensor.shape)}, not {list(shape)}")
+
+
+class Dense:
+    suffixes = ("weight",)
+
+    def __init__(self, layer, attributes, weight):
+        check_matrix(weight, FLOATS)
+        self.shape, self.weight = weight.shape, weight
+
+    def decode(self):
+        return self.weight.float32()
+
+
+class Masked:
+    suffixes = ("mask", "values")
+
+    def __init__(self, layer, attributes, mask, values):
+        columns = integer(attributes, "columns", 1, MOST * 8, FILE, layer)
+        check_matrix(mask, {"U8"})
+        if mask.shape[1] != -(-columns // 8):
+            mask.refuse(f"has {mask.shape[1]} bytes a row, not those of {columns} bits")
+        if values.dtype not in VALUES or len(values.shape) != 1:
+            values.refuse("is no list of F32, F16 or BF16")
+        self.shape, self.mask, self.values = (mask.shape[0], columns), mask, values
+
+    def decode(self):
+        rows, columns = self.shape
+        mask, values = self.mask.raw(), self.values.float32()
+        if columns % 8 and (mask[:, -1] >> (columns % 8)).any():
+            self.mask.refuse("keeps columns past the last one")
+        at = np.concatenate([[0], np.cumsum(ONES[mask].sum(1, dtype=np.int64))])  # of each row's first value, and the end
+        if at[-1] != len(values):
+            self.mask.refuse(f"keeps {at[-1]} values, but {len(values)} are stored")
+
+        def decode(first, last):
+            keep = np.unpackbits(mask[first:last], axis=1, bitorder="little", count=columns).view(bool)
+            out = np.zeros(keep.shape, np.float32)
+            out[keep] = values[at[first]:at[last]]
+            return out
+
+        return by_rows(rows, columns, decode)
+
+
+class PackedInt:
+    suffixes = ("codes", "scales", "zeros")
+
+    def __init__(self, layer, attributes, codes, scales, zeros=None):
+        self.bits = integer(attributes, "bits", 1, 8, FILE, layer)
+        self.group = integer(attributes, "group_size", 1, MOST, FILE, layer)
+        if member(attributes, "symmetric", bool, FILE, layer) != (zeros is None):
+            raise FormatError(FILE, layer, "has zeros and is symmetric, or neither")
+        check_matrix(scales, VALUES)
+        rows, groups = scales.shape
+        check_matrix(codes, {"U8"}, (rows, -(-groups * self.group * self.bits // 8)))
+        if zeros is not None:
+            check_matrix(zeros, {"U8"}, (rows, -(-groups * self.bits // 8)))
+        self.shape, self.codes, self.scales, self.zeros = (rows, groups * self.group), codes, scales, zeros
+
+    def decode(self):
+        codes, scales = self.codes.raw(), self.scales.float32()
+        if not np.isfinite(scales).all():
+            self.scales.refuse("a scale is NaN or infinite")
+        zeros = None if self.zeros is None else self.zeros.raw()
+        groups = scales.shape[1]
+
+        def decode(first, last):
+            values = unpack(codes[first:last], self.shape[1], self.bits).astype(np.float32).reshape(-1, groups, self.group)
+            if zeros is None:
+                values -= np.float32(1 << (self.bits - 1))
+            else:
+                values -= unpack(zeros[first:last], groups, self.bits).astype(np.float32)[..., None]
+            values *= scales[first:last, :, None]
+            return values.reshape(last - first, -1)
+
+        return by_rows(*self.shape, decode)
+
+
+class Ggml:
+    suffixes = ("blocks",)
+
+    def __init__(self, layer, attributes, blocks):
+        self.type = member(attributes, "type", str, FILE, layer)
+        if self.type not in ggml.TYPES:
+            raise FormatError(FILE, layer, f"its ggml type {repr(self.type)[:40]} is none that is read")
+        number, elements, size, _ = ggml.TYPES[self.type]
+        if member(attributes, "type_id", int, FILE, layer) != number:
+            raise FormatError(FILE, layer, f"its type_id is not {self.type}'s, {number}")
+        columns = integer(attributes, "columns", 1, MOST * 8, FILE, layer)
+        check_matrix(blocks, {"U8"})
+        if columns % elements or blocks.shape[1] != columns // elements * size:
+            blocks.refuse(f"has {blocks.shape[1]} bytes a row, not those of {columns} values of {self.type}")
+        self.shape, self.blocks = (blocks.shape[0], columns), blocks
+
+    def decode(self):
+        blocks = self.blocks.raw()
+        return by_rows(*self.shape, lambda first, last: ggml.dequantize(blocks[first:last], self.type))
+
+
+REPS = {"dense": Dense, "masked": Masked, "packed-int": PackedInt, "ggml": Ggml}
