@@ -82,8 +82,13 @@ std::shared_ptr<const WeightRep> ggml_rep(at::Tensor blocks, std::uint32_t type_
 }
 
 std::shared_ptr<const WeightRep> load_ggml_rep(const Json& attributes, const TensorLookup& tensor) {
-  return ggml_rep(tensor("blocks"), json_at<std::uint32_t>(attributes, "type_id", "attributes"),
-                  json_at<std::int64_t>(attributes, "columns", "attributes"));
+  const auto id = json_at<std::uint32_t>(attributes, "type_id", "attributes");
+  // Blocks of other types can have the same size: the name has to agree with the id.
+  const auto name = json_at<std::string>(attributes, "type", "attributes");
+  if (name != to_string(ggml_type(id)))
+    throw_bad_weight_rep("its ggml type is '" + name.substr(0, 40) + "' by name and " + std::to_string(id) +
+                         " by id");
+  return ggml_rep(tensor("blocks"), id, json_at<std::int64_t>(attributes, "columns", "attributes"));
 }
 
 }  // namespace wring

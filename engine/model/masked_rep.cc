@@ -91,7 +91,7 @@ std::shared_ptr<const WeightRep> load_masked_rep(const Json& attributes, const T
   const at::Tensor mask = tensor("mask"), values = tensor("values");
   if (mask.dim() != 2 || mask.scalar_type() != at::kByte)
     throw_bad_weight_rep("its mask is no matrix of bytes");
-  if (columns < 0 || columns > mask.size(1) * 8 || mask.size(1) != (columns + 7) / 8)
+  if (mask.size(0) < 1 || columns < 1 || columns > mask.size(1) * 8 || mask.size(1) != (columns + 7) / 8)
     throw_bad_weight_rep("its mask has " + std::to_string(mask.size(1)) + " bytes a row, which is not " +
                          std::to_string(columns) + " bits");
   if (values.dim() != 1 || !is_value_dtype(values.scalar_type()))

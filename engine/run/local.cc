@@ -123,6 +123,9 @@ class BarProgress final : public Progress {
 
 // Beside the result: small/ has its exports in small-exports/.
 fs::path exports_folder(const fs::path& out) {
+  if (out.empty())
+    throw Error(ErrorCode::kInvalidArgument, "MISSING_OUT",
+                "the recipe exports a model, and there is nowhere to put it", "out", "Add --out DIR.");
   const fs::path plain = without_slash(fs::absolute(out));
   return plain.parent_path() / (plain.filename().string() + "-exports");
 }
@@ -148,11 +151,8 @@ int run_local(const LocalOptions& options) {
   if (!options.out.empty() && fs::exists(options.out))
     throw Error(ErrorCode::kAlreadyExists, "OUT_EXISTS", options.out.string() + " is there already", "out",
                 "Name a folder that does not exist yet.");
-  const fs::path exports = exports_folder(options.out);
-  if (!spec.recipe.exports.empty() && options.out.empty())
-    throw Error(ErrorCode::kInvalidArgument, "MISSING_OUT",
-                "the recipe exports a model, and there is nowhere to put it", "out", "Add --out DIR.");
-  if (!spec.recipe.exports.empty() && fs::exists(exports))
+  const fs::path exports = spec.recipe.exports.empty() ? fs::path() : exports_folder(options.out);
+  if (fs::exists(exports))
     throw Error(ErrorCode::kAlreadyExists, "OUT_EXISTS", exports.string() + " is there already", "out",
                 "Exports go there: name another --out, or move it away.");
   if (!options.out.empty()) {

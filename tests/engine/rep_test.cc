@@ -68,6 +68,8 @@ TEST(MaskedRep, RefusesAMaskThatDoesNotMatchItsValues) {
   EXPECT_NE(complaint("masked", {{"columns", 10}}, {{"mask", mask}, {"values", at::zeros({7})}}), "");
   EXPECT_NE(complaint("masked", {{"columns", 9}}, {{"mask", mask}, {"values", at::zeros({8})}}), "");
   EXPECT_NE(complaint("masked", {{"columns", 17}}, {{"mask", mask}, {"values", at::zeros({8})}}), "");
+  const at::Tensor endless = at::empty({std::int64_t{1} << 40, 0}, at::kByte);  // takes no bytes in a file
+  EXPECT_NE(complaint("masked", {{"columns", 0}}, {{"mask", endless}, {"values", at::zeros({0})}}), "");
   EXPECT_NE(complaint("masked", {{"columns", -1}}, {{"mask", mask}, {"values", at::zeros({8})}}), "");
   EXPECT_NE(complaint("masked", {{"columns", 10}}, {{"mask", mask}}), "");
   EXPECT_NE(complaint("masked", Json::object(), {{"mask", mask}, {"values", at::zeros({8})}}), "");
@@ -183,10 +185,11 @@ TEST(GgmlRep, DecodesQ8_0BlocksToScaleTimesCode) {
 
 TEST(GgmlRep, RefusesBlocksThatAreNotItsColumns) {
   const at::Tensor blocks = at::zeros({2, 68}, at::kByte);
-  EXPECT_EQ(complaint("ggml", {{"type_id", 8}, {"columns", 64}}, {{"blocks", blocks}}), "");
-  EXPECT_NE(complaint("ggml", {{"type_id", 8}, {"columns", 32}}, {{"blocks", blocks}}), "");
-  EXPECT_NE(complaint("ggml", {{"type_id", 8}, {"columns", -64}}, {{"blocks", blocks}}), "");
-  EXPECT_NE(complaint("ggml", {{"type_id", 99}, {"columns", 64}}, {{"blocks", blocks}}), "");
+  EXPECT_EQ(complaint("ggml", {{"type", "Q8_0"}, {"type_id", 8}, {"columns", 64}}, {{"blocks", blocks}}), "");
+  EXPECT_NE(complaint("ggml", {{"type", "Q8_0"}, {"type_id", 8}, {"columns", 32}}, {{"blocks", blocks}}), "");
+  EXPECT_NE(complaint("ggml", {{"type", "Q8_0"}, {"type_id", 8}, {"columns", -64}}, {{"blocks", blocks}}), "");
+  EXPECT_NE(complaint("ggml", {{"type", "Q8_0"}, {"type_id", 99}, {"columns", 64}}, {{"blocks", blocks}}), "");
+  EXPECT_NE(complaint("ggml", {{"type", "Q4_0"}, {"type_id", 8}, {"columns", 64}}, {{"blocks", blocks}}), "");
 }
 
 TEST(LoadWeightRep, NamesTheFormatsItReadsWhereItMeetsAnother) {
