@@ -187,8 +187,10 @@ TEST(GgmlRep, RefusesBlocksThatAreNotItsColumns) {
   const at::Tensor blocks = at::zeros({2, 68}, at::kByte);
   EXPECT_EQ(complaint("ggml", {{"type", "Q8_0"}, {"type_id", 8}, {"columns", 64}}, {{"blocks", blocks}}), "");
   EXPECT_NE(complaint("ggml", {{"type", "Q8_0"}, {"type_id", 8}, {"columns", 32}}, {{"blocks", blocks}}), "");
-  EXPECT_NE(complaint("ggml", {{"type", "Q8_0"}, {"type_id", 8}, {"columns", -64}}, {{"blocks", blocks}}), "");
-  EXPECT_NE(complaint("ggml", {{"type", "Q8_0"}, {"type_id", 99}, {"columns", 64}}, {{"blocks", blocks}}), "");
+  EXPECT_NE(complaint("ggml", {{"type", "Q8_0"}, {"type_id", 8}, {"columns", -64}}, {{"blocks", blocks}}),
+            "");
+  EXPECT_NE(complaint("ggml", {{"type", "Q8_0"}, {"type_id", 99}, {"columns", 64}}, {{"blocks", blocks}}),
+            "");
   EXPECT_NE(complaint("ggml", {{"type", "Q4_0"}, {"type_id", 8}, {"columns", 64}}, {{"blocks", blocks}}), "");
 }
 
