@@ -82,7 +82,7 @@ int export_model(const ExportCommand& command) {
   const auto& takes = Catalogue::embedded().format(spec.format, "to").takes;
   if (std::find(takes.begin(), takes.end(), model->kind()) == takes.end())
     throw Error(ErrorCode::kInvalidArgument, "WRONG_MODEL_KIND",
-                spec.format + " does not take a " + std::string(model->kind()), "to",
+                spec.format + " takes no models of the kind " + std::string(model->kind()), "to",
                 "It takes: " + join(takes, ", ") + ".");
   Claims claims;
   const Params params(spec.params, "to.params");
@@ -95,6 +95,7 @@ int export_model(const ExportCommand& command) {
   report["format"] = spec.format;
   report["params"] = spec.params;
   report["path"] = out.string();
+  if (!command.claims.empty()) write_file_atomic(command.claims, claims.to_json().dump(2) + "\n");
   fs::rename(folder, out);
   if (command.json)
     std::cout << report.dump(2) << "\n";
