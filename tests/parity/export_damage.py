@@ -14,8 +14,10 @@ from pathlib import Path
 
 os.environ |= {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import numpy as np  # noqa: E402
 import transformers  # noqa: E402
 from gguf import GGUFReader  # noqa: E402
+from safetensors.torch import load_file  # noqa: E402
 
 import export_support as support  # noqa: E402
 from export_support import Engine  # noqa: E402
@@ -54,6 +56,10 @@ def make_models(folder):
             ("rtn4-narrow", "rtn(bits=4, group_size=4)", "narrow"),
             ("rtn4-encoder", "rtn(bits=4, group_size=32)", "encoder")]:
         engine.compress(recipe, folder / model, folder / name)
+    rng = np.random.default_rng(5)  # its zero points are 0 to 15
+    grids = {name.removesuffix(".weight"): support.random_grid(rng, tuple(weight.shape), 4, 32, False)
+             for name, weight in load_file(folder / "decoder/model.safetensors").items() if name.endswith("proj.weight")}
+    support.write_artifact(folder / "decoder", folder / "zero-of-0", grids)
     partly = folder / "partly.yaml"
     partly.write_text("stages:\n  - {method: rtn, params: {bits: 4, group_size: 32}, ignore: [model.layers.1.mlp.up_proj]}\n")
     engine.compress(partly, folder / "decoder", folder / "rtn4-partly")
@@ -164,6 +170,7 @@ REFUSED = [
     ("rtn5", "awq-checkpoint", ["model.layers.0.", "4 bits"]),
     ("rtn4-narrow", "gptq-checkpoint", ["model.layers.0.mlp", "100", "compressed-tensors"]),
     ("rtn4-narrow", "awq-checkpoint", ["model.layers.0.mlp", "100", "ignore"]),
+    ("zero-of-0", "gptq-checkpoint", ["model.layers.0.self_attn.q_proj", "zero point", "gptq_v2"]),
     ("rtn4-partly", "gptq-checkpoint", ["model.layers.1.mlp.up_proj", "compressed-tensors"]),
     ("rtn4-mixed", "gptq-checkpoint", ["up_proj", "group size", "compressed-tensors"]),
     ("rtn4-mixed", "awq-checkpoint", ["up_proj", "group size", "compressed-tensors"]),
