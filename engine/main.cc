@@ -112,6 +112,8 @@ void add_export(CLI::App& app, int& status) {
   command->add_option("--out", options.out, "Folder for the result; must not exist")->required();
   command->add_option("--data", options.text, "Text on which the export is scored beside the model");
   command->add_option("--windows", options.windows, "Windows of 1024 tokens of it")->capture_default_str();
+  command->add_option("--claims", options.claims,
+                      "JSON file to keep, with which verify checks the export again");
   command->add_option("--threads", options.threads, "Threads; 0: all cores")->capture_default_str();
   command->add_flag("--json", options.json, "Print JSON");
   command->footer(

@@ -26,6 +26,17 @@ constexpr std::uint32_t kQuantizationVersion = 2;
               "Export to huggingface or compressed-tensors instead.");
 }
 
+// What `read` makes of the parameter `name`; its error names the parameter too.
+template <typename Read>
+decltype(auto) parameter(const char* name, const Read& read) {
+  try {
+    return read();
+  } catch (const Error& e) {
+    throw Error(e.code(), e.reason(), (e.field().empty() ? "" : e.field() + ": ") + e.message(),
+                std::string("to.params.") + name, e.hint());
+  }
+}
+
 // What config.json says, in GGUF's keys.
 class Architecture {
  public:
@@ -126,9 +137,13 @@ class GgufExport {
       : input_(input),
         claims_(claims),
         architecture_(input.model.config()),
-        file_type_(gguf_file_type(input.params.get<std::string>("type"))) {
+        file_type_(parameter("type", [&]() -> const GgufFileType& {
+          return gguf_file_type(input.params.get<std::string>("type"));
+        })) {
     if (const auto path = input.params.get<std::string>("imatrix"); !path.empty())
-      imatrix_ = read_imatrix(FileTree::on_disk(path).open(std::filesystem::path(path).filename().string()));
+      imatrix_ = parameter("imatrix", [&] {
+        return read_imatrix(FileTree::on_disk(path).open(std::filesystem::path(path).filename().string()));
+      });
   }
 
   void run() {
@@ -160,7 +175,8 @@ class GgufExport {
   std::vector<GgmlTypeOverride> overrides() const {
     std::vector<GgmlTypeOverride> list;
     std::istringstream texts(input_.params.get<std::string>("tensor_types"));
-    for (std::string text; std::getline(texts, text, ',');) list.push_back(parse_ggml_type_override(text));
+    for (std::string text; std::getline(texts, text, ',');)
+      list.push_back(parameter("tensor_types", [&] { return parse_ggml_type_override(text); }));
     return list;
   }
 

@@ -17,9 +17,9 @@ namespace {
 constexpr double kBytesTolerance = 0.01;
 
 [[noreturn]] void throw_differs(const std::string& tensor, const std::string& what) {
-  throw Error(
-      ErrorCode::kDataLoss, "EXPORT_DIFFERS", what, tensor,
-      "The files do not hold what the exporter meant; nothing was kept. Report this as a defect of Wring.");
+  throw Error(ErrorCode::kDataLoss, "EXPORT_DIFFERS", what, tensor,
+              "The files do not hold what the exporter meant: they have changed since, or this is a defect "
+              "of Wring.");
 }
 
 // Compares found digests with claimed ones, by name.

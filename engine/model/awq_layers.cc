@@ -24,23 +24,27 @@ class Awq final : public QuantizedLayers {
     if (const auto version = json_or<std::string>(config, "version", "gemm", where);
         version != "gemm" && version != "GEMM")
       throw_quantized_input("the version '" + version + "' is not read", "version");
+    group_size_ = json_or<std::int64_t>(config, "group_size", 0, where);
   }
 
   std::shared_ptr<const WeightRep> weight(const std::string& layer,
                                           const StoredTensors& stored) const override {
     if (!stored.has(layer + ".qweight")) return nullptr;
-    const at::Tensor words = stored.tensor(layer + ".qweight"), zeros = stored.tensor(layer + ".qzeros"),
-                     scales = stored.tensor(layer + ".scales");
-    if (words.dim() != 2 || zeros.dim() != 2 || scales.dim() != 2 || words.scalar_type() != at::kInt ||
-        zeros.scalar_type() != at::kInt)
-      throw_bad_quantized_layer(layer, "qweight, qzeros or scales are no matrices of the expected types");
+    const at::Tensor words = packed_matrix(layer, "qweight", stored),
+                     zeros = packed_matrix(layer, "qzeros", stored),
+                     scales = scale_matrix(layer, "scales", stored);
     const std::int64_t columns = words.size(0), rows = words.size(1) * 8, groups = scales.size(0);
-    if (groups < 1 || columns % groups != 0 || scales.size(1) != rows || zeros.size(0) != groups ||
+    if (columns % groups != 0 || scales.size(1) != rows || zeros.size(0) != groups ||
         zeros.size(1) * 8 != rows)
       throw_bad_quantized_layer(layer, "qweight, qzeros and scales do not fit together");
-    return packed_int_rep({4, columns / groups, unpack_awq(words).t().contiguous(), scales.t().contiguous(),
-                           unpack_awq(zeros).t().contiguous()});
+    return grid_rep(layer,
+                    {4, columns / groups, unpack_awq(words).t().contiguous(), scales.t().contiguous(),
+                     unpack_awq(zeros).t().contiguous()},
+                    group_size_);
   }
+
+ private:
+  std::int64_t group_size_ = 0;
 };
 
 }  // namespace

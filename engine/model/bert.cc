@@ -42,6 +42,7 @@ class Bert final : public Model {
                     std::string out_axis, std::string in_axis, std::string tap);
   Parameter* add_table(const std::string& name, const TensorSource& tensors, std::int64_t rows);
   Norm add_norm(const std::string& name, const TensorSource& tensors);
+  void add_heads(const TensorSource& tensors);
   Block add_block(std::size_t index, const TensorSource& tensors);
   at::Tensor layer_norm(const at::Tensor& x, const Norm& norm) const;
   at::Tensor attention(const Block& b, const at::Tensor& x, const ForwardContext& context) const;
@@ -96,6 +97,33 @@ Bert::Bert(Json config, const TensorSource& tensors)
     throw Error(ErrorCode::kInvalidArgument, "BAD_CONFIG", std::to_string(count) + " is out of range",
                 "config.json.num_hidden_layers");
   for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i) blocks_.push_back(add_block(i, tensors));
+  add_heads(tensors);
+}
+
+// What transformers' classes put on top of the hidden states. It takes no part in the forward here, but it
+// belongs to the model: a folder without it loads with random values in its place.
+void Bert::add_heads(const TensorSource& tensors) {
+  const std::string pooler = prefix_ + "pooler.dense";
+  const std::string classified = tensors.has(pooler + ".weight") ? "pooled" : "residual";
+  const std::vector<std::pair<std::string, std::vector<std::string>>> heads{
+      {pooler, {"pooled", "residual"}},
+      {"classifier", {"classes", classified}},
+      {"qa_outputs", {"classes", "residual"}},
+      {"cls.seq_relationship", {"classes", "pooled"}},
+      {"cls.predictions.transform.dense", {"transform", "residual"}},
+      {"cls.predictions.transform.LayerNorm", {"transform"}},
+      {"cls.predictions.decoder", {"vocabulary", "transform"}},
+      {"cls.predictions", {"vocabulary"}}};
+  for (const auto& [name, axes] : heads)
+    for (const char* part : {".weight", ".bias"}) {
+      if (!tensors.has(name + part)) continue;
+      at::Tensor value = tensors.tensor(name + part);
+      const auto rank = static_cast<std::size_t>(value.dim());
+      if (rank < 1 || rank > axes.size() || !value.is_floating_point())
+        throw Error(ErrorCode::kInvalidArgument, "SHAPE_MISMATCH", "a head of an unexpected shape or type",
+                    name + part);
+      add_parameter({name + part, std::move(value), {axes.begin(), axes.begin() + value.dim()}});
+    }
 }
 
 Layer* Bert::add_linear(const std::string& name, const TensorSource& tensors, std::int64_t out,

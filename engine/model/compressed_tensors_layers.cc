@@ -15,6 +15,7 @@ struct Group {
   std::vector<std::string> targets;
   int bits = 4;
   bool symmetric = true;
+  std::int64_t group_size = 0;  // -1: whole rows; 0: not said
 };
 
 Group read_group(const Json& json, const std::string& format, const std::string& member) {
@@ -38,6 +39,8 @@ Group read_group(const Json& json, const std::string& format, const std::string&
   group.targets = json_at<std::vector<std::string>>(json, "targets", member);
   group.bits = json_at<int>(weights, "num_bits", member + ".weights");
   group.symmetric = json_or<bool>(weights, "symmetric", true, member + ".weights");
+  group.group_size =
+      strategy == "channel" ? -1 : json_or<std::int64_t>(weights, "group_size", 0, member + ".weights");
   if (group.bits < 1 || group.bits > 8)
     throw_quantized_input(std::to_string(group.bits) + " bits are not 1 to 8", member + ".weights.num_bits");
   return group;
@@ -45,8 +48,6 @@ Group read_group(const Json& json, const std::string& format, const std::string&
 
 // uint8 [rows, count] from words that are dense or, before 0.17, hold 32 / bits values each.
 at::Tensor unpack_either(const at::Tensor& words, std::int64_t count, int bits, const std::string& layer) {
-  if (words.dim() != 2 || words.scalar_type() != at::kInt)
-    throw_bad_quantized_layer(layer, "its packed tensor is no matrix of 32-bit integers");
   if (words.size(1) == (count * bits + 31) / 32) return unpack_words(words, count, bits);
   const std::int64_t in_word = 32 / bits;
   if (words.size(1) != (count + in_word - 1) / in_word)
@@ -74,20 +75,21 @@ class CompressedTensors final : public QuantizedLayers {
     if (stored.has(layer + ".weight_g_idx"))
       throw_quantized_input("groups in activation order are not read", "actorder");
     const at::Tensor shape = stored.tensor(layer + ".weight_shape"),
-                     scales = stored.tensor(layer + ".weight_scale");
-    if (shape.numel() != 2 || shape.scalar_type() != at::kLong || scales.dim() != 2 || scales.size(1) < 1)
-      throw_bad_quantized_layer(layer, "its weight_shape is no pair, or its weight_scale no matrix");
+                     scales = scale_matrix(layer, "weight_scale", stored),
+                     words = packed_matrix(layer, "weight_packed", stored);
+    if (shape.dim() != 1 || shape.numel() != 2 || shape.scalar_type() != at::kLong)
+      throw_bad_quantized_layer(layer, "its weight_shape is no pair of 64-bit integers");
     const auto rows = shape[0].item<std::int64_t>(), columns = shape[1].item<std::int64_t>();
-    const auto words = stored.tensor(layer + ".weight_packed");
     if (columns < 1 || columns > words.numel() * 32 || words.size(0) != rows || columns % scales.size(1) != 0)
       throw_bad_quantized_layer(layer, "its weight_shape does not fit its weight_packed and weight_scale");
     PackedInt parts{
         group->bits, columns / scales.size(1), unpack_either(words, columns, group->bits, layer), scales, {}};
     if (!group->symmetric)
-      parts.zeros = unpack_either(stored.tensor(layer + ".weight_zero_point").t(), rows, group->bits, layer)
-                        .t()
-                        .contiguous();
-    return packed_int_rep(parts);
+      parts.zeros =
+          unpack_either(packed_matrix(layer, "weight_zero_point", stored).t(), rows, group->bits, layer)
+              .t()
+              .contiguous();
+    return grid_rep(layer, parts, group->group_size);
   }
 
  private:

@@ -19,38 +19,43 @@ class Gptq final : public QuantizedLayers {
     if (format != "gptq" && format != "gptq_v2")
       throw_quantized_input("the checkpoint format '" + format + "' is not read", "checkpoint_format");
     zero_offset_ = format == "gptq" ? 1 : 0;
+    group_size_ = json_or<std::int64_t>(config, "group_size", 0, where);
   }
 
   std::shared_ptr<const WeightRep> weight(const std::string& layer,
                                           const StoredTensors& stored) const override {
     if (!stored.has(layer + ".qweight")) return nullptr;
-    const at::Tensor words = stored.tensor(layer + ".qweight"), zeros = stored.tensor(layer + ".qzeros"),
-                     scales = stored.tensor(layer + ".scales");
-    if (words.dim() != 2 || zeros.dim() != 2 || scales.dim() != 2 || words.scalar_type() != at::kInt ||
-        zeros.scalar_type() != at::kInt)
-      throw_bad_quantized_layer(layer, "qweight, qzeros or scales are no matrices of the expected types");
+    const at::Tensor words = packed_matrix(layer, "qweight", stored),
+                     zeros = packed_matrix(layer, "qzeros", stored),
+                     scales = scale_matrix(layer, "scales", stored);
     const std::int64_t columns = words.size(0) * 32 / bits_, rows = words.size(1), groups = scales.size(0);
-    if (groups < 1 || columns % groups != 0 || scales.size(1) != rows || zeros.size(0) != groups ||
-        zeros.size(1) != (rows * bits_ + 31) / 32)
+    if (words.size(0) * 32 % bits_ != 0 || columns % groups != 0 || scales.size(1) != rows ||
+        zeros.size(0) != groups || zeros.size(1) != (rows * bits_ + 31) / 32)
       throw_bad_quantized_layer(layer, "qweight, qzeros and scales do not fit together");
     const std::int64_t group_size = columns / groups;
     if (stored.has(layer + ".g_idx"))
       check_groups(layer, stored.tensor(layer + ".g_idx"), columns, group_size);
     const at::Tensor zero =
         unpack_words(zeros, rows, bits_).add_(zero_offset_).bitwise_and_((1 << bits_) - 1);
-    return packed_int_rep({bits_, group_size, unpack_words(words.t().contiguous(), columns, bits_),
-                           scales.t().contiguous(), zero.t().contiguous()});
+    return grid_rep(layer,
+                    {bits_, group_size, unpack_words(words.t(), columns, bits_), scales.t().contiguous(),
+                     zero.t().contiguous()},
+                    group_size_);
   }
 
  private:
   static void check_groups(const std::string& layer, const at::Tensor& groups, std::int64_t columns,
                            std::int64_t group_size) {
+    if (groups.dim() != 1 || groups.size(0) != columns)
+      throw_bad_quantized_layer(layer, "its g_idx has no entry for each of the " + std::to_string(columns) +
+                                           " inputs of its qweight");
     const auto expected = at::arange(columns, at::kLong).floor_divide(group_size);
-    if (groups.numel() != columns || !groups.to(at::kLong).equal(expected))
+    if (!groups.to(at::kLong).equal(expected))
       throw_quantized_input("groups in activation order (desc_act) are not read: " + layer, "desc_act");
   }
 
   int bits_ = 4, zero_offset_ = 1;
+  std::int64_t group_size_ = 0;
 };
 
 }  // namespace

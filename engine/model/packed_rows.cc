@@ -45,7 +45,8 @@ at::Tensor pack_words(const at::Tensor& codes, int bits) {
 }
 
 at::Tensor unpack_words(const at::Tensor& words, std::int64_t count, int bits) {
-  return unpack_rows(words.cpu().contiguous().view(at::kByte), count, bits);
+  // A copy: contiguous() leaves the strides of an axis of one element as they are, and view() minds them.
+  return unpack_rows(words.cpu().clone(at::MemoryFormat::Contiguous).view(at::kByte), count, bits);
 }
 
 }  // namespace wring

@@ -17,6 +17,33 @@ void throw_bad_quantized_layer(const std::string& layer, const std::string& what
   throw Error(ErrorCode::kInvalidArgument, "BAD_WEIGHT_REP", what, layer + ".weight");
 }
 
+at::Tensor packed_matrix(const std::string& layer, const char* suffix, const StoredTensors& stored) {
+  const at::Tensor words = stored.tensor(layer + "." + suffix);
+  if (words.dim() != 2 || words.scalar_type() != at::kInt || words.numel() == 0)
+    throw_bad_quantized_layer(layer, std::string("its ") + suffix + " is no matrix of 32-bit integers");
+  return words;
+}
+
+at::Tensor scale_matrix(const std::string& layer, const char* suffix, const StoredTensors& stored) {
+  const at::Tensor scales = stored.tensor(layer + "." + suffix);
+  if (scales.dim() != 2 || !scales.is_floating_point() || scales.numel() == 0)
+    throw_bad_quantized_layer(layer,
+                              std::string("its ") + suffix + " is no matrix of floating-point numbers");
+  return scales;
+}
+
+std::shared_ptr<const WeightRep> grid_rep(const std::string& layer, const PackedInt& parts,
+                                          std::int64_t group_size) {
+  if (group_size != 0 && parts.group_size != (group_size < 0 ? parts.codes.size(1) : group_size))
+    throw_bad_quantized_layer(layer, "its scales are for groups of " + std::to_string(parts.group_size) +
+                                         " inputs, the configuration says " + std::to_string(group_size));
+  try {
+    return packed_int_rep(parts);
+  } catch (const Error& e) {
+    throw_bad_quantized_layer(layer, e.message());
+  }
+}
+
 std::unique_ptr<QuantizedLayers> read_quantization(const Json& config) {
   const auto method = json_or<std::string>(config, "quant_method", "", "config.json.quantization_config");
   if (method == "compressed-tensors") return read_compressed_tensors(config);

@@ -35,6 +35,15 @@ std::unique_ptr<QuantizedLayers> read_compressed_tensors(const Json& config);
 std::unique_ptr<QuantizedLayers> read_gptq(const Json& config);
 std::unique_ptr<QuantizedLayers> read_awq(const Json& config);
 
+// What the readers share. A matrix of 32-bit words, and one of scales: of at least one element each.
+at::Tensor packed_matrix(const std::string& layer, const char* suffix, const StoredTensors& stored);
+at::Tensor scale_matrix(const std::string& layer, const char* suffix, const StoredTensors& stored);
+
+// The rep of `parts`; `group_size` is what the configuration says: 0 where it says nothing, -1 for whole
+// rows.
+std::shared_ptr<const WeightRep> grid_rep(const std::string& layer, const PackedInt& parts,
+                                          std::int64_t group_size);
+
 [[noreturn]] void throw_quantized_input(const std::string& what, const std::string& member);
 [[noreturn]] void throw_bad_quantized_layer(const std::string& layer, const std::string& what);
 

@@ -42,23 +42,22 @@ void check_export(const ExportSpec& spec, const Model& model, const std::string&
   const auto& takes = Catalogue::embedded().format(spec.format, field).takes;
   if (std::find(takes.begin(), takes.end(), model.kind()) == takes.end())
     throw Error(ErrorCode::kInvalidArgument, "WRONG_MODEL_KIND",
-                spec.format + " does not take a " + std::string(model.kind()), field,
+                spec.format + " takes no models of the kind " + std::string(model.kind()), field,
                 "It takes: " + join(takes, ", ") + ".");
 }
 
-Json write_checked_export(const Model& model, const FileTree& source, const ExportSpec& spec,
-                          const std::string& name, const fs::path& folder) {
-  fs::create_directories(folder.parent_path());
-  fs::create_directory(folder);
+Json write_checked_export(const ExportTask& task) {
+  fs::create_directories(task.folder.parent_path());
+  fs::create_directory(task.folder);
   Claims claims;
-  const Params params(spec.params, "params");
-  find_exporter(spec.format)({model, source, params, name, folder}, claims);
+  const Params params(task.spec.params, task.field + ".params");
+  find_exporter(task.spec.format)({task.model, task.source, params, task.name, task.folder}, claims);
   const TempDir scratch(fs::temp_directory_path());
-  const fs::path claimed = scratch.path() / "claims.json";
-  write_file_atomic(claimed, claims.to_json().dump());
-  Json report = run_fresh({"verify", folder.string(), "--claims", claimed.string()});
-  report["format"] = spec.format;
-  report["params"] = spec.params;
+  const fs::path claimed = task.claims.empty() ? scratch.path() / "claims.json" : task.claims;
+  write_file_atomic(claimed, claims.to_json().dump(2) + "\n");
+  Json report = run_fresh({"verify", task.folder.string(), "--claims", claimed.string()});
+  report["format"] = task.spec.format;
+  report["params"] = task.spec.params;
   return report;
 }
 

@@ -12,12 +12,20 @@
 
 namespace wring {
 
-// Writes `model` (loaded from `source`) into `folder`, which must not exist, and has another process compare
-// the files with what was meant. `name` goes into names of files. Returns {weights, tensors, tensor_bytes,
-// file_bytes, bits_per_weight, format, params}. Throws Error: what the format cannot express, kDataLoss
-// "EXPORT_NOT_VERIFIED".
-Json write_checked_export(const Model& model, const FileTree& source, const ExportSpec& spec,
-                          const std::string& name, const std::filesystem::path& folder);
+struct ExportTask {
+  const Model& model;
+  const FileTree& source;  // what it was loaded from
+  const ExportSpec& spec;
+  std::string field;             // of the spec, for messages: "to", "exports[0]"
+  std::string name;              // of the model, for names of files
+  std::filesystem::path folder;  // must not exist
+  std::filesystem::path claims;  // where the claims are to stay; empty: nowhere
+};
+
+// Writes the folder and has another process compare the files with what was meant. Returns {weights, tensors,
+// tensor_bytes, file_bytes, bits_per_weight, format, params}. Throws Error: what the format cannot express,
+// kDataLoss "EXPORT_NOT_VERIFIED".
+Json write_checked_export(const ExportTask& task);
 
 // Before anything runs: whether the format takes this kind of model. Throws Error(kInvalidArgument,
 // "WRONG_MODEL_KIND").

@@ -8,10 +8,11 @@
 namespace wring {
 
 struct ExportCommand {
-  std::filesystem::path model;  // Wring artifact, or any model that the engine reads
-  std::string to;               // "gguf(type=Q4_K_M)"
-  std::filesystem::path out;    // must not exist
-  std::filesystem::path text;   // scored on, where it is given
+  std::filesystem::path model;   // Wring artifact, or any model that the engine reads
+  std::string to;                // "gguf(type=Q4_K_M)"
+  std::filesystem::path out;     // must not exist
+  std::filesystem::path text;    // scored on, where it is given
+  std::filesystem::path claims;  // the claims are kept there for verify, where it is given
   std::string windows = "8";
   int threads = 0;
   bool json = false;

@@ -320,7 +320,8 @@ class Run {
     exported.format = step.exported->format;
     exported.path = spec_.work / ("step-" + std::to_string(step.plan.index)) / exported.format;
     const std::string name = spec_.recipe.name.empty() ? "model" : spec_.recipe.name;
-    outcome.report = write_checked_export(model(), files_, *step.exported, name, exported.path);
+    outcome.report =
+        write_checked_export({model(), files_, *step.exported, step.field, name, exported.path, {}});
     exported.metadata = {
         {"format", exported.format}, {"params", step.exported->params}, {"lineage", with_lineage_of_input()}};
     exported.artifact = build_manifest(exported.path, "model", exported.metadata).digest();

@@ -47,6 +47,13 @@ std::string pre_tokenizer_name(const Json& json) {
   throw_unsupported("its pre-tokeniser has other steps", ".pre_tokenizer");
 }
 
+// llama.cpp normalises no text for these; NFC, as Qwen2 has it, is what its converter lets pass too.
+void check_normalizer(const Json& json) {
+  const auto type = json.is_object() ? json_or<std::string>(json, "type", "") : "";
+  if (!json.is_null() && type != "NFC")
+    throw_unsupported("its normalizer changes text in ways that llama.cpp does not", ".normalizer");
+}
+
 class Tokens {
  public:
   explicit Tokens(std::int64_t size)
@@ -94,6 +101,7 @@ std::vector<GgufKeyToWrite> gguf_vocabulary(const Json& tokenizer, const Json& c
   if (json_or<std::string>(model, "type", "") != "BPE") throw_unsupported("it is no BPE", ".model.type");
   if (model.value("byte_fallback", false))
     throw_unsupported("it falls back to bytes as SentencePiece does", ".model");
+  check_normalizer(json_or<Json>(tokenizer, "normalizer", nullptr));
   Tokens tokens(vocabulary_size);
   const Json vocabulary = json_at<Json>(model, "vocab", "tokenizer.json.model");
   for (const auto& [text, id] : vocabulary.items()) tokens.set(id.get<std::int64_t>(), text, kNormal);

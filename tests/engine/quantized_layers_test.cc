@@ -1,0 +1,262 @@
+// Importers of other tools' quantised layers: layouts worked out by hand, and damage that must be refused.
+#include "engine/model/quantized_layers.h"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "common/error.h"
+
+namespace wring {
+namespace {
+
+using Tensors = std::map<std::string, at::Tensor>;
+
+const std::string kLayer = "model.layers.3.mlp.up_proj";
+
+std::shared_ptr<const WeightRep> read(const Json& config, const Tensors& tensors) {
+  return read_quantization(config)->weight(
+      kLayer, {[&](const std::string& name) { return tensors.contains(name.substr(kLayer.size() + 1)); },
+               [&](const std::string& name) {
+                 const auto it = tensors.find(name.substr(kLayer.size() + 1));
+                 if (it == tensors.end())
+                   throw Error(ErrorCode::kNotFound, "NO_SUCH_TENSOR", "is not there", name);
+                 return it->second;
+               }});
+}
+
+// The error's reason, empty where there is none. What is no Error fails the test.
+std::string reason(const Json& config, const Tensors& tensors) {
+  try {
+    read(config, tensors);
+  } catch (const Error& e) {
+    EXPECT_NE(e.field(), "") << e.message();
+    return e.reason();
+  } catch (const std::exception& e) {
+    ADD_FAILURE() << "no Error: " << e.what();
+  }
+  return "";
+}
+
+Json compressed(int bits, bool symmetric) {
+  return {{"quant_method", "compressed-tensors"},
+          {"format", "pack-quantized"},
+          {"config_groups",
+           {{"group_0",
+             {{"targets", {"Linear"}},
+              {"weights",
+               {{"num_bits", bits}, {"type", "int"}, {"symmetric", symmetric}, {"strategy", "group"}}}}}}}};
+}
+
+at::Tensor words_of(const std::vector<std::uint32_t>& words, at::IntArrayRef shape) {
+  std::vector<std::int32_t> bits(words.begin(), words.end());
+  return at::tensor(at::ArrayRef<std::int32_t>(bits), at::kInt).reshape(shape);
+}
+
+// int32 [rows, ceil(n / (32 / bits))]: 32 / bits values in each word, the rest of it padding, as
+// compressed-tensors wrote before 0.17.
+at::Tensor padded_words(const at::Tensor& codes, int bits) {
+  const std::int64_t rows = codes.size(0), n = codes.size(1), in_word = 32 / bits,
+                     words = (n + in_word - 1) / in_word;
+  std::vector<std::uint32_t> packed(static_cast<std::size_t>(rows * words));
+  for (std::int64_t row = 0; row < rows; ++row)
+    for (std::int64_t i = 0; i < n; ++i)
+      packed[static_cast<std::size_t>(row * words + i / in_word)] |=
+          static_cast<std::uint32_t>(codes[row][i].item<std::int64_t>()) << (bits * (i % in_word));
+  return words_of(packed, {rows, words});
+}
+
+at::Tensor codes_of(std::int64_t rows, std::int64_t columns, int bits) {
+  return at::arange(rows * columns, at::kLong).mul(7).remainder(1 << bits).reshape({rows, columns});
+}
+
+TEST(CompressedTensorsLayers, ReadThePaddedWordsFromBefore017) {
+  for (const int bits : {3, 5, 6, 7}) {
+    const at::Tensor codes = codes_of(32, 64, bits), zeros = codes_of(32, 2, bits);
+    const at::Tensor scales = at::arange(1, 65).reshape({32, 2}).to(at::kHalf);
+    const auto weight =
+        read(compressed(bits, false), {{"weight_packed", padded_words(codes, bits)},
+                                       {"weight_scale", scales},
+                                       {"weight_zero_point", padded_words(zeros.t(), bits).t().contiguous()},
+                                       {"weight_shape", at::tensor({32, 64}, at::kLong)}});
+    const auto expected =
+        (codes.reshape({32, 2, 32}) - zeros.unsqueeze(2)).to(at::kFloat) * scales.to(at::kFloat).unsqueeze(2);
+    EXPECT_TRUE(at::equal(weight->decode(at::kFloat), expected.reshape({32, 64}))) << bits;
+  }
+}
+
+TEST(CompressedTensorsLayers, ReadZeroPointsThatFillOneWordAColumn) {
+  // Eight rows of 4 bits: row r's zero point is r.
+  const auto weight = read(compressed(4, false), {{"weight_packed", words_of(std::vector(8, 0u), {8, 1})},
+                                                  {"weight_scale", at::ones({8, 2})},
+                                                  {"weight_zero_point", words_of({0x76543210, 0}, {1, 2})},
+                                                  {"weight_shape", at::tensor({8, 8}, at::kLong)}});
+  const at::Tensor first = weight->decode(at::kFloat).select(1, 0),
+                   last = weight->decode(at::kFloat).select(1, 7);
+  EXPECT_TRUE(at::equal(first, at::arange(8).neg().to(at::kFloat)));
+  EXPECT_TRUE(at::equal(last, at::zeros({8})));
+}
+
+Json gptq(int bits, const char* format = "gptq") {
+  return {{"quant_method", "gptq"}, {"bits", bits}, {"checkpoint_format", format}};
+}
+
+// [8 outputs, 8 inputs] of 4 bits: the code of input i is i throughout, the stored zero of output o is o.
+Tensors gptq_tensors() {
+  return {{"qweight", words_of(std::vector(8, 0x76543210u), {1, 8})},
+          {"qzeros", words_of({0x76543210}, {1, 1})},
+          {"scales", at::full({1, 8}, 0.5, at::kHalf)},
+          {"g_idx", at::zeros({8}, at::kInt)}};
+}
+
+TEST(GptqLayers, ArePackedAlongTheInputWithZerosLessOneAlongTheOutput) {
+  for (const auto& [format, offset] : {std::pair{"gptq", 1}, std::pair{"gptq_v2", 0}}) {
+    const auto weight = read(gptq(4, format), gptq_tensors());
+    const auto expected =
+        (at::arange(8).unsqueeze(0) - at::arange(8).unsqueeze(1) - offset).to(at::kFloat) * 0.5;
+    EXPECT_TRUE(at::equal(weight->decode(at::kFloat), expected)) << format;
+  }
+}
+
+TEST(GptqLayers, HoldThirtyTwoValuesOf3BitsInThreeWords) {
+  // Bits of 0, 1, ... 7, 0, 1, ...: octal 76543210 four times over, cut into words from the lowest.
+  auto tensors = gptq_tensors();
+  tensors["qweight"] = words_of({0x88FAC688, 0xC688FAC6, 0xFAC688FA}, {3, 1}).repeat({1, 32});
+  tensors["qzeros"] = words_of({0, 0, 0}, {1, 3});
+  tensors["scales"] = at::ones({1, 32}, at::kHalf);
+  tensors["g_idx"] = at::zeros({32}, at::kInt);
+  const auto weight = read(gptq(3, "gptq_v2"), tensors);
+  EXPECT_TRUE(at::equal(weight->decode(at::kFloat)[5], at::arange(32).remainder(8).to(at::kFloat)));
+}
+
+TEST(GptqLayers, InActivationOrderAreRefused) {
+  auto tensors = gptq_tensors();
+  tensors["scales"] = at::ones({2, 8}, at::kHalf);
+  tensors["qzeros"] = tensors["qzeros"].repeat({2, 1});
+  tensors["g_idx"] = at::tensor({0, 1, 0, 1, 0, 1, 0, 1}, at::kInt);
+  EXPECT_EQ(reason(gptq(4), tensors), "QUANTIZED_INPUT");
+  tensors["g_idx"] = at::tensor({0, 0, 0, 0, 1, 1, 1, 1}, at::kInt);
+  EXPECT_EQ(reason(gptq(4), tensors), "");
+}
+
+const Json kAwq{{"quant_method", "awq"}, {"bits", 4}, {"group_size", 8}, {"version", "gemm"}};
+
+Tensors awq_tensors() {
+  return {{"qweight", words_of(std::vector(8, 0x75316420u), {8, 1})},
+          {"qzeros", words_of({0}, {1, 1})},
+          {"scales", at::ones({1, 8}, at::kHalf)}};
+}
+
+TEST(AwqLayers, HoldEvenColumnsInTheLowNibblesOfAWord) {
+  EXPECT_TRUE(at::equal(read(kAwq, awq_tensors())->decode(at::kFloat),
+                        at::arange(8).unsqueeze(1).repeat({1, 8}).to(at::kFloat)));
+}
+
+TEST(QuantizedLayers, ThatAreStoredPlainlyAreNoneOfTheReaders) {
+  EXPECT_EQ(read(gptq(4), {{"weight", at::ones({8, 8})}}), nullptr);
+  EXPECT_EQ(read(kAwq, {{"weight", at::ones({8, 8})}}), nullptr);
+  EXPECT_EQ(read(compressed(4, true), {{"weight", at::ones({8, 8})}}), nullptr);
+}
+
+// What may have become of a tensor.
+std::map<std::string, std::function<at::Tensor(const at::Tensor&)>> damages() {
+  return {{"cut along its first axis", [](const at::Tensor& t) { return t.slice(0, 0, t.size(0) - 1); }},
+          {"cut along its last axis", [](const at::Tensor& t) { return t.slice(-1, 0, t.size(-1) - 1); }},
+          {"longer along its first axis",
+           [](const at::Tensor& t) {
+             return at::cat({t, t}, 0);
+           }},
+          {"longer along its last axis",
+           [](const at::Tensor& t) {
+             return at::cat({t, t, t}, -1);
+           }},
+          {"empty", [](const at::Tensor& t) { return at::empty({0}, t.options()); }},
+          {"an empty matrix",
+           [](const at::Tensor& t) {
+             return at::empty({0, 0}, t.options());
+           }},
+          {"a scalar", [](const at::Tensor& t) { return at::ones({}, t.options()); }},
+          {"of three axes",
+           [](const at::Tensor& t) {
+             return t.unsqueeze(0).unsqueeze(0).flatten(2).repeat({2, 2, 1});
+           }},
+          {"of bytes", [](const at::Tensor& t) { return t.to(at::kByte); }},
+          {"of booleans", [](const at::Tensor& t) { return t.to(at::kBool); }},
+          {"of doubles", [](const at::Tensor& t) { return t.to(at::kDouble); }}};
+}
+
+TEST(QuantizedLayers, OfDamagedShapesOrTypesAreRefusedByNameAndNeverCrash) {
+  const Tensors dense{{"weight_packed", words_of(std::vector(64, 0x12345678u), {16, 4})},
+                      {"weight_scale", at::ones({16, 2})},
+                      {"weight_zero_point", words_of({1, 2, 3, 4}, {2, 2})},
+                      {"weight_shape", at::tensor({16, 32}, at::kLong)}};
+  const std::vector<std::tuple<std::string, Json, Tensors>> formats{
+      {"compressed-tensors", compressed(4, false), dense},
+      {"gptq", gptq(4), gptq_tensors()},
+      {"awq", kAwq, awq_tensors()}};
+  for (const auto& [format, config, tensors] : formats) {
+    EXPECT_EQ(reason(config, tensors), "") << format;
+    for (const auto& [name, whole] : tensors) {
+      for (const auto& [what, damage] : damages()) {
+        SCOPED_TRACE(format + ": " + name + " " + what);
+        if (name == "g_idx" && what.starts_with("of ")) continue;  // any type that holds its numbers will do
+        auto damaged = tensors;
+        damaged[name] = damage(whole);
+        const auto told = reason(config, damaged);
+        EXPECT_TRUE(told == "BAD_WEIGHT_REP" || (name == "g_idx" && told == "QUANTIZED_INPUT"))
+            << "'" << told << "'";
+      }
+      if (name == "g_idx" || name == "qweight" || name == "weight_packed")
+        continue;  // without: a plain layer
+      auto lacking = tensors;
+      lacking.erase(name);
+      EXPECT_NE(reason(config, lacking), "") << format << " without " << name;
+    }
+  }
+}
+
+TEST(QuantizedLayers, WhoseShapeIsNoShapeAreRefused) {
+  for (const auto& [rows, columns] :
+       std::vector<std::pair<std::int64_t, std::int64_t>>{{-1, 32},
+                                                          {16, -32},
+                                                          {16, 0},
+                                                          {16, 33},
+                                                          {std::int64_t{1} << 62, 32},
+                                                          {16, std::int64_t{1} << 62},
+                                                          {32, 16}})
+    EXPECT_EQ(reason(compressed(4, true), {{"weight_packed", words_of(std::vector(64, 0u), {16, 4})},
+                                           {"weight_scale", at::ones({16, 1})},
+                                           {"weight_shape", at::tensor({rows, columns}, at::kLong)}}),
+              "BAD_WEIGHT_REP")
+        << rows << " x " << columns;
+}
+
+TEST(QuantizedLayers, OfOtherSchemesAreRefusedByTheirMember) {
+  const auto with = [](Json config, const char* path, const Json& value) {
+    config[Json::json_pointer(path)] = value;
+    return reason(config, {});
+  };
+  const Json ct = compressed(4, true);
+  EXPECT_EQ(with(ct, "/format", "float-quantized"), "QUANTIZED_INPUT");
+  EXPECT_EQ(with(ct, "/config_groups/group_0/weights/type", "float"), "QUANTIZED_INPUT");
+  EXPECT_EQ(with(ct, "/config_groups/group_0/weights/num_bits", 9), "QUANTIZED_INPUT");
+  EXPECT_EQ(with(ct, "/config_groups/group_0/weights/strategy", "block"), "QUANTIZED_INPUT");
+  EXPECT_EQ(with(ct, "/config_groups/group_0/input_activations", Json{{"num_bits", 8}}), "QUANTIZED_INPUT");
+  EXPECT_EQ(with(gptq(4), "/bits", 5), "QUANTIZED_INPUT");
+  EXPECT_EQ(with(gptq(4), "/checkpoint_format", "marlin"), "QUANTIZED_INPUT");
+  EXPECT_EQ(with(kAwq, "/version", "gemv"), "QUANTIZED_INPUT");
+  EXPECT_EQ(with(kAwq, "/quant_method", "bitsandbytes"), "QUANTIZED_INPUT");
+  auto other_groups = compressed(4, true);
+  other_groups["config_groups"]["group_0"]["weights"]["group_size"] = 8;
+  const Tensors groups_of_16{{"weight_packed", words_of(std::vector(64, 0u), {16, 4})},
+                             {"weight_scale", at::ones({16, 2})},
+                             {"weight_shape", at::tensor({16, 32}, at::kLong)}};
+  EXPECT_EQ(reason(other_groups, groups_of_16), "BAD_WEIGHT_REP");
+  EXPECT_EQ(reason(ct, groups_of_16), "");
+}
+
+}  // namespace
+}  // namespace wring

@@ -1,0 +1,219 @@
+#!/usr/bin/env python3
+"""Damages exports byte by byte and sees `wring-engine verify` refuse them, and asks for exports that cannot be.
+
+    export_damage.py [--bin build/release/bin] [-v] [TEST...]
+"""
+import argparse
+import json
+import os
+import struct
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+os.environ |= {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import numpy as np  # noqa: E402
+import transformers  # noqa: E402
+from gguf import GGUFReader  # noqa: E402
+from safetensors.torch import load_file  # noqa: E402
+
+import export_support as support  # noqa: E402
+from export_support import Engine  # noqa: E402
+from random_models import make_decoder, make_encoder  # noqa: E402
+
+engine = models = None  # set by main(): a folder of models and artifacts
+
+LAYER = "model.layers.1.mlp.down_proj"
+# Format: (artifact, tensors of which one bit in the middle is flipped).
+DAMAGED = {
+    "huggingface": ("decoder", [f"{LAYER}.weight", "model.norm.weight", "model.layers.0.input_layernorm.weight",
+                                "model.layers.2.self_attn.q_proj.bias"]),
+    "compressed-tensors": ("rtn4-asymmetric", [f"{LAYER}.weight_packed", f"{LAYER}.weight_scale", f"{LAYER}.weight_zero_point",
+                                               f"{LAYER}.weight_shape", "model.norm.weight", "model.embed_tokens.weight",
+                                               "model.layers.2.self_attn.q_proj.bias"]),
+    "gptq-checkpoint": ("rtn4-asymmetric", [f"{LAYER}.qweight", f"{LAYER}.qzeros", f"{LAYER}.scales", f"{LAYER}.g_idx",
+                                            "model.norm.weight"]),
+    "awq-checkpoint": ("rtn4-asymmetric", [f"{LAYER}.qweight", f"{LAYER}.qzeros", f"{LAYER}.scales", "model.norm.weight"]),
+    "gguf(type=Q4_0)": ("decoder", ["blk.1.ffn_down.weight", "blk.0.attn_q.weight", "output_norm.weight",
+                                    "blk.2.attn_q.bias"]),
+    "gguf(type=F16)": ("decoder", ["blk.1.ffn_down.weight", "token_embd.weight", "output.weight"]),
+}
+
+
+def make_models(folder):
+    make_decoder(folder / "decoder", seed=1, family="qwen2")
+    make_decoder(folder / "narrow", seed=2, intermediate_size=100)
+    make_encoder(folder / "encoder", seed=3)
+    make_decoder(folder / "foreign-tokenizer", seed=4)
+    tokenizer = json.loads((folder / "foreign-tokenizer/tokenizer.json").read_text())
+    tokenizer["added_tokens"].append(tokenizer["added_tokens"][0] | {"id": 384, "content": "<|beyond|>"})
+    (folder / "foreign-tokenizer/tokenizer.json").write_text(json.dumps(tokenizer))
+    for name, recipe, model in [
+            ("rtn4-asymmetric", "rtn(bits=4, group_size=32, symmetric=false)", "decoder"),
+            ("rtn5", "rtn(bits=5, group_size=32)", "decoder"),
+            ("rtn4-narrow", "rtn(bits=4, group_size=4)", "narrow"),
+            ("rtn4-encoder", "rtn(bits=4, group_size=32)", "encoder")]:
+        engine.compress(recipe, folder / model, folder / name)
+    rng = np.random.default_rng(5)  # its zero points are 0 to 15
+    grids = {name.removesuffix(".weight"): support.random_grid(rng, tuple(weight.shape), 4, 32, False)
+             for name, weight in load_file(folder / "decoder/model.safetensors").items() if name.endswith("proj.weight")}
+    support.write_artifact(folder / "decoder", folder / "zero-of-0", grids)
+    partly = folder / "partly.yaml"
+    partly.write_text("stages:\n  - {method: rtn, params: {bits: 4, group_size: 32}, ignore: [model.layers.1.mlp.up_proj]}\n")
+    engine.compress(partly, folder / "decoder", folder / "rtn4-partly")
+    mixed = folder / "mixed.yaml"
+    mixed.write_text("stages:\n  - {method: rtn, params: {bits: 4, group_size: 32}, ignore: ['re:.*up_proj']}\n"
+                     "  - {method: rtn, params: {bits: 4, group_size: 16}, targets: ['re:.*up_proj']}\n")
+    engine.compress(mixed, folder / "decoder", folder / "rtn4-mixed")
+
+
+def place(folder, name):
+    """(file, offset, bytes) of a tensor of an export."""
+    file = next(path for path in folder.iterdir() if path.suffix in (".safetensors", ".gguf"))
+    if file.suffix == ".gguf":
+        tensor = next(tensor for tensor in GGUFReader(file).tensors if tensor.name == name)
+        return file, int(tensor.data_offset), int(tensor.n_bytes)
+    with file.open("rb") as stream:
+        length = struct.unpack("<Q", stream.read(8))[0]
+        begin, end = json.loads(stream.read(length))[name]["data_offsets"]
+    return file, 8 + length + begin, end - begin
+
+
+class Damage(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
+
+    def verify(self, folder, claims):
+        return engine.call("verify", folder, "--claims", claims)
+
+    def check(self, to):
+        source, names = DAMAGED[to]
+        report = engine.export(models / source, to, self.folder / "export")
+        claims = report["claims_file"]
+        self.assertEqual(self.verify(self.folder / "export", claims).returncode, 0)
+        for name in names:
+            with self.subTest(to=to, tensor=name):
+                file, offset, size = place(self.folder / "export", name)
+                whole = file.read_bytes()
+                flipped = bytearray(whole)
+                # A shape's middle byte is one of a 64-bit number's high ones: its lowest says more.
+                at = offset if name.endswith("weight_shape") else offset + size // 2
+                flipped[at] ^= 1
+                file.write_bytes(flipped)
+                result = self.verify(self.folder / "export", claims)
+                file.write_bytes(whole)
+                self.assertIn(result.returncode, (1, 2), result.stdout + result.stderr)  # no signal
+                self.assertTrue(result.stderr.startswith("error: "), result.stderr)
+                print(f"ok     {to}: a bit of {name} flipped: {' '.join(result.stderr.split())[:110]}", flush=True)
+        self.assertEqual(self.verify(self.folder / "export", claims).returncode, 0)
+
+    def test_a_flipped_bit_of_a_huggingface_folder_is_found(self):
+        self.check("huggingface")
+
+    def test_a_flipped_bit_of_compressed_tensors_is_found(self):
+        self.check("compressed-tensors")
+
+    def test_a_flipped_bit_of_a_gptq_checkpoint_is_found(self):
+        self.check("gptq-checkpoint")
+
+    def test_a_flipped_bit_of_an_awq_checkpoint_is_found(self):
+        self.check("awq-checkpoint")
+
+    def test_a_flipped_bit_of_a_gguf_is_found(self):
+        self.check("gguf(type=Q4_0)")
+
+    def test_a_flipped_bit_of_a_plain_gguf_is_found(self):
+        self.check("gguf(type=F16)")
+
+    def test_a_cut_file_and_a_tensor_too_many_are_found(self):
+        report = engine.export(models / "decoder", "huggingface", self.folder / "export")
+        file = self.folder / "export/model.safetensors"
+        file.write_bytes(file.read_bytes()[:-64])
+        self.assertGreater(self.verify(self.folder / "export", report["claims_file"]).returncode, 0)
+        claims = json.loads(report["claims_file"].read_text())
+        del claims["tensors"]["model.norm.weight"]
+        (self.folder / "claims.json").write_text(json.dumps(claims))
+        engine.export(models / "decoder", "huggingface", self.folder / "again")
+        result = self.verify(self.folder / "again", self.folder / "claims.json")
+        self.assertIn("model.norm.weight", result.stderr)
+        self.assertGreater(result.returncode, 0)
+
+    def test_more_bytes_than_claimed_are_found(self):
+        report = engine.export(models / "decoder", "gguf(type=Q8_0)", self.folder / "export")
+        claims = report["claims"] | {"bytes": report["claims"]["bytes"] * 98 // 100}
+        (self.folder / "claims.json").write_text(json.dumps(claims))
+        self.assertGreater(self.verify(self.folder / "export", self.folder / "claims.json").returncode, 0)
+
+
+# Model, --to, and what the error must say: where, what, and the way out.
+REFUSED = [
+    ("decoder", "ggufs", ["to", "gguf"]),
+    ("decoder", "compressed_tensor", ["compressed-tensors"]),
+    ("decoder", "gguf(typ=Q4_0)", ["typ", "type"]),
+    ("decoder", "gguf(type=Q4_9)", ["to.params.type", "Q4_9", "Q4_0"]),
+    ("decoder", "gguf(tensor_types=attn_v)", ["to.params.tensor_types", "attn_v", "q6_K"]),
+    ("decoder", "gguf(tensor_types=attn_v=Q7)", ["to.params.tensor_types", "Q7", "Q8_0"]),
+    ("decoder", "huggingface(dtype=float8)", ["dtype", "bfloat16"]),
+    ("decoder", "huggingface(shard_bytes=10)", ["shard_bytes", "1000000"]),
+    ("decoder", "huggingface(", ["to"]),
+    ("decoder", "gptq-checkpoint", ["to", "rtn("]),
+    ("decoder", "awq-checkpoint", ["to", "rtn("]),
+    ("decoder", "compressed-tensors", ["to", "rtn("]),
+    ("encoder", "gguf", ["to", "encoder", "decoder-lm"]),
+    ("rtn4-encoder", "gptq-checkpoint", ["to", "encoder"]),
+    ("foreign-tokenizer", "gguf", ["tokenizer.json", "<|beyond|>", "384"]),
+    ("rtn5", "gptq-checkpoint", ["model.layers.0.", "5-bit", "compressed-tensors"]),
+    ("rtn5", "awq-checkpoint", ["model.layers.0.", "4 bits"]),
+    ("rtn4-narrow", "gptq-checkpoint", ["model.layers.0.mlp", "100", "compressed-tensors"]),
+    ("rtn4-narrow", "awq-checkpoint", ["model.layers.0.mlp", "100", "ignore"]),
+    ("zero-of-0", "gptq-checkpoint", ["model.layers.0.self_attn.q_proj", "zero point", "gptq_v2"]),
+    ("rtn4-partly", "gptq-checkpoint", ["model.layers.1.mlp.up_proj", "compressed-tensors"]),
+    ("rtn4-mixed", "gptq-checkpoint", ["up_proj", "group size", "compressed-tensors"]),
+    ("rtn4-mixed", "awq-checkpoint", ["up_proj", "group size", "compressed-tensors"]),
+]
+
+
+class BadInput(unittest.TestCase):
+    def refused(self, model, to, expected, code=2, out="export", arguments=()):
+        with tempfile.TemporaryDirectory() as folder:
+            result = engine.call("export", model, "--to", to, "--out", Path(folder) / out, *arguments)
+            self.assertEqual(result.returncode, code, result.stderr)
+            for text in expected:
+                self.assertIn(text, result.stderr)
+            self.assertEqual(list(Path(folder).iterdir()), [])
+            print(f"ok     {to} of {Path(model).name}: {' '.join(result.stderr.split())[:150]}", flush=True)
+
+    def test_what_a_format_cannot_hold_is_refused_and_nothing_is_left(self):
+        for model, to, expected in REFUSED:
+            with self.subTest(model=model, to=to):
+                self.refused(models / model, to, expected)
+
+    def test_an_importance_matrix_that_is_not_there(self):
+        self.refused(models / "decoder", "gguf(imatrix=nowhere.dat)", ["to.params.imatrix", "nowhere.dat"], code=3)
+
+    def test_a_model_that_is_not_there(self):
+        self.refused(models / "nowhere", "huggingface", ["nowhere"], code=3)
+
+    def test_a_folder_that_is_there_already_is_left_as_it_is(self):
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "kept").write_text("mine")
+            result = engine.call("export", models / "decoder", "--to", "huggingface", "--out", folder)
+            self.assertEqual(result.returncode, 2)
+            self.assertIn("out", result.stderr)
+            self.assertEqual([path.name for path in Path(folder).iterdir()], ["kept"])
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bin", type=Path, default=support.ROOT / "build/release/bin")
+    options, rest = parser.parse_known_args()
+    engine = Engine(options.bin / "wring-engine")
+    transformers.utils.logging.disable_progress_bar()
+    with tempfile.TemporaryDirectory() as made:
+        models = Path(made)
+        make_models(models)
+        unittest.main(argv=[sys.argv[0], *rest])

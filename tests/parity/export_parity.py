@@ -1,0 +1,426 @@
+#!/usr/bin/env python3
+"""Loads what `wring-engine export` writes with the loaders that its formats are for: values, logits, token ids.
+
+    export_parity.py [--bin build/release/bin] [-v] [TEST...]     e.g. export_parity.py Gguf
+
+Values must equal the export's claims (SHA-256 of fp32 values) to the bit, logits wring-engine's own on the exported files
+within TOLERANCE. No loader of GPTQ and AWQ checkpoints runs here (transformers wants gptqmodel, which needs a GPU's
+toolkit to build): they are unpacked in numpy after their layouts' description, and scripts/prove exports compares
+with auto-round's packers.
+"""
+import argparse
+import importlib.metadata
+import json
+import os
+import sys
+import tempfile
+import unicodedata
+import unittest
+from pathlib import Path
+
+os.environ |= {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+import transformers  # noqa: E402
+from compressed_tensors.compressors import BaseCompressor  # noqa: E402
+from compressed_tensors.compressors.pack_quantized import pack_to_int32  # noqa: E402
+from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme  # noqa: E402
+from gguf import GGUFReader, dequantize  # noqa: E402
+from safetensors.torch import load_file  # noqa: E402
+
+import export_support as support  # noqa: E402
+from export_support import DATA, MODELS, Engine  # noqa: E402
+from random_models import make_decoder, make_encoder  # noqa: E402
+
+TOLERANCE = 2e-4  # both sides multiply the same fp32 values, in another order; logits are below 50
+HARD_TEXT = ("Hello  wörld,\tI'll pay 1234567 € — naïve?\r\n\n\n  'tis  日本語 Ω≈ç√ 🏳️‍🌈 e\u0301 \u00a0x\u200by "
+             "<|endoftext|> <|im_start|>user\n x_1+=a[0];  {\"k\": null}  \n\t\t end   ")
+SHAPES = {
+    "2 query heads a KV head": {},
+    "tied head": dict(tie_word_embeddings=True),
+    "qwen2 (biases)": dict(family="qwen2"),
+    "head size not hidden / heads": dict(head_dim=24),
+    "odd sizes": dict(vocab_size=301, hidden_size=72, intermediate_size=100, num_attention_heads=6, num_key_value_heads=3),
+    "qwen2, tied head": dict(family="qwen2", tie_word_embeddings=True),
+}
+engine = None  # set by main()
+
+
+def version(*packages):
+    return ", ".join(f"{package} {importlib.metadata.version(package)}" for package in packages)
+
+
+class Exports(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
+
+    def row(self, loaders, what):
+        print(f"ok     {version(*loaders)}: {what}", flush=True)
+
+    def model(self, **options):
+        make_decoder(self.folder / "model", seed=len(options), **options)
+        return self.folder / "model"
+
+    def load(self, path, kind=transformers.AutoModelForCausalLM, **options):
+        """transformers' model; every tensor of it was in the files, and the other way round."""
+        model, info = kind.from_pretrained(path, output_loading_info=True, **{"dtype": torch.float32} | options)
+        self.assertEqual({what: keys for what, keys in info.items() if keys}, {})
+        return model.eval()
+
+    def assert_claimed(self, report, values):
+        self.assertEqual(support.unclaimed(report["claims"], values), [])
+
+    def assert_same_outputs(self, model, source, vocabulary):
+        """`source`: what the engine reads."""
+        ids = torch.randint(0, vocabulary, (2, 48), generator=torch.Generator().manual_seed(5))
+        with torch.no_grad():
+            output = model(input_ids=ids)
+        expected = output.logits if hasattr(output, "logits") else output.last_hidden_state
+        difference = (engine.logits(source, ids) - expected.float()).abs().max().item()
+        self.assertLessEqual(difference, TOLERANCE)
+        return f"logits within {difference:.0e}"
+
+
+def load_compressed(test, path, symmetric, **options):
+    """compressed-tensors 0.19 loads no asymmetric pack-quantized model, not even its own, but by dequantising at load: on
+    the meta device it packs the weights and not the zero points."""
+    if not symmetric:
+        options["quantization_config"] = transformers.CompressedTensorsConfig(dequantize=True)
+    return test.load(path, **options)
+
+
+class CompressedTensors(Exports):
+    def check(self, shape, bits, group, symmetric):
+        source = self.model(**SHAPES[shape])
+        if "odd" in shape and group > 0:
+            group = 4
+        recipe = f"rtn(bits={bits}, group_size={group}, symmetric={str(symmetric).lower()})"
+        small = engine.compress(recipe, source, self.folder / "small")
+        # Dequantising at load computes in the type of the scales: in fp32 nothing is rounded.
+        to = "compressed-tensors" if symmetric else "compressed-tensors(dtype=float32)"
+        report = engine.export(small, to, self.folder / "export")
+        model = load_compressed(self, self.folder / "export", symmetric)
+        logits = self.assert_same_outputs(model, self.folder / "export", model.config.vocab_size)  # decompresses at its first forward
+        self.assert_claimed(report, support.state_of(model))
+        self.row(["transformers", "compressed-tensors"], f"{to}, {recipe}, {shape}: weights equal, {logits}")
+
+    def test_weights_are_equal_and_logits_agree_at_every_width(self):
+        """Group and channel, symmetric and not, in turn and on shapes in turn; PackedTensors has all combinations."""
+        shapes = list(SHAPES)
+        for number, bits in enumerate((2, 3, 4, 5, 6, 8)):
+            for group, symmetric in ((32, number % 2 == 0), (-1, number % 2 == 1)):
+                shape = shapes[(number + 3 * (group < 0)) % len(shapes)]
+                with self.subTest(bits=bits, group=group, symmetric=symmetric, shape=shape):
+                    self.setUp()
+                    self.check(shape, bits, group, symmetric)
+
+    def test_values_in_the_type_of_the_scales_are_rounded_once(self):
+        for dtype in (torch.float16, torch.bfloat16):
+            with self.subTest(dtype=dtype):
+                self.setUp()
+                name = str(dtype).removeprefix("torch.")
+                small = engine.compress("rtn(bits=5, group_size=32, symmetric=false)", self.model(), self.folder / "small")
+                report = engine.export(small, f"compressed-tensors(dtype={name})", self.folder / "export")
+                model = load_compressed(self, self.folder / "export", False, dtype="auto")
+                tensors = load_file(self.folder / "export/model.safetensors")
+                exact = {f"{layer}.weight": support.compressed_weight(tensors, layer, 5) for layer in
+                         (name.removesuffix(".weight_packed") for name in tensors if name.endswith(".weight_packed"))}
+                exact |= {name: value.float().numpy() for name, value in tensors.items() if name.endswith(".weight")}
+                self.assert_claimed(report, exact)
+                for layer, rounded in model.named_parameters():
+                    self.assertEqual(rounded.dtype, dtype)
+                    self.assertTrue(torch.equal(rounded, torch.from_numpy(exact[layer]).to(dtype)), layer)
+                self.row(["transformers", "compressed-tensors"], f"compressed-tensors in {name}: weights rounded once")
+
+    def test_an_encoder(self):
+        make_encoder(self.folder / "model")
+        small = engine.compress("rtn(bits=4, group_size=32)", self.folder / "model", self.folder / "small")
+        report = engine.export(small, "compressed-tensors", self.folder / "export")
+        model = self.load(self.folder / "export", transformers.AutoModel)
+        states = self.assert_same_outputs(model, self.folder / "export", 300)
+        self.assert_claimed(report, support.state_of(model))
+        self.row(["transformers", "compressed-tensors"], f"compressed-tensors, BERT: weights equal, hidden states: {states}")
+
+
+class PackedTensors(Exports):
+    """Artifacts made here of random codes, so that every width and shape occurs; nothing is quantised by the engine."""
+
+    # hidden, ffn, heads, KV heads, head size, groups of a row of hidden / heads * size / ffn values
+    SIZES = [(64, 96, 4, 2, 16), (63, 101, 3, 1, 22), (40, 33, 5, 5, 6), (35, 7, 7, 7, 2), (96, 160, 2, 1, 50)]
+
+    def artifact(self, number, symmetric):
+        hidden, ffn, heads, kv_heads, head_dim = self.SIZES[number]
+        plain, rng = self.folder / "plain", np.random.default_rng([number, symmetric])
+        make_decoder(plain, hidden_size=hidden, intermediate_size=ffn, num_attention_heads=heads, num_key_value_heads=kv_heads,
+                     head_dim=head_dim, num_hidden_layers=4)
+        layers = {}
+        for name, weight in load_file(plain / "model.safetensors").items():
+            if weight.dim() != 2 or "embed" in name or "lm_head" in name:
+                continue
+            divisors = [n for n in range(2, weight.shape[1] + 1) if weight.shape[1] % n == 0]
+            layers[name.removesuffix(".weight")] = support.random_grid(rng, tuple(weight.shape), 1 + len(layers) % 8,
+                                                                       int(rng.choice(divisors)), symmetric)
+        return support.write_artifact(plain, self.folder / "artifact", layers), layers
+
+    def test_equal_the_reference_packer_byte_for_byte_and_what_it_unpacks(self):
+        matrices = 0
+        for number in range(len(self.SIZES)):
+            for symmetric in (True, False):
+                self.setUp()
+                artifact, layers = self.artifact(number, symmetric)
+                engine.export(artifact, "compressed-tensors", self.folder / "export")
+                written = load_file(self.folder / "export" / "model.safetensors")
+                for name, grid in layers.items():
+                    self.check(name, grid, {part: written.get(f"{name}.{part}") for part in
+                                            ("weight_packed", "weight_scale", "weight_zero_point", "weight_shape")})
+                    matrices += 1
+        self.assertGreaterEqual(matrices, 200)
+        self.row(["compressed-tensors"], f"pack-quantized, 1 to 8 bits: {matrices} matrices equal pack_to_int32's bytes")
+
+    def check(self, name, grid, stored):
+        bits, middle = grid["bits"], 1 << (grid["bits"] - 1)
+        signed = torch.from_numpy((grid["codes"].astype(np.int16) - middle).astype(np.int8))
+        self.assertTrue(torch.equal(stored["weight_packed"], pack_to_int32(signed, bits)), name)
+        self.assertEqual(stored["weight_shape"].tolist(), list(signed.shape))
+        symmetric = grid["zeros"] is None
+        self.assertEqual(stored["weight_zero_point"] is None, symmetric)
+        if not symmetric:
+            zeros = torch.from_numpy((grid["zeros"].astype(np.int16) - middle).astype(np.int8))
+            self.assertTrue(torch.equal(stored["weight_zero_point"], pack_to_int32(zeros, bits, packed_dim=0)), name)
+        group = grid["codes"].shape[1] // grid["scales"].shape[1]
+        scheme = QuantizationScheme(targets=["Linear"], weights=QuantizationArgs(num_bits=bits, symmetric=symmetric,
+                                                                                 strategy="group", group_size=group))
+        tensors = {part: value for part, value in stored.items() if value is not None}
+        tensors["weight_scale"] = tensors["weight_scale"].float()
+        values = BaseCompressor.get_value_from_registry("pack-quantized").decompress(tensors, scheme)["weight"]
+        self.assertTrue(np.array_equal(values.numpy(), support.grid_values(grid)), name)
+
+    def test_a_model_of_many_schemes_loads(self):
+        artifact, _ = self.artifact(1, True)
+        report = engine.export(artifact, "compressed-tensors", self.folder / "export")
+        config = json.loads((self.folder / "export/config.json").read_text())["quantization_config"]
+        self.assertGreater(len(config["config_groups"]), 8)
+        model = self.load(self.folder / "export")
+        logits = self.assert_same_outputs(model, self.folder / "export", 384)
+        self.assert_claimed(report, support.state_of(model))
+        self.row(["transformers", "compressed-tensors"], f"compressed-tensors, {len(config['config_groups'])} groups: "
+                 f"weights equal, {logits}")
+
+
+class HuggingFace(Exports):
+    def check(self, what, to, kind=transformers.AutoModelForCausalLM, shards=1, **options):
+        source = self.folder / "model"
+        if not source.exists():
+            self.model(**options)
+        report = engine.export(source, to, self.folder / "export")
+        self.assertEqual(len(list((self.folder / "export").glob("*.safetensors"))), shards)
+        model = self.load(self.folder / "export", kind)
+        self.assert_claimed(report, support.state_of(model))
+        outputs = self.assert_same_outputs(model, self.folder / "export", model.config.vocab_size)
+        self.row(["transformers"], f"{to}, {what}: weights equal, {outputs}")
+
+    def test_fp32(self):
+        self.check("head size not hidden / heads", "huggingface(dtype=float32)", head_dim=24)
+
+    def test_bf16(self):
+        self.check("qwen2, tied head", "huggingface", family="qwen2", tie_word_embeddings=True)
+
+    def test_fp16_of_an_artifact(self):
+        plain = self.model()
+        engine.compress("rtn(bits=4, group_size=32)", plain, self.folder / "small")
+        plain.rename(self.folder / "plain")
+        (self.folder / "small").rename(plain)
+        self.check("rtn, 4 bits", "huggingface(dtype=float16)")
+
+    def test_shards(self):
+        self.check("vocabulary of 6000", "huggingface(dtype=float32, shard_bytes=1000000)", shards=4, vocab_size=6000)
+
+    def test_an_encoder_keeps_its_pooler_through_an_artifact(self):
+        make_encoder(self.folder / "model")
+        self.check("BERT", "huggingface(dtype=float32)", transformers.AutoModel)
+        self.setUp()
+        make_encoder(self.folder / "plain")
+        engine.compress("rtn(bits=8, group_size=32)", self.folder / "plain", self.folder / "model")
+        self.check("BERT, rtn", "huggingface(dtype=float32)", transformers.AutoModel)
+
+    def test_a_classifier_keeps_its_head(self):
+        make_encoder(self.folder / "bert")
+        config = transformers.BertConfig.from_pretrained(self.folder / "bert", num_labels=5)
+        torch.manual_seed(0)
+        made = transformers.BertForSequenceClassification(config)
+        made.save_pretrained(self.folder / "model")
+        transformers.AutoTokenizer.from_pretrained(self.folder / "bert").save_pretrained(self.folder / "model")
+        report = engine.export(self.folder / "model", "huggingface(dtype=float32)", self.folder / "export")
+        model = self.load(self.folder / "export", transformers.AutoModelForSequenceClassification)
+        self.assert_claimed(report, support.state_of(model))
+        ids = torch.arange(5, 40)[None]
+        with torch.no_grad():
+            self.assertTrue(torch.equal(model(ids).logits, made.eval()(ids).logits))
+        self.row(["transformers"], "huggingface, BERT with a classifier: logits equal to the bit")
+
+
+# Parameters, and a type of tensor that must be among the file's.
+GGUF_TYPES = {"F32": "F32", "F16": "F16", "BF16": "BF16", "Q8_0": "Q8_0", "Q4_0": "Q4_0", "Q4_1": "Q4_1", "Q5_0": "Q5_0",
+              "Q5_1": "Q5_1", "Q2_K": "Q2_K", "Q3_K_M": "Q3_K", "Q4_K_M": "Q4_K", "Q5_K_M": "Q5_K", "Q6_K": "Q6_K",
+              "IQ4_NL": "IQ4_NL", "Q8_0, tensor_types=ffn=MXFP4": "MXFP4"}
+GGUF_PARTS = {"attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj", "attn_v": "self_attn.v_proj",
+              "attn_output": "self_attn.o_proj", "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj",
+              "attn_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm"}
+
+
+def name_of(stored):
+    whole = {"token_embd.weight": "model.embed_tokens.weight", "output_norm.weight": "model.norm.weight",
+             "output.weight": "lm_head.weight"}
+    if stored in whole:
+        return whole[stored]
+    _, block, part, kind = stored.split(".")
+    return f"model.layers.{block}.{GGUF_PARTS[part]}.{kind}"
+
+
+def read_gguf(file, config):
+    """{Hugging Face's name: fp32 array} by gguf-py; llama's rows of q and k back in the order of halves."""
+    values = {}
+    for tensor in GGUFReader(file).tensors:
+        array = dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
+        heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}.get(tensor.name.split(".")[-2])
+        if config.model_type == "llama" and heads:
+            half = len(array) // heads // 2
+            array = array.reshape(heads, half, 2, *array.shape[1:]).swapaxes(1, 2).reshape(array.shape)
+        values[name_of(tensor.name)] = array
+    return values
+
+
+class Gguf(Exports):
+    def check(self, what, kind, source):
+        folder = self.folder / f"export-{len(kind)}-{kind[:6]}"
+        report = engine.export(source, f"gguf(type={kind})", folder)
+        file = next(folder.glob("*.gguf"))
+        config = transformers.AutoConfig.from_pretrained(source)
+        self.assert_claimed(report, read_gguf(file, config))
+        model = self.load(file.parent, gguf_file=file.name)
+        self.assert_claimed(report, support.state_of(model))
+        logits = self.assert_same_outputs(model, file, config.vocab_size)
+        text = HARD_TEXT
+        if config.model_type == "qwen2":  # transformers composes characters for it, as Qwen's tokenizer does and the model's does not
+            text = unicodedata.normalize("NFC", text)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+        ids = transformers.AutoTokenizer.from_pretrained(source)(text, add_special_tokens=False).input_ids
+        self.assertEqual(tokenizer(text, add_special_tokens=False).input_ids, ids)
+        self.assertEqual(engine.tokens(file, text, self.folder), ids)
+        types = sorted({tensor.tensor_type.name for tensor in GGUFReader(file).tensors if len(tensor.shape) == 2})
+        self.row(["transformers", "gguf"], f"gguf {kind} ({' '.join(types)}), {what}: weights equal, {logits}, token ids equal")
+        return types
+
+    def test_every_file_type(self):
+        source = self.model(hidden_size=256, intermediate_size=512, num_hidden_layers=2)
+        for kind, tensor_type in GGUF_TYPES.items():
+            with self.subTest(kind=kind):
+                self.assertIn(tensor_type, self.check("rows of 256", kind, source))
+
+    def test_shapes_of_models(self):
+        for number, (shape, options) in enumerate(SHAPES.items()):
+            with self.subTest(shape=shape):
+                self.setUp()
+                self.check(shape, ["F32", "Q8_0", "Q4_0"][number % 3], self.model(**options))
+
+
+class GptqAndAwq(Exports):
+    def check(self, to, recipe, shape, weight_of):
+        small = engine.compress(recipe, self.model(**SHAPES[shape]), self.folder / "small")
+        report = engine.export(small, to, self.folder / "export")
+        tensors = load_file(self.folder / "export/model.safetensors")
+        config = json.loads((self.folder / "export/config.json").read_text())["quantization_config"]
+        layers = {name.removesuffix(".qweight") for name in tensors if name.endswith(".qweight")}
+        values = {f"{layer}.weight": weight_of(tensors, layer, config) for layer in layers}
+        values |= {name: value.float().numpy() for name, value in tensors.items() if name.endswith((".weight", ".bias"))}
+        self.assert_claimed(report, values)
+        print(f"ok     numpy {np.__version__}, no loader here: {to}, {recipe}, {shape}: {len(layers)} weights equal", flush=True)
+        return config
+
+    def test_gptq(self):
+        shapes = ["2 query heads a KV head", "qwen2 (biases)", "qwen2, tied head", "tied head"]
+        for number, bits in enumerate((2, 3, 4, 8)):
+            for checkpoint, symmetric, group in (("gptq", number % 2 == 0, 32), ("gptq_v2", number % 2 == 1, -1)):
+                with self.subTest(bits=bits, checkpoint=checkpoint, symmetric=symmetric, group=group):
+                    self.setUp()
+                    offset = {"gptq": 1, "gptq_v2": 0}[checkpoint]
+                    config = self.check(
+                        f"gptq-checkpoint(checkpoint_format={checkpoint})",
+                        f"rtn(bits={bits}, group_size={group}, symmetric={str(symmetric).lower()})", shapes[number],
+                        lambda tensors, layer, config: support.gptq_weight(tensors, layer, config["bits"], offset))
+                    self.assertEqual((config["bits"], config["sym"], config["group_size"], config["checkpoint_format"]),
+                                     (bits, symmetric, group, checkpoint))
+                    self.assertEqual(json.loads((self.folder / "export/quantize_config.json").read_text()), config)
+
+    def test_awq(self):
+        for shape, symmetric, group in (("qwen2, tied head", False, 32), ("2 query heads a KV head", True, 16)):
+            with self.subTest(shape=shape):
+                self.setUp()
+                config = self.check("awq-checkpoint", f"rtn(bits=4, group_size={group}, symmetric={str(symmetric).lower()})",
+                                       shape, lambda tensors, layer, config: support.awq_weight(tensors, layer))
+                self.assertEqual((config["bits"], config["group_size"], config["version"]), (4, group, "gemm"))
+
+    def test_transformers_reads_the_configurations(self):
+        for to in ("gptq-checkpoint", "awq-checkpoint"):
+            self.setUp()
+            small = engine.compress("rtn(bits=4, group_size=32)", self.model(), self.folder / "small")
+            engine.export(small, to, self.folder / "export")
+            config = transformers.AutoConfig.from_pretrained(self.folder / "export").quantization_config
+            parsed = transformers.quantizers.AutoQuantizationConfig.from_dict(config)
+            self.assertEqual((parsed.bits, parsed.group_size), (4, 32))
+
+
+class SmolLM2(Exports):
+    """The model of 135 million weights that the project measures with; its GPTQ and AWQ checkpoints: scripts/prove exports."""
+
+    def setUp(self):
+        super().setUp()
+        self.source = MODELS / "smollm2-offgrid"
+        if not self.source.is_dir():
+            self.skipTest("run scripts/models --offgrid")
+
+    def ids(self):
+        tokenizer = transformers.AutoTokenizer.from_pretrained(self.source)
+        text = (DATA / "test.txt").read_text(encoding="utf-8")[:4000]
+        return tokenizer(text, add_special_tokens=False, return_tensors="pt").input_ids[:, :128]
+
+    def compare(self, loaders, to, source, **options):
+        """`source`: what is exported. -> the folder and its report."""
+        folder = self.folder / to.split("(")[0]
+        report = engine.export(source, to, folder)
+        if "gguf" in to:
+            options["gguf_file"] = next(folder.glob("*.gguf")).name
+        model, ids = self.load(folder, **options), self.ids()
+        with torch.no_grad():
+            expected = model(input_ids=ids).logits
+        self.assert_claimed(report, support.state_of(model))
+        difference = (engine.logits(folder, ids) - expected).abs().max().item()
+        self.assertLessEqual(difference, TOLERANCE)
+        self.row(loaders, f"{to} of smollm2-offgrid: weights equal, logits within {difference:.0e}, "
+                 f"{report['bits_per_weight']:.3f} bits a weight")
+
+    def test_huggingface(self):
+        self.compare(["transformers"], "huggingface", self.source)
+
+    def test_gguf(self):
+        self.compare(["transformers", "gguf"], "gguf(type=Q4_K_M)", self.source)
+        file = next((self.folder / "gguf").glob("*.gguf"))
+        tokenizer = transformers.AutoTokenizer.from_pretrained(self.source)
+        self.assertEqual(engine.tokens(file, HARD_TEXT, self.folder), tokenizer(HARD_TEXT, add_special_tokens=False).input_ids)
+
+    def test_compressed_tensors(self):
+        small = engine.compress("rtn(bits=4, group_size=64)", self.source, self.folder / "small")
+        self.compare(["transformers", "compressed-tensors"], "compressed-tensors", small)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bin", type=Path, default=support.ROOT / "build/release/bin")
+    options, rest = parser.parse_known_args()
+    engine = Engine(options.bin / "wring-engine")
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    unittest.main(argv=[sys.argv[0], *rest])

@@ -1,0 +1,155 @@
+"""What the export tests share: the engine's commands, claims compared with values, and weights packed and unpacked in numpy.
+
+Layouts are written from the formats' descriptions, not from the engine's code.
+"""
+import hashlib
+import json
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+ROOT = Path(__file__).resolve().parents[2]
+MODELS, DATA = ROOT / "build/models", ROOT / "build/data"
+AWQ_ORDER = [0, 2, 4, 6, 1, 3, 5, 7]  # nibble slot k of a word holds this column of its eight
+
+
+class Engine:
+    def __init__(self, path):
+        self.path = Path(path).resolve()
+
+    def call(self, *arguments):
+        return subprocess.run([str(self.path), *map(str, arguments)], capture_output=True, text=True)
+
+    def run(self, *arguments):
+        result = self.call(*arguments)
+        assert result.returncode == 0, f"wring-engine {' '.join(map(str, arguments))}: {result.returncode}\n{result.stderr}"
+        return result.stdout
+
+    def compress(self, recipe, model, out):
+        self.run("run", recipe, "--model", model, "--out", out, "--quiet", "--json")
+        return out
+
+    def export(self, model, to, out):
+        """-> the export's report, with its claims."""
+        claims = out.with_name(out.name + ".claims.json")
+        report = json.loads(self.run("export", model, "--to", to, "--out", out, "--claims", claims, "--json"))
+        return report | {"claims": json.loads(claims.read_text()), "claims_file": claims}
+
+    def logits(self, model, ids):
+        """fp32 [batch, positions, vocabulary], or an encoder's hidden states."""
+        folder = Path(model).parent
+        request, out = folder / "ids.json", folder / "logits.safetensors"
+        request.write_text(json.dumps({"input_ids": ids.tolist()}))
+        self.run("logits", model, "--ids", request, "--out", out)
+        return load_file(out)["logits"].float()
+
+    def tokens(self, model, text, folder):
+        (folder / "text.txt").write_text(text, encoding="utf-8")
+        return json.loads(self.run("tokenize", model, folder / "text.txt"))
+
+
+def digest(values):
+    return hashlib.sha256(np.ascontiguousarray(values, np.float32).tobytes()).hexdigest()
+
+
+def unclaimed(claims, values):
+    """Names of tensors {name: array} that are not what `claims` says, or that one of the two lacks."""
+    meant = {f"{layer}.weight": sha for layer, sha in claims["weights"].items()} | claims["tensors"]
+    found = {name: digest(array) for name, array in values.items()}
+    return sorted(name for name in meant.keys() | found.keys() if meant.get(name) != found.get(name))
+
+
+def state_of(model):
+    """{name: fp32 array} of a transformers model. A tied head is no tensor of its own; what compressed-tensors keeps beside a
+    weight that it has decompressed is left out."""
+    return {name: value.detach().float().numpy() for name, value in model.named_parameters()
+            if not name.endswith(("weight_scale", "weight_zero_point", "weight_shape"))}
+
+
+def bits_of(words, bits, count):
+    """int32 [rows, words] -> uint8 [rows, count]: values of `bits` bits, the lowest first."""
+    stream = np.unpackbits(np.ascontiguousarray(words).view(np.uint8), axis=1, bitorder="little")[:, :count * bits]
+    return (stream.reshape(len(words), count, bits) << np.arange(bits, dtype=np.uint8)).sum(2).astype(np.uint8)
+
+
+def packed_bytes(codes, bits):
+    """uint8 [rows, n] -> uint8 [rows, ceil(n * bits / 8)], as a Wring artifact stores them."""
+    stream = (codes[:, :, None] >> np.arange(bits, dtype=np.uint8)) & 1
+    return np.packbits(stream.reshape(len(codes), -1), axis=1, bitorder="little")
+
+
+def compressed_weight(tensors, layer, bits):
+    """[out, in] in fp32 of a pack-quantized layer."""
+    rows, columns = tensors[f"{layer}.weight_shape"].tolist()
+    scales = tensors[f"{layer}.weight_scale"].float().numpy()
+    codes = bits_of(tensors[f"{layer}.weight_packed"].numpy(), bits, columns).astype(np.float32)
+    zeros = np.full(scales.shape, 1 << (bits - 1), np.float32)
+    if f"{layer}.weight_zero_point" in tensors:
+        zeros = bits_of(tensors[f"{layer}.weight_zero_point"].numpy().T, bits, rows).T.astype(np.float32)
+    group = columns // scales.shape[1]
+    return (codes - zeros.repeat(group, 1)) * scales.repeat(group, 1)
+
+
+def gptq_weight(tensors, layer, bits, offset):
+    """[out, in] in fp32 of a GPTQ checkpoint's layer; `offset`: 1 where qzeros hold a zero point less one."""
+    words, zeros, scales = (tensors[f"{layer}.{part}"].numpy() for part in ("qweight", "qzeros", "scales"))
+    columns = len(words) * 32 // bits
+    codes = bits_of(words.T, bits, columns).T.astype(np.float32)
+    zero = ((bits_of(zeros, bits, words.shape[1]).astype(np.int32) + offset) % (1 << bits)).astype(np.float32)
+    group = tensors[f"{layer}.g_idx"].numpy()
+    return ((codes - zero[group]) * scales.astype(np.float32)[group]).T
+
+
+def awq_columns(words):
+    """int32 [n, out / 8] -> [n, out]."""
+    nibbles = (words[:, :, None].view(np.uint32) >> np.arange(0, 32, 4, dtype=np.uint32)) & 15
+    columns = np.empty_like(nibbles)
+    columns[:, :, AWQ_ORDER] = nibbles
+    return columns.reshape(len(words), -1).astype(np.float32)
+
+
+def awq_weight(tensors, layer):
+    codes, zeros = (awq_columns(tensors[f"{layer}.{part}"].numpy()) for part in ("qweight", "qzeros"))
+    scales = tensors[f"{layer}.scales"].numpy().astype(np.float32)
+    group = len(codes) // len(scales)
+    return ((codes - zeros.repeat(group, 0)) * scales.repeat(group, 0)).T
+
+
+def write_artifact(plain, folder, layers):
+    """The Wring artifact of the Hugging Face folder `plain` whose `layers` {name: {bits, codes, scales, zeros}} are quantised;
+    zeros are None where the grid is symmetric."""
+    folder.mkdir()
+    for file in plain.iterdir():
+        if file.suffix == ".json":
+            (folder / file.name).write_bytes(file.read_bytes())
+    tensors, described = load_file(plain / "model.safetensors"), {}
+    for name, grid in layers.items():
+        del tensors[f"{name}.weight"]
+        tensors[f"{name}.codes"] = torch.from_numpy(packed_bytes(grid["codes"], grid["bits"]))
+        tensors[f"{name}.scales"] = torch.from_numpy(grid["scales"])
+        if grid["zeros"] is not None:
+            tensors[f"{name}.zeros"] = torch.from_numpy(packed_bytes(grid["zeros"], grid["bits"]))
+        group = grid["codes"].shape[1] // grid["scales"].shape[1]
+        described[name] = {"rep": "packed-int",
+                           "attributes": {"bits": grid["bits"], "group_size": group, "symmetric": grid["zeros"] is None}}
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    (folder / "wring.json").write_text(json.dumps({"format_version": 1, "family": "llama", "kind": "decoder-lm",
+                                                   "layers": described, "lineage": {}}))
+    return folder
+
+
+def random_grid(rng, shape, bits, group, symmetric):
+    rows, groups = shape[0], shape[1] // group
+    return {"bits": bits, "codes": rng.integers(0, 1 << bits, shape, np.uint8),
+            "scales": rng.uniform(0.001, 0.1, (rows, groups)).astype(np.float16),
+            "zeros": None if symmetric else rng.integers(0, 1 << bits, (rows, groups), np.uint8)}
+
+
+def grid_values(grid):
+    group = grid["codes"].shape[1] // grid["scales"].shape[1]
+    zeros = np.full(grid["scales"].shape, 1 << (grid["bits"] - 1)) if grid["zeros"] is None else grid["zeros"]
+    return ((grid["codes"].astype(np.float32) - zeros.repeat(group, 1).astype(np.float32)) *
+            grid["scales"].astype(np.float32).repeat(group, 1))
