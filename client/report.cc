@@ -31,7 +31,7 @@ constexpr std::array<Known, 16> kKnown{{
     {"perplexity", "kl_p99", "KL, 99th percentile", "", false, true},
     {"perplexity", "kl_max", "KL, worst token", "", false, true},
     {"size", "artifact_bytes", "bytes on disk", ""},
-    {"size", "share_of_bf16", "of bf16", "artifact_bytes", true},
+    {"size", "share_of_bf16", "share of bf16", "artifact_bytes", true},
     {"size", "weight_bytes", "bytes of weights", ""},
     {"size", "bits_per_weight", "bits per weight", "weight_bytes"},
     {"similarity", "cosine_mean", "cosine to dense", ""},

@@ -11,7 +11,7 @@
 
 namespace wring {
 
-inline constexpr int kNumericsVersion = 2;  // raised when the engine's arithmetic changes results
+inline constexpr int kNumericsVersion = 3;  // raised when the engine's arithmetic changes results
 
 // Never in here: host, path, YAML order, comments, thread count.
 struct StageKeyInputs {

@@ -56,8 +56,10 @@ Sizes sizes_of(const FileTree& tree) {
   for (const auto& path : tree.paths()) {
     const auto file = tree.open(path);
     const bool gguf = path.ends_with(".gguf"), safetensors = path.ends_with(".safetensors");
-    if (gguf)
-      for (const auto& tensor : GgufFile(file).tensors()) sizes.tensors += tensor.bytes;
+    if (gguf) {
+      const GgufFile opened(file);
+      for (const auto& tensor : opened.tensors()) sizes.tensors += tensor.bytes;
+    }
     if (safetensors)
       for (const auto& entry : read_safetensors_header(file).entries) sizes.tensors += entry.bytes;
     if (gguf || safetensors) sizes.files += file.size();

@@ -89,10 +89,10 @@ TEST(Recipe, DigestIsTheSha256OfTheNormalFormWithoutTheName) {
   const Recipe recipe = parse_recipe("name: n\nstages: []\nevaluations: [size]");
   EXPECT_EQ(
       recipe.normal_form().dump(),
-      R"({"evaluations":[{"params":{},"suite":"size","version":1,"when":["before","after"]}],"name":"n",)"
+      R"({"evaluations":[{"params":{},"suite":"size","version":2,"when":["before","after"]}],"name":"n",)"
       R"("stages":[],"version":1})");
   // printf '%s' '{"evaluations":[{...}],"stages":[],"version":1}' | sha256sum
-  EXPECT_EQ(recipe.digest().hex(), "e1a3980daf759390dfc366399fadde3a2b9481e0d240db85b52c6f2e8afeba2f");
+  EXPECT_EQ(recipe.digest().hex(), "239bfe1f88cfc711996328507cfe5fbd74ad8283737094a5362d0373efb03408");
 }
 
 TEST(Recipe, ReadsBackFromItsNormalForm) {
