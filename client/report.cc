@@ -175,8 +175,16 @@ std::string sample_lines(const Json& evaluations) {
   return text;
 }
 
+// Where an export lies, or how to have it.
+std::string place_of(const Json& job, const std::string& digest) {
+  for (const auto& exported : job.value("exports", Json::array()))
+    if (json_or<std::string>(exported, "digest", "") == digest)
+      return "in " + json_or<std::string>(exported, "path", "");
+  return "wring get " + digest.substr(0, 12) + " --out DIR";
+}
+
 // One line an export: its size, what it measured, and how to have it.
-std::string export_lines(const Json& evaluations) {
+std::string export_lines(const Json& job, const Json& evaluations) {
   std::vector<std::vector<std::string>> rows;
   for (const auto& row : evaluations) {
     if (!is_of_export(row)) continue;
@@ -186,7 +194,7 @@ std::string export_lines(const Json& evaluations) {
     if (suite == "export" && metric == "bits_per_weight")
       rows.push_back({json_or<std::string>(row, "when", ""),
                       format_number(*number(row, "value"), 3) + " bits a weight", "", "read back as meant",
-                      "wring get " + digest.substr(0, 12) + " --out DIR"});
+                      place_of(job, digest)});
     if (!rows.empty() && suite == "perplexity" && (metric == "perplexity" || metric == "kl_mean"))
       rows.back()[2] +=
           (metric == "kl_mean" ? "   KL " : "perplexity ") + plain(number(row, "value").value_or(0));
@@ -278,7 +286,7 @@ std::string job_report(const Json& job) {
   const auto evaluations = job.value("evaluations", Json::array());
   std::string text = metrics_table(pair_metrics(evaluations));
   if (!text.empty()) text += "\n";
-  text += export_lines(evaluations) + stage_lines(job) + provenance(job);
+  text += export_lines(job, evaluations) + stage_lines(job) + provenance(job);
   const auto samples = sample_lines(evaluations);
   return samples.empty() ? text : text + "\n" + samples;
 }

@@ -146,6 +146,8 @@ void add_export(CLI::App& app, int& status) {
   static VerifyCommand verified;
   verify->add_option("path", verified.path, "Export")->required();
   verify->add_option("--claims", verified.claims, "JSON of claims")->required();
+  verify->add_option("--threads", verified.threads, "Threads; 0: all cores")->capture_default_str();
+  verify->add_flag("--json", verified.json, "Print JSON, errors too");
   verify->callback([&status] { status = verify_local(verified); });
 }
 

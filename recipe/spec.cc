@@ -152,10 +152,9 @@ std::string_view noun_of(const MethodSpec& spec) {
 
 [[noreturn]] void throw_misplaced(const MethodSpec& spec, const std::string& field, const char* reason,
                                   std::string_view wanted) {
-  throw Error(
-      ErrorCode::kInvalidArgument, reason,
-      "'" + spec.name + "' is " + with_article(noun_of(spec)) + ", no " + std::string(wanted), field,
-      "Methods stand under stages, evaluation suites under evaluations; formats are named by export --to.");
+  throw Error(ErrorCode::kInvalidArgument, reason,
+              "'" + spec.name + "' is " + with_article(noun_of(spec)) + ", no " + std::string(wanted), field,
+              "Methods stand under stages, evaluation suites under evaluations; formats under exports.");
 }
 
 [[noreturn]] void throw_unknown(const std::vector<const MethodSpec*>& known, std::string_view name,

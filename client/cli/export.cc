@@ -1,5 +1,6 @@
 // The verb export: a model, from here or from the store, in the formats of other tools.
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <optional>
 
@@ -67,9 +68,12 @@ void export_artifact(CliContext& context, const ExportFlags& flags) {
     context.client().download_artifact(artifact_of(context, flags.artifact), model, bar.sink());
   }
   Json reports = Json::array();
+  std::map<std::string, int> seen;
   for (const auto& to : flags.to) {
-    const auto report =
-        export_to(context, flags, model, to, flags.to.size() == 1 ? out : out / parse_export(to).format);
+    const auto format = parse_export(to).format;
+    const int number = ++seen[format];
+    const fs::path folder = out / (number == 1 ? format : format + "-" + std::to_string(number));
+    const auto report = export_to(context, flags, model, to, flags.to.size() == 1 ? out : folder);
     if (!report) return;
     reports.push_back(*report);
     if (!context.json) context.print(describe_export(*report));

@@ -2,21 +2,29 @@
 #include "engine/export/exporter.h"
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "common/digest.h"
 #include "common/error.h"
 #include "common/files.h"
+#include "common/text.h"
 #include "engine/model/load.h"
 #include "engine/model/tensor_file.h"
 
 namespace wring {
 namespace {
 
-std::map<std::string, Exporter>& exporters() {
-  static std::map<std::string, Exporter> table;
+struct Entry {
+  Exporter exporter;
+  ExportCheck check;
+};
+
+std::map<std::string, Entry>& exporters() {
+  static std::map<std::string, Entry> table;
   return table;
 }
 
@@ -25,6 +33,43 @@ void add_values(Sha256& hash, const at::Tensor& values) {
   hash.update(
       std::as_bytes(std::span(plain.const_data_ptr<float>(), static_cast<std::size_t>(plain.numel()))));
 }
+
+// Calls `take` with the row ids of each piece of a weight, or once with none: a head is not decoded as a
+// whole.
+void for_each_piece(std::int64_t rows, const std::function<void(const std::optional<at::Tensor>&)>& take) {
+  constexpr std::int64_t kRowsAtOnce = 16384;
+  if (rows <= kRowsAtOnce) return take(std::nullopt);
+  for (std::int64_t first = 0; first < rows; first += kRowsAtOnce)
+    take(at::arange(first, std::min(first + kRowsAtOnce, rows), at::kLong));
+}
+
+at::Tensor decoded(const WeightRep& weight, const std::optional<at::Tensor>& rows) {
+  return rows ? weight.decode_rows(*rows, at::kFloat) : weight.decode(at::kFloat);
+}
+
+// What the step from the model's values to the meant ones costs.
+class Loss {
+ public:
+  void add(const at::Tensor& held, const at::Tensor& meant) {
+    finite_ = finite_ && at::isfinite(meant.sum(at::kDouble)).item<bool>();
+    whole_ += held.square().sum(at::kDouble).item<double>();
+    lost_ += (held - meant).square().sum(at::kDouble).item<double>();
+  }
+
+  void check(const std::string& name) const {
+    constexpr double kMostLost = 0.5;
+    if (finite_ && lost_ <= kMostLost * whole_) return;
+    throw Error(ErrorCode::kInvalidArgument, "NOT_EXPRESSIBLE",
+                finite_ ? "rounding to this format loses " + format_number(100 * lost_ / whole_, 0) +
+                              " % of the values' energy"
+                        : "a value is beyond the range of the format's type",
+                name, "Take a wider type (dtype, scale_dtype) or another format.");
+  }
+
+ private:
+  double whole_ = 0, lost_ = 0;
+  bool finite_ = true;
+};
 
 }  // namespace
 
@@ -35,24 +80,28 @@ std::string digest_of(const at::Tensor& tensor) {
 }
 
 std::string digest_of(const WeightRep& weight) {
-  constexpr std::int64_t kRowsAtOnce = 16384;  // a head is not decoded as a whole
   Sha256 hash;
-  if (weight.rows() <= kRowsAtOnce) {
-    add_values(hash, weight.decode(at::kFloat));
-    return hash.finish().hex();
-  }
-  for (std::int64_t first = 0; first < weight.rows(); first += kRowsAtOnce)
-    add_values(hash,
-               weight.decode_rows(at::arange(first, std::min(first + kRowsAtOnce, weight.rows()), at::kLong),
-                                  at::kFloat));
+  for_each_piece(weight.rows(),
+                 [&](const std::optional<at::Tensor>& rows) { add_values(hash, decoded(weight, rows)); });
   return hash.finish().hex();
 }
 
-void Claims::weight(const std::string& layer, const WeightRep& meant) {
-  weights_[layer] = digest_of(meant);
+void Claims::weight(const Layer& layer, const WeightRep& meant) {
+  Sha256 hash;
+  Loss loss;
+  for_each_piece(meant.rows(), [&](const std::optional<at::Tensor>& rows) {
+    const at::Tensor values = decoded(meant, rows);
+    add_values(hash, values);
+    loss.add(decoded(layer.weight(), rows), values);
+  });
+  loss.check(layer.name() + ".weight");
+  weights_[layer.name()] = hash.finish().hex();
 }
 
-void Claims::tensor(const std::string& name, const at::Tensor& meant) {
+void Claims::tensor(const std::string& name, const at::Tensor& held, const at::Tensor& meant) {
+  Loss loss;
+  loss.add(held.cpu().to(at::kFloat), meant.to(at::kFloat));
+  loss.check(name);
   tensors_[name] = digest_of(meant);
 }
 
@@ -60,16 +109,27 @@ Json Claims::to_json() const {
   return {{"weights", weights_}, {"tensors", tensors_}, {"bytes", bytes_}};
 }
 
-bool register_exporter(const char* name, Exporter exporter) {
-  return exporters().emplace(name, exporter).second;
+bool register_exporter(const char* name, Exporter exporter, ExportCheck check) {
+  return exporters().emplace(name, Entry{exporter, check}).second;
 }
 
-Exporter find_exporter(const std::string& name) {
+namespace {
+
+const Entry& entry_of(const std::string& name) {
   const auto it = exporters().find(name);
   if (it == exporters().end())
-    throw Error(ErrorCode::kUnimplemented, "UNKNOWN_FORMAT", "this engine does not write '" + name + "'",
-                "to");
+    throw Error(ErrorCode::kUnimplemented, "UNKNOWN_FORMAT", "this engine does not write '" + name + "'");
   return it->second;
+}
+
+}  // namespace
+
+Exporter find_exporter(const std::string& name) {
+  return entry_of(name).exporter;
+}
+
+ExportCheck find_export_check(const std::string& name) {
+  return entry_of(name).check;
 }
 
 void TensorFolder::add(TensorToWrite tensor) {
@@ -82,7 +142,7 @@ void TensorFolder::add(TensorToWrite tensor) {
 void TensorFolder::plain(const Layer& layer, at::ScalarType dtype) {
   const auto rep = layer.shared_weight();
   // Rounded to `dtype` and no more: a digest of what decode() gives in it.
-  claims_.weight(layer.name(), *dense_rep(rep->decode(dtype)));
+  claims_.weight(layer, *dense_rep(rep->decode(dtype)));
   TensorToWrite tensor = to_write(layer.name() + ".weight", at::empty({0, 0}, dtype));
   tensor.shape = {rep->rows(), rep->columns()};
   tensor.data = [rep, dtype] {
@@ -94,14 +154,14 @@ void TensorFolder::plain(const Layer& layer, at::ScalarType dtype) {
 
 void TensorFolder::packed(const Layer& layer, const WeightRep& meant,
                           const std::vector<NamedTensor>& tensors) {
-  claims_.weight(layer.name(), meant);
+  claims_.weight(layer, meant);
   for (const auto& named : tensors) add(to_write(layer.name() + "." + named.suffix, named.tensor));
 }
 
 void TensorFolder::rest(const Model& model, at::ScalarType dtype) {
   const auto take = [&](const std::string& name, const at::Tensor& value) {
     const at::Tensor written = value.to(at::kCPU, dtype);
-    claims_.tensor(name, written);
+    claims_.tensor(name, value, written);
     add(to_write(name, written));
   };
   for (const Layer* layer : model.layers())

@@ -14,11 +14,14 @@
 namespace wring {
 
 // What an export means to hold: the SHA-256 of each weight's and parameter's fp32 values, and the bytes of
-// all of them.
+// all of them. What is meant is compared with the model too: rounding and encoding may cost a layer's
+// precision, not the layer.
 class Claims {
  public:
-  void weight(const std::string& layer, const WeightRep& meant);
-  void tensor(const std::string& name, const at::Tensor& meant);
+  // Both throw Error(kInvalidArgument, "NOT_EXPRESSIBLE") where what is meant is not finite, or is another
+  // thing than what the model holds: half of its energy lost.
+  void weight(const Layer& layer, const WeightRep& meant);
+  void tensor(const std::string& name, const at::Tensor& held, const at::Tensor& meant);
   void bytes(std::uint64_t written) { bytes_ += written; }
 
   Json to_json() const;  // {"weights": {layer: digest}, "tensors": {name: digest}, "bytes": n}
@@ -43,11 +46,15 @@ struct ExportInput {
 // Exporters register themselves under the name of their spec. Throws Error naming parameter or layer where
 // the format cannot express the model.
 using Exporter = void (*)(const ExportInput& input, Claims& claims);
-bool register_exporter(const char* name, Exporter exporter);
-Exporter find_exporter(const std::string& name);  // throws kUnimplemented "UNKNOWN_FORMAT"
+// What can be said before the model is compressed, of its architecture, its tokenizer and the parameters;
+// `folder` is empty then. Throws as the exporter does.
+using ExportCheck = void (*)(const ExportInput& input);
+bool register_exporter(const char* name, Exporter exporter, ExportCheck check = nullptr);
+Exporter find_exporter(const std::string& name);         // throws kUnimplemented "UNKNOWN_FORMAT"
+ExportCheck find_export_check(const std::string& name);  // nullptr where there is none
 
-#define WRING_EXPORTER(name, function) \
-  [[maybe_unused]] const bool registered_##function = ::wring::register_exporter(name, function)
+#define WRING_EXPORTER(name, ...) \
+  [[maybe_unused]] const bool registered_exporter = ::wring::register_exporter(name, __VA_ARGS__)
 
 // What exporters of safetensors folders share.
 

@@ -28,12 +28,12 @@ constexpr std::uint32_t kQuantizationVersion = 2;
 
 // What `read` makes of the parameter `name`; its error names the parameter too.
 template <typename Read>
-decltype(auto) parameter(const char* name, const Read& read) {
+decltype(auto) parameter(const Params& params, const char* name, const Read& read) {
   try {
     return read();
   } catch (const Error& e) {
     throw Error(e.code(), e.reason(), (e.field().empty() ? "" : e.field() + ": ") + e.message(),
-                std::string("to.params.") + name, e.hint());
+                params.field(name), e.hint());
   }
 }
 
@@ -102,6 +102,11 @@ class Architecture {
     if (type == "default") return;
     if (type != "linear" && type != "yarn")
       refuse("is not written with rope scaling '" + type + "'", "config.json.rope_scaling");
+    for (const char* key :
+         {"attention_factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim", "truncate"})
+      if (rope.contains(key) && !rope.at(key).is_null())
+        refuse("is not written with the rope setting " + std::string(key),
+               "config.json.rope_scaling." + std::string(key));
     add("rope.scaling.type", type);
     add("rope.scaling.factor",
         static_cast<float>(json_at<double>(rope, "factor", "config.json.rope_scaling")));
@@ -137,13 +142,19 @@ class GgufExport {
       : input_(input),
         claims_(claims),
         architecture_(input.model.config()),
-        file_type_(parameter("type", [&]() -> const GgufFileType& {
+        file_type_(parameter(input.params, "type", [&]() -> const GgufFileType& {
           return gguf_file_type(input.params.get<std::string>("type"));
         })) {
     if (const auto path = input.params.get<std::string>("imatrix"); !path.empty())
-      imatrix_ = parameter("imatrix", [&] {
+      imatrix_ = parameter(input.params, "imatrix", [&] {
         return read_imatrix(FileTree::on_disk(path).open(std::filesystem::path(path).filename().string()));
       });
+  }
+
+  // All that needs no weights.
+  void check() const {
+    (void)overrides();
+    (void)keys();
   }
 
   void run() {
@@ -176,7 +187,8 @@ class GgufExport {
     std::vector<GgmlTypeOverride> list;
     std::istringstream texts(input_.params.get<std::string>("tensor_types"));
     for (std::string text; std::getline(texts, text, ',');)
-      list.push_back(parameter("tensor_types", [&] { return parse_ggml_type_override(text); }));
+      list.push_back(
+          parameter(input_.params, "tensor_types", [&] { return parse_ggml_type_override(text); }));
     return list;
   }
 
@@ -190,10 +202,19 @@ class GgufExport {
     const auto rows = input_.model.vocabulary_size();
     for (auto& key : gguf_vocabulary(tokenizer_json(input_.source), input_.model.config(), rows))
       keys.push_back(std::move(key));
-    if (input_.source.has("chat_template.jinja"))
-      keys.push_back({"tokenizer.chat_template",
-                      std::string(input_.source.open("chat_template.jinja").read_all().text())});
+    if (const auto text = chat_template(); !text.empty()) keys.push_back({"tokenizer.chat_template", text});
     return keys;
+  }
+
+  // In a file of its own, or, as older models keep it, in tokenizer_config.json.
+  std::string chat_template() const {
+    if (input_.source.has("chat_template.jinja"))
+      return std::string(input_.source.open("chat_template.jinja").read_all().text());
+    if (!input_.source.has("tokenizer_config.json")) return "";
+    const Json config =
+        parse_json(input_.source.open("tokenizer_config.json").read_all().text(), "tokenizer_config.json");
+    const auto it = config.find("chat_template");
+    return it != config.end() && it->is_string() ? it->get<std::string>() : "";
   }
 
   // Encoded, claimed and written when its turn comes.
@@ -205,22 +226,19 @@ class GgufExport {
                  : std::vector<float>());
     claims_.bytes(ggml_row_bytes(type, static_cast<std::uint64_t>(rep->columns())) *
                   static_cast<std::uint64_t>(rep->rows()));
-    tensors_.push_back({stored,
-                        type,
-                        {rep->rows(), rep->columns()},
-                        [=, this, layer_name = layer.name()](const ByteSink& sink) {
-                          at::Tensor blocks = encode(*rep, type, *importance);
-                          claims_.weight(layer_name,
-                                         *ggml_rep(blocks, static_cast<std::uint32_t>(type), rep->columns()));
-                          write(in_file_order(name, blocks), sink);
-                        }});
+    tensors_.push_back(
+        {stored, type, {rep->rows(), rep->columns()}, [=, this, layer = &layer](const ByteSink& sink) {
+           at::Tensor blocks = encode(*rep, type, *importance);
+           claims_.weight(*layer, *ggml_rep(blocks, static_cast<std::uint32_t>(type), rep->columns()));
+           write(in_file_order(name, blocks), sink);
+         }});
   }
 
   void add_vector(const std::string& name, const at::Tensor& value, GgmlType type) {
     const at::Tensor plain = value.to(at::kCPU, at::kFloat).contiguous();
     if (type != GgmlType::kF32) refuse("would round a parameter that is no weight", name);
     claims_.bytes(plain.nbytes());
-    claims_.tensor(name, plain);
+    claims_.tensor(name, value, plain);
     tensors_.push_back({gguf_name(name), type, plain.sizes().vec(),
                         [=, this](const ByteSink& sink) { write(in_file_order(name, plain), sink); }});
   }
@@ -248,7 +266,12 @@ void gguf(const ExportInput& input, Claims& claims) {
   GgufExport(input, claims).run();
 }
 
-WRING_EXPORTER("gguf", gguf);
+void check_gguf(const ExportInput& input) {
+  Claims none;
+  GgufExport(input, none).check();
+}
+
+WRING_EXPORTER("gguf", gguf, check_gguf);
 
 }  // namespace
 }  // namespace wring

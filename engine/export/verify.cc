@@ -17,7 +17,7 @@ namespace {
 constexpr double kBytesTolerance = 0.01;
 
 [[noreturn]] void throw_differs(const std::string& tensor, const std::string& what) {
-  throw Error(ErrorCode::kDataLoss, "EXPORT_DIFFERS", what, tensor,
+  throw Error(ErrorCode::kInternal, "EXPORT_DIFFERS", what, tensor,
               "The files do not hold what the exporter meant: they have changed since, or this is a defect "
               "of Wring.");
 }
@@ -72,7 +72,10 @@ Sizes sizes_of(const FileTree& tree) {
 Json verify_export(const std::filesystem::path& path, const Json& claims) {
   const FileTree tree = FileTree::on_disk(path);
   const auto model = load_model(tree);
-  Comparison weights(claims.at("weights"), ".weight"), tensors(claims.at("tensors"), "");
+  model->check_finite();
+  const Json claimed_weights = json_at<Json>(claims, "weights", "claims"),
+             claimed_tensors = json_at<Json>(claims, "tensors", "claims");
+  Comparison weights(claimed_weights, ".weight"), tensors(claimed_tensors, "");
   for (const Layer* layer : std::as_const(*model).layers()) {
     weights.add(layer->name(), digest_of(layer->weight()));
     if (layer->bias().defined()) tensors.add(layer->name() + ".bias", digest_of(layer->bias()));

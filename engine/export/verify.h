@@ -10,7 +10,7 @@ namespace wring {
 // `claims` as Claims::to_json() gives them. Every weight and parameter must be equal to the bit, none more
 // and none less, and the tensors' bytes within 1 % of the claimed ones. Returns {weights, tensors,
 // tensor_bytes, file_bytes, bits_per_weight}; the last two are of the files, headers and all. Throws
-// Error(kDataLoss, "EXPORT_DIFFERS") naming the tensor and what is wrong.
+// Error(kInternal, "EXPORT_DIFFERS") naming the tensor and what is wrong.
 Json verify_export(const std::filesystem::path& path, const Json& claims);
 
 }  // namespace wring

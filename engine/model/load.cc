@@ -93,17 +93,34 @@ Json read_json(const FileTree& tree, const std::string& path) {
 }
 
 bool is_weight_file(const std::string& path) {
-  static const std::array<std::string_view, 9> kEndings{
-      ".safetensors", ".safetensors.index.json", ".gguf", ".bin", ".bin.index.json", ".onnx", ".pt", ".pth",
-      ".h5"};
+  static const std::array<std::string_view, 13> kEndings{".safetensors",
+                                                         ".safetensors.index.json",
+                                                         ".gguf",
+                                                         ".bin",
+                                                         ".bin.index.json",
+                                                         ".onnx",
+                                                         ".onnx_data",
+                                                         ".pt",
+                                                         ".pth",
+                                                         ".h5",
+                                                         ".msgpack",
+                                                         ".ot",
+                                                         ".tflite"};
   return std::any_of(kEndings.begin(), kEndings.end(), [&](std::string_view e) { return path.ends_with(e); });
+}
+
+// Files of the folder itself, and what quantisers say of their own weights.
+bool describes_weights(std::string_view path) {
+  static const std::array<std::string_view, 5> kNames{"config.json", "wring.json", "quantize_config.json",
+                                                      "quant_config.json", "recipe.yaml"};
+  return std::find(kNames.begin(), kNames.end(), path) != kNames.end();
 }
 
 // Tokenizer, licence, model card and the like: everything that is not weights and not ours to write.
 std::vector<std::string> companion_files(const FileTree& source) {
   std::vector<std::string> kept;
   for (const auto& path : source.paths())
-    if (!is_weight_file(path) && path != "config.json" && path != "wring.json") kept.push_back(path);
+    if (!is_weight_file(path) && !describes_weights(path)) kept.push_back(path);
   return kept;
 }
 

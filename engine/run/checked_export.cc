@@ -1,6 +1,7 @@
 // The exporter's word is not taken: another process reads the files.
 #include "engine/run/checked_export.h"
 
+#include <ATen/Parallel.h>
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -19,31 +20,38 @@ namespace fs = std::filesystem;
 
 }  // namespace
 
-Json run_fresh(const std::vector<std::string>& arguments) {
-  const TempDir scratch(fs::temp_directory_path());
+Json run_fresh(const std::vector<std::string>& arguments, const fs::path& folder) {
+  const TempDir scratch(folder);
   const fs::path file = scratch.path() / "printed.json";
   SubprocessOptions options;
-  options.argv = {fs::read_symlink("/proc/self/exe").string()};
+  options.argv = {"/proc/self/exe"};
   options.argv.insert(options.argv.end(), arguments.begin(), arguments.end());
+  options.argv.push_back("--json");
   FileDescriptor out(::open(file.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
   if (!out) throw_io_error("create", file, errno);
   options.descriptors = {{out.get(), STDOUT_FILENO}, {STDERR_FILENO, STDERR_FILENO}};
   const ExitStatus status = Subprocess(options).wait();
-  if (status.code != 0)
-    throw Error(
-        ErrorCode::kDataLoss, "EXPORT_NOT_VERIFIED",
-        "the check of the export ended with " + (status.signal ? "signal " + std::to_string(status.signal)
-                                                               : "status " + std::to_string(status.code)),
-        "exports", "Nothing was kept; the reason stands in the engine's log.");
-  return parse_json(read_file(file), arguments.front());
+  const std::string text = read_file(file);
+  const Json printed = text.empty() ? Json::object() : parse_json(text, arguments.front());
+  if (printed.contains("error")) throw Error::from_json(printed.at("error"));
+  if (status.code != 0 || text.empty())
+    throw Error(ErrorCode::kInternal, "EXPORT_NOT_VERIFIED",
+                "the process that reads the export back ended with " +
+                    (status.signal ? "signal " + std::to_string(status.signal)
+                                   : "status " + std::to_string(status.code)),
+                "exports", "Nothing was kept; the reason stands in the engine's log.");
+  return printed;
 }
 
-void check_export(const ExportSpec& spec, const Model& model, const std::string& field) {
+void check_export(const ExportSpec& spec, const Model& model, const FileTree& source,
+                  const std::string& field) {
   const auto& takes = Catalogue::embedded().format(spec.format, field).takes;
   if (std::find(takes.begin(), takes.end(), model.kind()) == takes.end())
     throw Error(ErrorCode::kInvalidArgument, "WRONG_MODEL_KIND",
                 spec.format + " takes no models of the kind " + std::string(model.kind()), field,
                 "It takes: " + join(takes, ", ") + ".");
+  const Params params(spec.params, field + ".params");
+  if (const auto check = find_export_check(spec.format)) check({model, source, params, "model", {}});
 }
 
 Json write_checked_export(const ExportTask& task) {
@@ -52,10 +60,12 @@ Json write_checked_export(const ExportTask& task) {
   Claims claims;
   const Params params(task.spec.params, task.field + ".params");
   find_exporter(task.spec.format)({task.model, task.source, params, task.name, task.folder}, claims);
-  const TempDir scratch(fs::temp_directory_path());
+  const TempDir scratch(task.folder.parent_path());
   const fs::path claimed = task.claims.empty() ? scratch.path() / "claims.json" : task.claims;
   write_file_atomic(claimed, claims.to_json().dump(2) + "\n");
-  Json report = run_fresh({"verify", task.folder.string(), "--claims", claimed.string()});
+  Json report = run_fresh({"verify", task.folder.string(), "--claims", claimed.string(), "--threads",
+                           std::to_string(at::get_num_threads())},
+                          task.folder.parent_path());
   report["format"] = task.spec.format;
   report["params"] = task.spec.params;
   return report;

@@ -29,10 +29,11 @@ Json write_checked_export(const ExportTask& task);
 
 // Before anything runs: whether the format takes this kind of model. Throws Error(kInvalidArgument,
 // "WRONG_MODEL_KIND").
-void check_export(const ExportSpec& spec, const Model& model, const std::string& field);
+void check_export(const ExportSpec& spec, const Model& model, const FileTree& source,
+                  const std::string& field);
 
-// Runs this program again with `arguments`; returns the JSON that it printed. Its errors go where ours go.
-// Throws Error(kDataLoss, "EXPORT_NOT_VERIFIED") where it failed.
-Json run_fresh(const std::vector<std::string>& arguments);
+// Runs this program again with `arguments` and --json; returns the JSON that it printed. Scratch goes into
+// `folder`. Throws the error that it ended with, or kInternal "EXPORT_NOT_VERIFIED" where it gave none.
+Json run_fresh(const std::vector<std::string>& arguments, const std::filesystem::path& folder);
 
 }  // namespace wring

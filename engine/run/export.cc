@@ -21,7 +21,8 @@ Json measure(const ExportCommand& command, const fs::path& folder) {
   if (command.text.empty()) return Json::array();
   return run_fresh({"eval", folder.string(), "--suite", "perplexity", "--data", command.text.string(),
                     "--windows", command.windows, "--reference", command.model.string(), "--threads",
-                    std::to_string(command.threads), "--json", "--quiet"})
+                    std::to_string(command.threads), "--quiet"},
+                   folder.parent_path())
       .at("evaluations");
 }
 
@@ -47,7 +48,7 @@ int export_model(const ExportCommand& command) {
   const fs::path out = without_slash(fs::absolute(command.out));
   const FileTree source = FileTree::on_disk(command.model);
   const auto model = load_model(source);
-  check_export(spec, *model, "to");
+  check_export(spec, *model, source, "to");
 
   fs::create_directories(out.parent_path());
   const TempDir half(out.parent_path());
@@ -65,6 +66,7 @@ int export_model(const ExportCommand& command) {
 }
 
 int verify_local(const VerifyCommand& command) {
+  set_threads(command.threads);
   std::cout << verify_export(command.path, parse_json(read_file(command.claims), "claims")).dump() << "\n";
   return 0;
 }

@@ -24,6 +24,8 @@ int export_model(const ExportCommand& command);
 
 struct VerifyCommand {
   std::filesystem::path path, claims;
+  int threads = 0;
+  bool json = true;  // it prints nothing else
 };
 
 // What export_model() starts a fresh process for. Prints JSON. Throws Error(kDataLoss, "EXPORT_DIFFERS").

@@ -48,6 +48,13 @@ class Run {
         device_(parse_device(spec.device)),
         threads_(set_threads(spec.threads)) {}
 
+  ~Run() {
+    std::error_code ignored;
+    if (!half_.empty()) fs::remove_all(half_, ignored);
+  }
+  Run(const Run&) = delete;
+  Run& operator=(const Run&) = delete;
+
   std::vector<StageForecast> forecast() {
     load();
     Room room(spec_, *model_);
@@ -87,7 +94,7 @@ class Run {
   void load() {
     files_ = spec_.model.files;
     model_ = load_model(files_, device_);
-    check_recipe(spec_.recipe, *model_);
+    check_recipe(spec_.recipe, *model_, files_);
   }
 
   // Of what was read before: pages of the models, free memory.
@@ -319,9 +326,8 @@ class Run {
     ExportedArtifact exported;
     exported.format = step.exported->format;
     exported.path = spec_.work / ("step-" + std::to_string(step.plan.index)) / exported.format;
-    const std::string name = spec_.recipe.name.empty() ? "model" : spec_.recipe.name;
     outcome.report =
-        write_checked_export({model(), files_, *step.exported, step.field, name, exported.path, {}});
+        write_checked_export({model(), files_, *step.exported, step.field, "model", exported.path, {}});
     exported.metadata = {
         {"format", exported.format}, {"params", step.exported->params}, {"lineage", with_lineage_of_input()}};
     exported.artifact = build_manifest(exported.path, "model", exported.metadata).digest();
@@ -387,6 +393,7 @@ class Run {
       else if (row.when == "before")
         row.artifact = spec_.model.digest.hex();
     fs::rename(half_, spec_.out);
+    half_.clear();
     return result;
   }
 

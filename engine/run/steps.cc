@@ -18,6 +18,15 @@ std::string export_field(std::size_t index) {
   return "exports[" + std::to_string(index) + "]";
 }
 
+// "gguf(type=Q8_0)": the format with the parameters that are not the default.
+std::string described(const ExportSpec& exported) {
+  std::vector<std::string> changed;
+  for (const auto& parameter : Catalogue::embedded().format(exported.format, "exports").parameters)
+    if (const auto& value = exported.params.at(parameter.name); value != parameter.default_value)
+      changed.push_back(parameter.name + "=" + (value.is_string() ? value.get<std::string>() : value.dump()));
+  return exported.format + (changed.empty() ? "" : "(" + join(changed, ", ") + ")");
+}
+
 class Planner {
  public:
   explicit Planner(const JobSpec& spec) : spec_(spec) {}
@@ -42,7 +51,7 @@ class Planner {
     if (!stages.empty()) add_evaluations("after", state);
     for (std::size_t i = 0; i < spec_.recipe.exports.size(); ++i) {
       const auto& exported = spec_.recipe.exports[i];
-      const std::string name = "export: " + exported.format;
+      const std::string name = "export: " + described(exported);
       steps_.push_back({.plan = {steps_.size(), name, "export", std::nullopt},
                         .exported = &exported,
                         .when = name,
@@ -126,7 +135,7 @@ std::set<const Layer*> targets_of(const StageSpec& stage, const std::string& fie
   return chosen;
 }
 
-void check_recipe(const Recipe& recipe, const Model& model) {
+void check_recipe(const Recipe& recipe, const Model& model, const FileTree& source) {
   for (std::size_t i = 0; i < recipe.stages.size(); ++i) {
     const auto& stage = recipe.stages[i];
     const std::string field = stage_field(i);
@@ -139,7 +148,7 @@ void check_recipe(const Recipe& recipe, const Model& model) {
     for (const Layer* layer : targets_of(stage, field, model)) method->check(*layer);
   }
   for (std::size_t i = 0; i < recipe.exports.size(); ++i)
-    check_export(recipe.exports[i], model, export_field(i));
+    check_export(recipe.exports[i], model, source, export_field(i));
 }
 
 }  // namespace wring

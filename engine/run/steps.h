@@ -40,6 +40,6 @@ std::set<const Layer*> targets_of(const StageSpec& stage, const std::string& fie
 
 // Every stage and export against the model's kind, every stage against the layers it targets, before anything
 // runs. Throws Error.
-void check_recipe(const Recipe& recipe, const Model& model);
+void check_recipe(const Recipe& recipe, const Model& model, const FileTree& source);
 
 }  // namespace wring

@@ -123,10 +123,10 @@ class Jobs(WithService):
         job = self.service.cli("submit", recipe, "--model", scratch / "tiny", "--wait", "--json").json
         self.succeeded(job)
         digests = {row["when"]: row["artifact"] for row in job["evaluations"] if row["suite"] == "export"}
-        self.assertEqual(set(digests), {"export: compressed-tensors", "export: gguf"})
-        self.assertEqual([stage["name"] for stage in job["stages"]], ["rtn", "export: compressed-tensors", "export: gguf"])
+        self.assertEqual(set(digests), {"export: compressed-tensors", "export: gguf(type=F16)"})
+        self.assertEqual([stage["name"] for stage in job["stages"]], ["rtn", "export: compressed-tensors", "export: gguf(type=F16)"])
         for when, digest in digests.items():
-            out = self.folder / when.replace(": ", "-")
+            out = self.folder / when.replace(": ", "-").split("(")[0]
             self.assertEqual(self.service.cli("get", digest, "--out", out).status, 0)
             shown = self.service.cli("artifact", "show", digest)
             self.assertIn("bits_per_weight", shown.out, str(shown))
