@@ -46,7 +46,16 @@ def bert(config, present):
         needed[f"{name}.weight"] = needed[f"{name}.bias"] = (hidden,)
     for name, shape in layers.items():
         needed.update({f"{name}.weight": shape, f"{name}.bias": shape[:1]})
-    return needed, {}
+    return needed, bert_heads(prefix, hidden)
+
+
+def bert_heads(prefix, hidden):
+    """What may stand on the hidden states; None where config.json does not say a size."""
+    heads = {f"{prefix}pooler.dense": (hidden, hidden), "classifier": (None, hidden), "qa_outputs": (None, hidden),
+             "cls.seq_relationship": (None, hidden), "cls.predictions.transform.dense": (hidden, hidden),
+             "cls.predictions.transform.LayerNorm": (hidden,), "cls.predictions.decoder": (None, hidden)}
+    tensors = {f"{name}.weight": shape for name, shape in heads.items()} | {f"{name}.bias": shape[:1] for name, shape in heads.items()}
+    return tensors | {"cls.predictions.bias": (None,)}
 
 
 FAMILIES = {"llama": llama, "bert": bert}
