@@ -2,6 +2,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 
+#include "common/command_line.h"
 #include "common/error.h"
 #include "common/json.h"
 #include "common/logger.h"
@@ -184,7 +185,7 @@ bool json_wanted(const CLI::App& app) {
 
 int main(int argc, char** argv) {
   init_logging("wring-engine");
-  CLI::App app{"Wring's compression engine"};
+  CLI::App app("Wring's compression engine", "wring-engine");
   app.require_subcommand(1);
   app.set_version_flag("--version", WRING_VERSION);
   int status = 0;
@@ -194,11 +195,7 @@ int main(int argc, char** argv) {
   add_export(app, status);
   add_tools(app, status);
   try {
-    app.parse(argc, argv);
-    return status;
-  } catch (const CLI::ParseError& e) {
-    const int code = app.exit(e);
-    return code == 0 ? 0 : 2;
+    return parse_command_line(app, {argv + 1, argv + argc}) ? status : 0;
   } catch (...) {
     const Error error = current_engine_error();
     std::fputs(describe(error).c_str(), stderr);

@@ -32,6 +32,20 @@ struct Moments {
     xl += weight_x * l;
     l2 += weight * l * l;
   }
+
+  Moments without(Floats weight, Floats weight_x, Ints code) const {
+    const Floats l = to_float(code);
+    return {xl - weight_x * l, l2 - weight * l * l};
+  }
+
+  // Takes `others` in the lanes where it is better.
+  void adopt(Ints better, const Moments& others) {
+    xl = select(better, others.xl, xl);
+    l2 = select(better, others.l2, l2);
+  }
+
+  // The best scale for these codes; 0 in the lanes that are not kept.
+  Floats scale(Ints kept) const { return select((l2 > 0.0f) & kept, xl / l2, all(0.0f)); }
 };
 
 template <int N>
@@ -147,23 +161,19 @@ SymmetricFit<N> fit_symmetric_by_turns(int half, const FloatLanes<N>& x) {
   for (int turn = 0; turn < kTurns; ++turn) {
     Ints changed = all(0);
     for (int i = 0; i < N; ++i) {
-      const Floats old = to_float(best.codes.element[i]);
-      Moments others;
-      others.xl = sums.xl - weight_x.element[i] * old;
-      others.l2 = sums.l2 - weight.element[i] * old * old;
+      Moments others = sums.without(weight.element[i], weight_x.element[i], best.codes.element[i]);
       const Ints code = clamp(nearest(x.element[i] * others.l2 / others.xl), -half, half - 1);
       Ints better = (others.xl > 0.0f) & (code != best.codes.element[i]);
       others.add(weight.element[i], weight_x.element[i], code);
       better &= (others.l2 > 0.0f) & (others.xl * others.xl * sums.l2 > sums.xl * sums.xl * others.l2);
       best.codes.element[i] = select(better, code, best.codes.element[i]);
-      sums.xl = select(better, others.xl, sums.xl);
-      sums.l2 = select(better, others.l2, sums.l2);
+      sums.adopt(better, others);
       changed |= better;
     }
     if (!any(changed)) break;
   }
   for (auto& code : best.codes.element) code = (code + half) & ~zero;
-  best.scale = select((sums.l2 > 0.0f) & ~zero, sums.xl / sums.l2, all(0.0f));
+  best.scale = sums.scale(~zero);
   return best;
 }
 
@@ -203,24 +213,20 @@ SymmetricFit<N> fit_positive(int top, const FloatLanes<N>& x, const FloatLanes<N
   for (int turn = 0; turn < kTurns; ++turn) {
     Ints changed = all(0);
     for (int i = 0; i < N; ++i) {
-      const Floats old = to_float(best.codes.element[i]);
-      Moments others;
-      others.xl = sums.xl - weight_x.element[i] * old;
-      others.l2 = sums.l2 - weight.element[i] * old * old;
+      Moments others = sums.without(weight.element[i], weight_x.element[i], best.codes.element[i]);
       const Ints wanted = nearest(x.element[i] * others.l2 / others.xl),
                  code = select(wanted > top, all(top), wanted);
       Ints better = (others.xl > 0.0f) & (others.l2 > 0.0f) & (code != best.codes.element[i]);
       others.add(weight.element[i], weight_x.element[i], code);
       better &= others.xl * others.xl * sums.l2 > sums.xl * sums.xl * others.l2;
       best.codes.element[i] = select(better, code & 255, best.codes.element[i]);
-      sums.xl = select(better, others.xl, sums.xl);
-      sums.l2 = select(better, others.l2, sums.l2);
+      sums.adopt(better, others);
       changed |= better;
     }
     if (!any(changed)) break;
   }
   for (auto& code : best.codes.element) code &= ~zero;
-  best.scale = select((sums.l2 > 0.0f) & ~zero, sums.xl / sums.l2, all(0.0f));
+  best.scale = sums.scale(~zero);
   return best;
 }
 

@@ -170,25 +170,22 @@ std::string_view noun_of(const MethodSpec& spec) {
 
 }  // namespace
 
+const MethodSpec& Catalogue::of_noun(std::string_view noun, std::string_view name, const std::string& field,
+                                     const char* reason) const {
+  const MethodSpec* spec = find(name);
+  if (!spec) throw_unknown(all_of(noun), name, field, reason, noun);
+  if (noun_of(*spec) != noun) throw_misplaced(*spec, field, reason, noun);
+  return *spec;
+}
+
 const MethodSpec& Catalogue::method(std::string_view name, const std::string& field) const {
-  const MethodSpec* spec = find(name);
-  if (!spec) throw_unknown(methods(), name, field, "UNKNOWN_METHOD", kMethod);
-  if (noun_of(*spec) != kMethod) throw_misplaced(*spec, field, "UNKNOWN_METHOD", kMethod);
-  return *spec;
+  return of_noun(kMethod, name, field, "UNKNOWN_METHOD");
 }
-
 const MethodSpec& Catalogue::suite(std::string_view name, const std::string& field) const {
-  const MethodSpec* spec = find(name);
-  if (!spec) throw_unknown(suites(), name, field, "UNKNOWN_SUITE", kSuite);
-  if (noun_of(*spec) != kSuite) throw_misplaced(*spec, field, "UNKNOWN_SUITE", kSuite);
-  return *spec;
+  return of_noun(kSuite, name, field, "UNKNOWN_SUITE");
 }
-
 const MethodSpec& Catalogue::format(std::string_view name, const std::string& field) const {
-  const MethodSpec* spec = find(name);
-  if (!spec) throw_unknown(formats(), name, field, "UNKNOWN_FORMAT", kFormat);
-  if (noun_of(*spec) != kFormat) throw_misplaced(*spec, field, "UNKNOWN_FORMAT", kFormat);
-  return *spec;
+  return of_noun(kFormat, name, field, "UNKNOWN_FORMAT");
 }
 
 const MethodSpec& Catalogue::any(std::string_view name, const std::string& field) const {

@@ -66,6 +66,8 @@ class Catalogue {
 
  private:
   std::vector<const MethodSpec*> all_of(std::string_view noun) const;
+  const MethodSpec& of_noun(std::string_view noun, std::string_view name, const std::string& field,
+                            const char* reason) const;
   std::map<std::string, MethodSpec, std::less<>> specs_;
   Digest digest_;
 };

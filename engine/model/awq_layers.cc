@@ -30,13 +30,10 @@ class Awq final : public QuantizedLayers {
   std::shared_ptr<const WeightRep> weight(const std::string& layer,
                                           const StoredTensors& stored) const override {
     if (!stored.has(layer + ".qweight")) return nullptr;
-    const at::Tensor words = packed_matrix(layer, "qweight", stored),
-                     zeros = packed_matrix(layer, "qzeros", stored),
-                     scales = scale_matrix(layer, "scales", stored);
+    const auto [words, zeros, scales] = grid_tensors(layer, stored);
     const std::int64_t columns = words.size(0), rows = words.size(1) * 8, groups = scales.size(0);
-    if (columns % groups != 0 || scales.size(1) != rows || zeros.size(0) != groups ||
-        zeros.size(1) * 8 != rows)
-      throw_bad_quantized_layer(layer, "qweight, qzeros and scales do not fit together");
+    check_fit(layer, columns % groups == 0 && scales.size(1) == rows && zeros.size(0) == groups &&
+                         zeros.size(1) * 8 == rows);
     return grid_rep(layer,
                     {4, columns / groups, unpack_awq(words).t().contiguous(), scales.t().contiguous(),
                      unpack_awq(zeros).t().contiguous()},

@@ -25,13 +25,10 @@ class Gptq final : public QuantizedLayers {
   std::shared_ptr<const WeightRep> weight(const std::string& layer,
                                           const StoredTensors& stored) const override {
     if (!stored.has(layer + ".qweight")) return nullptr;
-    const at::Tensor words = packed_matrix(layer, "qweight", stored),
-                     zeros = packed_matrix(layer, "qzeros", stored),
-                     scales = scale_matrix(layer, "scales", stored);
+    const auto [words, zeros, scales] = grid_tensors(layer, stored);
     const std::int64_t columns = words.size(0) * 32 / bits_, rows = words.size(1), groups = scales.size(0);
-    if (words.size(0) * 32 % bits_ != 0 || columns % groups != 0 || scales.size(1) != rows ||
-        zeros.size(0) != groups || zeros.size(1) != (rows * bits_ + 31) / 32)
-      throw_bad_quantized_layer(layer, "qweight, qzeros and scales do not fit together");
+    check_fit(layer, words.size(0) * 32 % bits_ == 0 && columns % groups == 0 && scales.size(1) == rows &&
+                         zeros.size(0) == groups && zeros.size(1) == (rows * bits_ + 31) / 32);
     const std::int64_t group_size = columns / groups;
     if (stored.has(layer + ".g_idx"))
       check_groups(layer, stored.tensor(layer + ".g_idx"), columns, group_size);

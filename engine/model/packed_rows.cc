@@ -10,32 +10,30 @@ namespace {
 
 constexpr std::int64_t kRowsPerTask = 16;
 
-}  // namespace
-
-at::Tensor pack_rows(const at::Tensor& codes, int bits) {
-  const at::Tensor in = codes.cpu().contiguous();
-  const std::int64_t rows = in.size(0), count = in.size(1), row_bytes = packed_bytes(count, bits);
-  at::Tensor out = at::empty({rows, row_bytes}, at::kByte);
+// uint8 [rows, n] -> uint8 [rows, columns], each row by `map`.
+template <typename Map>
+at::Tensor map_rows(const at::Tensor& bytes, std::int64_t columns, const Map& map) {
+  const at::Tensor in = bytes.cpu().contiguous();
+  at::Tensor out = at::empty({in.size(0), columns}, at::kByte);
   const auto* from = in.const_data_ptr<std::uint8_t>();
   auto* to = out.mutable_data_ptr<std::uint8_t>();
-  at::parallel_for(0, rows, kRowsPerTask, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t row = begin; row < end; ++row)
-      pack_bits(from + row * count, count, bits, to + row * row_bytes);
+  at::parallel_for(0, in.size(0), kRowsPerTask, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t row = begin; row < end; ++row) map(from + row * in.size(1), to + row * columns);
   });
   return out;
 }
 
+}  // namespace
+
+at::Tensor pack_rows(const at::Tensor& codes, int bits) {
+  const std::int64_t count = codes.size(1);
+  return map_rows(codes, packed_bytes(count, bits),
+                  [&](const std::uint8_t* from, std::uint8_t* to) { pack_bits(from, count, bits, to); });
+}
+
 at::Tensor unpack_rows(const at::Tensor& packed, std::int64_t count, int bits) {
-  const at::Tensor in = packed.cpu().contiguous();
-  const std::int64_t rows = in.size(0), row_bytes = in.size(1);
-  at::Tensor out = at::empty({rows, count}, at::kByte);
-  const auto* from = in.const_data_ptr<std::uint8_t>();
-  auto* to = out.mutable_data_ptr<std::uint8_t>();
-  at::parallel_for(0, rows, kRowsPerTask, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t row = begin; row < end; ++row)
-      unpack_bits(from + row * row_bytes, count, bits, to + row * count);
-  });
-  return out;
+  return map_rows(packed, count,
+                  [&](const std::uint8_t* from, std::uint8_t* to) { unpack_bits(from, count, bits, to); });
 }
 
 at::Tensor pack_words(const at::Tensor& codes, int bits) {

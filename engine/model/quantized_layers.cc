@@ -9,8 +9,7 @@ void throw_quantized_input(const std::string& what, const std::string& member) {
   throw Error(ErrorCode::kUnimplemented, "QUANTIZED_INPUT", what,
               "config.json.quantization_config" + (member.empty() ? "" : "." + member),
               "Read here: compressed-tensors (pack-quantized), gptq, awq (gemm). Else hand in the model "
-              "before it was "
-              "quantised, or its GGUF.");
+              "before it was quantised, or its GGUF.");
 }
 
 void throw_bad_quantized_layer(const std::string& layer, const std::string& what) {
@@ -30,6 +29,15 @@ at::Tensor scale_matrix(const std::string& layer, const char* suffix, const Stor
     throw_bad_quantized_layer(layer,
                               std::string("its ") + suffix + " is no matrix of floating-point numbers");
   return scales;
+}
+
+GridTensors grid_tensors(const std::string& layer, const StoredTensors& stored) {
+  return {packed_matrix(layer, "qweight", stored), packed_matrix(layer, "qzeros", stored),
+          scale_matrix(layer, "scales", stored)};
+}
+
+void check_fit(const std::string& layer, bool fit) {
+  if (!fit) throw_bad_quantized_layer(layer, "qweight, qzeros and scales do not fit together");
 }
 
 std::shared_ptr<const WeightRep> grid_rep(const std::string& layer, const PackedInt& parts,

@@ -39,6 +39,13 @@ std::unique_ptr<QuantizedLayers> read_awq(const Json& config);
 at::Tensor packed_matrix(const std::string& layer, const char* suffix, const StoredTensors& stored);
 at::Tensor scale_matrix(const std::string& layer, const char* suffix, const StoredTensors& stored);
 
+// What GPTQ and AWQ store of a layer, and the error of one whose shapes do not `fit`.
+struct GridTensors {
+  at::Tensor words, zeros, scales;
+};
+GridTensors grid_tensors(const std::string& layer, const StoredTensors& stored);
+void check_fit(const std::string& layer, bool fit);
+
 // The rep of `parts`; `group_size` is what the configuration says: 0 where it says nothing, -1 for whole
 // rows.
 std::shared_ptr<const WeightRep> grid_rep(const std::string& layer, const PackedInt& parts,

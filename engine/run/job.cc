@@ -254,7 +254,7 @@ class Run {
     return lineage;
   }
 
-  // The last stage's files, linked (or copied: across file systems, from chunks) into a folder beside `out`,
+  // The last stage's files, linked (or copied, across file systems) into a folder beside `out`,
   // then renamed.
   void link_result() {
     const fs::path half = spec_.out.parent_path() / ("." + spec_.out.filename().string() + ".half");

@@ -84,13 +84,6 @@ class Pipe {
   std::deque<Json> messages_;
 };
 
-// Of an input or a cached output: a folder (or file), or an artifact in chunks.
-FileTree read_tree(const Json& json) {
-  if (json.contains("path")) return FileTree::on_disk(json_at<std::string>(json, "path", "input"));
-  return FileTree::from_chunks(Manifest::parse(read_file(json_at<std::string>(json, "manifest", "input"))),
-                               json_at<std::string>(json, "blobs", "input"));
-}
-
 class PipeObserver final : public JobObserver {
  public:
   explicit PipeObserver(Pipe& pipe) : pipe_(pipe) {}
@@ -113,7 +106,7 @@ class PipeObserver final : public JobObserver {
     if (json_at<std::string>(answer, "type", "pipe") != "lookup_result")
       throw Error(ErrorCode::kInternal, "PIPE", "expected lookup_result from the agent");
     if (!json_at<bool>(answer, "hit", "lookup_result")) return std::nullopt;
-    return read_tree(answer);
+    return FileTree::on_disk(json_at<std::string>(answer, "path", "lookup_result"));
   }
 
   void on_start(const StepPlan& step) override {

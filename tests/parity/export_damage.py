@@ -3,7 +3,6 @@
 
     export_damage.py [--bin build/release/bin] [-v] [TEST...]
 """
-import argparse
 import json
 import os
 import struct
@@ -20,7 +19,6 @@ from gguf import GGUFReader  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
 import export_support as support  # noqa: E402
-from export_support import Engine  # noqa: E402
 from random_models import make_decoder, make_encoder  # noqa: E402
 
 engine = models = None  # set by main(): a folder of models and artifacts
@@ -81,12 +79,7 @@ def place(folder, name):
     return file, 8 + length + begin, end - begin
 
 
-class Damage(unittest.TestCase):
-    def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.folder = Path(folder.name)
-
+class Damage(support.InFolder):
     def verify(self, folder, claims):
         return engine.call("verify", folder, "--claims", claims)
 
@@ -208,10 +201,7 @@ class BadInput(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bin", type=Path, default=support.ROOT / "build/release/bin")
-    options, rest = parser.parse_known_args()
-    engine = Engine(options.bin / "wring-engine")
+    engine, rest = support.command_line(__doc__)
     transformers.utils.logging.disable_progress_bar()
     with tempfile.TemporaryDirectory() as made:
         models = Path(made)

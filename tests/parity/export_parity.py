@@ -8,12 +8,10 @@ within TOLERANCE. No loader of GPTQ and AWQ checkpoints runs here (transformers 
 toolkit to build): they are unpacked in numpy after their layouts' description, and scripts/prove exports compares
 with auto-round's packers.
 """
-import argparse
 import importlib.metadata
 import json
 import os
 import sys
-import tempfile
 import unicodedata
 import unittest
 from pathlib import Path
@@ -30,7 +28,7 @@ from gguf import GGUFReader, dequantize  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
 import export_support as support  # noqa: E402
-from export_support import DATA, MODELS, Engine  # noqa: E402
+from export_support import DATA, MODELS  # noqa: E402
 from random_models import make_decoder, make_encoder  # noqa: E402
 
 TOLERANCE = 2e-4  # both sides multiply the same fp32 values, in another order; logits are below 50
@@ -51,12 +49,7 @@ def version(*packages):
     return ", ".join(f"{package} {importlib.metadata.version(package)}" for package in packages)
 
 
-class Exports(unittest.TestCase):
-    def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.folder = Path(folder.name)
-
+class Exports(support.InFolder):
     def row(self, loaders, what):
         print(f"ok     {version(*loaders)}: {what}", flush=True)
 
@@ -417,10 +410,7 @@ class SmolLM2(Exports):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bin", type=Path, default=support.ROOT / "build/release/bin")
-    options, rest = parser.parse_known_args()
-    engine = Engine(options.bin / "wring-engine")
+    engine, rest = support.command_line(__doc__)
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     unittest.main(argv=[sys.argv[0], *rest])

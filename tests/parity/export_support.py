@@ -2,9 +2,12 @@
 
 Layouts are written from the formats' descriptions, not from the engine's code.
 """
+import argparse
 import hashlib
 import json
 import subprocess
+import tempfile
+import unittest
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,23 @@ from safetensors.torch import load_file, save_file
 ROOT = Path(__file__).resolve().parents[2]
 MODELS, DATA = ROOT / "build/models", ROOT / "build/data"
 AWQ_ORDER = [0, 2, 4, 6, 1, 3, 5, 7]  # nibble slot k of a word holds this column of its eight
+
+
+def command_line(description):
+    """-> the engine of --bin, and the arguments that are unittest's."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bin", type=Path, default=ROOT / "build/release/bin")
+    options, rest = parser.parse_known_args()
+    return Engine(options.bin / "wring-engine"), rest
+
+
+class InFolder(unittest.TestCase):
+    """Each test has an empty folder of its own."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
 
 
 class Engine:
