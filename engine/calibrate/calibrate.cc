@@ -10,6 +10,7 @@
 
 #include "common/error.h"
 #include "common/logger.h"
+#include "engine/calibrate/block_stream.h"
 #include "engine/calibrate/compress_layer.h"
 #include "engine/calibrate/tap_observer.h"
 #include "engine/run/hardware.h"
@@ -42,7 +43,7 @@ class Pass {
   }
 
   void calibrated() {
-    embed();
+    stream_.emplace(model_, calibration_);
     const auto blocks = model_.block_count(), last = last_targeted_block();
     for (std::size_t block = resume(); block < last; ++block) {
       progress_.report(block, blocks, "blocks", reports_.empty() ? "" : "layer error", last_error_);
@@ -57,27 +58,6 @@ class Pass {
   std::vector<Json> take_reports() { return std::move(reports_); }
 
  private:
-  struct Batch {
-    at::Tensor hidden, mask, rows;  // rows: indices of real tokens, or undefined
-  };
-
-  void embed() {
-    const at::Device device = model_.device();
-    const at::Tensor ids = calibration_.ids.to(device),
-                     mask = calibration_.mask.defined() ? calibration_.mask.to(device) : at::Tensor();
-    const DecodedLayers decoded(model_.embedding_layers(), at::kFloat);
-    const std::int64_t step = calibration_.sequences_per_batch();
-    for (std::int64_t start = 0; start < ids.size(0); start += step) {
-      const std::int64_t count = std::min(step, ids.size(0) - start);
-      Batch batch{model_.embed(ids.narrow(0, start, count), at::kFloat), {}, {}};
-      if (mask.defined()) {
-        batch.mask = mask.narrow(0, start, count);
-        batch.rows = at::nonzero(batch.mask.reshape({-1})).reshape({-1});
-      }
-      batches_.push_back(std::move(batch));
-    }
-  }
-
   // Takes up the blocks that the snapshot holds, all or none. Returns the first that is left to do.
   std::size_t resume() {
     if (!snapshot_.state()) return 0;
@@ -87,7 +67,7 @@ class Pass {
       std::vector<std::pair<Layer*, std::shared_ptr<const WeightRep>>> weights;
       for (std::size_t block = 0; block < done; ++block) read_block(block, weights);
       auto reports = json_at<std::vector<Json>>(state, "reports", "snapshot");
-      if (json_at<bool>(state, "hidden", "snapshot")) read_hidden();
+      if (json_at<bool>(state, "hidden", "snapshot")) stream_->set_hidden(snapshot_.part("hidden").tensors);
       for (auto& [layer, weight] : weights) layer->set_weight(std::move(weight));
       reports_ = std::move(reports);
       if (!reports_.empty()) last_error_ = json_at<double>(reports_.back(), "error", "snapshot");
@@ -96,8 +76,7 @@ class Pass {
     } catch (const std::exception& error) {
       log_warning(std::string("the stage starts anew, as its snapshot is damaged: ") + error.what());
       snapshot_.clear();
-      batches_.clear();
-      embed();
+      stream_.emplace(model_, calibration_);
       return 0;
     }
   }
@@ -118,16 +97,6 @@ class Pass {
     }
   }
 
-  void read_hidden() {
-    const auto part = snapshot_.part("hidden");
-    for (std::size_t i = 0; i < batches_.size(); ++i) {
-      const auto it = part.tensors.find(std::to_string(i));
-      if (it == part.tensors.end() || it->second.sizes() != batches_[i].hidden.sizes())
-        throw Error(ErrorCode::kDataLoss, "BAD_SNAPSHOT", "hidden states are missing or of another shape");
-      batches_[i].hidden = it->second.to(batches_[i].hidden.options(), /*non_blocking=*/false, /*copy=*/true);
-    }
-  }
-
   void keep(std::size_t block, bool outputs_needed) {
     std::vector<NamedTensor> tensors;
     Json reps = Json::object();
@@ -139,11 +108,7 @@ class Pass {
         tensors.push_back({layer->name() + "." + named.suffix, std::move(named.tensor)});
     }
     snapshot_.put(part_name(block), tensors, reps);
-    if (outputs_needed) {
-      std::vector<NamedTensor> hidden;
-      for (const auto& batch : batches_) hidden.push_back({std::to_string(hidden.size()), batch.hidden});
-      snapshot_.put("hidden", hidden);
-    }
+    if (outputs_needed) snapshot_.put("hidden", stream_->hidden());
     snapshot_.commit({{"blocks", block + 1}, {"hidden", outputs_needed}, {"reports", reports_}});
   }
 
@@ -169,31 +134,20 @@ class Pass {
     TapObserver observer(targets_, method_.needs());
     const bool targeted =
         std::any_of(layers.begin(), layers.end(), [&](Layer* l) { return targets_.contains(l); });
-    if (targeted || dense) {
-      const DecodedLayers decoded(layers, dense ? calibration_.forward : calibration_.observe);
-      for (auto& batch : batches_) {
-        observer.set_rows(batch.rows);
-        auto output = model_.run_block(block, batch.hidden, {batch.mask, nullptr, &observer, !dense});
-        if (dense) batch.hidden = std::move(output);
-      }
-    }
+    if (dense)
+      stream_->observe_and_advance(block, observer);
+    else if (targeted)
+      stream_->observe(block, observer);
     for (Layer* layer : layers)
       if (targets_.contains(layer)) compress(*layer, observer.of(*layer));
     release_free_memory();
-    if (dense || !outputs_needed) return;
-    const DecodedLayers decoded(layers, calibration_.forward);
-    for (auto& batch : batches_)
-      batch.hidden = model_.run_block(block, batch.hidden, {batch.mask, nullptr, nullptr});
+    if (!dense && outputs_needed) stream_->advance(block);
   }
 
   void compress_head() {
     TapObserver observer(targets_, method_.needs());
     for (Layer* layer : model_.head_layers()) {
-      for (const auto& batch : batches_) {
-        observer.set_rows(batch.rows);
-        const auto normed = model_.final_norm(batch.hidden);
-        observer.on_input(*layer, normed.reshape({-1, normed.size(-1)}));
-      }
+      stream_->observe_head(*layer, observer);
       if (targets_.contains(layer)) compress(*layer, observer.of(*layer));
     }
   }
@@ -209,7 +163,7 @@ class Pass {
   const Calibration& calibration_;
   Progress& progress_;
   Snapshot& snapshot_;
-  std::vector<Batch> batches_;
+  std::optional<BlockStream> stream_;
   std::vector<Json> reports_;
   double last_error_ = 0;
 };

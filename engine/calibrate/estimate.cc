@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "common/clock.h"
-#include "engine/calibrate/compress_layer.h"
 #include "engine/calibrate/tap_observer.h"
 #include "engine/run/hardware.h"
 
@@ -45,7 +44,7 @@ struct Sample {
 
 class Probe {
  public:
-  Probe(Model& model, const LayerMethod& method, const std::set<const Layer*>& targets,
+  Probe(Model& model, const Method& method, const std::set<const Layer*>& targets,
         const Calibration& calibration)
       : model_(model),
         method_(method),
@@ -192,13 +191,13 @@ class Probe {
     Layer sample = first_rows(layer, rows);
     const auto before = static_cast<double>(settle());
     const Stopwatch watch;
-    compress_layer(sample, method_, x);
+    method_.try_out(sample, x);
     return {watch.seconds(), static_cast<double>(sample.weight().stored_bytes()), before,
             static_cast<double>(peak_resident_bytes()) - before};
   }
 
   Model& model_;
-  const LayerMethod& method_;
+  const Method& method_;
   const std::set<const Layer*>& targets_;
   const Calibration& calibration_;
   at::Tensor hidden_;  // of one batch
@@ -208,8 +207,8 @@ class Probe {
 
 }  // namespace
 
-StageEstimate estimate_layers(Model& model, const LayerMethod& method, const std::set<const Layer*>& targets,
-                              const Calibration& calibration) {
+StageEstimate estimate_stage(Model& model, const Method& method, const std::set<const Layer*>& targets,
+                             const Calibration& calibration) {
   Probe probe(model, method, targets, calibration);
   return method.needs().empty() ? probe.data_free() : probe.calibrated();
 }

@@ -15,10 +15,10 @@ struct StageEstimate {
   bool streams = false;             // the whole model is run meanwhile
 };
 
-// Of compress_layers() on this machine at the present load: one batch goes through the first targeted block
+// Of the method's run() on this machine at the present load: one batch goes through the first targeted block
 // and that block's layers through the method (of large ones some rows); the rest is in proportion to weights,
 // rows and tokens. The model stays as it is; of calibration.ids only the shape matters.
-StageEstimate estimate_layers(Model& model, const LayerMethod& method, const std::set<const Layer*>& targets,
-                              const Calibration& calibration);
+StageEstimate estimate_stage(Model& model, const Method& method, const std::set<const Layer*>& targets,
+                             const Calibration& calibration);
 
 }  // namespace wring

@@ -26,7 +26,7 @@ std::vector<std::string> registered_methods() {
   return names;
 }
 
-std::unique_ptr<LayerMethod> make_method(const std::string& name, const Params& params) {
+std::unique_ptr<Method> make_method(const std::string& name, const Params& params) {
   const auto found = registry().find(name);
   if (found != registry().end()) return found->second(params);
   const auto known = registered_methods();

@@ -1,5 +1,5 @@
-// What a compression method is: arithmetic on one layer and the statistics of its input. Life cycle lives
-// elsewhere.
+// What a compression method is: a transformation of a model's targeted layers, most often arithmetic on one
+// layer and the statistics of its input. Life cycle lives elsewhere.
 #pragma once
 
 #include <memory>
@@ -32,14 +32,48 @@ class Params {
   std::string field_;
 };
 
-// Compresses one layer at a time. Immutable; layers may be compressed in parallel.
-class LayerMethod {
- public:
-  virtual ~LayerMethod() = default;
+class Model;
+struct Calibration;
+class Progress;
+class Snapshot;
 
-  // What it must know of the layer's input; nothing for data-free methods.
+// What a stage works on.
+struct StageInput {
+  Model& model;
+  const std::set<const Layer*>& targets;
+  const Calibration& calibration;  // its tokens are undefined for data-free methods
+  Progress& progress;
+  Snapshot& snapshot;
+};
+
+// Transforms a model in place. Immutable. A method that goes layer by layer is a LayerMethod; one that
+// changes what several layers and parameters carry together (scales, channels, blocks) derives from this and
+// goes through the model with a BlockStream.
+class Method {
+ public:
+  virtual ~Method() = default;
+
+  // What it must know of layers' inputs; nothing for data-free methods.
   virtual std::set<Statistic> needs() const { return {}; }
 
+  // Throws Error(kInvalidArgument) naming the parameter's field where the model cannot be transformed so.
+  // Called before anything runs, on the job's input: earlier stages may change it yet.
+  virtual void check_model(const Model& model, const std::set<const Layer*>& targets) const = 0;
+
+  // The report: {"layers": [one a layer or group, in model order], ...}.
+  virtual Json run(const StageInput& stage) const = 0;
+
+  // For the forecast: does with one layer what run() does with each, to see what it takes. `x` as in
+  // LayerMethod::compress.
+  virtual void try_out(Layer& layer, const Statistics* x) const {
+    (void)layer;
+    (void)x;
+  }
+};
+
+// Compresses one layer at a time; layers may be compressed in parallel.
+class LayerMethod : public Method {
+ public:
   // Throws Error(kInvalidArgument) naming the parameter's field where this layer cannot be compressed so (a
   // group size that does not divide). Called for every targeted layer before anything runs.
   virtual void check(const Layer& layer) const { (void)layer; }
@@ -48,18 +82,22 @@ class LayerMethod {
   // this layer (damping used, dead columns); the pass itself adds error, sparsity and bits.
   virtual std::shared_ptr<const WeightRep> compress(const Layer& layer, const Statistics* x,
                                                     Json& report) const = 0;
+
+  void check_model(const Model& model, const std::set<const Layer*>& targets) const final;
+  Json run(const StageInput& stage) const final;
+  void try_out(Layer& layer, const Statistics* x) const final;
 };
 
-using MethodFactory = std::unique_ptr<LayerMethod> (*)(const Params& params);
+using MethodFactory = std::unique_ptr<Method> (*)(const Params& params);
 bool register_method(const char* name, MethodFactory factory);
 std::vector<std::string> registered_methods();
-std::unique_ptr<LayerMethod> make_method(const std::string& name, const Params& params);
+std::unique_ptr<Method> make_method(const std::string& name, const Params& params);
 
 // Registers Class under the name of its spec.
-#define WRING_METHOD(name, Class)                                                        \
-  [[maybe_unused]] const bool registered_##Class = ::wring::register_method(             \
-      name, [](const ::wring::Params& params) -> std::unique_ptr<::wring::LayerMethod> { \
-        return std::make_unique<Class>(params);                                          \
+#define WRING_METHOD(name, Class)                                                                            \
+  [[maybe_unused]] const bool registered_##Class =                                                           \
+      ::wring::register_method(name, [](const ::wring::Params& params) -> std::unique_ptr<::wring::Method> { \
+        return std::make_unique<Class>(params);                                                              \
       })
 
 }  // namespace wring

@@ -141,7 +141,7 @@ class Run {
       calibration.ids = at::zeros({params.get<std::int64_t>("samples"),
                                    longest_sequence(params.get<std::int64_t>("sequence_length"))},
                                   at::kLong);
-    return room.add_stage(stage.method, chosen, estimate_layers(*model_, *method, chosen, calibration));
+    return room.add_stage(stage.method, chosen, estimate_stage(*model_, *method, chosen, calibration));
   }
 
   Model& model() { return *model_; }  // as the steps so far left it
@@ -184,16 +184,15 @@ class Run {
     Snapshot snapshot(spec_.snapshots.empty() ? fs::path() : spec_.snapshots / step.plan.key->hex(),
                       model().stored_bytes());
     const bool was_cut_off = snapshot.state().has_value();
-    Json report = Json::object();
     reset_peak_device_bytes(device_);
-    report["layers"] = compress_layers(*model_, *method, chosen, calibration, progress, snapshot);
+    Json report = method->run({*model_, chosen, calibration, progress, snapshot});
     if (!device_.is_cpu()) report["peak_device_bytes"] = peak_device_bytes(device_);
     if (was_cut_off) report["resumed_at_block"] = snapshot.resumed_at();
     return report;
   }
 
   // All but the tokens.
-  Calibration calibration_of(const LayerMethod& method, const Params& params) const {
+  Calibration calibration_of(const Method& method, const Params& params) const {
     Calibration calibration;
     if (method.needs().empty()) return calibration;
     if (params.get<std::string>("propagate") == "dense") calibration.propagate = Propagate::kDense;

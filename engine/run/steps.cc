@@ -145,7 +145,7 @@ void check_recipe(const Recipe& recipe, const Model& model, const FileTree& sour
       throw Error(ErrorCode::kInvalidArgument, "WRONG_MODEL_KIND",
                   stage.method + " does not take a " + std::string(model.kind()), field + ".method",
                   "It takes: " + join(takes, ", ") + ".");
-    for (const Layer* layer : targets_of(stage, field, model)) method->check(*layer);
+    method->check_model(model, targets_of(stage, field, model));
   }
   for (std::size_t i = 0; i < recipe.exports.size(); ++i)
     check_export(recipe.exports[i], model, source, export_field(i));

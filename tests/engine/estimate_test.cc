@@ -37,14 +37,14 @@ TEST(Estimate, StoredBytesAreThoseOfTheStageAndTheModelStaysAsItWas) {
       const auto targets = small_model::linear_layers(*model, with_head);
       const Calibration calibration{at::randint(small_model::kVocabulary, {6, 48}, at::kLong)};
       const auto before = small_model::copy_weights(*model);
-      const auto estimate = estimate_layers(*model, *method, targets, calibration);
+      const auto estimate = estimate_stage(*model, *method, targets, calibration);
       const auto after = small_model::copy_weights(*model);
       ASSERT_EQ(before.size(), after.size());
       for (const auto& [name, weight] : before) EXPECT_TRUE(at::equal(weight, after.at(name))) << name;
 
       NoProgress quiet;
       Snapshot none;
-      compress_layers(*model, *method, targets, calibration, quiet, none);
+      method->run({*model, targets, calibration, quiet, none});
       std::uint64_t stored = 0;
       for (const Layer* layer : targets) stored += layer->weight().stored_bytes();
       EXPECT_EQ(estimate.stored_bytes, stored) << stage.method << (with_head ? " with the head" : "");
@@ -58,7 +58,7 @@ TEST(Estimate, MoreTokensTakeMoreMemory) {
   const auto targets = small_model::linear_layers(*model, false);
   const auto working = [&](std::int64_t sequences) {
     const Calibration calibration{at::zeros({sequences, 64}, at::kLong)};
-    return estimate_layers(*model, *method, targets, calibration).working_bytes;
+    return estimate_stage(*model, *method, targets, calibration).working_bytes;
   };
   const std::uint64_t hidden_of_more = (100'000 - 100) * 64 * small_model::kHidden * 4ull;
   EXPECT_GE(working(100'000), hidden_of_more);

@@ -31,10 +31,17 @@ Json sparse_params(const Json& pattern, std::int64_t block_size = 128) {
   return {{"pattern", pattern}, {"damping", 0.01}, {"block_size", block_size}, {"value_dtype", "source"}};
 }
 
+std::unique_ptr<LayerMethod> layer_method(const std::string& name, const Params& params) {
+  auto method = make_method(name, params);
+  auto* const by_layer = dynamic_cast<LayerMethod*>(method.get());
+  if (by_layer) static_cast<void>(method.release());
+  return std::unique_ptr<LayerMethod>(by_layer);
+}
+
 at::Tensor compressed(const char* method, const Json& params, const at::Tensor& weight, const Statistics* x,
                       Json* report = nullptr) {
   Json ignored = Json::object();
-  const auto compress = make_method(method, Params(params, "stages[0].params"));
+  const auto compress = layer_method(method, Params(params, "stages[0].params"));
   return compress->compress(linear_layer(weight), x, report ? *report : ignored)->decode(at::kFloat);
 }
 
@@ -145,7 +152,7 @@ TEST(Rtn, SearchingTheScaleNeverRaisesTheSquaredError) {
 TEST(GroupSize, ThatDoesNotDivideIsNamedWithTheDivisorsThatDo) {
   const Layer layer = linear_layer(at::zeros({4, 576}));
   for (const char* method : {"rtn", "gptq"}) {
-    const auto compress = make_method(method, Params(grid_params(4, 128, true), "stages[1].params"));
+    const auto compress = layer_method(method, Params(grid_params(4, 128, true), "stages[1].params"));
     try {
       compress->check(layer);
       FAIL() << "128 was taken";
@@ -161,13 +168,13 @@ TEST(GroupSize, ThatDoesNotDivideIsNamedWithTheDivisorsThatDo) {
     }
   }
   for (const std::int64_t good : {-1, 32, 192, 576})
-    EXPECT_NO_THROW(make_method("rtn", Params(grid_params(4, good, true), "p"))->check(layer));
-  EXPECT_THROW(make_method("rtn", Params(grid_params(4, 0, true), "p"))->check(layer), Error);
+    EXPECT_NO_THROW(layer_method("rtn", Params(grid_params(4, good, true), "p"))->check(layer));
+  EXPECT_THROW(layer_method("rtn", Params(grid_params(4, 0, true), "p"))->check(layer), Error);
 }
 
 TEST(SparsityPattern, WhoseMDoesNotDivideIsNamed) {
   for (const char* method : {"magnitude", "wanda", "sparsegpt"}) {
-    const auto compress = make_method(method, Params(sparse_params("2:4"), "stages[0].params"));
+    const auto compress = layer_method(method, Params(sparse_params("2:4"), "stages[0].params"));
     EXPECT_NO_THROW(compress->check(linear_layer(at::zeros({2, 8}))));
     try {
       compress->check(linear_layer(at::zeros({2, 6})));
@@ -223,7 +230,7 @@ TEST(ValueDtype, SaysHowKeptValuesAreStored) {
   const Layer layer = linear_layer(at::randn({4, 16}).to(at::kBFloat16));
   const auto stored = [&](const char* dtype) {
     params["value_dtype"] = dtype;
-    return make_method("magnitude", Params(params, "p"))
+    return layer_method("magnitude", Params(params, "p"))
         ->compress(layer, nullptr, report)
         ->tensors()[1]
         .tensor.scalar_type();

@@ -57,7 +57,8 @@ Result run(const Stage& stage, Progress& progress, Snapshot snapshot) {
   at::manual_seed(11);
   Calibration calibration{at::randint(kVocabulary, {6, 48}, at::kLong), {}, stage.propagate};
   Result result;
-  result.reports = compress_layers(*model, *method, targets, calibration, progress, snapshot);
+  result.reports =
+      method->run({*model, targets, calibration, progress, snapshot}).at("layers").get<std::vector<Json>>();
   result.weights = small_model::copy_weights(*model);
   return result;
 }

@@ -1,0 +1,45 @@
+// A calibration set's hidden states on their way through a model, block by block.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <vector>
+
+#include "engine/calibrate/calibrate.h"
+#include "engine/calibrate/tap_observer.h"
+#include "engine/model/model.h"
+
+namespace wring {
+
+// Holds the hidden states before one block: first those that the embedding gives.
+class BlockStream {
+ public:
+  BlockStream(Model& model, const Calibration& calibration);
+
+  // Shows `observer` the inputs of the block's layers; the hidden states stay.
+  void observe(std::size_t block, TapObserver& observer) const;
+
+  // Goes on with the block's outputs.
+  void advance(std::size_t block);
+
+  // Both in one run of the block.
+  void observe_and_advance(std::size_t block, TapObserver& observer);
+
+  // Shows `observer` the inputs of the model's head. After the last block.
+  void observe_head(Layer& head, TapObserver& observer) const;
+
+  // Hidden states by batch, for a snapshot; and back. Throws Error(kDataLoss) where they do not fit.
+  std::vector<NamedTensor> hidden() const;
+  void set_hidden(const std::map<std::string, at::Tensor>& hidden);
+
+ private:
+  struct Batch {
+    at::Tensor hidden, mask, rows;  // rows: indices of real tokens, or undefined
+  };
+
+  Model& model_;
+  const Calibration& calibration_;
+  std::vector<Batch> batches_;
+};
+
+}  // namespace wring

@@ -1,0 +1,21 @@
+// A layer method as a stage: the one calibration pass.
+#include "engine/calibrate/calibrate.h"
+#include "engine/calibrate/compress_layer.h"
+#include "engine/methods/method.h"
+
+namespace wring {
+
+void LayerMethod::check_model(const Model&, const std::set<const Layer*>& targets) const {
+  for (const Layer* layer : targets) check(*layer);
+}
+
+Json LayerMethod::run(const StageInput& stage) const {
+  return {{"layers", compress_layers(stage.model, *this, stage.targets, stage.calibration, stage.progress,
+                                     stage.snapshot)}};
+}
+
+void LayerMethod::try_out(Layer& layer, const Statistics* x) const {
+  compress_layer(layer, *this, x);
+}
+
+}  // namespace wring
