@@ -52,7 +52,8 @@ void add_eval(CLI::App& app, int& status) {
   static std::string suite = "perplexity";
   static std::vector<std::string> parameters;
   eval->add_option("model", options.model, "Hugging Face folder, GGUF file or Wring artifact")->required();
-  eval->add_option("--suite", suite, "perplexity, similarity, size, latency or sample")
+  eval->add_option("--suite", suite,
+                   "perplexity, multiple-choice, in-context, similarity, size, latency or sample")
       ->capture_default_str();
   eval->add_option("--data", options.data, "PATH of the text (or NAME=PATH)");
   eval->add_option("--reference", options.reference,

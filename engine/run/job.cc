@@ -290,16 +290,15 @@ class Run {
       rows = measure(*step.evaluation, step.field, compared, {model(), files_}, progress);
       if (step.plan.key) outcome.path = keep_rows(step, rows);
     }
-    note(rows, step.when);
+    if (step.when == "before") before_[step.evaluation] = rows;
+    note(rows, step);
     return outcome;
   }
 
-  void note(std::vector<EvaluationRow>& rows, const std::string& when) {
-    for (auto& row : rows) {
-      row.when = when;
-      add_baseline(row);
-      rows_.push_back(row);
-    }
+  void note(std::vector<EvaluationRow>& rows, const Step& step) {
+    for (auto& row : rows) row.when = step.when;
+    if (step.evaluation && step.when != "before") add_baselines(rows, *step.evaluation);
+    rows_.insert(rows_.end(), rows.begin(), rows.end());
     observer_.on_rows(rows);
   }
 
@@ -312,9 +311,17 @@ class Run {
                                      bool compared, const Measured& measured, Progress& progress) {
     if (compared && !reference_) reference_ = load_model(dense_input(spec_).files, device_);
     const auto data = [&](const std::string& name) -> const FileTree& { return spec_.data.at(name).files; };
-    EvaluationInput input{
-        measured.model, compared ? reference_.get() : nullptr, tokenizer(), measured.files, data,
-        spec_.seed,     hardware_name(spec_.device, threads_), progress};
+    static const std::vector<EvaluationRow> kNone;
+    const auto before = before_.find(&evaluation);
+    EvaluationInput input{measured.model,
+                          compared ? reference_.get() : nullptr,
+                          compared && before != before_.end() ? before->second : kNone,
+                          tokenizer(),
+                          measured.files,
+                          data,
+                          spec_.seed,
+                          hardware_name(spec_.device, threads_),
+                          progress};
     auto rows = find_suite(evaluation.suite)(Params(evaluation.params, field + ".params"), input);
     for (auto& row : rows) row.seed = spec_.seed;
     return rows;
@@ -333,7 +340,7 @@ class Run {
     exported.artifact = build_manifest(exported.path, "model", exported.metadata).digest();
     auto rows = export_rows(step, exported, outcome.report);
     for (auto& row : rows) row.artifact = exported.artifact.hex();
-    note(rows, step.when);
+    note(rows, step);
     exports_.push_back(std::move(exported));
     return outcome;
   }
@@ -356,7 +363,8 @@ class Run {
       if (Catalogue::embedded().suite(evaluation.suite, "evaluations").keyed_by_hardware ||
           evaluation.suite == "sample")
         continue;
-      const auto measured = measure(evaluation, "evaluations", true, {*model, files}, progress);
+      auto measured = measure(evaluation, "evaluations", true, {*model, files}, progress);
+      add_baselines(measured, evaluation);
       rows.insert(rows.end(), measured.begin(), measured.end());
     }
     return rows;
@@ -371,11 +379,13 @@ class Run {
     return folder;
   }
 
-  void add_baseline(EvaluationRow& row) const {
-    for (const auto& before : rows_)
-      if (before.when == "before" && before.suite == row.suite && before.metric == row.metric &&
-          row.when != "before")
-        row.baseline_value = before.value;
+  // What the same evaluation gave before the first stage.
+  void add_baselines(std::vector<EvaluationRow>& rows, const EvaluationSpec& evaluation) const {
+    const auto before = before_.find(&evaluation);
+    if (before == before_.end()) return;
+    for (auto& row : rows)
+      for (const auto& other : before->second)
+        if (other.suite == row.suite && other.metric == row.metric) row.baseline_value = other.value;
   }
 
   JobResult finish() {
@@ -410,6 +420,8 @@ class Run {
   std::map<std::string, std::pair<at::Tensor, at::Tensor>> tokens_;
   Json lineage_ = Json::array();
   std::vector<EvaluationRow> rows_;
+  std::map<const EvaluationSpec*, std::vector<EvaluationRow>>
+      before_;  // what each gave before the first stage
   std::vector<ExportedArtifact> exports_;
 };
 

@@ -68,8 +68,8 @@ class Conformance:
             for name in self.runs:
                 recipe = work / f"{name}.yaml"
                 recipe.write_text(self.recipe(name), encoding="utf-8")
-                data = [argument for key, file in self.spec["data"].items()
-                        for argument in ("--data", f"{key}={ROOT / 'build/data' / file}")]
+                data = [argument for key in service.cli("validate", recipe, "--json").json["data"]
+                        for argument in ("--data", f"{key}={ROOT / 'build/data' / self.spec['data'][key]}")]
                 job = service.submit(recipe, ROOT / "build/models" / self.spec["model"], "--seed", seed, *data)
                 service.wait_for(f"run {name}", lambda: service.job(job)["state"] in ("SUCCEEDED", "FAILED", "CANCELLED"),
                                  max(1, end - time.monotonic()))

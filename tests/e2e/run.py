@@ -102,6 +102,20 @@ class Jobs(WithService):
         self.assertGreater(rows[("perplexity", "before")], 1)
         self.assertNotEqual(rows[("perplexity", "before")], rows[("perplexity", "after")])
 
+    def test_two_evaluations_of_one_suite_are_compared_each_with_itself(self):
+        recipe = self.folder / "recipe.yaml"
+        recipe.write_text("stages: ['rtn(bits=3, group_size=32)']\n"
+                          "evaluations: ['perplexity(window=64, windows=8)', 'perplexity(window=32, windows=2)', 'in-context(items=8, facts=4)']\n")
+        job = self.service.cli("submit", recipe, "--model", scratch / "tiny", "--data", f"test={scratch / 'text.txt'}", "--wait", "--json").json
+        self.succeeded(job)
+        before, after = ([row for row in job["evaluations"] if row["metric"] in ("perplexity", "open_book_accuracy") and row["when"] == when]
+                         for when in ("before", "after"))
+        self.assertEqual(len(before), 3)
+        self.assertNotEqual(before[0]["value"], before[1]["value"])
+        self.assertEqual([row["baseline_value"] for row in after], [row["value"] for row in before])
+        change = next(row for row in job["evaluations"] if row["metric"] == "open_book_accuracy_change")
+        self.assertAlmostEqual(change["value"], after[2]["value"] - before[2]["value"])
+
     def test_a_result_that_is_fetched_loads_and_scores_the_same(self):
         answer = self.service.cli("submit", "rtn(bits=4, group_size=32)", "--model", scratch / "tiny", "--wait", "--json")
         out = self.folder / "fetched"
