@@ -26,24 +26,27 @@ struct Sequence {
   std::vector<Scored> scored;
 };
 
-// One sequence a candidate, or one for all where each is a single token.
+// One sequence a candidate, or one for all that differ in their last token alone.
 std::vector<Sequence> sequences_of(const std::vector<ChoiceItem>& items, const Tokenizer& tokenizer) {
   std::vector<Sequence> sequences;
   for (std::size_t i = 0; i < items.size(); ++i) {
     const auto prompt = tokenizer.encode(items[i].prompt, true);
-    if (prompt.empty())
-      throw Error(ErrorCode::kInvalidArgument, "EMPTY_TEXT", "an item's prompt has no tokens");
     std::vector<Sequence> own;
     for (std::size_t c = 0; c < items[i].candidates.size(); ++c) {
       Sequence sequence{tokenizer.encode(items[i].prompt + items[i].candidates[c], true), {}};
-      for (std::size_t at = std::min(prompt.size(), sequence.ids.size() - 1); at < sequence.ids.size(); ++at)
+      if (sequence.ids.size() < 2)
+        throw Error(ErrorCode::kInvalidArgument, "EMPTY_TEXT",
+                    "question " + std::to_string(i + 1) + " has no text");
+      const auto first = std::clamp<std::size_t>(prompt.size(), 1, sequence.ids.size() - 1);
+      for (std::size_t at = first; at < sequence.ids.size(); ++at)
         sequence.scored.push_back({static_cast<std::int64_t>(at) - 1, sequence.ids[at], i, c});
       sequence.ids.pop_back();  // nothing is asked after the last
       own.push_back(std::move(sequence));
     }
     const bool shared =
         std::all_of(own.begin(), own.end(), [&](const Sequence& s) { return s.ids == own[0].ids; });
-    for (std::size_t c = 1; shared && c < own.size(); ++c) own[0].scored.push_back(own[c].scored[0]);
+    for (std::size_t c = 1; shared && c < own.size(); ++c)
+      own[0].scored.insert(own[0].scored.end(), own[c].scored.begin(), own[c].scored.end());
     if (shared) own.resize(1);
     std::move(own.begin(), own.end(), std::back_inserter(sequences));
   }
