@@ -18,16 +18,58 @@
 namespace wring {
 namespace {
 
+// The targeted layers among `layers` have the reference model's weights for its lifetime.
+class ReferenceWeights {
+ public:
+  ReferenceWeights(const std::vector<Layer*>& layers, const std::set<const Layer*>& targets,
+                   Model& reference) {
+    for (Layer* layer : layers) {
+      if (!targets.contains(layer)) continue;
+      held_.emplace_back(layer, layer->shared_weight());
+      layer->set_weight(reference.find_layer(layer->name())->shared_weight());
+    }
+  }
+  ~ReferenceWeights() {
+    for (auto& [layer, weight] : held_) layer->set_weight(std::move(weight));
+  }
+  ReferenceWeights(const ReferenceWeights&) = delete;
+  ReferenceWeights& operator=(const ReferenceWeights&) = delete;
+
+ private:
+  std::vector<std::pair<Layer*, std::shared_ptr<const WeightRep>>> held_;
+};
+
+std::string shape_of(const WeightRep& weight) {
+  return "[" + std::to_string(weight.rows()) + ", " + std::to_string(weight.columns()) + "]";
+}
+
+void check_reference(Model& reference, const std::set<const Layer*>& targets) {
+  for (const Layer* layer : targets) {
+    const Layer* const other = reference.find_layer(layer->name());
+    if (other && other->weight().rows() == layer->weight().rows() &&
+        other->weight().columns() == layer->weight().columns())
+      continue;
+    throw Error(ErrorCode::kInvalidArgument, "REFERENCE_MISMATCH",
+                layer->name() + " is " + shape_of(layer->weight()) + ", in the reference model " +
+                    (other ? shape_of(other->weight()) : "there is no such layer"),
+                "reference",
+                "Stages before this one have changed shapes: run them as a recipe of their own, and hand in "
+                "what comes out as the model of this one.");
+  }
+}
+
 class Pass {
  public:
-  Pass(Model& model, const LayerMethod& method, const std::set<const Layer*>& targets,
-       const Calibration& calibration, Progress& progress, Snapshot& snapshot)
-      : model_(model),
+  Pass(const LayerMethod& method, const StageInput& stage)
+      : model_(stage.model),
         method_(method),
-        targets_(targets),
-        calibration_(calibration),
-        progress_(progress),
-        snapshot_(snapshot) {}
+        targets_(stage.targets),
+        calibration_(stage.calibration),
+        progress_(stage.progress),
+        snapshot_(stage.snapshot),
+        reference_(stage.reference) {
+    if (reference_) check_reference(*reference_, targets_);
+  }
 
   void data_free() {
     const auto layers = model_.layers();
@@ -137,11 +179,18 @@ class Pass {
     if (dense)
       stream_->observe_and_advance(block, observer);
     else if (targeted)
-      stream_->observe(block, observer);
+      observe(block, observer);
     for (Layer* layer : layers)
       if (targets_.contains(layer)) compress(*layer, observer.of(*layer));
     release_free_memory();
     if (!dense && outputs_needed) stream_->advance(block);
+  }
+
+  void observe(std::size_t block, TapObserver& observer) {
+    std::optional<ReferenceWeights> exchanged;
+    if (calibration_.propagate == Propagate::kReference)
+      exchanged.emplace(model_.block_layers(block), targets_, *reference_);
+    stream_->observe(block, observer);
   }
 
   void compress_head() {
@@ -153,7 +202,8 @@ class Pass {
   }
 
   void compress(Layer& layer, const Statistics* x) {
-    reports_.push_back(compress_layer(layer, method_, x));
+    const Layer* const original = reference_ ? reference_->find_layer(layer.name()) : nullptr;
+    reports_.push_back(compress_layer(layer, method_, x, original ? &original->weight() : nullptr));
     last_error_ = reports_.back().at("error").get<double>();
   }
 
@@ -163,6 +213,7 @@ class Pass {
   const Calibration& calibration_;
   Progress& progress_;
   Snapshot& snapshot_;
+  Model* reference_;
   std::optional<BlockStream> stream_;
   std::vector<Json> reports_;
   double last_error_ = 0;
@@ -170,10 +221,8 @@ class Pass {
 
 }  // namespace
 
-std::vector<Json> compress_layers(Model& model, const LayerMethod& method,
-                                  const std::set<const Layer*>& targets, const Calibration& calibration,
-                                  Progress& progress, Snapshot& snapshot) {
-  Pass pass(model, method, targets, calibration, progress, snapshot);
+std::vector<Json> compress_layers(const LayerMethod& method, const StageInput& stage) {
+  Pass pass(method, stage);
   if (method.needs().empty())
     pass.data_free();
   else

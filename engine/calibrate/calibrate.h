@@ -18,7 +18,8 @@
 namespace wring {
 
 // What a block's inputs are computed through: the blocks before it as compressed, or as they were.
-enum class Propagate { kCompressed, kDense };
+// kReference: those before it as compressed, and the block itself with the reference model's weights.
+enum class Propagate { kCompressed, kDense, kReference };
 
 struct Calibration {
   at::Tensor ids;   // [sequences, positions] int64: the tokens; undefined for data-free methods
@@ -33,14 +34,14 @@ struct Calibration {
   std::int64_t sequences_per_batch() const { return std::max<std::int64_t>(1, 2048 / ids.size(1)); }
 };
 
-// Compresses `targets` in place with `method`. Only one block's statistics and decoded weights are in memory
-// at a time. A calibrated pass goes on after the last block that `snapshot` holds, and keeps each block that
-// it finishes there. Returns one report a layer, in model order:
+// Compresses the stage's targets in place with `method`. Only one block's statistics and decoded weights are
+// in memory at a time. A calibrated pass goes on after the last block that the snapshot holds, and keeps each
+// block that it finishes there. Returns one report a layer, in model order:
 //   {"layer", "shape": [out, in], "error": relative output error (weight error for data-free methods),
 //   "sparsity",
 //    "bits": stored bits a weight, ...what the method added}.
-std::vector<Json> compress_layers(Model& model, const LayerMethod& method,
-                                  const std::set<const Layer*>& targets, const Calibration& calibration,
-                                  Progress& progress, Snapshot& snapshot);
+// With a reference, errors are those from its weights, and "error_before" is the one that the stage found.
+// Throws Error(kInvalidArgument, "REFERENCE_MISMATCH") where it has no such layer, or one of another shape.
+std::vector<Json> compress_layers(const LayerMethod& method, const StageInput& stage);
 
 }  // namespace wring
