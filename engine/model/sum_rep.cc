@@ -1,5 +1,4 @@
 // The weight in parts that add up: one that was compressed, and what puts back some of its loss.
-#include "engine/math/matmul.h"
 #include "engine/model/fill_rows.h"
 #include "engine/model/rep_loaders.h"
 
@@ -46,12 +45,15 @@ class SumRep final : public WeightRep {
     return sum([&](const WeightRep& part) { return part.decode_rows(ids, at::kFloat); }).to(dtype);
   }
 
-  // Each part by its own kernel; one that has none is decoded.
+  // Each part by its own kernel, where all have one.
   at::Tensor multiply(const at::Tensor& x) const override {
-    return sum([&](const WeightRep& part) {
-      const at::Tensor y = part.multiply(x);
-      return y.defined() ? y : wring::linear(x, part.decode(at::kFloat).to(x.device()));
-    });
+    at::Tensor total;
+    for (const auto& part : parts_) {
+      const at::Tensor y = part->multiply(x);
+      if (!y.defined()) return {};
+      total = total.defined() ? total + y : y;
+    }
+    return total;
   }
 
   const Parts& parts() const { return parts_; }

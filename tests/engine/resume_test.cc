@@ -68,7 +68,9 @@ Result run(const Stage& stage, Progress& progress, Snapshot snapshot) {
   at::manual_seed(11);
   Calibration calibration{at::randint(kVocabulary, {6, 48}, at::kLong), {}, stage.propagate};
   Result result;
-  result.reports = method->run({*model, targets, calibration, progress, snapshot, reference.get()})
+  result.reports = method
+                       ->run({*model, targets, calibration, progress, snapshot,
+                              method->needs_reference() ? reference.get() : nullptr})
                        .at("layers")
                        .get<std::vector<Json>>();
   result.weights = small_model::copy_weights(*model);
