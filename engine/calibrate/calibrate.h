@@ -5,15 +5,11 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <set>
-#include <string>
 #include <vector>
 
 #include "common/json.h"
 #include "engine/methods/method.h"
 #include "engine/model/model.h"
-#include "engine/run/progress.h"
-#include "engine/run/snapshot.h"
 
 namespace wring {
 
@@ -38,10 +34,10 @@ struct Calibration {
 // in memory at a time. A calibrated pass goes on after the last block that the snapshot holds, and keeps each
 // block that it finishes there. Returns one report a layer, in model order:
 //   {"layer", "shape": [out, in], "error": relative output error (weight error for data-free methods),
-//   "sparsity",
-//    "bits": stored bits a weight, ...what the method added}.
+//   "sparsity", "bits": stored bits a weight, ...what the method added}.
 // With a reference, errors are those from its weights, and "error_before" is the one that the stage found.
-// Throws Error(kInvalidArgument, "REFERENCE_MISMATCH") where it has no such layer, or one of another shape.
-std::vector<Json> compress_layers(const LayerMethod& method, const StageInput& stage);
+// Throws Error(kInvalidArgument, "REFERENCE_MISMATCH") where it has no such layer, one of another shape,
+// or other norms.
+std::vector<Json> compress_layers(const StageInput& stage, const LayerMethod& method);
 
 }  // namespace wring

@@ -10,7 +10,7 @@ void LayerMethod::check_model(const Model&, const std::set<const Layer*>& target
 }
 
 Json LayerMethod::run(const StageInput& stage) const {
-  return {{"layers", compress_layers(*this, stage)}};
+  return {{"layers", compress_layers(stage, *this)}};
 }
 
 // A reference of zeros, so that there is something to work towards: none of the stages before has run.

@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/model/weight_rep.h"
@@ -38,6 +39,7 @@ class Layer {
   std::shared_ptr<const WeightRep> shared_weight() const { return weight_; }
   void set_weight(std::shared_ptr<const WeightRep> weight);  // same shape, or Error kInternal
   const at::Tensor& bias() const { return bias_; }           // [out], or undefined
+  void set_bias(at::Tensor bias) { bias_ = std::move(bias); }
 
   // Where apply() computes: the bias goes there, and decoded weights will. The stored weight stays in host
   // memory.

@@ -31,6 +31,7 @@ class Llama final : public Model {
   std::string_view kind() const override { return "decoder-lm"; }
   std::size_t block_count() const override { return blocks_.size(); }
   std::vector<Layer*> block_layers(std::size_t block) override;
+  std::vector<ScalableTap> scalable_taps(std::size_t block) override;
   std::vector<Layer*> embedding_layers() override { return {embedding_}; }
   std::vector<Layer*> head_layers() override { return {head_ ? head_ : embedding_}; }
 
@@ -163,6 +164,17 @@ Llama::Block Llama::add_block(std::size_t index, const TensorSource& tensors) {
 std::vector<Layer*> Llama::block_layers(std::size_t block) {
   const Block& b = blocks_[block];
   return {b.q, b.k, b.v, b.o, b.gate, b.up, b.down};
+}
+
+// A query head's output channels are sums of its KV head's values.
+std::vector<ScalableTap> Llama::scalable_taps(std::size_t block) {
+  const Block& b = blocks_[block];
+  const at::Tensor channel = at::arange(heads_ * head_dim_, at::kLong),
+                   kv_head = at::floor_divide(channel, head_dim_ * (heads_ / kv_heads_));
+  return {{b.q->input_tap(), {b.q, b.k, b.v}, b.attention_norm, nullptr, {}},
+          {b.o->input_tap(), {b.o}, nullptr, b.v, kv_head * head_dim_ + at::remainder(channel, head_dim_)},
+          {b.gate->input_tap(), {b.gate, b.up}, b.mlp_norm, nullptr, {}},
+          {b.down->input_tap(), {b.down}, nullptr, b.up, {}}};
 }
 
 at::Tensor Llama::attention(std::size_t index, const at::Tensor& x, const ForwardContext& context) const {

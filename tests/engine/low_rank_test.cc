@@ -7,6 +7,8 @@
 #include "engine/calibrate/estimate.h"
 #include "engine/export/exporter.h"
 #include "engine/methods/lowrank/factors.h"
+#include "engine/run/progress.h"
+#include "engine/run/snapshot.h"
 #include "tests/engine/small_model.h"
 
 namespace wring {
@@ -183,25 +185,33 @@ TEST(Eora, LeavesTheReferenceAndTheBaseAsTheyWere) {
   }
 }
 
-TEST(Reference, OfAnotherShapeIsNamedBeforeAnythingRuns) {
-  const auto reference = small_model::make(), model = small_model::make();
-  const std::string name = "model.layers.2.mlp.down_proj";
-  Layer& cut = *reference->find_layer(name);
-  cut =
-      Layer(name, Layer::Operator::kLinear, dense_rep(at::zeros({32, 48})), {}, cut.axes(), cut.input_tap());
-  const auto targets = small_model::linear_layers(*model, false);
+std::string mismatch(Model& model, Model& reference) {
+  const auto targets = small_model::linear_layers(model, false);
   const Calibration calibration{at::zeros({1, 8}, at::kLong)};
   NoProgress quiet;
   Snapshot none;
   try {
     make_method("eora", Params(params_of(4), "p"))
-        ->run({*model, targets, calibration, quiet, none, reference.get()});
-    FAIL();
+        ->run({model, targets, calibration, quiet, none, &reference});
   } catch (const Error& e) {
     EXPECT_EQ(e.reason(), "REFERENCE_MISMATCH");
-    EXPECT_EQ(e.message(), name + " is [32, 64], in the reference model [32, 48]");
     EXPECT_EQ(e.field(), "reference");
+    return e.message();
   }
+  return "";
+}
+
+TEST(Reference, OfAnotherShapeOrScaleIsNamedBeforeAnythingRuns) {
+  const auto reference = small_model::make(), model = small_model::make();
+  EXPECT_EQ(mismatch(*model, *reference), "");
+  Parameter& gain = reference->parameters().front();
+  gain.value = gain.value * 2;
+  EXPECT_EQ(mismatch(*model, *reference), gain.name + " has other values in the reference model");
+  const std::string name = "model.layers.2.mlp.down_proj";
+  Layer& cut = *reference->find_layer(name);
+  cut =
+      Layer(name, Layer::Operator::kLinear, dense_rep(at::zeros({32, 48})), {}, cut.axes(), cut.input_tap());
+  EXPECT_EQ(mismatch(*model, *reference), name + " is [32, 64], in the reference model [32, 48]");
 }
 
 TEST(Estimate, OfACompensationIsWhatItAddsToTheWeights) {

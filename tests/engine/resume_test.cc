@@ -6,6 +6,7 @@
 #include "common/error.h"
 #include "common/files.h"
 #include "engine/calibrate/calibrate.h"
+#include "engine/run/progress.h"
 #include "engine/run/snapshot.h"
 #include "tests/engine/small_model.h"
 
@@ -86,6 +87,13 @@ const Json kGptq{{"bits", 4},
                  {"damping", 0.01}};
 const Json kWanda{{"pattern", 0.5}, {"value_dtype", "source"}};
 const Json kEora{{"rank", 4}, {"bits", 0}, {"factor_dtype", "float16"}, {"weighting", "eigenspace"}};
+const Json kAwqScaling{{"bits", 4},
+                       {"group_size", 16},
+                       {"symmetric", false},
+                       {"scale_dtype", "float16"},
+                       {"scale_search", "minmax"},
+                       {"search_steps", 5},
+                       {"taps", "all"}};
 
 class Resume : public testing::TestWithParam<Stage> {};
 
@@ -149,6 +157,7 @@ INSTANTIATE_TEST_SUITE_P(Stages, Resume,
                          testing::Values(Stage{"gptq", kGptq, Propagate::kCompressed, false},
                                          Stage{"gptq", kGptq, Propagate::kDense, true},
                                          Stage{"wanda", kWanda, Propagate::kCompressed, true},
+                                         Stage{"awq-scaling", kAwqScaling, Propagate::kDense, false},
                                          Stage{"eora", kEora, Propagate::kReference, true}));
 
 TEST(Snapshot, HoldsWhatTheLastCommitTookAndNothingElse) {
