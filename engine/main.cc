@@ -21,6 +21,9 @@ void add_common(CLI::App* command, LocalOptions& options) {
       ->required();
   command->add_option("--data", options.data,
                       "NAME=PATH of a text file, e.g. calibration=text.txt; repeatable");
+  command->add_option("--reference", options.reference,
+                      "Original model, where --model is compressed already: what evaluations compare with, "
+                      "and what eora puts back");
   command->add_option("--seed", options.seed, "Seed of everything random")->capture_default_str();
   command->add_option("--threads", options.threads, "Threads; 0: all cores")->capture_default_str();
   command->add_option("--device", options.device, "cpu or cuda:N")->capture_default_str();

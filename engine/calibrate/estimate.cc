@@ -89,7 +89,7 @@ class Probe {
  private:
   StageEstimate result(double hidden) const {
     return {seconds_, static_cast<std::uint64_t>(hidden + peak_), static_cast<std::uint64_t>(stored_bytes_),
-            !method_.needs().empty()};
+            method_.needs_reference(), !method_.needs().empty()};
   }
 
   bool targeted(const std::vector<Layer*>& layers) const {
@@ -191,8 +191,9 @@ class Probe {
     Layer sample = first_rows(layer, rows);
     const auto before = static_cast<double>(settle());
     const Stopwatch watch;
+    const auto kept = method_.needs_reference() ? sample.weight().stored_bytes() : 0;
     method_.try_out(sample, x);
-    return {watch.seconds(), static_cast<double>(sample.weight().stored_bytes()), before,
+    return {watch.seconds(), static_cast<double>(sample.weight().stored_bytes() - kept), before,
             static_cast<double>(peak_resident_bytes()) - before};
   }
 

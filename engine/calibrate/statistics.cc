@@ -36,6 +36,8 @@ Statistics::Statistics(std::int64_t features, std::set<Statistic> wanted, at::De
     : features_(features), device_(device), wanted_(std::move(wanted)) {
   const auto options = at::device(device).dtype(at::kFloat);
   if (wanted_.contains(Statistic::kInputNorm)) squares_ = at::zeros({features}, options.dtype(at::kDouble));
+  if (wanted_.contains(Statistic::kInputMagnitude))
+    magnitudes_ = at::zeros({features}, options.dtype(at::kDouble));
   if (wanted_.contains(Statistic::kHessian)) gram_ = at::zeros({features, features}, options);
 }
 
@@ -67,6 +69,7 @@ void Statistics::sum_pending() const {
 
 void Statistics::sum_block(const at::Tensor& block) const {
   if (squares_.defined()) add_column_squares(block, squares_);
+  if (magnitudes_.defined()) magnitudes_.add_(block.abs().sum(0, /*keepdim=*/false, at::kFloat));
   if (!gram_.defined()) return;
   const at::Tensor transposed = transpose(block.to(at::kFloat));
   for (std::int64_t first = 0; first < features_; first += kPanel) {
@@ -82,6 +85,13 @@ at::Tensor Statistics::input_norm() const {
   const std::lock_guard lock(mutex_);
   sum_pending();
   return squares_.sqrt().to(at::kFloat);
+}
+
+at::Tensor Statistics::input_magnitude() const {
+  if (!magnitudes_.defined()) throw_not_wanted("the input's magnitude");
+  const std::lock_guard lock(mutex_);
+  sum_pending();
+  return (magnitudes_ / static_cast<double>(std::max<std::int64_t>(1, rows_))).to(at::kFloat);
 }
 
 at::Tensor Statistics::hessian() const {

@@ -81,7 +81,7 @@ void Model::check_finite() const {
 std::uint64_t Model::parameter_count() const {
   std::uint64_t count = 0;
   for (const auto& layer : layers_) {
-    count += static_cast<std::uint64_t>(layer.weight().rows() * layer.weight().columns());
+    count += static_cast<std::uint64_t>(layer.weight().parameters());
     if (layer.bias().defined()) count += static_cast<std::uint64_t>(layer.bias().numel());
   }
   for (const auto& parameter : parameters_) count += static_cast<std::uint64_t>(parameter.value.numel());

@@ -95,7 +95,7 @@ class Run {
   void load() {
     files_ = spec_.model.files;
     model_ = load_model(files_, device_);
-    check_recipe(spec_.recipe, *model_, files_);
+    check_recipe(spec_, *model_, files_);
   }
 
   // Of what was read before: pages of the models, free memory.
@@ -104,6 +104,11 @@ class Run {
     model_.reset();
     model_ = load_model(files_, device_);
     release_free_memory();
+  }
+
+  // Mapped, and decoded layer by layer as any model.
+  void load_reference() {
+    if (!reference_) reference_ = load_model(dense_input(spec_).files, device_);
   }
 
   void announce() {
@@ -186,7 +191,9 @@ class Run {
                       model().stored_bytes());
     const bool was_cut_off = snapshot.state().has_value();
     reset_peak_device_bytes(device_);
-    Json report = method->run({*model_, chosen, calibration, progress, snapshot});
+    if (method->needs_reference()) load_reference();
+    Json report = method->run({*model_, chosen, calibration, progress, snapshot,
+                               method->needs_reference() ? reference_.get() : nullptr});
     if (!device_.is_cpu()) report["peak_device_bytes"] = peak_device_bytes(device_);
     if (was_cut_off) report["resumed_at_block"] = snapshot.resumed_at();
     return report;
@@ -196,7 +203,9 @@ class Run {
   Calibration calibration_of(const Method& method, const Params& params) const {
     Calibration calibration;
     if (method.needs().empty()) return calibration;
-    if (params.get<std::string>("propagate") == "dense") calibration.propagate = Propagate::kDense;
+    const auto propagate = params.get<std::string>("propagate");
+    if (propagate == "dense") calibration.propagate = Propagate::kDense;
+    if (propagate == "reference") calibration.propagate = Propagate::kReference;
     const auto forward = params.get<std::string>("forward_dtype");
     const bool narrow = forward == "bfloat16" || (forward != "float32" && prefers_bf16(device_));
     if (narrow) calibration.observe = at::kBFloat16;
@@ -241,7 +250,7 @@ class Run {
   Json lineage_entry(const Step& step) const {
     const auto& stage = *step.stage;
     Json data = Json::object();
-    for (const auto& [name, digest] : data_of(spec_, stage.method, stage.params)) data[name] = digest.hex();
+    for (const auto& [name, digest] : inputs_of(spec_, stage)) data[name] = digest.hex();
     return {{"method", stage.method},   {"version", stage.version}, {"params", stage.params},
             {"targets", stage.targets}, {"ignore", stage.ignore},   {"data", data},
             {"seed", spec_.seed}};
@@ -309,7 +318,7 @@ class Run {
 
   std::vector<EvaluationRow> measure(const EvaluationSpec& evaluation, const std::string& field,
                                      bool compared, const Measured& measured, Progress& progress) {
-    if (compared && !reference_) reference_ = load_model(dense_input(spec_).files, device_);
+    if (compared) load_reference();
     const auto data = [&](const std::string& name) -> const FileTree& { return spec_.data.at(name).files; };
     static const std::vector<EvaluationRow> kNone;
     const auto before = before_.find(&evaluation);

@@ -53,6 +53,16 @@ TEST(Statistics, AreGatheredOnSeveralThreadsInInferenceMode) {
   EXPECT_TRUE(at::equal(statistics.hessian(), at::full({256, 256}, 2.0)));
 }
 
+TEST(Statistics, MagnitudeIsTheMeanOfAbsoluteInputs) {
+  at::manual_seed(4);
+  const at::Tensor x = at::randn({5000, 30}) - 0.5;
+  Statistics statistics(30, {Statistic::kInputMagnitude}, at::kCPU);
+  for (std::int64_t first = 0; first < 5000; first += 1250) statistics.add(x.narrow(0, first, 1250));
+  const at::Tensor exact = x.to(at::kDouble).abs().mean(0);
+  EXPECT_LT((statistics.input_magnitude() - exact).abs().max().item<double>(), 1e-6);
+  EXPECT_THROW(statistics.input_norm(), Error);
+}
+
 TEST(Statistics, OnlyGiveWhatWasGathered) {
   Statistics norms(4, {Statistic::kInputNorm}, at::kCPU);
   EXPECT_THROW(norms.hessian(), Error);

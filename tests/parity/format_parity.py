@@ -4,7 +4,8 @@
     format_parity.py [-v] [TEST...]     WRING_BIN=DIR says where wring-engine is (build/release/bin)
 
 Folders come from `wring-engine run`, and from writers below, which know nothing but docs/format.md: they have what no method
-makes yet (1 and 7 bits, every ggml type, shards). Weights must have the bits of `wring-engine export --to huggingface(dtype=float32)`.
+makes yet (1 and 7 bits, every ggml type, shards). Weights must have the bits of `wring-engine export --to huggingface(dtype=float32)`;
+products of factors, whose sums are in no fixed order, may differ by their rounding.
 """
 import contextlib
 import hashlib
@@ -136,6 +137,17 @@ def masked(rows, columns, share, dtype, rng):
     return "masked", {"columns": columns}, {"mask": ("U8", mask.shape, mask.tobytes()), "values": (dtype, (len(values),), stored)}
 
 
+def low_rank(rows, columns, rank, dtype, rng):
+    factors = {"a": rng.standard_normal((rank, columns)), "b": rng.standard_normal((rows, rank))}
+    kind = {"F32": "<f4", "F16": "<f2"}[dtype]
+    return "low-rank", {}, {name: (dtype, factor.shape, factor.astype(kind).tobytes()) for name, factor in factors.items()}
+
+
+def summed(*parts):
+    attributes = {"parts": [{"rep": rep, "attributes": attributes} for rep, attributes, _ in parts]}
+    return "sum", attributes, {f"{i}.{suffix}": tensor for i, (_, _, tensors) in enumerate(parts) for suffix, tensor in tensors.items()}
+
+
 # Where a block's halves are.
 HALVES = {"F16": [0], "Q4_0": [0], "Q4_1": [0, 2], "Q5_0": [0], "Q5_1": [0, 2], "Q8_0": [0], "Q2_K": [80, 82], "Q3_K": [108],
           "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208], "IQ4_NL": [0]}
@@ -174,7 +186,8 @@ class InFolder(unittest.TestCase):
         self.counter += 1
         return self.folder / str(self.counter)
 
-    def assert_equal_to_export(self, artifact):
+    def assert_equal_to_export(self, artifact, rounding=0):
+        """`rounding`: by how much a value may differ, as a share of its tensor's largest."""
         out = self.new()
         engine("export", artifact, "--to", "huggingface(dtype=float32)", "--out", out, "--threads", "2")
         expected, read = load_file(out / "model.safetensors"), wring_format.read(artifact)
@@ -182,7 +195,9 @@ class InFolder(unittest.TestCase):
         for name, values in read.tensors():
             wanted = expected.pop(name).numpy()
             self.assertEqual((values.dtype, values.shape), (np.float32, wanted.shape), name)
-            if not np.array_equal(values.view(np.uint32), wanted.view(np.uint32)):
+            if rounding:
+                self.assertLessEqual(np.abs(values - wanted).max(), rounding * np.abs(wanted).max(), name)
+            elif not np.array_equal(values.view(np.uint32), wanted.view(np.uint32)):
                 self.fail(f"{name}: {np.count_nonzero(values != wanted)} of {values.size} values differ")
         return read, out
 
@@ -211,6 +226,9 @@ class EngineWrote(InFolder):
         ("rtn(bits=8, group_size=-1)", dict(dtype=torch.float16, shard="60KB")),
         ("magnitude(pattern=0.5)", dict(hidden_size=72, intermediate_size=100, num_attention_heads=6, num_key_value_heads=3)),
         ("magnitude(pattern=2:4, value_dtype=bfloat16)", dict(mlp_bias=True)),
+        ("svd(rank=24)", dict(attention_bias=True)),
+        ("rtn(bits=3, group_size=32) | svd-compensation(rank=4)", dict(dtype=torch.bfloat16)),
+        ("magnitude(pattern=2:4) | svd-compensation(bits=2, factor_dtype=float32) | svd-compensation(rank=1)", {}),
         ("{stages: [{method: magnitude, params: {pattern: 0.9}, targets: ['re:.*mlp.*']}, "
          "{method: rtn, params: {bits: 3, group_size: 16}, targets: ['re:.*self_attn.*', Embedding]}]}",
          dict(dtype=torch.bfloat16, tie_word_embeddings=True)),
@@ -229,7 +247,7 @@ class EngineWrote(InFolder):
         model = self.new()
         make(model, seed=len(recipe), **options)
         artifact, _ = self.run_recipe(recipe, model)
-        read, _ = self.assert_equal_to_export(artifact)
+        read, _ = self.assert_equal_to_export(artifact, rounding=1e-6 if "svd" in recipe else 0)
         self.assertTrue({layer.rep for layer in read.layers.values()} - {"dense"})
         ids = torch.randint(0, read.config["vocab_size"], (2, 24), generator=torch.Generator().manual_seed(1))
         mask = torch.ones_like(ids)
@@ -357,7 +375,7 @@ class Document(InFolder):
 
     def test_each_reps_example_holds_in_reader_and_engine(self):
         examples = document("example")
-        self.assertEqual({example["rep"] for example in examples}, {"masked", "packed-int", "ggml"})
+        self.assertEqual({example["rep"] for example in examples}, {"masked", "packed-int", "ggml", "low-rank", "sum"})
         for example in examples:
             tensors = {suffix: (dtype, shape, bytes.fromhex(data)) for suffix, (dtype, shape, data) in example["tensors"].items()}
             weight = np.array(example["weight"], np.float32)
@@ -412,6 +430,16 @@ class DrawnFolders(InFolder):
             layers = {f"model.layers.{i // 2}.mlp.{('gate', 'up')[i % 2]}_proj": masked(5, columns, *kind, rng) for i, kind in enumerate(kinds)}
             self.assert_equal_to_export(Drawn(5, columns, layers, blocks=5).write(self.new()))
 
+    def test_products_and_sums_of_every_rep(self):
+        rng = np.random.default_rng(7)
+        parts = [packed_int(6, 32, 3, 8, False, "F16", rng), masked(6, 32, 0.5, "F32", rng), ggml_layer("Q4_0", 6, 32, rng),
+                 ("dense", {}, {"weight": ("F32", (6, 32), rng.standard_normal((6, 32)).astype("<f4").tobytes())})]
+        kinds = [low_rank(6, 32, 1, "F32", rng), low_rank(6, 32, 9, "F16", rng), summed(*parts)]
+        kinds += [summed(part, low_rank(6, 32, 2, "F16", rng)) for part in parts] + [summed(*parts, *parts, *parts, *parts)]
+        layers = {f"model.layers.{i // 2}.mlp.{('gate', 'up')[i % 2]}_proj": kind for i, kind in enumerate(kinds)}
+        read, _ = self.assert_equal_to_export(Drawn(6, 32, layers, blocks=4).write(self.new()), rounding=1e-6)
+        self.assertEqual(sum(layer.rep == "sum" for layer in read.layers.values()), 6)
+
     def test_every_ggml_type(self):
         rng = np.random.default_rng(3)
         layers = {f"model.layers.{i // 2}.mlp.{('gate', 'up')[i % 2]}_proj": ggml_layer(name, 6, 512, rng) for i, name in enumerate(ggml.TYPES)}
@@ -442,7 +470,9 @@ def mixed(rng, blocks=1):
     return Drawn(3, 32, {"model.layers.0.mlp.up_proj": packed_int(3, 32, 3, 8, False, "F16", rng),
                          "model.layers.0.mlp.gate_proj": masked(3, 32, 0.5, "BF16", rng),
                          "model.layers.0.self_attn.q_proj": ggml_layer("Q4_1", 2, 32, rng),
-                         "model.layers.0.self_attn.k_proj": packed_int(2, 32, 4, 32, True, "F32", rng)})
+                         "model.layers.0.self_attn.k_proj": packed_int(2, 32, 4, 32, True, "F32", rng),
+                         "model.layers.0.self_attn.v_proj": summed(packed_int(2, 32, 4, 8, False, "F16", rng),
+                                                                   low_rank(2, 32, 1, "F16", rng))})
 
 
 class Damaged(InFolder):
@@ -517,6 +547,19 @@ class Damaged(InFolder):
         self.refused("wring.json", q, "type_id")
         attribute(q, type="Q5_1", type_id=7)
         self.refused("model.safetensors", f"{q}.blocks", "bytes a row")
+        v = "model.layers.0.self_attn.v_proj"
+        for parts, why in (([], "a sum of 0 parts"), ([{"rep": "dense", "attributes": {}}] * 17, "a sum of 17 parts"), ({}, "'parts'"),
+                           ([{"rep": "sum", "attributes": {}}] * 2, "'sum' is none of"), ([7, 7], "no member 'rep'")):
+            attribute(v, parts=parts)
+            self.refused("wring.json", v, why)
+        for name, shape, why in ((f"{v}.1.b", (1, 2), "its rank is 2, the other factor's 1"), (f"{v}.1.a", (4, 8), "its rank is")):
+            dtype, _, data = self.drawn.tensors[name]
+            self.drawn.tensors[name] = (dtype, shape, data)
+            self.refused("model.safetensors", f"{v}.1.b", why)
+        self.drawn.tensors[f"{v}.1.b"] = ("F16", (3, 1), bytes(6))
+        self.refused("wring.json", v, "its parts have the shapes [2, 32], [3, 32]")
+        del self.drawn.tensors[f"{v}.1.a"]
+        self.refused("wring.json", v, f"its tensor {v}.1.a is missing")
         self.drawn.description["layers"][q]["rep"] = "codebook"
         self.refused("wring.json", q, "none of dense, masked")
         del self.drawn.description["layers"][q]
