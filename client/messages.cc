@@ -95,6 +95,7 @@ Json to_json(const v1::Evaluation& row) {
 Json to_json(const v1::Job& job) {
   Json json{{"id", job.id()},
             {"name", job.spec().name()},
+            {"project", job.spec().project()},
             {"state", state_name(job.state())},
             {"artifact_digest", job.result()},
             {"recipe_digest", job.recipe_digest()},

@@ -15,7 +15,7 @@ namespace wring {
 namespace {
 
 struct Flags {
-  std::string recipe, model, name, request_id, device = "cpu", memory, max_runtime;
+  std::string recipe, model, name, request_id, project, device = "cpu", memory, max_runtime;
   std::vector<std::string> data;
   std::uint64_t seed = 0;
   std::uint32_t threads = 0, devices = 0, max_attempts = 0;
@@ -58,6 +58,7 @@ v1::JobSpec job_spec(CliContext& context, const Flags& flags, const std::string&
     spec.set_max_runtime_seconds(parse_seconds(flags.max_runtime, "--max-runtime"));
   spec.mutable_retry()->set_max_attempts(flags.max_attempts);
   spec.set_priority(flags.priority);
+  spec.set_project(flags.project);
   const auto data = data_inputs(flags, validated);
   spec.set_model(input_digest(context, flags.model, "model"));
   for (const auto& [name, path] : data) (*spec.mutable_data())[name] = input_digest(context, path, "dataset");
@@ -101,6 +102,8 @@ void add_submit_verbs(CLI::App& app, CliContext& context) {
   verb->add_option("--threads", flags->threads, "Threads; 0: the worker's");
   verb->add_option("--memory", flags->memory, "Memory limit of the job: 4GB, 512MiB");
   verb->add_option("--max-runtime", flags->max_runtime, "Longest time of one attempt: 90s, 10m, 2h");
+  verb->add_option("--project", flags->project,
+                   "Whose share of the workers it takes: a-z, 0-9, '.', '_', '-'; default: default");
   verb->add_option("--priority", flags->priority, "Higher goes first, -100 to 100")->capture_default_str();
   verb->add_option("--max-attempts", flags->max_attempts, "Attempts before it counts as failed; 0: 5");
   verb->add_option("--request-id", flags->request_id, "UUID; sending the same one again gives the same job");

@@ -16,7 +16,7 @@ using namespace std::chrono_literals;
 namespace {
 
 StoredState stored_state(JobStore& store) {
-  StoredState stored{store.epoch(), store.highest_sequence(), store.highest_fence(), {}, {}};
+  StoredState stored{store.epoch(), store.highest_sequence(), store.highest_fence(), {}, {}, store.served()};
   for (const auto& worker : store.workers()) {
     stored.workers.push_back(to_record(worker));
     stored.workers.back().last_seen = to_time(worker.last_seen());

@@ -52,6 +52,7 @@ void check_request(const v1::SubmitJobRequest& request) {
     refuse("OUT_OF_RANGE", "at most 1,000 attempts", "spec.retry.max_attempts");
   if (spec.priority() < -100 || spec.priority() > 100)
     refuse("OUT_OF_RANGE", "a priority is -100 to 100", "spec.priority");
+  if (!spec.project().empty()) check_project(spec.project(), "spec.project");
 }
 
 JobNeeds needs_of(const v1::JobSpec& spec, const Recipe& recipe) {
@@ -149,10 +150,12 @@ v1::Job Coordinator::submit(const v1::SubmitJobRequest& request) {
   check_inputs(spec, recipe.data_names());
   StoredJob stored{{}, spec, recipe.normal_form().dump(), recipe.digest().hex()};
   if (stored.spec.name().empty()) stored.spec.set_name(recipe.name);
+  if (!spec.project().empty()) stored.record.project = spec.project();
   stored.record.needs = needs_of(spec, recipe);
   if (request.validate_only()) return message(stored, false);
   store_.check_space();
-  const SubmitInput input{random_id(), stored.record.needs, spec.retry().max_attempts(), spec.priority()};
+  const SubmitInput input{random_id(), stored.record.needs, spec.retry().max_attempts(), spec.priority(),
+                          stored.record.project};
   StoreBatch batch;
   batch.submitted = std::move(stored);
   batch.request_id = request.request_id();
@@ -167,6 +170,7 @@ v1::Job Coordinator::message(const StoredJob& stored, bool whole) {
   v1::Job job;
   job.set_id(r.id);
   *job.mutable_spec() = stored.spec;
+  job.mutable_spec()->set_project(r.project);
   if (!whole) job.mutable_spec()->clear_recipe();
   job.set_state(static_cast<v1::JobState>(r.phase));
   job.set_etag(std::to_string(r.version));
@@ -209,6 +213,8 @@ v1::ListJobsResponse Coordinator::list(const v1::ListJobsRequest& request) {
   filter.limit = page_size(request.page_size(), 50, 1000);
   filter.before_sequence = parse_page_token(request.page_token());
   filter.name_contains = request.name_contains();
+  if (!request.project().empty()) check_project(request.project(), "project");
+  filter.project = request.project();
   for (const int state : request.states()) {
     if (state < v1::JOB_STATE_QUEUED || state > v1::JOB_STATE_CANCELLED)
       throw Error(ErrorCode::kInvalidArgument, "BAD_STATE", std::to_string(state) + " is no state", "states");

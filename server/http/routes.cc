@@ -94,6 +94,7 @@ HttpResponse jobs(const Backend& b, const Target& t) {
   request.set_page_size(page_size_of(t));
   request.set_page_token(t.get("page_token"));
   request.set_name_contains(t.get("name_contains"));
+  request.set_project(t.get("project"));
   if (const auto state = t.get("state"); !state.empty()) {
     v1::JobState parsed;
     std::string upper = "JOB_STATE_";

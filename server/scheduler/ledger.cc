@@ -15,6 +15,7 @@ Ledger::Ledger(const SchedulerOptions& options, StoredState stored, TimeMs now) 
     std::string id = worker.id;
     state_.workers.emplace(std::move(id), std::move(worker));
   }
+  for (const auto& [key, n] : stored.served) state_.shares[key].served = n;
   for (auto& job : stored.open_jobs) {
     job.lease_until = now + options.lease_ms;  // whoever holds it may go on
     on_disk_[job.id] = {job.version, job.last_event};

@@ -38,8 +38,9 @@ class Transition {
     job.needs = input.needs;
     if (input.max_attempts > 0) job.max_attempts = input.max_attempts;
     job.priority = input.priority;
+    job.project = input.project;
     job.create_time = now_;
-    state_.queue.emplace(queue_place(job), job.id);
+    state_.queue.add(job);
     commit(state_.jobs.emplace(job.id, std::move(job)).first->second, "queued");
   }
 
@@ -61,25 +62,10 @@ class Transition {
         lose(state_.jobs.at(id), "LEASE_ABANDONED", " came back without the job");
     }
     if (worker.draining) return;
-    // By priority, then by submission; one that does not fit holds up no other.
-    for (const auto& [place, id] : state_.queue) {
-      JobRecord& job = state_.jobs.at(id);
-      if (pauses(job, now_, state_.options) || !fits(job.needs, worker, input.free_devices)) continue;
-      state_.held.insert(id);
-      worker.jobs.insert(id);
-      state_.queue.erase(place);  // ends the life of `id` and `place`
-      job.phase = JobPhase::kRunning;
-      ++job.attempt;
-      job.worker = worker.id;
-      job.fence = {state_.epoch, state_.next_fence++};
-      job.lease_until = now_ + state_.options.lease_ms;
-      job.start_time = now_;
-      job.told_outcome.clear();
-      job.reported.clear();
-      commit(job, "leased", {{"worker", worker.id}});
-      outcome_.leased = job;
-      return;
-    }
+    state_.queue.wake(now_, state_.options.max_backoff_ms, state_.jobs);
+    const auto* const next = state_.queue.next(
+        [&](const JobNeeds& needs) { return fits(needs, worker, input.free_devices); }, state_.shares);
+    if (next) lease(state_.jobs.at(*next), worker);
   }
 
   void operator()(const RenewInput& input) {
@@ -133,7 +119,7 @@ class Transition {
       throw Error(ErrorCode::kFailedPrecondition, "JOB_ENDED",
                   "job " + job.id + " has ended already (" + std::string(to_string(job.phase)) + ")", "id");
     if (job.phase == JobPhase::kQueued) {
-      state_.queue.erase(queue_place(job));
+      state_.queue.remove(job);
       end(job, JobPhase::kCancelled, "cancelled");
     } else {
       job.phase = JobPhase::kCancelling;
@@ -232,8 +218,27 @@ class Transition {
     fail_infrastructure(job, Error(ErrorCode::kUnavailable, reason, "worker " + job.worker + what).to_json());
   }
 
+  void lease(JobRecord& job, WorkerRecord& worker) {
+    state_.queue.remove(job);
+    job.phase = JobPhase::kRunning;
+    ++job.attempt;
+    job.worker = worker.id;
+    job.fence = {state_.epoch, state_.next_fence++};
+    job.lease_until = now_ + state_.options.lease_ms;
+    job.start_time = now_;
+    job.told_outcome.clear();
+    job.reported.clear();
+    state_.held.insert(job.id);
+    worker.jobs.insert(job.id);
+    Share& share = state_.shares[share_key(job)];
+    ++share.running;
+    share.served = job.fence.n;
+    commit(job, "leased", {{"worker", worker.id}});
+    outcome_.leased = job;
+  }
+
   void let_go(const JobRecord& job) {
-    state_.held.erase(job.id);
+    if (state_.held.erase(job.id) > 0) --state_.shares.at(share_key(job)).running;
     if (const auto it = state_.workers.find(job.worker); it != state_.workers.end())
       it->second.jobs.erase(job.id);
   }
@@ -256,7 +261,7 @@ class Transition {
     job.phase = JobPhase::kQueued;
     job.not_before = now_ + delay;
     let_go(job);
-    state_.queue.emplace(queue_place(job), job.id);
+    state_.queue.add(job);
     commit(job, "released", std::move(payload));
   }
 
@@ -323,9 +328,10 @@ Outcome step(const SchedulerInput& input, TimeMs now, SchedulerState& state) {
 void restore(JobRecord job, SchedulerState& state) {
   state.next_sequence = std::max(state.next_sequence, job.sequence + 1);
   state.next_fence = std::max(state.next_fence, job.fence.n + 1);
-  if (job.phase == JobPhase::kQueued) state.queue.emplace(queue_place(job), job.id);
+  if (job.phase == JobPhase::kQueued) state.queue.add(job);
   if (job.phase == JobPhase::kRunning || job.phase == JobPhase::kCancelling) {
     state.held.insert(job.id);
+    ++state.shares[share_key(job)].running;
     if (const auto it = state.workers.find(job.worker); it != state.workers.end())
       it->second.jobs.insert(job.id);
   }

@@ -300,6 +300,29 @@ class Crashes(WithService):
         self.assertEqual(ended["stages"][0]["state"], "cached")
 
 
+class Scheduling(WithService):
+    """Who is served next."""
+
+    def test_projects_take_turns_however_many_jobs_each_has_queued(self):
+        serial = iter(range(900, 1000))
+
+        def submit(project):
+            return self.service.submit("rtn(bits=4, group_size=32)", scratch / "tiny", "--seed", str(next(serial)), "--project", project)
+
+        first = self.service.submit(SLOW_RECIPE, scratch / "slow", "--data", f"calibration={scratch / 'text.txt'}", "--project", "first")
+        self.service.wait_for_stage(first, 0, ["running"])  # the worker is busy while the others are queued
+        jobs = [submit(project) for project in ("many", "many", "many", "few")]
+        self.assertEqual(self.service.cli("cancel", first).status, 0)
+        ended = [self.succeeded(self.service.wait_for_end(job)) for job in jobs]
+        by_start = sorted(ended, key=lambda job: job["start_time"])
+        self.assertEqual([job["id"] for job in by_start], [jobs[0], jobs[3], jobs[1], jobs[2]])
+        listed = self.service.cli("jobs", "--project", "many", "--json").json["jobs"]
+        self.assertEqual([(job["id"], job["project"]) for job in listed], [(job, "many") for job in jobs[2::-1]])
+        answer = self.service.cli("submit", "rtn(bits=4)", "--model", scratch / "tiny", "--project", "Mine")
+        self.assertEqual(answer.status, 2, str(answer))
+        self.assertIn("spec.project", answer.err)
+
+
 def copy_model(name, change=None, config=None, without=()):
     """A copy of the model `tiny` with `change(bytes of model.safetensors)`, fields of config.json set, files left out."""
     source, target = scratch / "tiny", scratch / name

@@ -32,6 +32,11 @@ class Scheduling : public testing::Test {
     apply(SubmitInput{id, std::move(needs), max_attempts});
   }
 
+  void submit_to(const std::string& project, const std::string& id, std::int32_t priority = 0,
+                 const std::string& device = "cpu") {
+    apply(SubmitInput{id, {device, 1, 0, {"rtn@1"}}, 0, priority, project});
+  }
+
   // The job leased, or one with an empty id.
   JobRecord lease(const std::string& worker = "w", std::map<std::string, std::uint32_t> free = {{"cpu", 1}}) {
     return apply(LeaseInput{worker, std::move(free)}).leased.value_or(JobRecord{});
@@ -75,6 +80,7 @@ class Scheduling : public testing::Test {
 };
 
 class Lease : public Scheduling {};
+class Fairness : public Scheduling {};
 class FenceRule : public Scheduling {};
 class Cancel : public Scheduling {};
 class Retry : public Scheduling {};
@@ -203,6 +209,68 @@ TEST_F(Lease, IsNotGivenToAWorkerThatDrains) {
 
 TEST_F(Lease, OfAnUnknownWorkerIsRefused) {
   EXPECT_EQ(refused([&] { lease("nobody"); }), "WORKER_NOT_FOUND");
+}
+
+TEST_F(Fairness, WorkersGoToTheProjectThatHasTheFewest) {
+  for (const char* id : {"a1", "a2", "a3", "a4"}) submit_to("a", id);
+  for (const char* id : {"b1", "b2"}) submit_to("b", id);
+  std::vector<std::string> order;
+  for (int i = 0; i < 6; ++i) {
+    add_worker("v" + std::to_string(i));
+    order.push_back(lease("v" + std::to_string(i)).id);
+  }
+  EXPECT_THAT(order, ElementsAre("a1", "b1", "a2", "b2", "a3", "a4"));
+}
+
+TEST_F(Fairness, OneWorkerServesProjectsInTurnEachInTheOrderOfItsSubmits) {
+  for (const char* id : {"a1", "a2", "a3"}) submit_to("a", id);
+  for (const char* id : {"b1", "b2"}) submit_to("b", id);
+  submit_to("c", "c1");
+  std::vector<std::string> order;
+  for (int i = 0; i < 6; ++i) {
+    order.push_back(lease().id);
+    finish(order.back(), job(order.back()).fence, "succeeded");
+  }
+  EXPECT_THAT(order, ElementsAre("a1", "b1", "c1", "a2", "b2", "a3"));
+}
+
+TEST_F(Fairness, APriorityGoesBeforeAShare) {
+  submit_to("a", "a1");
+  submit_to("a", "a2", 1);
+  submit_to("a", "a3", 1);
+  submit_to("b", "b1");
+  for (const char* id : {"a2", "a3", "b1", "a1"}) {
+    add_worker(id);
+    EXPECT_EQ(lease(id).id, id);
+  }
+}
+
+TEST_F(Fairness, AProjectWithManyJobsOnCpusHasItsTurnOnTheGpus) {
+  add_worker("g", {{"cuda", 1}});
+  for (const char* id : {"a1", "a2", "a3"}) {
+    submit_to("a", id);
+    add_worker(id);
+    ASSERT_EQ(lease(id).id, id);
+  }
+  submit_to("b", "b1", 0, "cuda");
+  finish("b1", apply(LeaseInput{"g", {{"cuda", 1}}}).leased.value_or(JobRecord{}).fence, "succeeded");
+  submit_to("b", "b2", 0, "cuda");
+  submit_to("a", "a4", 0, "cuda");
+  EXPECT_EQ(lease("g", {{"cuda", 1}}).id, "a4");
+}
+
+TEST_F(Fairness, AProjectWhoseJobsFitNoWorkerHoldsUpNoOther) {
+  submit_to("a", "a1", 5, "cuda");
+  submit_to("b", "b1");
+  EXPECT_EQ(lease().id, "b1");
+}
+
+TEST_F(Fairness, AJobThatIsPutBackGivesItsWorkerBackToo) {
+  submit_to("a", "a1");
+  submit_to("b", "b1");
+  finish("a1", lease().fence, "released");
+  EXPECT_EQ(state_.shares.at({"a", "cpu"}).running, 0u);
+  EXPECT_EQ(lease().id, "b1");  // a was served last
 }
 
 TEST_F(FenceRule, ACommitUnderAnOlderOneIsRefusedAndChangesNothing) {

@@ -352,6 +352,21 @@ TEST_F(Jobs, AreListedByStateAndNameInPages) {
   EXPECT_THAT(call(*jobs_, &v1::Jobs::Stub::ListJobs, by_name).jobs(), SizeIs(1));
 }
 
+TEST_F(Jobs, BelongToAProjectAndAreListedByIt) {
+  auto request = submission();
+  EXPECT_EQ(submit(request).spec().project(), "default");
+  EXPECT_EQ(submit(request).spec().project(), "default");  // told again
+  auto other = submission();
+  other.mutable_spec()->set_project("vision-2");
+  const auto id = submit(other).id();
+  v1::ListJobsRequest list;
+  list.set_project("vision-2");
+  const auto page = call(*jobs_, &v1::Jobs::Stub::ListJobs, list);
+  ASSERT_THAT(page.jobs(), SizeIs(1));
+  EXPECT_EQ(page.jobs(0).id(), id);
+  EXPECT_EQ(page.jobs(0).spec().project(), "vision-2");
+}
+
 TEST_F(Errors, CarryReasonDomainFieldAndHint) {
   auto request = submission("rtn(bits=4, group_sise=32)");
   grpc::ClientContext context;
@@ -398,6 +413,9 @@ TEST_F(Errors, OfASubmitNameWhatIsWrong) {
             "OUT_OF_RANGE spec.max_runtime_seconds");
   EXPECT_EQ(reason_of([](auto& s) { s.mutable_resources()->set_device_count(2); }),
             "OUT_OF_RANGE spec.resources.device_count");
+  for (const char* name : {"Vision", "-x", "a b", "../x", "\xc3\xa9"})
+    EXPECT_EQ(reason_of([&](auto& s) { s.set_project(name); }), "BAD_PROJECT spec.project") << name;
+  EXPECT_EQ(reason_of([](auto& s) { s.set_project(std::string(64, 'x')); }), "BAD_PROJECT spec.project");
   EXPECT_EQ(reason_of([](auto& s) { s.set_recipe(""); }), "MALFORMED_RECIPE recipe");
   auto request = submission();
   request.set_request_id("mine");

@@ -102,6 +102,8 @@ void Invariants::check(const SubmitInput& input, const Outcome& outcome, const S
   known.queued = moment();
   known.record.sequence = job.sequence;
   known.record.priority = input.priority;
+  known.record.project = input.project;
+  known.record.needs = input.needs;
   demand(job.max_attempts == known.replay.max_attempts, "attempts-bounded", job.id,
          "another bound than asked for");
   jobs_.emplace(job.id, std::move(known));
@@ -227,9 +229,16 @@ void Invariants::check(const LeaseInput& input, const Outcome& outcome, const Sc
   }
   demand(!granted || !worker.draining, "drained-workers-rest", granted ? granted->id : "",
          "leased while it drains");
+  const auto is_granted = [&](const std::string& job) { return granted && job == granted->id; };
+  Outcome lost = outcome, rest = outcome;  // what the worker lost counts when the next turn is decided
+  std::erase_if(lost.changed, [&](const auto& job) { return is_granted(job.id); });
+  std::erase_if(lost.events, [&](const auto& event) { return is_granted(event.job); });
+  std::erase_if(rest.changed, [&](const auto& job) { return !is_granted(job.id); });
+  std::erase_if(rest.events, [&](const auto& event) { return !is_granted(event.job); });
+  take_in(lost);
   if (granted || world_.plan.workers <= 100 || steps_ % 64 == 0) check_order(input, granted);
   if (granted) check_grant(input, *granted, state);
-  take_in(outcome);
+  take_in(rest);
 }
 
 void Invariants::check_grant(const LeaseInput& input, const JobRecord& job,
@@ -264,29 +273,35 @@ bool Invariants::may_be_granted(const Known& known, const KnownWorker& worker,
                      [&](const auto& method) { return worker.record.methods.contains(method); });
 }
 
-// Of the jobs of highest priority that fit and whose pause is over the oldest is granted, and none is
-// withheld.
+Turn Invariants::turn_of(const JobRecord& job) const {
+  const auto it = shares_.find({job.project, job.needs.device});
+  const auto [leased, newest] = it == shares_.end() ? std::pair{0u, std::uint64_t{0}} : it->second;
+  return {-std::int64_t{job.priority}, leased, newest, job.sequence};
+}
+
+// Of the jobs that fit and whose pause is over it is granted whose turn it is, and none is withheld.
 void Invariants::check_order(const LeaseInput& input, const JobRecord* granted) const {
   const KnownWorker& worker = workers_.at(input.worker);
   if (worker.draining) return;
-  for (const auto& [place, id] : queue_) {
+  demand(!granted || queue_.contains(granted->id), "one-holder", granted ? granted->id : "",
+         "it was not queued");
+  for (const auto& id : queue_) {
     const Known& known = jobs_.at(id);
     const bool back = jumps_back_ != known.queued.jumps_back;
     if (granted && granted->id == id) {
       demand(elapsed_at_most(known.queued) >= known.pause || back || known.unsure, "pauses-kept", id,
              "leased " + std::to_string(world_.now - known.queued.at) + " ms into a pause of " +
                  std::to_string(known.pause));
-      return;
+      continue;
     }
-    if (known.unsure) continue;
+    if (known.unsure || (granted && turn_of(jobs_.at(granted->id).record) < turn_of(known.record))) continue;
     // A clock set back costs two of the longest pauses at most: one that is longer counts as over, until by
     // the clock it no longer is.
     const TimeMs jumps = jumps_back_ - known.queued.jumps_back;
     const TimeMs pause = back ? world_.plan.options.max_backoff_ms * (2 * jumps + 1) : known.pause;
-    demand(world_.now - known.queued.at < pause || !may_be_granted(known, worker, input), "oldest-first", id,
+    demand(world_.now - known.queued.at < pause || !may_be_granted(known, worker, input), "turns-kept", id,
            "passed over for " + (granted ? granted->id : "nothing"));
   }
-  demand(!granted, "one-holder", granted ? granted->id : "", "it was not queued");
 }
 
 void Invariants::take_in(const Outcome& outcome) {
@@ -310,18 +325,25 @@ void Invariants::take_in(const JobRecord& record) {
   const JobRecord& before = known.record;
   const Replay& replay = known.replay;
   demand(record.version == before.version + 1, "versions-rise", record.id, "by other than one");
-  demand(place_of(record) == place_of(before), "queue-keeps-its-order", record.id, "its place has changed");
+  demand(record.priority == before.priority && record.sequence == before.sequence &&
+             record.project == before.project && record.needs == before.needs,
+         "queue-keeps-its-order", record.id, "its place has changed");
   demand(record.phase == replay.phase && record.attempt == replay.attempt &&
              record.attempt_base == replay.attempt_base && record.last_event == replay.events,
          "state-is-replay", record.id, "record and events disagree: " + text(record.phase));
   demand(before.phase != JobPhase::kSucceeded, "result-kept", record.id, "changed after its success");
-  if (is_held(before.phase)) held_.erase(record.id);
-  if (before.phase == JobPhase::kQueued) queue_.erase(place_of(record));
+  auto& [leased, newest] = shares_[{record.project, record.needs.device}];
+  if (held_.erase(record.id) > 0) --leased;
+  queue_.erase(record.id);
   const bool queued_again = record.phase == JobPhase::kQueued && before.phase != JobPhase::kQueued;
   known.record = record;
   known.record.reported.clear();
-  if (is_held(record.phase)) held_.insert(record.id);
-  if (record.phase == JobPhase::kQueued) queue_.emplace(place_of(record), record.id);
+  if (is_held(record.phase)) {
+    held_.insert(record.id);
+    ++leased;
+    newest = std::max(newest, record.fence.n);
+  }
+  if (record.phase == JobPhase::kQueued) queue_.insert(record.id);
   if (queued_again) {
     known.queued = moment();
     known.unsure = false;

@@ -8,6 +8,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <tuple>
 #include <unordered_map>
 
 #include "common/error.h"
@@ -19,11 +20,9 @@ namespace wring::sim {
 
 class World;
 
-// Of a queued job: by falling priority, then by submission.
-using Place = std::pair<std::int64_t, std::uint64_t>;
-inline Place place_of(const JobRecord& job) {
-  return {-std::int64_t{job.priority}, job.sequence};
-}
+// Whose turn it is: by falling priority, then by the jobs that the project has on this kind of device, then
+// by its newest lease there, then by submission.
+using Turn = std::tuple<std::int64_t, std::uint32_t, std::uint64_t, std::uint64_t>;
 
 class Invariants {
  public:
@@ -81,6 +80,7 @@ class Invariants {
   void check(const TickInput& input, const Outcome& outcome, const SchedulerState& state);
 
   void check_grant(const LeaseInput& input, const JobRecord& job, const SchedulerState& state) const;
+  Turn turn_of(const JobRecord& job) const;
   void check_order(const LeaseInput& input, const JobRecord* granted) const;
   bool may_be_granted(const Known& known, const KnownWorker& worker, const LeaseInput& input) const;
   void check_lost(const Known& known) const;
@@ -93,8 +93,9 @@ class Invariants {
 
   World& world_;
   std::unordered_map<std::string, Known> jobs_;
-  std::map<Place, std::string> queue_;
-  std::set<std::string> held_;
+  std::set<std::string> queue_, held_;
+  std::map<std::pair<std::string, std::string>, std::pair<std::uint32_t, std::uint64_t>>
+      shares_;  // (project, device) -> (jobs leased, n of the newest lease)
   std::map<std::string, KnownWorker> workers_;
   std::map<std::string, std::uint32_t> plan_of_;
   std::set<std::string> cancel_asked_;

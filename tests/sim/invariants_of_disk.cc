@@ -81,9 +81,15 @@ void Invariants::on_crash(const Storage& storage) {
   workers_.clear();
   queue_.clear();
   held_.clear();
+  shares_.clear();
   for (const auto& [id, known] : jobs_) {
-    if (is_held(known.record.phase)) held_.insert(id);
-    if (known.record.phase == JobPhase::kQueued) queue_.emplace(place_of(known.record), id);
+    const JobRecord& job = known.record;
+    auto& [leased, newest] = shares_[{job.project, job.needs.device}];
+    newest = std::max(newest, job.fence.n);
+    if (job.phase == JobPhase::kQueued) queue_.insert(id);
+    if (!is_held(job.phase)) continue;
+    held_.insert(id);
+    ++leased;
   }
 }
 
@@ -110,10 +116,9 @@ void Invariants::on_recovery(const SchedulerState& state, const Storage& storage
 
 // The indices of the scheduler's state agree with its jobs, and those with the books.
 void Invariants::sweep(const SchedulerState& state) const {
-  std::map<Place, std::string> queue;
-  for (const auto& [place, id] : state.queue)
-    queue.emplace(Place{-std::int64_t{place.priority}, place.sequence}, id);
-  demand(queue == queue_, "queue-index", "", "the queue is not what was queued");
+  demand(state.queue.size() == queue_.size(), "queue-index", "", "the queue is not what was queued");
+  for (const auto& id : queue_)
+    demand(state.queue.contains(state.jobs.at(id)), "queue-index", id, "it is not in the queue");
   demand(state.held == held_, "queue-index", "", "the leased jobs are not what was leased");
   for (const auto& id : held_) {
     const JobRecord& job = state.jobs.at(id);

@@ -17,6 +17,7 @@ struct SubmitCall {
   JobNeeds needs;
   std::uint32_t max_attempts = 0;
   std::int32_t priority = 0;
+  std::string project;
 };
 struct CancelCall {
   std::string job, etag;

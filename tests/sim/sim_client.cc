@@ -51,7 +51,7 @@ void SimClient::submit(std::uint64_t number) {
   const JobPlan plan = world_.plan.job(task.job);
   const char* const digest = task.act == Act::kReuse ? "another" : "the same";
   task_of_call_[call(SubmitCall{"r" + std::to_string(task.job), digest, task.job, plan.needs,
-                                plan.max_attempts, plan.priority},
+                                plan.max_attempts, plan.priority, plan.project},
                      10'000)] = number;
 }
 

@@ -53,6 +53,7 @@ class Storage final : public Actor {
   StoredState stored_state() const;
   std::optional<JobRecord> load(const std::string& id) const;
   std::optional<std::pair<std::string, std::string>> request(const std::string& id) const;
+  const std::map<ShareKey, std::uint64_t>& served() const { return served_; }
   const std::map<std::string, Row>& rows() const { return rows_; }
   const Row* row(const std::string& id) const;
 
@@ -70,6 +71,7 @@ class Storage final : public Actor {
   std::map<std::string, Row> rows_;
   std::map<std::string, std::pair<std::string, std::string>> requests_;
   std::map<std::string, WorkerRecord> workers_;
+  std::map<ShareKey, std::uint64_t> served_;
   std::vector<Item> waiting_, in_flight_;
   bool written_ = false;  // in the cache: a crash may find it on disk or not
   bool waits_for_space_ = false;

@@ -12,8 +12,9 @@ namespace {
 
 void put_job(sqlite3* db, const StoredJob& job) {
   Statement(db,
-            "INSERT INTO jobs(id, sequence, name, phase, record, spec, normal_form, recipe_digest, fence_n) "
-            "VALUES(?,?,?,?,?,?,?,?,?)")
+            "INSERT INTO jobs(id, sequence, name, phase, record, spec, normal_form, recipe_digest, fence_n, "
+            "project) "
+            "VALUES(?,?,?,?,?,?,?,?,?,?)")
       .bind(job.record.id)
       .bind(job.record.sequence)
       .bind(job.spec.name())
@@ -23,6 +24,7 @@ void put_job(sqlite3* db, const StoredJob& job) {
       .bind(job.normal_form)
       .bind(job.recipe_digest)
       .bind(job.record.fence.n)
+      .bind(job.record.project)
       .run();
 }
 
@@ -33,6 +35,12 @@ void put_outcome(sqlite3* db, const Outcome& outcome) {
         .bind(to_json(record).dump())
         .bind(record.fence.n)
         .bind(record.id)
+        .run();
+  if (outcome.leased)
+    Statement(db, "INSERT OR REPLACE INTO shares VALUES(?,?,?)")
+        .bind(outcome.leased->project)
+        .bind(outcome.leased->needs.device)
+        .bind(outcome.leased->fence.n)
         .run();
   for (const auto& event : outcome.events)
     Statement(db, "INSERT INTO events VALUES(?,?,?,?,?,?,?)")
@@ -210,6 +218,14 @@ std::uint64_t JobStore::epoch() {
   return single(read_database_.get(), "SELECT value FROM meta WHERE key = 'epoch'");
 }
 
+std::map<ShareKey, std::uint64_t> JobStore::served() {
+  const std::lock_guard lock(read_mutex_);
+  Statement rows(read_database_.get(), "SELECT project, device, fence_n FROM shares");
+  std::map<ShareKey, std::uint64_t> served;
+  while (rows.row()) served[{rows.text(0), rows.text(1)}] = static_cast<std::uint64_t>(rows.integer(2));
+  return served;
+}
+
 std::optional<StoredJob> JobStore::job(const std::string& id) {
   const std::lock_guard lock(read_mutex_);
   Statement row(read_database_.get(),
@@ -244,12 +260,14 @@ std::vector<StoredJob> JobStore::jobs(const JobFilter& filter) {
     sql += ")";
   }
   if (!filter.name_contains.empty()) sql += " AND instr(name, ?) > 0";
+  if (!filter.project.empty()) sql += " AND project = ?";
   sql += " ORDER BY sequence DESC LIMIT ?";
   const std::lock_guard lock(read_mutex_);
   Statement rows(read_database_.get(), sql.c_str());
   rows.bind(filter.before_sequence ? static_cast<std::int64_t>(filter.before_sequence) : INT64_MAX);
   for (const auto phase : filter.phases) rows.bind(static_cast<int>(phase));
   if (!filter.name_contains.empty()) rows.bind(filter.name_contains);
+  if (!filter.project.empty()) rows.bind(filter.project);
   rows.bind(filter.limit);
   std::vector<StoredJob> jobs;
   while (rows.row()) jobs.push_back(read_job(rows));

@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <future>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -31,6 +32,7 @@ struct StoredJob {
 struct JobFilter {
   std::vector<JobPhase> phases;  // empty: all
   std::string name_contains;
+  std::string project;                // empty: all
   std::uint64_t before_sequence = 0;  // 0: from the newest
   int limit = 50;
 };
@@ -82,6 +84,7 @@ class JobStore {
   std::uint64_t highest_sequence();
   std::uint64_t highest_fence();
   std::uint64_t epoch();
+  std::map<ShareKey, std::uint64_t> served();  // n of each share's newest lease
   std::vector<v1::Worker> workers();
 
   std::optional<StoredJob> job(const std::string& id);

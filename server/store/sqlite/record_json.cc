@@ -16,6 +16,7 @@ Json to_json(const JobRecord& r) {
           {"attempt_base", r.attempt_base},
           {"max_attempts", r.max_attempts},
           {"priority", r.priority},
+          {"project", r.project},
           {"failures", r.failures},
           {"worker", r.worker},
           {"fence", {r.fence.epoch, r.fence.n}},
@@ -42,7 +43,8 @@ JobRecord record_from_json(const Json& j) {
   r.attempt = j.at("attempt");
   r.attempt_base = j.at("attempt_base");
   r.max_attempts = j.at("max_attempts");
-  r.priority = j.value("priority", 0);  // 0.1.0 stored none
+  r.priority = j.value("priority", r.priority);  // 0.1.0 stored neither
+  r.project = j.value("project", r.project);
   r.failures = j.at("failures");
   r.worker = j.at("worker");
   r.fence = {j.at("fence").at(0), j.at("fence").at(1)};
