@@ -77,6 +77,12 @@ std::string describe_job(const v1::Job& job) {
   add("submitted", age(job));
   add("model", job.spec().model());
   for (const auto& [name, digest] : job.spec().data()) add("data", name + "=" + digest);
+  const auto add_time = [&](const char* label, double seconds) {
+    add(label, seconds > 0 ? human_duration(seconds) : "");
+  };
+  add_time("max runtime", job.spec().max_runtime_seconds());
+  add_time("queued timeout", job.spec().queued_timeout_seconds());
+  add_time("total timeout", job.spec().total_timeout_seconds());
   add("seed", std::to_string(job.spec().seed()));
   add("recipe digest", job.recipe_digest());
   add("result", job.result());

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <set>
 #include <utility>
 
@@ -46,13 +47,23 @@ void check_request(const v1::SubmitJobRequest& request) {
   if (!request.request_id().empty() && !is_uuid(request.request_id()))
     refuse("BAD_REQUEST_ID", "a request id is a UUID", "request_id",
            "For instance the one that uuidgen prints; or none.");
-  if (!(spec.max_runtime_seconds() >= 0 && spec.max_runtime_seconds() < 1e9))
-    refuse("OUT_OF_RANGE", "a time limit is 0 (none) to 1e9 seconds", "spec.max_runtime_seconds");
+  const auto check_time = [&](double seconds, const char* field) {
+    if (!(seconds >= 0 && seconds <= 1e9))
+      refuse("OUT_OF_RANGE", "a time limit is 0 (none) to 1e9 seconds", field);
+  };
+  check_time(spec.max_runtime_seconds(), "spec.max_runtime_seconds");
+  check_time(spec.queued_timeout_seconds(), "spec.queued_timeout_seconds");
+  check_time(spec.total_timeout_seconds(), "spec.total_timeout_seconds");
   if (spec.retry().max_attempts() > 1000)
     refuse("OUT_OF_RANGE", "at most 1,000 attempts", "spec.retry.max_attempts");
   if (spec.priority() < -100 || spec.priority() > 100)
     refuse("OUT_OF_RANGE", "a priority is -100 to 100", "spec.priority");
   if (!spec.project().empty()) check_project(spec.project(), "spec.project");
+}
+
+// Rounded up: what is not none stays so.
+TimeMs in_ms(double seconds) {
+  return static_cast<TimeMs>(std::ceil(seconds * 1000));
 }
 
 JobNeeds needs_of(const v1::JobSpec& spec, const Recipe& recipe) {
@@ -154,8 +165,13 @@ v1::Job Coordinator::submit(const v1::SubmitJobRequest& request) {
   stored.record.needs = needs_of(spec, recipe);
   if (request.validate_only()) return message(stored, false);
   store_.check_space();
-  const SubmitInput input{random_id(), stored.record.needs, spec.retry().max_attempts(), spec.priority(),
-                          stored.record.project};
+  const SubmitInput input{random_id(),
+                          stored.record.needs,
+                          spec.retry().max_attempts(),
+                          spec.priority(),
+                          stored.record.project,
+                          in_ms(spec.queued_timeout_seconds()),
+                          in_ms(spec.total_timeout_seconds())};
   StoreBatch batch;
   batch.submitted = std::move(stored);
   batch.request_id = request.request_id();

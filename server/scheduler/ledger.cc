@@ -18,6 +18,9 @@ Ledger::Ledger(const SchedulerOptions& options, StoredState stored, TimeMs now) 
   for (const auto& [key, n] : stored.served) state_.shares[key].served = n;
   for (auto& job : stored.open_jobs) {
     job.lease_until = now + options.lease_ms;  // whoever holds it may go on
+    // Further off than it can be means that the clock was set back since.
+    job.queued_until = std::min(job.queued_until, now + options.max_backoff_ms + job.queued_timeout);
+    job.total_until = std::min(job.total_until, now + job.total_timeout);
     on_disk_[job.id] = {job.version, job.last_event};
     restore(std::move(job), state_);
   }

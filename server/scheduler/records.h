@@ -59,7 +59,9 @@ struct JobRecord {
   std::string worker;
   Fence fence;
   TimeMs lease_until = 0;
-  TimeMs not_before = 0;  // backoff
+  TimeMs not_before = 0;                         // backoff
+  TimeMs queued_timeout = 0, total_timeout = 0;  // lengths; 0: none
+  TimeMs queued_until = 0, total_until = 0;  // when those of this stay in the queue and of this run are over
   TimeMs create_time = 0, start_time = 0, end_time = 0;
   std::string crash_signature;  // of the last attempt that failed without an explanation
   std::string told_outcome;     // of the newest lease, as its worker told it; empty: not told

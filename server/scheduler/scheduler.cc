@@ -2,6 +2,7 @@
 #include "server/scheduler/scheduler.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <utility>
 
 namespace wring {
@@ -11,6 +12,22 @@ namespace {
 // was set back since: it is over.
 bool pauses(const JobRecord& job, TimeMs now, const SchedulerOptions& options) {
   return job.not_before > now && job.not_before <= now + options.max_backoff_ms;
+}
+
+// When the job fails unless something happens to it before; 0: never. One that is being cancelled is not
+// failed any more.
+TimeMs deadline(const JobRecord& job) {
+  const TimeMs queued = job.phase == JobPhase::kQueued ? job.queued_until : 0;
+  const TimeMs total =
+      job.phase == JobPhase::kQueued || job.phase == JobPhase::kRunning ? job.total_until : 0;
+  return queued == 0 || total == 0 ? std::max(queued, total) : std::min(queued, total);
+}
+
+// "90 s", "0.5 s".
+std::string in_seconds(TimeMs time) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%g s", static_cast<double>(time) / 1000);
+  return text;
 }
 
 // Whether a worker with these devices free can run a job.
@@ -40,7 +57,10 @@ class Transition {
     job.priority = input.priority;
     job.project = input.project;
     job.create_time = now_;
-    state_.queue.add(job);
+    job.queued_timeout = input.queued_timeout;
+    job.total_timeout = input.total_timeout;
+    begin_run(job);
+    enqueue(job);
     commit(state_.jobs.emplace(job.id, std::move(job)).first->second, "queued");
   }
 
@@ -119,9 +139,10 @@ class Transition {
       throw Error(ErrorCode::kFailedPrecondition, "JOB_ENDED",
                   "job " + job.id + " has ended already (" + std::string(to_string(job.phase)) + ")", "id");
     if (job.phase == JobPhase::kQueued) {
-      state_.queue.remove(job);
+      dequeue(job);
       end(job, JobPhase::kCancelled, "cancelled");
     } else {
+      unwatch(job);
       job.phase = JobPhase::kCancelling;
       commit(job, "cancelling");
     }
@@ -142,10 +163,14 @@ class Transition {
     job.failures = 0;
     job.crash_signature.clear();
     job.end_time = 0;
+    begin_run(job);
     requeue(job, 0, {{"reason", "asked for"}});
   }
 
   void operator()(const TickInput&) {
+    for (int i = 0; i < kMostTimeouts && !state_.deadlines.empty() && state_.deadlines.begin()->first <= now_;
+         ++i)
+      time_out(state_.jobs.at(state_.deadlines.begin()->second));
     std::vector<std::string> silent;
     for (const auto& id : state_.held) {
       JobRecord& job = state_.jobs.at(id);
@@ -156,6 +181,8 @@ class Transition {
   }
 
  private:
+  static constexpr int kMostTimeouts = 100;  // in one step; the next one goes on
+
   JobRecord& find_job(const std::string& id) {
     const auto it = state_.jobs.find(id);
     if (it == state_.jobs.end())
@@ -218,8 +245,46 @@ class Transition {
     fail_infrastructure(job, Error(ErrorCode::kUnavailable, reason, "worker " + job.worker + what).to_json());
   }
 
-  void lease(JobRecord& job, WorkerRecord& worker) {
+  // A submit or RetryJob: the total timeout begins.
+  void begin_run(JobRecord& job) const {
+    job.total_until = job.total_timeout > 0 ? now_ + job.total_timeout : 0;
+  }
+
+  void watch(const JobRecord& job) {
+    if (const TimeMs at = deadline(job); at > 0) state_.deadlines.emplace(at, job.id);
+  }
+  void unwatch(const JobRecord& job) { state_.deadlines.erase({deadline(job), job.id}); }
+
+  // The queued timeout begins when the job may be leased.
+  void enqueue(JobRecord& job) {
+    job.phase = JobPhase::kQueued;
+    job.queued_until = job.queued_timeout > 0 ? std::max(now_, job.not_before) + job.queued_timeout : 0;
+    state_.queue.add(job);
+    watch(job);
+  }
+
+  void dequeue(const JobRecord& job) {
+    unwatch(job);
     state_.queue.remove(job);
+  }
+
+  void time_out(JobRecord& job) {
+    const bool queued = job.phase == JobPhase::kQueued;
+    const bool total = job.total_until > 0 && job.total_until <= now_;
+    const TimeMs timeout = total ? job.total_timeout : job.queued_timeout;
+    std::string message =
+        total ? "the job has not ended within " + in_seconds(timeout) + ", its total timeout"
+              : "no worker took the job within " + in_seconds(timeout) + ", its queued timeout";
+    if (queued) message += "; " + waiting_reason(job, now_, state_);
+    if (queued) dequeue(job);
+    end_failed(job, Error(ErrorCode::kDeadlineExceeded, total ? "TOTAL_TIMEOUT" : "QUEUED_TIMEOUT", message,
+                          total ? "total_timeout_seconds" : "queued_timeout_seconds",
+                          "Finished stages are kept: retry it, or submit it with a longer timeout.")
+                        .to_json());
+  }
+
+  void lease(JobRecord& job, WorkerRecord& worker) {
+    dequeue(job);
     job.phase = JobPhase::kRunning;
     ++job.attempt;
     job.worker = worker.id;
@@ -233,6 +298,7 @@ class Transition {
     Share& share = state_.shares[share_key(job)];
     ++share.running;
     share.served = job.fence.n;
+    watch(job);
     commit(job, "leased", {{"worker", worker.id}});
     outcome_.leased = job;
   }
@@ -258,14 +324,15 @@ class Transition {
   }
 
   void requeue(JobRecord& job, TimeMs delay, Json payload) {
-    job.phase = JobPhase::kQueued;
-    job.not_before = now_ + delay;
+    unwatch(job);
     let_go(job);
-    state_.queue.add(job);
+    job.not_before = now_ + delay;
+    enqueue(job);
     commit(job, "released", std::move(payload));
   }
 
   void end(JobRecord& job, JobPhase phase, const char* type, Json payload = Json::object()) {
+    unwatch(job);
     job.phase = phase;
     job.end_time = now_;
     let_go(job);
@@ -329,6 +396,7 @@ void restore(JobRecord job, SchedulerState& state) {
   state.next_sequence = std::max(state.next_sequence, job.sequence + 1);
   state.next_fence = std::max(state.next_fence, job.fence.n + 1);
   if (job.phase == JobPhase::kQueued) state.queue.add(job);
+  if (const TimeMs at = deadline(job); at > 0) state.deadlines.emplace(at, job.id);
   if (job.phase == JobPhase::kRunning || job.phase == JobPhase::kCancelling) {
     state.held.insert(job.id);
     ++state.shares[share_key(job)].running;

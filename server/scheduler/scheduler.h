@@ -30,9 +30,10 @@ struct SchedulerOptions {
 struct SchedulerState {
   SchedulerOptions options;
   std::uint64_t epoch = 1, next_fence = 1, next_sequence = 1;
-  std::map<std::string, JobRecord> jobs;  // the caller may drop ended ones once they are stored
-  JobQueue queue;                         // of the queued ones
-  std::set<std::string> held;             // ids of leased jobs
+  std::map<std::string, JobRecord> jobs;               // the caller may drop ended ones once they are stored
+  JobQueue queue;                                      // of the queued ones
+  std::set<std::string> held;                          // ids of leased jobs
+  std::set<std::pair<TimeMs, std::string>> deadlines;  // when the next timeout of each open job is over
   Shares shares;
   std::map<std::string, WorkerRecord> workers;
 };
@@ -44,6 +45,7 @@ struct SubmitInput {
   std::uint32_t max_attempts = 0;  // 0: the default
   std::int32_t priority = 0;
   std::string project = "default";
+  TimeMs queued_timeout = 0, total_timeout = 0;  // 0: none
 };
 struct RegisterInput {
   WorkerRecord worker;
@@ -79,7 +81,7 @@ struct CancelInput {
 struct RetryInput {
   std::string job;
 };
-struct TickInput {};  // lets leases run out
+struct TickInput {};  // lets leases and timeouts run out
 
 using SchedulerInput = std::variant<SubmitInput, RegisterInput, LeaseInput, RenewInput, StageInput,
                                     FinishInput, CancelInput, RetryInput, TickInput>;

@@ -447,6 +447,13 @@ class BadInput(WithService):
                                   "--seed", "5", "--max-runtime", "0.5s", "--max-attempts", "1", "--wait")
         self.assertEqual(answer.status, 4, str(answer))  # out of a resource: 5 is for a server that is away
 
+    def test_a_job_that_is_not_done_in_all_its_time(self):
+        answer = self.service.cli("submit", SLOW_RECIPE, "--model", scratch / "slow", "--data", f"calibration={scratch / 'text.txt'}",
+                                  "--seed", "6", "--total-timeout", "1s", "--wait")
+        self.assertEqual(answer.status, 4, str(answer))
+        self.assertIn("total timeout", answer.err)
+        self.service.wait_for("the engine's end", lambda: not self.service.engines(), 5)
+
     def test_a_workers_command_line_that_is_wrong(self):
         cache = ["--cache", self.folder / "other"]
         for arguments, word in ((["--server", self.service.grpc, *cache, "--memory", "4XB"], "4XB"),

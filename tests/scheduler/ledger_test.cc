@@ -108,6 +108,21 @@ TEST_F(LedgerTest, AfterARestartItIsStillTheTurnOfTheProjectThatWasServedLongest
   EXPECT_EQ(apply(LeaseInput{"w", {{"cpu", 1}}}).outcome.leased.value_or(JobRecord{}).id, "b1");
 }
 
+TEST_F(LedgerTest, TimeoutsGoOnOverARestartAlsoWhereTheClockWasSetBack) {
+  SubmitInput input{"j", {"tpu", 1, 0, {}}};
+  input.queued_timeout = 10'000;
+  write(apply(input));
+  now_ += 9'999;
+  restart();
+  EXPECT_TRUE(apply(TickInput{}).outcome.changed.empty());
+  now_ -= 1'000'000;
+  restart();
+  now_ += 10'000 + SchedulerOptions{}.max_backoff_ms;
+  const auto entry = apply(TickInput{});
+  ASSERT_EQ(entry.outcome.changed.size(), 1u);
+  EXPECT_EQ((*entry.outcome.changed[0].error)["reason"], "QUEUED_TIMEOUT");
+}
+
 TEST_F(LedgerTest, AnOlderEtagIsRefusedAndLeavesNothingBehind) {
   write(apply(SubmitInput{"j", {}, 0}));
   write(apply(CancelInput{"j"}, "j", "1"));

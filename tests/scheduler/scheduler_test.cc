@@ -86,6 +86,21 @@ class Cancel : public Scheduling {};
 class Retry : public Scheduling {};
 class Matching : public Scheduling {};
 
+class Timeouts : public Scheduling {
+ protected:
+  void submit_within(TimeMs queued, TimeMs total) {
+    SubmitInput input{"j", {"cpu", 1, 0, {"rtn@1"}}};
+    input.queued_timeout = queued;
+    input.total_timeout = total;
+    apply(input);
+  }
+  void tick_at(TimeMs time) {
+    now_ = time;
+    apply(TickInput{});
+  }
+  std::string failed_of() { return job().error ? (*job().error)["reason"].get<std::string>() : ""; }
+};
+
 TEST_F(Lease, GoesToTheJobThatWasSubmittedFirst) {
   add_worker("v");
   submit("a");
@@ -480,6 +495,91 @@ TEST_F(Retry, ThatIsAskedForStartsTheCountAnew) {
   finish("j", leased.fence, "succeeded");
   EXPECT_EQ(job().phase, JobPhase::kSucceeded);
   EXPECT_FALSE(job().error);
+}
+
+TEST_F(Timeouts, AJobThatNoWorkerTakesWithinItsQueuedTimeoutFailsAndSaysWhyItWaited) {
+  state_.workers.clear();
+  submit_within(60'000, 0);
+  tick_at(now_ + 59'999);
+  EXPECT_EQ(job().phase, JobPhase::kQueued);
+  tick_at(now_ + 1);
+  EXPECT_EQ(job().phase, JobPhase::kFailed);
+  EXPECT_EQ((*job().error)["code"], "DEADLINE_EXCEEDED");
+  EXPECT_EQ(failed_of(), "QUEUED_TIMEOUT");
+  EXPECT_EQ((*job().error)["message"],
+            "no worker took the job within 60 s, its queued timeout; no worker is connected");
+  add_worker("w");
+  EXPECT_EQ(lease().id, "");
+}
+
+TEST_F(Timeouts, TheQueuedOneEndsWithTheLeaseAndBeginsAnewAfterTheBackoff) {
+  submit_within(10'000, 0);
+  const auto leased = lease();
+  for (int i = 0; i < 10; ++i) {
+    now_ += 5'000;
+    renew("j", leased.fence);
+    apply(TickInput{});
+  }
+  ASSERT_EQ(job().phase, JobPhase::kRunning);
+  finish("j", leased.fence, "failed", error("UNAVAILABLE"));
+  const TimeMs queued = job().not_before;
+  EXPECT_GT(queued, now_);
+  tick_at(queued + 9'999);
+  EXPECT_EQ(job().phase, JobPhase::kQueued);
+  tick_at(queued + 10'000);
+  EXPECT_EQ(failed_of(), "QUEUED_TIMEOUT");
+}
+
+TEST_F(Timeouts, TheTotalOneEndsAJobThatRunsAndItsWorkerIsToldThatTheLeaseIsLost) {
+  submit_within(0, 20'000);
+  const TimeMs submitted = now_;
+  finish("j", lease().fence, "failed", error("UNAVAILABLE"));  // it spans attempts
+  now_ = job().not_before;
+  const auto leased = lease();
+  now_ = submitted + 19'999;
+  EXPECT_EQ(renew("j", leased.fence), LeaseAction::kContinue);
+  tick_at(submitted + 20'000);
+  EXPECT_EQ(job().phase, JobPhase::kFailed);
+  EXPECT_EQ(failed_of(), "TOTAL_TIMEOUT");
+  EXPECT_EQ((*job().error)["message"], "the job has not ended within 20 s, its total timeout");
+  EXPECT_EQ(renew("j", leased.fence), LeaseAction::kLost);
+  EXPECT_EQ(refused([&] { finish("j", leased.fence, "succeeded"); }), "STALE_LEASE");
+  EXPECT_EQ(state_.shares.at({"default", "cpu"}).running, 0u);
+}
+
+TEST_F(Timeouts, ARetryBeginsTheTotalOneAnew) {
+  submit_within(0, 20'000);
+  tick_at(now_ + 20'000);
+  ASSERT_EQ(failed_of(), "TOTAL_TIMEOUT");
+  apply(RetryInput{"j"});
+  tick_at(now_ + 19'999);
+  EXPECT_EQ(job().phase, JobPhase::kQueued);
+  tick_at(now_ + 1);
+  EXPECT_EQ(job().phase, JobPhase::kFailed);
+}
+
+TEST_F(Timeouts, DoNotOvertakeACancel) {
+  submit_within(0, 20'000);
+  const auto leased = lease();
+  apply(CancelInput{"j"});
+  now_ += 14'000;
+  renew("j", leased.fence);
+  tick_at(now_ + 14'000);
+  EXPECT_EQ(job().phase, JobPhase::kCancelling);
+  finish("j", leased.fence, "cancelled");
+  EXPECT_EQ(job().phase, JobPhase::kCancelled);
+}
+
+TEST_F(Timeouts, ThatAreOverAtOnceEndAFewJobsAStep) {
+  for (int i = 0; i < 250; ++i) {
+    SubmitInput input{"j" + std::to_string(i), {"tpu", 1, 0, {}}};
+    input.queued_timeout = 1'000;
+    apply(input);
+  }
+  now_ += 1'000;
+  std::vector<std::size_t> failed;
+  for (int i = 0; i < 4; ++i) failed.push_back(apply(TickInput{}).changed.size());
+  EXPECT_THAT(failed, ElementsAre(100, 100, 50, 0));
 }
 
 TEST_F(Matching, AJobThatFitsNoWorkerHoldsUpNoOther) {

@@ -367,6 +367,25 @@ TEST_F(Jobs, BelongToAProjectAndAreListedByIt) {
   EXPECT_EQ(page.jobs(0).spec().project(), "vision-2");
 }
 
+TEST_F(Jobs, ThatWaitLongerThanTheyMayFailWithTheTimeoutsName) {
+  auto request = submission();
+  request.mutable_spec()->set_queued_timeout_seconds(0.2);
+  const auto id = submit(request).id();
+  v1::WatchJobRequest watch;
+  watch.set_id(id);
+  grpc::ClientContext context;
+  const auto reader = jobs_->WatchJob(&context, watch);
+  v1::Event event;
+  while (reader->Read(&event)) {
+  }
+  EXPECT_EQ(event.type(), "failed");
+  const auto job = get(id);
+  EXPECT_EQ(job.state(), v1::JOB_STATE_FAILED);
+  EXPECT_EQ(job.error().code(), "DEADLINE_EXCEEDED");
+  EXPECT_EQ(job.error().reason(), "QUEUED_TIMEOUT");
+  EXPECT_THAT(job.error().message(), HasSubstr("no worker is connected"));
+}
+
 TEST_F(Errors, CarryReasonDomainFieldAndHint) {
   auto request = submission("rtn(bits=4, group_sise=32)");
   grpc::ClientContext context;
@@ -411,6 +430,10 @@ TEST_F(Errors, OfASubmitNameWhatIsWrong) {
             "BAD_DEVICE spec.resources.device");
   EXPECT_EQ(reason_of([](auto& s) { s.set_max_runtime_seconds(-1); }),
             "OUT_OF_RANGE spec.max_runtime_seconds");
+  EXPECT_EQ(reason_of([](auto& s) { s.set_queued_timeout_seconds(2e9); }),
+            "OUT_OF_RANGE spec.queued_timeout_seconds");
+  EXPECT_EQ(reason_of([](auto& s) { s.set_total_timeout_seconds(std::nan("")); }),
+            "OUT_OF_RANGE spec.total_timeout_seconds");
   EXPECT_EQ(reason_of([](auto& s) { s.mutable_resources()->set_device_count(2); }),
             "OUT_OF_RANGE spec.resources.device_count");
   for (const char* name : {"Vision", "-x", "a b", "../x", "\xc3\xa9"})

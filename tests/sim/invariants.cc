@@ -13,6 +13,11 @@ std::string text(const Fence& fence) {
   return std::to_string(fence.epoch) + "." + std::to_string(fence.n);
 }
 
+bool is_timeout(const JobRecord& job) {
+  const auto reason = job.error ? json_or<std::string>(*job.error, "reason", "") : "";
+  return job.phase == JobPhase::kFailed && (reason == "QUEUED_TIMEOUT" || reason == "TOTAL_TIMEOUT");
+}
+
 std::string text(JobPhase phase) {
   return std::string(to_string(phase));
 }
@@ -99,11 +104,13 @@ void Invariants::check(const SubmitInput& input, const Outcome& outcome, const S
   const JobRecord& job = outcome.changed.front();
   Known known;
   known.replay.max_attempts = input.max_attempts > 0 ? input.max_attempts : 5;
-  known.queued = moment();
+  known.queued = known.begun = moment();
   known.record.sequence = job.sequence;
   known.record.priority = input.priority;
   known.record.project = input.project;
   known.record.needs = input.needs;
+  known.record.queued_timeout = input.queued_timeout;
+  known.record.total_timeout = input.total_timeout;
   demand(job.max_attempts == known.replay.max_attempts, "attempts-bounded", job.id,
          "another bound than asked for");
   jobs_.emplace(job.id, std::move(known));
@@ -187,6 +194,7 @@ void Invariants::check(const CancelInput& input, const Outcome& outcome, const S
 
 void Invariants::check(const RetryInput& input, const Outcome& outcome, const SchedulerState&) {
   const auto before = jobs_.at(input.job).record.phase;
+  jobs_.at(input.job).begun = moment();
   take_in(outcome);
   demand(before == JobPhase::kFailed || before == JobPhase::kCancelled, "one-terminal-state", input.job,
          "a retry of a job that is " + text(before));
@@ -195,8 +203,16 @@ void Invariants::check(const RetryInput& input, const Outcome& outcome, const Sc
 }
 
 void Invariants::check(const TickInput&, const Outcome& outcome, const SchedulerState&) {
-  for (const auto& job : outcome.changed) check_lost(jobs_.at(job.id));
+  std::size_t timed_out = 0;
+  for (const auto& job : outcome.changed) {
+    const bool timeout = is_timeout(job);
+    timed_out += timeout;
+    timeout ? check_timed_out(jobs_.at(job.id), job) : check_lost(jobs_.at(job.id));
+  }
   take_in(outcome);
+  if (timed_out < 100)  // else the next tick goes on
+    for (const auto* const open : {&queue_, &held_})
+      for (const auto& id : *open) check_overdue(jobs_.at(id));
   const TimeMs lease = world_.plan.options.lease_ms;
   for (const auto& id : held_) {
     const Known& known = jobs_.at(id);
@@ -214,6 +230,34 @@ void Invariants::check_lost(const Known& known) const {
          "lost " + std::to_string(world_.now - known.renewed.at) + " ms after it was renewed");
   demand(world_.now < world_.plan.settled(), "quiet-worlds-lose-no-lease", known.record.id,
          "a lease ran out");
+}
+
+// A timeout fails a job that has waited, or was under way, for as long; and no other.
+void Invariants::check_timed_out(const Known& known, const JobRecord& after) const {
+  const bool total = json_or<std::string>(*after.error, "reason", "") == "TOTAL_TIMEOUT";
+  const TimeMs timeout = total ? known.record.total_timeout : known.record.queued_timeout;
+  const TimeMs pause = total ? 0 : known.pause;
+  const auto phase = known.record.phase;
+  demand(timeout > 0 && (phase == JobPhase::kQueued || (total && phase == JobPhase::kRunning)),
+         "timeouts-kept", after.id, "failed of a timeout that it has not, while " + text(phase));
+  demand(elapsed_at_most(total ? known.begun : known.queued) >= pause + timeout || known.unsure,
+         "timeouts-kept", after.id,
+         "failed " + std::to_string(world_.now - (total ? known.begun : known.queued).at) +
+             " ms into a timeout of " + std::to_string(timeout));
+}
+
+// Once a timeout is over the job has failed of it, unless it was cancelled before.
+void Invariants::check_overdue(const Known& known) const {
+  const JobRecord& job = known.record;
+  if (known.unsure || job.phase == JobPhase::kCancelling) return;
+  const auto within = [&](const Moment& since, TimeMs timeout, const char* what) {
+    demand(timeout == 0 || jumps_back_ != since.jumps_back || world_.now - since.at < timeout,
+           "timeouts-end-jobs", job.id,
+           std::string(what) + " is over by " + std::to_string(world_.now - since.at - timeout) + " ms");
+  };
+  within(known.begun, job.total_timeout, "the total timeout");
+  if (job.phase == JobPhase::kQueued && job.queued_timeout > 0)
+    within(known.queued, known.pause + job.queued_timeout, "the queued timeout");
 }
 
 void Invariants::check(const LeaseInput& input, const Outcome& outcome, const SchedulerState& state) {
@@ -326,7 +370,8 @@ void Invariants::take_in(const JobRecord& record) {
   const Replay& replay = known.replay;
   demand(record.version == before.version + 1, "versions-rise", record.id, "by other than one");
   demand(record.priority == before.priority && record.sequence == before.sequence &&
-             record.project == before.project && record.needs == before.needs,
+             record.project == before.project && record.needs == before.needs &&
+             record.queued_timeout == before.queued_timeout && record.total_timeout == before.total_timeout,
          "queue-keeps-its-order", record.id, "its place has changed");
   demand(record.phase == replay.phase && record.attempt == replay.attempt &&
              record.attempt_base == replay.attempt_base && record.last_event == replay.events,

@@ -53,7 +53,7 @@ class Invariants {
   struct Known {
     JobRecord record;
     Replay replay;
-    Moment renewed, queued;
+    Moment renewed, queued, begun;       // begun: submitted, or asked to be run again
     TimeMs pause = 0;                    // that followed `queued`
     bool unsure = false;                 // a crash took it back to a pause that the books no longer know
     std::pair<Fence, std::string> told;  // the end of an attempt, as told first
@@ -84,6 +84,8 @@ class Invariants {
   void check_order(const LeaseInput& input, const JobRecord* granted) const;
   bool may_be_granted(const Known& known, const KnownWorker& worker, const LeaseInput& input) const;
   void check_lost(const Known& known) const;
+  void check_timed_out(const Known& known, const JobRecord& after) const;
+  void check_overdue(const Known& known) const;
   void check_end(const FinishInput& input, const Known& before, const JobRecord& after) const;
   void check_etag(const SchedulerInput& input, const std::string& etag) const;
   void take_in(const Outcome& outcome);

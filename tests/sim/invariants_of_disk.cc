@@ -73,6 +73,7 @@ void Invariants::on_crash(const Storage& storage) {
       auto back = known_from(*row);
       back.queued = known.queued;
       back.renewed = known.renewed;
+      back.begun = known.begun;
       back.told = {row->record.fence, row->record.told_outcome};
       known = std::move(back);
     }

@@ -79,6 +79,8 @@ JobPlan Plan::job(std::uint32_t index) const {
   job.max_attempts = static_cast<std::uint32_t>(random.between(0, 6));
   if (random.chance(0.3)) job.priority = static_cast<std::int32_t>(random.between(0, 4)) - 2;
   job.project = random.chance(0.6) ? "p0" : "p" + std::to_string(random.between(1, 3));
+  if (random.chance(0.15)) job.queued_timeout = random.between(200, 20'000);
+  if (random.chance(0.15)) job.total_timeout = random.between(1'000, 60'000);
   job.submit_at = random.between(0, faults_end * 2 / 3);
   if (late_jobs && random.chance(0.2)) job.submit_at = settled() + random.between(0, 10'000);
   if (random.chance(0.2)) job.cancel_at = job.submit_at + random.between(0, 20'000);

@@ -40,6 +40,7 @@ struct JobPlan {
   std::uint32_t max_attempts = 0;
   std::int32_t priority = 0;
   std::string project;
+  TimeMs queued_timeout = 0, total_timeout = 0;
   TimeMs submit_at = 0, cancel_at = -1, retry_at = -1;  // -1: never
   bool cancel_with_etag = false, submit_again = false, reuse_request = false;
   std::vector<TimeMs> stages;

@@ -125,8 +125,11 @@ void Replay::ended(const JobEvent& event) {
   } else {
     demand(event.type == "failed", "phases", event, "an unknown event");
     demand(phase != JobPhase::kCancelling, "cancel-kept", event, "a cancelled job fails");
-    demand(phase == JobPhase::kRunning, "phases", event, "the job was not running");
     const Json error = error_of(event);
+    const auto reason = json_or<std::string>(error, "reason", "");
+    const bool timeout = reason == "QUEUED_TIMEOUT" || reason == "TOTAL_TIMEOUT";
+    demand(phase == JobPhase::kRunning || (timeout && phase == JobPhase::kQueued), "phases", event,
+           "the job was not running");
     const bool used_up = attempt - attempt_base >= max_attempts;
     const auto code = code_of(error);
     if (is_infrastructure(code)) demand(used_up, "failed-without-cause", event, "attempts were left");

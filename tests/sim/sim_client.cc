@@ -50,9 +50,10 @@ void SimClient::submit(std::uint64_t number) {
   const Task& task = tasks_[number];
   const JobPlan plan = world_.plan.job(task.job);
   const char* const digest = task.act == Act::kReuse ? "another" : "the same";
-  task_of_call_[call(SubmitCall{"r" + std::to_string(task.job), digest, task.job, plan.needs,
-                                plan.max_attempts, plan.priority, plan.project},
-                     10'000)] = number;
+  task_of_call_[call(
+      SubmitCall{"r" + std::to_string(task.job), digest, task.job, plan.needs, plan.max_attempts,
+                 plan.priority, plan.project, plan.queued_timeout, plan.total_timeout},
+      10'000)] = number;
 }
 
 void SimClient::on_answer(std::uint64_t call, Answer answer) {

@@ -142,8 +142,9 @@ void SimCoordinator::handle(const Caller& caller, const SubmitCall& call) {
       refuse(caller, "DISK_FULL");
       return end_submit(call.request_id);
     }
-    const SubmitInput input{"j" + std::to_string(++ids_), call.needs, call.max_attempts, call.priority,
-                            call.project};
+    const SubmitInput input{
+        "j" + std::to_string(++ids_), call.needs,        call.max_attempts, call.priority, call.project,
+        call.queued_timeout,          call.total_timeout};
     Waiting waiting{Waiting::Call::kSubmit, caller, {}, 0, input.id, call.request_id};
     world_.invariants.on_submit(input.id, call);
     apply_and_answer(input, waiting, {{}, true, call.plan, call.request_id, call.digest, {}});

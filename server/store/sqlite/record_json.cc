@@ -21,6 +21,10 @@ Json to_json(const JobRecord& r) {
           {"worker", r.worker},
           {"fence", {r.fence.epoch, r.fence.n}},
           {"not_before", r.not_before},
+          {"queued_timeout", r.queued_timeout},
+          {"total_timeout", r.total_timeout},
+          {"queued_until", r.queued_until},
+          {"total_until", r.total_until},
           {"create_time", r.create_time},
           {"start_time", r.start_time},
           {"end_time", r.end_time},
@@ -43,8 +47,12 @@ JobRecord record_from_json(const Json& j) {
   r.attempt = j.at("attempt");
   r.attempt_base = j.at("attempt_base");
   r.max_attempts = j.at("max_attempts");
-  r.priority = j.value("priority", r.priority);  // 0.1.0 stored neither
+  r.priority = j.value("priority", r.priority);  // 0.1.0 stored none of these six
   r.project = j.value("project", r.project);
+  r.queued_timeout = j.value("queued_timeout", r.queued_timeout);
+  r.total_timeout = j.value("total_timeout", r.total_timeout);
+  r.queued_until = j.value("queued_until", r.queued_until);
+  r.total_until = j.value("total_until", r.total_until);
   r.failures = j.at("failures");
   r.worker = j.at("worker");
   r.fence = {j.at("fence").at(0), j.at("fence").at(1)};
