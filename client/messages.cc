@@ -97,6 +97,7 @@ Json to_json(const v1::Job& job) {
             {"name", job.spec().name()},
             {"project", job.spec().project()},
             {"state", state_name(job.state())},
+            {"paused", job.paused()},
             {"artifact_digest", job.result()},
             {"recipe_digest", job.recipe_digest()},
             {"model", job.spec().model()},
@@ -147,15 +148,12 @@ Json to_json(const v1::Artifact& artifact) {
 }
 
 Json to_json(const v1::Worker& worker) {
-  Json json{{"id", worker.id()},
-            {"name", worker.name()},
-            {"version", worker.version()},
-            {"catalogue_digest", worker.catalogue_digest()},
-            {"methods", Json::array()},
-            {"jobs", Json::array()},
-            {"devices", Json::array()},
-            {"draining", worker.draining()},
-            {"last_seen", time_json(worker.has_last_seen(), worker.last_seen())}};
+  Json json{
+      {"id", worker.id()},           {"name", worker.name()},
+      {"version", worker.version()}, {"catalogue_digest", worker.catalogue_digest()},
+      {"methods", Json::array()},    {"jobs", Json::array()},
+      {"devices", Json::array()},    {"draining", worker.draining()},
+      {"paused", worker.paused()},   {"last_seen", time_json(worker.has_last_seen(), worker.last_seen())}};
   for (const auto& method : worker.methods()) json["methods"].push_back(method);
   for (const auto& job : worker.jobs()) json["jobs"].push_back(job);
   for (const auto& d : worker.devices())
@@ -165,6 +163,13 @@ Json to_json(const v1::Worker& worker) {
                                {"memory_bytes", d.memory_bytes()},
                                {"threads", d.threads()}});
   return json;
+}
+
+Json to_json(const v1::Project& project) {
+  return {{"name", project.name()},
+          {"paused", project.paused()},
+          {"queued", project.queued()},
+          {"running", project.running()}};
 }
 
 Error job_error(const v1::Job& job) {

@@ -38,6 +38,7 @@ struct CliContext {
 void add_service_verbs(CLI::App& app, CliContext& context);     // up, down
 void add_submit_verbs(CLI::App& app, CliContext& context);      // submit
 void add_job_verbs(CLI::App& app, CliContext& context);         // jobs, job, watch, cancel, retry, report
+void add_pause_verbs(CLI::App& app, CliContext& context);       // pause, resume, projects
 void add_artifact_verbs(CLI::App& app, CliContext& context);    // get, put, artifacts, artifact
 void add_catalogue_verbs(CLI::App& app, CliContext& context);   // methods, validate, workers
 void add_evaluation_verbs(CLI::App& app, CliContext& context);  // eval, evals, compare

@@ -189,6 +189,7 @@ v1::Job Coordinator::message(const StoredJob& stored, bool whole) {
   job.mutable_spec()->set_project(r.project);
   if (!whole) job.mutable_spec()->clear_recipe();
   job.set_state(static_cast<v1::JobState>(r.phase));
+  job.set_paused(r.paused);
   job.set_etag(std::to_string(r.version));
   if (r.create_time > 0) *job.mutable_create_time() = to_timestamp(r.create_time);
   if (r.start_time > 0) *job.mutable_start_time() = to_timestamp(r.start_time);
@@ -255,6 +256,12 @@ v1::Job Coordinator::cancel(const std::string& id_or_prefix, const std::string& 
 v1::Job Coordinator::retry(const std::string& id_or_prefix, const std::string& etag) {
   const auto id = store_.resolve_job(id_or_prefix);
   apply(RetryInput{id}, {}, id, etag);
+  return job(id);
+}
+
+v1::Job Coordinator::pause(const std::string& id_or_prefix, const std::string& etag, bool paused) {
+  const auto id = store_.resolve_job(id_or_prefix);
+  apply(PauseJobInput{id, paused}, {}, id, etag);
   return job(id);
 }
 

@@ -10,6 +10,7 @@
 #include "wring/v1/evaluations.grpc.pb.h"
 #include "wring/v1/jobs.grpc.pb.h"
 #include "wring/v1/methods.grpc.pb.h"
+#include "wring/v1/projects.grpc.pb.h"
 #include "wring/v1/workers.grpc.pb.h"
 
 namespace wring {
@@ -154,6 +155,14 @@ class JobsService final : public v1::Jobs::Service {
   Status RetryJob(ServerContext*, const v1::RetryJobRequest* request, v1::Job* response) override {
     return answer(b_, "RetryJob", [&] { *response = b_.coordinator.retry(request->id(), request->etag()); });
   }
+  Status PauseJob(ServerContext*, const v1::PauseJobRequest* request, v1::Job* response) override {
+    return answer(b_, "PauseJob",
+                  [&] { *response = b_.coordinator.pause(request->id(), request->etag(), true); });
+  }
+  Status ResumeJob(ServerContext*, const v1::ResumeJobRequest* request, v1::Job* response) override {
+    return answer(b_, "ResumeJob",
+                  [&] { *response = b_.coordinator.pause(request->id(), request->etag(), false); });
+  }
   Status DeleteJob(ServerContext*, const v1::DeleteJobRequest* request, v1::DeleteJobResponse*) override {
     return answer(b_, "DeleteJob", [&] { b_.coordinator.remove(request->id(), request->etag()); });
   }
@@ -194,6 +203,35 @@ class WorkersService final : public v1::Workers::Service {
   Status ListWorkers(ServerContext*, const v1::ListWorkersRequest* request,
                      v1::ListWorkersResponse* response) override {
     return answer(b_, "ListWorkers", [&] { *response = b_.coordinator.list(*request); });
+  }
+  Status PauseWorker(ServerContext*, const v1::PauseWorkerRequest* request, v1::Worker* response) override {
+    return answer(b_, "PauseWorker", [&] { *response = b_.coordinator.pause_worker(request->id(), true); });
+  }
+  Status ResumeWorker(ServerContext*, const v1::ResumeWorkerRequest* request, v1::Worker* response) override {
+    return answer(b_, "ResumeWorker", [&] { *response = b_.coordinator.pause_worker(request->id(), false); });
+  }
+
+ private:
+  Backend b_;
+};
+
+class ProjectsService final : public v1::Projects::Service {
+ public:
+  explicit ProjectsService(Backend backend) : b_(backend) {}
+
+  Status PauseProject(ServerContext*, const v1::PauseProjectRequest* request,
+                      v1::Project* response) override {
+    return answer(b_, "PauseProject",
+                  [&] { *response = b_.coordinator.pause_project(request->name(), true); });
+  }
+  Status ResumeProject(ServerContext*, const v1::ResumeProjectRequest* request,
+                       v1::Project* response) override {
+    return answer(b_, "ResumeProject",
+                  [&] { *response = b_.coordinator.pause_project(request->name(), false); });
+  }
+  Status ListProjects(ServerContext*, const v1::ListProjectsRequest* request,
+                      v1::ListProjectsResponse* response) override {
+    return answer(b_, "ListProjects", [&] { *response = b_.coordinator.list(*request); });
   }
 
  private:
@@ -237,10 +275,16 @@ class EvaluationsService final : public v1::Evaluations::Service {
 
 struct Services::Impl {
   explicit Impl(Backend backend)
-      : artifacts(backend), jobs(backend), workers(backend), methods(backend), evaluations(backend) {}
+      : artifacts(backend),
+        jobs(backend),
+        workers(backend),
+        projects(backend),
+        methods(backend),
+        evaluations(backend) {}
   ArtifactsService artifacts;
   JobsService jobs;
   WorkersService workers;
+  ProjectsService projects;
   MethodsService methods;
   EvaluationsService evaluations;
 };
@@ -252,6 +296,7 @@ void Services::add_to(grpc::ServerBuilder& builder) {
   builder.RegisterService(&impl_->artifacts);
   builder.RegisterService(&impl_->jobs);
   builder.RegisterService(&impl_->workers);
+  builder.RegisterService(&impl_->projects);
   builder.RegisterService(&impl_->methods);
   builder.RegisterService(&impl_->evaluations);
 }

@@ -15,6 +15,8 @@ Ledger::Ledger(const SchedulerOptions& options, StoredState stored, TimeMs now) 
     std::string id = worker.id;
     state_.workers.emplace(std::move(id), std::move(worker));
   }
+  state_.paused_projects = std::move(stored.paused_projects);
+  state_.paused_workers = std::move(stored.paused_workers);
   for (const auto& [key, n] : stored.served) state_.shares[key].served = n;
   for (auto& job : stored.open_jobs) {
     job.lease_until = now + options.lease_ms;  // whoever holds it may go on
@@ -39,10 +41,12 @@ LedgerEntry Ledger::apply(const SchedulerInput& input, TimeMs now, const std::st
     drop_if_ended(job);
     throw;
   }
-  if (!entry.outcome.changed.empty() || std::holds_alternative<RegisterInput>(input)) {
+  if (!entry.outcome.changed.empty() || entry.outcome.pause || std::holds_alternative<RegisterInput>(input)) {
     entry.write = Write::kOutcome;
   } else {
-    if (!job.empty()) entry.write = Write::kOrder;
+    const bool pause =
+        std::holds_alternative<PauseProjectInput>(input) || std::holds_alternative<PauseWorkerInput>(input);
+    if (!job.empty() || pause) entry.write = Write::kOrder;
     drop_if_ended(job);
   }
   return entry;

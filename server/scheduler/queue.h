@@ -35,15 +35,18 @@ class JobQueue {
   void add(const JobRecord& job);     // REQUIRES: it is not in
   void remove(const JobRecord& job);  // REQUIRES: it is in
   bool contains(const JobRecord& job) const;
-  std::size_t size() const { return delayed_.size() + ready_count_; }
+  std::size_t size() const;
+  // How many each project has; none where it has none.
+  const std::map<std::string, std::size_t>& by_project() const { return by_project_; }
 
   // Lets jobs be leased whose backoff is over. A backoff longer than any that is given means that the clock
   // was set back since: it is over.
   void wake(TimeMs now, TimeMs max_backoff, const Jobs& jobs);
 
-  // The id of the next job of those that were woken, or nullptr. Looks at one job of each (needs, project);
-  // asks `fits` once for equal needs.
-  const std::string* next(const std::function<bool(const JobNeeds&)>& fits, const Shares& shares) const;
+  // The id of the next job of those that were woken and are not paused, neither by themselves nor with their
+  // project, or nullptr. Looks at one job of each (needs, project); asks `fits` once for equal needs.
+  const std::string* next(const std::function<bool(const JobNeeds&)>& fits, const Shares& shares,
+                          const std::set<std::string>& paused_projects) const;
 
  private:
   // Falling priority, then submission.
@@ -51,9 +54,12 @@ class JobQueue {
   static Place place(const JobRecord& job) { return {-std::int64_t{job.priority}, job.sequence}; }
   using Line = std::map<Place, std::string>;  // ids of jobs
 
+  void make_ready(const JobRecord& job) { ready_[job.needs][job.project].emplace(place(job), job.id); }
+
   std::map<JobNeeds, std::map<std::string, Line>> ready_;  // by project
-  std::size_t ready_count_ = 0;
-  std::set<std::pair<TimeMs, std::string>> delayed_;  // by the end of their backoff
+  std::set<std::pair<TimeMs, std::string>> delayed_;       // by the end of their backoff
+  std::set<std::string> paused_;
+  std::map<std::string, std::size_t> by_project_;
 };
 
 }  // namespace wring

@@ -51,6 +51,7 @@ struct JobRecord {
   std::int32_t priority = 0;   // a higher one goes first
   std::string project = "default";
   JobPhase phase = JobPhase::kQueued;
+  bool paused = false;  // queued, and not to be leased
   JobNeeds needs;
   std::uint32_t attempt = 0;       // leases so far that count
   std::uint32_t attempt_base = 0;  // of them, those before the last RetryJob
@@ -80,6 +81,14 @@ struct WorkerRecord {
   TimeMs last_seen = 0;
   bool draining = false;
   std::set<std::string> jobs;  // leased to it
+};
+
+// A project or a worker whose pause began or ended.
+struct PauseRecord {
+  enum class Kind { kProject = 1, kWorker = 2 };
+  Kind kind = Kind::kProject;
+  std::string name;  // of a worker: its id
+  bool paused = false;
 };
 
 }  // namespace wring

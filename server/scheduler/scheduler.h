@@ -36,6 +36,7 @@ struct SchedulerState {
   std::set<std::pair<TimeMs, std::string>> deadlines;  // when the next timeout of each open job is over
   Shares shares;
   std::map<std::string, WorkerRecord> workers;
+  std::set<std::string> paused_projects, paused_workers;
 };
 
 // Inputs.
@@ -81,10 +82,24 @@ struct CancelInput {
 struct RetryInput {
   std::string job;
 };
+// Told again, they change nothing.
+struct PauseJobInput {
+  std::string job;
+  bool paused = true;  // false: resumes it
+};
+struct PauseProjectInput {
+  std::string project;
+  bool paused = true;
+};
+struct PauseWorkerInput {
+  std::string worker;
+  bool paused = true;
+};
 struct TickInput {};  // lets leases and timeouts run out
 
-using SchedulerInput = std::variant<SubmitInput, RegisterInput, LeaseInput, RenewInput, StageInput,
-                                    FinishInput, CancelInput, RetryInput, TickInput>;
+using SchedulerInput =
+    std::variant<SubmitInput, RegisterInput, LeaseInput, RenewInput, StageInput, FinishInput, CancelInput,
+                 RetryInput, PauseJobInput, PauseProjectInput, PauseWorkerInput, TickInput>;
 
 // One entry of a job's log.
 struct JobEvent {
@@ -103,15 +118,16 @@ enum class LeaseAction { kContinue, kCancel, kLost };
 struct Outcome {
   std::vector<JobRecord> changed;  // new contents of these jobs' rows
   std::vector<JobEvent> events;
+  std::optional<PauseRecord> pause;
   std::optional<JobRecord> leased;   // answer to LeaseInput
   std::vector<LeaseAction> renewed;  // answers to RenewInput, in order
 };
 
-// Whether the worker is there and asks for jobs.
-bool takes_jobs(const WorkerRecord& worker, TimeMs now, const SchedulerOptions& options);
+// Whether the worker is there and may be leased jobs.
+bool takes_jobs(const WorkerRecord& worker, TimeMs now, const SchedulerState& state);
 
 // Applies one input at time `now`. Throws Error: NOT_FOUND (JOB_NOT_FOUND, WORKER_NOT_FOUND),
-// FAILED_PRECONDITION (STALE_LEASE, JOB_ENDED, JOB_NOT_ENDED).
+// FAILED_PRECONDITION (STALE_LEASE, JOB_ENDED, JOB_NOT_ENDED, JOB_CANCELLING).
 Outcome step(const SchedulerInput& input, TimeMs now, SchedulerState& state);
 
 // Puts a job that was stored back into the state (at start, after the workers).

@@ -212,8 +212,8 @@ class PythonClient(WithService):
             self.assertEqual(answer.json["name"], name)
 
 
-class Crashes(WithService):
-    """kill -9 in mid-job: the job completes with the digest of an undisturbed run, and finished stages are kept."""
+class SlowJobs(WithService):
+    """Jobs of two stages that take long enough to be disturbed."""
 
     @classmethod
     def setUpClass(cls):
@@ -244,6 +244,10 @@ class Crashes(WithService):
         ended = self.succeeded(self.service.wait_for_end(job))
         self.assertEqual(ended["artifact_digest"], local(SLOW_RECIPE, scratch / "slow", *arguments)["artifact_digest"])
         return ended
+
+
+class Crashes(SlowJobs):
+    """kill -9 in mid-job: the job completes with the digest of an undisturbed run, and finished stages are kept."""
 
     def test_a_killed_engine_goes_on_after_its_last_block(self):
         job, arguments = self.in_second_stage()
@@ -321,6 +325,41 @@ class Scheduling(WithService):
         answer = self.service.cli("submit", "rtn(bits=4)", "--model", scratch / "tiny", "--project", "Mine")
         self.assertEqual(answer.status, 2, str(answer))
         self.assertIn("spec.project", answer.err)
+
+
+class Pauses(SlowJobs):
+    """What is paused rests, over restarts too, and goes on from where it was."""
+
+    def test_a_running_job_that_is_paused_leaves_its_engine_and_goes_on_when_resumed(self):
+        job, arguments = self.in_second_stage()
+        start = time.monotonic()
+        answer = self.service.cli("pause", "job", job, "--json")
+        self.assertEqual((answer.status, answer.json["state"], answer.json["paused"]), (0, "QUEUED", True), str(answer))
+        self.service.wait_for("the engine's end", lambda: not self.service.engines(), 5)
+        print(f"the engine was gone {time.monotonic() - start:.1f} s after the pause", file=sys.stderr)
+        self.service.kill_server()
+        self.service.start_server()
+        time.sleep(1)
+        paused = self.service.job(job)
+        self.assertEqual((paused["state"], paused["stages"][0]["state"]), ("QUEUED", "done"))
+        self.assertIn("paused: the job", paused["waiting_reason"])
+        self.assertEqual(self.service.cli("resume", "job", job).status, 0)
+        ended = self.completes(job, arguments)
+        self.assertEqual((ended["stages"][0]["state"], ended["attempt"]), ("cached", 1))
+
+    def test_jobs_wait_while_their_project_or_the_worker_is_paused(self):
+        for kind, name in (("project", "resting"), ("worker", self.service.cli("workers", "--json").json["workers"][0]["name"])):
+            type(self).serial += 1
+            self.assertEqual(self.service.cli("pause", kind, name).status, 0)
+            job = self.service.submit("rtn(bits=4, group_size=32)", scratch / "tiny", "--project", "resting", "--seed", str(self.serial))
+            time.sleep(1)
+            waiting = self.service.job(job)
+            self.assertEqual(waiting["state"], "QUEUED")
+            self.assertTrue(waiting["waiting_reason"].startswith("paused: "), waiting["waiting_reason"])
+            self.assertEqual(self.service.cli("resume", kind, name).status, 0)
+            self.succeeded(self.service.wait_for_end(job))
+        answer = self.service.cli("pause", "worker", "nobody")
+        self.assertEqual(answer.status, 3, str(answer))
 
 
 def copy_model(name, change=None, config=None, without=()):

@@ -85,6 +85,7 @@ class FenceRule : public Scheduling {};
 class Cancel : public Scheduling {};
 class Retry : public Scheduling {};
 class Matching : public Scheduling {};
+class Pauses : public Scheduling {};
 
 class Timeouts : public Scheduling {
  protected:
@@ -580,6 +581,100 @@ TEST_F(Timeouts, ThatAreOverAtOnceEndAFewJobsAStep) {
   std::vector<std::size_t> failed;
   for (int i = 0; i < 4; ++i) failed.push_back(apply(TickInput{}).changed.size());
   EXPECT_THAT(failed, ElementsAre(100, 100, 50, 0));
+}
+
+TEST_F(Pauses, OfAQueuedJobKeepItFromBeingLeasedAndLeaveItItsPlace) {
+  submit("a");
+  submit("b");
+  submit("c");
+  apply(PauseJobInput{"a"});
+  EXPECT_THAT(apply(PauseJobInput{"a"}).changed, IsEmpty());
+  EXPECT_EQ(waiting_reason(job("a"), now_, state_), "paused: the job (wring resume job a)");
+  add_worker("v");
+  EXPECT_EQ(lease("v").id, "b");
+  apply(PauseJobInput{"a", false});
+  EXPECT_THAT(apply(PauseJobInput{"a", false}).changed, IsEmpty());
+  EXPECT_EQ(lease().id, "a");
+}
+
+TEST_F(Pauses, OfARunningJobPutItBackAndItsWorkerHearsThatTheLeaseIsLost) {
+  submit("j", {"cpu", 1, 0, {}}, 1);
+  const auto leased = lease();
+  report("j", leased.fence, 0, "done");
+  EXPECT_EQ(apply(PauseJobInput{"j"}).events.at(0).type, "paused");
+  EXPECT_EQ(job().phase, JobPhase::kQueued);
+  EXPECT_EQ(job().attempt, 0u);
+  EXPECT_EQ(renew("j", leased.fence), LeaseAction::kLost);
+  EXPECT_EQ(refused([&] { finish("j", leased.fence, "succeeded"); }), "STALE_LEASE");
+  EXPECT_EQ(lease().id, "");
+  apply(PauseJobInput{"j", false});
+  EXPECT_EQ(lease().attempt, 1u);  // the one that it may have
+}
+
+TEST_F(Pauses, OfAJobThatHasEndedOrIsAboutToAreRefused) {
+  submit("j");
+  const auto fence = lease().fence;
+  apply(CancelInput{"j"});
+  EXPECT_EQ(refused([&] { apply(PauseJobInput{"j"}); }), "JOB_CANCELLING");
+  finish("j", fence, "cancelled");
+  EXPECT_EQ(refused([&] { apply(PauseJobInput{"j"}); }), "JOB_ENDED");
+  EXPECT_THAT(apply(PauseJobInput{"j", false}).changed, IsEmpty());
+}
+
+TEST_F(Pauses, EndWithTheJob) {
+  submit("j");
+  apply(PauseJobInput{"j"});
+  apply(CancelInput{"j"});
+  EXPECT_EQ(job().phase, JobPhase::kCancelled);
+  apply(RetryInput{"j"});
+  EXPECT_EQ(lease().id, "j");
+}
+
+TEST_F(Pauses, StopTheQueuedTimeoutAndNotTheTotalOne) {
+  SubmitInput input{"j"};
+  input.queued_timeout = 1'000;
+  input.total_timeout = 10'000;
+  apply(input);
+  apply(PauseJobInput{"j"});
+  now_ += 5'000;
+  EXPECT_THAT(apply(TickInput{}).changed, IsEmpty());
+  apply(PauseJobInput{"j", false});
+  now_ += 999;
+  EXPECT_THAT(apply(TickInput{}).changed, IsEmpty());
+  apply(PauseJobInput{"j"});
+  now_ += 10'000;
+  apply(TickInput{});
+  EXPECT_EQ((*job().error)["reason"], "TOTAL_TIMEOUT");
+}
+
+TEST_F(Pauses, OfAProjectLetWhatRunsGoOnAndHoldUpNoOtherProject) {
+  submit_to("p", "running");
+  add_worker("v");
+  add_worker("u");
+  ASSERT_EQ(lease("v").id, "running");
+  submit_to("p", "p2", 9);
+  submit_to("q", "q1");
+  EXPECT_TRUE(apply(PauseProjectInput{"p"}).pause);
+  EXPECT_FALSE(apply(PauseProjectInput{"p"}).pause);
+  submit_to("p", "p3", 9);
+  EXPECT_EQ(lease("w").id, "q1");
+  EXPECT_EQ(lease("u").id, "");
+  EXPECT_EQ(job("running").phase, JobPhase::kRunning);
+  EXPECT_EQ(waiting_reason(job("p3"), now_, state_), "paused: its project (wring resume project p)");
+  apply(PauseProjectInput{"p", false});
+  EXPECT_EQ(lease("u").id, "p2");
+}
+
+TEST_F(Pauses, OfAWorkerLastUntilItIsResumedAlsoWhereItRegistersAgain) {
+  submit("j");
+  apply(PauseWorkerInput{"w"});
+  add_worker("w");
+  EXPECT_EQ(lease().id, "");
+  EXPECT_EQ(waiting_reason(job(), now_, state_),
+            "paused: all connected workers that fit (wring resume worker NAME)");
+  EXPECT_EQ(refused([&] { apply(PauseWorkerInput{"nobody"}); }), "WORKER_NOT_FOUND");
+  apply(PauseWorkerInput{"w", false});
+  EXPECT_EQ(lease().id, "j");
 }
 
 TEST_F(Matching, AJobThatFitsNoWorkerHoldsUpNoOther) {

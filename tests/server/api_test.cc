@@ -294,6 +294,94 @@ TEST_F(Jobs, CancelReachesTheWorkerWithItsNextHeartbeat) {
   EXPECT_EQ(cancel(job.id()).state(), v1::JOB_STATE_CANCELLED);
 }
 
+TEST_F(Jobs, APauseTakesAJobFromItsWorkerAndOutlivesARestart) {
+  const auto id = submit().id();
+  add_worker();
+  const auto leased = lease();
+  report(leased, 0, "done");
+  const auto paused = pause(id);
+  EXPECT_EQ(paused.state(), v1::JOB_STATE_QUEUED);
+  EXPECT_TRUE(paused.paused());
+  EXPECT_EQ(paused.attempt(), 0u);
+  EXPECT_EQ(paused.stages(0).state(), "done");
+  EXPECT_THAT(paused.waiting_reason(), HasSubstr("paused"));
+  EXPECT_EQ(pause(id).etag(), paused.etag());
+  EXPECT_EQ(heartbeat(leased).answers(0).action(), "lost");
+  start();
+  EXPECT_TRUE(get(id).paused());
+  EXPECT_FALSE(lease().leased());
+  EXPECT_FALSE(resume(id).paused());
+  EXPECT_EQ(lease(5).job().id(), id);
+  std::vector<std::string> types;
+  for (const auto& event : server_->coordinator.events(id, 0, 100)) types.push_back(event.type());
+  EXPECT_THAT(types, ElementsAre("queued", "leased", "stage_done", "paused", "resumed", "leased"));
+}
+
+TEST_F(Jobs, OfAPausedProjectWaitUntilItIsResumed) {
+  auto request = submission();
+  request.mutable_spec()->set_project("p");
+  const auto id = submit(request).id();
+  v1::PauseProjectRequest pause;
+  pause.set_name("p");
+  const auto paused = call(*projects_, &v1::Projects::Stub::PauseProject, pause);
+  EXPECT_TRUE(paused.paused());
+  EXPECT_EQ(paused.queued(), 1u);
+  call(*projects_, &v1::Projects::Stub::PauseProject, pause);
+  start();
+  add_worker();
+  EXPECT_FALSE(lease().leased());
+  EXPECT_THAT(get(id).waiting_reason(), HasSubstr("paused: its project"));
+  v1::ResumeProjectRequest resume;
+  resume.set_name("p");
+  EXPECT_FALSE(call(*projects_, &v1::Projects::Stub::ResumeProject, resume).paused());
+  EXPECT_EQ(lease(5).job().id(), id);
+  const auto listed = call(*projects_, &v1::Projects::Stub::ListProjects, v1::ListProjectsRequest());
+  ASSERT_THAT(listed.projects(), SizeIs(1));
+  EXPECT_EQ(listed.projects(0).running(), 1u);
+  EXPECT_EQ(listed.projects(0).queued(), 0u);
+  pause.set_name("P");
+  const auto error = thrown_by([&] { call(*projects_, &v1::Projects::Stub::PauseProject, pause); });
+  EXPECT_EQ(error.reason() + " " + error.field(), "BAD_PROJECT name");
+}
+
+TEST_F(Jobs, ProjectsAreListedInPages) {
+  v1::PauseProjectRequest pause;
+  for (const char* name : {"b", "c", "a"}) {
+    pause.set_name(name);
+    call(*projects_, &v1::Projects::Stub::PauseProject, pause);
+  }
+  std::vector<std::string> names;
+  v1::ListProjectsRequest request;
+  request.set_page_size(2);
+  do {
+    const auto page = call(*projects_, &v1::Projects::Stub::ListProjects, request);
+    for (const auto& project : page.projects()) names.push_back(project.name());
+    request.set_page_token(page.next_page_token());
+  } while (!request.page_token().empty());
+  EXPECT_THAT(names, ElementsAre("a", "b", "c"));
+}
+
+TEST_F(Jobs, AreNotLeasedToAPausedWorkerAlsoOnceItIsBack) {
+  const auto id = submit().id();
+  add_worker();
+  v1::PauseWorkerRequest pause;
+  pause.set_id("vm-w");  // its name
+  const auto paused = call(*workers_, &v1::Workers::Stub::PauseWorker, pause);
+  EXPECT_EQ(paused.id(), "w");
+  EXPECT_TRUE(paused.paused());
+  start();
+  add_worker();
+  EXPECT_FALSE(lease().leased());
+  EXPECT_THAT(get(id).waiting_reason(), HasSubstr("paused: all connected workers that fit"));
+  v1::ResumeWorkerRequest resume;
+  resume.set_id("w");
+  EXPECT_FALSE(call(*workers_, &v1::Workers::Stub::ResumeWorker, resume).paused());
+  EXPECT_EQ(lease(5).job().id(), id);
+  pause.set_id("nobody");
+  EXPECT_EQ(thrown_by([&] { call(*workers_, &v1::Workers::Stub::PauseWorker, pause); }).reason(),
+            "WORKER_NOT_FOUND");
+}
+
 TEST_F(Jobs, AnEtagThatIsNoLongerTrueIsAborted) {
   const auto job = submit();
   EXPECT_EQ(thrown_by([&] { cancel(job.id(), "999"); }).code(), ErrorCode::kAborted);

@@ -248,6 +248,21 @@ TEST_F(Store, WhichProjectWasServedLastIsKnownAfterARestart) {
   EXPECT_THAT(store_->served(), ElementsAre(std::pair(ShareKey{"p", "cuda"}, std::uint64_t{7})));
 }
 
+TEST_F(Store, PausesOutliveARestartUntilTheyEnd) {
+  const auto pause = [&](PauseRecord::Kind kind, const std::string& name, bool paused) {
+    StoreBatch batch;
+    batch.outcome.pause = PauseRecord{kind, name, paused};
+    write(std::move(batch));
+  };
+  pause(PauseRecord::Kind::kProject, "p", true);
+  pause(PauseRecord::Kind::kProject, "q", true);
+  pause(PauseRecord::Kind::kWorker, "p", true);
+  pause(PauseRecord::Kind::kProject, "p", false);
+  reopen();
+  EXPECT_THAT(store_->paused(PauseRecord::Kind::kProject), ElementsAre("q"));
+  EXPECT_THAT(store_->paused(PauseRecord::Kind::kWorker), ElementsAre("p"));
+}
+
 TEST_F(Store, APrefixNamesAJobWhereItIsUnique) {
   write(submission(make_job("abcd", 1)));
   write(submission(make_job("abce", 2)));

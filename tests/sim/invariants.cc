@@ -61,7 +61,8 @@ void Invariants::on_step(const SchedulerInput& input, const std::string& etag, c
                          const SchedulerState& state) {
   check_etag(input, etag);
   std::visit([&](const auto& told) { check(told, entry.outcome, state); }, input);
-  const bool writes = !entry.outcome.changed.empty() || std::holds_alternative<RegisterInput>(input);
+  const bool writes =
+      !entry.outcome.changed.empty() || entry.outcome.pause || std::holds_alternative<RegisterInput>(input);
   demand((entry.write == Write::kOutcome) == writes, "changes-are-written", "",
          "a change that is not stored");
   if (++steps_ % (world_.plan.workers > 100 ? 200'000 : 256) == 0) sweep(state);
@@ -90,6 +91,12 @@ void Invariants::on_refusal(const SchedulerInput& input, const std::string& etag
     demand(!known || known->told != std::pair{finish->fence, finish->outcome}, "told-twice-stored-once",
            finish->job, "the same end, told again, is refused: " + error.reason());
   }
+  if (const auto* pause = std::get_if<PauseJobInput>(&input)) {
+    const Known* const known = find(pause->job);
+    demand(known && pause->paused &&
+               (is_terminal(known->record.phase) || known->record.phase == JobPhase::kCancelling),
+           "acknowledged-job-kept", pause->job, "a pause is refused: " + error.reason());
+  }
   if (const auto* cancel = std::get_if<CancelInput>(&input)) {
     const Known* const known = find(cancel->job);
     const bool ended =
@@ -104,7 +111,7 @@ void Invariants::check(const SubmitInput& input, const Outcome& outcome, const S
   const JobRecord& job = outcome.changed.front();
   Known known;
   known.replay.max_attempts = input.max_attempts > 0 ? input.max_attempts : 5;
-  known.queued = known.begun = moment();
+  known.queued = known.begun = known.waiting = moment();
   known.record.sequence = job.sequence;
   known.record.priority = input.priority;
   known.record.project = input.project;
@@ -202,6 +209,37 @@ void Invariants::check(const RetryInput& input, const Outcome& outcome, const Sc
          "a retry does not queue it");
 }
 
+void Invariants::check(const PauseJobInput& input, const Outcome& outcome, const SchedulerState&) {
+  const JobRecord before = jobs_.at(input.job).record;
+  take_in(outcome);
+  const JobRecord& after = jobs_.at(input.job).record;
+  if (outcome.changed.empty()) {
+    demand(before.paused == input.paused, "pauses-are-stored", input.job, "a pause or its end is dropped");
+    return;
+  }
+  demand(after.paused == input.paused && after.phase == JobPhase::kQueued, "pauses-are-stored", input.job,
+         "a pause of a job that is " + text(before.phase) + " makes it " + text(after.phase));
+}
+
+void Invariants::check(const PauseProjectInput& input, const Outcome& outcome, const SchedulerState&) {
+  check_paused(PauseRecord::Kind::kProject, input.project, input.paused, outcome);
+}
+
+void Invariants::check(const PauseWorkerInput& input, const Outcome& outcome, const SchedulerState&) {
+  check_paused(PauseRecord::Kind::kWorker, input.worker, input.paused, outcome);
+}
+
+void Invariants::check_paused(PauseRecord::Kind kind, const std::string& name, bool paused,
+                              const Outcome& outcome) {
+  demand(outcome.changed.empty(), "phases", "", "the pause of " + name + " changes a job");
+  const bool changes = paused ? pauses_.emplace(kind, name).second : pauses_.erase({kind, name}) > 0;
+  demand(changes == outcome.pause.has_value(), "pauses-are-stored", "", "of " + name);
+}
+
+bool Invariants::is_paused(const JobRecord& job) const {
+  return job.paused || pauses_.contains({PauseRecord::Kind::kProject, job.project});
+}
+
 void Invariants::check(const TickInput&, const Outcome& outcome, const SchedulerState&) {
   std::size_t timed_out = 0;
   for (const auto& job : outcome.changed) {
@@ -238,6 +276,8 @@ void Invariants::check_timed_out(const Known& known, const JobRecord& after) con
   const TimeMs timeout = total ? known.record.total_timeout : known.record.queued_timeout;
   const TimeMs pause = total ? 0 : known.pause;
   const auto phase = known.record.phase;
+  demand(total || (!known.record.paused && elapsed_at_most(known.waiting) >= timeout) || known.unsure,
+         "timeouts-kept", after.id, "the job was paused meanwhile");
   demand(timeout > 0 && (phase == JobPhase::kQueued || (total && phase == JobPhase::kRunning)),
          "timeouts-kept", after.id, "failed of a timeout that it has not, while " + text(phase));
   demand(elapsed_at_most(total ? known.begun : known.queued) >= pause + timeout || known.unsure,
@@ -256,8 +296,10 @@ void Invariants::check_overdue(const Known& known) const {
            std::string(what) + " is over by " + std::to_string(world_.now - since.at - timeout) + " ms");
   };
   within(known.begun, job.total_timeout, "the total timeout");
-  if (job.phase == JobPhase::kQueued && job.queued_timeout > 0)
-    within(known.queued, known.pause + job.queued_timeout, "the queued timeout");
+  if (job.phase != JobPhase::kQueued || job.queued_timeout == 0 || job.paused) return;
+  const bool backoff = known.queued.at + known.pause > known.waiting.at;
+  within(backoff ? known.queued : known.waiting, (backoff ? known.pause : 0) + job.queued_timeout,
+         "the queued timeout");
 }
 
 void Invariants::check(const LeaseInput& input, const Outcome& outcome, const SchedulerState& state) {
@@ -273,6 +315,8 @@ void Invariants::check(const LeaseInput& input, const Outcome& outcome, const Sc
   }
   demand(!granted || !worker.draining, "drained-workers-rest", granted ? granted->id : "",
          "leased while it drains");
+  demand(!granted || !pauses_.contains({PauseRecord::Kind::kWorker, input.worker}), "paused-workers-rest",
+         granted ? granted->id : "", "leased to " + input.worker);
   const auto is_granted = [&](const std::string& job) { return granted && job == granted->id; };
   Outcome lost = outcome, rest = outcome;  // what the worker lost counts when the next turn is decided
   std::erase_if(lost.changed, [&](const auto& job) { return is_granted(job.id); });
@@ -289,6 +333,7 @@ void Invariants::check_grant(const LeaseInput& input, const JobRecord& job,
                              const SchedulerState& state) const {
   const WorkerRecord& worker = workers_.at(input.worker).record;
   const Known& before = jobs_.at(job.id);
+  demand(!is_paused(before.record), "paused-jobs-rest", job.id, "leased while it or its project is paused");
   demand(before.record.fence < job.fence, "fences-rise", job.id,
          text(job.fence) + " after " + text(before.record.fence));
   const auto free = input.free_devices.find(job.needs.device);
@@ -326,7 +371,7 @@ Turn Invariants::turn_of(const JobRecord& job) const {
 // Of the jobs that fit and whose pause is over it is granted whose turn it is, and none is withheld.
 void Invariants::check_order(const LeaseInput& input, const JobRecord* granted) const {
   const KnownWorker& worker = workers_.at(input.worker);
-  if (worker.draining) return;
+  if (worker.draining || pauses_.contains({PauseRecord::Kind::kWorker, input.worker})) return;
   demand(!granted || queue_.contains(granted->id), "one-holder", granted ? granted->id : "",
          "it was not queued");
   for (const auto& id : queue_) {
@@ -338,7 +383,9 @@ void Invariants::check_order(const LeaseInput& input, const JobRecord* granted) 
                  std::to_string(known.pause));
       continue;
     }
-    if (known.unsure || (granted && turn_of(jobs_.at(granted->id).record) < turn_of(known.record))) continue;
+    if (known.unsure || is_paused(known.record) ||
+        (granted && turn_of(jobs_.at(granted->id).record) < turn_of(known.record)))
+      continue;
     // A clock set back costs two of the longest pauses at most: one that is longer counts as over, until by
     // the clock it no longer is.
     const TimeMs jumps = jumps_back_ - known.queued.jumps_back;
@@ -353,6 +400,7 @@ void Invariants::take_in(const Outcome& outcome) {
     world_.trace_event(event);
     Known& known = jobs_.at(event.job);
     known.replay.apply(event);
+    if (event.type == "resumed") known.waiting = moment();
     if (event.type == "leased") {
       known.renewed = moment();
       known.told = {};
@@ -376,6 +424,8 @@ void Invariants::take_in(const JobRecord& record) {
   demand(record.phase == replay.phase && record.attempt == replay.attempt &&
              record.attempt_base == replay.attempt_base && record.last_event == replay.events,
          "state-is-replay", record.id, "record and events disagree: " + text(record.phase));
+  demand(record.paused == replay.paused, "state-is-replay", record.id,
+         "paused, and its events say otherwise");
   demand(before.phase != JobPhase::kSucceeded, "result-kept", record.id, "changed after its success");
   auto& [leased, newest] = shares_[{record.project, record.needs.device}];
   if (held_.erase(record.id) > 0) --leased;
@@ -390,7 +440,7 @@ void Invariants::take_in(const JobRecord& record) {
   }
   if (record.phase == JobPhase::kQueued) queue_.insert(record.id);
   if (queued_again) {
-    known.queued = moment();
+    known.queued = known.waiting = moment();
     known.unsure = false;
     known.pause = record.not_before - world_.wall();
     check_pause(known);

@@ -53,7 +53,9 @@ class Invariants {
   struct Known {
     JobRecord record;
     Replay replay;
-    Moment renewed, queued, begun;       // begun: submitted, or asked to be run again
+    Moment renewed, queued;
+    Moment begun;                        // submitted, or asked to be run again
+    Moment waiting;                      // queued, or resumed since
     TimeMs pause = 0;                    // that followed `queued`
     bool unsure = false;                 // a crash took it back to a pause that the books no longer know
     std::pair<Fence, std::string> told;  // the end of an attempt, as told first
@@ -77,10 +79,15 @@ class Invariants {
   void check(const FinishInput& input, const Outcome& outcome, const SchedulerState& state);
   void check(const CancelInput& input, const Outcome& outcome, const SchedulerState& state);
   void check(const RetryInput& input, const Outcome& outcome, const SchedulerState& state);
+  void check(const PauseJobInput& input, const Outcome& outcome, const SchedulerState& state);
+  void check(const PauseProjectInput& input, const Outcome& outcome, const SchedulerState& state);
+  void check(const PauseWorkerInput& input, const Outcome& outcome, const SchedulerState& state);
   void check(const TickInput& input, const Outcome& outcome, const SchedulerState& state);
 
   void check_grant(const LeaseInput& input, const JobRecord& job, const SchedulerState& state) const;
   Turn turn_of(const JobRecord& job) const;
+  bool is_paused(const JobRecord& job) const;
+  void check_paused(PauseRecord::Kind kind, const std::string& name, bool paused, const Outcome& outcome);
   void check_order(const LeaseInput& input, const JobRecord* granted) const;
   bool may_be_granted(const Known& known, const KnownWorker& worker, const LeaseInput& input) const;
   void check_lost(const Known& known) const;
@@ -96,6 +103,7 @@ class Invariants {
   World& world_;
   std::unordered_map<std::string, Known> jobs_;
   std::set<std::string> queue_, held_;
+  Storage::Pauses pauses_;
   std::map<std::pair<std::string, std::string>, std::pair<std::uint32_t, std::uint64_t>>
       shares_;  // (project, device) -> (jobs leased, n of the newest lease)
   std::map<std::string, KnownWorker> workers_;

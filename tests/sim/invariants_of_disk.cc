@@ -74,12 +74,14 @@ void Invariants::on_crash(const Storage& storage) {
       back.queued = known.queued;
       back.renewed = known.renewed;
       back.begun = known.begun;
+      back.waiting = known.waiting;
       back.told = {row->record.fence, row->record.told_outcome};
       known = std::move(back);
     }
     ++it;
   }
   workers_.clear();
+  pauses_ = storage.pauses();
   queue_.clear();
   held_.clear();
   shares_.clear();
@@ -109,7 +111,8 @@ void Invariants::on_recovery(const SchedulerState& state, const Storage& storage
     demand(it != state.jobs.end() && it->second.version == known.record.version &&
                it->second.not_before == known.record.not_before &&
                it->second.failures == known.record.failures && it->second.fence == known.record.fence &&
-               it->second.told_outcome == known.record.told_outcome,
+               it->second.told_outcome == known.record.told_outcome &&
+               it->second.paused == known.record.paused,
            "restart-goes-on-from-the-rows", id, "not in the memory as it is on disk");
   }
   sweep(state);
@@ -121,6 +124,11 @@ void Invariants::sweep(const SchedulerState& state) const {
   for (const auto& id : queue_)
     demand(state.queue.contains(state.jobs.at(id)), "queue-index", id, "it is not in the queue");
   demand(state.held == held_, "queue-index", "", "the leased jobs are not what was leased");
+  std::set<std::string> projects, workers;
+  for (const auto& [kind, name] : pauses_)
+    (kind == PauseRecord::Kind::kProject ? projects : workers).insert(name);
+  demand(state.paused_projects == projects && state.paused_workers == workers, "pauses-are-stored", "",
+         "other projects or workers are paused than were");
   for (const auto& id : held_) {
     const JobRecord& job = state.jobs.at(id);
     const auto worker = state.workers.find(job.worker);

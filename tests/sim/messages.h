@@ -26,6 +26,10 @@ struct CancelCall {
 struct RetryCall {
   std::string job, etag;
 };
+struct PauseJobCall {
+  std::string job;
+  bool paused = true;
+};
 struct LeaseCall {
   LeaseInput input;
   TimeMs wait_ms = 0;
@@ -34,8 +38,9 @@ struct HangUp {  // the caller no longer waits for `call`
   std::uint64_t call = 0;
 };
 
-using Request = std::variant<SubmitCall, CancelCall, RetryCall, RegisterInput, LeaseCall, RenewInput,
-                             StageInput, FinishInput, HangUp>;
+using Request =
+    std::variant<SubmitCall, CancelCall, RetryCall, PauseJobCall, PauseProjectInput, PauseWorkerInput,
+                 RegisterInput, LeaseCall, RenewInput, StageInput, FinishInput, HangUp>;
 
 // Who asks: the answer finds its way back by this.
 struct Caller {

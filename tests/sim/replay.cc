@@ -45,6 +45,8 @@ void Replay::apply(const JobEvent& event) {
     leased(event);
   } else if (event.type == "stage_started" || event.type == "stage_done") {
     stage(event);
+  } else if (event.type == "paused" || event.type == "resumed") {
+    paused_or_resumed(event);
   } else if (event.type == "cancelling") {
     demand(phase == JobPhase::kRunning, "phases", event, "the job is not running");
     phase = JobPhase::kCancelling;
@@ -64,11 +66,22 @@ void Replay::queued(const JobEvent& event) {
 
 void Replay::leased(const JobEvent& event) {
   demand(phase == JobPhase::kQueued, "one-holder", event, "the job is " + std::string(to_string(phase)));
+  demand(!paused, "paused-jobs-rest", event, "the job is paused");
   ++attempt;
   demand(attempt - attempt_base <= max_attempts, "attempts-bounded", event,
          std::to_string(attempt - attempt_base) + " of " + std::to_string(max_attempts));
   phase = JobPhase::kRunning;
   stages.clear();
+}
+
+void Replay::paused_or_resumed(const JobEvent& event) {
+  const bool pauses = event.type == "paused";
+  demand(paused != pauses, "told-twice-stored-once", event, "it was so before");
+  demand(phase == JobPhase::kQueued || (pauses && phase == JobPhase::kRunning), "phases", event,
+         "the job is " + std::string(to_string(phase)));
+  if (phase == JobPhase::kRunning) --attempt;
+  phase = JobPhase::kQueued;
+  paused = pauses;
 }
 
 void Replay::stage(const JobEvent& event) {
@@ -117,6 +130,7 @@ void Replay::failed_attempt(const JobEvent& event) {
 void Replay::ended(const JobEvent& event) {
   demand(!is_terminal(phase), "one-terminal-state", event, "after it was " + std::string(to_string(phase)));
   demand(++ends <= runs + 1, "one-terminal-state", event, "a second end of one run");
+  paused = false;
   if (event.type == "succeeded") {
     demand(is_held(phase), "phases", event, "nobody held the job");
     phase = JobPhase::kSucceeded;

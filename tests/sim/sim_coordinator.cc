@@ -177,6 +177,20 @@ void SimCoordinator::handle(const Caller& caller, const RetryCall& call) {
   apply_and_answer(RetryInput{call.job}, waiting, {}, call.job, call.etag);
 }
 
+void SimCoordinator::handle(const Caller& caller, const PauseJobCall& call) {
+  if (!world_.storage.row(call.job)) return refuse(caller, "JOB_NOT_FOUND");
+  Waiting waiting{Waiting::Call::kJob, caller, {}, 0, call.job, {}};
+  apply_and_answer(PauseJobInput{call.job, call.paused}, waiting, {}, call.job);
+}
+
+void SimCoordinator::handle(const Caller& caller, const PauseProjectInput& input) {
+  apply_and_answer(input, {Waiting::Call::kPause, caller});
+}
+
+void SimCoordinator::handle(const Caller& caller, const PauseWorkerInput& input) {
+  apply_and_answer(input, {Waiting::Call::kPause, caller});
+}
+
 void SimCoordinator::handle(const Caller& caller, const RegisterInput& input) {
   Waiting waiting{Waiting::Call::kRegister, caller};
   Batch batch;

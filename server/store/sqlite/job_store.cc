@@ -36,6 +36,12 @@ void put_outcome(sqlite3* db, const Outcome& outcome) {
         .bind(record.fence.n)
         .bind(record.id)
         .run();
+  if (const auto& pause = outcome.pause)
+    Statement(db, pause->paused ? "INSERT OR IGNORE INTO pauses VALUES(?,?)"
+                                : "DELETE FROM pauses WHERE kind = ? AND name = ?")
+        .bind(static_cast<int>(pause->kind))
+        .bind(pause->name)
+        .run();
   if (outcome.leased)
     Statement(db, "INSERT OR REPLACE INTO shares VALUES(?,?,?)")
         .bind(outcome.leased->project)
@@ -334,6 +340,15 @@ std::vector<v1::Worker> JobStore::workers() {
   std::vector<v1::Worker> workers;
   while (rows.row()) workers.emplace_back().ParseFromString(rows.text(0));
   return workers;
+}
+
+std::set<std::string> JobStore::paused(PauseRecord::Kind kind) {
+  const std::lock_guard lock(read_mutex_);
+  Statement rows(read_database_.get(), "SELECT name FROM pauses WHERE kind = ?");
+  rows.bind(static_cast<int>(kind));
+  std::set<std::string> names;
+  while (rows.row()) names.insert(rows.text(0));
+  return names;
 }
 
 void JobStore::check_space() const {

@@ -8,6 +8,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -86,6 +87,7 @@ class JobStore {
   std::uint64_t epoch();
   std::map<ShareKey, std::uint64_t> served();  // n of each share's newest lease
   std::vector<v1::Worker> workers();
+  std::set<std::string> paused(PauseRecord::Kind kind);  // names
 
   std::optional<StoredJob> job(const std::string& id);
   // The id that begins with `prefix` (3 characters or more). Throws kNotFound, kInvalidArgument "AMBIGUOUS".

@@ -7,6 +7,7 @@ Json to_json(const JobRecord& r) {
   return {{"id", r.id},
           {"sequence", r.sequence},
           {"phase", static_cast<int>(r.phase)},
+          {"paused", r.paused},
           {"needs",
            {{"device", r.needs.device},
             {"device_count", r.needs.device_count},
@@ -47,7 +48,8 @@ JobRecord record_from_json(const Json& j) {
   r.attempt = j.at("attempt");
   r.attempt_base = j.at("attempt_base");
   r.max_attempts = j.at("max_attempts");
-  r.priority = j.value("priority", r.priority);  // 0.1.0 stored none of these six
+  r.priority = j.value("priority", r.priority);  // 0.1.0 stored none of these seven
+  r.paused = j.value("paused", r.paused);
   r.project = j.value("project", r.project);
   r.queued_timeout = j.value("queued_timeout", r.queued_timeout);
   r.total_timeout = j.value("total_timeout", r.total_timeout);

@@ -10,7 +10,7 @@
 namespace wring {
 namespace {
 
-constexpr std::array<const char*, 2> kMigrations{R"sql(
+constexpr std::array<const char*, 3> kMigrations{R"sql(
   CREATE TABLE meta(key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
   INSERT INTO meta VALUES('epoch', 1);
   CREATE TABLE jobs(
@@ -38,6 +38,9 @@ constexpr std::array<const char*, 2> kMigrations{R"sql(
   CREATE INDEX jobs_by_project ON jobs(project, sequence);
   CREATE TABLE shares(
     project TEXT NOT NULL, device TEXT NOT NULL, fence_n INTEGER NOT NULL, PRIMARY KEY(project, device)) WITHOUT ROWID;
+)sql",
+                                                 R"sql(
+  CREATE TABLE pauses(kind INTEGER NOT NULL, name TEXT NOT NULL, PRIMARY KEY(kind, name)) WITHOUT ROWID;
 )sql"};
 
 }  // namespace
