@@ -173,6 +173,16 @@ v1::Artifact Client::artifact(const std::string& digest) {
   return connection_->call(*connection_->artifacts, &v1::Artifacts::Stub::GetArtifact, request);
 }
 
+v1::Artifact Client::set_retention(const v1::SetRetentionRequest& request) {
+  return connection_->call(*connection_->artifacts, &v1::Artifacts::Stub::SetRetention, request);
+}
+
+void Client::remove_artifact(const std::string& digest) {
+  v1::DeleteArtifactRequest request;
+  request.set_digest(artifact(digest).digest());
+  connection_->call(*connection_->artifacts, &v1::Artifacts::Stub::DeleteArtifact, request);
+}
+
 v1::ListArtifactsResponse Client::artifacts(const v1::ListArtifactsRequest& request) {
   return connection_->call(*connection_->artifacts, &v1::Artifacts::Stub::ListArtifacts, request);
 }

@@ -142,7 +142,9 @@ Json to_json(const v1::Artifact& artifact) {
             {"total_bytes", artifact.total_bytes()},
             {"file_count", artifact.file_count()},
             {"create_time", time_json(artifact.has_create_time(), artifact.create_time())},
-            {"created_by_job", artifact.created_by_job()}};
+            {"created_by_job", artifact.created_by_job()},
+            {"pinned", artifact.pinned()},
+            {"expire_time", time_json(artifact.has_expire_time(), artifact.expire_time())}};
   if (!artifact.manifest_json().empty()) json["manifest"] = embedded(artifact.manifest_json());
   return json;
 }

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cmath>
 #include <set>
+#include <shared_mutex>
 #include <utility>
 
 #include "common/digest.h"
@@ -158,6 +159,7 @@ v1::Job Coordinator::submit(const v1::SubmitJobRequest& request) {
   const OneSubmit once(mutex_, news_, ledger_, request.request_id());
   if (auto known = job_of_request(request.request_id(), digest)) return *known;
   const Recipe recipe = parse_recipe(spec.recipe());
+  const std::shared_lock inputs(store_.inputs());  // they stay until the job is stored
   check_inputs(spec, recipe.data_names());
   StoredJob stored{{}, spec, recipe.normal_form().dump(), recipe.digest().hex()};
   if (stored.spec.name().empty()) stored.spec.set_name(recipe.name);

@@ -1,6 +1,7 @@
 // The coordinator's calls about projects, and the pauses of projects and workers.
-#include <algorithm>
 #include <set>
+#include <string>
+#include <vector>
 
 #include "common/error.h"
 #include "common/text.h"

@@ -6,6 +6,7 @@
 #include "proto/rpc/status.h"
 #include "server/api/artifact_catalogue.h"
 #include "server/api/queries.h"
+#include "server/upkeep/collect.h"
 #include "wring/v1/artifacts.grpc.pb.h"
 #include "wring/v1/evaluations.grpc.pb.h"
 #include "wring/v1/jobs.grpc.pb.h"
@@ -55,7 +56,7 @@ class ArtifactsService final : public v1::Artifacts::Service {
         throw Error(ErrorCode::kInvalidArgument, "TOO_MANY", "more than 10,000 digests in one request",
                     "digests", "Ask in several requests.");
       for (int i = 0; i < request->digests_size(); ++i)
-        if (!b_.blobs.has(Digest::parse(request->digests(i), "digests[" + std::to_string(i) + "]")))
+        if (!b_.blobs.renew(Digest::parse(request->digests(i), "digests[" + std::to_string(i) + "]")))
           response->add_missing(request->digests(i));
     });
   }
@@ -67,7 +68,7 @@ class ArtifactsService final : public v1::Artifacts::Service {
       if (!reader->Read(&message))
         throw Error(ErrorCode::kInvalidArgument, "EMPTY_STREAM", "no message came", "digest");
       const Digest digest = Digest::parse(message.digest(), "digest");
-      if (b_.blobs.has(digest)) return response->set_committed_size(b_.blobs.size(digest));
+      if (b_.blobs.renew(digest)) return response->set_committed_size(b_.blobs.size(digest));
       BlobStore::Upload upload(b_.blobs, digest, message.size(), message.upload_id());
       do {
         if (message.data().size() > (1u << 20))
@@ -85,7 +86,7 @@ class ArtifactsService final : public v1::Artifacts::Service {
                           v1::QueryWriteStatusResponse* response) override {
     return answer(b_, "QueryWriteStatus", [&] {
       const Digest digest = Digest::parse(request->digest(), "digest");
-      response->set_complete(b_.blobs.has(digest));
+      response->set_complete(b_.blobs.renew(digest));
       response->set_committed_size(b_.blobs.committed_size(digest, request->upload_id()));
     });
   }
@@ -119,6 +120,17 @@ class ArtifactsService final : public v1::Artifacts::Service {
   Status ListArtifacts(ServerContext*, const v1::ListArtifactsRequest* request,
                        v1::ListArtifactsResponse* response) override {
     return answer(b_, "ListArtifacts", [&] { *response = list_artifacts(*request, b_.store); });
+  }
+
+  Status SetRetention(ServerContext*, const v1::SetRetentionRequest* request,
+                      v1::Artifact* response) override {
+    return answer(b_, "SetRetention",
+                  [&] { *response = set_retention(*request, b_.clock.now_ms(), b_.store); });
+  }
+
+  Status DeleteArtifact(ServerContext*, const v1::DeleteArtifactRequest* request,
+                        v1::DeleteArtifactResponse*) override {
+    return answer(b_, "DeleteArtifact", [&] { delete_artifact(request->digest(), b_.store, b_.blobs); });
   }
 
  private:

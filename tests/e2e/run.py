@@ -515,6 +515,33 @@ class BadInput(WithService):
         self.assertEqual(answer.status, 5, str(answer))
 
 
+class Retention(unittest.TestCase):
+    def test_what_is_discarded_is_gone_from_the_disk_and_what_is_pinned_is_not(self):
+        folder = Path(tempfile.mkdtemp(dir=scratch, prefix="Retention"))
+        service = Service(PROGRAMS, folder)
+        self.addCleanup(service.stop)
+        service.start_server()
+        digests = []
+        for name in ("gone", "pinned", "expired"):
+            (folder / name).write_text(name * 1000)
+            digests.append(service.cli("put", folder / name, "--json").json["digest"])
+        gone, pinned, expired = digests
+        self.assertTrue(service.cli("retain", pinned, "--pin", "--json").json["pinned"])
+        self.assertEqual(service.cli("retain", expired, "--expire-after", "1s").status, 0)
+        self.assertEqual(service.cli("discard", gone).status, 0)
+        refused = service.cli("discard", pinned)
+        self.assertEqual(refused.status, 2, str(refused))
+        self.assertIn("pinned", refused.err)
+        time.sleep(1)
+        service.stop()
+        result = subprocess.run([PROGRAMS / "wring-server", "gc", "--data", folder / "data", "--grace-hours", "0", "--json"],
+                                capture_output=True, text=True, check=True)
+        report = json.loads(result.stdout)
+        self.assertEqual((report["expired_artifacts"], report["deleted_blobs"], report["kept_blobs"]), (1, 2, 1))
+        left = [path for path in (folder / "data/blobs").rglob("*") if path.is_file()]
+        self.assertEqual([path.read_text() for path in left], ["pinned" * 1000])
+
+
 class FullDisk(unittest.TestCase):
     """The store on a file system of 24 MB: an upload that does not fit is refused, what was stored is served on, and with
     more space the same upload succeeds."""

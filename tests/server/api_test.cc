@@ -88,6 +88,28 @@ TEST_F(Artifacts, AManifestThatWouldLeaveItsFolderIsRefused) {
             "BAD_MANIFEST");
 }
 
+TEST_F(Artifacts, AreKeptPinnedOrDeletedAsAsked) {
+  const auto digest = upload("a model");
+  v1::SetRetentionRequest pin;
+  pin.set_digest(digest.substr(0, 12));
+  pin.set_pinned(true);
+  EXPECT_TRUE(call(*artifacts_, &v1::Artifacts::Stub::SetRetention, pin).pinned());
+  v1::DeleteArtifactRequest remove;
+  remove.set_digest(digest);
+  const auto removed = [&] {
+    return thrown_by([&] { call(*artifacts_, &v1::Artifacts::Stub::DeleteArtifact, remove); }).reason();
+  };
+  EXPECT_EQ(removed(), "ARTIFACT_PINNED");
+  pin.set_pinned(false);
+  call(*artifacts_, &v1::Artifacts::Stub::SetRetention, pin);
+  const auto job = submit();
+  EXPECT_EQ(removed(), "ARTIFACT_IN_USE");
+  cancel(job.id());
+  call(*artifacts_, &v1::Artifacts::Stub::DeleteArtifact, remove);
+  EXPECT_EQ(removed(), "ARTIFACT_NOT_FOUND");
+  EXPECT_EQ(upload("a model"), digest);  // and may come back
+}
+
 TEST_F(Artifacts, AreListedNewestFirstInPages) {
   std::vector<std::string> digests;
   for (const char* content : {"1", "2", "3"}) digests.push_back(upload(content));

@@ -1,6 +1,8 @@
 // Rows in and out of the job database.
 #include "server/store/sqlite/job_store.h"
 
+#include <google/protobuf/util/time_util.h>
+
 #include <utility>
 
 #include "common/error.h"
@@ -390,6 +392,85 @@ ArtifactPage JobStore::artifacts(const std::string& kind, std::int64_t before_ro
     page.artifacts.push_back(read_artifact(rows, false));
   }
   return page;
+}
+
+bool JobStore::set_retention(const std::string& digest, bool pinned, std::optional<TimeMs> expire_time) {
+  bool found = false;
+  writer_
+      ->write([&](sqlite3* db) {
+        v1::Artifact artifact;
+        {
+          Statement row(db, "SELECT message FROM artifacts WHERE digest = ?");
+          row.bind(digest);
+          found = row.row() && artifact.ParseFromString(row.text(0));
+        }
+        if (!found) return;
+        artifact.set_pinned(pinned);
+        artifact.clear_expire_time();
+        if (expire_time)
+          *artifact.mutable_expire_time() =
+              google::protobuf::util::TimeUtil::MillisecondsToTimestamp(*expire_time);
+        Statement update(db, "UPDATE artifacts SET message = ?, expire_time = ? WHERE digest = ?");
+        update.bind(artifact.SerializeAsString());
+        expire_time ? update.bind(*expire_time) : update.bind_null();
+        update.bind(digest).run();
+      })
+      .get();
+  return found;
+}
+
+void JobStore::remove_artifact(const std::string& digest) {
+  const std::lock_guard lock(inputs_);
+  const auto found = artifact(digest);
+  if (!found || found->digest() != digest)
+    throw Error(ErrorCode::kNotFound, "ARTIFACT_NOT_FOUND", "there is no artifact " + digest.substr(0, 64),
+                "digest");
+  if (found->pinned())
+    throw Error(ErrorCode::kFailedPrecondition, "ARTIFACT_PINNED", "artifact " + digest + " is pinned",
+                "digest", "wring retain --keep takes the pin away.");
+  if (const auto job = open_job_that_reads(digest); !job.empty())
+    throw Error(ErrorCode::kFailedPrecondition, "ARTIFACT_IN_USE",
+                "job " + job + ", which has not ended, reads artifact " + digest, "digest",
+                "Wait for the job, or cancel it.");
+  writer_
+      ->write(
+          [&](sqlite3* db) { Statement(db, "DELETE FROM artifacts WHERE digest = ?").bind(digest).run(); })
+      .get();
+}
+
+// The id of one, or nothing. A digest of 64 digits stands in a spec as itself.
+std::string JobStore::open_job_that_reads(const std::string& digest) {
+  const std::lock_guard lock(read_mutex_);
+  Statement row(read_database_.get(), "SELECT id FROM jobs WHERE phase <= 3 AND instr(spec, ?) > 0 LIMIT 1");
+  row.bind(digest);
+  return row.row() ? row.text(0) : "";
+}
+
+std::vector<std::string> JobStore::expired(TimeMs now) {
+  const std::lock_guard lock(read_mutex_);
+  Statement rows(read_database_.get(), "SELECT digest FROM artifacts WHERE expire_time <= ?");
+  rows.bind(now);
+  std::vector<std::string> digests;
+  while (rows.row()) digests.push_back(rows.text(0));
+  return digests;
+}
+
+void JobStore::for_each_manifest(const std::function<void(const std::string&)>& sink) {
+  for (std::int64_t last = 0;;) {
+    std::vector<std::string> page;  // so that other readers get their turn
+    {
+      const std::lock_guard lock(read_mutex_);
+      Statement rows(read_database_.get(),
+                     "SELECT row, manifest FROM artifacts WHERE row > ? ORDER BY row LIMIT 16");
+      rows.bind(last);
+      while (rows.row()) {
+        last = rows.integer(0);
+        page.push_back(rows.text(1));
+      }
+    }
+    if (page.empty()) return;
+    for (const auto& manifest : page) sink(manifest);
+  }
 }
 
 }  // namespace wring

@@ -10,7 +10,7 @@
 namespace wring {
 namespace {
 
-constexpr std::array<const char*, 3> kMigrations{R"sql(
+constexpr std::array<const char*, 4> kMigrations{R"sql(
   CREATE TABLE meta(key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
   INSERT INTO meta VALUES('epoch', 1);
   CREATE TABLE jobs(
@@ -41,6 +41,10 @@ constexpr std::array<const char*, 3> kMigrations{R"sql(
 )sql",
                                                  R"sql(
   CREATE TABLE pauses(kind INTEGER NOT NULL, name TEXT NOT NULL, PRIMARY KEY(kind, name)) WITHOUT ROWID;
+)sql",
+                                                 R"sql(
+  ALTER TABLE artifacts ADD COLUMN expire_time INTEGER;
+  CREATE INDEX artifacts_by_expiry ON artifacts(expire_time) WHERE expire_time IS NOT NULL;
 )sql"};
 
 }  // namespace
