@@ -94,6 +94,7 @@ HttpResponse jobs(const Backend& b, const Target& t) {
   request.set_page_size(page_size_of(t));
   request.set_page_token(t.get("page_token"));
   request.set_name_contains(t.get("name_contains"));
+  request.set_project(t.get("project"));
   if (const auto state = t.get("state"); !state.empty()) {
     v1::JobState parsed;
     std::string upper = "JOB_STATE_";
@@ -143,6 +144,13 @@ HttpResponse workers(const Backend& b, const Target& t) {
   return json(b.coordinator.list(request));
 }
 
+HttpResponse projects(const Backend& b, const Target& t) {
+  v1::ListProjectsRequest request;
+  request.set_page_size(page_size_of(t));
+  request.set_page_token(t.get("page_token"));
+  return json(b.coordinator.list(request));
+}
+
 HttpResponse methods(const Target& t) {
   v1::ListMethodsRequest request;
   request.set_page_size(page_size_of(t));
@@ -161,6 +169,7 @@ HttpResponse route(const Backend& b, const Target& t) {
   if (t.path.starts_with(api + "artifacts/"))
     return json(get_artifact(t.path.substr(api.size() + 10), b.store));
   if (t.path == api + "workers") return workers(b, t);
+  if (t.path == api + "projects") return projects(b, t);
   if (t.path == api + "methods") return methods(t);
   throw Error(ErrorCode::kNotFound, "NO_SUCH_PATH", "there is nothing at this path");
 }
