@@ -60,6 +60,12 @@ Layer* Model::find_layer(std::string_view name) {
   return it == layers_.end() ? nullptr : &*it;
 }
 
+Parameter* Model::find_parameter(std::string_view name) {
+  const auto it = std::find_if(parameters_.begin(), parameters_.end(),
+                               [&](const Parameter& p) { return p.name == name; });
+  return it == parameters_.end() ? nullptr : &*it;
+}
+
 at::Tensor Model::forward(const at::Tensor& ids, const ForwardContext& context) const {
   at::Tensor hidden = embed(ids, at::kFloat);
   for (std::size_t block = 0; block < block_count(); ++block) hidden = run_block(block, hidden, context);
