@@ -56,8 +56,11 @@ class Method {
   // What it must know of layers' inputs; nothing for data-free methods.
   virtual std::set<Statistic> needs() const { return {}; }
 
+  // Whether it needs the calibration set.
+  virtual bool reads_data() const { return !needs().empty(); }
+
   // Throws Error(kInvalidArgument) naming the parameter's field where the model cannot be transformed so.
-  // Called before anything runs, on the job's input: earlier stages may change it yet.
+  // Called before anything runs, on the job's input, and again on what the earlier stages made of it.
   virtual void check_model(const Model& model, const std::set<const Layer*>& targets) const = 0;
 
   // The report: {"layers": [one a layer or group, in model order], ...}.
