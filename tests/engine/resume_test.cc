@@ -71,6 +71,8 @@ const Json kGptq{{"bits", 4},
                  {"activation_order", true},
                  {"damping", 0.01}};
 const Json kWanda{{"pattern", 0.5}, {"value_dtype", "source"}};
+const Json kFlap{{"ratio", 0.4},  {"metric", "WIFV"}, {"structure", "AL-AM"},     {"bias", true},
+                 {"min_keep", 1}, {"multiple", 1},    {"square_attention", true}, {"attention_ratio", -1.0}};
 
 class Resume : public testing::TestWithParam<Stage> {};
 
@@ -133,7 +135,11 @@ TEST_P(Resume, ADamagedSnapshotIsNotTakenUp) {
 INSTANTIATE_TEST_SUITE_P(Stages, Resume,
                          testing::Values(Stage{"gptq", kGptq, Propagate::kCompressed, false},
                                          Stage{"gptq", kGptq, Propagate::kDense, true},
-                                         Stage{"wanda", kWanda, Propagate::kCompressed, true}));
+                                         Stage{"wanda", kWanda, Propagate::kCompressed, true},
+                                         Stage{"flap", kFlap, Propagate::kDense, false},
+                                         Stage{"wanda-sp", kFlap, Propagate::kCompressed, false},
+                                         Stage{"wanda-sp", kFlap, Propagate::kDense, false},
+                                         Stage{"block-drop", {{"blocks", 2}}, Propagate::kDense, false}));
 
 TEST(Snapshot, HoldsWhatTheLastCommitTookAndNothingElse) {
   const TempDir folder;
