@@ -10,7 +10,7 @@
 namespace wring {
 
 BlockStream::BlockStream(Model& model, const Calibration& calibration)
-    : model_(model), calibration_(calibration) {
+    : model_(&model), calibration_(&calibration) {
   const at::Device device = model.device();
   const at::Tensor ids = calibration.ids.to(device),
                    mask = calibration.mask.defined() ? calibration.mask.to(device) : at::Tensor();
@@ -28,31 +28,31 @@ BlockStream::BlockStream(Model& model, const Calibration& calibration)
 }
 
 void BlockStream::observe(std::size_t block, TapObserver& observer) const {
-  const DecodedLayers decoded(model_.block_layers(block), calibration_.observe);
+  const DecodedLayers decoded(model_->block_layers(block), calibration_->observe);
   for (const auto& batch : batches_) {
     observer.set_rows(batch.rows);
-    model_.run_block(block, batch.hidden, {batch.mask, nullptr, &observer, /*inputs_only=*/true});
+    model_->run_block(block, batch.hidden, {batch.mask, nullptr, &observer, /*inputs_only=*/true});
   }
 }
 
 void BlockStream::advance(std::size_t block) {
-  const DecodedLayers decoded(model_.block_layers(block), calibration_.forward);
+  const DecodedLayers decoded(model_->block_layers(block), calibration_->forward);
   for (auto& batch : batches_)
-    batch.hidden = model_.run_block(block, batch.hidden, {batch.mask, nullptr, nullptr});
+    batch.hidden = model_->run_block(block, batch.hidden, {batch.mask, nullptr, nullptr});
 }
 
 void BlockStream::observe_and_advance(std::size_t block, TapObserver& observer) {
-  const DecodedLayers decoded(model_.block_layers(block), calibration_.forward);
+  const DecodedLayers decoded(model_->block_layers(block), calibration_->forward);
   for (auto& batch : batches_) {
     observer.set_rows(batch.rows);
-    batch.hidden = model_.run_block(block, batch.hidden, {batch.mask, nullptr, &observer});
+    batch.hidden = model_->run_block(block, batch.hidden, {batch.mask, nullptr, &observer});
   }
 }
 
 void BlockStream::observe_head(Layer& head, TapObserver& observer) const {
   for (const auto& batch : batches_) {
     observer.set_rows(batch.rows);
-    const auto normed = model_.final_norm(batch.hidden);
+    const auto normed = model_->final_norm(batch.hidden);
     observer.on_input(head, normed.reshape({-1, normed.size(-1)}));
   }
 }

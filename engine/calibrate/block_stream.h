@@ -3,6 +3,8 @@
 
 #include <ATen/ATen.h>
 
+#include <map>
+#include <string>
 #include <vector>
 
 #include "engine/calibrate/calibrate.h"
@@ -37,8 +39,8 @@ class BlockStream {
     at::Tensor hidden, mask, rows;  // rows: indices of real tokens, or undefined
   };
 
-  Model& model_;
-  const Calibration& calibration_;
+  Model* model_;
+  const Calibration* calibration_;
   std::vector<Batch> batches_;
 };
 

@@ -3,182 +3,111 @@
 #include "engine/calibrate/calibrate.h"
 
 #include <algorithm>
-#include <map>
 #include <memory>
-#include <optional>
 #include <utility>
 
 #include "common/error.h"
-#include "common/logger.h"
-#include "engine/calibrate/block_stream.h"
+#include "engine/calibrate/block_pass.h"
 #include "engine/calibrate/compress_layer.h"
-#include "engine/calibrate/tap_observer.h"
 #include "engine/run/hardware.h"
+#include "engine/run/progress.h"
 
 namespace wring {
 namespace {
 
-class Pass {
+std::vector<Json> data_free(const StageInput& stage, const LayerMethod& method) {
+  auto layers = stage.model.layers();
+  std::erase_if(layers, [&](Layer* layer) { return !stage.targets.contains(layer); });
+  std::vector<Json> reports;
+  double last_error = 0;
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    stage.progress.report(i, layers.size(), "layers", i ? "layer error" : "", last_error);
+    reports.push_back(compress_layer(*layers[i], method, nullptr));
+    last_error = reports.back().at("error").get<double>();
+    if (i % 4 == 3) release_free_memory();
+  }
+  stage.progress.report(layers.size(), layers.size(), "layers", "layer error", last_error);
+  return reports;
+}
+
+// Compresses a block's layers, and keeps their reps.
+class CompressBlock final : public BlockWork {
  public:
-  Pass(Model& model, const LayerMethod& method, const std::set<const Layer*>& targets,
-       const Calibration& calibration, Progress& progress, Snapshot& snapshot)
-      : model_(model),
-        method_(method),
-        targets_(targets),
-        calibration_(calibration),
-        progress_(progress),
-        snapshot_(snapshot) {}
+  CompressBlock(const StageInput& stage, const LayerMethod& method) : stage_(stage), method_(method) {}
 
-  void data_free() {
-    const auto layers = model_.layers();
-    std::vector<Layer*> chosen;
-    std::copy_if(layers.begin(), layers.end(), std::back_inserter(chosen),
-                 [&](Layer* l) { return targets_.contains(l); });
-    for (std::size_t i = 0; i < chosen.size(); ++i) {
-      progress_.report(i, chosen.size(), "layers", i ? "layer error" : "", last_error_);
-      compress(*chosen[i], nullptr);
-      if (i % 4 == 3) release_free_memory();
-    }
-    progress_.report(chosen.size(), chosen.size(), "layers", "layer error", last_error_);
+  Snapshot::Part run(std::size_t block, bool outputs_needed, BlockStream& stream,
+                     std::vector<Json>& reports) override {
+    const bool dense = stage_.calibration.propagate == Propagate::kDense;
+    const auto layers = targeted(stage_.model.block_layers(block));
+    TapObserver observer(stage_.targets, method_.needs());
+    if (dense)
+      stream.observe_and_advance(block, observer);
+    else if (!layers.empty())
+      stream.observe(block, observer);
+    for (Layer* layer : layers) reports.push_back(compress_layer(*layer, method_, observer.of(*layer)));
+    release_free_memory();
+    if (!dense && outputs_needed) stream.advance(block);
+    return part(layers);
   }
 
-  void calibrated() {
-    stream_.emplace(model_, calibration_);
-    const auto blocks = model_.block_count(), last = last_targeted_block();
-    for (std::size_t block = resume(); block < last; ++block) {
-      progress_.report(block, blocks, "blocks", reports_.empty() ? "" : "layer error", last_error_);
-      const bool outputs_needed = block + 1 < last || head_is_targeted();
-      run_block(block, outputs_needed);
-      keep(block, outputs_needed);
+  std::function<void()> restore(std::size_t, const Snapshot::Part& part) override {
+    std::vector<std::pair<Layer*, std::shared_ptr<const WeightRep>>> weights;
+    for (const auto& [name, rep] : part.attributes.items()) {
+      Layer* const layer = stage_.model.find_layer(name);
+      if (!layer) throw Error(ErrorCode::kDataLoss, "BAD_SNAPSHOT", "the model has no such layer", name);
+      const auto lookup = [&part, layer](const std::string& suffix) {
+        const auto it = part.tensors.find(layer->name() + "." + suffix);
+        return it == part.tensors.end() ? at::Tensor() : it->second;
+      };
+      weights.emplace_back(layer, load_weight_rep(name, json_at<std::string>(rep, "rep", "snapshot"),
+                                                  json_at<Json>(rep, "attributes", "snapshot"), lookup));
     }
-    if (head_is_targeted()) compress_head();
-    progress_.report(blocks, blocks, "blocks", "layer error", last_error_);
+    return [weights] {
+      for (const auto& [layer, weight] : weights) layer->set_weight(weight);
+    };
   }
 
-  std::vector<Json> take_reports() { return std::move(reports_); }
+  std::vector<Layer*> targeted(std::vector<Layer*> layers) const {
+    std::erase_if(layers, [&](Layer* layer) { return !stage_.targets.contains(layer); });
+    return layers;
+  }
 
  private:
-  // Takes up the blocks that the snapshot holds, all or none. Returns the first that is left to do.
-  std::size_t resume() {
-    if (!snapshot_.state()) return 0;
-    try {
-      const Json& state = *snapshot_.state();
-      const auto done = json_at<std::size_t>(state, "blocks", "snapshot");
-      std::vector<std::pair<Layer*, std::shared_ptr<const WeightRep>>> weights;
-      for (std::size_t block = 0; block < done; ++block) read_block(block, weights);
-      auto reports = json_at<std::vector<Json>>(state, "reports", "snapshot");
-      if (json_at<bool>(state, "hidden", "snapshot")) stream_->set_hidden(snapshot_.part("hidden").tensors);
-      for (auto& [layer, weight] : weights) layer->set_weight(std::move(weight));
-      reports_ = std::move(reports);
-      if (!reports_.empty()) last_error_ = json_at<double>(reports_.back(), "error", "snapshot");
-      snapshot_.note_resumed(done);
-      return done;
-    } catch (const std::exception& error) {
-      log_warning(std::string("the stage starts anew, as its snapshot is damaged: ") + error.what());
-      snapshot_.clear();
-      stream_.emplace(model_, calibration_);
-      return 0;
-    }
-  }
-
-  void read_block(std::size_t block,
-                  std::vector<std::pair<Layer*, std::shared_ptr<const WeightRep>>>& weights) {
-    const auto part = snapshot_.part(part_name(block));
-    for (const auto& [name, rep] : part.attributes.items()) {
-      Layer* const layer = model_.find_layer(name);
-      if (!layer) throw Error(ErrorCode::kDataLoss, "BAD_SNAPSHOT", "the model has no such layer", name);
-      weights.emplace_back(layer, load_weight_rep(name, json_at<std::string>(rep, "rep", "snapshot"),
-                                                  json_at<Json>(rep, "attributes", "snapshot"),
-                                                  [&](const std::string& suffix) {
-                                                    const auto it = part.tensors.find(name + "." + suffix);
-                                                    return it == part.tensors.end() ? at::Tensor()
-                                                                                    : it->second;
-                                                  }));
-    }
-  }
-
-  void keep(std::size_t block, bool outputs_needed) {
-    std::vector<NamedTensor> tensors;
-    Json reps = Json::object();
-    for (Layer* layer : model_.block_layers(block)) {
-      if (!targets_.contains(layer)) continue;
+  static Snapshot::Part part(const std::vector<Layer*>& layers) {
+    Snapshot::Part part{Json::object(), {}};
+    for (const Layer* layer : layers) {
       const WeightRep& rep = layer->weight();
-      reps[layer->name()] = {{"rep", rep.format()}, {"attributes", rep.attributes()}};
+      part.attributes[layer->name()] = {{"rep", rep.format()}, {"attributes", rep.attributes()}};
       for (auto& named : rep.tensors())
-        tensors.push_back({layer->name() + "." + named.suffix, std::move(named.tensor)});
+        part.tensors[layer->name() + "." + named.suffix] = std::move(named.tensor);
     }
-    snapshot_.put(part_name(block), tensors, reps);
-    if (outputs_needed) snapshot_.put("hidden", stream_->hidden());
-    snapshot_.commit({{"blocks", block + 1}, {"hidden", outputs_needed}, {"reports", reports_}});
+    return part;
   }
 
-  static std::string part_name(std::size_t block) { return "block-" + std::to_string(block); }
-
-  bool head_is_targeted() const {
-    const auto head = model_.head_layers();
-    return std::any_of(head.begin(), head.end(), [&](Layer* l) { return targets_.contains(l); });
-  }
-
-  // One past the last block that has to be run.
-  std::size_t last_targeted_block() const {
-    std::size_t last = 0;
-    for (std::size_t block = 0; block < model_.block_count(); ++block)
-      for (Layer* layer : model_.block_layers(block))
-        if (targets_.contains(layer)) last = block + 1;
-    return head_is_targeted() ? model_.block_count() : last;
-  }
-
-  void run_block(std::size_t block, bool outputs_needed) {
-    const bool dense = calibration_.propagate == Propagate::kDense;
-    const auto layers = model_.block_layers(block);
-    TapObserver observer(targets_, method_.needs());
-    const bool targeted =
-        std::any_of(layers.begin(), layers.end(), [&](Layer* l) { return targets_.contains(l); });
-    if (dense)
-      stream_->observe_and_advance(block, observer);
-    else if (targeted)
-      stream_->observe(block, observer);
-    for (Layer* layer : layers)
-      if (targets_.contains(layer)) compress(*layer, observer.of(*layer));
-    release_free_memory();
-    if (!dense && outputs_needed) stream_->advance(block);
-  }
-
-  void compress_head() {
-    TapObserver observer(targets_, method_.needs());
-    for (Layer* layer : model_.head_layers()) {
-      stream_->observe_head(*layer, observer);
-      if (targets_.contains(layer)) compress(*layer, observer.of(*layer));
-    }
-  }
-
-  void compress(Layer& layer, const Statistics* x) {
-    reports_.push_back(compress_layer(layer, method_, x));
-    last_error_ = reports_.back().at("error").get<double>();
-  }
-
-  Model& model_;
+  const StageInput& stage_;
   const LayerMethod& method_;
-  const std::set<const Layer*>& targets_;
-  const Calibration& calibration_;
-  Progress& progress_;
-  Snapshot& snapshot_;
-  std::optional<BlockStream> stream_;
-  std::vector<Json> reports_;
-  double last_error_ = 0;
 };
+
+std::vector<Json> calibrated(const StageInput& stage, const LayerMethod& method) {
+  CompressBlock work(stage, method);
+  const auto head = work.targeted(stage.model.head_layers());
+  std::size_t last = 0;  // one past the last block that has to be run
+  for (std::size_t block = 0; block < stage.model.block_count(); ++block)
+    if (!head.empty() || !work.targeted(stage.model.block_layers(block)).empty()) last = block + 1;
+  std::vector<Json> reports;
+  const BlockStream stream = run_blocks(stage, last, !head.empty(), work, reports);
+  for (Layer* layer : head) {
+    TapObserver observer(stage.targets, method.needs());
+    stream.observe_head(*layer, observer);
+    reports.push_back(compress_layer(*layer, method, observer.of(*layer)));
+  }
+  return reports;
+}
 
 }  // namespace
 
-std::vector<Json> compress_layers(Model& model, const LayerMethod& method,
-                                  const std::set<const Layer*>& targets, const Calibration& calibration,
-                                  Progress& progress, Snapshot& snapshot) {
-  Pass pass(model, method, targets, calibration, progress, snapshot);
-  if (method.needs().empty())
-    pass.data_free();
-  else
-    pass.calibrated();
-  return pass.take_reports();
+std::vector<Json> compress_layers(const StageInput& stage, const LayerMethod& method) {
+  return method.needs().empty() ? data_free(stage, method) : calibrated(stage, method);
 }
 
 }  // namespace wring

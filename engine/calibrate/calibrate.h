@@ -5,15 +5,11 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <set>
-#include <string>
 #include <vector>
 
 #include "common/json.h"
 #include "engine/methods/method.h"
 #include "engine/model/model.h"
-#include "engine/run/progress.h"
-#include "engine/run/snapshot.h"
 
 namespace wring {
 
@@ -33,14 +29,11 @@ struct Calibration {
   std::int64_t sequences_per_batch() const { return std::max<std::int64_t>(1, 2048 / ids.size(1)); }
 };
 
-// Compresses `targets` in place with `method`. Only one block's statistics and decoded weights are in memory
-// at a time. A calibrated pass goes on after the last block that `snapshot` holds, and keeps each block that
-// it finishes there. Returns one report a layer, in model order:
+// Compresses the stage's targets in place with `method`. Only one block's statistics and decoded weights are
+// in memory at a time. A calibrated pass goes on after the last block that the snapshot holds, and keeps each
+// block that it finishes there. Returns one report a layer, in model order:
 //   {"layer", "shape": [out, in], "error": relative output error (weight error for data-free methods),
-//   "sparsity",
-//    "bits": stored bits a weight, ...what the method added}.
-std::vector<Json> compress_layers(Model& model, const LayerMethod& method,
-                                  const std::set<const Layer*>& targets, const Calibration& calibration,
-                                  Progress& progress, Snapshot& snapshot);
+//   "sparsity", "bits": stored bits a weight, ...what the method added}.
+std::vector<Json> compress_layers(const StageInput& stage, const LayerMethod& method);
 
 }  // namespace wring

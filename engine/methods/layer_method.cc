@@ -10,8 +10,7 @@ void LayerMethod::check_model(const Model&, const std::set<const Layer*>& target
 }
 
 Json LayerMethod::run(const StageInput& stage) const {
-  return {{"layers", compress_layers(stage.model, *this, stage.targets, stage.calibration, stage.progress,
-                                     stage.snapshot)}};
+  return {{"layers", compress_layers(stage, *this)}};
 }
 
 void LayerMethod::try_out(Layer& layer, const Statistics* x) const {

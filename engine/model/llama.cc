@@ -32,6 +32,7 @@ class Llama final : public Model {
   std::string_view kind() const override { return "decoder-lm"; }
   std::size_t block_count() const override { return blocks_.size(); }
   std::vector<Layer*> block_layers(std::size_t block) override;
+  std::vector<ScalableTap> scalable_taps(std::size_t block) override;
   std::vector<Layer*> embedding_layers() override { return {embedding_}; }
   std::vector<Layer*> head_layers() override { return {head_ ? head_ : embedding_}; }
 
@@ -294,6 +295,24 @@ std::vector<Layer*> Llama::block_layers(std::size_t block) {
   std::vector<Layer*> layers{b.q, b.k, b.v, b.o, b.gate, b.up, b.down};
   std::erase(layers, nullptr);
   return layers;
+}
+
+// A query head's output channels are sums of its KV head's values.
+std::vector<ScalableTap> Llama::scalable_taps(std::size_t block) {
+  const Block& b = blocks_[block];
+  std::vector<ScalableTap> taps;
+  if (b.q) {
+    const at::Tensor channel = at::arange(b.heads * head_dim_, at::kLong),
+                     kv_head = at::floor_divide(channel, head_dim_ * (b.heads / b.kv_heads));
+    taps.push_back({b.q->input_tap(), {b.q, b.k, b.v}, b.attention_norm, nullptr, {}});
+    taps.push_back(
+        {b.o->input_tap(), {b.o}, nullptr, b.v, kv_head * head_dim_ + at::remainder(channel, head_dim_)});
+  }
+  if (b.gate) {
+    taps.push_back({b.gate->input_tap(), {b.gate, b.up}, b.mlp_norm, nullptr, {}});
+    taps.push_back({b.down->input_tap(), {b.down}, nullptr, b.up, {}});
+  }
+  return taps;
 }
 
 at::Tensor Llama::attention(std::size_t index, const at::Tensor& x, const ForwardContext& context) const {

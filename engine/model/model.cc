@@ -66,6 +66,10 @@ Parameter* Model::find_parameter(std::string_view name) {
   return it == parameters_.end() ? nullptr : &*it;
 }
 
+std::vector<ScalableTap> Model::scalable_taps(std::size_t) {
+  return {};
+}
+
 at::Tensor Model::forward(const at::Tensor& ids, const ForwardContext& context) const {
   at::Tensor hidden = embed(ids, at::kFloat);
   for (std::size_t block = 0; block < block_count(); ++block) hidden = run_block(block, hidden, context);

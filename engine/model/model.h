@@ -53,6 +53,16 @@ struct ForwardContext {
   bool inputs_only = false;           // stop at the last layer's input: the block returns an undefined tensor
 };
 
+// A tap whose channels can be rescaled without a change of the model's function: what makes them divided, the
+// columns of all that reads it multiplied. Made by a norm's gain or by a layer whose rows reach it linearly.
+struct ScalableTap {
+  std::string name;
+  std::vector<Layer*> readers;
+  Parameter* gain = nullptr;  // [channels], or
+  Layer* producer = nullptr;  // this layer's rows:
+  at::Tensor rows;  // int64 [channels], the row behind each channel; undefined: they are the channels
+};
+
 // A model of one component. Its forward comes in pieces so that calibration and evaluation can stream it
 // block by block: head(run_block(n-1, ... run_block(0, embed(ids)))).
 class Model {
@@ -86,6 +96,8 @@ class Model {
   // The layers before the blocks and after them; a tied embedding is in both.
   virtual std::vector<Layer*> embedding_layers() = 0;
   virtual std::vector<Layer*> head_layers() = 0;
+  // In the block's order; none where nothing can be folded.
+  virtual std::vector<ScalableTap> scalable_taps(std::size_t block);
 
   // ids [batch, positions] int64 -> hidden [batch, positions, hidden] in `dtype`. `first_position` of a
   // cached decode.

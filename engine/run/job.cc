@@ -17,6 +17,7 @@
 #include "engine/run/checked_export.h"
 #include "engine/run/hardware.h"
 #include "engine/run/room.h"
+#include "engine/run/snapshot.h"
 #include "engine/run/steps.h"
 #include "engine/text/corpus.h"
 

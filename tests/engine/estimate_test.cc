@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include "engine/run/progress.h"
+#include "engine/run/snapshot.h"
 #include "tests/engine/small_model.h"
 
 namespace wring {

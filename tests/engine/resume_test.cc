@@ -6,6 +6,7 @@
 #include "common/error.h"
 #include "common/files.h"
 #include "engine/calibrate/calibrate.h"
+#include "engine/run/progress.h"
 #include "engine/run/snapshot.h"
 #include "tests/engine/small_model.h"
 
@@ -74,6 +75,14 @@ const Json kWanda{{"pattern", 0.5}, {"value_dtype", "source"}};
 const Json kFlap{{"ratio", 0.4},  {"metric", "WIFV"}, {"structure", "AL-AM"},     {"bias", true},
                  {"min_keep", 1}, {"multiple", 1},    {"square_attention", true}, {"attention_ratio", -1.0}};
 
+const Json kAwqScaling{{"bits", 4},
+                       {"group_size", 16},
+                       {"symmetric", false},
+                       {"scale_dtype", "float16"},
+                       {"scale_search", "minmax"},
+                       {"search_steps", 5},
+                       {"taps", "all"}};
+
 class Resume : public testing::TestWithParam<Stage> {};
 
 TEST_P(Resume, AfterAKillAtAnyBlockTheBitsAreThoseOfAnUninterruptedRun) {
@@ -136,6 +145,7 @@ INSTANTIATE_TEST_SUITE_P(Stages, Resume,
                          testing::Values(Stage{"gptq", kGptq, Propagate::kCompressed, false},
                                          Stage{"gptq", kGptq, Propagate::kDense, true},
                                          Stage{"wanda", kWanda, Propagate::kCompressed, true},
+                                         Stage{"awq-scaling", kAwqScaling, Propagate::kDense, false},
                                          Stage{"flap", kFlap, Propagate::kDense, false},
                                          Stage{"wanda-sp", kFlap, Propagate::kCompressed, false},
                                          Stage{"wanda-sp", kFlap, Propagate::kDense, false},

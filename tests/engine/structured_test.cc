@@ -10,6 +10,8 @@
 #include "common/files.h"
 #include "engine/calibrate/estimate.h"
 #include "engine/methods/method.h"
+#include "engine/run/progress.h"
+#include "engine/run/snapshot.h"
 #include "tests/engine/random_family.h"
 
 namespace wring {

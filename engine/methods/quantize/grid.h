@@ -59,4 +59,7 @@ struct QuantizedWeight {
 // equal.
 void find_all_grids(const at::Tensor& weight, const at::Tensor& importance, QuantizedWeight& quantized);
 
+// Codes of `weight` [out, in] fp32: the nearest points of the grids already found.
+void round_to_grids(const at::Tensor& weight, QuantizedWeight& quantized);
+
 }  // namespace wring

@@ -1,0 +1,204 @@
+// AWQ's scaling: channels with large inputs get larger weights, and with them finer steps, before a quantiser
+// rounds (Lin et al., MLSys 2024, section 3.2).
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "common/error.h"
+#include "engine/calibrate/block_pass.h"
+#include "engine/math/matmul.h"
+#include "engine/methods/quantize/grid.h"
+
+namespace wring {
+namespace {
+
+// Refuses what an earlier stage has compressed: its storage cannot hold rescaled values.
+void check_plain(const Layer& layer) {
+  const auto format = layer.weight().format();
+  if (format != "dense" && format != "ggml")
+    throw Error(ErrorCode::kInvalidArgument, "ALREADY_COMPRESSED",
+                "its weight is stored as " + std::string(format) + ", which cannot be rescaled", layer.name(),
+                "Put awq-scaling before the stages that compress.");
+}
+
+// In the type in which it was stored, where it was plain.
+void set_dense(Layer& layer, const at::Tensor& weight) {
+  const WeightRep& old = layer.weight();
+  const auto dtype = old.format() == "dense" ? old.tensors().front().tensor.scalar_type() : at::kFloat;
+  layer.set_weight(dense_rep(weight.to(dtype).contiguous()));
+}
+
+// Root mean square of each channel, equal for the channels of one producer's row: [channels] fp64.
+at::Tensor magnitudes(const ScalableTap& tap, const Statistics& x) {
+  const at::Tensor square = x.hessian().diagonal().to(at::kCPU, at::kDouble) / 2;
+  if (!tap.rows.defined()) return square.sqrt();
+  const auto rows = tap.producer->weight().rows();
+  const at::Tensor sums = at::zeros({rows}, at::kDouble).index_add(0, tap.rows, square),
+                   counts = at::zeros({rows}, at::kDouble).index_add(0, tap.rows, at::ones_like(square));
+  return (sums / counts.clamp_min(1)).sqrt().index_select(0, tap.rows);
+}
+
+// s = magnitude^alpha, centred by sqrt(max s * min s); dead channels keep 1. [channels] fp32.
+at::Tensor scales_of(const at::Tensor& magnitude, double alpha) {
+  const at::Tensor live = magnitude > 0;
+  const at::Tensor raw = at::where(live, magnitude.clamp_min(1e-6).pow(alpha), at::ones_like(magnitude));
+  const at::Tensor known = raw.masked_select(live);
+  const double centre =
+      known.numel() ? std::sqrt(known.max().item<double>() * known.min().item<double>()) : 1;
+  return at::where(live, raw / centre, at::ones_like(raw)).to(at::kFloat);
+}
+
+// tr(D H D^T) with D = Q(W s) / s - W: the squared error of the outputs once W s is rounded to the nearest.
+double rounding_loss(const GridSpec& grid, const at::Tensor& weight, const at::Tensor& scales,
+                     const Statistics& x) {
+  const at::Tensor scaled = weight * scales;
+  at::Tensor importance;
+  if (grid.search) importance = (x.hessian().diagonal().cpu() / scales.square()).contiguous();
+  QuantizedWeight quantized(grid, scaled.size(0), scaled.size(1));
+  find_all_grids(scaled, importance, quantized);
+  round_to_grids(scaled, quantized);
+  const at::Tensor error = (quantized.rep()->decode(at::kFloat) / scales - weight).to(x.device());
+  return (wring::matmul(error, x.hessian()) * error).sum(at::kDouble).item<double>();
+}
+
+// Divides what makes the tap's channels. Returns the scales that this came to: the rounding of a norm's gain
+// that is stored in 16 bits is in them, so that its readers undo it.
+at::Tensor divide_maker(const ScalableTap& tap, const at::Tensor& scales) {
+  if (tap.gain) {
+    const at::Tensor stored = tap.gain->value, gain = stored.to(at::kCPU, at::kFloat);
+    const at::Tensor divided = (gain / scales).to(stored.scalar_type());
+    tap.gain->value = divided.to(stored.device());
+    return at::where(divided == 0, at::ones_like(gain), gain / divided.to(at::kFloat));
+  }
+  Layer& producer = *tap.producer;
+  const at::Tensor weight = producer.weight().decode(at::kFloat).cpu();
+  at::Tensor by_row = scales;
+  if (tap.rows.defined()) by_row = at::ones({weight.size(0)}).index_copy_(0, tap.rows, scales);
+  set_dense(producer, weight / by_row.unsqueeze(1));
+  if (const at::Tensor bias = producer.bias(); bias.defined())
+    producer.set_bias((bias.to(at::kFloat) / by_row.to(bias.device())).to(bias.scalar_type()));
+  return scales;
+}
+
+// Makers divided, readers multiplied.
+void rescale(const ScalableTap& tap, const at::Tensor& scales) {
+  for (const Layer* reader : tap.readers) check_plain(*reader);
+  if (tap.producer) check_plain(*tap.producer);
+  const at::Tensor divided = divide_maker(tap, scales);
+  for (Layer* reader : tap.readers) set_dense(*reader, decode_to_own(reader->weight()) * divided);
+}
+
+class AwqScaling final : public Method {
+ public:
+  explicit AwqScaling(const Params& params)
+      : grid_(GridSpec::from(params)),
+        steps_(params.get<int>("search_steps")),
+        norms_only_(params.get<std::string>("taps") == "norms"),
+        group_field_(params.field("group_size")) {}
+
+  std::set<Statistic> needs() const override { return {Statistic::kHessian}; }
+
+  void check_model(const Model&, const std::set<const Layer*>& targets) const override {
+    for (const Layer* layer : targets)
+      if (layer->class_name() == "Linear") check_group_size("awq-scaling", grid_, *layer, group_field_);
+  }
+
+  void try_out(Layer& layer, const Statistics* x) const override {
+    const at::Tensor weight = decode_to_own(layer.weight());
+    search(weight, x->hessian().diagonal().to(at::kCPU, at::kDouble).sqrt(), *x);
+    set_dense(layer, weight);
+  }
+
+  Json run(const StageInput& stage) const override {
+    ScaleBlock work(stage, *this);
+    std::vector<Json> reports;
+    run_blocks(stage, stage.model.block_count(), false, work, reports);
+    if (reports.empty())
+      throw Error(ErrorCode::kInvalidArgument, "NO_TARGETS", "no targeted layer reads what can be rescaled",
+                  "targets", "Leave 'targets' out: all linear layers of the blocks are meant.");
+    return {{"layers", reports}};
+  }
+
+ private:
+  // Scales a block's taps, and keeps their scales.
+  class ScaleBlock final : public BlockWork {
+   public:
+    ScaleBlock(const StageInput& stage, const AwqScaling& method) : stage_(stage), method_(method) {}
+
+    Snapshot::Part run(std::size_t block, bool, BlockStream& stream, std::vector<Json>& reports) override {
+      TapObserver observer(stage_.targets, method_.needs());
+      stream.observe_and_advance(block, observer);
+      Snapshot::Part part{Json::object(), {}};
+      for (const auto& tap : method_.taps_of(stage_.model, block)) {
+        const Statistics* x = observer.of(*tap.readers.front());
+        if (!x) continue;  // no reader is targeted
+        const at::Tensor scales = method_.search(tap, stage_.targets, *x, reports);
+        part.tensors[tap.name] = scales;
+        rescale(tap, scales);
+      }
+      return part;
+    }
+
+    std::function<void()> restore(std::size_t block, const Snapshot::Part& part) override {
+      std::vector<std::pair<ScalableTap, at::Tensor>> kept;
+      for (auto& tap : method_.taps_of(stage_.model, block))
+        if (const auto it = part.tensors.find(tap.name); it != part.tensors.end())
+          kept.emplace_back(tap, it->second);
+      return [kept] {
+        for (const auto& [tap, scales] : kept) rescale(tap, scales);
+      };
+    }
+
+   private:
+    const StageInput& stage_;
+    const AwqScaling& method_;
+  };
+
+  std::vector<ScalableTap> taps_of(Model& model, std::size_t block) const {
+    auto taps = model.scalable_taps(block);
+    if (norms_only_) std::erase_if(taps, [](const ScalableTap& tap) { return !tap.gain; });
+    return taps;
+  }
+
+  at::Tensor search(const ScalableTap& tap, const std::set<const Layer*>& targets, const Statistics& x,
+                    std::vector<Json>& reports) const {
+    std::vector<at::Tensor> weights;
+    for (const Layer* reader : tap.readers)
+      if (targets.contains(reader)) weights.push_back(decode_to_own(reader->weight()));
+    const Found found = search(at::cat(weights, 0), magnitudes(tap, x), x);
+    reports.push_back({{"layer", tap.name}, {"alpha", found.alpha}, {"error", found.error}});
+    return found.scales;
+  }
+
+  struct Found {
+    double alpha, error;  // error: what is left of the loss without scales
+    at::Tensor scales;
+  };
+
+  // The exponent of least loss over the readers' rows; 0 is the weight as it is.
+  Found search(const at::Tensor& weight, const at::Tensor& magnitude, const Statistics& x) const {
+    Found best{0, 1, at::ones({weight.size(1)})};
+    const double plain = rounding_loss(grid_, weight, best.scales, x);
+    for (int step = 1; step < steps_; ++step) {
+      const double alpha = static_cast<double>(step) / steps_;
+      const at::Tensor scales = scales_of(magnitude, alpha);
+      const double error = plain > 0 ? rounding_loss(grid_, weight, scales, x) / plain : 1.0;
+      if (error < best.error) best = {alpha, error, scales};
+    }
+    return best;
+  }
+
+  GridSpec grid_;
+  int steps_;  // exponents tried: 0, 1/n, ... (n-1)/n
+  bool norms_only_;
+  std::string group_field_;
+};
+
+WRING_METHOD("awq-scaling", AwqScaling);
+
+}  // namespace
+}  // namespace wring

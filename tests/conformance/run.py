@@ -1,0 +1,204 @@
+"""Runs the conformance files of methods through a real service: does each method beat its baselines at an equal budget?
+
+    run.py [--cut] [--work FOLDER] [--out FILE] METHOD...      METHOD.yaml beside this file; without names: all
+
+A file names a model, data, runs (stages of a recipe each), evaluations, budgets that must be equal and claims:
+
+    method: eora                          # of the spec
+    card: D4                              # of the paper's card
+    model: smollm2-offgrid                # folder of build/models
+    data: {calibration: calibration.txt, test: test.txt}      # files of build/data
+    seeds: [0]
+    minutes: 30                           # limit of the whole
+    evaluations: ["perplexity(window=512, windows=16)", size]
+    runs: {eora: ["gptq(bits=3)", "eora(rank=32)"], none: ["gptq(bits=3)"]}
+    equal: [{metric: size.parameters, of: [a, b], within: 0.002}]
+    claims: ["perplexity.perplexity: eora < svd <= none"]     # suite.metric: a chain
+    cut: {runs: [eora, none], evaluations: [...], replace: {samples: 8}}  # what CI runs: replace overrides parameters
+
+"a < b": the mean over seeds is lower. "a <= b": not higher by more than the difference's standard error. Where perplexities are
+compared the difference is that of the negative log-likelihood, paired by window. Exits with 1 where a claim or budget does not hold.
+"""
+import argparse
+import json
+import math
+import re
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import yaml
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+sys.path.insert(0, str(ROOT / "tests" / "e2e"))
+from service import Service  # noqa: E402
+
+
+class Conformance:
+    def __init__(self, path, cut):
+        self.spec = yaml.safe_load(path.read_text(encoding="utf-8"))
+        self.cut = self.spec.get("cut") if cut else None
+        self.runs, self.evaluations, self.seeds = self.spec["runs"], self.spec["evaluations"], self.spec["seeds"]
+        if self.cut:
+            self.runs = {name: self.runs[name] for name in self.cut["runs"]}
+            self.evaluations, self.seeds = self.cut["evaluations"], self.seeds[:1]
+        self.jobs = {}  # (run, seed) -> job
+
+    def recipe(self, name):
+        replace = (self.cut or {}).get("replace", {})
+        stages = [self.replaced(stage, replace) for stage in self.runs[name]]
+        return yaml.safe_dump({"name": f"{self.spec['method']}-{name}", "stages": stages, "evaluations": self.evaluations})
+
+    @staticmethod
+    def replaced(stage, replace):
+        """Of a one-line stage those parameters that it has."""
+        if isinstance(stage, str):
+            for key, value in replace.items():
+                stage = re.sub(rf"\b{key}=[^,)]+", f"{key}={value}", stage)
+            return stage
+        params = stage.get("params", {})
+        return {**stage, "params": {**params, **{key: value for key, value in replace.items() if key in params}}}
+
+    def run(self, service, work):
+        end = time.monotonic() + 60 * self.spec["minutes"]
+        for seed in self.seeds:
+            for name in self.runs:
+                recipe = work / f"{name}.yaml"
+                recipe.write_text(self.recipe(name), encoding="utf-8")
+                data = [argument for key, file in self.spec["data"].items()
+                        for argument in ("--data", f"{key}={ROOT / 'build/data' / file}")]
+                job = service.submit(recipe, ROOT / "build/models" / self.spec["model"], "--seed", seed, *data)
+                service.wait_for(f"run {name}", lambda: service.job(job)["state"] in ("SUCCEEDED", "FAILED", "CANCELLED"),
+                                 max(1, end - time.monotonic()))
+                self.jobs[name, seed] = service.job(job)
+                if self.jobs[name, seed]["state"] != "SUCCEEDED":
+                    raise AssertionError(f"run {name}, seed {seed}: {json.dumps(self.jobs[name, seed].get('error'))}")
+                print(f"  {name}, seed {seed}: " + ", ".join(f"{stage['name']} {stage['seconds']:.1f} s"
+                                                             for stage in self.jobs[name, seed]["stages"]), flush=True)
+
+    def row(self, run, seed, metric):
+        suite, name = metric.split(".", 1)
+        rows = [row for row in self.jobs[run, seed]["evaluations"]
+                if row["suite"] == suite and row["metric"] == name and row["when"] == "after"]
+        if not rows:
+            raise AssertionError(f"run {run} has no row {metric}")
+        return rows[-1]
+
+    def value(self, run, metric):
+        return statistics.fmean(self.row(run, seed, metric)["value"] for seed in self.seeds)
+
+    def difference(self, a, b, metric):
+        """Mean of a - b and its standard error, over windows where both have them, else over what the rows say."""
+        means, variances = [], []
+        for seed in self.seeds:
+            rows = [self.row(run, seed, metric) for run in (a, b)]
+            windows = [row.get("details", {}).get("window_nll") for row in rows]
+            if metric == "perplexity.perplexity" and all(windows):
+                scored = rows[0]["details"]["window_scored"]
+                differences = [(x - y) / n for x, y, n in zip(*windows, scored)]
+                means.append(statistics.fmean(differences))
+                variances.append(statistics.variance(differences) / len(differences) if len(differences) > 1 else 0.0)
+            else:
+                means.append(rows[0]["value"] - rows[1]["value"])
+                variances.append(sum((row.get("stderr") or 0.0) ** 2 for row in rows))
+        within = sum(variances) / len(variances) ** 2
+        between = statistics.variance(means) / len(means) if len(means) > 1 else 0.0
+        return statistics.fmean(means), math.sqrt(max(within, between))
+
+    def budgets(self):
+        for budget in self.spec.get("equal", []):
+            names = [name for name in budget["of"] if name in self.runs]
+            if len(names) < 2:
+                continue
+            values = [self.value(name, budget["metric"]) for name in names]
+            apart = max(abs(value / values[0] - 1) for value in values)
+            yield {"budget": f"{budget['metric']} of {', '.join(names)}", "apart": apart, "holds": apart <= budget["within"]}
+
+    def claims(self):
+        for claim in self.spec["claims"]:
+            metric, chain = (part.strip() for part in claim.split(":", 1))
+            words = chain.split()
+            for a, sign, b in zip(words[::2], words[1::2], words[2::2]):
+                if sign not in ("<", "<="):
+                    raise ValueError(f"{claim}: '{sign}' is neither < nor <=")
+                if a not in self.runs or b not in self.runs:
+                    if self.cut:
+                        continue
+                    raise ValueError(f"{claim}: no run {a if a not in self.runs else b}")
+                lower = self.value(a, metric) < self.value(b, metric)
+                mean, error = self.difference(a, b, metric)
+                yield {"claim": f"{metric}: {a} {sign} {b}", "values": [self.value(a, metric), self.value(b, metric)],
+                       "difference": mean, "stderr": error, "holds": lower or (sign == "<=" and mean <= error)}
+
+
+def metrics_of(conformance):
+    """One line a run: each metric of the rows after the stages, time and peak memory of the stages."""
+    for name in conformance.runs:
+        rows = conformance.jobs[name, conformance.seeds[0]]["evaluations"]
+        metrics = sorted({f"{row['suite']}.{row['metric']}" for row in rows if row["when"] == "after" and row["suite"] != "sample"})
+        stages = [stage for seed in conformance.seeds for stage in conformance.jobs[name, seed]["stages"]
+                  if not stage["name"].startswith("evaluate")]
+        yield name, {**{metric: conformance.value(name, metric) for metric in metrics},
+                     "seconds": sum(stage["seconds"] for stage in stages) / len(conformance.seeds),
+                     "peak_bytes": max((stage["peak_bytes"] for stage in stages), default=0),
+                     "artifact": conformance.jobs[name, conformance.seeds[0]].get("artifact_digest")}
+
+
+def run_file(path, arguments):
+    conformance = Conformance(path, arguments.cut)
+    print(f"== {path.stem}" + (" (cut)" if arguments.cut else ""), flush=True)
+    if arguments.cut and not conformance.cut:
+        raise AssertionError("no cut in the file")
+    work = arguments.work / path.stem
+    subprocess.run(["rm", "-rf", work], check=True)
+    work.mkdir(parents=True)
+    service = Service(ROOT / "build/release/bin", work)
+    started = time.monotonic()
+    try:
+        service.start_server()
+        service.start_worker()
+        conformance.run(service, work)
+    finally:
+        service.stop()
+        subprocess.run(["rm", "-rf", work / "data", work / "worker"], check=True)
+    result = {"method": path.stem, "cut": arguments.cut, "seconds": time.monotonic() - started, "seeds": conformance.seeds,
+              "runs": dict(metrics_of(conformance)), "budgets": list(conformance.budgets()), "claims": list(conformance.claims())}
+    for name, metrics in result["runs"].items():
+        print(f"  {name:24}", ", ".join(f"{key.split('.')[-1]} {value:.6g}" for key, value in metrics.items() if isinstance(value, (int, float))))
+    for line in result["budgets"]:
+        print(f"  {'ok    ' if line['holds'] else 'FAILED'} {line['budget']}: {100 * line['apart']:.3f} % apart")
+    for line in result["claims"]:
+        print(f"  {'ok    ' if line['holds'] else 'FAILED'} {line['claim']}: {line['values'][0]:.6g}, {line['values'][1]:.6g} "
+              f"(difference {line['difference']:+.5f} +- {line['stderr']:.5f})")
+    if not result["claims"]:
+        raise AssertionError("no claim was checked")
+    return result
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("methods", nargs="*", metavar="METHOD")
+    parser.add_argument("--cut", action="store_true", help="the small part that CI runs")
+    parser.add_argument("--work", type=Path, default=ROOT / "build/conformance")
+    parser.add_argument("--out", type=Path, help="results as JSON")
+    arguments = parser.parse_args()
+    files = [HERE / f"{name}.yaml" for name in arguments.methods] or sorted(HERE.glob("*.yaml"))
+    results, failed = [], 0
+    for path in files:
+        try:
+            results.append(run_file(path, arguments))
+            failed += not all(line["holds"] for line in results[-1]["claims"] + results[-1]["budgets"])
+        except (AssertionError, ValueError, KeyError, OSError, yaml.YAMLError) as error:
+            print(f"FAILED {path.stem}: {error}", flush=True)
+            failed += 1
+    if arguments.out:
+        arguments.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    print(f"conformance: {len(files) - failed} passed, {failed} failed")
+    return bool(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
