@@ -89,7 +89,7 @@ class Probe {
  private:
   StageEstimate result(double hidden) const {
     return {seconds_, static_cast<std::uint64_t>(hidden + peak_), static_cast<std::uint64_t>(stored_bytes_),
-            method_.needs_reference(), !method_.needs().empty()};
+            method_.needs_reference(), method_.reads_data()};
   }
 
   bool targeted(const std::vector<Layer*>& layers) const {
@@ -211,7 +211,7 @@ class Probe {
 StageEstimate estimate_stage(Model& model, const Method& method, const std::set<const Layer*>& targets,
                              const Calibration& calibration) {
   Probe probe(model, method, targets, calibration);
-  return method.needs().empty() ? probe.data_free() : probe.calibrated();
+  return method.reads_data() ? probe.calibrated() : probe.data_free();
 }
 
 }  // namespace wring

@@ -61,8 +61,11 @@ class Method {
   // Whether it looks at the reference model: the job's, or what was handed in before the first stage.
   virtual bool needs_reference() const { return false; }
 
+  // Whether it needs the calibration set.
+  virtual bool reads_data() const { return !needs().empty(); }
+
   // Throws Error(kInvalidArgument) naming the parameter's field where the model cannot be transformed so.
-  // Called before anything runs, on the job's input: earlier stages may change it yet.
+  // Called before anything runs, on the job's input, and again on what the earlier stages made of it.
   virtual void check_model(const Model& model, const std::set<const Layer*>& targets) const = 0;
 
   // The report: {"layers": [one a layer or group, in model order], ...}.

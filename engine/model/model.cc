@@ -60,6 +60,12 @@ Layer* Model::find_layer(std::string_view name) {
   return it == layers_.end() ? nullptr : &*it;
 }
 
+Parameter* Model::find_parameter(std::string_view name) {
+  const auto it = std::find_if(parameters_.begin(), parameters_.end(),
+                               [&](const Parameter& p) { return p.name == name; });
+  return it == parameters_.end() ? nullptr : &*it;
+}
+
 std::vector<ScalableTap> Model::scalable_taps(std::size_t) {
   return {};
 }

@@ -53,6 +53,10 @@ class WeightRep {
   // no such kernel for that shape and device (then: decode and multiply).
   virtual at::Tensor multiply(const at::Tensor& x) const;
 
+  // The same weight with only those of its rows (axis 0) or columns (axis 1), kept int64; null where that
+  // needs a new encoding.
+  virtual std::shared_ptr<const WeightRep> slice(std::size_t axis, const at::Tensor& kept) const;
+
   std::uint64_t stored_bytes() const;  // of tensors()
 };
 

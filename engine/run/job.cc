@@ -141,9 +141,9 @@ class Run {
     const Params params(stage.params, field + ".params");
     const auto method = make_method(stage.method, params);
     Calibration calibration = calibration_of(*method, params);
-    if (!method->needs().empty() && spec_.data.contains(params.get<std::string>("data")))
+    if (method->reads_data() && spec_.data.contains(params.get<std::string>("data")))
       std::tie(calibration.ids, calibration.mask) = calibration_tokens(params, field);
-    else if (!method->needs().empty())
+    else if (method->reads_data())
       calibration.ids = at::zeros({params.get<std::int64_t>("samples"),
                                    longest_sequence(params.get<std::int64_t>("sequence_length"))},
                                   at::kLong);
@@ -183,8 +183,9 @@ class Run {
     Params params(stage.params, step.field + ".params");
     const auto method = make_method(stage.method, params);
     const auto chosen = targets_of(stage, step.field, *model_);
+    method->check_model(*model_, chosen);
     Calibration calibration = calibration_of(*method, params);
-    if (!method->needs().empty())
+    if (method->reads_data())
       std::tie(calibration.ids, calibration.mask) = calibration_tokens(params, step.field);
     StepProgress progress(observer_, step.plan);
     Snapshot snapshot(spec_.snapshots.empty() ? fs::path() : spec_.snapshots / step.plan.key->hex(),
@@ -202,7 +203,7 @@ class Run {
   // All but the tokens.
   Calibration calibration_of(const Method& method, const Params& params) const {
     Calibration calibration;
-    if (method.needs().empty()) return calibration;
+    if (!method.reads_data()) return calibration;
     const auto propagate = params.get<std::string>("propagate");
     if (propagate == "dense") calibration.propagate = Propagate::kDense;
     if (propagate == "reference") calibration.propagate = Propagate::kReference;

@@ -87,6 +87,9 @@ const Json kGptq{{"bits", 4},
                  {"damping", 0.01}};
 const Json kWanda{{"pattern", 0.5}, {"value_dtype", "source"}};
 const Json kEora{{"rank", 4}, {"bits", 0}, {"factor_dtype", "float16"}, {"weighting", "eigenspace"}};
+const Json kFlap{{"ratio", 0.4},  {"metric", "WIFV"}, {"structure", "AL-AM"},     {"bias", true},
+                 {"min_keep", 1}, {"multiple", 1},    {"square_attention", true}, {"attention_ratio", -1.0}};
+
 const Json kAwqScaling{{"bits", 4},
                        {"group_size", 16},
                        {"symmetric", false},
@@ -158,7 +161,11 @@ INSTANTIATE_TEST_SUITE_P(Stages, Resume,
                                          Stage{"gptq", kGptq, Propagate::kDense, true},
                                          Stage{"wanda", kWanda, Propagate::kCompressed, true},
                                          Stage{"awq-scaling", kAwqScaling, Propagate::kDense, false},
-                                         Stage{"eora", kEora, Propagate::kReference, true}));
+                                         Stage{"eora", kEora, Propagate::kReference, true},
+                                         Stage{"flap", kFlap, Propagate::kDense, false},
+                                         Stage{"wanda-sp", kFlap, Propagate::kCompressed, false},
+                                         Stage{"wanda-sp", kFlap, Propagate::kDense, false},
+                                         Stage{"block-drop", {{"blocks", 2}}, Propagate::kDense, false}));
 
 TEST(Snapshot, HoldsWhatTheLastCommitTookAndNothingElse) {
   const TempDir folder;

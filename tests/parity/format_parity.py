@@ -35,7 +35,7 @@ import transformers  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
 import wring_format  # noqa: E402
-from random_models import make_decoder, make_encoder  # noqa: E402
+from random_models import TEXT, make_decoder, make_encoder  # noqa: E402
 from wring_format import FormatError, ggml  # noqa: E402
 
 ENGINE = Path(os.environ.get("WRING_BIN", ROOT / "build/release/bin")) / "wring-engine"
@@ -235,13 +235,13 @@ class EngineWrote(InFolder):
     ]
     ENCODERS = [("rtn(bits=4, group_size=32)", {}), ("magnitude(pattern=0.7, value_dtype=float16)", dict(dtype=torch.bfloat16))]
 
-    def run_recipe(self, recipe, model):
+    def run_recipe(self, recipe, model, *arguments):
         if recipe.startswith("{"):
             file = self.new().with_suffix(".yaml")
             file.write_text(recipe)
             recipe = file
         out = self.new()
-        return out, json.loads(engine("run", recipe, "--model", model, "--out", out, "--threads", "2", "--json"))
+        return out, json.loads(engine("run", recipe, "--model", model, "--out", out, "--threads", "2", "--json", *arguments))
 
     def check(self, make, recipe, options):
         model = self.new()
@@ -265,6 +265,55 @@ class EngineWrote(InFolder):
         for recipe, options in self.ENCODERS:
             with self.subTest(recipe, **options):
                 self.check(make_encoder, recipe, options)
+
+    def prune(self, recipe, make, **options):
+        model, text = self.new(), self.new().with_suffix(".txt")
+        make(model, **options)
+        text.write_text("\n".join(TEXT))
+        return self.run_recipe(recipe, model, "--data", f"calibration={text}")[0]
+
+    def test_blocks_that_were_pruned_alike_have_the_logits_of_the_engine_biases_and_all(self):
+        flap = "flap(ratio=0.4, structure=UL-UM, samples=16, sequence_length=16)"
+        for recipe, options in ((flap, {}), (flap, dict(tie_word_embeddings=True, attention_bias=True)),
+                                ("magnitude-sp(ratio=0.4)", dict(family="qwen2")), ("wanda-sp(ratio=0.4, samples=16, sequence_length=16)",
+                                                                                  dict(family="mistral", sliding_window=None)),
+                                ("block-drop(samples=16, sequence_length=16)", {})):
+            with self.subTest(recipe, **options):
+                artifact = self.prune(recipe, make_decoder, **options)
+                ids = torch.randint(0, 384, (2, 24), generator=torch.Generator().manual_seed(2))
+                self.assert_logits(artifact, ids, torch.ones_like(ids))
+                exported = self.new()
+                engine("export", artifact, "--to", "huggingface(dtype=float32)", "--out", exported)
+                written, loaded = self.new(), wring_format.load_transformers(artifact).state_dict()
+                wring_format.write_dense(artifact, written)
+                for folder in (exported, written):
+                    model, info = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+                    self.assertFalse(info["missing_keys"] or info["unexpected_keys"] or info["mismatched_keys"], info)
+                    self.assertTrue(all(torch.equal(value, loaded[name]) for name, value in model.state_dict().items()))
+                if recipe is flap:
+                    self.assertEqual(wring_format.read(artifact).config["intermediate_size"], model.config.intermediate_size)
+                    self.assertLess(model.config.intermediate_size, 160)
+
+    def test_blocks_that_differ_are_read_and_refused_for_transformers(self):
+        for make in (make_decoder, make_encoder):
+            for keep in (1, 0):
+                artifact = self.prune(f"flap(ratio=0.8, min_keep={keep}, samples=16, sequence_length=16)", make)
+                read = wring_format.read(artifact)
+                widths = [shape[1] for name in sorted(read.names()) if name.endswith(("down_proj.weight", "r.0.output.dense.weight"))
+                          for shape in [read.shape(name)]]
+                self.assertTrue(set(widths) <= set(read.config["intermediate_size_per_layer"]))
+                with self.assertRaisesRegex(FormatError, "per_layer"):
+                    wring_format.load_transformers(artifact)
+                with self.assertRaisesRegex(AssertionError, "per_layer"):
+                    engine("export", artifact, "--to", "huggingface", "--out", self.new())
+                sizes = read.config["intermediate_size_per_layer"]
+                changed = self.new()
+                shutil.copytree(artifact, changed)
+                (changed / "config.json").write_text(json.dumps(read.config | {"intermediate_size_per_layer": sizes[1:] + [7]}))
+                with self.assertRaises(FormatError):
+                    wring_format.read(changed)
+                with self.assertRaises(AssertionError):
+                    engine("export", changed, "--to", "huggingface", "--out", self.new())
 
     def test_a_gguf_with_some_layers_left_in_its_blocks(self):
         if not SMOLLM2.is_file():

@@ -25,6 +25,14 @@ class Layer:
     decode: object = field(repr=False)  # () -> fp32 [out, in]
 
 
+@dataclass(frozen=True)
+class Zeros:
+    shape: tuple
+
+    def float32(self):
+        return np.zeros(self.shape, np.float32)
+
+
 def make_layer(name: str, entry, tensors: dict) -> Layer:
     """Takes the layer's tensors out of `tensors`."""
     taken = []
@@ -74,6 +82,10 @@ class Artifact:
     def names(self):
         """Hugging Face's names of all dense tensors, sorted."""
         return sorted({f"{layer}.weight" for layer in self.layers} | set(self._plain))
+
+    def add_zeros(self, name: str, shape: tuple):
+        """A tensor that another tool wants and the folder does not store."""
+        self._plain[name] = Zeros(shape)
 
     def _layer(self, name):
         return self.layers.get(name[:-len(".weight")]) if name.endswith(".weight") else None
