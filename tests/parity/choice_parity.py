@@ -65,6 +65,7 @@ class Reference:
 
     def compare(self, name, items, rows):
         found = {row["metric"]: row for row in rows}
+        likelihoods = [[self.likelihood(prompt, candidate) for candidate in candidates] for _, prompt, candidates, _ in items]
         failures = 0
         for metric, norm in ((f"{name}_accuracy", False), (f"{name}_accuracy_norm", True)):
             if metric not in found:
@@ -73,8 +74,8 @@ class Reference:
             if len(answers) != len(items):
                 print(f"FAILED {metric}: {len(answers)} answers for {len(items)} items")
                 return 1
-            for (_, prompt, candidates, right), answer in zip(items, answers):
-                scores = [self.likelihood(prompt, c) / (len(c) - 1 if norm else 1) for c in candidates]
+            for (_, prompt, candidates, right), answer, sums in zip(items, answers, likelihoods):
+                scores = [value / (len(c) - 1 if norm else 1) for value, c in zip(sums, candidates)]
                 hits += int(answer) == right
                 if max(scores) - scores[int(answer)] > TIE:
                     print(f"FAILED {metric}: {prompt[-60:]!r}: {answer}, reference {scores}")
@@ -110,9 +111,9 @@ def main():
     reference = Reference()
     failures, checks = 0, 0
     for name, items, parameters, folder in (
-            ("mmlu", list(mmlu(data / "mmlu/data", 2, 24)), {"shots": 2, "items": 24}, data / "mmlu"),
-            ("mmlu-answers", list(mmlu_answers(data / "mmlu/data", 40)), {"items": 40}, data / "mmlu"),
-            ("piqa", list(piqa(data / "piqa", 40)), {"items": 40}, data / "piqa")):
+            ("mmlu", list(mmlu(data / "mmlu/data", 1, 12)), {"shots": 1, "items": 12}, data / "mmlu"),
+            ("mmlu-answers", list(mmlu_answers(data / "mmlu/data", 24)), {"items": 24}, data / "mmlu"),
+            ("piqa", list(piqa(data / "piqa", 24)), {"items": 24}, data / "piqa")):
         rows = ours(arguments, {"task": name, **parameters}, folder)
         failures += bool(reference.compare(name.replace("-", "_"), items, rows))
         checks += 1
