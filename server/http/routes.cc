@@ -1,7 +1,10 @@
 // HTTP paths to the same back end as gRPC.
 #include "server/http/routes.h"
 
+#include <google/protobuf/io/coded_stream.h>
+#include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 #include <google/protobuf/util/json_util.h>
+#include <google/protobuf/util/type_resolver_util.h>
 
 #include <charconv>
 #include <map>
@@ -18,6 +21,7 @@
 #include "server/http/page.h"
 #include "wring/v1/artifacts.pb.h"
 #include "wring/v1/evaluations.pb.h"
+#include "wring/v1/methods.pb.h"
 
 namespace wring {
 namespace {
@@ -42,7 +46,8 @@ struct Target {
   }
 };
 
-std::string decode_percent(std::string_view text) {
+// In a query, a plus is a space.
+std::string decode_percent(std::string_view text, bool query = true) {
   std::string out;
   for (std::size_t i = 0; i < text.size(); ++i) {
     unsigned value = 0;
@@ -51,7 +56,7 @@ std::string decode_percent(std::string_view text) {
       out += static_cast<char>(value);
       i += 2;
     } else {
-      out += text[i] == '+' ? ' ' : text[i];
+      out += query && text[i] == '+' ? ' ' : text[i];
     }
   }
   return out;
@@ -60,7 +65,7 @@ std::string decode_percent(std::string_view text) {
 Target parse_target(const std::string& raw) {
   Target target;
   const auto mark = raw.find('?');
-  target.path = decode_percent(raw.substr(0, mark));
+  target.path = decode_percent(raw.substr(0, mark), false);
   for (std::size_t at = mark; at != std::string::npos && at + 1 < raw.size();) {
     const auto end = raw.find('&', at + 1);
     const auto pair = raw.substr(at + 1, end == std::string::npos ? end : end - at - 1);
@@ -72,12 +77,28 @@ Target parse_target(const std::string& raw) {
   return target;
 }
 
+// With its maps in the order of their keys: protobuf's own order changes from one message to the next, and
+// with it the ETag of the same content would.
+std::string bytes_of(const google::protobuf::Message& message) {
+  std::string bytes;
+  {
+    google::protobuf::io::StringOutputStream stream(&bytes);
+    google::protobuf::io::CodedOutputStream coded(&stream);
+    coded.SetSerializationDeterministic(true);
+    message.SerializeToCodedStream(&coded);
+  }
+  return bytes;
+}
+
 HttpResponse json(const google::protobuf::Message& message) {
+  static auto* const types = google::protobuf::util::NewTypeResolverForDescriptorPool(
+      "type", google::protobuf::DescriptorPool::generated_pool());
   google::protobuf::util::JsonPrintOptions options;
   options.preserve_proto_field_names = true;
   options.always_print_primitive_fields = true;
   HttpResponse response;
-  const auto status = google::protobuf::util::MessageToJsonString(message, &response.body, options);
+  const auto status = google::protobuf::util::BinaryToJsonString(
+      types, "type/" + message.GetDescriptor()->full_name(), bytes_of(message), &response.body, options);
   if (!status.ok()) throw Error(ErrorCode::kInternal, "JSON", std::string(status.message()));
   return response;
 }
@@ -104,10 +125,17 @@ Message parse(const std::string& body) {
               allowed);
 }
 
-HttpResponse with_tag_of_body(const HttpRequest& request, HttpResponse response) {
+HttpResponse with_tag(const HttpRequest& request, const std::string& tag) {
+  HttpResponse response;
   response.headers.emplace_back("Cache-Control", "private, no-cache");
-  const auto tag = etag_of(response.body);
   return with_etag(request, std::move(response), tag);
+}
+
+// Under a tag of the message's bytes: its JSON, which costs most, is made only where the asker lacks it.
+HttpResponse tagged(const HttpRequest& request, const google::protobuf::Message& message) {
+  auto response = with_tag(request, etag_of(WRING_VERSION + bytes_of(message)));
+  if (response.status != 304) response.body = json(message).body;
+  return response;
 }
 
 template <typename List>
@@ -134,27 +162,31 @@ v1::JobState parse_state(const std::string& name) {
   return state;
 }
 
-HttpResponse jobs(const Backend& b, const Target& t) {
+v1::ListJobsResponse jobs(const Backend& b, const Target& t) {
   v1::ListJobsRequest request;
   request.set_page_size(page_size_of(t));
   request.set_page_token(t.get("page_token"));
   request.set_name_contains(t.get("name_contains"));
   std::istringstream states(t.get("state"));
   for (std::string state; std::getline(states, state, ',');) request.add_states(parse_state(state));
-  return json(b.coordinator.list(request));
+  return b.coordinator.list(request);
 }
 
-HttpResponse one_job(const Backend& b, const Target& t, const std::string& rest) {
+HttpResponse one_job(const Backend& b, const HttpRequest& request, const Target& t, const std::string& rest) {
   const auto slash = rest.find('/');
-  if (slash == std::string::npos) return json(b.coordinator.job(rest));
+  if (slash == std::string::npos) return tagged(request, b.coordinator.job(rest));
   if (rest.substr(slash) != "/events") throw_no_such_path();
-  const auto events =
-      b.coordinator.events(rest.substr(0, slash), t.number("after", 0),
-                           static_cast<int>(std::min<std::uint64_t>(t.number("limit", 1000), 1000)));
-  return {200, "application/json", "{\"events\":" + joined(events) + "}", {}, {}};
+  const auto body =
+      "{\"events\":" +
+      joined(b.coordinator.events(rest.substr(0, slash), t.number("after", 0),
+                                  static_cast<int>(std::min<std::uint64_t>(t.number("limit", 1000), 1000)))) +
+      "}";
+  auto response = with_tag(request, etag_of(body));
+  if (response.status != 304) response.body = body;
+  return response;
 }
 
-HttpResponse evaluations(const Backend& b, const Target& t) {
+v1::QueryEvaluationsResponse evaluations(const Backend& b, const Target& t) {
   v1::QueryEvaluationsRequest request;
   request.set_job_id(t.get("job"));
   request.set_artifact(t.get("artifact"));
@@ -162,35 +194,35 @@ HttpResponse evaluations(const Backend& b, const Target& t) {
   request.set_metric(t.get("metric"));
   request.set_page_size(page_size_of(t));
   request.set_page_token(t.get("page_token"));
-  return json(query_evaluations(request, b.store));
+  return query_evaluations(request, b.store);
 }
 
-HttpResponse artifacts(const Backend& b, const Target& t) {
+v1::ListArtifactsResponse artifacts(const Backend& b, const Target& t) {
   v1::ListArtifactsRequest request;
   request.set_kind(t.get("kind"));
   request.set_page_size(page_size_of(t));
   request.set_page_token(t.get("page_token"));
-  return json(list_artifacts(request, b.store));
+  return list_artifacts(request, b.store);
 }
 
-HttpResponse workers(const Backend& b, const Target& t) {
+v1::ListWorkersResponse workers(const Backend& b, const Target& t) {
   v1::ListWorkersRequest request;
   request.set_page_size(page_size_of(t));
   request.set_page_token(t.get("page_token"));
-  return json(b.coordinator.list(request));
+  return b.coordinator.list(request);
 }
 
-HttpResponse methods(const Target& t) {
+v1::ListMethodsResponse methods(const Target& t) {
   v1::ListMethodsRequest request;
   request.set_page_size(page_size_of(t));
   request.set_page_token(t.get("page_token"));
-  return json(list_methods(request));
+  return list_methods(request);
 }
 
 HttpResponse one_artifact(const Backend& b, const HttpRequest& request, const std::string& rest) {
   const auto slash = rest.find('/');
   const auto artifact = get_artifact(rest.substr(0, slash), b.store);
-  if (slash == std::string::npos) return with_tag_of_body(request, json(artifact));
+  if (slash == std::string::npos) return tagged(request, artifact);
   constexpr std::string_view files = "/files/";
   const auto path = rest.substr(slash);
   if (!path.starts_with(files)) throw_no_such_path();
@@ -202,15 +234,14 @@ HttpResponse one_artifact(const Backend& b, const HttpRequest& request, const st
 std::optional<HttpResponse> read(const Backend& b, const HttpRequest& request, const Target& t) {
   const auto below = [&](std::string_view folder) { return t.path.starts_with(folder); };
   const auto rest = [&](std::string_view folder) { return t.path.substr(folder.size()); };
-  const auto tagged = [&](HttpResponse response) { return with_tag_of_body(request, std::move(response)); };
-  if (t.path == "/api/v1/jobs") return tagged(jobs(b, t));
-  if (below("/api/v1/jobs/")) return tagged(one_job(b, t, rest("/api/v1/jobs/")));
-  if (t.path == "/api/v1/evaluations") return tagged(evaluations(b, t));
-  if (t.path == "/api/v1/artifacts") return tagged(artifacts(b, t));
+  if (t.path == "/api/v1/jobs") return tagged(request, jobs(b, t));
+  if (below("/api/v1/jobs/")) return one_job(b, request, t, rest("/api/v1/jobs/"));
+  if (t.path == "/api/v1/evaluations") return tagged(request, evaluations(b, t));
+  if (t.path == "/api/v1/artifacts") return tagged(request, artifacts(b, t));
   if (below("/api/v1/artifacts/")) return one_artifact(b, request, rest("/api/v1/artifacts/"));
-  if (t.path == "/api/v1/workers") return tagged(workers(b, t));
-  if (t.path == "/api/v1/methods") return tagged(methods(t));
-  if (below("/api/v1/methods/")) return tagged(json(get_method(rest("/api/v1/methods/"))));
+  if (t.path == "/api/v1/workers") return tagged(request, workers(b, t));
+  if (t.path == "/api/v1/methods") return tagged(request, methods(t));
+  if (below("/api/v1/methods/")) return tagged(request, get_method(rest("/api/v1/methods/")));
   return std::nullopt;
 }
 

@@ -242,31 +242,43 @@ TEST_F(Http, APollThatFindsNothingNewIsA304WithoutABody) {
   EXPECT_EQ(get("/api/v1/jobs/" + job.id(), "If-None-Match: " + header(one, "ETag") + "\r\n").status, 200);
 }
 
+// The order of a protobuf map is another in each message.
+TEST_F(Http, TheTagOfAJobStaysWhileNothingChanges) {
+  auto request =
+      submission("gptq(bits=4, data=a) | gptq(bits=4, data=b) | gptq(bits=4, data=c) | gptq(bits=4, data=d)");
+  for (const char* name : {"a", "b", "c", "d"})
+    (*request.mutable_spec()->mutable_data())[name] = upload(name);
+  const auto path = "/api/v1/jobs/" + submit(request).id();
+  const auto tag = header(get(path), "ETag");
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(header(get(path), "ETag"), tag);
+}
+
 TEST_F(Http, ServesAFileOfAnArtifactWholeAndInRanges) {
   const std::string first(3000, 'a'), second(2000, 'b');
   for (const auto& blob : {first, second}) write_blob(pieces(blob, random_uuid(), 0, blob.size()));
   Manifest manifest;
   manifest.kind = "model";
-  manifest.files = {{"sub/weights.bin", 5000, {{sha256(first), 3000}, {sha256(second), 2000}}}};
+  manifest.files = {{"sub/c++ weights.bin", 5000, {{sha256(first), 3000}, {sha256(second), 2000}}}};
   v1::CommitArtifactRequest request;
   request.set_manifest_json(manifest.canonical());
   const auto path = "/api/v1/artifacts/" +
                     call(*artifacts_, &v1::Artifacts::Stub::CommitArtifact, request).digest() + "/files/";
-  const auto whole = get(path + "sub/weights.bin");
+  const auto whole = get(path + "sub/c++%20weights.bin");
   EXPECT_EQ(whole.status, 200);
   EXPECT_EQ(whole.body, first + second);
-  EXPECT_EQ(header(whole, "Content-Disposition"), "attachment; filename=\"weights.bin\"");
-  const auto part = get(path + "sub%2fweights.bin", "Range: bytes=2998-3001\r\n");
+  EXPECT_EQ(header(whole, "Content-Disposition"), "attachment; filename=\"c++ weights.bin\"");
+  const auto part = get(path + "sub%2fc++%20weights.bin", "Range: bytes=2998-3001\r\n");
   EXPECT_EQ(part.status, 206);
   EXPECT_EQ(part.body, "aabb");
   EXPECT_EQ(header(part, "Content-Range"), "bytes 2998-3001/5000");
-  EXPECT_EQ(get(path + "sub/weights.bin", "Range: bytes=-3\r\n").body, "bbb");
-  EXPECT_EQ(get(path + "sub/weights.bin", "Range: bytes=4999-\r\n").body, "b");
-  EXPECT_EQ(get(path + "sub/weights.bin", "Range: bytes=4998-9999\r\n").body, "bb");
-  EXPECT_EQ(get(path + "sub/weights.bin", "Range: bytes=5000-\r\n").status, 416);
-  EXPECT_EQ(get(path + "sub/weights.bin", "Range: bytes=0-1,3-4\r\n").status, 200);
-  EXPECT_EQ(get(path + "sub/weights.bin", "If-None-Match: " + header(whole, "ETag") + "\r\n").status, 304);
-  for (const char* name : {"", "weights.bin", "sub", "sub/../sub/weights.bin", "../../wring.db"})
+  EXPECT_EQ(get(path + "sub/c++%20weights.bin", "Range: bytes=-3\r\n").body, "bbb");
+  EXPECT_EQ(get(path + "sub/c++%20weights.bin", "Range: bytes=4999-\r\n").body, "b");
+  EXPECT_EQ(get(path + "sub/c++%20weights.bin", "Range: bytes=4998-9999\r\n").body, "bb");
+  EXPECT_EQ(get(path + "sub/c++%20weights.bin", "Range: bytes=5000-\r\n").status, 416);
+  EXPECT_EQ(get(path + "sub/c++%20weights.bin", "Range: bytes=0-1,3-4\r\n").status, 200);
+  EXPECT_EQ(get(path + "sub/c++%20weights.bin", "If-None-Match: " + header(whole, "ETag") + "\r\n").status,
+            304);
+  for (const char* name : {"", "c++%20weights.bin", "sub", "sub/../sub/c++%20weights.bin", "../../wring.db"})
     EXPECT_EQ(get(path + name).status, 404) << name;
 }
 

@@ -129,7 +129,7 @@ function Scatter({ points, quality }: { points: Point[]; quality: string }) {
           type: "scatter",
           symbolSize: 13,
           data: points.map((p) => ({ value: row(p), itemStyle: { opacity: 1, color: best.includes(p) ? c.accent : c.muted } })),
-          label: { show: true, position: "top", color: c.text, fontSize: 11, formatter: (item: { value: unknown[] }) => String(item.value[2]) },
+          label: { show: true, position: "top", color: c.text, fontSize: 11, textBorderColor: c.back, textBorderWidth: 3, formatter: (item: { value: unknown[] }) => String(item.value[2]) },
           labelLayout: { hideOverlap: true },
         },
       ],

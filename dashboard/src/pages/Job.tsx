@@ -69,7 +69,7 @@ function OneJob({ job }: { job: Job }) {
             {job.spec.recipe}
           </pre>
           <p className="muted small">
-            Digest of its normal form: <code>{job.recipe_digest}</code>
+            Digest of its normal form: <code className="wrap">{job.recipe_digest}</code>
           </p>
         </Tabs.Panel>
         <Tabs.Panel value="files">
@@ -181,7 +181,7 @@ function Facts({ job }: { job: Job }) {
           {job.attempt > 1 && <span className="muted"> attempt {job.attempt}</span>}
         </Fact>
       )}
-      {Object.entries(job.spec.data).map(([name, digest]) => (
+      {Object.entries(job.spec.data).sort().map(([name, digest]) => (
         <Fact key={name} name={`Data: ${name}`}>
           <Digest digest={digest} to={`/artifacts/${digest}`} />
         </Fact>

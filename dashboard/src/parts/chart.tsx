@@ -12,6 +12,7 @@ export interface Colors {
   text: string;
   muted: string;
   line: string;
+  back: string;
   surface: string;
   accent: string;
   onSeries: string; // text on a surface of a series' colour
@@ -23,6 +24,7 @@ function colors(): Colors {
     text: color("text"),
     muted: color("muted"),
     line: color("line"),
+    back: color("back"),
     surface: color("surface"),
     accent: color("accent"),
     onSeries: color("on-series"),

@@ -15,6 +15,7 @@ export function Files({ artifact }: { artifact: Artifact }) {
       <p className="muted small">
         <Digest digest={artifact.digest} to={`/artifacts/${artifact.digest}`} /> · the whole folder: <code>wring get {artifact.digest.slice(0, 12)} --out DIR</code>
       </p>
+      <div className="scroll" tabIndex={0} role="region" aria-label="Files">
       <table className="plain" aria-label="Files">
         <thead>
           <tr>
@@ -41,6 +42,7 @@ export function Files({ artifact }: { artifact: Artifact }) {
           ))}
         </tbody>
       </table>
+      </div>
     </section>
   );
 }

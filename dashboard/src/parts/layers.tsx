@@ -26,7 +26,11 @@ export function Layers({ job }: { job: Job }) {
   if (!stage)
     return (
       <Empty title="No layers reported yet">
-        <p className="muted">Each stage tells what it did to every layer when it ends.</p>
+        <p className="muted">
+          {job.stages.some((s) => s.state === "cached")
+            ? "A stage whose output came from the cache has no report in this job; the job that ran it has."
+            : "Each stage tells what it did to every layer when it ends."}
+        </p>
       </Empty>
     );
   return (
