@@ -62,6 +62,7 @@ const tests = {
       return route.continue({ url: url.href });
     });
     await page.goto("/jobs");
+    await page.waitForSelector("table.jobs tbody tr");
     const first = await page.locator("table.jobs .cell-name code").allTextContents();
     assert.equal(first.length, 2);
     await page.getByRole("button", { name: "Older" }).click();
