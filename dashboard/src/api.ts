@@ -43,9 +43,6 @@ export interface JobSpec {
   model: string;
   data: Record<string, string>;
   seed: string;
-  resources?: { device: string; memory_bytes: string; threads: number };
-  retry?: { max_attempts: number };
-  max_runtime_seconds: number;
   priority: number;
 }
 export interface JobError {

@@ -62,9 +62,9 @@ export function attempts(events: JobEvent[]): Attempt[] {
   return all;
 }
 
-/** From the first event to the last, or to now. */
-export function extent(job: Job, events: JobEvent[], now: number): [number, number] {
-  const start = Date.parse(job.create_time ?? events[0]?.time ?? "") || now;
+/** From the first lease to the end, or to now. */
+export function extent(job: Job, all: Attempt[], now: number): [number, number] {
+  const start = all[0]?.start ?? now;
   const end = job.end_time ? Date.parse(job.end_time) : now;
   return [start, Math.max(end, start + 1000)];
 }

@@ -129,7 +129,9 @@ const tests = {
     await page.getByRole("button", { name: "Submit" }).click();
     await page.waitForURL(/\/jobs\/[a-z0-9]{12}$/);
     const id = page.url().split("/").at(-1);
-    assert.match((await api(address, `jobs/${id}`)).spec.recipe, /bits: 5/);
+    const [before, after] = await Promise.all([api(address, `jobs/${jobs["rtn-8bit"]}`), api(address, `jobs/${id}`)]);
+    assert.match(after.spec.recipe, /bits: 5/);
+    assert.deepEqual({ ...after.spec, recipe: "" }, { ...before.spec, recipe: "" });
     await page.getByText("Succeeded", { exact: true }).waitFor({ timeout: 60_000 });
   },
 

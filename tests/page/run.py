@@ -37,7 +37,7 @@ def prepare(service, folder):
     data = ["--data", f"test={text}", "--data", f"calibration={text}"]
     jobs = {
         "rtn-3bit": service.submit(recipe(folder, "rtn-3bit", "- rtn(bits=3, group_size=32)"), folder / "tiny", *data[:2]),
-        "rtn-8bit": service.submit(recipe(folder, "rtn-8bit", "- rtn(bits=8, group_size=32)"), folder / "tiny", *data[:2]),
+        "rtn-8bit": service.submit(recipe(folder, "rtn-8bit", "- rtn(bits=8, group_size=32)"), folder / "tiny", *data[:2], "--seed", "7", "--threads", "1"),
         "gptq": service.submit(recipe(folder, "gptq", "- gptq(bits=4, group_size=32, samples=4, sequence_length=64)"), folder / "tiny", *data),
         "failed": service.submit(recipe(folder, HOSTILE, "- rtn(bits=4, group_size=48)"), folder / "tiny", *data[:2]),
     }

@@ -6,9 +6,11 @@ const [address, folder, ...wanted] = process.argv.slice(2);
 mkdirSync(folder, { recursive: true });
 const succeeded = (await api(address, "jobs?state=succeeded&page_size=50")).jobs;
 const failed = (await api(address, "jobs?state=failed")).jobs[0];
-// The job with most stages shows most; those of one model can be compared.
+// The job with most stages shows most; those of the model that has most jobs are compared.
 const done = [...succeeded].sort((a, b) => b.stages.length - a.stages.length)[0];
-const compared = succeeded.filter((job) => job.spec.model === done.spec.model && job.stages.some((stage) => stage.name.startsWith("evaluate: size"))).map((job) => job.id);
+const sized = succeeded.filter((job) => job.stages.some((stage) => stage.name.startsWith("evaluate: size")));
+const ofModel = (model) => sized.filter((job) => job.spec.model === model);
+const compared = sized.map((job) => ofModel(job.spec.model)).sort((a, b) => b.length - a.length)[0].map((job) => job.id);
 const all = views({ done: done.id, failed: failed.id, compared, result: done.result });
 const chrome = await browser();
 for (const theme of ["light", "dark"]) {

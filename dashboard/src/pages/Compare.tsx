@@ -88,7 +88,7 @@ function Comparison({ jobs }: { jobs: Job[] }) {
   const points = useMemo(
     () =>
       jobs.flatMap((job): Point[] => {
-        const size = after(job, "artifact_bytes");
+        const size = after(job, "weight_bytes"); // files beside the weights differ by a few bytes, which say nothing
         const value = quality === undefined ? undefined : after(job, quality);
         return size && value ? [{ id: job.id, name: name.get(job.id)!, size: size.value, quality: value.value }] : [];
       }),
@@ -120,7 +120,7 @@ function Scatter({ points, quality }: { points: Point[]; quality: string }) {
     const row = (p: Point) => [p.size, p.quality, p.name, p.id];
     return (c: Colors) => ({
       grid: { left: 72, right: 24, top: 24, bottom: 48 },
-      xAxis: axis(c, "Bytes on disk", { type: "value", scale: true, boundaryGap: ["8%", "8%"], axisLabel: { color: c.muted, hideOverlap: true, formatter: (v: number) => bytes(v) } }),
+      xAxis: axis(c, "Bytes of weights", { type: "value", scale: true, boundaryGap: ["8%", "8%"], axisLabel: { color: c.muted, hideOverlap: true, formatter: (v: number) => bytes(v) } }),
       yAxis: axis(c, metricName(quality), { type: "value", scale: true, boundaryGap: ["8%", "12%"], nameGap: 52, axisLabel: { color: c.muted, formatter: (v: number) => figure(v) } }),
       tooltip: { trigger: "item", formatter: (item: { data: [number, number, string] }) => `${item.data[2]}\n${bytes(item.data[0])}\n${metricName(quality)} ${figure(item.data[1])}` },
       series: [
@@ -136,7 +136,7 @@ function Scatter({ points, quality }: { points: Point[]; quality: string }) {
     });
   }, [points, quality]);
   const click = useCallback((data: unknown) => open((data as { value?: unknown }).value), [open]);
-  return <Chart label={`${metricName(quality)} against bytes on disk of ${points.length} jobs`} option={option} height={340} onClick={click} />;
+  return <Chart label={`${metricName(quality)} against bytes of weights of ${points.length} jobs`} option={option} height={340} onClick={click} />;
 }
 
 type Params = Map<string, Value>;

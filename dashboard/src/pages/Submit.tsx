@@ -93,15 +93,13 @@ function JobForm({ specs, start }: { specs: MethodSpec[]; start?: JobSpec }) {
       post<Job>("jobs", {
         request_id,
         spec: {
+          ...start, // what the form does not show stays as it was: resources, retries, time limits
           name,
           recipe: text,
           model,
           data: Object.fromEntries(dataNames.map((key) => [key, data[key] ?? ""])),
           seed: seed || "0",
           priority: Number(priority) || 0,
-          resources: start?.resources,
-          retry: start?.retry,
-          max_runtime_seconds: start?.max_runtime_seconds ?? 0,
         },
       }),
     onSuccess: (job) => go(`/jobs/${job.id}`),

@@ -19,7 +19,8 @@ const SHOWN = 12;
 export function Layers({ job }: { job: Job }) {
   const [params, setParams] = useSearchParams();
   const stages = job.stages.filter((stage) => layerReports(stage).length > 0);
-  const stage = stages.find((s) => String(s.index) === params.get("stage")) ?? stages.at(-1);
+  const most = Math.max(...stages.map((s) => layerReports(s).length));
+  const stage = stages.find((s) => String(s.index) === params.get("stage")) ?? stages.findLast((s) => layerReports(s).length === most);
   const metric = METRICS.find((m) => m.value === params.get("metric"))?.value ?? "error";
   const report = useMemo(() => (stage ? layerReports(stage) : []), [stage]);
   const change = (key: string, value: string) => setParams((old) => (old.set(key, value), old), { replace: true });
@@ -39,7 +40,7 @@ export function Layers({ job }: { job: Job }) {
         <Choice label="Stage" value={String(stage.index)} options={stages.map((s) => ({ value: String(s.index), label: `${s.index + 1} ${s.name}` }))} onChange={(next) => change("stage", next)} />
         <Segments label="Metric" value={metric} options={METRICS} onChange={(next) => change("metric", next)} />
       </div>
-      <LayerChart report={report} metric={metric} />
+      {report.some((layer) => place(layer.layer).block >= 0) && <LayerChart report={report} metric={metric} />}
       <LayerTable report={report} metric={metric} />
     </>
   );
@@ -51,7 +52,7 @@ function LayerChart({ report, metric }: { report: LayerReport[]; metric: Metric 
     for (const layer of report) {
       const { block, kind } = place(layer.layer);
       const value = layer[metric];
-      if (value === undefined) continue;
+      if (value === undefined || block < 0) continue; // those outside of blocks are in the table
       if (!kinds.has(kind)) kinds.set(kind, []);
       kinds.get(kind)!.push([block, value, layer.layer]);
     }

@@ -99,7 +99,7 @@ function ParameterField({ parameter: p, value, error, onChange }: { parameter: P
     <div className="labelled">
       {p.type !== "boolean" && (
         <label id={`${id}-label`} htmlFor={id}>
-          {p.name} {p.unit && <span className="muted">{p.unit}</span>}
+          {p.name} {p.unit && p.unit !== p.name && <span className="muted">{p.unit}</span>}
         </label>
       )}
       {p.choices?.length ? (

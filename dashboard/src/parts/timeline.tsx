@@ -14,7 +14,8 @@ interface Scale {
 export function Timeline({ job, events }: { job: Job; events: JobEvent[] }) {
   const now = useNow(isActive(job.state));
   const all = attempts(events);
-  const [start, end] = extent(job, events, now);
+  const [start, end] = extent(job, all, now);
+  const waited = all.length > 0 && job.create_time ? (start - Date.parse(job.create_time)) / 1000 : 0;
   const scale = { start, end };
   return (
     <>
@@ -43,6 +44,7 @@ export function Timeline({ job, events }: { job: Job; events: JobEvent[] }) {
           </table>
         </div>
       )}
+      {waited >= 1 && <p className="muted small">It waited {duration(waited)} for its first worker.</p>}
       <Events events={events} />
     </>
   );
@@ -53,7 +55,7 @@ function Axis({ scale }: { scale: Scale }) {
   const step = tick(seconds, 6);
   const marks = Array.from({ length: Math.floor((seconds * 0.97) / step) + 1 }, (_, i) => i * step);
   return (
-    <div className="axis" aria-label="Time since it was submitted">
+    <div className="axis" aria-label="Time since its first lease">
       {marks.map((mark) => (
         <span key={mark} style={{ left: `${(mark / seconds) * 100}%` }}>
           {duration(mark)}
