@@ -17,6 +17,7 @@ Connection::Connection(const ClientConfig& settings) : config(settings) {
   jobs = v1::Jobs::NewStub(channel);
   artifacts = v1::Artifacts::NewStub(channel);
   methods = v1::Methods::NewStub(channel);
+  projects = v1::Projects::NewStub(channel);
   workers = v1::Workers::NewStub(channel);
   evaluations = v1::Evaluations::NewStub(channel);
 }
@@ -83,6 +84,54 @@ v1::Job Client::retry(const std::string& id) {
   return connection_->call(*connection_->jobs, &v1::Jobs::Stub::RetryJob, request);
 }
 
+v1::Job Client::pause_job(const std::string& id) {
+  v1::PauseJobRequest request;
+  request.set_id(get(id).id());
+  return connection_->call(*connection_->jobs, &v1::Jobs::Stub::PauseJob, request);
+}
+
+v1::Job Client::resume_job(const std::string& id) {
+  v1::ResumeJobRequest request;
+  request.set_id(get(id).id());
+  return connection_->call(*connection_->jobs, &v1::Jobs::Stub::ResumeJob, request);
+}
+
+v1::Project Client::pause_project(const std::string& name) {
+  v1::PauseProjectRequest request;
+  request.set_name(name);
+  return connection_->call(*connection_->projects, &v1::Projects::Stub::PauseProject, request);
+}
+
+v1::Project Client::resume_project(const std::string& name) {
+  v1::ResumeProjectRequest request;
+  request.set_name(name);
+  return connection_->call(*connection_->projects, &v1::Projects::Stub::ResumeProject, request);
+}
+
+v1::Worker Client::pause_worker(const std::string& id_or_name) {
+  v1::PauseWorkerRequest request;
+  request.set_id(id_or_name);
+  return connection_->call(*connection_->workers, &v1::Workers::Stub::PauseWorker, request);
+}
+
+v1::Worker Client::resume_worker(const std::string& id_or_name) {
+  v1::ResumeWorkerRequest request;
+  request.set_id(id_or_name);
+  return connection_->call(*connection_->workers, &v1::Workers::Stub::ResumeWorker, request);
+}
+
+std::vector<v1::Project> Client::projects() {
+  std::vector<v1::Project> projects;
+  v1::ListProjectsRequest request;
+  request.set_page_size(1000);
+  do {
+    const auto page = connection_->call(*connection_->projects, &v1::Projects::Stub::ListProjects, request);
+    projects.insert(projects.end(), page.projects().begin(), page.projects().end());
+    request.set_page_token(page.next_page_token());
+  } while (!request.page_token().empty());
+  return projects;
+}
+
 void Client::remove(const std::string& id) {
   v1::DeleteJobRequest request;
   request.set_id(get(id).id());
@@ -122,6 +171,16 @@ v1::Artifact Client::artifact(const std::string& digest) {
   v1::GetArtifactRequest request;
   request.set_digest(digest.starts_with("sha256:") ? digest.substr(7) : digest);
   return connection_->call(*connection_->artifacts, &v1::Artifacts::Stub::GetArtifact, request);
+}
+
+v1::Artifact Client::set_retention(const v1::SetRetentionRequest& request) {
+  return connection_->call(*connection_->artifacts, &v1::Artifacts::Stub::SetRetention, request);
+}
+
+void Client::remove_artifact(const std::string& digest) {
+  v1::DeleteArtifactRequest request;
+  request.set_digest(artifact(digest).digest());
+  connection_->call(*connection_->artifacts, &v1::Artifacts::Stub::DeleteArtifact, request);
 }
 
 v1::ListArtifactsResponse Client::artifacts(const v1::ListArtifactsRequest& request) {

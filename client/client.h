@@ -56,7 +56,15 @@ class Client {
   v1::ListJobsResponse list(const v1::ListJobsRequest& request);
   v1::Job cancel(const std::string& id);
   v1::Job retry(const std::string& id);
+  v1::Job pause_job(const std::string& id);
+  v1::Job resume_job(const std::string& id);
   void remove(const std::string& id);
+
+  v1::Project pause_project(const std::string& name);
+  v1::Project resume_project(const std::string& name);
+  std::vector<v1::Project> projects();  // with open jobs, or paused; by name
+  v1::Worker pause_worker(const std::string& id_or_name);
+  v1::Worker resume_worker(const std::string& id_or_name);
 
   // Calls `on_event` for each event until the job has ended or on_tick says so; reconnects from the last
   // event's number when the stream breaks. Returns the job as it is then.
@@ -69,6 +77,8 @@ class Client {
   v1::QueryEvaluationsResponse evaluations(const v1::QueryEvaluationsRequest& request);
 
   v1::Artifact artifact(const std::string& digest);  // or a unique prefix of at least 4 digits
+  v1::Artifact set_retention(const v1::SetRetentionRequest& request);
+  void remove_artifact(const std::string& digest);  // or a unique prefix
   v1::ListArtifactsResponse artifacts(const v1::ListArtifactsRequest& request);
 
   // Uploads a folder (hidden files left out) or one file as an artifact: only the chunks that the store lacks

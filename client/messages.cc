@@ -95,7 +95,9 @@ Json to_json(const v1::Evaluation& row) {
 Json to_json(const v1::Job& job) {
   Json json{{"id", job.id()},
             {"name", job.spec().name()},
+            {"project", job.spec().project()},
             {"state", state_name(job.state())},
+            {"paused", job.paused()},
             {"artifact_digest", job.result()},
             {"recipe_digest", job.recipe_digest()},
             {"model", job.spec().model()},
@@ -140,21 +142,20 @@ Json to_json(const v1::Artifact& artifact) {
             {"total_bytes", artifact.total_bytes()},
             {"file_count", artifact.file_count()},
             {"create_time", time_json(artifact.has_create_time(), artifact.create_time())},
-            {"created_by_job", artifact.created_by_job()}};
+            {"created_by_job", artifact.created_by_job()},
+            {"pinned", artifact.pinned()},
+            {"expire_time", time_json(artifact.has_expire_time(), artifact.expire_time())}};
   if (!artifact.manifest_json().empty()) json["manifest"] = embedded(artifact.manifest_json());
   return json;
 }
 
 Json to_json(const v1::Worker& worker) {
-  Json json{{"id", worker.id()},
-            {"name", worker.name()},
-            {"version", worker.version()},
-            {"catalogue_digest", worker.catalogue_digest()},
-            {"methods", Json::array()},
-            {"jobs", Json::array()},
-            {"devices", Json::array()},
-            {"draining", worker.draining()},
-            {"last_seen", time_json(worker.has_last_seen(), worker.last_seen())}};
+  Json json{
+      {"id", worker.id()},           {"name", worker.name()},
+      {"version", worker.version()}, {"catalogue_digest", worker.catalogue_digest()},
+      {"methods", Json::array()},    {"jobs", Json::array()},
+      {"devices", Json::array()},    {"draining", worker.draining()},
+      {"paused", worker.paused()},   {"last_seen", time_json(worker.has_last_seen(), worker.last_seen())}};
   for (const auto& method : worker.methods()) json["methods"].push_back(method);
   for (const auto& job : worker.jobs()) json["jobs"].push_back(job);
   for (const auto& d : worker.devices())
@@ -164,6 +165,13 @@ Json to_json(const v1::Worker& worker) {
                                {"memory_bytes", d.memory_bytes()},
                                {"threads", d.threads()}});
   return json;
+}
+
+Json to_json(const v1::Project& project) {
+  return {{"name", project.name()},
+          {"paused", project.paused()},
+          {"queued", project.queued()},
+          {"running", project.running()}};
 }
 
 Error job_error(const v1::Job& job) {

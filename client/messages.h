@@ -10,6 +10,7 @@
 #include "wring/v1/evaluations.pb.h"
 #include "wring/v1/jobs.pb.h"
 #include "wring/v1/methods.pb.h"
+#include "wring/v1/projects.pb.h"
 #include "wring/v1/workers.pb.h"
 
 namespace wring {
@@ -20,8 +21,8 @@ std::string state_name(v1::JobState state);
 v1::JobState state_from_name(std::string_view name);
 bool is_terminal(v1::JobState state);
 
-// {id, name, state, artifact_digest, recipe_digest, model, data, seed, attempt, worker, waiting_reason,
-// create_time, start_time, end_time, stages: [{index, name, state, seconds, peak_bytes,
+// {id, name, project, state, paused, artifact_digest, recipe_digest, model, data, seed, attempt, worker,
+// waiting_reason, create_time, start_time, end_time, stages: [{index, name, state, seconds, peak_bytes,
 // forecast_seconds, forecast_peak_bytes, key, report}],
 // evaluations: [...], error: {...} where it failed}. Times are RFC 3339 or null; artifact_digest is "" until
 // the job has succeeded.
@@ -32,6 +33,7 @@ Json to_json(const v1::Evaluation& evaluation);
 Json to_json(const v1::Event& event);
 Json to_json(const v1::Artifact& artifact);
 Json to_json(const v1::Worker& worker);
+Json to_json(const v1::Project& project);  // {name, paused, queued, running}
 
 // Why the job failed, as the error that the CLI ends with.
 Error job_error(const v1::Job& job);

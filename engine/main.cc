@@ -21,6 +21,9 @@ void add_common(CLI::App* command, LocalOptions& options) {
       ->required();
   command->add_option("--data", options.data,
                       "NAME=PATH of a text file, e.g. calibration=text.txt; repeatable");
+  command->add_option("--reference", options.reference,
+                      "Original model, where --model is compressed already: what evaluations compare with, "
+                      "and what eora puts back");
   command->add_option("--seed", options.seed, "Seed of everything random")->capture_default_str();
   command->add_option("--threads", options.threads, "Threads; 0: all cores")->capture_default_str();
   command->add_option("--device", options.device, "cpu or cuda:N")->capture_default_str();
@@ -52,7 +55,8 @@ void add_eval(CLI::App& app, int& status) {
   static std::string suite = "perplexity";
   static std::vector<std::string> parameters;
   eval->add_option("model", options.model, "Hugging Face folder, GGUF file or Wring artifact")->required();
-  eval->add_option("--suite", suite, "perplexity, similarity, size, latency or sample")
+  eval->add_option("--suite", suite,
+                   "perplexity, multiple-choice, in-context, similarity, size, latency or sample")
       ->capture_default_str();
   eval->add_option("--data", options.data, "PATH of the text (or NAME=PATH)");
   eval->add_option("--reference", options.reference,

@@ -15,7 +15,8 @@ def allowed(parameter):
 def section(spec):
     lines = [f"### {spec['name']}", "", spec["summary"]]
     for paper in spec["papers"]:
-        lines.append(f"{paper['title']} ({paper['venue']}, arXiv {paper['arxiv']}).")
+        arxiv = f", arXiv {paper['arxiv']}" if "arxiv" in paper else ""
+        lines.append(f"{paper['title']} ({paper['venue']}{arxiv}).")
     facts = [f"takes {', '.join(spec['takes'])}"]
     if spec["needs"]:
         facts.append(f"needs {', '.join(spec['needs'])}")

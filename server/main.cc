@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <filesystem>
+#include <optional>
 
 #include "common/address.h"
 #include "common/command_line.h"
@@ -17,6 +18,7 @@
 #include "server/api/grpc_server.h"
 #include "server/http/routes.h"
 #include "server/upkeep/backup.h"
+#include "server/upkeep/collect.h"
 #include "server/upkeep/data_lock.h"
 #include "server/upkeep/fsck.h"
 
@@ -28,10 +30,15 @@ namespace fs = std::filesystem;
 struct Options {
   std::string data, grpc = "127.0.0.1:7433", http = "127.0.0.1:7480", log_level = "info";
   double lease_seconds = 15, heartbeat_seconds = 3;
+  double gc_hours = 1, gc_grace_hours = 24;
   bool insecure_plaintext = false;
   std::string dashboard;
   std::vector<std::string> http_names;
 };
+
+TimeMs in_ms(double hours) {
+  return static_cast<TimeMs>(hours * 3'600'000);
+}
 
 Address address_to_listen_on(const std::string& text, const std::string& field, bool any_host) {
   Address address = parse_address(text, field);
@@ -78,6 +85,9 @@ int serve(const Options& options) {
   SchedulerOptions scheduler;
   scheduler.lease_ms = static_cast<TimeMs>(options.lease_seconds * 1000);
   Coordinator coordinator(store, clock, metrics, scheduler);
+  std::optional<Collector> collector;
+  if (options.gc_hours > 0)
+    collector.emplace(store, blobs, clock, in_ms(options.gc_hours), in_ms(options.gc_grace_hours));
   const Backend backend{coordinator, store, blobs, clock, metrics, options.heartbeat_seconds};
 
   GrpcServer server(backend, grpc_address.host + ":" + std::to_string(grpc_address.port));
@@ -147,8 +157,21 @@ int check(const std::string& data, bool as_json) {
   return report.is_clean() ? 0 : exit_status(ErrorCode::kDataLoss);
 }
 
+int collect(const std::string& data, double grace_hours, bool as_json) {
+  check_has_database(data);
+  const FileDescriptor lock = lock_data(data);
+  JobStore store(data);
+  BlobStore blobs(data);
+  const auto report = collect_garbage(store, blobs, SystemClock().now_ms(), in_ms(grace_hours));
+  print(report.to_json(), as_json,
+        std::to_string(report.expired) + " artifacts had expired; deleted " + std::to_string(report.blobs) +
+            " blobs, " + human_bytes(report.bytes) + "; " + std::to_string(report.kept) + " are in use");
+  return 0;
+}
+
 struct UpkeepFlags {
   std::string data, other;
+  double grace_hours = 24;
   bool json = false;
 };
 
@@ -178,6 +201,12 @@ void add_upkeep(CLI::App& app, UpkeepFlags& flags, int& status) {
   add("fsck",
       "Read everything in a data folder, or a backup, whose server is stopped; set damaged blobs aside",
       "wring-server fsck --data /var/lib/wring", [](const UpkeepFlags& f) { return check(f.data, f.json); });
+  add("gc", "Delete expired artifacts and unused blobs of a data folder whose server is stopped",
+      "wring-server gc --data /var/lib/wring --grace-hours 0",
+      [](const UpkeepFlags& f) { return collect(f.data, f.grace_hours, f.json); })
+      ->add_option("--grace-hours", flags.grace_hours, "Keep blobs that were in use so recently")
+      ->check(CLI::Range(0.0, 1e6))
+      ->capture_default_str();
 }
 
 }  // namespace
@@ -203,6 +232,13 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--heartbeat-seconds", options.heartbeat_seconds, "How often a worker must be heard of")
       ->check(CLI::Range(0.1, 600.0))
+      ->capture_default_str();
+  app.add_option("--gc-hours", options.gc_hours, "How often unused blobs are deleted; 0: never")
+      ->check(CLI::Range(0.0, 1e6))
+      ->capture_default_str();
+  app.add_option("--gc-grace-hours", options.gc_grace_hours,
+                 "Unused blobs are kept so long: more than the longest upload or backup takes")
+      ->check(CLI::Range(0.01, 1e6))
       ->capture_default_str();
   app.add_option("--log-level", options.log_level, "trace, debug, info, warn, error or off")
       ->capture_default_str();

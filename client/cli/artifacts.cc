@@ -1,8 +1,11 @@
 // The verbs about artifacts: get, put, artifacts, artifact.
+#include <google/protobuf/util/time_util.h>
+
 #include <memory>
 
 #include "client/cli/transfers.h"
 #include "common/clock.h"
+#include "common/quantity.h"
 #include "common/text.h"
 #include "formats/file_tree.h"
 #include "formats/manifest.h"
@@ -134,6 +137,55 @@ std::string figures_of(CliContext& context, const std::string& digest) {
   return rows.size() > 1 ? "\n" + table(rows) : "";
 }
 
+std::string retention(const v1::Artifact& artifact) {
+  if (artifact.pinned()) return "pinned";
+  const auto until = to_json(artifact)["expire_time"];
+  return until.is_string() ? "until " + until.get<std::string>().substr(0, 19) : "until it is discarded";
+}
+
+struct RetainFlags {
+  std::string digest, expire_after;
+  bool keep = false, pin = false;
+};
+
+void retain(CliContext& context, const RetainFlags& flags) {
+  v1::SetRetentionRequest request;
+  request.set_digest(flags.digest);
+  request.set_pinned(flags.pin);
+  if (!flags.expire_after.empty())
+    *request.mutable_expire_time() = google::protobuf::util::TimeUtil::MillisecondsToTimestamp(
+        SystemClock().now_ms() +
+        static_cast<std::int64_t>(1000 * parse_seconds(flags.expire_after, "--expire-after")));
+  auto artifact = context.client().set_retention(request);
+  artifact.clear_manifest_json();
+  if (context.json) return context.print_json(to_json(artifact));
+  context.print("sha256:" + artifact.digest() + "  " + retention(artifact) + "\n");
+}
+
+void discard(CliContext& context, const std::string& digest) {
+  context.client().remove_artifact(digest);
+  if (context.json) return context.print_json(Json{{"discarded", digest}});
+  context.print("artifact " + digest + "  discarded\n");
+}
+
+void add_retention_verbs(CLI::App& app, CliContext& context) {
+  auto* retain_verb = add_verb(app, "retain", "Say how long the server keeps an artifact",
+                               "wring retain 4be1f00d --expire-after 30d");
+  const auto flags = std::make_shared<RetainFlags>();
+  retain_verb->add_option("DIGEST", flags->digest, "Digest, or a unique prefix of it")->required();
+  auto* how = retain_verb->add_option_group("how long");
+  how->add_flag("--keep", flags->keep, "Until it is discarded, as all are at first");
+  how->add_flag("--pin", flags->pin, "The same, and nobody can discard it");
+  how->add_option("--expire-after", flags->expire_after, "From now on: 12h, 30d");
+  how->require_option(1);
+  retain_verb->callback([&context, flags] { retain(context, *flags); });
+
+  auto* discard_verb =
+      add_verb(app, "discard", "Delete an artifact from the server", "wring discard 4be1f00d");
+  discard_verb->add_option("DIGEST", flags->digest, "Digest, or a unique prefix of it")->required();
+  discard_verb->callback([&context, flags] { discard(context, flags->digest); });
+}
+
 void show_artifact(CliContext& context, const std::string& digest) {
   const auto artifact = context.client().artifact(artifact_of(context, digest));
   if (context.json) return context.print_json(to_json(artifact));
@@ -144,7 +196,8 @@ void show_artifact(CliContext& context, const std::string& digest) {
              {"name", artifact.name()},
              {"size", human_bytes(manifest.total_bytes()) + " in " + std::to_string(manifest.files.size()) +
                           " files"},
-             {"made by", artifact.created_by_job().empty() ? "upload" : "job " + artifact.created_by_job()}});
+             {"made by", artifact.created_by_job().empty() ? "upload" : "job " + artifact.created_by_job()},
+             {"kept", retention(artifact)}});
   std::vector<std::vector<std::string>> rows{{"FILE", "SIZE", "CHUNKS"}};
   for (const auto& file : manifest.files)
     rows.push_back({file.path, human_bytes(file.size), std::to_string(file.chunks.size())});
@@ -189,6 +242,7 @@ void add_artifact_verbs(CLI::App& app, CliContext& context) {
       ->required()
       ->expected(1, 2);
   show->callback([&context, flags] { show_artifact(context, flags->words.back()); });
+  add_retention_verbs(app, context);
 }
 
 }  // namespace wring

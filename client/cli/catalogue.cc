@@ -115,7 +115,9 @@ void list_workers(CliContext& context) {
     const auto seen = to_json(worker)["last_seen"];
     rows.push_back({worker.id(), worker.name(), join(devices, ", "), join(memory, ", "), join(jobs, ", "),
                     seen.is_string() ? seen.get<std::string>().substr(0, 19) : "",
-                    worker.draining() ? "draining" : ""});
+                    worker.draining() ? "draining"
+                    : worker.paused() ? "paused"
+                                      : ""});
   }
   context.print(table(rows));
 }

@@ -108,6 +108,7 @@ void add_verbs(CLI::App& app, CliContext& context) {
   add_service_verbs(app, context);
   add_submit_verbs(app, context);
   add_job_verbs(app, context);
+  add_pause_verbs(app, context);
   add_artifact_verbs(app, context);
   add_catalogue_verbs(app, context);
   add_evaluation_verbs(app, context);

@@ -35,10 +35,12 @@ struct CliContext {
 };
 
 // The verbs, a function a group; each file client/cli/<group>.cc adds its own.
-void add_service_verbs(CLI::App& app, CliContext& context);     // up, down
-void add_submit_verbs(CLI::App& app, CliContext& context);      // submit
-void add_job_verbs(CLI::App& app, CliContext& context);         // jobs, job, watch, cancel, retry, report
-void add_artifact_verbs(CLI::App& app, CliContext& context);    // get, put, artifacts, artifact
+void add_service_verbs(CLI::App& app, CliContext& context);  // up, down
+void add_submit_verbs(CLI::App& app, CliContext& context);   // submit
+void add_job_verbs(CLI::App& app, CliContext& context);      // jobs, job, watch, cancel, retry, report
+void add_pause_verbs(CLI::App& app, CliContext& context);    // pause, resume, projects
+void add_artifact_verbs(CLI::App& app,
+                        CliContext& context);  // get, put, artifacts, artifact, retain, discard
 void add_catalogue_verbs(CLI::App& app, CliContext& context);   // methods, validate, workers
 void add_evaluation_verbs(CLI::App& app, CliContext& context);  // eval, evals, compare
 void add_engine_verbs(CLI::App& app, CliContext& context);      // run, plan, generate

@@ -13,7 +13,7 @@ namespace wring {
 namespace {
 
 struct Flags {
-  std::string recipe, model, out, device, prompt;
+  std::string recipe, model, reference, out, device, prompt;
   std::vector<std::string> data;
   std::uint64_t seed = 0;
   std::uint32_t threads = 0, tokens = 0;
@@ -65,6 +65,8 @@ void add_engine_verbs(CLI::App& app, CliContext& context) {
   run_verb->add_option("--model", flags->model, "Folder or file")->required();
   run_verb->add_option("--data", flags->data, "NAME=PATH; once for each data input of the recipe")
       ->allow_extra_args(false);
+  run_verb->add_option("--reference", flags->reference,
+                       "Original model, where --model is compressed already");
   run_verb->add_option("--out", flags->out, "Folder for the result")->required();
   run_verb->add_option("--seed", flags->seed, "Seed of everything random")->check(whole_number());
   run_verb->add_option("--threads", flags->threads, "Threads; 0: all");

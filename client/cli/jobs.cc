@@ -28,12 +28,13 @@ void print_jobs(CliContext& context, const std::vector<v1::Job>& jobs) {
   }
   if (jobs.empty()) return context.print("no jobs\n");
   std::vector<std::vector<std::string>> rows{
-      {"JOB", "NAME", "STATE", "STAGES", "WORKER", "SUBMITTED", "RESULT"}};
+      {"JOB", "PROJECT", "NAME", "STATE", "STAGES", "WORKER", "SUBMITTED", "RESULT"}};
   for (const auto& job : jobs) {
     const auto stages = job.stages_size() == 0
                             ? ""
                             : std::to_string(stages_done(job)) + "/" + std::to_string(job.stages_size());
-    rows.push_back({job.id(), job.spec().name(), state_name(job.state()), stages, job.worker(), age(job),
+    rows.push_back({job.id(), job.spec().project(), job.spec().name(), state_name(job.state()), stages,
+                    job.worker(), age(job),
                     job.state() == v1::JOB_STATE_QUEUED ? job.waiting_reason() : job.result().substr(0, 12)});
   }
   context.print(table(rows));
@@ -41,7 +42,7 @@ void print_jobs(CliContext& context, const std::vector<v1::Job>& jobs) {
 
 struct ListFlags {
   std::vector<std::string> states;
-  std::string name;
+  std::string name, project;
   int limit = 20;
   bool all = false;
 };
@@ -50,6 +51,7 @@ void list_jobs(CliContext& context, const ListFlags& flags) {
   v1::ListJobsRequest request;
   for (const auto& state : flags.states) request.add_states(state_from_name(state));
   request.set_name_contains(flags.name);
+  request.set_project(flags.project);
   std::vector<v1::Job> jobs;
   do {
     const auto left = flags.limit - static_cast<int>(jobs.size());
@@ -62,8 +64,10 @@ void list_jobs(CliContext& context, const ListFlags& flags) {
 }
 
 std::string describe_job(const v1::Job& job) {
-  std::vector<std::vector<std::string>> rows{
-      {"job", job.id()}, {"name", job.spec().name()}, {"state", state_name(job.state())}};
+  std::vector<std::vector<std::string>> rows{{"job", job.id()},
+                                             {"project", job.spec().project()},
+                                             {"name", job.spec().name()},
+                                             {"state", state_name(job.state())}};
   const auto add = [&](const char* label, const std::string& value) {
     if (!value.empty()) rows.push_back({label, value});
   };
@@ -73,6 +77,12 @@ std::string describe_job(const v1::Job& job) {
   add("submitted", age(job));
   add("model", job.spec().model());
   for (const auto& [name, digest] : job.spec().data()) add("data", name + "=" + digest);
+  const auto add_time = [&](const char* label, double seconds) {
+    add(label, seconds > 0 ? human_duration(seconds) : "");
+  };
+  add_time("max runtime", job.spec().max_runtime_seconds());
+  add_time("queued timeout", job.spec().queued_timeout_seconds());
+  add_time("total timeout", job.spec().total_timeout_seconds());
   add("seed", std::to_string(job.spec().seed()));
   add("recipe digest", job.recipe_digest());
   add("result", job.result());
@@ -125,6 +135,7 @@ void add_job_verbs(CLI::App& app, CliContext& context) {
       ->delimiter(',')
       ->allow_extra_args(false);
   jobs->add_option("--name", flags->name, "Only jobs whose name holds this");
+  jobs->add_option("--project", flags->project, "Only jobs of this project");
   jobs->add_option("--limit", flags->limit, "How many")->check(CLI::Range(1, 1000000))->capture_default_str();
   jobs->add_flag("--all", flags->all, "All of them");
   jobs->callback([&context, flags] { list_jobs(context, *flags); });

@@ -34,7 +34,7 @@ export function payload(event: JobEvent): Payload {
   }
 }
 
-const ENDINGS = ["released", "succeeded", "failed", "cancelled"];
+const ENDINGS = ["released", "paused", "succeeded", "failed", "cancelled"];
 
 export function attempts(events: JobEvent[]): Attempt[] {
   const all: Attempt[] = [];

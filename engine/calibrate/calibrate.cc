@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "common/error.h"
@@ -15,6 +16,58 @@
 namespace wring {
 namespace {
 
+// The layers have the reference model's weights for its lifetime.
+class ReferenceWeights {
+ public:
+  ReferenceWeights(const std::vector<Layer*>& layers, Model& reference) {
+    for (Layer* layer : layers) {
+      held_.emplace_back(layer, layer->shared_weight());
+      layer->set_weight(reference.find_layer(layer->name())->shared_weight());
+    }
+  }
+  ~ReferenceWeights() {
+    for (auto& [layer, weight] : held_) layer->set_weight(std::move(weight));
+  }
+  ReferenceWeights(const ReferenceWeights&) = delete;
+  ReferenceWeights& operator=(const ReferenceWeights&) = delete;
+
+ private:
+  std::vector<std::pair<Layer*, std::shared_ptr<const WeightRep>>> held_;
+};
+
+std::string shape_of(const WeightRep& weight) {
+  return "[" + std::to_string(weight.rows()) + ", " + std::to_string(weight.columns()) + "]";
+}
+
+[[noreturn]] void throw_mismatch(const std::string& what) {
+  throw Error(
+      ErrorCode::kInvalidArgument, "REFERENCE_MISMATCH", what, "reference",
+      "A stage before this one prunes or rescales what several layers share: run it as a recipe of its "
+      "own, and hand in what comes out as the model of this one.");
+}
+
+// Weights are compared one by one, which means something only where all that is no weight is the same.
+void check_reference(const Model& model, Model& reference, const std::set<const Layer*>& targets) {
+  for (const Layer* layer : targets) {
+    const Layer* const other = reference.find_layer(layer->name());
+    if (other && other->weight().rows() == layer->weight().rows() &&
+        other->weight().columns() == layer->weight().columns())
+      continue;
+    throw_mismatch(layer->name() + " is " + shape_of(layer->weight()) + ", in the reference model " +
+                   (other ? shape_of(other->weight()) : "there is no such layer"));
+  }
+  for (const Parameter& parameter : model.parameters())
+    for (const Parameter& other : reference.parameters())
+      if (other.name == parameter.name &&
+          !at::equal(other.value.to(at::kFloat), parameter.value.to(at::kFloat)))
+        throw_mismatch(parameter.name + " has other values in the reference model");
+}
+
+Json compress(const StageInput& stage, const LayerMethod& method, Layer& layer, const Statistics* x) {
+  const Layer* const original = stage.reference ? stage.reference->find_layer(layer.name()) : nullptr;
+  return compress_layer(layer, method, x, original ? &original->weight() : nullptr);
+}
+
 std::vector<Json> data_free(const StageInput& stage, const LayerMethod& method) {
   auto layers = stage.model.layers();
   std::erase_if(layers, [&](Layer* layer) { return !stage.targets.contains(layer); });
@@ -22,7 +75,7 @@ std::vector<Json> data_free(const StageInput& stage, const LayerMethod& method) 
   double last_error = 0;
   for (std::size_t i = 0; i < layers.size(); ++i) {
     stage.progress.report(i, layers.size(), "layers", i ? "layer error" : "", last_error);
-    reports.push_back(compress_layer(*layers[i], method, nullptr));
+    reports.push_back(compress(stage, method, *layers[i], nullptr));
     last_error = reports.back().at("error").get<double>();
     if (i % 4 == 3) release_free_memory();
   }
@@ -43,8 +96,8 @@ class CompressBlock final : public BlockWork {
     if (dense)
       stream.observe_and_advance(block, observer);
     else if (!layers.empty())
-      stream.observe(block, observer);
-    for (Layer* layer : layers) reports.push_back(compress_layer(*layer, method_, observer.of(*layer)));
+      observe(block, layers, stream, observer);
+    for (Layer* layer : layers) reports.push_back(compress(stage_, method_, *layer, observer.of(*layer)));
     release_free_memory();
     if (!dense && outputs_needed) stream.advance(block);
     return part(layers);
@@ -73,6 +126,13 @@ class CompressBlock final : public BlockWork {
   }
 
  private:
+  void observe(std::size_t block, const std::vector<Layer*>& layers, const BlockStream& stream,
+               TapObserver& observer) const {
+    std::optional<ReferenceWeights> exchanged;
+    if (stage_.calibration.propagate == Propagate::kReference) exchanged.emplace(layers, *stage_.reference);
+    stream.observe(block, observer);
+  }
+
   static Snapshot::Part part(const std::vector<Layer*>& layers) {
     Snapshot::Part part{Json::object(), {}};
     for (const Layer* layer : layers) {
@@ -99,7 +159,7 @@ std::vector<Json> calibrated(const StageInput& stage, const LayerMethod& method)
   for (Layer* layer : head) {
     TapObserver observer(stage.targets, method.needs());
     stream.observe_head(*layer, observer);
-    reports.push_back(compress_layer(*layer, method, observer.of(*layer)));
+    reports.push_back(compress(stage, method, *layer, observer.of(*layer)));
   }
   return reports;
 }
@@ -107,6 +167,7 @@ std::vector<Json> calibrated(const StageInput& stage, const LayerMethod& method)
 }  // namespace
 
 std::vector<Json> compress_layers(const StageInput& stage, const LayerMethod& method) {
+  if (stage.reference) check_reference(stage.model, *stage.reference, stage.targets);
   return method.needs().empty() ? data_free(stage, method) : calibrated(stage, method);
 }
 

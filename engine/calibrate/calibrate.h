@@ -14,7 +14,8 @@
 namespace wring {
 
 // What a block's inputs are computed through: the blocks before it as compressed, or as they were.
-enum class Propagate { kCompressed, kDense };
+// kReference: those before it as compressed, and the block itself with the reference model's weights.
+enum class Propagate { kCompressed, kDense, kReference };
 
 struct Calibration {
   at::Tensor ids;   // [sequences, positions] int64: the tokens; undefined for data-free methods
@@ -34,6 +35,9 @@ struct Calibration {
 // block that it finishes there. Returns one report a layer, in model order:
 //   {"layer", "shape": [out, in], "error": relative output error (weight error for data-free methods),
 //   "sparsity", "bits": stored bits a weight, ...what the method added}.
+// With a reference, errors are those from its weights, and "error_before" is the one that the stage found.
+// Throws Error(kInvalidArgument, "REFERENCE_MISMATCH") where it has no such layer, one of another shape,
+// or other norms.
 std::vector<Json> compress_layers(const StageInput& stage, const LayerMethod& method);
 
 }  // namespace wring

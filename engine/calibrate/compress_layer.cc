@@ -17,55 +17,71 @@ double energy(const at::Tensor& d, const Statistics* x, bool with_hessian) {
   return d.square().sum(at::kDouble).item<double>();
 }
 
-Json layer_report(const Layer& layer, const at::Tensor& before, const Statistics* x, bool with_hessian,
-                  Json extra) {
+// The energy of `meant` that `held` has lost, as a share.
+double relative_error(const at::Tensor& meant, const at::Tensor& held, const Statistics* x,
+                      bool with_hessian) {
   constexpr std::int64_t kRowsAtOnce = 4096;  // a head's would be memory's peak
-  const at::Tensor after = layer.weight().decode(at::kFloat).to(before.device());
   double whole = 0, lost = 0;
-  std::int64_t nonzero = 0;
-  for (std::int64_t first = 0; first < before.size(0); first += kRowsAtOnce) {
-    const auto count = std::min(kRowsAtOnce, before.size(0) - first);
-    const at::Tensor old_rows = before.narrow(0, first, count), rows = after.narrow(0, first, count);
-    whole += energy(old_rows, x, with_hessian);
-    lost += energy(old_rows - rows, x, with_hessian);
-    nonzero += at::count_nonzero(rows).item<std::int64_t>();
+  for (std::int64_t first = 0; first < meant.size(0); first += kRowsAtOnce) {
+    const auto count = std::min(kRowsAtOnce, meant.size(0) - first);
+    const at::Tensor rows = meant.narrow(0, first, count);
+    whole += energy(rows, x, with_hessian);
+    lost += energy(rows - held.narrow(0, first, count), x, with_hessian);
   }
-  const auto weights = static_cast<double>(before.numel());
+  return whole > 0 ? lost / whole : 0.0;
+}
+
+Json layer_report(const Layer& layer, const at::Tensor& meant, const Statistics* x, bool with_hessian,
+                  Json extra) {
+  const at::Tensor after = layer.weight().decode(at::kFloat).to(meant.device());
+  const auto weights = static_cast<double>(after.numel());
   Json report = std::move(extra);
   report["layer"] = layer.name();
-  report["shape"] = {before.size(0), before.size(1)};
-  report["error"] = whole > 0 ? lost / whole : 0.0;
-  report["sparsity"] = 1.0 - static_cast<double>(nonzero) / weights;
+  report["shape"] = {after.size(0), after.size(1)};
+  report["error"] = relative_error(meant, after, x, with_hessian);
+  report["sparsity"] = 1.0 - static_cast<double>(at::count_nonzero(after).item<std::int64_t>()) / weights;
   report["bits"] = 8.0 * static_cast<double>(layer.weight().stored_bytes()) / weights;
   return report;
 }
 
 // The method's result; its error names the layer where the method did not.
-std::shared_ptr<const WeightRep> compressed(const Layer& layer, const LayerMethod& method,
-                                            const Statistics* x, Json& report) {
+std::shared_ptr<const WeightRep> compressed(const LayerMethod& method, const LayerInput& input,
+                                            Json& report) {
   try {
-    return method.compress(layer, x, report);
+    return method.compress(input, report);
   } catch (const Error& error) {
     if (!error.field().empty()) throw;
-    throw Error(error.code(), error.reason(), error.message(), layer.name(), error.hint());
+    throw Error(error.code(), error.reason(), error.message(), input.layer.name(), error.hint());
   }
+}
+
+// fp32, where the statistics are. Throws where a value is not finite.
+at::Tensor values(const WeightRep& weight, const Statistics* x, const std::string& name) {
+  at::Tensor decoded = weight.decode(at::kFloat);
+  if (x) decoded = decoded.to(x->device());
+  if (!at::isfinite(decoded.sum(at::kDouble)).item<bool>())
+    throw Error(ErrorCode::kInvalidArgument, "NOT_FINITE", "the weight holds NaN or infinity", name);
+  return decoded;
 }
 
 }  // namespace
 
-Json compress_layer(Layer& layer, const LayerMethod& method, const Statistics* x) {
+Json compress_layer(Layer& layer, const LayerMethod& method, const Statistics* x,
+                    const WeightRep* reference) {
   const auto needs = method.needs();
+  const bool with_hessian = needs.contains(Statistic::kHessian);
   if (!needs.empty() && !x)
     throw Error(ErrorCode::kInvalidArgument, "NO_STATISTICS", "no calibration input reaches this layer",
                 layer.name(), "Leave it out with 'ignore', or use a data-free method such as rtn.");
   Json extra = Json::object();
-  at::Tensor before = layer.weight().decode(at::kFloat);
-  if (x) before = before.to(x->device());
-  if (!at::isfinite(before.sum(at::kDouble)).item<bool>())
-    throw Error(ErrorCode::kInvalidArgument, "NOT_FINITE", "the weight holds NaN or infinity",
-                layer.name() + ".weight");
-  layer.set_weight(compressed(layer, method, x, extra));
-  return layer_report(layer, before, x, needs.contains(Statistic::kHessian), std::move(extra));
+  at::Tensor meant = values(layer.weight(), x, layer.name() + ".weight");
+  if (reference) {
+    const at::Tensor before =
+        std::exchange(meant, values(*reference, x, "reference." + layer.name() + ".weight"));
+    extra["error_before"] = relative_error(meant, before, x, with_hessian);
+  }
+  layer.set_weight(compressed(method, {layer, x, reference}, extra));
+  return layer_report(layer, meant, x, with_hessian, std::move(extra));
 }
 
 }  // namespace wring

@@ -6,8 +6,8 @@
 
 namespace wring {
 
-// Swaps the layer's weight for the method's. `x`: statistics of its input, null for data-free methods.
-// Returns the layer's report (see compress_layers). Throws Error(kInvalidArgument) NO_STATISTICS, NOT_FINITE.
-Json compress_layer(Layer& layer, const LayerMethod& method, const Statistics* x);
+// Swaps the layer's weight for the method's; `x` and `reference` as in LayerInput. Returns the layer's report
+// (see compress_layers). Throws Error(kInvalidArgument) NO_STATISTICS, NOT_FINITE.
+Json compress_layer(Layer& layer, const LayerMethod& method, const Statistics* x, const WeightRep* reference);
 
 }  // namespace wring

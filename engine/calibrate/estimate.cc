@@ -89,7 +89,7 @@ class Probe {
  private:
   StageEstimate result(double hidden) const {
     return {seconds_, static_cast<std::uint64_t>(hidden + peak_), static_cast<std::uint64_t>(stored_bytes_),
-            !method_.needs().empty()};
+            method_.needs_reference(), method_.reads_data()};
   }
 
   bool targeted(const std::vector<Layer*>& layers) const {
@@ -191,8 +191,9 @@ class Probe {
     Layer sample = first_rows(layer, rows);
     const auto before = static_cast<double>(settle());
     const Stopwatch watch;
+    const auto kept = method_.needs_reference() ? sample.weight().stored_bytes() : 0;
     method_.try_out(sample, x);
-    return {watch.seconds(), static_cast<double>(sample.weight().stored_bytes()), before,
+    return {watch.seconds(), static_cast<double>(sample.weight().stored_bytes() - kept), before,
             static_cast<double>(peak_resident_bytes()) - before};
   }
 
@@ -210,7 +211,7 @@ class Probe {
 StageEstimate estimate_stage(Model& model, const Method& method, const std::set<const Layer*>& targets,
                              const Calibration& calibration) {
   Probe probe(model, method, targets, calibration);
-  return method.needs().empty() ? probe.data_free() : probe.calibrated();
+  return method.reads_data() ? probe.calibrated() : probe.data_free();
 }
 
 }  // namespace wring

@@ -36,6 +36,12 @@ Statistics::Statistics(std::int64_t features, std::set<Statistic> wanted, at::De
     : features_(features), device_(device), wanted_(std::move(wanted)) {
   const auto options = at::device(device).dtype(at::kFloat);
   if (wanted_.contains(Statistic::kInputNorm)) squares_ = at::zeros({features}, options.dtype(at::kDouble));
+  if (wanted_.contains(Statistic::kInputMagnitude))
+    magnitudes_ = at::zeros({features}, options.dtype(at::kDouble));
+  if (wanted_.contains(Statistic::kMoments)) {
+    moved_sum_ = at::zeros({features}, options.dtype(at::kDouble));
+    moved_squares_ = at::zeros_like(moved_sum_);
+  }
   if (wanted_.contains(Statistic::kHessian)) gram_ = at::zeros({features, features}, options);
 }
 
@@ -67,6 +73,13 @@ void Statistics::sum_pending() const {
 
 void Statistics::sum_block(const at::Tensor& block) const {
   if (squares_.defined()) add_column_squares(block, squares_);
+  if (magnitudes_.defined()) magnitudes_.add_(block.abs().sum(0, /*keepdim=*/false, at::kFloat));
+  if (moved_sum_.defined()) {
+    if (!origin_.defined()) origin_ = block[0].to(at::kDouble);
+    const at::Tensor moved = block.to(at::kDouble).sub_(origin_);
+    moved_sum_.add_(moved.sum(0));
+    moved_squares_.add_(moved.square().sum(0));
+  }
   if (!gram_.defined()) return;
   const at::Tensor transposed = transpose(block.to(at::kFloat));
   for (std::int64_t first = 0; first < features_; first += kPanel) {
@@ -82,6 +95,30 @@ at::Tensor Statistics::input_norm() const {
   const std::lock_guard lock(mutex_);
   sum_pending();
   return squares_.sqrt().to(at::kFloat);
+}
+
+at::Tensor Statistics::input_magnitude() const {
+  if (!magnitudes_.defined()) throw_not_wanted("the input's magnitude");
+  const std::lock_guard lock(mutex_);
+  sum_pending();
+  return (magnitudes_ / static_cast<double>(std::max<std::int64_t>(1, rows_))).to(at::kFloat);
+}
+
+at::Tensor Statistics::mean() const {
+  if (!moved_sum_.defined()) throw_not_wanted("the mean");
+  const std::lock_guard lock(mutex_);
+  sum_pending();
+  return rows_ > 0 ? origin_ + moved_sum_ / rows_ : moved_sum_.clone();
+}
+
+// Of x less its first row: what varies little around a large mean loses no digits, and what is constant has
+// none.
+at::Tensor Statistics::variance() const {
+  if (!moved_sum_.defined()) throw_not_wanted("the variance");
+  const std::lock_guard lock(mutex_);
+  sum_pending();
+  if (rows_ == 0) return moved_squares_.clone();
+  return (moved_squares_ / rows_ - (moved_sum_ / rows_).square()).clamp_min_(0);
 }
 
 at::Tensor Statistics::hessian() const {

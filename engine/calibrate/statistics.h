@@ -13,11 +13,12 @@
 
 namespace wring {
 
-enum class Statistic { kInputNorm, kHessian };
+enum class Statistic { kInputNorm, kInputMagnitude, kHessian, kMoments };
 
 // Sums over all calibration rows x of one tap. Rows are summed in fixed blocks of kRowBlock, in order,
-// however they are cut into calls of add(): fp32 sums within a block, fp64 across blocks for the norms, fp32
-// for the Hessian. add() is not thread-safe; once everything is added, any thread may read.
+// however they are cut into calls of add(): fp32 sums within a block, fp64 across blocks for norms and
+// magnitudes, fp32 for the Hessian, fp64 throughout for the moments. add() is not thread-safe; once
+// everything is added, any thread may read.
 class Statistics {
  public:
   static constexpr std::int64_t kRowBlock = 2048;
@@ -32,6 +33,13 @@ class Statistics {
 
   // sqrt(sum x_j^2), [in] fp32: ||x_j||_2 of Wanda's equation 1.
   at::Tensor input_norm() const;
+
+  // mean |x_j|, [in] fp32.
+  at::Tensor input_magnitude() const;
+
+  // Mean and variance (over all rows: divided by their number) of each feature, [in] fp64.
+  at::Tensor mean() const;
+  at::Tensor variance() const;
 
   // H = (2 / rows) X^T X, [in, in] fp32, symmetric: the Hessian of the layer's squared error (GPTQ, section
   // 2).
@@ -48,10 +56,12 @@ class Statistics {
   std::int64_t features_, rows_ = 0;
   at::Device device_;
   std::set<Statistic> wanted_;
-  mutable std::mutex mutex_;    // of everything below, once everything is added
-  mutable at::Tensor squares_;  // [in] fp64
-  mutable at::Tensor gram_;     // [in, in] fp32, lower triangle of X^T X
-  mutable at::Tensor pending_;  // [kRowBlock, in]: rows of a block not yet full
+  mutable std::mutex mutex_;                               // of everything below, once everything is added
+  mutable at::Tensor squares_;                             // [in] fp64
+  mutable at::Tensor magnitudes_;                          // [in] fp64
+  mutable at::Tensor gram_;                                // [in, in] fp32, lower triangle of X^T X
+  mutable at::Tensor origin_, moved_sum_, moved_squares_;  // [in] fp64: the first row; sums of x less it
+  mutable at::Tensor pending_;                             // [kRowBlock, in]: rows of a block not yet full
   mutable std::int64_t pending_rows_ = 0;
   mutable at::Tensor hessian_;  // undefined until it is asked for
   mutable std::map<std::pair<double, bool>, std::shared_ptr<const InverseFactor>> factors_;

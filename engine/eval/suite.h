@@ -41,6 +41,8 @@ struct EvaluationRow {
 struct EvaluationInput {
   Model& model;
   Model* reference;
+  const std::vector<EvaluationRow>&
+      before;  // this evaluation's rows of that model; none where it was not measured
   const Tokenizer& tokenizer;
   const FileTree& files;                                         // of the model, for its size
   std::function<const FileTree&(const std::string& name)> data;  // throws kInvalidArgument "MISSING_DATA"

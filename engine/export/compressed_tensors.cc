@@ -60,6 +60,7 @@ Json quantization_config(const Model& model, const std::map<Scheme, std::vector<
 }
 
 void compressed_tensors(const ExportInput& input, Claims& claims) {
+  check_architecture(input.model, "compressed-tensors");
   check_quantized(input.model, "compressed-tensors");
   const auto dtype = scale_dtype(input.model, input.params.get<std::string>("dtype"));
   TensorFolder tensors(claims);

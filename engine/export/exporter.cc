@@ -2,6 +2,7 @@
 #include "engine/export/exporter.h"
 
 #include <algorithm>
+#include <array>
 #include <functional>
 #include <map>
 #include <memory>
@@ -12,6 +13,7 @@
 #include "common/error.h"
 #include "common/files.h"
 #include "common/text.h"
+#include "engine/model/block_sizes.h"
 #include "engine/model/load.h"
 #include "engine/model/tensor_file.h"
 
@@ -132,6 +134,60 @@ ExportCheck find_export_check(const std::string& name) {
   return entry_of(name).check;
 }
 
+namespace {
+
+// Layers that have their biases together in transformers' Llama, under one field of config.json.
+struct BiasField {
+  const char* field;
+  std::vector<std::string_view> layers;
+};
+const std::array<BiasField, 2> kLlamaBiases{{{"attention_bias", {"q_proj", "k_proj", "v_proj", "o_proj"}},
+                                             {"mlp_bias", {"gate_proj", "up_proj", "down_proj"}}}};
+
+std::string model_type(const Model& model) {
+  return json_at<std::string>(model.config(), "model_type", "config.json");
+}
+
+std::vector<const Layer*> layers_of(const Model& model, const BiasField& biases) {
+  std::vector<const Layer*> found = model.layers();
+  std::erase_if(found, [&](const Layer* layer) {
+    const std::string module = layer->name().substr(layer->name().rfind('.') + 1);
+    return std::find(biases.layers.begin(), biases.layers.end(), module) == biases.layers.end();
+  });
+  return found;
+}
+
+bool any_bias(const std::vector<const Layer*>& layers) {
+  return std::any_of(layers.begin(), layers.end(),
+                     [](const Layer* layer) { return layer->bias().defined(); });
+}
+
+// transformers' Mistral has no biases, its Qwen2 those of q, k and v, always.
+void check_biases(const Model& model, const std::string& format) {
+  const auto type = model_type(model);
+  if (type != "mistral" && type != "qwen2") return;
+  for (const Layer* layer : model.layers()) {
+    const bool held =
+        type == "qwen2" && (layer->name().ends_with(".q_proj") || layer->name().ends_with(".k_proj") ||
+                            layer->name().ends_with(".v_proj"));
+    if (layer->bias().defined() && !held)
+      throw Error(ErrorCode::kInvalidArgument, "NOT_EXPRESSIBLE",
+                  format + " holds no bias for this layer of a " + type, layer->name() + ".bias",
+                  "Keep it as a Wring folder, or prune with bias=false.");
+  }
+}
+
+}  // namespace
+
+void check_architecture(const Model& model, const std::string& format) {
+  check_equal_blocks(model.config(), format);
+  check_biases(model, format);
+  if (model.family() == "bert" && model.config().contains("head_dim"))
+    throw Error(ErrorCode::kInvalidArgument, "NOT_EXPRESSIBLE",
+                format + " holds a bert's heads only where they make up its hidden size",
+                "config.json.num_attention_heads", "Keep it as a Wring folder, or prune its FFN alone.");
+}
+
 void TensorFolder::add(TensorToWrite tensor) {
   std::uint64_t bytes = element_size(tensor.type);
   for (const auto n : tensor.shape) bytes *= static_cast<std::uint64_t>(n);
@@ -167,6 +223,12 @@ void TensorFolder::rest(const Model& model, at::ScalarType dtype) {
   for (const Layer* layer : model.layers())
     if (layer->bias().defined()) take(layer->name() + ".bias", layer->bias());
   for (const auto& parameter : model.parameters()) take(parameter.name, parameter.value);
+  if (model_type(model) != "llama") return;
+  for (const auto& biases : kLlamaBiases)
+    if (const auto layers = layers_of(model, biases); any_bias(layers))
+      for (const Layer* layer : layers)
+        if (!layer->bias().defined())
+          take(layer->name() + ".bias", at::zeros({layer->weight().rows()}, dtype));
 }
 
 void TensorFolder::write(const std::filesystem::path& folder, std::uint64_t shard_bytes) const {
@@ -188,6 +250,9 @@ void write_config(const ExportInput& input, at::ScalarType dtype, const Json& qu
   config.erase("dtype");
   config["torch_dtype"] = dtype_name(dtype);  // transformers before 5 reads this name alone, later ones both
   if (!quantization.is_null()) config["quantization_config"] = quantization;
+  if (model_type(input.model) == "llama")
+    for (const auto& biases : kLlamaBiases)
+      if (any_bias(layers_of(input.model, biases))) config[biases.field] = true;
   write_companions(input.source, input.folder);
   write_file_atomic(input.folder / "config.json", config.dump(2) + "\n");
 }

@@ -58,6 +58,10 @@ ExportCheck find_export_check(const std::string& name);  // nullptr where there 
 
 // What exporters of safetensors folders share.
 
+// Throws Error(kInvalidArgument, "NOT_EXPRESSIBLE") where transformers' class of the model's type cannot hold
+// its shapes or biases; `format` is for the message. The first thing that such an exporter does.
+void check_architecture(const Model& model, const std::string& format);
+
 // The tensors of such a folder in order, each claimed as it is added.
 class TensorFolder {
  public:
@@ -67,7 +71,8 @@ class TensorFolder {
   void plain(const Layer& layer, at::ScalarType dtype);
   // A layer's weight in tensors of the format's own, which stand for `meant`.
   void packed(const Layer& layer, const WeightRep& meant, const std::vector<NamedTensor>& tensors);
-  // Biases of all layers and all other parameters, in `dtype`.
+  // Biases of all layers and all other parameters, in `dtype`; zeros where transformers' class has a bias
+  // that the model lacks.
   void rest(const Model& model, at::ScalarType dtype);
 
   void write(const std::filesystem::path& folder, std::uint64_t shard_bytes) const;
@@ -81,7 +86,8 @@ class TensorFolder {
 at::ScalarType export_dtype(const std::string& name);  // "float32", "bfloat16", "float16"
 std::string dtype_name(at::ScalarType dtype);
 
-// config.json, with `dtype` and, where there is one, the quantization_config; and what travels with a model.
+// config.json, with `dtype`, which biases there are and, where there is one, the quantization_config; and
+// what travels with a model.
 void write_config(const ExportInput& input, at::ScalarType dtype, const Json& quantization);
 
 }  // namespace wring

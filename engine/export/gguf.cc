@@ -9,6 +9,7 @@
 
 #include "common/error.h"
 #include "engine/export/exporter.h"
+#include "engine/model/block_sizes.h"
 #include "engine/model/gguf_names.h"
 #include "engine/model/load.h"
 #include "engine/text/gguf_vocabulary.h"
@@ -44,6 +45,7 @@ class Architecture {
     const auto type = text("model_type");
     if (type != "llama" && type != "mistral" && type != "qwen2")
       refuse("is not written for models of type " + type, "config.json.model_type");
+    check_equal_blocks(config_, "gguf");
     name_ = type == "qwen2" ? "qwen2" : "llama";
     heads_ = integer("num_attention_heads");
     kv_heads_ = json_or<std::int64_t>(config_, "num_key_value_heads", heads_, "config.json");

@@ -5,6 +5,7 @@ namespace wring {
 namespace {
 
 void huggingface(const ExportInput& input, Claims& claims) {
+  check_architecture(input.model, "huggingface");
   const auto dtype = export_dtype(input.params.get<std::string>("dtype"));
   TensorFolder tensors(claims);
   for (const Layer* layer : input.model.layers()) tensors.plain(*layer, dtype);

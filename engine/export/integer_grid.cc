@@ -33,6 +33,12 @@ IntegerGrid integer_grid(const Layer& layer) {
 
 void check_quantized(const Model& model, const char* format) {
   const auto layers = model.layers();
+  for (const Layer* layer : layers)
+    if (layer->weight().format() == "sum")
+      throw Error(ErrorCode::kInvalidArgument, "NOT_EXPRESSIBLE",
+                  std::string(format) + " holds one weight a layer, and this one is a sum of several",
+                  layer->name(),
+                  "Leave the compensation out, or export plain values as huggingface or gguf.");
   if (std::any_of(layers.begin(), layers.end(), [](const Layer* l) { return is_integer_grid(*l); })) return;
   throw Error(ErrorCode::kInvalidArgument, "NOTHING_QUANTIZED",
               std::string(format) + " holds layers on integer grids, and this model has none", "to",

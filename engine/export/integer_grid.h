@@ -22,8 +22,8 @@ struct IntegerGrid {
 bool is_integer_grid(const Layer& layer);
 IntegerGrid integer_grid(const Layer& layer);
 
-// Whether the model has such a layer. Throws Error(kInvalidArgument, "NOTHING_QUANTIZED") naming `format`
-// where not.
+// Throws Error(kInvalidArgument) naming `format`: "NOTHING_QUANTIZED" where the model has no such layer,
+// "NOT_EXPRESSIBLE" where one has a low-rank part beside its integers.
 void check_quantized(const Model& model, const char* format);
 
 // The type of all their scales where `name` is "auto" (float16 where they differ), else the type of that

@@ -16,6 +16,12 @@ std::map<std::string, MethodFactory>& registry() {
 
 }  // namespace
 
+at::ScalarType Params::dtype(const char* name) const {
+  const auto dtype = get<std::string>(name);
+  if (dtype == "float16") return at::kHalf;
+  return dtype == "bfloat16" ? at::kBFloat16 : at::kFloat;
+}
+
 bool register_method(const char* name, MethodFactory factory) {
   return registry().emplace(name, factory).second;
 }

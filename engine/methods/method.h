@@ -25,6 +25,7 @@ class Params {
   SparsityPattern sparsity(const char* name) const {
     return SparsityPattern::parse(values_.at(name), field(name));
   }
+  at::ScalarType dtype(const char* name) const;  // "float16", "bfloat16", "float32"
   std::string field(const char* name) const { return field_ + "." + name; }  // "stages[1].params.group_size"
 
  private:
@@ -44,6 +45,7 @@ struct StageInput {
   const Calibration& calibration;  // its tokens are undefined for data-free methods
   Progress& progress;
   Snapshot& snapshot;
+  Model* reference = nullptr;  // what the stage works towards; null for methods that do not need it
 };
 
 // Transforms a model in place. Immutable. A method that goes layer by layer is a LayerMethod; one that
@@ -56,19 +58,33 @@ class Method {
   // What it must know of layers' inputs; nothing for data-free methods.
   virtual std::set<Statistic> needs() const { return {}; }
 
+  // Whether it looks at the reference model: the job's, or what was handed in before the first stage.
+  virtual bool needs_reference() const { return false; }
+
+  // Whether it needs the calibration set.
+  virtual bool reads_data() const { return !needs().empty(); }
+
   // Throws Error(kInvalidArgument) naming the parameter's field where the model cannot be transformed so.
-  // Called before anything runs, on the job's input: earlier stages may change it yet.
+  // Called before anything runs, on the job's input, and again on what the earlier stages made of it.
   virtual void check_model(const Model& model, const std::set<const Layer*>& targets) const = 0;
 
   // The report: {"layers": [one a layer or group, in model order], ...}.
   virtual Json run(const StageInput& stage) const = 0;
 
   // For the forecast: does with one layer what run() does with each, to see what it takes. `x` as in
-  // LayerMethod::compress.
+  // LayerInput.
   virtual void try_out(Layer& layer, const Statistics* x) const {
     (void)layer;
     (void)x;
   }
+};
+
+// What a layer method sees.
+struct LayerInput {
+  const Layer& layer;
+  const Statistics* x = nullptr;         // of the layer's input; null for data-free methods
+  const WeightRep* reference = nullptr;  // the layer's weight in the reference model, of the same shape; null
+                                         // for methods that do not need it
 };
 
 // Compresses one layer at a time; layers may be compressed in parallel.
@@ -78,10 +94,9 @@ class LayerMethod : public Method {
   // group size that does not divide). Called for every targeted layer before anything runs.
   virtual void check(const Layer& layer) const { (void)layer; }
 
-  // The layer's new weight. `x` is null for data-free methods. `report` takes what a person should know of
-  // this layer (damping used, dead columns); the pass itself adds error, sparsity and bits.
-  virtual std::shared_ptr<const WeightRep> compress(const Layer& layer, const Statistics* x,
-                                                    Json& report) const = 0;
+  // The layer's new weight. `report` takes what a person should know of this layer (damping used, dead
+  // columns); the pass itself adds error, sparsity and bits.
+  virtual std::shared_ptr<const WeightRep> compress(const LayerInput& input, Json& report) const = 0;
 
   void check_model(const Model& model, const std::set<const Layer*>& targets) const final;
   Json run(const StageInput& stage) const final;

@@ -3,6 +3,7 @@
 
 #include "common/error.h"
 #include "engine/math/attention.h"
+#include "engine/model/block_sizes.h"
 #include "engine/model/model.h"
 
 namespace wring {
@@ -26,6 +27,14 @@ class Bert final : public Model {
                        const ForwardContext& context) const override;
   at::Tensor final_norm(const at::Tensor& hidden) const override { return hidden; }
   at::Tensor head(const at::Tensor& normed, InputObserver*) const override { return normed.to(at::kFloat); }
+  // Without the hidden width: LayerNorm takes the mean over all channels, which changes when one leaves.
+  std::vector<CoupledGroups> coupled_groups() const override;
+
+ protected:
+  void adopt_layers() override;
+  std::string block_prefix(std::size_t block) const override {
+    return prefix_ + "encoder.layer." + std::to_string(block) + ".";
+  }
 
  private:
   struct Norm {
@@ -36,19 +45,23 @@ class Bert final : public Model {
     Norm attention_norm;
     Layer *up, *down;
     Norm output_norm;
+    Parameter *output_bias, *down_bias;  // what is left of an attention or FFN that was cut out, or null
   };
 
   Layer* add_linear(const std::string& name, const TensorSource& tensors, std::int64_t out, std::int64_t in,
                     std::string out_axis, std::string in_axis, std::string tap);
   Parameter* add_table(const std::string& name, const TensorSource& tensors, std::int64_t rows);
-  Norm add_norm(const std::string& name, const TensorSource& tensors);
+  void add_norm(const std::string& name, const TensorSource& tensors);
+  void add_residue(const std::string& layer, const TensorSource& tensors);
   void add_heads(const TensorSource& tensors);
-  Block add_block(std::size_t index, const TensorSource& tensors);
+  void add_block(std::size_t index, std::int64_t heads, std::int64_t ffn, const TensorSource& tensors);
+  Norm find_norm(const std::string& name);
+  Block find_block(std::size_t index);
   at::Tensor layer_norm(const at::Tensor& x, const Norm& norm) const;
   at::Tensor attention(const Block& b, const at::Tensor& x, const ForwardContext& context) const;
 
   std::string prefix_;  // "" or "bert."
-  std::int64_t hidden_, heads_, ffn_;
+  std::int64_t hidden_, head_dim_;
   double epsilon_;
   bool tanh_gelu_;
   Layer* words_ = nullptr;
@@ -56,6 +69,17 @@ class Bert final : public Model {
   Norm embedding_norm_{};
   std::vector<Block> blocks_;
 };
+
+// Fewer heads than once keep the size that all of them had.
+std::int64_t head_dimension(const Json& config) {
+  const auto heads = json_at<std::int64_t>(config, "num_attention_heads", "config.json"),
+             hidden = json_at<std::int64_t>(config, "hidden_size", "config.json");
+  if (config.contains("head_dim")) return json_at<std::int64_t>(config, "head_dim", "config.json");
+  if (heads < 1 || hidden < 1 || hidden % heads != 0)
+    throw Error(ErrorCode::kInvalidArgument, "BAD_CONFIG", "num_attention_heads does not divide hidden_size",
+                "config.json.num_attention_heads");
+  return hidden / heads;
+}
 
 bool wants_tanh_gelu(const Json& config) {
   const auto activation = json_or<std::string>(config, "hidden_act", "gelu", "config.json");
@@ -70,13 +94,9 @@ Bert::Bert(Json config, const TensorSource& tensors)
     : Model(std::move(config)),
       prefix_(tensors.has("bert.embeddings.word_embeddings.weight") ? "bert." : ""),
       hidden_(json_at<std::int64_t>(this->config(), "hidden_size", "config.json")),
-      heads_(json_at<std::int64_t>(this->config(), "num_attention_heads", "config.json")),
-      ffn_(json_at<std::int64_t>(this->config(), "intermediate_size", "config.json")),
+      head_dim_(head_dimension(this->config())),
       epsilon_(json_or<double>(this->config(), "layer_norm_eps", 1e-12, "config.json")),
       tanh_gelu_(wants_tanh_gelu(this->config())) {
-  if (heads_ < 1 || hidden_ < 1 || hidden_ % heads_ != 0)
-    throw Error(ErrorCode::kInvalidArgument, "BAD_CONFIG", "num_attention_heads does not divide hidden_size",
-                "config.json.num_attention_heads");
   const auto kind =
       json_or<std::string>(this->config(), "position_embedding_type", "absolute", "config.json");
   if (kind != "absolute")
@@ -91,12 +111,23 @@ Bert::Bert(Json config, const TensorSource& tensors)
                 "the embedding is not [vocab_size, hidden_size]", name + ".weight");
   positions_ = add_table(prefix_ + "embeddings.position_embeddings.weight", tensors, 1);
   types_ = add_table(prefix_ + "embeddings.token_type_embeddings.weight", tensors, 1);
-  embedding_norm_ = add_norm(prefix_ + "embeddings.LayerNorm", tensors);
+  add_norm(prefix_ + "embeddings.LayerNorm", tensors);
+  embedding_norm_ = find_norm(prefix_ + "embeddings.LayerNorm");
   const auto count = json_at<std::int64_t>(this->config(), "num_hidden_layers", "config.json");
   if (count < 1 || count > 4096)
     throw Error(ErrorCode::kInvalidArgument, "BAD_CONFIG", std::to_string(count) + " is out of range",
                 "config.json.num_hidden_layers");
-  for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i) blocks_.push_back(add_block(i, tensors));
+  const auto blocks = static_cast<std::size_t>(count);
+  const auto plain = [&](const char* key) {
+    return json_at<std::int64_t>(this->config(), key, "config.json");
+  };
+  const auto heads =
+      sizes_by_block(this->config(), "num_attention_heads", plain("num_attention_heads"), blocks);
+  const auto ffn = sizes_by_block(this->config(), "intermediate_size", plain("intermediate_size"), blocks);
+  for (std::size_t i = 0; i < blocks; ++i) {
+    add_block(i, heads[i], ffn[i], tensors);
+    blocks_.push_back(find_block(i));
+  }
   add_heads(tensors);
 }
 
@@ -144,43 +175,103 @@ Parameter* Bert::add_table(const std::string& name, const TensorSource& tensors,
   return &add_parameter({name, std::move(table), {"position", "residual"}});
 }
 
-Bert::Norm Bert::add_norm(const std::string& name, const TensorSource& tensors) {
-  Norm norm{};
-  for (const auto& [part, slot] : {std::pair{".weight", &norm.gain}, std::pair{".bias", &norm.bias}}) {
+void Bert::add_norm(const std::string& name, const TensorSource& tensors) {
+  for (const char* part : {".weight", ".bias"}) {
     auto value = tensors.tensor(name + part);
     if (value.dim() != 1 || value.size(0) != hidden_)
       throw Error(ErrorCode::kInvalidArgument, "SHAPE_MISMATCH", "a norm that is not [hidden_size]",
                   name + part);
-    *slot = &add_parameter({name + part, std::move(value), {"residual"}});
+    add_parameter({name + part, std::move(value), {"residual"}});
   }
-  return norm;
 }
 
-Bert::Block Bert::add_block(std::size_t index, const TensorSource& tensors) {
-  const std::string prefix = prefix_ + "encoder.layer." + std::to_string(index) + ".",
-                    label = "L" + std::to_string(index) + ".";
-  const auto self = prefix + "attention.self.";
-  Block b{};
-  b.query = add_linear(self + "query", tensors, hidden_, hidden_, label + "q", "residual",
-                       label + "attention_input");
-  b.key =
-      add_linear(self + "key", tensors, hidden_, hidden_, label + "q", "residual", label + "attention_input");
-  b.value = add_linear(self + "value", tensors, hidden_, hidden_, label + "q", "residual",
-                       label + "attention_input");
-  b.output = add_linear(prefix + "attention.output.dense", tensors, hidden_, hidden_, "residual", label + "q",
-                        label + "attention_output");
-  b.attention_norm = add_norm(prefix + "attention.output.LayerNorm", tensors);
-  b.up = add_linear(prefix + "intermediate.dense", tensors, ffn_, hidden_, label + "ffn", "residual",
-                    label + "ffn_input");
-  b.down = add_linear(prefix + "output.dense", tensors, hidden_, ffn_, "residual", label + "ffn",
-                      label + "ffn_inner");
-  b.output_norm = add_norm(prefix + "output.LayerNorm", tensors);
-  return b;
+// The bias of a layer that was cut out: what its module still adds.
+void Bert::add_residue(const std::string& layer, const TensorSource& tensors) {
+  auto bias = tensors.tensor(layer + ".bias");
+  if (bias.dim() != 1 || bias.size(0) != hidden_)
+    throw Error(ErrorCode::kInvalidArgument, "SHAPE_MISMATCH", "a bias that is not [hidden_size]",
+                layer + ".bias");
+  add_parameter({layer + ".bias", std::move(bias), {"residual"}});
+}
+
+void Bert::add_block(std::size_t index, std::int64_t heads, std::int64_t ffn, const TensorSource& tensors) {
+  const std::string prefix = block_prefix(index), label = "L" + std::to_string(index) + ".";
+  const std::int64_t width = heads * head_dim_;
+  if (heads > 0) {
+    for (const char* name : {"query", "key", "value"})
+      add_linear(prefix + "attention.self." + name, tensors, width, hidden_, label + "q", "residual",
+                 label + "attention_input");
+    add_linear(prefix + "attention.output.dense", tensors, hidden_, width, "residual", label + "q",
+               label + "attention_output");
+  } else {
+    add_residue(prefix + "attention.output.dense", tensors);
+  }
+  add_norm(prefix + "attention.output.LayerNorm", tensors);
+  if (ffn > 0) {
+    add_linear(prefix + "intermediate.dense", tensors, ffn, hidden_, label + "ffn", "residual",
+               label + "ffn_input");
+    add_linear(prefix + "output.dense", tensors, hidden_, ffn, "residual", label + "ffn",
+               label + "ffn_inner");
+  } else {
+    add_residue(prefix + "output.dense", tensors);
+  }
+  add_norm(prefix + "output.LayerNorm", tensors);
+}
+
+Bert::Norm Bert::find_norm(const std::string& name) {
+  return {find_parameter(name + ".weight"), find_parameter(name + ".bias")};
+}
+
+Bert::Block Bert::find_block(std::size_t index) {
+  const std::string prefix = block_prefix(index), self = prefix + "attention.self.";
+  return {.query = find_layer(self + "query"),
+          .key = find_layer(self + "key"),
+          .value = find_layer(self + "value"),
+          .output = find_layer(prefix + "attention.output.dense"),
+          .attention_norm = find_norm(prefix + "attention.output.LayerNorm"),
+          .up = find_layer(prefix + "intermediate.dense"),
+          .down = find_layer(prefix + "output.dense"),
+          .output_norm = find_norm(prefix + "output.LayerNorm"),
+          .output_bias = find_parameter(prefix + "attention.output.dense.bias"),
+          .down_bias = find_parameter(prefix + "output.dense.bias")};
+}
+
+void Bert::adopt_layers() {
+  blocks_.clear();
+  while (find_parameter(block_prefix(blocks_.size()) + "output.LayerNorm.weight"))
+    blocks_.push_back(find_block(blocks_.size()));
+  std::vector<std::int64_t> heads, ffn;
+  for (const Block& b : blocks_) {
+    heads.push_back(b.query ? b.query->weight().rows() / head_dim_ : 0);
+    ffn.push_back(b.up ? b.up->weight().rows() : 0);
+  }
+  Json& config = mutable_config();
+  config["num_hidden_layers"] = blocks_.size();
+  set_sizes_by_block(config, "num_attention_heads", heads);
+  set_sizes_by_block(config, "intermediate_size", ffn);
+  // Hugging Face's BERT knows no size of a head but this quotient.
+  if (config.contains(std::string("num_attention_heads") + "_per_layer") || heads[0] * head_dim_ != hidden_)
+    config["head_dim"] = head_dim_;
+}
+
+std::vector<CoupledGroups> Bert::coupled_groups() const {
+  std::vector<CoupledGroups> all;
+  for (std::size_t i = 0; i < blocks_.size(); ++i) {
+    const Block& b = blocks_[i];
+    const std::string label = "L" + std::to_string(i) + ".";
+    if (b.query)
+      all.push_back(
+          {CoupledGroups::Kind::kHeads, i, {{label + "q", head_dim_}}, b.query->weight().rows() / head_dim_});
+    if (b.up) all.push_back({CoupledGroups::Kind::kFfn, i, {{label + "ffn", 1}}, b.up->weight().rows()});
+  }
+  return all;
 }
 
 std::vector<Layer*> Bert::block_layers(std::size_t block) {
   const Block& b = blocks_[block];
-  return {b.query, b.key, b.value, b.output, b.up, b.down};
+  std::vector<Layer*> layers{b.query, b.key, b.value, b.output, b.up, b.down};
+  std::erase(layers, nullptr);
+  return layers;
 }
 
 at::Tensor Bert::layer_norm(const at::Tensor& x, const Norm& norm) const {
@@ -203,7 +294,7 @@ at::Tensor Bert::attention(const Block& b, const at::Tensor& x, const ForwardCon
   const std::int64_t batch = x.size(0), positions = x.size(1);
   const auto split = [&](const Layer& layer) {
     return layer.apply(x, context.observer)
-        .reshape({batch, positions, heads_, hidden_ / heads_})
+        .reshape({batch, positions, layer.weight().rows() / head_dim_, head_dim_})
         .transpose(1, 2);
   };
   const auto query = split(*b.query), key = split(*b.key), value = split(*b.value);
@@ -213,7 +304,9 @@ at::Tensor Bert::attention(const Block& b, const at::Tensor& x, const ForwardCon
 
 at::Tensor Bert::run_block(std::size_t index, const at::Tensor& hidden, const ForwardContext& context) const {
   const Block& b = blocks_[index];
-  const auto middle = layer_norm(attention(b, hidden, context) + hidden, b.attention_norm);
+  const at::Tensor attended = b.query ? attention(b, hidden, context) : b.output_bias->value;
+  const auto middle = layer_norm(attended + hidden, b.attention_norm);
+  if (!b.up) return layer_norm(b.down_bias->value + middle, b.output_norm);
   const auto inner = at::gelu(b.up->apply(middle, context.observer), tanh_gelu_ ? "tanh" : "none");
   if (context.inputs_only) {
     b.down->observe(inner, context.observer);

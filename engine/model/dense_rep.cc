@@ -16,6 +16,9 @@ class DenseRep final : public WeightRep {
   at::Tensor decode_rows(const at::Tensor& ids, at::ScalarType dtype) const override {
     return weight_.index_select(0, ids).to(dtype);
   }
+  std::shared_ptr<const WeightRep> slice(std::size_t axis, const at::Tensor& kept) const override {
+    return dense_rep(weight_.index_select(static_cast<std::int64_t>(axis), kept.to(weight_.device())));
+  }
   std::vector<NamedTensor> tensors() const override { return {{"weight", weight_}}; }
   Json attributes() const override { return Json::object(); }
 

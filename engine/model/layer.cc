@@ -23,6 +23,12 @@ at::Tensor WeightRep::decode_rows(const at::Tensor& ids, at::ScalarType dtype) c
   return decode(dtype).index_select(0, ids);
 }
 
+std::shared_ptr<const WeightRep> WeightRep::slice(std::size_t axis, const at::Tensor& kept) const {
+  (void)axis;
+  (void)kept;
+  return nullptr;
+}
+
 std::uint64_t WeightRep::stored_bytes() const {
   std::uint64_t bytes = 0;
   for (const auto& named : tensors()) bytes += named.tensor.nbytes();
@@ -47,6 +53,29 @@ void Layer::set_weight(std::shared_ptr<const WeightRep> weight) {
     throw Error(ErrorCode::kInternal, "SHAPE_CHANGED", "a new weight of another shape for layer " + name_);
   weight_ = std::move(weight);
   release();
+}
+
+void Layer::set_bias(at::Tensor bias) {
+  if (bias.dim() != 1 || bias.size(0) != weight_->rows())
+    throw Error(ErrorCode::kInternal, "SHAPE_CHANGED", "a bias of another length for layer " + name_);
+  bias_ = bias.to(device_);
+}
+
+void Layer::keep(std::size_t axis, const at::Tensor& indices) {
+  auto weight = weight_->slice(axis, indices);
+  if (!weight)
+    throw Error(ErrorCode::kInvalidArgument, "NOT_SLICEABLE",
+                "a " + std::string(weight_->format()) + " weight cannot be cut", name_,
+                "Prune before the stage that quantises, or hand in the model before it was quantised.");
+  weight_ = std::move(weight);
+  if (axis == 0 && bias_.defined()) bias_ = bias_.index_select(0, indices.to(bias_.device()));
+  release();
+}
+
+void Layer::rename(std::string name, std::vector<std::string> axes, std::string input_tap) {
+  name_ = std::move(name);
+  axes_ = std::move(axes);
+  input_tap_ = std::move(input_tap);
 }
 
 void Layer::compute_on(at::Device device) {

@@ -39,7 +39,12 @@ class Layer {
   std::shared_ptr<const WeightRep> shared_weight() const { return weight_; }
   void set_weight(std::shared_ptr<const WeightRep> weight);  // same shape, or Error kInternal
   const at::Tensor& bias() const { return bias_; }           // [out], or undefined
-  void set_bias(at::Tensor bias) { bias_ = std::move(bias); }
+  void set_bias(at::Tensor bias);                            // [out], or Error kInternal
+
+  // What cutting a model changes (Model::keep_groups, Model::drop_block), which keeps its layers in step:
+  // some rows or columns of the weight, with their biases; the layer's place.
+  void keep(std::size_t axis, const at::Tensor& indices);  // indices int64 of axis 0 (out) or 1 (in)
+  void rename(std::string name, std::vector<std::string> axes, std::string input_tap);
 
   // Where apply() computes: the bias goes there, and decoded weights will. The stored weight stays in host
   // memory.

@@ -6,6 +6,7 @@
 #include "common/error.h"
 #include "engine/math/attention.h"
 #include "engine/math/elementwise.h"
+#include "engine/model/block_sizes.h"
 #include "engine/model/model.h"
 #include "engine/model/rope.h"
 
@@ -44,23 +45,41 @@ class Llama final : public Model {
     return norm(hidden, *final_norm_, hidden.scalar_type());
   }
   at::Tensor head(const at::Tensor& normed, InputObserver* observer) const override;
+  std::vector<CoupledGroups> coupled_groups() const override;
+
+ protected:
+  void adopt_layers() override;
+  std::string block_prefix(std::size_t block) const override {
+    return "model.layers." + std::to_string(block) + ".";
+  }
 
  private:
   struct Block {
     Parameter *attention_norm, *mlp_norm;
-    Layer *q, *k, *v, *o, *gate, *up, *down;
+    Layer *q, *k, *v, *o, *gate, *up, *down;  // of an attention or MLP that was cut out: null
+    Parameter *o_bias, *down_bias;            // what is left of it, or null
+    std::int64_t heads, kv_heads;
+  };
+  struct BlockSizes {
+    std::int64_t heads, kv_heads, ffn;
   };
 
   Layer* add_linear(const std::string& name, const TensorSource& tensors, std::int64_t out, std::int64_t in,
                     std::string out_axis, std::string in_axis, std::string tap);
   Parameter* add_norm(const std::string& name, const TensorSource& tensors);
-  Block add_block(std::size_t index, const TensorSource& tensors);
+  void add_residue(const std::string& layer, const TensorSource& tensors);
+  void add_block(std::size_t index, const BlockSizes& sizes, const TensorSource& tensors);
+  Block find_block(std::size_t index);
+  void rescale_norms(std::int64_t width);
+  std::vector<BlockSizes> read_sizes(std::size_t blocks) const;
+  void write_sizes();
   at::Tensor norm(const at::Tensor& x, const Parameter& gain, at::ScalarType dtype) const {
     return rms_norm(x, gain.value, epsilon_, dtype);
   }
   at::Tensor attention(std::size_t index, const at::Tensor& x, const ForwardContext& context) const;
+  at::Tensor mlp(const Block& b, const at::Tensor& x, const ForwardContext& context) const;
 
-  std::int64_t hidden_, heads_, kv_heads_, head_dim_, ffn_, vocabulary_;
+  std::int64_t hidden_, head_dim_, vocabulary_;
   double epsilon_;
   RotaryEmbedding rope_;
   Layer* embedding_ = nullptr;
@@ -86,18 +105,11 @@ void refuse_unsupported(const Json& config) {
 Llama::Llama(Json config, const TensorSource& tensors)
     : Model(std::move(config)),
       hidden_(config_integer(this->config(), "hidden_size")),
-      heads_(config_integer(this->config(), "num_attention_heads", 1, 65536)),
-      kv_heads_(json_or<std::int64_t>(this->config(), "num_key_value_heads", heads_, "config.json")),
       head_dim_(head_dimension(this->config())),
-      ffn_(config_integer(this->config(), "intermediate_size")),
       vocabulary_(config_integer(this->config(), "vocab_size")),
       epsilon_(json_or<double>(this->config(), "rms_norm_eps", 1e-6, "config.json")),
       rope_(this->config(), head_dim_) {
   refuse_unsupported(this->config());
-  if (kv_heads_ < 1 || heads_ % kv_heads_ != 0)
-    throw Error(ErrorCode::kInvalidArgument, "BAD_CONFIG",
-                std::to_string(kv_heads_) + " KV heads do not divide " + std::to_string(heads_) + " heads",
-                "config.json.num_key_value_heads");
   embedding_ =
       &add_layer(Layer("model.embed_tokens", Layer::Operator::kEmbedding,
                        tensors.weight("model.embed_tokens"), {}, {"vocabulary", "residual"}, "head_input"));
@@ -105,7 +117,11 @@ Llama::Llama(Json config, const TensorSource& tensors)
     throw Error(ErrorCode::kInvalidArgument, "SHAPE_MISMATCH",
                 "the embedding is not [vocab_size, hidden_size]", "model.embed_tokens.weight");
   const auto count = static_cast<std::size_t>(config_integer(this->config(), "num_hidden_layers", 1, 4096));
-  for (std::size_t i = 0; i < count; ++i) blocks_.push_back(add_block(i, tensors));
+  const auto sizes = read_sizes(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    add_block(i, sizes[i], tensors);
+    blocks_.push_back(find_block(i));
+  }
   final_norm_ = add_norm("model.norm", tensors);
   if (!json_or<bool>(this->config(), "tie_word_embeddings", false, "config.json"))
     head_ = add_linear("lm_head", tensors, vocabulary_, hidden_, "vocabulary", "residual", "head_input");
@@ -138,43 +154,165 @@ Parameter* Llama::add_norm(const std::string& name, const TensorSource& tensors)
   return &add_parameter({name + ".weight", std::move(gain), {"residual"}});
 }
 
-Llama::Block Llama::add_block(std::size_t index, const TensorSource& tensors) {
-  const std::string prefix = "model.layers." + std::to_string(index) + ".",
-                    label = "L" + std::to_string(index) + ".";
+// The bias of a layer that was cut out: what its module still adds.
+void Llama::add_residue(const std::string& layer, const TensorSource& tensors) {
+  if (!tensors.has(layer + ".bias")) return;
+  at::Tensor bias = tensors.tensor(layer + ".bias");
+  if (bias.dim() != 1 || bias.size(0) != hidden_)
+    throw Error(ErrorCode::kInvalidArgument, "SHAPE_MISMATCH", "a bias that is not [hidden_size]",
+                layer + ".bias");
+  add_parameter({layer + ".bias", std::move(bias), {"residual"}});
+}
+
+void Llama::add_block(std::size_t index, const BlockSizes& sizes, const TensorSource& tensors) {
+  const std::string prefix = block_prefix(index), label = "L" + std::to_string(index) + ".";
   const auto attention = prefix + "self_attn.", mlp = prefix + "mlp.";
-  Block b{};
-  b.attention_norm = add_norm(prefix + "input_layernorm", tensors);
-  b.q = add_linear(attention + "q_proj", tensors, heads_ * head_dim_, hidden_, label + "q", "residual",
-                   label + "attention_input");
-  b.k = add_linear(attention + "k_proj", tensors, kv_heads_ * head_dim_, hidden_, label + "kv", "residual",
-                   label + "attention_input");
-  b.v = add_linear(attention + "v_proj", tensors, kv_heads_ * head_dim_, hidden_, label + "kv", "residual",
-                   label + "attention_input");
-  b.o = add_linear(attention + "o_proj", tensors, hidden_, heads_ * head_dim_, "residual", label + "q",
-                   label + "attention_output");
-  b.mlp_norm = add_norm(prefix + "post_attention_layernorm", tensors);
-  b.gate =
-      add_linear(mlp + "gate_proj", tensors, ffn_, hidden_, label + "ffn", "residual", label + "ffn_input");
-  b.up = add_linear(mlp + "up_proj", tensors, ffn_, hidden_, label + "ffn", "residual", label + "ffn_input");
-  b.down =
-      add_linear(mlp + "down_proj", tensors, hidden_, ffn_, "residual", label + "ffn", label + "ffn_inner");
+  const std::int64_t q = sizes.heads * head_dim_, kv = sizes.kv_heads * head_dim_, ffn = sizes.ffn;
+  const auto from_residual = [&](const std::string& name, std::int64_t out, const char* axis,
+                                 const char* tap) {
+    add_linear(name, tensors, out, hidden_, label + axis, "residual", label + tap);
+  };
+  const auto to_residual = [&](const std::string& name, std::int64_t in, const char* axis, const char* tap) {
+    add_linear(name, tensors, hidden_, in, "residual", label + axis, label + tap);
+  };
+  add_norm(prefix + "input_layernorm", tensors);
+  if (sizes.heads > 0) {
+    from_residual(attention + "q_proj", q, "q", "attention_input");
+    from_residual(attention + "k_proj", kv, "kv", "attention_input");
+    from_residual(attention + "v_proj", kv, "kv", "attention_input");
+    to_residual(attention + "o_proj", q, "q", "attention_output");
+  } else {
+    add_residue(attention + "o_proj", tensors);
+  }
+  add_norm(prefix + "post_attention_layernorm", tensors);
+  if (sizes.ffn > 0) {
+    from_residual(mlp + "gate_proj", ffn, "ffn", "ffn_input");
+    from_residual(mlp + "up_proj", ffn, "ffn", "ffn_input");
+    to_residual(mlp + "down_proj", ffn, "ffn", "ffn_inner");
+  } else {
+    add_residue(mlp + "down_proj", tensors);
+  }
+}
+
+Llama::Block Llama::find_block(std::size_t index) {
+  const auto prefix = block_prefix(index), attention = prefix + "self_attn.", mlp = prefix + "mlp.";
+  Block b{.attention_norm = find_parameter(prefix + "input_layernorm.weight"),
+          .mlp_norm = find_parameter(prefix + "post_attention_layernorm.weight"),
+          .q = find_layer(attention + "q_proj"),
+          .k = find_layer(attention + "k_proj"),
+          .v = find_layer(attention + "v_proj"),
+          .o = find_layer(attention + "o_proj"),
+          .gate = find_layer(mlp + "gate_proj"),
+          .up = find_layer(mlp + "up_proj"),
+          .down = find_layer(mlp + "down_proj"),
+          .o_bias = find_parameter(attention + "o_proj.bias"),
+          .down_bias = find_parameter(mlp + "down_proj.bias"),
+          .heads = 0,
+          .kv_heads = 0};
+  if (b.q) {
+    b.heads = b.q->weight().rows() / head_dim_;
+    b.kv_heads = b.k->weight().rows() / head_dim_;
+  }
   return b;
+}
+
+std::vector<Llama::BlockSizes> Llama::read_sizes(std::size_t blocks) const {
+  const auto plain_heads = config_integer(config(), "num_attention_heads", 1, 65536);
+  const auto plain_kv = json_or<std::int64_t>(config(), "num_key_value_heads", plain_heads, "config.json");
+  const auto heads = sizes_by_block(config(), "num_attention_heads", plain_heads, blocks),
+             kv_heads = sizes_by_block(config(), "num_key_value_heads", plain_kv, blocks),
+             ffn = sizes_by_block(config(), "intermediate_size",
+                                  config_integer(config(), "intermediate_size"), blocks);
+  std::vector<BlockSizes> sizes;
+  for (std::size_t i = 0; i < blocks; ++i) {
+    const bool none = heads[i] == 0 && kv_heads[i] == 0;
+    if (!none && (kv_heads[i] < 1 || heads[i] < 1 || heads[i] % kv_heads[i] != 0))
+      throw Error(
+          ErrorCode::kInvalidArgument, "BAD_CONFIG",
+          std::to_string(kv_heads[i]) + " KV heads do not divide " + std::to_string(heads[i]) + " heads",
+          "config.json.num_key_value_heads");
+    sizes.push_back({heads[i], kv_heads[i], ffn[i]});
+  }
+  return sizes;
+}
+
+void Llama::write_sizes() {
+  Json& config = mutable_config();
+  std::vector<std::int64_t> heads, kv_heads, ffn;
+  for (const Block& b : blocks_) {
+    heads.push_back(b.heads);
+    kv_heads.push_back(b.kv_heads);
+    ffn.push_back(b.gate ? b.gate->weight().rows() : 0);
+  }
+  config["num_hidden_layers"] = blocks_.size();
+  config["hidden_size"] = hidden_;
+  config["head_dim"] = head_dim_;  // no longer hidden_size / num_attention_heads
+  set_sizes_by_block(config, "num_attention_heads", heads);
+  set_sizes_by_block(config, "num_key_value_heads", kv_heads);
+  set_sizes_by_block(config, "intermediate_size", ffn);
+  // What kind of attention each layer has: the same for all that this family takes.
+  if (auto it = config.find("layer_types"); it != config.end() && it->is_array())
+    while (it->size() > blocks_.size()) it->erase(it->size() - 1);
+}
+
+// The mean of squares is over fewer channels now. Where those that left were zero, all stays the same:
+// g x / sqrt(S / D + e) = (g sqrt(D / D')) x / sqrt(S / D' + e D / D'), S the sum of squares.
+void Llama::rescale_norms(std::int64_t width) {
+  const double growth = static_cast<double>(hidden_) / static_cast<double>(width);
+  for (auto& parameter : parameters())
+    if (parameter.name.ends_with("norm.weight")) parameter.value = parameter.value * std::sqrt(growth);
+  epsilon_ *= growth;
+  mutable_config()["rms_norm_eps"] = epsilon_;
+  hidden_ = width;
+}
+
+void Llama::adopt_layers() {
+  if (const auto width = embedding_->weight().columns(); width != hidden_) rescale_norms(width);
+  blocks_.clear();
+  while (find_parameter(block_prefix(blocks_.size()) + "input_layernorm.weight"))
+    blocks_.push_back(find_block(blocks_.size()));
+  write_sizes();
+}
+
+std::vector<CoupledGroups> Llama::coupled_groups() const {
+  std::vector<CoupledGroups> all;
+  for (std::size_t i = 0; i < blocks_.size(); ++i) {
+    const Block& b = blocks_[i];
+    const std::string label = "L" + std::to_string(i) + ".";
+    if (b.q)
+      all.push_back({CoupledGroups::Kind::kHeads,
+                     i,
+                     {{label + "kv", head_dim_}, {label + "q", b.heads / b.kv_heads * head_dim_}},
+                     b.kv_heads});
+    if (b.gate) all.push_back({CoupledGroups::Kind::kFfn, i, {{label + "ffn", 1}}, b.gate->weight().rows()});
+  }
+  all.push_back({CoupledGroups::Kind::kHidden, std::nullopt, {{"residual", 1}}, hidden_});
+  return all;
 }
 
 std::vector<Layer*> Llama::block_layers(std::size_t block) {
   const Block& b = blocks_[block];
-  return {b.q, b.k, b.v, b.o, b.gate, b.up, b.down};
+  std::vector<Layer*> layers{b.q, b.k, b.v, b.o, b.gate, b.up, b.down};
+  std::erase(layers, nullptr);
+  return layers;
 }
 
 // A query head's output channels are sums of its KV head's values.
 std::vector<ScalableTap> Llama::scalable_taps(std::size_t block) {
   const Block& b = blocks_[block];
-  const at::Tensor channel = at::arange(heads_ * head_dim_, at::kLong),
-                   kv_head = at::floor_divide(channel, head_dim_ * (heads_ / kv_heads_));
-  return {{b.q->input_tap(), {b.q, b.k, b.v}, b.attention_norm, nullptr, {}},
-          {b.o->input_tap(), {b.o}, nullptr, b.v, kv_head * head_dim_ + at::remainder(channel, head_dim_)},
-          {b.gate->input_tap(), {b.gate, b.up}, b.mlp_norm, nullptr, {}},
-          {b.down->input_tap(), {b.down}, nullptr, b.up, {}}};
+  std::vector<ScalableTap> taps;
+  if (b.q) {
+    const at::Tensor channel = at::arange(b.heads * head_dim_, at::kLong),
+                     kv_head = at::floor_divide(channel, head_dim_ * (b.heads / b.kv_heads));
+    taps.push_back({b.q->input_tap(), {b.q, b.k, b.v}, b.attention_norm, nullptr, {}});
+    taps.push_back(
+        {b.o->input_tap(), {b.o}, nullptr, b.v, kv_head * head_dim_ + at::remainder(channel, head_dim_)});
+  }
+  if (b.gate) {
+    taps.push_back({b.gate->input_tap(), {b.gate, b.up}, b.mlp_norm, nullptr, {}});
+    taps.push_back({b.down->input_tap(), {b.down}, nullptr, b.up, {}});
+  }
+  return taps;
 }
 
 at::Tensor Llama::attention(std::size_t index, const at::Tensor& x, const ForwardContext& context) const {
@@ -184,9 +322,9 @@ at::Tensor Llama::attention(std::size_t index, const at::Tensor& x, const Forwar
     return y.reshape({batch, positions, heads, head_dim_}).transpose(1, 2);
   };
   const std::int64_t first = context.cache ? context.cache->length : 0;
-  const auto query = rope_.rotate(split(b.q->apply(x, context.observer), heads_), first);
-  auto key = rope_.rotate(split(b.k->apply(x, context.observer), kv_heads_), first);
-  auto value = split(b.v->apply(x, context.observer), kv_heads_);
+  const auto query = rope_.rotate(split(b.q->apply(x, context.observer), b.heads), first);
+  auto key = rope_.rotate(split(b.k->apply(x, context.observer), b.kv_heads), first);
+  auto value = split(b.v->apply(x, context.observer), b.kv_heads);
   if (context.cache) {
     auto& cache = *context.cache;
     if (cache.keys.size() <= index) {
@@ -203,21 +341,29 @@ at::Tensor Llama::attention(std::size_t index, const at::Tensor& x, const Forwar
   return b.o->apply(wring::attention(query, key, value, true, context.attention_mask), context.observer);
 }
 
-at::Tensor Llama::run_block(std::size_t index, const at::Tensor& hidden,
-                            const ForwardContext& context) const {
-  const Block& b = blocks_[index];
-  const auto dtype =
-      b.q->compute_dtype();  // of everything between two norms; the residual stream stays as it is
-  const auto middle = hidden + attention(index, norm(hidden, *b.attention_norm, dtype), context);
-  const auto x = norm(middle, *b.mlp_norm, dtype);
+// An undefined tensor where only the last layer's input was wanted.
+at::Tensor Llama::mlp(const Block& b, const at::Tensor& x, const ForwardContext& context) const {
   const auto gate = b.gate->apply(x, context.observer);
   const auto up = b.up->apply(x, context.observer);
   const auto inner = silu_multiply(gate, up);
-  if (context.inputs_only) {
-    b.down->observe(inner, context.observer);
-    return {};
+  if (!context.inputs_only) return b.down->apply(inner, context.observer);
+  b.down->observe(inner, context.observer);
+  return {};
+}
+
+at::Tensor Llama::run_block(std::size_t index, const at::Tensor& hidden,
+                            const ForwardContext& context) const {
+  const Block& b = blocks_[index];
+  // Of everything between two norms; the residual stream stays as it is.
+  const auto dtype = b.q ? b.q->compute_dtype() : b.gate ? b.gate->compute_dtype() : at::kFloat;
+  at::Tensor middle = hidden;
+  if (b.q) middle = hidden + attention(index, norm(hidden, *b.attention_norm, dtype), context);
+  if (b.o_bias) middle = hidden + b.o_bias->value;
+  if (b.gate) {
+    const auto out = mlp(b, norm(middle, *b.mlp_norm, dtype), context);
+    return out.defined() ? middle + out : out;
   }
-  return middle + b.down->apply(inner, context.observer);
+  return b.down_bias ? middle + b.down_bias->value : middle;
 }
 
 at::Tensor Llama::head(const at::Tensor& normed, InputObserver* observer) const {

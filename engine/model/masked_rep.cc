@@ -56,7 +56,22 @@ class MaskedRep final : public WeightRep {
     });
   }
 
+  std::shared_ptr<const WeightRep> slice(std::size_t axis, const at::Tensor& kept) const override {
+    const at::Tensor ids = kept.to(values_.device());
+    const auto cut = [&](const at::Tensor& whole) {
+      return whole.index_select(static_cast<std::int64_t>(axis), ids);
+    };
+    return masked_rep(cut(decode(values_.scalar_type())), cut(unpack_bits()));
+  }
+
  private:
+  // bool [out, in]: a kept value may be zero.
+  at::Tensor unpack_bits() const {
+    const at::Tensor shifts = at::arange(8, mask_.options());
+    const at::Tensor bits = mask_.unsqueeze(-1).bitwise_right_shift(shifts).bitwise_and_(1);
+    return bits.reshape({rows(), -1}).narrow(1, 0, columns_).to(at::kBool).contiguous();
+  }
+
   at::Tensor mask_, values_;
   std::int64_t columns_;
   std::vector<std::int64_t> row_start_;  // of each row's first value; one past the last at the end

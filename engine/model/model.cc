@@ -60,6 +60,12 @@ Layer* Model::find_layer(std::string_view name) {
   return it == layers_.end() ? nullptr : &*it;
 }
 
+Parameter* Model::find_parameter(std::string_view name) {
+  const auto it = std::find_if(parameters_.begin(), parameters_.end(),
+                               [&](const Parameter& p) { return p.name == name; });
+  return it == parameters_.end() ? nullptr : &*it;
+}
+
 std::vector<ScalableTap> Model::scalable_taps(std::size_t) {
   return {};
 }
@@ -81,7 +87,7 @@ void Model::check_finite() const {
 std::uint64_t Model::parameter_count() const {
   std::uint64_t count = 0;
   for (const auto& layer : layers_) {
-    count += static_cast<std::uint64_t>(layer.weight().rows() * layer.weight().columns());
+    count += static_cast<std::uint64_t>(layer.weight().parameters());
     if (layer.bias().defined()) count += static_cast<std::uint64_t>(layer.bias().numel());
   }
   for (const auto& parameter : parameters_) count += static_cast<std::uint64_t>(parameter.value.numel());

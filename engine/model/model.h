@@ -4,9 +4,10 @@
 
 #include <ATen/ATen.h>
 
-#include <deque>
+#include <list>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -21,6 +22,21 @@ struct Parameter {
   std::string name;  // Hugging Face's tensor name
   at::Tensor value;
   std::vector<std::string> axes;  // one label an axis
+};
+
+// Slices of parameters that can only leave together: those that carry one of `axes`' labels at one group's
+// indices.
+struct CoupledGroups {
+  enum class Kind { kHeads, kFfn, kHidden };
+  struct Axis {
+    std::string label;
+    std::int64_t width;  // indices of a group there: group i's are i * width and the following ones
+  };
+
+  Kind kind;
+  std::optional<std::size_t> block;  // none: of the whole model
+  std::vector<Axis> axes;
+  std::int64_t count;  // of groups: KV heads with their query heads, FFN channels, hidden channels
 };
 
 // Keys and values of earlier positions: one pair a block, each [batch, kv_heads, positions, head_dim].
@@ -56,7 +72,8 @@ class Model {
   virtual std::string_view family() const = 0;  // "llama", "bert"
   virtual std::string_view kind() const = 0;    // "decoder-lm", "encoder"
 
-  const Json& config() const { return config_; }  // Hugging Face's config.json
+  // Hugging Face's config.json; see sizes_by_block() for blocks that differ.
+  const Json& config() const { return config_; }
 
   // Where forwards compute; inputs and outputs are there. Stored weights stay in host memory, and layers
   // decode to the device, so that a model need not fit into it as a whole.
@@ -70,8 +87,9 @@ class Model {
   std::vector<Layer*> layers();
   std::vector<const Layer*> layers() const;
   Layer* find_layer(std::string_view name);  // nullptr where there is none
-  const std::deque<Parameter>& parameters() const { return parameters_; }
-  std::deque<Parameter>& parameters() { return parameters_; }
+  const std::list<Parameter>& parameters() const { return parameters_; }
+  std::list<Parameter>& parameters() { return parameters_; }
+  Parameter* find_parameter(std::string_view name);  // nullptr where there is none
 
   virtual std::size_t block_count() const = 0;
   virtual std::vector<Layer*> block_layers(std::size_t block) = 0;
@@ -98,6 +116,24 @@ class Model {
   // NaN or infinity.
   void check_finite() const;
 
+  // What can be cut of this family's models, block by block: heads, then FFN channels; the hidden width last.
+  virtual std::vector<CoupledGroups> coupled_groups() const = 0;
+
+  // The weights of layers that one group takes, without biases and other parameters.
+  std::int64_t weights_per_group(const CoupledGroups& groups) const;
+
+  // The one layer that reads the groups' channels (heads: the output projection, FFN: the down projection):
+  // what they feed it leaves with them. Heads and FFN only.
+  Layer& reader_of(const CoupledGroups& groups);
+
+  // Cuts every other group out of all parameters and the config: kept int64 [n], rising. With none kept the
+  // layers leave the model; their reader's bias stays as a parameter. Throws Error(kInvalidArgument)
+  // "NOT_SLICEABLE" naming the first layer whose rep cannot be cut, with the model as it was.
+  void keep_groups(const CoupledGroups& groups, const at::Tensor& kept);
+
+  // Removes a block; those behind it move up, with their layers' names and labels. Not the last one left.
+  void drop_block(std::size_t block);
+
   std::uint64_t parameter_count() const;  // weights, biases, other parameters; tied ones once
   std::uint64_t stored_bytes() const;
 
@@ -106,11 +142,19 @@ class Model {
   Layer& add_layer(Layer layer);
   Parameter& add_parameter(Parameter parameter);
 
+  // After a cut: looks its layers up anew by name, takes the shapes from them, and says so in the config.
+  virtual void adopt_layers() = 0;
+  // What the names of the block's layers and parameters begin with: "model.layers.3.". Its labels and taps
+  // begin with "L3.".
+  virtual std::string block_prefix(std::size_t block) const = 0;
+
+  Json& mutable_config() { return config_; }
+
  private:
   Json config_;
   at::Device device_ = at::kCPU;
-  std::deque<Layer> layers_;
-  std::deque<Parameter> parameters_;
+  std::list<Layer> layers_;  // whose addresses stay when others leave
+  std::list<Parameter> parameters_;
 };
 
 // Where a family's constructor finds its tensors: by Hugging Face's names, whatever the file format.

@@ -10,5 +10,7 @@ std::shared_ptr<const WeightRep> load_dense_rep(const Json& attributes, const Te
 std::shared_ptr<const WeightRep> load_masked_rep(const Json& attributes, const TensorLookup& tensor);
 std::shared_ptr<const WeightRep> load_packed_int_rep(const Json& attributes, const TensorLookup& tensor);
 std::shared_ptr<const WeightRep> load_ggml_rep(const Json& attributes, const TensorLookup& tensor);
+std::shared_ptr<const WeightRep> load_low_rank_rep(const Json& attributes, const TensorLookup& tensor);
+std::shared_ptr<const WeightRep> load_sum_rep(const Json& attributes, const TensorLookup& tensor);
 
 }  // namespace wring

@@ -14,11 +14,13 @@ namespace wring {
 namespace {
 
 using Loader = std::shared_ptr<const WeightRep> (*)(const Json&, const TensorLookup&);
-constexpr std::array<std::pair<std::string_view, Loader>, 4> kLoaders = {{
+constexpr std::array<std::pair<std::string_view, Loader>, 6> kLoaders = {{
     {"dense", load_dense_rep},
     {"ggml", load_ggml_rep},
+    {"low-rank", load_low_rank_rep},
     {"masked", load_masked_rep},
     {"packed-int", load_packed_int_rep},
+    {"sum", load_sum_rep},
 }};
 
 [[noreturn]] void throw_unknown_format(const std::string& layer, const std::string& format) {

@@ -27,11 +27,15 @@ class WeightRep {
  public:
   virtual ~WeightRep() = default;
 
-  // Name of the storage format in artifacts: "dense", "masked", "packed-int", "ggml".
+  // Name of the storage format in artifacts: "dense", "masked", "packed-int", "ggml", "low-rank",
+  // "sum".
   virtual std::string_view format() const = 0;
 
   virtual std::int64_t rows() const = 0;     // out
   virtual std::int64_t columns() const = 0;  // in
+
+  // Of the weight as a map: fewer than rows() * columns() where it is a product of thin matrices.
+  virtual std::int64_t parameters() const { return rows() * columns(); }
 
   // The values, [out, in], contiguous, on the tensors' own device. Never cached here.
   virtual at::Tensor decode(at::ScalarType dtype) const = 0;
@@ -48,6 +52,10 @@ class WeightRep {
   // y = x weight^T without decoding, x [n, in] fp32 -> [n, out] fp32; an undefined tensor where this rep has
   // no such kernel for that shape and device (then: decode and multiply).
   virtual at::Tensor multiply(const at::Tensor& x) const;
+
+  // The same weight with only those of its rows (axis 0) or columns (axis 1), kept int64; null where that
+  // needs a new encoding.
+  virtual std::shared_ptr<const WeightRep> slice(std::size_t axis, const at::Tensor& kept) const;
 
   std::uint64_t stored_bytes() const;  // of tensors()
 };
@@ -84,5 +92,12 @@ std::shared_ptr<const WeightRep> packed_int_rep(const PackedInt& parts);
 
 // GGUF blocks as they lie in a file: `blocks` uint8 [out, bytes of a row], `type` the ggml type's id.
 std::shared_ptr<const WeightRep> ggml_rep(at::Tensor blocks, std::uint32_t type, std::int64_t columns);
+
+// The product b a: a [rank, in], b [out, rank], each fp32, bf16 or fp16.
+std::shared_ptr<const WeightRep> low_rank_rep(const at::Tensor& a, const at::Tensor& b);
+
+// The sum of 2 to 16 reps of one shape, each kept as it is stored; sums among them are taken apart. The first
+// is the weight that the others correct.
+std::shared_ptr<const WeightRep> sum_rep(const std::vector<std::shared_ptr<const WeightRep>>& parts);
 
 }  // namespace wring

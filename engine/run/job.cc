@@ -95,7 +95,7 @@ class Run {
   void load() {
     files_ = spec_.model.files;
     model_ = load_model(files_, device_);
-    check_recipe(spec_.recipe, *model_, files_);
+    check_recipe(spec_, *model_, files_);
   }
 
   // Of what was read before: pages of the models, free memory.
@@ -104,6 +104,11 @@ class Run {
     model_.reset();
     model_ = load_model(files_, device_);
     release_free_memory();
+  }
+
+  // Mapped, and decoded layer by layer as any model.
+  void load_reference() {
+    if (!reference_) reference_ = load_model(dense_input(spec_).files, device_);
   }
 
   void announce() {
@@ -136,9 +141,9 @@ class Run {
     const Params params(stage.params, field + ".params");
     const auto method = make_method(stage.method, params);
     Calibration calibration = calibration_of(*method, params);
-    if (!method->needs().empty() && spec_.data.contains(params.get<std::string>("data")))
+    if (method->reads_data() && spec_.data.contains(params.get<std::string>("data")))
       std::tie(calibration.ids, calibration.mask) = calibration_tokens(params, field);
-    else if (!method->needs().empty())
+    else if (method->reads_data())
       calibration.ids = at::zeros({params.get<std::int64_t>("samples"),
                                    longest_sequence(params.get<std::int64_t>("sequence_length"))},
                                   at::kLong);
@@ -178,15 +183,18 @@ class Run {
     Params params(stage.params, step.field + ".params");
     const auto method = make_method(stage.method, params);
     const auto chosen = targets_of(stage, step.field, *model_);
+    method->check_model(*model_, chosen);
     Calibration calibration = calibration_of(*method, params);
-    if (!method->needs().empty())
+    if (method->reads_data())
       std::tie(calibration.ids, calibration.mask) = calibration_tokens(params, step.field);
     StepProgress progress(observer_, step.plan);
     Snapshot snapshot(spec_.snapshots.empty() ? fs::path() : spec_.snapshots / step.plan.key->hex(),
                       model().stored_bytes());
     const bool was_cut_off = snapshot.state().has_value();
     reset_peak_device_bytes(device_);
-    Json report = method->run({*model_, chosen, calibration, progress, snapshot});
+    if (method->needs_reference()) load_reference();
+    Json report = method->run({*model_, chosen, calibration, progress, snapshot,
+                               method->needs_reference() ? reference_.get() : nullptr});
     if (!device_.is_cpu()) report["peak_device_bytes"] = peak_device_bytes(device_);
     if (was_cut_off) report["resumed_at_block"] = snapshot.resumed_at();
     return report;
@@ -195,8 +203,10 @@ class Run {
   // All but the tokens.
   Calibration calibration_of(const Method& method, const Params& params) const {
     Calibration calibration;
-    if (method.needs().empty()) return calibration;
-    if (params.get<std::string>("propagate") == "dense") calibration.propagate = Propagate::kDense;
+    if (!method.reads_data()) return calibration;
+    const auto propagate = params.get<std::string>("propagate");
+    if (propagate == "dense") calibration.propagate = Propagate::kDense;
+    if (propagate == "reference") calibration.propagate = Propagate::kReference;
     const auto forward = params.get<std::string>("forward_dtype");
     const bool narrow = forward == "bfloat16" || (forward != "float32" && prefers_bf16(device_));
     if (narrow) calibration.observe = at::kBFloat16;
@@ -241,7 +251,7 @@ class Run {
   Json lineage_entry(const Step& step) const {
     const auto& stage = *step.stage;
     Json data = Json::object();
-    for (const auto& [name, digest] : data_of(spec_, stage.method, stage.params)) data[name] = digest.hex();
+    for (const auto& [name, digest] : inputs_of(spec_, stage)) data[name] = digest.hex();
     return {{"method", stage.method},   {"version", stage.version}, {"params", stage.params},
             {"targets", stage.targets}, {"ignore", stage.ignore},   {"data", data},
             {"seed", spec_.seed}};
@@ -290,16 +300,15 @@ class Run {
       rows = measure(*step.evaluation, step.field, compared, {model(), files_}, progress);
       if (step.plan.key) outcome.path = keep_rows(step, rows);
     }
-    note(rows, step.when);
+    if (step.when == "before") before_[step.evaluation] = rows;
+    note(rows, step);
     return outcome;
   }
 
-  void note(std::vector<EvaluationRow>& rows, const std::string& when) {
-    for (auto& row : rows) {
-      row.when = when;
-      add_baseline(row);
-      rows_.push_back(row);
-    }
+  void note(std::vector<EvaluationRow>& rows, const Step& step) {
+    for (auto& row : rows) row.when = step.when;
+    if (step.evaluation && step.when != "before") add_baselines(rows, *step.evaluation);
+    rows_.insert(rows_.end(), rows.begin(), rows.end());
     observer_.on_rows(rows);
   }
 
@@ -310,11 +319,19 @@ class Run {
 
   std::vector<EvaluationRow> measure(const EvaluationSpec& evaluation, const std::string& field,
                                      bool compared, const Measured& measured, Progress& progress) {
-    if (compared && !reference_) reference_ = load_model(dense_input(spec_).files, device_);
+    if (compared) load_reference();
     const auto data = [&](const std::string& name) -> const FileTree& { return spec_.data.at(name).files; };
-    EvaluationInput input{
-        measured.model, compared ? reference_.get() : nullptr, tokenizer(), measured.files, data,
-        spec_.seed,     hardware_name(spec_.device, threads_), progress};
+    static const std::vector<EvaluationRow> kNone;
+    const auto before = before_.find(&evaluation);
+    EvaluationInput input{measured.model,
+                          compared ? reference_.get() : nullptr,
+                          compared && before != before_.end() ? before->second : kNone,
+                          tokenizer(),
+                          measured.files,
+                          data,
+                          spec_.seed,
+                          hardware_name(spec_.device, threads_),
+                          progress};
     auto rows = find_suite(evaluation.suite)(Params(evaluation.params, field + ".params"), input);
     for (auto& row : rows) row.seed = spec_.seed;
     return rows;
@@ -333,7 +350,7 @@ class Run {
     exported.artifact = build_manifest(exported.path, "model", exported.metadata).digest();
     auto rows = export_rows(step, exported, outcome.report);
     for (auto& row : rows) row.artifact = exported.artifact.hex();
-    note(rows, step.when);
+    note(rows, step);
     exports_.push_back(std::move(exported));
     return outcome;
   }
@@ -356,7 +373,8 @@ class Run {
       if (Catalogue::embedded().suite(evaluation.suite, "evaluations").keyed_by_hardware ||
           evaluation.suite == "sample")
         continue;
-      const auto measured = measure(evaluation, "evaluations", true, {*model, files}, progress);
+      auto measured = measure(evaluation, "evaluations", true, {*model, files}, progress);
+      add_baselines(measured, evaluation);
       rows.insert(rows.end(), measured.begin(), measured.end());
     }
     return rows;
@@ -371,11 +389,13 @@ class Run {
     return folder;
   }
 
-  void add_baseline(EvaluationRow& row) const {
-    for (const auto& before : rows_)
-      if (before.when == "before" && before.suite == row.suite && before.metric == row.metric &&
-          row.when != "before")
-        row.baseline_value = before.value;
+  // What the same evaluation gave before the first stage.
+  void add_baselines(std::vector<EvaluationRow>& rows, const EvaluationSpec& evaluation) const {
+    const auto before = before_.find(&evaluation);
+    if (before == before_.end()) return;
+    for (auto& row : rows)
+      for (const auto& other : before->second)
+        if (other.suite == row.suite && other.metric == row.metric) row.baseline_value = other.value;
   }
 
   JobResult finish() {
@@ -410,6 +430,8 @@ class Run {
   std::map<std::string, std::pair<at::Tensor, at::Tensor>> tokens_;
   Json lineage_ = Json::array();
   std::vector<EvaluationRow> rows_;
+  std::map<const EvaluationSpec*, std::vector<EvaluationRow>>
+      before_;  // what each gave before the first stage
   std::vector<ExportedArtifact> exports_;
 };
 

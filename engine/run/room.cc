@@ -52,7 +52,9 @@ StageForecast Room::add_stage(const std::string& method, const std::set<const La
     forecast.weights += static_cast<std::uint64_t>(layer->weight().rows() * layer->weight().columns());
     forecast.bytes_before += layer->weight().stored_bytes();
   }
-  forecast.bytes_after = estimate.stored_bytes;
+  const auto reference = estimate.adds ? forecast.bytes_before : 0;  // mapped, and read as the stage goes on
+  if (estimate.adds) forecast.bytes_before = std::min(forecast.bytes_before, model_bytes_);
+  forecast.bytes_after = estimate.stored_bytes + (estimate.adds ? forecast.bytes_before : 0);
   // What the probes were the first to need of libraries' code and buffers stays.
   release_free_memory();
   resident_ = std::max(resident_, resident_bytes());
@@ -61,7 +63,7 @@ StageForecast Room::add_stage(const std::string& method, const std::set<const La
   const auto staying = model_bytes_ - std::min(forecast.bytes_before, model_bytes_);
   const auto beside =
       estimate.streams ? estimate.working_bytes + staying : std::max(estimate.working_bytes, staying);
-  forecast.peak_bytes = resident_ + estimate.stored_bytes + beside;
+  forecast.peak_bytes = resident_ + forecast.bytes_after + beside + reference;
   stages_.push_back({method, anonymous_ + estimate.working_bytes + estimate.stored_bytes});
   model_bytes_ = staying + forecast.bytes_after;
   disk_bytes_ = std::max(disk_bytes_, model_bytes_);

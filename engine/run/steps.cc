@@ -41,7 +41,7 @@ class Planner {
     add_evaluations("before", state);
     for (std::size_t i = 0; i < stages.size(); ++i) {
       const auto& stage = stages[i];
-      state.data = data_of(spec_, stage.method, stage.params);
+      state.data = inputs_of(spec_, stage);
       const Digest key = stage_key(stage, state);
       steps_.push_back(
           {.plan = {steps_.size(), stage.method, "stage", key}, .stage = &stage, .field = stage_field(i)});
@@ -119,6 +119,13 @@ std::map<std::string, Digest> data_of(const JobSpec& spec, const std::string& na
   return used;
 }
 
+std::map<std::string, Digest> inputs_of(const JobSpec& spec, const StageSpec& stage) {
+  auto used = data_of(spec, stage.method, stage.params);
+  if (make_method(stage.method, Params(stage.params, "params"))->needs_reference())
+    used.emplace("reference", dense_input(spec).digest);
+  return used;
+}
+
 std::set<const Layer*> targets_of(const StageSpec& stage, const std::string& field, const Model& model) {
   const auto any = [](const std::vector<std::string>& patterns, const Layer& layer) {
     return std::any_of(patterns.begin(), patterns.end(),
@@ -135,11 +142,17 @@ std::set<const Layer*> targets_of(const StageSpec& stage, const std::string& fie
   return chosen;
 }
 
-void check_recipe(const Recipe& recipe, const Model& model, const FileTree& source) {
+void check_recipe(const JobSpec& spec, const Model& model, const FileTree& source) {
+  const Recipe& recipe = spec.recipe;
   for (std::size_t i = 0; i < recipe.stages.size(); ++i) {
     const auto& stage = recipe.stages[i];
     const std::string field = stage_field(i);
     const auto method = make_method(stage.method, Params(stage.params, field + ".params"));
+    if (i == 0 && method->needs_reference() && !spec.reference)
+      throw Error(
+          ErrorCode::kInvalidArgument, "NO_REFERENCE",
+          stage.method + " puts back what was lost since the reference model, which is the input itself",
+          field + ".method", "Put a stage in front of it, or hand in the original model as the reference.");
     const auto& takes = Catalogue::embedded().method(stage.method, field + ".method").takes;
     if (std::find(takes.begin(), takes.end(), model.kind()) == takes.end())
       throw Error(ErrorCode::kInvalidArgument, "WRONG_MODEL_KIND",

@@ -29,17 +29,20 @@ std::vector<Step> plan_steps(const JobSpec& spec);
 
 const Step* last_stage(const std::vector<Step>& steps);  // nullptr where only evaluations are planned
 
-// What evaluations compare with.
+// What evaluations compare with, and what stages that need a reference work towards.
 const JobInput& dense_input(const JobSpec& spec);
 
 // The digests of the data that a method or suite reads with these parameters.
 std::map<std::string, Digest> data_of(const JobSpec& spec, const std::string& name, const Json& params);
+
+// Those of all that a stage reads beside its model: data, and the reference where it needs that.
+std::map<std::string, Digest> inputs_of(const JobSpec& spec, const StageSpec& stage);
 
 // The layers that a stage compresses. Throws Error(kInvalidArgument, "NO_TARGETS").
 std::set<const Layer*> targets_of(const StageSpec& stage, const std::string& field, const Model& model);
 
 // Every stage and export against the model's kind, every stage against the layers it targets, before anything
 // runs. Throws Error.
-void check_recipe(const Recipe& recipe, const Model& model, const FileTree& source);
+void check_recipe(const JobSpec& spec, const Model& model, const FileTree& source);
 
 }  // namespace wring

@@ -1,7 +1,9 @@
 // Committing and finding artifacts.
 #include "server/api/artifact_catalogue.h"
 
-#include <set>
+#include <map>
+#include <optional>
+#include <ranges>
 
 #include "common/error.h"
 #include "formats/manifest.h"
@@ -24,17 +26,18 @@ Manifest parse_manifest(const std::string& text) {
 }  // namespace
 
 v1::Artifact commit_artifact(const v1::CommitArtifactRequest& request, TimeMs now, JobStore& store,
-                             const BlobStore& blobs, std::vector<std::string>& missing) {
+                             BlobStore& blobs, std::vector<std::string>& missing) {
   if (request.name().size() > 200)
     throw Error(ErrorCode::kInvalidArgument, "NAME_TOO_LONG", "a name of more than 200 bytes", "name");
   const Manifest manifest = parse_manifest(request.manifest_json());
   const auto digest = manifest.digest().hex();
-  std::set<Digest> seen;
+  std::map<Digest, std::uint64_t> chunks;
   for (const auto& file : manifest.files)
-    for (const auto& chunk : file.chunks)
-      if (seen.insert(chunk.digest).second &&
-          (!blobs.has(chunk.digest) || blobs.size(chunk.digest) != chunk.size))
-        missing.push_back(chunk.digest.hex());
+    for (const auto& chunk : file.chunks) chunks.emplace(chunk.digest, chunk.size);
+  const auto digests = std::views::keys(chunks);
+  const BlobStore::Claim claim(blobs, {digests.begin(), digests.end()});  // until the artifact is stored
+  for (const auto& [chunk, size] : chunks)
+    if (!blobs.has(chunk) || blobs.size(chunk) != size) missing.push_back(chunk.hex());
   if (!missing.empty())
     throw Error(
         ErrorCode::kFailedPrecondition, "MISSING_BLOBS",
@@ -63,6 +66,21 @@ v1::Artifact get_artifact(const std::string& digest_or_prefix, JobStore& store) 
     throw Error(ErrorCode::kNotFound, "ARTIFACT_NOT_FOUND", "there is no artifact " + digest.substr(0, 64),
                 "digest");
   return *artifact;
+}
+
+v1::Artifact set_retention(const v1::SetRetentionRequest& request, TimeMs now, JobStore& store) {
+  const auto refuse = [](const char* reason, const char* message, const char* hint) {
+    throw Error(ErrorCode::kInvalidArgument, reason, message, "expire_time", hint);
+  };
+  std::optional<TimeMs> expire_time;
+  if (request.has_expire_time()) {
+    if (request.pinned()) refuse("BAD_RETENTION", "a pinned artifact does not expire", "One or the other.");
+    expire_time = to_time(request.expire_time());
+    if (*expire_time <= now) refuse("OUT_OF_RANGE", "this time is over", "DeleteArtifact deletes it now.");
+  }
+  const auto digest = get_artifact(request.digest(), store).digest();
+  store.set_retention(digest, request.pinned(), expire_time);
+  return get_artifact(digest, store);
 }
 
 v1::ListArtifactsResponse list_artifacts(const v1::ListArtifactsRequest& request, JobStore& store) {

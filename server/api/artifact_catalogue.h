@@ -14,11 +14,14 @@ namespace wring {
 // Throws Error kInvalidArgument "BAD_MANIFEST", "NAME_TOO_LONG"; kFailedPrecondition "MISSING_BLOBS" with
 // their digests in `missing`.
 v1::Artifact commit_artifact(const v1::CommitArtifactRequest& request, TimeMs now, JobStore& store,
-                             const BlobStore& blobs, std::vector<std::string>& missing);
+                             BlobStore& blobs, std::vector<std::string>& missing);
 
 // By digest (with or without "sha256:") or a unique prefix. Throws Error kNotFound, kInvalidArgument
 // "AMBIGUOUS".
 v1::Artifact get_artifact(const std::string& digest_or_prefix, JobStore& store);
+
+// Throws Error as get_artifact(), kInvalidArgument for a time that is over.
+v1::Artifact set_retention(const v1::SetRetentionRequest& request, TimeMs now, JobStore& store);
 
 v1::ListArtifactsResponse list_artifacts(const v1::ListArtifactsRequest& request, JobStore& store);
 

@@ -16,7 +16,14 @@ using namespace std::chrono_literals;
 namespace {
 
 StoredState stored_state(JobStore& store) {
-  StoredState stored{store.epoch(), store.highest_sequence(), store.highest_fence(), {}, {}};
+  StoredState stored{store.epoch(),
+                     store.highest_sequence(),
+                     store.highest_fence(),
+                     {},
+                     {},
+                     store.served(),
+                     store.paused(PauseRecord::Kind::kProject),
+                     store.paused(PauseRecord::Kind::kWorker)};
   for (const auto& worker : store.workers()) {
     stored.workers.push_back(to_record(worker));
     stored.workers.back().last_seen = to_time(worker.last_seen());
@@ -56,8 +63,7 @@ void Coordinator::tick() {
       if (news_.wait_for(lock, 200ms, [&] { return stopping_; })) return;
       std::size_t present = 0;
       const SchedulerState& state = ledger_.state();
-      for (const auto& [id, worker] : state.workers)
-        present += takes_jobs(worker, clock_.now_ms(), state.options);
+      for (const auto& [id, worker] : state.workers) present += takes_jobs(worker, clock_.now_ms(), state);
       metrics_.queue(state.queue.size(), state.held.size(), present);
     }
     apply(TickInput{});
@@ -94,7 +100,7 @@ LedgerEntry Coordinator::step_locked(const SchedulerInput& input, const std::str
 
 // The outcome is on disk: whoever waits may see it.
 void Coordinator::publish(const Outcome& outcome) {
-  bool queued = false;
+  bool queued = outcome.pause.has_value();
   {
     const std::lock_guard lock(mutex_);
     ledger_.stored(outcome);

@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -15,6 +16,7 @@
 #include "server/scheduler/ledger.h"
 #include "server/store/sqlite/job_store.h"
 #include "wring/v1/jobs.pb.h"
+#include "wring/v1/projects.pb.h"
 #include "wring/v1/workers.pb.h"
 
 namespace wring {
@@ -34,6 +36,7 @@ class Coordinator {
   wring::v1::ListJobsResponse list(const wring::v1::ListJobsRequest& request);
   wring::v1::Job cancel(const std::string& id_or_prefix, const std::string& etag);
   wring::v1::Job retry(const std::string& id_or_prefix, const std::string& etag);
+  wring::v1::Job pause(const std::string& id_or_prefix, const std::string& etag, bool paused);
   void remove(const std::string& id_or_prefix, const std::string& etag);
 
   // Events after `after`, then live ones until the job has ended; ends early where `sink` returns false.
@@ -42,6 +45,10 @@ class Coordinator {
   void watch(const std::string& id_or_prefix, std::uint64_t after,
              const std::function<bool(const wring::v1::Event*)>& sink);
   std::vector<wring::v1::Event> events(const std::string& id_or_prefix, std::uint64_t after, int limit);
+
+  wring::v1::Project pause_project(const std::string& name, bool paused);
+  wring::v1::Worker pause_worker(const std::string& id_or_name, bool paused);
+  wring::v1::ListProjectsResponse list(const wring::v1::ListProjectsRequest& request);  // by name
 
   void register_worker(const wring::v1::Worker& worker);
   // Waits for a job that fits as long as the request says, and no longer than `gone` is false.
@@ -73,6 +80,10 @@ class Coordinator {
   std::optional<wring::v1::Job> job_of_request(const std::string& request_id, const std::string& digest);
   void check_inputs(const wring::v1::JobSpec& spec, const std::vector<std::string>& data_names);
   wring::v1::Job message(const StoredJob& job, bool whole);
+  // With the lock held. A worker that registered, and is not on disk yet, is none.
+  std::optional<wring::v1::Worker> worker_message(const WorkerRecord& record) const;
+  wring::v1::Project project_message(const std::string& name) const;
+  std::string resolve_worker(const std::string& id_or_name);
   wring::v1::LeaseJobResponse lease_message(const JobRecord& record);
 
   JobStore& store_;

@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <set>
+#include <shared_mutex>
 #include <utility>
 
 #include "common/digest.h"
@@ -46,12 +48,23 @@ void check_request(const v1::SubmitJobRequest& request) {
   if (!request.request_id().empty() && !is_uuid(request.request_id()))
     refuse("BAD_REQUEST_ID", "a request id is a UUID", "request_id",
            "For instance the one that uuidgen prints; or none.");
-  if (!(spec.max_runtime_seconds() >= 0 && spec.max_runtime_seconds() < 1e9))
-    refuse("OUT_OF_RANGE", "a time limit is 0 (none) to 1e9 seconds", "spec.max_runtime_seconds");
+  const auto check_time = [&](double seconds, const char* field) {
+    if (!(seconds >= 0 && seconds <= 1e9))
+      refuse("OUT_OF_RANGE", "a time limit is 0 (none) to 1e9 seconds", field);
+  };
+  check_time(spec.max_runtime_seconds(), "spec.max_runtime_seconds");
+  check_time(spec.queued_timeout_seconds(), "spec.queued_timeout_seconds");
+  check_time(spec.total_timeout_seconds(), "spec.total_timeout_seconds");
   if (spec.retry().max_attempts() > 1000)
     refuse("OUT_OF_RANGE", "at most 1,000 attempts", "spec.retry.max_attempts");
   if (spec.priority() < -100 || spec.priority() > 100)
     refuse("OUT_OF_RANGE", "a priority is -100 to 100", "spec.priority");
+  if (!spec.project().empty()) check_project(spec.project(), "spec.project");
+}
+
+// Rounded up: what is not none stays so.
+TimeMs in_ms(double seconds) {
+  return static_cast<TimeMs>(std::ceil(seconds * 1000));
 }
 
 JobNeeds needs_of(const v1::JobSpec& spec, const Recipe& recipe) {
@@ -146,13 +159,21 @@ v1::Job Coordinator::submit(const v1::SubmitJobRequest& request) {
   const OneSubmit once(mutex_, news_, ledger_, request.request_id());
   if (auto known = job_of_request(request.request_id(), digest)) return *known;
   const Recipe recipe = parse_recipe(spec.recipe());
+  const std::shared_lock inputs(store_.inputs());  // they stay until the job is stored
   check_inputs(spec, recipe.data_names());
   StoredJob stored{{}, spec, recipe.normal_form().dump(), recipe.digest().hex()};
   if (stored.spec.name().empty()) stored.spec.set_name(recipe.name);
+  if (!spec.project().empty()) stored.record.project = spec.project();
   stored.record.needs = needs_of(spec, recipe);
   if (request.validate_only()) return message(stored, false);
   store_.check_space();
-  const SubmitInput input{random_id(), stored.record.needs, spec.retry().max_attempts(), spec.priority()};
+  const SubmitInput input{random_id(),
+                          stored.record.needs,
+                          spec.retry().max_attempts(),
+                          spec.priority(),
+                          stored.record.project,
+                          in_ms(spec.queued_timeout_seconds()),
+                          in_ms(spec.total_timeout_seconds())};
   StoreBatch batch;
   batch.submitted = std::move(stored);
   batch.request_id = request.request_id();
@@ -167,8 +188,10 @@ v1::Job Coordinator::message(const StoredJob& stored, bool whole) {
   v1::Job job;
   job.set_id(r.id);
   *job.mutable_spec() = stored.spec;
+  job.mutable_spec()->set_project(r.project);
   if (!whole) job.mutable_spec()->clear_recipe();
   job.set_state(static_cast<v1::JobState>(r.phase));
+  job.set_paused(r.paused);
   job.set_etag(std::to_string(r.version));
   if (r.create_time > 0) *job.mutable_create_time() = to_timestamp(r.create_time);
   if (r.start_time > 0) *job.mutable_start_time() = to_timestamp(r.start_time);
@@ -209,6 +232,8 @@ v1::ListJobsResponse Coordinator::list(const v1::ListJobsRequest& request) {
   filter.limit = page_size(request.page_size(), 50, 1000);
   filter.before_sequence = parse_page_token(request.page_token());
   filter.name_contains = request.name_contains();
+  if (!request.project().empty()) check_project(request.project(), "project");
+  filter.project = request.project();
   for (const int state : request.states()) {
     if (state < v1::JOB_STATE_QUEUED || state > v1::JOB_STATE_CANCELLED)
       throw Error(ErrorCode::kInvalidArgument, "BAD_STATE", std::to_string(state) + " is no state", "states");
@@ -233,6 +258,12 @@ v1::Job Coordinator::cancel(const std::string& id_or_prefix, const std::string& 
 v1::Job Coordinator::retry(const std::string& id_or_prefix, const std::string& etag) {
   const auto id = store_.resolve_job(id_or_prefix);
   apply(RetryInput{id}, {}, id, etag);
+  return job(id);
+}
+
+v1::Job Coordinator::pause(const std::string& id_or_prefix, const std::string& etag, bool paused) {
+  const auto id = store_.resolve_job(id_or_prefix);
+  apply(PauseJobInput{id, paused}, {}, id, etag);
   return job(id);
 }
 

@@ -174,6 +174,18 @@ void Coordinator::finish(const v1::FinishAttemptRequest& request) {
   apply(input, std::move(batch), request.job_id());
 }
 
+std::optional<v1::Worker> Coordinator::worker_message(const WorkerRecord& record) const {
+  const auto known = workers_.find(record.id);
+  if (known == workers_.end()) return std::nullopt;
+  v1::Worker worker = known->second;
+  *worker.mutable_last_seen() = to_timestamp(record.last_seen);
+  worker.set_draining(record.draining);
+  worker.set_paused(ledger_.state().paused_workers.contains(record.id));
+  worker.clear_jobs();
+  for (const auto& job : record.jobs) worker.add_jobs(job);
+  return worker;
+}
+
 v1::ListWorkersResponse Coordinator::list(const v1::ListWorkersRequest& request) {
   const int limit = page_size(request.page_size(), 50, 1000);
   const auto after = parse_page_token_after(request.page_token());
@@ -182,18 +194,13 @@ v1::ListWorkersResponse Coordinator::list(const v1::ListWorkersRequest& request)
   const auto& workers = ledger_.state().workers;
   for (auto it = after ? workers.upper_bound(*after) : workers.begin(); it != workers.end(); ++it) {
     const auto& [id, record] = *it;
-    const auto known = workers_.find(id);
-    if (known == workers_.end()) continue;  // registered, and not on disk yet
+    auto worker = worker_message(record);
+    if (!worker) continue;
     if (response.workers_size() == limit) {
       response.set_next_page_token(page_token_after(response.workers(limit - 1).id()));
       break;
     }
-    v1::Worker& worker = *response.add_workers();
-    worker = known->second;
-    *worker.mutable_last_seen() = to_timestamp(record.last_seen);
-    worker.set_draining(record.draining);
-    worker.clear_jobs();
-    for (const auto& job : record.jobs) worker.add_jobs(job);
+    *response.add_workers() = std::move(*worker);
   }
   return response;
 }

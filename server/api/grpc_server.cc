@@ -20,8 +20,8 @@ constexpr int kMinPingMs = 10'000;     // clients send one every 30 s
 constexpr int kMaxThreads = 2'000;     // one a waiting lease or watch; further calls get RESOURCE_EXHAUSTED
 
 // Health is asked for by service, and "" is the whole server.
-constexpr const char* kServices[] = {"wring.v1.Artifacts", "wring.v1.Jobs", "wring.v1.Workers",
-                                     "wring.v1.Methods", "wring.v1.Evaluations"};
+constexpr const char* kServices[] = {"wring.v1.Artifacts", "wring.v1.Jobs",    "wring.v1.Workers",
+                                     "wring.v1.Projects",  "wring.v1.Methods", "wring.v1.Evaluations"};
 
 // gRPC's own lines stay out of the log while this lives: what they say is said by our error.
 class QuietGrpc {

@@ -75,6 +75,17 @@ WorkerRecord to_record(const v1::Worker& worker) {
   return record;
 }
 
+void check_project(const std::string& name, const std::string& field) {
+  const auto is_word = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); };
+  if (!name.empty() && name.size() <= 63 && is_word(name[0]) &&
+      std::all_of(name.begin(), name.end(),
+                  [&](char c) { return is_word(c) || c == '.' || c == '_' || c == '-'; }))
+    return;
+  throw Error(ErrorCode::kInvalidArgument, "BAD_PROJECT",
+              "'" + name.substr(0, 80) + "' cannot be the name of a project", field,
+              "1 to 63 of a-z, 0-9, '.', '_' and '-', the first a letter or a digit.");
+}
+
 Fence to_fence(const v1::Fence& fence) {
   return {fence.epoch(), fence.n()};
 }

@@ -18,6 +18,9 @@ Json to_json(const v1::ErrorDetail& error);  // keeps the last 16 KiB of the log
 WorkerRecord to_record(const v1::Worker& worker);
 Fence to_fence(const v1::Fence& fence);
 
+// Throws kInvalidArgument "BAD_PROJECT" where no project can have this name.
+void check_project(const std::string& name, const std::string& field);
+
 // Opaque page tokens around a number.
 std::string page_token(std::uint64_t position);
 std::uint64_t parse_page_token(const std::string& token);  // throws kInvalidArgument "BAD_PAGE_TOKEN"

@@ -6,10 +6,12 @@
 #include "proto/rpc/status.h"
 #include "server/api/artifact_catalogue.h"
 #include "server/api/queries.h"
+#include "server/upkeep/collect.h"
 #include "wring/v1/artifacts.grpc.pb.h"
 #include "wring/v1/evaluations.grpc.pb.h"
 #include "wring/v1/jobs.grpc.pb.h"
 #include "wring/v1/methods.grpc.pb.h"
+#include "wring/v1/projects.grpc.pb.h"
 #include "wring/v1/workers.grpc.pb.h"
 
 namespace wring {
@@ -54,7 +56,7 @@ class ArtifactsService final : public v1::Artifacts::Service {
         throw Error(ErrorCode::kInvalidArgument, "TOO_MANY", "more than 10,000 digests in one request",
                     "digests", "Ask in several requests.");
       for (int i = 0; i < request->digests_size(); ++i)
-        if (!b_.blobs.has(Digest::parse(request->digests(i), "digests[" + std::to_string(i) + "]")))
+        if (!b_.blobs.renew(Digest::parse(request->digests(i), "digests[" + std::to_string(i) + "]")))
           response->add_missing(request->digests(i));
     });
   }
@@ -66,7 +68,7 @@ class ArtifactsService final : public v1::Artifacts::Service {
       if (!reader->Read(&message))
         throw Error(ErrorCode::kInvalidArgument, "EMPTY_STREAM", "no message came", "digest");
       const Digest digest = Digest::parse(message.digest(), "digest");
-      if (b_.blobs.has(digest)) return response->set_committed_size(b_.blobs.size(digest));
+      if (b_.blobs.renew(digest)) return response->set_committed_size(b_.blobs.size(digest));
       BlobStore::Upload upload(b_.blobs, digest, message.size(), message.upload_id());
       do {
         if (message.data().size() > (1u << 20))
@@ -84,7 +86,7 @@ class ArtifactsService final : public v1::Artifacts::Service {
                           v1::QueryWriteStatusResponse* response) override {
     return answer(b_, "QueryWriteStatus", [&] {
       const Digest digest = Digest::parse(request->digest(), "digest");
-      response->set_complete(b_.blobs.has(digest));
+      response->set_complete(b_.blobs.renew(digest));
       response->set_committed_size(b_.blobs.committed_size(digest, request->upload_id()));
     });
   }
@@ -120,6 +122,17 @@ class ArtifactsService final : public v1::Artifacts::Service {
     return answer(b_, "ListArtifacts", [&] { *response = list_artifacts(*request, b_.store); });
   }
 
+  Status SetRetention(ServerContext*, const v1::SetRetentionRequest* request,
+                      v1::Artifact* response) override {
+    return answer(b_, "SetRetention",
+                  [&] { *response = set_retention(*request, b_.clock.now_ms(), b_.store); });
+  }
+
+  Status DeleteArtifact(ServerContext*, const v1::DeleteArtifactRequest* request,
+                        v1::DeleteArtifactResponse*) override {
+    return answer(b_, "DeleteArtifact", [&] { delete_artifact(request->digest(), b_.store, b_.blobs); });
+  }
+
  private:
   Backend b_;
 };
@@ -153,6 +166,14 @@ class JobsService final : public v1::Jobs::Service {
   }
   Status RetryJob(ServerContext*, const v1::RetryJobRequest* request, v1::Job* response) override {
     return answer(b_, "RetryJob", [&] { *response = b_.coordinator.retry(request->id(), request->etag()); });
+  }
+  Status PauseJob(ServerContext*, const v1::PauseJobRequest* request, v1::Job* response) override {
+    return answer(b_, "PauseJob",
+                  [&] { *response = b_.coordinator.pause(request->id(), request->etag(), true); });
+  }
+  Status ResumeJob(ServerContext*, const v1::ResumeJobRequest* request, v1::Job* response) override {
+    return answer(b_, "ResumeJob",
+                  [&] { *response = b_.coordinator.pause(request->id(), request->etag(), false); });
   }
   Status DeleteJob(ServerContext*, const v1::DeleteJobRequest* request, v1::DeleteJobResponse*) override {
     return answer(b_, "DeleteJob", [&] { b_.coordinator.remove(request->id(), request->etag()); });
@@ -194,6 +215,35 @@ class WorkersService final : public v1::Workers::Service {
   Status ListWorkers(ServerContext*, const v1::ListWorkersRequest* request,
                      v1::ListWorkersResponse* response) override {
     return answer(b_, "ListWorkers", [&] { *response = b_.coordinator.list(*request); });
+  }
+  Status PauseWorker(ServerContext*, const v1::PauseWorkerRequest* request, v1::Worker* response) override {
+    return answer(b_, "PauseWorker", [&] { *response = b_.coordinator.pause_worker(request->id(), true); });
+  }
+  Status ResumeWorker(ServerContext*, const v1::ResumeWorkerRequest* request, v1::Worker* response) override {
+    return answer(b_, "ResumeWorker", [&] { *response = b_.coordinator.pause_worker(request->id(), false); });
+  }
+
+ private:
+  Backend b_;
+};
+
+class ProjectsService final : public v1::Projects::Service {
+ public:
+  explicit ProjectsService(Backend backend) : b_(backend) {}
+
+  Status PauseProject(ServerContext*, const v1::PauseProjectRequest* request,
+                      v1::Project* response) override {
+    return answer(b_, "PauseProject",
+                  [&] { *response = b_.coordinator.pause_project(request->name(), true); });
+  }
+  Status ResumeProject(ServerContext*, const v1::ResumeProjectRequest* request,
+                       v1::Project* response) override {
+    return answer(b_, "ResumeProject",
+                  [&] { *response = b_.coordinator.pause_project(request->name(), false); });
+  }
+  Status ListProjects(ServerContext*, const v1::ListProjectsRequest* request,
+                      v1::ListProjectsResponse* response) override {
+    return answer(b_, "ListProjects", [&] { *response = b_.coordinator.list(*request); });
   }
 
  private:
@@ -237,10 +287,16 @@ class EvaluationsService final : public v1::Evaluations::Service {
 
 struct Services::Impl {
   explicit Impl(Backend backend)
-      : artifacts(backend), jobs(backend), workers(backend), methods(backend), evaluations(backend) {}
+      : artifacts(backend),
+        jobs(backend),
+        workers(backend),
+        projects(backend),
+        methods(backend),
+        evaluations(backend) {}
   ArtifactsService artifacts;
   JobsService jobs;
   WorkersService workers;
+  ProjectsService projects;
   MethodsService methods;
   EvaluationsService evaluations;
 };
@@ -252,6 +308,7 @@ void Services::add_to(grpc::ServerBuilder& builder) {
   builder.RegisterService(&impl_->artifacts);
   builder.RegisterService(&impl_->jobs);
   builder.RegisterService(&impl_->workers);
+  builder.RegisterService(&impl_->projects);
   builder.RegisterService(&impl_->methods);
   builder.RegisterService(&impl_->evaluations);
 }

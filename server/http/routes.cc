@@ -167,6 +167,7 @@ v1::ListJobsResponse jobs(const Backend& b, const Target& t) {
   request.set_page_size(page_size_of(t));
   request.set_page_token(t.get("page_token"));
   request.set_name_contains(t.get("name_contains"));
+  request.set_project(t.get("project"));
   std::istringstream states(t.get("state"));
   for (std::string state; std::getline(states, state, ',');) request.add_states(parse_state(state));
   return b.coordinator.list(request);
@@ -212,6 +213,13 @@ v1::ListWorkersResponse workers(const Backend& b, const Target& t) {
   return b.coordinator.list(request);
 }
 
+v1::ListProjectsResponse projects(const Backend& b, const Target& t) {
+  v1::ListProjectsRequest request;
+  request.set_page_size(page_size_of(t));
+  request.set_page_token(t.get("page_token"));
+  return b.coordinator.list(request);
+}
+
 v1::ListMethodsResponse methods(const Target& t) {
   v1::ListMethodsRequest request;
   request.set_page_size(page_size_of(t));
@@ -240,6 +248,7 @@ std::optional<HttpResponse> read(const Backend& b, const HttpRequest& request, c
   if (t.path == "/api/v1/artifacts") return tagged(request, artifacts(b, t));
   if (below("/api/v1/artifacts/")) return one_artifact(b, request, rest("/api/v1/artifacts/"));
   if (t.path == "/api/v1/workers") return tagged(request, workers(b, t));
+  if (t.path == "/api/v1/projects") return tagged(request, projects(b, t));
   if (t.path == "/api/v1/methods") return tagged(request, methods(t));
   if (below("/api/v1/methods/")) return tagged(request, get_method(rest("/api/v1/methods/")));
   return std::nullopt;

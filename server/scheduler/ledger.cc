@@ -15,8 +15,14 @@ Ledger::Ledger(const SchedulerOptions& options, StoredState stored, TimeMs now) 
     std::string id = worker.id;
     state_.workers.emplace(std::move(id), std::move(worker));
   }
+  state_.paused_projects = std::move(stored.paused_projects);
+  state_.paused_workers = std::move(stored.paused_workers);
+  for (const auto& [key, n] : stored.served) state_.shares[key].served = n;
   for (auto& job : stored.open_jobs) {
     job.lease_until = now + options.lease_ms;  // whoever holds it may go on
+    // Further off than it can be means that the clock was set back since.
+    job.queued_until = std::min(job.queued_until, now + options.max_backoff_ms + job.queued_timeout);
+    job.total_until = std::min(job.total_until, now + job.total_timeout);
     on_disk_[job.id] = {job.version, job.last_event};
     restore(std::move(job), state_);
   }
@@ -35,10 +41,12 @@ LedgerEntry Ledger::apply(const SchedulerInput& input, TimeMs now, const std::st
     drop_if_ended(job);
     throw;
   }
-  if (!entry.outcome.changed.empty() || std::holds_alternative<RegisterInput>(input)) {
+  if (!entry.outcome.changed.empty() || entry.outcome.pause || std::holds_alternative<RegisterInput>(input)) {
     entry.write = Write::kOutcome;
   } else {
-    if (!job.empty()) entry.write = Write::kOrder;
+    const bool pause =
+        std::holds_alternative<PauseProjectInput>(input) || std::holds_alternative<PauseWorkerInput>(input);
+    if (!job.empty() || pause) entry.write = Write::kOrder;
     drop_if_ended(job);
   }
   return entry;

@@ -19,7 +19,9 @@ namespace wring {
 struct StoredState {
   std::uint64_t epoch = 1, highest_sequence = 0, highest_fence = 0;
   std::vector<WorkerRecord> workers;
-  std::vector<JobRecord> open_jobs;  // all that have not ended
+  std::vector<JobRecord> open_jobs;          // all that have not ended
+  std::map<ShareKey, std::uint64_t> served;  // n of each share's newest lease
+  std::set<std::string> paused_projects, paused_workers;
 };
 
 // What the caller owes the disk before it may answer.

@@ -2,15 +2,37 @@
 #include "server/scheduler/scheduler.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <utility>
 
 namespace wring {
 namespace {
 
-// Whether a job waits before it is tried again. A pause longer than any that is given means that the clock
+// Whether a job waits before it is tried again. A backoff longer than any that is given means that the clock
 // was set back since: it is over.
-bool pauses(const JobRecord& job, TimeMs now, const SchedulerOptions& options) {
+bool backs_off(const JobRecord& job, TimeMs now, const SchedulerOptions& options) {
   return job.not_before > now && job.not_before <= now + options.max_backoff_ms;
+}
+
+// Whether the worker is there and asks for jobs.
+bool is_present(const WorkerRecord& worker, TimeMs now, const SchedulerOptions& options) {
+  return !worker.draining && worker.last_seen + options.worker_gone_ms > now;
+}
+
+// When the job fails unless something happens to it before; 0: never. One that is being cancelled is not
+// failed any more.
+TimeMs deadline(const JobRecord& job) {
+  const TimeMs queued = job.phase == JobPhase::kQueued && !job.paused ? job.queued_until : 0;
+  const TimeMs total =
+      job.phase == JobPhase::kQueued || job.phase == JobPhase::kRunning ? job.total_until : 0;
+  return queued == 0 || total == 0 ? std::max(queued, total) : std::min(queued, total);
+}
+
+// "90 s", "0.5 s".
+std::string in_seconds(TimeMs time) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%g s", static_cast<double>(time) / 1000);
+  return text;
 }
 
 // Whether a worker with these devices free can run a job.
@@ -38,8 +60,12 @@ class Transition {
     job.needs = input.needs;
     if (input.max_attempts > 0) job.max_attempts = input.max_attempts;
     job.priority = input.priority;
+    job.project = input.project;
     job.create_time = now_;
-    state_.queue.emplace(queue_place(job), job.id);
+    job.queued_timeout = input.queued_timeout;
+    job.total_timeout = input.total_timeout;
+    begin_run(job);
+    enqueue(job);
     commit(state_.jobs.emplace(job.id, std::move(job)).first->second, "queued");
   }
 
@@ -60,26 +86,12 @@ class Transition {
       for (const auto& id : abandoned)
         lose(state_.jobs.at(id), "LEASE_ABANDONED", " came back without the job");
     }
-    if (worker.draining) return;
-    // By priority, then by submission; one that does not fit holds up no other.
-    for (const auto& [place, id] : state_.queue) {
-      JobRecord& job = state_.jobs.at(id);
-      if (pauses(job, now_, state_.options) || !fits(job.needs, worker, input.free_devices)) continue;
-      state_.held.insert(id);
-      worker.jobs.insert(id);
-      state_.queue.erase(place);  // ends the life of `id` and `place`
-      job.phase = JobPhase::kRunning;
-      ++job.attempt;
-      job.worker = worker.id;
-      job.fence = {state_.epoch, state_.next_fence++};
-      job.lease_until = now_ + state_.options.lease_ms;
-      job.start_time = now_;
-      job.told_outcome.clear();
-      job.reported.clear();
-      commit(job, "leased", {{"worker", worker.id}});
-      outcome_.leased = job;
-      return;
-    }
+    if (worker.draining || state_.paused_workers.contains(worker.id)) return;
+    state_.queue.wake(now_, state_.options.max_backoff_ms, state_.jobs);
+    const auto* const next =
+        state_.queue.next([&](const JobNeeds& needs) { return fits(needs, worker, input.free_devices); },
+                          state_.shares, state_.paused_projects);
+    if (next) lease(state_.jobs.at(*next), worker);
   }
 
   void operator()(const RenewInput& input) {
@@ -133,9 +145,10 @@ class Transition {
       throw Error(ErrorCode::kFailedPrecondition, "JOB_ENDED",
                   "job " + job.id + " has ended already (" + std::string(to_string(job.phase)) + ")", "id");
     if (job.phase == JobPhase::kQueued) {
-      state_.queue.erase(queue_place(job));
+      dequeue(job);
       end(job, JobPhase::kCancelled, "cancelled");
     } else {
+      unwatch(job);
       job.phase = JobPhase::kCancelling;
       commit(job, "cancelling");
     }
@@ -156,10 +169,38 @@ class Transition {
     job.failures = 0;
     job.crash_signature.clear();
     job.end_time = 0;
+    begin_run(job);
     requeue(job, 0, {{"reason", "asked for"}});
   }
 
+  // Where it runs its worker hears that the lease is lost, and stops the engine.
+  void operator()(const PauseJobInput& input) {
+    JobRecord& job = find_job(input.job);
+    if (job.paused == input.paused) return;
+    if (input.paused) {
+      check_pausable(job);
+      pause(job);
+    } else {
+      dequeue(job);
+      job.paused = false;
+      enqueue(job);
+      commit(job, "resumed");
+    }
+  }
+
+  void operator()(const PauseProjectInput& input) {
+    note_pause(state_.paused_projects, {PauseRecord::Kind::kProject, input.project, input.paused});
+  }
+
+  void operator()(const PauseWorkerInput& input) {
+    find_worker(input.worker);
+    note_pause(state_.paused_workers, {PauseRecord::Kind::kWorker, input.worker, input.paused});
+  }
+
   void operator()(const TickInput&) {
+    for (int i = 0; i < kMostTimeouts && !state_.deadlines.empty() && state_.deadlines.begin()->first <= now_;
+         ++i)
+      time_out(state_.jobs.at(state_.deadlines.begin()->second));
     std::vector<std::string> silent;
     for (const auto& id : state_.held) {
       JobRecord& job = state_.jobs.at(id);
@@ -170,6 +211,8 @@ class Transition {
   }
 
  private:
+  static constexpr int kMostTimeouts = 100;  // in one step; the next one goes on
+
   JobRecord& find_job(const std::string& id) {
     const auto it = state_.jobs.find(id);
     if (it == state_.jobs.end())
@@ -232,8 +275,96 @@ class Transition {
     fail_infrastructure(job, Error(ErrorCode::kUnavailable, reason, "worker " + job.worker + what).to_json());
   }
 
+  // A submit or RetryJob: the total timeout begins.
+  void begin_run(JobRecord& job) const {
+    job.total_until = job.total_timeout > 0 ? now_ + job.total_timeout : 0;
+  }
+
+  void watch(const JobRecord& job) {
+    if (const TimeMs at = deadline(job); at > 0) state_.deadlines.emplace(at, job.id);
+  }
+  void unwatch(const JobRecord& job) { state_.deadlines.erase({deadline(job), job.id}); }
+
+  // The queued timeout begins when the job may be leased.
+  void enqueue(JobRecord& job) {
+    job.phase = JobPhase::kQueued;
+    const TimeMs from = backs_off(job, now_, state_.options) ? job.not_before : now_;
+    job.queued_until = job.queued_timeout > 0 ? from + job.queued_timeout : 0;
+    state_.queue.add(job);
+    watch(job);
+  }
+
+  void dequeue(const JobRecord& job) {
+    unwatch(job);
+    state_.queue.remove(job);
+  }
+
+  static void check_pausable(const JobRecord& job) {
+    if (is_terminal(job.phase))
+      throw Error(ErrorCode::kFailedPrecondition, "JOB_ENDED",
+                  "job " + job.id + " has ended already (" + std::string(to_string(job.phase)) + ")", "id");
+    if (job.phase == JobPhase::kCancelling)
+      throw Error(ErrorCode::kFailedPrecondition, "JOB_CANCELLING",
+                  "job " + job.id + " was cancelled, and its worker stops it", "id");
+  }
+
+  void pause(JobRecord& job) {
+    const bool running = job.phase == JobPhase::kRunning;
+    if (running) {
+      unwatch(job);
+      let_go(job);
+      --job.attempt;
+      job.not_before = now_;
+    } else {
+      dequeue(job);
+    }
+    job.paused = true;
+    enqueue(job);
+    commit(job, "paused", running ? Json{{"worker", job.worker}} : Json::object());
+  }
+
+  void note_pause(std::set<std::string>& paused, PauseRecord pause) {
+    const bool changes = pause.paused ? paused.insert(pause.name).second : paused.erase(pause.name) > 0;
+    if (changes) outcome_.pause = std::move(pause);
+  }
+
+  void time_out(JobRecord& job) {
+    const bool queued = job.phase == JobPhase::kQueued;
+    const bool total = job.total_until > 0 && job.total_until <= now_;
+    const TimeMs timeout = total ? job.total_timeout : job.queued_timeout;
+    std::string message =
+        total ? "the job has not ended within " + in_seconds(timeout) + ", its total timeout"
+              : "no worker took the job within " + in_seconds(timeout) + ", its queued timeout";
+    if (queued) message += "; " + waiting_reason(job, now_, state_);
+    if (queued) dequeue(job);
+    end_failed(job, Error(ErrorCode::kDeadlineExceeded, total ? "TOTAL_TIMEOUT" : "QUEUED_TIMEOUT", message,
+                          total ? "total_timeout_seconds" : "queued_timeout_seconds",
+                          "Finished stages are kept: retry it, or submit it with a longer timeout.")
+                        .to_json());
+  }
+
+  void lease(JobRecord& job, WorkerRecord& worker) {
+    dequeue(job);
+    job.phase = JobPhase::kRunning;
+    ++job.attempt;
+    job.worker = worker.id;
+    job.fence = {state_.epoch, state_.next_fence++};
+    job.lease_until = now_ + state_.options.lease_ms;
+    job.start_time = now_;
+    job.told_outcome.clear();
+    job.reported.clear();
+    state_.held.insert(job.id);
+    worker.jobs.insert(job.id);
+    Share& share = state_.shares[share_key(job)];
+    ++share.running;
+    share.served = job.fence.n;
+    watch(job);
+    commit(job, "leased", {{"worker", worker.id}});
+    outcome_.leased = job;
+  }
+
   void let_go(const JobRecord& job) {
-    state_.held.erase(job.id);
+    if (state_.held.erase(job.id) > 0) --state_.shares.at(share_key(job)).running;
     if (const auto it = state_.workers.find(job.worker); it != state_.workers.end())
       it->second.jobs.erase(job.id);
   }
@@ -253,15 +384,17 @@ class Transition {
   }
 
   void requeue(JobRecord& job, TimeMs delay, Json payload) {
-    job.phase = JobPhase::kQueued;
-    job.not_before = now_ + delay;
+    unwatch(job);
     let_go(job);
-    state_.queue.emplace(queue_place(job), job.id);
+    job.not_before = now_ + delay;
+    enqueue(job);
     commit(job, "released", std::move(payload));
   }
 
   void end(JobRecord& job, JobPhase phase, const char* type, Json payload = Json::object()) {
+    unwatch(job);
     job.phase = phase;
+    job.paused = false;
     job.end_time = now_;
     let_go(job);
     commit(job, type, std::move(payload));
@@ -288,8 +421,8 @@ class Transition {
 
 }  // namespace
 
-bool takes_jobs(const WorkerRecord& worker, TimeMs now, const SchedulerOptions& options) {
-  return !worker.draining && worker.last_seen + options.worker_gone_ms > now;
+bool takes_jobs(const WorkerRecord& worker, TimeMs now, const SchedulerState& state) {
+  return is_present(worker, now, state.options) && !state.paused_workers.contains(worker.id);
 }
 
 bool is_terminal(JobPhase phase) {
@@ -323,48 +456,63 @@ Outcome step(const SchedulerInput& input, TimeMs now, SchedulerState& state) {
 void restore(JobRecord job, SchedulerState& state) {
   state.next_sequence = std::max(state.next_sequence, job.sequence + 1);
   state.next_fence = std::max(state.next_fence, job.fence.n + 1);
-  if (job.phase == JobPhase::kQueued) state.queue.emplace(queue_place(job), job.id);
+  if (job.phase == JobPhase::kQueued) state.queue.add(job);
+  if (const TimeMs at = deadline(job); at > 0) state.deadlines.emplace(at, job.id);
   if (job.phase == JobPhase::kRunning || job.phase == JobPhase::kCancelling) {
     state.held.insert(job.id);
+    ++state.shares[share_key(job)].running;
     if (const auto it = state.workers.find(job.worker); it != state.workers.end())
       it->second.jobs.insert(job.id);
   }
   state.jobs.insert_or_assign(job.id, std::move(job));
 }
 
+namespace {
+
+// What the workers that take jobs lack of what a job needs; none of them fits it.
+std::string lack(const JobNeeds& needs, const std::vector<const WorkerRecord*>& workers) {
+  const auto none = [&](auto has) { return std::none_of(workers.begin(), workers.end(), has); };
+  for (const auto& method : needs.methods)
+    if (none([&](const auto* w) { return w->methods.contains(method); }))
+      return "no connected worker has method " + method;
+  if (none([&](const auto* w) { return w->devices.contains(needs.device); }))
+    return "no connected worker has a device of kind " + needs.device;
+  if (none([&](const auto* w) { return w->memory_bytes >= needs.memory_bytes; }))
+    return "no connected worker has enough memory";
+  return "no connected worker has all that the job needs";
+}
+
+}  // namespace
+
 std::string waiting_reason(const JobRecord& job, TimeMs now, const SchedulerState& state) {
   if (job.phase != JobPhase::kQueued) return "";
   if (const auto newer = state.jobs.find(job.id);
       newer != state.jobs.end() && newer->second.phase != JobPhase::kQueued)
     return "a worker takes it";
-  if (pauses(job, now, state.options))
+  if (job.paused) return "paused: the job (wring resume job " + job.id + ")";
+  if (state.paused_projects.contains(job.project))
+    return "paused: its project (wring resume project " + job.project + ")";
+  if (backs_off(job, now, state.options))
     return "waits " + std::to_string((job.not_before - now + 999) / 1000) + " s before it is tried again";
-  std::vector<const WorkerRecord*> present;
-  bool drains = false;
+  std::vector<const WorkerRecord*> takers;
+  bool fitting = false, idle = false, paused = false, drains = false;
   for (const auto& [id, worker] : state.workers) {
-    if (takes_jobs(worker, now, state.options)) present.push_back(&worker);
     drains |= worker.draining && !worker.jobs.empty();
+    const bool fits_it = fits(job.needs, worker, worker.devices);
+    if (!takes_jobs(worker, now, state)) {
+      paused |= fits_it && is_present(worker, now, state.options);
+      continue;
+    }
+    takers.push_back(&worker);
+    fitting |= fits_it;
+    idle |= fits_it && worker.jobs.empty();
   }
-  if (present.empty())
+  if (fitting)
+    return idle ? "a worker that fits is idle and will ask for it" : "all workers that fit are busy";
+  if (paused) return "paused: all connected workers that fit (wring resume worker NAME)";
+  if (takers.empty())
     return drains ? "all connected workers drain: they take no more jobs" : "no worker is connected";
-  for (const auto& method : job.needs.methods)
-    if (std::none_of(present.begin(), present.end(),
-                     [&](const auto* w) { return w->methods.contains(method); }))
-      return "no connected worker has method " + method;
-  if (std::none_of(present.begin(), present.end(),
-                   [&](const auto* w) { return w->devices.contains(job.needs.device); }))
-    return "no connected worker has a device of kind " + job.needs.device;
-  if (std::none_of(present.begin(), present.end(),
-                   [&](const auto* w) { return w->memory_bytes >= job.needs.memory_bytes; }))
-    return "no connected worker has enough memory";
-  bool fitting = false, idle = false;
-  for (const auto* worker : present) {
-    if (!fits(job.needs, *worker, worker->devices)) continue;
-    fitting = true;
-    idle |= worker->jobs.empty();
-  }
-  if (!fitting) return "no connected worker has all that the job needs";
-  return idle ? "a worker that fits is idle and will ask for it" : "all workers that fit are busy";
+  return lack(job.needs, takers);
 }
 
 }  // namespace wring

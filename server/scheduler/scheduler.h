@@ -5,7 +5,6 @@
 // The caller stores the outcome's records and events in one transaction before anyone hears of them.
 #pragma once
 
-#include <compare>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -15,86 +14,11 @@
 #include <variant>
 #include <vector>
 
-#include "common/clock.h"
 #include "common/error.h"
-#include "common/json.h"
+#include "server/scheduler/queue.h"
+#include "server/scheduler/records.h"
 
 namespace wring {
-
-enum class JobPhase {
-  kQueued = 1,
-  kRunning = 2,
-  kCancelling = 3,
-  kSucceeded = 4,
-  kFailed = 5,
-  kCancelled = 6
-};
-
-bool is_terminal(JobPhase phase);
-std::string_view to_string(JobPhase phase);
-
-// Of a lease. `epoch` rises when a database is restored, `n` with every lease; a commit under an older one is
-// refused.
-struct Fence {
-  std::uint64_t epoch = 0, n = 0;
-  auto operator<=>(const Fence&) const = default;
-};
-
-// What a job needs of a worker.
-struct JobNeeds {
-  std::string device = "cpu";
-  std::uint32_t device_count = 1;
-  std::uint64_t memory_bytes = 0;
-  std::vector<std::string> methods;  // "gptq@1"
-};
-
-// All that the scheduler knows of a job.
-struct JobRecord {
-  std::string id;
-  std::uint64_t sequence = 0;  // order of submission
-  std::int32_t priority = 0;   // a higher one goes first
-  JobPhase phase = JobPhase::kQueued;
-  JobNeeds needs;
-  std::uint32_t attempt = 0;       // leases so far that count
-  std::uint32_t attempt_base = 0;  // of them, those before the last RetryJob
-  std::uint32_t max_attempts = 5;
-  std::uint32_t failures = 0;  // of infrastructure, in a row
-  std::string worker;
-  Fence fence;
-  TimeMs lease_until = 0;
-  TimeMs not_before = 0;  // backoff
-  TimeMs create_time = 0, start_time = 0, end_time = 0;
-  std::string crash_signature;  // of the last attempt that failed without an explanation
-  std::string told_outcome;     // of the newest lease, as its worker told it; empty: not told
-  std::set<std::pair<std::uint32_t, std::string>> reported;  // (stage, state) under the newest lease
-  std::string result;                                        // artifact digest
-  std::optional<Json> error;                                 // Error::to_json plus stage, signal, last_log
-  std::uint64_t last_event = 0;
-  std::uint64_t version = 0;  // rises with every change: the etag
-};
-
-// Where a queued job stands: by priority, then by submission.
-struct QueuePlace {
-  std::int32_t priority = 0;
-  std::uint64_t sequence = 0;
-  bool operator==(const QueuePlace&) const = default;
-  bool operator<(const QueuePlace& other) const {
-    return priority != other.priority ? priority > other.priority : sequence < other.sequence;
-  }
-};
-inline QueuePlace queue_place(const JobRecord& job) {
-  return {job.priority, job.sequence};
-}
-
-struct WorkerRecord {
-  std::string id;
-  std::map<std::string, std::uint32_t> devices;  // kind -> count
-  std::uint64_t memory_bytes = 0;
-  std::set<std::string> methods;
-  TimeMs last_seen = 0;
-  bool draining = false;
-  std::set<std::string> jobs;  // leased to it
-};
 
 struct SchedulerOptions {
   TimeMs lease_ms = 15'000;
@@ -106,10 +30,13 @@ struct SchedulerOptions {
 struct SchedulerState {
   SchedulerOptions options;
   std::uint64_t epoch = 1, next_fence = 1, next_sequence = 1;
-  std::map<std::string, JobRecord> jobs;    // the caller may drop ended ones once they are stored
-  std::map<QueuePlace, std::string> queue;  // ids of queued jobs
-  std::set<std::string> held;               // ids of leased jobs
+  std::map<std::string, JobRecord> jobs;               // the caller may drop ended ones once they are stored
+  JobQueue queue;                                      // of the queued ones
+  std::set<std::string> held;                          // ids of leased jobs
+  std::set<std::pair<TimeMs, std::string>> deadlines;  // when the next timeout of each open job is over
+  Shares shares;
   std::map<std::string, WorkerRecord> workers;
+  std::set<std::string> paused_projects, paused_workers;
 };
 
 // Inputs.
@@ -118,6 +45,8 @@ struct SubmitInput {
   JobNeeds needs;
   std::uint32_t max_attempts = 0;  // 0: the default
   std::int32_t priority = 0;
+  std::string project = "default";
+  TimeMs queued_timeout = 0, total_timeout = 0;  // 0: none
 };
 struct RegisterInput {
   WorkerRecord worker;
@@ -153,10 +82,24 @@ struct CancelInput {
 struct RetryInput {
   std::string job;
 };
-struct TickInput {};  // lets leases run out
+// Told again, they change nothing.
+struct PauseJobInput {
+  std::string job;
+  bool paused = true;  // false: resumes it
+};
+struct PauseProjectInput {
+  std::string project;
+  bool paused = true;
+};
+struct PauseWorkerInput {
+  std::string worker;
+  bool paused = true;
+};
+struct TickInput {};  // lets leases and timeouts run out
 
-using SchedulerInput = std::variant<SubmitInput, RegisterInput, LeaseInput, RenewInput, StageInput,
-                                    FinishInput, CancelInput, RetryInput, TickInput>;
+using SchedulerInput =
+    std::variant<SubmitInput, RegisterInput, LeaseInput, RenewInput, StageInput, FinishInput, CancelInput,
+                 RetryInput, PauseJobInput, PauseProjectInput, PauseWorkerInput, TickInput>;
 
 // One entry of a job's log.
 struct JobEvent {
@@ -175,15 +118,16 @@ enum class LeaseAction { kContinue, kCancel, kLost };
 struct Outcome {
   std::vector<JobRecord> changed;  // new contents of these jobs' rows
   std::vector<JobEvent> events;
+  std::optional<PauseRecord> pause;
   std::optional<JobRecord> leased;   // answer to LeaseInput
   std::vector<LeaseAction> renewed;  // answers to RenewInput, in order
 };
 
-// Whether the worker is there and asks for jobs.
-bool takes_jobs(const WorkerRecord& worker, TimeMs now, const SchedulerOptions& options);
+// Whether the worker is there and may be leased jobs.
+bool takes_jobs(const WorkerRecord& worker, TimeMs now, const SchedulerState& state);
 
 // Applies one input at time `now`. Throws Error: NOT_FOUND (JOB_NOT_FOUND, WORKER_NOT_FOUND),
-// FAILED_PRECONDITION (STALE_LEASE, JOB_ENDED, JOB_NOT_ENDED).
+// FAILED_PRECONDITION (STALE_LEASE, JOB_ENDED, JOB_NOT_ENDED, JOB_CANCELLING).
 Outcome step(const SchedulerInput& input, TimeMs now, SchedulerState& state);
 
 // Puts a job that was stored back into the state (at start, after the workers).

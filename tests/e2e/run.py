@@ -102,6 +102,20 @@ class Jobs(WithService):
         self.assertGreater(rows[("perplexity", "before")], 1)
         self.assertNotEqual(rows[("perplexity", "before")], rows[("perplexity", "after")])
 
+    def test_two_evaluations_of_one_suite_are_compared_each_with_itself(self):
+        recipe = self.folder / "recipe.yaml"
+        recipe.write_text("stages: ['rtn(bits=3, group_size=32)']\n"
+                          "evaluations: ['perplexity(window=64, windows=8)', 'perplexity(window=32, windows=2)', 'in-context(items=8, facts=4)']\n")
+        job = self.service.cli("submit", recipe, "--model", scratch / "tiny", "--data", f"test={scratch / 'text.txt'}", "--wait", "--json").json
+        self.succeeded(job)
+        before, after = ([row for row in job["evaluations"] if row["metric"] in ("perplexity", "open_book_accuracy") and row["when"] == when]
+                         for when in ("before", "after"))
+        self.assertEqual(len(before), 3)
+        self.assertNotEqual(before[0]["value"], before[1]["value"])
+        self.assertEqual([row["baseline_value"] for row in after], [row["value"] for row in before])
+        change = next(row for row in job["evaluations"] if row["metric"] == "open_book_accuracy_change")
+        self.assertAlmostEqual(change["value"], after[2]["value"] - before[2]["value"])
+
     def test_a_result_that_is_fetched_loads_and_scores_the_same(self):
         answer = self.service.cli("submit", "rtn(bits=4, group_size=32)", "--model", scratch / "tiny", "--wait", "--json")
         out = self.folder / "fetched"
@@ -212,8 +226,8 @@ class PythonClient(WithService):
             self.assertEqual(answer.json["name"], name)
 
 
-class Crashes(WithService):
-    """kill -9 in mid-job: the job completes with the digest of an undisturbed run, and finished stages are kept."""
+class SlowJobs(WithService):
+    """Jobs of two stages that take long enough to be disturbed."""
 
     @classmethod
     def setUpClass(cls):
@@ -244,6 +258,10 @@ class Crashes(WithService):
         ended = self.succeeded(self.service.wait_for_end(job))
         self.assertEqual(ended["artifact_digest"], local(SLOW_RECIPE, scratch / "slow", *arguments)["artifact_digest"])
         return ended
+
+
+class Crashes(SlowJobs):
+    """kill -9 in mid-job: the job completes with the digest of an undisturbed run, and finished stages are kept."""
 
     def test_a_killed_engine_goes_on_after_its_last_block(self):
         job, arguments = self.in_second_stage()
@@ -298,6 +316,64 @@ class Crashes(WithService):
         self.assertEqual(self.service.cli("retry", job).status, 0)
         ended = self.completes(job, arguments)
         self.assertEqual(ended["stages"][0]["state"], "cached")
+
+
+class Scheduling(WithService):
+    """Who is served next."""
+
+    def test_projects_take_turns_however_many_jobs_each_has_queued(self):
+        serial = iter(range(900, 1000))
+
+        def submit(project):
+            return self.service.submit("rtn(bits=4, group_size=32)", scratch / "tiny", "--seed", str(next(serial)), "--project", project)
+
+        first = self.service.submit(SLOW_RECIPE, scratch / "slow", "--data", f"calibration={scratch / 'text.txt'}", "--project", "first")
+        self.service.wait_for_stage(first, 0, ["running"])  # the worker is busy while the others are queued
+        jobs = [submit(project) for project in ("many", "many", "many", "few")]
+        self.assertEqual(self.service.cli("cancel", first).status, 0)
+        ended = [self.succeeded(self.service.wait_for_end(job)) for job in jobs]
+        by_start = sorted(ended, key=lambda job: job["start_time"])
+        self.assertEqual([job["id"] for job in by_start], [jobs[0], jobs[3], jobs[1], jobs[2]])
+        listed = self.service.cli("jobs", "--project", "many", "--json").json["jobs"]
+        self.assertEqual([(job["id"], job["project"]) for job in listed], [(job, "many") for job in jobs[2::-1]])
+        answer = self.service.cli("submit", "rtn(bits=4)", "--model", scratch / "tiny", "--project", "Mine")
+        self.assertEqual(answer.status, 2, str(answer))
+        self.assertIn("spec.project", answer.err)
+
+
+class Pauses(SlowJobs):
+    """What is paused rests, over restarts too, and goes on from where it was."""
+
+    def test_a_running_job_that_is_paused_leaves_its_engine_and_goes_on_when_resumed(self):
+        job, arguments = self.in_second_stage()
+        start = time.monotonic()
+        answer = self.service.cli("pause", "job", job, "--json")
+        self.assertEqual((answer.status, answer.json["state"], answer.json["paused"]), (0, "QUEUED", True), str(answer))
+        self.service.wait_for("the engine's end", lambda: not self.service.engines(), 5)
+        print(f"the engine was gone {time.monotonic() - start:.1f} s after the pause", file=sys.stderr)
+        self.service.kill_server()
+        self.service.start_server()
+        time.sleep(1)
+        paused = self.service.job(job)
+        self.assertEqual((paused["state"], paused["stages"][0]["state"]), ("QUEUED", "done"))
+        self.assertIn("paused: the job", paused["waiting_reason"])
+        self.assertEqual(self.service.cli("resume", "job", job).status, 0)
+        ended = self.completes(job, arguments)
+        self.assertEqual((ended["stages"][0]["state"], ended["attempt"]), ("cached", 1))
+
+    def test_jobs_wait_while_their_project_or_the_worker_is_paused(self):
+        for kind, name in (("project", "resting"), ("worker", self.service.cli("workers", "--json").json["workers"][0]["name"])):
+            type(self).serial += 1
+            self.assertEqual(self.service.cli("pause", kind, name).status, 0)
+            job = self.service.submit("rtn(bits=4, group_size=32)", scratch / "tiny", "--project", "resting", "--seed", str(self.serial))
+            time.sleep(1)
+            waiting = self.service.job(job)
+            self.assertEqual(waiting["state"], "QUEUED")
+            self.assertTrue(waiting["waiting_reason"].startswith("paused: "), waiting["waiting_reason"])
+            self.assertEqual(self.service.cli("resume", kind, name).status, 0)
+            self.succeeded(self.service.wait_for_end(job))
+        answer = self.service.cli("pause", "worker", "nobody")
+        self.assertEqual(answer.status, 3, str(answer))
 
 
 def copy_model(name, change=None, config=None, without=()):
@@ -424,6 +500,13 @@ class BadInput(WithService):
                                   "--seed", "5", "--max-runtime", "0.5s", "--max-attempts", "1", "--wait")
         self.assertEqual(answer.status, 4, str(answer))  # out of a resource: 5 is for a server that is away
 
+    def test_a_job_that_is_not_done_in_all_its_time(self):
+        answer = self.service.cli("submit", SLOW_RECIPE, "--model", scratch / "slow", "--data", f"calibration={scratch / 'text.txt'}",
+                                  "--seed", "6", "--total-timeout", "1s", "--wait")
+        self.assertEqual(answer.status, 4, str(answer))
+        self.assertIn("total timeout", answer.err)
+        self.service.wait_for("the engine's end", lambda: not self.service.engines(), 5)
+
     def test_a_workers_command_line_that_is_wrong(self):
         cache = ["--cache", self.folder / "other"]
         for arguments, word in ((["--server", self.service.grpc, *cache, "--memory", "4XB"], "4XB"),
@@ -444,6 +527,33 @@ class BadInput(WithService):
     def test_a_server_that_is_away(self):
         answer = self.service.cli("jobs", server="127.0.0.1:1")
         self.assertEqual(answer.status, 5, str(answer))
+
+
+class Retention(unittest.TestCase):
+    def test_what_is_discarded_is_gone_from_the_disk_and_what_is_pinned_is_not(self):
+        folder = Path(tempfile.mkdtemp(dir=scratch, prefix="Retention"))
+        service = Service(PROGRAMS, folder)
+        self.addCleanup(service.stop)
+        service.start_server()
+        digests = []
+        for name in ("gone", "pinned", "expired"):
+            (folder / name).write_text(name * 1000)
+            digests.append(service.cli("put", folder / name, "--json").json["digest"])
+        gone, pinned, expired = digests
+        self.assertTrue(service.cli("retain", pinned, "--pin", "--json").json["pinned"])
+        self.assertEqual(service.cli("retain", expired, "--expire-after", "1s").status, 0)
+        self.assertEqual(service.cli("discard", gone).status, 0)
+        refused = service.cli("discard", pinned)
+        self.assertEqual(refused.status, 2, str(refused))
+        self.assertIn("pinned", refused.err)
+        time.sleep(1)
+        service.stop()
+        result = subprocess.run([PROGRAMS / "wring-server", "gc", "--data", folder / "data", "--grace-hours", "0", "--json"],
+                                capture_output=True, text=True, check=True)
+        report = json.loads(result.stdout)
+        self.assertEqual((report["expired_artifacts"], report["deleted_blobs"], report["kept_blobs"]), (1, 2, 1))
+        left = [path for path in (folder / "data/blobs").rglob("*") if path.is_file()]
+        self.assertEqual([path.read_text() for path in left], ["pinned" * 1000])
 
 
 class FullDisk(unittest.TestCase):

@@ -118,12 +118,44 @@ def sparsegpt(weight, h, pattern, block_size, damping):
     return w
 
 
+def truncated(matrix, rank):
+    u, s, vt = np.linalg.svd(matrix, full_matrices=False)
+    return u[:, :rank] * s[:rank] @ vt[:rank]
+
+
+def eora(weight, base, inputs, rank):
+    """By the projection into the inputs' eigenspace and back, with its inverse square roots."""
+    x = inputs.astype(np.float64)
+    values, vectors = np.linalg.eigh(x.T @ x)
+    values[values <= 0] = values[values > 0].min()
+    into = vectors * np.sqrt(values)
+    back = (vectors / np.sqrt(values)).T
+    return base + truncated((weight - base) @ into, rank) @ back
+
+
+def act_s(weight, base, inputs, rank):
+    scale = np.abs(inputs.astype(np.float64)).mean(axis=0)
+    return base + truncated((weight - base) * scale, rank) / scale
+
+
 def pattern_text(pattern):
     return f"{pattern[0]}:{pattern[1]}" if isinstance(pattern, tuple) else pattern
 
 
+def compensations(weight, inputs):
+    """(method, parameters, base, values): the base is what an earlier stage made of the weight."""
+    for base in (np.float32(rtn(weight, 3, 16, True)), np.float32(wanda(weight, inputs, (2, 4)))):
+        for rank in (1, 4, 16):
+            stored = {"rank": rank, "bits": 0, "factor_dtype": "float32"}
+            yield "eora", stored | {"weighting": "eigenspace"}, base, eora(weight, base, inputs, rank)
+            yield "eora", stored | {"weighting": "activation"}, base, act_s(weight, base, inputs, rank)
+            yield "svd-compensation", stored, base, base + truncated(np.float64(weight - base), rank)
+
+
 def cases(weight, inputs):
     h = hessian(inputs)
+    for rank in (1, 5, 17):
+        yield "svd", {"rank": rank, "bits": 0, "factor_dtype": "float32"}, truncated(weight.astype(np.float64), rank)
     for bits, group, symmetric in [(4, 16, True), (4, 16, False), (2, 48, False), (3, 24, True), (8, 48, True)]:
         grid = {"bits": bits, "group_size": group, "symmetric": symmetric, "scale_dtype": "float16", "scale_search": "minmax"}
         yield "rtn", grid, rtn(weight, bits, group, symmetric)
@@ -152,6 +184,10 @@ def main():
         "weight": [float(f"{v:.9g}") for v in weight.ravel()],
         "inputs": [float(f"{v:.9g}") for v in inputs.ravel()],
         "cases": [{"method": m, "params": p, "values": rounded(v)} for m, p, v in cases(weight, inputs)],
+        "compensations": [
+            {"method": m, "params": p, "base": [float(f"{v:.9g}") for v in b.ravel()], "values": rounded(v)}
+            for m, p, b, v in compensations(weight, inputs)
+        ],
     }
     path = pathlib.Path(__file__).with_name("method_goldens.json")
     path.write_text(json.dumps(golden, separators=(",", ":")) + "\n")

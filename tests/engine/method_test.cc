@@ -42,7 +42,7 @@ at::Tensor compressed(const char* method, const Json& params, const at::Tensor& 
                       Json* report = nullptr) {
   Json ignored = Json::object();
   const auto compress = layer_method(method, Params(params, "stages[0].params"));
-  return compress->compress(linear_layer(weight), x, report ? *report : ignored)->decode(at::kFloat);
+  return compress->compress({linear_layer(weight), x}, report ? *report : ignored)->decode(at::kFloat);
 }
 
 // H = I up to its scale: inputs whose columns are orthonormal.
@@ -78,6 +78,27 @@ TEST(Methods, EqualTheirTextbookVersionsOnSmallLayers) {
     const at::Tensor result = compressed(method.c_str(), test["params"], weight, x.get());
     EXPECT_TRUE(at::equal(result == 0, expected == 0));
     EXPECT_LT((result - expected).abs().max().item<double>(), 1e-4);
+  }
+}
+
+TEST(Compensation, EqualsTheTextbookVersionsOnSmallLayers) {
+  const auto path = std::filesystem::path(__FILE__).parent_path() / "method_goldens.json";
+  const Json golden = parse_json(read_file(path), "goldens");
+  const auto rows = golden["rows"].get<std::int64_t>(), columns = golden["columns"].get<std::int64_t>();
+  const auto reference = dense_rep(matrix(golden["weight"], rows, columns));
+  Statistics x(columns, {Statistic::kHessian, Statistic::kInputMagnitude}, at::kCPU);
+  x.add(matrix(golden["inputs"], golden["tokens"].get<std::int64_t>(), columns));
+  ASSERT_EQ(golden["compensations"].size(), 18u);
+  for (const auto& test : golden["compensations"]) {
+    const auto method = test["method"].get<std::string>();
+    SCOPED_TRACE(method + " " + test["params"].dump());
+    const Layer layer = linear_layer(matrix(test["base"], rows, columns));
+    Json report = Json::object();
+    const auto result =
+        layer_method(method, Params(test["params"], "p"))->compress({layer, &x, reference.get()}, report);
+    const at::Tensor expected = matrix(test["values"], rows, columns);
+    EXPECT_LT((result->decode(at::kFloat) - expected).abs().max().item<double>(), 1e-4);
+    EXPECT_EQ(report.at("rank"), test["params"]["rank"]);
   }
 }
 
@@ -231,7 +252,7 @@ TEST(ValueDtype, SaysHowKeptValuesAreStored) {
   const auto stored = [&](const char* dtype) {
     params["value_dtype"] = dtype;
     return layer_method("magnitude", Params(params, "p"))
-        ->compress(layer, nullptr, report)
+        ->compress({layer}, report)
         ->tensors()[1]
         .tensor.scalar_type();
   };

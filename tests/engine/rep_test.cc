@@ -194,6 +194,96 @@ TEST(GgmlRep, RefusesBlocksThatAreNotItsColumns) {
   EXPECT_NE(complaint("ggml", {{"type", "Q4_0"}, {"type_id", 8}, {"columns", 64}}, {{"blocks", blocks}}), "");
 }
 
+TEST(LowRankRep, IsTheProductOfItsFactorsAndMultipliesByOneAfterTheOther) {
+  at::manual_seed(9);
+  for (const auto dtype : {at::kFloat, at::kHalf, at::kBFloat16}) {
+    const at::Tensor a = at::randn({3, 40}).to(dtype), b = at::randn({23, 3}).to(dtype),
+                     exact = at::mm(b.to(at::kDouble), a.to(at::kDouble));
+    const auto rep = stored_and_loaded(*low_rank_rep(a, b));
+    EXPECT_EQ(rep->rows(), 23);
+    EXPECT_EQ(rep->columns(), 40);
+    EXPECT_EQ(rep->parameters(), 3 * (23 + 40));
+    EXPECT_EQ(rep->stored_bytes(), 3u * (23 + 40) * at::elementSize(dtype));
+    EXPECT_LT((rep->decode(at::kFloat) - exact).abs().max().item<double>(), 1e-5);
+    EXPECT_TRUE(at::equal(rep->decode(at::kBFloat16), rep->decode(at::kFloat).to(at::kBFloat16)));
+    for (const std::int64_t rows : {1, 64}) {
+      const at::Tensor x = at::randn({rows, 40}), y = rep->multiply(x);
+      EXPECT_EQ(y.scalar_type(), at::kFloat);
+      EXPECT_LT((y - at::mm(x.to(at::kDouble), exact.t())).abs().max().item<double>(), 1e-4);
+    }
+  }
+}
+
+TEST(LowRankRep, RefusesFactorsThatAreNoProductOrOneBeyondAllBounds) {
+  const at::Tensor a = at::zeros({2, 5}), b = at::zeros({3, 2});
+  EXPECT_EQ(complaint("low-rank", Json::object(), {{"a", a}, {"b", b}}), "");
+  EXPECT_NE(complaint("low-rank", Json::object(), {{"a", a}, {"b", at::zeros({3, 1})}}), "");
+  EXPECT_NE(complaint("low-rank", Json::object(), {{"a", a}, {"b", at::zeros({6})}}), "");
+  EXPECT_NE(complaint("low-rank", Json::object(), {{"a", a}, {"b", b.to(at::kInt)}}), "");
+  EXPECT_NE(complaint("low-rank", Json::object(), {{"a", a}}), "");
+  EXPECT_NE(complaint("low-rank", Json::object(), {{"a", at::zeros({0, 5})}, {"b", at::zeros({3, 0})}}), "");
+  const at::Tensor wide = at::zeros({1, 1 << 17}), tall = at::zeros({1 << 17, 1});  // 64 GiB decoded
+  EXPECT_NE(complaint("low-rank", Json::object(), {{"a", wide}, {"b", tall}}), "");
+}
+
+std::vector<std::shared_ptr<const WeightRep>> bases_of_sums(const at::Tensor& weight) {
+  const std::int64_t rows = weight.size(0), columns = weight.size(1);
+  return {dense_rep(weight), masked_rep(weight.to(at::kHalf), weight > 0),
+          packed_int_rep({3, 16, random_codes(rows, columns, 3), at::rand({rows, columns / 16}), {}}),
+          low_rank_rep(at::randn({2, columns}), at::randn({rows, 2}))};
+}
+
+TEST(SumRep, IsTheSumOfItsPartsWhateverTheirFormats) {
+  at::manual_seed(10);
+  const at::Tensor weight = at::randn({40, 32}), ids = at::tensor({39, 0, 7, 7}, at::kLong);
+  const auto path = low_rank_rep(at::randn({3, 32}).to(at::kHalf), at::randn({40, 3}).to(at::kHalf));
+  for (const auto& base : bases_of_sums(weight)) {
+    SCOPED_TRACE(base->format());
+    const auto rep = stored_and_loaded(*sum_rep({base, path}));
+    const at::Tensor exact = base->decode(at::kDouble) + path->decode(at::kDouble);
+    EXPECT_LT((rep->decode(at::kFloat) - exact).abs().max().item<double>(), 1e-5);
+    EXPECT_LT((rep->decode_rows(ids, at::kFloat) - exact.index_select(0, ids)).abs().max().item<double>(),
+              1e-5);
+    EXPECT_EQ(rep->stored_bytes(), base->stored_bytes() + path->stored_bytes());
+    EXPECT_EQ(rep->parameters(), base->parameters());
+    for (const std::int64_t rows : {1, 64}) {
+      const at::Tensor x = at::randn({rows, 32}), y = rep->multiply(x);
+      ASSERT_EQ(y.defined(), base->multiply(x).defined())
+          << "a base without a kernel is decoded once, not here";
+      if (!y.defined()) continue;
+      EXPECT_LT((y - at::mm(x.to(at::kDouble), exact.t())).abs().max().item<double>(), 1e-4);
+    }
+  }
+  EXPECT_TRUE(at::equal(weight, bases_of_sums(weight)[0]->decode(at::kFloat))) << "a part was written to";
+}
+
+TEST(SumRep, OfASumHasItsPartsSideBySide) {
+  const auto one = dense_rep(at::full({2, 2}, 1.0)), two = dense_rep(at::full({2, 2}, 2.0));
+  const auto rep = stored_and_loaded(*sum_rep({sum_rep({one, two}), one}));
+  EXPECT_EQ(rep->attributes().at("parts").size(), 3u);
+  EXPECT_EQ(rep->tensors()[2].suffix, "2.weight");
+  EXPECT_TRUE(at::equal(rep->decode(at::kFloat), at::full({2, 2}, 4.0)));
+}
+
+TEST(SumRep, RefusesPartsThatDoNotFitTogether) {
+  const Json dense{{"rep", "dense"}, {"attributes", Json::object()}};
+  const auto made_of = [&](const Json& parts) {
+    return complaint(
+        "sum", {{"parts", parts}},
+        {{"0.weight", at::zeros({2, 2})}, {"1.weight", at::zeros({2, 2})}, {"2.weight", at::zeros({1, 4})}});
+  };
+  EXPECT_EQ(made_of({dense, dense}), "");
+  EXPECT_NE(made_of({dense, dense, dense}), "");
+  EXPECT_NE(made_of(Json::array({dense})), "");
+  EXPECT_NE(made_of(Json::array()), "");
+  EXPECT_NE(made_of({{"0", dense}}), "");
+  EXPECT_NE(made_of({dense, {{"rep", "dense"}}}), "");
+  EXPECT_NE(made_of({dense, {{"rep", "sum"}, {"attributes", {{"parts", {dense, dense}}}}}}), "");
+  EXPECT_NE(made_of({dense, {{"rep", "codebook"}, {"attributes", Json::object()}}}), "");
+  EXPECT_NE(made_of(Json(std::vector<Json>(17, dense))), "");
+  EXPECT_NE(complaint("sum", Json::object(), {}), "");
+}
+
 TEST(LoadWeightRep, NamesTheFormatsItReadsWhereItMeetsAnother) {
   EXPECT_EQ(complaint("codebook", Json::object(), {}), "'codebook' is no weight format that Wring reads");
   EXPECT_NE(complaint("dense", Json::object(), {{"weight", at::zeros({2, 2}, at::kInt)}}), "");

@@ -50,16 +50,30 @@ struct Result {
   }
 };
 
+// Something to put back for a method that looks at the reference.
+void drop_small_weights(Model& model, const std::set<const Layer*>& targets) {
+  for (Layer* layer : model.layers()) {
+    if (!targets.contains(layer)) continue;
+    const at::Tensor weight = layer->weight().decode(at::kFloat);
+    layer->set_weight(masked_rep(weight.to(at::kHalf), weight.abs() > 0.1));
+  }
+}
+
 // The stage on a fresh model. Throws where `progress` does.
 Result run(const Stage& stage, Progress& progress, Snapshot snapshot) {
   const auto model = small_model::make();
   const auto method = make_method(stage.method, Params(stage.params, "params"));
   const auto targets = small_model::linear_layers(*model, stage.with_head);
+  const auto reference = small_model::make();
+  if (method->needs_reference()) drop_small_weights(*model, targets);
   at::manual_seed(11);
   Calibration calibration{at::randint(kVocabulary, {6, 48}, at::kLong), {}, stage.propagate};
   Result result;
-  result.reports =
-      method->run({*model, targets, calibration, progress, snapshot}).at("layers").get<std::vector<Json>>();
+  result.reports = method
+                       ->run({*model, targets, calibration, progress, snapshot,
+                              method->needs_reference() ? reference.get() : nullptr})
+                       .at("layers")
+                       .get<std::vector<Json>>();
   result.weights = small_model::copy_weights(*model);
   return result;
 }
@@ -72,6 +86,9 @@ const Json kGptq{{"bits", 4},
                  {"activation_order", true},
                  {"damping", 0.01}};
 const Json kWanda{{"pattern", 0.5}, {"value_dtype", "source"}};
+const Json kEora{{"rank", 4}, {"bits", 0}, {"factor_dtype", "float16"}, {"weighting", "eigenspace"}};
+const Json kFlap{{"ratio", 0.4},  {"metric", "WIFV"}, {"structure", "AL-AM"},     {"bias", true},
+                 {"min_keep", 1}, {"multiple", 1},    {"square_attention", true}, {"attention_ratio", -1.0}};
 
 const Json kAwqScaling{{"bits", 4},
                        {"group_size", 16},
@@ -143,7 +160,12 @@ INSTANTIATE_TEST_SUITE_P(Stages, Resume,
                          testing::Values(Stage{"gptq", kGptq, Propagate::kCompressed, false},
                                          Stage{"gptq", kGptq, Propagate::kDense, true},
                                          Stage{"wanda", kWanda, Propagate::kCompressed, true},
-                                         Stage{"awq-scaling", kAwqScaling, Propagate::kDense, false}));
+                                         Stage{"awq-scaling", kAwqScaling, Propagate::kDense, false},
+                                         Stage{"eora", kEora, Propagate::kReference, true},
+                                         Stage{"flap", kFlap, Propagate::kDense, false},
+                                         Stage{"wanda-sp", kFlap, Propagate::kCompressed, false},
+                                         Stage{"wanda-sp", kFlap, Propagate::kDense, false},
+                                         Stage{"block-drop", {{"blocks", 2}}, Propagate::kDense, false}));
 
 TEST(Snapshot, HoldsWhatTheLastCommitTookAndNothingElse) {
   const TempDir folder;

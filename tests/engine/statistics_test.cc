@@ -53,6 +53,32 @@ TEST(Statistics, AreGatheredOnSeveralThreadsInInferenceMode) {
   EXPECT_TRUE(at::equal(statistics.hessian(), at::full({256, 256}, 2.0)));
 }
 
+TEST(Statistics, MagnitudeIsTheMeanOfAbsoluteInputs) {
+  at::manual_seed(4);
+  const at::Tensor x = at::randn({5000, 30}) - 0.5;
+  Statistics statistics(30, {Statistic::kInputMagnitude}, at::kCPU);
+  for (std::int64_t first = 0; first < 5000; first += 1250) statistics.add(x.narrow(0, first, 1250));
+  const at::Tensor exact = x.to(at::kDouble).abs().mean(0);
+  EXPECT_LT((statistics.input_magnitude() - exact).abs().max().item<double>(), 1e-6);
+  EXPECT_THROW(statistics.input_norm(), Error);
+}
+
+TEST(Statistics, MomentsAreExactAroundALargeMeanAndZeroOfAConstant) {
+  at::manual_seed(4);
+  at::Tensor x = at::randn({5000, 40}) * 0.01 + 1000;
+  x.select(1, 7).fill_(-3.3);
+  Statistics whole(40, {Statistic::kMoments}, at::kCPU), pieces(40, {Statistic::kMoments}, at::kCPU);
+  whole.add(x);
+  for (std::int64_t first = 0; first < 5000; first += 77)
+    pieces.add(x.narrow(0, first, std::min<std::int64_t>(77, 5000 - first)));
+  const at::Tensor exact = x.to(at::kDouble), mean = exact.mean(0);
+  EXPECT_LT((whole.mean() - mean).abs().max().item<double>(), 1e-9);
+  EXPECT_TRUE(at::allclose(whole.variance(), (exact - mean).square().mean(0), 1e-9, 1e-12));
+  EXPECT_EQ(whole.variance()[7].item<double>(), 0);
+  EXPECT_TRUE(at::equal(whole.mean(), pieces.mean()));
+  EXPECT_TRUE(at::equal(whole.variance(), pieces.variance()));
+}
+
 TEST(Statistics, OnlyGiveWhatWasGathered) {
   Statistics norms(4, {Statistic::kInputNorm}, at::kCPU);
   EXPECT_THROW(norms.hessian(), Error);

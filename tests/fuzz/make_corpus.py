@@ -108,6 +108,10 @@ def manifest_seeds() -> dict[str, bytes]:
     return {name: json.dumps(value, sort_keys=True, separators=(",", ":")).encode() for name, value in variants.items()}
 
 
+def csv_seeds() -> dict[str, bytes]:
+    return {"plain": b"a,b\nc,d\n", "quoted": b'"a,b","say ""hi""","two\nlines"\r\n,\n', "endless": b'a,"b', "behind": b'"a"b,c\n'}
+
+
 def recipe_seeds() -> dict[str, bytes]:
     texts = {
         "line": "gptq(bits=4, group_size=64) | rtn(bits=8, targets=Embedding)",
@@ -123,7 +127,7 @@ def recipe_seeds() -> dict[str, bytes]:
 
 def main() -> None:
     groups = {"safetensors": safetensors_seeds(), "gguf": gguf_seeds(), "manifest": manifest_seeds(), "recipe": recipe_seeds(),
-              "imatrix": imatrix_seeds(), "ggml_encode": ggml_encode_seeds()}
+              "imatrix": imatrix_seeds(), "ggml_encode": ggml_encode_seeds(), "csv": csv_seeds()}
     for group, seeds in groups.items():
         folder = CORPUS / group
         folder.mkdir(parents=True, exist_ok=True)

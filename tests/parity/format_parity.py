@@ -4,7 +4,8 @@
     format_parity.py [-v] [TEST...]     WRING_BIN=DIR says where wring-engine is (build/release/bin)
 
 Folders come from `wring-engine run`, and from writers below, which know nothing but docs/format.md: they have what no method
-makes yet (1 and 7 bits, every ggml type, shards). Weights must have the bits of `wring-engine export --to huggingface(dtype=float32)`.
+makes yet (1 and 7 bits, every ggml type, shards). Weights must have the bits of `wring-engine export --to huggingface(dtype=float32)`;
+products of factors, whose sums are in no fixed order, may differ by their rounding.
 """
 import contextlib
 import hashlib
@@ -34,7 +35,7 @@ import transformers  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
 import wring_format  # noqa: E402
-from random_models import make_decoder, make_encoder  # noqa: E402
+from random_models import TEXT, make_decoder, make_encoder  # noqa: E402
 from wring_format import FormatError, ggml  # noqa: E402
 
 ENGINE = Path(os.environ.get("WRING_BIN", ROOT / "build/release/bin")) / "wring-engine"
@@ -136,6 +137,17 @@ def masked(rows, columns, share, dtype, rng):
     return "masked", {"columns": columns}, {"mask": ("U8", mask.shape, mask.tobytes()), "values": (dtype, (len(values),), stored)}
 
 
+def low_rank(rows, columns, rank, dtype, rng):
+    factors = {"a": rng.standard_normal((rank, columns)), "b": rng.standard_normal((rows, rank))}
+    kind = {"F32": "<f4", "F16": "<f2"}[dtype]
+    return "low-rank", {}, {name: (dtype, factor.shape, factor.astype(kind).tobytes()) for name, factor in factors.items()}
+
+
+def summed(*parts):
+    attributes = {"parts": [{"rep": rep, "attributes": attributes} for rep, attributes, _ in parts]}
+    return "sum", attributes, {f"{i}.{suffix}": tensor for i, (_, _, tensors) in enumerate(parts) for suffix, tensor in tensors.items()}
+
+
 # Where a block's halves are.
 HALVES = {"F16": [0], "Q4_0": [0], "Q4_1": [0, 2], "Q5_0": [0], "Q5_1": [0, 2], "Q8_0": [0], "Q2_K": [80, 82], "Q3_K": [108],
           "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208], "IQ4_NL": [0]}
@@ -174,7 +186,8 @@ class InFolder(unittest.TestCase):
         self.counter += 1
         return self.folder / str(self.counter)
 
-    def assert_equal_to_export(self, artifact):
+    def assert_equal_to_export(self, artifact, rounding=0):
+        """`rounding`: by how much a value may differ, as a share of its tensor's largest."""
         out = self.new()
         engine("export", artifact, "--to", "huggingface(dtype=float32)", "--out", out, "--threads", "2")
         expected, read = load_file(out / "model.safetensors"), wring_format.read(artifact)
@@ -182,7 +195,9 @@ class InFolder(unittest.TestCase):
         for name, values in read.tensors():
             wanted = expected.pop(name).numpy()
             self.assertEqual((values.dtype, values.shape), (np.float32, wanted.shape), name)
-            if not np.array_equal(values.view(np.uint32), wanted.view(np.uint32)):
+            if rounding:
+                self.assertLessEqual(np.abs(values - wanted).max(), rounding * np.abs(wanted).max(), name)
+            elif not np.array_equal(values.view(np.uint32), wanted.view(np.uint32)):
                 self.fail(f"{name}: {np.count_nonzero(values != wanted)} of {values.size} values differ")
         return read, out
 
@@ -211,25 +226,28 @@ class EngineWrote(InFolder):
         ("rtn(bits=8, group_size=-1)", dict(dtype=torch.float16, shard="60KB")),
         ("magnitude(pattern=0.5)", dict(hidden_size=72, intermediate_size=100, num_attention_heads=6, num_key_value_heads=3)),
         ("magnitude(pattern=2:4, value_dtype=bfloat16)", dict(mlp_bias=True)),
+        ("svd(rank=24)", dict(attention_bias=True)),
+        ("rtn(bits=3, group_size=32) | svd-compensation(rank=4)", dict(dtype=torch.bfloat16)),
+        ("magnitude(pattern=2:4) | svd-compensation(bits=2, factor_dtype=float32) | svd-compensation(rank=1)", {}),
         ("{stages: [{method: magnitude, params: {pattern: 0.9}, targets: ['re:.*mlp.*']}, "
          "{method: rtn, params: {bits: 3, group_size: 16}, targets: ['re:.*self_attn.*', Embedding]}]}",
          dict(dtype=torch.bfloat16, tie_word_embeddings=True)),
     ]
     ENCODERS = [("rtn(bits=4, group_size=32)", {}), ("magnitude(pattern=0.7, value_dtype=float16)", dict(dtype=torch.bfloat16))]
 
-    def run_recipe(self, recipe, model):
+    def run_recipe(self, recipe, model, *arguments):
         if recipe.startswith("{"):
             file = self.new().with_suffix(".yaml")
             file.write_text(recipe)
             recipe = file
         out = self.new()
-        return out, json.loads(engine("run", recipe, "--model", model, "--out", out, "--threads", "2", "--json"))
+        return out, json.loads(engine("run", recipe, "--model", model, "--out", out, "--threads", "2", "--json", *arguments))
 
     def check(self, make, recipe, options):
         model = self.new()
         make(model, seed=len(recipe), **options)
         artifact, _ = self.run_recipe(recipe, model)
-        read, _ = self.assert_equal_to_export(artifact)
+        read, _ = self.assert_equal_to_export(artifact, rounding=1e-6 if "svd" in recipe else 0)
         self.assertTrue({layer.rep for layer in read.layers.values()} - {"dense"})
         ids = torch.randint(0, read.config["vocab_size"], (2, 24), generator=torch.Generator().manual_seed(1))
         mask = torch.ones_like(ids)
@@ -247,6 +265,55 @@ class EngineWrote(InFolder):
         for recipe, options in self.ENCODERS:
             with self.subTest(recipe, **options):
                 self.check(make_encoder, recipe, options)
+
+    def prune(self, recipe, make, **options):
+        model, text = self.new(), self.new().with_suffix(".txt")
+        make(model, **options)
+        text.write_text("\n".join(TEXT))
+        return self.run_recipe(recipe, model, "--data", f"calibration={text}")[0]
+
+    def test_blocks_that_were_pruned_alike_have_the_logits_of_the_engine_biases_and_all(self):
+        flap = "flap(ratio=0.4, structure=UL-UM, samples=16, sequence_length=16)"
+        for recipe, options in ((flap, {}), (flap, dict(tie_word_embeddings=True, attention_bias=True)),
+                                ("magnitude-sp(ratio=0.4)", dict(family="qwen2")), ("wanda-sp(ratio=0.4, samples=16, sequence_length=16)",
+                                                                                  dict(family="mistral", sliding_window=None)),
+                                ("block-drop(samples=16, sequence_length=16)", {})):
+            with self.subTest(recipe, **options):
+                artifact = self.prune(recipe, make_decoder, **options)
+                ids = torch.randint(0, 384, (2, 24), generator=torch.Generator().manual_seed(2))
+                self.assert_logits(artifact, ids, torch.ones_like(ids))
+                exported = self.new()
+                engine("export", artifact, "--to", "huggingface(dtype=float32)", "--out", exported)
+                written, loaded = self.new(), wring_format.load_transformers(artifact).state_dict()
+                wring_format.write_dense(artifact, written)
+                for folder in (exported, written):
+                    model, info = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+                    self.assertFalse(info["missing_keys"] or info["unexpected_keys"] or info["mismatched_keys"], info)
+                    self.assertTrue(all(torch.equal(value, loaded[name]) for name, value in model.state_dict().items()))
+                if recipe is flap:
+                    self.assertEqual(wring_format.read(artifact).config["intermediate_size"], model.config.intermediate_size)
+                    self.assertLess(model.config.intermediate_size, 160)
+
+    def test_blocks_that_differ_are_read_and_refused_for_transformers(self):
+        for make in (make_decoder, make_encoder):
+            for keep in (1, 0):
+                artifact = self.prune(f"flap(ratio=0.8, min_keep={keep}, samples=16, sequence_length=16)", make)
+                read = wring_format.read(artifact)
+                widths = [shape[1] for name in sorted(read.names()) if name.endswith(("down_proj.weight", "r.0.output.dense.weight"))
+                          for shape in [read.shape(name)]]
+                self.assertTrue(set(widths) <= set(read.config["intermediate_size_per_layer"]))
+                with self.assertRaisesRegex(FormatError, "per_layer"):
+                    wring_format.load_transformers(artifact)
+                with self.assertRaisesRegex(AssertionError, "per_layer"):
+                    engine("export", artifact, "--to", "huggingface", "--out", self.new())
+                sizes = read.config["intermediate_size_per_layer"]
+                changed = self.new()
+                shutil.copytree(artifact, changed)
+                (changed / "config.json").write_text(json.dumps(read.config | {"intermediate_size_per_layer": sizes[1:] + [7]}))
+                with self.assertRaises(FormatError):
+                    wring_format.read(changed)
+                with self.assertRaises(AssertionError):
+                    engine("export", changed, "--to", "huggingface", "--out", self.new())
 
     def test_a_gguf_with_some_layers_left_in_its_blocks(self):
         if not SMOLLM2.is_file():
@@ -357,7 +424,7 @@ class Document(InFolder):
 
     def test_each_reps_example_holds_in_reader_and_engine(self):
         examples = document("example")
-        self.assertEqual({example["rep"] for example in examples}, {"masked", "packed-int", "ggml"})
+        self.assertEqual({example["rep"] for example in examples}, {"masked", "packed-int", "ggml", "low-rank", "sum"})
         for example in examples:
             tensors = {suffix: (dtype, shape, bytes.fromhex(data)) for suffix, (dtype, shape, data) in example["tensors"].items()}
             weight = np.array(example["weight"], np.float32)
@@ -412,6 +479,16 @@ class DrawnFolders(InFolder):
             layers = {f"model.layers.{i // 2}.mlp.{('gate', 'up')[i % 2]}_proj": masked(5, columns, *kind, rng) for i, kind in enumerate(kinds)}
             self.assert_equal_to_export(Drawn(5, columns, layers, blocks=5).write(self.new()))
 
+    def test_products_and_sums_of_every_rep(self):
+        rng = np.random.default_rng(7)
+        parts = [packed_int(6, 32, 3, 8, False, "F16", rng), masked(6, 32, 0.5, "F32", rng), ggml_layer("Q4_0", 6, 32, rng),
+                 ("dense", {}, {"weight": ("F32", (6, 32), rng.standard_normal((6, 32)).astype("<f4").tobytes())})]
+        kinds = [low_rank(6, 32, 1, "F32", rng), low_rank(6, 32, 9, "F16", rng), summed(*parts)]
+        kinds += [summed(part, low_rank(6, 32, 2, "F16", rng)) for part in parts] + [summed(*parts, *parts, *parts, *parts)]
+        layers = {f"model.layers.{i // 2}.mlp.{('gate', 'up')[i % 2]}_proj": kind for i, kind in enumerate(kinds)}
+        read, _ = self.assert_equal_to_export(Drawn(6, 32, layers, blocks=4).write(self.new()), rounding=1e-6)
+        self.assertEqual(sum(layer.rep == "sum" for layer in read.layers.values()), 6)
+
     def test_every_ggml_type(self):
         rng = np.random.default_rng(3)
         layers = {f"model.layers.{i // 2}.mlp.{('gate', 'up')[i % 2]}_proj": ggml_layer(name, 6, 512, rng) for i, name in enumerate(ggml.TYPES)}
@@ -442,7 +519,9 @@ def mixed(rng, blocks=1):
     return Drawn(3, 32, {"model.layers.0.mlp.up_proj": packed_int(3, 32, 3, 8, False, "F16", rng),
                          "model.layers.0.mlp.gate_proj": masked(3, 32, 0.5, "BF16", rng),
                          "model.layers.0.self_attn.q_proj": ggml_layer("Q4_1", 2, 32, rng),
-                         "model.layers.0.self_attn.k_proj": packed_int(2, 32, 4, 32, True, "F32", rng)})
+                         "model.layers.0.self_attn.k_proj": packed_int(2, 32, 4, 32, True, "F32", rng),
+                         "model.layers.0.self_attn.v_proj": summed(packed_int(2, 32, 4, 8, False, "F16", rng),
+                                                                   low_rank(2, 32, 1, "F16", rng))})
 
 
 class Damaged(InFolder):
@@ -517,6 +596,19 @@ class Damaged(InFolder):
         self.refused("wring.json", q, "type_id")
         attribute(q, type="Q5_1", type_id=7)
         self.refused("model.safetensors", f"{q}.blocks", "bytes a row")
+        v = "model.layers.0.self_attn.v_proj"
+        for parts, why in (([], "a sum of 0 parts"), ([{"rep": "dense", "attributes": {}}] * 17, "a sum of 17 parts"), ({}, "'parts'"),
+                           ([{"rep": "sum", "attributes": {}}] * 2, "'sum' is none of"), ([7, 7], "no member 'rep'")):
+            attribute(v, parts=parts)
+            self.refused("wring.json", v, why)
+        for name, shape, why in ((f"{v}.1.b", (1, 2), "its rank is 2, the other factor's 1"), (f"{v}.1.a", (4, 8), "its rank is")):
+            dtype, _, data = self.drawn.tensors[name]
+            self.drawn.tensors[name] = (dtype, shape, data)
+            self.refused("model.safetensors", f"{v}.1.b", why)
+        self.drawn.tensors[f"{v}.1.b"] = ("F16", (3, 1), bytes(6))
+        self.refused("wring.json", v, "its parts have the shapes [2, 32], [3, 32]")
+        del self.drawn.tensors[f"{v}.1.a"]
+        self.refused("wring.json", v, f"its tensor {v}.1.a is missing")
         self.drawn.description["layers"][q]["rep"] = "codebook"
         self.refused("wring.json", q, "none of dense, masked")
         del self.drawn.description["layers"][q]

@@ -23,6 +23,7 @@ class LedgerTest : public testing::Test {
     worker.id = "w";
     worker.devices = {{"cpu", 1}};
     stored.workers.push_back(worker);
+    stored.served = served_;
     ledger_.emplace(SchedulerOptions{}, stored, now_);
   }
 
@@ -36,6 +37,7 @@ class LedgerTest : public testing::Test {
 
   void write(const LedgerEntry& entry) {
     for (const auto& job : entry.outcome.changed) disk_[job.id] = job;
+    if (const auto& job = entry.outcome.leased) served_[share_key(*job)] = job->fence.n;
     ledger_->stored(entry.outcome);
   }
 
@@ -57,6 +59,7 @@ class LedgerTest : public testing::Test {
 
   TimeMs now_ = 1'000'000;
   std::map<std::string, JobRecord> disk_;
+  std::map<ShareKey, std::uint64_t> served_;
   std::optional<Ledger> ledger_;
 };
 
@@ -95,6 +98,29 @@ TEST_F(LedgerTest, ARestartRenewsLeasesOnceAndGoesOnCounting) {
   write(apply(SubmitInput{"c", {}, 0}));
   EXPECT_EQ(disk_.at("c").sequence, 3u);
   EXPECT_GT(lease(), second);
+}
+
+TEST_F(LedgerTest, AfterARestartItIsStillTheTurnOfTheProjectThatWasServedLongestAgo) {
+  for (const char* id : {"a1", "a2"}) write(apply(SubmitInput{id, {}, 0, 0, "a"}));
+  for (const char* id : {"b1", "b2"}) write(apply(SubmitInput{id, {}, 0, 0, "b"}));
+  write(apply(FinishInput{"a1", lease(), "succeeded", "r", {}}, "a1"));
+  restart();
+  EXPECT_EQ(apply(LeaseInput{"w", {{"cpu", 1}}}).outcome.leased.value_or(JobRecord{}).id, "b1");
+}
+
+TEST_F(LedgerTest, TimeoutsGoOnOverARestartAlsoWhereTheClockWasSetBack) {
+  SubmitInput input{"j", {"tpu", 1, 0, {}}};
+  input.queued_timeout = 10'000;
+  write(apply(input));
+  now_ += 9'999;
+  restart();
+  EXPECT_TRUE(apply(TickInput{}).outcome.changed.empty());
+  now_ -= 1'000'000;
+  restart();
+  now_ += 10'000 + SchedulerOptions{}.max_backoff_ms;
+  const auto entry = apply(TickInput{});
+  ASSERT_EQ(entry.outcome.changed.size(), 1u);
+  EXPECT_EQ((*entry.outcome.changed[0].error)["reason"], "QUEUED_TIMEOUT");
 }
 
 TEST_F(LedgerTest, AnOlderEtagIsRefusedAndLeavesNothingBehind) {

@@ -88,6 +88,28 @@ TEST_F(Artifacts, AManifestThatWouldLeaveItsFolderIsRefused) {
             "BAD_MANIFEST");
 }
 
+TEST_F(Artifacts, AreKeptPinnedOrDeletedAsAsked) {
+  const auto digest = upload("a model");
+  v1::SetRetentionRequest pin;
+  pin.set_digest(digest.substr(0, 12));
+  pin.set_pinned(true);
+  EXPECT_TRUE(call(*artifacts_, &v1::Artifacts::Stub::SetRetention, pin).pinned());
+  v1::DeleteArtifactRequest remove;
+  remove.set_digest(digest);
+  const auto removed = [&] {
+    return thrown_by([&] { call(*artifacts_, &v1::Artifacts::Stub::DeleteArtifact, remove); }).reason();
+  };
+  EXPECT_EQ(removed(), "ARTIFACT_PINNED");
+  pin.set_pinned(false);
+  call(*artifacts_, &v1::Artifacts::Stub::SetRetention, pin);
+  const auto job = submit();
+  EXPECT_EQ(removed(), "ARTIFACT_IN_USE");
+  cancel(job.id());
+  call(*artifacts_, &v1::Artifacts::Stub::DeleteArtifact, remove);
+  EXPECT_EQ(removed(), "ARTIFACT_NOT_FOUND");
+  EXPECT_EQ(upload("a model"), digest);  // and may come back
+}
+
 TEST_F(Artifacts, AreListedNewestFirstInPages) {
   std::vector<std::string> digests;
   for (const char* content : {"1", "2", "3"}) digests.push_back(upload(content));
@@ -294,6 +316,94 @@ TEST_F(Jobs, CancelReachesTheWorkerWithItsNextHeartbeat) {
   EXPECT_EQ(cancel(job.id()).state(), v1::JOB_STATE_CANCELLED);
 }
 
+TEST_F(Jobs, APauseTakesAJobFromItsWorkerAndOutlivesARestart) {
+  const auto id = submit().id();
+  add_worker();
+  const auto leased = lease();
+  report(leased, 0, "done");
+  const auto paused = pause(id);
+  EXPECT_EQ(paused.state(), v1::JOB_STATE_QUEUED);
+  EXPECT_TRUE(paused.paused());
+  EXPECT_EQ(paused.attempt(), 0u);
+  EXPECT_EQ(paused.stages(0).state(), "done");
+  EXPECT_THAT(paused.waiting_reason(), HasSubstr("paused"));
+  EXPECT_EQ(pause(id).etag(), paused.etag());
+  EXPECT_EQ(heartbeat(leased).answers(0).action(), "lost");
+  start();
+  EXPECT_TRUE(get(id).paused());
+  EXPECT_FALSE(lease().leased());
+  EXPECT_FALSE(resume(id).paused());
+  EXPECT_EQ(lease(5).job().id(), id);
+  std::vector<std::string> types;
+  for (const auto& event : server_->coordinator.events(id, 0, 100)) types.push_back(event.type());
+  EXPECT_THAT(types, ElementsAre("queued", "leased", "stage_done", "paused", "resumed", "leased"));
+}
+
+TEST_F(Jobs, OfAPausedProjectWaitUntilItIsResumed) {
+  auto request = submission();
+  request.mutable_spec()->set_project("p");
+  const auto id = submit(request).id();
+  v1::PauseProjectRequest pause;
+  pause.set_name("p");
+  const auto paused = call(*projects_, &v1::Projects::Stub::PauseProject, pause);
+  EXPECT_TRUE(paused.paused());
+  EXPECT_EQ(paused.queued(), 1u);
+  call(*projects_, &v1::Projects::Stub::PauseProject, pause);
+  start();
+  add_worker();
+  EXPECT_FALSE(lease().leased());
+  EXPECT_THAT(get(id).waiting_reason(), HasSubstr("paused: its project"));
+  v1::ResumeProjectRequest resume;
+  resume.set_name("p");
+  EXPECT_FALSE(call(*projects_, &v1::Projects::Stub::ResumeProject, resume).paused());
+  EXPECT_EQ(lease(5).job().id(), id);
+  const auto listed = call(*projects_, &v1::Projects::Stub::ListProjects, v1::ListProjectsRequest());
+  ASSERT_THAT(listed.projects(), SizeIs(1));
+  EXPECT_EQ(listed.projects(0).running(), 1u);
+  EXPECT_EQ(listed.projects(0).queued(), 0u);
+  pause.set_name("P");
+  const auto error = thrown_by([&] { call(*projects_, &v1::Projects::Stub::PauseProject, pause); });
+  EXPECT_EQ(error.reason() + " " + error.field(), "BAD_PROJECT name");
+}
+
+TEST_F(Jobs, ProjectsAreListedInPages) {
+  v1::PauseProjectRequest pause;
+  for (const char* name : {"b", "c", "a"}) {
+    pause.set_name(name);
+    call(*projects_, &v1::Projects::Stub::PauseProject, pause);
+  }
+  std::vector<std::string> names;
+  v1::ListProjectsRequest request;
+  request.set_page_size(2);
+  do {
+    const auto page = call(*projects_, &v1::Projects::Stub::ListProjects, request);
+    for (const auto& project : page.projects()) names.push_back(project.name());
+    request.set_page_token(page.next_page_token());
+  } while (!request.page_token().empty());
+  EXPECT_THAT(names, ElementsAre("a", "b", "c"));
+}
+
+TEST_F(Jobs, AreNotLeasedToAPausedWorkerAlsoOnceItIsBack) {
+  const auto id = submit().id();
+  add_worker();
+  v1::PauseWorkerRequest pause;
+  pause.set_id("vm-w");  // its name
+  const auto paused = call(*workers_, &v1::Workers::Stub::PauseWorker, pause);
+  EXPECT_EQ(paused.id(), "w");
+  EXPECT_TRUE(paused.paused());
+  start();
+  add_worker();
+  EXPECT_FALSE(lease().leased());
+  EXPECT_THAT(get(id).waiting_reason(), HasSubstr("paused: all connected workers that fit"));
+  v1::ResumeWorkerRequest resume;
+  resume.set_id("w");
+  EXPECT_FALSE(call(*workers_, &v1::Workers::Stub::ResumeWorker, resume).paused());
+  EXPECT_EQ(lease(5).job().id(), id);
+  pause.set_id("nobody");
+  EXPECT_EQ(thrown_by([&] { call(*workers_, &v1::Workers::Stub::PauseWorker, pause); }).reason(),
+            "WORKER_NOT_FOUND");
+}
+
 TEST_F(Jobs, AnEtagThatIsNoLongerTrueIsAborted) {
   const auto job = submit();
   EXPECT_EQ(thrown_by([&] { cancel(job.id(), "999"); }).code(), ErrorCode::kAborted);
@@ -352,6 +462,40 @@ TEST_F(Jobs, AreListedByStateAndNameInPages) {
   EXPECT_THAT(call(*jobs_, &v1::Jobs::Stub::ListJobs, by_name).jobs(), SizeIs(1));
 }
 
+TEST_F(Jobs, BelongToAProjectAndAreListedByIt) {
+  auto request = submission();
+  EXPECT_EQ(submit(request).spec().project(), "default");
+  EXPECT_EQ(submit(request).spec().project(), "default");  // told again
+  auto other = submission();
+  other.mutable_spec()->set_project("vision-2");
+  const auto id = submit(other).id();
+  v1::ListJobsRequest list;
+  list.set_project("vision-2");
+  const auto page = call(*jobs_, &v1::Jobs::Stub::ListJobs, list);
+  ASSERT_THAT(page.jobs(), SizeIs(1));
+  EXPECT_EQ(page.jobs(0).id(), id);
+  EXPECT_EQ(page.jobs(0).spec().project(), "vision-2");
+}
+
+TEST_F(Jobs, ThatWaitLongerThanTheyMayFailWithTheTimeoutsName) {
+  auto request = submission();
+  request.mutable_spec()->set_queued_timeout_seconds(0.2);
+  const auto id = submit(request).id();
+  v1::WatchJobRequest watch;
+  watch.set_id(id);
+  grpc::ClientContext context;
+  const auto reader = jobs_->WatchJob(&context, watch);
+  v1::Event event;
+  while (reader->Read(&event)) {
+  }
+  EXPECT_EQ(event.type(), "failed");
+  const auto job = get(id);
+  EXPECT_EQ(job.state(), v1::JOB_STATE_FAILED);
+  EXPECT_EQ(job.error().code(), "DEADLINE_EXCEEDED");
+  EXPECT_EQ(job.error().reason(), "QUEUED_TIMEOUT");
+  EXPECT_THAT(job.error().message(), HasSubstr("no worker is connected"));
+}
+
 TEST_F(Errors, CarryReasonDomainFieldAndHint) {
   auto request = submission("rtn(bits=4, group_sise=32)");
   grpc::ClientContext context;
@@ -396,8 +540,15 @@ TEST_F(Errors, OfASubmitNameWhatIsWrong) {
             "BAD_DEVICE spec.resources.device");
   EXPECT_EQ(reason_of([](auto& s) { s.set_max_runtime_seconds(-1); }),
             "OUT_OF_RANGE spec.max_runtime_seconds");
+  EXPECT_EQ(reason_of([](auto& s) { s.set_queued_timeout_seconds(2e9); }),
+            "OUT_OF_RANGE spec.queued_timeout_seconds");
+  EXPECT_EQ(reason_of([](auto& s) { s.set_total_timeout_seconds(std::nan("")); }),
+            "OUT_OF_RANGE spec.total_timeout_seconds");
   EXPECT_EQ(reason_of([](auto& s) { s.mutable_resources()->set_device_count(2); }),
             "OUT_OF_RANGE spec.resources.device_count");
+  for (const char* name : {"Vision", "-x", "a b", "../x", "\xc3\xa9"})
+    EXPECT_EQ(reason_of([&](auto& s) { s.set_project(name); }), "BAD_PROJECT spec.project") << name;
+  EXPECT_EQ(reason_of([](auto& s) { s.set_project(std::string(64, 'x')); }), "BAD_PROJECT spec.project");
   EXPECT_EQ(reason_of([](auto& s) { s.set_recipe(""); }), "MALFORMED_RECIPE recipe");
   auto request = submission();
   request.set_request_id("mine");

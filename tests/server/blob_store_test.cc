@@ -133,6 +133,30 @@ TEST_F(Blobs, DamageOutsideOfThePartThatIsReadIsNoticedBeforeAByteIsHandedOut) {
   EXPECT_FALSE(handed_out);
 }
 
+TEST_F(Blobs, AreRemovedOnlyWhereNobodyCountsOnThem) {
+  const auto now = fs::file_time_type::clock::now();
+  const auto make_old = [&](const std::string& text) {
+    fs::last_write_time(path_of(sha256(text)), now - std::chrono::hours(48));
+  };
+  const auto remove = [&](const std::string& text) {
+    return store_.remove_unused(sha256(text), now - std::chrono::hours(24));
+  };
+  for (const char* text : {"young", "old", "renewed", "claimed", "released"}) put(text);
+  for (const char* text : {"old", "renewed", "released"}) make_old(text);
+  EXPECT_TRUE(store_.renew(sha256("renewed")));
+  EXPECT_FALSE(store_.renew(sha256("absent")));
+  const BlobStore::Claim claim(store_, {sha256("claimed")});
+  { const BlobStore::Claim ended(store_, {sha256("claimed"), sha256("released")}); }
+  make_old("claimed");  // by one of its two claims, still
+  EXPECT_EQ(remove("old"), 3u);
+  EXPECT_FALSE(store_.has(sha256("old")));
+  EXPECT_EQ(remove("absent"), 0u);
+  for (const char* text : {"young", "renewed", "claimed", "released"}) {
+    EXPECT_EQ(remove(text), 0u) << text;
+    EXPECT_TRUE(store_.has(sha256(text))) << text;
+  }
+}
+
 TEST_F(Blobs, AnUploadIdCannotLeadOutOfTheFolder) {
   for (const char* id : {"", "../x", "a/b", "a.b", "..", "a b"})
     EXPECT_EQ(thrown_by([&] { BlobStore::Upload(store_, sha256("x"), 1, id); }).reason(), "BAD_UPLOAD_ID")

@@ -10,6 +10,7 @@
 #include "server/store/sqlite/job_store.h"
 #include "server/store/sqlite/statement.h"
 #include "tests/common/thrown_by.h"
+#include "tests/server/schema_1.h"
 #include "tests/server/small_disk.h"
 
 namespace wring {
@@ -222,6 +223,46 @@ TEST_F(Store, JobsAreListedNewestFirstByStateAndName) {
   EXPECT_THAT(ids({.name_contains = "%"}), IsEmpty());
 }
 
+TEST_F(Store, JobsAreListedByProject) {
+  for (std::uint64_t i = 1; i <= 4; ++i) {
+    auto job = make_job("job" + std::to_string(i), i);
+    if (i % 2 == 0) job.record.project = "even";
+    write(submission(job));
+  }
+  std::vector<std::string> ids;
+  for (const auto& job : store_->jobs({.project = "even"})) ids.push_back(job.record.id);
+  EXPECT_THAT(ids, ElementsAre("job4", "job2"));
+}
+
+TEST_F(Store, WhichProjectWasServedLastIsKnownAfterARestart) {
+  auto job = make_job("a", 1);
+  job.record.project = "p";
+  write(submission(job));
+  for (const std::uint64_t n : {3, 7}) {
+    job.record.fence = {1, n};
+    auto batch = change(job.record);
+    batch.outcome.leased = job.record;
+    write(std::move(batch));
+  }
+  reopen();
+  EXPECT_THAT(store_->served(), ElementsAre(std::pair(ShareKey{"p", "cuda"}, std::uint64_t{7})));
+}
+
+TEST_F(Store, PausesOutliveARestartUntilTheyEnd) {
+  const auto pause = [&](PauseRecord::Kind kind, const std::string& name, bool paused) {
+    StoreBatch batch;
+    batch.outcome.pause = PauseRecord{kind, name, paused};
+    write(std::move(batch));
+  };
+  pause(PauseRecord::Kind::kProject, "p", true);
+  pause(PauseRecord::Kind::kProject, "q", true);
+  pause(PauseRecord::Kind::kWorker, "p", true);
+  pause(PauseRecord::Kind::kProject, "p", false);
+  reopen();
+  EXPECT_THAT(store_->paused(PauseRecord::Kind::kProject), ElementsAre("q"));
+  EXPECT_THAT(store_->paused(PauseRecord::Kind::kWorker), ElementsAre("p"));
+}
+
 TEST_F(Store, APrefixNamesAJobWhereItIsUnique) {
   write(submission(make_job("abcd", 1)));
   write(submission(make_job("abce", 2)));
@@ -291,6 +332,32 @@ TEST_F(Store, ADatabaseOfALaterReleaseIsRefused) {
   execute(raw, "PRAGMA user_version = 999");
   sqlite3_close(raw);
   EXPECT_EQ(thrown_by([&] { JobStore later(folder_.path()); }).reason(), "NEWER_SCHEMA");
+}
+
+TEST_F(Store, ADatabaseOfTheFirstReleaseIsTakenOverWhole) {
+  store_.reset();
+  const auto path = folder_.path() / "wring.db";
+  std::filesystem::remove(path);
+  sqlite3* raw = nullptr;
+  ASSERT_EQ(sqlite3_open(path.c_str(), &raw), SQLITE_OK);
+  execute(raw, kSchema1);
+  sqlite3_close(raw);
+  reopen();
+  const auto open = store_->load_open_jobs();
+  ASSERT_THAT(open, SizeIs(1));
+  EXPECT_EQ(open[0].record.priority, 3);
+  EXPECT_EQ(open[0].record.project, "default");
+  EXPECT_EQ(open[0].spec.name(), "first");
+  EXPECT_THAT(store_->jobs({.project = "default"}), SizeIs(2));
+  EXPECT_EQ(store_->request("11111111-2222-3333-4444-555555555555").value().first, open[0].record.id);
+  EXPECT_THAT(store_->events("st24eh6yceh8", 0, 10), SizeIs(2));
+  EXPECT_TRUE(store_->artifact("90e639f1"));
+  EXPECT_THAT(store_->served(), IsEmpty());
+  auto batch = change(open[0].record);
+  batch.outcome.leased = open[0].record;
+  write(std::move(batch));
+  reopen();  // and is of the newest schema now
+  EXPECT_THAT(store_->served(), SizeIs(1));
 }
 
 TEST_F(Store, CommitsWaitWhileTheDiskIsFullAndGoOnAfterwards) {

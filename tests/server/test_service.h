@@ -22,6 +22,7 @@
 #include "wring/v1/evaluations.grpc.pb.h"
 #include "wring/v1/jobs.grpc.pb.h"
 #include "wring/v1/methods.grpc.pb.h"
+#include "wring/v1/projects.grpc.pb.h"
 #include "wring/v1/workers.grpc.pb.h"
 
 namespace wring {
@@ -61,6 +62,7 @@ class Service : public testing::Test {
     workers_ = v1::Workers::NewStub(channel_);
     methods_ = v1::Methods::NewStub(channel_);
     evaluations_ = v1::Evaluations::NewStub(channel_);
+    projects_ = v1::Projects::NewStub(channel_);
   }
 
   // Calls a unary method; throws the server's error.
@@ -137,6 +139,17 @@ class Service : public testing::Test {
     return call(*jobs_, &v1::Jobs::Stub::CancelJob, request);
   }
 
+  v1::Job pause(const std::string& id) {
+    v1::PauseJobRequest request;
+    request.set_id(id);
+    return call(*jobs_, &v1::Jobs::Stub::PauseJob, request);
+  }
+  v1::Job resume(const std::string& id) {
+    v1::ResumeJobRequest request;
+    request.set_id(id);
+    return call(*jobs_, &v1::Jobs::Stub::ResumeJob, request);
+  }
+
   void add_worker(const std::string& id = "w") {
     v1::RegisterWorkerRequest request;
     request.mutable_worker()->set_id(id);
@@ -206,6 +219,7 @@ class Service : public testing::Test {
   std::unique_ptr<v1::Workers::Stub> workers_;
   std::unique_ptr<v1::Methods::Stub> methods_;
   std::unique_ptr<v1::Evaluations::Stub> evaluations_;
+  std::unique_ptr<v1::Projects::Stub> projects_;
 };
 
 }  // namespace wring

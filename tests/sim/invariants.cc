@@ -13,6 +13,11 @@ std::string text(const Fence& fence) {
   return std::to_string(fence.epoch) + "." + std::to_string(fence.n);
 }
 
+bool is_timeout(const JobRecord& job) {
+  const auto reason = job.error ? json_or<std::string>(*job.error, "reason", "") : "";
+  return job.phase == JobPhase::kFailed && (reason == "QUEUED_TIMEOUT" || reason == "TOTAL_TIMEOUT");
+}
+
 std::string text(JobPhase phase) {
   return std::string(to_string(phase));
 }
@@ -56,7 +61,8 @@ void Invariants::on_step(const SchedulerInput& input, const std::string& etag, c
                          const SchedulerState& state) {
   check_etag(input, etag);
   std::visit([&](const auto& told) { check(told, entry.outcome, state); }, input);
-  const bool writes = !entry.outcome.changed.empty() || std::holds_alternative<RegisterInput>(input);
+  const bool writes =
+      !entry.outcome.changed.empty() || entry.outcome.pause || std::holds_alternative<RegisterInput>(input);
   demand((entry.write == Write::kOutcome) == writes, "changes-are-written", "",
          "a change that is not stored");
   if (++steps_ % (world_.plan.workers > 100 ? 200'000 : 256) == 0) sweep(state);
@@ -85,6 +91,12 @@ void Invariants::on_refusal(const SchedulerInput& input, const std::string& etag
     demand(!known || known->told != std::pair{finish->fence, finish->outcome}, "told-twice-stored-once",
            finish->job, "the same end, told again, is refused: " + error.reason());
   }
+  if (const auto* pause = std::get_if<PauseJobInput>(&input)) {
+    const Known* const known = find(pause->job);
+    demand(known && pause->paused &&
+               (is_terminal(known->record.phase) || known->record.phase == JobPhase::kCancelling),
+           "acknowledged-job-kept", pause->job, "a pause is refused: " + error.reason());
+  }
   if (const auto* cancel = std::get_if<CancelInput>(&input)) {
     const Known* const known = find(cancel->job);
     const bool ended =
@@ -99,9 +111,13 @@ void Invariants::check(const SubmitInput& input, const Outcome& outcome, const S
   const JobRecord& job = outcome.changed.front();
   Known known;
   known.replay.max_attempts = input.max_attempts > 0 ? input.max_attempts : 5;
-  known.queued = moment();
+  known.queued = known.begun = known.waiting = moment();
   known.record.sequence = job.sequence;
   known.record.priority = input.priority;
+  known.record.project = input.project;
+  known.record.needs = input.needs;
+  known.record.queued_timeout = input.queued_timeout;
+  known.record.total_timeout = input.total_timeout;
   demand(job.max_attempts == known.replay.max_attempts, "attempts-bounded", job.id,
          "another bound than asked for");
   jobs_.emplace(job.id, std::move(known));
@@ -185,6 +201,7 @@ void Invariants::check(const CancelInput& input, const Outcome& outcome, const S
 
 void Invariants::check(const RetryInput& input, const Outcome& outcome, const SchedulerState&) {
   const auto before = jobs_.at(input.job).record.phase;
+  jobs_.at(input.job).begun = moment();
   take_in(outcome);
   demand(before == JobPhase::kFailed || before == JobPhase::kCancelled, "one-terminal-state", input.job,
          "a retry of a job that is " + text(before));
@@ -192,9 +209,48 @@ void Invariants::check(const RetryInput& input, const Outcome& outcome, const Sc
          "a retry does not queue it");
 }
 
-void Invariants::check(const TickInput&, const Outcome& outcome, const SchedulerState&) {
-  for (const auto& job : outcome.changed) check_lost(jobs_.at(job.id));
+void Invariants::check(const PauseJobInput& input, const Outcome& outcome, const SchedulerState&) {
+  const JobRecord before = jobs_.at(input.job).record;
   take_in(outcome);
+  const JobRecord& after = jobs_.at(input.job).record;
+  if (outcome.changed.empty()) {
+    demand(before.paused == input.paused, "pauses-are-stored", input.job, "a pause or its end is dropped");
+    return;
+  }
+  demand(after.paused == input.paused && after.phase == JobPhase::kQueued, "pauses-are-stored", input.job,
+         "a pause of a job that is " + text(before.phase) + " makes it " + text(after.phase));
+}
+
+void Invariants::check(const PauseProjectInput& input, const Outcome& outcome, const SchedulerState&) {
+  check_paused(PauseRecord::Kind::kProject, input.project, input.paused, outcome);
+}
+
+void Invariants::check(const PauseWorkerInput& input, const Outcome& outcome, const SchedulerState&) {
+  check_paused(PauseRecord::Kind::kWorker, input.worker, input.paused, outcome);
+}
+
+void Invariants::check_paused(PauseRecord::Kind kind, const std::string& name, bool paused,
+                              const Outcome& outcome) {
+  demand(outcome.changed.empty(), "phases", "", "the pause of " + name + " changes a job");
+  const bool changes = paused ? pauses_.emplace(kind, name).second : pauses_.erase({kind, name}) > 0;
+  demand(changes == outcome.pause.has_value(), "pauses-are-stored", "", "of " + name);
+}
+
+bool Invariants::is_paused(const JobRecord& job) const {
+  return job.paused || pauses_.contains({PauseRecord::Kind::kProject, job.project});
+}
+
+void Invariants::check(const TickInput&, const Outcome& outcome, const SchedulerState&) {
+  std::size_t timed_out = 0;
+  for (const auto& job : outcome.changed) {
+    const bool timeout = is_timeout(job);
+    timed_out += timeout;
+    timeout ? check_timed_out(jobs_.at(job.id), job) : check_lost(jobs_.at(job.id));
+  }
+  take_in(outcome);
+  if (timed_out < 100)  // else the next tick goes on
+    for (const auto* const open : {&queue_, &held_})
+      for (const auto& id : *open) check_overdue(jobs_.at(id));
   const TimeMs lease = world_.plan.options.lease_ms;
   for (const auto& id : held_) {
     const Known& known = jobs_.at(id);
@@ -214,6 +270,38 @@ void Invariants::check_lost(const Known& known) const {
          "a lease ran out");
 }
 
+// A timeout fails a job that has waited, or was under way, for as long; and no other.
+void Invariants::check_timed_out(const Known& known, const JobRecord& after) const {
+  const bool total = json_or<std::string>(*after.error, "reason", "") == "TOTAL_TIMEOUT";
+  const TimeMs timeout = total ? known.record.total_timeout : known.record.queued_timeout;
+  const TimeMs pause = total ? 0 : known.pause;
+  const auto phase = known.record.phase;
+  demand(total || (!known.record.paused && elapsed_at_most(known.waiting) >= timeout) || known.unsure,
+         "timeouts-kept", after.id, "the job was paused meanwhile");
+  demand(timeout > 0 && (phase == JobPhase::kQueued || (total && phase == JobPhase::kRunning)),
+         "timeouts-kept", after.id, "failed of a timeout that it has not, while " + text(phase));
+  demand(elapsed_at_most(total ? known.begun : known.queued) >= pause + timeout || known.unsure,
+         "timeouts-kept", after.id,
+         "failed " + std::to_string(world_.now - (total ? known.begun : known.queued).at) +
+             " ms into a timeout of " + std::to_string(timeout));
+}
+
+// Once a timeout is over the job has failed of it, unless it was cancelled before.
+void Invariants::check_overdue(const Known& known) const {
+  const JobRecord& job = known.record;
+  if (known.unsure || job.phase == JobPhase::kCancelling) return;
+  const auto within = [&](const Moment& since, TimeMs timeout, const char* what) {
+    demand(timeout == 0 || jumps_back_ != since.jumps_back || world_.now - since.at < timeout,
+           "timeouts-end-jobs", job.id,
+           std::string(what) + " is over by " + std::to_string(world_.now - since.at - timeout) + " ms");
+  };
+  within(known.begun, job.total_timeout, "the total timeout");
+  if (job.phase != JobPhase::kQueued || job.queued_timeout == 0 || job.paused) return;
+  const bool backoff = known.queued.at + known.pause > known.waiting.at;
+  within(backoff ? known.queued : known.waiting, (backoff ? known.pause : 0) + job.queued_timeout,
+         "the queued timeout");
+}
+
 void Invariants::check(const LeaseInput& input, const Outcome& outcome, const SchedulerState& state) {
   const JobRecord* const granted = outcome.leased ? &*outcome.leased : nullptr;
   const KnownWorker& worker = workers_.at(input.worker);
@@ -227,15 +315,25 @@ void Invariants::check(const LeaseInput& input, const Outcome& outcome, const Sc
   }
   demand(!granted || !worker.draining, "drained-workers-rest", granted ? granted->id : "",
          "leased while it drains");
+  demand(!granted || !pauses_.contains({PauseRecord::Kind::kWorker, input.worker}), "paused-workers-rest",
+         granted ? granted->id : "", "leased to " + input.worker);
+  const auto is_granted = [&](const std::string& job) { return granted && job == granted->id; };
+  Outcome lost = outcome, rest = outcome;  // what the worker lost counts when the next turn is decided
+  std::erase_if(lost.changed, [&](const auto& job) { return is_granted(job.id); });
+  std::erase_if(lost.events, [&](const auto& event) { return is_granted(event.job); });
+  std::erase_if(rest.changed, [&](const auto& job) { return !is_granted(job.id); });
+  std::erase_if(rest.events, [&](const auto& event) { return !is_granted(event.job); });
+  take_in(lost);
   if (granted || world_.plan.workers <= 100 || steps_ % 64 == 0) check_order(input, granted);
   if (granted) check_grant(input, *granted, state);
-  take_in(outcome);
+  take_in(rest);
 }
 
 void Invariants::check_grant(const LeaseInput& input, const JobRecord& job,
                              const SchedulerState& state) const {
   const WorkerRecord& worker = workers_.at(input.worker).record;
   const Known& before = jobs_.at(job.id);
+  demand(!is_paused(before.record), "paused-jobs-rest", job.id, "leased while it or its project is paused");
   demand(before.record.fence < job.fence, "fences-rise", job.id,
          text(job.fence) + " after " + text(before.record.fence));
   const auto free = input.free_devices.find(job.needs.device);
@@ -264,29 +362,37 @@ bool Invariants::may_be_granted(const Known& known, const KnownWorker& worker,
                      [&](const auto& method) { return worker.record.methods.contains(method); });
 }
 
-// Of the jobs of highest priority that fit and whose pause is over the oldest is granted, and none is
-// withheld.
+Turn Invariants::turn_of(const JobRecord& job) const {
+  const auto it = shares_.find({job.project, job.needs.device});
+  const auto [leased, newest] = it == shares_.end() ? std::pair{0u, std::uint64_t{0}} : it->second;
+  return {-std::int64_t{job.priority}, leased, newest, job.sequence};
+}
+
+// Of the jobs that fit and whose pause is over it is granted whose turn it is, and none is withheld.
 void Invariants::check_order(const LeaseInput& input, const JobRecord* granted) const {
   const KnownWorker& worker = workers_.at(input.worker);
-  if (worker.draining) return;
-  for (const auto& [place, id] : queue_) {
+  if (worker.draining || pauses_.contains({PauseRecord::Kind::kWorker, input.worker})) return;
+  demand(!granted || queue_.contains(granted->id), "one-holder", granted ? granted->id : "",
+         "it was not queued");
+  for (const auto& id : queue_) {
     const Known& known = jobs_.at(id);
     const bool back = jumps_back_ != known.queued.jumps_back;
     if (granted && granted->id == id) {
       demand(elapsed_at_most(known.queued) >= known.pause || back || known.unsure, "pauses-kept", id,
              "leased " + std::to_string(world_.now - known.queued.at) + " ms into a pause of " +
                  std::to_string(known.pause));
-      return;
+      continue;
     }
-    if (known.unsure) continue;
+    if (known.unsure || is_paused(known.record) ||
+        (granted && turn_of(jobs_.at(granted->id).record) < turn_of(known.record)))
+      continue;
     // A clock set back costs two of the longest pauses at most: one that is longer counts as over, until by
     // the clock it no longer is.
     const TimeMs jumps = jumps_back_ - known.queued.jumps_back;
     const TimeMs pause = back ? world_.plan.options.max_backoff_ms * (2 * jumps + 1) : known.pause;
-    demand(world_.now - known.queued.at < pause || !may_be_granted(known, worker, input), "oldest-first", id,
+    demand(world_.now - known.queued.at < pause || !may_be_granted(known, worker, input), "turns-kept", id,
            "passed over for " + (granted ? granted->id : "nothing"));
   }
-  demand(!granted, "one-holder", granted ? granted->id : "", "it was not queued");
 }
 
 void Invariants::take_in(const Outcome& outcome) {
@@ -294,6 +400,7 @@ void Invariants::take_in(const Outcome& outcome) {
     world_.trace_event(event);
     Known& known = jobs_.at(event.job);
     known.replay.apply(event);
+    if (event.type == "resumed") known.waiting = moment();
     if (event.type == "leased") {
       known.renewed = moment();
       known.told = {};
@@ -310,20 +417,30 @@ void Invariants::take_in(const JobRecord& record) {
   const JobRecord& before = known.record;
   const Replay& replay = known.replay;
   demand(record.version == before.version + 1, "versions-rise", record.id, "by other than one");
-  demand(place_of(record) == place_of(before), "queue-keeps-its-order", record.id, "its place has changed");
+  demand(record.priority == before.priority && record.sequence == before.sequence &&
+             record.project == before.project && record.needs == before.needs &&
+             record.queued_timeout == before.queued_timeout && record.total_timeout == before.total_timeout,
+         "queue-keeps-its-order", record.id, "its place has changed");
   demand(record.phase == replay.phase && record.attempt == replay.attempt &&
              record.attempt_base == replay.attempt_base && record.last_event == replay.events,
          "state-is-replay", record.id, "record and events disagree: " + text(record.phase));
+  demand(record.paused == replay.paused, "state-is-replay", record.id,
+         "paused, and its events say otherwise");
   demand(before.phase != JobPhase::kSucceeded, "result-kept", record.id, "changed after its success");
-  if (is_held(before.phase)) held_.erase(record.id);
-  if (before.phase == JobPhase::kQueued) queue_.erase(place_of(record));
+  auto& [leased, newest] = shares_[{record.project, record.needs.device}];
+  if (held_.erase(record.id) > 0) --leased;
+  queue_.erase(record.id);
   const bool queued_again = record.phase == JobPhase::kQueued && before.phase != JobPhase::kQueued;
   known.record = record;
   known.record.reported.clear();
-  if (is_held(record.phase)) held_.insert(record.id);
-  if (record.phase == JobPhase::kQueued) queue_.emplace(place_of(record), record.id);
+  if (is_held(record.phase)) {
+    held_.insert(record.id);
+    ++leased;
+    newest = std::max(newest, record.fence.n);
+  }
+  if (record.phase == JobPhase::kQueued) queue_.insert(record.id);
   if (queued_again) {
-    known.queued = moment();
+    known.queued = known.waiting = moment();
     known.unsure = false;
     known.pause = record.not_before - world_.wall();
     check_pause(known);

@@ -8,6 +8,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <tuple>
 #include <unordered_map>
 
 #include "common/error.h"
@@ -19,11 +20,9 @@ namespace wring::sim {
 
 class World;
 
-// Of a queued job: by falling priority, then by submission.
-using Place = std::pair<std::int64_t, std::uint64_t>;
-inline Place place_of(const JobRecord& job) {
-  return {-std::int64_t{job.priority}, job.sequence};
-}
+// Whose turn it is: by falling priority, then by the jobs that the project has on this kind of device, then
+// by its newest lease there, then by submission.
+using Turn = std::tuple<std::int64_t, std::uint32_t, std::uint64_t, std::uint64_t>;
 
 class Invariants {
  public:
@@ -55,6 +54,8 @@ class Invariants {
     JobRecord record;
     Replay replay;
     Moment renewed, queued;
+    Moment begun;                        // submitted, or asked to be run again
+    Moment waiting;                      // queued, or resumed since
     TimeMs pause = 0;                    // that followed `queued`
     bool unsure = false;                 // a crash took it back to a pause that the books no longer know
     std::pair<Fence, std::string> told;  // the end of an attempt, as told first
@@ -78,12 +79,20 @@ class Invariants {
   void check(const FinishInput& input, const Outcome& outcome, const SchedulerState& state);
   void check(const CancelInput& input, const Outcome& outcome, const SchedulerState& state);
   void check(const RetryInput& input, const Outcome& outcome, const SchedulerState& state);
+  void check(const PauseJobInput& input, const Outcome& outcome, const SchedulerState& state);
+  void check(const PauseProjectInput& input, const Outcome& outcome, const SchedulerState& state);
+  void check(const PauseWorkerInput& input, const Outcome& outcome, const SchedulerState& state);
   void check(const TickInput& input, const Outcome& outcome, const SchedulerState& state);
 
   void check_grant(const LeaseInput& input, const JobRecord& job, const SchedulerState& state) const;
+  Turn turn_of(const JobRecord& job) const;
+  bool is_paused(const JobRecord& job) const;
+  void check_paused(PauseRecord::Kind kind, const std::string& name, bool paused, const Outcome& outcome);
   void check_order(const LeaseInput& input, const JobRecord* granted) const;
   bool may_be_granted(const Known& known, const KnownWorker& worker, const LeaseInput& input) const;
   void check_lost(const Known& known) const;
+  void check_timed_out(const Known& known, const JobRecord& after) const;
+  void check_overdue(const Known& known) const;
   void check_end(const FinishInput& input, const Known& before, const JobRecord& after) const;
   void check_etag(const SchedulerInput& input, const std::string& etag) const;
   void take_in(const Outcome& outcome);
@@ -93,8 +102,10 @@ class Invariants {
 
   World& world_;
   std::unordered_map<std::string, Known> jobs_;
-  std::map<Place, std::string> queue_;
-  std::set<std::string> held_;
+  std::set<std::string> queue_, held_;
+  Storage::Pauses pauses_;
+  std::map<std::pair<std::string, std::string>, std::pair<std::uint32_t, std::uint64_t>>
+      shares_;  // (project, device) -> (jobs leased, n of the newest lease)
   std::map<std::string, KnownWorker> workers_;
   std::map<std::string, std::uint32_t> plan_of_;
   std::set<std::string> cancel_asked_;

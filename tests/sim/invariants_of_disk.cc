@@ -73,17 +73,26 @@ void Invariants::on_crash(const Storage& storage) {
       auto back = known_from(*row);
       back.queued = known.queued;
       back.renewed = known.renewed;
+      back.begun = known.begun;
+      back.waiting = known.waiting;
       back.told = {row->record.fence, row->record.told_outcome};
       known = std::move(back);
     }
     ++it;
   }
   workers_.clear();
+  pauses_ = storage.pauses();
   queue_.clear();
   held_.clear();
+  shares_.clear();
   for (const auto& [id, known] : jobs_) {
-    if (is_held(known.record.phase)) held_.insert(id);
-    if (known.record.phase == JobPhase::kQueued) queue_.emplace(place_of(known.record), id);
+    const JobRecord& job = known.record;
+    auto& [leased, newest] = shares_[{job.project, job.needs.device}];
+    newest = std::max(newest, job.fence.n);
+    if (job.phase == JobPhase::kQueued) queue_.insert(id);
+    if (!is_held(job.phase)) continue;
+    held_.insert(id);
+    ++leased;
   }
 }
 
@@ -102,7 +111,8 @@ void Invariants::on_recovery(const SchedulerState& state, const Storage& storage
     demand(it != state.jobs.end() && it->second.version == known.record.version &&
                it->second.not_before == known.record.not_before &&
                it->second.failures == known.record.failures && it->second.fence == known.record.fence &&
-               it->second.told_outcome == known.record.told_outcome,
+               it->second.told_outcome == known.record.told_outcome &&
+               it->second.paused == known.record.paused,
            "restart-goes-on-from-the-rows", id, "not in the memory as it is on disk");
   }
   sweep(state);
@@ -110,11 +120,15 @@ void Invariants::on_recovery(const SchedulerState& state, const Storage& storage
 
 // The indices of the scheduler's state agree with its jobs, and those with the books.
 void Invariants::sweep(const SchedulerState& state) const {
-  std::map<Place, std::string> queue;
-  for (const auto& [place, id] : state.queue)
-    queue.emplace(Place{-std::int64_t{place.priority}, place.sequence}, id);
-  demand(queue == queue_, "queue-index", "", "the queue is not what was queued");
+  demand(state.queue.size() == queue_.size(), "queue-index", "", "the queue is not what was queued");
+  for (const auto& id : queue_)
+    demand(state.queue.contains(state.jobs.at(id)), "queue-index", id, "it is not in the queue");
   demand(state.held == held_, "queue-index", "", "the leased jobs are not what was leased");
+  std::set<std::string> projects, workers;
+  for (const auto& [kind, name] : pauses_)
+    (kind == PauseRecord::Kind::kProject ? projects : workers).insert(name);
+  demand(state.paused_projects == projects && state.paused_workers == workers, "pauses-are-stored", "",
+         "other projects or workers are paused than were");
   for (const auto& id : held_) {
     const JobRecord& job = state.jobs.at(id);
     const auto worker = state.workers.find(job.worker);

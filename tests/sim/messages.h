@@ -17,12 +17,18 @@ struct SubmitCall {
   JobNeeds needs;
   std::uint32_t max_attempts = 0;
   std::int32_t priority = 0;
+  std::string project;
+  TimeMs queued_timeout = 0, total_timeout = 0;
 };
 struct CancelCall {
   std::string job, etag;
 };
 struct RetryCall {
   std::string job, etag;
+};
+struct PauseJobCall {
+  std::string job;
+  bool paused = true;
 };
 struct LeaseCall {
   LeaseInput input;
@@ -32,8 +38,9 @@ struct HangUp {  // the caller no longer waits for `call`
   std::uint64_t call = 0;
 };
 
-using Request = std::variant<SubmitCall, CancelCall, RetryCall, RegisterInput, LeaseCall, RenewInput,
-                             StageInput, FinishInput, HangUp>;
+using Request =
+    std::variant<SubmitCall, CancelCall, RetryCall, PauseJobCall, PauseProjectInput, PauseWorkerInput,
+                 RegisterInput, LeaseCall, RenewInput, StageInput, FinishInput, HangUp>;
 
 // Who asks: the answer finds its way back by this.
 struct Caller {

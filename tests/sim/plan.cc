@@ -8,7 +8,13 @@
 namespace wring::sim {
 namespace {
 
-enum Stream : std::uint64_t { kShape = 1, kWorkers = 1ull << 32, kJobs = 2ull << 32, kEndings = 3ull << 32 };
+enum Stream : std::uint64_t {
+  kShape = 1,
+  kWorkers = 1ull << 32,
+  kJobs = 2ull << 32,
+  kEndings = 3ull << 32,
+  kPauses = 4ull << 32
+};
 
 constexpr std::array kMethods{"rtn@1", "gptq@1", "wanda@1", "perplexity@1"};
 
@@ -78,10 +84,14 @@ JobPlan Plan::job(std::uint32_t index) const {
     if (random.chance(0.25)) job.needs.methods.emplace_back(method);
   job.max_attempts = static_cast<std::uint32_t>(random.between(0, 6));
   if (random.chance(0.3)) job.priority = static_cast<std::int32_t>(random.between(0, 4)) - 2;
+  job.project = random.chance(0.6) ? "p0" : "p" + std::to_string(random.between(1, 3));
+  if (random.chance(0.15)) job.queued_timeout = random.between(200, 20'000);
+  if (random.chance(0.15)) job.total_timeout = random.between(1'000, 60'000);
   job.submit_at = random.between(0, faults_end * 2 / 3);
   if (late_jobs && random.chance(0.2)) job.submit_at = settled() + random.between(0, 10'000);
   if (random.chance(0.2)) job.cancel_at = job.submit_at + random.between(0, 20'000);
   if (random.chance(0.3)) job.retry_at = job.submit_at + random.between(0, 40'000);
+  if (random.chance(0.15)) job.pause_at = job.submit_at + random.between(0, 15'000);
   job.cancel_with_etag = random.chance(0.3);
   job.submit_again = random.chance(0.1);
   job.reuse_request = random.chance(0.05);
@@ -89,6 +99,22 @@ JobPlan Plan::job(std::uint32_t index) const {
   for (int i = 0; i < stages; ++i)
     job.stages.push_back(random.chance(0.3) ? random.between(0, 50) : random.between(50, 4'000));
   return job;
+}
+
+std::vector<PausePlan> Plan::pauses() const {
+  Random random(seed, kPauses);
+  std::vector<PausePlan> pauses;
+  if (random.chance(0.5)) return pauses;
+  for (auto left = random.between(1, 4); left > 0; --left) {
+    PausePlan pause;
+    pause.kind = random.chance(0.5) ? PauseRecord::Kind::kProject : PauseRecord::Kind::kWorker;
+    pause.name = pause.kind == PauseRecord::Kind::kProject ? "p" + std::to_string(random.between(0, 3))
+                                                           : "w" + std::to_string(random.below(workers));
+    pause.at = random.between(0, faults_end);
+    pause.length = random.between(0, 20'000);
+    pauses.push_back(std::move(pause));
+  }
+  return pauses;
 }
 
 Ending Plan::ending(std::uint32_t job, std::uint32_t attempt) const {

@@ -3,6 +3,9 @@
 
 #include <array>
 #include <cstdint>
+#include <map>
+#include <set>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -39,9 +42,18 @@ struct JobPlan {
   JobNeeds needs;
   std::uint32_t max_attempts = 0;
   std::int32_t priority = 0;
-  TimeMs submit_at = 0, cancel_at = -1, retry_at = -1;  // -1: never
+  std::string project;
+  TimeMs queued_timeout = 0, total_timeout = 0;
+  TimeMs submit_at = 0, cancel_at = -1, retry_at = -1, pause_at = -1;  // -1: never
   bool cancel_with_etag = false, submit_again = false, reuse_request = false;
   std::vector<TimeMs> stages;
+};
+
+// Of a project or a worker: begins at a moment, and ends before the world is over.
+struct PausePlan {
+  PauseRecord::Kind kind = PauseRecord::Kind::kProject;
+  std::string name;
+  TimeMs at = 0, length = 0;
 };
 
 // How an attempt at a job ends when nothing disturbs it.
@@ -64,6 +76,7 @@ struct Plan {
   bool has(Fault fault) const { return faults[static_cast<std::size_t>(fault)]; }
   WorkerPlan worker(std::uint32_t index) const;
   JobPlan job(std::uint32_t index) const;
+  std::vector<PausePlan> pauses() const;
   Ending ending(std::uint32_t job, std::uint32_t attempt) const;
 };
 

@@ -45,6 +45,8 @@ void Replay::apply(const JobEvent& event) {
     leased(event);
   } else if (event.type == "stage_started" || event.type == "stage_done") {
     stage(event);
+  } else if (event.type == "paused" || event.type == "resumed") {
+    paused_or_resumed(event);
   } else if (event.type == "cancelling") {
     demand(phase == JobPhase::kRunning, "phases", event, "the job is not running");
     phase = JobPhase::kCancelling;
@@ -64,11 +66,22 @@ void Replay::queued(const JobEvent& event) {
 
 void Replay::leased(const JobEvent& event) {
   demand(phase == JobPhase::kQueued, "one-holder", event, "the job is " + std::string(to_string(phase)));
+  demand(!paused, "paused-jobs-rest", event, "the job is paused");
   ++attempt;
   demand(attempt - attempt_base <= max_attempts, "attempts-bounded", event,
          std::to_string(attempt - attempt_base) + " of " + std::to_string(max_attempts));
   phase = JobPhase::kRunning;
   stages.clear();
+}
+
+void Replay::paused_or_resumed(const JobEvent& event) {
+  const bool pauses = event.type == "paused";
+  demand(paused != pauses, "told-twice-stored-once", event, "it was so before");
+  demand(phase == JobPhase::kQueued || (pauses && phase == JobPhase::kRunning), "phases", event,
+         "the job is " + std::string(to_string(phase)));
+  if (phase == JobPhase::kRunning) --attempt;
+  phase = JobPhase::kQueued;
+  paused = pauses;
 }
 
 void Replay::stage(const JobEvent& event) {
@@ -117,6 +130,7 @@ void Replay::failed_attempt(const JobEvent& event) {
 void Replay::ended(const JobEvent& event) {
   demand(!is_terminal(phase), "one-terminal-state", event, "after it was " + std::string(to_string(phase)));
   demand(++ends <= runs + 1, "one-terminal-state", event, "a second end of one run");
+  paused = false;
   if (event.type == "succeeded") {
     demand(is_held(phase), "phases", event, "nobody held the job");
     phase = JobPhase::kSucceeded;
@@ -125,8 +139,11 @@ void Replay::ended(const JobEvent& event) {
   } else {
     demand(event.type == "failed", "phases", event, "an unknown event");
     demand(phase != JobPhase::kCancelling, "cancel-kept", event, "a cancelled job fails");
-    demand(phase == JobPhase::kRunning, "phases", event, "the job was not running");
     const Json error = error_of(event);
+    const auto reason = json_or<std::string>(error, "reason", "");
+    const bool timeout = reason == "QUEUED_TIMEOUT" || reason == "TOTAL_TIMEOUT";
+    demand(phase == JobPhase::kRunning || (timeout && phase == JobPhase::kQueued), "phases", event,
+           "the job was not running");
     const bool used_up = attempt - attempt_base >= max_attempts;
     const auto code = code_of(error);
     if (is_infrastructure(code)) demand(used_up, "failed-without-cause", event, "attempts were left");

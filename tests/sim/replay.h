@@ -26,12 +26,14 @@ struct Replay {
   std::set<std::pair<std::uint32_t, std::string>> stages;  // told under this lease
   std::uint32_t max_attempts = 0;
   bool pause_follows = false;  // the last event put the job back after a failure
+  bool paused = false;         // by PauseJob
 
   void apply(const JobEvent& event);
 
  private:
   void queued(const JobEvent& event);
   void leased(const JobEvent& event);
+  void paused_or_resumed(const JobEvent& event);
   void stage(const JobEvent& event);
   void released(const JobEvent& event);
   void failed_attempt(const JobEvent& event);

@@ -14,16 +14,29 @@ SimClient::SimClient(World& world, std::uint32_t id, std::uint32_t index)
 void SimClient::start() {
   for (std::uint32_t job = index_; job < world_.plan.jobs; job += world_.plan.clients) {
     const JobPlan plan = world_.plan.job(job);
-    add(plan.submit_at, Act::kSubmit, job);
-    if (plan.submit_again) add(plan.submit_at + random_.between(0, 3'000), Act::kSubmitAgain, job);
-    if (plan.reuse_request) add(plan.submit_at + random_.between(0, 3'000), Act::kReuse, job);
-    if (plan.cancel_at >= 0) add(plan.cancel_at, Act::kCancel, job, plan.cancel_with_etag);
-    if (plan.retry_at >= 0) add(plan.retry_at, Act::kRetry, job);
+    add(plan.submit_at, {Act::kSubmit, job});
+    if (plan.submit_again) add(plan.submit_at + random_.between(0, 3'000), {Act::kSubmitAgain, job});
+    if (plan.reuse_request) add(plan.submit_at + random_.between(0, 3'000), {Act::kReuse, job});
+    if (plan.cancel_at >= 0) add(plan.cancel_at, {Act::kCancel, job, {}, 0, plan.cancel_with_etag});
+    if (plan.retry_at >= 0) add(plan.retry_at, {Act::kRetry, job});
+    if (plan.pause_at >= 0) add_pause(plan.pause_at, random_.between(0, 10'000), {Act::kPause, job});
   }
+  if (index_ > 0) return;
+  for (const auto& pause : world_.plan.pauses()) add_pause(pause.at, pause.length, {Act::kPause, 0, pause});
 }
 
-void SimClient::add(TimeMs at, Act act, std::uint32_t job, bool with_etag) {
-  tasks_.push_back({act, job, 0, with_etag});
+// A pause may come late and twice, also after its end: what is paused is resumed once more when nothing is
+// late any more.
+void SimClient::add_pause(TimeMs at, TimeMs length, const Task& task) {
+  Task resume = task;
+  resume.act = Act::kResume;
+  add(at, task);
+  add(at + length, resume);
+  add(std::max(at + length, world_.plan.settled()) + 1'000, resume);
+}
+
+void SimClient::add(TimeMs at, Task task) {
+  tasks_.push_back(std::move(task));
   ++open_;
   after(at, kAct, tasks_.size() - 1);
 }
@@ -37,22 +50,32 @@ void SimClient::act(std::uint64_t number) {
   Task& task = tasks_[number];
   const auto known = jobs_.find(task.job);
   if (task.act == Act::kSubmit || task.act == Act::kSubmitAgain) return submit(number);
-  if (known == jobs_.end()) return after(500, kAct, number);  // not submitted yet
+  if (known == jobs_.end() && !task.of) return after(500, kAct, number);  // not submitted yet
   if (task.act == Act::kReuse) return submit(number);
-  const std::string etag = task.with_etag ? std::to_string(known->second.version) : "";
   ++task.tries;
-  const auto sent = task.act == Act::kCancel ? call(CancelCall{known->second.job, etag}, 10'000)
-                                             : call(RetryCall{known->second.job, etag}, 10'000);
-  task_of_call_[sent] = number;
+  task_of_call_[call(request(task), 10'000)] = number;
+}
+
+Request SimClient::request(const Task& task) const {
+  const bool pauses = task.act == Act::kPause;
+  if (task.of && task.of->kind == PauseRecord::Kind::kProject)
+    return PauseProjectInput{task.of->name, pauses};
+  if (task.of) return PauseWorkerInput{task.of->name, pauses};
+  const Answer& known = jobs_.at(task.job);
+  const std::string etag = task.with_etag ? std::to_string(known.version) : "";
+  if (task.act == Act::kCancel) return CancelCall{known.job, etag};
+  if (task.act == Act::kRetry) return RetryCall{known.job, etag};
+  return PauseJobCall{known.job, pauses};
 }
 
 void SimClient::submit(std::uint64_t number) {
   const Task& task = tasks_[number];
   const JobPlan plan = world_.plan.job(task.job);
   const char* const digest = task.act == Act::kReuse ? "another" : "the same";
-  task_of_call_[call(SubmitCall{"r" + std::to_string(task.job), digest, task.job, plan.needs,
-                                plan.max_attempts, plan.priority},
-                     10'000)] = number;
+  task_of_call_[call(
+      SubmitCall{"r" + std::to_string(task.job), digest, task.job, plan.needs, plan.max_attempts,
+                 plan.priority, plan.project, plan.queued_timeout, plan.total_timeout},
+      10'000)] = number;
 }
 
 void SimClient::on_answer(std::uint64_t call, Answer answer) {
@@ -89,7 +112,7 @@ void SimClient::on_done(Task& task, const Answer& answer) {
   }
   if (answer.refused == "JOB_NOT_FOUND")
     wrong("acknowledged-job-kept", "a job that was acknowledged is not found");
-  if (!answer.refused.empty()) return;
+  if (!answer.refused.empty() || task.of) return;
   Answer& newest = jobs_[task.job];
   if (answer.version >= newest.version) newest = answer;
 }

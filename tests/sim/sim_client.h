@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,19 +23,22 @@ class SimClient final : public CallingActor {
 
  private:
   enum Kind : std::uint32_t { kAct = 1 };
-  enum class Act { kSubmit, kSubmitAgain, kReuse, kCancel, kRetry };
+  enum class Act { kSubmit, kSubmitAgain, kReuse, kCancel, kRetry, kPause, kResume };
   // One thing to do, tried until it is answered.
   struct Task {
     Act act = Act::kSubmit;
-    std::uint32_t job = 0;  // index of the JobPlan
+    std::uint32_t job = 0;             // index of the JobPlan
+    std::optional<PausePlan> of = {};  // what is paused where it is no job
     int tries = 0;
     bool with_etag = false;
   };
 
   void on_answer(std::uint64_t call, Answer answer) override;
-  void add(TimeMs at, Act act, std::uint32_t job, bool with_etag = false);
+  void add(TimeMs at, Task task);
+  void add_pause(TimeMs at, TimeMs length, const Task& task);
   void act(std::uint64_t task);
   void submit(std::uint64_t task);
+  Request request(const Task& task) const;
   void on_done(Task& task, const Answer& answer);
   bool tries_again(Task& task, const Answer& answer) const;
 

@@ -142,7 +142,9 @@ void SimCoordinator::handle(const Caller& caller, const SubmitCall& call) {
       refuse(caller, "DISK_FULL");
       return end_submit(call.request_id);
     }
-    const SubmitInput input{"j" + std::to_string(++ids_), call.needs, call.max_attempts, call.priority};
+    const SubmitInput input{
+        "j" + std::to_string(++ids_), call.needs,        call.max_attempts, call.priority, call.project,
+        call.queued_timeout,          call.total_timeout};
     Waiting waiting{Waiting::Call::kSubmit, caller, {}, 0, input.id, call.request_id};
     world_.invariants.on_submit(input.id, call);
     apply_and_answer(input, waiting, {{}, true, call.plan, call.request_id, call.digest, {}});
@@ -173,6 +175,20 @@ void SimCoordinator::handle(const Caller& caller, const RetryCall& call) {
   if (!world_.storage.row(call.job)) return refuse(caller, "JOB_NOT_FOUND");
   Waiting waiting{Waiting::Call::kJob, caller, {}, 0, call.job, {}};
   apply_and_answer(RetryInput{call.job}, waiting, {}, call.job, call.etag);
+}
+
+void SimCoordinator::handle(const Caller& caller, const PauseJobCall& call) {
+  if (!world_.storage.row(call.job)) return refuse(caller, "JOB_NOT_FOUND");
+  Waiting waiting{Waiting::Call::kJob, caller, {}, 0, call.job, {}};
+  apply_and_answer(PauseJobInput{call.job, call.paused}, waiting, {}, call.job);
+}
+
+void SimCoordinator::handle(const Caller& caller, const PauseProjectInput& input) {
+  apply_and_answer(input, {Waiting::Call::kPause, caller});
+}
+
+void SimCoordinator::handle(const Caller& caller, const PauseWorkerInput& input) {
+  apply_and_answer(input, {Waiting::Call::kPause, caller});
 }
 
 void SimCoordinator::handle(const Caller& caller, const RegisterInput& input) {

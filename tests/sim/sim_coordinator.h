@@ -41,6 +41,9 @@ class SimCoordinator final : public Actor {
   void handle(const Caller& caller, const SubmitCall& call);
   void handle(const Caller& caller, const CancelCall& call);
   void handle(const Caller& caller, const RetryCall& call);
+  void handle(const Caller& caller, const PauseJobCall& call);
+  void handle(const Caller& caller, const PauseProjectInput& input);
+  void handle(const Caller& caller, const PauseWorkerInput& input);
   void handle(const Caller& caller, const RegisterInput& input);
   void handle(const Caller& caller, const LeaseCall& call);
   void handle(const Caller& caller, const RenewInput& input);

@@ -63,6 +63,13 @@ void Storage::put(const Batch& batch) {
     row.record = record;
     if (batch.submitted) row.plan = batch.plan;
   }
+  if (batch.outcome.leased) served_[share_key(*batch.outcome.leased)] = batch.outcome.leased->fence.n;
+  if (const auto& pause = batch.outcome.pause) {
+    if (pause->paused)
+      pauses_.emplace(pause->kind, pause->name);
+    else
+      pauses_.erase({pause->kind, pause->name});
+  }
   for (const auto& event : batch.outcome.events) rows_.at(event.job).events.push_back(event);
   if (batch.submitted && !batch.request_id.empty())
     requests_[batch.request_id] = {batch.outcome.changed.front().id, batch.request_digest};
@@ -81,6 +88,9 @@ void Storage::crash() {
 StoredState Storage::stored_state() const {
   StoredState stored;
   for (const auto& [id, worker] : workers_) stored.workers.push_back(worker);
+  stored.served = served_;
+  for (const auto& [kind, name] : pauses_)
+    (kind == PauseRecord::Kind::kProject ? stored.paused_projects : stored.paused_workers).insert(name);
   for (const auto& [id, row] : rows_) {
     stored.highest_sequence = std::max(stored.highest_sequence, row.record.sequence);
     stored.highest_fence = std::max(stored.highest_fence, row.record.fence.n);

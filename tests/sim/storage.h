@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -24,7 +25,7 @@ struct Batch {
 
 // Whom the coordinator answers once a batch is on disk, and how.
 struct Waiting {
-  enum class Call { kNobody, kSubmit, kJob, kRegister, kLease, kStage, kFinish } call = Call::kNobody;
+  enum class Call { kNobody, kSubmit, kJob, kRegister, kLease, kStage, kFinish, kPause } call = Call::kNobody;
   Caller caller;
   Outcome outcome;
   std::uint64_t lease = 0;
@@ -53,6 +54,9 @@ class Storage final : public Actor {
   StoredState stored_state() const;
   std::optional<JobRecord> load(const std::string& id) const;
   std::optional<std::pair<std::string, std::string>> request(const std::string& id) const;
+  using Pauses = std::set<std::pair<PauseRecord::Kind, std::string>>;
+  const Pauses& pauses() const { return pauses_; }
+  const std::map<ShareKey, std::uint64_t>& served() const { return served_; }
   const std::map<std::string, Row>& rows() const { return rows_; }
   const Row* row(const std::string& id) const;
 
@@ -70,6 +74,8 @@ class Storage final : public Actor {
   std::map<std::string, Row> rows_;
   std::map<std::string, std::pair<std::string, std::string>> requests_;
   std::map<std::string, WorkerRecord> workers_;
+  std::map<ShareKey, std::uint64_t> served_;
+  Pauses pauses_;
   std::vector<Item> waiting_, in_flight_;
   bool written_ = false;  // in the cache: a crash may find it on disk or not
   bool waits_for_space_ = false;

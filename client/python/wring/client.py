@@ -74,11 +74,12 @@ class Client:
         self._channel.close()
 
     def submit(self, recipe: str, model: str, data: dict = None, name: str = "", seed: int = 0, device: str = "cpu",
-               request_id: str = ""):
+               request_id: str = "", project: str = ""):
         """Creates a job and returns it (a Job message).
 
         recipe: YAML text, one line, or the path of a YAML file. model and the values of data: paths, which are
-        uploaded, or digests. name: default the recipe's, else its file's. The same request_id (a UUID) with the same
+        uploaded, or digests. name: default the recipe's, else its file's. project: whose share of the
+        workers the job takes (default: "default"). The same request_id (a UUID) with the same
         content gives the same job.
         """
         label = ""
@@ -92,7 +93,7 @@ class Client:
                                  f"It reads: {', '.join(valid.data_names) or 'none'}.")
         if not name and not json.loads(valid.normal_form_json)["name"]:  # the server takes the recipe's
             name = label
-        spec = jobs_pb2.JobSpec(name=name, recipe=recipe, seed=seed, model=self._input(model, "model"))
+        spec = jobs_pb2.JobSpec(name=name, recipe=recipe, seed=seed, project=project, model=self._input(model, "model"))
         spec.resources.device = device
         for key, value in (data or {}).items():
             spec.data[key] = self._input(value, "dataset")

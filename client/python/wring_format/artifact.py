@@ -7,7 +7,7 @@ import numpy as np
 from wring_format import families
 from wring_format.errors import FormatError
 from wring_format.files import FLOATS, Folder, member, read_tensors
-from wring_format.reps import REPS, Dense
+from wring_format.reps import Dense, read_rep
 
 FORMAT_VERSION = 1
 FILE = "wring.json"
@@ -25,19 +25,28 @@ class Layer:
     decode: object = field(repr=False)  # () -> fp32 [out, in]
 
 
+@dataclass(frozen=True)
+class Zeros:
+    shape: tuple
+
+    def float32(self):
+        return np.zeros(self.shape, np.float32)
+
+
 def make_layer(name: str, entry, tensors: dict) -> Layer:
     """Takes the layer's tensors out of `tensors`."""
-    rep = member(entry, "rep", str, FILE, name)
-    if rep not in REPS:
-        raise FormatError(FILE, name, f"its rep {repr(rep)[:40]} is none of {', '.join(REPS)}")
-    attributes = member(entry, "attributes", dict, FILE, name)
-    parts = {suffix: tensors.pop(f"{name}.{suffix}", None) for suffix in REPS[rep].suffixes}
-    for suffix, tensor in parts.items():
-        if tensor is None and suffix != "zeros":
+    taken = []
+
+    def take(suffix):
+        tensor = tensors.pop(f"{name}.{suffix}", None)
+        if tensor is None and not suffix.endswith("zeros"):
             raise FormatError(FILE, name, f"its tensor {name}.{suffix} is missing")
-    stored = REPS[rep](name, attributes, **parts)
-    bits = 8 * sum(tensor.bytes for tensor in parts.values() if tensor) / (stored.shape[0] * stored.shape[1])
-    return Layer(name, rep, attributes, stored.shape, bits, stored.decode)
+        taken.append(tensor.bytes if tensor else 0)
+        return tensor
+
+    stored = read_rep(name, entry, take)
+    bits = 8 * sum(taken) / (stored.shape[0] * stored.shape[1])
+    return Layer(name, entry["rep"], entry["attributes"], stored.shape, bits, stored.decode)
 
 
 class Artifact:
@@ -73,6 +82,10 @@ class Artifact:
     def names(self):
         """Hugging Face's names of all dense tensors, sorted."""
         return sorted({f"{layer}.weight" for layer in self.layers} | set(self._plain))
+
+    def add_zeros(self, name: str, shape: tuple):
+        """A tensor that another tool wants and the folder does not store."""
+        self._plain[name] = Zeros(shape)
 
     def _layer(self, name):
         return self.layers.get(name[:-len(".weight")]) if name.endswith(".weight") else None

@@ -12,36 +12,62 @@ def size(config, key, default=None, high=1 << 24):
     return integer(config, key, 1, high, FILE)
 
 
+def sizes(config, key, blocks, plain):
+    """One a block: the list KEY_per_layer where there is one; 0 where a block has no such module."""
+    name = f"{key}_per_layer"
+    if name not in config:
+        return [plain] * blocks
+    listed = config[name]
+    if not isinstance(listed, list) or len(listed) != blocks or any(type(n) is not int or not 0 <= n <= 1 << 24 for n in listed):
+        raise FormatError(FILE, name, f"is no list of one size from 0 for each of {blocks} blocks")
+    return listed
+
+
+def add_module(layers, residues, matrices):
+    """Attention or MLP; where it was cut out, what may be left of it: the bias of its last layer. `matrices`: {name: (out, in)}."""
+    last, shape = list(matrices.items())[-1]
+    if 0 in shape:
+        residues[f"{last}.bias"] = shape[:1]
+    else:
+        layers.update(matrices)
+
+
 def llama(config, present):
-    hidden, heads = size(config, "hidden_size"), size(config, "num_attention_heads")
-    q = heads * size(config, "head_dim", hidden // heads)
-    kv = size(config, "num_key_value_heads", heads) * (q // heads)
-    ffn, vocabulary = size(config, "intermediate_size"), size(config, "vocab_size")
+    hidden, plain_heads = size(config, "hidden_size"), size(config, "num_attention_heads")
+    head_dim, blocks = size(config, "head_dim", hidden // plain_heads), size(config, "num_hidden_layers", high=4096)
+    heads = sizes(config, "num_attention_heads", blocks, plain_heads)
+    kv_heads = sizes(config, "num_key_value_heads", blocks, size(config, "num_key_value_heads", plain_heads))
+    widths, vocabulary = sizes(config, "intermediate_size", blocks, size(config, "intermediate_size")), size(config, "vocab_size")
     needed = {"model.embed_tokens.weight": (vocabulary, hidden), "model.norm.weight": (hidden,)}
-    layers = {} if config.get("tie_word_embeddings") is True else {"lm_head": (vocabulary, hidden)}
-    for i in range(size(config, "num_hidden_layers", high=4096)):
-        block = f"model.layers.{i}."
+    layers, residues = {} if config.get("tie_word_embeddings") is True else {"lm_head": (vocabulary, hidden)}, {}
+    for i, ffn in enumerate(widths):
+        block, q, kv = f"model.layers.{i}.", heads[i] * head_dim, kv_heads[i] * head_dim
         for norm in ("input_layernorm", "post_attention_layernorm"):
             needed[f"{block}{norm}.weight"] = (hidden,)
-        for name, shape in {"self_attn.q_proj": (q, hidden), "self_attn.k_proj": (kv, hidden), "self_attn.v_proj": (kv, hidden),
-                            "self_attn.o_proj": (hidden, q), "mlp.gate_proj": (ffn, hidden), "mlp.up_proj": (ffn, hidden),
-                            "mlp.down_proj": (hidden, ffn)}.items():
-            layers[block + name] = shape
+        attention, mlp = block + "self_attn.", block + "mlp."
+        add_module(layers, residues, {attention + "q_proj": (q, hidden), attention + "k_proj": (kv, hidden), attention + "v_proj": (kv, hidden),
+                                      attention + "o_proj": (hidden, q)})
+        add_module(layers, residues, {mlp + "gate_proj": (ffn, hidden), mlp + "up_proj": (ffn, hidden), mlp + "down_proj": (hidden, ffn)})
     needed.update({f"{name}.weight": shape for name, shape in layers.items()})
-    return needed, {f"{name}.bias": shape[:1] for name, shape in layers.items()}
+    return needed, residues | {f"{name}.bias": shape[:1] for name, shape in layers.items()}
 
 
 def bert(config, present):
     prefix = "bert." if "bert.embeddings.word_embeddings.weight" in present else ""
-    hidden, ffn = size(config, "hidden_size"), size(config, "intermediate_size")
+    hidden, plain_heads = size(config, "hidden_size"), size(config, "num_attention_heads")
+    head_dim, blocks = size(config, "head_dim", hidden // plain_heads), size(config, "num_hidden_layers", high=4096)
+    heads = sizes(config, "num_attention_heads", blocks, plain_heads)
+    widths = sizes(config, "intermediate_size", blocks, size(config, "intermediate_size"))
     embeddings = prefix + "embeddings."
     needed = {f"{embeddings}{table}_embeddings.weight": (None, hidden) for table in ("word", "position", "token_type")}
-    norms, layers = [f"{embeddings}LayerNorm"], {}
-    for i in range(size(config, "num_hidden_layers", high=4096)):
-        block = f"{prefix}encoder.layer.{i}."
+    norms, layers, residues = [f"{embeddings}LayerNorm"], {}, {}
+    for i, ffn in enumerate(widths):
+        block, q = f"{prefix}encoder.layer.{i}.", heads[i] * head_dim
         norms += [f"{block}attention.output.LayerNorm", f"{block}output.LayerNorm"]
-        layers.update({f"{block}attention.{name}": (hidden, hidden) for name in ("self.query", "self.key", "self.value", "output.dense")})
-        layers.update({f"{block}intermediate.dense": (ffn, hidden), f"{block}output.dense": (hidden, ffn)})
+        add_module(layers, residues, {f"{block}attention.self.{name}": (q, hidden) for name in ("query", "key", "value")}
+                   | {f"{block}attention.output.dense": (hidden, q)})
+        add_module(layers, residues, {f"{block}intermediate.dense": (ffn, hidden), f"{block}output.dense": (hidden, ffn)})
+    needed.update(residues)
     for name in norms:
         needed[f"{name}.weight"] = needed[f"{name}.bias"] = (hidden,)
     for name, shape in layers.items():

@@ -13,6 +13,26 @@ MOST_IN_SHARD = 5_000_000_000
 WEIGHT_FILES = (".safetensors", ".safetensors.index.json", ".gguf", ".bin", ".bin.index.json", ".onnx", ".pt", ".pth", ".h5")
 
 
+BIAS_FIELDS = {"attention_bias": ("q_proj", "k_proj", "v_proj", "o_proj"), "mlp_bias": ("gate_proj", "up_proj", "down_proj")}
+
+
+def read_for_transformers(folder) -> Artifact:
+    """The folder with what transformers' class wants beside it: Llama has biases for all layers of a module or for none."""
+    artifact = read(folder)
+    for key in artifact.config:
+        if key.endswith("_per_layer"):
+            raise FormatError("config.json", key, "blocks differ, and transformers has one size for all")
+    names = set(artifact.names())
+    for field, modules in BIAS_FIELDS.items() if artifact.config.get("model_type") == "llama" else ():
+        layers = [name for name in artifact.layers if name.rpartition(".")[2] in modules]
+        if any(f"{name}.bias" in names for name in layers):
+            artifact.config[field] = True
+            for name in layers:
+                if f"{name}.bias" not in names:
+                    artifact.add_zeros(f"{name}.bias", artifact.layers[name].shape[:1])
+    return artifact
+
+
 def load_transformers(folder, dtype="float32"):
     """AutoModelForCausalLM (encoders: AutoModel) with the folder's weights, ready to run. `dtype`: torch's, or its name.
 
@@ -22,11 +42,12 @@ def load_transformers(folder, dtype="float32"):
     import transformers
 
     dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
-    artifact = read(folder)
+    artifact = read_for_transformers(folder)
     state = {name: torch.from_numpy(values).to(dtype) for name, values in artifact.tensors()}
     decoder = artifact.kind == "decoder-lm"
     auto = transformers.AutoModelForCausalLM if decoder else transformers.AutoModel
     config = transformers.AutoConfig.from_pretrained(artifact.path, local_files_only=True, trust_remote_code=False)
+    config.update({field: True for field in BIAS_FIELDS if artifact.config.get(field) is True})
     with torch.device("meta"):
         model_type = type(auto.from_config(config, trust_remote_code=False))
     options = {} if decoder or any("pooler." in name for name in state) else {"add_pooling_layer": False}
@@ -68,7 +89,7 @@ def write_shard(path, artifact: Artifact, names):
 
 def write_dense(folder, out, shard_bytes: int = MOST_IN_SHARD):
     """Writes `out`, which must not exist: fp32 safetensors, config.json and the tokenizer's files; whole or not at all."""
-    artifact, out = read(folder), os.path.abspath(out)
+    artifact, out = read_for_transformers(folder), os.path.abspath(out)
     if os.path.lexists(out):
         raise FileExistsError(f"{out} exists")
     half = tempfile.mkdtemp(prefix=".wring-", dir=os.path.dirname(out))

@@ -8,6 +8,8 @@ from wring_format.files import FLOATS, integer, member
 
 VALUES = {"F32", "F16", "BF16"}
 MOST = 1 << 31  # of a group, and of groups in a row
+MOST_PRODUCT = 1 << 32
+MOST_PARTS = 16
 ELEMENTS_AT_ONCE = 1 << 20
 FILE = "wring.json"
 ONES = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(1, dtype=np.uint8)  # bits set in a byte
@@ -48,6 +50,37 @@ def check_matrix(tensor, dtypes, shape=None):
         tensor.refuse(f"its shape is {list(tensor.shape)}, no matrix of at least one value")
     if shape is not None and tensor.shape != shape:
         tensor.refuse(f"its shape is {list(tensor.shape)}, not {list(shape)}")
+
+
+class LowRank:
+    suffixes = ("a", "b")
+
+    def __init__(self, layer, attributes, a, b):
+        for factor in (a, b):
+            check_matrix(factor, VALUES)
+        if b.shape[1] != a.shape[0]:
+            b.refuse(f"its rank is {b.shape[1]}, the other factor's {a.shape[0]}")
+        self.shape, self.a, self.b = (b.shape[0], a.shape[1]), a, b
+        if self.shape[0] * self.shape[1] > MOST_PRODUCT:
+            b.refuse(f"makes a product of {list(self.shape)}, more than 2^32 values")
+
+    def decode(self):
+        with np.errstate(all="ignore"):
+            return self.b.float32() @ self.a.float32()
+
+
+class Sum:
+    def __init__(self, layer, parts):
+        self.shape, self.parts = parts[0].shape, parts
+        if any(part.shape != self.shape for part in parts):
+            raise FormatError(FILE, layer, f"its parts have the shapes {', '.join(str(list(part.shape)) for part in parts)}")
+
+    def decode(self):
+        total = self.parts[0].decode()
+        with np.errstate(all="ignore"):
+            for part in self.parts[1:]:
+                total = total + part.decode()
+        return total
 
 
 class Dense:
@@ -146,4 +179,23 @@ class Ggml:
         return by_rows(*self.shape, lambda first, last: ggml.dequantize(blocks[first:last], self.type))
 
 
-REPS = {"dense": Dense, "masked": Masked, "packed-int": PackedInt, "ggml": Ggml}
+REPS = {"dense": Dense, "masked": Masked, "packed-int": PackedInt, "ggml": Ggml, "low-rank": LowRank}
+
+
+def read_part(layer, entry, take):
+    """What `entry` describes, no sum, made of the tensors that take(suffix) gives; None where there is none."""
+    rep = member(entry, "rep", str, FILE, layer)
+    if rep not in REPS:
+        raise FormatError(FILE, layer, f"its rep {repr(rep)[:40]} is none of {', '.join(REPS)}")
+    attributes = member(entry, "attributes", dict, FILE, layer)
+    return REPS[rep](layer, attributes, **{suffix: take(suffix) for suffix in REPS[rep].suffixes})
+
+
+def read_rep(layer, entry, take):
+    """The same, sums too: part i's tensors are take("i.suffix")."""
+    if member(entry, "rep", str, FILE, layer) != "sum":
+        return read_part(layer, entry, take)
+    parts = member(member(entry, "attributes", dict, FILE, layer), "parts", list, FILE, layer)
+    if not 2 <= len(parts) <= MOST_PARTS:
+        raise FormatError(FILE, layer, f"is a sum of {len(parts)} parts, not 2 to {MOST_PARTS}")
+    return Sum(layer, [read_part(layer, part, lambda suffix, i=i: take(f"{i}.{suffix}")) for i, part in enumerate(parts)])

@@ -2,14 +2,13 @@
 // rounds (Lin et al., MLSys 2024, section 3.2).
 #include <algorithm>
 #include <cmath>
-#include <functional>
 #include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "common/error.h"
-#include "engine/calibrate/block_pass.h"
+#include "engine/calibrate/block_walk.h"
 #include "engine/math/matmul.h"
 #include "engine/methods/quantize/grid.h"
 
@@ -114,9 +113,28 @@ class AwqScaling final : public Method {
   }
 
   Json run(const StageInput& stage) const override {
-    ScaleBlock work(stage, *this);
-    std::vector<Json> reports;
-    run_blocks(stage, stage.model.block_count(), false, work, reports);
+    const auto blocks = walk_blocks(
+        stage,
+        [&](std::size_t block, BlockStream& stream) {
+          TapObserver observer(stage.targets, needs());
+          stream.observe_and_advance(block, observer);  // scaling changes no output
+          BlockTensors found;
+          for (const auto& tap : taps_of(stage.model, block))
+            if (const Statistics* x = observer.of(*tap.readers.front()))
+              search(tap, stage.targets, *x, found);
+          return found;
+        },
+        [&](std::size_t block, const BlockTensors& found) {
+          for (const auto& tap : taps_of(stage.model, block))
+            if (const auto it = found.find(tap.name); it != found.end()) rescale(tap, it->second);
+        });
+    Json reports = Json::array();
+    for (std::size_t block = 0; block < blocks.size(); ++block)
+      for (const auto& tap : taps_of(stage.model, block))
+        if (const auto it = blocks[block].find(tap.name + kOutcome); it != blocks[block].end())
+          reports.push_back({{"layer", tap.name},
+                             {"alpha", it->second[0].item<double>()},
+                             {"error", it->second[1].item<double>()}});
     if (reports.empty())
       throw Error(ErrorCode::kInvalidArgument, "NO_TARGETS", "no targeted layer reads what can be rescaled",
                   "targets", "Leave 'targets' out: all linear layers of the blocks are meant.");
@@ -124,39 +142,7 @@ class AwqScaling final : public Method {
   }
 
  private:
-  // Scales a block's taps, and keeps their scales.
-  class ScaleBlock final : public BlockWork {
-   public:
-    ScaleBlock(const StageInput& stage, const AwqScaling& method) : stage_(stage), method_(method) {}
-
-    Snapshot::Part run(std::size_t block, bool, BlockStream& stream, std::vector<Json>& reports) override {
-      TapObserver observer(stage_.targets, method_.needs());
-      stream.observe_and_advance(block, observer);
-      Snapshot::Part part{Json::object(), {}};
-      for (const auto& tap : method_.taps_of(stage_.model, block)) {
-        const Statistics* x = observer.of(*tap.readers.front());
-        if (!x) continue;  // no reader is targeted
-        const at::Tensor scales = method_.search(tap, stage_.targets, *x, reports);
-        part.tensors[tap.name] = scales;
-        rescale(tap, scales);
-      }
-      return part;
-    }
-
-    std::function<void()> restore(std::size_t block, const Snapshot::Part& part) override {
-      std::vector<std::pair<ScalableTap, at::Tensor>> kept;
-      for (auto& tap : method_.taps_of(stage_.model, block))
-        if (const auto it = part.tensors.find(tap.name); it != part.tensors.end())
-          kept.emplace_back(tap, it->second);
-      return [kept] {
-        for (const auto& [tap, scales] : kept) rescale(tap, scales);
-      };
-    }
-
-   private:
-    const StageInput& stage_;
-    const AwqScaling& method_;
-  };
+  static constexpr const char* kOutcome = ".outcome";  // exponent, what is left of the error
 
   std::vector<ScalableTap> taps_of(Model& model, std::size_t block) const {
     auto taps = model.scalable_taps(block);
@@ -164,14 +150,15 @@ class AwqScaling final : public Method {
     return taps;
   }
 
-  at::Tensor search(const ScalableTap& tap, const std::set<const Layer*>& targets, const Statistics& x,
-                    std::vector<Json>& reports) const {
+  // Adds the tap's scales of least loss over all targeted readers.
+  void search(const ScalableTap& tap, const std::set<const Layer*>& targets, const Statistics& x,
+              BlockTensors& block) const {
     std::vector<at::Tensor> weights;
     for (const Layer* reader : tap.readers)
       if (targets.contains(reader)) weights.push_back(decode_to_own(reader->weight()));
     const Found found = search(at::cat(weights, 0), magnitudes(tap, x), x);
-    reports.push_back({{"layer", tap.name}, {"alpha", found.alpha}, {"error", found.error}});
-    return found.scales;
+    block[tap.name] = found.scales;
+    block[tap.name + kOutcome] = at::tensor({found.alpha, found.error}, at::kDouble);
   }
 
   struct Found {

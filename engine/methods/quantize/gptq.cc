@@ -113,11 +113,10 @@ class GptqMethod final : public LayerMethod {
   std::set<Statistic> needs() const override { return {Statistic::kHessian}; }
   void check(const Layer& layer) const override { check_group_size("gptq", spec_, layer, field_); }
 
-  std::shared_ptr<const WeightRep> compress(const Layer& layer, const Statistics* x,
-                                            Json& report) const override {
-    const auto factor = x->inverse_factor(damping_, activation_order_);
+  std::shared_ptr<const WeightRep> compress(const LayerInput& input, Json& report) const override {
+    const auto factor = input.x->inverse_factor(damping_, activation_order_);
     report_factor(*factor, report);
-    at::Tensor weight = decode_to_own(layer.weight());
+    at::Tensor weight = decode_to_own(input.layer.weight());
     return Gptq(spec_, std::move(weight), *factor, activation_order_).run();
   }
 

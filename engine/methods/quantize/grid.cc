@@ -16,11 +16,6 @@ namespace {
 
 constexpr int kSearchUnit = 80, kSearchFirst = 88, kSearchLast = 32;  // factors 88/80 down to 32/80
 
-at::ScalarType dtype_of(const std::string& name) {
-  if (name == "float16") return at::kHalf;
-  return name == "bfloat16" ? at::kBFloat16 : at::kFloat;
-}
-
 // `scale` as its dtype holds it; 1 where that is zero, which only a group of zeros (or next to it) has.
 float stored_scale(float scale, at::ScalarType dtype) {
   float stored = scale;
@@ -64,7 +59,7 @@ std::string allowed_groups(std::int64_t columns) {
 
 GridSpec GridSpec::from(const Params& params) {
   return {params.get<int>("bits"), params.get<std::int64_t>("group_size"), params.get<bool>("symmetric"),
-          params.get<std::string>("scale_search") == "mse", dtype_of(params.get<std::string>("scale_dtype"))};
+          params.get<std::string>("scale_search") == "mse", params.dtype("scale_dtype")};
 }
 
 void check_group_size(const char* method, const GridSpec& spec, const Layer& layer,

@@ -10,8 +10,8 @@ class Rtn final : public LayerMethod {
 
   void check(const Layer& layer) const override { check_group_size("rtn", spec_, layer, field_); }
 
-  std::shared_ptr<const WeightRep> compress(const Layer& layer, const Statistics*, Json&) const override {
-    const at::Tensor weight = layer.weight().decode(at::kFloat).cpu().contiguous();
+  std::shared_ptr<const WeightRep> compress(const LayerInput& input, Json&) const override {
+    const at::Tensor weight = input.layer.weight().decode(at::kFloat).cpu().contiguous();
     QuantizedWeight quantized(spec_, weight.size(0), weight.size(1));
     find_all_grids(weight, {}, quantized);
     round_to_grids(weight, quantized);

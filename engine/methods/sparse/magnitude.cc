@@ -13,12 +13,12 @@ class Magnitude final : public LayerMethod {
 
   void check(const Layer& layer) const override { check_pattern("magnitude", pattern_, layer, field_); }
 
-  std::shared_ptr<const WeightRep> compress(const Layer& layer, const Statistics*, Json&) const override {
-    const at::Tensor weight = layer.weight().decode(at::kFloat).cpu();
+  std::shared_ptr<const WeightRep> compress(const LayerInput& input, Json&) const override {
+    const at::Tensor weight = input.layer.weight().decode(at::kFloat).cpu();
     const at::Tensor score = weight.abs().contiguous();
     const at::Tensor keep = pattern_.m > 0 ? keep_of_neighbours(score, pattern_.n, pattern_.m)
                                            : keep_largest(score, pattern_.share);
-    return masked_as(weight, keep, layer, value_dtype_);
+    return masked_as(weight, keep, input.layer, value_dtype_);
   }
 
  private:

@@ -23,18 +23,17 @@ class SparseGpt final : public LayerMethod {
   std::set<Statistic> needs() const override { return {Statistic::kHessian}; }
   void check(const Layer& layer) const override { check_pattern("sparsegpt", pattern_, layer, field_); }
 
-  std::shared_ptr<const WeightRep> compress(const Layer& layer, const Statistics* x,
-                                            Json& report) const override {
-    const auto factor = x->inverse_factor(damping_, /*descending=*/false);
+  std::shared_ptr<const WeightRep> compress(const LayerInput& input, Json& report) const override {
+    const auto factor = input.x->inverse_factor(damping_, /*descending=*/false);
     report_factor(*factor, report);
-    at::Tensor weight = decode_to_own(layer.weight());
+    at::Tensor weight = decode_to_own(input.layer.weight());
     at::Tensor keep = at::empty(weight.sizes(), at::kBool);
     const at::Tensor ease = ease_of_loss(*factor);
     const std::int64_t columns = weight.size(1);
     const std::int64_t block = pattern_.m > 0 ? columns : block_size_;
     for (std::int64_t first = 0; first < columns; first += block)
       prune_block(weight, keep, *factor, ease, first, std::min(block, columns - first));
-    return masked_as(weight, keep, layer, value_dtype_);
+    return masked_as(weight, keep, input.layer, value_dtype_);
   }
 
  private:

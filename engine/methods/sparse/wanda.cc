@@ -23,12 +23,12 @@ class Wanda final : public LayerMethod {
   std::set<Statistic> needs() const override { return {Statistic::kInputNorm}; }
   void check(const Layer& layer) const override { check_pattern("wanda", pattern_, layer, field_); }
 
-  std::shared_ptr<const WeightRep> compress(const Layer& layer, const Statistics* x, Json&) const override {
-    const at::Tensor weight = layer.weight().decode(at::kFloat).cpu();
-    const at::Tensor score = importance(weight, x->input_norm().cpu());
+  std::shared_ptr<const WeightRep> compress(const LayerInput& input, Json&) const override {
+    const at::Tensor weight = input.layer.weight().decode(at::kFloat).cpu();
+    const at::Tensor score = importance(weight, input.x->input_norm().cpu());
     const at::Tensor keep = pattern_.m > 0 ? keep_of_neighbours(score, pattern_.n, pattern_.m)
                                            : keep_largest_of_rows(score, pattern_.share);
-    return masked_as(weight, keep, layer, value_dtype_);
+    return masked_as(weight, keep, input.layer, value_dtype_);
   }
 
  private:

@@ -71,10 +71,16 @@ void check_space(const fs::path& part, std::uint64_t bytes) {
 BlobStore::BlobStore(const fs::path& folder)
     : blobs_(folder / "blobs"), uploads_(folder / "uploads"), corrupt_(folder / "corrupt") {
   for (const auto& path : {blobs_, uploads_, corrupt_}) make_folder(path);
+  forget_old_uploads();
+}
+
+void BlobStore::forget_old_uploads() {
   const auto yesterday = fs::file_time_type::clock::now() - std::chrono::hours(24);
   for (const auto& entry : fs::directory_iterator(uploads_)) {
+    const std::lock_guard lock(mutex_);
     std::error_code ignored;
-    if (entry.last_write_time(ignored) < yesterday) fs::remove(entry.path(), ignored);
+    if (!in_use_.contains(entry.path()) && entry.last_write_time(ignored) < yesterday)
+      fs::remove(entry.path(), ignored);
   }
 }
 
@@ -94,6 +100,42 @@ fs::path BlobStore::part_of(const Digest& digest, const std::string& upload_id) 
 bool BlobStore::has(const Digest& digest) const {
   std::error_code ignored;
   return fs::is_regular_file(path_of(digest), ignored);
+}
+
+bool BlobStore::renew(const Digest& digest) {
+  const std::lock_guard lock(removal_);
+  const auto path = path_of(digest);
+  if (::utimensat(AT_FDCWD, path.c_str(), nullptr, 0) == 0) return true;
+  if (errno != ENOENT) throw_io_error("touch", path, errno);
+  return false;
+}
+
+std::uint64_t BlobStore::remove_unused(const Digest& digest, fs::file_time_type before) {
+  const std::lock_guard lock(removal_);
+  std::error_code gone;
+  const auto path = path_of(digest);
+  const auto written = fs::last_write_time(path, gone);
+  if (gone || written >= before || claimed_.contains(digest)) return 0;
+  const auto bytes = fs::file_size(path, gone);
+  return !gone && fs::remove(path) ? bytes : 0;
+}
+
+BlobStore::Claim::Claim(BlobStore& store, std::set<Digest> digests)
+    : store_(store), digests_(std::move(digests)) {
+  const std::lock_guard lock(store_.removal_);
+  store_.claimed_.insert(digests_.begin(), digests_.end());
+}
+
+BlobStore::Claim::~Claim() {
+  for (const auto& digest : digests_) {
+    try {
+      store_.renew(digest);
+    } catch (const Error& error) {
+      spdlog::error("blob {} may be taken for unused: {}", digest.hex(), error.message());
+    }
+  }
+  const std::lock_guard lock(store_.removal_);
+  for (const auto& digest : digests_) store_.claimed_.erase(store_.claimed_.find(digest));
 }
 
 std::vector<Digest> BlobStore::all() const {

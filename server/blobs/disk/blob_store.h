@@ -21,11 +21,12 @@ inline constexpr std::uint64_t kMaxBlobBytes = 64ull << 20;
 // Any thread may call. Two uploads with one id exclude each other.
 class BlobStore {
  public:
-  // Makes FOLDER/blobs, FOLDER/uploads and FOLDER/corrupt. Forgets uploads that nothing was added to for a
-  // day.
+  // Makes FOLDER/blobs, FOLDER/uploads and FOLDER/corrupt. Forgets old uploads.
   explicit BlobStore(const std::filesystem::path& folder);
 
   bool has(const Digest& digest) const;
+  // The same for who counts on the blob from now on: it is as young as one just written.
+  bool renew(const Digest& digest);
   std::vector<Digest> all() const;  // of all blobs that are there; files of other names are passed over
   std::uint64_t size(const Digest& digest) const;  // throws kNotFound "BLOB_NOT_FOUND"
 
@@ -39,6 +40,25 @@ class BlobStore {
   // be uploaded again.
   void read(const Digest& digest, std::uint64_t offset, std::uint64_t limit,
             const std::function<bool(std::span<const std::byte>)>& sink);
+
+  // Deletes the blob where nothing has written, renewed or claimed it since `before`. Returns its bytes; 0
+  // where it stays.
+  std::uint64_t remove_unused(const Digest& digest, std::filesystem::file_time_type before);
+  // Forgets uploads in which nobody is and to which nothing was added for a day.
+  void forget_old_uploads();
+
+  // While it lives its blobs are not deleted; from its end on they are young.
+  class Claim {
+   public:
+    Claim(BlobStore& store, std::set<Digest> digests);
+    ~Claim();
+    Claim(const Claim&) = delete;
+    Claim& operator=(const Claim&) = delete;
+
+   private:
+    BlobStore& store_;
+    std::set<Digest> digests_;
+  };
 
   // An upload in progress, at FOLDER/uploads/<digest>.<upload_id>.part. Destroyed before finish(), what was
   // appended stays for a later one with the same id.
@@ -80,6 +100,8 @@ class BlobStore {
   std::mutex mutex_;
   std::condition_variable released_;
   std::set<std::filesystem::path> in_use_;  // part files
+  std::mutex removal_;                      // between a look at a blob's age and its deletion
+  std::multiset<Digest> claimed_;
 };
 
 }  // namespace wring

@@ -1,6 +1,8 @@
 // Rows in and out of the job database.
 #include "server/store/sqlite/job_store.h"
 
+#include <google/protobuf/util/time_util.h>
+
 #include <utility>
 
 #include "common/error.h"
@@ -12,8 +14,9 @@ namespace {
 
 void put_job(sqlite3* db, const StoredJob& job) {
   Statement(db,
-            "INSERT INTO jobs(id, sequence, name, phase, record, spec, normal_form, recipe_digest, fence_n) "
-            "VALUES(?,?,?,?,?,?,?,?,?)")
+            "INSERT INTO jobs(id, sequence, name, phase, record, spec, normal_form, recipe_digest, fence_n, "
+            "project) "
+            "VALUES(?,?,?,?,?,?,?,?,?,?)")
       .bind(job.record.id)
       .bind(job.record.sequence)
       .bind(job.spec.name())
@@ -23,6 +26,7 @@ void put_job(sqlite3* db, const StoredJob& job) {
       .bind(job.normal_form)
       .bind(job.recipe_digest)
       .bind(job.record.fence.n)
+      .bind(job.record.project)
       .run();
 }
 
@@ -33,6 +37,18 @@ void put_outcome(sqlite3* db, const Outcome& outcome) {
         .bind(to_json(record).dump())
         .bind(record.fence.n)
         .bind(record.id)
+        .run();
+  if (const auto& pause = outcome.pause)
+    Statement(db, pause->paused ? "INSERT OR IGNORE INTO pauses VALUES(?,?)"
+                                : "DELETE FROM pauses WHERE kind = ? AND name = ?")
+        .bind(static_cast<int>(pause->kind))
+        .bind(pause->name)
+        .run();
+  if (outcome.leased)
+    Statement(db, "INSERT OR REPLACE INTO shares VALUES(?,?,?)")
+        .bind(outcome.leased->project)
+        .bind(outcome.leased->needs.device)
+        .bind(outcome.leased->fence.n)
         .run();
   for (const auto& event : outcome.events)
     Statement(db, "INSERT INTO events VALUES(?,?,?,?,?,?,?)")
@@ -210,6 +226,14 @@ std::uint64_t JobStore::epoch() {
   return single(read_database_.get(), "SELECT value FROM meta WHERE key = 'epoch'");
 }
 
+std::map<ShareKey, std::uint64_t> JobStore::served() {
+  const std::lock_guard lock(read_mutex_);
+  Statement rows(read_database_.get(), "SELECT project, device, fence_n FROM shares");
+  std::map<ShareKey, std::uint64_t> served;
+  while (rows.row()) served[{rows.text(0), rows.text(1)}] = static_cast<std::uint64_t>(rows.integer(2));
+  return served;
+}
+
 std::optional<StoredJob> JobStore::job(const std::string& id) {
   const std::lock_guard lock(read_mutex_);
   Statement row(read_database_.get(),
@@ -244,12 +268,14 @@ std::vector<StoredJob> JobStore::jobs(const JobFilter& filter) {
     sql += ")";
   }
   if (!filter.name_contains.empty()) sql += " AND instr(name, ?) > 0";
+  if (!filter.project.empty()) sql += " AND project = ?";
   sql += " ORDER BY sequence DESC LIMIT ?";
   const std::lock_guard lock(read_mutex_);
   Statement rows(read_database_.get(), sql.c_str());
   rows.bind(filter.before_sequence ? static_cast<std::int64_t>(filter.before_sequence) : INT64_MAX);
   for (const auto phase : filter.phases) rows.bind(static_cast<int>(phase));
   if (!filter.name_contains.empty()) rows.bind(filter.name_contains);
+  if (!filter.project.empty()) rows.bind(filter.project);
   rows.bind(filter.limit);
   std::vector<StoredJob> jobs;
   while (rows.row()) jobs.push_back(read_job(rows));
@@ -318,6 +344,15 @@ std::vector<v1::Worker> JobStore::workers() {
   return workers;
 }
 
+std::set<std::string> JobStore::paused(PauseRecord::Kind kind) {
+  const std::lock_guard lock(read_mutex_);
+  Statement rows(read_database_.get(), "SELECT name FROM pauses WHERE kind = ?");
+  rows.bind(static_cast<int>(kind));
+  std::set<std::string> names;
+  while (rows.row()) names.insert(rows.text(0));
+  return names;
+}
+
 void JobStore::check_space() const {
   if (writer_->waits_for_space())
     throw Error(ErrorCode::kResourceExhausted, "DISK_FULL", "the server's disk is full", "",
@@ -357,6 +392,85 @@ ArtifactPage JobStore::artifacts(const std::string& kind, std::int64_t before_ro
     page.artifacts.push_back(read_artifact(rows, false));
   }
   return page;
+}
+
+bool JobStore::set_retention(const std::string& digest, bool pinned, std::optional<TimeMs> expire_time) {
+  bool found = false;
+  writer_
+      ->write([&](sqlite3* db) {
+        v1::Artifact artifact;
+        {
+          Statement row(db, "SELECT message FROM artifacts WHERE digest = ?");
+          row.bind(digest);
+          found = row.row() && artifact.ParseFromString(row.text(0));
+        }
+        if (!found) return;
+        artifact.set_pinned(pinned);
+        artifact.clear_expire_time();
+        if (expire_time)
+          *artifact.mutable_expire_time() =
+              google::protobuf::util::TimeUtil::MillisecondsToTimestamp(*expire_time);
+        Statement update(db, "UPDATE artifacts SET message = ?, expire_time = ? WHERE digest = ?");
+        update.bind(artifact.SerializeAsString());
+        expire_time ? update.bind(*expire_time) : update.bind_null();
+        update.bind(digest).run();
+      })
+      .get();
+  return found;
+}
+
+void JobStore::remove_artifact(const std::string& digest) {
+  const std::lock_guard lock(inputs_);
+  const auto found = artifact(digest);
+  if (!found || found->digest() != digest)
+    throw Error(ErrorCode::kNotFound, "ARTIFACT_NOT_FOUND", "there is no artifact " + digest.substr(0, 64),
+                "digest");
+  if (found->pinned())
+    throw Error(ErrorCode::kFailedPrecondition, "ARTIFACT_PINNED", "artifact " + digest + " is pinned",
+                "digest", "wring retain --keep takes the pin away.");
+  if (const auto job = open_job_that_reads(digest); !job.empty())
+    throw Error(ErrorCode::kFailedPrecondition, "ARTIFACT_IN_USE",
+                "job " + job + ", which has not ended, reads artifact " + digest, "digest",
+                "Wait for the job, or cancel it.");
+  writer_
+      ->write(
+          [&](sqlite3* db) { Statement(db, "DELETE FROM artifacts WHERE digest = ?").bind(digest).run(); })
+      .get();
+}
+
+// The id of one, or nothing. A digest of 64 digits stands in a spec as itself.
+std::string JobStore::open_job_that_reads(const std::string& digest) {
+  const std::lock_guard lock(read_mutex_);
+  Statement row(read_database_.get(), "SELECT id FROM jobs WHERE phase <= 3 AND instr(spec, ?) > 0 LIMIT 1");
+  row.bind(digest);
+  return row.row() ? row.text(0) : "";
+}
+
+std::vector<std::string> JobStore::expired(TimeMs now) {
+  const std::lock_guard lock(read_mutex_);
+  Statement rows(read_database_.get(), "SELECT digest FROM artifacts WHERE expire_time <= ?");
+  rows.bind(now);
+  std::vector<std::string> digests;
+  while (rows.row()) digests.push_back(rows.text(0));
+  return digests;
+}
+
+void JobStore::for_each_manifest(const std::function<void(const std::string&)>& sink) {
+  for (std::int64_t last = 0;;) {
+    std::vector<std::string> page;  // so that other readers get their turn
+    {
+      const std::lock_guard lock(read_mutex_);
+      Statement rows(read_database_.get(),
+                     "SELECT row, manifest FROM artifacts WHERE row > ? ORDER BY row LIMIT 16");
+      rows.bind(last);
+      while (rows.row()) {
+        last = rows.integer(0);
+        page.push_back(rows.text(1));
+      }
+    }
+    if (page.empty()) return;
+    for (const auto& manifest : page) sink(manifest);
+  }
 }
 
 }  // namespace wring

@@ -3,10 +3,14 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <future>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
+#include <shared_mutex>
 #include <string>
 #include <vector>
 
@@ -31,6 +35,7 @@ struct StoredJob {
 struct JobFilter {
   std::vector<JobPhase> phases;  // empty: all
   std::string name_contains;
+  std::string project;                // empty: all
   std::uint64_t before_sequence = 0;  // 0: from the newest
   int limit = 50;
 };
@@ -82,7 +87,9 @@ class JobStore {
   std::uint64_t highest_sequence();
   std::uint64_t highest_fence();
   std::uint64_t epoch();
+  std::map<ShareKey, std::uint64_t> served();  // n of each share's newest lease
   std::vector<v1::Worker> workers();
+  std::set<std::string> paused(PauseRecord::Kind kind);  // names
 
   std::optional<StoredJob> job(const std::string& id);
   // The id that begins with `prefix` (3 characters or more). Throws kNotFound, kInvalidArgument "AMBIGUOUS".
@@ -98,10 +105,24 @@ class JobStore {
   std::optional<v1::Artifact> artifact(const std::string& digest_or_prefix);
   ArtifactPage artifacts(const std::string& kind, std::int64_t before_row, int limit);  // row 0: the newest
 
+  // Of an artifact that is there; returns whether it is.
+  bool set_retention(const std::string& digest, bool pinned, std::optional<TimeMs> expire_time);
+  // Deletes the artifact unless it is pinned or a job that has not ended reads it. Throws kNotFound
+  // "ARTIFACT_NOT_FOUND", kFailedPrecondition "ARTIFACT_PINNED", "ARTIFACT_IN_USE".
+  void remove_artifact(const std::string& digest);
+  std::vector<std::string> expired(TimeMs now);  // digests of artifacts
+  // Calls `sink` with the manifest of every artifact.
+  void for_each_manifest(const std::function<void(const std::string&)>& sink);
+  // Held shared by whoever stores a job from before it has seen that its artifacts are there.
+  std::shared_mutex& inputs() { return inputs_; }
+
  private:
+  std::string open_job_that_reads(const std::string& digest);
+
   std::filesystem::path path_;
   Database write_database_, read_database_;
   std::mutex read_mutex_;
+  std::shared_mutex inputs_;  // exclusively, by who deletes an artifact
   std::unique_ptr<Writer> writer_;
 };
 

@@ -7,6 +7,7 @@ Json to_json(const JobRecord& r) {
   return {{"id", r.id},
           {"sequence", r.sequence},
           {"phase", static_cast<int>(r.phase)},
+          {"paused", r.paused},
           {"needs",
            {{"device", r.needs.device},
             {"device_count", r.needs.device_count},
@@ -16,10 +17,15 @@ Json to_json(const JobRecord& r) {
           {"attempt_base", r.attempt_base},
           {"max_attempts", r.max_attempts},
           {"priority", r.priority},
+          {"project", r.project},
           {"failures", r.failures},
           {"worker", r.worker},
           {"fence", {r.fence.epoch, r.fence.n}},
           {"not_before", r.not_before},
+          {"queued_timeout", r.queued_timeout},
+          {"total_timeout", r.total_timeout},
+          {"queued_until", r.queued_until},
+          {"total_until", r.total_until},
           {"create_time", r.create_time},
           {"start_time", r.start_time},
           {"end_time", r.end_time},
@@ -42,7 +48,13 @@ JobRecord record_from_json(const Json& j) {
   r.attempt = j.at("attempt");
   r.attempt_base = j.at("attempt_base");
   r.max_attempts = j.at("max_attempts");
-  r.priority = j.value("priority", 0);  // 0.1.0 stored none
+  r.priority = j.value("priority", r.priority);  // 0.1.0 stored none of these seven
+  r.paused = j.value("paused", r.paused);
+  r.project = j.value("project", r.project);
+  r.queued_timeout = j.value("queued_timeout", r.queued_timeout);
+  r.total_timeout = j.value("total_timeout", r.total_timeout);
+  r.queued_until = j.value("queued_until", r.queued_until);
+  r.total_until = j.value("total_until", r.total_until);
   r.failures = j.at("failures");
   r.worker = j.at("worker");
   r.fence = {j.at("fence").at(0), j.at("fence").at(1)};

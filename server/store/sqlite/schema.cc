@@ -10,7 +10,7 @@
 namespace wring {
 namespace {
 
-constexpr std::array<const char*, 1> kMigrations{R"sql(
+constexpr std::array<const char*, 4> kMigrations{R"sql(
   CREATE TABLE meta(key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
   INSERT INTO meta VALUES('epoch', 1);
   CREATE TABLE jobs(
@@ -32,6 +32,19 @@ constexpr std::array<const char*, 1> kMigrations{R"sql(
   CREATE TABLE artifacts(
     row INTEGER PRIMARY KEY, digest TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, message BLOB NOT NULL, manifest TEXT NOT NULL);
   CREATE TABLE workers(id TEXT PRIMARY KEY, message BLOB NOT NULL) WITHOUT ROWID;
+)sql",
+                                                 R"sql(
+  ALTER TABLE jobs ADD COLUMN project TEXT NOT NULL DEFAULT 'default';
+  CREATE INDEX jobs_by_project ON jobs(project, sequence);
+  CREATE TABLE shares(
+    project TEXT NOT NULL, device TEXT NOT NULL, fence_n INTEGER NOT NULL, PRIMARY KEY(project, device)) WITHOUT ROWID;
+)sql",
+                                                 R"sql(
+  CREATE TABLE pauses(kind INTEGER NOT NULL, name TEXT NOT NULL, PRIMARY KEY(kind, name)) WITHOUT ROWID;
+)sql",
+                                                 R"sql(
+  ALTER TABLE artifacts ADD COLUMN expire_time INTEGER;
+  CREATE INDEX artifacts_by_expiry ON artifacts(expire_time) WHERE expire_time IS NOT NULL;
 )sql"};
 
 }  // namespace

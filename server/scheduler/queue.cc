@@ -1,0 +1,76 @@
+// The queue's index.
+#include "server/scheduler/queue.h"
+
+#include <iterator>
+#include <tuple>
+
+namespace wring {
+
+void JobQueue::add(const JobRecord& job) {
+  ++by_project_[job.project];
+  if (job.paused)
+    paused_.insert(job.id);
+  else if (job.not_before > 0)
+    delayed_.emplace(job.not_before, job.id);
+  else
+    make_ready(job);
+}
+
+void JobQueue::remove(const JobRecord& job) {
+  const auto count = by_project_.find(job.project);
+  if (--count->second == 0) by_project_.erase(count);
+  if (paused_.erase(job.id) > 0 || delayed_.erase({job.not_before, job.id}) > 0) return;
+  const auto same_needs = ready_.find(job.needs);
+  const auto line = same_needs->second.find(job.project);
+  line->second.erase(place(job));
+  if (line->second.empty()) same_needs->second.erase(line);
+  if (same_needs->second.empty()) ready_.erase(same_needs);
+}
+
+bool JobQueue::contains(const JobRecord& job) const {
+  if (job.paused) return paused_.contains(job.id);
+  if (delayed_.contains({job.not_before, job.id})) return true;
+  const auto same_needs = ready_.find(job.needs);
+  if (same_needs == ready_.end()) return false;
+  const auto line = same_needs->second.find(job.project);
+  return line != same_needs->second.end() && line->second.contains(place(job));
+}
+
+std::size_t JobQueue::size() const {
+  std::size_t jobs = 0;
+  for (const auto& [project, count] : by_project_) jobs += count;
+  return jobs;
+}
+
+void JobQueue::wake(TimeMs now, TimeMs max_backoff, const Jobs& jobs) {
+  const auto wake_one = [&](auto it) {
+    make_ready(jobs.at(it->second));
+    delayed_.erase(it);
+  };
+  while (!delayed_.empty() && delayed_.begin()->first <= now) wake_one(delayed_.begin());
+  while (!delayed_.empty() && delayed_.rbegin()->first > now + max_backoff)
+    wake_one(std::prev(delayed_.end()));
+}
+
+const std::string* JobQueue::next(const std::function<bool(const JobNeeds&)>& fits, const Shares& shares,
+                                  const std::set<std::string>& paused_projects) const {
+  using Turn = std::tuple<std::int64_t, std::uint32_t, std::uint64_t, std::uint64_t>;
+  const std::string* first = nullptr;
+  Turn turn;
+  for (const auto& [needs, projects] : ready_) {
+    if (!fits(needs)) continue;
+    for (const auto& [project, line] : projects) {
+      if (paused_projects.contains(project)) continue;
+      const auto& [place, id] = *line.begin();
+      const auto it = shares.find({project, needs.device});
+      const Share share = it == shares.end() ? Share{} : it->second;
+      const Turn its{place.first, share.running, share.served, place.second};
+      if (first && turn <= its) continue;
+      first = &id;
+      turn = its;
+    }
+  }
+  return first;
+}
+
+}  // namespace wring

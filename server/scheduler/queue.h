@@ -1,0 +1,65 @@
+// The queued jobs, so kept that a lease looks at the first job of each kind and not at all of them.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <set>
+#include <string>
+#include <utility>
+
+#include "server/scheduler/records.h"
+
+namespace wring {
+
+// What a project has had of the workers' devices of one kind.
+struct Share {
+  std::uint32_t running = 0;  // its jobs there now
+  std::uint64_t served = 0;   // n of the newest lease there; 0: none yet
+};
+using ShareKey = std::pair<std::string, std::string>;  // project, kind of device
+using Shares = std::map<ShareKey, Share>;
+inline ShareKey share_key(const JobRecord& job) {
+  return {job.project, job.needs.device};
+}
+
+// Of those that may be leased the next one is that of the highest priority; among equals that of the project
+// with the fewest jobs on this kind of device; among equals of the project that was served longest ago; of
+// its jobs the one submitted first.
+//
+// One thread. A job must not change, but for its version and events, between add() and remove().
+class JobQueue {
+ public:
+  using Jobs = std::map<std::string, JobRecord>;
+
+  void add(const JobRecord& job);     // REQUIRES: it is not in
+  void remove(const JobRecord& job);  // REQUIRES: it is in
+  bool contains(const JobRecord& job) const;
+  std::size_t size() const;
+  // How many each project has; none where it has none.
+  const std::map<std::string, std::size_t>& by_project() const { return by_project_; }
+
+  // Lets jobs be leased whose backoff is over. A backoff longer than any that is given means that the clock
+  // was set back since: it is over.
+  void wake(TimeMs now, TimeMs max_backoff, const Jobs& jobs);
+
+  // The id of the next job of those that were woken and are not paused, neither by themselves nor with their
+  // project, or nullptr. Looks at one job of each (needs, project); asks `fits` once for equal needs.
+  const std::string* next(const std::function<bool(const JobNeeds&)>& fits, const Shares& shares,
+                          const std::set<std::string>& paused_projects) const;
+
+ private:
+  // Falling priority, then submission.
+  using Place = std::pair<std::int64_t, std::uint64_t>;
+  static Place place(const JobRecord& job) { return {-std::int64_t{job.priority}, job.sequence}; }
+  using Line = std::map<Place, std::string>;  // ids of jobs
+
+  void make_ready(const JobRecord& job) { ready_[job.needs][job.project].emplace(place(job), job.id); }
+
+  std::map<JobNeeds, std::map<std::string, Line>> ready_;  // by project
+  std::set<std::pair<TimeMs, std::string>> delayed_;       // by the end of their backoff
+  std::set<std::string> paused_;
+  std::map<std::string, std::size_t> by_project_;
+};
+
+}  // namespace wring

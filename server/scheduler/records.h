@@ -1,0 +1,94 @@
+// What the scheduler knows of jobs and workers.
+#pragma once
+
+#include <compare>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "common/clock.h"
+#include "common/json.h"
+
+namespace wring {
+
+enum class JobPhase {
+  kQueued = 1,
+  kRunning = 2,
+  kCancelling = 3,
+  kSucceeded = 4,
+  kFailed = 5,
+  kCancelled = 6
+};
+
+bool is_terminal(JobPhase phase);
+std::string_view to_string(JobPhase phase);
+
+// Of a lease. `epoch` rises when a database is restored, `n` with every lease; a commit under an older one is
+// refused.
+struct Fence {
+  std::uint64_t epoch = 0, n = 0;
+  auto operator<=>(const Fence&) const = default;
+};
+
+// What a job needs of a worker.
+struct JobNeeds {
+  std::string device = "cpu";
+  std::uint32_t device_count = 1;
+  std::uint64_t memory_bytes = 0;
+  std::vector<std::string> methods;  // "gptq@1"
+  auto operator<=>(const JobNeeds&) const = default;
+};
+
+// All that the scheduler knows of a job.
+struct JobRecord {
+  std::string id;
+  std::uint64_t sequence = 0;  // order of submission
+  std::int32_t priority = 0;   // a higher one goes first
+  std::string project = "default";
+  JobPhase phase = JobPhase::kQueued;
+  bool paused = false;  // queued, and not to be leased
+  JobNeeds needs;
+  std::uint32_t attempt = 0;       // leases so far that count
+  std::uint32_t attempt_base = 0;  // of them, those before the last RetryJob
+  std::uint32_t max_attempts = 5;
+  std::uint32_t failures = 0;  // of infrastructure, in a row
+  std::string worker;
+  Fence fence;
+  TimeMs lease_until = 0;
+  TimeMs not_before = 0;                         // backoff
+  TimeMs queued_timeout = 0, total_timeout = 0;  // lengths; 0: none
+  TimeMs queued_until = 0, total_until = 0;  // when those of this stay in the queue and of this run are over
+  TimeMs create_time = 0, start_time = 0, end_time = 0;
+  std::string crash_signature;  // of the last attempt that failed without an explanation
+  std::string told_outcome;     // of the newest lease, as its worker told it; empty: not told
+  std::set<std::pair<std::uint32_t, std::string>> reported;  // (stage, state) under the newest lease
+  std::string result;                                        // artifact digest
+  std::optional<Json> error;                                 // Error::to_json plus stage, signal, last_log
+  std::uint64_t last_event = 0;
+  std::uint64_t version = 0;  // rises with every change: the etag
+};
+
+struct WorkerRecord {
+  std::string id;
+  std::map<std::string, std::uint32_t> devices;  // kind -> count
+  std::uint64_t memory_bytes = 0;
+  std::set<std::string> methods;
+  TimeMs last_seen = 0;
+  bool draining = false;
+  std::set<std::string> jobs;  // leased to it
+};
+
+// A project or a worker whose pause began or ended.
+struct PauseRecord {
+  enum class Kind { kProject = 1, kWorker = 2 };
+  Kind kind = Kind::kProject;
+  std::string name;  // of a worker: its id
+  bool paused = false;
+};
+
+}  // namespace wring

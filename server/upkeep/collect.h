@@ -1,0 +1,48 @@
+// Deletes artifacts whose time is over, and the blobs that no artifact is made of.
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <mutex>
+#include <thread>
+
+#include "common/clock.h"
+#include "common/json.h"
+#include "server/blobs/disk/blob_store.h"
+#include "server/store/sqlite/job_store.h"
+
+namespace wring {
+
+struct CollectReport {
+  Json to_json() const;
+
+  std::uint64_t expired = 0;           // artifacts
+  std::uint64_t blobs = 0, bytes = 0;  // deleted
+  std::uint64_t kept = 0;              // blobs that artifacts are made of
+};
+
+// Deletes the artifact and lets its chunks live for one more grace period, for a backup may be copying them.
+// Throws as JobStore::remove_artifact().
+void delete_artifact(const std::string& digest, JobStore& store, BlobStore& blobs);
+
+// Mark and sweep. Uploads may run: a blob is deleted only where nothing wrote it, found it in the store or
+// let go of it for `grace` before the sweep began, so that an upload of less than that never loses a chunk. A
+// longer one may have to send some again, but what is committed is whole. Grace is longer than the file
+// system's clock is coarse (some ms); 0 deletes all that is unused, and is for folders that nobody else uses.
+CollectReport collect_garbage(JobStore& store, BlobStore& blobs, TimeMs now, TimeMs grace);
+
+// Collects every `period` on a thread of its own while it lives; what goes wrong is logged.
+class Collector {
+ public:
+  Collector(JobStore& store, BlobStore& blobs, const Clock& clock, TimeMs period, TimeMs grace);
+  ~Collector();
+  Collector(const Collector&) = delete;
+  Collector& operator=(const Collector&) = delete;
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable_any stopped_;
+  std::jthread thread_;
+};
+
+}  // namespace wring
