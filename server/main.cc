@@ -13,6 +13,7 @@
 #include "common/error.h"
 #include "common/files.h"
 #include "common/log.h"
+#include "common/subprocess.h"
 #include "common/text.h"
 #include "server/api/grpc_server.h"
 #include "server/http/routes.h"
@@ -31,6 +32,8 @@ struct Options {
   double lease_seconds = 15, heartbeat_seconds = 3;
   double gc_hours = 1, gc_grace_hours = 24;
   bool insecure_plaintext = false;
+  std::string dashboard;
+  std::vector<std::string> http_names;
 };
 
 TimeMs in_ms(double hours) {
@@ -55,6 +58,11 @@ sigset_t stop_signals() {
   sigaddset(&set, SIGINT);
   sigaddset(&set, SIGTERM);
   return set;
+}
+
+// Where scripts/build and an installation put the page, seen from this program.
+fs::path built_dashboard() {
+  return sibling_program("../share/wring/dashboard");
 }
 
 int serve(const Options& options) {
@@ -83,7 +91,9 @@ int serve(const Options& options) {
   const Backend backend{coordinator, store, blobs, clock, metrics, options.heartbeat_seconds};
 
   GrpcServer server(backend, grpc_address.host + ":" + std::to_string(grpc_address.port));
-  const HttpServer http(http_address.host, http_address.port, make_routes(backend));
+  const RouteOptions routes{options.dashboard.empty() ? built_dashboard() : fs::path(options.dashboard),
+                            options.http_names};
+  const HttpServer http(http_address.host, http_address.port, make_routes(backend, routes));
 
   const Json endpoints{{"grpc", grpc_address.host + ":" + std::to_string(server.port())},
                        {"http", http_address.host + ":" + std::to_string(http.port())},
@@ -211,7 +221,12 @@ int main(int argc, char** argv) {
   app.add_option("--data", options.data, "Folder of the job database and the blobs");
   app.add_option("--grpc", options.grpc, "HOST:PORT of the API; port 0 takes a free one")
       ->capture_default_str();
-  app.add_option("--http", options.http, "HOST:PORT of JSON, /healthz and /metrics")->capture_default_str();
+  app.add_option("--http", options.http, "HOST:PORT of the dashboard, JSON, /healthz and /metrics")
+      ->capture_default_str();
+  app.add_option("--http-name", options.http_names,
+                 "A host name that browsers call this server by; may be given more than once");
+  app.add_option("--dashboard", options.dashboard,
+                 "Folder of the built page; default: ../share/wring/dashboard beside this program");
   app.add_option("--lease-seconds", options.lease_seconds, "A lease that is not renewed for so long is lost")
       ->check(CLI::Range(1.0, 3600.0))
       ->capture_default_str();

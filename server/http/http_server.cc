@@ -14,6 +14,7 @@
 
 #include "common/error.h"
 #include "common/json.h"
+#include "common/log.h"
 
 namespace wring {
 namespace {
@@ -23,11 +24,15 @@ namespace beast = boost::beast;
 namespace http = boost::beast::http;
 using tcp = asio::ip::tcp;
 
-constexpr std::size_t kMaxRequest = 16 * 1024;
+constexpr std::size_t kMaxHeader = 16 * 1024, kMaxBody = 3 << 20;
 constexpr auto kIdle = std::chrono::seconds(30);
+constexpr int kThreads = 4;  // a handler waits for the disk
 
-int http_status(ErrorCode code) {
-  switch (code) {
+int http_status(const Error& error) {
+  if (error.reason() == "METHOD_NOT_ALLOWED") return 405;
+  if (error.reason() == "UNSUPPORTED_MEDIA_TYPE") return 415;
+  if (error.reason() == "RANGE_NOT_SATISFIABLE") return 416;
+  switch (error.code()) {
     case ErrorCode::kInvalidArgument:
     case ErrorCode::kOutOfRange:
       return 400;
@@ -56,7 +61,10 @@ HttpResponse problem(int status, const Error& error) {
             {"detail", error.message()}, {"reason", error.reason()}, {"code", to_string(error.code())}};
   if (!error.field().empty()) json["field"] = error.field();
   if (!error.hint().empty()) json["hint"] = error.hint();
-  return {status, "application/problem+json", json.dump(-1, ' ', false, Json::error_handler_t::replace)};
+  HttpResponse response{
+      status, "application/problem+json", json.dump(-1, ' ', false, Json::error_handler_t::replace), {}, {}};
+  if (status == 405) response.headers.emplace_back("Allow", error.hint());
+  return response;
 }
 
 class Connection : public std::enable_shared_from_this<Connection> {
@@ -66,8 +74,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   void read() {
     parser_.emplace();
-    parser_->header_limit(kMaxRequest);
-    parser_->body_limit(kMaxRequest);
+    parser_->header_limit(kMaxHeader);
+    parser_->body_limit(kMaxBody);
     stream_.expires_after(kIdle);
     http::async_read(
         stream_, buffer_, *parser_,
@@ -80,50 +88,99 @@ class Connection : public std::enable_shared_from_this<Connection> {
     if (failed && failed != http::error::end_of_stream && failed.category() == http_errors)
       return refuse(failed);
     if (failed) return close();
-    const auto& request = parser_->get();
-    const bool keep = request.keep_alive();
-    if (request.method() != http::verb::get && request.method() != http::verb::head)
-      return write(
-          problem(405, Error(ErrorCode::kUnimplemented, "METHOD_NOT_ALLOWED", "only GET is served here")),
-          keep);
     HttpResponse response;
     try {
-      response = handler_(std::string(request.target()));
+      response = handler_(request());
     } catch (...) {
       const Error error = current_error();
-      response = problem(http_status(error.code()), error);
+      response = problem(http_status(error), error);
+      if (response.status >= 500)
+        spdlog::error("HTTP {}: {}", std::string(parser_->get().target()), error.what());
     }
-    write(std::move(response), keep);
+    write(std::move(response), parser_->get().keep_alive());
+  }
+
+  HttpRequest request() {
+    auto& message = parser_->get();
+    const auto header = [&](auto name) { return std::string(message[name]); };
+    const auto method = message.method();
+    if (method != http::verb::get && method != http::verb::head && method != http::verb::post)
+      throw Error(ErrorCode::kUnimplemented, "METHOD_NOT_ALLOWED",
+                  std::string(message.method_string()) + " is not served here", "", "GET, HEAD, POST");
+    return {std::string(message.method_string()),
+            std::string(message.target()),
+            header(http::field::host),
+            header(http::field::origin),
+            header("Sec-Fetch-Site"),
+            header(http::field::content_type),
+            header(http::field::accept_encoding),
+            header(http::field::if_none_match),
+            header(http::field::range),
+            std::move(message.body())};
   }
 
   void refuse(beast::error_code failed) {
-    const bool large = failed == http::error::header_limit || failed == http::error::body_limit ||
-                       failed == http::error::buffer_overflow;
-    const Error error(ErrorCode::kInvalidArgument, large ? "REQUEST_TOO_LARGE" : "MALFORMED_REQUEST",
-                      large ? "a request is at most 16 KiB" : "this is no HTTP request: " + failed.message());
-    write(problem(large ? 413 : 400, error), false);
+    const bool header = failed == http::error::header_limit || failed == http::error::buffer_overflow;
+    const bool body = failed == http::error::body_limit;
+    const Error error(ErrorCode::kInvalidArgument, header || body ? "REQUEST_TOO_LARGE" : "MALFORMED_REQUEST",
+                      header ? "the headers are of more than 16 KiB"
+                      : body ? "the body is of more than 3 MiB"
+                             : "this is no HTTP request: " + failed.message());
+    write(problem(header ? 431 : body ? 413 : 400, error), false);
   }
 
   void write(HttpResponse response, bool keep) {
     const bool head = parser_ && parser_->is_header_done() && parser_->get().method() == http::verb::head;
+    const bool pieces = static_cast<bool>(response.next_piece);
     message_ = {};
     message_.version(11);
     message_.result(static_cast<unsigned>(response.status));
+    set_headers(response);
+    message_.keep_alive(keep);
+    if (response.status != 304) message_.content_length(pieces ? response.length : response.body.size());
+    if (!head && !pieces) message_.body() = std::move(response.body);
+    stream_.expires_after(kIdle);
+    http::async_write(
+        stream_, message_,
+        [self = shared_from_this(), keep, next = head ? nullptr : std::move(response.next_piece)](
+            beast::error_code failed, std::size_t) {
+          if (failed) return self->close();
+          if (next) return self->write_pieces(next, keep);
+          self->after_write(keep);
+        });
+  }
+
+  // The server's own headers, and those of the response over them.
+  void set_headers(const HttpResponse& response) {
     message_.set(http::field::server, "wring");
-    message_.set(http::field::content_type, response.content_type);
     message_.set(http::field::cache_control, "no-store");
     message_.set("X-Content-Type-Options", "nosniff");
-    if (response.status == 405) message_.set(http::field::allow, "GET, HEAD");
-    message_.keep_alive(keep);
-    message_.body() = std::move(response.body);
-    message_.prepare_payload();
-    if (head) message_.body().clear();
+    message_.set("Referrer-Policy", "no-referrer");
+    message_.set("Cross-Origin-Resource-Policy", "same-origin");
+    message_.set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; sandbox");
+    if (response.status != 304) message_.set(http::field::content_type, response.content_type);
+    for (const auto& [name, value] : response.headers) message_.set(name, value);
+  }
+
+  void write_pieces(const std::function<std::string()>& next, bool keep) {
+    try {
+      piece_ = next();
+    } catch (...) {
+      spdlog::error("HTTP {}: {}", std::string(parser_->get().target()), current_error().what());
+      return close();
+    }
+    if (piece_.empty()) return after_write(keep);
     stream_.expires_after(kIdle);
-    http::async_write(stream_, message_,
-                      [self = shared_from_this(), keep](beast::error_code failed, std::size_t) {
-                        if (failed || !keep) return self->close();
-                        self->read();
+    asio::async_write(stream_, asio::buffer(piece_),
+                      [self = shared_from_this(), next, keep](beast::error_code failed, std::size_t) {
+                        if (failed) return self->close();
+                        self->write_pieces(next, keep);
                       });
+  }
+
+  void after_write(bool keep) {
+    if (!keep) return close();
+    read();
   }
 
   void close() {
@@ -133,9 +190,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   beast::tcp_stream stream_;
   const HttpHandler& handler_;
-  beast::flat_buffer buffer_{2 * kMaxRequest};
+  beast::flat_buffer buffer_{2 * kMaxHeader};
   std::optional<http::request_parser<http::string_body>> parser_;
   http::response<http::string_body> message_;
+  std::string piece_;
 };
 
 }  // namespace
@@ -173,7 +231,7 @@ HttpServer::HttpServer(const std::string& host, std::uint16_t port, HttpHandler 
                 "Choose another port, or 0 for a free one.");
   }
   impl_->accept();
-  for (int i = 0; i < 2; ++i) impl_->threads.emplace_back([this] { impl_->context.run(); });
+  for (int i = 0; i < kThreads; ++i) impl_->threads.emplace_back([this] { impl_->context.run(); });
 }
 
 HttpServer::~HttpServer() {

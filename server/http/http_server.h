@@ -1,23 +1,39 @@
-// HTTP for pages that poll and for Prometheus: GET only, JSON by protobuf's mapping, errors as problem+json.
+// HTTP for the dashboard, for scripts and for Prometheus: requests in, responses out, errors as problem+json.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace wring {
+
+// Names are lower case; a header that was not sent is empty.
+struct HttpRequest {
+  std::string method;  // GET, HEAD or POST: others are refused before
+  std::string target;  // as sent: "/api/v1/jobs?page_size=10"
+  std::string host, origin, fetch_site, content_type, accept_encoding, if_none_match, range;
+  std::string body;
+};
 
 struct HttpResponse {
   int status = 200;
   std::string content_type = "application/json";
   std::string body;
+  std::vector<std::pair<std::string, std::string>> headers;  // these win over the server's own
+  // Where set, the body is `length` bytes that come piece by piece; an empty piece ends it. What it throws
+  // cuts the connection, so that the client sees that bytes are missing.
+  std::function<std::string()> next_piece;
+  std::uint64_t length = 0;
 };
 
-// Answers a GET of `target` ("/api/v1/jobs?page_size=10"). Must be callable from several threads.
-using HttpHandler = std::function<HttpResponse(const std::string& target)>;
+// Must be callable from several threads. What it throws becomes a problem (RFC 9457).
+using HttpHandler = std::function<HttpResponse(const HttpRequest&)>;
 
-// Serves on Boost.Beast with a few threads; requests are at most 16 KiB, idle connections end after 30 s.
+// Serves on Boost.Beast with a few threads. Headers are at most 16 KiB and bodies 3 MiB (a recipe of 1 MiB,
+// as a JSON string); connections that are idle for 30 s end.
 class HttpServer {
  public:
   // Listens at once; throws Error(kUnavailable, "ADDRESS_IN_USE") where it cannot. Port 0 takes a free one.

@@ -1,16 +1,27 @@
 // HTTP paths to the same back end as gRPC.
 #include "server/http/routes.h"
 
+#include <google/protobuf/io/coded_stream.h>
+#include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 #include <google/protobuf/util/json_util.h>
+#include <google/protobuf/util/type_resolver_util.h>
 
 #include <charconv>
 #include <map>
+#include <memory>
+#include <sstream>
 
 #include "common/error.h"
+#include "common/json.h"
 #include "server/api/artifact_catalogue.h"
 #include "server/api/queries.h"
+#include "server/http/artifact_file.h"
+#include "server/http/etag.h"
+#include "server/http/guard.h"
+#include "server/http/page.h"
 #include "wring/v1/artifacts.pb.h"
 #include "wring/v1/evaluations.pb.h"
+#include "wring/v1/methods.pb.h"
 
 namespace wring {
 namespace {
@@ -35,7 +46,8 @@ struct Target {
   }
 };
 
-std::string decode_percent(std::string_view text) {
+// In a query, a plus is a space.
+std::string decode_percent(std::string_view text, bool query = true) {
   std::string out;
   for (std::size_t i = 0; i < text.size(); ++i) {
     unsigned value = 0;
@@ -44,7 +56,7 @@ std::string decode_percent(std::string_view text) {
       out += static_cast<char>(value);
       i += 2;
     } else {
-      out += text[i] == '+' ? ' ' : text[i];
+      out += query && text[i] == '+' ? ' ' : text[i];
     }
   }
   return out;
@@ -53,7 +65,7 @@ std::string decode_percent(std::string_view text) {
 Target parse_target(const std::string& raw) {
   Target target;
   const auto mark = raw.find('?');
-  target.path = decode_percent(raw.substr(0, mark));
+  target.path = decode_percent(raw.substr(0, mark), false);
   for (std::size_t at = mark; at != std::string::npos && at + 1 < raw.size();) {
     const auto end = raw.find('&', at + 1);
     const auto pair = raw.substr(at + 1, end == std::string::npos ? end : end - at - 1);
@@ -65,13 +77,64 @@ Target parse_target(const std::string& raw) {
   return target;
 }
 
+// With its maps in the order of their keys: protobuf's own order changes from one message to the next, and
+// with it the ETag of the same content would.
+std::string bytes_of(const google::protobuf::Message& message) {
+  std::string bytes;
+  {
+    google::protobuf::io::StringOutputStream stream(&bytes);
+    google::protobuf::io::CodedOutputStream coded(&stream);
+    coded.SetSerializationDeterministic(true);
+    message.SerializeToCodedStream(&coded);
+  }
+  return bytes;
+}
+
 HttpResponse json(const google::protobuf::Message& message) {
+  static auto* const types = google::protobuf::util::NewTypeResolverForDescriptorPool(
+      "type", google::protobuf::DescriptorPool::generated_pool());
   google::protobuf::util::JsonPrintOptions options;
   options.preserve_proto_field_names = true;
   options.always_print_primitive_fields = true;
   HttpResponse response;
-  const auto status = google::protobuf::util::MessageToJsonString(message, &response.body, options);
+  const auto status = google::protobuf::util::BinaryToJsonString(
+      types, "type/" + message.GetDescriptor()->full_name(), bytes_of(message), &response.body, options);
   if (!status.ok()) throw Error(ErrorCode::kInternal, "JSON", std::string(status.message()));
+  return response;
+}
+
+// A request message of the API, from the body.
+template <typename Message>
+Message parse(const std::string& body) {
+  parse_json(body.empty() ? "{}" : body, "the body");  // bounded, and its errors say where
+  Message message;
+  const auto status = google::protobuf::util::JsonStringToMessage(body.empty() ? "{}" : body, &message);
+  if (!status.ok())
+    throw Error(ErrorCode::kInvalidArgument, "MALFORMED_REQUEST", std::string(status.message()), "body",
+                "The members are those of " + std::string(Message::descriptor()->full_name()) +
+                    " in proto/wring/v1.");
+  return message;
+}
+
+[[noreturn]] void throw_no_such_path() {
+  throw Error(ErrorCode::kNotFound, "NO_SUCH_PATH", "there is nothing at this path");
+}
+
+[[noreturn]] void throw_method(const char* allowed) {
+  throw Error(ErrorCode::kUnimplemented, "METHOD_NOT_ALLOWED", "this path does not answer to that method", "",
+              allowed);
+}
+
+HttpResponse with_tag(const HttpRequest& request, const std::string& tag) {
+  HttpResponse response;
+  response.headers.emplace_back("Cache-Control", "private, no-cache");
+  return with_etag(request, std::move(response), tag);
+}
+
+// Under a tag of the message's bytes: its JSON, which costs most, is made only where the asker lacks it.
+HttpResponse tagged(const HttpRequest& request, const google::protobuf::Message& message) {
+  auto response = with_tag(request, etag_of(WRING_VERSION + bytes_of(message)));
+  if (response.status != 304) response.body = json(message).body;
   return response;
 }
 
@@ -89,36 +152,42 @@ int page_size_of(const Target& t) {
   return static_cast<int>(std::min<std::uint64_t>(t.number("page_size", 0), 1000));
 }
 
-HttpResponse jobs(const Backend& b, const Target& t) {
+v1::JobState parse_state(const std::string& name) {
+  v1::JobState state;
+  std::string upper = "JOB_STATE_";
+  for (const char c : name) upper += static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  if (!v1::JobState_Parse(upper, &state))
+    throw Error(ErrorCode::kInvalidArgument, "BAD_STATE", "'" + name.substr(0, 40) + "' is no state", "state",
+                "Any of queued, running, cancelling, succeeded, failed, cancelled, with commas between.");
+  return state;
+}
+
+v1::ListJobsResponse jobs(const Backend& b, const Target& t) {
   v1::ListJobsRequest request;
   request.set_page_size(page_size_of(t));
   request.set_page_token(t.get("page_token"));
   request.set_name_contains(t.get("name_contains"));
   request.set_project(t.get("project"));
-  if (const auto state = t.get("state"); !state.empty()) {
-    v1::JobState parsed;
-    std::string upper = "JOB_STATE_";
-    for (const char c : state) upper += static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
-    if (!v1::JobState_Parse(upper, &parsed))
-      throw Error(ErrorCode::kInvalidArgument, "BAD_STATE", "'" + state.substr(0, 40) + "' is no state",
-                  "state");
-    request.add_states(parsed);
-  }
-  return json(b.coordinator.list(request));
+  std::istringstream states(t.get("state"));
+  for (std::string state; std::getline(states, state, ',');) request.add_states(parse_state(state));
+  return b.coordinator.list(request);
 }
 
-HttpResponse one_job(const Backend& b, const Target& t, const std::string& rest) {
+HttpResponse one_job(const Backend& b, const HttpRequest& request, const Target& t, const std::string& rest) {
   const auto slash = rest.find('/');
-  if (slash == std::string::npos) return json(b.coordinator.job(rest));
-  if (rest.substr(slash) != "/events")
-    throw Error(ErrorCode::kNotFound, "NO_SUCH_PATH", "there is nothing at this path");
-  const auto events =
-      b.coordinator.events(rest.substr(0, slash), t.number("after", 0),
-                           static_cast<int>(std::min<std::uint64_t>(t.number("limit", 1000), 1000)));
-  return {200, "application/json", "{\"events\":" + joined(events) + "}"};
+  if (slash == std::string::npos) return tagged(request, b.coordinator.job(rest));
+  if (rest.substr(slash) != "/events") throw_no_such_path();
+  const auto body =
+      "{\"events\":" +
+      joined(b.coordinator.events(rest.substr(0, slash), t.number("after", 0),
+                                  static_cast<int>(std::min<std::uint64_t>(t.number("limit", 1000), 1000)))) +
+      "}";
+  auto response = with_tag(request, etag_of(body));
+  if (response.status != 304) response.body = body;
+  return response;
 }
 
-HttpResponse evaluations(const Backend& b, const Target& t) {
+v1::QueryEvaluationsResponse evaluations(const Backend& b, const Target& t) {
   v1::QueryEvaluationsRequest request;
   request.set_job_id(t.get("job"));
   request.set_artifact(t.get("artifact"));
@@ -126,58 +195,122 @@ HttpResponse evaluations(const Backend& b, const Target& t) {
   request.set_metric(t.get("metric"));
   request.set_page_size(page_size_of(t));
   request.set_page_token(t.get("page_token"));
-  return json(query_evaluations(request, b.store));
+  return query_evaluations(request, b.store);
 }
 
-HttpResponse artifacts(const Backend& b, const Target& t) {
+v1::ListArtifactsResponse artifacts(const Backend& b, const Target& t) {
   v1::ListArtifactsRequest request;
   request.set_kind(t.get("kind"));
   request.set_page_size(page_size_of(t));
   request.set_page_token(t.get("page_token"));
-  return json(list_artifacts(request, b.store));
+  return list_artifacts(request, b.store);
 }
 
-HttpResponse workers(const Backend& b, const Target& t) {
+v1::ListWorkersResponse workers(const Backend& b, const Target& t) {
   v1::ListWorkersRequest request;
   request.set_page_size(page_size_of(t));
   request.set_page_token(t.get("page_token"));
-  return json(b.coordinator.list(request));
+  return b.coordinator.list(request);
 }
 
-HttpResponse projects(const Backend& b, const Target& t) {
+v1::ListProjectsResponse projects(const Backend& b, const Target& t) {
   v1::ListProjectsRequest request;
   request.set_page_size(page_size_of(t));
   request.set_page_token(t.get("page_token"));
-  return json(b.coordinator.list(request));
+  return b.coordinator.list(request);
 }
 
-HttpResponse methods(const Target& t) {
+v1::ListMethodsResponse methods(const Target& t) {
   v1::ListMethodsRequest request;
   request.set_page_size(page_size_of(t));
   request.set_page_token(t.get("page_token"));
-  return json(list_methods(request));
+  return list_methods(request);
 }
 
-HttpResponse route(const Backend& b, const Target& t) {
-  const std::string api = "/api/v1/";
-  if (t.path == "/healthz") return {200, "application/json", "{\"status\":\"ok\"}"};
-  if (t.path == "/metrics") return {200, "text/plain; version=0.0.4", b.metrics.text()};
-  if (t.path == api + "jobs") return jobs(b, t);
-  if (t.path.starts_with(api + "jobs/")) return one_job(b, t, t.path.substr(api.size() + 5));
-  if (t.path == api + "evaluations") return evaluations(b, t);
-  if (t.path == api + "artifacts") return artifacts(b, t);
-  if (t.path.starts_with(api + "artifacts/"))
-    return json(get_artifact(t.path.substr(api.size() + 10), b.store));
-  if (t.path == api + "workers") return workers(b, t);
-  if (t.path == api + "projects") return projects(b, t);
-  if (t.path == api + "methods") return methods(t);
-  throw Error(ErrorCode::kNotFound, "NO_SUCH_PATH", "there is nothing at this path");
+HttpResponse one_artifact(const Backend& b, const HttpRequest& request, const std::string& rest) {
+  const auto slash = rest.find('/');
+  const auto artifact = get_artifact(rest.substr(0, slash), b.store);
+  if (slash == std::string::npos) return tagged(request, artifact);
+  constexpr std::string_view files = "/files/";
+  const auto path = rest.substr(slash);
+  if (!path.starts_with(files)) throw_no_such_path();
+  return artifact_file(request, Manifest::parse(artifact.manifest_json()), path.substr(files.size()),
+                       b.blobs);
+}
+
+// What changes nothing. nullopt: there is no such path.
+std::optional<HttpResponse> read(const Backend& b, const HttpRequest& request, const Target& t) {
+  const auto below = [&](std::string_view folder) { return t.path.starts_with(folder); };
+  const auto rest = [&](std::string_view folder) { return t.path.substr(folder.size()); };
+  if (t.path == "/api/v1/jobs") return tagged(request, jobs(b, t));
+  if (below("/api/v1/jobs/")) return one_job(b, request, t, rest("/api/v1/jobs/"));
+  if (t.path == "/api/v1/evaluations") return tagged(request, evaluations(b, t));
+  if (t.path == "/api/v1/artifacts") return tagged(request, artifacts(b, t));
+  if (below("/api/v1/artifacts/")) return one_artifact(b, request, rest("/api/v1/artifacts/"));
+  if (t.path == "/api/v1/workers") return tagged(request, workers(b, t));
+  if (t.path == "/api/v1/projects") return tagged(request, projects(b, t));
+  if (t.path == "/api/v1/methods") return tagged(request, methods(t));
+  if (below("/api/v1/methods/")) return tagged(request, get_method(rest("/api/v1/methods/")));
+  return std::nullopt;
+}
+
+// What changes something, or has a body: a path that ends with a verb.
+enum class Call { kNone, kSubmit, kCancel, kRetry, kValidate };
+
+Call call_of(const std::string& path) {
+  if (path == "/api/v1/jobs") return Call::kSubmit;
+  if (path == "/api/v1/recipes/validate") return Call::kValidate;
+  if (!path.starts_with("/api/v1/jobs/")) return Call::kNone;
+  if (path.ends_with("/cancel")) return Call::kCancel;
+  if (path.ends_with("/retry")) return Call::kRetry;
+  return Call::kNone;
+}
+
+HttpResponse call(const Backend& b, Call what, const std::string& path, const std::string& body) {
+  constexpr std::size_t jobs = sizeof("/api/v1/jobs/") - 1;
+  const auto id = [&] { return path.substr(jobs, path.rfind('/') - jobs); };
+  switch (what) {
+    case Call::kSubmit:
+      return json(b.coordinator.submit(parse<v1::SubmitJobRequest>(body)));
+    case Call::kCancel:
+      return json(b.coordinator.cancel(id(), parse<v1::CancelJobRequest>(body).etag()));
+    case Call::kRetry:
+      return json(b.coordinator.retry(id(), parse<v1::RetryJobRequest>(body).etag()));
+    default:
+      return json(validate_recipe(parse<v1::ValidateRecipeRequest>(body).recipe()));
+  }
+}
+
+HttpResponse route(const Backend& b, const RouteOptions& options, const Page& page,
+                   const HttpRequest& request) {
+  const Target t = parse_target(request.target);
+  const bool post = request.method == "POST";
+  // Probes and Prometheus call these by any name, and nothing of a job is in them.
+  if (t.path == "/healthz" || t.path == "/metrics") {
+    if (post) throw_method("GET, HEAD");
+    if (t.path == "/healthz") return {200, "application/json", "{\"status\":\"ok\"}", {}, {}};
+    return {200, "text/plain; version=0.0.4", b.metrics.text(), {}, {}};
+  }
+  check_host(request, options.names);
+  const Call what = call_of(t.path);
+  if (post && what != Call::kNone) {
+    check_same_site(request);
+    return call(b, what, t.path, request.body);
+  }
+  if (post) throw_method("GET, HEAD");
+  if (what != Call::kNone && what != Call::kSubmit) throw_method("POST");  // GET of jobs is the list
+  if (auto response = read(b, request, t)) return std::move(*response);
+  if (auto response = page.answer(request, t.path)) return std::move(*response);
+  throw_no_such_path();
 }
 
 }  // namespace
 
-HttpHandler make_routes(Backend backend) {
-  return [backend](const std::string& target) { return route(backend, parse_target(target)); };
+HttpHandler make_routes(Backend backend, RouteOptions options) {
+  const auto page = std::make_shared<const Page>(options.page);
+  return [backend, options = std::move(options), page](const HttpRequest& request) {
+    return route(backend, options, *page, request);
+  };
 }
 
 }  // namespace wring

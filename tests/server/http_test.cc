@@ -36,8 +36,30 @@ class Http : public Service {
     return answer;
   }
 
-  Answer get(const std::string& target) {
-    return send("GET " + target + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+  // `headers`: each with its line end.
+  Answer get(const std::string& target, const std::string& headers = {},
+             const std::string& host = "localhost") {
+    return send("GET " + target + " HTTP/1.1\r\nHost: " + host + "\r\nConnection: close\r\n" + headers +
+                "\r\n");
+  }
+
+  Answer post(const std::string& target, const std::string& body,
+              const std::string& headers = "Content-Type: application/json\r\n",
+              const std::string& host = "localhost") {
+    return send("POST " + target + " HTTP/1.1\r\nHost: " + host + "\r\nConnection: close\r\n" + headers +
+                "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body);
+  }
+
+  static std::string header(const Answer& answer, const std::string& name) {
+    const auto at = answer.headers.find("\r\n" + name + ": ");
+    if (at == std::string::npos) return "";
+    const auto from = at + name.size() + 4;
+    return answer.headers.substr(from, answer.headers.find("\r\n", from) - from);
+  }
+
+  Json body_of_submit() {
+    return {{"request_id", random_uuid()},
+            {"spec", {{"name", "<script>"}, {"recipe", "rtn(bits=4)"}, {"model", upload("a model")}}}};
   }
 };
 
@@ -100,20 +122,211 @@ TEST_F(Http, LeadsNowhereElse) {
     EXPECT_EQ(get(target).status, 404) << target;
 }
 
-TEST_F(Http, RefusesWhatIsNotAGet) {
-  const auto post =
-      send("POST /api/v1/jobs HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
-  EXPECT_EQ(post.status, 405);
-  EXPECT_THAT(post.headers, HasSubstr("Allow: GET, HEAD"));
+TEST_F(Http, RefusesMethodsThatAPathDoesNotAnswerTo) {
+  const auto put =
+      send("PUT /api/v1/jobs HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+  EXPECT_EQ(put.status, 405);
+  EXPECT_EQ(header(put, "Allow"), "GET, HEAD, POST");
+  EXPECT_EQ(header(post("/api/v1/workers", "{}"), "Allow"), "GET, HEAD");
+  EXPECT_EQ(header(get("/api/v1/recipes/validate"), "Allow"), "POST");
   EXPECT_EQ(send("nonsense\r\n\r\n").status, 400);
   const auto head = send("HEAD /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
   EXPECT_EQ(head.status, 200);
+  EXPECT_EQ(header(head, "Content-Length"), std::to_string(get("/healthz").body.size()));
   EXPECT_EQ(head.body, "");
+}
+
+TEST_F(Http, SubmitsAJobOnceForARequestId) {
+  const auto body = body_of_submit();
+  const auto job = post("/api/v1/jobs", body.dump());
+  ASSERT_EQ(job.status, 200) << job.body;
+  EXPECT_EQ(job.json()["state"], "JOB_STATE_QUEUED");
+  EXPECT_EQ(job.json()["spec"]["name"], "<script>");
+  EXPECT_EQ(post("/api/v1/jobs", body.dump()).json()["id"], job.json()["id"]);
+  auto other = body;
+  other["spec"]["name"] = "another";
+  EXPECT_EQ(post("/api/v1/jobs", other.dump()).status, 409);
+  EXPECT_THAT(get("/api/v1/jobs").json()["jobs"], SizeIs(1));
+}
+
+TEST_F(Http, ValidatesWithoutAJobAndNamesTheField) {
+  const auto validate = [&](const char* recipe) {
+    return post("/api/v1/recipes/validate", Json{{"recipe", recipe}}.dump());
+  };
+  const auto good = validate("gptq(bits=4)").json();
+  EXPECT_EQ(good["recipe_digest"], parse_recipe("gptq(bits=4)").digest().hex());
+  EXPECT_EQ(good["data_names"], Json::array({"calibration"}));
+  EXPECT_EQ(validate("gptq(bits=7)").status, 400);
+  EXPECT_EQ(validate("gptq(bits=7)").json()["field"], "stages[0].params.bits");
+  auto job = body_of_submit();
+  job["validate_only"] = true;
+  EXPECT_EQ(post("/api/v1/jobs", job.dump()).status, 200);
+  job["spec"]["model"] = std::string(64, 'f');
+  EXPECT_EQ(post("/api/v1/jobs", job.dump()).json()["field"], "spec.model");
+  EXPECT_THAT(get("/api/v1/jobs").json()["jobs"], SizeIs(0));
+}
+
+TEST_F(Http, CancelsAndRetriesUnderAnEtag) {
+  const auto job = submit();
+  const auto path = "/api/v1/jobs/" + job.id();
+  EXPECT_EQ(post(path + "/cancel", R"({"etag": "999"})").status, 409);
+  EXPECT_EQ(post(path + "/cancel", Json{{"etag", job.etag()}}.dump()).json()["state"], "JOB_STATE_CANCELLED");
+  EXPECT_EQ(post(path + "/retry", "{}").json()["state"], "JOB_STATE_QUEUED");
+  EXPECT_EQ(post("/api/v1/jobs/nothing/cancel", "{}").status, 404);
+}
+
+TEST_F(Http, RefusesBodiesThatAreNoRequest) {
+  EXPECT_EQ(post("/api/v1/jobs", "{").json()["reason"], "MALFORMED_JSON");
+  EXPECT_EQ(post("/api/v1/jobs", R"({"spek": {}})").json()["reason"], "MALFORMED_REQUEST");
+  EXPECT_EQ(post("/api/v1/jobs", R"({"spec": {"seed": "many"}})").status, 400);
+  EXPECT_EQ(post("/api/v1/jobs", std::string(5000, '[')).status, 400);
+  EXPECT_EQ(post("/api/v1/jobs", "").json()["reason"], "MALFORMED_RECIPE");
+  EXPECT_EQ(send("POST /api/v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4000000\r\n\r\n").status,
+            413);
+}
+
+// Each of these is what a browser sends for a page that is not ours.
+TEST_F(Http, ChangesNothingForAPageOfAnotherSite) {
+  const std::string json = "Content-Type: application/json\r\n", body = body_of_submit().dump();
+  for (const std::string& foreign :
+       {json + "Origin: http://evil.example\r\n", json + "Origin: null\r\n",
+        json + "Origin: http://localhost:81\r\n", json + "Origin: http://localhost.evil.example\r\n",
+        json + "Sec-Fetch-Site: cross-site\r\n", json + "Sec-Fetch-Site: same-site\r\n",
+        std::string("Content-Type: text/plain\r\n"), std::string(),
+        std::string("Content-Type: application/x-www-form-urlencoded\r\n")})
+    EXPECT_THAT(post("/api/v1/jobs", body, foreign).status, testing::AnyOf(403, 415)) << foreign;
+  EXPECT_THAT(get("/api/v1/jobs").json()["jobs"], SizeIs(0));
+  const auto preflight = send(
+      "OPTIONS /api/v1/jobs HTTP/1.1\r\nHost: localhost\r\nOrigin: http://evil.example\r\n"
+      "Access-Control-Request-Method: POST\r\nConnection: close\r\n\r\n");
+  EXPECT_EQ(preflight.status, 405);
+  EXPECT_THAT(preflight.headers, testing::Not(HasSubstr("Access-Control")));
+  EXPECT_EQ(
+      post("/api/v1/jobs", body, json + "Origin: http://localhost\r\nSec-Fetch-Site: same-origin\r\n").status,
+      200);
+}
+
+TEST_F(Http, AnswersToNoNameButItsOwn) {
+  submit();
+  for (const char* host :
+       {"evil.example", "evil.example:7480", "127.0.0.1.evil.example", "localhost.evil.example", ""}) {
+    EXPECT_EQ(get("/api/v1/jobs", "", host).status, 403) << host;
+    EXPECT_EQ(post("/api/v1/jobs", "{}", "Content-Type: application/json\r\n", host).status, 403) << host;
+  }
+  for (const char* host :
+       {"localhost", "LOCALHOST:7480", "127.0.0.1", "127.0.0.1:7480", "[::1]:7480", "10.1.2.3"})
+    EXPECT_EQ(get("/api/v1/jobs", "", host).status, 200) << host;
+  EXPECT_EQ(get("/metrics", "", "prometheus-calls-it-so").status, 200);
+  routes_.names = {"wring.example"};
+  start();
+  EXPECT_EQ(get("/api/v1/jobs", "", "Wring.Example:7480").status, 200);
+}
+
+TEST_F(Http, APollThatFindsNothingNewIsA304WithoutABody) {
+  const auto job = submit();
+  for (const std::string& path :
+       {std::string("/api/v1/jobs"), "/api/v1/jobs/" + job.id(), "/api/v1/jobs/" + job.id() + "/events",
+        std::string("/api/v1/methods"), "/api/v1/artifacts/" + job.spec().model()}) {
+    const auto first = get(path);
+    ASSERT_EQ(first.status, 200) << path;
+    const auto tag = header(first, "ETag");
+    ASSERT_FALSE(tag.empty()) << path;
+    const auto second = get(path, "If-None-Match: W/\"other\", " + tag + "\r\n");
+    EXPECT_EQ(second.status, 304) << path;
+    EXPECT_EQ(second.body, "");
+    EXPECT_EQ(header(second, "ETag"), tag);
+  }
+  const auto list = get("/api/v1/jobs"), one = get("/api/v1/jobs/" + job.id());
+  cancel(job.id());
+  EXPECT_EQ(get("/api/v1/jobs", "If-None-Match: " + header(list, "ETag") + "\r\n").status, 200);
+  EXPECT_EQ(get("/api/v1/jobs/" + job.id(), "If-None-Match: " + header(one, "ETag") + "\r\n").status, 200);
+}
+
+// The order of a protobuf map is another in each message.
+TEST_F(Http, TheTagOfAJobStaysWhileNothingChanges) {
+  auto request =
+      submission("gptq(bits=4, data=a) | gptq(bits=4, data=b) | gptq(bits=4, data=c) | gptq(bits=4, data=d)");
+  for (const char* name : {"a", "b", "c", "d"})
+    (*request.mutable_spec()->mutable_data())[name] = upload(name);
+  const auto path = "/api/v1/jobs/" + submit(request).id();
+  const auto tag = header(get(path), "ETag");
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(header(get(path), "ETag"), tag);
+}
+
+TEST_F(Http, ServesAFileOfAnArtifactWholeAndInRanges) {
+  const std::string first(3000, 'a'), second(2000, 'b');
+  for (const auto& blob : {first, second}) write_blob(pieces(blob, random_uuid(), 0, blob.size()));
+  Manifest manifest;
+  manifest.kind = "model";
+  manifest.files = {{"sub/c++ weights.bin", 5000, {{sha256(first), 3000}, {sha256(second), 2000}}}};
+  v1::CommitArtifactRequest request;
+  request.set_manifest_json(manifest.canonical());
+  const auto path = "/api/v1/artifacts/" +
+                    call(*artifacts_, &v1::Artifacts::Stub::CommitArtifact, request).digest() + "/files/";
+  const auto whole = get(path + "sub/c++%20weights.bin");
+  EXPECT_EQ(whole.status, 200);
+  EXPECT_EQ(whole.body, first + second);
+  EXPECT_EQ(header(whole, "Content-Disposition"), "attachment; filename=\"c++ weights.bin\"");
+  const auto part = get(path + "sub%2fc++%20weights.bin", "Range: bytes=2998-3001\r\n");
+  EXPECT_EQ(part.status, 206);
+  EXPECT_EQ(part.body, "aabb");
+  EXPECT_EQ(header(part, "Content-Range"), "bytes 2998-3001/5000");
+  EXPECT_EQ(get(path + "sub/c++%20weights.bin", "Range: bytes=-3\r\n").body, "bbb");
+  EXPECT_EQ(get(path + "sub/c++%20weights.bin", "Range: bytes=4999-\r\n").body, "b");
+  EXPECT_EQ(get(path + "sub/c++%20weights.bin", "Range: bytes=4998-9999\r\n").body, "bb");
+  EXPECT_EQ(get(path + "sub/c++%20weights.bin", "Range: bytes=5000-\r\n").status, 416);
+  EXPECT_EQ(get(path + "sub/c++%20weights.bin", "Range: bytes=0-1,3-4\r\n").status, 200);
+  EXPECT_EQ(get(path + "sub/c++%20weights.bin", "If-None-Match: " + header(whole, "ETag") + "\r\n").status,
+            304);
+  for (const char* name : {"", "c++%20weights.bin", "sub", "sub/../sub/c++%20weights.bin", "../../wring.db"})
+    EXPECT_EQ(get(path + name).status, 404) << name;
+}
+
+TEST_F(Http, CutsADownloadWhoseBlobIsDamaged) {
+  const auto digest = upload("content");
+  const auto blob = sha256("content").hex();
+  write_file_atomic(folder_.path() / "blobs" / blob.substr(0, 2) / blob, "CONTENT");
+  const auto answer = get("/api/v1/artifacts/" + digest + "/files/file");
+  EXPECT_EQ(header(answer, "Content-Length"), "7");
+  EXPECT_EQ(answer.body, "");
+}
+
+TEST_F(Http, ServesThePageByHashedNamesUnderAStrictPolicy) {
+  const auto page = folder_.path() / "page";
+  std::filesystem::create_directories(page / "assets");
+  write_file_atomic(page / "index.html", "<!doctype html>");
+  write_file_atomic(page / "assets/app-1a2b.js", "script");
+  write_file_atomic(page / "assets/app-1a2b.js.gz", "packed");
+  routes_.page = page;
+  start();
+  for (const char* path : {"/", "/jobs", "/jobs/abc", "/compare?jobs=a,b", "/artifacts/12"}) {
+    const auto answer = get(path);
+    EXPECT_EQ(answer.body, "<!doctype html>") << path;
+    EXPECT_THAT(header(answer, "Content-Security-Policy"), HasSubstr("script-src 'self'; style-src 'self';"));
+    EXPECT_THAT(answer.headers, testing::Not(HasSubstr("unsafe")));
+    EXPECT_EQ(header(answer, "Cache-Control"), "no-cache");
+  }
+  const auto script = get("/assets/app-1a2b.js");
+  EXPECT_EQ(script.body, "script");
+  EXPECT_THAT(header(script, "Cache-Control"), HasSubstr("immutable"));
+  const auto packed = get("/assets/app-1a2b.js", "Accept-Encoding: br, gzip\r\n");
+  EXPECT_EQ(packed.body, "packed");
+  EXPECT_EQ(header(packed, "Content-Encoding"), "gzip");
+  EXPECT_NE(header(packed, "ETag"), header(script, "ETag"));
+  EXPECT_EQ(get("/", "If-None-Match: " + header(get("/"), "ETag") + "\r\n").status, 304);
+  for (const char* path : {"/assets/none.js", "/assets/../../wring.db", "/elsewhere", "/assets"})
+    EXPECT_EQ(get(path).status, 404) << path;
+}
+
+TEST_F(Http, SaysHowToBuildThePageWhereThereIsNone) {
+  const auto answer = get("/");
+  EXPECT_EQ(answer.status, 404);
+  EXPECT_THAT(answer.body, HasSubstr("scripts/build"));
 }
 
 TEST_F(Http, RefusesRequestsThatAreTooLargeAndStaysAlive) {
   const auto large = send("GET /healthz HTTP/1.1\r\nX: " + std::string(100'000, 'x') + "\r\n\r\n");
-  EXPECT_TRUE(large.status == 413 || large.status == 0)
+  EXPECT_TRUE(large.status == 431 || large.status == 0)
       << large.status;  // 0: reset before the answer was read
   EXPECT_EQ(send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999\r\n\r\n").status, 413);
   EXPECT_EQ(get("/healthz").status, 200);

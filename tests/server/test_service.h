@@ -30,13 +30,14 @@ namespace wring {
 // What the server is made of, in the order in which it comes up. Destroyed, it leaves its folder as a process
 // that ended would.
 struct RunningServer {
-  explicit RunningServer(const std::filesystem::path& folder, SchedulerOptions options = {})
+  explicit RunningServer(const std::filesystem::path& folder, SchedulerOptions options = {},
+                         RouteOptions routes = {})
       : store(folder),
         blobs(folder),
         coordinator(store, clock, metrics, options),
         backend{coordinator, store, blobs, clock, metrics},
         grpc(backend, "127.0.0.1:0"),
-        http("127.0.0.1", 0, make_routes(backend)) {}
+        http("127.0.0.1", 0, make_routes(backend, std::move(routes))) {}
 
   SystemClock clock;
   Metrics metrics;
@@ -54,7 +55,7 @@ class Service : public testing::Test {
 
   void start() {
     server_.reset();
-    server_.emplace(folder_.path(), options_);
+    server_.emplace(folder_.path(), options_, routes_);
     channel_ = make_channel("127.0.0.1:" + std::to_string(server_->grpc.port()));
     artifacts_ = v1::Artifacts::NewStub(channel_);
     jobs_ = v1::Jobs::NewStub(channel_);
@@ -210,6 +211,7 @@ class Service : public testing::Test {
 
   TempDir folder_;
   SchedulerOptions options_;
+  RouteOptions routes_;
   std::optional<RunningServer> server_;
   std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<v1::Artifacts::Stub> artifacts_;

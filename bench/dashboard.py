@@ -1,0 +1,87 @@
+#!/usr/bin/env python3
+"""What the dashboard costs: gzipped script of the page of jobs, and the server's CPU for polls that find nothing new.
+
+A real server and worker finish JOBS small jobs first; then the polls of the page of jobs and of one job's page are sent over one
+connection each with If-None-Match, and the server's CPU time is read from /proc.
+"""
+import argparse
+import gzip
+import http.client
+import os
+import re
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+os.environ |= {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests/e2e")]
+
+from random_models import TEXT, make_decoder  # noqa: E402
+from service import Service  # noqa: E402
+
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def cpu_seconds(pid):
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def script_bytes(page):
+    """Of what index.html names: what the page of jobs loads before it is drawn."""
+    names = re.findall(r'(?:src|href)="/(assets/[^"]+\.(?:js|css))"', (page / "index.html").read_text())
+    sizes = {name: len(gzip.compress((page / name).read_bytes(), 9, mtime=0)) for name in names}
+    return {kind: sum(size for name, size in sizes.items() if name.endswith(kind)) for kind in (".js", ".css")}
+
+
+def poll(service, path, polls):
+    """CPU and wall seconds of one poll, bytes of the answer that is not repeated, and the CPU of the same server at rest."""
+    connection = http.client.HTTPConnection(service.http)
+    connection.request("GET", path)
+    first = connection.getresponse()
+    size, tag = len(first.read()), first.getheader("ETag")
+    cpu, wall = cpu_seconds(service.server.pid), time.monotonic()
+    for _ in range(polls):
+        connection.request("GET", path, headers={"If-None-Match": tag})
+        answer = connection.getresponse()
+        assert answer.status == 304 and not answer.read(), f"{path}: {answer.status}"
+    cpu, wall = cpu_seconds(service.server.pid) - cpu, time.monotonic() - wall
+    idle = cpu_seconds(service.server.pid)
+    time.sleep(wall)
+    idle = cpu_seconds(service.server.pid) - idle
+    return (cpu - idle) / polls, wall / polls, size, idle / wall
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bin", default=ROOT / "build/release/bin", type=Path)
+    parser.add_argument("--jobs", default=50, type=int, help="as many as a page shows")
+    parser.add_argument("--polls", default=5000, type=int)
+    options = parser.parse_args()
+    sizes = script_bytes(options.bin / "../share/wring/dashboard")
+    print(f"page of jobs: {sizes['.js'] / 1000:.1f} kB of gzipped script, {sizes['.css'] / 1000:.1f} kB of gzipped style")
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        make_decoder(folder / "model", seed=2, num_hidden_layers=16)
+        (folder / "text.txt").write_text("\n".join(TEXT * 200))
+        service = Service(options.bin.resolve(), folder)
+        try:
+            service.start_server()
+            service.start_worker()
+            arguments = ["gptq(bits=4, group_size=32, samples=2, sequence_length=32)", folder / "model", "--data", f"calibration={folder / 'text.txt'}"]
+            jobs = [service.submit(*arguments) for _ in range(options.jobs)]
+            for job in jobs:
+                assert service.wait_for_end(job)["state"] == "SUCCEEDED", service.logs()
+            layers = len(service.job(jobs[0])["stages"][0]["report"]["layers"])
+            for name, path in [(f"list of {options.jobs} jobs", "/api/v1/jobs?page_size=50"), (f"job of {layers} layers", f"/api/v1/jobs/{jobs[0]}")]:
+                cpu, wall, size, idle = poll(service, path, options.polls)
+                print(f"poll, {name}: {cpu * 1e3:.3f} ms of server CPU, {wall * 1e3:.3f} ms until the 304, instead of {size / 1000:.1f} kB "
+                      f"(server at rest: {idle * 100:.1f} % of a core)")
+        finally:
+            service.stop()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,219 @@
+// What the server says, as proto/wring/v1 defines it, and the calls that ask for it. 64-bit integers come as strings.
+
+export type State = "QUEUED" | "RUNNING" | "CANCELLING" | "SUCCEEDED" | "FAILED" | "CANCELLED";
+
+export interface Progress {
+  stage: number;
+  done: string;
+  total: string;
+  unit: string;
+  metric: string;
+  value: number;
+  eta_seconds: number;
+}
+export interface Stage {
+  index: number;
+  name: string;
+  state: "pending" | "running" | "done" | "cached";
+  seconds: number;
+  peak_bytes: string;
+  key: string;
+  report_json: string;
+  progress?: Progress;
+  forecast_seconds: number;
+  forecast_peak_bytes: string;
+}
+export interface Evaluation {
+  job_id: string;
+  artifact: string;
+  suite: string;
+  metric: string;
+  value: number;
+  unit: string;
+  n: string;
+  stderr?: number;
+  baseline_value?: number;
+  hardware: string;
+  when: string;
+  text: string;
+}
+export interface JobSpec {
+  name: string;
+  recipe: string;
+  model: string;
+  data: Record<string, string>;
+  seed: string;
+  priority: number;
+}
+export interface JobError {
+  code: string;
+  reason: string;
+  message: string;
+  field: string;
+  hint: string;
+  stage: number;
+  signal: number;
+  last_log: string;
+}
+export interface Job {
+  id: string;
+  spec: JobSpec;
+  state: State;
+  etag: string;
+  create_time?: string;
+  start_time?: string;
+  end_time?: string;
+  attempt: number;
+  worker: string;
+  waiting_reason: string;
+  stages: Stage[];
+  result: string;
+  error?: JobError;
+  recipe_digest: string;
+  evaluations: Evaluation[];
+}
+export interface JobEvent {
+  number: string;
+  time: string;
+  type: string;
+  state: string;
+  attempt: number;
+  payload_json: string;
+}
+export interface Artifact {
+  digest: string;
+  kind: string;
+  total_bytes: string;
+  file_count: number;
+  create_time: string;
+  manifest_json: string;
+  name: string;
+  created_by_job: string;
+}
+export interface Manifest {
+  files: { path: string; size: number; chunks: { sha256: string; size: number }[] }[];
+  kind: string;
+  metadata: Record<string, unknown>;
+}
+export interface Worker {
+  id: string;
+  name: string;
+  devices: { kind: string; index: number; name: string; memory_bytes: string; threads: number }[];
+  methods: string[];
+  version: string;
+  last_seen: string;
+  jobs: string[];
+  draining: boolean;
+}
+export type Value = string | number | boolean | null;
+export interface Parameter {
+  name: string;
+  type: string;
+  unit: string;
+  default: Value;
+  min?: number;
+  max?: number;
+  choices?: Value[];
+  help: string;
+}
+export interface MethodSpec {
+  name: string;
+  version: number;
+  kind: string;
+  summary: string;
+  papers: { title: string; venue: string; arxiv?: string }[];
+  takes: string[];
+  needs: string[];
+  parameters: Parameter[];
+}
+export interface NormalForm {
+  name: string;
+  stages: { method: string; version: number; params: Record<string, Value>; targets: string[]; ignore: string[] }[];
+  evaluations: { suite: string; version: number; params: Record<string, Value>; when: string[] }[];
+  exports?: { format: string; version: number; params: Record<string, Value> }[];
+}
+
+/** An answer that is no success: RFC 9457, with the field and the way out. */
+export class Problem extends Error {
+  constructor(
+    readonly status: number,
+    readonly reason: string,
+    message: string,
+    readonly field = "",
+    readonly hint = "",
+  ) {
+    super(message);
+  }
+}
+
+async function ask(path: string, init?: RequestInit): Promise<Response> {
+  let response: Response;
+  try {
+    response = await fetch(path, init);
+  } catch {
+    throw new Problem(0, "UNREACHABLE", "The server does not answer.", "", "Is wring-server running? This page goes on by itself when it is back.");
+  }
+  if (response.ok) return response;
+  const text = await response.text();
+  let problem: { reason?: string; detail?: string; field?: string; hint?: string } = {};
+  try {
+    problem = JSON.parse(text);
+  } catch {
+    // not ours: a proxy's page
+  }
+  throw new Problem(response.status, problem.reason ?? "HTTP_" + response.status, problem.detail ?? "The server answered " + response.status + ".", problem.field, problem.hint);
+}
+
+// Names of states without their prefix.
+function parse<T>(text: string): T {
+  return JSON.parse(text, (key, value) => (key === "state" && typeof value === "string" ? value.replace("JOB_STATE_", "") : value));
+}
+
+export type Query = Record<string, string | number | undefined>;
+
+/** GET. The browser keeps the answer under its ETag and asks again with If-None-Match. */
+export async function get<T>(path: string, query: Query = {}): Promise<T> {
+  const words = Object.entries(query).flatMap(([key, value]) => (value === undefined || value === "" ? [] : [`${key}=${encodeURIComponent(value)}`]));
+  const response = await ask(`/api/v1/${path}${words.length ? "?" + words.join("&") : ""}`);
+  return parse<T>(await response.text());
+}
+
+export async function post<T>(path: string, body: unknown): Promise<T> {
+  const response = await ask("/api/v1/" + path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+  return parse<T>(await response.text());
+}
+
+export function fileUrl(digest: string, path: string): string {
+  return `/api/v1/artifacts/${digest}/files/${path.split("/").map(encodeURIComponent).join("/")}`;
+}
+
+/** A part of an artifact's file: [from, to) in bytes. */
+export async function fileBytes(digest: string, path: string, from?: number, to?: number): Promise<ArrayBuffer> {
+  const headers: Record<string, string> = from === undefined ? {} : { Range: `bytes=${from}-${(to ?? from + 1) - 1}` };
+  return (await ask(fileUrl(digest, path), { headers })).arrayBuffer();
+}
+
+export async function events(id: string): Promise<JobEvent[]> {
+  const all: JobEvent[] = [];
+  for (;;) {
+    const page = await get<{ events: JobEvent[] }>(`jobs/${id}/events`, { after: all.length ? all[all.length - 1].number : 0 });
+    all.push(...page.events);
+    if (page.events.length < 1000) return all;
+  }
+}
+
+export async function methodSpecs(): Promise<MethodSpec[]> {
+  const page = await get<{ methods: { spec_json: string }[] }>("methods", { page_size: 1000 });
+  return page.methods.map((method) => JSON.parse(method.spec_json));
+}
+
+export const isActive = (state: State) => state === "QUEUED" || state === "RUNNING" || state === "CANCELLING";
+
+/** Random, version 4; crypto.randomUUID is absent where the page came over plain HTTP from another machine. */
+export function uuid(): string {
+  const b = crypto.getRandomValues(new Uint8Array(16));
+  b[6] = (b[6] & 15) | 64;
+  b[8] = (b[8] & 63) | 128;
+  const hex = [...b].map((x) => x.toString(16).padStart(2, "0")).join("");
+  return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join("-");
+}

@@ -1,0 +1,67 @@
+// Sizes, times and figures as people read them.
+
+const UNITS = ["B", "kB", "MB", "GB", "TB"];
+
+export function bytes(value: number | string): string {
+  let n = Number(value);
+  let unit = 0;
+  while (n >= 999.95 && unit < UNITS.length - 1) {
+    n /= 1000;
+    ++unit;
+  }
+  return `${unit === 0 ? n : n.toFixed(1)} ${UNITS[unit]}`;
+}
+
+/** 0:07, 1:02:05 */
+export function duration(seconds: number): string {
+  const s = Math.max(0, Math.round(seconds));
+  const two = (n: number) => String(n).padStart(2, "0");
+  return s >= 3600 ? `${Math.floor(s / 3600)}:${two(Math.floor(s / 60) % 60)}:${two(s % 60)}` : `${Math.floor(s / 60)}:${two(s % 60)}`;
+}
+
+export function ago(time: string, now: number): string {
+  const s = Math.round((now - Date.parse(time)) / 1000);
+  if (s < 5) return "just now";
+  if (s < 60) return `${s} s ago`;
+  if (s < 3600) return `${Math.floor(s / 60)} min ago`;
+  if (s < 86400) return `${Math.floor(s / 3600)} h ago`;
+  return `${Math.floor(s / 86400)} d ago`;
+}
+
+const EXACT = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" });
+const CLOCK = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
+export const exact = (time: string) => EXACT.format(new Date(time));
+export const clock = (time: string) => CLOCK.format(new Date(time));
+
+/** Four significant digits, without an exponent where it can be. */
+export function figure(value: number): string {
+  if (!Number.isFinite(value)) return String(value);
+  if (Number.isInteger(value) && Math.abs(value) < 1e6) return String(value);
+  const size = Math.abs(value);
+  if (size >= 1e6) return value.toLocaleString("en", { maximumFractionDigits: 0 }).replaceAll(",", "\u202f");
+  return size !== 0 && size < 1e-3 ? Number(value.toPrecision(3)).toExponential() : String(Number(value.toPrecision(4)));
+}
+
+/** A value of an evaluation with its unit. */
+export function measured(value: number, unit: string, metric: string): string {
+  if (unit === "bytes") return bytes(value);
+  if (unit === "s") return value < 1 ? `${figure(value * 1000)} ms` : `${figure(value)} s`;
+  if (metric.includes("share") || metric.includes("agreement") || metric.includes("overlap")) return `${(value * 100).toFixed(2)} %`;
+  return unit && !["bits", "tokens"].includes(unit) ? `${figure(value)} ${unit.replace("tokens/s", "tok/s").replace("nats/token", "nats")}` : figure(value);
+}
+
+/** A standard error: two digits say all that it knows. In the unit of its value. */
+export function spread(error: number, unit: string, metric: string): string {
+  const rounded = Number(error.toPrecision(2));
+  return measured(rounded, unit, metric).replace(/ (nats|tok\/s|ms|s|%)$/, "");
+}
+
+/** The digest's beginning, enough to tell it by and for every call of the API. */
+export const short = (digest: string) => digest.slice(0, 12);
+
+/** 1 where more is better, -1 where less is, 0 where that is not known. */
+export function direction(metric: string): number {
+  if (/^(perplexity|nll|kl_|weight_bytes|artifact_bytes|bits_per_weight|share_of|forward_seconds|peak)/.test(metric)) return -1;
+  if (/^(top1_agreement|decode_speed|cosine|neighbour_overlap|accuracy)/.test(metric)) return 1;
+  return 0;
+}

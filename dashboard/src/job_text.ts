@@ -1,0 +1,46 @@
+// What can be said of a job in a line: how far it is, how long it will take, how long it took.
+import type { Job, Stage } from "./api";
+import { duration, figure } from "./format";
+
+export const runningStage = (job: Job): Stage | undefined => job.stages.find((stage) => stage.state === "running");
+
+/** Seconds that are left by what the engine expects, and whether stages without a forecast come on top. */
+export function remaining(job: Job): { seconds: number; more: boolean } | null {
+  const running = runningStage(job);
+  if (!running) return null;
+  let seconds = 0;
+  let more = false;
+  for (const stage of job.stages) {
+    if (stage.state === "running") {
+      if (stage.progress && stage.progress.eta_seconds > 0) seconds += stage.progress.eta_seconds;
+      else more = true;
+    }
+    if (stage.state === "pending") {
+      if (stage.forecast_seconds > 0) seconds += stage.forecast_seconds;
+      else more = true;
+    }
+  }
+  return seconds > 0 ? { seconds, more } : null;
+}
+
+export function remainingText(job: Job): string {
+  const left = remaining(job);
+  return left ? `${left.more ? "at least" : "about"} ${duration(left.seconds)} left` : "";
+}
+
+export function stageProgress(stage: Stage): number | null {
+  const total = Number(stage.progress?.total ?? 0);
+  return total > 0 ? Number(stage.progress!.done) / total : null;
+}
+
+export function progressText(stage: Stage): string {
+  const p = stage.progress;
+  if (!p) return "";
+  return `${p.done}/${p.total} ${p.unit}${p.metric ? ` · ${p.metric} ${figure(p.value)}` : ""}`;
+}
+
+/** Seconds that the newest attempt took or has taken. */
+export function seconds(job: Job, now: number): number | null {
+  if (!job.start_time) return null;
+  return ((job.end_time ? Date.parse(job.end_time) : now) - Date.parse(job.start_time)) / 1000;
+}

@@ -1,0 +1,114 @@
+// The page's frame: navigation, theme, and which view an address shows.
+import { CSPProvider } from "@base-ui/react/csp-provider";
+import { QueryClient, QueryClientProvider } from "@tanstack/react-query";
+import { lazy, StrictMode, Suspense } from "react";
+import { createRoot } from "react-dom/client";
+import { Link, Redirect, Route, Switch, useLocation } from "wouter";
+import { Problem } from "./api";
+import { Jobs } from "./pages/Jobs";
+import { Empty, Loading } from "./parts/basics";
+import { Segments } from "./parts/controls";
+import { Toasts } from "./parts/toast";
+import "./styles.css";
+import { applyTheme, setTheme, type Theme, useTheme } from "./theme";
+
+const JobPage = lazy(() => import("./pages/Job"));
+const Compare = lazy(() => import("./pages/Compare"));
+const Submit = lazy(() => import("./pages/Submit"));
+const Artifacts = lazy(() => import("./pages/Artifacts"));
+const ArtifactPage = lazy(() => import("./pages/Artifact"));
+const Workers = lazy(() => import("./pages/Workers"));
+
+const client = new QueryClient({
+  defaultOptions: {
+    // The server may be this machine, which is reached without any network.
+    mutations: { networkMode: "always" },
+    queries: {
+      networkMode: "always",
+      staleTime: 1000,
+      // What the request itself is wrong about stays wrong.
+      retry: (count, error) => count < 2 && !(error instanceof Problem && error.status >= 400 && error.status < 500),
+    },
+  },
+});
+
+const VIEWS = [
+  ["/jobs", "Jobs"],
+  ["/compare", "Compare"],
+  ["/submit", "Submit"],
+  ["/artifacts", "Artifacts"],
+  ["/workers", "Workers"],
+];
+
+function Frame() {
+  const [location] = useLocation();
+  const theme = useTheme();
+  return (
+    <>
+      <a className="skip" href="#main">
+        Skip to content
+      </a>
+      <header className="side">
+        <Link href="/jobs" className="brand" aria-label="Wring, jobs">
+          <svg width="20" height="20" viewBox="0 0 32 32" aria-hidden>
+            <rect width="32" height="32" rx="7" className="brand-back" />
+            <path d="M6 9h20M9 14h14M12 19h8M14.5 24h3" stroke="#fff" strokeWidth="2.6" strokeLinecap="round" />
+          </svg>
+          Wring
+        </Link>
+        <nav aria-label="Views">
+          {VIEWS.map(([path, name]) => (
+            <Link key={path} href={path} className="nav" aria-current={location.startsWith(path) ? "page" : undefined}>
+              {name}
+            </Link>
+          ))}
+        </nav>
+        <div className="side-end">
+          <Segments
+            label="Theme"
+            value={theme}
+            onChange={(next) => setTheme(next as Theme)}
+            options={[
+              { value: "light", label: "Light" },
+              { value: "dark", label: "Dark" },
+              { value: "system", label: "Auto" },
+            ]}
+          />
+        </div>
+      </header>
+      <main id="main" tabIndex={-1}>
+        <Suspense fallback={<Loading />}>
+          <Switch>
+            <Route path="/jobs" component={Jobs} />
+            <Route path="/jobs/:id">{({ id }) => <JobPage key={id} id={id} />}</Route>
+            <Route path="/compare" component={Compare} />
+            <Route path="/submit" component={Submit} />
+            <Route path="/artifacts" component={Artifacts} />
+            <Route path="/artifacts/:digest">{({ digest }) => <ArtifactPage key={digest} digest={digest} />}</Route>
+            <Route path="/workers" component={Workers} />
+            <Route path="/">
+              <Redirect to="/jobs" replace />
+            </Route>
+            <Route>
+              <Empty title="There is nothing here">
+                <Link href="/jobs">To the jobs</Link>
+              </Empty>
+            </Route>
+          </Switch>
+        </Suspense>
+      </main>
+      <Toasts />
+    </>
+  );
+}
+
+applyTheme();
+createRoot(document.getElementById("root")!).render(
+  <StrictMode>
+    <CSPProvider disableStyleElements>
+      <QueryClientProvider client={client}>
+        <Frame />
+      </QueryClientProvider>
+    </CSPProvider>
+  </StrictMode>,
+);

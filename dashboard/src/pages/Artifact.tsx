@@ -1,0 +1,234 @@
+// One artifact: where it came from, what its layers weigh, who measured it, its files.
+import { useQuery } from "@tanstack/react-query";
+import { useMemo } from "react";
+import { Link } from "wouter";
+import { type Artifact, type Evaluation, get, type Job } from "../api";
+import { bytes, figure, short } from "../format";
+import { type ModelLayer, modelOf } from "../model_layers";
+import { Digest, Failure, Loaded, Loading, Time, useTitle } from "../parts/basics";
+import { Chart, type Colors } from "../parts/chart";
+import { Files } from "../parts/files";
+
+const DEEPEST = 8;
+
+export default function ArtifactPage({ digest }: { digest: string }) {
+  const query = useQuery({ queryKey: ["artifact", digest], queryFn: () => get<Artifact>(`artifacts/${digest}`), staleTime: Infinity });
+  return <Loaded query={query}>{(artifact) => <OneArtifact artifact={artifact} />}</Loaded>;
+}
+
+function OneArtifact({ artifact }: { artifact: Artifact }) {
+  useTitle(artifact.name || short(artifact.digest));
+  return (
+    <>
+      <div className="head">
+        <div className="head-title">
+          <Link href="/artifacts" className="crumb">
+            Artifacts
+          </Link>
+          <h1 className="clip">{artifact.name || short(artifact.digest)}</h1>
+        </div>
+        {artifact.kind === "model" && artifact.created_by_job && (
+          <Link className="button primary" href={`/submit?from=${artifact.created_by_job}`}>
+            Run again with changes
+          </Link>
+        )}
+      </div>
+      <dl className="facts">
+        <div>
+          <dt>Kind</dt>
+          <dd>{artifact.kind}</dd>
+        </div>
+        <div>
+          <dt>Size</dt>
+          <dd>{bytes(artifact.total_bytes)}</dd>
+        </div>
+        <div>
+          <dt>Added</dt>
+          <dd>
+            <Time time={artifact.create_time} />
+          </dd>
+        </div>
+        <div className="fact-wide">
+          <dt>SHA-256</dt>
+          <dd>
+            <code className="wrap">{artifact.digest}</code>
+          </dd>
+        </div>
+      </dl>
+      <Lineage artifact={artifact} />
+      {artifact.kind === "model" && <ModelLayers artifact={artifact} />}
+      <Files artifact={artifact} />
+      <UsedBy artifact={artifact} />
+    </>
+  );
+}
+
+interface Ancestor {
+  artifact: Artifact;
+  job?: Job;
+}
+
+/** Up the chain: the artifact, the job that made it, that job's model, and so on. */
+async function ancestors(artifact: Artifact): Promise<Ancestor[]> {
+  const chain: Ancestor[] = [{ artifact }];
+  while (chain.length < DEEPEST) {
+    const last = chain[chain.length - 1];
+    if (!last.artifact.created_by_job) break;
+    last.job = await get<Job>(`jobs/${last.artifact.created_by_job}`).catch(() => undefined); // it may be deleted
+    if (!last.job) break;
+    chain.push({ artifact: await get<Artifact>(`artifacts/${last.job.spec.model}`) });
+  }
+  return chain.reverse();
+}
+
+function Lineage({ artifact }: { artifact: Artifact }) {
+  const query = useQuery({ queryKey: ["lineage", artifact.digest], queryFn: () => ancestors(artifact), staleTime: Infinity });
+  if (query.error) return <Failure error={query.error} />;
+  if (!query.data) return <Loading rows={1} />;
+  return (
+    <section className="block">
+      <h2>Lineage</h2>
+      <ol className="lineage">
+        {query.data.map(({ artifact: a, job }) => (
+          <li key={a.digest} aria-current={a.digest === artifact.digest ? "true" : undefined}>
+            {job && (
+              <span className="lineage-job">
+                <Link href={`/jobs/${job.id}`}>{job.stages.filter((stage) => !/^(evaluate|export)/.test(stage.name)).map((stage) => stage.name).join(" → ") || job.spec.name}</Link>
+              </span>
+            )}
+            <span className="lineage-artifact">
+              {a.digest === artifact.digest ? <strong>{a.name || short(a.digest)}</strong> : <Link href={`/artifacts/${a.digest}`}>{a.name || short(a.digest)}</Link>}
+              <span className="muted small">
+                {bytes(a.total_bytes)} · {a.created_by_job ? "made here" : "handed in"}
+              </span>
+            </span>
+          </li>
+        ))}
+      </ol>
+    </section>
+  );
+}
+
+function ModelLayers({ artifact }: { artifact: Artifact }) {
+  const query = useQuery({ queryKey: ["model", artifact.digest], queryFn: () => modelOf(artifact), staleTime: Infinity, retry: false });
+  if (query.error) return <Failure error={query.error} />;
+  if (query.data === undefined) return <Loading rows={4} />;
+  if (query.data === null)
+    return (
+      <section className="block">
+        <h2>Layers</h2>
+        <p className="muted">Its weights are in a format whose layers are not shown here yet.</p>
+      </section>
+    );
+  return (
+    <section className="block">
+      <h2>
+        Layers <span className="muted">{query.data.layers.length}</span>
+      </h2>
+      <Treemap layers={query.data.layers} />
+      <LayerList layers={query.data.layers} />
+    </section>
+  );
+}
+
+/** "packed-int 4 bits", "dense 32 bits", "masked": what a rectangle's colour stands for. */
+const storage = (layer: ModelLayer) => layer.rep + (layer.bits ? ` ${figure(layer.bits)} bits` : "");
+
+function Treemap({ layers }: { layers: ModelLayer[] }) {
+  const option = useMemo(() => {
+    const kinds = [...new Set(layers.map(storage))];
+    const total = layers.reduce((sum, layer) => sum + layer.bytes, 0);
+    const groups = new Map<string, ModelLayer[]>();
+    for (const layer of layers) {
+      const group = layer.block >= 0 ? `block ${layer.block}` : "other";
+      groups.set(group, [...(groups.get(group) ?? []), layer]);
+    }
+    return (c: Colors) => ({
+      tooltip: { formatter: (item: { name: string; value: number; data: { layer?: ModelLayer } }) => `${item.data.layer?.name ?? item.name}\n${bytes(item.value)}, ${((item.value / total) * 100).toFixed(1)} %${item.data.layer ? `\n${storage(item.data.layer)}` : ""}` },
+      series: [
+        {
+          type: "treemap",
+          roam: false,
+          nodeClick: false,
+          breadcrumb: { show: false },
+          left: 0,
+          right: 0,
+          top: 0,
+          bottom: 0,
+          label: { color: c.onSeries, fontSize: 11, overflow: "truncate" },
+          upperLabel: { show: true, height: 18, color: c.muted, fontSize: 11, backgroundColor: "transparent" },
+          itemStyle: { borderColor: c.surface, borderWidth: 1, gapWidth: 1 },
+          levels: [{ itemStyle: { borderWidth: 0, gapWidth: 3 }, upperLabel: { show: false } }, { itemStyle: { borderColor: c.line, gapWidth: 1 } }],
+          data: [...groups].map(([name, group]) => ({
+            name,
+            children: group.map((layer) => ({ name: layer.block >= 0 ? layer.kind : layer.name, value: layer.bytes, layer, itemStyle: { color: c.series[kinds.indexOf(storage(layer)) % c.series.length] } })),
+          })),
+        },
+      ],
+    });
+  }, [layers]);
+  const kinds = [...new Set(layers.map(storage))];
+  return (
+    <>
+      <ul className="legend" aria-label="Storage">
+        {kinds.map((kind, i) => (
+          <li key={kind}>
+            <span className="swatch" data-series={(i % 8) + 1} aria-hidden /> {kind} <span className="muted">{bytes(layers.filter((layer) => storage(layer) === kind).reduce((sum, layer) => sum + layer.bytes, 0))}</span>
+          </li>
+        ))}
+      </ul>
+      <Chart label={`Bytes of ${layers.length} layers`} option={option} height={340} />
+    </>
+  );
+}
+
+function LayerList({ layers }: { layers: ModelLayer[] }) {
+  const sorted = layers.toSorted((a, b) => b.bytes - a.bytes);
+  return (
+    <details>
+      <summary>All layers as a table</summary>
+      <div className="scroll tall" tabIndex={0} role="region" aria-label="Layers">
+        <table className="plain" aria-label="Layers">
+          <thead>
+            <tr>
+              <th>Layer</th>
+              <th>Storage</th>
+              <th>Shape or attributes</th>
+              <th className="number">Bytes</th>
+            </tr>
+          </thead>
+          <tbody>
+            {sorted.map((layer) => (
+              <tr key={layer.name}>
+                <td>{layer.name}</td>
+                <td>{storage(layer)}</td>
+                <td className="muted">{layer.shape}</td>
+                <td className="number">{bytes(layer.bytes)}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+    </details>
+  );
+}
+
+/** Jobs that measured it, as their input or as their result. */
+function UsedBy({ artifact }: { artifact: Artifact }) {
+  const query = useQuery({ queryKey: ["measured", artifact.digest], queryFn: () => get<{ evaluations: Evaluation[] }>("evaluations", { artifact: artifact.digest, page_size: 1000 }), staleTime: 10000 });
+  const jobs = [...new Set((query.data?.evaluations ?? []).map((row) => row.job_id))];
+  if (jobs.length === 0) return null;
+  return (
+    <section className="block">
+      <h2>Measured in</h2>
+      <ul className="inline">
+        {jobs.map((job) => (
+          <li key={job}>
+            <Digest digest={job} to={`/jobs/${job}`} />
+          </li>
+        ))}
+      </ul>
+      {jobs.length > 1 && <Link href={`/compare?jobs=${jobs.slice(0, 12).join(",")}`}>Compare them</Link>}
+    </section>
+  );
+}

@@ -1,0 +1,213 @@
+// One job: what came of it, how it went, what it cost each layer, what was asked, and the files.
+import { Tabs } from "@base-ui/react/tabs";
+import { useQuery } from "@tanstack/react-query";
+import { Link, useSearchParams } from "wouter";
+import { type Artifact, events, get, isActive, type Job, type JobError } from "../api";
+import { bytes, duration, short } from "../format";
+import { remainingText, runningStage, seconds } from "../job_text";
+import { layerReports } from "../layers";
+import { Digest, Failure, Loaded, StateBadge, Time, useNow, useTitle } from "../parts/basics";
+import { useCancel, useRetry } from "../parts/calls";
+import { Confirm } from "../parts/controls";
+import { Files } from "../parts/files";
+import { Layers } from "../parts/layers";
+import { Results } from "../parts/results";
+import { Timeline } from "../parts/timeline";
+
+export default function JobPage({ id }: { id: string }) {
+  const query = useQuery({
+    queryKey: ["job", id],
+    queryFn: () => get<Job>(`jobs/${id}`),
+    refetchInterval: (q) => (q.state.data && !isActive(q.state.data.state) ? 15000 : 1000),
+  });
+  return <Loaded query={query}>{(job) => <OneJob job={job} />}</Loaded>;
+}
+
+function OneJob({ job }: { job: Job }) {
+  useTitle(job.spec.name || job.id);
+  const [params, setParams] = useSearchParams();
+  const active = isActive(job.state);
+  const tab = params.get("tab") ?? (job.evaluations.length > 0 && !active ? "results" : "timeline");
+  const log = useQuery({ queryKey: ["events", job.id], queryFn: () => events(job.id), refetchInterval: active ? 1500 : false });
+  return (
+    <>
+      <Head job={job} />
+      {job.error && job.state === "FAILED" && <JobFailure job={job} />}
+      {job.state === "QUEUED" && (
+        <div className="notice" role="status">
+          <strong>Waits: {job.waiting_reason}</strong>
+          {job.error && <p>The attempt before ended with: {job.error.message}</p>}
+        </div>
+      )}
+      <Facts job={job} />
+      <Tabs.Root value={tab} onValueChange={(next) => setParams((old) => (old.set("tab", String(next)), old), { replace: true })}>
+        <Tabs.List className="tabs" aria-label="About this job">
+          {[
+            ["results", "Results"],
+            ["timeline", "Timeline"],
+            ["layers", "Layers"],
+            ["recipe", "Recipe"],
+            ["files", "Files"],
+          ].map(([value, label]) => (
+            <Tabs.Tab key={value} value={value} className="tab">
+              {label}
+            </Tabs.Tab>
+          ))}
+          <Tabs.Indicator className="tab-mark" renderBeforeHydration={false} />
+        </Tabs.List>
+        <Tabs.Panel value="results">
+          <Results job={job} />
+        </Tabs.Panel>
+        <Tabs.Panel value="timeline">
+          <Loaded query={log}>{(all) => <Timeline job={job} events={all} />}</Loaded>
+        </Tabs.Panel>
+        <Tabs.Panel value="layers">
+          <Layers job={job} />
+        </Tabs.Panel>
+        <Tabs.Panel value="recipe">
+          <pre className="code" tabIndex={0} aria-label="Recipe">
+            {job.spec.recipe}
+          </pre>
+          <p className="muted small">
+            Digest of its normal form: <code className="wrap">{job.recipe_digest}</code>
+          </p>
+        </Tabs.Panel>
+        <Tabs.Panel value="files">
+          <JobFiles job={job} />
+        </Tabs.Panel>
+      </Tabs.Root>
+    </>
+  );
+}
+
+function Head({ job }: { job: Job }) {
+  const cancel = useCancel();
+  const retry = useRetry();
+  const running = runningStage(job);
+  return (
+    <div className="head">
+      <div className="head-title">
+        <Link href="/jobs" className="crumb">
+          Jobs
+        </Link>
+        <h1 className="clip">{job.spec.name || job.id}</h1>
+        <div className="head-line" aria-live="polite">
+          <StateBadge state={job.state} />
+          <code className="muted">{job.id}</code>
+          {running && (
+            <span className="muted">
+              {running.index + 1}/{job.stages.length} {running.name} {remainingText(job) && `· ${remainingText(job)}`}
+            </span>
+          )}
+        </div>
+      </div>
+      <div className="head-actions">
+        {isActive(job.state) && (
+          <Confirm trigger="Cancel" title={`Cancel ${job.spec.name || job.id}?`} action="Cancel the job" disabled={job.state === "CANCELLING" || cancel.isPending} onConfirm={() => cancel.mutate(job.id)}>
+            Finished stages are kept: a retry goes on from there.
+          </Confirm>
+        )}
+        {(job.state === "FAILED" || job.state === "CANCELLED") && (
+          <button className="button" disabled={retry.isPending} onClick={() => retry.mutate(job.id)}>
+            Retry
+          </button>
+        )}
+        <Link className="button primary" href={`/submit?from=${job.id}`}>
+          Run again with changes
+        </Link>
+      </div>
+    </div>
+  );
+}
+
+/** The engine's last lines without what it said there of the error itself. */
+function logBeside(error: JobError): string {
+  const said = [error.message, ...error.hint.split("\n")].filter(Boolean);
+  return error.last_log
+    .split("\n")
+    .filter((line) => line.trim() && !said.some((words) => line.includes(words)))
+    .join("\n");
+}
+
+function JobFailure({ job }: { job: Job }) {
+  const error = job.error!;
+  const stage = job.stages[error.stage];
+  const log = logBeside(error);
+  return (
+    <section className="notice bad" role="alert" aria-label="Why it failed">
+      <strong>
+        {stage && `${stage.name}: `}
+        {error.field && <code>{error.field} </code>}
+        {error.message}
+        {error.signal > 0 && ` (killed by signal ${error.signal})`}
+      </strong>
+      {error.hint && <p>{error.hint}</p>}
+      <p className="muted small">{error.reason}</p>
+      {log && (
+        <details open>
+          <summary>The engine's last lines</summary>
+          <pre className="code" tabIndex={0}>
+            {log}
+          </pre>
+        </details>
+      )}
+    </section>
+  );
+}
+
+function Facts({ job }: { job: Job }) {
+  const now = useNow(isActive(job.state));
+  const took = seconds(job, now);
+  const peak = Math.max(0, ...job.stages.map((stage) => Number(stage.peak_bytes)));
+  const input = useQuery({ queryKey: ["artifact", job.spec.model], queryFn: () => get<Artifact>(`artifacts/${job.spec.model}`), staleTime: Infinity });
+  return (
+    <dl className="facts">
+      <Fact name="Model">
+        <Link href={`/artifacts/${job.spec.model}`}>{input.data?.name || short(job.spec.model)}</Link>
+      </Fact>
+      {job.result && (
+        <Fact name="Result">
+          <Digest digest={job.result} to={`/artifacts/${job.result}`} />
+        </Fact>
+      )}
+      <Fact name="Time">{took === null ? "–" : duration(took)}</Fact>
+      <Fact name="Peak memory">{peak > 0 ? bytes(peak) : "–"}</Fact>
+      <Fact name="Submitted">
+        <Time time={job.create_time} />
+      </Fact>
+      {job.worker && (
+        <Fact name="Worker">
+          <Link href="/workers">{job.worker}</Link>
+          {job.attempt > 1 && <span className="muted"> attempt {job.attempt}</span>}
+        </Fact>
+      )}
+      {Object.entries(job.spec.data).sort().map(([name, digest]) => (
+        <Fact key={name} name={`Data: ${name}`}>
+          <Digest digest={digest} to={`/artifacts/${digest}`} />
+        </Fact>
+      ))}
+      <Fact name="Seed">{job.spec.seed}</Fact>
+    </dl>
+  );
+}
+
+const Fact = ({ name, children }: { name: string; children: React.ReactNode }) => (
+  <div>
+    <dt>{name}</dt>
+    <dd>{children}</dd>
+  </div>
+);
+
+/** The result's files, and those of each export. */
+function JobFiles({ job }: { job: Job }) {
+  const digests = [...new Set([job.result, ...job.evaluations.filter((row) => row.suite === "export").map((row) => row.artifact)])].filter(Boolean);
+  if (digests.length === 0)
+    return <p className="muted">{job.stages.some((stage) => layerReports(stage).length > 0) && isActive(job.state) ? "Files are there once the job has succeeded." : "This job has made no files."}</p>;
+  return digests.map((digest) => <ArtifactFiles key={digest} digest={digest} />);
+}
+
+function ArtifactFiles({ digest }: { digest: string }) {
+  const query = useQuery({ queryKey: ["artifact", digest], queryFn: () => get<Artifact>(`artifacts/${digest}`), staleTime: Infinity });
+  if (query.error) return <Failure error={query.error} />;
+  return <Loaded query={query}>{(artifact) => <Files artifact={artifact} />}</Loaded>;
+}

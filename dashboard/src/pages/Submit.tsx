@@ -1,0 +1,244 @@
+// A new job: a form made of the methods' specs beside the recipe's YAML; the server checks every keystroke's pause.
+import { useMutation, useQuery } from "@tanstack/react-query";
+import { useEffect, useId, useMemo, useRef, useState } from "react";
+import { Link, useLocation, useSearchParams } from "wouter";
+import { type Artifact, get, type Job, type JobSpec, methodSpecs, type MethodSpec, type NormalForm, post, Problem, uuid } from "../api";
+import { bytes, short } from "../format";
+import { Failure, Loaded, useTitle } from "../parts/basics";
+import { Choice, type Option } from "../parts/controls";
+import { StepForm } from "../parts/step_form";
+import { tellFailure } from "../parts/toast";
+import { type Draft, draftOf, emptyDraft, newStep, type Step, yamlOf } from "../recipe";
+
+export default function Submit() {
+  useTitle("New job");
+  const [params] = useSearchParams();
+  const from = params.get("from") ?? "";
+  const specs = useQuery({ queryKey: ["methods"], queryFn: methodSpecs, staleTime: Infinity });
+  const source = useQuery({ queryKey: ["job", from], queryFn: () => get<Job>(`jobs/${from}`), enabled: from !== "", staleTime: Infinity });
+  return (
+    <>
+      <div className="head">
+        <div className="head-title">
+          <h1>{source.data ? "Run again with changes" : "New job"}</h1>
+          {source.data && (
+            <p className="muted">
+              From <Link href={`/jobs/${source.data.id}`}>{source.data.spec.name || source.data.id}</Link>. Stages that stay the same come from the worker’s cache.
+            </p>
+          )}
+        </div>
+      </div>
+      <Loaded query={specs}>{(all) => (from ? <Loaded query={source}>{(job) => <JobForm key={job.id} specs={all} start={job.spec} />}</Loaded> : <JobForm specs={all} />)}</Loaded>
+    </>
+  );
+}
+
+interface Checked {
+  normal_form_json: string;
+  data_names: string[];
+}
+
+/** The server's word on a recipe, once typing has paused; the answer to an older text never replaces that to a newer. */
+function useValidation(text: string) {
+  const [settled, setSettled] = useState(text);
+  useEffect(() => {
+    const timer = setTimeout(() => setSettled(text), 250);
+    return () => clearTimeout(timer);
+  }, [text]);
+  const query = useQuery({
+    queryKey: ["validate", settled],
+    queryFn: () => post<Checked>("recipes/validate", { recipe: settled }),
+    enabled: settled.trim() !== "",
+    staleTime: Infinity,
+    retry: false,
+  });
+  return { answer: settled === text ? query.data : undefined, problem: settled === text && query.error instanceof Problem ? query.error : undefined, last: query.data };
+}
+
+function useArtifacts(kind: string): Option[] {
+  const query = useQuery({ queryKey: ["artifacts", kind, ""], queryFn: () => get<{ artifacts: Artifact[] }>("artifacts", { kind, page_size: 200 }) });
+  return (query.data?.artifacts ?? []).map((a) => ({ value: a.digest, label: a.name || short(a.digest), detail: `${bytes(a.total_bytes)} · ${short(a.digest)}` }));
+}
+
+/** The job's own artifact may be older than the list that was loaded. */
+const withValue = (options: Option[], value: string): Option[] => (value === "" || options.some((o) => o.value === value) ? options : [{ value, label: short(value) }, ...options]);
+
+function JobForm({ specs, start }: { specs: MethodSpec[]; start?: JobSpec }) {
+  const [draft, setDraft] = useState<Draft>(emptyDraft);
+  const [text, setText] = useState(start?.recipe ?? "");
+  const [model, setModel] = useState(start?.model ?? "");
+  const [data, setData] = useState<Record<string, string>>(start?.data ?? {});
+  const [seed, setSeed] = useState(start?.seed ?? "0");
+  const [name, setName] = useState(start?.name ?? "");
+  const [priority, setPriority] = useState(String(start?.priority ?? 0));
+  const typed = useRef(start !== undefined); // the text was typed (or loaded) and the form follows it
+  const { answer, problem, last } = useValidation(text);
+  const [, go] = useLocation();
+  const models = useArtifacts("model");
+  const datasets = useArtifacts("dataset");
+
+  useEffect(() => {
+    if (answer && typed.current) setDraft((old) => draftOf(JSON.parse(answer.normal_form_json) as NormalForm, specs, old));
+  }, [answer, specs]);
+
+  const edit = (next: Draft) => {
+    typed.current = false;
+    setDraft(next);
+    setText(yamlOf(next));
+  };
+  const dataNames = (answer ?? last)?.data_names ?? [];
+  const request_id = useMemo(uuid, [text, model, data, seed, name, priority]); // the same for a second click
+  const submit = useMutation({
+    mutationFn: () =>
+      post<Job>("jobs", {
+        request_id,
+        spec: {
+          ...start, // what the form does not show stays as it was: resources, retries, time limits
+          name,
+          recipe: text,
+          model,
+          data: Object.fromEntries(dataNames.map((key) => [key, data[key] ?? ""])),
+          seed: seed || "0",
+          priority: Number(priority) || 0,
+        },
+      }),
+    onSuccess: (job) => go(`/jobs/${job.id}`),
+    onError: (error) => !(error instanceof Problem && error.field) && tellFailure(error),
+  });
+  const said = submit.error instanceof Problem ? submit.error : undefined;
+  const fieldError = (field: string) => (said?.field === field ? said.message : undefined);
+  const missing = [!text.trim() && "a stage or an evaluation", !model && "a model", ...dataNames.map((key) => !data[key] && `data “${key}”`)].filter(Boolean);
+
+  return (
+    <form
+      className="submit"
+      onSubmit={(event) => {
+        event.preventDefault();
+        submit.mutate();
+      }}
+    >
+      <div className="submit-form">
+        <fieldset className="card">
+          <legend>Input</legend>
+          <Labelled label="Model" help={models.length === 0 ? "None is in the store yet: wring put DIR --name NAME" : "What is compressed."} error={fieldError("spec.model")}>
+            {(ids) => <Choice {...ids} value={model} options={withValue(models, model)} onChange={setModel} placeholder="Choose a model" />}
+          </Labelled>
+          {dataNames.map((key) => (
+            <Labelled key={key} label={`Data: ${key}`} help={datasets.length === 0 ? "None is in the store yet: wring put FILE --name NAME" : "The recipe reads it."} error={fieldError(`spec.data.${key}`)}>
+              {(ids) => <Choice {...ids} value={data[key] ?? ""} options={withValue(datasets, data[key] ?? "")} onChange={(next) => setData({ ...data, [key]: next })} placeholder="Choose a dataset" />}
+            </Labelled>
+          ))}
+        </fieldset>
+        <Steps title="Stages" add="Add a stage" kind="stages" steps={draft.stages} specs={specs.filter((s) => s.kind !== "evaluation" && s.kind !== "export")} problem={problem} onChange={(stages) => edit({ ...draft, stages })} />
+        <Steps title="Evaluations" add="Add an evaluation" kind="evaluations" steps={draft.evaluations} specs={specs.filter((s) => s.kind === "evaluation")} problem={problem} onChange={(evaluations) => edit({ ...draft, evaluations })} />
+        <fieldset className="card">
+          <legend>Job</legend>
+          <div className="grid">
+            <Labelled label="Name" help="For people." error={fieldError("spec.name")}>
+              {(ids) => <input {...inputIds(ids)} className="field" value={name} maxLength={200} onChange={(e) => setName(e.target.value)} />}
+            </Labelled>
+            <Labelled label="Seed" help="The same seed gives the same digest." error={fieldError("spec.seed")}>
+              {(ids) => <input {...inputIds(ids)} className="field" inputMode="numeric" pattern="[0-9]*" value={seed} onChange={(e) => setSeed(e.target.value)} />}
+            </Labelled>
+            <Labelled label="Priority" help="-100 to 100; a higher one is leased first." error={fieldError("spec.priority")}>
+              {(ids) => <input {...inputIds(ids)} className="field" type="number" min={-100} max={100} value={priority} onChange={(e) => setPriority(e.target.value)} />}
+            </Labelled>
+          </div>
+        </fieldset>
+      </div>
+      <div className="submit-side">
+        <div className="card">
+          <h2>
+            <label htmlFor="yaml">Recipe</label>
+          </h2>
+          <textarea
+            id="yaml"
+            className="field yaml"
+            spellCheck={false}
+            value={text}
+            rows={Math.min(24, Math.max(10, text.split("\n").length + 1))}
+            aria-invalid={problem ? true : undefined}
+            aria-describedby="verdict"
+            placeholder={"stages:\n  - method: gptq\n    params: {bits: 4}\nevaluations:\n  - suite: perplexity"}
+            onChange={(e) => {
+              typed.current = true;
+              setText(e.target.value);
+            }}
+          />
+          <div id="verdict" className="verdict small" aria-live="polite">
+            {problem ? (
+              <span className="bad-text">
+                {problem.field && <code>{problem.field}</code>} {problem.message} {problem.hint && <span className="muted">{problem.hint}</span>}
+              </span>
+            ) : answer ? (
+              <span className="good-text">The server accepts this recipe.</span>
+            ) : text.trim() ? (
+              <span className="muted">Checking…</span>
+            ) : (
+              <span className="muted">Fill in the form, or write YAML here; each follows the other.</span>
+            )}
+          </div>
+        </div>
+        {said && <Failure error={said} />}
+        <button className="button primary wide" type="submit" disabled={!answer || missing.length > 0 || submit.isPending} aria-describedby="missing">
+          {submit.isPending ? "Submitting…" : "Submit"}
+        </button>
+        <p id="missing" className="muted small">
+          {missing.length > 0 && `Still to choose: ${missing.join(", ")}.`}
+        </p>
+      </div>
+    </form>
+  );
+}
+
+interface Ids {
+  id: string;
+  labelledBy: string;
+  describedBy: string;
+  invalid: boolean;
+}
+const inputIds = (ids: Ids) => ({ id: ids.id, "aria-describedby": ids.describedBy, "aria-invalid": ids.invalid || undefined });
+
+function Labelled({ label, help, error, children }: { label: string; help: string; error?: string; children: (ids: Ids) => React.ReactNode }) {
+  const id = useId();
+  return (
+    <div className="labelled">
+      <label id={`${id}-label`} htmlFor={id}>
+        {label}
+      </label>
+      {children({ id, labelledBy: `${id}-label`, describedBy: `${id}-help`, invalid: error !== undefined })}
+      <p id={`${id}-help`} className={error ? "bad-text small" : "muted small"}>
+        {error ?? help}
+      </p>
+    </div>
+  );
+}
+
+function Steps({ title, add, kind, steps, specs, problem, onChange }: { title: string; add: string; kind: "stages" | "evaluations"; steps: Step[]; specs: MethodSpec[]; problem?: Problem; onChange: (steps: Step[]) => void }) {
+  const options = specs.map((s) => ({ value: s.name, label: s.name, detail: s.summary }));
+  const move = (from: number, to: number) => {
+    const next = [...steps];
+    next.splice(to, 0, ...next.splice(from, 1));
+    onChange(next);
+  };
+  return (
+    <fieldset className="card">
+      <legend>{title}</legend>
+      {steps.map((step, i) => (
+        <StepForm
+          key={step.key}
+          step={step}
+          number={i + 1}
+          stage={kind === "stages"}
+          spec={specs.find((s) => s.name === step.name)}
+          problem={problem?.field.startsWith(`${kind}[${i}]`) ? problem : undefined}
+          path={`${kind}[${i}]`}
+          onChange={(next) => onChange(steps.map((s) => (s.key === step.key ? next : s)))}
+          onRemove={() => onChange(steps.filter((s) => s.key !== step.key))}
+          onUp={i > 0 ? () => move(i, i - 1) : undefined}
+        />
+      ))}
+      <Choice label={add} value="" options={options} placeholder={add} onChange={(name) => onChange([...steps, newStep(name)])} />
+    </fieldset>
+  );
+}

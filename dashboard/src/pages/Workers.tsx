@@ -1,0 +1,99 @@
+// Who does the work: devices, what they hold, when they were last heard of.
+import { useQuery } from "@tanstack/react-query";
+import { Link } from "wouter";
+import { get, type Worker } from "../api";
+import { bytes } from "../format";
+import { Empty, Loaded, Time, useNow, useTitle } from "../parts/basics";
+
+const GONE_AFTER = 60_000; // milliseconds; as the server counts connected workers
+
+export default function Workers() {
+  useTitle("Workers");
+  const now = useNow();
+  const query = useQuery({ queryKey: ["workers"], queryFn: () => get<{ workers: Worker[] }>("workers", { page_size: 1000 }), refetchInterval: 2000 });
+  return (
+    <>
+      <div className="head">
+        <h1>Workers</h1>
+      </div>
+      <Loaded query={query} rows={3}>
+        {({ workers }) =>
+          workers.length === 0 ? (
+            <Empty title="No worker has come yet">
+              <p className="muted">Jobs wait until one does:</p>
+              <pre className="command">wring-worker --server HOST:PORT --cache DIR</pre>
+            </Empty>
+          ) : (
+            <ul className="workers">
+              {workers.toSorted((a, b) => b.last_seen.localeCompare(a.last_seen)).map((worker) => (
+                <OneWorker key={worker.id} worker={worker} now={now} />
+              ))}
+            </ul>
+          )
+        }
+      </Loaded>
+    </>
+  );
+}
+
+function OneWorker({ worker, now }: { worker: Worker; now: number }) {
+  const gone = now - Date.parse(worker.last_seen) > GONE_AFTER;
+  const state = gone ? "Gone" : worker.draining ? "Draining" : worker.jobs.length > 0 ? "Busy" : "Idle";
+  return (
+    <li className="card">
+      <header className="step-head">
+        <h2>{worker.name}</h2>
+        <span className="badge" data-state={{ Gone: "CANCELLED", Draining: "CANCELLING", Busy: "RUNNING", Idle: "SUCCEEDED" }[state]}>
+          <span className="dot" aria-hidden />
+          {state}
+        </span>
+      </header>
+      <dl className="facts">
+        <div>
+          <dt>Last seen</dt>
+          <dd>
+            <Time time={worker.last_seen} />
+          </dd>
+        </div>
+        {worker.devices.map((device) => (
+          <div key={device.kind + device.index}>
+            <dt>
+              {device.kind} {device.index}
+            </dt>
+            <dd>
+              {device.name}, {bytes(device.memory_bytes)}
+              {device.threads > 0 && `, ${device.threads} threads`}
+            </dd>
+          </div>
+        ))}
+        <div>
+          <dt>Jobs</dt>
+          <dd>
+            {worker.jobs.length === 0 ? "none" : worker.jobs.map((job) => (
+              <Link key={job} href={`/jobs/${job}`}>
+                <code>{job}</code>{" "}
+              </Link>
+            ))}
+          </dd>
+        </div>
+        <div>
+          <dt>Version</dt>
+          <dd>{worker.version}</dd>
+        </div>
+        <div>
+          <dt>Id</dt>
+          <dd>
+            <code>{worker.id}</code>
+          </dd>
+        </div>
+      </dl>
+      <ul className="chips" aria-label="Methods">
+        {worker.methods.map((method) => (
+          <li key={method} className="tag">
+            {method}
+          </li>
+        ))}
+      </ul>
+    </li>
+  );
+}

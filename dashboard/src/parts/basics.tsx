@@ -1,0 +1,113 @@
+// Small parts that every page is made of: states, times, digests, and what to show while there is nothing to show.
+import { Progress } from "@base-ui/react/progress";
+import { type ReactNode, useEffect, useState } from "react";
+import { Link } from "wouter";
+import { Problem, type State } from "../api";
+import { ago, exact, short } from "../format";
+
+export function StateBadge({ state }: { state: State }) {
+  return (
+    <span className="badge" data-state={state}>
+      <span className="dot" aria-hidden />
+      {state.charAt(0) + state.slice(1).toLowerCase()}
+    </span>
+  );
+}
+
+/** The time now, once a second, for whatever counts up or down. */
+export function useNow(active = true): number {
+  const [now, setNow] = useState(Date.now);
+  useEffect(() => {
+    if (!active) return;
+    const timer = setInterval(() => setNow(Date.now()), 1000);
+    return () => clearInterval(timer);
+  }, [active]);
+  return now;
+}
+
+export function Time({ time }: { time?: string }) {
+  const now = useNow();
+  if (!time) return <span className="muted">–</span>;
+  return (
+    <time dateTime={time} title={exact(time)}>
+      {ago(time, now)}
+    </time>
+  );
+}
+
+export function Digest({ digest, to }: { digest: string; to?: string }) {
+  const text = <code title={digest}>{short(digest)}</code>;
+  return to ? <Link href={to}>{text}</Link> : text;
+}
+
+export function Bar({ value, label }: { value: number | null; label: string }) {
+  return (
+    <Progress.Root className="bar" value={value === null ? null : Math.min(100, value * 100)} aria-label={label}>
+      <Progress.Track className="bar-track">
+        <Progress.Indicator className="bar-fill" />
+      </Progress.Track>
+    </Progress.Root>
+  );
+}
+
+export function Failure({ error, retry }: { error: unknown; retry?: () => void }) {
+  const problem = error instanceof Problem ? error : new Problem(0, "UNEXPECTED", String(error));
+  return (
+    <div className="notice bad" role="alert">
+      <strong>
+        {problem.field && <code>{problem.field}</code>} {problem.message}
+      </strong>
+      {problem.hint && <p>{problem.hint}</p>}
+      <p className="muted small">{problem.reason}</p>
+      {retry && (
+        <button className="button" onClick={retry}>
+          Try again
+        </button>
+      )}
+    </div>
+  );
+}
+
+export function Empty({ title, children }: { title: string; children?: ReactNode }) {
+  return (
+    <div className="empty">
+      <svg width="56" height="40" viewBox="0 0 56 40" fill="none" stroke="currentColor" strokeWidth="2" strokeLinecap="round" aria-hidden>
+        <path d="M6 6h44M12 16h32M18 26h20M24 34h8" />
+      </svg>
+      <h2>{title}</h2>
+      {children}
+    </div>
+  );
+}
+
+/** Grey rows in the shape of what is to come. */
+export function Loading({ rows = 6 }: { rows?: number }) {
+  return (
+    <div className="loading" role="status" aria-label="Loading">
+      {Array.from({ length: rows }, (_, i) => (
+        <div key={i} className="skeleton" />
+      ))}
+    </div>
+  );
+}
+
+/** Of a query: its failure where there is nothing to show, its loading, or the page. What was shown stays on a failed poll. */
+export function Loaded<T>({ query, rows, children }: { query: { data: T | undefined; error: unknown; refetch: () => void }; rows?: number; children: (data: T) => ReactNode }) {
+  if (query.data === undefined) return query.error ? <Failure error={query.error} retry={() => query.refetch()} /> : <Loading rows={rows} />;
+  return (
+    <>
+      {query.error instanceof Problem && (
+        <div className="notice warn" role="status">
+          {query.error.message} What is shown may be old.
+        </div>
+      )}
+      {children(query.data)}
+    </>
+  );
+}
+
+export function useTitle(title: string) {
+  useEffect(() => {
+    document.title = `${title} · Wring`;
+  }, [title]);
+}

@@ -1,0 +1,81 @@
+// Apache ECharts by module, on a canvas (the policy of this page allows no inline styles), in our colours.
+import { BarChart, LineChart, ScatterChart, TreemapChart } from "echarts/charts";
+import { AriaComponent, GridComponent, LegendComponent, TooltipComponent } from "echarts/components";
+import { type EChartsCoreOption, init, use } from "echarts/core";
+import { CanvasRenderer } from "echarts/renderers";
+import { useEffect, useRef } from "react";
+import { color, useShownTheme } from "../theme";
+
+use([ScatterChart, LineChart, BarChart, TreemapChart, GridComponent, TooltipComponent, LegendComponent, AriaComponent, CanvasRenderer]);
+
+export interface Colors {
+  text: string;
+  muted: string;
+  line: string;
+  back: string;
+  surface: string;
+  accent: string;
+  onSeries: string; // text on a surface of a series' colour
+  series: string[];
+}
+
+function colors(): Colors {
+  return {
+    text: color("text"),
+    muted: color("muted"),
+    line: color("line"),
+    back: color("back"),
+    surface: color("surface"),
+    accent: color("accent"),
+    onSeries: color("on-series"),
+    series: [1, 2, 3, 4, 5, 6, 7, 8].map((i) => color(`series-${i}`)),
+  };
+}
+
+/** An axis in our manner. */
+export function axis(c: Colors, name: string, more: Record<string, unknown> = {}) {
+  return {
+    name,
+    nameLocation: "middle",
+    nameGap: 30,
+    nameTextStyle: { color: c.muted },
+    axisLabel: { color: c.muted, hideOverlap: true },
+    axisLine: { lineStyle: { color: c.line } },
+    axisTick: { show: false },
+    splitLine: { lineStyle: { color: c.line, type: "dashed" } },
+    ...more,
+  };
+}
+
+/** `option` is made anew when the theme changes. `label` says in words what the chart shows; the figures stand in a table beside it. */
+export function Chart({ label, option, height = 320, onClick }: { label: string; option: (c: Colors) => EChartsCoreOption; height?: number; onClick?: (data: unknown) => void }) {
+  const place = useRef<HTMLDivElement>(null);
+  const theme = useShownTheme();
+  useEffect(() => {
+    const c = colors();
+    const chart = init(place.current!, null, { renderer: "canvas" });
+    chart.setOption({
+      animationDuration: matchMedia("(prefers-reduced-motion: reduce)").matches ? 0 : 250,
+      textStyle: { fontFamily: getComputedStyle(document.body).fontFamily, color: c.text },
+      color: c.series,
+      ...option(c),
+      // Drawn on the canvas: no markup is made of names, and none needs a style attribute.
+      tooltip: {
+        renderMode: "richText",
+        confine: true,
+        backgroundColor: c.surface,
+        borderColor: c.line,
+        textStyle: { color: c.text, fontSize: 12 },
+        ...(option(c).tooltip as object),
+      },
+    });
+    if (onClick) chart.on("click", (event) => onClick(event.data));
+    const observer = new ResizeObserver(() => chart.resize());
+    observer.observe(place.current!);
+    return () => {
+      observer.disconnect();
+      chart.dispose();
+    };
+  }, [option, theme, onClick]);
+  return <div ref={place} className="chart" style={{ height }} role="img" aria-label={label} />;
+}

@@ -1,0 +1,105 @@
+// The component kit's controls in our clothes: choice, artifact picker, yes or no, confirmation.
+import { AlertDialog } from "@base-ui/react/alert-dialog";
+import { Checkbox } from "@base-ui/react/checkbox";
+import { Select } from "@base-ui/react/select";
+import { Toggle } from "@base-ui/react/toggle";
+import { ToggleGroup } from "@base-ui/react/toggle-group";
+import { type ReactNode } from "react";
+
+export interface Option {
+  value: string;
+  label: string;
+  detail?: string;
+}
+
+const Tick = () => (
+  <svg width="12" height="12" viewBox="0 0 12 12" fill="none" stroke="currentColor" strokeWidth="2" aria-hidden>
+    <path d="M2 6.5 5 9l5-6" />
+  </svg>
+);
+
+/** One of several, in a list that opens. */
+export function Choice({ label, labelledBy, describedBy, id, value, options, onChange, invalid, placeholder }: { label?: string; labelledBy?: string; describedBy?: string; id?: string; value: string; options: Option[]; onChange: (value: string) => void; invalid?: boolean; placeholder?: string }) {
+  return (
+    <Select.Root items={options} value={value === "" ? null : value} onValueChange={(next) => onChange(next as string)} modal={false}>
+      <Select.Trigger className="field select" id={id} aria-label={label} aria-labelledby={labelledBy} aria-describedby={describedBy} aria-invalid={invalid || undefined}>
+        <Select.Value placeholder={placeholder ?? "Choose"} />
+        <Select.Icon className="select-icon">
+          <svg width="10" height="10" viewBox="0 0 10 10" fill="none" stroke="currentColor" strokeWidth="1.5" aria-hidden>
+            <path d="m2 3.5 3 3 3-3" />
+          </svg>
+        </Select.Icon>
+      </Select.Trigger>
+      <Select.Portal>
+        <Select.Positioner sideOffset={4} alignItemWithTrigger={false} className="popup-place">
+          <Select.Popup className="popup">
+            <Select.List className="popup-list">
+              {options.map((option) => (
+                <Select.Item key={option.value} value={option.value} className="popup-item">
+                  <Select.ItemText>{option.label}</Select.ItemText>
+                  {option.detail && <span className="muted small">{option.detail}</span>}
+                  <Select.ItemIndicator className="popup-tick">
+                    <Tick />
+                  </Select.ItemIndicator>
+                </Select.Item>
+              ))}
+            </Select.List>
+          </Select.Popup>
+        </Select.Positioner>
+      </Select.Portal>
+    </Select.Root>
+  );
+}
+
+/** One of a few, all in sight. */
+export function Segments({ label, value, options, onChange }: { label: string; value: string; options: Option[]; onChange: (value: string) => void }) {
+  return (
+    <ToggleGroup className="segments" aria-label={label} value={[value]} onValueChange={(next) => next.length > 0 && onChange(next[0] as string)}>
+      {options.map((option) => (
+        <Toggle key={option.value} value={option.value} className="segment">
+          {option.label}
+        </Toggle>
+      ))}
+    </ToggleGroup>
+  );
+}
+
+export function Check({ label, checked, onChange, hidden, id, describedBy }: { label: string; checked: boolean; onChange: (checked: boolean) => void; hidden?: boolean; id?: string; describedBy?: string }) {
+  const box = (
+    <Checkbox.Root className="checkbox" id={id} checked={checked} onCheckedChange={(next) => onChange(next)} aria-label={hidden ? label : undefined} aria-describedby={describedBy}>
+      <Checkbox.Indicator className="checkbox-tick">
+        <Tick />
+      </Checkbox.Indicator>
+    </Checkbox.Root>
+  );
+  return hidden ? (
+    box
+  ) : (
+    <label className="check">
+      {box} {label}
+    </label>
+  );
+}
+
+export function Confirm({ trigger, className, title, children, action, onConfirm, disabled }: { trigger: ReactNode; className?: string; title: string; children: ReactNode; action: string; onConfirm: () => void; disabled?: boolean }) {
+  return (
+    <AlertDialog.Root>
+      <AlertDialog.Trigger className={className ?? "button"} disabled={disabled}>
+        {trigger}
+      </AlertDialog.Trigger>
+      <AlertDialog.Portal>
+        <AlertDialog.Backdrop className="backdrop" />
+        <AlertDialog.Popup className="dialog">
+          <AlertDialog.Title className="dialog-title">{title}</AlertDialog.Title>
+          <AlertDialog.Description className="dialog-text">{children}</AlertDialog.Description>
+          <div className="dialog-actions">
+            <AlertDialog.Close className="button">Keep it</AlertDialog.Close>
+            <AlertDialog.Close className="button danger" onClick={onConfirm}>
+              {action}
+            </AlertDialog.Close>
+          </div>
+        </AlertDialog.Popup>
+      </AlertDialog.Portal>
+    </AlertDialog.Root>
+  );
+}

@@ -1,0 +1,123 @@
+// What a stage did to each layer: a line a kind of layer over the blocks, and the layers that lost most.
+import { useMemo } from "react";
+import { useSearchParams } from "wouter";
+import type { Job } from "../api";
+import { figure } from "../format";
+import { layerReports, type LayerReport, place } from "../layers";
+import { Empty } from "./basics";
+import { axis, Chart, type Colors } from "./chart";
+import { Choice, Segments } from "./controls";
+
+type Metric = "error" | "sparsity" | "bits";
+const METRICS: { value: Metric; label: string }[] = [
+  { value: "error", label: "Error" },
+  { value: "sparsity", label: "Sparsity" },
+  { value: "bits", label: "Bits" },
+];
+const SHOWN = 12;
+
+export function Layers({ job }: { job: Job }) {
+  const [params, setParams] = useSearchParams();
+  const stages = job.stages.filter((stage) => layerReports(stage).length > 0);
+  const most = Math.max(...stages.map((s) => layerReports(s).length));
+  const stage = stages.find((s) => String(s.index) === params.get("stage")) ?? stages.findLast((s) => layerReports(s).length === most);
+  const metric = METRICS.find((m) => m.value === params.get("metric"))?.value ?? "error";
+  const report = useMemo(() => (stage ? layerReports(stage) : []), [stage]);
+  const change = (key: string, value: string) => setParams((old) => (old.set(key, value), old), { replace: true });
+  if (!stage)
+    return (
+      <Empty title="No layers reported yet">
+        <p className="muted">
+          {job.stages.some((s) => s.state === "cached")
+            ? "A stage whose output came from the cache has no report in this job; the job that ran it has."
+            : "Each stage tells what it did to every layer when it ends."}
+        </p>
+      </Empty>
+    );
+  return (
+    <>
+      <div className="tools">
+        <Choice label="Stage" value={String(stage.index)} options={stages.map((s) => ({ value: String(s.index), label: `${s.index + 1} ${s.name}` }))} onChange={(next) => change("stage", next)} />
+        <Segments label="Metric" value={metric} options={METRICS} onChange={(next) => change("metric", next)} />
+      </div>
+      {report.some((layer) => place(layer.layer).block >= 0) && <LayerChart report={report} metric={metric} />}
+      <LayerTable report={report} metric={metric} />
+    </>
+  );
+}
+
+function LayerChart({ report, metric }: { report: LayerReport[]; metric: Metric }) {
+  const option = useMemo(() => {
+    const kinds = new Map<string, [number, number, string][]>();
+    for (const layer of report) {
+      const { block, kind } = place(layer.layer);
+      const value = layer[metric];
+      if (value === undefined || block < 0) continue; // those outside of blocks are in the table
+      if (!kinds.has(kind)) kinds.set(kind, []);
+      kinds.get(kind)!.push([block, value, layer.layer]);
+    }
+    const positive = report.every((layer) => (layer[metric] ?? 0) > 0);
+    return (c: Colors) => ({
+      grid: { left: 64, right: 16, top: 56, bottom: 44 },
+      legend: { type: "plain", top: 0, left: 0, textStyle: { color: c.muted }, itemWidth: 14, itemHeight: 8, icon: "roundRect" },
+      xAxis: axis(c, "Block", { type: "value", minInterval: 1, min: "dataMin", max: "dataMax", splitLine: { show: false } }),
+      yAxis: axis(c, "", { type: metric === "error" && positive ? "log" : "value", scale: true, axisLabel: { color: c.muted, formatter: (v: number) => figure(v) } }),
+      tooltip: { trigger: "item", formatter: (item: { data: [number, number, string] }) => `${item.data[2]}\n${metric} ${figure(item.data[1])}` },
+      series: [...kinds].map(([kind, data]) => ({
+        name: kind,
+        type: "line",
+        data: data.toSorted((a, b) => a[0] - b[0]),
+        symbol: "circle",
+        symbolSize: 6,
+        lineStyle: { width: 1.5 },
+        emphasis: { focus: "series" },
+      })),
+    });
+  }, [report, metric]);
+  return <Chart label={`${metric} of each layer by block`} option={option} height={360} />;
+}
+
+function LayerTable({ report, metric }: { report: LayerReport[]; metric: Metric }) {
+  const sorted = report.toSorted((a, b) => (b[metric] ?? 0) - (a[metric] ?? 0));
+  const top = Math.max(...report.map((layer) => layer[metric] ?? 0), 1e-300);
+  return (
+    <section className="block">
+      <h2>
+        {metric === "error" ? "Layers that lost most" : metric === "bits" ? "Layers with most bits" : "Sparsest layers"}{" "}
+        <span className="muted">
+          {Math.min(SHOWN, sorted.length)} of {sorted.length}
+        </span>
+      </h2>
+      <div className="scroll" tabIndex={0} role="region" aria-label="Layers">
+        <table className="plain" aria-label="Layers">
+          <thead>
+            <tr>
+              <th>Layer</th>
+              <th className="number">Shape</th>
+              <th className="number">Error</th>
+              <th className="number">Sparsity</th>
+              <th className="number">Bits</th>
+              <th>
+                <span className="sr">Share of the highest</span>
+              </th>
+            </tr>
+          </thead>
+          <tbody>
+            {sorted.slice(0, SHOWN).map((layer) => (
+              <tr key={layer.layer}>
+                <td>{layer.layer}</td>
+                <td className="number muted">{layer.shape?.join(" × ")}</td>
+                <td className="number">{layer.error === undefined ? "–" : figure(layer.error)}</td>
+                <td className="number">{layer.sparsity === undefined ? "–" : `${(layer.sparsity * 100).toFixed(1)} %`}</td>
+                <td className="number">{layer.bits === undefined ? "–" : figure(layer.bits)}</td>
+                <td className="meter-cell">
+                  <div className="meter" style={{ width: `${((layer[metric] ?? 0) / top) * 100}%` }} />
+                </td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+    </section>
+  );
+}

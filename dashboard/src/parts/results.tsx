@@ -1,0 +1,141 @@
+// What was measured: before beside after, with standard errors and what changed.
+import type { Evaluation, Job } from "../api";
+import { direction, measured, spread } from "../format";
+import { Empty } from "./basics";
+
+interface Line {
+  suite: string;
+  metric: string;
+  rows: Record<string, Evaluation>; // by when
+}
+
+/** One line a metric; texts and exports apart. */
+export function lines(evaluations: Evaluation[]): Line[] {
+  const all = new Map<string, Line>();
+  for (const row of evaluations) {
+    if (row.suite === "export" || row.text) continue;
+    const key = `${row.suite} ${row.metric}`;
+    if (!all.has(key)) all.set(key, { suite: row.suite, metric: row.metric, rows: {} });
+    all.get(key)!.rows[row.when] = row;
+  }
+  const suites = [...new Set([...all.values()].map((line) => line.suite))];
+  return [...all.values()].sort((a, b) => suites.indexOf(a.suite) - suites.indexOf(b.suite));
+}
+
+const WORDS: Record<string, string> = {
+  perplexity: "Perplexity",
+  nll: "Negative log likelihood",
+  kl_mean: "KL divergence, mean",
+  kl_p99: "KL divergence, 99th percentile",
+  kl_max: "KL divergence, worst",
+  top1_agreement: "Top-1 agreement",
+  weight_bytes: "Bytes of weights",
+  artifact_bytes: "Bytes on disk",
+  bits_per_weight: "Bits per weight",
+  parameters: "Parameters",
+  share_of_bf16: "Share of bf16",
+  forward_seconds: "Forward pass",
+  decode_speed: "Decoding",
+  cosine_mean: "Cosine to dense, mean",
+  cosine_min: "Cosine to dense, worst",
+  neighbour_overlap: "Neighbour overlap",
+};
+export const metricName = (metric: string) => WORDS[metric] ?? metric.replaceAll("_", " ");
+
+export function Figure({ row }: { row?: Evaluation }) {
+  if (!row) return <span className="muted">–</span>;
+  return (
+    <span title={`${row.value}${row.stderr === undefined ? "" : ` ± ${row.stderr}`} ${row.unit}, n = ${row.n}`}>
+      {measured(row.value, row.unit, row.metric)}
+      {row.stderr !== undefined && <span className="muted"> ± {spread(row.stderr, row.unit, row.metric)}</span>}
+    </span>
+  );
+}
+
+/** Ratio of after to before: good or bad news where the metric says which way is better and it is no accident of the sample. */
+function Change({ before, after }: { before?: Evaluation; after?: Evaluation }) {
+  const base = before?.value ?? after?.baseline_value;
+  if (!after || base === undefined || base === 0 || after.value === base) return <span className="muted">–</span>;
+  const share = after.value / base - 1;
+  const error = Math.hypot(before?.stderr ?? 0, after.stderr ?? 0);
+  const noise = Math.abs(after.value - base) <= error;
+  const better = noise ? 0 : direction(after.metric) * share;
+  const text = `${share > 0 ? "+" : "−"}${Math.abs(share * 100) < 10 ? Math.abs(share * 100).toFixed(1) : Math.round(Math.abs(share * 100))} %`;
+  return (
+    <span className={better > 0 ? "good-text" : better < 0 ? "bad-text" : "muted"} title={noise ? "Within one standard error of the difference" : undefined}>
+      {text}
+    </span>
+  );
+}
+
+export function Results({ job }: { job: Job }) {
+  const table = lines(job.evaluations);
+  const texts = job.evaluations.filter((row) => row.text);
+  if (job.evaluations.length === 0)
+    return (
+      <Empty title="Nothing measured yet">
+        <p className="muted">{job.state === "SUCCEEDED" ? "The recipe names no evaluations." : "Figures appear as each evaluation of the recipe ends."}</p>
+      </Empty>
+    );
+  const between = [...new Set(table.flatMap((line) => Object.keys(line.rows)))].filter((when) => when !== "before" && when !== "after");
+  return (
+    <>
+      <div className="scroll" tabIndex={0} role="region" aria-label="Results">
+        <table className="plain" aria-label="Before and after">
+          <thead>
+            <tr>
+              <th>Metric</th>
+              <th className="number">Handed in</th>
+              {between.map((when) => (
+                <th key={when} className="number">
+                  {/^\d+$/.test(when) ? `After step ${Number(when) + 1}` : when}
+                </th>
+              ))}
+              <th className="number">Result</th>
+              <th className="number">Change</th>
+            </tr>
+          </thead>
+          <tbody>
+            {table.map((line, i) => (
+              <tr key={line.suite + line.metric} data-group={i > 0 && table[i - 1].suite !== line.suite ? "" : undefined}>
+                <td>
+                  {metricName(line.metric)} {table[i - 1]?.suite !== line.suite && <span className="tag">{line.suite}</span>}
+                </td>
+                <td className="number">
+                  <Figure row={line.rows.before} />
+                </td>
+                {between.map((when) => (
+                  <td key={when} className="number">
+                    <Figure row={line.rows[when]} />
+                  </td>
+                ))}
+                <td className="number strong">
+                  <Figure row={line.rows.after} />
+                </td>
+                <td className="number">
+                  <Change before={line.rows.before} after={line.rows.after} />
+                </td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+      <p className="muted small">
+        ± is one standard error; a change within it is grey. {[...new Set(job.evaluations.map((row) => row.hardware).filter(Boolean))].map((hardware) => `Timed on ${hardware}. `)}
+      </p>
+      {texts.length > 0 && (
+        <section className="block">
+          <h2>Samples</h2>
+          <div className="pair">
+            {texts.map((row) => (
+              <figure key={row.when}>
+                <figcaption>{row.when === "before" ? "Handed in" : row.when === "after" ? "Result" : row.when}</figcaption>
+                <blockquote>{row.text}</blockquote>
+              </figure>
+            ))}
+          </div>
+        </section>
+      )}
+    </>
+  );
+}

@@ -1,0 +1,166 @@
+// When each step of each attempt ran, what was forecast of it, and the events beneath.
+import type { Job, JobEvent, Stage } from "../api";
+import { bytes, clock, duration, exact } from "../format";
+import { progressText, stageProgress } from "../job_text";
+import { isActive } from "../api";
+import { type Attempt, attempts, extent, payload, type Span, tick } from "../timeline";
+import { Bar, Empty, useNow } from "./basics";
+
+interface Scale {
+  start: number;
+  end: number;
+}
+
+export function Timeline({ job, events }: { job: Job; events: JobEvent[] }) {
+  const now = useNow(isActive(job.state));
+  const all = attempts(events);
+  const [start, end] = extent(job, all, now);
+  const waited = all.length > 0 && job.create_time ? (start - Date.parse(job.create_time)) / 1000 : 0;
+  const scale = { start, end };
+  return (
+    <>
+      {all.length === 0 ? (
+        <Empty title="No worker has taken it yet" />
+      ) : all.every((attempt) => attempt.spans.length === 0) && !isActive(job.state) ? (
+        <Empty title="It ended before its first step" />
+      ) : (
+        <div className="scroll" tabIndex={0} role="region" aria-label="Timeline">
+          <table className="gantt" aria-label="Steps">
+            <thead>
+              <tr>
+                <th>Step</th>
+                <th className="number">Time</th>
+                <th className="number">expected</th>
+                <th className="number">Peak memory</th>
+                <th className="number">expected</th>
+                <th className="gantt-axis">
+                  <Axis scale={scale} />
+                </th>
+              </tr>
+            </thead>
+            {all.map((attempt, i) => (
+              <AttemptRows key={i} attempt={attempt} job={job} scale={scale} newest={i === all.length - 1} alone={all.length === 1} now={now} />
+            ))}
+          </table>
+        </div>
+      )}
+      {waited >= 1 && <p className="muted small">It waited {duration(waited)} for its first worker.</p>}
+      <Events events={events} />
+    </>
+  );
+}
+
+function Axis({ scale }: { scale: Scale }) {
+  const seconds = (scale.end - scale.start) / 1000;
+  const step = tick(seconds, 6);
+  const marks = Array.from({ length: Math.floor((seconds * 0.97) / step) + 1 }, (_, i) => i * step);
+  return (
+    <div className="axis" aria-label="Time since its first lease">
+      {marks.map((mark) => (
+        <span key={mark} style={{ left: `${(mark / seconds) * 100}%` }}>
+          {duration(mark)}
+        </span>
+      ))}
+    </div>
+  );
+}
+
+function AttemptRows({ attempt, job, scale, newest, alone, now }: { attempt: Attempt; job: Job; scale: Scale; newest: boolean; alone: boolean; now: number }) {
+  const begun = new Set(attempt.spans.map((span) => span.index));
+  const pending = newest && isActive(job.state) ? job.stages.filter((stage) => !begun.has(stage.index)) : [];
+  return (
+    <tbody>
+      {!alone && (
+        <tr className="gantt-attempt">
+          <th colSpan={6} scope="rowgroup">
+            Attempt {attempt.number} <span className="muted">on {attempt.worker}{attempt.ending && ` · ${attempt.ending}`}</span>
+          </th>
+        </tr>
+      )}
+      {attempt.spans.map((span) => (
+        <SpanRow key={`${span.index} ${span.start}`} span={span} stage={newest ? job.stages.find((s) => s.index === span.index) : undefined} scale={scale} now={now} />
+      ))}
+      {pending.map((stage) => (
+        <tr key={stage.index} className="muted">
+          <td>{stage.name}</td>
+          <td className="number">–</td>
+          <td className="number">{stage.forecast_seconds > 0 ? duration(stage.forecast_seconds) : ""}</td>
+          <td className="number">–</td>
+          <td className="number">{Number(stage.forecast_peak_bytes) > 0 ? bytes(stage.forecast_peak_bytes) : ""}</td>
+          <td />
+        </tr>
+      ))}
+    </tbody>
+  );
+}
+
+function SpanRow({ span, stage, scale, now }: { span: Span; stage?: Stage; scale: Scale; now: number }) {
+  const whole = scale.end - scale.start;
+  const end = span.end ?? now;
+  const left = ((span.start - scale.start) / whole) * 100;
+  const width = Math.max(0, ((end - span.start) / whole) * 100);
+  const took = span.end === null || !stage || stage.state === "running" ? (end - span.start) / 1000 : stage.seconds;
+  return (
+    <tr>
+      <td>
+        {span.name}
+        {span.state !== "done" && <span className="tag">{span.state === "cached" ? "from the cache" : span.state}</span>}
+        {span.state === "running" && stage?.progress && (
+          <div className="small muted">
+            <Bar value={stageProgress(stage)} label={`${span.name}: ${progressText(stage)}`} />
+            {progressText(stage)}
+          </div>
+        )}
+      </td>
+      <td className="number">{duration(took)}</td>
+      <td className="number muted">{stage && stage.forecast_seconds > 0 ? duration(stage.forecast_seconds) : ""}</td>
+      <td className="number">{stage && Number(stage.peak_bytes) > 0 ? bytes(stage.peak_bytes) : ""}</td>
+      <td className="number muted">{stage && Number(stage.forecast_peak_bytes) > 0 ? bytes(stage.forecast_peak_bytes) : ""}</td>
+      <td className="gantt-cell">
+        <div className="gantt-bar" data-state={span.state} style={{ left: `${left}%`, width: `${width}%` }} title={`${clock(new Date(span.start).toISOString())}, ${duration((end - span.start) / 1000)}`} />
+      </td>
+    </tr>
+  );
+}
+
+/** What an event says in words; the whole of it is in its title. */
+function said(event: JobEvent): string {
+  const p = payload(event);
+  if (p.name) return p.name + (p.state === "cached" ? ", from the cache" : "");
+  if (p.worker) return `by ${p.worker}`;
+  return p.reason ?? p.error?.message ?? "";
+}
+
+function Events({ events }: { events: JobEvent[] }) {
+  return (
+    <section className="block">
+      <h2>Events</h2>
+      <div className="events" tabIndex={0} role="region" aria-label="Events">
+        <table className="plain">
+          <thead className="sr">
+            <tr>
+              <th>Time</th>
+              <th>Event</th>
+              <th>About</th>
+            </tr>
+          </thead>
+          <tbody>
+            {events.toReversed().map((event) => (
+              <tr key={event.number}>
+                <td className="muted">
+                  <time dateTime={event.time} title={exact(event.time)}>
+                    {clock(event.time)}
+                  </time>
+                </td>
+                <td>{event.type.replaceAll("_", " ")}</td>
+                <td className="wrap" title={event.payload_json}>
+                  {said(event)}
+                </td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+    </section>
+  );
+}

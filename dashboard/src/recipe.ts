@@ -1,0 +1,65 @@
+// A recipe in the form, and as the YAML that the server reads. The other way goes through the server's normal form.
+import type { MethodSpec, NormalForm, Value } from "./api";
+
+export interface Step {
+  key: string; // of the form's row; not part of the recipe
+  name: string; // method, suite or format
+  params: Record<string, Value>; // what differs from the default
+  targets?: string[];
+  ignore?: string[];
+  when?: string[];
+}
+export interface Draft {
+  name: string;
+  stages: Step[];
+  evaluations: Step[];
+  exports: Step[];
+}
+
+let counter = 0;
+export const newStep = (name: string): Step => ({ key: `step-${++counter}`, name, params: {} });
+
+export const emptyDraft: Draft = { name: "", stages: [], evaluations: [], exports: [] };
+
+const same = (a: unknown, b: unknown) => JSON.stringify(a) === JSON.stringify(b);
+
+/** Only what is not a default, so that the YAML says what was chosen. Keys of rows that stay are kept: a field keeps its focus. */
+export function draftOf(form: NormalForm, specs: MethodSpec[], before: Draft): Draft {
+  const spec = (name: string) => specs.find((s) => s.name === name);
+  const step = (name: string, params: Record<string, Value>, old: Step | undefined): Step => ({
+    key: old && old.name === name ? old.key : newStep(name).key,
+    name,
+    params: Object.fromEntries(Object.entries(params).filter(([key, value]) => !same(spec(name)?.parameters.find((p) => p.name === key)?.default, value))),
+  });
+  return {
+    name: form.name,
+    stages: form.stages.map((s, i) => ({
+      ...step(s.method, s.params, before.stages[i]),
+      targets: same(s.targets, ["Linear"]) ? undefined : s.targets,
+      ignore: same(s.ignore, ["lm_head"]) ? undefined : s.ignore,
+    })),
+    evaluations: form.evaluations.map((e, i) => ({ ...step(e.suite, e.params, before.evaluations[i]), when: same(e.when, ["before", "after"]) ? undefined : e.when })),
+    exports: (form.exports ?? []).map((e, i) => step(e.format, e.params, before.exports[i])),
+  };
+}
+
+// Flow style of YAML is JSON; short words need no quotes.
+const scalar = (value: Value) => (typeof value === "string" && /^[A-Za-z][\w-]*$/.test(value) && !/^(true|false|null|yes|no|on|off|y|n)$/i.test(value) ? value : JSON.stringify(value));
+const list = (values: string[]) => `[${values.map(scalar).join(", ")}]`;
+
+function item(kind: string, step: Step): string {
+  const out = [`  - ${kind}: ${scalar(step.name)}`];
+  const params = Object.entries(step.params);
+  if (params.length > 0) out.push(`    params: {${params.map(([key, value]) => `${key}: ${scalar(value)}`).join(", ")}}`);
+  for (const key of ["targets", "ignore", "when"] as const) if (step[key]) out.push(`    ${key}: ${list(step[key])}`);
+  return out.join("\n");
+}
+
+export function yamlOf(draft: Draft): string {
+  const out: string[] = [];
+  if (draft.name) out.push(`name: ${JSON.stringify(draft.name)}`);
+  if (draft.stages.length > 0) out.push("stages:", ...draft.stages.map((s) => item("method", s)));
+  if (draft.evaluations.length > 0) out.push("evaluations:", ...draft.evaluations.map((e) => item("suite", e)));
+  if (draft.exports.length > 0) out.push("exports:", ...draft.exports.map((e) => item("format", e)));
+  return out.join("\n") + (out.length > 0 ? "\n" : "");
+}

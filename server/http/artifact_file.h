@@ -1,0 +1,16 @@
+// A file of an artifact over HTTP, put together from its chunks.
+#pragma once
+
+#include "formats/manifest.h"
+#include "server/blobs/disk/blob_store.h"
+#include "server/http/http_server.h"
+
+namespace wring {
+
+// The whole file, or the one range that the request asks for (RFC 9110 section 14; several ranges: the whole
+// file). Chunks are verified as they are read; at most one is in memory. `blobs` outlives the response.
+// Throws Error(kNotFound, "FILE_NOT_FOUND"), kOutOfRange "RANGE_NOT_SATISFIABLE".
+HttpResponse artifact_file(const HttpRequest& request, const Manifest& manifest, const std::string& path,
+                           BlobStore& blobs);
+
+}  // namespace wring

@@ -1,0 +1,22 @@
+// If-None-Match, RFC 9110 section 13.1.2.
+#include "server/http/etag.h"
+
+#include "common/digest.h"
+
+namespace wring {
+
+std::string etag_of(const std::string& content) {
+  return '"' + sha256(content).hex().substr(0, 32) + '"';
+}
+
+HttpResponse with_etag(const HttpRequest& request, HttpResponse response, const std::string& etag) {
+  response.headers.emplace_back("ETag", etag);
+  const auto& known = request.if_none_match;  // tags are compared weakly, so a W/ before one says nothing
+  if (known == "*" || known.find(etag) != std::string::npos) {
+    response.status = 304;
+    response.body.clear();
+  }
+  return response;
+}
+
+}  // namespace wring

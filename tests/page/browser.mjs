@@ -1,0 +1,47 @@
+// Chromium as Debian installs it, and pages that tell of everything the policy or a script complains about.
+import { chromium } from "playwright-core";
+
+export async function browser() {
+  return chromium.launch({ executablePath: process.env.WRING_CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox"] });
+}
+
+/** A page in a context of its own; `complaints` are console errors, uncaught exceptions and violations of the policy. */
+export async function open(chrome, address, options = {}) {
+  const context = await chrome.newContext({ baseURL: address, viewport: { width: 1280, height: 820 }, acceptDownloads: true, ...options });
+  const page = await context.newPage();
+  const complaints = [];
+  page.on("console", (message) => message.type() === "error" && complaints.push(message.text()));
+  page.on("pageerror", (error) => complaints.push(String(error)));
+  page.on("dialog", (dialog) => {
+    complaints.push(`a dialog said: ${dialog.message()}`);
+    dialog.dismiss();
+  });
+  page.setDefaultTimeout(20_000);
+  return { page, context, complaints };
+}
+
+export async function api(address, path) {
+  const response = await fetch(`${address}/api/v1/${path}`);
+  if (!response.ok) throw new Error(`${path}: ${response.status} ${await response.text()}`);
+  return response.json();
+}
+
+/** Every view, with what shows that it is there. */
+export function views({ done, failed, compared, result }) {
+  return [
+    { name: "jobs", path: "/jobs", ready: "table.jobs tbody tr" },
+    { name: "jobs-empty", path: "/jobs?name=nothing-is-called-so", ready: ".empty" },
+    { name: "job-results", path: `/jobs/${done}?tab=results`, ready: "table[aria-label='Before and after']" },
+    { name: "job-timeline", path: `/jobs/${done}?tab=timeline`, ready: ".gantt-bar" },
+    { name: "job-layers", path: `/jobs/${done}?tab=layers`, ready: ".chart canvas" },
+    { name: "job-recipe", path: `/jobs/${done}?tab=recipe`, ready: "pre.code" },
+    { name: "job-files", path: `/jobs/${done}?tab=files`, ready: "table[aria-label='Files']" },
+    { name: "job-failed", path: `/jobs/${failed}`, ready: ".notice.bad" },
+    { name: "compare", path: `/compare?jobs=${compared.join(",")}`, ready: ".chart canvas" },
+    { name: "compare-choose", path: "/compare", ready: ".choose" },
+    { name: "submit", path: `/submit?from=${done}`, ready: ".step" },
+    { name: "artifacts", path: "/artifacts", ready: "table[aria-label='Artifacts']" },
+    { name: "artifact", path: `/artifacts/${result}`, ready: ".chart canvas" },
+    { name: "workers", path: "/workers", ready: ".workers .card" },
+  ];
+}

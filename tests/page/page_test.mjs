@@ -1,0 +1,320 @@
+// What must hold of the page, one test after the other on one service: page_test.mjs FACTS.json [TEST...]
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { promisify } from "node:util";
+import { api, browser, open, views } from "./browser.mjs";
+
+const [factsFile, ...wanted] = process.argv.slice(2);
+const facts = JSON.parse(readFileSync(factsFile, "utf8"));
+const { address, jobs } = facts;
+const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const all = views({ done: jobs.gptq, failed: jobs.failed, compared: [jobs["rtn-3bit"], jobs["rtn-8bit"], jobs.gptq], result: facts.result });
+const sha256 = (bytes) => createHash("sha256").update(bytes).digest("hex");
+
+/** Submits one of the recipes in the folder by the CLI, as somebody else would. */
+async function submit(recipe) {
+  const { stdout } = await promisify(execFile)(facts.wring, ["--server", facts.grpc, "submit", `${facts.folder}/${recipe}.yaml`, "--model", facts.slow,
+    "--data", `calibration=${facts.text}`, "--data", `test=${facts.text}`, "--json"]);
+  return JSON.parse(stdout).id;
+}
+
+const tests = {
+  async "a job appears, shows its progress and reaches its end without a reload"({ page }) {
+    await page.goto("/jobs");
+    await page.waitForSelector("table.jobs tbody tr");
+    await page.evaluate(() => (window.sameDocument = true));
+    const id = await submit("live");
+    const row = page.locator("tr", { hasText: id });
+    await row.getByRole("progressbar").waitFor({ timeout: 60_000 });
+    await row.getByText("Running").waitFor();
+    await row.getByText("Succeeded").waitFor({ timeout: 120_000 });
+    assert.equal(await page.evaluate(() => window.sameDocument), true);
+    await row.getByRole("link").click();
+    await page.locator(".gantt-bar, table[aria-label='Before and after']").first().waitFor();
+    assert.match(page.url(), new RegExp(`/jobs/${id}$`));
+    await page.goBack();
+    await page.waitForSelector("table.jobs");
+  },
+
+  async "the state filter and the name filter are in the address, and a reload keeps them"({ page }) {
+    await page.goto("/jobs");
+    await page.getByRole("button", { name: "Failed" }).click();
+    await page.waitForFunction(() => document.querySelectorAll("table.jobs tbody tr").length === 1);
+    assert.match(page.url(), /state=failed/);
+    await page.reload();
+    await page.getByText(facts.hostile, { exact: true }).waitFor();
+    assert.equal(await page.locator("table.jobs tbody tr").count(), 1);
+    await page.getByRole("button", { name: "All", exact: true }).click();
+    await page.getByLabel("Filter by name").fill("rtn-");
+    await page.waitForURL(/name=rtn-/);
+    await page.waitForFunction(() => document.querySelectorAll("table.jobs tbody tr").length === 2);
+  },
+
+  async "pages of jobs are the server's: older and newest"({ page }) {
+    const seen = [];
+    await page.route("**/api/v1/jobs?*", (route) => {
+      const url = new URL(route.request().url());
+      url.searchParams.set("page_size", "2");
+      seen.push(url.searchParams.get("page_token"));
+      return route.continue({ url: url.href });
+    });
+    await page.goto("/jobs");
+    await page.waitForSelector("table.jobs tbody tr");
+    const first = await page.locator("table.jobs .cell-name code").allTextContents();
+    assert.equal(first.length, 2);
+    await page.getByRole("button", { name: "Older" }).click();
+    await page.waitForFunction((id) => document.querySelector("table.jobs .cell-name code")?.textContent !== id, first[0]);
+    const second = await page.locator("table.jobs .cell-name code").allTextContents();
+    assert.equal(second.filter((id) => first.includes(id)).length, 0);
+    await page.getByRole("button", { name: "Newest" }).click();
+    await page.waitForFunction((id) => document.querySelector("table.jobs .cell-name code")?.textContent === id, first[0]);
+    assert.ok(seen.some((token) => token));
+  },
+
+  async "why a job failed is one click away"({ page }) {
+    await page.goto("/jobs");
+    await page.getByRole("link", { name: facts.hostile }).click();
+    const why = page.getByRole("alert");
+    await why.getByText("stages[0].params.group_size").waitFor();
+    await why.getByText(/48 does not divide the 64 input features/).waitFor();
+    await why.getByText(/accepts a divisor/).waitFor();
+  },
+
+  async "a form that the server refuses names the field; mended, it becomes a job that succeeds"({ page, complaints }) {
+    await page.goto("/submit");
+    await page.getByLabel("Add a stage").click();
+    await page.getByRole("option", { name: /^rtn/ }).click();
+    const group = page.getByLabel(/^group_size/);
+    await group.fill("-7");
+    await group.blur();
+    await page.locator("#verdict").getByText("stages[0].params.group_size").waitFor();
+    await page.waitForSelector("[aria-invalid=true]");
+    assert.equal(await page.getByRole("button", { name: "Submit" }).isDisabled(), true);
+    assert.match(complaints.splice(0).join(), /^Failed to load resource: .* 400/); // the browser's own line on the refusal
+    await group.fill("32");
+    await group.blur();
+    await page.getByText("The server accepts this recipe.").waitFor();
+    assert.match(await page.getByLabel("Recipe").inputValue(), /method: rtn\n {4}params: \{group_size: 32\}/);
+    await page.getByLabel("Add an evaluation").click();
+    await page.getByRole("option", { name: /^size/ }).click();
+    await page.getByRole("combobox", { name: "Model" }).click();
+    await page.getByRole("option", { name: /tiny/ }).click();
+    await page.getByLabel("Name", { exact: true }).fill("by form");
+    const button = page.getByRole("button", { name: "Submit" });
+    await page.waitForFunction(() => !document.querySelector("button[type=submit]").disabled);
+    await button.click();
+    await page.waitForURL(/\/jobs\/[a-z0-9]{12}$/);
+    await page.getByText("Succeeded", { exact: true }).waitFor({ timeout: 60_000 });
+    await page.getByRole("heading", { name: "by form" }).waitFor();
+    const job = await api(address, "jobs/" + page.url().split("/").at(-1));
+    assert.equal(job.spec.name, "by form");
+  },
+
+  async "the form follows the YAML, and what is run again with changes has the changed parameter"({ page }) {
+    await page.goto(`/jobs/${jobs["rtn-8bit"]}`);
+    await page.getByRole("link", { name: "Run again with changes" }).click();
+    const yaml = page.getByLabel("Recipe");
+    await page.getByText("The server accepts this recipe.").waitFor();
+    const bits = page.getByRole("combobox", { name: /^bits/ });
+    assert.match(await bits.textContent(), /8/);
+    await yaml.fill((await yaml.inputValue()).replace("bits=8", "bits=4"));
+    await page.waitForFunction(() => [...document.querySelectorAll("[role=combobox]")].some((box) => box.textContent === "4"));
+    await bits.click();
+    await page.getByRole("option", { name: "5", exact: true }).click();
+    assert.match(await yaml.inputValue(), /bits: 5/);
+    await page.getByText("The server accepts this recipe.").waitFor();
+    await page.getByRole("button", { name: "Submit" }).click();
+    await page.waitForURL(/\/jobs\/[a-z0-9]{12}$/);
+    const id = page.url().split("/").at(-1);
+    const [before, after] = await Promise.all([api(address, `jobs/${jobs["rtn-8bit"]}`), api(address, `jobs/${id}`)]);
+    assert.match(after.spec.recipe, /bits: 5/);
+    assert.deepEqual({ ...after.spec, recipe: "" }, { ...before.spec, recipe: "" });
+    await page.getByText("Succeeded", { exact: true }).waitFor({ timeout: 60_000 });
+  },
+
+  async "two jobs are compared with the better figure marked, and go out as CSV"({ page }) {
+    await page.goto("/jobs?name=rtn-");
+    for (const name of ["rtn-3bit", "rtn-8bit"]) await page.getByRole("checkbox", { name: `Select ${name}` }).first().click();
+    await page.getByRole("region", { name: "Selected jobs" }).getByRole("link", { name: "Compare" }).click();
+    await page.waitForSelector(".chart canvas");
+    const size = page.locator("tr", { hasText: "Bytes on disk" });
+    await size.waitFor();
+    const small = await api(address, `jobs/${jobs["rtn-3bit"]}`);
+    const column = await page.locator("table.compare thead th").allTextContents();
+    const best = await size.locator("td").evaluateAll((cells) => cells.findIndex((cell) => cell.classList.contains("best")));
+    assert.equal(column[best], "rtn-3bit");
+    await page.locator("tr", { hasText: "1 bits" }).waitFor(); // the parameter that differs
+    const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "Download CSV" }).click()]);
+    const lines = readFileSync(await download.path(), "utf8").split("\r\n");
+    const wanted = small.evaluations.find((row) => row.metric === "artifact_bytes" && row.when === "after").value;
+    const cells = lines.find((line) => line.startsWith("artifact_bytes")).split(",");
+    assert.equal(Number(cells[lines[0].split(",").findIndex((head) => head.includes(jobs["rtn-3bit"]))]), wanted);
+  },
+
+  async "a job is cancelled after a question, and can be retried"({ page }) {
+    const id = await submit("endless");
+    await page.goto(`/jobs/${id}`);
+    await page.getByText("Running", { exact: true }).waitFor({ timeout: 60_000 });
+    await page.getByRole("button", { name: "Cancel", exact: true }).click();
+    await page.getByRole("button", { name: "Keep it" }).click();
+    assert.equal((await api(address, `jobs/${id}`)).state, "JOB_STATE_RUNNING");
+    await page.getByRole("button", { name: "Cancel", exact: true }).click();
+    await page.getByRole("button", { name: "Cancel the job" }).click();
+    await page.getByText("Cancelled", { exact: true }).waitFor({ timeout: 60_000 });
+    assert.equal((await api(address, `jobs/${id}`)).state, "JOB_STATE_CANCELLED");
+    await page.getByRole("button", { name: "Retry" }).click();
+    await page.getByText(/Queued|Running/).first().waitFor();
+    await page.getByRole("button", { name: "Cancel", exact: true }).click();
+    await page.getByRole("button", { name: "Cancel the job" }).click();
+    await page.getByText("Cancelled", { exact: true }).waitFor({ timeout: 60_000 });
+  },
+
+  async "what is downloaded is what the CLI fetches, and what the manifest says"({ page }) {
+    await page.goto(`/jobs/${jobs.gptq}?tab=files`);
+    const manifest = JSON.parse((await api(address, `artifacts/${facts.result}`)).manifest_json);
+    for (const path of ["config.json", "model.safetensors"]) {
+      const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("link", { name: `Download ${path}` }).click()]);
+      assert.equal(download.suggestedFilename(), path);
+      const bytes = readFileSync(await download.path());
+      const file = manifest.files.find((entry) => entry.path === path);
+      let at = 0;
+      for (const chunk of file.chunks) {
+        assert.equal(sha256(bytes.subarray(at, at + chunk.size)), chunk.sha256);
+        at += chunk.size;
+      }
+      assert.equal(bytes.length, at);
+      assert.equal(sha256(bytes), sha256(readFileSync(`${facts.out}/${path}`)));
+    }
+  },
+
+  async "the layer that lost most is on top, as the report says"({ page }) {
+    await page.goto(`/jobs/${jobs.gptq}`);
+    await page.getByRole("tab", { name: "Layers" }).click();
+    const job = await api(address, `jobs/${jobs.gptq}`);
+    const report = JSON.parse(job.stages.find((stage) => stage.name === "gptq").report_json).layers;
+    const worst = report.reduce((a, b) => (b.error > a.error ? b : a));
+    assert.equal(await page.locator("table[aria-label=Layers] tbody tr").first().locator("td").first().textContent(), worst.layer);
+  },
+
+  async "a model's layers carry the bytes of its file"({ page }) {
+    await page.goto(`/artifacts/${facts.result}`);
+    await page.waitForSelector(".chart canvas");
+    await page.getByText("All layers as a table").click();
+    await page.locator("table[aria-label=Layers]").getByText("model.layers.0.mlp.up_proj", { exact: true }).waitFor();
+    await page.getByText(/packed-int 4 bits/).first().waitFor();
+    await page.getByRole("link", { name: "tiny" }).first().waitFor(); // lineage
+  },
+
+  async "dark and light are chosen, kept, and the system's by default"({ page }) {
+    const brightness = () => page.evaluate(() => {
+      const [r, g, b] = getComputedStyle(document.body).backgroundColor.match(/\d+/g).map(Number);
+      return r + g + b;
+    });
+    await page.emulateMedia({ colorScheme: "dark" });
+    await page.goto("/jobs");
+    assert.ok((await brightness()) < 150);
+    await page.getByRole("button", { name: "Light" }).click();
+    assert.ok((await brightness()) > 600);
+    await page.reload();
+    await page.waitForSelector("table.jobs");
+    assert.ok((await brightness()) > 600);
+    await page.getByRole("button", { name: "Dark" }).click();
+    assert.ok((await brightness()) < 150);
+  },
+
+  async "every view fits a phone's width"({ page }) {
+    await page.setViewportSize({ width: 360, height: 740 });
+    for (const view of all) {
+      await page.goto(view.path);
+      await page.waitForSelector(view.ready);
+      const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+      assert.ok(over <= 0, `${view.name} is ${over} px wider than the screen`);
+      assert.ok(await page.getByRole("navigation", { name: "Views" }).isVisible());
+    }
+  },
+
+  async "a name of markup is text in every view"({ page }) {
+    for (const path of ["/jobs", `/jobs/${jobs.failed}`, `/submit?from=${jobs.failed}`, `/compare?jobs=${jobs.failed},${jobs.gptq}`]) {
+      await page.goto(path);
+      await page.getByText(facts.hostile).first().waitFor();
+    }
+    assert.equal(await page.evaluate(() => document.querySelectorAll("main script").length), 0);
+  },
+
+  async "the keyboard reaches a job, its tabs and the dialog"({ page }) {
+    await page.goto("/jobs");
+    await page.waitForSelector("table.jobs tbody tr");
+    await page.keyboard.press("Tab");
+    assert.equal(await page.evaluate(() => document.activeElement.textContent), "Skip to content");
+    await page.locator("table.jobs tbody").getByRole("link").last().focus();
+    await page.keyboard.press("Enter");
+    await page.getByRole("tab", { name: "Results" }).focus();
+    await page.keyboard.press("ArrowRight");
+    await page.keyboard.press("Enter");
+    await page.waitForURL(/tab=timeline/);
+  },
+
+  async "a poll that finds nothing new has no body"({ page }) {
+    const client = await page.context().newCDPSession(page);
+    await client.send("Network.enable");
+    const statuses = [];
+    client.on("Network.responseReceivedExtraInfo", (info) => statuses.push(info.statusCode));
+    await page.goto(`/jobs?state=failed`);
+    await page.waitForSelector("table.jobs tbody tr");
+    await page.waitForTimeout(9000); // two polls of a list at rest
+    assert.ok(statuses.filter((status) => status === 304).length >= 2, `statuses: ${statuses}`);
+  },
+
+  async "a server that is away is said so, and the page goes on by itself"({ page, complaints }) {
+    await page.goto("/workers");
+    await page.waitForSelector(".workers .card");
+    await page.context().setOffline(true);
+    await page.getByText("The server does not answer.").waitFor();
+    await page.context().setOffline(false);
+    await page.getByText("The server does not answer.").waitFor({ state: "detached" });
+    complaints.length = 0; // the browser's own lines on the failed polls
+  },
+
+  async "axe finds no serious violation in any view, light or dark"({ page }) {
+    const found = [];
+    for (const theme of ["light", "dark"]) {
+      await page.emulateMedia({ colorScheme: theme, reducedMotion: "reduce" });
+      for (const view of all) {
+        await page.goto(view.path);
+        await page.waitForSelector(view.ready);
+        await page.evaluate(axe);
+        const result = await page.evaluate(() => window.axe.run({ runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"] }));
+        for (const violation of result.violations)
+          if (["serious", "critical"].includes(violation.impact)) found.push(`${view.name} ${theme}: ${violation.id}: ${violation.nodes.map((node) => node.html + " " + (node.any[0]?.message ?? "")).slice(0, 3).join(" | ")}`);
+      }
+    }
+    assert.deepEqual(found, []);
+  },
+};
+
+const chrome = await browser();
+let passed = 0;
+const failures = [];
+for (const [name, test] of Object.entries(tests)) {
+  if (wanted.length > 0 && !wanted.some((part) => name.includes(part))) continue;
+  const start = Date.now();
+  const tab = await open(chrome, address);
+  try {
+    await test(tab);
+    // The policy and the scripts of the page have nothing to complain about, whatever was done.
+    assert.deepEqual(tab.complaints, []);
+    ++passed;
+    console.log(`ok      ${((Date.now() - start) / 1000).toFixed(1).padStart(5)} s  ${name}`);
+  } catch (error) {
+    failures.push(name);
+    console.log(`FAILED  ${((Date.now() - start) / 1000).toFixed(1).padStart(5)} s  ${name}\n${error.stack}\nat ${tab.page.url()}; complaints: ${tab.complaints.join("; ") || "none"}`);
+    await tab.page.screenshot({ path: `${facts.folder}/../wring-page-failure.png` }).catch(() => {});
+  }
+  await tab.context.close();
+}
+await chrome.close();
+console.log(`${passed} passed, ${failures.length} failed`);
+process.exit(failures.length > 0 ? 1 : 0);

@@ -1,0 +1,82 @@
+#!/usr/bin/env python3
+"""The dashboard in a real headless Chromium, before a real server and worker that do real small jobs.
+
+    run.py [--bin build/release/bin] [TEST...]    TEST: a part of a test's name; all where none is given
+"""
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+os.environ |= {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
+ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests/e2e")]
+
+from random_models import TEXT, make_decoder  # noqa: E402
+from service import Service  # noqa: E402
+
+HOSTILE = "<script>alert(1)</script>"
+
+
+def recipe(folder, name, stages):
+    path = folder / "recipe.yaml"
+    path.write_text(f"name: {json.dumps(name)}\nstages:\n{stages}\nevaluations:\n- perplexity(window=64, windows=4)\n- size\n")
+    return path
+
+
+def prepare(service, folder):
+    """Ended jobs of every kind that the tests look at. Returns what they need to know."""
+    make_decoder(folder / "tiny", seed=1)
+    make_decoder(folder / "slow", seed=2, hidden_size=256, intermediate_size=1024, num_hidden_layers=8, num_attention_heads=8)
+    text = folder / "text.txt"
+    text.write_text("\n".join(TEXT * 200))
+    data = ["--data", f"test={text}", "--data", f"calibration={text}"]
+    jobs = {
+        "rtn-3bit": service.submit(recipe(folder, "rtn-3bit", "- rtn(bits=3, group_size=32)"), folder / "tiny", *data[:2]),
+        "rtn-8bit": service.submit(recipe(folder, "rtn-8bit", "- rtn(bits=8, group_size=32)"), folder / "tiny", *data[:2], "--seed", "7", "--threads", "1"),
+        "gptq": service.submit(recipe(folder, "gptq", "- gptq(bits=4, group_size=32, samples=4, sequence_length=64)"), folder / "tiny", *data),
+        "failed": service.submit(recipe(folder, HOSTILE, "- rtn(bits=4, group_size=48)"), folder / "tiny", *data[:2]),
+    }
+    ended = {name: service.wait_for_end(job) for name, job in jobs.items()}
+    for name, job in ended.items():
+        wanted = "FAILED" if name == "failed" else "SUCCEEDED"
+        assert job["state"] == wanted, f"{name}: {json.dumps(job, indent=1)}\n{service.logs()}"
+    out = folder / "out"
+    fetched = service.cli("get", ended["gptq"]["artifact_digest"], "--out", out)
+    assert fetched.status == 0, str(fetched)
+    # For the tests to submit while a page watches.
+    recipe(folder, "live", "- gptq(bits=4, group_size=32, samples=12, sequence_length=128)").rename(folder / "live.yaml")
+    recipe(folder, "endless", "- gptq(bits=4, group_size=32, samples=4096, sequence_length=256)").rename(folder / "endless.yaml")
+    return {"address": f"http://{service.http}", "grpc": service.grpc, "wring": str(service.programs / "wring"), "folder": str(folder), "out": str(out),
+            "jobs": jobs, "result": ended["gptq"]["artifact_digest"], "hostile": HOSTILE, "slow": str(folder / "slow"), "text": str(text)}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bin", default=ROOT / "build/release/bin", type=Path, help="folder of the programs")
+    parser.add_argument("tests", nargs="*")
+    options = parser.parse_args()
+    if not (HERE / "node_modules/playwright-core").is_dir():
+        subprocess.run(["npm", "ci", "--prefix", HERE, "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"], check=True)
+    with tempfile.TemporaryDirectory(prefix="wring-page-") as scratch:
+        folder = Path(scratch)
+        service = Service(options.bin.resolve(), folder)
+        try:
+            service.start_server()
+            service.start_worker()
+            facts = folder / "facts.json"
+            facts.write_text(json.dumps(prepare(service, folder)))
+            result = subprocess.run(["node", HERE / "page_test.mjs", facts, *options.tests])
+            if result.returncode:
+                print(service.logs())
+        finally:
+            service.stop()
+    return result.returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
