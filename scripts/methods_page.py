@@ -27,7 +27,7 @@ def section(spec):
         lines += ["", "| parameter | default | allowed | unit | meaning |", "|---|---|---|---|---|"]
     for p in spec["parameters"]:
         default = "required" if p["default"] is None else json.dumps(p["default"])
-        lines.append(f"| `{p['name']}` | {default} | {allowed(p)} | {p['unit']} | {p['help']} |")
+        lines.append(f"| `{p['name']}` | {default} | {allowed(p)} | {p['unit']} | {p['help'].replace('|', chr(92) + '|')} |")
     return "\n".join(lines)
 
 

@@ -234,7 +234,7 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(0.1, 600.0))
       ->capture_default_str();
   app.add_option("--gc-hours", options.gc_hours, "How often unused blobs are deleted; 0: never")
-      ->check(CLI::Range(0.0, 1e6))
+      ->check(CLI::Range(0.001, 1e6) | CLI::IsMember({"0"}))
       ->capture_default_str();
   app.add_option("--gc-grace-hours", options.gc_grace_hours,
                  "Unused blobs are kept so long: more than the longest upload or backup takes")

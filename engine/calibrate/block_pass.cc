@@ -4,6 +4,7 @@
 #include <string>
 #include <utility>
 
+#include "common/error.h"
 #include "common/logger.h"
 #include "engine/calibrate/calibrate.h"
 #include "engine/run/hardware.h"
@@ -25,6 +26,19 @@ void report(const StageInput& stage, std::size_t done, const std::vector<Json>& 
                         last_error(reports));
 }
 
+struct HalfChanged {};
+
+// A model that was changed in part is no model to start anew with.
+void change_model(const std::function<void()>& apply, Snapshot& snapshot) {
+  try {
+    apply();
+  } catch (const std::exception& error) {
+    log_warning(std::string("the stage's snapshot is damaged: ") + error.what());
+    snapshot.clear();
+    throw HalfChanged{};
+  }
+}
+
 // Takes up the blocks that the snapshot holds, all or none. Returns the first that is left to do.
 std::size_t resume(const StageInput& stage, BlockWork& work, BlockStream& stream,
                    std::vector<Json>& reports) {
@@ -39,10 +53,16 @@ std::size_t resume(const StageInput& stage, BlockWork& work, BlockStream& stream
     auto kept = json_at<std::vector<Json>>(state, "reports", "snapshot");
     last_error(kept);
     if (json_at<bool>(state, "hidden", "snapshot")) stream.set_hidden(snapshot.part("hidden").tensors);
-    for (const auto& change : changes) change();
+    const auto apply = [&] {
+      for (const auto& change : changes) change();
+    };
+    change_model(apply, snapshot);
     reports = std::move(kept);
     snapshot.note_resumed(done);
     return done;
+  } catch (const HalfChanged&) {
+    throw Error(ErrorCode::kDataLoss, "BAD_SNAPSHOT", "the stage's snapshot is damaged", "",
+                "It is gone now: run the job again.");
   } catch (const std::exception& error) {
     log_warning(std::string("the stage starts anew, as its snapshot is damaged: ") + error.what());
     snapshot.clear();

@@ -25,6 +25,7 @@ using Records = std::vector<std::vector<std::string>>;
 Records read_questions(const FileTree& data, const std::string& path) {
   const auto file = data.open(path);
   auto records = parse_csv(file.read_all().text(), path);
+  if (records.empty()) throw_bad_items(path, "there is no question in it");
   for (std::size_t i = 0; i < records.size(); ++i) {
     const auto& record = records[i];
     if (record.size() != 6 || record[5].size() != 1 || record[5][0] < 'A' || record[5][0] > 'D')

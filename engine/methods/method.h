@@ -61,6 +61,10 @@ class Method {
   // Whether it looks at the reference model: the job's, or what was handed in before the first stage.
   virtual bool needs_reference() const { return false; }
 
+  // Whether a layer of the same name still stands for the layer that it was: false where scales are moved
+  // between layers, or channels and blocks leave.
+  virtual bool keeps_layers() const { return false; }
+
   // Whether it needs the calibration set.
   virtual bool reads_data() const { return !needs().empty(); }
 
@@ -98,6 +102,7 @@ class LayerMethod : public Method {
   // columns); the pass itself adds error, sparsity and bits.
   virtual std::shared_ptr<const WeightRep> compress(const LayerInput& input, Json& report) const = 0;
 
+  bool keeps_layers() const final { return true; }
   void check_model(const Model& model, const std::set<const Layer*>& targets) const final;
   Json run(const StageInput& stage) const final;
   void try_out(Layer& layer, const Statistics* x) const final;

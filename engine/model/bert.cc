@@ -74,8 +74,17 @@ class Bert final : public Model {
 std::int64_t head_dimension(const Json& config) {
   const auto heads = json_at<std::int64_t>(config, "num_attention_heads", "config.json"),
              hidden = json_at<std::int64_t>(config, "hidden_size", "config.json");
-  if (config.contains("head_dim")) return json_at<std::int64_t>(config, "head_dim", "config.json");
-  if (heads < 1 || hidden < 1 || hidden % heads != 0)
+  if (heads < 1 || heads > 65536 || hidden < 1)
+    throw Error(ErrorCode::kInvalidArgument, "BAD_CONFIG",
+                "num_attention_heads or hidden_size is out of range", "config.json.num_attention_heads");
+  if (config.contains("head_dim")) {
+    const auto given = json_at<std::int64_t>(config, "head_dim", "config.json");
+    if (given < 1 || given > 4096)
+      throw Error(ErrorCode::kInvalidArgument, "BAD_CONFIG", std::to_string(given) + " is out of range",
+                  "config.json.head_dim");
+    return given;
+  }
+  if (hidden % heads != 0)
     throw Error(ErrorCode::kInvalidArgument, "BAD_CONFIG", "num_attention_heads does not divide hidden_size",
                 "config.json.num_attention_heads");
   return hidden / heads;

@@ -63,6 +63,8 @@ void Layer::set_bias(at::Tensor bias) {
 
 void Layer::keep(std::size_t axis, const at::Tensor& indices) {
   auto weight = weight_->slice(axis, indices);
+  if (!weight && weight_->format() == "ggml")  // as a model is handed in: its blocks do not survive the cut
+    weight = dense_rep(weight_->decode(at::kFloat))->slice(axis, indices);
   if (!weight)
     throw Error(ErrorCode::kInvalidArgument, "NOT_SLICEABLE",
                 "a " + std::string(weight_->format()) + " weight cannot be cut", name_,

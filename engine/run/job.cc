@@ -325,7 +325,7 @@ class Run {
     const auto before = before_.find(&evaluation);
     EvaluationInput input{measured.model,
                           compared ? reference_.get() : nullptr,
-                          compared && before != before_.end() ? before->second : kNone,
+                          compared && !spec_.reference && before != before_.end() ? before->second : kNone,
                           tokenizer(),
                           measured.files,
                           data,

@@ -144,6 +144,7 @@ std::set<const Layer*> targets_of(const StageSpec& stage, const std::string& fie
 
 void check_recipe(const JobSpec& spec, const Model& model, const FileTree& source) {
   const Recipe& recipe = spec.recipe;
+  bool layers_kept = true;
   for (std::size_t i = 0; i < recipe.stages.size(); ++i) {
     const auto& stage = recipe.stages[i];
     const std::string field = stage_field(i);
@@ -153,6 +154,15 @@ void check_recipe(const JobSpec& spec, const Model& model, const FileTree& sourc
           ErrorCode::kInvalidArgument, "NO_REFERENCE",
           stage.method + " puts back what was lost since the reference model, which is the input itself",
           field + ".method", "Put a stage in front of it, or hand in the original model as the reference.");
+    if (method->needs_reference() && !layers_kept)
+      throw Error(
+          ErrorCode::kInvalidArgument, "REFERENCE_MISMATCH",
+          stage.method +
+              " compares layers with the reference model's, and a stage before it moves scales "
+              "between layers or cuts them",
+          field + ".method",
+          "Run the stages before it as a recipe of their own, and hand in what comes out as the model.");
+    layers_kept = layers_kept && method->keeps_layers();
     const auto& takes = Catalogue::embedded().method(stage.method, field + ".method").takes;
     if (std::find(takes.begin(), takes.end(), model.kind()) == takes.end())
       throw Error(ErrorCode::kInvalidArgument, "WRONG_MODEL_KIND",

@@ -75,6 +75,9 @@ v1::Artifact set_retention(const v1::SetRetentionRequest& request, TimeMs now, J
   std::optional<TimeMs> expire_time;
   if (request.has_expire_time()) {
     if (request.pinned()) refuse("BAD_RETENTION", "a pinned artifact does not expire", "One or the other.");
+    constexpr std::int64_t kYear10000 = 253402300800;  // seconds; JSON has no later times
+    if (request.expire_time().seconds() >= kYear10000)
+      refuse("OUT_OF_RANGE", "this time is after the year 9999", "Pin the artifact to keep it for good.");
     expire_time = to_time(request.expire_time());
     if (*expire_time <= now) refuse("OUT_OF_RANGE", "this time is over", "DeleteArtifact deletes it now.");
   }

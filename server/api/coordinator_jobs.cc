@@ -159,6 +159,7 @@ v1::Job Coordinator::submit(const v1::SubmitJobRequest& request) {
   const OneSubmit once(mutex_, news_, ledger_, request.request_id());
   if (auto known = job_of_request(request.request_id(), digest)) return *known;
   const Recipe recipe = parse_recipe(spec.recipe());
+  if (!request.validate_only()) store_.check_space();
   const std::shared_lock inputs(store_.inputs());  // they stay until the job is stored
   check_inputs(spec, recipe.data_names());
   StoredJob stored{{}, spec, recipe.normal_form().dump(), recipe.digest().hex()};
@@ -166,7 +167,6 @@ v1::Job Coordinator::submit(const v1::SubmitJobRequest& request) {
   if (!spec.project().empty()) stored.record.project = spec.project();
   stored.record.needs = needs_of(spec, recipe);
   if (request.validate_only()) return message(stored, false);
-  store_.check_space();
   const SubmitInput input{random_id(),
                           stored.record.needs,
                           spec.retry().max_attempts(),
@@ -257,6 +257,9 @@ v1::Job Coordinator::cancel(const std::string& id_or_prefix, const std::string& 
 
 v1::Job Coordinator::retry(const std::string& id_or_prefix, const std::string& etag) {
   const auto id = store_.resolve_job(id_or_prefix);
+  const std::shared_lock inputs(store_.inputs());  // they stay until the job is in the queue
+  const v1::JobSpec spec = job(id).spec();
+  check_inputs(spec, parse_recipe(spec.recipe()).data_names());
   apply(RetryInput{id}, {}, id, etag);
   return job(id);
 }

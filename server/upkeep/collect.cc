@@ -46,9 +46,9 @@ Json CollectReport::to_json() const {
 
 void delete_artifact(const std::string& digest, JobStore& store, BlobStore& blobs) {
   const auto artifact = store.artifact(digest);
+  if (artifact)  // before: a sweep that begins between the two must find them young
+    for (const auto& chunk : chunks_of(artifact->manifest_json())) blobs.renew(chunk);
   store.remove_artifact(digest);
-  if (!artifact) return;
-  for (const auto& chunk : chunks_of(artifact->manifest_json())) blobs.renew(chunk);
 }
 
 CollectReport collect_garbage(JobStore& store, BlobStore& blobs, TimeMs now, TimeMs grace) {

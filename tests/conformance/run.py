@@ -17,7 +17,7 @@ A file names a model, data, runs (stages of a recipe each), evaluations, budgets
     unmet: ["..."]                        # the card's claims that did not come out; said again each time
     cut: {runs: [eora, none], evaluations: [...], replace: {samples: 8}}  # what CI runs: replace overrides parameters
 
-"a < b": the mean over seeds is lower. "a <= b": not higher by more than the difference's standard error. Where perplexities are
+"a < b": the mean over seeds is lower by more than the difference's standard error. "a <= b": not higher by more than that. Where perplexities are
 compared the difference is that of the negative log-likelihood, paired by window. Exits with 1 where a claim or budget does not hold.
 """
 import argparse
@@ -129,10 +129,9 @@ class Conformance:
                     if self.cut:
                         continue
                     raise ValueError(f"{claim}: no run {a if a not in self.runs else b}")
-                lower = self.value(a, metric) < self.value(b, metric)
                 mean, error = self.difference(a, b, metric)
                 yield {"claim": f"{metric}: {a} {sign} {b}", "values": [self.value(a, metric), self.value(b, metric)],
-                       "difference": mean, "stderr": error, "holds": lower or (sign == "<=" and mean <= error)}
+                       "difference": mean, "stderr": error, "holds": mean < -error if sign == "<" else mean <= error}
 
 
 def metrics_of(conformance):
@@ -193,7 +192,7 @@ def main():
         try:
             results.append(run_file(path, arguments))
             failed += not all(line["holds"] for line in results[-1]["claims"] + results[-1]["budgets"])
-        except (AssertionError, ValueError, KeyError, OSError, yaml.YAMLError) as error:
+        except (AssertionError, ValueError, KeyError, OSError, subprocess.SubprocessError, yaml.YAMLError) as error:
             print(f"FAILED {path.stem}: {error}", flush=True)
             failed += 1
     if arguments.out:

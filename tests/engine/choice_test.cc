@@ -87,6 +87,7 @@ TEST(Items, ThatAreNoneNameTheFile) {
   refused(letters, {{"a_test.csv", "q,1,2,3,4,E\n"}}, "a_test.csv");
   refused(letters, {{"a_test.csv", "q,1,2\n"}}, "a_test.csv");
   refused(letters, {{"a_test.csv", "\"q,1,2\n"}}, "a_test.csv");
+  refused(letters, {{"a_test.csv", ""}}, "a_test.csv");
   refused(letters, {{"other.csv", "q,1,2,3,4,A\n"}}, "");
   refused(two, {{"v.jsonl", "{}\n"}, {"v.lst", "0\n1\n"}}, "v.lst");
   refused(two, {{"v.jsonl", "{}\n"}, {"v.lst", "2\n"}}, "v.lst:1");

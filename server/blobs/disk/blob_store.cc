@@ -287,6 +287,7 @@ void BlobStore::Upload::finish() {
     throw Error(ErrorCode::kDataLoss, "DIGEST_MISMATCH", "the bytes are not those of digest " + digest_.hex(),
                 "digest", "Hash the file again: it changed while it was sent.");
   }
+  if (::futimens(fd_.get(), nullptr) != 0) throw_io_error("touch", part_, errno);  // its age counts from here
   if (::fsync(fd_.get()) != 0) throw_io_error("fsync", part_, errno);
   const auto path = store_.path_of(digest_);
   make_folder(path.parent_path());

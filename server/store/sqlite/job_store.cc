@@ -420,6 +420,7 @@ bool JobStore::set_retention(const std::string& digest, bool pinned, std::option
 }
 
 void JobStore::remove_artifact(const std::string& digest) {
+  check_space();  // the write below waits for space, and submits wait for it
   const std::lock_guard lock(inputs_);
   const auto found = artifact(digest);
   if (!found || found->digest() != digest)
