@@ -49,7 +49,7 @@ def prepare(service, folder):
     fetched = service.cli("get", ended["gptq"]["artifact_digest"], "--out", out)
     assert fetched.status == 0, str(fetched)
     # For the tests to submit while a page watches.
-    recipe(folder, "live", "- gptq(bits=4, group_size=32, samples=12, sequence_length=128)").rename(folder / "live.yaml")
+    recipe(folder, "live", "- gptq(bits=4, group_size=32, samples=96, sequence_length=128)").rename(folder / "live.yaml")
     recipe(folder, "endless", "- gptq(bits=4, group_size=32, samples=4096, sequence_length=256)").rename(folder / "endless.yaml")
     return {"address": f"http://{service.http}", "grpc": service.grpc, "wring": str(service.programs / "wring"), "folder": str(folder), "out": str(out),
             "jobs": jobs, "result": ended["gptq"]["artifact_digest"], "hostile": HOSTILE, "slow": str(folder / "slow"), "text": str(text)}

@@ -91,7 +91,7 @@ export function Jobs() {
     queryKey: ["jobs", state, name, token],
     queryFn: () => get<Page>("jobs", { state, name_contains: name, page_token: token, page_size: 50 }),
     placeholderData: keepPreviousData,
-    refetchInterval: (q) => (q.state.data?.jobs.some((job) => isActive(job.state)) ? 1500 : 4000),
+    refetchInterval: (q) => (q.state.data?.jobs.some((job) => isActive(job.state)) ? 1500 : 3000),
   });
   const now = useNow(query.data?.jobs.some((job) => isActive(job.state)) ?? false);
   const cancel = useCancel();
