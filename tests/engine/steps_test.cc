@@ -3,6 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include "common/error.h"
+#include "tests/engine/small_model.h"
+
 namespace wring {
 namespace {
 
@@ -25,6 +28,23 @@ TEST(StageKeys, DependOnTheReferenceWhereTheStageLooksAtItAndNowhereElse) {
     EXPECT_NE(own[1], other[1]);
   }
   EXPECT_EQ(stage_keys("rtn | wanda", "m", nullptr), stage_keys("rtn | wanda", "m", "r"));
+}
+
+std::string refusal(const char* recipe) {
+  JobSpec spec{.recipe = parse_recipe(recipe), .model = {{}, sha256("m")}};
+  try {
+    check_recipe(spec, *small_model::make(), {});
+  } catch (const Error& error) {
+    return error.reason();
+  }
+  return "";
+}
+
+TEST(Recipe, WhoseLayersAreNoLongerThoseOfTheReferenceIsRefusedBeforeItRuns) {
+  EXPECT_EQ(refusal("awq-scaling(group_size=16) | rtn(group_size=16) | eora(rank=4)"), "REFERENCE_MISMATCH");
+  EXPECT_EQ(refusal("flap(ratio=0.2) | rtn(group_size=-1) | svd-compensation(rank=4)"), "REFERENCE_MISMATCH");
+  EXPECT_EQ(refusal("eora(rank=4)"), "NO_REFERENCE");
+  EXPECT_EQ(refusal("rtn(group_size=16) | eora(rank=4)"), "");
 }
 
 }  // namespace
