@@ -151,7 +151,13 @@ async function ask(path: string, init?: RequestInit): Promise<Response> {
   try {
     response = await fetch(path, init);
   } catch {
-    throw new Problem(0, "UNREACHABLE", "The server does not answer.", "", "Is wring-server running? This page goes on by itself when it is back.");
+    throw new Problem(
+      0,
+      "UNREACHABLE",
+      "The server does not answer.",
+      "",
+      "Is wring-server running? This page goes on by itself when it is back.",
+    );
   }
   if (response.ok) return response;
   const text = await response.text();
@@ -161,7 +167,13 @@ async function ask(path: string, init?: RequestInit): Promise<Response> {
   } catch {
     // not ours: a proxy's page
   }
-  throw new Problem(response.status, problem.reason ?? "HTTP_" + response.status, problem.detail ?? "The server answered " + response.status + ".", problem.field, problem.hint);
+  throw new Problem(
+    response.status,
+    problem.reason ?? "HTTP_" + response.status,
+    problem.detail ?? "The server answered " + response.status + ".",
+    problem.field,
+    problem.hint,
+  );
 }
 
 // Names of states without their prefix.
@@ -173,13 +185,19 @@ export type Query = Record<string, string | number | undefined>;
 
 /** GET. The browser keeps the answer under its ETag and asks again with If-None-Match. */
 export async function get<T>(path: string, query: Query = {}): Promise<T> {
-  const words = Object.entries(query).flatMap(([key, value]) => (value === undefined || value === "" ? [] : [`${key}=${encodeURIComponent(value)}`]));
+  const words = Object.entries(query).flatMap(([key, value]) =>
+    value === undefined || value === "" ? [] : [`${key}=${encodeURIComponent(value)}`],
+  );
   const response = await ask(`/api/v1/${path}${words.length ? "?" + words.join("&") : ""}`);
   return parse<T>(await response.text());
 }
 
 export async function post<T>(path: string, body: unknown): Promise<T> {
-  const response = await ask("/api/v1/" + path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+  const response = await ask("/api/v1/" + path, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(body),
+  });
   return parse<T>(await response.text());
 }
 

@@ -47,7 +47,9 @@ export function measured(value: number, unit: string, metric: string): string {
   if (unit === "bytes") return bytes(value);
   if (unit === "s") return value < 1 ? `${figure(value * 1000)} ms` : `${figure(value)} s`;
   if (metric.includes("share") || metric.includes("agreement") || metric.includes("overlap")) return `${(value * 100).toFixed(2)} %`;
-  return unit && !["bits", "tokens"].includes(unit) ? `${figure(value)} ${unit.replace("tokens/s", "tok/s").replace("nats/token", "nats")}` : figure(value);
+  return unit && !["bits", "tokens"].includes(unit)
+    ? `${figure(value)} ${unit.replace("tokens/s", "tok/s").replace("nats/token", "nats")}`
+    : figure(value);
 }
 
 /** A standard error: two digits say all that it knows. In the unit of its value. */

@@ -38,7 +38,9 @@ export async function modelOf(artifact: Artifact): Promise<Model | null> {
   const weights = files.filter((path) => path.endsWith(".safetensors"));
   if (weights.length === 0) return null;
   const all = (await Promise.all(weights.map((path) => tensors(artifact.digest, path)))).flat();
-  const wring = files.includes("wring.json") ? await json<{ layers: Record<string, Stored>; lineage?: LineageStep[] }>(artifact.digest, "wring.json") : { layers: {} };
+  const wring = files.includes("wring.json")
+    ? await json<{ layers: Record<string, Stored>; lineage?: LineageStep[] }>(artifact.digest, "wring.json")
+    : { layers: {} };
   return { layers: layersOf(all, wring.layers), lineage: ("lineage" in wring && wring.lineage) || [] };
 }
 

@@ -29,7 +29,9 @@ export function draftOf(form: NormalForm, specs: MethodSpec[], before: Draft): D
   const step = (name: string, params: Record<string, Value>, old: Step | undefined): Step => ({
     key: old && old.name === name ? old.key : newStep(name).key,
     name,
-    params: Object.fromEntries(Object.entries(params).filter(([key, value]) => !same(spec(name)?.parameters.find((p) => p.name === key)?.default, value))),
+    params: Object.fromEntries(
+      Object.entries(params).filter(([key, value]) => !same(spec(name)?.parameters.find((p) => p.name === key)?.default, value)),
+    ),
   });
   return {
     name: form.name,
@@ -38,13 +40,19 @@ export function draftOf(form: NormalForm, specs: MethodSpec[], before: Draft): D
       targets: same(s.targets, ["Linear"]) ? undefined : s.targets,
       ignore: same(s.ignore, ["lm_head"]) ? undefined : s.ignore,
     })),
-    evaluations: form.evaluations.map((e, i) => ({ ...step(e.suite, e.params, before.evaluations[i]), when: same(e.when, ["before", "after"]) ? undefined : e.when })),
+    evaluations: form.evaluations.map((e, i) => ({
+      ...step(e.suite, e.params, before.evaluations[i]),
+      when: same(e.when, ["before", "after"]) ? undefined : e.when,
+    })),
     exports: (form.exports ?? []).map((e, i) => step(e.format, e.params, before.exports[i])),
   };
 }
 
 // Flow style of YAML is JSON; short words need no quotes.
-const scalar = (value: Value) => (typeof value === "string" && /^[A-Za-z][\w-]*$/.test(value) && !/^(true|false|null|yes|no|on|off|y|n)$/i.test(value) ? value : JSON.stringify(value));
+const scalar = (value: Value) =>
+  typeof value === "string" && /^[A-Za-z][\w-]*$/.test(value) && !/^(true|false|null|yes|no|on|off|y|n)$/i.test(value)
+    ? value
+    : JSON.stringify(value);
 const list = (values: string[]) => `[${values.map(scalar).join(", ")}]`;
 
 function item(kind: string, step: Step): string {

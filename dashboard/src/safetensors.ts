@@ -13,7 +13,10 @@ const LARGEST = 50_000_000; // bytes of a header; a model of 100,000 tensors has
 export async function tensors(digest: string, path: string): Promise<Tensor[]> {
   const length = Number(new DataView(await fileBytes(digest, path, 0, 8)).getBigUint64(0, true));
   if (length > LARGEST) throw new Error(`${path} has a header of ${length} bytes`);
-  const header = JSON.parse(new TextDecoder().decode(await fileBytes(digest, path, 8, 8 + length))) as Record<string, { dtype: string; shape: number[]; data_offsets: [number, number] }>;
+  const header = JSON.parse(new TextDecoder().decode(await fileBytes(digest, path, 8, 8 + length))) as Record<
+    string,
+    { dtype: string; shape: number[]; data_offsets: [number, number] }
+  >;
   return Object.entries(header)
     .filter(([name]) => name !== "__metadata__")
     .map(([name, t]) => ({ name, dtype: t.dtype, shape: t.shape, bytes: t.data_offsets[1] - t.data_offsets[0] }));

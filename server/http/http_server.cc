@@ -1,6 +1,7 @@
 // Boost.Beast: one strand of asynchronous calls a connection.
 #include "server/http/http_server.h"
 
+#include <algorithm>
 #include <boost/asio/dispatch.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
@@ -25,6 +26,7 @@ namespace http = boost::beast::http;
 using tcp = asio::ip::tcp;
 
 constexpr std::size_t kMaxHeader = 16 * 1024, kMaxBody = 3 << 20;
+constexpr std::size_t kWritten = 256 * 1024;  // of a piece at once
 constexpr auto kIdle = std::chrono::seconds(30);
 constexpr int kThreads = 4;  // a handler waits for the disk
 
@@ -170,12 +172,20 @@ class Connection : public std::enable_shared_from_this<Connection> {
       return close();
     }
     if (piece_.empty()) return after_write(keep);
+    write_piece(0, next, keep);
+  }
+
+  // In parts, so that the idle time counts for each and a slow reader of a large piece is no idle one.
+  void write_piece(std::size_t from, const std::function<std::string()>& next, bool keep) {
+    if (from == piece_.size()) return write_pieces(next, keep);
+    const auto size = std::min(kWritten, piece_.size() - from);
     stream_.expires_after(kIdle);
-    asio::async_write(stream_, asio::buffer(piece_),
-                      [self = shared_from_this(), next, keep](beast::error_code failed, std::size_t) {
-                        if (failed) return self->close();
-                        self->write_pieces(next, keep);
-                      });
+    asio::async_write(
+        stream_, asio::buffer(piece_.data() + from, size),
+        [self = shared_from_this(), to = from + size, next, keep](beast::error_code failed, std::size_t) {
+          if (failed) return self->close();
+          self->write_piece(to, next, keep);
+        });
   }
 
   void after_write(bool keep) {

@@ -11,13 +11,29 @@ const [factsFile, ...wanted] = process.argv.slice(2);
 const facts = JSON.parse(readFileSync(factsFile, "utf8"));
 const { address, jobs } = facts;
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-const all = views({ done: jobs.gptq, failed: jobs.failed, compared: [jobs["rtn-3bit"], jobs["rtn-8bit"], jobs.gptq], result: facts.result });
+const all = views({
+  done: jobs.gptq,
+  failed: jobs.failed,
+  compared: [jobs["rtn-3bit"], jobs["rtn-8bit"], jobs.gptq],
+  result: facts.result,
+});
 const sha256 = (bytes) => createHash("sha256").update(bytes).digest("hex");
 
 /** Submits one of the recipes in the folder by the CLI, as somebody else would. */
 async function submit(recipe) {
-  const { stdout } = await promisify(execFile)(facts.wring, ["--server", facts.grpc, "submit", `${facts.folder}/${recipe}.yaml`, "--model", facts.slow,
-    "--data", `calibration=${facts.text}`, "--data", `test=${facts.text}`, "--json"]);
+  const { stdout } = await promisify(execFile)(facts.wring, [
+    "--server",
+    facts.grpc,
+    "submit",
+    `${facts.folder}/${recipe}.yaml`,
+    "--model",
+    facts.slow,
+    "--data",
+    `calibration=${facts.text}`,
+    "--data",
+    `test=${facts.text}`,
+    "--json",
+  ]);
   return JSON.parse(stdout).id;
 }
 
@@ -137,7 +153,11 @@ const tests = {
 
   async "two jobs are compared with the better figure marked, and go out as CSV"({ page }) {
     await page.goto("/jobs?name=rtn-");
-    for (const name of ["rtn-3bit", "rtn-8bit"]) await page.getByRole("checkbox", { name: `Select ${name}` }).first().click();
+    for (const name of ["rtn-3bit", "rtn-8bit"])
+      await page
+        .getByRole("checkbox", { name: `Select ${name}` })
+        .first()
+        .click();
     await page.getByRole("region", { name: "Selected jobs" }).getByRole("link", { name: "Compare" }).click();
     await page.waitForSelector(".chart canvas");
     const size = page.locator("tr", { hasText: "Bytes on disk" });
@@ -166,7 +186,10 @@ const tests = {
     await page.getByText("Cancelled", { exact: true }).waitFor({ timeout: 60_000 });
     assert.equal((await api(address, `jobs/${id}`)).state, "JOB_STATE_CANCELLED");
     await page.getByRole("button", { name: "Retry" }).click();
-    await page.getByText(/Queued|Running/).first().waitFor();
+    await page
+      .getByText(/Queued|Running/)
+      .first()
+      .waitFor();
     await page.getByRole("button", { name: "Cancel", exact: true }).click();
     await page.getByRole("button", { name: "Cancel the job" }).click();
     await page.getByText("Cancelled", { exact: true }).waitFor({ timeout: 60_000 });
@@ -204,15 +227,19 @@ const tests = {
     await page.waitForSelector(".chart canvas");
     await page.getByText("All layers as a table").click();
     await page.locator("table[aria-label=Layers]").getByText("model.layers.0.mlp.up_proj", { exact: true }).waitFor();
-    await page.getByText(/packed-int 4 bits/).first().waitFor();
+    await page
+      .getByText(/packed-int 4 bits/)
+      .first()
+      .waitFor();
     await page.getByRole("link", { name: "tiny" }).first().waitFor(); // lineage
   },
 
   async "dark and light are chosen, kept, and the system's by default"({ page }) {
-    const brightness = () => page.evaluate(() => {
-      const [r, g, b] = getComputedStyle(document.body).backgroundColor.match(/\d+/g).map(Number);
-      return r + g + b;
-    });
+    const brightness = () =>
+      page.evaluate(() => {
+        const [r, g, b] = getComputedStyle(document.body).backgroundColor.match(/\d+/g).map(Number);
+        return r + g + b;
+      });
     await page.emulateMedia({ colorScheme: "dark" });
     await page.goto("/jobs");
     assert.ok((await brightness()) < 150);
@@ -286,9 +313,17 @@ const tests = {
         await page.goto(view.path);
         await page.waitForSelector(view.ready);
         await page.evaluate(axe);
-        const result = await page.evaluate(() => window.axe.run({ runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"] }));
+        const result = await page.evaluate(() =>
+          window.axe.run({ runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"] }),
+        );
         for (const violation of result.violations)
-          if (["serious", "critical"].includes(violation.impact)) found.push(`${view.name} ${theme}: ${violation.id}: ${violation.nodes.map((node) => node.html + " " + (node.any[0]?.message ?? "")).slice(0, 3).join(" | ")}`);
+          if (["serious", "critical"].includes(violation.impact))
+            found.push(
+              `${view.name} ${theme}: ${violation.id}: ${violation.nodes
+                .map((node) => node.html + " " + (node.any[0]?.message ?? ""))
+                .slice(0, 3)
+                .join(" | ")}`,
+            );
       }
     }
     assert.deepEqual(found, []);
@@ -310,7 +345,9 @@ for (const [name, test] of Object.entries(tests)) {
     console.log(`ok      ${((Date.now() - start) / 1000).toFixed(1).padStart(5)} s  ${name}`);
   } catch (error) {
     failures.push(name);
-    console.log(`FAILED  ${((Date.now() - start) / 1000).toFixed(1).padStart(5)} s  ${name}\n${error.stack}\nat ${tab.page.url()}; complaints: ${tab.complaints.join("; ") || "none"}`);
+    console.log(
+      `FAILED  ${((Date.now() - start) / 1000).toFixed(1).padStart(5)} s  ${name}\n${error.stack}\nat ${tab.page.url()}; complaints: ${tab.complaints.join("; ") || "none"}`,
+    );
     await tab.page.screenshot({ path: `${facts.folder}/../wring-page-failure.png` }).catch(() => {});
   }
   await tab.context.close();

@@ -10,11 +10,17 @@ const failed = (await api(address, "jobs?state=failed")).jobs[0];
 const done = [...succeeded].sort((a, b) => b.stages.length - a.stages.length)[0];
 const sized = succeeded.filter((job) => job.stages.some((stage) => stage.name.startsWith("evaluate: size")));
 const ofModel = (model) => sized.filter((job) => job.spec.model === model);
-const compared = sized.map((job) => ofModel(job.spec.model)).sort((a, b) => b.length - a.length)[0].map((job) => job.id);
+const compared = sized
+  .map((job) => ofModel(job.spec.model))
+  .sort((a, b) => b.length - a.length)[0]
+  .map((job) => job.id);
 const all = views({ done: done.id, failed: failed.id, compared, result: done.result });
 const chrome = await browser();
 for (const theme of ["light", "dark"]) {
-  for (const [suffix, viewport] of [["", { width: 1280, height: 820 }], ["-phone", { width: 390, height: 800 }]]) {
+  for (const [suffix, viewport] of [
+    ["", { width: 1280, height: 820 }],
+    ["-phone", { width: 390, height: 800 }],
+  ]) {
     const { page, context, complaints } = await open(chrome, address, { colorScheme: theme, viewport });
     for (const view of all) {
       if (wanted.length > 0 && !wanted.includes(view.name + suffix)) continue;

@@ -282,6 +282,14 @@ TEST_F(Http, ServesAFileOfAnArtifactWholeAndInRanges) {
     EXPECT_EQ(get(path + name).status, 404) << name;
 }
 
+TEST_F(Http, ServesAFileOfSeveralMegabytes) {
+  std::string content;
+  for (int i = 0; content.size() < 3'000'000; ++i) content += std::to_string(i);
+  const auto answer = get("/api/v1/artifacts/" + upload(content) + "/files/file");
+  EXPECT_EQ(answer.body.size(), content.size());
+  EXPECT_EQ(sha256(answer.body), sha256(content));
+}
+
 TEST_F(Http, CutsADownloadWhoseBlobIsDamaged) {
   const auto digest = upload("content");
   const auto blob = sha256("content").hex();

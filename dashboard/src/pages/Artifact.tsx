@@ -93,11 +93,20 @@ function Lineage({ artifact }: { artifact: Artifact }) {
           <li key={a.digest} aria-current={a.digest === artifact.digest ? "true" : undefined}>
             {job && (
               <span className="lineage-job">
-                <Link href={`/jobs/${job.id}`}>{job.stages.filter((stage) => !/^(evaluate|export)/.test(stage.name)).map((stage) => stage.name).join(" → ") || job.spec.name}</Link>
+                <Link href={`/jobs/${job.id}`}>
+                  {job.stages
+                    .filter((stage) => !/^(evaluate|export)/.test(stage.name))
+                    .map((stage) => stage.name)
+                    .join(" → ") || job.spec.name}
+                </Link>
               </span>
             )}
             <span className="lineage-artifact">
-              {a.digest === artifact.digest ? <strong>{a.name || short(a.digest)}</strong> : <Link href={`/artifacts/${a.digest}`}>{a.name || short(a.digest)}</Link>}
+              {a.digest === artifact.digest ? (
+                <strong>{a.name || short(a.digest)}</strong>
+              ) : (
+                <Link href={`/artifacts/${a.digest}`}>{a.name || short(a.digest)}</Link>
+              )}
               <span className="muted small">
                 {bytes(a.total_bytes)} · {a.created_by_job ? "made here" : "handed in"}
               </span>
@@ -144,7 +153,10 @@ function Treemap({ layers }: { layers: ModelLayer[] }) {
       groups.set(group, [...(groups.get(group) ?? []), layer]);
     }
     return (c: Colors) => ({
-      tooltip: { formatter: (item: { name: string; value: number; data: { layer?: ModelLayer } }) => `${item.data.layer?.name ?? item.name}\n${bytes(item.value)}, ${((item.value / total) * 100).toFixed(1)} %${item.data.layer ? `\n${storage(item.data.layer)}` : ""}` },
+      tooltip: {
+        formatter: (item: { name: string; value: number; data: { layer?: ModelLayer } }) =>
+          `${item.data.layer?.name ?? item.name}\n${bytes(item.value)}, ${((item.value / total) * 100).toFixed(1)} %${item.data.layer ? `\n${storage(item.data.layer)}` : ""}`,
+      },
       series: [
         {
           type: "treemap",
@@ -158,10 +170,18 @@ function Treemap({ layers }: { layers: ModelLayer[] }) {
           label: { color: c.onSeries, fontSize: 11, overflow: "truncate" },
           upperLabel: { show: true, height: 18, color: c.muted, fontSize: 11, backgroundColor: "transparent" },
           itemStyle: { borderColor: c.surface, borderWidth: 1, gapWidth: 1 },
-          levels: [{ itemStyle: { borderWidth: 0, gapWidth: 3 }, upperLabel: { show: false } }, { itemStyle: { borderColor: c.line, gapWidth: 1 } }],
+          levels: [
+            { itemStyle: { borderWidth: 0, gapWidth: 3 }, upperLabel: { show: false } },
+            { itemStyle: { borderColor: c.line, gapWidth: 1 } },
+          ],
           data: [...groups].map(([name, group]) => ({
             name,
-            children: group.map((layer) => ({ name: layer.block >= 0 ? layer.kind : layer.name, value: layer.bytes, layer, itemStyle: { color: c.series[kinds.indexOf(storage(layer)) % c.series.length] } })),
+            children: group.map((layer) => ({
+              name: layer.block >= 0 ? layer.kind : layer.name,
+              value: layer.bytes,
+              layer,
+              itemStyle: { color: c.series[kinds.indexOf(storage(layer)) % c.series.length] },
+            })),
           })),
         },
       ],
@@ -173,7 +193,10 @@ function Treemap({ layers }: { layers: ModelLayer[] }) {
       <ul className="legend" aria-label="Storage">
         {kinds.map((kind, i) => (
           <li key={kind}>
-            <span className="swatch" data-series={(i % 8) + 1} aria-hidden /> {kind} <span className="muted">{bytes(layers.filter((layer) => storage(layer) === kind).reduce((sum, layer) => sum + layer.bytes, 0))}</span>
+            <span className="swatch" data-series={(i % 8) + 1} aria-hidden /> {kind}{" "}
+            <span className="muted">
+              {bytes(layers.filter((layer) => storage(layer) === kind).reduce((sum, layer) => sum + layer.bytes, 0))}
+            </span>
           </li>
         ))}
       </ul>
@@ -215,7 +238,11 @@ function LayerList({ layers }: { layers: ModelLayer[] }) {
 
 /** Jobs that measured it, as their input or as their result. */
 function UsedBy({ artifact }: { artifact: Artifact }) {
-  const query = useQuery({ queryKey: ["measured", artifact.digest], queryFn: () => get<{ evaluations: Evaluation[] }>("evaluations", { artifact: artifact.digest, page_size: 1000 }), staleTime: 10000 });
+  const query = useQuery({
+    queryKey: ["measured", artifact.digest],
+    queryFn: () => get<{ evaluations: Evaluation[] }>("evaluations", { artifact: artifact.digest, page_size: 1000 }),
+    staleTime: 10000,
+  });
   const jobs = [...new Set((query.data?.evaluations ?? []).map((row) => row.job_id))];
   if (jobs.length === 0) return null;
   return (

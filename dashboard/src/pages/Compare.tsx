@@ -29,7 +29,13 @@ export default function Compare() {
         <h1>Compare</h1>
       </div>
       {failed && <Failure error={failed.error} />}
-      {ids.length < 2 ? <Choose chosen={ids} /> : jobs.length < queries.length && !failed ? <Loading /> : jobs.length > 0 && <Comparison jobs={jobs} />}
+      {ids.length < 2 ? (
+        <Choose chosen={ids} />
+      ) : jobs.length < queries.length && !failed ? (
+        <Loading />
+      ) : (
+        jobs.length > 0 && <Comparison jobs={jobs} />
+      )}
     </>
   );
 }
@@ -40,10 +46,18 @@ function Choose({ chosen }: { chosen: string[] }) {
   const [params] = useSearchParams();
   const picked = new Set((params.get("pick") ?? chosen.join(",")).split(",").filter(Boolean));
   const [, go] = useLocation();
-  const query = useQuery({ queryKey: ["jobs", "succeeded", "", ""], queryFn: () => get<{ jobs: Job[] }>("jobs", { state: "succeeded", page_size: 50 }) });
+  const query = useQuery({
+    queryKey: ["jobs", "succeeded", "", ""],
+    queryFn: () => get<{ jobs: Job[] }>("jobs", { state: "succeeded", page_size: 50 }),
+  });
   if (query.error) return <Failure error={query.error} retry={() => query.refetch()} />;
   if (!query.data) return <Loading />;
-  if (query.data.jobs.length === 0) return <Empty title="No job has succeeded yet"><p className="muted">Two finished jobs can be compared here.</p></Empty>;
+  if (query.data.jobs.length === 0)
+    return (
+      <Empty title="No job has succeeded yet">
+        <p className="muted">Two finished jobs can be compared here.</p>
+      </Empty>
+    );
   return (
     <>
       <p className="muted">Choose two or more finished jobs.</p>
@@ -72,7 +86,12 @@ function Choose({ chosen }: { chosen: string[] }) {
 function names(jobs: Job[]): Map<string, string> {
   const count = new Map<string, number>();
   for (const job of jobs) count.set(job.spec.name, (count.get(job.spec.name) ?? 0) + 1);
-  return new Map(jobs.map((job) => [job.id, (count.get(job.spec.name) ?? 0) > 1 || !job.spec.name ? `${job.spec.name} ${job.id.slice(0, 5)}`.trim() : job.spec.name]));
+  return new Map(
+    jobs.map((job) => [
+      job.id,
+      (count.get(job.spec.name) ?? 0) > 1 || !job.spec.name ? `${job.spec.name} ${job.id.slice(0, 5)}`.trim() : job.spec.name,
+    ]),
+  );
 }
 
 const after = (job: Job, metric: string) => job.evaluations.find((row) => row.metric === metric && row.when === "after");
@@ -81,7 +100,13 @@ function Comparison({ jobs }: { jobs: Job[] }) {
   const [params, setParams] = useSearchParams();
   const name = useMemo(() => names(jobs), [jobs]);
   const qualities = useMemo(() => {
-    const all = new Set(jobs.flatMap((job) => job.evaluations.filter((row) => row.when === "after" && row.suite !== "size" && !row.text && direction(row.metric) !== 0).map((row) => row.metric)));
+    const all = new Set(
+      jobs.flatMap((job) =>
+        job.evaluations
+          .filter((row) => row.when === "after" && row.suite !== "size" && !row.text && direction(row.metric) !== 0)
+          .map((row) => row.metric),
+      ),
+    );
     return [...all];
   }, [jobs]);
   const quality = qualities.find((metric) => metric === params.get("quality")) ?? qualities[0];
@@ -99,8 +124,15 @@ function Comparison({ jobs }: { jobs: Job[] }) {
       {points.length > 1 ? (
         <>
           <div className="tools">
-            <Choice label="Quality" value={quality ?? ""} options={qualities.map((metric) => ({ value: metric, label: metricName(metric) }))} onChange={(next) => setParams((old) => (old.set("quality", next), old), { replace: true })} />
-            <span className="muted small">{direction(quality!) < 0 ? "Lower is better" : "Higher is better"}; the line joins what no other beats in both.</span>
+            <Choice
+              label="Quality"
+              value={quality ?? ""}
+              options={qualities.map((metric) => ({ value: metric, label: metricName(metric) }))}
+              onChange={(next) => setParams((old) => (old.set("quality", next), old), { replace: true })}
+            />
+            <span className="muted small">
+              {direction(quality!) < 0 ? "Lower is better" : "Higher is better"}; the line joins what no other beats in both.
+            </span>
           </div>
           <Scatter points={points} quality={quality!} />
         </>
@@ -120,23 +152,60 @@ function Scatter({ points, quality }: { points: Point[]; quality: string }) {
     const row = (p: Point) => [p.size, p.quality, p.name, p.id];
     return (c: Colors) => ({
       grid: { left: 72, right: 24, top: 24, bottom: 48 },
-      xAxis: axis(c, "Bytes of weights", { type: "value", scale: true, boundaryGap: ["8%", "8%"], axisLabel: { color: c.muted, hideOverlap: true, formatter: (v: number) => bytes(v) } }),
-      yAxis: axis(c, metricName(quality), { type: "value", scale: true, boundaryGap: ["8%", "12%"], nameGap: 52, axisLabel: { color: c.muted, formatter: (v: number) => figure(v) } }),
-      tooltip: { trigger: "item", formatter: (item: { data: [number, number, string] }) => `${item.data[2]}\n${bytes(item.data[0])}\n${metricName(quality)} ${figure(item.data[1])}` },
+      xAxis: axis(c, "Bytes of weights", {
+        type: "value",
+        scale: true,
+        boundaryGap: ["8%", "8%"],
+        axisLabel: { color: c.muted, hideOverlap: true, formatter: (v: number) => bytes(v) },
+      }),
+      yAxis: axis(c, metricName(quality), {
+        type: "value",
+        scale: true,
+        boundaryGap: ["8%", "12%"],
+        nameGap: 52,
+        axisLabel: { color: c.muted, formatter: (v: number) => figure(v) },
+      }),
+      tooltip: {
+        trigger: "item",
+        formatter: (item: { data: [number, number, string] }) =>
+          `${item.data[2]}\n${bytes(item.data[0])}\n${metricName(quality)} ${figure(item.data[1])}`,
+      },
       series: [
-        { type: "line", data: best.map(row), symbol: "none", silent: true, lineStyle: { color: c.accent, width: 1.5, type: "dashed" }, z: 1 },
+        {
+          type: "line",
+          data: best.map(row),
+          symbol: "none",
+          silent: true,
+          lineStyle: { color: c.accent, width: 1.5, type: "dashed" },
+          z: 1,
+        },
         {
           type: "scatter",
           symbolSize: 13,
           data: points.map((p) => ({ value: row(p), itemStyle: { opacity: 1, color: best.includes(p) ? c.accent : c.muted } })),
-          label: { show: true, position: "top", color: c.text, fontSize: 11, textBorderColor: c.back, textBorderWidth: 3, formatter: (item: { value: unknown[] }) => String(item.value[2]) },
+          label: {
+            show: true,
+            position: "top",
+            color: c.text,
+            fontSize: 11,
+            textBorderColor: c.back,
+            textBorderWidth: 3,
+            formatter: (item: { value: unknown[] }) => String(item.value[2]),
+          },
           labelLayout: { hideOverlap: true },
         },
       ],
     });
   }, [points, quality]);
   const click = useCallback((data: unknown) => open((data as { value?: unknown }).value), [open]);
-  return <Chart label={`${metricName(quality)} against bytes of weights of ${points.length} jobs`} option={option} height={340} onClick={click} />;
+  return (
+    <Chart
+      label={`${metricName(quality)} against bytes of weights of ${points.length} jobs`}
+      option={option}
+      height={340}
+      onClick={click}
+    />
+  );
 }
 
 type Params = Map<string, Value>;
@@ -156,7 +225,10 @@ function useParameters(jobs: Job[]): Params[] {
   const queries = useQueries({
     queries: jobs.map((job) => ({
       queryKey: ["normal", job.recipe_digest],
-      queryFn: async () => JSON.parse((await post<{ normal_form_json: string }>("recipes/validate", { recipe: job.spec.recipe })).normal_form_json) as NormalForm,
+      queryFn: async () =>
+        JSON.parse(
+          (await post<{ normal_form_json: string }>("recipes/validate", { recipe: job.spec.recipe })).normal_form_json,
+        ) as NormalForm,
       staleTime: Infinity,
     })),
   });
@@ -166,7 +238,9 @@ function useParameters(jobs: Job[]): Params[] {
 function Table({ jobs, name }: { jobs: Job[]; name: Map<string, string> }) {
   const params = useParameters(jobs);
   const metrics = new Map(jobs.flatMap((job) => lines(job.evaluations).map((line) => [line.metric, line] as const)));
-  const keys = [...new Set(params.flatMap((map) => [...map.keys()]))].filter((key) => new Set(params.map((map) => String(map.get(key) ?? ""))).size > 1);
+  const keys = [...new Set(params.flatMap((map) => [...map.keys()]))].filter(
+    (key) => new Set(params.map((map) => String(map.get(key) ?? ""))).size > 1,
+  );
   const best = (metric: string) => {
     const values = jobs.map((job) => after(job, metric)?.value).filter((v) => v !== undefined);
     if (values.length < 2 || direction(metric) === 0) return undefined;

@@ -103,7 +103,13 @@ function Head({ job }: { job: Job }) {
       </div>
       <div className="head-actions">
         {isActive(job.state) && (
-          <Confirm trigger="Cancel" title={`Cancel ${job.spec.name || job.id}?`} action="Cancel the job" disabled={job.state === "CANCELLING" || cancel.isPending} onConfirm={() => cancel.mutate(job.id)}>
+          <Confirm
+            trigger="Cancel"
+            title={`Cancel ${job.spec.name || job.id}?`}
+            action="Cancel the job"
+            disabled={job.state === "CANCELLING" || cancel.isPending}
+            onConfirm={() => cancel.mutate(job.id)}
+          >
             Finished stages are kept: a retry goes on from there.
           </Confirm>
         )}
@@ -159,7 +165,11 @@ function Facts({ job }: { job: Job }) {
   const now = useNow(isActive(job.state));
   const took = seconds(job, now);
   const peak = Math.max(0, ...job.stages.map((stage) => Number(stage.peak_bytes)));
-  const input = useQuery({ queryKey: ["artifact", job.spec.model], queryFn: () => get<Artifact>(`artifacts/${job.spec.model}`), staleTime: Infinity });
+  const input = useQuery({
+    queryKey: ["artifact", job.spec.model],
+    queryFn: () => get<Artifact>(`artifacts/${job.spec.model}`),
+    staleTime: Infinity,
+  });
   return (
     <dl className="facts">
       <Fact name="Model">
@@ -181,11 +191,13 @@ function Facts({ job }: { job: Job }) {
           {job.attempt > 1 && <span className="muted"> attempt {job.attempt}</span>}
         </Fact>
       )}
-      {Object.entries(job.spec.data).sort().map(([name, digest]) => (
-        <Fact key={name} name={`Data: ${name}`}>
-          <Digest digest={digest} to={`/artifacts/${digest}`} />
-        </Fact>
-      ))}
+      {Object.entries(job.spec.data)
+        .sort()
+        .map(([name, digest]) => (
+          <Fact key={name} name={`Data: ${name}`}>
+            <Digest digest={digest} to={`/artifacts/${digest}`} />
+          </Fact>
+        ))}
       <Fact name="Seed">{job.spec.seed}</Fact>
     </dl>
   );
@@ -200,9 +212,17 @@ const Fact = ({ name, children }: { name: string; children: React.ReactNode }) =
 
 /** The result's files, and those of each export. */
 function JobFiles({ job }: { job: Job }) {
-  const digests = [...new Set([job.result, ...job.evaluations.filter((row) => row.suite === "export").map((row) => row.artifact)])].filter(Boolean);
+  const digests = [...new Set([job.result, ...job.evaluations.filter((row) => row.suite === "export").map((row) => row.artifact)])].filter(
+    Boolean,
+  );
   if (digests.length === 0)
-    return <p className="muted">{job.stages.some((stage) => layerReports(stage).length > 0) && isActive(job.state) ? "Files are there once the job has succeeded." : "This job has made no files."}</p>;
+    return (
+      <p className="muted">
+        {job.stages.some((stage) => layerReports(stage).length > 0) && isActive(job.state)
+          ? "Files are there once the job has succeeded."
+          : "This job has made no files."}
+      </p>
+    );
   return digests.map((digest) => <ArtifactFiles key={digest} digest={digest} />);
 }
 

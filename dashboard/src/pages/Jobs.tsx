@@ -115,7 +115,12 @@ export function Jobs() {
         </Link>
       </div>
       <div className="tools">
-        <Segments label="State" value={state || "all"} options={STATES} onChange={(next) => change({ state: next === "all" ? "" : next, page: "" })} />
+        <Segments
+          label="State"
+          value={state || "all"}
+          options={STATES}
+          onChange={(next) => change({ state: next === "all" ? "" : next, page: "" })}
+        />
         <NameFilter name={name} onChange={(next) => change({ name: next, page: "" }, true)} />
       </div>
       <Loaded query={query} rows={8}>
@@ -192,7 +197,9 @@ export function Jobs() {
           <Confirm
             trigger="Cancel"
             disabled={cancellable.length === 0}
-            title={cancellable.length === 1 ? `Cancel ${cancellable[0].spec.name || cancellable[0].id}?` : `Cancel ${cancellable.length} jobs?`}
+            title={
+              cancellable.length === 1 ? `Cancel ${cancellable[0].spec.name || cancellable[0].id}?` : `Cancel ${cancellable.length} jobs?`
+            }
             action={cancellable.length === 1 ? "Cancel the job" : "Cancel them"}
             onConfirm={() => {
               for (const job of cancellable) cancel.mutate(job.id);
@@ -219,5 +226,14 @@ function NameFilter({ name, onChange }: { name: string; onChange: (name: string)
     const timer = setTimeout(() => onChange(text), 250);
     return () => clearTimeout(timer);
   });
-  return <input className="field search" type="search" placeholder="Filter by name" aria-label="Filter by name" value={text} onChange={(event) => setText(event.target.value)} />;
+  return (
+    <input
+      className="field search"
+      type="search"
+      placeholder="Filter by name"
+      aria-label="Filter by name"
+      value={text}
+      onChange={(event) => setText(event.target.value)}
+    />
+  );
 }

@@ -23,12 +23,17 @@ export default function Submit() {
           <h1>{source.data ? "Run again with changes" : "New job"}</h1>
           {source.data && (
             <p className="muted">
-              From <Link href={`/jobs/${source.data.id}`}>{source.data.spec.name || source.data.id}</Link>. Stages that stay the same come from the worker’s cache.
+              From <Link href={`/jobs/${source.data.id}`}>{source.data.spec.name || source.data.id}</Link>. Stages that stay the same come
+              from the worker’s cache.
             </p>
           )}
         </div>
       </div>
-      <Loaded query={specs}>{(all) => (from ? <Loaded query={source}>{(job) => <JobForm key={job.id} specs={all} start={job.spec} />}</Loaded> : <JobForm specs={all} />)}</Loaded>
+      <Loaded query={specs}>
+        {(all) =>
+          from ? <Loaded query={source}>{(job) => <JobForm key={job.id} specs={all} start={job.spec} />}</Loaded> : <JobForm specs={all} />
+        }
+      </Loaded>
     </>
   );
 }
@@ -52,16 +57,28 @@ function useValidation(text: string) {
     staleTime: Infinity,
     retry: false,
   });
-  return { answer: settled === text ? query.data : undefined, problem: settled === text && query.error instanceof Problem ? query.error : undefined, last: query.data };
+  return {
+    answer: settled === text ? query.data : undefined,
+    problem: settled === text && query.error instanceof Problem ? query.error : undefined,
+    last: query.data,
+  };
 }
 
 function useArtifacts(kind: string): Option[] {
-  const query = useQuery({ queryKey: ["artifacts", kind, ""], queryFn: () => get<{ artifacts: Artifact[] }>("artifacts", { kind, page_size: 200 }) });
-  return (query.data?.artifacts ?? []).map((a) => ({ value: a.digest, label: a.name || short(a.digest), detail: `${bytes(a.total_bytes)} · ${short(a.digest)}` }));
+  const query = useQuery({
+    queryKey: ["artifacts", kind, ""],
+    queryFn: () => get<{ artifacts: Artifact[] }>("artifacts", { kind, page_size: 200 }),
+  });
+  return (query.data?.artifacts ?? []).map((a) => ({
+    value: a.digest,
+    label: a.name || short(a.digest),
+    detail: `${bytes(a.total_bytes)} · ${short(a.digest)}`,
+  }));
 }
 
 /** The job's own artifact may be older than the list that was loaded. */
-const withValue = (options: Option[], value: string): Option[] => (value === "" || options.some((o) => o.value === value) ? options : [{ value, label: short(value) }, ...options]);
+const withValue = (options: Option[], value: string): Option[] =>
+  value === "" || options.some((o) => o.value === value) ? options : [{ value, label: short(value) }, ...options];
 
 function JobForm({ specs, start }: { specs: MethodSpec[]; start?: JobSpec }) {
   const [draft, setDraft] = useState<Draft>(emptyDraft);
@@ -107,7 +124,11 @@ function JobForm({ specs, start }: { specs: MethodSpec[]; start?: JobSpec }) {
   });
   const said = submit.error instanceof Problem ? submit.error : undefined;
   const fieldError = (field: string) => (said?.field === field ? said.message : undefined);
-  const missing = [!text.trim() && "a stage or an evaluation", !model && "a model", ...dataNames.map((key) => !data[key] && `data “${key}”`)].filter(Boolean);
+  const missing = [
+    !text.trim() && "a stage or an evaluation",
+    !model && "a model",
+    ...dataNames.map((key) => !data[key] && `data “${key}”`),
+  ].filter(Boolean);
 
   return (
     <form
@@ -120,28 +141,82 @@ function JobForm({ specs, start }: { specs: MethodSpec[]; start?: JobSpec }) {
       <div className="submit-form">
         <fieldset className="card">
           <legend>Input</legend>
-          <Labelled label="Model" help={models.length === 0 ? "None is in the store yet: wring put DIR --name NAME" : "What is compressed."} error={fieldError("spec.model")}>
+          <Labelled
+            label="Model"
+            help={models.length === 0 ? "None is in the store yet: wring put DIR --name NAME" : "What is compressed."}
+            error={fieldError("spec.model")}
+          >
             {(ids) => <Choice {...ids} value={model} options={withValue(models, model)} onChange={setModel} placeholder="Choose a model" />}
           </Labelled>
           {dataNames.map((key) => (
-            <Labelled key={key} label={`Data: ${key}`} help={datasets.length === 0 ? "None is in the store yet: wring put FILE --name NAME" : "The recipe reads it."} error={fieldError(`spec.data.${key}`)}>
-              {(ids) => <Choice {...ids} value={data[key] ?? ""} options={withValue(datasets, data[key] ?? "")} onChange={(next) => setData({ ...data, [key]: next })} placeholder="Choose a dataset" />}
+            <Labelled
+              key={key}
+              label={`Data: ${key}`}
+              help={datasets.length === 0 ? "None is in the store yet: wring put FILE --name NAME" : "The recipe reads it."}
+              error={fieldError(`spec.data.${key}`)}
+            >
+              {(ids) => (
+                <Choice
+                  {...ids}
+                  value={data[key] ?? ""}
+                  options={withValue(datasets, data[key] ?? "")}
+                  onChange={(next) => setData({ ...data, [key]: next })}
+                  placeholder="Choose a dataset"
+                />
+              )}
             </Labelled>
           ))}
         </fieldset>
-        <Steps title="Stages" add="Add a stage" kind="stages" steps={draft.stages} specs={specs.filter((s) => s.kind !== "evaluation" && s.kind !== "export")} problem={problem} onChange={(stages) => edit({ ...draft, stages })} />
-        <Steps title="Evaluations" add="Add an evaluation" kind="evaluations" steps={draft.evaluations} specs={specs.filter((s) => s.kind === "evaluation")} problem={problem} onChange={(evaluations) => edit({ ...draft, evaluations })} />
+        <Steps
+          title="Stages"
+          add="Add a stage"
+          kind="stages"
+          steps={draft.stages}
+          specs={specs.filter((s) => s.kind !== "evaluation" && s.kind !== "export")}
+          problem={problem}
+          onChange={(stages) => edit({ ...draft, stages })}
+        />
+        <Steps
+          title="Evaluations"
+          add="Add an evaluation"
+          kind="evaluations"
+          steps={draft.evaluations}
+          specs={specs.filter((s) => s.kind === "evaluation")}
+          problem={problem}
+          onChange={(evaluations) => edit({ ...draft, evaluations })}
+        />
         <fieldset className="card">
           <legend>Job</legend>
           <div className="grid">
             <Labelled label="Name" help="For people." error={fieldError("spec.name")}>
-              {(ids) => <input {...inputIds(ids)} className="field" value={name} maxLength={200} onChange={(e) => setName(e.target.value)} />}
+              {(ids) => (
+                <input {...inputIds(ids)} className="field" value={name} maxLength={200} onChange={(e) => setName(e.target.value)} />
+              )}
             </Labelled>
             <Labelled label="Seed" help="The same seed gives the same digest." error={fieldError("spec.seed")}>
-              {(ids) => <input {...inputIds(ids)} className="field" inputMode="numeric" pattern="[0-9]*" value={seed} onChange={(e) => setSeed(e.target.value)} />}
+              {(ids) => (
+                <input
+                  {...inputIds(ids)}
+                  className="field"
+                  inputMode="numeric"
+                  pattern="[0-9]*"
+                  value={seed}
+                  onChange={(e) => setSeed(e.target.value)}
+                />
+              )}
             </Labelled>
             <Labelled label="Priority" help="-100 to 100; a higher one is leased first." error={fieldError("spec.priority")}>
-              {(ids) => <input {...inputIds(ids)} className="field" type="number" min={-100} max={100} value={priority} onChange={(e) => setPriority(e.target.value)} />}
+              {(ids) => (
+                <input
+                  {...inputIds(ids)}
+                  className="field"
+                  type="number"
+                  min={-100}
+                  max={100}
+                  value={priority}
+                  onChange={(e) => setPriority(e.target.value)}
+                />
+              )}
             </Labelled>
           </div>
         </fieldset>
@@ -168,7 +243,8 @@ function JobForm({ specs, start }: { specs: MethodSpec[]; start?: JobSpec }) {
           <div id="verdict" className="verdict small" aria-live="polite">
             {problem ? (
               <span className="bad-text">
-                {problem.field && <code>{problem.field}</code>} {problem.message} {problem.hint && <span className="muted">{problem.hint}</span>}
+                {problem.field && <code>{problem.field}</code>} {problem.message}{" "}
+                {problem.hint && <span className="muted">{problem.hint}</span>}
               </span>
             ) : answer ? (
               <span className="good-text">The server accepts this recipe.</span>
@@ -180,7 +256,12 @@ function JobForm({ specs, start }: { specs: MethodSpec[]; start?: JobSpec }) {
           </div>
         </div>
         {said && <Failure error={said} />}
-        <button className="button primary wide" type="submit" disabled={!answer || missing.length > 0 || submit.isPending} aria-describedby="missing">
+        <button
+          className="button primary wide"
+          type="submit"
+          disabled={!answer || missing.length > 0 || submit.isPending}
+          aria-describedby="missing"
+        >
           {submit.isPending ? "Submitting…" : "Submit"}
         </button>
         <p id="missing" className="muted small">
@@ -199,7 +280,17 @@ interface Ids {
 }
 const inputIds = (ids: Ids) => ({ id: ids.id, "aria-describedby": ids.describedBy, "aria-invalid": ids.invalid || undefined });
 
-function Labelled({ label, help, error, children }: { label: string; help: string; error?: string; children: (ids: Ids) => React.ReactNode }) {
+function Labelled({
+  label,
+  help,
+  error,
+  children,
+}: {
+  label: string;
+  help: string;
+  error?: string;
+  children: (ids: Ids) => React.ReactNode;
+}) {
   const id = useId();
   return (
     <div className="labelled">
@@ -214,7 +305,23 @@ function Labelled({ label, help, error, children }: { label: string; help: strin
   );
 }
 
-function Steps({ title, add, kind, steps, specs, problem, onChange }: { title: string; add: string; kind: "stages" | "evaluations"; steps: Step[]; specs: MethodSpec[]; problem?: Problem; onChange: (steps: Step[]) => void }) {
+function Steps({
+  title,
+  add,
+  kind,
+  steps,
+  specs,
+  problem,
+  onChange,
+}: {
+  title: string;
+  add: string;
+  kind: "stages" | "evaluations";
+  steps: Step[];
+  specs: MethodSpec[];
+  problem?: Problem;
+  onChange: (steps: Step[]) => void;
+}) {
   const options = specs.map((s) => ({ value: s.name, label: s.name, detail: s.summary }));
   const move = (from: number, to: number) => {
     const next = [...steps];

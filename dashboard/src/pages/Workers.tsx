@@ -10,7 +10,11 @@ const GONE_AFTER = 60_000; // milliseconds; as the server counts connected worke
 export default function Workers() {
   useTitle("Workers");
   const now = useNow();
-  const query = useQuery({ queryKey: ["workers"], queryFn: () => get<{ workers: Worker[] }>("workers", { page_size: 1000 }), refetchInterval: 2000 });
+  const query = useQuery({
+    queryKey: ["workers"],
+    queryFn: () => get<{ workers: Worker[] }>("workers", { page_size: 1000 }),
+    refetchInterval: 2000,
+  });
   return (
     <>
       <div className="head">
@@ -25,9 +29,11 @@ export default function Workers() {
             </Empty>
           ) : (
             <ul className="workers">
-              {workers.toSorted((a, b) => b.last_seen.localeCompare(a.last_seen)).map((worker) => (
-                <OneWorker key={worker.id} worker={worker} now={now} />
-              ))}
+              {workers
+                .toSorted((a, b) => b.last_seen.localeCompare(a.last_seen))
+                .map((worker) => (
+                  <OneWorker key={worker.id} worker={worker} now={now} />
+                ))}
             </ul>
           )
         }
@@ -69,11 +75,13 @@ function OneWorker({ worker, now }: { worker: Worker; now: number }) {
         <div>
           <dt>Jobs</dt>
           <dd>
-            {worker.jobs.length === 0 ? "none" : worker.jobs.map((job) => (
-              <Link key={job} href={`/jobs/${job}`}>
-                <code>{job}</code>{" "}
-              </Link>
-            ))}
+            {worker.jobs.length === 0
+              ? "none"
+              : worker.jobs.map((job) => (
+                  <Link key={job} href={`/jobs/${job}`}>
+                    <code>{job}</code>{" "}
+                  </Link>
+                ))}
           </dd>
         </div>
         <div>

@@ -92,8 +92,17 @@ export function Loading({ rows = 6 }: { rows?: number }) {
 }
 
 /** Of a query: its failure where there is nothing to show, its loading, or the page. What was shown stays on a failed poll. */
-export function Loaded<T>({ query, rows, children }: { query: { data: T | undefined; error: unknown; refetch: () => void }; rows?: number; children: (data: T) => ReactNode }) {
-  if (query.data === undefined) return query.error ? <Failure error={query.error} retry={() => query.refetch()} /> : <Loading rows={rows} />;
+export function Loaded<T>({
+  query,
+  rows,
+  children,
+}: {
+  query: { data: T | undefined; error: unknown; refetch: () => void };
+  rows?: number;
+  children: (data: T) => ReactNode;
+}) {
+  if (query.data === undefined)
+    return query.error ? <Failure error={query.error} retry={() => query.refetch()} /> : <Loading rows={rows} />;
   return (
     <>
       {query.error instanceof Problem && (

@@ -48,7 +48,17 @@ export function axis(c: Colors, name: string, more: Record<string, unknown> = {}
 }
 
 /** `option` is made anew when the theme changes. `label` says in words what the chart shows; the figures stand in a table beside it. */
-export function Chart({ label, option, height = 320, onClick }: { label: string; option: (c: Colors) => EChartsCoreOption; height?: number; onClick?: (data: unknown) => void }) {
+export function Chart({
+  label,
+  option,
+  height = 320,
+  onClick,
+}: {
+  label: string;
+  option: (c: Colors) => EChartsCoreOption;
+  height?: number;
+  onClick?: (data: unknown) => void;
+}) {
   const place = useRef<HTMLDivElement>(null);
   const theme = useShownTheme();
   useEffect(() => {

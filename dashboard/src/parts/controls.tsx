@@ -19,10 +19,37 @@ const Tick = () => (
 );
 
 /** One of several, in a list that opens. */
-export function Choice({ label, labelledBy, describedBy, id, value, options, onChange, invalid, placeholder }: { label?: string; labelledBy?: string; describedBy?: string; id?: string; value: string; options: Option[]; onChange: (value: string) => void; invalid?: boolean; placeholder?: string }) {
+export function Choice({
+  label,
+  labelledBy,
+  describedBy,
+  id,
+  value,
+  options,
+  onChange,
+  invalid,
+  placeholder,
+}: {
+  label?: string;
+  labelledBy?: string;
+  describedBy?: string;
+  id?: string;
+  value: string;
+  options: Option[];
+  onChange: (value: string) => void;
+  invalid?: boolean;
+  placeholder?: string;
+}) {
   return (
     <Select.Root items={options} value={value === "" ? null : value} onValueChange={(next) => onChange(next as string)} modal={false}>
-      <Select.Trigger className="field select" id={id} aria-label={label} aria-labelledby={labelledBy} aria-describedby={describedBy} aria-invalid={invalid || undefined}>
+      <Select.Trigger
+        className="field select"
+        id={id}
+        aria-label={label}
+        aria-labelledby={labelledBy}
+        aria-describedby={describedBy}
+        aria-invalid={invalid || undefined}
+      >
         <Select.Value placeholder={placeholder ?? "Choose"} />
         <Select.Icon className="select-icon">
           <svg width="10" height="10" viewBox="0 0 10 10" fill="none" stroke="currentColor" strokeWidth="1.5" aria-hidden>
@@ -52,9 +79,24 @@ export function Choice({ label, labelledBy, describedBy, id, value, options, onC
 }
 
 /** One of a few, all in sight. */
-export function Segments({ label, value, options, onChange }: { label: string; value: string; options: Option[]; onChange: (value: string) => void }) {
+export function Segments({
+  label,
+  value,
+  options,
+  onChange,
+}: {
+  label: string;
+  value: string;
+  options: Option[];
+  onChange: (value: string) => void;
+}) {
   return (
-    <ToggleGroup className="segments" aria-label={label} value={[value]} onValueChange={(next) => next.length > 0 && onChange(next[0] as string)}>
+    <ToggleGroup
+      className="segments"
+      aria-label={label}
+      value={[value]}
+      onValueChange={(next) => next.length > 0 && onChange(next[0] as string)}
+    >
       {options.map((option) => (
         <Toggle key={option.value} value={option.value} className="segment">
           {option.label}
@@ -64,9 +106,30 @@ export function Segments({ label, value, options, onChange }: { label: string; v
   );
 }
 
-export function Check({ label, checked, onChange, hidden, id, describedBy }: { label: string; checked: boolean; onChange: (checked: boolean) => void; hidden?: boolean; id?: string; describedBy?: string }) {
+export function Check({
+  label,
+  checked,
+  onChange,
+  hidden,
+  id,
+  describedBy,
+}: {
+  label: string;
+  checked: boolean;
+  onChange: (checked: boolean) => void;
+  hidden?: boolean;
+  id?: string;
+  describedBy?: string;
+}) {
   const box = (
-    <Checkbox.Root className="checkbox" id={id} checked={checked} onCheckedChange={(next) => onChange(next)} aria-label={hidden ? label : undefined} aria-describedby={describedBy}>
+    <Checkbox.Root
+      className="checkbox"
+      id={id}
+      checked={checked}
+      onCheckedChange={(next) => onChange(next)}
+      aria-label={hidden ? label : undefined}
+      aria-describedby={describedBy}
+    >
       <Checkbox.Indicator className="checkbox-tick">
         <Tick />
       </Checkbox.Indicator>
@@ -81,7 +144,23 @@ export function Check({ label, checked, onChange, hidden, id, describedBy }: { l
   );
 }
 
-export function Confirm({ trigger, className, title, children, action, onConfirm, disabled }: { trigger: ReactNode; className?: string; title: string; children: ReactNode; action: string; onConfirm: () => void; disabled?: boolean }) {
+export function Confirm({
+  trigger,
+  className,
+  title,
+  children,
+  action,
+  onConfirm,
+  disabled,
+}: {
+  trigger: ReactNode;
+  className?: string;
+  title: string;
+  children: ReactNode;
+  action: string;
+  onConfirm: () => void;
+  disabled?: boolean;
+}) {
   return (
     <AlertDialog.Root>
       <AlertDialog.Trigger className={className ?? "button"} disabled={disabled}>

@@ -37,7 +37,12 @@ export function Layers({ job }: { job: Job }) {
   return (
     <>
       <div className="tools">
-        <Choice label="Stage" value={String(stage.index)} options={stages.map((s) => ({ value: String(s.index), label: `${s.index + 1} ${s.name}` }))} onChange={(next) => change("stage", next)} />
+        <Choice
+          label="Stage"
+          value={String(stage.index)}
+          options={stages.map((s) => ({ value: String(s.index), label: `${s.index + 1} ${s.name}` }))}
+          onChange={(next) => change("stage", next)}
+        />
         <Segments label="Metric" value={metric} options={METRICS} onChange={(next) => change("metric", next)} />
       </div>
       {report.some((layer) => place(layer.layer).block >= 0) && <LayerChart report={report} metric={metric} />}
@@ -61,8 +66,15 @@ function LayerChart({ report, metric }: { report: LayerReport[]; metric: Metric 
       grid: { left: 64, right: 16, top: 56, bottom: 44 },
       legend: { type: "plain", top: 0, left: 0, textStyle: { color: c.muted }, itemWidth: 14, itemHeight: 8, icon: "roundRect" },
       xAxis: axis(c, "Block", { type: "value", minInterval: 1, min: "dataMin", max: "dataMax", splitLine: { show: false } }),
-      yAxis: axis(c, "", { type: metric === "error" && positive ? "log" : "value", scale: true, axisLabel: { color: c.muted, formatter: (v: number) => figure(v) } }),
-      tooltip: { trigger: "item", formatter: (item: { data: [number, number, string] }) => `${item.data[2]}\n${metric} ${figure(item.data[1])}` },
+      yAxis: axis(c, "", {
+        type: metric === "error" && positive ? "log" : "value",
+        scale: true,
+        axisLabel: { color: c.muted, formatter: (v: number) => figure(v) },
+      }),
+      tooltip: {
+        trigger: "item",
+        formatter: (item: { data: [number, number, string] }) => `${item.data[2]}\n${metric} ${figure(item.data[1])}`,
+      },
       series: [...kinds].map(([kind, data]) => ({
         name: kind,
         type: "line",

@@ -62,7 +62,10 @@ function Change({ before, after }: { before?: Evaluation; after?: Evaluation }) 
   const better = noise ? 0 : direction(after.metric) * share;
   const text = `${share > 0 ? "+" : "−"}${Math.abs(share * 100) < 10 ? Math.abs(share * 100).toFixed(1) : Math.round(Math.abs(share * 100))} %`;
   return (
-    <span className={better > 0 ? "good-text" : better < 0 ? "bad-text" : "muted"} title={noise ? "Within one standard error of the difference" : undefined}>
+    <span
+      className={better > 0 ? "good-text" : better < 0 ? "bad-text" : "muted"}
+      title={noise ? "Within one standard error of the difference" : undefined}
+    >
       {text}
     </span>
   );
@@ -74,7 +77,9 @@ export function Results({ job }: { job: Job }) {
   if (job.evaluations.length === 0)
     return (
       <Empty title="Nothing measured yet">
-        <p className="muted">{job.state === "SUCCEEDED" ? "The recipe names no evaluations." : "Figures appear as each evaluation of the recipe ends."}</p>
+        <p className="muted">
+          {job.state === "SUCCEEDED" ? "The recipe names no evaluations." : "Figures appear as each evaluation of the recipe ends."}
+        </p>
       </Empty>
     );
   const between = [...new Set(table.flatMap((line) => Object.keys(line.rows)))].filter((when) => when !== "before" && when !== "after");
@@ -121,7 +126,8 @@ export function Results({ job }: { job: Job }) {
         </table>
       </div>
       <p className="muted small">
-        ± is one standard error; a change within it is grey. {[...new Set(job.evaluations.map((row) => row.hardware).filter(Boolean))].map((hardware) => `Timed on ${hardware}. `)}
+        ± is one standard error; a change within it is grey.{" "}
+        {[...new Set(job.evaluations.map((row) => row.hardware).filter(Boolean))].map((hardware) => `Timed on ${hardware}. `)}
       </p>
       {texts.length > 0 && (
         <section className="block">

@@ -5,7 +5,27 @@ import type { MethodSpec, Parameter, Problem, Value } from "../api";
 import type { Step } from "../recipe";
 import { Check, Choice } from "./controls";
 
-export function StepForm({ step, number, stage, spec, problem, path, onChange, onRemove, onUp }: { step: Step; number: number; stage: boolean; spec?: MethodSpec; problem?: Problem; path: string; onChange: (step: Step) => void; onRemove: () => void; onUp?: () => void }) {
+export function StepForm({
+  step,
+  number,
+  stage,
+  spec,
+  problem,
+  path,
+  onChange,
+  onRemove,
+  onUp,
+}: {
+  step: Step;
+  number: number;
+  stage: boolean;
+  spec?: MethodSpec;
+  problem?: Problem;
+  path: string;
+  onChange: (step: Step) => void;
+  onRemove: () => void;
+  onUp?: () => void;
+}) {
   const [all, setAll] = useState(false);
   const parameters = spec?.parameters ?? [];
   const wrong = parameters.find((p) => problem?.field === `${path}.params.${p.name}`);
@@ -17,7 +37,10 @@ export function StepForm({ step, number, stage, spec, problem, path, onChange, o
     onChange({ ...step, params: isDefault ? rest : { ...rest, [name]: value } });
   };
   const words = (text: string) => {
-    const list = text.split(",").map((word) => word.trim()).filter(Boolean);
+    const list = text
+      .split(",")
+      .map((word) => word.trim())
+      .filter(Boolean);
     return list.length > 0 ? list : undefined;
   };
   return (
@@ -45,12 +68,28 @@ export function StepForm({ step, number, stage, spec, problem, path, onChange, o
       )}
       <div className="grid">
         {shown.map((parameter) => (
-          <ParameterField key={parameter.name} parameter={parameter} value={step.params[parameter.name] ?? parameter.default} error={parameter === wrong ? `${problem!.message} ${problem!.hint}` : undefined} onChange={(value) => set(parameter.name, value)} />
+          <ParameterField
+            key={parameter.name}
+            parameter={parameter}
+            value={step.params[parameter.name] ?? parameter.default}
+            error={parameter === wrong ? `${problem!.message} ${problem!.hint}` : undefined}
+            onChange={(value) => set(parameter.name, value)}
+          />
         ))}
         {all && stage && (
           <>
-            <Words label="targets" help="Layers by name, class or re:PATTERN, with commas between. Linear where empty." value={step.targets} onChange={(text) => onChange({ ...step, targets: words(text) })} />
-            <Words label="ignore" help="Layers that stay as they are. lm_head where empty." value={step.ignore} onChange={(text) => onChange({ ...step, ignore: words(text) })} />
+            <Words
+              label="targets"
+              help="Layers by name, class or re:PATTERN, with commas between. Linear where empty."
+              value={step.targets}
+              onChange={(text) => onChange({ ...step, targets: words(text) })}
+            />
+            <Words
+              label="ignore"
+              help="Layers that stay as they are. lm_head where empty."
+              value={step.ignore}
+              onChange={(text) => onChange({ ...step, ignore: words(text) })}
+            />
           </>
         )}
       </div>
@@ -91,9 +130,21 @@ function range(p: Parameter): string {
   return `${p.min ?? ""} to ${p.max ?? "any"}`;
 }
 
-function ParameterField({ parameter: p, value, error, onChange }: { parameter: Parameter; value: Value; error?: string; onChange: (value: Value | undefined) => void }) {
+function ParameterField({
+  parameter: p,
+  value,
+  error,
+  onChange,
+}: {
+  parameter: Parameter;
+  value: Value;
+  error?: string;
+  onChange: (value: Value | undefined) => void;
+}) {
   const id = useId();
-  const help = [p.help, range(p) && `${range(p)}.`, p.default !== null && p.default !== "" && `Default ${String(p.default)}.`].filter(Boolean).join(" ");
+  const help = [p.help, range(p) && `${range(p)}.`, p.default !== null && p.default !== "" && `Default ${String(p.default)}.`]
+    .filter(Boolean)
+    .join(" ");
   const common = { id, describedBy: `${id}-help` };
   return (
     <div className="labelled">
@@ -103,11 +154,24 @@ function ParameterField({ parameter: p, value, error, onChange }: { parameter: P
         </label>
       )}
       {p.choices?.length ? (
-        <Choice {...common} labelledBy={`${id}-label`} value={String(value ?? "")} options={p.choices.map((c) => ({ value: String(c), label: String(c) }))} onChange={(next) => onChange(p.choices!.find((c) => String(c) === next))} invalid={error !== undefined} />
+        <Choice
+          {...common}
+          labelledBy={`${id}-label`}
+          value={String(value ?? "")}
+          options={p.choices.map((c) => ({ value: String(c), label: String(c) }))}
+          onChange={(next) => onChange(p.choices!.find((c) => String(c) === next))}
+          invalid={error !== undefined}
+        />
       ) : p.type === "boolean" ? (
         <Check {...common} label={p.name} checked={value === true} onChange={onChange} />
       ) : p.type === "integer" || p.type === "number" ? (
-        <NumberField.Root id={id} value={typeof value === "number" ? value : null} onValueChange={(next) => onChange(next ?? undefined)} step={p.type === "integer" ? 1 : "any"} format={{ useGrouping: false, maximumFractionDigits: 12 }}>
+        <NumberField.Root
+          id={id}
+          value={typeof value === "number" ? value : null}
+          onValueChange={(next) => onChange(next ?? undefined)}
+          step={p.type === "integer" ? 1 : "any"}
+          format={{ useGrouping: false, maximumFractionDigits: 12 }}
+        >
           <NumberField.Group>
             <NumberField.Input className="field" aria-describedby={`${id}-help`} aria-invalid={error ? true : undefined} />
           </NumberField.Group>

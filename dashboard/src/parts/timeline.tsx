@@ -39,7 +39,15 @@ export function Timeline({ job, events }: { job: Job; events: JobEvent[] }) {
               </tr>
             </thead>
             {all.map((attempt, i) => (
-              <AttemptRows key={i} attempt={attempt} job={job} scale={scale} newest={i === all.length - 1} alone={all.length === 1} now={now} />
+              <AttemptRows
+                key={i}
+                attempt={attempt}
+                job={job}
+                scale={scale}
+                newest={i === all.length - 1}
+                alone={all.length === 1}
+                now={now}
+              />
             ))}
           </table>
         </div>
@@ -65,7 +73,21 @@ function Axis({ scale }: { scale: Scale }) {
   );
 }
 
-function AttemptRows({ attempt, job, scale, newest, alone, now }: { attempt: Attempt; job: Job; scale: Scale; newest: boolean; alone: boolean; now: number }) {
+function AttemptRows({
+  attempt,
+  job,
+  scale,
+  newest,
+  alone,
+  now,
+}: {
+  attempt: Attempt;
+  job: Job;
+  scale: Scale;
+  newest: boolean;
+  alone: boolean;
+  now: number;
+}) {
   const begun = new Set(attempt.spans.map((span) => span.index));
   const pending = newest && isActive(job.state) ? job.stages.filter((stage) => !begun.has(stage.index)) : [];
   return (
@@ -73,12 +95,22 @@ function AttemptRows({ attempt, job, scale, newest, alone, now }: { attempt: Att
       {!alone && (
         <tr className="gantt-attempt">
           <th colSpan={6} scope="rowgroup">
-            Attempt {attempt.number} <span className="muted">on {attempt.worker}{attempt.ending && ` · ${attempt.ending}`}</span>
+            Attempt {attempt.number}{" "}
+            <span className="muted">
+              on {attempt.worker}
+              {attempt.ending && ` · ${attempt.ending}`}
+            </span>
           </th>
         </tr>
       )}
       {attempt.spans.map((span) => (
-        <SpanRow key={`${span.index} ${span.start}`} span={span} stage={newest ? job.stages.find((s) => s.index === span.index) : undefined} scale={scale} now={now} />
+        <SpanRow
+          key={`${span.index} ${span.start}`}
+          span={span}
+          stage={newest ? job.stages.find((s) => s.index === span.index) : undefined}
+          scale={scale}
+          now={now}
+        />
       ))}
       {pending.map((stage) => (
         <tr key={stage.index} className="muted">
@@ -117,7 +149,12 @@ function SpanRow({ span, stage, scale, now }: { span: Span; stage?: Stage; scale
       <td className="number">{stage && Number(stage.peak_bytes) > 0 ? bytes(stage.peak_bytes) : ""}</td>
       <td className="number muted">{stage && Number(stage.forecast_peak_bytes) > 0 ? bytes(stage.forecast_peak_bytes) : ""}</td>
       <td className="gantt-cell">
-        <div className="gantt-bar" data-state={span.state} style={{ left: `${left}%`, width: `${width}%` }} title={`${clock(new Date(span.start).toISOString())}, ${duration((end - span.start) / 1000)}`} />
+        <div
+          className="gantt-bar"
+          data-state={span.state}
+          style={{ left: `${left}%`, width: `${width}%` }}
+          title={`${clock(new Date(span.start).toISOString())}, ${duration((end - span.start) / 1000)}`}
+        />
       </td>
     </tr>
   );
