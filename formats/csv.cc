@@ -32,7 +32,8 @@ class Reader {
     const auto end = std::min(text_.find_first_of(",\n", at_), text_.size());
     const auto after =
         end > at_ && end < text_.size() && text_[end] == '\n' && text_[end - 1] == '\r' ? end - 1 : end;
-    return std::string(text_.substr(std::exchange(at_, after), after - at_));
+    const auto start = std::exchange(at_, after);
+    return std::string(text_.substr(start, after - start));
   }
 
   std::string quoted() {
