@@ -52,7 +52,6 @@ class Bert final : public Model {
                     std::string out_axis, std::string in_axis, std::string tap);
   Parameter* add_table(const std::string& name, const TensorSource& tensors, std::int64_t rows);
   void add_norm(const std::string& name, const TensorSource& tensors);
-  void add_residue(const std::string& layer, const TensorSource& tensors);
   void add_heads(const TensorSource& tensors);
   void add_block(std::size_t index, std::int64_t heads, std::int64_t ffn, const TensorSource& tensors);
   Norm find_norm(const std::string& name);
@@ -185,22 +184,7 @@ Parameter* Bert::add_table(const std::string& name, const TensorSource& tensors,
 }
 
 void Bert::add_norm(const std::string& name, const TensorSource& tensors) {
-  for (const char* part : {".weight", ".bias"}) {
-    auto value = tensors.tensor(name + part);
-    if (value.dim() != 1 || value.size(0) != hidden_)
-      throw Error(ErrorCode::kInvalidArgument, "SHAPE_MISMATCH", "a norm that is not [hidden_size]",
-                  name + part);
-    add_parameter({name + part, std::move(value), {"residual"}});
-  }
-}
-
-// The bias of a layer that was cut out: what its module still adds.
-void Bert::add_residue(const std::string& layer, const TensorSource& tensors) {
-  auto bias = tensors.tensor(layer + ".bias");
-  if (bias.dim() != 1 || bias.size(0) != hidden_)
-    throw Error(ErrorCode::kInvalidArgument, "SHAPE_MISMATCH", "a bias that is not [hidden_size]",
-                layer + ".bias");
-  add_parameter({layer + ".bias", std::move(bias), {"residual"}});
+  for (const char* part : {".weight", ".bias"}) add_residual_vector(name + part, tensors, hidden_);
 }
 
 void Bert::add_block(std::size_t index, std::int64_t heads, std::int64_t ffn, const TensorSource& tensors) {
@@ -213,7 +197,7 @@ void Bert::add_block(std::size_t index, std::int64_t heads, std::int64_t ffn, co
     add_linear(prefix + "attention.output.dense", tensors, hidden_, width, "residual", label + "q",
                label + "attention_output");
   } else {
-    add_residue(prefix + "attention.output.dense", tensors);
+    add_residual_vector(prefix + "attention.output.dense.bias", tensors, hidden_);  // its module was cut out
   }
   add_norm(prefix + "attention.output.LayerNorm", tensors);
   if (ffn > 0) {
@@ -222,7 +206,7 @@ void Bert::add_block(std::size_t index, std::int64_t heads, std::int64_t ffn, co
     add_linear(prefix + "output.dense", tensors, hidden_, ffn, "residual", label + "ffn",
                label + "ffn_inner");
   } else {
-    add_residue(prefix + "output.dense", tensors);
+    add_residual_vector(prefix + "output.dense.bias", tensors, hidden_);  // its module was cut out
   }
   add_norm(prefix + "output.LayerNorm", tensors);
 }

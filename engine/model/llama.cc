@@ -66,8 +66,6 @@ class Llama final : public Model {
 
   Layer* add_linear(const std::string& name, const TensorSource& tensors, std::int64_t out, std::int64_t in,
                     std::string out_axis, std::string in_axis, std::string tap);
-  Parameter* add_norm(const std::string& name, const TensorSource& tensors);
-  void add_residue(const std::string& layer, const TensorSource& tensors);
   void add_block(std::size_t index, const BlockSizes& sizes, const TensorSource& tensors);
   Block find_block(std::size_t index);
   void rescale_norms(std::int64_t width);
@@ -122,7 +120,7 @@ Llama::Llama(Json config, const TensorSource& tensors)
     add_block(i, sizes[i], tensors);
     blocks_.push_back(find_block(i));
   }
-  final_norm_ = add_norm("model.norm", tensors);
+  final_norm_ = &add_residual_vector("model.norm.weight", tensors, hidden_);
   if (!json_or<bool>(this->config(), "tie_word_embeddings", false, "config.json"))
     head_ = add_linear("lm_head", tensors, vocabulary_, hidden_, "vocabulary", "residual", "head_input");
 }
@@ -146,24 +144,6 @@ Layer* Llama::add_linear(const std::string& name, const TensorSource& tensors, s
                           {std::move(out_axis), std::move(in_axis)}, std::move(tap)));
 }
 
-Parameter* Llama::add_norm(const std::string& name, const TensorSource& tensors) {
-  at::Tensor gain = tensors.tensor(name + ".weight");
-  if (gain.dim() != 1 || gain.size(0) != hidden_)
-    throw Error(ErrorCode::kInvalidArgument, "SHAPE_MISMATCH", "a norm that is not [hidden_size]",
-                name + ".weight");
-  return &add_parameter({name + ".weight", std::move(gain), {"residual"}});
-}
-
-// The bias of a layer that was cut out: what its module still adds.
-void Llama::add_residue(const std::string& layer, const TensorSource& tensors) {
-  if (!tensors.has(layer + ".bias")) return;
-  at::Tensor bias = tensors.tensor(layer + ".bias");
-  if (bias.dim() != 1 || bias.size(0) != hidden_)
-    throw Error(ErrorCode::kInvalidArgument, "SHAPE_MISMATCH", "a bias that is not [hidden_size]",
-                layer + ".bias");
-  add_parameter({layer + ".bias", std::move(bias), {"residual"}});
-}
-
 void Llama::add_block(std::size_t index, const BlockSizes& sizes, const TensorSource& tensors) {
   const std::string prefix = block_prefix(index), label = "L" + std::to_string(index) + ".";
   const auto attention = prefix + "self_attn.", mlp = prefix + "mlp.";
@@ -175,22 +155,26 @@ void Llama::add_block(std::size_t index, const BlockSizes& sizes, const TensorSo
   const auto to_residual = [&](const std::string& name, std::int64_t in, const char* axis, const char* tap) {
     add_linear(name, tensors, hidden_, in, "residual", label + axis, label + tap);
   };
-  add_norm(prefix + "input_layernorm", tensors);
+  const auto residue =
+      [&](const std::string& bias) {  // of a layer that was cut out: its module still adds it
+        if (tensors.has(bias)) add_residual_vector(bias, tensors, hidden_);
+      };
+  add_residual_vector(prefix + "input_layernorm.weight", tensors, hidden_);
   if (sizes.heads > 0) {
     from_residual(attention + "q_proj", q, "q", "attention_input");
     from_residual(attention + "k_proj", kv, "kv", "attention_input");
     from_residual(attention + "v_proj", kv, "kv", "attention_input");
     to_residual(attention + "o_proj", q, "q", "attention_output");
   } else {
-    add_residue(attention + "o_proj", tensors);
+    residue(attention + "o_proj.bias");
   }
-  add_norm(prefix + "post_attention_layernorm", tensors);
+  add_residual_vector(prefix + "post_attention_layernorm.weight", tensors, hidden_);
   if (sizes.ffn > 0) {
     from_residual(mlp + "gate_proj", ffn, "ffn", "ffn_input");
     from_residual(mlp + "up_proj", ffn, "ffn", "ffn_input");
     to_residual(mlp + "down_proj", ffn, "ffn", "ffn_inner");
   } else {
-    add_residue(mlp + "down_proj", tensors);
+    residue(mlp + "down_proj.bias");
   }
 }
 

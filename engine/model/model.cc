@@ -111,6 +111,15 @@ Parameter& Model::add_parameter(Parameter parameter) {
   return parameters_.emplace_back(std::move(parameter));
 }
 
+Parameter& Model::add_residual_vector(const std::string& name, const TensorSource& tensors,
+                                      std::int64_t width) {
+  at::Tensor value = tensors.tensor(name);
+  if (value.dim() != 1 || value.size(0) != width)
+    throw Error(ErrorCode::kInvalidArgument, "SHAPE_MISMATCH", "is not [" + std::to_string(width) + "]", name,
+                "hidden_size of config.json says how many.");
+  return add_parameter({name, std::move(value), {"residual"}});
+}
+
 namespace {
 
 std::map<std::string, FamilyFactory>& families() {

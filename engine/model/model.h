@@ -17,6 +17,8 @@
 
 namespace wring {
 
+class TensorSource;
+
 // A parameter that is no layer's weight: a norm's gain, a positional table.
 struct Parameter {
   std::string name;  // Hugging Face's tensor name
@@ -141,6 +143,9 @@ class Model {
   explicit Model(Json config) : config_(std::move(config)) {}
   Layer& add_layer(Layer layer);
   Parameter& add_parameter(Parameter parameter);
+  // A norm's gain, or a bias on the residual stream: [width]. Throws Error(kInvalidArgument,
+  // "SHAPE_MISMATCH").
+  Parameter& add_residual_vector(const std::string& name, const TensorSource& tensors, std::int64_t width);
 
   // After a cut: looks its layers up anew by name, takes the shapes from them, and says so in the config.
   virtual void adopt_layers() = 0;

@@ -3,7 +3,7 @@ import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { Link, useSearchParams } from "wouter";
 import { type Artifact, get } from "../api";
 import { bytes, short } from "../format";
-import { Empty, Loaded, Time, useTitle } from "../parts/basics";
+import { Empty, Loaded, Table, Time, useTitle } from "../parts/basics";
 import { Segments } from "../parts/controls";
 
 const KINDS = [
@@ -40,47 +40,45 @@ export default function Artifacts() {
             </Empty>
           ) : (
             <>
-              <div className="scroll" tabIndex={0} role="region" aria-label="Artifacts">
-                <table className="plain" aria-label="Artifacts">
-                  <thead>
-                    <tr>
-                      <th>Name</th>
-                      <th>Kind</th>
-                      <th className="number">Size</th>
-                      <th className="number">Files</th>
-                      <th>Made by</th>
-                      <th>Added</th>
+              <Table label="Artifacts">
+                <thead>
+                  <tr>
+                    <th>Name</th>
+                    <th>Kind</th>
+                    <th className="number">Size</th>
+                    <th className="number">Files</th>
+                    <th>Made by</th>
+                    <th>Added</th>
+                  </tr>
+                </thead>
+                <tbody>
+                  {page.artifacts.map((artifact) => (
+                    <tr key={artifact.digest}>
+                      <td>
+                        <Link href={`/artifacts/${artifact.digest}`} className="strong">
+                          {artifact.name || short(artifact.digest)}
+                        </Link>{" "}
+                        <code className="muted small">{short(artifact.digest)}</code>
+                      </td>
+                      <td>{artifact.kind}</td>
+                      <td className="number">{bytes(artifact.total_bytes)}</td>
+                      <td className="number">{artifact.file_count}</td>
+                      <td>
+                        {artifact.created_by_job ? (
+                          <Link href={`/jobs/${artifact.created_by_job}`}>
+                            <code>{artifact.created_by_job}</code>
+                          </Link>
+                        ) : (
+                          <span className="muted">handed in</span>
+                        )}
+                      </td>
+                      <td>
+                        <Time time={artifact.create_time} />
+                      </td>
                     </tr>
-                  </thead>
-                  <tbody>
-                    {page.artifacts.map((artifact) => (
-                      <tr key={artifact.digest}>
-                        <td>
-                          <Link href={`/artifacts/${artifact.digest}`} className="strong">
-                            {artifact.name || short(artifact.digest)}
-                          </Link>{" "}
-                          <code className="muted small">{short(artifact.digest)}</code>
-                        </td>
-                        <td>{artifact.kind}</td>
-                        <td className="number">{bytes(artifact.total_bytes)}</td>
-                        <td className="number">{artifact.file_count}</td>
-                        <td>
-                          {artifact.created_by_job ? (
-                            <Link href={`/jobs/${artifact.created_by_job}`}>
-                              <code>{artifact.created_by_job}</code>
-                            </Link>
-                          ) : (
-                            <span className="muted">handed in</span>
-                          )}
-                        </td>
-                        <td>
-                          <Time time={artifact.create_time} />
-                        </td>
-                      </tr>
-                    ))}
-                  </tbody>
-                </table>
-              </div>
+                  ))}
+                </tbody>
+              </Table>
               <nav className="pages" aria-label="Pages">
                 {token && (
                   <button className="button" onClick={() => setParams(kind ? { kind } : {})}>

@@ -5,7 +5,7 @@ import { Link, useLocation, useSearchParams } from "wouter";
 import { get, isActive, type Job, type NormalForm, post, type Value } from "../api";
 import { csv, front, type Point } from "../compare";
 import { bytes, direction, figure } from "../format";
-import { Empty, Failure, Loading, StateBadge, useTitle } from "../parts/basics";
+import { Empty, Failure, Loading, StateBadge, Table, useTitle } from "../parts/basics";
 import { axis, Chart, type Colors } from "../parts/chart";
 import { Check, Choice } from "../parts/controls";
 import { Figure, lines, metricName } from "../parts/results";
@@ -139,7 +139,7 @@ function Comparison({ jobs }: { jobs: Job[] }) {
       ) : (
         <p className="muted">A chart of size against quality needs two jobs whose recipes measure `size` and one quality in common.</p>
       )}
-      <Table jobs={jobs} name={name} />
+      <MetricTable jobs={jobs} name={name} />
     </>
   );
 }
@@ -235,7 +235,7 @@ function useParameters(jobs: Job[]): Params[] {
   return queries.map((query) => (query.data ? parameters(query.data) : new Map()));
 }
 
-function Table({ jobs, name }: { jobs: Job[]; name: Map<string, string> }) {
+function MetricTable({ jobs, name }: { jobs: Job[]; name: Map<string, string> }) {
   const params = useParameters(jobs);
   const metrics = new Map(jobs.flatMap((job) => lines(job.evaluations).map((line) => [line.metric, line] as const)));
   const keys = [...new Set(params.flatMap((map) => [...map.keys()]))].filter(
@@ -266,59 +266,57 @@ function Table({ jobs, name }: { jobs: Job[]; name: Map<string, string> }) {
           Download CSV
         </button>
       </div>
-      <div className="scroll" tabIndex={0} role="region" aria-label="Comparison">
-        <table className="plain compare" aria-label="Comparison">
-          <thead>
-            <tr>
-              <th>Metric</th>
-              {jobs.map((job) => (
-                <th key={job.id} className="number">
-                  <Link href={`/jobs/${job.id}`}>{name.get(job.id)}</Link>
-                  {job.state !== "SUCCEEDED" && (
-                    <div>
-                      <StateBadge state={job.state} />
-                    </div>
-                  )}
-                </th>
+      <Table label="Comparison" className="compare">
+        <thead>
+          <tr>
+            <th>Metric</th>
+            {jobs.map((job) => (
+              <th key={job.id} className="number">
+                <Link href={`/jobs/${job.id}`}>{name.get(job.id)}</Link>
+                {job.state !== "SUCCEEDED" && (
+                  <div>
+                    <StateBadge state={job.state} />
+                  </div>
+                )}
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>
+          {[...metrics.keys()].map((metric) => (
+            <tr key={metric}>
+              <td>{metricName(metric)}</td>
+              {jobs.map((job) => {
+                const row = after(job, metric);
+                const isBest = row !== undefined && row.value === best(metric);
+                return (
+                  <td key={job.id} className={`number${isBest ? " best" : ""}`}>
+                    <Figure row={row} />
+                    {isBest && <span className="sr"> best</span>}
+                  </td>
+                );
+              })}
+            </tr>
+          ))}
+          {keys.length > 0 && (
+            <tr data-group="">
+              <th colSpan={jobs.length + 1} scope="rowgroup" className="muted">
+                Parameters that differ
+              </th>
+            </tr>
+          )}
+          {keys.map((key) => (
+            <tr key={key}>
+              <td>{key}</td>
+              {params.map((map, i) => (
+                <td key={i} className="number">
+                  {map.has(key) ? String(map.get(key)) : <span className="muted">–</span>}
+                </td>
               ))}
             </tr>
-          </thead>
-          <tbody>
-            {[...metrics.keys()].map((metric) => (
-              <tr key={metric}>
-                <td>{metricName(metric)}</td>
-                {jobs.map((job) => {
-                  const row = after(job, metric);
-                  const isBest = row !== undefined && row.value === best(metric);
-                  return (
-                    <td key={job.id} className={`number${isBest ? " best" : ""}`}>
-                      <Figure row={row} />
-                      {isBest && <span className="sr"> best</span>}
-                    </td>
-                  );
-                })}
-              </tr>
-            ))}
-            {keys.length > 0 && (
-              <tr data-group="">
-                <th colSpan={jobs.length + 1} scope="rowgroup" className="muted">
-                  Parameters that differ
-                </th>
-              </tr>
-            )}
-            {keys.map((key) => (
-              <tr key={key}>
-                <td>{key}</td>
-                {params.map((map, i) => (
-                  <td key={i} className="number">
-                    {map.has(key) ? String(map.get(key)) : <span className="muted">–</span>}
-                  </td>
-                ))}
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
+          ))}
+        </tbody>
+      </Table>
     </section>
   );
 }

@@ -81,6 +81,17 @@ export function Empty({ title, children }: { title: string; children?: ReactNode
 }
 
 /** Grey rows in the shape of what is to come. */
+/** A table that scrolls sideways where it is wider than the page, by keyboard too. */
+export function Table({ label, className = "", children }: { label: string; className?: string; children: ReactNode }) {
+  return (
+    <div className="scroll" tabIndex={0} role="region" aria-label={label}>
+      <table className={`plain ${className}`.trimEnd()} aria-label={label}>
+        {children}
+      </table>
+    </div>
+  );
+}
+
 export function Loading({ rows = 6 }: { rows?: number }) {
   return (
     <div className="loading" role="status" aria-label="Loading">

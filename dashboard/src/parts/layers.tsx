@@ -4,7 +4,7 @@ import { useSearchParams } from "wouter";
 import type { Job } from "../api";
 import { figure } from "../format";
 import { layerReports, type LayerReport, place } from "../layers";
-import { Empty } from "./basics";
+import { Empty, Table } from "./basics";
 import { axis, Chart, type Colors } from "./chart";
 import { Choice, Segments } from "./controls";
 
@@ -100,36 +100,34 @@ function LayerTable({ report, metric }: { report: LayerReport[]; metric: Metric 
           {Math.min(SHOWN, sorted.length)} of {sorted.length}
         </span>
       </h2>
-      <div className="scroll" tabIndex={0} role="region" aria-label="Layers">
-        <table className="plain" aria-label="Layers">
-          <thead>
-            <tr>
-              <th>Layer</th>
-              <th className="number">Shape</th>
-              <th className="number">Error</th>
-              <th className="number">Sparsity</th>
-              <th className="number">Bits</th>
-              <th>
-                <span className="sr">Share of the highest</span>
-              </th>
+      <Table label="Layers">
+        <thead>
+          <tr>
+            <th>Layer</th>
+            <th className="number">Shape</th>
+            <th className="number">Error</th>
+            <th className="number">Sparsity</th>
+            <th className="number">Bits</th>
+            <th>
+              <span className="sr">Share of the highest</span>
+            </th>
+          </tr>
+        </thead>
+        <tbody>
+          {sorted.slice(0, SHOWN).map((layer) => (
+            <tr key={layer.layer}>
+              <td>{layer.layer}</td>
+              <td className="number muted">{layer.shape?.join(" × ")}</td>
+              <td className="number">{layer.error === undefined ? "–" : figure(layer.error)}</td>
+              <td className="number">{layer.sparsity === undefined ? "–" : `${(layer.sparsity * 100).toFixed(1)} %`}</td>
+              <td className="number">{layer.bits === undefined ? "–" : figure(layer.bits)}</td>
+              <td className="meter-cell">
+                <div className="meter" style={{ width: `${((layer[metric] ?? 0) / top) * 100}%` }} />
+              </td>
             </tr>
-          </thead>
-          <tbody>
-            {sorted.slice(0, SHOWN).map((layer) => (
-              <tr key={layer.layer}>
-                <td>{layer.layer}</td>
-                <td className="number muted">{layer.shape?.join(" × ")}</td>
-                <td className="number">{layer.error === undefined ? "–" : figure(layer.error)}</td>
-                <td className="number">{layer.sparsity === undefined ? "–" : `${(layer.sparsity * 100).toFixed(1)} %`}</td>
-                <td className="number">{layer.bits === undefined ? "–" : figure(layer.bits)}</td>
-                <td className="meter-cell">
-                  <div className="meter" style={{ width: `${((layer[metric] ?? 0) / top) * 100}%` }} />
-                </td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
+          ))}
+        </tbody>
+      </Table>
     </section>
   );
 }

@@ -1,7 +1,7 @@
 // What was measured: before beside after, with standard errors and what changed.
 import type { Evaluation, Job } from "../api";
 import { direction, measured, spread } from "../format";
-import { Empty } from "./basics";
+import { Empty, Table } from "./basics";
 
 interface Line {
   suite: string;
@@ -85,46 +85,44 @@ export function Results({ job }: { job: Job }) {
   const between = [...new Set(table.flatMap((line) => Object.keys(line.rows)))].filter((when) => when !== "before" && when !== "after");
   return (
     <>
-      <div className="scroll" tabIndex={0} role="region" aria-label="Results">
-        <table className="plain" aria-label="Before and after">
-          <thead>
-            <tr>
-              <th>Metric</th>
-              <th className="number">Handed in</th>
-              {between.map((when) => (
-                <th key={when} className="number">
-                  {/^\d+$/.test(when) ? `After step ${Number(when) + 1}` : when}
-                </th>
-              ))}
-              <th className="number">Result</th>
-              <th className="number">Change</th>
-            </tr>
-          </thead>
-          <tbody>
-            {table.map((line, i) => (
-              <tr key={line.suite + line.metric} data-group={i > 0 && table[i - 1].suite !== line.suite ? "" : undefined}>
-                <td>
-                  {metricName(line.metric)} {table[i - 1]?.suite !== line.suite && <span className="tag">{line.suite}</span>}
-                </td>
-                <td className="number">
-                  <Figure row={line.rows.before} />
-                </td>
-                {between.map((when) => (
-                  <td key={when} className="number">
-                    <Figure row={line.rows[when]} />
-                  </td>
-                ))}
-                <td className="number strong">
-                  <Figure row={line.rows.after} />
-                </td>
-                <td className="number">
-                  <Change before={line.rows.before} after={line.rows.after} />
-                </td>
-              </tr>
+      <Table label="Before and after">
+        <thead>
+          <tr>
+            <th>Metric</th>
+            <th className="number">Handed in</th>
+            {between.map((when) => (
+              <th key={when} className="number">
+                {/^\d+$/.test(when) ? `After step ${Number(when) + 1}` : when}
+              </th>
             ))}
-          </tbody>
-        </table>
-      </div>
+            <th className="number">Result</th>
+            <th className="number">Change</th>
+          </tr>
+        </thead>
+        <tbody>
+          {table.map((line, i) => (
+            <tr key={line.suite + line.metric} data-group={i > 0 && table[i - 1].suite !== line.suite ? "" : undefined}>
+              <td>
+                {metricName(line.metric)} {table[i - 1]?.suite !== line.suite && <span className="tag">{line.suite}</span>}
+              </td>
+              <td className="number">
+                <Figure row={line.rows.before} />
+              </td>
+              {between.map((when) => (
+                <td key={when} className="number">
+                  <Figure row={line.rows[when]} />
+                </td>
+              ))}
+              <td className="number strong">
+                <Figure row={line.rows.after} />
+              </td>
+              <td className="number">
+                <Change before={line.rows.before} after={line.rows.after} />
+              </td>
+            </tr>
+          ))}
+        </tbody>
+      </Table>
       <p className="muted small">
         ± is one standard error; a change within it is grey.{" "}
         {[...new Set(job.evaluations.map((row) => row.hardware).filter(Boolean))].map((hardware) => `Timed on ${hardware}. `)}

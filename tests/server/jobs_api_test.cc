@@ -1,0 +1,415 @@
+// Jobs, projects and workers through the API, by a real channel on loopback.
+#include <thread>
+
+#include "tests/server/test_service.h"
+
+namespace wring {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::SizeIs;
+
+class Jobs : public Service {};
+
+TEST_F(Jobs, ASubmitToldTwiceIsOneJobAlsoOverARestart) {
+  const auto request = submission();
+  const auto first = submit(request);
+  EXPECT_EQ(submit(request).id(), first.id());
+  start();
+  EXPECT_EQ(submit(request).id(), first.id());
+  auto other = request;
+  other.mutable_spec()->set_seed(7);
+  const auto error = thrown_by([&] { submit(other); });
+  EXPECT_EQ(error.code(), ErrorCode::kAlreadyExists);
+  EXPECT_EQ(error.reason(), "REQUEST_ID_REUSED");
+}
+
+TEST_F(Jobs, EqualSubmitsAtTheSameTimeAreOneJob) {
+  const auto request = submission();
+  std::vector<std::string> ids(8);
+  {
+    std::vector<std::jthread> threads;
+    for (auto& id : ids) threads.emplace_back([&] { id = submit(request).id(); });
+  }
+  EXPECT_THAT(ids, testing::Each(ids[0]));
+}
+
+TEST_F(Jobs, ValidateOnlyLeavesNoJob) {
+  auto request = submission();
+  request.set_validate_only(true);
+  EXPECT_THAT(submit(request).id(), IsEmpty());
+  EXPECT_THAT(call(*jobs_, &v1::Jobs::Stub::ListJobs, v1::ListJobsRequest()).jobs(), IsEmpty());
+}
+
+TEST_F(Jobs, TheWayOfAJobFromQueueToResult) {
+  const auto job = submit();
+  EXPECT_EQ(job.state(), v1::JOB_STATE_QUEUED);
+  EXPECT_EQ(job.waiting_reason(), "no worker is connected");
+  add_worker();
+  const auto leased = lease();
+  ASSERT_TRUE(leased.leased());
+  EXPECT_EQ(leased.job().id(), job.id());
+  EXPECT_EQ(leased.job().spec().recipe(), "rtn(bits=4)");
+  EXPECT_THAT(leased.normal_form_json(), HasSubstr("\"rtn\""));
+  report(leased, 0, "pending");
+  report(leased, 0, "running");
+  v1::Progress progress;
+  progress.set_done(3);
+  progress.set_total(30);
+  EXPECT_EQ(heartbeat(leased, progress).answers(0).action(), "continue");
+  EXPECT_EQ(get(job.id()).stages(0).progress().done(), 3u);
+  report(leased, 0, "done");
+  report(leased, 1, "done", {row("perplexity", 20)});
+  auto end = ending(leased, "succeeded");
+  end.set_result(upload("the result"));
+  *end.add_evaluations() = row("perplexity", 20);
+  *end.add_evaluations() = row("size", 5);
+  finish(end);
+  finish(end);
+  const auto ended = get(job.id().substr(0, 6));
+  EXPECT_EQ(ended.state(), v1::JOB_STATE_SUCCEEDED);
+  EXPECT_EQ(ended.result(), end.result());
+  EXPECT_THAT(ended.evaluations(), SizeIs(2));
+  EXPECT_THAT(ended.stages(), SizeIs(2));
+  EXPECT_EQ(ended.stages(0).state(), "done");
+  EXPECT_EQ(ended.attempt(), 1u);
+  EXPECT_GE(ended.end_time().seconds(), ended.create_time().seconds());
+  v1::GetArtifactRequest artifact;
+  artifact.set_digest(end.result());
+  EXPECT_EQ(call(*artifacts_, &v1::Artifacts::Stub::GetArtifact, artifact).created_by_job(), job.id());
+}
+
+TEST_F(Jobs, ASuccessWhoseArtifactWasNotCommittedIsRefused) {
+  submit();
+  add_worker();
+  auto end = ending(lease(), "succeeded");
+  end.set_result(std::string(64, 'a'));
+  EXPECT_EQ(thrown_by([&] { finish(end); }).reason(), "ARTIFACT_NOT_FOUND");
+  EXPECT_EQ(get(end.job_id()).state(), v1::JOB_STATE_RUNNING);
+}
+
+TEST_F(Jobs, ARestartInMidJobLosesNothingAndTheWorkerGoesOnUnderItsLease) {
+  const auto job = submit();
+  const auto waiting = submit();
+  add_worker();
+  const auto leased = lease();
+  report(leased, 0, "done");
+  start();
+  EXPECT_EQ(get(job.id()).state(), v1::JOB_STATE_RUNNING);
+  EXPECT_EQ(get(waiting.id()).state(), v1::JOB_STATE_QUEUED);
+  const auto answer = heartbeat(leased);
+  EXPECT_FALSE(answer.register_again());
+  EXPECT_EQ(answer.answers(0).action(), "continue");
+  report(leased, 1, "done");
+  finish(ending(leased, "succeeded"));
+  EXPECT_EQ(get(job.id()).state(), v1::JOB_STATE_SUCCEEDED);
+  EXPECT_THAT(get(job.id()).stages(), SizeIs(2));
+  const auto next = lease();
+  EXPECT_EQ(next.job().id(), waiting.id());
+  EXPECT_GT(next.fence().n(), leased.fence().n());
+}
+
+TEST_F(Jobs, ALeaseThatNobodyRenewsComesToAnotherWorkerWithFinishedStages) {
+  options_.lease_ms = 2000;
+  options_.backoff_ms = 1;
+  start();
+  submit();
+  add_worker("w");
+  add_worker("v");
+  const auto lost = lease();
+  report(lost, 0, "done");
+  const auto again = lease(15, "v");
+  ASSERT_TRUE(again.leased());
+  ASSERT_EQ(again.job().stages_size(), 1);
+  EXPECT_EQ(again.job().stages(0).state(), "done");
+  EXPECT_EQ(heartbeat(lost).answers(0).action(), "lost");
+  EXPECT_EQ(thrown_by([&] { report(lost, 1, "done"); }).reason(), "STALE_LEASE");
+  const auto error = thrown_by([&] { finish(ending(lost, "succeeded")); });
+  EXPECT_EQ(error.code(), ErrorCode::kFailedPrecondition);
+  EXPECT_EQ(error.reason(), "STALE_LEASE");
+  finish(ending(again, "succeeded"));
+  EXPECT_EQ(get(lost.job().id()).state(), v1::JOB_STATE_SUCCEEDED);
+}
+
+TEST_F(Jobs, AWaitingWorkerIsWokenByASubmit) {
+  add_worker();
+  const auto request = submission();
+  v1::LeaseJobResponse leased;
+  std::jthread worker([&] { leased = lease(10); });
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  submit(request);
+  worker.join();
+  EXPECT_TRUE(leased.leased());
+}
+
+TEST_F(Jobs, WatchGivesKeptEventsThenLiveOnesAndEndsWithTheJob) {
+  const auto job = submit();
+  add_worker();
+  std::vector<std::string> types;
+  std::vector<std::uint64_t> numbers;
+  std::atomic<int> seen = 0;
+  std::jthread watcher([&] {
+    grpc::ClientContext context;
+    v1::WatchJobRequest request;
+    request.set_id(job.id());
+    const auto reader = jobs_->WatchJob(&context, request);
+    for (v1::Event event; reader->Read(&event); ++seen) {
+      types.push_back(event.type());
+      numbers.push_back(event.number());
+    }
+    check(reader->Finish());
+  });
+  const auto wait_for = [&](int count) {
+    for (int i = 0; i < 500 && seen < count; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  };
+  wait_for(1);
+  const auto leased = lease();
+  report(leased, 0, "running");
+  wait_for(3);
+  v1::Progress progress;
+  progress.set_done(1);
+  heartbeat(leased, progress);
+  wait_for(4);
+  report(leased, 0, "done");
+  finish(ending(leased, "succeeded"));
+  watcher.join();
+  EXPECT_THAT(types, ElementsAre("queued", "leased", "stage_started", "progress", "stage_done", "succeeded"));
+  EXPECT_THAT(numbers, ElementsAre(1, 2, 3, 0, 4, 5)) << "progress is not kept";
+}
+
+TEST_F(Jobs, WatchFromACursorGivesOnlyWhatCameAfter) {
+  const auto job = submit();
+  cancel(job.id());
+  grpc::ClientContext context;
+  v1::WatchJobRequest request;
+  request.set_id(job.id());
+  request.set_after_event(1);
+  const auto reader = jobs_->WatchJob(&context, request);
+  v1::Event event;
+  ASSERT_TRUE(reader->Read(&event));
+  EXPECT_EQ(event.type(), "cancelled");
+  EXPECT_FALSE(reader->Read(&event));
+}
+
+TEST_F(Jobs, CancelReachesTheWorkerWithItsNextHeartbeat) {
+  const auto job = submit();
+  add_worker();
+  const auto leased = lease();
+  EXPECT_EQ(cancel(job.id()).state(), v1::JOB_STATE_CANCELLING);
+  EXPECT_EQ(cancel(job.id()).state(), v1::JOB_STATE_CANCELLING);
+  EXPECT_EQ(heartbeat(leased).answers(0).action(), "cancel");
+  finish(ending(leased, "cancelled"));
+  EXPECT_EQ(get(job.id()).state(), v1::JOB_STATE_CANCELLED);
+  EXPECT_EQ(cancel(job.id()).state(), v1::JOB_STATE_CANCELLED);
+}
+
+TEST_F(Jobs, APauseTakesAJobFromItsWorkerAndOutlivesARestart) {
+  const auto id = submit().id();
+  add_worker();
+  const auto leased = lease();
+  report(leased, 0, "done");
+  const auto paused = pause(id);
+  EXPECT_EQ(paused.state(), v1::JOB_STATE_QUEUED);
+  EXPECT_TRUE(paused.paused());
+  EXPECT_EQ(paused.attempt(), 0u);
+  EXPECT_EQ(paused.stages(0).state(), "done");
+  EXPECT_THAT(paused.waiting_reason(), HasSubstr("paused"));
+  EXPECT_EQ(pause(id).etag(), paused.etag());
+  EXPECT_EQ(heartbeat(leased).answers(0).action(), "lost");
+  start();
+  EXPECT_TRUE(get(id).paused());
+  EXPECT_FALSE(lease().leased());
+  EXPECT_FALSE(resume(id).paused());
+  EXPECT_EQ(lease(5).job().id(), id);
+  std::vector<std::string> types;
+  for (const auto& event : server_->coordinator.events(id, 0, 100)) types.push_back(event.type());
+  EXPECT_THAT(types, ElementsAre("queued", "leased", "stage_done", "paused", "resumed", "leased"));
+}
+
+TEST_F(Jobs, OfAPausedProjectWaitUntilItIsResumed) {
+  auto request = submission();
+  request.mutable_spec()->set_project("p");
+  const auto id = submit(request).id();
+  v1::PauseProjectRequest pause;
+  pause.set_name("p");
+  const auto paused = call(*projects_, &v1::Projects::Stub::PauseProject, pause);
+  EXPECT_TRUE(paused.paused());
+  EXPECT_EQ(paused.queued(), 1u);
+  call(*projects_, &v1::Projects::Stub::PauseProject, pause);
+  start();
+  add_worker();
+  EXPECT_FALSE(lease().leased());
+  EXPECT_THAT(get(id).waiting_reason(), HasSubstr("paused: its project"));
+  v1::ResumeProjectRequest resume;
+  resume.set_name("p");
+  EXPECT_FALSE(call(*projects_, &v1::Projects::Stub::ResumeProject, resume).paused());
+  EXPECT_EQ(lease(5).job().id(), id);
+  const auto listed = call(*projects_, &v1::Projects::Stub::ListProjects, v1::ListProjectsRequest());
+  ASSERT_THAT(listed.projects(), SizeIs(1));
+  EXPECT_EQ(listed.projects(0).running(), 1u);
+  EXPECT_EQ(listed.projects(0).queued(), 0u);
+  pause.set_name("P");
+  const auto error = thrown_by([&] { call(*projects_, &v1::Projects::Stub::PauseProject, pause); });
+  EXPECT_EQ(error.reason() + " " + error.field(), "BAD_PROJECT name");
+}
+
+TEST_F(Jobs, ProjectsAreListedInPages) {
+  v1::PauseProjectRequest pause;
+  for (const char* name : {"b", "c", "a"}) {
+    pause.set_name(name);
+    call(*projects_, &v1::Projects::Stub::PauseProject, pause);
+  }
+  std::vector<std::string> names;
+  v1::ListProjectsRequest request;
+  request.set_page_size(2);
+  do {
+    const auto page = call(*projects_, &v1::Projects::Stub::ListProjects, request);
+    for (const auto& project : page.projects()) names.push_back(project.name());
+    request.set_page_token(page.next_page_token());
+  } while (!request.page_token().empty());
+  EXPECT_THAT(names, ElementsAre("a", "b", "c"));
+}
+
+TEST_F(Jobs, AreNotLeasedToAPausedWorkerAlsoOnceItIsBack) {
+  const auto id = submit().id();
+  add_worker();
+  v1::PauseWorkerRequest pause;
+  pause.set_id("vm-w");  // its name
+  const auto paused = call(*workers_, &v1::Workers::Stub::PauseWorker, pause);
+  EXPECT_EQ(paused.id(), "w");
+  EXPECT_TRUE(paused.paused());
+  start();
+  add_worker();
+  EXPECT_FALSE(lease().leased());
+  EXPECT_THAT(get(id).waiting_reason(), HasSubstr("paused: all connected workers that fit"));
+  v1::ResumeWorkerRequest resume;
+  resume.set_id("w");
+  EXPECT_FALSE(call(*workers_, &v1::Workers::Stub::ResumeWorker, resume).paused());
+  EXPECT_EQ(lease(5).job().id(), id);
+  pause.set_id("nobody");
+  EXPECT_EQ(thrown_by([&] { call(*workers_, &v1::Workers::Stub::PauseWorker, pause); }).reason(),
+            "WORKER_NOT_FOUND");
+}
+
+TEST_F(Jobs, AnEtagThatIsNoLongerTrueIsAborted) {
+  const auto job = submit();
+  EXPECT_EQ(thrown_by([&] { cancel(job.id(), "999"); }).code(), ErrorCode::kAborted);
+  EXPECT_EQ(get(job.id()).state(), v1::JOB_STATE_QUEUED);
+  EXPECT_EQ(cancel(job.id(), job.etag()).state(), v1::JOB_STATE_CANCELLED);
+}
+
+TEST_F(Jobs, AFailedJobCanBeRetriedAndAnEndedOneDeleted) {
+  const auto job = submit();
+  add_worker();
+  auto end = ending(lease(), "failed");
+  end.mutable_error()->set_code("INVALID_ARGUMENT");
+  end.mutable_error()->set_reason("NAN_WEIGHTS");
+  end.mutable_error()->set_last_log(std::string(20'000, 'x') + "\nthe last line é");
+  finish(end);
+  auto failed = get(job.id());
+  EXPECT_EQ(failed.state(), v1::JOB_STATE_FAILED);
+  EXPECT_EQ(failed.error().reason(), "NAN_WEIGHTS");
+  EXPECT_EQ(failed.error().last_log(), "\nthe last line é");
+  v1::RetryJobRequest retry;
+  retry.set_id(job.id());
+  EXPECT_EQ(call(*jobs_, &v1::Jobs::Stub::RetryJob, retry).state(), v1::JOB_STATE_QUEUED);
+  v1::DeleteJobRequest remove;
+  remove.set_id(job.id());
+  EXPECT_EQ(thrown_by([&] { call(*jobs_, &v1::Jobs::Stub::DeleteJob, remove); }).reason(), "JOB_NOT_ENDED");
+  const auto again = lease();
+  EXPECT_EQ(again.job().attempt(), 2u);
+  finish(ending(again, "succeeded"));
+  call(*jobs_, &v1::Jobs::Stub::DeleteJob, remove);
+  EXPECT_EQ(thrown_by([&] { get(job.id()); }).code(), ErrorCode::kNotFound);
+}
+
+TEST_F(Jobs, AreListedByStateAndNameInPages) {
+  std::vector<std::string> ids;
+  for (int i = 0; i < 5; ++i) {
+    auto request = submission();
+    request.mutable_spec()->set_name("job " + std::to_string(i));
+    ids.push_back(submit(request).id());
+  }
+  cancel(ids[1]);
+  v1::ListJobsRequest request;
+  request.set_page_size(2);
+  request.add_states(v1::JOB_STATE_QUEUED);
+  std::vector<std::string> listed;
+  do {
+    const auto page = call(*jobs_, &v1::Jobs::Stub::ListJobs, request);
+    for (const auto& job : page.jobs()) {
+      listed.push_back(job.id());
+      EXPECT_THAT(job.spec().recipe(), IsEmpty());
+    }
+    request.set_page_token(page.next_page_token());
+  } while (!request.page_token().empty());
+  EXPECT_THAT(listed, ElementsAre(ids[4], ids[3], ids[2], ids[0]));
+  v1::ListJobsRequest by_name;
+  by_name.set_name_contains("job 3");
+  EXPECT_THAT(call(*jobs_, &v1::Jobs::Stub::ListJobs, by_name).jobs(), SizeIs(1));
+}
+
+TEST_F(Jobs, BelongToAProjectAndAreListedByIt) {
+  auto request = submission();
+  EXPECT_EQ(submit(request).spec().project(), "default");
+  EXPECT_EQ(submit(request).spec().project(), "default");  // told again
+  auto other = submission();
+  other.mutable_spec()->set_project("vision-2");
+  const auto id = submit(other).id();
+  v1::ListJobsRequest list;
+  list.set_project("vision-2");
+  const auto page = call(*jobs_, &v1::Jobs::Stub::ListJobs, list);
+  ASSERT_THAT(page.jobs(), SizeIs(1));
+  EXPECT_EQ(page.jobs(0).id(), id);
+  EXPECT_EQ(page.jobs(0).spec().project(), "vision-2");
+}
+
+TEST_F(Jobs, ThatWaitLongerThanTheyMayFailWithTheTimeoutsName) {
+  auto request = submission();
+  request.mutable_spec()->set_queued_timeout_seconds(0.2);
+  const auto id = submit(request).id();
+  v1::WatchJobRequest watch;
+  watch.set_id(id);
+  grpc::ClientContext context;
+  const auto reader = jobs_->WatchJob(&context, watch);
+  v1::Event event;
+  while (reader->Read(&event)) {
+  }
+  EXPECT_EQ(event.type(), "failed");
+  const auto job = get(id);
+  EXPECT_EQ(job.state(), v1::JOB_STATE_FAILED);
+  EXPECT_EQ(job.error().code(), "DEADLINE_EXCEEDED");
+  EXPECT_EQ(job.error().reason(), "QUEUED_TIMEOUT");
+  EXPECT_THAT(job.error().message(), HasSubstr("no worker is connected"));
+}
+
+TEST_F(Jobs, AWorkerShowsWhatItHolds) {
+  const auto job = submit();
+  add_worker();
+  lease();
+  const auto list = call(*workers_, &v1::Workers::Stub::ListWorkers, v1::ListWorkersRequest());
+  ASSERT_THAT(list.workers(), SizeIs(1));
+  EXPECT_EQ(list.workers(0).name(), "vm-w");
+  EXPECT_THAT(list.workers(0).jobs(), ElementsAre(job.id()));
+}
+
+TEST_F(Jobs, WorkersAreListedInPages) {
+  for (const char* id : {"c", "a", "b"}) add_worker(id);
+  std::vector<std::string> listed;
+  v1::ListWorkersRequest request;
+  request.set_page_size(2);
+  do {
+    const auto page = call(*workers_, &v1::Workers::Stub::ListWorkers, request);
+    for (const auto& worker : page.workers()) listed.push_back(worker.id());
+    request.set_page_token(page.next_page_token());
+  } while (!request.page_token().empty());
+  EXPECT_THAT(listed, ElementsAre("a", "b", "c"));
+  request.set_page_token("p1");
+  EXPECT_EQ(thrown_by([&] { call(*workers_, &v1::Workers::Stub::ListWorkers, request); }).field(),
+            "page_token");
+}
+
+}  // namespace
+}  // namespace wring
