@@ -53,6 +53,8 @@ class Layer {
   // Decoded weight held until release(); apply() uses it.
   void materialize(at::ScalarType dtype);
   void release() { dense_ = at::Tensor(); }
+  // As if `weight` [out, in] had been decoded: what a trainer makes it of. Until release().
+  void stand_in(at::Tensor weight);
   bool is_materialized() const { return dense_.defined(); }
   // In what apply() multiplies: the decoded weight's dtype, fp32 where there is none.
   at::ScalarType compute_dtype() const { return dense_.defined() ? dense_.scalar_type() : at::kFloat; }
