@@ -68,9 +68,14 @@ void Layer::set_bias(at::Tensor bias) {
   bias_ = bias.to(device_);
 }
 
+// GGUF's blocks, as a model is handed in, do not survive a cut: keep() decodes them.
+bool Layer::can_be_cut() const {
+  return weight_->format() == "ggml" || weight_->slice(0, at::zeros({1}, at::kLong));
+}
+
 void Layer::keep(std::size_t axis, const at::Tensor& indices) {
   auto weight = weight_->slice(axis, indices);
-  if (!weight && weight_->format() == "ggml")  // as a model is handed in: its blocks do not survive the cut
+  if (!weight && weight_->format() == "ggml")
     weight = dense_rep(weight_->decode(at::kFloat))->slice(axis, indices);
   if (!weight)
     throw Error(ErrorCode::kInvalidArgument, "NOT_SLICEABLE",

@@ -44,6 +44,7 @@ class Layer {
   // What cutting a model changes (Model::keep_groups, Model::drop_block), which keeps its layers in step:
   // some rows or columns of the weight, with their biases; the layer's place.
   void keep(std::size_t axis, const at::Tensor& indices);  // indices int64 of axis 0 (out) or 1 (in)
+  bool can_be_cut() const;
   void rename(std::string name, std::vector<std::string> axes, std::string input_tap);
 
   // Where apply() computes: the bias goes there, and decoded weights will. The stored weight stays in host
