@@ -194,9 +194,10 @@ class Run {
     reset_peak_device_bytes(device_);
     if (method->needs_reference()) load_reference();
     Json report = method->run({*model_, chosen, calibration, progress, snapshot,
-                               method->needs_reference() ? reference_.get() : nullptr});
+                               method->needs_reference() ? reference_.get() : nullptr, spec_.seed});
     if (!device_.is_cpu()) report["peak_device_bytes"] = peak_device_bytes(device_);
-    if (was_cut_off) report["resumed_at_block"] = snapshot.resumed_at();
+    if (was_cut_off)
+      report[method->training() ? "resumed_at_step" : "resumed_at_block"] = snapshot.resumed_at();
     return report;
   }
 
@@ -204,6 +205,7 @@ class Run {
   Calibration calibration_of(const Method& method, const Params& params) const {
     Calibration calibration;
     if (!method.reads_data()) return calibration;
+    if (method.training()) return calibration;
     const auto propagate = params.get<std::string>("propagate");
     if (propagate == "dense") calibration.propagate = Propagate::kDense;
     if (propagate == "reference") calibration.propagate = Propagate::kReference;
