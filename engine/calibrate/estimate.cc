@@ -155,18 +155,22 @@ class Probe {
   }
 
   Gradient gradient_of_block(const at::Tensor& ids) {
-    const DecodedLayers decoded(model_.block_layers(0), at::kFloat);
-    for (Layer* layer : model_.block_layers(0))
-      if (targets_.contains(layer))
-        layer->stand_in(layer->weight().decode(at::kFloat).to(model_.device()).clone().requires_grad_(true));
+    const auto layers = model_.block_layers(0);
+    const DecodedLayers decoded(layers, calibration_.forward);
+    for (Layer* layer : layers)
+      if (targets_.contains(layer)) layer->stand_in(trained_leaf(*layer).to(calibration_.forward));
     const Gradient found = gradient_of(random_hidden(ids),
                                        [&](const at::Tensor& x) { return model_.run_block(0, x, {}).sum(); });
-    for (Layer* layer : model_.block_layers(0)) layer->release();
+    for (Layer* layer : layers) layer->release();
     return found;
   }
 
+  at::Tensor trained_leaf(const Layer& layer) const {
+    return layer.weight().decode(at::kFloat).to(model_.device()).clone().requires_grad_(true);
+  }
+
   Gradient gradient_of_head(const at::Tensor& ids) {
-    const DecodedLayers decoded(model_.head_layers(), at::kFloat);
+    const DecodedLayers decoded(model_.head_layers(), calibration_.forward);
     return gradient_of(random_hidden(ids), [&](const at::Tensor& x) {
       return next_token_loss(model_.head(model_.final_norm(x)), ids);
     });
@@ -182,9 +186,10 @@ class Probe {
       whole += weights_of(*layer);
       adapters += static_cast<double>(rank * (layer->weight().rows() + layer->weight().columns()));
     }
-    const double decoded = all * (method_.needs_reference() ? 2 : 1);
-    const double trained = rank > 0 ? 2 * whole + 4 * adapters : 4 * whole;
-    return sizeof(float) * (decoded + trained);
+    const double width = static_cast<double>(at::elementSize(calibration_.forward)),
+                 decoded = width * all * (method_.needs_reference() ? 2 : 1);
+    const double trained = rank > 0 ? 2 * whole + 4 * adapters : 5 * whole;
+    return decoded + sizeof(float) * trained;
   }
 
   // The block as it is observed, then its layers; there are `times` blocks of its size.

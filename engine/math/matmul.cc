@@ -59,6 +59,11 @@ bool prefers_bf16(at::Device device) {
 #endif
 }
 
+at::ScalarType product_dtype(const std::string& wanted, at::Device device) {
+  const bool narrow = wanted == "bfloat16" || (wanted != "float32" && prefers_bf16(device));
+  return narrow ? at::kBFloat16 : at::kFloat;
+}
+
 at::Tensor matmul(const at::Tensor& a, const at::Tensor& b) {
   if (!suits_onednn(a, b)) return at::mm(a, b);
   return wring::linear(a.contiguous(), b.t().contiguous());

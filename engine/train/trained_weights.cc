@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "common/error.h"
-#include "engine/methods/method.h"
+#include "engine/calibrate/calibrate.h"
 
 namespace wring {
 namespace {
@@ -59,13 +59,15 @@ void check_trainable(const std::set<const Layer*>& targets) {
   }
 }
 
-TrainedWeights::TrainedWeights(Model& model, const std::set<const Layer*>& targets, const TrainedParts& parts,
-                               std::uint64_t seed)
-    : model_(model), parts_(parts), decoded_(model.layers(), at::kFloat) {
-  auto generator = at::make_generator<at::CPUGeneratorImpl>(seed);
-  for (Layer* layer : model.layers()) {
-    if (!targets.contains(layer)) continue;
-    Trained trained{layer, layer->weight().decode(at::kFloat).to(model.device()), {}, {}, {}, {}};
+TrainedWeights::TrainedWeights(const StageInput& stage, const TrainedParts& parts)
+    : model_(stage.model),
+      products_(stage.calibration.forward),
+      parts_(parts),
+      decoded_(stage.model.layers(), products_) {
+  auto generator = at::make_generator<at::CPUGeneratorImpl>(stage.seed);
+  for (Layer* layer : model_.layers()) {
+    if (!stage.targets.contains(layer)) continue;
+    Trained trained{layer, layer->weight().decode(at::kFloat).to(model_.device()), {}, {}, {}, {}};
     if (parts.rank > 0) {
       trained.a = add_leaf(first_factor(parts.rank, layer->weight().columns(), generator));
       trained.b = add_leaf(at::zeros({layer->weight().rows(), parts.rank}));
@@ -115,7 +117,7 @@ at::Tensor TrainedWeights::value(std::size_t i) const {
 void TrainedWeights::refresh() {
   for (const auto& trained : layers_) {
     const at::Tensor weight = combined(trained);
-    trained.layer->stand_in(trained.mask.defined() ? weight * trained.mask : weight);
+    trained.layer->stand_in((trained.mask.defined() ? weight * trained.mask : weight).to(products_));
   }
 }
 

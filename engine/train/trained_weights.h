@@ -33,12 +33,12 @@ struct TrainedParts {
 // values.
 void check_trainable(const std::set<const Layer*>& targets);
 
-// Holds all of the model in fp32 where it computes. What masked reps leave out stays zero.
+// Holds all of the model decoded, where it computes and in what its products are computed (the stage's
+// calibration.forward); leaves, their gradients and all between the products are fp32. What masked reps leave
+// out stays zero.
 class TrainedWeights {
  public:
-  // `seed` of the adapters' first values.
-  TrainedWeights(Model& model, const std::set<const Layer*>& targets, const TrainedParts& parts,
-                 std::uint64_t seed);
+  TrainedWeights(const StageInput& stage, const TrainedParts& parts);
   ~TrainedWeights();
   TrainedWeights(const TrainedWeights&) = delete;
   TrainedWeights& operator=(const TrainedWeights&) = delete;
@@ -81,6 +81,7 @@ class TrainedWeights {
   void add_vectors();
 
   Model& model_;
+  at::ScalarType products_;
   TrainedParts parts_;
   DecodedLayers decoded_;
   std::vector<Trained> layers_;

@@ -97,13 +97,8 @@ Trained train_golden(const Json& test, Progress& progress, Snapshot& snapshot) {
       make_method(test.at("method").get<std::string>(), Params(with_defaults(test.at("params")), "params"));
   const auto targets = random_family::linear_layers(*trained.model);
   method->check_model(*trained.model, targets);
-  trained.report = method->run({*trained.model,
-                                targets,
-                                golden_calibration(),
-                                progress,
-                                snapshot,
-                                teacher.get(),
-                                golden().at("seed").get<std::uint64_t>()});
+  trained.report = method->run({*trained.model, targets, golden_calibration(), progress, snapshot,
+                                teacher.get(), golden().at("seed").get<std::uint64_t>()});
   return trained;
 }
 
@@ -116,6 +111,12 @@ Trained train_golden(const Json& test) {
 at::Tensor value_of(Model& model, const std::string& name) {
   if (const Parameter* parameter = model.find_parameter(name)) return parameter->value;
   return model.find_layer(name.substr(0, name.rfind('.')))->weight().decode(at::kFloat);
+}
+
+const Json& golden_case(const std::string& method) {
+  for (const auto& test : golden().at("cases"))
+    if (test.at("method") == method) return test;
+  throw std::logic_error("no case of " + method);
 }
 
 TEST(Train, EqualsPyTorchsOwnLoop) {
@@ -134,10 +135,24 @@ TEST(Train, EqualsPyTorchsOwnLoop) {
   }
 }
 
-const Json& golden_case(const std::string& method) {
-  for (const auto& test : golden().at("cases"))
-    if (test.at("method") == method) return test;
-  throw std::logic_error("no case of " + method);
+TEST(Train, ProductsInBfloat16GiveNearlyTheSameLosses) {
+  const Json& test = golden_case("finetune");
+  const auto losses_in = [&](at::ScalarType dtype) {
+    const auto model = golden_model(2, 0.0);
+    const auto targets = random_family::linear_layers(*model);
+    Calibration calibration = golden_calibration();
+    calibration.forward = dtype;
+    NoProgress quiet;
+    Snapshot none;
+    return make_method("finetune", Params(with_defaults(test.at("params")), "params"))
+        ->run({*model, targets, calibration, quiet, none, nullptr, golden().at("seed")})
+        .at("training")
+        .at("loss")
+        .get<std::vector<double>>();
+  };
+  const auto narrow = losses_in(at::kBFloat16), wide = losses_in(at::kFloat);
+  EXPECT_NE(narrow, wide);
+  for (std::size_t i = 0; i < wide.size(); ++i) EXPECT_NEAR(narrow[i], wide[i], 0.02 * wide[i]) << i;
 }
 
 TEST(Train, TeachesTheHeldOutTextToo) {

@@ -39,7 +39,7 @@ class GradualMagnitude final : public Method {
   }
 
   Json run(const StageInput& stage) const override {
-    TrainedWeights weights(stage.model, stage.targets, parts_, stage.seed);
+    TrainedWeights weights(stage, parts_);
     const Objective objective{
         [&](const at::Tensor& ids) { return next_token_loss(run_forward(stage.model, ids, {}).logits, ids); },
         [&](std::int64_t step) {

@@ -3,6 +3,7 @@
 #include <c10/core/GradMode.h>
 
 #include "common/error.h"
+#include "engine/calibrate/calibrate.h"
 #include "engine/train/losses.h"
 #include "engine/train/trainer.h"
 
@@ -48,8 +49,8 @@ class Distill final : public Method {
   Json run(const StageInput& stage) const override {
     Model& teacher = *stage.reference;
     check_teacher(stage.model, teacher);
-    const DecodedLayers decoded(teacher.layers(), at::kFloat);
-    TrainedWeights weights(stage.model, stage.targets, parts_, stage.seed);
+    const DecodedLayers decoded(teacher.layers(), stage.calibration.forward);
+    TrainedWeights weights(stage, parts_);
     const auto loss = [&](const at::Tensor& ids) { return loss_of(stage.model, teacher, ids); };
     Json report{{"training", train(stage, weights, options_, {loss, {}})}};
     report["layers"] = weights.store();

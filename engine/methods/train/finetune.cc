@@ -19,7 +19,7 @@ class Finetune final : public Method {
   }
 
   Json run(const StageInput& stage) const override {
-    TrainedWeights weights(stage.model, stage.targets, parts_, stage.seed);
+    TrainedWeights weights(stage, parts_);
     const auto loss = [&](const at::Tensor& ids) {
       return next_token_loss(run_forward(stage.model, ids, {}).logits, ids);
     };
