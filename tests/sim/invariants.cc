@@ -337,6 +337,7 @@ void Invariants::check_overdue(const Known& known) const {
   };
   within(known.begun, job.total_timeout, "the total timeout");
   if (job.phase != JobPhase::kQueued || job.queued_timeout == 0 || job.paused) return;
+  if (jumps_back_ != known.queued.jumps_back) return;  // by the clock it may have been queued in the future
   const bool backoff = known.queued.at + known.pause > known.waiting.at;
   within(backoff ? known.queued : known.waiting, (backoff ? known.pause : 0) + job.queued_timeout,
          "the queued timeout");

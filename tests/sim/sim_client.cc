@@ -57,6 +57,8 @@ void SimClient::act(std::uint64_t number) {
   if (task.act == Act::kSubmit || task.act == Act::kSubmitAgain) return submit(number);
   if (known == jobs_.end() && !task.of && !task.quota) return after(500, kAct, number);  // not submitted yet
   if (task.act == Act::kReuse) return submit(number);
+  if (task.act == Act::kResume && !task.of && !pause_told_.contains(task.job))
+    return after(500, kAct, number);
   ++task.tries;
   task_of_call_[call(request(task), 10'000)] = number;
 }
@@ -112,6 +114,7 @@ void SimClient::on_done(Task& task, const Answer& answer) {
       wrong("submitted-twice-is-one-job", "a request id was taken twice");
     return;
   }
+  if (task.act == Act::kPause && !task.of) pause_told_.insert(task.job);
   if (task.act == Act::kSubmit || task.act == Act::kSubmitAgain) {
     if (!answer.refused.empty()) wrong("acknowledged-job-kept", "a submit is refused");
     world_.invariants.on_submitted("r" + std::to_string(task.job), answer.job);

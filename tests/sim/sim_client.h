@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -48,6 +49,7 @@ class SimClient final : public CallingActor {
   std::vector<Task> tasks_;
   std::map<std::uint64_t, std::uint64_t> task_of_call_;
   std::map<std::uint32_t, Answer> jobs_;  // the newest answer about each
+  std::set<std::uint32_t> pause_told_;    // jobs: a quota holds a submit up, and its pause with it
   std::uint64_t open_ = 0;
 };
 
