@@ -177,6 +177,16 @@ class Door(unittest.TestCase):
         self.assertNotEqual(result.returncode, 0)
         self.assertIn("may not call Workers/RegisterWorker", result.stderr)
 
+    def test_the_servers_own_certificate_is_no_workers(self):
+        ca, *server = ((self.folder / "data/tls" / name).read_bytes() for name in ("ca.crt", "server.key", "server.crt"))
+        folder = Path(self.service.init("worker", "vm-c")["folder"])
+        worker = [(folder / name).read_bytes() for name in ("worker.key", "worker.crt")]
+        for pair, code in ((server, "UNAVAILABLE"), (worker, "PERMISSION_DENIED")):
+            with grpc.secure_channel(self.service.grpc, grpc.ssl_channel_credentials(ca, *pair)) as channel:
+                with self.assertRaises(grpc.RpcError) as caught:
+                    channel.unary_unary("/wring.v1.Jobs/ListJobs")(b"", timeout=10)
+                self.assertEqual(caught.exception.code().name, code)
+
     def request(self, method, path, body=None, **headers):
         """Status, headers and body."""
         host, port = self.service.http.split(":")

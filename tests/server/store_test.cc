@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "common/files.h"
+#include "server/auth/tenant_blobs.h"
 #include "server/store/sqlite/job_store.h"
 #include "server/store/sqlite/statement.h"
 #include "tests/common/thrown_by.h"
@@ -351,7 +352,10 @@ TEST_F(Store, ADatabaseOfTheFirstReleaseIsTakenOverWhole) {
   EXPECT_THAT(store_->jobs({.project = "default"}), SizeIs(2));
   EXPECT_EQ(store_->request("11111111-2222-3333-4444-555555555555").value().first, open[0].record.id);
   EXPECT_THAT(store_->events("st24eh6yceh8", 0, 10), SizeIs(2));
-  EXPECT_TRUE(store_->artifact("90e639f1", {}));
+  EXPECT_TRUE(store_->artifact("90e639f1", "default"));
+  EXPECT_FALSE(store_->artifact("90e639f1", "another"));
+  EXPECT_EQ(store_->read([](sqlite3* db) { return bytes_of(db, "default").first; }),
+            3u);  // one chunk of both
   EXPECT_THAT(store_->served(), IsEmpty());
   auto batch = change(open[0].record);
   batch.outcome.leased = open[0].record;
