@@ -7,6 +7,7 @@
 
 #include "common/clock.h"
 #include "common/error.h"
+#include "common/files.h"
 #include "common/log.h"
 #include "proto/rpc/channel.h"
 #include "recipe/spec.h"
@@ -22,6 +23,12 @@ constexpr double kLastWordsSeconds = 10;  // for the release of a job when the w
 std::string host_name() {
   char name[256] = {};
   return ::gethostname(name, sizeof name - 1) == 0 ? name : "worker";
+}
+
+ChannelSecurity security_of(const WorkerOptions& options) {
+  if (options.tls.empty()) return {options.token, "", "", ""};
+  const auto read = [&](const char* name) { return read_file(options.tls / name, 1u << 20); };
+  return {options.token, read("ca.crt"), read("worker.crt"), read("worker.key")};
 }
 
 v1::Worker describe_worker(const WorkerOptions& options, const Cache& cache) {
@@ -53,7 +60,7 @@ Agent::Agent(WorkerOptions options)
     : options_(std::move(options)),
       cache_(options_.cache, options_.cache_bytes),
       worker_(describe_worker(options_, cache_)),
-      coordinator_(make_channel(options_.server)) {}
+      coordinator_(make_channel(options_.server, security_of(options_))) {}
 
 void Agent::drain() {
   const std::lock_guard lock(mutex_);

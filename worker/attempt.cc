@@ -213,6 +213,7 @@ class Attempt final : public EngineListener {
     v1::CommitArtifactRequest request;
     request.set_manifest_json(manifest.canonical());
     request.set_name(job_.spec().name());
+    request.set_project(job_.spec().project());
     const auto committed =
         until_answered(stop_, "CommitArtifact", [&] { return at_.coordinator.commit_artifact(request); });
     if (committed.digest() != digest)

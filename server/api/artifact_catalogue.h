@@ -5,24 +5,27 @@
 #include <vector>
 
 #include "common/clock.h"
-#include "server/blobs/disk/blob_store.h"
+#include "server/auth/tenant_blobs.h"
 #include "server/store/sqlite/job_store.h"
 
 namespace wring {
 
-// Checks the manifest and that every chunk is in the store with its size; commits it durably; idempotent.
-// Throws Error kInvalidArgument "BAD_MANIFEST", "NAME_TOO_LONG"; kFailedPrecondition "MISSING_BLOBS" with
-// their digests in `missing`.
+// Checks the manifest and that every chunk is there for this caller, with its size; commits it durably as an
+// artifact of request.project() (empty: the caller's, or "default"); idempotent. Throws Error
+// kInvalidArgument "BAD_MANIFEST", "NAME_TOO_LONG"; kNotFound "PROJECT_NOT_FOUND"; kFailedPrecondition
+// "MISSING_BLOBS" with their digests in `missing`.
 v1::Artifact commit_artifact(const v1::CommitArtifactRequest& request, TimeMs now, JobStore& store,
-                             BlobStore& blobs, std::vector<std::string>& missing);
+                             const TenantBlobs& blobs, std::vector<std::string>& missing);
 
 // By digest (with or without "sha256:") or a unique prefix. Throws Error kNotFound, kInvalidArgument
 // "AMBIGUOUS".
-v1::Artifact get_artifact(const std::string& digest_or_prefix, JobStore& store);
+v1::Artifact get_artifact(const std::string& digest_or_prefix, JobStore& store, const Within& project);
 
 // Throws Error as get_artifact(), kInvalidArgument for a time that is over.
-v1::Artifact set_retention(const v1::SetRetentionRequest& request, TimeMs now, JobStore& store);
+v1::Artifact set_retention(const v1::SetRetentionRequest& request, TimeMs now, JobStore& store,
+                           const Within& project);
 
-v1::ListArtifactsResponse list_artifacts(const v1::ListArtifactsRequest& request, JobStore& store);
+v1::ListArtifactsResponse list_artifacts(const v1::ListArtifactsRequest& request, JobStore& store,
+                                         const Within& project);
 
 }  // namespace wring

@@ -8,6 +8,7 @@
 #include "common/log.h"
 #include "common/text.h"
 #include "formats/manifest.h"
+#include "server/auth/tenant_blobs.h"
 
 namespace wring {
 namespace {
@@ -20,9 +21,9 @@ std::set<Digest> chunks_of(const std::string& manifest) {
 }
 
 void delete_expired(JobStore& store, BlobStore& blobs, TimeMs now, CollectReport& report) {
-  for (const auto& digest : store.expired(now)) {
+  for (const auto& [digest, project] : store.expired(now)) {
     try {
-      delete_artifact(digest, store, blobs);
+      delete_artifact(digest, store, blobs, project);
       ++report.expired;
     } catch (const Error& error) {  // a job reads it, or somebody was faster: another time
       spdlog::debug("expired, and not deleted: {}", error.message());
@@ -44,11 +45,11 @@ Json CollectReport::to_json() const {
           {"kept_blobs", kept}};
 }
 
-void delete_artifact(const std::string& digest, JobStore& store, BlobStore& blobs) {
-  const auto artifact = store.artifact(digest);
+void delete_artifact(const std::string& digest, JobStore& store, BlobStore& blobs, const Within& project) {
+  const auto artifact = store.artifact(digest, project);
   if (artifact)  // before: a sweep that begins between the two must find them young
     for (const auto& chunk : chunks_of(artifact->manifest_json())) blobs.renew(chunk);
-  store.remove_artifact(digest);
+  store.remove_artifact(digest, project);
 }
 
 CollectReport collect_garbage(JobStore& store, BlobStore& blobs, TimeMs now, TimeMs grace) {
@@ -68,6 +69,7 @@ CollectReport collect_garbage(JobStore& store, BlobStore& blobs, TimeMs now, Tim
     report.blobs += bytes > 0;
     report.bytes += bytes;
   }
+  forget_unused_blobs(store, grace);
   return report;
 }
 

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -23,7 +24,7 @@ class SimClient final : public CallingActor {
 
  private:
   enum Kind : std::uint32_t { kAct = 1 };
-  enum class Act { kSubmit, kSubmitAgain, kReuse, kCancel, kRetry, kPause, kResume };
+  enum class Act { kSubmit, kSubmitAgain, kReuse, kCancel, kRetry, kPause, kResume, kQuota };
   // One thing to do, tried until it is answered.
   struct Task {
     Act act = Act::kSubmit;
@@ -31,6 +32,7 @@ class SimClient final : public CallingActor {
     std::optional<PausePlan> of = {};  // what is paused where it is no job
     int tries = 0;
     bool with_etag = false;
+    std::optional<QuotaInput> quota = {};
   };
 
   void on_answer(std::uint64_t call, Answer answer) override;
@@ -47,6 +49,7 @@ class SimClient final : public CallingActor {
   std::vector<Task> tasks_;
   std::map<std::uint64_t, std::uint64_t> task_of_call_;
   std::map<std::uint32_t, Answer> jobs_;  // the newest answer about each
+  std::set<std::uint32_t> pause_told_;    // jobs: a quota holds a submit up, and its pause with it
   std::uint64_t open_ = 0;
 };
 

@@ -52,13 +52,15 @@ class Client:
         wring.get(job.id, "compressed/")
     """
 
-    def __init__(self, server: str = "", token: str = ""):
+    def __init__(self, server: str = "", token: str = "", ca: str = ""):
+        """token: default $WRING_TOKEN; ca: PEM file of the server's authority, for TLS (default $WRING_CA; none: plain text)."""
         server = server or os.environ.get("WRING_SERVER", "")
         if not server:
             raise WringError("INVALID_ARGUMENT", "no server: give HOST:PORT, or set WRING_SERVER")
         token = token or os.environ.get("WRING_TOKEN", "")
         self._metadata = [("authorization", f"Bearer {token}")] if token else []
-        self._channel = grpc.insecure_channel(server)
+        ca = ca or os.environ.get("WRING_CA", "")
+        self._channel = grpc.secure_channel(server, grpc.ssl_channel_credentials(pathlib.Path(ca).read_bytes())) if ca else grpc.insecure_channel(server)
         self._jobs = jobs_pb2_grpc.JobsStub(self._channel)
         self._artifacts = artifacts_pb2_grpc.ArtifactsStub(self._channel)
         self._evaluations = evaluations_pb2_grpc.EvaluationsStub(self._channel)
