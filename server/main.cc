@@ -13,6 +13,7 @@
 #include "common/error.h"
 #include "common/files.h"
 #include "common/log.h"
+#include "common/quantity.h"
 #include "common/subprocess.h"
 #include "common/text.h"
 #include "server/api/grpc_server.h"
@@ -27,10 +28,28 @@ namespace {
 using namespace wring;
 namespace fs = std::filesystem;
 
+struct StageCacheFlags {
+  double days = 30;
+  std::uint64_t bytes = 100'000'000'000;
+
+  void add_to(CLI::App& app) {
+    app.add_option("--stage-cache-days", days,
+                   "Outputs of stages that a project's workers share are forgotten when unused for so long")
+        ->check(CLI::Range(0.0, 1e5))
+        ->capture_default_str();
+    app.add_option("--stage-cache-bytes", bytes,
+                   "Limit of all such outputs; collection forgets those unused for longest")
+        ->transform(bytes_value())
+        ->default_str("100GB");
+  }
+  StageCacheLimits limits() const { return {static_cast<TimeMs>(days * 86'400'000), bytes}; }
+};
+
 struct Options {
   std::string data, grpc = "127.0.0.1:7433", http = "127.0.0.1:7480", log_level = "info";
   double lease_seconds = 15, heartbeat_seconds = 3;
   double gc_hours = 1, gc_grace_hours = 24;
+  StageCacheFlags stages;
   bool insecure_plaintext = false;
   std::string dashboard;
   std::vector<std::string> http_names;
@@ -87,7 +106,8 @@ int serve(const Options& options) {
   Coordinator coordinator(store, clock, metrics, scheduler);
   std::optional<Collector> collector;
   if (options.gc_hours > 0)
-    collector.emplace(store, blobs, clock, in_ms(options.gc_hours), in_ms(options.gc_grace_hours));
+    collector.emplace(store, blobs, clock, in_ms(options.gc_hours), in_ms(options.gc_grace_hours),
+                      options.stages.limits());
   const Backend backend{coordinator, store, blobs, clock, metrics, options.heartbeat_seconds};
 
   GrpcServer server(backend, grpc_address.host + ":" + std::to_string(grpc_address.port));
@@ -157,21 +177,23 @@ int check(const std::string& data, bool as_json) {
   return report.is_clean() ? 0 : exit_status(ErrorCode::kDataLoss);
 }
 
-int collect(const std::string& data, double grace_hours, bool as_json) {
+int collect(const std::string& data, double grace_hours, const StageCacheLimits& stages, bool as_json) {
   check_has_database(data);
   const FileDescriptor lock = lock_data(data);
   JobStore store(data);
   BlobStore blobs(data);
-  const auto report = collect_garbage(store, blobs, SystemClock().now_ms(), in_ms(grace_hours));
+  const auto report = collect_garbage(store, blobs, SystemClock().now_ms(), in_ms(grace_hours), stages);
   print(report.to_json(), as_json,
-        std::to_string(report.expired) + " artifacts had expired; deleted " + std::to_string(report.blobs) +
-            " blobs, " + human_bytes(report.bytes) + "; " + std::to_string(report.kept) + " are in use");
+        std::to_string(report.expired) + " artifacts had expired; forgot " + std::to_string(report.stages) +
+            " outputs of stages; deleted " + std::to_string(report.blobs) + " blobs, " +
+            human_bytes(report.bytes) + "; " + std::to_string(report.kept) + " are in use");
   return 0;
 }
 
 struct UpkeepFlags {
   std::string data, other;
   double grace_hours = 24;
+  StageCacheFlags stages;
   bool json = false;
 };
 
@@ -201,10 +223,12 @@ void add_upkeep(CLI::App& app, UpkeepFlags& flags, int& status) {
   add("fsck",
       "Read everything in a data folder, or a backup, whose server is stopped; set damaged blobs aside",
       "wring-server fsck --data /var/lib/wring", [](const UpkeepFlags& f) { return check(f.data, f.json); });
-  add("gc", "Delete expired artifacts and unused blobs of a data folder whose server is stopped",
-      "wring-server gc --data /var/lib/wring --grace-hours 0",
-      [](const UpkeepFlags& f) { return collect(f.data, f.grace_hours, f.json); })
-      ->add_option("--grace-hours", flags.grace_hours, "Keep blobs that were in use so recently")
+  auto* gc = add("gc", "Delete expired artifacts and unused blobs of a data folder whose server is stopped",
+                 "wring-server gc --data /var/lib/wring --grace-hours 0", [](const UpkeepFlags& f) {
+                   return collect(f.data, f.grace_hours, f.stages.limits(), f.json);
+                 });
+  flags.stages.add_to(*gc);
+  gc->add_option("--grace-hours", flags.grace_hours, "Keep blobs that were in use so recently")
       ->check(CLI::Range(0.0, 1e6))
       ->capture_default_str();
 }
@@ -240,6 +264,7 @@ int main(int argc, char** argv) {
                  "Unused blobs are kept so long: more than the longest upload or backup takes")
       ->check(CLI::Range(0.01, 1e6))
       ->capture_default_str();
+  options.stages.add_to(app);
   app.add_option("--log-level", options.log_level, "trace, debug, info, warn, error or off")
       ->capture_default_str();
   app.add_flag("--insecure-plaintext", options.insecure_plaintext,

@@ -27,7 +27,7 @@ class Sandbox {
     kNoCoreFile = 1u << 3,    // limits: a crash writes no memory to the disk
     kPrograms = 1u << 4,      // Landlock: executes nothing but its own program
     kScope = 1u << 5,         // Landlock: signals no process outside
-    kCalls = 1u << 6,         // seccomp: the calls and socket families that an engine has no use for are refused
+    kCalls = 1u << 6,  // seccomp: the calls and socket families that an engine has no use for are refused
   };
 
   // Of the engine `program`. Where that is a script its interpreters must run, so kPrograms is left out.

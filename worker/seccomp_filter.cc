@@ -24,11 +24,12 @@ constexpr std::array kRefused{
     "mount", "umount2", "move_mount", "mount_setattr", "fsopen", "fsmount", "fsconfig", "fspick", "open_tree",
     "pivot_root", "chroot", "unshare", "setns", "open_by_handle_at",
     // keys, programs and modules in the kernel, what watches all of the machine
-    "keyctl", "add_key", "request_key", "bpf", "perf_event_open", "init_module", "finit_module", "delete_module",
-    "kexec_load", "kexec_file_load", "syslog", "fanotify_init", "lookup_dcookie", "acct", "quotactl",
+    "keyctl", "add_key", "request_key", "bpf", "perf_event_open", "init_module", "finit_module",
+    "delete_module", "kexec_load", "kexec_file_load", "syslog", "fanotify_init", "lookup_dcookie", "acct",
+    "quotactl",
     // the machine itself
-    "reboot", "swapon", "swapoff", "settimeofday", "clock_settime", "clock_adjtime", "adjtimex", "sethostname",
-    "setdomainname", "iopl", "ioperm", "vhangup",
+    "reboot", "swapon", "swapoff", "settimeofday", "clock_settime", "clock_adjtime", "adjtimex",
+    "sethostname", "setdomainname", "iopl", "ioperm", "vhangup",
     // ways around this filter, and favourites of those who look for holes in the kernel
     "io_uring_setup", "io_uring_enter", "io_uring_register", "userfaultfd", "modify_ldt"};
 

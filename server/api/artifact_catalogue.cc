@@ -1,18 +1,22 @@
 // Committing and finding artifacts.
 #include "server/api/artifact_catalogue.h"
 
-#include <map>
 #include <optional>
 #include <ranges>
+#include <set>
 
 #include "common/error.h"
-#include "formats/manifest.h"
 #include "server/api/messages.h"
 
 namespace wring {
 namespace {
 
-// Errors name the field within the request.
+bool is_over(const v1::Artifact& artifact, TimeMs now) {
+  return artifact.has_expire_time() && to_time(artifact.expire_time()) <= now;
+}
+
+}  // namespace
+
 Manifest parse_manifest(const std::string& text) {
   try {
     return Manifest::parse(text);
@@ -23,19 +27,18 @@ Manifest parse_manifest(const std::string& text) {
   }
 }
 
-}  // namespace
-
-v1::Artifact commit_artifact(const v1::CommitArtifactRequest& request, TimeMs now, JobStore& store,
-                             BlobStore& blobs, std::vector<std::string>& missing) {
-  if (request.name().size() > 200)
-    throw Error(ErrorCode::kInvalidArgument, "NAME_TOO_LONG", "a name of more than 200 bytes", "name");
-  const Manifest manifest = parse_manifest(request.manifest_json());
-  const auto digest = manifest.digest().hex();
+std::map<Digest, std::uint64_t> chunks_of(const Manifest& manifest) {
   std::map<Digest, std::uint64_t> chunks;
   for (const auto& file : manifest.files)
     for (const auto& chunk : file.chunks) chunks.emplace(chunk.digest, chunk.size);
+  return chunks;
+}
+
+std::unique_ptr<BlobStore::Claim> claim_chunks(const Manifest& manifest, BlobStore& blobs,
+                                               std::vector<std::string>& missing) {
+  const auto chunks = chunks_of(manifest);
   const auto digests = std::views::keys(chunks);
-  const BlobStore::Claim claim(blobs, {digests.begin(), digests.end()});  // until the artifact is stored
+  auto claim = std::make_unique<BlobStore::Claim>(blobs, std::set<Digest>{digests.begin(), digests.end()});
   for (const auto& [chunk, size] : chunks)
     if (!blobs.has(chunk) || blobs.size(chunk) != size) missing.push_back(chunk.hex());
   if (!missing.empty())
@@ -43,7 +46,17 @@ v1::Artifact commit_artifact(const v1::CommitArtifactRequest& request, TimeMs no
         ErrorCode::kFailedPrecondition, "MISSING_BLOBS",
         std::to_string(missing.size()) + " chunks are not in the store, the first is " + missing.front(),
         "manifest_json", "Ask FindMissingBlobs and upload what it names.");
-  if (auto known = store.artifact(digest)) return *known;
+  return claim;
+}
+
+v1::Artifact commit_artifact(const v1::CommitArtifactRequest& request, TimeMs now, JobStore& store,
+                             BlobStore& blobs, std::vector<std::string>& missing) {
+  if (request.name().size() > 200)
+    throw Error(ErrorCode::kInvalidArgument, "NAME_TOO_LONG", "a name of more than 200 bytes", "name");
+  const Manifest manifest = parse_manifest(request.manifest_json());
+  const auto digest = manifest.digest().hex();
+  const auto claim = claim_chunks(manifest, blobs, missing);  // until the artifact is stored
+  if (auto known = store.artifact(digest); known && !is_over(*known, now)) return *known;
   v1::Artifact artifact;
   artifact.set_digest(digest);
   artifact.set_kind(manifest.kind);
@@ -55,7 +68,7 @@ v1::Artifact commit_artifact(const v1::CommitArtifactRequest& request, TimeMs no
   StoreBatch batch;
   batch.artifacts.push_back(artifact);
   store.write(std::move(batch)).get();
-  return artifact;
+  return store.artifact(digest).value_or(artifact);  // one that was there keeps its name
 }
 
 v1::Artifact get_artifact(const std::string& digest_or_prefix, JobStore& store) {

@@ -1,20 +1,35 @@
 // Artifacts as the store keeps them: committed once all their chunks are there.
 #pragma once
 
+#include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "common/clock.h"
+#include "common/digest.h"
+#include "formats/manifest.h"
 #include "server/blobs/disk/blob_store.h"
 #include "server/store/sqlite/job_store.h"
 
 namespace wring {
 
-// Checks the manifest and that every chunk is in the store with its size; commits it durably; idempotent.
+// Checks the manifest and that every chunk is in the store with its size; commits it durably; idempotent. An
+// artifact whose time was over, and that was not deleted yet, is kept from now on.
 // Throws Error kInvalidArgument "BAD_MANIFEST", "NAME_TOO_LONG"; kFailedPrecondition "MISSING_BLOBS" with
 // their digests in `missing`.
 v1::Artifact commit_artifact(const v1::CommitArtifactRequest& request, TimeMs now, JobStore& store,
                              BlobStore& blobs, std::vector<std::string>& missing);
+
+// A manifest from a request's field manifest_json, which errors name.
+Manifest parse_manifest(const std::string& text);
+
+std::map<Digest, std::uint64_t> chunks_of(const Manifest& manifest);  // sizes
+
+// Keeps the manifest's chunks from being collected while it lives. Throws MISSING_BLOBS as commit_artifact()
+// does.
+std::unique_ptr<BlobStore::Claim> claim_chunks(const Manifest& manifest, BlobStore& blobs,
+                                               std::vector<std::string>& missing);
 
 // By digest (with or without "sha256:") or a unique prefix. Throws Error kNotFound, kInvalidArgument
 // "AMBIGUOUS".

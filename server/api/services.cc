@@ -6,6 +6,7 @@
 #include "proto/rpc/status.h"
 #include "server/api/artifact_catalogue.h"
 #include "server/api/queries.h"
+#include "server/api/stage_outputs.h"
 #include "server/upkeep/collect.h"
 #include "wring/v1/artifacts.grpc.pb.h"
 #include "wring/v1/evaluations.grpc.pb.h"
@@ -212,6 +213,22 @@ class WorkersService final : public v1::Workers::Service {
                        v1::FinishAttemptResponse*) override {
     return answer(b_, "FinishAttempt", [&] { b_.coordinator.finish(*request); });
   }
+  Status FindStage(ServerContext*, const v1::FindStageRequest* request,
+                   v1::FindStageResponse* response) override {
+    return answer(b_, "FindStage", [&] {
+      const auto project = b_.coordinator.project_of(request->job_id(), request->fence());
+      *response = outputs().find(project, request->key(), b_.clock.now_ms());
+    });
+  }
+  Status KeepStage(ServerContext*, const v1::KeepStageRequest* request,
+                   v1::KeepStageResponse* response) override {
+    std::vector<std::string> missing;
+    const auto body = [&] {
+      const auto project = b_.coordinator.project_of(request->job_id(), request->fence());
+      *response = outputs().keep(project, *request, b_.clock.now_ms(), missing);
+    };
+    return answer(b_, "KeepStage", body, missing);
+  }
   Status ListWorkers(ServerContext*, const v1::ListWorkersRequest* request,
                      v1::ListWorkersResponse* response) override {
     return answer(b_, "ListWorkers", [&] { *response = b_.coordinator.list(*request); });
@@ -224,6 +241,8 @@ class WorkersService final : public v1::Workers::Service {
   }
 
  private:
+  StageOutputs outputs() const { return {b_.store, b_.blobs, b_.metrics}; }
+
   Backend b_;
 };
 

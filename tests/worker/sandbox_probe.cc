@@ -2,6 +2,7 @@
 // each attempt went: "connect: Connection refused".
 #include <arpa/inet.h>
 #include <dirent.h>
+#include <fcntl.h>
 #include <linux/perf_event.h>
 #include <netinet/in.h>
 #include <sched.h>
@@ -18,7 +19,6 @@
 
 #include <cstdio>
 #include <cstring>
-#include <fcntl.h>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <thread>

@@ -63,8 +63,9 @@ class SandboxTest : public testing::Test {
 
 TEST_F(SandboxTest, TheProbeCanDoAllOfItWithoutOne) {
   const auto said = attempts(nullptr);
-  for (const char* allowed : {"connect: done", "another program: done", "signal to the agent: done", "netlink: done",
-                              "ptrace: No such process", "mount: No such file", "unshare: done"})
+  for (const char* allowed :
+       {"connect: done", "another program: done", "signal to the agent: done", "netlink: done",
+        "ptrace: No such process", "mount: No such file", "unshare: done"})
     EXPECT_THAT(said, HasSubstr(allowed));
 }
 
@@ -120,8 +121,7 @@ TEST_F(SandboxTest, OfAScriptLetsItsInterpreterRun) {
 TEST_F(SandboxTest, SaysWhatIsOn) {
   const Sandbox sandbox(probe_);
   const auto json = sandbox.to_json();
-  for (const auto& [name, on] : json.items())
-    EXPECT_THAT(sandbox.describe(), HasSubstr(name));
+  for (const auto& [name, on] : json.items()) EXPECT_THAT(sandbox.describe(), HasSubstr(name));
   EXPECT_EQ(json.at("calls"), sandbox.has(Sandbox::kCalls));
 }
 

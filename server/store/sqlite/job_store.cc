@@ -12,6 +12,8 @@
 namespace wring {
 namespace {
 
+using google::protobuf::util::TimeUtil;
+
 void put_job(sqlite3* db, const StoredJob& job) {
   Statement(db,
             "INSERT INTO jobs(id, sequence, name, phase, record, spec, normal_form, recipe_digest, fence_n, "
@@ -49,6 +51,10 @@ void put_outcome(sqlite3* db, const Outcome& outcome) {
         .bind(outcome.leased->project)
         .bind(outcome.leased->needs.device)
         .bind(outcome.leased->fence.n)
+        .run();
+  if (outcome.leased && outcome.leased->fence.n > kTurnsRemembered)
+    Statement(db, "DELETE FROM shares WHERE fence_n <= ?")
+        .bind(outcome.leased->fence.n - kTurnsRemembered)
         .run();
   for (const auto& event : outcome.events)
     Statement(db, "INSERT INTO events VALUES(?,?,?,?,?,?,?)")
@@ -108,6 +114,21 @@ void put_artifact(sqlite3* db, v1::Artifact artifact) {
       .run();
 }
 
+// An artifact whose time was over before it was handed in again is kept: whoever did counts on it.
+void revive(sqlite3* db, const std::string& digest, TimeMs now) {
+  v1::Artifact artifact;
+  {
+    Statement row(db, "SELECT message FROM artifacts WHERE digest = ? AND expire_time <= ?");
+    row.bind(digest).bind(now);
+    if (!row.row() || !artifact.ParseFromString(row.text(0))) return;
+  }
+  artifact.clear_expire_time();
+  Statement(db, "UPDATE artifacts SET message = ?, expire_time = NULL WHERE digest = ?")
+      .bind(artifact.SerializeAsString())
+      .bind(digest)
+      .run();
+}
+
 // Notes on the artifact which job made it; the first job stays its maker.
 void put_maker(sqlite3* db, const std::string& digest, const std::string& job) {
   v1::Artifact artifact;
@@ -142,7 +163,10 @@ void put_batch(sqlite3* db, const StoreBatch& batch) {
     put_evaluations(db, job, batch);
     if (!batch.result.empty()) put_maker(db, batch.result, job);
   }
-  for (const auto& artifact : batch.artifacts) put_artifact(db, artifact);
+  for (const auto& artifact : batch.artifacts) {
+    put_artifact(db, artifact);
+    revive(db, artifact.digest(), TimeUtil::TimestampToMilliseconds(artifact.create_time()));
+  }
   if (batch.worker)
     Statement(db, "INSERT OR REPLACE INTO workers VALUES(?,?)")
         .bind(batch.worker->id())
@@ -407,9 +431,7 @@ bool JobStore::set_retention(const std::string& digest, bool pinned, std::option
         if (!found) return;
         artifact.set_pinned(pinned);
         artifact.clear_expire_time();
-        if (expire_time)
-          *artifact.mutable_expire_time() =
-              google::protobuf::util::TimeUtil::MillisecondsToTimestamp(*expire_time);
+        if (expire_time) *artifact.mutable_expire_time() = TimeUtil::MillisecondsToTimestamp(*expire_time);
         Statement update(db, "UPDATE artifacts SET message = ?, expire_time = ? WHERE digest = ?");
         update.bind(artifact.SerializeAsString());
         expire_time ? update.bind(*expire_time) : update.bind_null();
@@ -456,21 +478,58 @@ std::vector<std::string> JobStore::expired(TimeMs now) {
   return digests;
 }
 
+std::set<std::string> JobStore::inputs_of_open_jobs() {
+  const std::lock_guard lock(read_mutex_);
+  Statement rows(read_database_.get(), "SELECT spec FROM jobs WHERE phase <= 3");
+  std::set<std::string> digests;
+  while (rows.row()) {
+    v1::JobSpec spec;
+    spec.ParseFromString(rows.text(0));
+    digests.insert(spec.model());
+    for (const auto& [name, digest] : spec.data()) digests.insert(digest);
+  }
+  return digests;
+}
+
+std::uint64_t JobStore::remove_expired(const std::vector<std::string>& digests, TimeMs now) {
+  if (digests.empty()) return 0;
+  check_space();
+  const std::lock_guard lock(inputs_);
+  const auto used = inputs_of_open_jobs();
+  std::uint64_t removed = 0;
+  writer_
+      ->write([&](sqlite3* db) {
+        for (const auto& digest : digests) {
+          if (used.contains(digest)) continue;
+          Statement(db, "DELETE FROM artifacts WHERE digest = ? AND expire_time <= ?")
+              .bind(digest)
+              .bind(now)
+              .run();
+          removed += static_cast<std::uint64_t>(sqlite3_changes(db));
+        }
+      })
+      .get();
+  return removed;
+}
+
 void JobStore::for_each_manifest(const std::function<void(const std::string&)>& sink) {
-  for (std::int64_t last = 0;;) {
+  for (const char* sql : {"SELECT row, manifest FROM artifacts WHERE row > ? ORDER BY row LIMIT 16",
+                          "SELECT row, manifest FROM stage_outputs WHERE row > ? ORDER BY row LIMIT 16"}) {
     std::vector<std::string> page;  // so that other readers get their turn
-    {
-      const std::lock_guard lock(read_mutex_);
-      Statement rows(read_database_.get(),
-                     "SELECT row, manifest FROM artifacts WHERE row > ? ORDER BY row LIMIT 16");
-      rows.bind(last);
-      while (rows.row()) {
-        last = rows.integer(0);
-        page.push_back(rows.text(1));
+    std::int64_t last = 0;
+    do {
+      page.clear();
+      {
+        const std::lock_guard lock(read_mutex_);
+        Statement rows(read_database_.get(), sql);
+        rows.bind(last);
+        while (rows.row()) {
+          last = rows.integer(0);
+          page.push_back(rows.text(1));
+        }
       }
-    }
-    if (page.empty()) return;
-    for (const auto& manifest : page) sink(manifest);
+      for (const auto& manifest : page) sink(manifest);
+    } while (!page.empty());
   }
 }
 

@@ -10,7 +10,7 @@
 namespace wring {
 namespace {
 
-constexpr std::array<const char*, 4> kMigrations{R"sql(
+constexpr std::array<const char*, 5> kMigrations{R"sql(
   CREATE TABLE meta(key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
   INSERT INTO meta VALUES('epoch', 1);
   CREATE TABLE jobs(
@@ -45,6 +45,12 @@ constexpr std::array<const char*, 4> kMigrations{R"sql(
                                                  R"sql(
   ALTER TABLE artifacts ADD COLUMN expire_time INTEGER;
   CREATE INDEX artifacts_by_expiry ON artifacts(expire_time) WHERE expire_time IS NOT NULL;
+)sql",
+                                                 R"sql(
+  CREATE TABLE stage_outputs(
+    row INTEGER PRIMARY KEY, project TEXT NOT NULL, key TEXT NOT NULL, digest TEXT NOT NULL, bytes INTEGER NOT NULL,
+    seconds REAL NOT NULL, used INTEGER NOT NULL, manifest TEXT NOT NULL, UNIQUE(project, key));
+  CREATE INDEX stage_outputs_by_use ON stage_outputs(used);
 )sql"};
 
 }  // namespace
