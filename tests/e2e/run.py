@@ -379,14 +379,18 @@ class Pauses(SlowJobs):
 class SharedStages(SlowJobs):
     """Two workers, each with a cache of its own, and the project's stages between them."""
 
+    def only_worker(self, name):
+        for other in list(self.service.workers):
+            self.service.kill_worker(other)
+        self.service.workers.clear()
+        self.service.start_worker(name, "--share-seconds", "0")
+
     def test_the_second_workers_job_takes_its_first_stage_from_the_store(self):
-        self.service.start_worker("worker", "--share-seconds", "0")
+        self.only_worker("one")
         arguments = [*self.data, "--seed", "500"]
         self.succeeded(self.service.wait_for_end(self.service.submit(SLOW_RECIPE.split(" | ")[0], scratch / "slow", *arguments)))
         self.service.wait_for("a shared stage", lambda: self.service.metrics()["wring_stage_outputs"] >= 1)
-        self.service.kill_worker()
-        self.service.workers.clear()
-        self.service.start_worker("other")
+        self.only_worker("two")
         job = self.completes(self.service.submit(SLOW_RECIPE, scratch / "slow", *arguments), arguments)
         first, second = job["stages"]
         self.assertEqual((first["state"], first["cached_in"], second["state"]), ("cached", "project", "done"))
@@ -398,9 +402,7 @@ class SharedStages(SlowJobs):
         self.assertEqual(metrics["wring_stages_differed_total"], 0)
         self.assertIn("1 of others", self.service.cli("job", job["id"]).out)
         stranger = self.service.submit(SLOW_RECIPE, scratch / "slow", *arguments, "--project", "stranger")
-        self.service.kill_worker("other")
-        self.service.workers.clear()
-        self.service.start_worker("third")
+        self.only_worker("three")
         self.assertEqual([stage["state"] for stage in self.succeeded(self.service.wait_for_end(stranger))["stages"]], ["done", "done"])
 
 
