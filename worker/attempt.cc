@@ -1,7 +1,9 @@
 // The way of an attempt, from the inputs to FinishAttempt.
 #include "worker/attempt.h"
 
+#include <optional>
 #include <set>
+#include <utility>
 
 #include "common/clock.h"
 #include "common/log.h"
@@ -53,6 +55,7 @@ class Attempt final : public EngineListener {
     }
     if (stop_ && !(stop_.reason() == Stop::kDrain && !finish_.outcome().empty())) stopped();
     for (const auto& [index, stage] : stages_) *finish_.add_stages() = stage;
+    share_finished();
     return finish_;
   }
 
@@ -111,6 +114,7 @@ class Attempt final : public EngineListener {
   std::optional<Json> on_lookup(const LookupLine& lookup) override { return cached_.find(lookup.key); }
 
   void on_started(const StartedLine& started) override {
+    share_finished();
     auto& stage = stages_[started.index];
     stage.set_index(started.index);
     stage.set_name(started.name);
@@ -148,7 +152,13 @@ class Attempt final : public EngineListener {
     check_inside(done.path);
     if (!at_.cache.keep_stage(*done.key, done.path, inputs_.hold())) return;
     const char* kind = models_.contains(done.stage.index()) ? "model" : "report";
-    at_.sharer.share({job_.id(), lease_.fence(), *done.key, kind, done.stage.seconds()});
+    finished_ = {job_.id(), lease_.fence(), *done.key, kind, done.stage.seconds()};
+  }
+
+  // Once the next step runs, or nothing more does: the last stage's chunks are mostly those of the result,
+  // which goes first.
+  void share_finished() {
+    if (finished_) at_.sharer.share(*std::exchange(finished_, std::nullopt));
   }
 
   void on_rows(const RowsLine& line) override {
@@ -245,6 +255,7 @@ class Attempt final : public EngineListener {
   Inputs inputs_;
   StageCache cached_;
   std::set<std::uint32_t> models_;  // steps that make one
+  std::optional<StageSharer::Output> finished_;
   std::map<std::uint32_t, v1::StageStatus> stages_;
   std::vector<v1::Evaluation> new_rows_;  // since the last report
   v1::FinishAttemptRequest finish_;

@@ -186,9 +186,9 @@ TEST_F(TwoWorkers, AStageOfWhichAChunkIsGoneIsRunAgain) {
 
 TEST_F(TwoWorkers, AStageIsSharedLongBeforeItsJobEnds) {
   auto o = sharing("one");
-  server.enqueue("job1", {{"stage", "first"}, {"sleep", 1000}});
+  server.enqueue("job1", {{"stage", "first"}, {"stage", "second"}, {"sleep", 1000}});
   start(o);
-  EXPECT_TRUE(server.workers.wait_stages(1, 20));
+  EXPECT_TRUE(server.workers.wait_stages(1, 20));  // the second waits for the step after it
   stop();
 }
 
