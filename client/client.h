@@ -62,9 +62,14 @@ class Client {
 
   v1::Project pause_project(const std::string& name);
   v1::Project resume_project(const std::string& name);
-  std::vector<v1::Project> projects();  // with open jobs, or paused; by name
+  std::vector<v1::Project> projects();  // with open jobs, paused, or with a quota; by name
+  v1::Project set_quota(const v1::SetQuotaRequest& request);
   v1::Worker pause_worker(const std::string& id_or_name);
   v1::Worker resume_worker(const std::string& id_or_name);
+
+  v1::CreateTokenResponse create_token(const v1::CreateTokenRequest& request);
+  std::vector<v1::Token> tokens();  // all, by id
+  v1::Token revoke_token(const std::string& id);
 
   // Calls `on_event` for each event until the job has ended or on_tick says so; reconnects from the last
   // event's number when the stream breaks. Returns the job as it is then.

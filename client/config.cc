@@ -22,15 +22,11 @@ fs::path home_folder(const Environment& environment, const char* xdg, const char
 
 [[noreturn]] void throw_config(const fs::path& path, const std::string& what) {
   throw Error(ErrorCode::kInvalidArgument, "BAD_CLIENT_CONFIG", path.string() + ": " + what, "",
-              "It may hold `server: HOST:PORT` and `token: TEXT`.");
+              "It may hold `server: HOST:PORT`, `token: TEXT` and `ca: FILE`.");
 }
 
-struct FileConfig {
-  std::string server, token;
-};
-
-FileConfig read_config_file(const fs::path& path) {
-  FileConfig config;
+ClientFlags read_config_file(const fs::path& path) {
+  ClientFlags config;
   if (!fs::exists(path)) return config;
   try {
     const auto root = YAML::Load(read_file(path, 1u << 20));
@@ -42,6 +38,8 @@ FileConfig read_config_file(const fs::path& path) {
         config.server = entry.second.as<std::string>();
       else if (key == "token")
         config.token = entry.second.as<std::string>();
+      else if (key == "ca")
+        config.ca = (path.parent_path() / entry.second.as<std::string>()).string();
       else
         throw_config(path, "unknown key '" + key + "'");
     }
@@ -74,8 +72,7 @@ std::optional<Endpoints> read_endpoints(const fs::path& data_dir) {
   return Endpoints{json_at<std::string>(json, "grpc", what), json_or<std::string>(json, "http", "", what)};
 }
 
-ClientConfig client_config(const std::string& server, const std::string& token,
-                           const Environment& environment) {
+ClientConfig client_config(const ClientFlags& flags, const Environment& environment) {
   const auto path = client_config_path(environment);
   const auto file = read_config_file(path);
   ClientConfig config;
@@ -84,13 +81,17 @@ ClientConfig client_config(const std::string& server, const std::string& token,
     config.server = value;
     config.source = source;
   };
-  offer(server, "--server");
+  offer(flags.server, "--server");
   offer(environment("WRING_SERVER").value_or(""), "WRING_SERVER");
   offer(file.server, path.string());
   if (config.server.empty())
     if (const auto endpoints = read_endpoints(default_data_dir(environment)))
       offer(endpoints->grpc, (default_data_dir(environment) / "endpoints.json").string());
-  config.token = !token.empty() ? token : environment("WRING_TOKEN").value_or(file.token);
+  const auto first = [&](const std::string& flag, const char* variable, const std::string& in_file) {
+    return flag.empty() ? environment(variable).value_or(in_file) : flag;
+  };
+  config.token = first(flags.token, "WRING_TOKEN", file.token);
+  config.ca = first(flags.ca, "WRING_CA", file.ca);
   return config;
 }
 

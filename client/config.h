@@ -13,6 +13,7 @@ struct ClientConfig {
   std::string server;  // HOST:PORT; empty: none known
   std::string token;   // sent as "authorization: Bearer TOKEN"; empty: none
   std::string source;  // where `server` came from, for messages
+  std::string ca;  // PEM file of the authority that has signed the server's certificate; empty: plain text
 };
 
 // The environment, replaceable in tests.
@@ -33,10 +34,12 @@ struct Endpoints {
 // nullopt where there is no such file. Throws Error(kInvalidArgument) where it is malformed.
 std::optional<Endpoints> read_endpoints(const std::filesystem::path& data_dir);
 
-// The first that is set of: `server` / `token` (flags), WRING_SERVER / WRING_TOKEN, the config file, and for
-// the server DATA/endpoints.json of the default data folder. Throws Error(kInvalidArgument,
-// "BAD_CLIENT_CONFIG") that names the key.
-ClientConfig client_config(const std::string& server, const std::string& token,
-                           const Environment& environment = process_environment);
+// The first that is set of: the flags, WRING_SERVER / WRING_TOKEN / WRING_CA, the config file (whose `ca` is
+// relative to its folder), and for the server DATA/endpoints.json of the default data folder. Throws
+// Error(kInvalidArgument, "BAD_CLIENT_CONFIG") that names the key.
+struct ClientFlags {
+  std::string server, token, ca;
+};
+ClientConfig client_config(const ClientFlags& flags, const Environment& environment = process_environment);
 
 }  // namespace wring

@@ -174,7 +174,22 @@ Json to_json(const v1::Project& project) {
   return {{"name", project.name()},
           {"paused", project.paused()},
           {"queued", project.queued()},
-          {"running", project.running()}};
+          {"running", project.running()},
+          {"bytes", project.bytes()},
+          {"quota",
+           {{"queued", project.quota().queued()},
+            {"running", project.quota().running()},
+            {"bytes", project.quota().bytes()}}}};
+}
+
+Json to_json(const v1::Token& token) {
+  return {{"id", token.id()},
+          {"name", token.name()},
+          {"scope", token.scope()},
+          {"project", token.project()},
+          {"create_time", time_json(token.has_create_time(), token.create_time())},
+          {"expire_time", time_json(token.has_expire_time(), token.expire_time())},
+          {"revoke_time", time_json(token.has_revoke_time(), token.revoke_time())}};
 }
 
 Error job_error(const v1::Job& job) {

@@ -11,6 +11,7 @@
 #include "wring/v1/jobs.pb.h"
 #include "wring/v1/methods.pb.h"
 #include "wring/v1/projects.pb.h"
+#include "wring/v1/tokens.pb.h"
 #include "wring/v1/workers.pb.h"
 
 namespace wring {
@@ -33,7 +34,10 @@ Json to_json(const v1::Evaluation& evaluation);
 Json to_json(const v1::Event& event);
 Json to_json(const v1::Artifact& artifact);
 Json to_json(const v1::Worker& worker);
-Json to_json(const v1::Project& project);  // {name, paused, queued, running}
+// {name, paused, queued, running, bytes, quota: {queued, running, bytes}}
+Json to_json(const v1::Project& project);
+// {id, name, scope, project, create_time, expire_time, revoke_time}
+Json to_json(const v1::Token& token);
 
 // Why the job failed, as the error that the CLI ends with.
 Error job_error(const v1::Job& job);

@@ -1,6 +1,8 @@
 // Taking HOST:PORT apart.
 #include "common/address.h"
 
+#include <arpa/inet.h>
+
 #include <charconv>
 
 #include "common/error.h"
@@ -18,6 +20,17 @@ Address parse_address(const std::string& text, const std::string& field) {
   }
   throw Error(ErrorCode::kInvalidArgument, "BAD_ADDRESS", "'" + text + "' is not HOST:PORT", field,
               "For instance 127.0.0.1:7433.");
+}
+
+bool is_loopback(const std::string& host) {
+  const bool bracketed = host.starts_with('[') && host.ends_with(']');
+  const std::string name = bracketed ? host.substr(1, host.size() - 2) : host;
+  in_addr v4;
+  in6_addr v6;
+  if (::inet_pton(AF_INET, name.c_str(), &v4) == 1) return name.starts_with("127.");
+  if (::inet_pton(AF_INET6, name.c_str(), &v6) == 1)
+    return IN6_IS_ADDR_LOOPBACK(&v6) || (IN6_IS_ADDR_V4MAPPED(&v6) && v6.s6_addr[12] == 127);
+  return name == "localhost";
 }
 
 }  // namespace wring

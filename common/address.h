@@ -15,4 +15,7 @@ struct Address {
 // number.
 Address parse_address(const std::string& text, const std::string& field);
 
+// Whether `host` (a name or an address, as parse_address() gives it) is this machine alone.
+bool is_loopback(const std::string& host);
+
 }  // namespace wring

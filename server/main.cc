@@ -13,37 +13,19 @@
 #include "common/error.h"
 #include "common/files.h"
 #include "common/log.h"
-#include "common/quantity.h"
 #include "common/subprocess.h"
-#include "common/text.h"
 #include "server/api/grpc_server.h"
+#include "server/auth/certificates.h"
 #include "server/http/routes.h"
-#include "server/upkeep/backup.h"
+#include "server/stage_cache_flags.h"
 #include "server/upkeep/collect.h"
 #include "server/upkeep/data_lock.h"
-#include "server/upkeep/fsck.h"
+#include "server/verbs.h"
 
 namespace {
 
 using namespace wring;
 namespace fs = std::filesystem;
-
-struct StageCacheFlags {
-  double days = 30;
-  std::uint64_t bytes = 100'000'000'000;
-
-  void add_to(CLI::App& app) {
-    app.add_option("--stage-cache-days", days,
-                   "Outputs of stages that a project's workers share are forgotten when unused for so long")
-        ->check(CLI::Range(0.0, 1e5))
-        ->capture_default_str();
-    app.add_option("--stage-cache-bytes", bytes,
-                   "Limit of all such outputs; collection forgets those unused for longest")
-        ->transform(bytes_value())
-        ->default_str("100GB");
-  }
-  StageCacheLimits limits() const { return {static_cast<TimeMs>(days * 86'400'000), bytes}; }
-};
 
 struct Options {
   std::string data, grpc = "127.0.0.1:7433", http = "127.0.0.1:7480", log_level = "info";
@@ -51,6 +33,8 @@ struct Options {
   double gc_hours = 1, gc_grace_hours = 24;
   StageCacheFlags stages;
   bool insecure_plaintext = false;
+  double calls_per_second = DoorOptions{}.calls_per_second;
+  int open_calls = DoorOptions{}.open_calls;
   std::string dashboard;
   std::vector<std::string> http_names;
 };
@@ -62,13 +46,19 @@ TimeMs in_ms(double hours) {
 Address address_to_listen_on(const std::string& text, const std::string& field, bool any_host) {
   Address address = parse_address(text, field);
   if (address.host == "localhost") address.host = "127.0.0.1";
-  const bool loopback = address.host.starts_with("127.") || address.host == "::1" || address.host == "[::1]";
-  if (!loopback && !any_host)
+  if (!is_loopback(address.host) && !any_host)
     throw Error(ErrorCode::kInvalidArgument, "PLAINTEXT_REFUSED",
                 address.host + " can be reached from other machines, and the connection is not encrypted",
                 field,
-                "Listen on 127.0.0.1, or ask for it with --insecure-plaintext on a network you trust.");
+                "wring-server init makes certificates for TLS; or listen on 127.0.0.1; or ask for it with "
+                "--insecure-plaintext on a network you trust.");
   return address;
+}
+
+// What wring-server init has made, unless plain text was asked for.
+std::optional<TlsFiles> tls_of(const Options& options) {
+  if (options.insecure_plaintext) return std::nullopt;
+  return read_tls(fs::path(options.data) / kTlsFolder, "server");
 }
 
 sigset_t stop_signals() {
@@ -86,8 +76,10 @@ fs::path built_dashboard() {
 
 int serve(const Options& options) {
   init_logging("wring-server", options.log_level);
-  const auto grpc_address = address_to_listen_on(options.grpc, "grpc", options.insecure_plaintext);
-  const auto http_address = address_to_listen_on(options.http, "http", options.insecure_plaintext);
+  const auto tls = tls_of(options);
+  const bool any_host = tls || options.insecure_plaintext;
+  const auto grpc_address = address_to_listen_on(options.grpc, "grpc", any_host);
+  const auto http_address = address_to_listen_on(options.http, "http", any_host);
   if (options.heartbeat_seconds * 2 > options.lease_seconds)
     throw Error(ErrorCode::kInvalidArgument, "OUT_OF_RANGE", "two heartbeats must fit into a lease",
                 "--heartbeat-seconds", "At most half of --lease-seconds.");
@@ -108,19 +100,25 @@ int serve(const Options& options) {
   if (options.gc_hours > 0)
     collector.emplace(store, blobs, clock, in_ms(options.gc_hours), in_ms(options.gc_grace_hours),
                       options.stages.limits());
-  const Backend backend{coordinator, store, blobs, clock, metrics, options.heartbeat_seconds};
+  Tokens tokens(store);
+  Door door(store, tokens, clock, {tls.has_value(), options.calls_per_second, options.open_calls});
+  const Backend backend{coordinator, store, blobs, tokens, door, clock, metrics, options.heartbeat_seconds};
 
-  GrpcServer server(backend, grpc_address.host + ":" + std::to_string(grpc_address.port));
-  const RouteOptions routes{options.dashboard.empty() ? built_dashboard() : fs::path(options.dashboard),
-                            options.http_names};
-  const HttpServer http(http_address.host, http_address.port, make_routes(backend, routes));
+  GrpcServer server(backend, grpc_address.host + ":" + std::to_string(grpc_address.port), tls);
+  RouteOptions routes{options.dashboard.empty() ? built_dashboard() : fs::path(options.dashboard),
+                      options.http_names};
+  if (tls)
+    for (const auto& host : hosts_of(tls->certificate)) routes.names.push_back(host);
+  const HttpServer http(http_address.host, http_address.port, make_routes(backend, routes), tls);
 
   const Json endpoints{{"grpc", grpc_address.host + ":" + std::to_string(server.port())},
                        {"http", http_address.host + ":" + std::to_string(http.port())},
+                       {"tls", tls.has_value()},
                        {"pid", ::getpid()}};
   write_file_atomic(folder / "endpoints.json", endpoints.dump() + "\n");
-  spdlog::info("ready: gRPC {}, HTTP {}, data {}", endpoints["grpc"].get<std::string>(),
-               endpoints["http"].get<std::string>(), folder.string());
+  spdlog::info("ready: gRPC {}, HTTP {}, data {}, {}, {}", endpoints["grpc"].get<std::string>(),
+               endpoints["http"].get<std::string>(), folder.string(), tls ? "TLS" : "plain text",
+               door.is_open() ? "no token needed" : "token needed");
 
   int signal_number = 0;
   ::sigwait(&signals, &signal_number);
@@ -129,108 +127,6 @@ int serve(const Options& options) {
   std::error_code ignored;
   fs::remove(folder / "endpoints.json", ignored);
   return 0;
-}
-
-void print(const Json& report, bool as_json, const std::string& text) {
-  std::fputs(((as_json ? report.dump(2) : text) + "\n").c_str(), stdout);
-}
-
-std::string in_words(const BackupReport& report, const std::string& what) {
-  return what + ": " + std::to_string(report.jobs) + " jobs, " + std::to_string(report.artifacts) +
-         " artifacts of " + std::to_string(report.blobs) + " blobs, " + human_bytes(report.bytes) + " (" +
-         human_bytes(report.copied_bytes) + " copied now)" +
-         (report.lost.empty() ? ""
-                              : "\n" + std::to_string(report.lost.size()) +
-                                    " blobs are damaged or missing where they were to be copied from: " +
-                                    join(report.lost, ", ") + "\nwring-server fsck says what they touch.");
-}
-
-std::string in_words(const FsckReport& report) {
-  std::string text = std::to_string(report.blobs) + " blobs, " + human_bytes(report.bytes) + ", are whole; " +
-                     std::to_string(report.unused) + " are in no artifact";
-  for (const auto& line : report.database) text += "\ndatabase: " + line;
-  for (const auto& digest : report.unreadable) text += "\ncannot be read: blob " + digest;
-  for (const auto& digest : report.corrupt) text += "\nset aside, damaged: blob " + digest;
-  for (const auto& artifact : report.artifacts)
-    text +=
-        "\nartifact " + artifact.digest + " " + artifact.name + " lacks " + std::to_string(artifact.missing) +
-        " chunks; jobs that read or made it: " + (artifact.jobs.empty() ? "none" : join(artifact.jobs, ", "));
-  return text +
-         (report.is_clean() ? "\nclean" : "\nUpload what is missing again (wring put), or restore a backup.");
-}
-
-int back_up_to(const std::string& data, const std::string& to, bool as_json) {
-  const auto report = back_up(data, to);
-  print(report.to_json(), as_json, in_words(report, "backed up to " + to));
-  return report.lost.empty() ? 0 : exit_status(ErrorCode::kDataLoss);
-}
-
-int restore_from(const std::string& from, const std::string& data, bool as_json) {
-  const auto report = restore_backup(from, data, SystemClock());
-  print(report.to_json(), as_json, in_words(report, "restored into " + data));
-  return report.lost.empty() ? 0 : exit_status(ErrorCode::kDataLoss);
-}
-
-int check(const std::string& data, bool as_json) {
-  const auto report = check_data(data);
-  print(report.to_json(), as_json, in_words(report));
-  return report.is_clean() ? 0 : exit_status(ErrorCode::kDataLoss);
-}
-
-int collect(const std::string& data, double grace_hours, const StageCacheLimits& stages, bool as_json) {
-  check_has_database(data);
-  const FileDescriptor lock = lock_data(data);
-  JobStore store(data);
-  BlobStore blobs(data);
-  const auto report = collect_garbage(store, blobs, SystemClock().now_ms(), in_ms(grace_hours), stages);
-  print(report.to_json(), as_json,
-        std::to_string(report.expired) + " artifacts had expired; forgot " + std::to_string(report.stages) +
-            " outputs of stages; deleted " + std::to_string(report.blobs) + " blobs, " +
-            human_bytes(report.bytes) + "; " + std::to_string(report.kept) + " are in use");
-  return 0;
-}
-
-struct UpkeepFlags {
-  std::string data, other;
-  double grace_hours = 24;
-  StageCacheFlags stages;
-  bool json = false;
-};
-
-// Verbs beside the server itself; `status` gets the exit status of the one that was called.
-void add_upkeep(CLI::App& app, UpkeepFlags& flags, int& status) {
-  const auto add = [&](const char* name, const char* help, const char* example, auto run) {
-    CLI::App* verb = app.add_subcommand(name, help);
-    verb->add_option("--data", flags.data, "Folder of the job database and the blobs")->required();
-    verb->add_flag("--json", flags.json, "Print the report as JSON");
-    verb->footer(std::string("Example:\n  ") + example);
-    verb->callback([&flags, &status, run] {
-      init_logging("wring-server", "warn");
-      status = run(flags);
-    });
-    return verb;
-  };
-  add("backup", "Copy the job database and all artifacts while the server runs",
-      "wring-server backup --data /var/lib/wring --to /backup/wring",
-      [](const UpkeepFlags& f) { return back_up_to(f.data, f.other, f.json); })
-      ->add_option("--to", flags.other, "Folder of the backup; a second one into it copies what is new")
-      ->required();
-  add("restore", "Make a new data folder from a backup",
-      "wring-server restore --from /backup/wring --data /var/lib/wring",
-      [](const UpkeepFlags& f) { return restore_from(f.other, f.data, f.json); })
-      ->add_option("--from", flags.other, "Folder of the backup")
-      ->required();
-  add("fsck",
-      "Read everything in a data folder, or a backup, whose server is stopped; set damaged blobs aside",
-      "wring-server fsck --data /var/lib/wring", [](const UpkeepFlags& f) { return check(f.data, f.json); });
-  auto* gc = add("gc", "Delete expired artifacts and unused blobs of a data folder whose server is stopped",
-                 "wring-server gc --data /var/lib/wring --grace-hours 0", [](const UpkeepFlags& f) {
-                   return collect(f.data, f.grace_hours, f.stages.limits(), f.json);
-                 });
-  flags.stages.add_to(*gc);
-  gc->add_option("--grace-hours", flags.grace_hours, "Keep blobs that were in use so recently")
-      ->check(CLI::Range(0.0, 1e6))
-      ->capture_default_str();
 }
 
 }  // namespace
@@ -268,12 +164,17 @@ int main(int argc, char** argv) {
   app.add_option("--log-level", options.log_level, "trace, debug, info, warn, error or off")
       ->capture_default_str();
   app.add_flag("--insecure-plaintext", options.insecure_plaintext,
-               "Allow addresses other than loopback without TLS");
+               "No TLS, also on addresses other than loopback");
+  app.add_option("--calls-per-second", options.calls_per_second,
+                 "Calls that one token may make in a second; 0: any number")
+      ->check(CLI::Range(0.0, 1e6))
+      ->capture_default_str();
+  app.add_option("--open-calls", options.open_calls, "Calls that one token may have open at a time")
+      ->check(CLI::Range(1, 100'000))
+      ->capture_default_str();
   app.footer("Example:\n  wring-server --data /var/lib/wring --grpc 127.0.0.1:7433 --http 127.0.0.1:7480");
-  UpkeepFlags upkeep;
   int status = 0;
-  app.require_subcommand(0, 1);
-  add_upkeep(app, upkeep, status);
+  add_verbs(app, status);
   try {
     if (!parse_command_line(app, {argv + 1, argv + argc})) return 0;
     if (!app.get_subcommands().empty()) return status;

@@ -7,6 +7,7 @@
 
 #include "common/clock.h"
 #include "common/error.h"
+#include "common/files.h"
 #include "common/log.h"
 #include "proto/rpc/channel.h"
 #include "recipe/spec.h"
@@ -24,6 +25,12 @@ constexpr double kLastWordsSeconds = 10;  // for the release of a job when the w
 std::string host_name() {
   char name[256] = {};
   return ::gethostname(name, sizeof name - 1) == 0 ? name : "worker";
+}
+
+ChannelSecurity security_of(const WorkerOptions& options) {
+  if (options.tls.empty()) return {options.token, "", "", ""};
+  const auto read = [&](const char* name) { return read_file(options.tls / name, 1u << 20); };
+  return {options.token, read("ca.crt"), read("worker.crt"), read("worker.key")};
 }
 
 v1::Worker describe_worker(const WorkerOptions& options, const Cache& cache) {
@@ -67,7 +74,7 @@ Agent::Agent(WorkerOptions options)
       sandbox_(make_sandbox(options_)),
       cache_(options_.cache, options_.cache_bytes),
       worker_(describe_worker(options_, cache_)),
-      coordinator_(make_channel(options_.server)),
+      coordinator_(make_channel(options_.server, security_of(options_))),
       sharer_(coordinator_, cache_, options_.share_seconds) {}
 
 void Agent::drain() {

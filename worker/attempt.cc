@@ -201,6 +201,7 @@ class Attempt final : public EngineListener {
     v1::CommitArtifactRequest request;
     request.set_manifest_json(manifest.canonical());
     request.set_name(job_.spec().name());
+    request.set_project(job_.spec().project());
     v1::Artifact committed;
     const auto commit = [&] {
       committed =

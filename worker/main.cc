@@ -35,6 +35,11 @@ void declare(CLI::App& app, Flags& flags) {
   auto& o = flags.options;
   app.add_option("--server", o.server, "HOST:PORT of the wring-server (its gRPC port)")
       ->type_name("HOST:PORT");
+  app.add_option("--tls", o.tls,
+                 "Folder with ca.crt, worker.crt and worker.key, as wring-server init worker makes it")
+      ->type_name("DIR");
+  app.add_option("--token", o.token, "Token of scope worker, on the server's machine (also WRING_TOKEN)")
+      ->envname("WRING_TOKEN");
   app.add_option("--cache", o.cache, "Folder for blobs, finished stages, logs and scratch; one worker each")
       ->type_name("DIR");
   app.add_option("--cache-bytes", o.cache_bytes, "Limit of blobs and finished stages, e.g. 200GB")

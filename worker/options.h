@@ -8,8 +8,10 @@
 namespace wring {
 
 struct WorkerOptions {
-  std::string server;                          // HOST:PORT
-  std::filesystem::path cache;                 // folder
+  std::string server;           // HOST:PORT
+  std::filesystem::path tls;    // folder with ca.crt, worker.crt and worker.key; empty: plain text
+  std::string token;            // of a worker on the server's machine; empty: none
+  std::filesystem::path cache;  // folder
   std::uint64_t cache_bytes = 50'000'000'000;  // of blobs and kept stages
   std::uint32_t threads = 0;                   // of an engine; 0: all
   std::uint64_t memory_bytes = 0;              // limit of an engine; 0: none

@@ -35,8 +35,10 @@ void add_output_flags(CLI::App& app, CliContext& context) {
 }
 
 void add_global_flags(CLI::App& app, CliContext& context) {
-  app.add_option("--server", context.server, "Server, HOST:PORT (also WRING_SERVER or client.yaml)");
-  app.add_option("--token", context.token, "Access token (also WRING_TOKEN or client.yaml)");
+  app.add_option("--server", context.flags.server, "Server, HOST:PORT (also WRING_SERVER or client.yaml)");
+  app.add_option("--token", context.flags.token, "Access token (also WRING_TOKEN or client.yaml)");
+  app.add_option("--ca", context.flags.ca,
+                 "PEM file of the server's CA, for TLS (also WRING_CA or client.yaml)");
   add_output_flags(app, context);
   app.set_version_flag("--version", "wring " WRING_VERSION);
 }
@@ -109,6 +111,7 @@ void add_verbs(CLI::App& app, CliContext& context) {
   add_submit_verbs(app, context);
   add_job_verbs(app, context);
   add_pause_verbs(app, context);
+  add_token_verbs(app, context);
   add_artifact_verbs(app, context);
   add_catalogue_verbs(app, context);
   add_evaluation_verbs(app, context);

@@ -14,14 +14,14 @@
 namespace wring {
 
 struct CliContext {
-  std::string server, token;  // flags; empty: as client_config() finds
+  ClientFlags flags;  // empty: as client_config() finds
   bool json = false;
   bool quiet = false;
   std::vector<std::string> arguments;  // of the process, without its name
   int status = 0;                      // exit status that the verb chose
 
   Client& client();
-  ClientConfig config() const { return client_config(server, token); }
+  ClientConfig config() const { return client_config(flags); }
   ProgressBarOptions bar_options() const { return ProgressBarOptions::standard_error(quiet || json_only()); }
   // With --json and no terminal to look at the bar, nothing but JSON and errors is written.
   bool json_only() const;
@@ -38,7 +38,8 @@ struct CliContext {
 void add_service_verbs(CLI::App& app, CliContext& context);  // up, down
 void add_submit_verbs(CLI::App& app, CliContext& context);   // submit
 void add_job_verbs(CLI::App& app, CliContext& context);      // jobs, job, watch, cancel, retry, report
-void add_pause_verbs(CLI::App& app, CliContext& context);    // pause, resume, projects
+void add_pause_verbs(CLI::App& app, CliContext& context);    // pause, resume, projects, quota
+void add_token_verbs(CLI::App& app, CliContext& context);    // tokens
 void add_artifact_verbs(CLI::App& app,
                         CliContext& context);  // get, put, artifacts, artifact, retain, discard
 void add_catalogue_verbs(CLI::App& app, CliContext& context);   // methods, validate, workers

@@ -154,8 +154,9 @@ void add_evaluation_verbs(CLI::App& app, CliContext& context) {
       ->allow_extra_args(false);
   eval->add_option("--seed", flags->seed, "Seed")->check(whole_number());
   eval->add_option("--threads", flags->threads, "Threads; 0: all");
-  eval->add_option("--server", context.server, "Server of the job");
-  eval->add_option("--token", context.token, "Access token");
+  eval->add_option("--server", context.flags.server, "Server of the job");
+  eval->add_option("--token", context.flags.token, "Access token");
+  eval->add_option("--ca", context.flags.ca, "PEM file of the server's CA");
   eval->callback([&context, flags, eval] {
     if (const auto extras = eval->remaining(); !flags->local && !extras.empty())
       throw CLI::ExtrasError("eval", extras);

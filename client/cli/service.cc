@@ -113,13 +113,20 @@ void wait_until(const std::string& what, std::initializer_list<Kept*> programs, 
   }
 }
 
+// A server of this machine's loopback.
+ClientConfig local_config(const Endpoints& endpoints) {
+  ClientConfig config;
+  config.server = endpoints.grpc;
+  return config;
+}
+
 Endpoints start_server(Kept& server, const fs::path& data) {
   fs::remove(data / "endpoints.json");
   server.start();
   std::optional<Endpoints> endpoints;
   wait_until("the server's addresses", {&server},
              [&] { return (endpoints = read_endpoints(data)).has_value(); });
-  Client client(ClientConfig{endpoints->grpc, "", ""});
+  Client client(local_config(*endpoints));
   wait_until("the server's readiness", {&server}, [&] { return client.ready(0.5); });
   return *endpoints;
 }
@@ -177,7 +184,7 @@ void keep_service_up(const ServiceOptions& options, const std::function<void(con
                          data / "logs" / (name + ".log"));
     workers.back().start();
   }
-  Client client(ClientConfig{endpoints.grpc, "", ""});
+  Client client(local_config(endpoints));
   if (!workers.empty())
     wait_until("the workers' arrival", {&server, &workers[0]},
                [&] { return static_cast<int>(client.workers().size()) >= options.workers; });

@@ -105,6 +105,12 @@ export interface Worker {
   jobs: string[];
   draining: boolean;
 }
+export interface Session {
+  login: boolean; // whether the server asks for a token
+  caller: string; // empty: not logged in
+  scope: string;
+  project: string; // empty: all
+}
 export type Value = string | number | boolean | null;
 export interface Parameter {
   name: string;

@@ -1,6 +1,6 @@
 // The page's frame: navigation, theme, and which view an address shows.
 import { CSPProvider } from "@base-ui/react/csp-provider";
-import { QueryClient, QueryClientProvider } from "@tanstack/react-query";
+import { QueryCache, QueryClient, QueryClientProvider } from "@tanstack/react-query";
 import { lazy, StrictMode, Suspense } from "react";
 import { createRoot } from "react-dom/client";
 import { Link, Redirect, Route, Switch, useLocation } from "wouter";
@@ -8,6 +8,7 @@ import { Problem } from "./api";
 import { Jobs } from "./pages/Jobs";
 import { Empty, Loading } from "./parts/basics";
 import { Segments } from "./parts/controls";
+import { Account, LoggedIn } from "./parts/session";
 import { Toasts } from "./parts/toast";
 import "./styles.css";
 import { applyTheme, setTheme, type Theme, useTheme } from "./theme";
@@ -19,7 +20,11 @@ const Artifacts = lazy(() => import("./pages/Artifacts"));
 const ArtifactPage = lazy(() => import("./pages/Artifact"));
 const Workers = lazy(() => import("./pages/Workers"));
 
-const client = new QueryClient({
+const client: QueryClient = new QueryClient({
+  // A token may end while the page is open: then its holder logs in again.
+  queryCache: new QueryCache({
+    onError: (error) => error instanceof Problem && error.status === 401 && client.invalidateQueries({ queryKey: ["session"] }),
+  }),
   defaultOptions: {
     // The server may be this machine, which is reached without any network.
     mutations: { networkMode: "always" },
@@ -64,6 +69,7 @@ function Frame() {
           ))}
         </nav>
         <div className="side-end">
+          <Account />
           <Segments
             label="Theme"
             value={theme}
@@ -77,25 +83,27 @@ function Frame() {
         </div>
       </header>
       <main id="main" tabIndex={-1}>
-        <Suspense fallback={<Loading />}>
-          <Switch>
-            <Route path="/jobs" component={Jobs} />
-            <Route path="/jobs/:id">{({ id }) => <JobPage key={id} id={id} />}</Route>
-            <Route path="/compare" component={Compare} />
-            <Route path="/submit" component={Submit} />
-            <Route path="/artifacts" component={Artifacts} />
-            <Route path="/artifacts/:digest">{({ digest }) => <ArtifactPage key={digest} digest={digest} />}</Route>
-            <Route path="/workers" component={Workers} />
-            <Route path="/">
-              <Redirect to="/jobs" replace />
-            </Route>
-            <Route>
-              <Empty title="There is nothing here">
-                <Link href="/jobs">To the jobs</Link>
-              </Empty>
-            </Route>
-          </Switch>
-        </Suspense>
+        <LoggedIn>
+          <Suspense fallback={<Loading />}>
+            <Switch>
+              <Route path="/jobs" component={Jobs} />
+              <Route path="/jobs/:id">{({ id }) => <JobPage key={id} id={id} />}</Route>
+              <Route path="/compare" component={Compare} />
+              <Route path="/submit" component={Submit} />
+              <Route path="/artifacts" component={Artifacts} />
+              <Route path="/artifacts/:digest">{({ digest }) => <ArtifactPage key={digest} digest={digest} />}</Route>
+              <Route path="/workers" component={Workers} />
+              <Route path="/">
+                <Redirect to="/jobs" replace />
+              </Route>
+              <Route>
+                <Empty title="There is nothing here">
+                  <Link href="/jobs">To the jobs</Link>
+                </Empty>
+              </Route>
+            </Switch>
+          </Suspense>
+        </LoggedIn>
       </main>
       <Toasts />
     </>

@@ -44,7 +44,7 @@ class TokenInterceptorFactory final : public grpc::experimental::ClientIntercept
 
 }  // namespace
 
-std::shared_ptr<grpc::Channel> make_channel(const std::string& target, const std::string& token) {
+std::shared_ptr<grpc::Channel> make_channel(const std::string& target, const ChannelSecurity& security) {
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
   arguments.SetMaxSendMessageSize(kMaxMessageBytes);
@@ -57,9 +57,13 @@ std::shared_ptr<grpc::Channel> make_channel(const std::string& target, const std
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   arguments.SetServiceConfigJSON(kServiceConfig);
   std::vector<std::unique_ptr<grpc::experimental::ClientInterceptorFactoryInterface>> interceptors;
-  if (!token.empty()) interceptors.push_back(std::make_unique<TokenInterceptorFactory>(token));
-  return grpc::experimental::CreateCustomChannelWithInterceptors(target, grpc::InsecureChannelCredentials(),
-                                                                 arguments, std::move(interceptors));
+  if (!security.token.empty())
+    interceptors.push_back(std::make_unique<TokenInterceptorFactory>(security.token));
+  const auto credentials = security.ca.empty()
+                               ? grpc::InsecureChannelCredentials()
+                               : grpc::SslCredentials({security.ca, security.key, security.certificate});
+  return grpc::experimental::CreateCustomChannelWithInterceptors(target, credentials, arguments,
+                                                                 std::move(interceptors));
 }
 
 }  // namespace wring

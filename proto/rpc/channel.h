@@ -12,10 +12,16 @@ namespace wring {
 inline constexpr int kMaxMessageBytes = 80 << 20;  // a manifest is at most 64 MiB
 inline constexpr int kKeepaliveMs = 30'000;
 
-// A plaintext channel to `target` ("HOST:PORT"), by the direct way (no proxy). Connects lazily and reconnects
-// within 2 s of the server's return. A call that ends UNAVAILABLE before anything was answered is sent again
-// up to three times within about a second; nothing else is retried.
-// `token`, where not empty, goes with every call as the metadata `authorization: Bearer TOKEN`.
-std::shared_ptr<grpc::Channel> make_channel(const std::string& target, const std::string& token = {});
+// What a channel brings along; PEM texts.
+struct ChannelSecurity {
+  std::string token;             // goes with every call as the metadata `authorization: Bearer TOKEN`
+  std::string ca;                // the server's certificate must be signed by it; empty: plain text
+  std::string certificate, key;  // this side's; empty: none
+};
+
+// A channel to `target` ("HOST:PORT"), by the direct way (no proxy). Connects lazily and reconnects within
+// 2 s of the server's return. A call that ends UNAVAILABLE before anything was answered is sent again up to
+// three times within about a second; nothing else is retried.
+std::shared_ptr<grpc::Channel> make_channel(const std::string& target, const ChannelSecurity& security = {});
 
 }  // namespace wring

@@ -34,13 +34,13 @@ std::map<Digest, std::uint64_t> chunks_of(const Manifest& manifest) {
   return chunks;
 }
 
-std::unique_ptr<BlobStore::Claim> claim_chunks(const Manifest& manifest, BlobStore& blobs,
+std::unique_ptr<BlobStore::Claim> claim_chunks(const Manifest& manifest, const TenantBlobs& blobs,
                                                std::vector<std::string>& missing) {
   const auto chunks = chunks_of(manifest);
   const auto digests = std::views::keys(chunks);
-  auto claim = std::make_unique<BlobStore::Claim>(blobs, std::set<Digest>{digests.begin(), digests.end()});
+  auto claim = std::make_unique<BlobStore::Claim>(blobs.claim({digests.begin(), digests.end()}));
   for (const auto& [chunk, size] : chunks)
-    if (!blobs.has(chunk) || blobs.size(chunk) != size) missing.push_back(chunk.hex());
+    if (!blobs.has(chunk, size)) missing.push_back(chunk.hex());
   if (!missing.empty())
     throw Error(
         ErrorCode::kFailedPrecondition, "MISSING_BLOBS",
@@ -50,14 +50,21 @@ std::unique_ptr<BlobStore::Claim> claim_chunks(const Manifest& manifest, BlobSto
 }
 
 v1::Artifact commit_artifact(const v1::CommitArtifactRequest& request, TimeMs now, JobStore& store,
-                             BlobStore& blobs, std::vector<std::string>& missing) {
+                             const TenantBlobs& blobs, std::vector<std::string>& missing) {
   if (request.name().size() > 200)
     throw Error(ErrorCode::kInvalidArgument, "NAME_TOO_LONG", "a name of more than 200 bytes", "name");
+  if (!request.project().empty()) {
+    check_project(request.project(), "project");
+    check_within(blobs.project(), request.project(), "project");
+  }
   const Manifest manifest = parse_manifest(request.manifest_json());
   const auto digest = manifest.digest().hex();
   const auto claim = claim_chunks(manifest, blobs, missing);  // until the artifact is stored
-  if (auto known = store.artifact(digest); known && !is_over(*known, now)) return *known;
+  std::string project = request.project().empty() ? blobs.project() : request.project();
+  if (project.empty()) project = kDefaultProject;
+  if (auto known = store.artifact(digest, project); known && !is_over(*known, now)) return *known;
   v1::Artifact artifact;
+  artifact.set_project(project);
   artifact.set_digest(digest);
   artifact.set_kind(manifest.kind);
   artifact.set_total_bytes(manifest.total_bytes());
@@ -68,20 +75,21 @@ v1::Artifact commit_artifact(const v1::CommitArtifactRequest& request, TimeMs no
   StoreBatch batch;
   batch.artifacts.push_back(artifact);
   store.write(std::move(batch)).get();
-  return store.artifact(digest).value_or(artifact);  // one that was there keeps its name
+  return store.artifact(digest, project).value_or(artifact);  // one that was there keeps its name
 }
 
-v1::Artifact get_artifact(const std::string& digest_or_prefix, JobStore& store) {
+v1::Artifact get_artifact(const std::string& digest_or_prefix, JobStore& store, const Within& project) {
   const bool prefixed = digest_or_prefix.starts_with("sha256:");
   const auto digest = prefixed ? digest_or_prefix.substr(7) : digest_or_prefix;
-  auto artifact = store.artifact(digest);
+  auto artifact = store.artifact(digest, project);
   if (!artifact)
     throw Error(ErrorCode::kNotFound, "ARTIFACT_NOT_FOUND", "there is no artifact " + digest.substr(0, 64),
                 "digest");
   return *artifact;
 }
 
-v1::Artifact set_retention(const v1::SetRetentionRequest& request, TimeMs now, JobStore& store) {
+v1::Artifact set_retention(const v1::SetRetentionRequest& request, TimeMs now, JobStore& store,
+                           const Within& project) {
   const auto refuse = [](const char* reason, const char* message, const char* hint) {
     throw Error(ErrorCode::kInvalidArgument, reason, message, "expire_time", hint);
   };
@@ -94,15 +102,16 @@ v1::Artifact set_retention(const v1::SetRetentionRequest& request, TimeMs now, J
     expire_time = to_time(request.expire_time());
     if (*expire_time <= now) refuse("OUT_OF_RANGE", "this time is over", "DeleteArtifact deletes it now.");
   }
-  const auto digest = get_artifact(request.digest(), store).digest();
-  store.set_retention(digest, request.pinned(), expire_time);
-  return get_artifact(digest, store);
+  const auto digest = get_artifact(request.digest(), store, project).digest();
+  store.set_retention(digest, request.pinned(), expire_time, project);
+  return get_artifact(digest, store, project);
 }
 
-v1::ListArtifactsResponse list_artifacts(const v1::ListArtifactsRequest& request, JobStore& store) {
+v1::ListArtifactsResponse list_artifacts(const v1::ListArtifactsRequest& request, JobStore& store,
+                                         const Within& project) {
   const int limit = page_size(request.page_size(), 50, 1000);
-  auto page = store.artifacts(request.kind(),
-                              static_cast<std::int64_t>(parse_page_token(request.page_token())), limit);
+  auto page = store.artifacts(
+      request.kind(), static_cast<std::int64_t>(parse_page_token(request.page_token())), limit, project);
   v1::ListArtifactsResponse response;
   for (auto& artifact : page.artifacts) *response.add_artifacts() = std::move(artifact);
   if (response.artifacts_size() == limit && page.last_row > 1)

@@ -9,17 +9,18 @@
 #include "common/clock.h"
 #include "common/digest.h"
 #include "formats/manifest.h"
-#include "server/blobs/disk/blob_store.h"
+#include "server/auth/tenant_blobs.h"
 #include "server/store/sqlite/job_store.h"
 
 namespace wring {
 
-// Checks the manifest and that every chunk is in the store with its size; commits it durably; idempotent. An
-// artifact whose time was over, and that was not deleted yet, is kept from now on.
-// Throws Error kInvalidArgument "BAD_MANIFEST", "NAME_TOO_LONG"; kFailedPrecondition "MISSING_BLOBS" with
-// their digests in `missing`.
+// Checks the manifest and that every chunk is there for this caller, with its size; commits it durably as an
+// artifact of request.project() (empty: the caller's, or "default"); idempotent; one whose time was over, and
+// that was not deleted yet, is kept from now on. Throws Error kInvalidArgument "BAD_MANIFEST",
+// "NAME_TOO_LONG"; kNotFound "PROJECT_NOT_FOUND"; kFailedPrecondition "MISSING_BLOBS" with their digests in
+// `missing`.
 v1::Artifact commit_artifact(const v1::CommitArtifactRequest& request, TimeMs now, JobStore& store,
-                             BlobStore& blobs, std::vector<std::string>& missing);
+                             const TenantBlobs& blobs, std::vector<std::string>& missing);
 
 // A manifest from a request's field manifest_json, which errors name.
 Manifest parse_manifest(const std::string& text);
@@ -28,16 +29,18 @@ std::map<Digest, std::uint64_t> chunks_of(const Manifest& manifest);  // sizes
 
 // Keeps the manifest's chunks from being collected while it lives. Throws MISSING_BLOBS as commit_artifact()
 // does.
-std::unique_ptr<BlobStore::Claim> claim_chunks(const Manifest& manifest, BlobStore& blobs,
+std::unique_ptr<BlobStore::Claim> claim_chunks(const Manifest& manifest, const TenantBlobs& blobs,
                                                std::vector<std::string>& missing);
 
 // By digest (with or without "sha256:") or a unique prefix. Throws Error kNotFound, kInvalidArgument
 // "AMBIGUOUS".
-v1::Artifact get_artifact(const std::string& digest_or_prefix, JobStore& store);
+v1::Artifact get_artifact(const std::string& digest_or_prefix, JobStore& store, const Within& project);
 
 // Throws Error as get_artifact(), kInvalidArgument for a time that is over.
-v1::Artifact set_retention(const v1::SetRetentionRequest& request, TimeMs now, JobStore& store);
+v1::Artifact set_retention(const v1::SetRetentionRequest& request, TimeMs now, JobStore& store,
+                           const Within& project);
 
-v1::ListArtifactsResponse list_artifacts(const v1::ListArtifactsRequest& request, JobStore& store);
+v1::ListArtifactsResponse list_artifacts(const v1::ListArtifactsRequest& request, JobStore& store,
+                                         const Within& project);
 
 }  // namespace wring

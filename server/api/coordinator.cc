@@ -23,7 +23,8 @@ StoredState stored_state(JobStore& store) {
                      {},
                      store.served(),
                      store.paused(PauseRecord::Kind::kProject),
-                     store.paused(PauseRecord::Kind::kWorker)};
+                     store.paused(PauseRecord::Kind::kWorker),
+                     store.quotas()};
   for (const auto& worker : store.workers()) {
     stored.workers.push_back(to_record(worker));
     stored.workers.back().last_seen = to_time(worker.last_seen());
@@ -100,7 +101,7 @@ LedgerEntry Coordinator::step_locked(const SchedulerInput& input, const std::str
 
 // The outcome is on disk: whoever waits may see it.
 void Coordinator::publish(const Outcome& outcome) {
-  bool queued = outcome.pause.has_value();
+  bool queued = outcome.pause || outcome.quota;
   {
     const std::lock_guard lock(mutex_);
     ledger_.stored(outcome);

@@ -22,7 +22,8 @@
 namespace wring {
 
 // Any thread may call. Every mutation returns after it is on disk; reads see what is on disk. Calls take jobs
-// by id or by a unique prefix; they throw Error with the codes of proto/wring/v1.
+// by id or by a unique prefix, among those of the project within which the caller is; they throw Error with
+// the codes of proto/wring/v1.
 class Coordinator {
  public:
   // Takes up where the store left off: queued jobs are queued, leases hold for one more lease time.
@@ -31,24 +32,28 @@ class Coordinator {
   Coordinator(const Coordinator&) = delete;
   Coordinator& operator=(const Coordinator&) = delete;
 
-  wring::v1::Job submit(const wring::v1::SubmitJobRequest& request);
-  wring::v1::Job job(const std::string& id_or_prefix);
-  wring::v1::ListJobsResponse list(const wring::v1::ListJobsRequest& request);
-  wring::v1::Job cancel(const std::string& id_or_prefix, const std::string& etag);
-  wring::v1::Job retry(const std::string& id_or_prefix, const std::string& etag);
-  wring::v1::Job pause(const std::string& id_or_prefix, const std::string& etag, bool paused);
-  void remove(const std::string& id_or_prefix, const std::string& etag);
+  wring::v1::Job submit(const Within& project, const wring::v1::SubmitJobRequest& request);
+  wring::v1::Job job(const Within& project, const std::string& id_or_prefix);
+  wring::v1::ListJobsResponse list(const Within& project, const wring::v1::ListJobsRequest& request);
+  wring::v1::Job cancel(const Within& project, const std::string& id_or_prefix, const std::string& etag);
+  wring::v1::Job retry(const Within& project, const std::string& id_or_prefix, const std::string& etag);
+  wring::v1::Job pause(const Within& project, const std::string& id_or_prefix, const std::string& etag,
+                       bool paused);
+  void remove(const Within& project, const std::string& id_or_prefix, const std::string& etag);
 
   // Events after `after`, then live ones until the job has ended; ends early where `sink` returns false.
   // Waits in slices: `sink` with nullptr asks whether the listener is still there. Throws kUnavailable
   // "SHUTTING_DOWN".
-  void watch(const std::string& id_or_prefix, std::uint64_t after,
+  void watch(const Within& project, const std::string& id_or_prefix, std::uint64_t after,
              const std::function<bool(const wring::v1::Event*)>& sink);
-  std::vector<wring::v1::Event> events(const std::string& id_or_prefix, std::uint64_t after, int limit);
+  std::vector<wring::v1::Event> events(const Within& project, const std::string& id_or_prefix,
+                                       std::uint64_t after, int limit);
 
-  wring::v1::Project pause_project(const std::string& name, bool paused);
+  wring::v1::Project pause_project(const Within& project, const std::string& name, bool paused);
+  wring::v1::Project set_quota(const wring::v1::SetQuotaRequest& request);
   wring::v1::Worker pause_worker(const std::string& id_or_name, bool paused);
-  wring::v1::ListProjectsResponse list(const wring::v1::ListProjectsRequest& request);  // by name
+  wring::v1::ListProjectsResponse list(const Within& project,
+                                       const wring::v1::ListProjectsRequest& request);  // by name
 
   void register_worker(const wring::v1::Worker& worker);
   // Waits for a job that fits as long as the request says, and no longer than `gone` is false.
@@ -59,7 +64,8 @@ class Coordinator {
   std::string project_of(const std::string& job, const wring::v1::Fence& fence);
   void report_stage(const wring::v1::ReportStageRequest& request);
   void finish(const wring::v1::FinishAttemptRequest& request);
-  wring::v1::ListWorkersResponse list(const wring::v1::ListWorkersRequest& request);  // by id
+  // By id; with the jobs of the project alone.
+  wring::v1::ListWorkersResponse list(const Within& project, const wring::v1::ListWorkersRequest& request);
 
   void stop();  // wakes every waiter: leases return empty-handed, watches with SHUTTING_DOWN
 
@@ -80,11 +86,13 @@ class Coordinator {
   void tick();
 
   std::optional<wring::v1::Job> job_of_request(const std::string& request_id, const std::string& digest);
-  void check_inputs(const wring::v1::JobSpec& spec, const std::vector<std::string>& data_names);
+  void check_inputs(const Within& project, const wring::v1::JobSpec& spec,
+                    const std::vector<std::string>& data_names);
+  void check_bytes(const std::string& project);
   wring::v1::Job message(const StoredJob& job, bool whole);
   // With the lock held. A worker that registered, and is not on disk yet, is none.
-  std::optional<wring::v1::Worker> worker_message(const WorkerRecord& record) const;
-  wring::v1::Project project_message(const std::string& name) const;
+  std::optional<wring::v1::Worker> worker_message(const Within& project, const WorkerRecord& record) const;
+  wring::v1::Project project_message(const std::string& name);
   std::string resolve_worker(const std::string& id_or_name);
   wring::v1::LeaseJobResponse lease_message(const JobRecord& record);
 

@@ -16,6 +16,7 @@
 #include "recipe/recipe.h"
 #include "server/api/coordinator.h"
 #include "server/api/messages.h"
+#include "server/auth/tenant_blobs.h"
 
 namespace wring {
 namespace {
@@ -60,6 +61,11 @@ void check_request(const v1::SubmitJobRequest& request) {
   if (spec.priority() < -100 || spec.priority() > 100)
     refuse("OUT_OF_RANGE", "a priority is -100 to 100", "spec.priority");
   if (!spec.project().empty()) check_project(spec.project(), "spec.project");
+}
+
+// Request ids are the caller's own: those of two projects never meet.
+std::string request_key(const Within& project, const std::string& request_id) {
+  return project.empty() || request_id.empty() ? request_id : project + " " + request_id;
 }
 
 // Rounded up: what is not none stays so.
@@ -123,9 +129,10 @@ v1::Event progress_event(const JobRecord& record, const v1::Progress& progress, 
 
 }  // namespace
 
-void Coordinator::check_inputs(const v1::JobSpec& spec, const std::vector<std::string>& data_names) {
+void Coordinator::check_inputs(const Within& project, const v1::JobSpec& spec,
+                               const std::vector<std::string>& data_names) {
   const auto known = [&](const std::string& digest, const std::string& field) {
-    if (!store_.has_artifact(digest))
+    if (!store_.has_artifact(digest, project))
       throw Error(ErrorCode::kNotFound, "ARTIFACT_NOT_FOUND",
                   "there is no artifact '" + digest.substr(0, 64) + "' in the store", field,
                   "Upload it first (wring put).");
@@ -149,22 +156,31 @@ std::optional<v1::Job> Coordinator::job_of_request(const std::string& request_id
   if (request_id.empty()) return std::nullopt;
   const auto known = submitted_before(store_.request(request_id), digest);
   if (!known) return std::nullopt;
-  return job(*known);
+  return job({}, *known);
 }
 
-v1::Job Coordinator::submit(const v1::SubmitJobRequest& request) {
+void Coordinator::check_bytes(const std::string& project) {
+  const auto [bytes, most] = store_.read([&](sqlite3* db) { return bytes_of(db, project); });
+  if (most > 0 && bytes >= most) throw_over_bytes(project, bytes, most);
+}
+
+v1::Job Coordinator::submit(const Within& project, const v1::SubmitJobRequest& request) {
   check_request(request);
   const v1::JobSpec& spec = request.spec();
+  if (!spec.project().empty()) check_within(project, spec.project(), "spec.project");
   const std::string digest = request_digest(spec);
-  const OneSubmit once(mutex_, news_, ledger_, request.request_id());
-  if (auto known = job_of_request(request.request_id(), digest)) return *known;
+  const std::string request_id = request_key(project, request.request_id());
+  const OneSubmit once(mutex_, news_, ledger_, request_id);
+  if (auto known = job_of_request(request_id, digest)) return *known;
   const Recipe recipe = parse_recipe(spec.recipe());
   if (!request.validate_only()) store_.check_space();
   const std::shared_lock inputs(store_.inputs());  // they stay until the job is stored
-  check_inputs(spec, recipe.data_names());
+  check_inputs(project, spec, recipe.data_names());
   StoredJob stored{{}, spec, recipe.normal_form().dump(), recipe.digest().hex()};
   if (stored.spec.name().empty()) stored.spec.set_name(recipe.name);
+  if (!project.empty()) stored.record.project = project;
   if (!spec.project().empty()) stored.record.project = spec.project();
+  check_bytes(stored.record.project);
   stored.record.needs = needs_of(spec, recipe);
   if (request.validate_only()) return message(stored, false);
   const SubmitInput input{random_id(),
@@ -176,11 +192,11 @@ v1::Job Coordinator::submit(const v1::SubmitJobRequest& request) {
                           in_ms(spec.total_timeout_seconds())};
   StoreBatch batch;
   batch.submitted = std::move(stored);
-  batch.request_id = request.request_id();
+  batch.request_id = request_id;
   batch.request_digest = digest;
   apply(input, std::move(batch));
   metrics_.job_submitted();
-  return job(input.id);
+  return job({}, input.id);
 }
 
 v1::Job Coordinator::message(const StoredJob& stored, bool whole) {
@@ -217,23 +233,26 @@ v1::Job Coordinator::message(const StoredJob& stored, bool whole) {
   return job;
 }
 
-v1::Job Coordinator::job(const std::string& id_or_prefix) {
-  const auto stored = store_.job(store_.resolve_job(id_or_prefix));
+v1::Job Coordinator::job(const Within& project, const std::string& id_or_prefix) {
+  const auto stored = store_.job(store_.resolve_job(id_or_prefix, project));
   if (!stored)  // deleted in between
     throw Error(ErrorCode::kNotFound, "JOB_NOT_FOUND", "there is no job " + id_or_prefix.substr(0, 80), "id");
   auto result = message(*stored, true);
-  for (auto& row : store_.evaluations({stored->record.id, "", "", "", 0, kMaxRows}).rows)
-    *result.add_evaluations() = std::move(row);
+  EvaluationFilter rows;
+  rows.job = stored->record.id;
+  rows.limit = kMaxRows;
+  for (auto& row : store_.evaluations(rows).rows) *result.add_evaluations() = std::move(row);
   return result;
 }
 
-v1::ListJobsResponse Coordinator::list(const v1::ListJobsRequest& request) {
+v1::ListJobsResponse Coordinator::list(const Within& project, const v1::ListJobsRequest& request) {
   JobFilter filter;
   filter.limit = page_size(request.page_size(), 50, 1000);
   filter.before_sequence = parse_page_token(request.page_token());
   filter.name_contains = request.name_contains();
   if (!request.project().empty()) check_project(request.project(), "project");
-  filter.project = request.project();
+  filter.project = request.project().empty() ? project : request.project();
+  if (!project.empty() && filter.project != project) return {};
   for (const int state : request.states()) {
     if (state < v1::JOB_STATE_QUEUED || state > v1::JOB_STATE_CANCELLED)
       throw Error(ErrorCode::kInvalidArgument, "BAD_STATE", std::to_string(state) + " is no state", "states");
@@ -249,29 +268,30 @@ v1::ListJobsResponse Coordinator::list(const v1::ListJobsRequest& request) {
   return response;
 }
 
-v1::Job Coordinator::cancel(const std::string& id_or_prefix, const std::string& etag) {
-  const auto id = store_.resolve_job(id_or_prefix);
+v1::Job Coordinator::cancel(const Within& project, const std::string& id_or_prefix, const std::string& etag) {
+  const auto id = store_.resolve_job(id_or_prefix, project);
   apply(CancelInput{id}, {}, id, etag);
-  return job(id);
+  return job({}, id);
 }
 
-v1::Job Coordinator::retry(const std::string& id_or_prefix, const std::string& etag) {
-  const auto id = store_.resolve_job(id_or_prefix);
+v1::Job Coordinator::retry(const Within& project, const std::string& id_or_prefix, const std::string& etag) {
+  const auto id = store_.resolve_job(id_or_prefix, project);
   const std::shared_lock inputs(store_.inputs());  // they stay until the job is in the queue
-  const v1::JobSpec spec = job(id).spec();
-  check_inputs(spec, parse_recipe(spec.recipe()).data_names());
+  const v1::JobSpec spec = job({}, id).spec();
+  check_inputs(project, spec, parse_recipe(spec.recipe()).data_names());
   apply(RetryInput{id}, {}, id, etag);
-  return job(id);
+  return job({}, id);
 }
 
-v1::Job Coordinator::pause(const std::string& id_or_prefix, const std::string& etag, bool paused) {
-  const auto id = store_.resolve_job(id_or_prefix);
+v1::Job Coordinator::pause(const Within& project, const std::string& id_or_prefix, const std::string& etag,
+                           bool paused) {
+  const auto id = store_.resolve_job(id_or_prefix, project);
   apply(PauseJobInput{id, paused}, {}, id, etag);
-  return job(id);
+  return job({}, id);
 }
 
-void Coordinator::remove(const std::string& id_or_prefix, const std::string& etag) {
-  const auto id = store_.resolve_job(id_or_prefix);
+void Coordinator::remove(const Within& project, const std::string& id_or_prefix, const std::string& etag) {
+  const auto id = store_.resolve_job(id_or_prefix, project);
   {
     const std::lock_guard lock(mutex_);  // held over the write: nobody may load the job meanwhile
     ledger_.check_removable(id, etag, [this](const auto& job) { return load(job); });
@@ -282,16 +302,17 @@ void Coordinator::remove(const std::string& id_or_prefix, const std::string& eta
   news_.notify_all();
 }
 
-std::vector<v1::Event> Coordinator::events(const std::string& id_or_prefix, std::uint64_t after, int limit) {
+std::vector<v1::Event> Coordinator::events(const Within& project, const std::string& id_or_prefix,
+                                           std::uint64_t after, int limit) {
   std::vector<v1::Event> messages;
-  for (const auto& event : store_.events(store_.resolve_job(id_or_prefix), after, limit))
+  for (const auto& event : store_.events(store_.resolve_job(id_or_prefix, project), after, limit))
     messages.push_back(to_message(event));
   return messages;
 }
 
-void Coordinator::watch(const std::string& id_or_prefix, std::uint64_t after,
+void Coordinator::watch(const Within& project, const std::string& id_or_prefix, std::uint64_t after,
                         const std::function<bool(const v1::Event*)>& sink) {
-  const auto id = store_.resolve_job(id_or_prefix);
+  const auto id = store_.resolve_job(id_or_prefix, project);
   for (std::uint64_t seen_progress = 0;;) {
     for (bool more = true; more;) {
       const auto page = store_.events(id, after, 1000);

@@ -1,4 +1,4 @@
-// The coordinator's calls about projects, and the pauses of projects and workers.
+// The coordinator's calls about projects: pauses and quotas; and the pauses of workers.
 #include <set>
 #include <string>
 #include <vector>
@@ -7,41 +7,59 @@
 #include "common/text.h"
 #include "server/api/coordinator.h"
 #include "server/api/messages.h"
+#include "server/auth/tenant_blobs.h"
 
 namespace wring {
 
-v1::Project Coordinator::pause_project(const std::string& name, bool paused) {
+v1::Project Coordinator::pause_project(const Within& project, const std::string& name, bool paused) {
   check_project(name, "name");
+  check_within(project, name, "name");
   apply(PauseProjectInput{name, paused});
   const std::lock_guard lock(mutex_);
   return project_message(name);
 }
 
-v1::Project Coordinator::project_message(const std::string& name) const {
+v1::Project Coordinator::set_quota(const v1::SetQuotaRequest& request) {
+  check_project(request.name(), "name");
+  const v1::Quota& quota = request.quota();
+  apply(QuotaInput{request.name(), {quota.queued(), quota.running(), quota.bytes()}});
+  const std::lock_guard lock(mutex_);
+  return project_message(request.name());
+}
+
+v1::Project Coordinator::project_message(const std::string& name) {
   const SchedulerState& state = ledger_.state();
   v1::Project project;
   project.set_name(name);
   project.set_paused(state.paused_projects.contains(name));
   if (const auto queued = state.queue.by_project().find(name); queued != state.queue.by_project().end())
     project.set_queued(queued->second);
-  std::uint64_t running = 0;
-  for (auto it = state.shares.lower_bound({name, ""}); it != state.shares.end() && it->first.first == name;
-       ++it)
-    running += it->second.running;
-  project.set_running(running);
+  project.set_running(running_jobs(name, state));
+  project.set_bytes(store_.read([&](sqlite3* db) { return bytes_of(db, name).first; }));
+  if (const auto quota = state.quotas.find(name); quota != state.quotas.end()) {
+    project.mutable_quota()->set_queued(quota->second.queued);
+    project.mutable_quota()->set_running(quota->second.running);
+    project.mutable_quota()->set_bytes(quota->second.bytes);
+  }
   return project;
 }
 
-v1::ListProjectsResponse Coordinator::list(const v1::ListProjectsRequest& request) {
+v1::ListProjectsResponse Coordinator::list(const Within& project, const v1::ListProjectsRequest& request) {
   const int limit = page_size(request.page_size(), 50, 1000);
   const auto after = parse_page_token_after(request.page_token());
   v1::ListProjectsResponse response;
   const std::lock_guard lock(mutex_);
+  if (!project.empty()) {
+    *response.add_projects() = project_message(project);
+    return response;
+  }
   const SchedulerState& state = ledger_.state();
   std::set<std::string> names = state.paused_projects;
   for (const auto& [name, queued] : state.queue.by_project()) names.insert(name);
   for (const auto& [key, share] : state.shares)
     if (share.running > 0) names.insert(key.first);
+  for (const auto& [name, quota] : state.quotas)
+    if (quota != Quota{}) names.insert(name);
   for (auto it = after ? names.upper_bound(*after) : names.begin(); it != names.end(); ++it) {
     if (response.projects_size() == limit) {
       response.set_next_page_token(page_token_after(response.projects(limit - 1).name()));
@@ -56,7 +74,7 @@ v1::Worker Coordinator::pause_worker(const std::string& id_or_name, bool paused)
   const auto id = resolve_worker(id_or_name);
   apply(PauseWorkerInput{id, paused});
   const std::lock_guard lock(mutex_);
-  return worker_message(ledger_.state().workers.at(id)).value_or(v1::Worker());
+  return worker_message({}, ledger_.state().workers.at(id)).value_or(v1::Worker());
 }
 
 std::string Coordinator::resolve_worker(const std::string& id_or_name) {

@@ -184,7 +184,7 @@ void Coordinator::finish(const v1::FinishAttemptRequest& request) {
   check_word(request.outcome(), {"succeeded", "failed", "cancelled", "released"}, "BAD_OUTCOME", "outcome",
              "succeeded, failed, cancelled or released.");
   const bool succeeded = request.outcome() == "succeeded";
-  if (succeeded && !request.result().empty() && !store_.has_artifact(request.result()))
+  if (succeeded && !request.result().empty() && !store_.has_artifact(request.result(), {}))
     throw Error(ErrorCode::kFailedPrecondition, "ARTIFACT_NOT_FOUND", "the result was not committed",
                 "result", "CommitArtifact first.");
   StoreBatch batch;
@@ -200,7 +200,8 @@ void Coordinator::finish(const v1::FinishAttemptRequest& request) {
   apply(input, std::move(batch), request.job_id());
 }
 
-std::optional<v1::Worker> Coordinator::worker_message(const WorkerRecord& record) const {
+std::optional<v1::Worker> Coordinator::worker_message(const Within& project,
+                                                      const WorkerRecord& record) const {
   const auto known = workers_.find(record.id);
   if (known == workers_.end()) return std::nullopt;
   v1::Worker worker = known->second;
@@ -208,11 +209,12 @@ std::optional<v1::Worker> Coordinator::worker_message(const WorkerRecord& record
   worker.set_draining(record.draining);
   worker.set_paused(ledger_.state().paused_workers.contains(record.id));
   worker.clear_jobs();
-  for (const auto& job : record.jobs) worker.add_jobs(job);
+  for (const auto& job : record.jobs)
+    if (project.empty() || ledger_.state().jobs.at(job).project == project) worker.add_jobs(job);
   return worker;
 }
 
-v1::ListWorkersResponse Coordinator::list(const v1::ListWorkersRequest& request) {
+v1::ListWorkersResponse Coordinator::list(const Within& project, const v1::ListWorkersRequest& request) {
   const int limit = page_size(request.page_size(), 50, 1000);
   const auto after = parse_page_token_after(request.page_token());
   v1::ListWorkersResponse response;
@@ -220,7 +222,7 @@ v1::ListWorkersResponse Coordinator::list(const v1::ListWorkersRequest& request)
   const auto& workers = ledger_.state().workers;
   for (auto it = after ? workers.upper_bound(*after) : workers.begin(); it != workers.end(); ++it) {
     const auto& [id, record] = *it;
-    auto worker = worker_message(record);
+    auto worker = worker_message(project, record);
     if (!worker) continue;
     if (response.workers_size() == limit) {
       response.set_next_page_token(page_token_after(response.workers(limit - 1).id()));

@@ -4,17 +4,19 @@
 #include <grpcpp/server.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "server/api/services.h"
+#include "server/auth/certificates.h"
 
 namespace wring {
 
 class GrpcServer {
  public:
-  // Listens on HOST:PORT at once (port 0: a free one), in plain text. Throws Error(kUnavailable,
-  // "ADDRESS_IN_USE").
-  GrpcServer(const Backend& backend, const std::string& address);
+  // Listens on HOST:PORT at once (port 0: a free one), in plain text unless there is `tls`. Throws
+  // Error(kUnavailable, "ADDRESS_IN_USE").
+  GrpcServer(const Backend& backend, const std::string& address, const std::optional<TlsFiles>& tls = {});
   ~GrpcServer();  // stop()
   GrpcServer(const GrpcServer&) = delete;
   GrpcServer& operator=(const GrpcServer&) = delete;

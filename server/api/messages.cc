@@ -86,6 +86,12 @@ void check_project(const std::string& name, const std::string& field) {
               "1 to 63 of a-z, 0-9, '.', '_' and '-', the first a letter or a digit.");
 }
 
+void check_within(const std::string& project, const std::string& named, const std::string& field) {
+  if (!project.empty() && named != project)
+    throw Error(ErrorCode::kNotFound, "PROJECT_NOT_FOUND", "there is no project " + named, field,
+                "Your token is of project " + project + ".");
+}
+
 Fence to_fence(const v1::Fence& fence) {
   return {fence.epoch(), fence.n()};
 }

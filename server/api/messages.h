@@ -21,6 +21,9 @@ Fence to_fence(const v1::Fence& fence);
 // Throws kInvalidArgument "BAD_PROJECT" where no project can have this name.
 void check_project(const std::string& name, const std::string& field);
 
+// Throws kNotFound "PROJECT_NOT_FOUND" where a caller who sees `project` alone names another one.
+void check_within(const std::string& project, const std::string& named, const std::string& field);
+
 // Opaque page tokens around a number.
 std::string page_token(std::uint64_t position);
 std::uint64_t parse_page_token(const std::string& token);  // throws kInvalidArgument "BAD_PAGE_TOKEN"

@@ -58,11 +58,13 @@ v1::ValidateRecipeResponse validate_recipe(const std::string& text) {
   return response;
 }
 
-v1::QueryEvaluationsResponse query_evaluations(const v1::QueryEvaluationsRequest& request, JobStore& store) {
+v1::QueryEvaluationsResponse query_evaluations(const v1::QueryEvaluationsRequest& request, JobStore& store,
+                                               const Within& project) {
   EvaluationFilter filter;
   filter.limit = page_size(request.page_size(), 100, 1000);
   filter.after_row = static_cast<std::int64_t>(parse_page_token(request.page_token()));
-  if (!request.job_id().empty()) filter.job = store.resolve_job(request.job_id());
+  if (!request.job_id().empty()) filter.job = store.resolve_job(request.job_id(), project);
+  filter.project = project;
   filter.artifact = request.artifact();
   filter.suite = request.suite();
   filter.metric = request.metric();

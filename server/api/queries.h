@@ -11,6 +11,8 @@ v1::ListMethodsResponse list_methods(const v1::ListMethodsRequest& request);  //
 v1::Method get_method(const std::string& name);  // throws kNotFound, with the nearest known name as hint
 v1::ValidateRecipeResponse validate_recipe(const std::string& recipe);  // throws as parse_recipe
 
-v1::QueryEvaluationsResponse query_evaluations(const v1::QueryEvaluationsRequest& request, JobStore& store);
+// Of the project's jobs.
+v1::QueryEvaluationsResponse query_evaluations(const v1::QueryEvaluationsRequest& request, JobStore& store,
+                                               const Within& project);
 
 }  // namespace wring

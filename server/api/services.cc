@@ -1,10 +1,12 @@
 // The gRPC services.
 #include "server/api/services.h"
 
+#include "common/address.h"
 #include "common/error.h"
 #include "common/log.h"
 #include "proto/rpc/status.h"
 #include "server/api/artifact_catalogue.h"
+#include "server/api/messages.h"
 #include "server/api/queries.h"
 #include "server/api/stage_outputs.h"
 #include "server/upkeep/collect.h"
@@ -13,6 +15,7 @@
 #include "wring/v1/jobs.grpc.pb.h"
 #include "wring/v1/methods.grpc.pb.h"
 #include "wring/v1/projects.grpc.pb.h"
+#include "wring/v1/tokens.grpc.pb.h"
 #include "wring/v1/workers.grpc.pb.h"
 
 namespace wring {
@@ -25,24 +28,55 @@ constexpr int kMaxDigests = 10'000;
 
 // Whether an error is the operator's to see: a bug, a full disk, damaged data.
 bool is_ours(const Error& error) {
-  return error.code() == ErrorCode::kInternal || error.code() == ErrorCode::kResourceExhausted ||
-         error.code() == ErrorCode::kDataLoss;
+  return error.code() == ErrorCode::kInternal || error.reason() == "DISK_FULL" ||
+         error.reason() == "OUT_OF_MEMORY" || error.code() == ErrorCode::kDataLoss;
 }
 
-// Runs `body`, turns what it throws into a status (with a violation for each of `missing`), counts the call.
+// "ipv4:127.0.0.1:50212", "ipv6:%5B::1%5D:50212".
+bool is_loopback_peer(const std::string& peer) {
+  if (!peer.starts_with("ipv4:") && !peer.starts_with("ipv6:")) return false;
+  std::string host = peer.substr(5, peer.rfind(':') - 5);
+  if (host.starts_with("%5B") && host.ends_with("%5D")) host = host.substr(3, host.size() - 6);
+  return is_loopback(host);
+}
+
+// From the call's metadata and its connection.
+Credentials credentials_of(const ServerContext& context) {
+  const auto metadata = [&](const char* key) {
+    const auto it = context.client_metadata().find(key);
+    return it == context.client_metadata().end() ? std::string()
+                                                 : std::string(it->second.data(), it->second.size());
+  };
+  Credentials credentials;
+  credentials.token = bearer_token(metadata("authorization"));
+  credentials.request_id = metadata("x-request-id");
+  credentials.loopback = is_loopback_peer(context.peer());
+  const auto connection = context.auth_context();
+  const auto names = connection->FindPropertyValues(GRPC_X509_CN_PROPERTY_NAME);
+  if (connection->IsPeerAuthenticated() && names.size() == 1)
+    credentials.certificate.assign(names[0].data(), names[0].size());
+  return credentials;
+}
+
+// Runs `body` for whoever may call `method`, turns what is thrown into a status (with a violation for each of
+// `missing`), counts the call.
 template <typename Body>
-Status answer(const Backend& backend, const char* method, Body body,
+Status answer(const Backend& backend, ServerContext& context, std::string_view method, Body body,
               const std::vector<std::string>& missing = {}) {
   Status status = Status::OK;
   try {
-    body();
+    backend.door.call(method, credentials_of(context), [&](Door::Visit& visit) {
+      context.AddInitialMetadata("x-request-id", visit.request_id);
+      body(visit);
+    });
   } catch (...) {
     const Error error = current_error();
     if (is_ours(error)) spdlog::error("{}: {}", method, error.what());
     status = to_status(error, missing);
   }
   backend.metrics.rpc(
-      method, status.ok() ? "OK" : std::string(to_string(static_cast<ErrorCode>(status.error_code()))));
+      std::string(method.substr(method.find('/') + 1)),
+      status.ok() ? "OK" : std::string(to_string(static_cast<ErrorCode>(status.error_code()))));
   return status;
 }
 
@@ -50,27 +84,29 @@ class ArtifactsService final : public v1::Artifacts::Service {
  public:
   explicit ArtifactsService(Backend backend) : b_(backend) {}
 
-  Status FindMissingBlobs(ServerContext*, const v1::FindMissingBlobsRequest* request,
+  Status FindMissingBlobs(ServerContext* context, const v1::FindMissingBlobsRequest* request,
                           v1::FindMissingBlobsResponse* response) override {
-    return answer(b_, "FindMissingBlobs", [&] {
+    return answer(b_, *context, "Artifacts/FindMissingBlobs", [&](Door::Visit& visit) {
       if (request->digests_size() > kMaxDigests)
         throw Error(ErrorCode::kInvalidArgument, "TOO_MANY", "more than 10,000 digests in one request",
                     "digests", "Ask in several requests.");
+      std::vector<Digest> digests;
       for (int i = 0; i < request->digests_size(); ++i)
-        if (!b_.blobs.renew(Digest::parse(request->digests(i), "digests[" + std::to_string(i) + "]")))
-          response->add_missing(request->digests(i));
+        digests.push_back(Digest::parse(request->digests(i), "digests[" + std::to_string(i) + "]"));
+      for (const auto& digest : blobs_of(visit).missing(digests)) response->add_missing(digest.hex());
     });
   }
 
-  Status WriteBlob(ServerContext*, grpc::ServerReader<v1::WriteBlobRequest>* reader,
+  Status WriteBlob(ServerContext* context, grpc::ServerReader<v1::WriteBlobRequest>* reader,
                    v1::WriteBlobResponse* response) override {
-    return answer(b_, "WriteBlob", [&] {
+    return answer(b_, *context, "Artifacts/WriteBlob", [&](Door::Visit& visit) {
       v1::WriteBlobRequest message;
       if (!reader->Read(&message))
         throw Error(ErrorCode::kInvalidArgument, "EMPTY_STREAM", "no message came", "digest");
       const Digest digest = Digest::parse(message.digest(), "digest");
-      if (b_.blobs.renew(digest)) return response->set_committed_size(b_.blobs.size(digest));
-      BlobStore::Upload upload(b_.blobs, digest, message.size(), message.upload_id());
+      const TenantBlobs blobs = blobs_of(visit);
+      if (blobs.missing({digest}).empty()) return response->set_committed_size(b_.blobs.size(digest));
+      auto upload = blobs.upload(digest, message.size(), message.upload_id());
       do {
         if (message.data().size() > (1u << 20))
           throw Error(ErrorCode::kInvalidArgument, "DATA_TOO_LARGE", "more than 1 MiB of data in one message",
@@ -79,62 +115,78 @@ class ArtifactsService final : public v1::Artifacts::Service {
         b_.metrics.blob_bytes("in", static_cast<double>(message.data().size()));
       } while (reader->Read(&message));
       upload.finish();
+      blobs.add(digest, upload.committed());
       response->set_committed_size(upload.committed());
     });
   }
 
-  Status QueryWriteStatus(ServerContext*, const v1::QueryWriteStatusRequest* request,
+  Status QueryWriteStatus(ServerContext* context, const v1::QueryWriteStatusRequest* request,
                           v1::QueryWriteStatusResponse* response) override {
-    return answer(b_, "QueryWriteStatus", [&] {
+    return answer(b_, *context, "Artifacts/QueryWriteStatus", [&](Door::Visit& visit) {
       const Digest digest = Digest::parse(request->digest(), "digest");
-      response->set_complete(b_.blobs.renew(digest));
-      response->set_committed_size(b_.blobs.committed_size(digest, request->upload_id()));
+      const TenantBlobs blobs = blobs_of(visit);
+      response->set_complete(blobs.missing({digest}).empty());
+      response->set_committed_size(blobs.committed_size(digest, request->upload_id()));
     });
   }
 
-  Status ReadBlob(ServerContext*, const v1::ReadBlobRequest* request,
+  Status ReadBlob(ServerContext* context, const v1::ReadBlobRequest* request,
                   grpc::ServerWriter<v1::ReadBlobResponse>* writer) override {
-    return answer(b_, "ReadBlob", [&] {
-      b_.blobs.read(Digest::parse(request->digest(), "digest"), request->offset(), request->limit(),
-                    [&](std::span<const std::byte> piece) {
-                      v1::ReadBlobResponse response;
-                      response.set_data(piece.data(), piece.size());
-                      b_.metrics.blob_bytes("out", static_cast<double>(piece.size()));
-                      return writer->Write(response);
-                    });
+    return answer(b_, *context, "Artifacts/ReadBlob", [&](Door::Visit& visit) {
+      blobs_of(visit).read(Digest::parse(request->digest(), "digest"), request->offset(), request->limit(),
+                           [&](std::span<const std::byte> piece) {
+                             v1::ReadBlobResponse response;
+                             response.set_data(piece.data(), piece.size());
+                             b_.metrics.blob_bytes("out", static_cast<double>(piece.size()));
+                             return writer->Write(response);
+                           });
     });
   }
 
-  Status CommitArtifact(ServerContext*, const v1::CommitArtifactRequest* request,
+  Status CommitArtifact(ServerContext* context, const v1::CommitArtifactRequest* request,
                         v1::Artifact* response) override {
     std::vector<std::string> missing;
-    const auto body = [&] {
-      *response = commit_artifact(*request, b_.clock.now_ms(), b_.store, b_.blobs, missing);
+    const auto body = [&](Door::Visit& visit) {
+      *response = commit_artifact(*request, b_.clock.now_ms(), b_.store, blobs_of(visit), missing);
+      visit.object = response->digest();
     };
-    return answer(b_, "CommitArtifact", body, missing);
+    return answer(b_, *context, "Artifacts/CommitArtifact", body, missing);
   }
 
-  Status GetArtifact(ServerContext*, const v1::GetArtifactRequest* request, v1::Artifact* response) override {
-    return answer(b_, "GetArtifact", [&] { *response = get_artifact(request->digest(), b_.store); });
+  Status GetArtifact(ServerContext* context, const v1::GetArtifactRequest* request,
+                     v1::Artifact* response) override {
+    return answer(b_, *context, "Artifacts/GetArtifact", [&](Door::Visit& visit) {
+      *response = get_artifact(request->digest(), b_.store, visit.caller.project);
+    });
   }
 
-  Status ListArtifacts(ServerContext*, const v1::ListArtifactsRequest* request,
+  Status ListArtifacts(ServerContext* context, const v1::ListArtifactsRequest* request,
                        v1::ListArtifactsResponse* response) override {
-    return answer(b_, "ListArtifacts", [&] { *response = list_artifacts(*request, b_.store); });
+    return answer(b_, *context, "Artifacts/ListArtifacts", [&](Door::Visit& visit) {
+      *response = list_artifacts(*request, b_.store, visit.caller.project);
+    });
   }
 
-  Status SetRetention(ServerContext*, const v1::SetRetentionRequest* request,
+  Status SetRetention(ServerContext* context, const v1::SetRetentionRequest* request,
                       v1::Artifact* response) override {
-    return answer(b_, "SetRetention",
-                  [&] { *response = set_retention(*request, b_.clock.now_ms(), b_.store); });
+    return answer(b_, *context, "Artifacts/SetRetention", [&](Door::Visit& visit) {
+      visit.object = request->digest();
+      *response = set_retention(*request, b_.clock.now_ms(), b_.store, visit.caller.project);
+      visit.object = response->digest();
+    });
   }
 
-  Status DeleteArtifact(ServerContext*, const v1::DeleteArtifactRequest* request,
+  Status DeleteArtifact(ServerContext* context, const v1::DeleteArtifactRequest* request,
                         v1::DeleteArtifactResponse*) override {
-    return answer(b_, "DeleteArtifact", [&] { delete_artifact(request->digest(), b_.store, b_.blobs); });
+    return answer(b_, *context, "Artifacts/DeleteArtifact", [&](Door::Visit& visit) {
+      visit.object = request->digest();
+      delete_artifact(request->digest(), b_.store, b_.blobs, visit.caller.project);
+    });
   }
 
  private:
+  TenantBlobs blobs_of(const Door::Visit& visit) const { return {b_.blobs, b_.store, visit.caller.project}; }
+
   Backend b_;
 };
 
@@ -142,42 +194,68 @@ class JobsService final : public v1::Jobs::Service {
  public:
   explicit JobsService(Backend backend) : b_(backend) {}
 
-  Status SubmitJob(ServerContext*, const v1::SubmitJobRequest* request, v1::Job* response) override {
-    return answer(b_, "SubmitJob", [&] { *response = b_.coordinator.submit(*request); });
+  Status SubmitJob(ServerContext* context, const v1::SubmitJobRequest* request, v1::Job* response) override {
+    return answer(b_, *context, "Jobs/SubmitJob", [&](Door::Visit& visit) {
+      *response = b_.coordinator.submit(visit.caller.project, *request);
+      visit.object = response->id();
+    });
   }
-  Status GetJob(ServerContext*, const v1::GetJobRequest* request, v1::Job* response) override {
-    return answer(b_, "GetJob", [&] { *response = b_.coordinator.job(request->id()); });
+  Status GetJob(ServerContext* context, const v1::GetJobRequest* request, v1::Job* response) override {
+    return answer(b_, *context, "Jobs/GetJob", [&](Door::Visit& visit) {
+      *response = b_.coordinator.job(visit.caller.project, request->id());
+    });
   }
-  Status ListJobs(ServerContext*, const v1::ListJobsRequest* request,
+  Status ListJobs(ServerContext* context, const v1::ListJobsRequest* request,
                   v1::ListJobsResponse* response) override {
-    return answer(b_, "ListJobs", [&] { *response = b_.coordinator.list(*request); });
+    return answer(b_, *context, "Jobs/ListJobs", [&](Door::Visit& visit) {
+      *response = b_.coordinator.list(visit.caller.project, *request);
+    });
   }
   Status WatchJob(ServerContext* context, const v1::WatchJobRequest* request,
                   grpc::ServerWriter<v1::Event>* writer) override {
-    return answer(b_, "WatchJob", [&] {
-      b_.coordinator.watch(request->id(), request->after_event(), [&](const v1::Event* event) {
-        if (context->IsCancelled()) return false;
-        return !event || writer->Write(*event);
-      });
+    return answer(b_, *context, "Jobs/WatchJob", [&](Door::Visit& visit) {
+      b_.coordinator.watch(visit.caller.project, request->id(), request->after_event(),
+                           [&](const v1::Event* event) {
+                             if (context->IsCancelled()) return false;
+                             if (!event) b_.door.check_still(visit.caller);
+                             return !event || writer->Write(*event);
+                           });
     });
   }
-  Status CancelJob(ServerContext*, const v1::CancelJobRequest* request, v1::Job* response) override {
-    return answer(b_, "CancelJob",
-                  [&] { *response = b_.coordinator.cancel(request->id(), request->etag()); });
+  Status CancelJob(ServerContext* context, const v1::CancelJobRequest* request, v1::Job* response) override {
+    return answer(b_, *context, "Jobs/CancelJob", [&](Door::Visit& visit) {
+      visit.object = request->id();
+      *response = b_.coordinator.cancel(visit.caller.project, request->id(), request->etag());
+      visit.object = response->id();
+    });
   }
-  Status RetryJob(ServerContext*, const v1::RetryJobRequest* request, v1::Job* response) override {
-    return answer(b_, "RetryJob", [&] { *response = b_.coordinator.retry(request->id(), request->etag()); });
+  Status RetryJob(ServerContext* context, const v1::RetryJobRequest* request, v1::Job* response) override {
+    return answer(b_, *context, "Jobs/RetryJob", [&](Door::Visit& visit) {
+      visit.object = request->id();
+      *response = b_.coordinator.retry(visit.caller.project, request->id(), request->etag());
+      visit.object = response->id();
+    });
   }
-  Status PauseJob(ServerContext*, const v1::PauseJobRequest* request, v1::Job* response) override {
-    return answer(b_, "PauseJob",
-                  [&] { *response = b_.coordinator.pause(request->id(), request->etag(), true); });
+  Status PauseJob(ServerContext* context, const v1::PauseJobRequest* request, v1::Job* response) override {
+    return answer(b_, *context, "Jobs/PauseJob", [&](Door::Visit& visit) {
+      visit.object = request->id();
+      *response = b_.coordinator.pause(visit.caller.project, request->id(), request->etag(), true);
+      visit.object = response->id();
+    });
   }
-  Status ResumeJob(ServerContext*, const v1::ResumeJobRequest* request, v1::Job* response) override {
-    return answer(b_, "ResumeJob",
-                  [&] { *response = b_.coordinator.pause(request->id(), request->etag(), false); });
+  Status ResumeJob(ServerContext* context, const v1::ResumeJobRequest* request, v1::Job* response) override {
+    return answer(b_, *context, "Jobs/ResumeJob", [&](Door::Visit& visit) {
+      visit.object = request->id();
+      *response = b_.coordinator.pause(visit.caller.project, request->id(), request->etag(), false);
+      visit.object = response->id();
+    });
   }
-  Status DeleteJob(ServerContext*, const v1::DeleteJobRequest* request, v1::DeleteJobResponse*) override {
-    return answer(b_, "DeleteJob", [&] { b_.coordinator.remove(request->id(), request->etag()); });
+  Status DeleteJob(ServerContext* context, const v1::DeleteJobRequest* request,
+                   v1::DeleteJobResponse*) override {
+    return answer(b_, *context, "Jobs/DeleteJob", [&](Door::Visit& visit) {
+      visit.object = request->id();
+      b_.coordinator.remove(visit.caller.project, request->id(), request->etag());
+    });
   }
 
  private:
@@ -188,56 +266,72 @@ class WorkersService final : public v1::Workers::Service {
  public:
   explicit WorkersService(Backend backend) : b_(backend) {}
 
-  Status RegisterWorker(ServerContext*, const v1::RegisterWorkerRequest* request,
+  Status RegisterWorker(ServerContext* context, const v1::RegisterWorkerRequest* request,
                         v1::RegisterWorkerResponse* response) override {
-    return answer(b_, "RegisterWorker", [&] {
+    return answer(b_, *context, "Workers/RegisterWorker", [&](Door::Visit& visit) {
+      visit.object = request->worker().id();
       b_.coordinator.register_worker(request->worker());
       response->set_heartbeat_seconds(b_.heartbeat_seconds);
     });
   }
   Status LeaseJob(ServerContext* context, const v1::LeaseJobRequest* request,
                   v1::LeaseJobResponse* response) override {
-    return answer(b_, "LeaseJob", [&] {
+    return answer(b_, *context, "Workers/LeaseJob", [&](Door::Visit&) {
       *response = b_.coordinator.lease(*request, [&] { return context->IsCancelled(); });
     });
   }
-  Status Heartbeat(ServerContext*, const v1::HeartbeatRequest* request,
+  Status Heartbeat(ServerContext* context, const v1::HeartbeatRequest* request,
                    v1::HeartbeatResponse* response) override {
-    return answer(b_, "Heartbeat", [&] { *response = b_.coordinator.heartbeat(*request); });
+    return answer(b_, *context, "Workers/Heartbeat",
+                  [&](Door::Visit&) { *response = b_.coordinator.heartbeat(*request); });
   }
-  Status ReportStage(ServerContext*, const v1::ReportStageRequest* request,
+  Status ReportStage(ServerContext* context, const v1::ReportStageRequest* request,
                      v1::ReportStageResponse*) override {
-    return answer(b_, "ReportStage", [&] { b_.coordinator.report_stage(*request); });
+    return answer(b_, *context, "Workers/ReportStage",
+                  [&](Door::Visit&) { b_.coordinator.report_stage(*request); });
   }
-  Status FinishAttempt(ServerContext*, const v1::FinishAttemptRequest* request,
+  Status FinishAttempt(ServerContext* context, const v1::FinishAttemptRequest* request,
                        v1::FinishAttemptResponse*) override {
-    return answer(b_, "FinishAttempt", [&] { b_.coordinator.finish(*request); });
+    return answer(b_, *context, "Workers/FinishAttempt", [&](Door::Visit& visit) {
+      visit.object = request->job_id();
+      b_.coordinator.finish(*request);
+    });
   }
-  Status FindStage(ServerContext*, const v1::FindStageRequest* request,
+  Status FindStage(ServerContext* context, const v1::FindStageRequest* request,
                    v1::FindStageResponse* response) override {
-    return answer(b_, "FindStage", [&] {
+    return answer(b_, *context, "Workers/FindStage", [&](Door::Visit&) {
       const auto project = b_.coordinator.project_of(request->job_id(), request->fence());
       *response = outputs().find(project, request->key(), b_.clock.now_ms());
     });
   }
-  Status KeepStage(ServerContext*, const v1::KeepStageRequest* request,
+  Status KeepStage(ServerContext* context, const v1::KeepStageRequest* request,
                    v1::KeepStageResponse* response) override {
     std::vector<std::string> missing;
-    const auto body = [&] {
+    const auto body = [&](Door::Visit&) {
       const auto project = b_.coordinator.project_of(request->job_id(), request->fence());
       *response = outputs().keep(project, *request, b_.clock.now_ms(), missing);
     };
-    return answer(b_, "KeepStage", body, missing);
+    return answer(b_, *context, "Workers/KeepStage", body, missing);
   }
-  Status ListWorkers(ServerContext*, const v1::ListWorkersRequest* request,
+  Status ListWorkers(ServerContext* context, const v1::ListWorkersRequest* request,
                      v1::ListWorkersResponse* response) override {
-    return answer(b_, "ListWorkers", [&] { *response = b_.coordinator.list(*request); });
+    return answer(b_, *context, "Workers/ListWorkers", [&](Door::Visit& visit) {
+      *response = b_.coordinator.list(visit.caller.project, *request);
+    });
   }
-  Status PauseWorker(ServerContext*, const v1::PauseWorkerRequest* request, v1::Worker* response) override {
-    return answer(b_, "PauseWorker", [&] { *response = b_.coordinator.pause_worker(request->id(), true); });
+  Status PauseWorker(ServerContext* context, const v1::PauseWorkerRequest* request,
+                     v1::Worker* response) override {
+    return answer(b_, *context, "Workers/PauseWorker", [&](Door::Visit& visit) {
+      visit.object = request->id();
+      *response = b_.coordinator.pause_worker(request->id(), true);
+    });
   }
-  Status ResumeWorker(ServerContext*, const v1::ResumeWorkerRequest* request, v1::Worker* response) override {
-    return answer(b_, "ResumeWorker", [&] { *response = b_.coordinator.pause_worker(request->id(), false); });
+  Status ResumeWorker(ServerContext* context, const v1::ResumeWorkerRequest* request,
+                      v1::Worker* response) override {
+    return answer(b_, *context, "Workers/ResumeWorker", [&](Door::Visit& visit) {
+      visit.object = request->id();
+      *response = b_.coordinator.pause_worker(request->id(), false);
+    });
   }
 
  private:
@@ -250,19 +344,84 @@ class ProjectsService final : public v1::Projects::Service {
  public:
   explicit ProjectsService(Backend backend) : b_(backend) {}
 
-  Status PauseProject(ServerContext*, const v1::PauseProjectRequest* request,
+  Status PauseProject(ServerContext* context, const v1::PauseProjectRequest* request,
                       v1::Project* response) override {
-    return answer(b_, "PauseProject",
-                  [&] { *response = b_.coordinator.pause_project(request->name(), true); });
+    return answer(b_, *context, "Projects/PauseProject", [&](Door::Visit& visit) {
+      visit.object = request->name();
+      *response = b_.coordinator.pause_project(visit.caller.project, request->name(), true);
+    });
   }
-  Status ResumeProject(ServerContext*, const v1::ResumeProjectRequest* request,
+  Status ResumeProject(ServerContext* context, const v1::ResumeProjectRequest* request,
                        v1::Project* response) override {
-    return answer(b_, "ResumeProject",
-                  [&] { *response = b_.coordinator.pause_project(request->name(), false); });
+    return answer(b_, *context, "Projects/ResumeProject", [&](Door::Visit& visit) {
+      visit.object = request->name();
+      *response = b_.coordinator.pause_project(visit.caller.project, request->name(), false);
+    });
   }
-  Status ListProjects(ServerContext*, const v1::ListProjectsRequest* request,
+  Status SetQuota(ServerContext* context, const v1::SetQuotaRequest* request,
+                  v1::Project* response) override {
+    return answer(b_, *context, "Projects/SetQuota", [&](Door::Visit& visit) {
+      visit.object = request->name();
+      *response = b_.coordinator.set_quota(*request);
+    });
+  }
+  Status ListProjects(ServerContext* context, const v1::ListProjectsRequest* request,
                       v1::ListProjectsResponse* response) override {
-    return answer(b_, "ListProjects", [&] { *response = b_.coordinator.list(*request); });
+    return answer(b_, *context, "Projects/ListProjects", [&](Door::Visit& visit) {
+      *response = b_.coordinator.list(visit.caller.project, *request);
+    });
+  }
+
+ private:
+  Backend b_;
+};
+
+v1::Token to_message(const Token& token) {
+  v1::Token message;
+  message.set_id(token.id);
+  message.set_name(token.name);
+  message.set_scope(std::string(to_string(token.scope)));
+  message.set_project(token.project);
+  *message.mutable_create_time() = to_timestamp(token.create_time);
+  if (token.expire_time > 0) *message.mutable_expire_time() = to_timestamp(token.expire_time);
+  if (token.revoke_time > 0) *message.mutable_revoke_time() = to_timestamp(token.revoke_time);
+  return message;
+}
+
+class TokensService final : public v1::Tokens::Service {
+ public:
+  explicit TokensService(Backend backend) : b_(backend) {}
+
+  Status CreateToken(ServerContext* context, const v1::CreateTokenRequest* request,
+                     v1::CreateTokenResponse* response) override {
+    return answer(b_, *context, "Tokens/CreateToken", [&](Door::Visit& visit) {
+      Token asked;
+      asked.name = request->name();
+      asked.scope = parse_scope(request->scope());
+      asked.project = request->project();
+      if (request->has_expire_time()) asked.expire_time = to_time(request->expire_time());
+      const auto [token, secret] = b_.tokens.create(asked, b_.clock.now_ms());
+      visit.object = token.id;
+      *response->mutable_token() = to_message(token);
+      response->set_secret(secret);
+    });
+  }
+  Status ListTokens(ServerContext* context, const v1::ListTokensRequest* request,
+                    v1::ListTokensResponse* response) override {
+    return answer(b_, *context, "Tokens/ListTokens", [&](Door::Visit&) {
+      const int limit = page_size(request->page_size(), 50, 1000);
+      for (const auto& token : b_.tokens.list(parse_page_token_after(request->page_token()), limit))
+        *response->add_tokens() = to_message(token);
+      if (response->tokens_size() == limit)
+        response->set_next_page_token(page_token_after(response->tokens(limit - 1).id()));
+    });
+  }
+  Status RevokeToken(ServerContext* context, const v1::RevokeTokenRequest* request,
+                     v1::Token* response) override {
+    return answer(b_, *context, "Tokens/RevokeToken", [&](Door::Visit& visit) {
+      visit.object = request->id();
+      *response = to_message(b_.tokens.revoke(request->id(), b_.clock.now_ms()));
+    });
   }
 
  private:
@@ -273,16 +432,20 @@ class MethodsService final : public v1::Methods::Service {
  public:
   explicit MethodsService(Backend backend) : b_(backend) {}
 
-  Status ListMethods(ServerContext*, const v1::ListMethodsRequest* request,
+  Status ListMethods(ServerContext* context, const v1::ListMethodsRequest* request,
                      v1::ListMethodsResponse* response) override {
-    return answer(b_, "ListMethods", [&] { *response = list_methods(*request); });
+    return answer(b_, *context, "Methods/ListMethods",
+                  [&](Door::Visit&) { *response = list_methods(*request); });
   }
-  Status GetMethod(ServerContext*, const v1::GetMethodRequest* request, v1::Method* response) override {
-    return answer(b_, "GetMethod", [&] { *response = get_method(request->name()); });
+  Status GetMethod(ServerContext* context, const v1::GetMethodRequest* request,
+                   v1::Method* response) override {
+    return answer(b_, *context, "Methods/GetMethod",
+                  [&](Door::Visit&) { *response = get_method(request->name()); });
   }
-  Status ValidateRecipe(ServerContext*, const v1::ValidateRecipeRequest* request,
+  Status ValidateRecipe(ServerContext* context, const v1::ValidateRecipeRequest* request,
                         v1::ValidateRecipeResponse* response) override {
-    return answer(b_, "ValidateRecipe", [&] { *response = validate_recipe(request->recipe()); });
+    return answer(b_, *context, "Methods/ValidateRecipe",
+                  [&](Door::Visit&) { *response = validate_recipe(request->recipe()); });
   }
 
  private:
@@ -293,9 +456,11 @@ class EvaluationsService final : public v1::Evaluations::Service {
  public:
   explicit EvaluationsService(Backend backend) : b_(backend) {}
 
-  Status QueryEvaluations(ServerContext*, const v1::QueryEvaluationsRequest* request,
+  Status QueryEvaluations(ServerContext* context, const v1::QueryEvaluationsRequest* request,
                           v1::QueryEvaluationsResponse* response) override {
-    return answer(b_, "QueryEvaluations", [&] { *response = query_evaluations(*request, b_.store); });
+    return answer(b_, *context, "Evaluations/QueryEvaluations", [&](Door::Visit& visit) {
+      *response = query_evaluations(*request, b_.store, visit.caller.project);
+    });
   }
 
  private:
@@ -310,12 +475,14 @@ struct Services::Impl {
         jobs(backend),
         workers(backend),
         projects(backend),
+        tokens(backend),
         methods(backend),
         evaluations(backend) {}
   ArtifactsService artifacts;
   JobsService jobs;
   WorkersService workers;
   ProjectsService projects;
+  TokensService tokens;
   MethodsService methods;
   EvaluationsService evaluations;
 };
@@ -328,6 +495,7 @@ void Services::add_to(grpc::ServerBuilder& builder) {
   builder.RegisterService(&impl_->jobs);
   builder.RegisterService(&impl_->workers);
   builder.RegisterService(&impl_->projects);
+  builder.RegisterService(&impl_->tokens);
   builder.RegisterService(&impl_->methods);
   builder.RegisterService(&impl_->evaluations);
 }

@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "server/api/coordinator.h"
+#include "server/auth/door.h"
 #include "server/blobs/disk/blob_store.h"
 
 namespace wring {
@@ -16,6 +17,8 @@ struct Backend {
   Coordinator& coordinator;
   JobStore& store;
   BlobStore& blobs;
+  Tokens& tokens;
+  Door& door;
   const Clock& clock;
   Metrics& metrics;
   double heartbeat_seconds = 3;  // what workers are asked for

@@ -5,14 +5,18 @@
 #include <boost/asio/dispatch.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/ssl/context.hpp>
 #include <boost/asio/strand.hpp>
 #include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
+#include <boost/beast/ssl.hpp>
 #include <optional>
 #include <thread>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
+#include "common/address.h"
 #include "common/error.h"
 #include "common/json.h"
 #include "common/log.h"
@@ -69,22 +73,39 @@ HttpResponse problem(int status, const Error& error) {
   return response;
 }
 
-class Connection : public std::enable_shared_from_this<Connection> {
+using Plain = beast::tcp_stream;
+using Tls = beast::ssl_stream<beast::tcp_stream>;
+
+template <typename Stream>
+class Connection : public std::enable_shared_from_this<Connection<Stream>> {
  public:
-  Connection(tcp::socket socket, const HttpHandler& handler)
-      : stream_(std::move(socket)), handler_(handler) {}
+  Connection(Stream stream, const HttpHandler& handler) : stream_(std::move(stream)), handler_(handler) {}
+
+  void start() {
+    if constexpr (std::is_same_v<Stream, Tls>) {
+      socket().expires_after(kIdle);
+      stream_.async_handshake(asio::ssl::stream_base::server,
+                              [self = this->shared_from_this()](beast::error_code failed) {
+                                if (!failed) self->read();
+                              });
+    } else {
+      read();
+    }
+  }
+
+ private:
+  beast::tcp_stream& socket() { return beast::get_lowest_layer(stream_); }
 
   void read() {
     parser_.emplace();
     parser_->header_limit(kMaxHeader);
     parser_->body_limit(kMaxBody);
-    stream_.expires_after(kIdle);
+    socket().expires_after(kIdle);
     http::async_read(
         stream_, buffer_, *parser_,
-        [self = shared_from_this()](beast::error_code failed, std::size_t) { self->on_read(failed); });
+        [self = this->shared_from_this()](beast::error_code failed, std::size_t) { self->on_read(failed); });
   }
 
- private:
   void on_read(beast::error_code failed) {
     static const auto& http_errors = http::make_error_code(http::error::bad_target).category();
     if (failed && failed != http::error::end_of_stream && failed.category() == http_errors)
@@ -118,7 +139,18 @@ class Connection : public std::enable_shared_from_this<Connection> {
             header(http::field::accept_encoding),
             header(http::field::if_none_match),
             header(http::field::range),
+            header(http::field::authorization),
+            header(http::field::cookie),
+            header("X-Request-Id"),
+            is_loopback_connection(),
+            std::is_same_v<Stream, Tls>,
             std::move(message.body())};
+  }
+
+  bool is_loopback_connection() {
+    beast::error_code failed;
+    const auto peer = socket().socket().remote_endpoint(failed);
+    return !failed && is_loopback(peer.address().to_string());
   }
 
   void refuse(beast::error_code failed) {
@@ -141,10 +173,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
     message_.keep_alive(keep);
     if (response.status != 304) message_.content_length(pieces ? response.length : response.body.size());
     if (!head && !pieces) message_.body() = std::move(response.body);
-    stream_.expires_after(kIdle);
+    socket().expires_after(kIdle);
     http::async_write(
         stream_, message_,
-        [self = shared_from_this(), keep, next = head ? nullptr : std::move(response.next_piece)](
+        [self = this->shared_from_this(), keep, next = head ? nullptr : std::move(response.next_piece)](
             beast::error_code failed, std::size_t) {
           if (failed) return self->close();
           if (next) return self->write_pieces(next, keep);
@@ -179,13 +211,13 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void write_piece(std::size_t from, const std::function<std::string()>& next, bool keep) {
     if (from == piece_.size()) return write_pieces(next, keep);
     const auto size = std::min(kWritten, piece_.size() - from);
-    stream_.expires_after(kIdle);
-    asio::async_write(
-        stream_, asio::buffer(piece_.data() + from, size),
-        [self = shared_from_this(), to = from + size, next, keep](beast::error_code failed, std::size_t) {
-          if (failed) return self->close();
-          self->write_piece(to, next, keep);
-        });
+    socket().expires_after(kIdle);
+    asio::async_write(stream_, asio::buffer(piece_.data() + from, size),
+                      [self = this->shared_from_this(), to = from + size, next, keep](
+                          beast::error_code failed, std::size_t) {
+                        if (failed) return self->close();
+                        self->write_piece(to, next, keep);
+                      });
   }
 
   void after_write(bool keep) {
@@ -195,10 +227,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   void close() {
     beast::error_code ignored;
-    stream_.socket().shutdown(tcp::socket::shutdown_send, ignored);
+    socket().socket().shutdown(tcp::socket::shutdown_send, ignored);
   }
 
-  beast::tcp_stream stream_;
+  Stream stream_;
   const HttpHandler& handler_;
   beast::flat_buffer buffer_{2 * kMaxHeader};
   std::optional<http::request_parser<http::string_body>> parser_;
@@ -214,19 +246,30 @@ struct HttpServer::Impl {
   void accept() {
     acceptor.async_accept(asio::make_strand(context), [this](beast::error_code failed, tcp::socket socket) {
       if (failed == asio::error::operation_aborted) return;
-      if (!failed) std::make_shared<Connection>(std::move(socket), handler)->read();
+      if (!failed && tls)
+        std::make_shared<Connection<Tls>>(Tls(std::move(socket), *tls), handler)->start();
+      else if (!failed)
+        std::make_shared<Connection<Plain>>(Plain(std::move(socket)), handler)->start();
       accept();
     });
   }
 
   HttpHandler handler;
+  std::optional<asio::ssl::context> tls;
   asio::io_context context;
   tcp::acceptor acceptor{context};
   std::vector<std::thread> threads;
 };
 
-HttpServer::HttpServer(const std::string& host, std::uint16_t port, HttpHandler handler)
+HttpServer::HttpServer(const std::string& host, std::uint16_t port, HttpHandler handler,
+                       const std::optional<TlsFiles>& tls)
     : impl_(std::make_unique<Impl>(std::move(handler))) {
+  if (tls) {
+    impl_->tls.emplace(asio::ssl::context::tls_server);
+    impl_->tls->set_options(asio::ssl::context::no_tlsv1 | asio::ssl::context::no_tlsv1_1);
+    impl_->tls->use_certificate_chain(asio::buffer(tls->certificate));
+    impl_->tls->use_private_key(asio::buffer(tls->key), asio::ssl::context::pem);
+  }
   try {
     const bool bracketed = host.starts_with('[') && host.ends_with(']');
     const tcp::endpoint endpoint(asio::ip::make_address(bracketed ? host.substr(1, host.size() - 2) : host),

@@ -4,9 +4,12 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
+
+#include "server/auth/certificates.h"
 
 namespace wring {
 
@@ -15,6 +18,9 @@ struct HttpRequest {
   std::string method;  // GET, HEAD or POST: others are refused before
   std::string target;  // as sent: "/api/v1/jobs?page_size=10"
   std::string host, origin, fetch_site, content_type, accept_encoding, if_none_match, range;
+  std::string authorization, cookie, request_id;
+  bool loopback = false;  // from this machine
+  bool tls = false;
   std::string body;
 };
 
@@ -37,7 +43,9 @@ using HttpHandler = std::function<HttpResponse(const HttpRequest&)>;
 class HttpServer {
  public:
   // Listens at once; throws Error(kUnavailable, "ADDRESS_IN_USE") where it cannot. Port 0 takes a free one.
-  HttpServer(const std::string& host, std::uint16_t port, HttpHandler handler);
+  // In plain text unless there is `tls`.
+  HttpServer(const std::string& host, std::uint16_t port, HttpHandler handler,
+             const std::optional<TlsFiles>& tls = {});
   ~HttpServer();
   std::uint16_t port() const;
 

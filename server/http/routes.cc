@@ -19,6 +19,7 @@
 #include "server/http/etag.h"
 #include "server/http/guard.h"
 #include "server/http/page.h"
+#include "server/http/session.h"
 #include "wring/v1/artifacts.pb.h"
 #include "wring/v1/evaluations.pb.h"
 #include "wring/v1/methods.pb.h"
@@ -162,7 +163,7 @@ v1::JobState parse_state(const std::string& name) {
   return state;
 }
 
-v1::ListJobsResponse jobs(const Backend& b, const Target& t) {
+v1::ListJobsResponse jobs(const Backend& b, const Within& within, const Target& t) {
   v1::ListJobsRequest request;
   request.set_page_size(page_size_of(t));
   request.set_page_token(t.get("page_token"));
@@ -170,16 +171,17 @@ v1::ListJobsResponse jobs(const Backend& b, const Target& t) {
   request.set_project(t.get("project"));
   std::istringstream states(t.get("state"));
   for (std::string state; std::getline(states, state, ',');) request.add_states(parse_state(state));
-  return b.coordinator.list(request);
+  return b.coordinator.list(within, request);
 }
 
-HttpResponse one_job(const Backend& b, const HttpRequest& request, const Target& t, const std::string& rest) {
+HttpResponse one_job(const Backend& b, const Within& within, const HttpRequest& request, const Target& t,
+                     const std::string& rest) {
   const auto slash = rest.find('/');
-  if (slash == std::string::npos) return tagged(request, b.coordinator.job(rest));
+  if (slash == std::string::npos) return tagged(request, b.coordinator.job(within, rest));
   if (rest.substr(slash) != "/events") throw_no_such_path();
   const auto body =
       "{\"events\":" +
-      joined(b.coordinator.events(rest.substr(0, slash), t.number("after", 0),
+      joined(b.coordinator.events(within, rest.substr(0, slash), t.number("after", 0),
                                   static_cast<int>(std::min<std::uint64_t>(t.number("limit", 1000), 1000)))) +
       "}";
   auto response = with_tag(request, etag_of(body));
@@ -187,7 +189,7 @@ HttpResponse one_job(const Backend& b, const HttpRequest& request, const Target&
   return response;
 }
 
-v1::QueryEvaluationsResponse evaluations(const Backend& b, const Target& t) {
+v1::QueryEvaluationsResponse evaluations(const Backend& b, const Within& within, const Target& t) {
   v1::QueryEvaluationsRequest request;
   request.set_job_id(t.get("job"));
   request.set_artifact(t.get("artifact"));
@@ -195,29 +197,29 @@ v1::QueryEvaluationsResponse evaluations(const Backend& b, const Target& t) {
   request.set_metric(t.get("metric"));
   request.set_page_size(page_size_of(t));
   request.set_page_token(t.get("page_token"));
-  return query_evaluations(request, b.store);
+  return query_evaluations(request, b.store, within);
 }
 
-v1::ListArtifactsResponse artifacts(const Backend& b, const Target& t) {
+v1::ListArtifactsResponse artifacts(const Backend& b, const Within& within, const Target& t) {
   v1::ListArtifactsRequest request;
   request.set_kind(t.get("kind"));
   request.set_page_size(page_size_of(t));
   request.set_page_token(t.get("page_token"));
-  return list_artifacts(request, b.store);
+  return list_artifacts(request, b.store, within);
 }
 
-v1::ListWorkersResponse workers(const Backend& b, const Target& t) {
+v1::ListWorkersResponse workers(const Backend& b, const Within& within, const Target& t) {
   v1::ListWorkersRequest request;
   request.set_page_size(page_size_of(t));
   request.set_page_token(t.get("page_token"));
-  return b.coordinator.list(request);
+  return b.coordinator.list(within, request);
 }
 
-v1::ListProjectsResponse projects(const Backend& b, const Target& t) {
+v1::ListProjectsResponse projects(const Backend& b, const Within& within, const Target& t) {
   v1::ListProjectsRequest request;
   request.set_page_size(page_size_of(t));
   request.set_page_token(t.get("page_token"));
-  return b.coordinator.list(request);
+  return b.coordinator.list(within, request);
 }
 
 v1::ListMethodsResponse methods(const Target& t) {
@@ -227,9 +229,10 @@ v1::ListMethodsResponse methods(const Target& t) {
   return list_methods(request);
 }
 
-HttpResponse one_artifact(const Backend& b, const HttpRequest& request, const std::string& rest) {
+HttpResponse one_artifact(const Backend& b, const Within& within, const HttpRequest& request,
+                          const std::string& rest) {
   const auto slash = rest.find('/');
-  const auto artifact = get_artifact(rest.substr(0, slash), b.store);
+  const auto artifact = get_artifact(rest.substr(0, slash), b.store, within);
   if (slash == std::string::npos) return tagged(request, artifact);
   constexpr std::string_view files = "/files/";
   const auto path = rest.substr(slash);
@@ -238,68 +241,110 @@ HttpResponse one_artifact(const Backend& b, const HttpRequest& request, const st
                        b.blobs);
 }
 
-// What changes nothing. nullopt: there is no such path.
-std::optional<HttpResponse> read(const Backend& b, const HttpRequest& request, const Target& t) {
+// The method of the API that a GET stands for; empty: there is no such path.
+std::string_view read_method(const std::string& path) {
+  constexpr std::pair<std::string_view, std::string_view> kMethods[] = {
+      {"/api/v1/jobs", "Jobs/ListJobs"},
+      {"/api/v1/jobs/", "Jobs/GetJob"},
+      {"/api/v1/evaluations", "Evaluations/QueryEvaluations"},
+      {"/api/v1/artifacts", "Artifacts/ListArtifacts"},
+      {"/api/v1/artifacts/", "Artifacts/GetArtifact"},
+      {"/api/v1/workers", "Workers/ListWorkers"},
+      {"/api/v1/projects", "Projects/ListProjects"},
+      {"/api/v1/methods", "Methods/ListMethods"},
+      {"/api/v1/methods/", "Methods/GetMethod"},
+  };
+  for (const auto& [known, method] : kMethods)
+    if (known.ends_with('/') ? path.starts_with(known) : path == known) return method;
+  return "";
+}
+
+// What changes nothing.
+HttpResponse read(const Backend& b, const Within& within, const HttpRequest& request, const Target& t) {
   const auto below = [&](std::string_view folder) { return t.path.starts_with(folder); };
   const auto rest = [&](std::string_view folder) { return t.path.substr(folder.size()); };
-  if (t.path == "/api/v1/jobs") return tagged(request, jobs(b, t));
-  if (below("/api/v1/jobs/")) return one_job(b, request, t, rest("/api/v1/jobs/"));
-  if (t.path == "/api/v1/evaluations") return tagged(request, evaluations(b, t));
-  if (t.path == "/api/v1/artifacts") return tagged(request, artifacts(b, t));
-  if (below("/api/v1/artifacts/")) return one_artifact(b, request, rest("/api/v1/artifacts/"));
-  if (t.path == "/api/v1/workers") return tagged(request, workers(b, t));
-  if (t.path == "/api/v1/projects") return tagged(request, projects(b, t));
+  if (t.path == "/api/v1/jobs") return tagged(request, jobs(b, within, t));
+  if (below("/api/v1/jobs/")) return one_job(b, within, request, t, rest("/api/v1/jobs/"));
+  if (t.path == "/api/v1/evaluations") return tagged(request, evaluations(b, within, t));
+  if (t.path == "/api/v1/artifacts") return tagged(request, artifacts(b, within, t));
+  if (below("/api/v1/artifacts/")) return one_artifact(b, within, request, rest("/api/v1/artifacts/"));
+  if (t.path == "/api/v1/workers") return tagged(request, workers(b, within, t));
+  if (t.path == "/api/v1/projects") return tagged(request, projects(b, within, t));
   if (t.path == "/api/v1/methods") return tagged(request, methods(t));
-  if (below("/api/v1/methods/")) return tagged(request, get_method(rest("/api/v1/methods/")));
-  return std::nullopt;
+  return tagged(request, get_method(rest("/api/v1/methods/")));
 }
 
-// What changes something, or has a body: a path that ends with a verb.
-enum class Call { kNone, kSubmit, kCancel, kRetry, kValidate };
-
-Call call_of(const std::string& path) {
-  if (path == "/api/v1/jobs") return Call::kSubmit;
-  if (path == "/api/v1/recipes/validate") return Call::kValidate;
-  if (!path.starts_with("/api/v1/jobs/")) return Call::kNone;
-  if (path.ends_with("/cancel")) return Call::kCancel;
-  if (path.ends_with("/retry")) return Call::kRetry;
-  return Call::kNone;
+// What changes something, or has a body: a path that ends with a verb, and the method that it stands for.
+std::string_view call_method(const std::string& path) {
+  if (path == "/api/v1/jobs") return "Jobs/SubmitJob";
+  if (path == "/api/v1/recipes/validate") return "Methods/ValidateRecipe";
+  if (!path.starts_with("/api/v1/jobs/")) return "";
+  if (path.ends_with("/cancel")) return "Jobs/CancelJob";
+  if (path.ends_with("/retry")) return "Jobs/RetryJob";
+  return "";
 }
 
-HttpResponse call(const Backend& b, Call what, const std::string& path, const std::string& body) {
-  constexpr std::size_t jobs = sizeof("/api/v1/jobs/") - 1;
-  const auto id = [&] { return path.substr(jobs, path.rfind('/') - jobs); };
-  switch (what) {
-    case Call::kSubmit:
-      return json(b.coordinator.submit(parse<v1::SubmitJobRequest>(body)));
-    case Call::kCancel:
-      return json(b.coordinator.cancel(id(), parse<v1::CancelJobRequest>(body).etag()));
-    case Call::kRetry:
-      return json(b.coordinator.retry(id(), parse<v1::RetryJobRequest>(body).etag()));
-    default:
-      return json(validate_recipe(parse<v1::ValidateRecipeRequest>(body).recipe()));
+HttpResponse call(const Backend& b, Door::Visit& visit, const std::string& path, const std::string& body) {
+  const std::string_view method = visit.access->method;
+  const Within& within = visit.caller.project;
+  if (method == "Methods/ValidateRecipe")
+    return json(validate_recipe(parse<v1::ValidateRecipeRequest>(body).recipe()));
+  v1::Job job;
+  if (method == "Jobs/SubmitJob") {
+    job = b.coordinator.submit(within, parse<v1::SubmitJobRequest>(body));
+  } else {
+    constexpr std::size_t jobs = sizeof("/api/v1/jobs/") - 1;
+    visit.object = path.substr(jobs, path.rfind('/') - jobs);
+    job = method == "Jobs/CancelJob"
+              ? b.coordinator.cancel(within, visit.object, parse<v1::CancelJobRequest>(body).etag())
+              : b.coordinator.retry(within, visit.object, parse<v1::RetryJobRequest>(body).etag());
   }
+  visit.object = job.id();
+  return json(job);
+}
+
+// Through the door, as every call.
+template <typename Body>
+HttpResponse let_in(const Backend& b, std::string_view method, const HttpRequest& request, Body body) {
+  HttpResponse response;
+  b.door.call(method, credentials_of(request), [&](Door::Visit& visit) {
+    response = body(visit);
+    response.headers.emplace_back("X-Request-Id", visit.request_id);
+  });
+  return response;
+}
+
+// Probes call it by any name, and it says nothing. The figures are of all projects together.
+std::optional<HttpResponse> watch_over(const Backend& b, const HttpRequest& request,
+                                       const std::string& path) {
+  if (path == "/healthz") return HttpResponse{200, "application/json", "{\"status\":\"ok\"}", {}, {}};
+  if (path != "/metrics") return std::nullopt;
+  if (const Caller caller = b.door.identify(credentials_of(request)); !caller.project.empty())
+    throw Error(ErrorCode::kPermissionDenied, "SCOPE", "the figures are of all projects", "",
+                "Ask an admin for a token of all projects (wring tokens create --all-projects).");
+  return HttpResponse{200, "text/plain; version=0.0.4", b.metrics.text(), {}, {}};
 }
 
 HttpResponse route(const Backend& b, const RouteOptions& options, const Page& page,
                    const HttpRequest& request) {
   const Target t = parse_target(request.target);
   const bool post = request.method == "POST";
-  // Probes and Prometheus call these by any name, and nothing of a job is in them.
-  if (t.path == "/healthz" || t.path == "/metrics") {
+  if (auto response = watch_over(b, request, t.path)) {
     if (post) throw_method("GET, HEAD");
-    if (t.path == "/healthz") return {200, "application/json", "{\"status\":\"ok\"}", {}, {}};
-    return {200, "text/plain; version=0.0.4", b.metrics.text(), {}, {}};
+    return std::move(*response);
   }
   check_host(request, options.names);
-  const Call what = call_of(t.path);
-  if (post && what != Call::kNone) {
+  const auto called = call_method(t.path);
+  if (post) {
+    if (called.empty() && !is_session(t.path)) throw_method("GET, HEAD");
     check_same_site(request);
-    return call(b, what, t.path, request.body);
+    if (is_session(t.path)) return change_session(b.door, request, t.path);
+    return let_in(b, called, request, [&](auto& visit) { return call(b, visit, t.path, request.body); });
   }
-  if (post) throw_method("GET, HEAD");
-  if (what != Call::kNone && what != Call::kSubmit) throw_method("POST");  // GET of jobs is the list
-  if (auto response = read(b, request, t)) return std::move(*response);
+  if (is_session(t.path)) return show_session(b.door, request, t.path);
+  if (!called.empty() && called != "Jobs/SubmitJob") throw_method("POST");  // GET of jobs is the list
+  if (const auto method = read_method(t.path); !method.empty())
+    return let_in(b, method, request, [&](auto& visit) { return read(b, visit.caller.project, request, t); });
   if (auto response = page.answer(request, t.path)) return std::move(*response);
   throw_no_such_path();
 }

@@ -17,6 +17,7 @@ Ledger::Ledger(const SchedulerOptions& options, StoredState stored, TimeMs now) 
   }
   state_.paused_projects = std::move(stored.paused_projects);
   state_.paused_workers = std::move(stored.paused_workers);
+  state_.quotas = std::move(stored.quotas);
   for (const auto& [key, n] : stored.served) state_.shares[key].served = n;
   for (auto& job : stored.open_jobs) {
     job.lease_until = now + options.lease_ms;  // whoever holds it may go on
@@ -41,12 +42,15 @@ LedgerEntry Ledger::apply(const SchedulerInput& input, TimeMs now, const std::st
     drop_if_ended(job);
     throw;
   }
-  if (!entry.outcome.changed.empty() || entry.outcome.pause || std::holds_alternative<RegisterInput>(input)) {
+  const auto& outcome = entry.outcome;
+  if (!outcome.changed.empty() || outcome.pause || outcome.quota ||
+      std::holds_alternative<RegisterInput>(input)) {
     entry.write = Write::kOutcome;
   } else {
-    const bool pause =
-        std::holds_alternative<PauseProjectInput>(input) || std::holds_alternative<PauseWorkerInput>(input);
-    if (!job.empty() || pause) entry.write = Write::kOrder;
+    const bool setting = std::holds_alternative<PauseProjectInput>(input) ||
+                         std::holds_alternative<PauseWorkerInput>(input) ||
+                         std::holds_alternative<QuotaInput>(input);
+    if (!job.empty() || setting) entry.write = Write::kOrder;
     drop_if_ended(job);
   }
   return entry;

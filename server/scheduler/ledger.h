@@ -22,6 +22,7 @@ struct StoredState {
   std::vector<JobRecord> open_jobs;          // all that have not ended
   std::map<ShareKey, std::uint64_t> served;  // n of each share's newest lease
   std::set<std::string> paused_projects, paused_workers;
+  std::map<std::string, Quota> quotas;
 };
 
 // What the caller owes the disk before it may answer.

@@ -60,15 +60,16 @@ void JobQueue::wake(TimeMs now, TimeMs max_backoff, const Jobs& jobs) {
     wake_one(std::prev(delayed_.end()));
 }
 
-const std::string* JobQueue::next(const std::function<bool(const JobNeeds&)>& fits, const Shares& shares,
-                                  const std::set<std::string>& paused_projects) const {
+const std::string* JobQueue::next(const std::function<bool(const JobNeeds&)>& fits,
+                                  const std::function<bool(const std::string&)>& may_run,
+                                  const Shares& shares) const {
   using Turn = std::tuple<std::int64_t, std::uint32_t, std::uint64_t, std::uint64_t>;
   const std::string* first = nullptr;
   Turn turn;
   for (const auto& [needs, projects] : ready_) {
     if (!fits(needs)) continue;
     for (const auto& [project, line] : projects) {
-      if (paused_projects.contains(project)) continue;
+      if (!may_run(project)) continue;
       const auto& [place, id] = *line.begin();
       const auto it = shares.find({project, needs.device});
       const Share share = it == shares.end() ? Share{} : it->second;

@@ -48,10 +48,10 @@ class JobQueue {
   // was set back since: it is over.
   void wake(TimeMs now, TimeMs max_backoff, const Jobs& jobs);
 
-  // The id of the next job of those that were woken and are not paused, neither by themselves nor with their
-  // project, or nullptr. Looks at one job of each (needs, project); asks `fits` once for equal needs.
-  const std::string* next(const std::function<bool(const JobNeeds&)>& fits, const Shares& shares,
-                          const std::set<std::string>& paused_projects) const;
+  // The id of the next job of those that were woken, are not paused and are of a project that `may_run`, or
+  // nullptr. Looks at one job of each (needs, project); asks `fits` once for equal needs.
+  const std::string* next(const std::function<bool(const JobNeeds&)>& fits,
+                          const std::function<bool(const std::string&)>& may_run, const Shares& shares) const;
 
  private:
   // Falling priority, then submission.

@@ -44,12 +44,14 @@ struct JobNeeds {
   auto operator<=>(const JobNeeds&) const = default;
 };
 
+inline constexpr const char* kDefaultProject = "default";
+
 // All that the scheduler knows of a job.
 struct JobRecord {
   std::string id;
   std::uint64_t sequence = 0;  // order of submission
   std::int32_t priority = 0;   // a higher one goes first
-  std::string project = "default";
+  std::string project = kDefaultProject;
   JobPhase phase = JobPhase::kQueued;
   bool paused = false;  // queued, and not to be leased
   JobNeeds needs;
@@ -81,6 +83,13 @@ struct WorkerRecord {
   TimeMs last_seen = 0;
   bool draining = false;
   std::set<std::string> jobs;  // leased to it
+};
+
+// What a project may have; 0: no limit.
+struct Quota {
+  std::uint64_t queued = 0, running = 0;  // jobs
+  std::uint64_t bytes = 0;                // of blobs; whoever takes them in sees to it
+  bool operator==(const Quota&) const = default;
 };
 
 // A project or a worker whose pause began or ended.

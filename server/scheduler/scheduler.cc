@@ -45,6 +45,12 @@ bool fits(const JobNeeds& needs, const WorkerRecord& worker,
                      [&](const auto& m) { return worker.methods.contains(m); });
 }
 
+bool runs_all_it_may(const std::string& project, const SchedulerState& state) {
+  const auto quota = state.quotas.find(project);
+  return quota != state.quotas.end() && quota->second.running > 0 &&
+         running_jobs(project, state) >= quota->second.running;
+}
+
 // Collects what a step changes.
 class Transition {
  public:
@@ -54,6 +60,7 @@ class Transition {
   void operator()(const SubmitInput& input) {
     if (state_.jobs.contains(input.id))
       throw Error(ErrorCode::kInternal, "DUPLICATE_JOB", "a second job with id " + input.id);
+    check_queue(input.project);
     JobRecord job;
     job.id = input.id;
     job.sequence = state_.next_sequence++;
@@ -90,7 +97,7 @@ class Transition {
     state_.queue.wake(now_, state_.options.max_backoff_ms, state_.jobs);
     const auto* const next =
         state_.queue.next([&](const JobNeeds& needs) { return fits(needs, worker, input.free_devices); },
-                          state_.shares, state_.paused_projects);
+                          [&](const std::string& project) { return may_run(project); }, state_.shares);
     if (next) lease(state_.jobs.at(*next), worker);
   }
 
@@ -165,6 +172,7 @@ class Transition {
                   "only a failed or cancelled job can be retried; job " + job.id + " is " +
                       std::string(to_string(job.phase)),
                   "id", "Cancel it first.");
+    check_queue(job.project);
     job.attempt_base = job.attempt;
     job.failures = 0;
     job.crash_signature.clear();
@@ -197,6 +205,13 @@ class Transition {
     note_pause(state_.paused_workers, {PauseRecord::Kind::kWorker, input.worker, input.paused});
   }
 
+  void operator()(const QuotaInput& input) {
+    Quota& quota = state_.quotas[input.project];
+    if (quota == input.quota) return;
+    quota = input.quota;
+    outcome_.quota.emplace(input.project, input.quota);
+  }
+
   void operator()(const TickInput&) {
     for (int i = 0; i < kMostTimeouts && !state_.deadlines.empty() && state_.deadlines.begin()->first <= now_;
          ++i)
@@ -226,6 +241,22 @@ class Transition {
       throw Error(ErrorCode::kNotFound, "WORKER_NOT_FOUND",
                   "worker " + id.substr(0, 80) + " is not registered", "worker_id", "Register first.");
     return it->second;
+  }
+
+  // Whether another job of the project may be leased.
+  bool may_run(const std::string& project) const {
+    return !state_.paused_projects.contains(project) && !runs_all_it_may(project, state_);
+  }
+
+  void check_queue(const std::string& project) const {
+    const auto quota = state_.quotas.find(project);
+    if (quota == state_.quotas.end() || quota->second.queued == 0) return;
+    const auto queued = state_.queue.by_project().find(project);
+    if (queued == state_.queue.by_project().end() || queued->second < quota->second.queued) return;
+    throw Error(ErrorCode::kResourceExhausted, "QUOTA_QUEUED",
+                "project " + project + " has " + std::to_string(queued->second) +
+                    " jobs queued, and may have " + std::to_string(quota->second.queued),
+                "spec.project", "Wait for some to be leased, or cancel some.");
   }
 
   static bool holds(const JobRecord& job, const Fence& fence) {
@@ -426,6 +457,14 @@ bool takes_jobs(const WorkerRecord& worker, TimeMs now, const SchedulerState& st
   return is_present(worker, now, state.options) && !state.paused_workers.contains(worker.id);
 }
 
+std::uint64_t running_jobs(const std::string& project, const SchedulerState& state) {
+  std::uint64_t running = 0;
+  for (auto it = state.shares.lower_bound({project, ""});
+       it != state.shares.end() && it->first.first == project; ++it)
+    running += it->second.running;
+  return running;
+}
+
 bool is_terminal(JobPhase phase) {
   return phase == JobPhase::kSucceeded || phase == JobPhase::kFailed || phase == JobPhase::kCancelled;
 }
@@ -493,6 +532,9 @@ std::string waiting_reason(const JobRecord& job, TimeMs now, const SchedulerStat
   if (job.paused) return "paused: the job (wring resume job " + job.id + ")";
   if (state.paused_projects.contains(job.project))
     return "paused: its project (wring resume project " + job.project + ")";
+  if (runs_all_it_may(job.project, state))
+    return "quota: its project runs " + std::to_string(running_jobs(job.project, state)) +
+           " jobs, as many as it may";
   if (backs_off(job, now, state.options))
     return "waits " + std::to_string((job.not_before - now + 999) / 1000) + " s before it is tried again";
   std::vector<const WorkerRecord*> takers;

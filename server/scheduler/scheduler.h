@@ -37,6 +37,7 @@ struct SchedulerState {
   Shares shares;
   std::map<std::string, WorkerRecord> workers;
   std::set<std::string> paused_projects, paused_workers;
+  std::map<std::string, Quota> quotas;  // by project
 };
 
 // Inputs.
@@ -45,7 +46,7 @@ struct SubmitInput {
   JobNeeds needs;
   std::uint32_t max_attempts = 0;  // 0: the default
   std::int32_t priority = 0;
-  std::string project = "default";
+  std::string project = kDefaultProject;
   TimeMs queued_timeout = 0, total_timeout = 0;  // 0: none
 };
 struct RegisterInput {
@@ -91,6 +92,10 @@ struct PauseProjectInput {
   std::string project;
   bool paused = true;
 };
+struct QuotaInput {
+  std::string project;
+  Quota quota;  // takes the place of the one before; jobs that are queued or run already stay so
+};
 struct PauseWorkerInput {
   std::string worker;
   bool paused = true;
@@ -99,7 +104,7 @@ struct TickInput {};  // lets leases and timeouts run out
 
 using SchedulerInput =
     std::variant<SubmitInput, RegisterInput, LeaseInput, RenewInput, StageInput, FinishInput, CancelInput,
-                 RetryInput, PauseJobInput, PauseProjectInput, PauseWorkerInput, TickInput>;
+                 RetryInput, PauseJobInput, PauseProjectInput, PauseWorkerInput, QuotaInput, TickInput>;
 
 // One entry of a job's log.
 struct JobEvent {
@@ -119,16 +124,21 @@ struct Outcome {
   std::vector<JobRecord> changed;  // new contents of these jobs' rows
   std::vector<JobEvent> events;
   std::optional<PauseRecord> pause;
-  std::optional<JobRecord> leased;   // answer to LeaseInput
-  std::vector<LeaseAction> renewed;  // answers to RenewInput, in order
+  std::optional<std::pair<std::string, Quota>> quota;  // a project's new one
+  std::optional<JobRecord> leased;                     // answer to LeaseInput
+  std::vector<LeaseAction> renewed;                    // answers to RenewInput, in order
 };
 
 // Whether the worker is there and may be leased jobs.
 bool takes_jobs(const WorkerRecord& worker, TimeMs now, const SchedulerState& state);
 
 // Applies one input at time `now`. Throws Error: NOT_FOUND (JOB_NOT_FOUND, WORKER_NOT_FOUND),
-// FAILED_PRECONDITION (STALE_LEASE, JOB_ENDED, JOB_NOT_ENDED, JOB_CANCELLING).
+// FAILED_PRECONDITION (STALE_LEASE, JOB_ENDED, JOB_NOT_ENDED, JOB_CANCELLING), RESOURCE_EXHAUSTED
+// (QUOTA_QUEUED).
 Outcome step(const SchedulerInput& input, TimeMs now, SchedulerState& state);
+
+// Jobs of the project that workers have.
+std::uint64_t running_jobs(const std::string& project, const SchedulerState& state);
 
 // Puts a job that was stored back into the state (at start, after the workers).
 void restore(JobRecord job, SchedulerState& state);

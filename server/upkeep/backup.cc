@@ -13,6 +13,7 @@
 #include "formats/manifest.h"
 #include "server/blobs/disk/blob_store.h"
 #include "server/store/sqlite/database.h"
+#include "server/store/sqlite/schema.h"
 #include "server/store/sqlite/statement.h"
 #include "server/upkeep/data_lock.h"
 
@@ -37,7 +38,7 @@ void copy_database(const fs::path& from, const fs::path& to) {
 // Sizes by digest, of every chunk of every artifact.
 std::map<Digest, std::uint64_t> blobs_of(sqlite3* database) {
   std::map<Digest, std::uint64_t> blobs;
-  Statement rows(database, "SELECT manifest FROM artifacts");
+  Statement rows(database, "SELECT manifest FROM manifests");
   while (rows.row())
     for (const auto& file : Manifest::parse(rows.text(0)).files)
       for (const auto& chunk : file.chunks) blobs.emplace(chunk.digest, chunk.size);
@@ -75,9 +76,10 @@ std::uint64_t number(sqlite3* database, const char* sql) {
 // Copies the blobs that the database at `path` names; its rows are counted.
 BackupReport copy_blobs(const fs::path& path, const fs::path& from, const fs::path& to) {
   const auto database = open_database(path);
+  migrate(database.get());
   BackupReport report;
   report.jobs = number(database.get(), "SELECT count(*) FROM jobs");
-  report.artifacts = number(database.get(), "SELECT count(*) FROM artifacts");
+  report.artifacts = number(database.get(), "SELECT count(*) FROM manifests");
   report.epoch = number(database.get(), "SELECT value FROM meta WHERE key = 'epoch'");
   BlobStore target(to);
   for (const auto& [digest, size] : blobs_of(database.get())) {

@@ -8,6 +8,7 @@
 #include "common/log.h"
 #include "common/text.h"
 #include "formats/manifest.h"
+#include "server/auth/tenant_blobs.h"
 
 namespace wring {
 namespace {
@@ -20,8 +21,8 @@ std::set<Digest> chunks_of(const std::string& manifest) {
 }
 
 // Before its artifact is deleted: a sweep that begins between the two must find the chunks young.
-void renew_chunks(const std::string& digest, JobStore& store, BlobStore& blobs) {
-  if (const auto artifact = store.artifact(digest))
+void renew_chunks(const std::string& digest, JobStore& store, BlobStore& blobs, const Within& project) {
+  if (const auto artifact = store.artifact(digest, project))
     for (const auto& chunk : chunks_of(artifact->manifest_json())) blobs.renew(chunk);
 }
 
@@ -40,16 +41,16 @@ Json CollectReport::to_json() const {
           {"kept_blobs", kept}};
 }
 
-void delete_artifact(const std::string& digest, JobStore& store, BlobStore& blobs) {
-  renew_chunks(digest, store, blobs);
-  store.remove_artifact(digest);
+void delete_artifact(const std::string& digest, JobStore& store, BlobStore& blobs, const Within& project) {
+  renew_chunks(digest, store, blobs, project);
+  store.remove_artifact(digest, project);
 }
 
 CollectReport collect_garbage(JobStore& store, BlobStore& blobs, TimeMs now, TimeMs grace,
                               const StageCacheLimits& stages) {
   CollectReport report;
   const auto expired = store.expired(now);
-  for (const auto& digest : expired) renew_chunks(digest, store, blobs);
+  for (const auto& [digest, project] : expired) renew_chunks(digest, store, blobs, project);
   report.expired = store.remove_expired(expired, now);
   report.stages = store.trim_stage_outputs(now - stages.unused, stages.bytes);
   blobs.forget_old_uploads();
@@ -66,6 +67,7 @@ CollectReport collect_garbage(JobStore& store, BlobStore& blobs, TimeMs now, Tim
     report.blobs += bytes > 0;
     report.bytes += bytes;
   }
+  forget_unused_blobs(store, grace);
   return report;
 }
 

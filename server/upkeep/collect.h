@@ -30,9 +30,9 @@ struct CollectReport {
   std::uint64_t kept = 0;              // blobs that artifacts and stages' outputs are made of
 };
 
-// Deletes the artifact and lets its chunks live for one more grace period, for a backup may be copying them.
-// Throws as JobStore::remove_artifact().
-void delete_artifact(const std::string& digest, JobStore& store, BlobStore& blobs);
+// Takes the artifact from the project (all projects where it is empty) and lets its chunks live for one more
+// grace period, for a backup may be copying them. Throws as JobStore::remove_artifact().
+void delete_artifact(const std::string& digest, JobStore& store, BlobStore& blobs, const Within& project);
 
 // Mark and sweep. Uploads may run: a blob is deleted only where nothing wrote it, found it in the store or
 // let go of it for `grace` before the sweep began, so that an upload of less than that never loses a chunk. A

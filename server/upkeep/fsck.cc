@@ -9,6 +9,7 @@
 #include "formats/manifest.h"
 #include "server/blobs/disk/blob_store.h"
 #include "server/store/sqlite/database.h"
+#include "server/store/sqlite/schema.h"
 #include "server/store/sqlite/statement.h"
 #include "server/upkeep/data_lock.h"
 #include "wring/v1/artifacts.pb.h"
@@ -90,7 +91,10 @@ void add_stage_outputs(sqlite3* database, std::set<Digest>& used) {
 
 void find_chunks(sqlite3* database, const BlobStore& blobs, FsckReport& report) {
   std::set<Digest> used;
-  Statement rows(database, "SELECT digest, message, manifest FROM artifacts ORDER BY row");
+  Statement rows(
+      database,
+      "SELECT a.digest, a.message, m.manifest FROM artifacts a JOIN manifests m ON m.digest = a.digest "
+      "WHERE a.row = (SELECT min(row) FROM artifacts WHERE digest = a.digest) ORDER BY a.row");
   while (rows.row()) {
     const auto digest = rows.text(0);
     std::uint64_t missing = 0;
@@ -130,7 +134,10 @@ FsckReport check_data(const fs::path& folder) {
   FsckReport report;
   report.database = integrity(database.get());
   read_blobs(blobs, report);
-  if (report.database.empty()) find_chunks(database.get(), blobs, report);
+  if (report.database.empty()) {
+    migrate(database.get());  // of an older release: as its next server would
+    find_chunks(database.get(), blobs, report);
+  }
   return report;
 }
 

@@ -32,19 +32,19 @@ class ClientConfigTest : public ::testing::Test {
 
 TEST_F(ClientConfigTest, AFlagWinsOverTheEnvironmentAndThatOverTheFile) {
   write(home_.path() / ".config/wring/client.yaml", "server: file:1\ntoken: from-file\n");
-  EXPECT_EQ(client_config("", "", environment()).server, "file:1");
-  EXPECT_EQ(client_config("", "", environment()).token, "from-file");
+  EXPECT_EQ(client_config({}, environment()).server, "file:1");
+  EXPECT_EQ(client_config({}, environment()).token, "from-file");
   variables_["WRING_SERVER"] = "environment:2";
-  EXPECT_EQ(client_config("", "", environment()).server, "environment:2");
-  EXPECT_EQ(client_config("flag:3", "", environment()).server, "flag:3");
-  EXPECT_EQ(client_config("flag:3", "", environment()).source, "--server");
+  EXPECT_EQ(client_config({}, environment()).server, "environment:2");
+  EXPECT_EQ(client_config({"flag:3", "", ""}, environment()).server, "flag:3");
+  EXPECT_EQ(client_config({"flag:3", "", ""}, environment()).source, "--server");
 }
 
 TEST_F(ClientConfigTest, WithoutAnyTheServiceOfWringUpIsTaken) {
-  EXPECT_EQ(client_config("", "", environment()).server, "");
+  EXPECT_EQ(client_config({}, environment()).server, "");
   write(home_.path() / ".local/share/wring/endpoints.json",
         R"({"grpc":"127.0.0.1:4711","http":"127.0.0.1:4712"})");
-  EXPECT_EQ(client_config("", "", environment()).server, "127.0.0.1:4711");
+  EXPECT_EQ(client_config({}, environment()).server, "127.0.0.1:4711");
 }
 
 TEST_F(ClientConfigTest, FoldersFollowTheXdgVariables) {
@@ -57,7 +57,7 @@ TEST_F(ClientConfigTest, FoldersFollowTheXdgVariables) {
 TEST_F(ClientConfigTest, AnUnknownKeyOfTheFileIsNamed) {
   write(home_.path() / ".config/wring/client.yaml", "sever: typo:1\n");
   try {
-    client_config("", "", environment());
+    client_config({}, environment());
     FAIL() << "accepted";
   } catch (const Error& e) {
     EXPECT_EQ(e.reason(), "BAD_CLIENT_CONFIG");

@@ -24,6 +24,8 @@ import torch  # noqa: E402
 import transformers  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 
+import door  # noqa: E402
+from door import Door, HostileClient  # noqa: E402, F401
 from random_models import TEXT, make_decoder, make_encoder  # noqa: E402
 from service import DEADLINE, Service  # noqa: E402
 
@@ -668,6 +670,7 @@ def main():
         print(folder.name, file=sys.stderr)
     scratch = Path(folder.name)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that services end with a run that is stopped
+    door.programs, door.scratch = PROGRAMS, scratch
     make_models(scratch)
     unittest.main(argv=[sys.argv[0], *options.tests], verbosity=2 if options.v else 1)
 

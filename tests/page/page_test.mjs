@@ -37,6 +37,18 @@ async function submit(recipe) {
   return JSON.parse(stdout).id;
 }
 
+/** What axe finds on the page as it stands. */
+async function seriousViolations(page) {
+  await page.evaluate(axe);
+  const result = await page.evaluate(() => window.axe.run({ runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"] }));
+  return result.violations
+    .filter(({ impact }) => ["serious", "critical"].includes(impact))
+    .map(({ id, nodes }) => {
+      const places = nodes.map((node) => node.html + " " + (node.any[0]?.message ?? ""));
+      return `${id}: ${places.slice(0, 3).join(" | ")}`;
+    });
+}
+
 const tests = {
   async "a job appears, shows its progress and reaches its end without a reload"({ page }) {
     await page.goto("/jobs");
@@ -305,6 +317,26 @@ const tests = {
     complaints.length = 0; // the browser's own lines on the failed polls
   },
 
+  async "a server that asks for a token lets in who has one, until he logs out"({ page, complaints }) {
+    await page.goto(`${facts.closed.address}/jobs`);
+    const token = page.getByLabel("Token");
+    await token.fill("wring_nonsense");
+    await page.getByRole("button", { name: "Log in" }).click();
+    await page.getByText("this is no token of this server").waitFor();
+    assert.match(complaints.splice(0).join(), /^Failed to load resource: .* 401/); // the browser's own line on the refusal
+    assert.deepEqual(await seriousViolations(page), []);
+    await token.fill(facts.closed.token);
+    await page.getByRole("button", { name: "Log in" }).click();
+    await page.getByText("No jobs yet").waitFor();
+    assert.equal(await page.evaluate(() => document.cookie), ""); // scripts do not see it
+    await page.reload();
+    await page.getByText("admin, all projects").waitFor();
+    await page.getByRole("button", { name: "Log out" }).click();
+    await token.waitFor();
+    await page.reload();
+    await token.waitFor();
+  },
+
   async "axe finds no serious violation in any view, light or dark"({ page }) {
     const found = [];
     for (const theme of ["light", "dark"]) {
@@ -312,18 +344,7 @@ const tests = {
       for (const view of all) {
         await page.goto(view.path);
         await page.waitForSelector(view.ready);
-        await page.evaluate(axe);
-        const result = await page.evaluate(() =>
-          window.axe.run({ runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"] }),
-        );
-        for (const violation of result.violations)
-          if (["serious", "critical"].includes(violation.impact))
-            found.push(
-              `${view.name} ${theme}: ${violation.id}: ${violation.nodes
-                .map((node) => node.html + " " + (node.any[0]?.message ?? ""))
-                .slice(0, 3)
-                .join(" | ")}`,
-            );
+        for (const violation of await seriousViolations(page)) found.push(`${view.name} ${theme}: ${violation}`);
       }
     }
     assert.deepEqual(found, []);

@@ -65,16 +65,21 @@ def main():
     with tempfile.TemporaryDirectory(prefix="wring-page-") as scratch:
         folder = Path(scratch)
         service = Service(options.bin.resolve(), folder)
+        (folder / "closed").mkdir()
+        closed = Service(options.bin.resolve(), folder / "closed")
         try:
+            closed.start_server()
             service.start_server()
             service.start_worker()
             facts = folder / "facts.json"
-            facts.write_text(json.dumps(prepare(service, folder)))
+            token = closed.cli("tokens", "create", "--scope", "admin", "--json").json["secret"]
+            facts.write_text(json.dumps(prepare(service, folder) | {"closed": {"address": f"http://{closed.http}", "token": token}}))
             result = subprocess.run(["node", HERE / "page_test.mjs", facts, *options.tests])
             if result.returncode:
                 print(service.logs())
         finally:
             service.stop()
+            closed.stop()
     return result.returncode
 
 

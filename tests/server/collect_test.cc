@@ -37,7 +37,7 @@ class Collecting : public testing::Test {
         if (!has(text)) put_blob(text);
       std::vector<std::string> missing;
       try {
-        return commit_artifact(request, now, store_, blobs_, missing).digest();
+        return commit_artifact(request, now, store_, {blobs_, store_, {}}, missing).digest();
       } catch (const Error& error) {
         if (error.reason() != "MISSING_BLOBS") throw;
       }
@@ -66,7 +66,7 @@ class Collecting : public testing::Test {
     request.set_digest(digest);
     request.set_pinned(pinned);
     if (expire_time > 0) request.mutable_expire_time()->set_seconds(expire_time / 1000);
-    return set_retention(request, kNow, store_);
+    return set_retention(request, kNow, store_, {});
   }
 
   void submit(const std::string& model) {
@@ -98,7 +98,7 @@ TEST_F(Collecting, TakesOldBlobsThatNoArtifactIsMadeOf) {
   const auto gone = put({"shared", "gone"});
   put_blob("young");
   put_blob("old");
-  store_.remove_artifact(gone);
+  store_.remove_artifact(gone, {});
   for (const char* text : {"shared", "kept", "gone", "old"}) make_old(text);
   const auto report = collect();
   EXPECT_EQ(report.blobs, 2u);
@@ -124,7 +124,7 @@ TEST_F(Collecting, DeletesAnArtifactWhoseTimeIsOverAndItsBlobsAGracePeriodLater)
   make_old("chunk");
   EXPECT_EQ(collect(kNow + 4'999).expired, 0u);
   EXPECT_EQ(collect(kNow + 5'000).expired, 1u);
-  EXPECT_FALSE(store_.has_artifact(digest));
+  EXPECT_FALSE(store_.has_artifact(digest, {}));
   EXPECT_TRUE(has("chunk"));  // a backup may be copying it
   make_old("chunk");
   EXPECT_EQ(collect().blobs, 1u);
@@ -137,17 +137,17 @@ TEST_F(Collecting, LeavesWhatIsKeptAfterAllOrPinned) {
   EXPECT_FALSE(retain(kept, false).has_expire_time());
   EXPECT_TRUE(retain(pinned, true).pinned());
   EXPECT_EQ(collect(kNow + kDay).expired, 0u);
-  EXPECT_EQ(thrown_by([&] { delete_artifact(pinned, store_, blobs_); }).reason(), "ARTIFACT_PINNED");
+  EXPECT_EQ(thrown_by([&] { delete_artifact(pinned, store_, blobs_, {}); }).reason(), "ARTIFACT_PINNED");
   retain(pinned, false);
-  delete_artifact(pinned, store_, blobs_);
-  EXPECT_FALSE(store_.has_artifact(pinned));
+  delete_artifact(pinned, store_, blobs_, {});
+  EXPECT_FALSE(store_.has_artifact(pinned, {}));
 }
 
 TEST_F(Collecting, LeavesWhatAJobReadsUntilItHasEnded) {
   const auto digest = put({"chunk"});
   submit(digest);
   retain(digest, false, kNow + 1'000);
-  EXPECT_EQ(thrown_by([&] { delete_artifact(digest, store_, blobs_); }).reason(), "ARTIFACT_IN_USE");
+  EXPECT_EQ(thrown_by([&] { delete_artifact(digest, store_, blobs_, {}); }).reason(), "ARTIFACT_IN_USE");
   EXPECT_EQ(collect(kNow + 1'000).expired, 0u);
   end_job();
   EXPECT_EQ(collect(kNow + 1'000).expired, 1u);
@@ -159,13 +159,14 @@ TEST_F(Collecting, LeavesWhatIsHandedInAgainAfterItsTimeWasOver) {
   retain(kept, false, kNow + 10'000);
   put({"again"}, kNow + 1'000);
   put({"kept"}, kNow + 1'000);  // it had not expired: its time stays
-  EXPECT_FALSE(store_.artifact(again)->has_expire_time());
-  EXPECT_EQ(store_.artifact(kept)->expire_time().seconds(), kNow / 1000 + 10);
+  EXPECT_FALSE(store_.artifact(again, {})->has_expire_time());
+  EXPECT_EQ(store_.artifact(kept, {})->expire_time().seconds(), kNow / 1000 + 10);
   EXPECT_EQ(collect(kNow + 1'000).expired, 1u);
-  EXPECT_TRUE(store_.has_artifact(again));
-  EXPECT_FALSE(store_.has_artifact(other));
+  EXPECT_TRUE(store_.has_artifact(again, {}));
+  EXPECT_FALSE(store_.has_artifact(other, {}));
   put({"other"}, kNow + 1'000);  // and what was deleted is made anew
-  EXPECT_EQ(store_.expired(kNow + kDay), std::vector<std::string>{kept});
+  EXPECT_EQ(store_.expired(kNow + kDay),
+            (std::vector<std::pair<std::string, std::string>>{{kept, "default"}}));
 }
 
 TEST_F(Collecting, DoesNotDeleteWhatWasKeptBetweenTheLookAndTheDeletion) {
@@ -174,7 +175,7 @@ TEST_F(Collecting, DoesNotDeleteWhatWasKeptBetweenTheLookAndTheDeletion) {
   const auto found = store_.expired(kNow + 1'000);
   put({"chunk"}, kNow + 1'000);
   EXPECT_EQ(store_.remove_expired(found, kNow + 1'000), 0u);
-  EXPECT_TRUE(store_.has_artifact(digest));
+  EXPECT_TRUE(store_.has_artifact(digest, {}));
 }
 
 TEST_F(Collecting, RefusesARetentionThatMakesNoSense) {
@@ -203,7 +204,7 @@ TEST_F(Collecting, NeverTakesAChunkOfWhatIsCommittedWhileUploadsAndDeletionsRun)
           const auto digest = put(chunks);
           std::this_thread::sleep_for(std::chrono::milliseconds(random() % 60));
           for (const auto& text : chunks) EXPECT_TRUE(has(text)) << text << " of " << digest;
-          delete_artifact(digest, store_, blobs_);
+          delete_artifact(digest, store_, blobs_, {});
           std::this_thread::sleep_for(std::chrono::milliseconds(random() % 60));
         }
       });

@@ -224,7 +224,7 @@ TEST_F(Jobs, APauseTakesAJobFromItsWorkerAndOutlivesARestart) {
   EXPECT_FALSE(resume(id).paused());
   EXPECT_EQ(lease(5).job().id(), id);
   std::vector<std::string> types;
-  for (const auto& event : server_->coordinator.events(id, 0, 100)) types.push_back(event.type());
+  for (const auto& event : server_->coordinator.events({}, id, 0, 100)) types.push_back(event.type());
   EXPECT_THAT(types, ElementsAre("queued", "leased", "stage_done", "paused", "resumed", "leased"));
 }
 

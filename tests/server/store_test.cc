@@ -267,18 +267,18 @@ TEST_F(Store, APrefixNamesAJobWhereItIsUnique) {
   write(submission(make_job("abcd", 1)));
   write(submission(make_job("abce", 2)));
   write(submission(make_job("xyz1", 3)));
-  EXPECT_EQ(store_->resolve_job("xyz"), "xyz1");
-  EXPECT_EQ(store_->resolve_job("abce"), "abce");
-  EXPECT_EQ(thrown_by([&] { store_->resolve_job("abc"); }).reason(), "AMBIGUOUS");
+  EXPECT_EQ(store_->resolve_job("xyz", {}), "xyz1");
+  EXPECT_EQ(store_->resolve_job("abce", {}), "abce");
+  EXPECT_EQ(thrown_by([&] { store_->resolve_job("abc", {}); }).reason(), "AMBIGUOUS");
   for (const char* unknown : {"xy", "nope", "", "xyz12", "%%%%"})
-    EXPECT_EQ(thrown_by([&] { store_->resolve_job(unknown); }).reason(), "JOB_NOT_FOUND") << unknown;
+    EXPECT_EQ(thrown_by([&] { store_->resolve_job(unknown, {}); }).reason(), "JOB_NOT_FOUND") << unknown;
 }
 
 TEST_F(Store, AnArtifactIsFoundByPrefixKeepsItsManifestAndItsFirstMaker) {
   v1::Artifact artifact;
   artifact.set_digest(std::string(64, 'a'));
   artifact.set_kind("model");
-  artifact.set_manifest_json("{manifest}");
+  artifact.set_manifest_json(R"({"kind":"model"})");
   StoreBatch batch;
   batch.artifacts = {artifact};
   write(batch);
@@ -288,13 +288,13 @@ TEST_F(Store, AnArtifactIsFoundByPrefixKeepsItsManifestAndItsFirstMaker) {
     write(std::move(done));
   }
   reopen();
-  const auto found = store_->artifact("aaaa");
+  const auto found = store_->artifact("aaaa", {});
   ASSERT_TRUE(found);
-  EXPECT_EQ(found->manifest_json(), "{manifest}");
+  EXPECT_EQ(found->manifest_json(), R"({"kind":"model"})");
   EXPECT_EQ(found->created_by_job(), "job1");
-  EXPECT_FALSE(store_->artifact("aaa"));
-  EXPECT_THAT(store_->artifacts("", 0, 10).artifacts, SizeIs(1));
-  EXPECT_THAT(store_->artifacts("dataset", 0, 10).artifacts, IsEmpty());
+  EXPECT_FALSE(store_->artifact("aaa", {}));
+  EXPECT_THAT(store_->artifacts("", 0, 10, {}).artifacts, SizeIs(1));
+  EXPECT_THAT(store_->artifacts("dataset", 0, 10, {}).artifacts, IsEmpty());
 }
 
 TEST_F(Store, ADeletedJobLeavesNothingBehind) {
@@ -351,7 +351,7 @@ TEST_F(Store, ADatabaseOfTheFirstReleaseIsTakenOverWhole) {
   EXPECT_THAT(store_->jobs({.project = "default"}), SizeIs(2));
   EXPECT_EQ(store_->request("11111111-2222-3333-4444-555555555555").value().first, open[0].record.id);
   EXPECT_THAT(store_->events("st24eh6yceh8", 0, 10), SizeIs(2));
-  EXPECT_TRUE(store_->artifact("90e639f1"));
+  EXPECT_TRUE(store_->artifact("90e639f1", {}));
   EXPECT_THAT(store_->served(), IsEmpty());
   auto batch = change(open[0].record);
   batch.outcome.leased = open[0].record;
@@ -388,14 +388,14 @@ TEST_F(Store, CommitsWaitWhileTheDiskIsFullAndGoOnAfterwards) {
   StoreBatch batch;
   auto& artifact = batch.artifacts.emplace_back();
   artifact.set_digest(std::string(64, 'b'));
-  artifact.set_manifest_json(std::string(400'000, 'm'));
+  artifact.set_manifest_json('"' + std::string(400'000, 'm') + '"');
   auto done = store.write(std::move(batch));
   EXPECT_EQ(done.wait_for(std::chrono::milliseconds(300)), std::future_status::timeout);
   EXPECT_EQ(thrown_by([&] { store.check_space(); }).reason(), "DISK_FULL");
-  EXPECT_FALSE(store.artifact(std::string(64, 'b')));
+  EXPECT_FALSE(store.artifact(std::string(64, 'b'), {}));
   std::filesystem::remove(at / "ballast");
   EXPECT_EQ(done.wait_for(std::chrono::seconds(5)), std::future_status::ready);
-  EXPECT_TRUE(store.artifact(std::string(64, 'b')));
+  EXPECT_TRUE(store.artifact(std::string(64, 'b'), {}));
   store.check_space();
 }
 

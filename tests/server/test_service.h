@@ -31,11 +31,13 @@ namespace wring {
 // that ended would.
 struct RunningServer {
   explicit RunningServer(const std::filesystem::path& folder, SchedulerOptions options = {},
-                         RouteOptions routes = {})
+                         RouteOptions routes = {}, DoorOptions door_options = {})
       : store(folder),
         blobs(folder),
         coordinator(store, clock, metrics, options),
-        backend{coordinator, store, blobs, clock, metrics},
+        tokens(store),
+        door(store, tokens, clock, door_options),
+        backend{coordinator, store, blobs, tokens, door, clock, metrics},
         grpc(backend, "127.0.0.1:0"),
         http("127.0.0.1", 0, make_routes(backend, std::move(routes))) {}
 
@@ -44,6 +46,8 @@ struct RunningServer {
   JobStore store;
   BlobStore blobs;
   Coordinator coordinator;
+  Tokens tokens;
+  Door door;
   Backend backend;
   GrpcServer grpc;
   HttpServer http;
@@ -55,7 +59,7 @@ class Service : public testing::Test {
 
   void start() {
     server_.reset();
-    server_.emplace(folder_.path(), options_, routes_);
+    server_.emplace(folder_.path(), options_, routes_, door_options_);
     channel_ = make_channel("127.0.0.1:" + std::to_string(server_->grpc.port()));
     artifacts_ = v1::Artifacts::NewStub(channel_);
     jobs_ = v1::Jobs::NewStub(channel_);
@@ -212,6 +216,7 @@ class Service : public testing::Test {
   TempDir folder_;
   SchedulerOptions options_;
   RouteOptions routes_;
+  DoorOptions door_options_;
   std::optional<RunningServer> server_;
   std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<v1::Artifacts::Stub> artifacts_;

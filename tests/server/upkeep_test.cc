@@ -107,7 +107,7 @@ TEST_F(Upkeep, ABackupOfAServerThatRunsIsRestoredWhole) {
   JobStore store(restored());
   EXPECT_EQ(store.job("job1")->spec.model(), model);
   EXPECT_FALSE(store.job("job2").has_value());
-  EXPECT_TRUE(store.artifact(model).has_value());
+  EXPECT_TRUE(store.artifact(model, {}).has_value());
   EXPECT_TRUE(check_data(restored()).is_clean());
   EXPECT_EQ(read_file(path_of(restored(), "second")), "second");
 }
@@ -131,7 +131,7 @@ TEST_F(Upkeep, ASecondBackupCopiesWhatIsNewAndReplacesTheDatabase) {
   const auto report = back_up(data(), backup());
   EXPECT_EQ(report.bytes, 10u);
   EXPECT_EQ(report.copied_bytes, 5u);
-  EXPECT_TRUE(JobStore(backup()).artifact(later).has_value());
+  EXPECT_TRUE(JobStore(backup()).artifact(later, {}).has_value());
 }
 
 TEST_F(Upkeep, ABackupUnderLoadHoldsEveryArtifactThatItsDatabaseNames) {
@@ -160,7 +160,7 @@ TEST_F(Upkeep, ADamagedBlobIsNamedAndKeepsNothingElseFromABackupOrARestore) {
 
   damage(backup(), "first");
   EXPECT_THAT(restore_backup(backup(), restored(), clock_).lost, SizeIs(2));
-  EXPECT_TRUE(JobStore(restored()).artifact(damaged).has_value());
+  EXPECT_TRUE(JobStore(restored()).artifact(damaged, {}).has_value());
   EXPECT_THAT(check_data(restored()).artifacts, SizeIs(2));
 }
 
@@ -170,7 +170,7 @@ TEST_F(Upkeep, ARestoreThatWasCutOffGoesOnAndAStaleJournalIsNotReplayed) {
   fs::create_directories(restored() / "blobs" / "ab");
   std::ofstream(restored() / "restore.db") << "half";
   restore_backup(backup(), restored(), clock_);
-  EXPECT_TRUE(JobStore(restored()).artifact(model).has_value());
+  EXPECT_TRUE(JobStore(restored()).artifact(model, {}).has_value());
 
   const auto other = folder_.path() / "other";
   fs::create_directories(other);

@@ -61,8 +61,8 @@ void Invariants::on_step(const SchedulerInput& input, const std::string& etag, c
                          const SchedulerState& state) {
   check_etag(input, etag);
   std::visit([&](const auto& told) { check(told, entry.outcome, state); }, input);
-  const bool writes =
-      !entry.outcome.changed.empty() || entry.outcome.pause || std::holds_alternative<RegisterInput>(input);
+  const bool writes = !entry.outcome.changed.empty() || entry.outcome.pause || entry.outcome.quota ||
+                      std::holds_alternative<RegisterInput>(input);
   demand((entry.write == Write::kOutcome) == writes, "changes-are-written", "",
          "a change that is not stored");
   if (++steps_ % (world_.plan.workers > 100 ? 200'000 : 256) == 0) sweep(state);
@@ -77,6 +77,14 @@ void Invariants::check_etag(const SchedulerInput& input, const std::string& etag
 }
 
 void Invariants::on_refusal(const SchedulerInput& input, const std::string& etag, const Error& error) {
+  if (error.reason() == "QUOTA_QUEUED") {
+    const auto* submit = std::get_if<SubmitInput>(&input);
+    const std::string project =
+        submit ? submit->project : jobs_.at(std::get<RetryInput>(input).job).record.project;
+    const auto most = quota_of(project).queued;
+    demand(most > 0 && queued_of(project) >= most, "quotas-kept", "",
+           project + " is refused below its quota");
+  }
   const auto holds = [&](const std::string& job, const Fence& fence) {
     const Known* const known = find(job);
     return known && is_held(known->record.phase) && known->record.fence == fence;
@@ -108,6 +116,7 @@ void Invariants::on_refusal(const SchedulerInput& input, const std::string& etag
 
 void Invariants::check(const SubmitInput& input, const Outcome& outcome, const SchedulerState&) {
   demand(outcome.changed.size() == 1 && !find(input.id), "phases", input.id, "a submit makes one new job");
+  check_queue_quota(input.project, input.id);
   const JobRecord& job = outcome.changed.front();
   Known known;
   known.replay.max_attempts = input.max_attempts > 0 ? input.max_attempts : 5;
@@ -201,6 +210,7 @@ void Invariants::check(const CancelInput& input, const Outcome& outcome, const S
 
 void Invariants::check(const RetryInput& input, const Outcome& outcome, const SchedulerState&) {
   const auto before = jobs_.at(input.job).record.phase;
+  check_queue_quota(jobs_.at(input.job).record.project, input.job);
   jobs_.at(input.job).begun = moment();
   take_in(outcome);
   demand(before == JobPhase::kFailed || before == JobPhase::kCancelled, "one-terminal-state", input.job,
@@ -234,6 +244,36 @@ void Invariants::check_paused(PauseRecord::Kind kind, const std::string& name, b
   demand(outcome.changed.empty(), "phases", "", "the pause of " + name + " changes a job");
   const bool changes = paused ? pauses_.emplace(kind, name).second : pauses_.erase({kind, name}) > 0;
   demand(changes == outcome.pause.has_value(), "pauses-are-stored", "", "of " + name);
+}
+
+void Invariants::check(const QuotaInput& input, const Outcome& outcome, const SchedulerState&) {
+  demand(outcome.changed.empty(), "phases", "", "the quota of " + input.project + " changes a job");
+  const bool changes = std::exchange(quotas_[input.project], input.quota) != input.quota;
+  demand(changes == outcome.quota.has_value(), "quotas-kept", "", "of " + input.project + ": not stored");
+}
+
+Quota Invariants::quota_of(const std::string& project) const {
+  const auto it = quotas_.find(project);
+  return it == quotas_.end() ? Quota{} : it->second;
+}
+
+std::uint64_t Invariants::queued_of(const std::string& project) const {
+  return static_cast<std::uint64_t>(std::count_if(
+      queue_.begin(), queue_.end(), [&](const auto& id) { return jobs_.at(id).record.project == project; }));
+}
+
+bool Invariants::runs_all_it_may(const std::string& project) const {
+  const auto most = quota_of(project).running;
+  if (most == 0) return false;
+  const auto running = std::count_if(held_.begin(), held_.end(),
+                                     [&](const auto& id) { return jobs_.at(id).record.project == project; });
+  return static_cast<std::uint64_t>(running) >= most;
+}
+
+void Invariants::check_queue_quota(const std::string& project, const std::string& job) const {
+  const auto most = quota_of(project).queued;
+  demand(most == 0 || queued_of(project) < most, "quotas-kept", job,
+         "queued above the quota of " + std::to_string(most));
 }
 
 bool Invariants::is_paused(const JobRecord& job) const {
@@ -334,6 +374,8 @@ void Invariants::check_grant(const LeaseInput& input, const JobRecord& job,
   const WorkerRecord& worker = workers_.at(input.worker).record;
   const Known& before = jobs_.at(job.id);
   demand(!is_paused(before.record), "paused-jobs-rest", job.id, "leased while it or its project is paused");
+  demand(!runs_all_it_may(before.record.project), "quotas-kept", job.id,
+         "leased above the quota of " + std::to_string(quota_of(before.record.project).running));
   demand(before.record.fence < job.fence, "fences-rise", job.id,
          text(job.fence) + " after " + text(before.record.fence));
   const auto free = input.free_devices.find(job.needs.device);
@@ -384,7 +426,7 @@ void Invariants::check_order(const LeaseInput& input, const JobRecord* granted) 
                  std::to_string(known.pause));
       continue;
     }
-    if (known.unsure || is_paused(known.record) ||
+    if (known.unsure || is_paused(known.record) || runs_all_it_may(known.record.project) ||
         (granted && turn_of(jobs_.at(granted->id).record) < turn_of(known.record)))
       continue;
     // A clock set back costs two of the longest pauses at most: one that is longer counts as over, until by

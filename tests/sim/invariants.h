@@ -82,11 +82,16 @@ class Invariants {
   void check(const PauseJobInput& input, const Outcome& outcome, const SchedulerState& state);
   void check(const PauseProjectInput& input, const Outcome& outcome, const SchedulerState& state);
   void check(const PauseWorkerInput& input, const Outcome& outcome, const SchedulerState& state);
+  void check(const QuotaInput& input, const Outcome& outcome, const SchedulerState& state);
   void check(const TickInput& input, const Outcome& outcome, const SchedulerState& state);
 
   void check_grant(const LeaseInput& input, const JobRecord& job, const SchedulerState& state) const;
   Turn turn_of(const JobRecord& job) const;
   bool is_paused(const JobRecord& job) const;
+  Quota quota_of(const std::string& project) const;
+  std::uint64_t queued_of(const std::string& project) const;
+  bool runs_all_it_may(const std::string& project) const;
+  void check_queue_quota(const std::string& project, const std::string& job) const;
   void check_paused(PauseRecord::Kind kind, const std::string& name, bool paused, const Outcome& outcome);
   void check_order(const LeaseInput& input, const JobRecord* granted) const;
   bool may_be_granted(const Known& known, const KnownWorker& worker, const LeaseInput& input) const;
@@ -104,6 +109,7 @@ class Invariants {
   std::unordered_map<std::string, Known> jobs_;
   std::set<std::string> queue_, held_;
   Storage::Pauses pauses_;
+  std::map<std::string, Quota> quotas_;
   std::map<std::pair<std::string, std::string>, std::pair<std::uint32_t, std::uint64_t>>
       shares_;  // (project, device) -> (jobs leased, n of the newest lease)
   std::uint64_t newest_lease_ = 0;

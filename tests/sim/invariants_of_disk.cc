@@ -82,6 +82,7 @@ void Invariants::on_crash(const Storage& storage) {
   }
   workers_.clear();
   pauses_ = storage.pauses();
+  quotas_ = storage.quotas();
   queue_.clear();
   held_.clear();
   shares_.clear();
@@ -129,6 +130,7 @@ void Invariants::sweep(const SchedulerState& state) const {
   std::set<std::string> projects, workers;
   for (const auto& [kind, name] : pauses_)
     (kind == PauseRecord::Kind::kProject ? projects : workers).insert(name);
+  demand(state.quotas == quotas_, "quotas-kept", "", "not those that were set");
   demand(state.paused_projects == projects && state.paused_workers == workers, "pauses-are-stored", "",
          "other projects or workers are paused than were");
   for (const auto& id : held_) {

@@ -40,7 +40,7 @@ struct HangUp {  // the caller no longer waits for `call`
 
 using Request =
     std::variant<SubmitCall, CancelCall, RetryCall, PauseJobCall, PauseProjectInput, PauseWorkerInput,
-                 RegisterInput, LeaseCall, RenewInput, StageInput, FinishInput, HangUp>;
+                 QuotaInput, RegisterInput, LeaseCall, RenewInput, StageInput, FinishInput, HangUp>;
 
 // Who asks: the answer finds its way back by this.
 struct Caller {

@@ -13,7 +13,8 @@ enum Stream : std::uint64_t {
   kWorkers = 1ull << 32,
   kJobs = 2ull << 32,
   kEndings = 3ull << 32,
-  kPauses = 4ull << 32
+  kPauses = 4ull << 32,
+  kQuotas = 5ull << 32
 };
 
 constexpr std::array kMethods{"rtn@1", "gptq@1", "wanda@1", "perplexity@1"};
@@ -115,6 +116,21 @@ std::vector<PausePlan> Plan::pauses() const {
     pauses.push_back(std::move(pause));
   }
   return pauses;
+}
+
+std::vector<QuotaPlan> Plan::quotas() const {
+  Random random(seed, kQuotas);
+  std::vector<QuotaPlan> quotas;
+  if (random.chance(0.5)) return quotas;
+  for (auto left = random.between(1, 4); left > 0; --left) {
+    QuotaPlan quota;
+    quota.input.project = "p" + std::to_string(random.between(0, 3));
+    if (random.chance(0.7)) quota.input.quota.running = random.between(1, 3);
+    if (random.chance(0.5)) quota.input.quota.queued = random.between(1, 8);
+    quota.at = random.between(0, faults_end / 2);
+    quotas.push_back(std::move(quota));
+  }
+  return quotas;
 }
 
 Ending Plan::ending(std::uint32_t job, std::uint32_t attempt) const {

@@ -56,6 +56,11 @@ struct PausePlan {
   TimeMs at = 0, length = 0;
 };
 
+struct QuotaPlan {
+  QuotaInput input;
+  TimeMs at = 0;
+};
+
 // How an attempt at a job ends when nothing disturbs it.
 enum class Ending { kSuccess, kUnavailable, kUserError, kSameCrash, kOtherCrash };
 
@@ -77,6 +82,7 @@ struct Plan {
   WorkerPlan worker(std::uint32_t index) const;
   JobPlan job(std::uint32_t index) const;
   std::vector<PausePlan> pauses() const;
+  std::vector<QuotaPlan> quotas() const;
   Ending ending(std::uint32_t job, std::uint32_t attempt) const;
 };
 

@@ -23,6 +23,11 @@ void SimClient::start() {
   }
   if (index_ > 0) return;
   for (const auto& pause : world_.plan.pauses()) add_pause(pause.at, pause.length, {Act::kPause, 0, pause});
+  for (const auto& quota : world_.plan.quotas()) {
+    Task task{Act::kQuota, 0};
+    task.quota = quota.input;
+    add(quota.at, std::move(task));
+  }
 }
 
 // A pause may come late and twice, also after its end: what is paused is resumed once more when nothing is
@@ -50,7 +55,7 @@ void SimClient::act(std::uint64_t number) {
   Task& task = tasks_[number];
   const auto known = jobs_.find(task.job);
   if (task.act == Act::kSubmit || task.act == Act::kSubmitAgain) return submit(number);
-  if (known == jobs_.end() && !task.of) return after(500, kAct, number);  // not submitted yet
+  if (known == jobs_.end() && !task.of && !task.quota) return after(500, kAct, number);  // not submitted yet
   if (task.act == Act::kReuse) return submit(number);
   ++task.tries;
   task_of_call_[call(request(task), 10'000)] = number;
@@ -58,6 +63,7 @@ void SimClient::act(std::uint64_t number) {
 
 Request SimClient::request(const Task& task) const {
   const bool pauses = task.act == Act::kPause;
+  if (task.quota) return *task.quota;
   if (task.of && task.of->kind == PauseRecord::Kind::kProject)
     return PauseProjectInput{task.of->name, pauses};
   if (task.of) return PauseWorkerInput{task.of->name, pauses};
@@ -89,7 +95,7 @@ void SimClient::on_answer(std::uint64_t call, Answer answer) {
 }
 
 bool SimClient::tries_again(Task& task, const Answer& answer) const {
-  if (answer.away || answer.refused == "DISK_FULL") return true;
+  if (answer.away || answer.refused == "DISK_FULL" || answer.refused == "QUOTA_QUEUED") return true;
   if (answer.refused == "ETAG_MISMATCH") {
     task.with_etag = false;
     return true;
@@ -112,7 +118,7 @@ void SimClient::on_done(Task& task, const Answer& answer) {
   }
   if (answer.refused == "JOB_NOT_FOUND")
     wrong("acknowledged-job-kept", "a job that was acknowledged is not found");
-  if (!answer.refused.empty() || task.of) return;
+  if (!answer.refused.empty() || task.of || task.quota) return;
   Answer& newest = jobs_[task.job];
   if (answer.version >= newest.version) newest = answer;
 }

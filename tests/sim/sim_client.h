@@ -23,7 +23,7 @@ class SimClient final : public CallingActor {
 
  private:
   enum Kind : std::uint32_t { kAct = 1 };
-  enum class Act { kSubmit, kSubmitAgain, kReuse, kCancel, kRetry, kPause, kResume };
+  enum class Act { kSubmit, kSubmitAgain, kReuse, kCancel, kRetry, kPause, kResume, kQuota };
   // One thing to do, tried until it is answered.
   struct Task {
     Act act = Act::kSubmit;
@@ -31,6 +31,7 @@ class SimClient final : public CallingActor {
     std::optional<PausePlan> of = {};  // what is paused where it is no job
     int tries = 0;
     bool with_etag = false;
+    std::optional<QuotaInput> quota = {};
   };
 
   void on_answer(std::uint64_t call, Answer answer) override;

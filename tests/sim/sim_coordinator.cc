@@ -191,6 +191,10 @@ void SimCoordinator::handle(const Caller& caller, const PauseWorkerInput& input)
   apply_and_answer(input, {Waiting::Call::kPause, caller});
 }
 
+void SimCoordinator::handle(const Caller& caller, const QuotaInput& input) {
+  apply_and_answer(input, {Waiting::Call::kPause, caller});
+}
+
 void SimCoordinator::handle(const Caller& caller, const RegisterInput& input) {
   Waiting waiting{Waiting::Call::kRegister, caller};
   Batch batch;

@@ -44,6 +44,7 @@ class SimCoordinator final : public Actor {
   void handle(const Caller& caller, const PauseJobCall& call);
   void handle(const Caller& caller, const PauseProjectInput& input);
   void handle(const Caller& caller, const PauseWorkerInput& input);
+  void handle(const Caller& caller, const QuotaInput& input);
   void handle(const Caller& caller, const RegisterInput& input);
   void handle(const Caller& caller, const LeaseCall& call);
   void handle(const Caller& caller, const RenewInput& input);

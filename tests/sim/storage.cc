@@ -73,6 +73,7 @@ void Storage::put(const Batch& batch) {
     else
       pauses_.erase({pause->kind, pause->name});
   }
+  if (const auto& quota = batch.outcome.quota) quotas_[quota->first] = quota->second;
   for (const auto& event : batch.outcome.events) rows_.at(event.job).events.push_back(event);
   if (batch.submitted && !batch.request_id.empty())
     requests_[batch.request_id] = {batch.outcome.changed.front().id, batch.request_digest};
@@ -92,6 +93,7 @@ StoredState Storage::stored_state() const {
   StoredState stored;
   for (const auto& [id, worker] : workers_) stored.workers.push_back(worker);
   stored.served = served_;
+  stored.quotas = quotas_;
   for (const auto& [kind, name] : pauses_)
     (kind == PauseRecord::Kind::kProject ? stored.paused_projects : stored.paused_workers).insert(name);
   for (const auto& [id, row] : rows_) {

@@ -56,6 +56,7 @@ class Storage final : public Actor {
   std::optional<std::pair<std::string, std::string>> request(const std::string& id) const;
   using Pauses = std::set<std::pair<PauseRecord::Kind, std::string>>;
   const Pauses& pauses() const { return pauses_; }
+  const std::map<std::string, Quota>& quotas() const { return quotas_; }
   const std::map<ShareKey, std::uint64_t>& served() const { return served_; }
   const std::map<std::string, Row>& rows() const { return rows_; }
   const Row* row(const std::string& id) const;
@@ -76,6 +77,7 @@ class Storage final : public Actor {
   std::map<std::string, WorkerRecord> workers_;
   std::map<ShareKey, std::uint64_t> served_;
   Pauses pauses_;
+  std::map<std::string, Quota> quotas_;
   std::vector<Item> waiting_, in_flight_;
   bool written_ = false;  // in the cache: a crash may find it on disk or not
   bool waits_for_space_ = false;

@@ -61,12 +61,19 @@ void check_space(const fs::path& part, std::uint64_t bytes) {
     throw_io_error("write", part, ENOSPC);
 }
 
-[[noreturn]] void throw_not_found(const Digest& digest) {
+}  // namespace
+
+void throw_blob_not_found(const Digest& digest) {
   throw Error(ErrorCode::kNotFound, "BLOB_NOT_FOUND", "there is no blob " + digest.hex(), "digest",
               "wring put of the same file uploads it again; wring-server fsck names what lacks blobs.");
 }
 
-}  // namespace
+void check_upload_id(const std::string& upload_id) {
+  const auto safe = [](unsigned char c) { return std::isalnum(c) || c == '-'; };
+  if (upload_id.empty() || upload_id.size() > 64 || !std::all_of(upload_id.begin(), upload_id.end(), safe))
+    throw Error(ErrorCode::kInvalidArgument, "BAD_UPLOAD_ID",
+                "an upload id is 1 to 64 letters, digits and dashes", "upload_id", "Take a UUID.");
+}
 
 BlobStore::BlobStore(const fs::path& folder)
     : blobs_(folder / "blobs"), uploads_(folder / "uploads"), corrupt_(folder / "corrupt") {
@@ -90,10 +97,7 @@ fs::path BlobStore::path_of(const Digest& digest) const {
 }
 
 fs::path BlobStore::part_of(const Digest& digest, const std::string& upload_id) const {
-  const auto safe = [](unsigned char c) { return std::isalnum(c) || c == '-'; };
-  if (upload_id.empty() || upload_id.size() > 64 || !std::all_of(upload_id.begin(), upload_id.end(), safe))
-    throw Error(ErrorCode::kInvalidArgument, "BAD_UPLOAD_ID",
-                "an upload id is 1 to 64 letters, digits and dashes", "upload_id", "Take a UUID.");
+  check_upload_id(upload_id);
   return uploads_ / (digest.hex() + "." + upload_id + ".part");
 }
 
@@ -151,13 +155,17 @@ std::vector<Digest> BlobStore::all() const {
 std::uint64_t BlobStore::size(const Digest& digest) const {
   std::error_code failed;
   const auto bytes = fs::file_size(path_of(digest), failed);
-  if (failed) throw_not_found(digest);
+  if (failed) throw_blob_not_found(digest);
   return bytes;
 }
 
 std::uint64_t BlobStore::committed_size(const Digest& digest, const std::string& upload_id) const {
+  check_upload_id(upload_id);
+  return has(digest) ? size(digest) : part_size(digest, upload_id);
+}
+
+std::uint64_t BlobStore::part_size(const Digest& digest, const std::string& upload_id) const {
   const auto part = part_of(digest, upload_id);
-  if (has(digest)) return size(digest);
   const FileDescriptor fd(::open(part.c_str(), O_RDONLY | O_CLOEXEC));
   if (!fd) return 0;
   const auto bytes = size_of(fd.get(), part);
@@ -169,7 +177,7 @@ void BlobStore::read(const Digest& digest, std::uint64_t offset, std::uint64_t l
                      const std::function<bool(std::span<const std::byte>)>& sink) {
   const auto path = path_of(digest);
   const FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd && errno == ENOENT) throw_not_found(digest);
+  if (!fd && errno == ENOENT) throw_blob_not_found(digest);
   if (!fd) throw_io_error("open", path, errno);
   const auto whole = size_of(fd.get(), path);
   if (offset > whole)

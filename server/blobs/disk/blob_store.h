@@ -18,6 +18,10 @@ namespace wring {
 
 inline constexpr std::uint64_t kMaxBlobBytes = 64ull << 20;
 
+// Throws kInvalidArgument "BAD_UPLOAD_ID" unless it is 1 to 64 letters, digits and dashes.
+void check_upload_id(const std::string& upload_id);
+[[noreturn]] void throw_blob_not_found(const Digest& digest);
+
 // Any thread may call. Two uploads with one id exclude each other.
 class BlobStore {
  public:
@@ -33,6 +37,9 @@ class BlobStore {
   // Bytes of an upload that are on disk; the whole size where the blob is there. Falls (to 0) only where the
   // upload was forgotten: it turned out not to be the blob, or the disk was full.
   std::uint64_t committed_size(const Digest& digest, const std::string& upload_id) const;
+
+  // The same where it does not count whether the blob is there.
+  std::uint64_t part_size(const Digest& digest, const std::string& upload_id) const;
 
   // Reads [offset, offset + limit) (limit 0: to the end) piece by piece, until `sink` returns false. What is
   // read in part is verified before; what is read whole, on the way. Throws kDataLoss "BLOB_CORRUPT" where

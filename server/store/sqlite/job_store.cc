@@ -1,18 +1,15 @@
 // Rows in and out of the job database.
 #include "server/store/sqlite/job_store.h"
 
-#include <google/protobuf/util/time_util.h>
-
 #include <utility>
 
 #include "common/error.h"
+#include "server/store/sqlite/artifact_rows.h"
 #include "server/store/sqlite/record_json.h"
 #include "server/store/sqlite/schema.h"
 
 namespace wring {
 namespace {
-
-using google::protobuf::util::TimeUtil;
 
 void put_job(sqlite3* db, const StoredJob& job) {
   Statement(db,
@@ -45,6 +42,13 @@ void put_outcome(sqlite3* db, const Outcome& outcome) {
                                 : "DELETE FROM pauses WHERE kind = ? AND name = ?")
         .bind(static_cast<int>(pause->kind))
         .bind(pause->name)
+        .run();
+  if (const auto& quota = outcome.quota)
+    Statement(db, "INSERT OR REPLACE INTO quotas VALUES(?,?,?,?)")
+        .bind(quota->first)
+        .bind(quota->second.queued)
+        .bind(quota->second.running)
+        .bind(quota->second.bytes)
         .run();
   if (outcome.leased)
     Statement(db, "INSERT OR REPLACE INTO shares VALUES(?,?,?)")
@@ -103,49 +107,11 @@ void put_evaluations(sqlite3* db, const std::string& job, const StoreBatch& batc
         .run();
 }
 
-void put_artifact(sqlite3* db, v1::Artifact artifact) {
-  const std::string manifest = artifact.manifest_json();
-  artifact.clear_manifest_json();
-  Statement(db, "INSERT OR IGNORE INTO artifacts(digest, kind, message, manifest) VALUES(?,?,?,?)")
-      .bind(artifact.digest())
-      .bind(artifact.kind())
-      .bind(artifact.SerializeAsString())
-      .bind(manifest)
-      .run();
-}
-
-// An artifact whose time was over before it was handed in again is kept: whoever did counts on it.
-void revive(sqlite3* db, const std::string& digest, TimeMs now) {
-  v1::Artifact artifact;
-  {
-    Statement row(db, "SELECT message FROM artifacts WHERE digest = ? AND expire_time <= ?");
-    row.bind(digest).bind(now);
-    if (!row.row() || !artifact.ParseFromString(row.text(0))) return;
-  }
-  artifact.clear_expire_time();
-  Statement(db, "UPDATE artifacts SET message = ?, expire_time = NULL WHERE digest = ?")
-      .bind(artifact.SerializeAsString())
-      .bind(digest)
-      .run();
-}
-
-// Notes on the artifact which job made it; the first job stays its maker.
-void put_maker(sqlite3* db, const std::string& digest, const std::string& job) {
-  v1::Artifact artifact;
-  {
-    Statement row(db, "SELECT message FROM artifacts WHERE digest = ?");
-    row.bind(digest);
-    if (!row.row() || !artifact.ParseFromString(row.text(0)) || !artifact.created_by_job().empty()) return;
-  }
-  artifact.set_created_by_job(job);
-  Statement(db, "UPDATE artifacts SET message = ? WHERE digest = ?")
-      .bind(artifact.SerializeAsString())
-      .bind(digest)
-      .run();
-}
-
 void put_submitted(sqlite3* db, const StoreBatch& batch) {
   put_job(db, *batch.submitted);
+  const v1::JobSpec& spec = batch.submitted->spec;
+  share_artifact(db, spec.model(), batch.submitted->record.project);
+  for (const auto& [name, digest] : spec.data()) share_artifact(db, digest, batch.submitted->record.project);
   if (batch.request_id.empty()) return;
   Statement(db, "INSERT INTO requests VALUES(?,?,?)")
       .bind(batch.request_id)
@@ -161,12 +127,9 @@ void put_batch(sqlite3* db, const StoreBatch& batch) {
     const std::string& job = batch.outcome.changed.front().id;
     for (const auto& stage : batch.stages) put_stage(db, job, stage);
     put_evaluations(db, job, batch);
-    if (!batch.result.empty()) put_maker(db, batch.result, job);
+    if (!batch.result.empty()) put_maker(db, batch.result, batch.outcome.changed.front());
   }
-  for (const auto& artifact : batch.artifacts) {
-    put_artifact(db, artifact);
-    revive(db, artifact.digest(), TimeUtil::TimestampToMilliseconds(artifact.create_time()));
-  }
+  for (const auto& artifact : batch.artifacts) put_artifact(db, artifact);
   if (batch.worker)
     Statement(db, "INSERT OR REPLACE INTO workers VALUES(?,?)")
         .bind(batch.worker->id())
@@ -181,13 +144,6 @@ StoredJob read_job(Statement& row) {
   job.normal_form = row.text(2);
   job.recipe_digest = row.text(3);
   return job;
-}
-
-v1::Artifact read_artifact(Statement& row, bool with_manifest) {
-  v1::Artifact artifact;
-  artifact.ParseFromString(row.text(0));
-  if (with_manifest) artifact.set_manifest_json(row.text(1));
-  return artifact;
 }
 
 }  // namespace
@@ -267,13 +223,14 @@ std::optional<StoredJob> JobStore::job(const std::string& id) {
   return read_job(row);
 }
 
-std::string JobStore::resolve_job(const std::string& prefix) {
+std::string JobStore::resolve_job(const std::string& prefix, const Within& project) {
   const std::lock_guard lock(read_mutex_);
   std::vector<std::string> found;
   if (prefix.size() >= 3) {
     Statement rows(read_database_.get(),
-                   "SELECT id FROM jobs WHERE id >= ? AND id < ? || '~' ORDER BY id LIMIT 2");
-    rows.bind(prefix).bind(prefix);
+                   "SELECT id FROM jobs WHERE id >= ?1 AND id < ?1 || '~' AND (?2 = '' OR project = ?2) "
+                   "ORDER BY id LIMIT 2");
+    rows.bind(prefix).bind(project);
     while (rows.row()) found.push_back(rows.text(0));
   }
   if (found.empty())
@@ -345,12 +302,15 @@ EvaluationPage JobStore::evaluations(const EvaluationFilter& filter) {
                                                                 {"metric", &filter.metric}};
   for (const auto& [column, value] : columns)
     if (!value->empty()) sql += std::string(" AND ") + column + " = ?";
+  if (!filter.project.empty())
+    sql += " AND EXISTS (SELECT 1 FROM jobs WHERE id = evaluations.job_id AND project = ?)";
   sql += " ORDER BY row LIMIT ?";
   const std::lock_guard lock(read_mutex_);
   Statement rows(read_database_.get(), sql.c_str());
   rows.bind(filter.after_row);
   for (const auto& [column, value] : columns)
     if (!value->empty()) rows.bind(*value);
+  if (!filter.project.empty()) rows.bind(filter.project);
   rows.bind(filter.limit);
   EvaluationPage page;
   while (rows.row()) {
@@ -377,160 +337,21 @@ std::set<std::string> JobStore::paused(PauseRecord::Kind kind) {
   return names;
 }
 
+std::map<std::string, Quota> JobStore::quotas() {
+  const std::lock_guard lock(read_mutex_);
+  Statement rows(read_database_.get(), "SELECT project, queued, running, bytes FROM quotas");
+  std::map<std::string, Quota> quotas;
+  while (rows.row())
+    quotas[rows.text(0)] = {static_cast<std::uint64_t>(rows.integer(1)),
+                            static_cast<std::uint64_t>(rows.integer(2)),
+                            static_cast<std::uint64_t>(rows.integer(3))};
+  return quotas;
+}
+
 void JobStore::check_space() const {
   if (writer_->waits_for_space())
     throw Error(ErrorCode::kResourceExhausted, "DISK_FULL", "the server's disk is full", "",
                 "Free space there; it goes on by itself.");
-}
-
-bool JobStore::has_artifact(const std::string& digest) {
-  const std::lock_guard lock(read_mutex_);
-  Statement row(read_database_.get(), "SELECT 1 FROM artifacts WHERE digest = ?");
-  row.bind(digest);
-  return row.row();
-}
-
-std::optional<v1::Artifact> JobStore::artifact(const std::string& prefix) {
-  if (prefix.size() < 4) return std::nullopt;
-  const std::lock_guard lock(read_mutex_);
-  Statement rows(read_database_.get(),
-                 "SELECT message, manifest FROM artifacts WHERE digest >= ? AND digest < ? || '~' LIMIT 2");
-  rows.bind(prefix).bind(prefix);
-  if (!rows.row()) return std::nullopt;
-  auto artifact = read_artifact(rows, true);
-  if (rows.row())
-    throw Error(ErrorCode::kInvalidArgument, "AMBIGUOUS", "several artifacts begin with " + prefix, "digest",
-                "Give more of the digest.");
-  return artifact;
-}
-
-ArtifactPage JobStore::artifacts(const std::string& kind, std::int64_t before_row, int limit) {
-  const std::lock_guard lock(read_mutex_);
-  Statement rows(read_database_.get(),
-                 "SELECT message, NULL, row FROM artifacts WHERE row < ?1 AND (?2 = '' OR kind = ?2) "
-                 "ORDER BY row DESC LIMIT ?3");
-  rows.bind(before_row > 0 ? before_row : INT64_MAX).bind(kind).bind(limit);
-  ArtifactPage page;
-  while (rows.row()) {
-    page.last_row = rows.integer(2);
-    page.artifacts.push_back(read_artifact(rows, false));
-  }
-  return page;
-}
-
-bool JobStore::set_retention(const std::string& digest, bool pinned, std::optional<TimeMs> expire_time) {
-  bool found = false;
-  writer_
-      ->write([&](sqlite3* db) {
-        v1::Artifact artifact;
-        {
-          Statement row(db, "SELECT message FROM artifacts WHERE digest = ?");
-          row.bind(digest);
-          found = row.row() && artifact.ParseFromString(row.text(0));
-        }
-        if (!found) return;
-        artifact.set_pinned(pinned);
-        artifact.clear_expire_time();
-        if (expire_time) *artifact.mutable_expire_time() = TimeUtil::MillisecondsToTimestamp(*expire_time);
-        Statement update(db, "UPDATE artifacts SET message = ?, expire_time = ? WHERE digest = ?");
-        update.bind(artifact.SerializeAsString());
-        expire_time ? update.bind(*expire_time) : update.bind_null();
-        update.bind(digest).run();
-      })
-      .get();
-  return found;
-}
-
-void JobStore::remove_artifact(const std::string& digest) {
-  check_space();  // the write below waits for space, and submits wait for it
-  const std::lock_guard lock(inputs_);
-  const auto found = artifact(digest);
-  if (!found || found->digest() != digest)
-    throw Error(ErrorCode::kNotFound, "ARTIFACT_NOT_FOUND", "there is no artifact " + digest.substr(0, 64),
-                "digest");
-  if (found->pinned())
-    throw Error(ErrorCode::kFailedPrecondition, "ARTIFACT_PINNED", "artifact " + digest + " is pinned",
-                "digest", "wring retain --keep takes the pin away.");
-  if (const auto job = open_job_that_reads(digest); !job.empty())
-    throw Error(ErrorCode::kFailedPrecondition, "ARTIFACT_IN_USE",
-                "job " + job + ", which has not ended, reads artifact " + digest, "digest",
-                "Wait for the job, or cancel it.");
-  writer_
-      ->write(
-          [&](sqlite3* db) { Statement(db, "DELETE FROM artifacts WHERE digest = ?").bind(digest).run(); })
-      .get();
-}
-
-// The id of one, or nothing. A digest of 64 digits stands in a spec as itself.
-std::string JobStore::open_job_that_reads(const std::string& digest) {
-  const std::lock_guard lock(read_mutex_);
-  Statement row(read_database_.get(), "SELECT id FROM jobs WHERE phase <= 3 AND instr(spec, ?) > 0 LIMIT 1");
-  row.bind(digest);
-  return row.row() ? row.text(0) : "";
-}
-
-std::vector<std::string> JobStore::expired(TimeMs now) {
-  const std::lock_guard lock(read_mutex_);
-  Statement rows(read_database_.get(), "SELECT digest FROM artifacts WHERE expire_time <= ?");
-  rows.bind(now);
-  std::vector<std::string> digests;
-  while (rows.row()) digests.push_back(rows.text(0));
-  return digests;
-}
-
-std::set<std::string> JobStore::inputs_of_open_jobs() {
-  const std::lock_guard lock(read_mutex_);
-  Statement rows(read_database_.get(), "SELECT spec FROM jobs WHERE phase <= 3");
-  std::set<std::string> digests;
-  while (rows.row()) {
-    v1::JobSpec spec;
-    spec.ParseFromString(rows.text(0));
-    digests.insert(spec.model());
-    for (const auto& [name, digest] : spec.data()) digests.insert(digest);
-  }
-  return digests;
-}
-
-std::uint64_t JobStore::remove_expired(const std::vector<std::string>& digests, TimeMs now) {
-  if (digests.empty()) return 0;
-  check_space();
-  const std::lock_guard lock(inputs_);
-  const auto used = inputs_of_open_jobs();
-  std::uint64_t removed = 0;
-  writer_
-      ->write([&](sqlite3* db) {
-        for (const auto& digest : digests) {
-          if (used.contains(digest)) continue;
-          Statement(db, "DELETE FROM artifacts WHERE digest = ? AND expire_time <= ?")
-              .bind(digest)
-              .bind(now)
-              .run();
-          removed += static_cast<std::uint64_t>(sqlite3_changes(db));
-        }
-      })
-      .get();
-  return removed;
-}
-
-void JobStore::for_each_manifest(const std::function<void(const std::string&)>& sink) {
-  for (const char* sql : {"SELECT row, manifest FROM artifacts WHERE row > ? ORDER BY row LIMIT 16",
-                          "SELECT row, manifest FROM stage_outputs WHERE row > ? ORDER BY row LIMIT 16"}) {
-    std::vector<std::string> page;  // so that other readers get their turn
-    std::int64_t last = 0;
-    do {
-      page.clear();
-      {
-        const std::lock_guard lock(read_mutex_);
-        Statement rows(read_database_.get(), sql);
-        rows.bind(last);
-        while (rows.row()) {
-          last = rows.integer(0);
-          page.push_back(rows.text(1));
-        }
-      }
-      for (const auto& manifest : page) sink(manifest);
-    } while (!page.empty());
-  }
 }
 
 }  // namespace wring

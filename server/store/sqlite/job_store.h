@@ -47,15 +47,17 @@ struct StoreBatch {
   std::string request_id, request_digest;  // of `submitted`; may be empty
   std::vector<v1::StageStatus> stages;     // a pending one does not replace one that was done
   std::vector<v1::Evaluation> evaluations;
-  int evaluations_of_stage = -1;        // they replace those that this stage reported before
-  bool all_evaluations = false;         // they replace every row of the job
-  std::string result;                   // digest of an artifact that the job has made
-  std::vector<v1::Artifact> artifacts;  // one that is there, and had expired, is kept from now on
+  int evaluations_of_stage = -1;  // they replace those that this stage reported before
+  bool all_evaluations = false;   // they replace every row of the job
+  std::string result;             // digest of an artifact that the job has made: its project's from then on
+  std::vector<v1::Artifact>
+      artifacts;  // of no project: of "default"; one that is there, and had expired, is kept
   std::optional<v1::Worker> worker;
 };
 
 struct EvaluationFilter {
   std::string job, artifact, suite, metric;  // empty: all
+  std::string project;                       // of the jobs; empty: all
   std::int64_t after_row = 0;
   int limit = 100;
 };
@@ -79,6 +81,9 @@ struct StageOutputTotals {
   std::uint64_t count = 0, bytes = 0;
 };
 
+// What a call about jobs and artifacts may see: one project's; empty: all projects'.
+using Within = std::string;
+
 // Reads see only what is committed. Any thread may call.
 class JobStore {
  public:
@@ -90,6 +95,17 @@ class JobStore {
   // Becomes ready when the batch, and every one before it, is on disk.
   std::future<void> write(StoreBatch batch);
   void remove_job(const std::string& id);
+  // Runs `action` in the order of the writes; returns once it is on disk. It may run more than once.
+  void change(std::function<void(sqlite3*)> action) { writer_->write(std::move(action)).get(); }
+  std::future<void> change_later(std::function<void(sqlite3*)> action) {
+    return writer_->write(std::move(action));
+  }
+  // What `look` makes of what is committed.
+  template <typename Look>
+  auto read(Look look) {
+    const std::lock_guard lock(read_mutex_);
+    return look(read_database_.get());
+  }
   // Throws kResourceExhausted "DISK_FULL" while commits wait for disk space.
   void check_space() const;
 
@@ -101,30 +117,33 @@ class JobStore {
   std::map<ShareKey, std::uint64_t> served();  // n of each share's newest lease
   std::vector<v1::Worker> workers();
   std::set<std::string> paused(PauseRecord::Kind kind);  // names
+  std::map<std::string, Quota> quotas();                 // by project
 
   std::optional<StoredJob> job(const std::string& id);
   // The id that begins with `prefix` (3 characters or more). Throws kNotFound, kInvalidArgument "AMBIGUOUS".
-  std::string resolve_job(const std::string& prefix);
+  std::string resolve_job(const std::string& prefix, const Within& project);
   std::vector<StoredJob> jobs(const JobFilter& filter);  // newest first
   // Job id and digest of a request that was stored.
   std::optional<std::pair<std::string, std::string>> request(const std::string& request_id);
   std::vector<JobEvent> events(const std::string& job, std::uint64_t after, int limit);
   std::vector<v1::StageStatus> stages(const std::string& job);
   EvaluationPage evaluations(const EvaluationFilter& filter);
-  bool has_artifact(const std::string& digest);
+  bool has_artifact(const std::string& digest, const Within& project);
   // With its manifest; by digest or a unique prefix of 4 digits or more. Throws kInvalidArgument "AMBIGUOUS".
-  std::optional<v1::Artifact> artifact(const std::string& digest_or_prefix);
-  ArtifactPage artifacts(const std::string& kind, std::int64_t before_row, int limit);  // row 0: the newest
+  std::optional<v1::Artifact> artifact(const std::string& digest_or_prefix, const Within& project);
+  // Each once, also where several projects have it. Row 0: from the newest.
+  ArtifactPage artifacts(const std::string& kind, std::int64_t before_row, int limit, const Within& project);
 
   // Of an artifact that is there; returns whether it is.
-  bool set_retention(const std::string& digest, bool pinned, std::optional<TimeMs> expire_time);
-  // Deletes the artifact unless it is pinned or a job that has not ended reads it. Throws kNotFound
-  // "ARTIFACT_NOT_FOUND", kFailedPrecondition "ARTIFACT_PINNED", "ARTIFACT_IN_USE".
-  void remove_artifact(const std::string& digest);
-  std::vector<std::string> expired(TimeMs now);  // digests of artifacts
-  // Deletes those of `digests` whose time is still over and that no job reads which has not ended. Returns
-  // how many.
-  std::uint64_t remove_expired(const std::vector<std::string>& digests, TimeMs now);
+  bool set_retention(const std::string& digest, bool pinned, std::optional<TimeMs> expire_time,
+                     const Within& project);
+  // Takes the artifact from the project unless it is pinned or a job that has not ended reads it. Throws
+  // kNotFound "ARTIFACT_NOT_FOUND", kFailedPrecondition "ARTIFACT_PINNED", "ARTIFACT_IN_USE".
+  void remove_artifact(const std::string& digest, const Within& project);
+  std::vector<std::pair<std::string, std::string>> expired(TimeMs now);  // digests of artifacts, projects
+  // Deletes those of them whose time is still over and that no job of the project reads which has not ended.
+  // Returns how many.
+  std::uint64_t remove_expired(const std::vector<std::pair<std::string, std::string>>& artifacts, TimeMs now);
 
   std::optional<StageOutput> stage_output(const std::string& project, const std::string& key);
   // Returns the manifest digest of the key's output: the first one stays.
@@ -142,8 +161,9 @@ class JobStore {
   std::shared_mutex& inputs() { return inputs_; }
 
  private:
-  std::string open_job_that_reads(const std::string& digest);
-  std::set<std::string> inputs_of_open_jobs();  // digests
+  std::string open_job_that_reads(const std::string& digest, const Within& project);
+  std::set<std::pair<std::string, std::string>> inputs_of_open_jobs();  // digests, projects
+  bool is_pinned(const std::string& digest, const Within& project);
 
   std::filesystem::path path_;
   Database write_database_, read_database_;

@@ -10,7 +10,7 @@
 namespace wring {
 namespace {
 
-constexpr std::array<const char*, 5> kMigrations{R"sql(
+constexpr std::array<const char*, 6> kMigrations{R"sql(
   CREATE TABLE meta(key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
   INSERT INTO meta VALUES('epoch', 1);
   CREATE TABLE jobs(
@@ -47,18 +47,63 @@ constexpr std::array<const char*, 5> kMigrations{R"sql(
   CREATE INDEX artifacts_by_expiry ON artifacts(expire_time) WHERE expire_time IS NOT NULL;
 )sql",
                                                  R"sql(
+  CREATE TABLE manifests(digest TEXT NOT NULL UNIQUE, manifest TEXT NOT NULL);
+  INSERT INTO manifests SELECT digest, manifest FROM artifacts;
+  ALTER TABLE artifacts RENAME TO artifacts_4;
+  CREATE TABLE artifacts(
+    row INTEGER PRIMARY KEY, project TEXT NOT NULL, digest TEXT NOT NULL, kind TEXT NOT NULL, message BLOB NOT NULL,
+    expire_time INTEGER, UNIQUE(digest, project));
+  INSERT INTO artifacts SELECT row, 'default', digest, kind, message, expire_time FROM artifacts_4;
+  INSERT OR IGNORE INTO artifacts(project, digest, kind, message, expire_time)
+    SELECT j.project, a.digest, a.kind, a.message, a.expire_time
+    FROM jobs j JOIN artifacts_4 a ON a.digest = json_extract(j.record, '$.result') WHERE j.project <> 'default';
+  DROP TABLE artifacts_4;
+  CREATE INDEX artifacts_by_expiry ON artifacts(expire_time) WHERE expire_time IS NOT NULL;
+  CREATE INDEX artifacts_by_project ON artifacts(project, row);
+  CREATE TABLE project_blobs(
+    project TEXT NOT NULL, digest TEXT NOT NULL, size INTEGER NOT NULL, time INTEGER NOT NULL,
+    PRIMARY KEY(project, digest)) WITHOUT ROWID;
+  CREATE TABLE project_bytes(project TEXT PRIMARY KEY, bytes INTEGER NOT NULL) WITHOUT ROWID;
+  CREATE TRIGGER project_gets_blob AFTER INSERT ON project_blobs BEGIN
+    INSERT OR IGNORE INTO project_bytes VALUES(NEW.project, 0);
+    UPDATE project_bytes SET bytes = bytes + NEW.size WHERE project = NEW.project;
+  END;
+  CREATE TRIGGER project_loses_blob AFTER DELETE ON project_blobs BEGIN
+    UPDATE project_bytes SET bytes = bytes - OLD.size WHERE project = OLD.project;
+  END;
+  INSERT OR IGNORE INTO project_blobs
+    SELECT a.project, json_extract(c.value, '$.sha256'), json_extract(c.value, '$.size'), unixepoch()
+    FROM artifacts a JOIN manifests m ON m.digest = a.digest AND json_valid(m.manifest),
+         json_each(m.manifest, '$.files') f, json_each(f.value, '$.chunks') c;
+  CREATE TABLE quotas(
+    project TEXT PRIMARY KEY, queued INTEGER NOT NULL, running INTEGER NOT NULL, bytes INTEGER NOT NULL) WITHOUT ROWID;
+  CREATE TABLE tokens(
+    id TEXT PRIMARY KEY, hash TEXT NOT NULL UNIQUE, name TEXT NOT NULL, scope INTEGER NOT NULL, project TEXT NOT NULL,
+    create_time INTEGER NOT NULL, expire_time INTEGER NOT NULL, revoke_time INTEGER NOT NULL) WITHOUT ROWID;
+  CREATE TABLE audit(
+    row INTEGER PRIMARY KEY AUTOINCREMENT, time INTEGER NOT NULL, caller TEXT NOT NULL, scope TEXT NOT NULL, project TEXT NOT NULL,
+    method TEXT NOT NULL, object TEXT NOT NULL, outcome TEXT NOT NULL, request_id TEXT NOT NULL);
+  CREATE TRIGGER audit_is_not_changed BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
+  CREATE TRIGGER audit_is_not_deleted BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
+)sql",
+                                                 R"sql(
   CREATE TABLE stage_outputs(
     row INTEGER PRIMARY KEY, project TEXT NOT NULL, key TEXT NOT NULL, digest TEXT NOT NULL, bytes INTEGER NOT NULL,
     seconds REAL NOT NULL, used INTEGER NOT NULL, manifest TEXT NOT NULL, UNIQUE(project, key));
   CREATE INDEX stage_outputs_by_use ON stage_outputs(used);
 )sql"};
 
+// Its statement is over when this returns: a migration may drop tables.
+std::size_t schema_of(sqlite3* database) {
+  Statement version(database, "PRAGMA user_version");
+  version.row();
+  return static_cast<std::size_t>(version.integer(0));
+}
+
 }  // namespace
 
 void migrate(sqlite3* database) {
-  Statement version(database, "PRAGMA user_version");
-  version.row();
-  const auto current = static_cast<std::size_t>(version.integer(0));
+  const std::size_t current = schema_of(database);
   if (current > kMigrations.size())
     throw Error(ErrorCode::kFailedPrecondition, "NEWER_SCHEMA",
                 "the job database has schema " + std::to_string(current) + ", this server knows up to " +

@@ -1,0 +1,84 @@
+// Who looks: logging in where the server asks for a token, and out again.
+import { type QueryClient, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { type ReactNode, useState } from "react";
+import { get, type Problem, post, type Session } from "../api";
+import { Loading, useTitle } from "./basics";
+
+const KEY = ["session"];
+
+function useSession() {
+  return useQuery({ queryKey: KEY, queryFn: () => get<Session>("session"), refetchInterval: 30_000 });
+}
+
+/** What it holds is shown once the server lets this browser in. */
+export function LoggedIn({ children }: { children: ReactNode }) {
+  const { data, isPending } = useSession();
+  if (isPending) return <Loading />;
+  return data?.login && !data.caller ? <Login /> : children;
+}
+
+// What somebody else was shown is forgotten.
+function takeSession(client: QueryClient, session: Session) {
+  client.removeQueries({ predicate: ({ queryKey }) => queryKey[0] !== KEY[0] });
+  client.setQueryData(KEY, session);
+}
+
+function Login() {
+  useTitle("Log in");
+  const client = useQueryClient();
+  const [token, setToken] = useState("");
+  const login = useMutation<Session, Problem, string>({
+    mutationFn: (secret) => post<Session>("login", { token: secret }),
+    onSuccess: (session) => takeSession(client, session),
+  });
+  return (
+    <form
+      className="card login"
+      onSubmit={(event) => {
+        event.preventDefault();
+        login.mutate(token.trim());
+      }}
+    >
+      <h1>Log in</h1>
+      <label htmlFor="token">Token</label>
+      <input
+        id="token"
+        className="field"
+        type="password"
+        autoComplete="current-password"
+        required
+        value={token}
+        onChange={(event) => setToken(event.target.value)}
+        aria-invalid={login.isError || undefined}
+        aria-describedby="token-help"
+      />
+      <p id="token-help" className={login.isError ? "notice bad" : "muted small"} role={login.isError ? "alert" : undefined}>
+        {login.isError ? login.error.message : "An admin makes one with wring tokens create."}
+      </p>
+      <button className="button primary" disabled={login.isPending}>
+        Log in
+      </button>
+    </form>
+  );
+}
+
+/** Whose token this is; nothing on a server that asks for none. */
+export function Account() {
+  const { data } = useSession();
+  const client = useQueryClient();
+  const logout = useMutation({
+    mutationFn: () => post<Session>("logout", {}),
+    onSuccess: (session) => takeSession(client, session),
+  });
+  if (!data?.caller || !data.login) return null;
+  return (
+    <div className="account small">
+      <span className="muted">
+        {data.scope}, {data.project || "all projects"}
+      </span>
+      <button className="button quiet" onClick={() => logout.mutate()}>
+        Log out
+      </button>
+    </div>
+  );
+}

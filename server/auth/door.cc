@@ -1,0 +1,125 @@
+// Identity, scope, rate, audit: in this order.
+#include "server/auth/door.h"
+
+#include <algorithm>
+
+#include "common/ids.h"
+
+namespace wring {
+namespace {
+
+constexpr const char* kLocal = "local";
+
+[[noreturn]] void refuse(const char* reason, const std::string& message, const std::string& hint) {
+  throw Error(ErrorCode::kUnauthenticated, reason, message, "", hint);
+}
+
+void check_valid(const Token& token, TimeMs now) {
+  if (token.revoke_time != 0)
+    refuse("TOKEN_REVOKED", token.id + " was revoked", "Ask an admin for another token.");
+  if (token.expire_time != 0 && token.expire_time <= now)
+    refuse("TOKEN_EXPIRED", token.id + " has expired", "Ask an admin for another token.");
+}
+
+// What somebody else sends is put into a log.
+std::string safe_request_id(const std::string& id) {
+  const bool safe = id.size() <= 64 && std::all_of(id.begin(), id.end(), [](unsigned char c) {
+                      return std::isalnum(c) || c == '-' || c == '_' || c == '.';
+                    });
+  return safe && !id.empty() ? id : random_id();
+}
+
+}  // namespace
+
+std::string bearer_token(const std::string& authorization) {
+  constexpr std::string_view kBearer = "Bearer ";
+  return authorization.starts_with(kBearer) ? authorization.substr(kBearer.size()) : "";
+}
+
+Caller Door::identify(const Credentials& credentials) const {
+  if (is_open()) return {kLocal, Scope::kAdmin, {}};
+  if (credentials.certificate.starts_with(kWorkerPrefix)) {
+    if (const auto revoked = tokens_.by_id(credentials.certificate)) check_valid(*revoked, clock_.now_ms());
+    return {credentials.certificate, Scope::kWorker, {}};
+  }
+  if (credentials.token.empty())
+    refuse("NO_TOKEN", "this server needs a token",
+           "Set WRING_TOKEN, or `token:` in the client's configuration; wring tokens create makes one.");
+  const auto token = tokens_.find(credentials.token);
+  if (!token) refuse("BAD_TOKEN", "this is no token of this server", "wring tokens create makes one.");
+  check_valid(*token, clock_.now_ms());
+  if (token->scope == Scope::kWorker && !credentials.loopback)
+    refuse("CERTIFICATE_NEEDED", "a worker on another machine needs a certificate",
+           "wring-server init worker NAME makes one.");
+  return {token->id, token->scope, token->project};
+}
+
+void Door::check_still(const Caller& caller) const {
+  if (const auto token = tokens_.by_id(caller.id)) check_valid(*token, clock_.now_ms());
+  if (caller.id == kLocal && !is_open()) refuse("NO_TOKEN", "this server needs a token since", "");
+}
+
+Door::Visit Door::enter(std::string_view method, const Credentials& credentials) {
+  Visit visit{identify(credentials), "", safe_request_id(credentials.request_id), &access_of(method)};
+  try {
+    const bool local = visit.caller.id == kLocal;  // who is the server's own worker, too
+    if (!local && !may(visit.caller.scope, *visit.access))
+      throw Error(ErrorCode::kPermissionDenied, "SCOPE",
+                  "a " + std::string(to_string(visit.caller.scope)) + " may not call " + std::string(method),
+                  "", "Ask an admin for a token of another scope.");
+    count(visit.caller);
+  } catch (const Error& error) {
+    note(visit, error.reason());
+    throw;
+  }
+  return visit;
+}
+
+void Door::leave(const Visit& visit, const std::string& outcome) {
+  {
+    const std::lock_guard lock(mutex_);
+    --traffic_.at(visit.caller.id).open;
+  }
+  note(visit, outcome);
+}
+
+// A bucket of calls that fills at the rate; it is full at first.
+void Door::count(const Caller& caller) {
+  const TimeMs now = clock_.now_ms();
+  const double rate = options_.calls_per_second, most = 2 * rate;
+  const std::lock_guard lock(mutex_);
+  const auto [it, fresh] = traffic_.try_emplace(caller.id, Traffic{most, now, 0});
+  Traffic& traffic = it->second;
+  traffic.left = std::min(most, traffic.left + rate * static_cast<double>(now - traffic.at) / 1000);
+  traffic.at = now;
+  if (caller.id != kLocal) {
+    if (rate > 0 && traffic.left < 1)
+      throw Error(ErrorCode::kResourceExhausted, "RATE_LIMITED",
+                  "more than " + std::to_string(static_cast<int>(rate)) + " calls in a second", "",
+                  "Wait a second.");
+    if (traffic.open >= options_.open_calls)
+      throw Error(ErrorCode::kResourceExhausted, "TOO_MANY_CALLS",
+                  "more than " + std::to_string(options_.open_calls) + " calls at a time", "",
+                  "Wait for some to end.");
+  }
+  --traffic.left;
+  ++traffic.open;
+}
+
+// An open server does not wait for the disk: everybody is the same caller there.
+void Door::note(const Visit& visit, const std::string& outcome) {
+  if (!visit.access->audited) return;
+  const AuditEntry entry{0,
+                         clock_.now_ms(),
+                         visit.caller.id,
+                         std::string(to_string(visit.caller.scope)),
+                         visit.caller.project,
+                         std::string(visit.access->method),
+                         visit.object,
+                         outcome,
+                         visit.request_id};
+  auto written = store_.change_later([entry](sqlite3* db) { put_audit_entry(db, entry); });
+  if (visit.caller.id != kLocal) written.get();
+}
+
+}  // namespace wring

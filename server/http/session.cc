@@ -1,0 +1,88 @@
+// The cookie holds the token itself: whoever revokes the token ends the session.
+#include "server/http/session.h"
+
+#include "common/error.h"
+#include "common/json.h"
+
+namespace wring {
+namespace {
+
+constexpr const char* kSession = "/api/v1/session";
+constexpr const char* kLogin = "/api/v1/login";
+constexpr const char* kLogout = "/api/v1/logout";
+constexpr std::string_view kCookie = "wring_token=";
+
+std::string cookie_token(const std::string& cookies) {
+  for (std::size_t at = 0; at < cookies.size();) {
+    const auto end = std::min(cookies.find(';', at), cookies.size());
+    const auto start = cookies.find_first_not_of(' ', at);
+    if (start < end && cookies.compare(start, kCookie.size(), kCookie) == 0)
+      return cookies.substr(start + kCookie.size(), end - start - kCookie.size());
+    at = end + 1;
+  }
+  return "";
+}
+
+HttpResponse describe_session(const Door& door, const Caller& caller) {
+  HttpResponse response;
+  response.body = Json{{"login", !door.is_open()},
+                       {"caller", caller.id},
+                       {"scope", caller.id.empty() ? "" : to_string(caller.scope)},
+                       {"project", caller.project}}
+                      .dump();
+  return response;
+}
+
+// Sent with this site's own requests alone, and out of scripts' reach.
+void set_cookie(HttpResponse& response, const HttpRequest& request, const std::string& token,
+                const std::string& more) {
+  response.headers.emplace_back("Set-Cookie", std::string(kCookie) + token +
+                                                  "; Path=/; HttpOnly; SameSite=Strict" +
+                                                  (request.tls ? "; Secure" : "") + more);
+}
+
+}  // namespace
+
+Credentials credentials_of(const HttpRequest& request) {
+  Credentials credentials;
+  credentials.token =
+      request.authorization.empty() ? cookie_token(request.cookie) : bearer_token(request.authorization);
+  credentials.loopback = request.loopback;
+  credentials.request_id = request.request_id;
+  return credentials;
+}
+
+bool is_session(const std::string& path) {
+  return path == kSession || path == kLogin || path == kLogout;
+}
+
+HttpResponse change_session(const Door& door, const HttpRequest& request, const std::string& path) {
+  if (path == kSession)
+    throw Error(ErrorCode::kUnimplemented, "METHOD_NOT_ALLOWED", "this path does not answer to that method",
+                "", "GET, HEAD");
+  if (path == kLogout) {
+    auto response = describe_session(door, {});
+    set_cookie(response, request, "", "; Max-Age=0");
+    return response;
+  }
+  Credentials credentials = credentials_of(request);
+  credentials.token = json_or<std::string>(parse_json(request.body, "the body"), "token", "");
+  auto response = describe_session(door, door.identify(credentials));
+  set_cookie(response, request, credentials.token, "");
+  return response;
+}
+
+HttpResponse show_session(const Door& door, const HttpRequest& request, const std::string& path) {
+  if (path != kSession)
+    throw Error(ErrorCode::kUnimplemented, "METHOD_NOT_ALLOWED", "this path does not answer to that method",
+                "", "POST");
+  Caller caller;
+  try {
+    caller = door.identify(credentials_of(request));
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kUnauthenticated) throw;
+  }
+  return describe_session(door, caller);
+}
+
+}  // namespace wring

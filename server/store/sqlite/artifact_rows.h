@@ -1,0 +1,25 @@
+// Writing artifacts: what they are made of once, and a row for each project that has them.
+#pragma once
+
+#include <sqlite3.h>
+
+#include <string>
+
+#include "server/scheduler/records.h"
+#include "wring/v1/artifacts.pb.h"
+
+namespace wring {
+
+// Of artifact.project(), or "default"; its chunks are the project's from then on. Changes nothing where the
+// project has it already.
+void put_artifact(sqlite3* db, const v1::Artifact& artifact);
+
+// Gives `project` an artifact that another one has: without the other's name, maker and retention. Changes
+// nothing where there is none, or the project has it.
+void share_artifact(sqlite3* db, const std::string& digest, const std::string& project);
+
+// Notes on the artifact, which becomes one of the job's project, that `job` made it; the first job stays its
+// maker.
+void put_maker(sqlite3* db, const std::string& digest, const JobRecord& job);
+
+}  // namespace wring

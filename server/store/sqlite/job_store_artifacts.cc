@@ -1,0 +1,287 @@
+// Rows of artifacts: one of what each is made of, one for each project that has it.
+#include <google/protobuf/util/time_util.h>
+
+#include "common/error.h"
+#include "server/store/sqlite/artifact_rows.h"
+#include "server/store/sqlite/job_store.h"
+
+namespace wring {
+namespace {
+
+using google::protobuf::util::TimeUtil;
+
+// Columns: message, project, and, where wanted, the manifest.
+v1::Artifact read_artifact(Statement& row, bool with_manifest) {
+  v1::Artifact artifact;
+  artifact.ParseFromString(row.text(0));
+  artifact.set_project(row.text(1));
+  if (with_manifest) artifact.set_manifest_json(row.text(2));
+  return artifact;
+}
+
+void put_row(sqlite3* db, v1::Artifact artifact, const std::string& project) {
+  artifact.clear_manifest_json();
+  artifact.clear_project();
+  Statement(db, "INSERT OR IGNORE INTO artifacts(project, digest, kind, message) VALUES(?,?,?,?)")
+      .bind(project)
+      .bind(artifact.digest())
+      .bind(artifact.kind())
+      .bind(artifact.SerializeAsString())
+      .run();
+  Statement(db,
+            "INSERT INTO project_blobs "
+            "SELECT ?, json_extract(c.value, '$.sha256'), json_extract(c.value, '$.size'), unixepoch() "
+            "FROM manifests m, json_each(m.manifest, '$.files') f, json_each(f.value, '$.chunks') c "
+            "WHERE m.digest = ? ON CONFLICT(project, digest) DO UPDATE SET time = excluded.time")
+      .bind(project)
+      .bind(artifact.digest())
+      .run();
+}
+
+// An artifact whose time was over before it was handed in again is kept: whoever did counts on it.
+void revive(sqlite3* db, const std::string& digest, const std::string& project, TimeMs now) {
+  v1::Artifact artifact;
+  {
+    Statement row(db, "SELECT message FROM artifacts WHERE digest = ? AND project = ? AND expire_time <= ?");
+    row.bind(digest).bind(project).bind(now);
+    if (!row.row() || !artifact.ParseFromString(row.text(0))) return;
+  }
+  artifact.clear_expire_time();
+  Statement(db, "UPDATE artifacts SET message = ?, expire_time = NULL WHERE digest = ? AND project = ?")
+      .bind(artifact.SerializeAsString())
+      .bind(digest)
+      .bind(project)
+      .run();
+}
+
+// Where no project has the artifact any more.
+void forget_manifest(sqlite3* db, const std::string& digest) {
+  Statement(db,
+            "DELETE FROM manifests WHERE digest = ?1 AND NOT EXISTS "
+            "(SELECT 1 FROM artifacts WHERE digest = ?1)")
+      .bind(digest)
+      .run();
+}
+
+}  // namespace
+
+void put_artifact(sqlite3* db, const v1::Artifact& artifact) {
+  Statement(db, "INSERT OR IGNORE INTO manifests VALUES(?,?)")
+      .bind(artifact.digest())
+      .bind(artifact.manifest_json())
+      .run();
+  const std::string project = artifact.project().empty() ? kDefaultProject : artifact.project();
+  put_row(db, artifact, project);
+  revive(db, artifact.digest(), project, TimeUtil::TimestampToMilliseconds(artifact.create_time()));
+}
+
+void share_artifact(sqlite3* db, const std::string& digest, const std::string& project) {
+  v1::Artifact artifact;
+  {
+    Statement row(db,
+                  "SELECT message FROM artifacts WHERE digest = ?1 AND NOT EXISTS "
+                  "(SELECT 1 FROM artifacts WHERE digest = ?1 AND project = ?2) LIMIT 1");
+    row.bind(digest).bind(project);
+    if (!row.row() || !artifact.ParseFromString(row.text(0))) return;
+  }
+  artifact.clear_name();
+  artifact.clear_created_by_job();
+  artifact.clear_pinned();
+  artifact.clear_expire_time();
+  put_row(db, std::move(artifact), project);
+}
+
+void put_maker(sqlite3* db, const std::string& digest, const JobRecord& job) {
+  share_artifact(db, digest, job.project);
+  v1::Artifact artifact;
+  {
+    Statement row(db, "SELECT message FROM artifacts WHERE digest = ? AND project = ?");
+    row.bind(digest).bind(job.project);
+    if (!row.row() || !artifact.ParseFromString(row.text(0)) || !artifact.created_by_job().empty()) return;
+  }
+  artifact.set_created_by_job(job.id);
+  Statement(db, "UPDATE artifacts SET message = ? WHERE digest = ? AND project = ?")
+      .bind(artifact.SerializeAsString())
+      .bind(digest)
+      .bind(job.project)
+      .run();
+}
+
+bool JobStore::has_artifact(const std::string& digest, const Within& project) {
+  const std::lock_guard lock(read_mutex_);
+  Statement row(read_database_.get(),
+                "SELECT 1 FROM artifacts WHERE digest = ?1 AND (?2 = '' OR project = ?2)");
+  row.bind(digest).bind(project);
+  return row.row();
+}
+
+std::optional<v1::Artifact> JobStore::artifact(const std::string& prefix, const Within& project) {
+  if (prefix.size() < 4) return std::nullopt;
+  const std::lock_guard lock(read_mutex_);
+  Statement rows(
+      read_database_.get(),
+      "SELECT a.message, a.project, m.manifest FROM artifacts a JOIN manifests m ON m.digest = a.digest "
+      "WHERE a.digest >= ?1 AND a.digest < ?1 || '~' AND (?2 = '' OR a.project = ?2) "
+      "ORDER BY a.digest, a.row");
+  rows.bind(prefix).bind(project);
+  if (!rows.row()) return std::nullopt;
+  auto found = read_artifact(rows, true);
+  while (rows.row())
+    if (read_artifact(rows, false).digest() != found.digest())
+      throw Error(ErrorCode::kInvalidArgument, "AMBIGUOUS", "several artifacts begin with " + prefix,
+                  "digest", "Give more of the digest.");
+  return found;
+}
+
+ArtifactPage JobStore::artifacts(const std::string& kind, std::int64_t before_row, int limit,
+                                 const Within& project) {
+  const std::lock_guard lock(read_mutex_);
+  Statement rows(
+      read_database_.get(),
+      "SELECT message, project, row FROM artifacts a WHERE row < ?1 AND (?2 = '' OR kind = ?2) AND "
+      "iif(?3 = '', row = (SELECT min(row) FROM artifacts WHERE digest = a.digest), project = ?3) "
+      "ORDER BY row DESC LIMIT ?4");
+  rows.bind(before_row > 0 ? before_row : INT64_MAX).bind(kind).bind(project).bind(limit);
+  ArtifactPage page;
+  while (rows.row()) {
+    page.last_row = rows.integer(2);
+    page.artifacts.push_back(read_artifact(rows, false));
+  }
+  return page;
+}
+
+bool JobStore::set_retention(const std::string& digest, bool pinned, std::optional<TimeMs> expire_time,
+                             const Within& project) {
+  bool found = false;
+  change([&](sqlite3* db) {
+    std::vector<std::pair<std::int64_t, v1::Artifact>> changed;
+    {
+      Statement rows(db,
+                     "SELECT message, project, row FROM artifacts "
+                     "WHERE digest = ?1 AND (?2 = '' OR project = ?2)");
+      rows.bind(digest).bind(project);
+      while (rows.row()) changed.emplace_back(rows.integer(2), read_artifact(rows, false));
+    }
+    found = !changed.empty();
+    for (auto& [row, artifact] : changed) {
+      artifact.clear_project();
+      artifact.set_pinned(pinned);
+      artifact.clear_expire_time();
+      if (expire_time) *artifact.mutable_expire_time() = TimeUtil::MillisecondsToTimestamp(*expire_time);
+      Statement update(db, "UPDATE artifacts SET message = ?, expire_time = ? WHERE row = ?");
+      update.bind(artifact.SerializeAsString());
+      expire_time ? update.bind(*expire_time) : update.bind_null();
+      update.bind(row).run();
+    }
+  });
+  return found;
+}
+
+void JobStore::remove_artifact(const std::string& digest, const Within& project) {
+  check_space();  // the write below waits for space, and submits wait for it
+  const std::lock_guard lock(inputs_);
+  if (!has_artifact(digest, project))
+    throw Error(ErrorCode::kNotFound, "ARTIFACT_NOT_FOUND", "there is no artifact " + digest.substr(0, 64),
+                "digest");
+  if (is_pinned(digest, project))
+    throw Error(ErrorCode::kFailedPrecondition, "ARTIFACT_PINNED", "artifact " + digest + " is pinned",
+                "digest", "wring retain --keep takes the pin away.");
+  if (const auto job = open_job_that_reads(digest, project); !job.empty())
+    throw Error(ErrorCode::kFailedPrecondition, "ARTIFACT_IN_USE",
+                "job " + job + ", which has not ended, reads artifact " + digest, "digest",
+                "Wait for the job, or cancel it.");
+  change([&](sqlite3* db) {
+    Statement(db, "DELETE FROM artifacts WHERE digest = ?1 AND (?2 = '' OR project = ?2)")
+        .bind(digest)
+        .bind(project)
+        .run();
+    forget_manifest(db, digest);
+  });
+}
+
+bool JobStore::is_pinned(const std::string& digest, const Within& project) {
+  const std::lock_guard lock(read_mutex_);
+  Statement rows(read_database_.get(),
+                 "SELECT message, project FROM artifacts WHERE digest = ?1 AND (?2 = '' OR project = ?2)");
+  rows.bind(digest).bind(project);
+  while (rows.row())
+    if (read_artifact(rows, false).pinned()) return true;
+  return false;
+}
+
+// The id of one, or nothing. A digest of 64 digits stands in a spec as itself.
+std::string JobStore::open_job_that_reads(const std::string& digest, const Within& project) {
+  const std::lock_guard lock(read_mutex_);
+  Statement row(read_database_.get(),
+                "SELECT id FROM jobs WHERE phase <= 3 AND instr(spec, ?1) > 0 AND (?2 = '' OR project = ?2) "
+                "LIMIT 1");
+  row.bind(digest).bind(project);
+  return row.row() ? row.text(0) : "";
+}
+
+std::vector<std::pair<std::string, std::string>> JobStore::expired(TimeMs now) {
+  const std::lock_guard lock(read_mutex_);
+  Statement rows(read_database_.get(), "SELECT digest, project FROM artifacts WHERE expire_time <= ?");
+  rows.bind(now);
+  std::vector<std::pair<std::string, std::string>> found;
+  while (rows.row()) found.emplace_back(rows.text(0), rows.text(1));
+  return found;
+}
+
+std::set<std::pair<std::string, std::string>> JobStore::inputs_of_open_jobs() {
+  const std::lock_guard lock(read_mutex_);
+  Statement rows(read_database_.get(), "SELECT spec, project FROM jobs WHERE phase <= 3");
+  std::set<std::pair<std::string, std::string>> inputs;
+  while (rows.row()) {
+    v1::JobSpec spec;
+    spec.ParseFromString(rows.text(0));
+    inputs.emplace(spec.model(), rows.text(1));
+    for (const auto& [name, digest] : spec.data()) inputs.emplace(digest, rows.text(1));
+  }
+  return inputs;
+}
+
+std::uint64_t JobStore::remove_expired(const std::vector<std::pair<std::string, std::string>>& artifacts,
+                                       TimeMs now) {
+  if (artifacts.empty()) return 0;
+  check_space();
+  const std::lock_guard lock(inputs_);
+  const auto used = inputs_of_open_jobs();
+  std::uint64_t removed = 0;
+  change([&](sqlite3* db) {
+    for (const auto& [digest, project] : artifacts) {
+      if (used.contains({digest, project})) continue;
+      Statement(db, "DELETE FROM artifacts WHERE digest = ? AND project = ? AND expire_time <= ?")
+          .bind(digest)
+          .bind(project)
+          .bind(now)
+          .run();
+      removed += static_cast<std::uint64_t>(sqlite3_changes(db));
+      forget_manifest(db, digest);
+    }
+  });
+  return removed;
+}
+
+void JobStore::for_each_manifest(const std::function<void(const std::string&)>& sink) {
+  for (const char* sql : {"SELECT rowid, manifest FROM manifests WHERE rowid > ? ORDER BY rowid LIMIT 16",
+                          "SELECT row, manifest FROM stage_outputs WHERE row > ? ORDER BY row LIMIT 16"}) {
+    std::vector<std::string> page;  // so that other readers get their turn
+    std::int64_t last = 0;
+    do {
+      page.clear();
+      {
+        const std::lock_guard lock(read_mutex_);
+        Statement rows(read_database_.get(), sql);
+        rows.bind(last);
+        while (rows.row()) {
+          last = rows.integer(0);
+          page.push_back(rows.text(1));
+        }
+      }
+      for (const auto& manifest : page) sink(manifest);
+    } while (!page.empty());
+  }
+}
+
+}  // namespace wring

@@ -1,0 +1,476 @@
+// Who may call what, what one project sees of another, quotas, and the audit log.
+#include <grpcpp/generic/generic_stub.h>
+
+#include <set>
+
+#include "server/auth/audit.h"
+#include "server/upkeep/collect.h"
+#include "tests/server/test_service.h"
+#include "wring/v1/tokens.grpc.pb.h"
+
+namespace wring {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::Contains;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::SizeIs;
+
+// "Jobs/SubmitJob" for every method of every service in proto/wring/v1.
+std::vector<const google::protobuf::MethodDescriptor*> all_methods() {
+  std::vector<const google::protobuf::MethodDescriptor*> methods;
+  for (const auto& entry : fs::directory_iterator(fs::path(WRING_PROTO_DIR) / "wring/v1")) {
+    const auto name = "wring/v1/" + entry.path().filename().string();
+    const auto* file = google::protobuf::DescriptorPool::generated_pool()->FindFileByName(name);
+    EXPECT_NE(file, nullptr) << name;
+    for (int s = 0; file && s < file->service_count(); ++s)
+      for (int m = 0; m < file->service(s)->method_count(); ++m)
+        methods.push_back(file->service(s)->method(m));
+  }
+  return methods;
+}
+
+std::string name_of(const google::protobuf::MethodDescriptor* method) {
+  return method->service()->name() + "/" + method->name();
+}
+
+TEST(AccessTable, HasARuleForEachMethodOfTheApiAndForNothingElse) {
+  std::set<std::string> methods, rules;
+  for (const auto* method : all_methods()) methods.insert(name_of(method));
+  for (const auto& access : access_table()) rules.emplace(access.method);
+  EXPECT_GT(methods.size(), 30u);
+  EXPECT_EQ(rules, methods);
+  EXPECT_EQ(rules.size(), access_table().size());
+}
+
+// Calls are made through stubs with the token of somebody.
+struct Somebody {
+  Somebody(int port, const std::string& secret)
+      : channel(make_channel("127.0.0.1:" + std::to_string(port), {secret, "", "", ""})),
+        jobs(v1::Jobs::NewStub(channel)),
+        artifacts(v1::Artifacts::NewStub(channel)),
+        projects(v1::Projects::NewStub(channel)),
+        workers(v1::Workers::NewStub(channel)),
+        evaluations(v1::Evaluations::NewStub(channel)),
+        tokens(v1::Tokens::NewStub(channel)) {}
+  std::shared_ptr<grpc::Channel> channel;
+  std::unique_ptr<v1::Jobs::Stub> jobs;
+  std::unique_ptr<v1::Artifacts::Stub> artifacts;
+  std::unique_ptr<v1::Projects::Stub> projects;
+  std::unique_ptr<v1::Workers::Stub> workers;
+  std::unique_ptr<v1::Evaluations::Stub> evaluations;
+  std::unique_ptr<v1::Tokens::Stub> tokens;
+};
+
+class Closed : public Service {
+ protected:
+  Closed() { admin_ = secret(Scope::kAdmin); }
+
+  std::string secret(Scope scope, const std::string& project = {}, TimeMs expire_time = 0) {
+    Token token;
+    token.scope = scope;
+    token.project = project;
+    token.expire_time = expire_time;
+    return server_->tokens.create(token, server_->clock.now_ms()).second;
+  }
+  Somebody with(const std::string& secret) { return {server_->grpc.port(), secret}; }
+  Somebody somebody(Scope scope, const std::string& project = {}) { return with(secret(scope, project)); }
+
+  static v1::ListJobsResponse list(const Somebody& who) {
+    return call(*who.jobs, &v1::Jobs::Stub::ListJobs, v1::ListJobsRequest());
+  }
+  static std::string refusal(const std::function<void()>& action) { return thrown_by(action).reason(); }
+
+  static void put_blob(const Somebody& who, const std::string& blob, const std::string& id = random_uuid()) {
+    grpc::ClientContext context;
+    v1::WriteBlobResponse response;
+    const auto writer = who.artifacts->WriteBlob(&context, &response);
+    for (const auto& message : pieces(blob, id, 0, blob.size()))
+      if (!writer->Write(message)) break;
+    writer->WritesDone();
+    check(writer->Finish());
+    ASSERT_EQ(response.committed_size(), blob.size());
+  }
+  static std::string manifest_of(const std::string& content) {
+    Manifest manifest;
+    manifest.kind = "model";
+    manifest.files = {{"file", content.size(), {{sha256(content), content.size()}}}};
+    return manifest.canonical();
+  }
+  static v1::Artifact commit(const Somebody& who, const std::string& content, const std::string& name = "") {
+    v1::CommitArtifactRequest request;
+    request.set_manifest_json(manifest_of(content));
+    request.set_name(name);
+    return call(*who.artifacts, &v1::Artifacts::Stub::CommitArtifact, request);
+  }
+  static std::string put(const Somebody& who, const std::string& content, const std::string& name = "") {
+    put_blob(who, content);
+    return commit(who, content, name).digest();
+  }
+  static v1::Job submit(const Somebody& who, const std::string& model, const std::string& project = "",
+                        const std::string& request_id = random_uuid()) {
+    v1::SubmitJobRequest request;
+    request.set_request_id(request_id);
+    request.mutable_spec()->set_recipe("rtn(bits=4)");
+    request.mutable_spec()->set_model(model);
+    request.mutable_spec()->set_project(project);
+    return call(*who.jobs, &v1::Jobs::Stub::SubmitJob, request);
+  }
+  static std::vector<std::string> missing(const Somebody& who, const std::string& content) {
+    v1::FindMissingBlobsRequest request;
+    request.add_digests(sha256(content).hex());
+    const auto answer = call(*who.artifacts, &v1::Artifacts::Stub::FindMissingBlobs, request);
+    return {answer.missing().begin(), answer.missing().end()};
+  }
+  static std::string read(const Somebody& who, const std::string& content) {
+    grpc::ClientContext context;
+    v1::ReadBlobRequest request;
+    request.set_digest(sha256(content).hex());
+    const auto reader = who.artifacts->ReadBlob(&context, request);
+    std::string bytes;
+    for (v1::ReadBlobResponse piece; reader->Read(&piece);) bytes += piece.data();
+    check(reader->Finish());
+    return bytes;
+  }
+  v1::Project set_quota(const std::string& project, const Quota& quota) {
+    v1::SetQuotaRequest request;
+    request.set_name(project);
+    request.mutable_quota()->set_queued(quota.queued);
+    request.mutable_quota()->set_running(quota.running);
+    request.mutable_quota()->set_bytes(quota.bytes);
+    return call(*with(admin_).projects, &v1::Projects::Stub::SetQuota, request);
+  }
+  std::vector<AuditEntry> audit() {
+    return server_->store.read([](sqlite3* db) { return audit_entries(db, 0, 1000); });
+  }
+
+  std::string admin_;
+};
+
+TEST_F(Closed, LetsNobodyIntoAnyMethodWithoutAToken) {
+  grpc::GenericStub stub(channel_);
+  for (const auto* method : all_methods()) {
+    grpc::ClientContext context;
+    grpc::CompletionQueue queue;
+    const grpc::Slice nothing("");
+    const auto call =
+        stub.PrepareUnaryCall(&context, "/" + method->service()->full_name() + "/" + method->name(),
+                              grpc::ByteBuffer(&nothing, 1), &queue);
+    call->StartCall();
+    grpc::ByteBuffer response;
+    grpc::Status status;
+    call->Finish(&response, &status, nullptr);
+    void* tag = nullptr;
+    bool ok = false;
+    ASSERT_TRUE(queue.Next(&tag, &ok));
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAUTHENTICATED) << name_of(method);
+  }
+}
+
+TEST_F(Closed, TellsTokensThatAreUnknownExpiredAndRevokedApart) {
+  const auto soon = server_->clock.now_ms() + 300;
+  const auto expiring = secret(Scope::kViewer, "a", soon);
+  list(with(expiring));
+  while (server_->clock.now_ms() <= soon) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  EXPECT_EQ(refusal([&] { list(with(expiring)); }), "TOKEN_EXPIRED");
+  EXPECT_EQ(refusal([&] { list(with("wring_nonsense")); }), "BAD_TOKEN");
+  EXPECT_EQ(refusal([&] { list(with("")); }), "NO_TOKEN");
+
+  const auto admin = with(admin_);
+  v1::CreateTokenRequest request;
+  request.set_scope("viewer");
+  request.set_project("a");
+  const auto made = call(*admin.tokens, &v1::Tokens::Stub::CreateToken, request);
+  list(with(made.secret()));
+  v1::RevokeTokenRequest revoke;
+  revoke.set_id(made.token().id());
+  call(*admin.tokens, &v1::Tokens::Stub::RevokeToken, revoke);
+  EXPECT_EQ(refusal([&] { list(with(made.secret())); }), "TOKEN_REVOKED");
+  start();
+  EXPECT_EQ(refusal([&] { list(with(made.secret())); }), "TOKEN_REVOKED") << "after a restart";
+  list(with(admin_));
+}
+
+TEST_F(Closed, KeepsNoSecretInItsFiles) {
+  server_.reset();
+  for (const auto& entry : fs::directory_iterator(folder_.path()))
+    if (entry.is_regular_file()) {
+      EXPECT_THAT(read_file(entry.path()), testing::Not(HasSubstr(admin_.substr(6)))) << entry.path();
+    }
+}
+
+TEST_F(Closed, ScopesLimitWhatTokensMayCall) {
+  const auto viewer = somebody(Scope::kViewer, "a"), submitter = somebody(Scope::kSubmitter, "a"),
+             worker = somebody(Scope::kWorker), admin = with(admin_);
+  const auto model = put(submitter, "a model");
+  EXPECT_EQ(refusal([&] { submit(viewer, model); }), "SCOPE");
+  EXPECT_EQ(refusal([&] { put(viewer, "a model"); }), "SCOPE");
+  EXPECT_EQ(submit(submitter, model).spec().project(), "a");
+  v1::SetQuotaRequest quota;
+  quota.set_name("a");
+  EXPECT_EQ(refusal([&] { call(*submitter.projects, &v1::Projects::Stub::SetQuota, quota); }), "SCOPE");
+  EXPECT_EQ(refusal([&] { call(*submitter.tokens, &v1::Tokens::Stub::ListTokens, v1::ListTokensRequest()); }),
+            "SCOPE");
+  v1::RegisterWorkerRequest request;
+  request.mutable_worker()->set_id("w");
+  EXPECT_EQ(refusal([&] { call(*admin.workers, &v1::Workers::Stub::RegisterWorker, request); }), "SCOPE");
+  call(*worker.workers, &v1::Workers::Stub::RegisterWorker, request);
+  EXPECT_EQ(refusal([&] { list(worker); }), "SCOPE");
+}
+
+TEST_F(Closed, AWorkersTokenIsGoodOnThisMachineAlone) {
+  const Credentials here{secret(Scope::kWorker), "", true, ""}, elsewhere{here.token, "", false, ""};
+  EXPECT_EQ(server_->door.identify(here).scope, Scope::kWorker);
+  EXPECT_EQ(refusal([&] { server_->door.identify(elsewhere); }), "CERTIFICATE_NEEDED");
+  EXPECT_EQ(server_->door.identify({"", "worker:vm-a", false, ""}).scope, Scope::kWorker);
+  EXPECT_EQ(refusal([&] { server_->door.identify({"", "vm-a", false, ""}); }), "NO_TOKEN");
+  server_->tokens.revoke("worker:vm-a", server_->clock.now_ms());
+  EXPECT_EQ(refusal([&] { server_->door.identify({"", "worker:vm-a", false, ""}); }), "TOKEN_REVOKED");
+}
+
+TEST_F(Service, IsOpenUntilThereIsATokenAndTheFirstOneIsAnAdmins) {
+  submit();
+  Token token;
+  token.scope = Scope::kViewer;
+  EXPECT_EQ(thrown_by([&] { server_->tokens.create(token, 1); }).reason(), "FIRST_TOKEN");
+  EXPECT_TRUE(server_->door.is_open());
+  token.scope = Scope::kAdmin;
+  server_->tokens.create(token, 1);
+  EXPECT_EQ(thrown_by([&] { submit(); }).reason(), "NO_TOKEN");
+}
+
+TEST_F(Closed, ATenantCannotTellAnothersJobFromOneThatIsNotThere) {
+  const auto a = somebody(Scope::kSubmitter, "a"), b = somebody(Scope::kSubmitter, "b");
+  const auto model = put(a, "a model");
+  const auto id = submit(a, model).id();
+  const auto everything = [&](const std::string& job) {
+    v1::GetJobRequest get;
+    v1::CancelJobRequest cancel;
+    v1::RetryJobRequest retry;
+    v1::PauseJobRequest pause;
+    v1::DeleteJobRequest remove;
+    v1::QueryEvaluationsRequest rows;
+    v1::WatchJobRequest watch;
+    for (auto* field : {get.mutable_id(), cancel.mutable_id(), retry.mutable_id(), pause.mutable_id(),
+                        remove.mutable_id(), rows.mutable_job_id(), watch.mutable_id()})
+      *field = job;
+    std::vector<std::string> answers;
+    const auto note = [&](const std::function<void()>& action) {
+      const auto error = thrown_by(action);
+      answers.push_back(std::string(to_string(error.code())) + error.reason() + error.hint());
+    };
+    note([&] { call(*b.jobs, &v1::Jobs::Stub::GetJob, get); });
+    note([&] { call(*b.jobs, &v1::Jobs::Stub::CancelJob, cancel); });
+    note([&] { call(*b.jobs, &v1::Jobs::Stub::RetryJob, retry); });
+    note([&] { call(*b.jobs, &v1::Jobs::Stub::PauseJob, pause); });
+    note([&] { call(*b.jobs, &v1::Jobs::Stub::DeleteJob, remove); });
+    note([&] { call(*b.evaluations, &v1::Evaluations::Stub::QueryEvaluations, rows); });
+    note([&] {
+      grpc::ClientContext context;
+      const auto reader = b.jobs->WatchJob(&context, watch);
+      v1::Event event;
+      EXPECT_FALSE(reader->Read(&event));
+      check(reader->Finish());
+    });
+    return answers;
+  };
+  EXPECT_EQ(everything(id), everything("zzzzzzzzzzzz"));
+  EXPECT_THAT(everything(id), testing::Each(HasSubstr("NOT_FOUND")));
+  EXPECT_THAT(list(b).jobs(), IsEmpty());
+  EXPECT_THAT(list(a).jobs(), SizeIs(1));
+  EXPECT_THAT(list(with(admin_)).jobs(), SizeIs(1));
+  EXPECT_EQ(refusal([&] { submit(b, put(b, "b's"), "a"); }), "PROJECT_NOT_FOUND");
+}
+
+TEST_F(Closed, TheSameRequestIdOfTwoTenantsIsTwoJobs) {
+  const auto a = somebody(Scope::kSubmitter, "a"), b = somebody(Scope::kSubmitter, "b");
+  const auto id = random_uuid();
+  const auto model = put(a, "a model");
+  put(b, "a model");
+  const auto of_a = submit(a, model, "", id), of_b = submit(b, model, "", id);
+  EXPECT_NE(of_a.id(), of_b.id());
+  EXPECT_EQ(submit(a, model, "", id).id(), of_a.id());
+}
+
+TEST_F(Closed, ATenantCannotProbeForBlobsAndArtifactsOfAnother) {
+  const auto a = somebody(Scope::kSubmitter, "a"), b = somebody(Scope::kSubmitter, "b");
+  const std::string content(5000, 'x');
+  const auto digest = put(a, content, "secret name");
+  EXPECT_THAT(missing(a, content), IsEmpty());
+  EXPECT_THAT(missing(b, content), SizeIs(1));
+  EXPECT_EQ(refusal([&] { read(b, content); }), "BLOB_NOT_FOUND");
+  EXPECT_EQ(refusal([&] { commit(b, content); }), "MISSING_BLOBS");
+  v1::QueryWriteStatusRequest status;
+  status.set_digest(sha256(content).hex());
+  status.set_upload_id("u");
+  const auto seen = call(*b.artifacts, &v1::Artifacts::Stub::QueryWriteStatus, status);
+  EXPECT_FALSE(seen.complete());
+  EXPECT_EQ(seen.committed_size(), 0u);
+  v1::GetArtifactRequest get;
+  get.set_digest(digest.substr(0, 8));
+  EXPECT_EQ(refusal([&] { call(*b.artifacts, &v1::Artifacts::Stub::GetArtifact, get); }),
+            "ARTIFACT_NOT_FOUND");
+  EXPECT_EQ(refusal([&] { submit(b, digest); }), "ARTIFACT_NOT_FOUND");
+  v1::DeleteArtifactRequest remove;
+  remove.set_digest(digest);
+  EXPECT_EQ(refusal([&] { call(*b.artifacts, &v1::Artifacts::Stub::DeleteArtifact, remove); }),
+            "ARTIFACT_NOT_FOUND");
+
+  EXPECT_EQ(put(b, content, "b's"), digest) << "who has the bytes may have the artifact";
+  EXPECT_EQ(read(b, content), content);
+  EXPECT_EQ(call(*b.artifacts, &v1::Artifacts::Stub::GetArtifact, get).name(), "b's");
+  call(*b.artifacts, &v1::Artifacts::Stub::DeleteArtifact, remove);
+  EXPECT_EQ(call(*a.artifacts, &v1::Artifacts::Stub::GetArtifact, get).name(), "secret name");
+}
+
+TEST_F(Closed, AWrongGuessOfAnUploadIdShowsNothing) {
+  const auto a = somebody(Scope::kSubmitter, "a"), b = somebody(Scope::kSubmitter, "b");
+  const std::string blob(3000, 'y');
+  {
+    grpc::ClientContext context;
+    v1::WriteBlobResponse response;
+    const auto writer = a.artifacts->WriteBlob(&context, &response);
+    for (const auto& message : pieces(blob, "known", 0, 2000)) writer->Write(message);
+    writer->WritesDone();
+    EXPECT_FALSE(writer->Finish().ok());
+  }
+  v1::QueryWriteStatusRequest status;
+  status.set_digest(sha256(blob).hex());
+  status.set_upload_id("known");
+  EXPECT_EQ(call(*a.artifacts, &v1::Artifacts::Stub::QueryWriteStatus, status).committed_size(), 2000u);
+  EXPECT_EQ(call(*b.artifacts, &v1::Artifacts::Stub::QueryWriteStatus, status).committed_size(), 0u);
+}
+
+TEST_F(Closed, AResultBelongsToItsJobsProject) {
+  const auto a = somebody(Scope::kSubmitter, "a"), b = somebody(Scope::kSubmitter, "b"),
+             worker = somebody(Scope::kWorker);
+  submit(a, put(a, "a model"));
+  std::swap(channel_, const_cast<std::shared_ptr<grpc::Channel>&>(worker.channel));
+  workers_ = v1::Workers::NewStub(channel_);
+  add_worker();
+  const auto leased = lease();
+  put_blob(worker, "a result");
+  const auto result = commit(worker, "a result").digest();  // as a worker that names no project
+  auto request = ending(leased, "succeeded");
+  request.set_result(result);
+  finish(request);
+  v1::GetArtifactRequest get;
+  get.set_digest(result);
+  EXPECT_EQ(call(*a.artifacts, &v1::Artifacts::Stub::GetArtifact, get).created_by_job(), leased.job().id());
+  EXPECT_EQ(read(a, "a result"), "a result");
+  EXPECT_EQ(refusal([&] { call(*b.artifacts, &v1::Artifacts::Stub::GetArtifact, get); }),
+            "ARTIFACT_NOT_FOUND");
+}
+
+TEST_F(Closed, QuotasNameTheNumberAndTheLimit) {
+  const auto a = somebody(Scope::kSubmitter, "a"), b = somebody(Scope::kSubmitter, "b");
+  const auto model = put(a, "a model");
+  set_quota("a", {2, 0, 0});
+  submit(a, model);
+  submit(a, model);
+  auto error = thrown_by([&] { submit(a, model); });
+  EXPECT_EQ(error.code(), ErrorCode::kResourceExhausted);
+  EXPECT_EQ(error.reason(), "QUOTA_QUEUED");
+  EXPECT_THAT(error.message(), HasSubstr("has 2 jobs queued, and may have 2"));
+  submit(b, put(b, "a model"));
+  set_quota("a", {3, 0, 0});
+  submit(a, model);
+  start();
+  EXPECT_EQ(refusal([&] { submit(with(admin_), model, "a"); }), "QUOTA_QUEUED") << "after a restart";
+
+  const auto again = somebody(Scope::kSubmitter, "a");
+  const auto project = set_quota("a", {0, 0, 1000});
+  EXPECT_EQ(project.bytes(), 7u);
+  error = thrown_by([&] { put(again, std::string(1000, 'z')); });
+  EXPECT_EQ(error.reason(), "QUOTA_BYTES");
+  EXPECT_THAT(error.message(), HasSubstr("has 7 bytes, and may have 1000"));
+  put(again, std::string(993, 'z'));
+  EXPECT_EQ(refusal([&] { submit(again, model); }), "QUOTA_BYTES");
+}
+
+TEST_F(Closed, DiscardedBytesCountUntilTheyAreCollected) {
+  const auto a = somebody(Scope::kSubmitter, "a");
+  v1::DeleteArtifactRequest remove;
+  remove.set_digest(put(a, "some bytes"));
+  call(*a.artifacts, &v1::Artifacts::Stub::DeleteArtifact, remove);
+  EXPECT_EQ(set_quota("a", {0, 0, 10}).bytes(), 10u);
+  EXPECT_EQ(refusal([&] { put_blob(a, "more"); }), "QUOTA_BYTES");
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));  // the file system's clock is coarse
+  collect_garbage(server_->store, server_->blobs, server_->clock.now_ms(), 0);
+  EXPECT_EQ(set_quota("a", {0, 0, 10}).bytes(), 0u);
+  put_blob(a, "more");
+}
+
+TEST_F(Closed, NotesWhoChangedWhatAndWhatCameOfIt) {
+  const auto a = somebody(Scope::kSubmitter, "a"), viewer = somebody(Scope::kViewer, "a");
+  const auto model = put(a, "a model");
+  const auto id = submit(a, model).id();
+  refusal([&] { submit(viewer, model); });
+  refusal([&] { submit(a, std::string(64, '0')); });
+  refusal([&] { submit(with("wring_nonsense"), model); });
+  list(a);
+  std::vector<std::string> lines;
+  for (const auto& entry : audit()) {
+    EXPECT_GT(entry.time, 0);
+    EXPECT_FALSE(entry.request_id.empty());
+    lines.push_back(entry.scope + "@" + entry.project + " " + entry.method + " " + entry.object + " " +
+                    entry.outcome);
+  }
+  EXPECT_THAT(lines, ElementsAre("submitter@a Artifacts/CommitArtifact " + model + " OK",
+                                 "submitter@a Jobs/SubmitJob " + id + " OK", "viewer@a Jobs/SubmitJob  SCOPE",
+                                 "submitter@a Jobs/SubmitJob  ARTIFACT_NOT_FOUND"));
+  EXPECT_THROW(server_->store.read([](sqlite3* db) { execute(db, "DELETE FROM audit"); }), Error);
+}
+
+TEST_F(Closed, ATokenHasARateAndSoManyCallsAtATime) {
+  door_options_ = {false, 5, 2};
+  start();
+  const auto a = somebody(Scope::kViewer, "a");
+  std::vector<std::string> refusals;
+  for (int i = 0; i < 13; ++i) {
+    const auto error = [&] {
+      try {
+        list(a);
+      } catch (const Error& e) {
+        return e.reason();
+      }
+      return std::string();
+    }();
+    if (!error.empty()) refusals.push_back(error);
+  }
+  EXPECT_THAT(refusals, Contains("RATE_LIMITED"));
+  list(with(admin_));
+
+  door_options_ = {false, 0, 2};
+  start();
+  const auto b = somebody(Scope::kSubmitter, "b");
+  v1::WatchJobRequest watch;
+  watch.set_id(submit(b, put(b, "a model")).id());
+  grpc::ClientContext one, two;
+  const auto first = b.jobs->WatchJob(&one, watch), second = b.jobs->WatchJob(&two, watch);
+  v1::Event event;
+  ASSERT_TRUE(first->Read(&event) && second->Read(&event));
+  EXPECT_EQ(refusal([&] { list(b); }), "TOO_MANY_CALLS");
+  one.TryCancel();
+  two.TryCancel();
+}
+
+TEST_F(Closed, AWatchEndsWithItsToken) {
+  const auto secret_of_b = secret(Scope::kSubmitter, "b");
+  const auto b = with(secret_of_b);
+  v1::WatchJobRequest watch;
+  watch.set_id(submit(b, put(b, "a model")).id());
+  grpc::ClientContext context;
+  const auto reader = b.jobs->WatchJob(&context, watch);
+  v1::Event event;
+  ASSERT_TRUE(reader->Read(&event));
+  server_->tokens.revoke(server_->tokens.find(secret_of_b)->id, server_->clock.now_ms());
+  while (reader->Read(&event)) {
+  }
+  EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::UNAUTHENTICATED);
+}
+
+}  // namespace
+}  // namespace wring
