@@ -34,19 +34,20 @@ std::map<Digest, std::uint64_t> chunks_of(const Manifest& manifest) {
   return chunks;
 }
 
-std::unique_ptr<BlobStore::Claim> claim_chunks(const Manifest& manifest, const TenantBlobs& blobs,
-                                               std::vector<std::string>& missing) {
+std::set<Digest> digests_of(const Manifest& manifest) {
   const auto chunks = chunks_of(manifest);
   const auto digests = std::views::keys(chunks);
-  auto claim = std::make_unique<BlobStore::Claim>(blobs.claim({digests.begin(), digests.end()}));
-  for (const auto& [chunk, size] : chunks)
+  return {digests.begin(), digests.end()};
+}
+
+void check_chunks(const Manifest& manifest, const TenantBlobs& blobs, std::vector<std::string>& missing) {
+  for (const auto& [chunk, size] : chunks_of(manifest))
     if (!blobs.has(chunk, size)) missing.push_back(chunk.hex());
   if (!missing.empty())
     throw Error(
         ErrorCode::kFailedPrecondition, "MISSING_BLOBS",
         std::to_string(missing.size()) + " chunks are not in the store, the first is " + missing.front(),
         "manifest_json", "Ask FindMissingBlobs and upload what it names.");
-  return claim;
 }
 
 v1::Artifact commit_artifact(const v1::CommitArtifactRequest& request, TimeMs now, JobStore& store,
@@ -59,7 +60,8 @@ v1::Artifact commit_artifact(const v1::CommitArtifactRequest& request, TimeMs no
   }
   const Manifest manifest = parse_manifest(request.manifest_json());
   const auto digest = manifest.digest().hex();
-  const auto claim = claim_chunks(manifest, blobs, missing);  // until the artifact is stored
+  const auto claim = blobs.claim(digests_of(manifest));  // until the artifact is stored
+  check_chunks(manifest, blobs, missing);
   std::string project = request.project().empty() ? blobs.project() : request.project();
   if (project.empty()) project = kDefaultProject;
   if (auto known = store.artifact(digest, project); known && !is_over(*known, now)) return *known;

@@ -2,7 +2,7 @@
 #pragma once
 
 #include <map>
-#include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -27,10 +27,11 @@ Manifest parse_manifest(const std::string& text);
 
 std::map<Digest, std::uint64_t> chunks_of(const Manifest& manifest);  // sizes
 
-// Keeps the manifest's chunks from being collected while it lives. Throws MISSING_BLOBS as commit_artifact()
-// does.
-std::unique_ptr<BlobStore::Claim> claim_chunks(const Manifest& manifest, const TenantBlobs& blobs,
-                                               std::vector<std::string>& missing);
+std::set<Digest> digests_of(const Manifest& manifest);
+
+// Throws MISSING_BLOBS as commit_artifact() does. The caller holds a claim on them before, and until the
+// manifest is stored.
+void check_chunks(const Manifest& manifest, const TenantBlobs& blobs, std::vector<std::string>& missing);
 
 // By digest (with or without "sha256:") or a unique prefix. Throws Error kNotFound, kInvalidArgument
 // "AMBIGUOUS".

@@ -39,8 +39,8 @@ v1::KeepStageResponse StageOutputs::keep(const std::string& project, const v1::K
                                          TimeMs now, std::vector<std::string>& missing) {
   const auto key = Digest::parse(request.key(), "key").hex();
   const Manifest manifest = parse_manifest(request.manifest_json());
-  const TenantBlobs all(blobs, store, {});  // a worker's: they are the project's where an artifact has them
-  const auto claim = claim_chunks(manifest, all, missing);  // until the output is stored
+  const BlobStore::Claim claim(blobs, digests_of(manifest));  // until the output is stored
+  check_chunks(manifest, TenantBlobs(blobs, store, {}), missing);
   const double seconds = std::isfinite(request.seconds()) ? std::max(request.seconds(), 0.0) : 0;
   const auto digest = manifest.digest().hex();
   v1::KeepStageResponse response;
