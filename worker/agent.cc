@@ -56,7 +56,6 @@ v1::Worker describe_worker(const WorkerOptions& options, const Cache& cache) {
   return worker;
 }
 
-// Before this process has threads.
 std::optional<Sandbox> make_sandbox(const WorkerOptions& options) {
   if (!options.sandbox) {
     spdlog::warn("engines run without a sandbox, as asked for");
@@ -71,9 +70,9 @@ std::optional<Sandbox> make_sandbox(const WorkerOptions& options) {
 
 Agent::Agent(WorkerOptions options)
     : options_(std::move(options)),
-      sandbox_(make_sandbox(options_)),
       cache_(options_.cache, options_.cache_bytes),
       worker_(describe_worker(options_, cache_)),
+      sandbox_(make_sandbox(options_)),
       coordinator_(make_channel(options_.server, security_of(options_))),
       sharer_(coordinator_, cache_, options_.share_seconds) {}
 

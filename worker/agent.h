@@ -41,9 +41,9 @@ class Agent {
   v1::Device device_for(const v1::JobSpec& spec) const;
 
   const WorkerOptions options_;
-  std::optional<Sandbox> sandbox_;  // of engines
   Cache cache_;
   v1::Worker worker_;
+  std::optional<Sandbox> sandbox_;  // of engines
   Coordinator coordinator_;
   StageSharer sharer_;
   StopSignal draining_;  // no more jobs

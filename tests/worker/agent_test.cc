@@ -11,6 +11,7 @@
 
 #include "common/clock.h"
 #include "common/files.h"
+#include "tests/common/thrown_by.h"
 #include "tests/worker/fake_server.h"
 
 namespace wring {
@@ -465,12 +466,9 @@ TEST_F(AgentTest, CarriesProgressInItsHeartbeats) {
 
 TEST_F(AgentTest, NeedsAnEngineThatWorks) {
   auto o = options();
-  o.engine = "/bin/false";
-  try {
-    const Agent agent(o);
-    FAIL() << "it has none";
-  } catch (const Error& error) {
-    EXPECT_EQ(error.reason(), "NO_ENGINE");
+  for (const char* engine : {"/bin/false", "/nowhere/wring-engine"}) {
+    o.engine = engine;
+    EXPECT_EQ(thrown_by([&] { const Agent agent(o); }).reason(), "NO_ENGINE") << engine;
   }
 }
 
