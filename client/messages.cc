@@ -31,6 +31,9 @@ Json stage_json(const v1::StageStatus& stage) {
           {"forecast_seconds", stage.forecast_seconds()},
           {"forecast_peak_bytes", stage.forecast_peak_bytes()},
           {"key", stage.key()},
+          {"cached_in", stage.cached_in()},
+          {"cached_bytes", stage.cached_bytes()},
+          {"saved_seconds", stage.saved_seconds()},
           {"report", embedded(stage.report_json())}};
 }
 

@@ -24,7 +24,7 @@ bool is_terminal(v1::JobState state);
 
 // {id, name, project, state, paused, artifact_digest, recipe_digest, model, data, seed, attempt, worker,
 // waiting_reason, create_time, start_time, end_time, stages: [{index, name, state, seconds, peak_bytes,
-// forecast_seconds, forecast_peak_bytes, key, report}],
+// forecast_seconds, forecast_peak_bytes, key, cached_in, cached_bytes, saved_seconds, report}],
 // evaluations: [...], error: {...} where it failed}. Times are RFC 3339 or null; artifact_digest is "" until
 // the job has succeeded.
 Json to_json(const v1::Job& job);

@@ -147,6 +147,34 @@ std::string forecast(const Json& stage) {
   return peak == 0 ? "" : "forecast " + human_duration(seconds) + ", " + human_bytes(peak);
 }
 
+// "cached, 269.0 MB of another worker, 0:35 saved"
+std::string cached(const Json& stage) {
+  std::string text = "cached";
+  if (const auto bytes = json_or<std::uint64_t>(stage, "cached_bytes", 0); bytes > 0)
+    text += ", " + human_bytes(bytes) +
+            (json_or<std::string>(stage, "cached_in", "") == "project" ? " of another worker" : "");
+  if (const auto saved = json_or<double>(stage, "saved_seconds", 0); saved > 0)
+    text += ", " + human_duration(saved) + " saved";
+  return text;
+}
+
+// What the stages' cache did for the job; empty where it did nothing.
+std::string cache_line(const Json& job) {
+  std::uint64_t own = 0, others = 0, made = 0, bytes = 0;
+  double seconds = 0;
+  for (const auto& stage : job.value("stages", Json::array())) {
+    if (json_or<std::string>(stage, "key", "").empty()) continue;
+    const auto where = json_or<std::string>(stage, "cached_in", "");
+    ++(where.empty() ? made : where == "project" ? others : own);
+    bytes += json_or<std::uint64_t>(stage, "cached_bytes", 0);
+    seconds += json_or<double>(stage, "saved_seconds", 0);
+  }
+  if (own + others == 0) return "";
+  return std::to_string(own) + " steps of this worker, " + std::to_string(others) + " of others, " +
+         std::to_string(made) + " made; " + human_bytes(bytes) +
+         (seconds > 0 ? " and " + human_duration(seconds) : "") + " saved";
+}
+
 std::string stage_lines(const Json& job) {
   std::vector<std::vector<std::string>> rows;
   std::size_t number = 0;
@@ -157,7 +185,7 @@ std::string stage_lines(const Json& job) {
     rows.push_back({"stage " + std::to_string(++number), json_or<std::string>(stage, "name", ""),
                     human_duration(json_or<double>(stage, "seconds", 0)),
                     peak > 0 ? "peak " + human_bytes(peak) : "",
-                    state == "cached" ? "cached" : forecast(stage)});
+                    state == "cached" ? cached(stage) : forecast(stage)});
   }
   return rows.empty() ? "" : table(rows);
 }
@@ -216,6 +244,7 @@ std::string provenance(const Json& job) {
   made.push_back(human_duration(seconds));
   if (peak > 0) made.push_back("peak " + human_bytes(peak));
   std::vector<std::vector<std::string>> rows{{"made by", join(made, "  ")}};
+  if (const auto line = cache_line(job); !line.empty()) rows.push_back({"cache", line});
   if (const auto digest = json_or<std::string>(job, "artifact_digest", ""); !digest.empty()) {
     const auto out = json_or<std::string>(job, "out", "");
     rows.push_back(

@@ -27,9 +27,9 @@ Manifest manifest_of(const fs::path& path, const std::string& kind) {
   return manifest;
 }
 
-// Sends what the store lacks. Returns the bytes sent.
-std::uint64_t send_missing(Connection& connection, const fs::path& path, const Manifest& manifest,
-                           const TransferProgress& progress) {
+// Sends what the store lacks, and commits. Returns the bytes sent.
+std::uint64_t send_and_commit(Connection& connection, const fs::path& path, const Manifest& manifest,
+                              const std::function<void()>& commit, const TransferProgress& progress) {
   const TreeChunks tree(path, manifest);
   std::vector<BlobRef> blobs;
   for (const auto& chunk : tree.chunks()) blobs.push_back({chunk.digest, chunk.size});
@@ -39,7 +39,7 @@ std::uint64_t send_missing(Connection& connection, const fs::path& path, const M
   };
   TransferOptions options;
   options.progress = progress;
-  return upload_missing(*connection.artifacts, blobs, read, options);
+  return upload_and_commit(*connection.artifacts, blobs, read, commit, options);
 }
 
 // Downloads one file of an artifact; each chunk is verified.
@@ -77,12 +77,14 @@ Uploaded Client::upload_tree(const fs::path& path, const std::string& kind, cons
   const auto manifest = manifest_of(path, kind);
   Uploaded uploaded;
   uploaded.total_bytes = manifest.total_bytes();
-  uploaded.sent_bytes = send_missing(*connection_, path, manifest, progress);
   v1::CommitArtifactRequest request;
   request.set_manifest_json(manifest.canonical());
   request.set_name(name.empty() ? fs::absolute(path).lexically_normal().filename().string() : name);
-  uploaded.artifact =
-      connection_->call(*connection_->artifacts, &v1::Artifacts::Stub::CommitArtifact, request, 600);
+  const auto commit = [&] {
+    uploaded.artifact =
+        connection_->call(*connection_->artifacts, &v1::Artifacts::Stub::CommitArtifact, request, 600);
+  };
+  uploaded.sent_bytes = send_and_commit(*connection_, path, manifest, commit, progress);
   return uploaded;
 }
 

@@ -83,6 +83,7 @@ bool arrange_descriptors(const SubprocessOptions& options, ChildPlan& plan) {
   sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
   for (const int number : {SIGINT, SIGTERM, SIGPIPE, SIGHUP, SIGCHLD}) ::signal(number, SIG_DFL);
+  if (options.in_child && !options.in_child()) fail();
   if (!arrange_descriptors(options, plan)) fail();
   if (options.address_space_bytes > 0) {
     const rlimit limit{options.address_space_bytes, options.address_space_bytes};

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 #include <utility>
@@ -23,6 +24,9 @@ struct SubprocessOptions {
   bool own_process_group = true;
   bool die_with_parent = true;            // SIGKILL when the parent's thread that spawned it dies
   std::uint64_t address_space_bytes = 0;  // RLIMIT_AS; 0 = no limit
+  // Called in the child before it loses the parent's descriptors: async-signal-safe; false, with errno, is a
+  // start that failed.
+  std::function<bool()> in_child;
 };
 
 struct ExitStatus {

@@ -17,6 +17,7 @@
 #include "server/api/grpc_server.h"
 #include "server/auth/certificates.h"
 #include "server/http/routes.h"
+#include "server/stage_cache_flags.h"
 #include "server/upkeep/collect.h"
 #include "server/upkeep/data_lock.h"
 #include "server/verbs.h"
@@ -30,6 +31,7 @@ struct Options {
   std::string data, grpc = "127.0.0.1:7433", http = "127.0.0.1:7480", log_level = "info";
   double lease_seconds = 15, heartbeat_seconds = 3;
   double gc_hours = 1, gc_grace_hours = 24;
+  StageCacheFlags stages;
   bool insecure_plaintext = false;
   double calls_per_second = DoorOptions{}.calls_per_second;
   int open_calls = DoorOptions{}.open_calls;
@@ -96,7 +98,8 @@ int serve(const Options& options) {
   Coordinator coordinator(store, clock, metrics, scheduler);
   std::optional<Collector> collector;
   if (options.gc_hours > 0)
-    collector.emplace(store, blobs, clock, in_ms(options.gc_hours), in_ms(options.gc_grace_hours));
+    collector.emplace(store, blobs, clock, in_ms(options.gc_hours), in_ms(options.gc_grace_hours),
+                      options.stages.limits());
   Tokens tokens(store);
   Door door(store, tokens, clock, {tls.has_value(), options.calls_per_second, options.open_calls});
   const Backend backend{coordinator, store, blobs, tokens, door, clock, metrics, options.heartbeat_seconds};
@@ -157,6 +160,7 @@ int main(int argc, char** argv) {
                  "Unused blobs are kept so long: more than the longest upload or backup takes")
       ->check(CLI::Range(0.01, 1e6))
       ->capture_default_str();
+  options.stages.add_to(app);
   app.add_option("--log-level", options.log_level, "trace, debug, info, warn, error or off")
       ->capture_default_str();
   app.add_flag("--insecure-plaintext", options.insecure_plaintext,

@@ -10,6 +10,7 @@
 #include "common/text.h"
 #include "server/auth/audit.h"
 #include "server/auth/init.h"
+#include "server/stage_cache_flags.h"
 #include "server/upkeep/backup.h"
 #include "server/upkeep/collect.h"
 #include "server/upkeep/data_lock.h"
@@ -68,15 +69,16 @@ int check(const std::string& data, bool as_json) {
   return report.is_clean() ? 0 : exit_status(ErrorCode::kDataLoss);
 }
 
-int collect(const std::string& data, double grace_hours, bool as_json) {
+int collect(const std::string& data, double grace_hours, const StageCacheLimits& stages, bool as_json) {
   check_has_database(data);
   const FileDescriptor lock = lock_data(data);
   JobStore store(data);
   BlobStore blobs(data);
-  const auto report = collect_garbage(store, blobs, SystemClock().now_ms(), in_ms(grace_hours));
+  const auto report = collect_garbage(store, blobs, SystemClock().now_ms(), in_ms(grace_hours), stages);
   print(report.to_json(), as_json,
-        std::to_string(report.expired) + " artifacts had expired; deleted " + std::to_string(report.blobs) +
-            " blobs, " + human_bytes(report.bytes) + "; " + std::to_string(report.kept) + " are in use");
+        std::to_string(report.expired) + " artifacts had expired; forgot " + std::to_string(report.stages) +
+            " outputs of stages; deleted " + std::to_string(report.blobs) + " blobs, " +
+            human_bytes(report.bytes) + "; " + std::to_string(report.kept) + " are in use");
   return 0;
 }
 
@@ -116,6 +118,7 @@ struct Flags {
   std::string data, other;
   InitOptions init;
   double grace_hours = 24;
+  StageCacheFlags stages;
   std::int64_t after = 0;
   bool json = false;
 };
@@ -166,11 +169,12 @@ void add_upkeep(Verbs& verbs) {
   verbs.add("fsck",
             "Read everything in a data folder, or a backup, whose server is stopped; set damaged blobs aside",
             "wring-server fsck --data /var/lib/wring", [](const Flags& f) { return check(f.data, f.json); });
-  verbs
-      .add("gc", "Delete expired artifacts and unused blobs of a data folder whose server is stopped",
-           "wring-server gc --data /var/lib/wring --grace-hours 0",
-           [](const Flags& f) { return collect(f.data, f.grace_hours, f.json); })
-      ->add_option("--grace-hours", verbs.flags->grace_hours, "Keep blobs that were in use so recently")
+  auto* gc =
+      verbs.add("gc", "Delete expired artifacts and unused blobs of a data folder whose server is stopped",
+                "wring-server gc --data /var/lib/wring --grace-hours 0",
+                [](const Flags& f) { return collect(f.data, f.grace_hours, f.stages.limits(), f.json); });
+  verbs.flags->stages.add_to(*gc);
+  gc->add_option("--grace-hours", verbs.flags->grace_hours, "Keep blobs that were in use so recently")
       ->check(CLI::Range(0.0, 1e6))
       ->capture_default_str();
 }

@@ -17,6 +17,8 @@
 namespace wring {
 namespace {
 
+namespace fs = std::filesystem;
+
 constexpr double kLeaseWaitSeconds = 20;
 constexpr double kLastWordsSeconds = 10;  // for the release of a job when the worker goes
 
@@ -54,13 +56,25 @@ v1::Worker describe_worker(const WorkerOptions& options, const Cache& cache) {
   return worker;
 }
 
+std::optional<Sandbox> make_sandbox(const WorkerOptions& options) {
+  if (!options.sandbox) {
+    spdlog::warn("engines run without a sandbox, as asked for");
+    return std::nullopt;
+  }
+  std::optional<Sandbox> sandbox(std::in_place, fs::absolute(options.engine));
+  spdlog::info("engines' sandbox: {}", sandbox->describe());
+  return sandbox;
+}
+
 }  // namespace
 
 Agent::Agent(WorkerOptions options)
     : options_(std::move(options)),
       cache_(options_.cache, options_.cache_bytes),
       worker_(describe_worker(options_, cache_)),
-      coordinator_(make_channel(options_.server, security_of(options_))) {}
+      sandbox_(make_sandbox(options_)),
+      coordinator_(make_channel(options_.server, security_of(options_))),
+      sharer_(coordinator_, cache_, options_.share_seconds) {}
 
 void Agent::drain() {
   const std::lock_guard lock(mutex_);
@@ -83,7 +97,9 @@ void Agent::run() {
       const auto leased = lease();
       if (!leased.leased()) continue;
       work(leased, keeper);
-      if (options_.once) break;
+      if (!options_.once) continue;
+      sharer_.flush(draining_);
+      break;
     }
   } catch (const Error& error) {
     if (!draining_ || error.reason() != "STOPPED") throw;
@@ -142,7 +158,8 @@ void Agent::work(const v1::LeaseJobResponse& lease, LeaseKeeper& keeper) {
     stop.set(Stop::kDrain);
     if (!over.wait(kLastWordsSeconds)) leave_.set(Stop::kDrain);
   });
-  run_attempt({options_, coordinator_, cache_, keeper}, lease, device_for(lease.job().spec()), stop, leave_);
+  run_attempt({options_, coordinator_, cache_, keeper, sharer_, sandbox_ ? &*sandbox_ : nullptr}, lease,
+              device_for(lease.job().spec()), stop, leave_);
   over.set(Stop::kDrain);
 }
 

@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,8 @@
 #include "worker/coordinator.h"
 #include "worker/lease_keeper.h"
 #include "worker/options.h"
+#include "worker/sandbox.h"
+#include "worker/stage_sharer.h"
 #include "worker/stop_signal.h"
 
 namespace wring {
@@ -40,7 +43,9 @@ class Agent {
   const WorkerOptions options_;
   Cache cache_;
   v1::Worker worker_;
+  std::optional<Sandbox> sandbox_;  // of engines
   Coordinator coordinator_;
+  StageSharer sharer_;
   StopSignal draining_;  // no more jobs
   StopSignal leave_;     // a last message that does not get through is given up
 

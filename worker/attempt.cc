@@ -1,28 +1,24 @@
 // The way of an attempt, from the inputs to FinishAttempt.
 #include "worker/attempt.h"
 
+#include <optional>
 #include <set>
+#include <utility>
 
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/text.h"
 #include "formats/manifest.h"
-#include "formats/tree_chunks.h"
-#include "proto/rpc/transfer.h"
 #include "worker/engine.h"
 #include "worker/error_detail.h"
+#include "worker/inputs.h"
+#include "worker/stage_cache.h"
+#include "worker/upload.h"
 
 namespace wring {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::vector<BlobRef> chunks_of(const Manifest& manifest) {
-  std::vector<BlobRef> blobs;
-  for (const auto& file : manifest.files)
-    for (const auto& chunk : file.chunks) blobs.push_back({chunk.digest, chunk.size});
-  return blobs;
-}
 
 std::uint64_t smaller_limit(std::uint64_t a, std::uint64_t b) {
   return a == 0 || b == 0 ? std::max(a, b) : std::min(a, b);
@@ -37,8 +33,9 @@ class Attempt final : public EngineListener {
         lease_(lease),
         device_(device),
         stop_(stop),
-        hold_(workplace.cache),
-        scratch_(workplace.cache.work()) {
+        scratch_(workplace.cache.work()),
+        inputs_(workplace.coordinator, workplace.cache, scratch_.path(), stop),
+        cached_(workplace.coordinator, workplace.cache, inputs_, job_.id(), lease.fence()) {
     fs::create_directories(at_.cache.log_folder(job_.id()));
     finish_.set_job_id(job_.id());
     *finish_.mutable_fence() = lease.fence();
@@ -58,45 +55,27 @@ class Attempt final : public EngineListener {
     }
     if (stop_ && !(stop_.reason() == Stop::kDrain && !finish_.outcome().empty())) stopped();
     for (const auto& [index, stage] : stages_) *finish_.add_stages() = stage;
+    share_finished();
     return finish_;
   }
 
  private:
-  TransferOptions transfer() {
-    TransferOptions options;
-    options.patience_seconds = 1e9;  // a server that is away comes back; a stop ends the wait
-    options.stop = [this] { return static_cast<bool>(stop_); };
-    return options;
-  }
-
   // The start message's members for the inputs, all of them in the cache.
   Json fetch_inputs() {
     const Stopwatch watch;
-    Json start{{"model", fetch(job_.spec().model(), "model")}, {"data", Json::object()}};
-    for (const auto& [name, digest] : job_.spec().data()) start["data"][name] = fetch(digest, "data." + name);
+    Json start{{"model", inputs_.fetch_artifact(job_.spec().model(), "model")}, {"data", Json::object()}};
+    for (const auto& [name, digest] : job_.spec().data())
+      start["data"][name] = inputs_.fetch_artifact(digest, "data." + name);
     spdlog::debug("job {}: inputs at hand after {:.2f} s", job_.id(), watch.seconds());
     return start;
-  }
-
-  Json fetch(const std::string& digest, const std::string& name) {
-    const auto artifact =
-        until_answered(stop_, "GetArtifact", [&] { return at_.coordinator.get_artifact(digest); });
-    const auto manifest = Manifest::parse(artifact.manifest_json());
-    if (manifest.digest().hex() != digest)
-      throw Error(ErrorCode::kDataLoss, "CORRUPT_MANIFEST",
-                  "the manifest that the server sent is not that of " + digest, name);
-    const auto missing = at_.cache.claim(chunks_of(manifest), hold_);
-    download_blobs(at_.coordinator.artifacts(), missing, at_.cache.blobs(), transfer());
-    at_.cache.add(missing);
-    const auto file = scratch_.path() / (name + ".manifest.json");
-    write_file_atomic(file, manifest.canonical());
-    return {{"manifest", file.string()}, {"blobs", at_.cache.blobs().string()}};
   }
 
   EngineRun engine_run(Json start) {
     const auto& resources = job_.spec().resources();
     EngineRun run;
-    run.program = at_.options.engine;
+    run.program = fs::absolute(at_.options.engine);
+    run.folder = work();
+    run.sandbox = at_.sandbox;
     run.log = at_.cache.log_folder(job_.id()) / "engine.log";
     run.memory_bytes = smaller_limit(resources.memory_bytes(), at_.options.memory_bytes);
     run.seconds = job_.spec().max_runtime_seconds();
@@ -123,6 +102,7 @@ class Attempt final : public EngineListener {
       auto& stage = stages_[i];
       stage.set_index(i);
       stage.set_name(plan.steps[i].name);
+      if (plan.steps[i].kind == "stage") models_.insert(i);
       if (plan.steps[i].key) stage.set_key(plan.steps[i].key->hex());
       stage.set_forecast_seconds(plan.steps[i].forecast_seconds);
       stage.set_forecast_peak_bytes(plan.steps[i].forecast_peak_bytes);
@@ -131,11 +111,10 @@ class Attempt final : public EngineListener {
     }
   }
 
-  std::optional<fs::path> on_lookup(const LookupLine& lookup) override {
-    return at_.cache.find_stage(lookup.key, hold_);
-  }
+  std::optional<Json> on_lookup(const LookupLine& lookup) override { return cached_.find(lookup.key); }
 
   void on_started(const StartedLine& started) override {
+    share_finished();
     auto& stage = stages_[started.index];
     stage.set_index(started.index);
     stage.set_name(started.name);
@@ -155,7 +134,8 @@ class Attempt final : public EngineListener {
     stage.set_forecast_seconds(planned.forecast_seconds());
     stage.set_forecast_peak_bytes(planned.forecast_peak_bytes());
     if (planned.progress().total() > 0) *stage.mutable_progress() = planned.progress();
-    if (done.key && !done.path.empty()) keep(*done.key, done.path);
+    cached_.describe(stage);
+    if (done.key && !done.path.empty()) keep(done);
     at_.keeper.report(stage, std::move(new_rows_));
     new_rows_.clear();
   }
@@ -168,9 +148,17 @@ class Attempt final : public EngineListener {
                   "the engine hands over " + path.string() + ", which is not in its scratch folder");
   }
 
-  void keep(const Digest& key, const fs::path& path) {
-    check_inside(path);
-    at_.cache.keep_stage(key, path, hold_);
+  void keep(const DoneLine& done) {
+    check_inside(done.path);
+    if (!at_.cache.keep_stage(*done.key, done.path, inputs_.hold())) return;
+    const char* kind = models_.contains(done.stage.index()) ? "model" : "report";
+    finished_ = {job_.id(), lease_.fence(), *done.key, kind, done.stage.seconds()};
+  }
+
+  // Once the next step runs, or nothing more does: the last stage's chunks are mostly those of the result,
+  // which goes first.
+  void share_finished() {
+    if (finished_) at_.sharer.share(*std::exchange(finished_, std::nullopt));
   }
 
   void on_rows(const RowsLine& line) override {
@@ -183,6 +171,7 @@ class Attempt final : public EngineListener {
   }
 
   void succeed(const ResultLine& result) {
+    const StageSharer::Pause pause(at_.sharer);
     for (const auto& exported : result.exports) {
       check_inside(exported.path);
       hand_in(exported);
@@ -209,31 +198,22 @@ class Attempt final : public EngineListener {
     if (digest != made.digest)
       throw Error(ErrorCode::kDataLoss, "RESULT_MISMATCH",
                   "the engine's result is " + digest + ", not " + made.digest + " as it said");
-    const auto sent = upload(made.path, manifest);
     v1::CommitArtifactRequest request;
     request.set_manifest_json(manifest.canonical());
     request.set_name(job_.spec().name());
     request.set_project(job_.spec().project());
-    const auto committed =
-        until_answered(stop_, "CommitArtifact", [&] { return at_.coordinator.commit_artifact(request); });
+    v1::Artifact committed;
+    const auto commit = [&] {
+      committed =
+          until_answered(stop_, "CommitArtifact", [&] { return at_.coordinator.commit_artifact(request); });
+    };
+    const auto sent = upload_tree(at_.coordinator, made.path, manifest, commit, patient(stop_));
     if (committed.digest() != digest)
       throw Error(ErrorCode::kDataLoss, "RESULT_MISMATCH",
                   "the server calls the result " + committed.digest() + ", not " + digest);
     spdlog::info("job {}: result {} handed in, {} of {} sent in {:.2f} s", job_.id(), digest.substr(0, 12),
                  human_bytes(sent), human_bytes(manifest.total_bytes()), watch.seconds());
     return digest;
-  }
-
-  // Returns the bytes sent.
-  std::uint64_t upload(const fs::path& folder, const Manifest& manifest) {
-    const TreeChunks tree(folder, manifest);
-    std::vector<BlobRef> blobs;
-    for (const auto& chunk : tree.chunks()) blobs.push_back({chunk.digest, chunk.size});
-    const auto read = [&](std::size_t i) {
-      auto bytes = tree.read(i);
-      return BlobBytes{bytes.data, std::move(bytes.owner)};
-    };
-    return upload_missing(at_.coordinator.artifacts(), blobs, read, transfer());
   }
 
   void fail(const v1::ErrorDetail& error) {
@@ -272,8 +252,11 @@ class Attempt final : public EngineListener {
   const v1::LeaseJobResponse& lease_;
   const v1::Device& device_;
   StopSignal& stop_;
-  Cache::Hold hold_;
   TempDir scratch_;
+  Inputs inputs_;
+  StageCache cached_;
+  std::set<std::uint32_t> models_;  // steps that make one
+  std::optional<StageSharer::Output> finished_;
   std::map<std::uint32_t, v1::StageStatus> stages_;
   std::vector<v1::Evaluation> new_rows_;  // since the last report
   v1::FinishAttemptRequest finish_;

@@ -6,6 +6,8 @@
 #include "worker/coordinator.h"
 #include "worker/lease_keeper.h"
 #include "worker/options.h"
+#include "worker/sandbox.h"
+#include "worker/stage_sharer.h"
 #include "worker/stop_signal.h"
 
 namespace wring {
@@ -15,6 +17,8 @@ struct Workplace {
   Coordinator& coordinator;
   Cache& cache;
   LeaseKeeper& keeper;
+  StageSharer& sharer;
+  const Sandbox* sandbox;  // of engines; nullptr: none
 };
 
 // Runs the attempt to its end, whatever that is; failures are told to the server, not thrown. `stop` ends it

@@ -211,7 +211,7 @@ void Cache::add(std::span<const BlobRef> blobs) {
   }
 }
 
-std::optional<fs::path> Cache::find_stage(const Digest& key, Hold& hold) {
+std::optional<KeptStage> Cache::find_stage(const Digest& key, Hold& hold) {
   const std::lock_guard lock(mutex_);
   const Name name{kStage, key};
   const auto it = entries_.find(name);
@@ -223,7 +223,7 @@ std::optional<fs::path> Cache::find_stage(const Digest& key, Hold& hold) {
     return std::nullopt;
   }
   this->hold(name, hold);
-  return path_of(name);
+  return KeptStage{path_of(name), it->second.bytes};
 }
 
 bool Cache::keep_stage(const Digest& key, const fs::path& folder, Hold& hold) {

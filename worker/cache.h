@@ -22,6 +22,12 @@
 
 namespace wring {
 
+// A finished stage's output that is kept.
+struct KeptStage {
+  std::filesystem::path path;
+  std::uint64_t bytes = 0;  // of its files
+};
+
 // The folder, which belongs to one process at a time:
 //   lock  worker.json                  who has it, and the id under which the server knows it
 //   blobs/ab/abcdef...                 chunks, whole and verified when they came
@@ -72,7 +78,7 @@ class Cache {
   void add(std::span<const BlobRef> blobs);
 
   // The kept output of a stage, held; nullopt where there is none.
-  std::optional<std::filesystem::path> find_stage(const Digest& key, Hold& hold);
+  std::optional<KeptStage> find_stage(const Digest& key, Hold& hold);
   // Keeps the files below `folder` (on the same file system: they are linked, not copied) as the output under
   // `key`, and holds it. The first writer wins. Returns false where it is too large to be kept.
   bool keep_stage(const Digest& key, const std::filesystem::path& folder, Hold& hold);

@@ -43,6 +43,12 @@ class Coordinator {
   void finish_attempt(const v1::FinishAttemptRequest& request) {
     call<v1::FinishAttemptResponse>(*workers_, &v1::Workers::Stub::FinishAttempt, request, 30);
   }
+  v1::FindStageResponse find_stage(const v1::FindStageRequest& request) {
+    return call<v1::FindStageResponse>(*workers_, &v1::Workers::Stub::FindStage, request, 10);
+  }
+  v1::KeepStageResponse keep_stage(const v1::KeepStageRequest& request) {
+    return call<v1::KeepStageResponse>(*workers_, &v1::Workers::Stub::KeepStage, request, 60);
+  }
   v1::Artifact get_artifact(const std::string& digest) {
     v1::GetArtifactRequest request;
     request.set_digest(digest);

@@ -81,6 +81,9 @@ class Supervisor {
     const FileDescriptor nothing(::open("/dev/null", O_RDONLY | O_CLOEXEC));
     SubprocessOptions options;
     options.argv = {run_.program.string(), "job"};
+    options.working_directory = run_.folder;
+    options.environment = {{"HOME", run_.folder.string()}, {"TMPDIR", run_.folder.string()}};
+    if (run_.sandbox) options.in_child = [this] { return run_.sandbox->enter(); };
     options.descriptors = {{nothing.get(), 0},
                            {log.write.get(), 1},
                            {log.write.get(), 2},
@@ -148,9 +151,9 @@ class Supervisor {
   void on(const HelloLine& hello) { spdlog::debug("engine {} is up", hello.version); }
   void on(const PlanLine& plan) { listener_.on_plan(plan); }
   void on(const LookupLine& lookup) {
-    const auto path = listener_.on_lookup(lookup);
-    Json answer{{"type", "lookup_result"}, {"index", lookup.index}, {"hit", path.has_value()}};
-    if (path) answer["path"] = path->string();
+    const auto found = listener_.on_lookup(lookup);
+    Json answer = found.value_or(Json::object());
+    answer.update({{"type", "lookup_result"}, {"index", lookup.index}, {"hit", found.has_value()}});
     send(answer);
   }
   void on(const StartedLine& started) {

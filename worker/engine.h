@@ -8,6 +8,7 @@
 
 #include "common/json.h"
 #include "worker/pipe.h"
+#include "worker/sandbox.h"
 #include "worker/stop_signal.h"
 
 namespace wring {
@@ -18,7 +19,8 @@ class EngineListener {
  public:
   virtual ~EngineListener() = default;
   virtual void on_plan(const PlanLine& plan) = 0;
-  virtual std::optional<std::filesystem::path> on_lookup(const LookupLine& lookup) = 0;
+  // The members of lookup_result that say where the output is; nullopt where there is none.
+  virtual std::optional<Json> on_lookup(const LookupLine& lookup) = 0;
   virtual void on_started(const StartedLine& started) = 0;
   virtual void on_progress(const ProgressLine& progress) = 0;
   virtual void on_done(const DoneLine& done) = 0;
@@ -26,9 +28,11 @@ class EngineListener {
 };
 
 struct EngineRun {
-  std::filesystem::path program;
-  std::filesystem::path log;  // its standard output and error go here, at most 16 MiB
-  Json start;                 // the start message
+  std::filesystem::path program;     // absolute
+  std::filesystem::path folder;      // its working folder, its home and its place for temporary files
+  const Sandbox* sandbox = nullptr;  // none: it may do what this process may
+  std::filesystem::path log;         // its standard output and error go here, at most 16 MiB
+  Json start;                        // the start message
   std::uint64_t memory_bytes =
       0;               // limit of its anonymous and shared memory (mapped blobs do not count); 0: none
   double seconds = 0;  // limit of its run; 0: none

@@ -28,6 +28,7 @@ struct Flags {
   wring::WorkerOptions options;
   std::string config;
   std::string log_level = "info";
+  bool check_sandbox = false;
 };
 
 void declare(CLI::App& app, Flags& flags) {
@@ -51,6 +52,10 @@ void declare(CLI::App& app, Flags& flags) {
   app.add_option("--engine", o.engine, "The engine to run; default: wring-engine beside this program")
       ->type_name("PATH");
   app.add_option("--name", o.name, "Name for people; default: the host's");
+  app.add_option("--share-seconds", o.share_seconds,
+                 "Stages that took less are not offered to the project's other workers")
+      ->check(CLI::NonNegativeNumber)
+      ->default_val(2);
   app.add_option("--drain-seconds", o.drain_seconds, "How long a running job may go on after SIGTERM")
       ->check(CLI::NonNegativeNumber)
       ->default_val(0);
@@ -59,6 +64,11 @@ void declare(CLI::App& app, Flags& flags) {
       ->type_name("YAML");
   app.add_option("--log-level", flags.log_level, "trace, debug, info, warn, error or off")
       ->default_val("info");
+  app.add_flag("--sandbox,!--no-sandbox", o.sandbox,
+               "Keep engines from the network, other programs and other processes, as far as this kernel can")
+      ->default_val(true);
+  app.add_flag("--check-sandbox", flags.check_sandbox,
+               "Print as JSON what of the sandbox this kernel allows");
   app.add_flag("--once", o.once, "End after one job");
   app.set_version_flag("--version", WRING_VERSION);
   app.footer(kFooter);
@@ -111,6 +121,10 @@ int main(int argc, char** argv) {
     if (!flags.config.empty()) wring::apply_config(app, flags.config);
     wring::init_logging("wring-worker", flags.log_level);
     if (flags.options.engine.empty()) flags.options.engine = wring::sibling_program("wring-engine");
+    if (flags.check_sandbox) {
+      std::puts(wring::Sandbox(std::filesystem::absolute(flags.options.engine)).to_json().dump().c_str());
+      return 0;
+    }
     check_options(flags.options);
     run(flags.options, signals);
     return 0;

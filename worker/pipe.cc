@@ -64,8 +64,8 @@ PlanLine parse_plan(const Json& json) {
     if (index_of(entry) != plan.steps.size())
       throw_protocol("the steps of the engine's plan are not in order");
     const Json forecast = get<Json>(entry, "forecast", Json::object());
-    plan.steps.push_back({at<std::string>(entry, "name"), key_of(entry), get<double>(forecast, "seconds"),
-                          get<std::uint64_t>(forecast, "peak_bytes")});
+    plan.steps.push_back({at<std::string>(entry, "name"), get<std::string>(entry, "kind"), key_of(entry),
+                          get<double>(forecast, "seconds"), get<std::uint64_t>(forecast, "peak_bytes")});
   }
   return plan;
 }

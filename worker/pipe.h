@@ -43,7 +43,7 @@ struct HelloLine {
   std::string catalogue;
 };
 struct PlannedStep {
-  std::string name;
+  std::string name, kind;
   std::optional<Digest> key;              // of the output
   double forecast_seconds = 0;            // 0: none
   std::uint64_t forecast_peak_bytes = 0;  // 0: none

@@ -77,6 +77,19 @@ std::vector<Finding> check_engine() {
   return findings;
 }
 
+// What keeps engines from the network and from other processes on this machine.
+Finding check_sandbox() {
+  const auto [status, output] = capture({program("wring-worker").string(), "--check-sandbox"}, true);
+  const auto json = Json::parse(output, nullptr, false);
+  if (status.code != 0 || !json.is_object())
+    return {"sandbox", Verdict::kNote, "cannot be looked at: " + output.substr(0, output.find('\n')), ""};
+  std::vector<std::string> on, off;
+  for (const auto& [name, taken] : json.items()) (taken.get<bool>() ? on : off).push_back(name);
+  return {"sandbox", off.empty() ? Verdict::kOk : Verdict::kNote,
+          join(on, ", ") + (off.empty() ? "" : "; this kernel refuses " + join(off, ", ")),
+          off.empty() ? "" : "Engines run with what is allowed; docs/operations.md says what each part is."};
+}
+
 std::vector<Finding> check_server(CliContext& context) {
   const auto config = context.config();
   if (config.server.empty())
@@ -130,7 +143,9 @@ void doctor(CliContext& context) {
        ""}};
   findings.push_back(check_program("wring-server"));
   findings.push_back(check_program("wring-worker"));
+  const bool has_worker = findings.back().verdict == Verdict::kOk;
   for (auto& finding : check_engine()) findings.push_back(std::move(finding));
+  if (has_worker) findings.push_back(check_sandbox());
   findings.push_back(check_machine());
   findings.push_back(check_disk());
   for (auto& finding : check_server(context)) findings.push_back(std::move(finding));

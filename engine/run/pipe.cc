@@ -84,6 +84,22 @@ class Pipe {
   std::deque<Json> messages_;
 };
 
+JobInput read_chunks(const Json& json) {
+  const auto manifest = Manifest::parse(read_file(json_at<std::string>(json, "manifest", "input")));
+  return {FileTree::from_chunks(manifest, json_at<std::string>(json, "blobs", "input")), manifest.digest()};
+}
+
+JobInput read_input(const Json& json, const std::string& kind) {
+  if (json.contains("path")) return input_on_disk(json_at<std::string>(json, "path", "input"), kind);
+  return read_chunks(json);
+}
+
+// The same, where its digest is of no interest.
+FileTree read_files(const Json& json) {
+  if (json.contains("path")) return FileTree::on_disk(json_at<std::string>(json, "path", "input"));
+  return read_chunks(json).files;
+}
+
 class PipeObserver final : public JobObserver {
  public:
   explicit PipeObserver(Pipe& pipe) : pipe_(pipe) {}
@@ -106,7 +122,7 @@ class PipeObserver final : public JobObserver {
     if (json_at<std::string>(answer, "type", "pipe") != "lookup_result")
       throw Error(ErrorCode::kInternal, "PIPE", "expected lookup_result from the agent");
     if (!json_at<bool>(answer, "hit", "lookup_result")) return std::nullopt;
-    return FileTree::on_disk(json_at<std::string>(answer, "path", "lookup_result"));
+    return read_files(answer);
   }
 
   void on_start(const StepPlan& step) override {
@@ -159,12 +175,6 @@ class PipeObserver final : public JobObserver {
   Stopwatch started_, last_sent_;
   std::optional<std::uint64_t> first_done_;  // of the step
 };
-
-JobInput read_input(const Json& json, const std::string& kind) {
-  if (json.contains("path")) return input_on_disk(json_at<std::string>(json, "path", "input"), kind);
-  const auto manifest = Manifest::parse(read_file(json_at<std::string>(json, "manifest", "input")));
-  return {FileTree::from_chunks(manifest, json_at<std::string>(json, "blobs", "input")), manifest.digest()};
-}
 
 JobSpec read_start(const Json& start) {
   if (json_at<std::string>(start, "type", "pipe") != "start" || json_at<int>(start, "v", "start") != 1)

@@ -26,6 +26,7 @@ namespace fs = std::filesystem;
 constexpr std::size_t kPieceBytes = 1 << 20;
 constexpr std::uint64_t kMaxBlobBytes = 64u << 20;
 constexpr std::size_t kDigestsACall = 10'000;
+constexpr int kMaxCommits = 4;
 constexpr auto kStreamSeconds = std::chrono::seconds(120);  // then it is opened again where it stands
 
 void check_stop(const TransferOptions& options) {
@@ -286,6 +287,21 @@ std::uint64_t upload_missing(v1::Artifacts::StubInterface& stub, std::span<const
   upload_blobs(
       stub, missing, [&](std::size_t i) { return read(places.at(missing[i].digest)); }, options);
   return bytes;
+}
+
+std::uint64_t upload_and_commit(v1::Artifacts::StubInterface& stub, std::span<const BlobRef> blobs,
+                                const std::function<BlobBytes(std::size_t)>& read,
+                                const std::function<void()>& commit, const TransferOptions& options) {
+  std::uint64_t sent = 0;
+  for (int left = kMaxCommits;;) {
+    sent += upload_missing(stub, blobs, read, options);
+    try {
+      commit();
+      return sent;
+    } catch (const Error& error) {
+      if (error.reason() != "MISSING_BLOBS" || --left == 0) throw;
+    }
+  }
 }
 
 void download_blobs(v1::Artifacts::StubInterface& stub, std::span<const BlobRef> blobs,

@@ -65,6 +65,11 @@ void upload_blobs(v1::Artifacts::StubInterface& stub, std::span<const BlobRef> b
 std::uint64_t upload_missing(v1::Artifacts::StubInterface& stub, std::span<const BlobRef> blobs,
                              const std::function<BlobBytes(std::size_t)>& read,
                              const TransferOptions& options = {});
+// The same, and `commit`, whose Error MISSING_BLOBS (what the store had when it was asked is collected by
+// now) has those sent again, a few times at most.
+std::uint64_t upload_and_commit(v1::Artifacts::StubInterface& stub, std::span<const BlobRef> blobs,
+                                const std::function<BlobBytes(std::size_t)>& read,
+                                const std::function<void()>& commit, const TransferOptions& options = {});
 void download_blobs(v1::Artifacts::StubInterface& stub, std::span<const BlobRef> blobs,
                     const std::filesystem::path& folder, const TransferOptions& options = {});
 

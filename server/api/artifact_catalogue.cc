@@ -1,18 +1,22 @@
 // Committing and finding artifacts.
 #include "server/api/artifact_catalogue.h"
 
-#include <map>
 #include <optional>
 #include <ranges>
+#include <set>
 
 #include "common/error.h"
-#include "formats/manifest.h"
 #include "server/api/messages.h"
 
 namespace wring {
 namespace {
 
-// Errors name the field within the request.
+bool is_over(const v1::Artifact& artifact, TimeMs now) {
+  return artifact.has_expire_time() && to_time(artifact.expire_time()) <= now;
+}
+
+}  // namespace
+
 Manifest parse_manifest(const std::string& text) {
   try {
     return Manifest::parse(text);
@@ -23,7 +27,28 @@ Manifest parse_manifest(const std::string& text) {
   }
 }
 
-}  // namespace
+std::map<Digest, std::uint64_t> chunks_of(const Manifest& manifest) {
+  std::map<Digest, std::uint64_t> chunks;
+  for (const auto& file : manifest.files)
+    for (const auto& chunk : file.chunks) chunks.emplace(chunk.digest, chunk.size);
+  return chunks;
+}
+
+std::set<Digest> digests_of(const Manifest& manifest) {
+  const auto chunks = chunks_of(manifest);
+  const auto digests = std::views::keys(chunks);
+  return {digests.begin(), digests.end()};
+}
+
+void check_chunks(const Manifest& manifest, const TenantBlobs& blobs, std::vector<std::string>& missing) {
+  for (const auto& [chunk, size] : chunks_of(manifest))
+    if (!blobs.has(chunk, size)) missing.push_back(chunk.hex());
+  if (!missing.empty())
+    throw Error(
+        ErrorCode::kFailedPrecondition, "MISSING_BLOBS",
+        std::to_string(missing.size()) + " chunks are not in the store, the first is " + missing.front(),
+        "manifest_json", "Ask FindMissingBlobs and upload what it names.");
+}
 
 v1::Artifact commit_artifact(const v1::CommitArtifactRequest& request, TimeMs now, JobStore& store,
                              const TenantBlobs& blobs, std::vector<std::string>& missing) {
@@ -35,21 +60,11 @@ v1::Artifact commit_artifact(const v1::CommitArtifactRequest& request, TimeMs no
   }
   const Manifest manifest = parse_manifest(request.manifest_json());
   const auto digest = manifest.digest().hex();
-  std::map<Digest, std::uint64_t> chunks;
-  for (const auto& file : manifest.files)
-    for (const auto& chunk : file.chunks) chunks.emplace(chunk.digest, chunk.size);
-  const auto digests = std::views::keys(chunks);
-  const auto claim = blobs.claim({digests.begin(), digests.end()});  // until the artifact is stored
-  for (const auto& [chunk, size] : chunks)
-    if (!blobs.has(chunk, size)) missing.push_back(chunk.hex());
-  if (!missing.empty())
-    throw Error(
-        ErrorCode::kFailedPrecondition, "MISSING_BLOBS",
-        std::to_string(missing.size()) + " chunks are not in the store, the first is " + missing.front(),
-        "manifest_json", "Ask FindMissingBlobs and upload what it names.");
+  const auto claim = blobs.claim(digests_of(manifest));  // until the artifact is stored
+  check_chunks(manifest, blobs, missing);
   std::string project = request.project().empty() ? blobs.project() : request.project();
   if (project.empty()) project = kDefaultProject;
-  if (auto known = store.artifact(digest, project)) return *known;
+  if (auto known = store.artifact(digest, project); known && !is_over(*known, now)) return *known;
   v1::Artifact artifact;
   artifact.set_project(project);
   artifact.set_digest(digest);
@@ -62,7 +77,7 @@ v1::Artifact commit_artifact(const v1::CommitArtifactRequest& request, TimeMs no
   StoreBatch batch;
   batch.artifacts.push_back(artifact);
   store.write(std::move(batch)).get();
-  return artifact;
+  return store.artifact(digest, project).value_or(artifact);  // one that was there keeps its name
 }
 
 v1::Artifact get_artifact(const std::string& digest_or_prefix, JobStore& store, const Within& project) {

@@ -1,21 +1,37 @@
 // Artifacts as the store keeps them: committed once all their chunks are there.
 #pragma once
 
+#include <map>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "common/clock.h"
+#include "common/digest.h"
+#include "formats/manifest.h"
 #include "server/auth/tenant_blobs.h"
 #include "server/store/sqlite/job_store.h"
 
 namespace wring {
 
 // Checks the manifest and that every chunk is there for this caller, with its size; commits it durably as an
-// artifact of request.project() (empty: the caller's, or "default"); idempotent. Throws Error
-// kInvalidArgument "BAD_MANIFEST", "NAME_TOO_LONG"; kNotFound "PROJECT_NOT_FOUND"; kFailedPrecondition
-// "MISSING_BLOBS" with their digests in `missing`.
+// artifact of request.project() (empty: the caller's, or "default"); idempotent; one whose time was over, and
+// that was not deleted yet, is kept from now on. Throws Error kInvalidArgument "BAD_MANIFEST",
+// "NAME_TOO_LONG"; kNotFound "PROJECT_NOT_FOUND"; kFailedPrecondition "MISSING_BLOBS" with their digests in
+// `missing`.
 v1::Artifact commit_artifact(const v1::CommitArtifactRequest& request, TimeMs now, JobStore& store,
                              const TenantBlobs& blobs, std::vector<std::string>& missing);
+
+// A manifest from a request's field manifest_json, which errors name.
+Manifest parse_manifest(const std::string& text);
+
+std::map<Digest, std::uint64_t> chunks_of(const Manifest& manifest);  // sizes
+
+std::set<Digest> digests_of(const Manifest& manifest);
+
+// Throws MISSING_BLOBS as commit_artifact() does. The caller holds a claim on them before, and until the
+// manifest is stored.
+void check_chunks(const Manifest& manifest, const TenantBlobs& blobs, std::vector<std::string>& missing);
 
 // By digest (with or without "sha256:") or a unique prefix. Throws Error kNotFound, kInvalidArgument
 // "AMBIGUOUS".

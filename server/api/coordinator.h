@@ -60,6 +60,8 @@ class Coordinator {
   wring::v1::LeaseJobResponse lease(const wring::v1::LeaseJobRequest& request,
                                     const std::function<bool()>& gone);
   wring::v1::HeartbeatResponse heartbeat(const wring::v1::HeartbeatRequest& request);
+  // Of the job whose newest lease, running or over, has this fence. Throws STALE_LEASE.
+  std::string project_of(const std::string& job, const wring::v1::Fence& fence);
   void report_stage(const wring::v1::ReportStageRequest& request);
   void finish(const wring::v1::FinishAttemptRequest& request);
   // By id; with the jobs of the project alone.

@@ -36,6 +36,13 @@ std::vector<v1::Evaluation> rows_of(const std::string& job, const Rows& rows, Ti
   return stored;
 }
 
+void count_end(const v1::StageStatus& stage, Metrics& metrics) {
+  if (stage.state() == "done") metrics.stage_ended("made", 0, 0);
+  if (stage.state() == "cached")
+    metrics.stage_ended(stage.cached_in() == "project" ? "project" : "worker",
+                        static_cast<double>(stage.cached_bytes()), std::max(stage.saved_seconds(), 0.0));
+}
+
 const char* to_text(LeaseAction action) {
   switch (action) {
     case LeaseAction::kContinue:
@@ -137,6 +144,23 @@ v1::HeartbeatResponse Coordinator::heartbeat(const v1::HeartbeatRequest& request
   return response;
 }
 
+std::string Coordinator::project_of(const std::string& id, const v1::Fence& fence) {
+  const auto check = [&](const JobRecord& job) {
+    if (job.fence == to_fence(fence)) return job.project;
+    metrics_.lease_refused_stale();
+    throw Error(ErrorCode::kFailedPrecondition, "STALE_LEASE", "job " + id + " has a newer lease", "fence");
+  };
+  {
+    const std::lock_guard lock(mutex_);
+    const auto& jobs = ledger_.state().jobs;
+    if (const auto it = jobs.find(id); it != jobs.end()) return check(it->second);
+  }
+  const auto job = load(id);
+  if (!job)
+    throw Error(ErrorCode::kNotFound, "JOB_NOT_FOUND", "there is no job " + id.substr(0, 80), "job_id");
+  return check(*job);
+}
+
 void Coordinator::report_stage(const v1::ReportStageRequest& request) {
   const v1::StageStatus& stage = request.stage();
   check_word(stage.state(), {"pending", "running", "done", "cached"}, "BAD_STATE", "stage.state",
@@ -150,8 +174,10 @@ void Coordinator::report_stage(const v1::ReportStageRequest& request) {
                      {"state", stage.state()},
                      {"seconds", stage.seconds()},
                      {"peak_bytes", stage.peak_bytes()}};
-  apply(StageInput{request.job_id(), to_fence(request.fence()), stage.index(), stage.state(), payload},
-        std::move(batch), request.job_id());
+  const auto outcome =
+      apply(StageInput{request.job_id(), to_fence(request.fence()), stage.index(), stage.state(), payload},
+            std::move(batch), request.job_id());
+  if (!outcome.events.empty() && !stage.key().empty()) count_end(stage, metrics_);
 }
 
 void Coordinator::finish(const v1::FinishAttemptRequest& request) {

@@ -8,6 +8,7 @@
 #include "server/api/artifact_catalogue.h"
 #include "server/api/messages.h"
 #include "server/api/queries.h"
+#include "server/api/stage_outputs.h"
 #include "server/upkeep/collect.h"
 #include "wring/v1/artifacts.grpc.pb.h"
 #include "wring/v1/evaluations.grpc.pb.h"
@@ -296,6 +297,22 @@ class WorkersService final : public v1::Workers::Service {
       b_.coordinator.finish(*request);
     });
   }
+  Status FindStage(ServerContext* context, const v1::FindStageRequest* request,
+                   v1::FindStageResponse* response) override {
+    return answer(b_, *context, "Workers/FindStage", [&](Door::Visit&) {
+      const auto project = b_.coordinator.project_of(request->job_id(), request->fence());
+      *response = outputs().find(project, request->key(), b_.clock.now_ms());
+    });
+  }
+  Status KeepStage(ServerContext* context, const v1::KeepStageRequest* request,
+                   v1::KeepStageResponse* response) override {
+    std::vector<std::string> missing;
+    const auto body = [&](Door::Visit&) {
+      const auto project = b_.coordinator.project_of(request->job_id(), request->fence());
+      *response = outputs().keep(project, *request, b_.clock.now_ms(), missing);
+    };
+    return answer(b_, *context, "Workers/KeepStage", body, missing);
+  }
   Status ListWorkers(ServerContext* context, const v1::ListWorkersRequest* request,
                      v1::ListWorkersResponse* response) override {
     return answer(b_, *context, "Workers/ListWorkers", [&](Door::Visit& visit) {
@@ -318,6 +335,8 @@ class WorkersService final : public v1::Workers::Service {
   }
 
  private:
+  StageOutputs outputs() const { return {b_.store, b_.blobs, b_.metrics}; }
+
   Backend b_;
 };
 

@@ -49,6 +49,8 @@ constexpr Access kTable[] = {
     {"Workers/Heartbeat", kNobody, true, false},
     {"Workers/ReportStage", kNobody, true, false},
     {"Workers/FinishAttempt", kNobody, true, true},
+    {"Workers/FindStage", kNobody, true, false},
+    {"Workers/KeepStage", kNobody, true, false},
     {"Workers/ListWorkers", kViewer, false, false},
     {"Workers/PauseWorker", kAdmin, false, true},
     {"Workers/ResumeWorker", kAdmin, false, true},

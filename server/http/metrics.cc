@@ -26,10 +26,25 @@ Metrics::Metrics()
                  .Add({})),
       blob_(counters(*registry_, "wring_blob_bytes_total", "Blob bytes moved, by direction")),
       rpcs_(counters(*registry_, "wring_rpcs_total", "RPCs answered, by method and status code")),
+      stages_(counters(*registry_, "wring_stages_total",
+                       "Stages and evaluations that ended, by source: made, or taken from the cache of their "
+                       "worker or their project")),
+      saved_bytes_(counters(*registry_, "wring_stage_saved_bytes_total",
+                            "Bytes of stages' outputs that were not made again")
+                       .Add({})),
+      saved_seconds_(counters(*registry_, "wring_stage_saved_seconds_total",
+                              "Seconds that stages taken from a project's cache took their makers")
+                         .Add({})),
+      differed_(counters(*registry_, "wring_stages_differed_total",
+                         "Stages whose output was another than the one that their project keeps")
+                    .Add({})),
       queued_(gauge(*registry_, "wring_jobs_queued", "Jobs that wait for a worker")),
       running_(gauge(*registry_, "wring_jobs_running", "Jobs that a worker has leased")),
       workers_(gauge(*registry_, "wring_workers_connected",
-                     "Workers seen within the last minute that do not drain")) {}
+                     "Workers seen within the last minute that do not drain")),
+      outputs_(gauge(*registry_, "wring_stage_outputs", "Outputs of stages that projects keep")),
+      output_bytes_(gauge(*registry_, "wring_stage_output_bytes",
+                          "Bytes of these outputs, chunks that they share counted each time")) {}
 
 void Metrics::job_ended(const std::string& state) {
   ended_.Add({{"state", state}}).Increment();
@@ -41,6 +56,15 @@ void Metrics::queue(std::size_t queued, std::size_t running, std::size_t workers
 }
 void Metrics::blob_bytes(const std::string& direction, double bytes) {
   blob_.Add({{"direction", direction}}).Increment(bytes);
+}
+void Metrics::stage_ended(const std::string& source, double saved_bytes, double saved_seconds) {
+  stages_.Add({{"source", source}}).Increment();
+  saved_bytes_.Increment(saved_bytes);
+  saved_seconds_.Increment(saved_seconds);
+}
+void Metrics::stage_outputs(std::uint64_t count, std::uint64_t bytes) {
+  outputs_.Set(static_cast<double>(count));
+  output_bytes_.Set(static_cast<double>(bytes));
 }
 void Metrics::rpc(const std::string& method, const std::string& code) {
   rpcs_.Add({{"method", method}, {"code", code}}).Increment();

@@ -6,6 +6,14 @@
 
 namespace wring {
 
+void forget_old_turns(Shares& shares, std::uint64_t n) {
+  for (auto it = shares.begin(); it != shares.end();) {
+    auto& share = it->second;
+    if (share.served + kTurnsRemembered <= n) share.served = 0;
+    it = share.served == 0 && share.running == 0 ? shares.erase(it) : std::next(it);
+  }
+}
+
 void JobQueue::add(const JobRecord& job) {
   ++by_project_[job.project];
   if (job.paused)

@@ -12,6 +12,9 @@
 
 namespace wring {
 
+// A project that was last served so many leases ago counts as one that never was, and is forgotten.
+inline constexpr std::uint64_t kTurnsRemembered = 1000;
+
 // What a project has had of the workers' devices of one kind.
 struct Share {
   std::uint32_t running = 0;  // its jobs there now
@@ -22,6 +25,8 @@ using Shares = std::map<ShareKey, Share>;
 inline ShareKey share_key(const JobRecord& job) {
   return {job.project, job.needs.device};
 }
+// At lease `n`.
+void forget_old_turns(Shares& shares, std::uint64_t n);
 
 // Of those that may be leased the next one is that of the highest priority; among equals that of the project
 // with the fewest jobs on this kind of device; among equals of the project that was served longest ago; of

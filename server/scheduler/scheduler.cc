@@ -389,6 +389,7 @@ class Transition {
     Share& share = state_.shares[share_key(job)];
     ++share.running;
     share.served = job.fence.n;
+    forget_old_turns(state_.shares, job.fence.n);
     watch(job);
     commit(job, "leased", {{"worker", worker.id}});
     outcome_.leased = job;

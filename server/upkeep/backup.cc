@@ -45,6 +45,13 @@ std::map<Digest, std::uint64_t> blobs_of(sqlite3* database) {
   return blobs;
 }
 
+// Their chunks are not in a backup.
+void forget_stage_outputs(const fs::path& path) {
+  const auto database = open_database(path);
+  if (has_table(database.get(), "stage_outputs"))
+    Statement(database.get(), "DELETE FROM stage_outputs").run();
+}
+
 // The bytes of a blob, where they are there and whole. The source is only read: its server may be running.
 std::optional<std::string> read_blob(const fs::path& data, const Digest& digest) {
   try {
@@ -137,6 +144,7 @@ BackupReport restore_backup(const fs::path& folder, const fs::path& data, const 
   Statement(open_database(half).get(), "UPDATE meta SET value = max(value + 1, ?) WHERE key = 'epoch'")
       .bind(clock.now_ms())
       .run();
+  forget_stage_outputs(half);
   const auto report = copy_blobs(half, folder, data);
   publish(half, data);
   return report;

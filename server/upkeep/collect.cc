@@ -20,15 +20,10 @@ std::set<Digest> chunks_of(const std::string& manifest) {
   return chunks;
 }
 
-void delete_expired(JobStore& store, BlobStore& blobs, TimeMs now, CollectReport& report) {
-  for (const auto& [digest, project] : store.expired(now)) {
-    try {
-      delete_artifact(digest, store, blobs, project);
-      ++report.expired;
-    } catch (const Error& error) {  // a job reads it, or somebody was faster: another time
-      spdlog::debug("expired, and not deleted: {}", error.message());
-    }
-  }
+// Before its artifact is deleted: a sweep that begins between the two must find the chunks young.
+void renew_chunks(const std::string& digest, JobStore& store, BlobStore& blobs, const Within& project) {
+  if (const auto artifact = store.artifact(digest, project))
+    for (const auto& chunk : chunks_of(artifact->manifest_json())) blobs.renew(chunk);
 }
 
 std::filesystem::file_time_type oldest_kept(TimeMs grace) {
@@ -40,21 +35,24 @@ std::filesystem::file_time_type oldest_kept(TimeMs grace) {
 
 Json CollectReport::to_json() const {
   return {{"expired_artifacts", expired},
+          {"forgotten_stages", stages},
           {"deleted_blobs", blobs},
           {"deleted_bytes", bytes},
           {"kept_blobs", kept}};
 }
 
 void delete_artifact(const std::string& digest, JobStore& store, BlobStore& blobs, const Within& project) {
-  const auto artifact = store.artifact(digest, project);
-  if (artifact)  // before: a sweep that begins between the two must find them young
-    for (const auto& chunk : chunks_of(artifact->manifest_json())) blobs.renew(chunk);
+  renew_chunks(digest, store, blobs, project);
   store.remove_artifact(digest, project);
 }
 
-CollectReport collect_garbage(JobStore& store, BlobStore& blobs, TimeMs now, TimeMs grace) {
+CollectReport collect_garbage(JobStore& store, BlobStore& blobs, TimeMs now, TimeMs grace,
+                              const StageCacheLimits& stages) {
   CollectReport report;
-  delete_expired(store, blobs, now, report);
+  const auto expired = store.expired(now);
+  for (const auto& [digest, project] : expired) renew_chunks(digest, store, blobs, project);
+  report.expired = store.remove_expired(expired, now);
+  report.stages = store.trim_stage_outputs(now - stages.unused, stages.bytes);
   blobs.forget_old_uploads();
   const auto before = oldest_kept(grace);  // an artifact that is committed from here on has younger chunks
   const auto found = blobs.all();
@@ -73,16 +71,17 @@ CollectReport collect_garbage(JobStore& store, BlobStore& blobs, TimeMs now, Tim
   return report;
 }
 
-Collector::Collector(JobStore& store, BlobStore& blobs, const Clock& clock, TimeMs period, TimeMs grace)
-    : thread_([&store, &blobs, &clock, period, grace, this](const std::stop_token& stop) {
+Collector::Collector(JobStore& store, BlobStore& blobs, const Clock& clock, TimeMs period, TimeMs grace,
+                     const StageCacheLimits& stages)
+    : thread_([&store, &blobs, &clock, period, grace, stages, this](const std::stop_token& stop) {
         std::unique_lock lock(mutex_);
         while (!stopped_.wait_for(lock, stop, std::chrono::milliseconds(period),
                                   [&] { return stop.stop_requested(); })) {
           try {
-            const auto report = collect_garbage(store, blobs, clock.now_ms(), grace);
-            if (report.expired + report.blobs > 0)
-              spdlog::info("collected: {} artifacts that had expired, {} blobs of {}", report.expired,
-                           report.blobs, human_bytes(report.bytes));
+            const auto report = collect_garbage(store, blobs, clock.now_ms(), grace, stages);
+            if (report.expired + report.stages + report.blobs > 0)
+              spdlog::info("collected: {} artifacts that had expired, {} outputs of stages, {} blobs of {}",
+                           report.expired, report.stages, report.blobs, human_bytes(report.bytes));
           } catch (...) {
             spdlog::error("nothing was collected: {}", current_error().message());
           }

@@ -1,4 +1,5 @@
-// Deletes artifacts whose time is over, and the blobs that no artifact is made of.
+// Deletes artifacts whose time is over, outputs of stages beyond their limits, and the blobs that none is
+// made of.
 #pragma once
 
 #include <condition_variable>
@@ -13,12 +14,20 @@
 
 namespace wring {
 
+// How much is kept of the stages' outputs that projects share: nothing that was not used for so long, and of
+// the rest the most recently used, in all of so many bytes (chunks that they share counted each time).
+struct StageCacheLimits {
+  TimeMs unused = 30 * 86'400'000LL;
+  std::uint64_t bytes = 100'000'000'000;
+};
+
 struct CollectReport {
   Json to_json() const;
 
   std::uint64_t expired = 0;           // artifacts
+  std::uint64_t stages = 0;            // outputs of stages that are forgotten
   std::uint64_t blobs = 0, bytes = 0;  // deleted
-  std::uint64_t kept = 0;              // blobs that artifacts are made of
+  std::uint64_t kept = 0;              // blobs that artifacts and stages' outputs are made of
 };
 
 // Takes the artifact from the project (all projects where it is empty) and lets its chunks live for one more
@@ -29,12 +38,14 @@ void delete_artifact(const std::string& digest, JobStore& store, BlobStore& blob
 // let go of it for `grace` before the sweep began, so that an upload of less than that never loses a chunk. A
 // longer one may have to send some again, but what is committed is whole. Grace is longer than the file
 // system's clock is coarse (some ms); 0 deletes all that is unused, and is for folders that nobody else uses.
-CollectReport collect_garbage(JobStore& store, BlobStore& blobs, TimeMs now, TimeMs grace);
+CollectReport collect_garbage(JobStore& store, BlobStore& blobs, TimeMs now, TimeMs grace,
+                              const StageCacheLimits& stages = {});
 
 // Collects every `period` on a thread of its own while it lives; what goes wrong is logged.
 class Collector {
  public:
-  Collector(JobStore& store, BlobStore& blobs, const Clock& clock, TimeMs period, TimeMs grace);
+  Collector(JobStore& store, BlobStore& blobs, const Clock& clock, TimeMs period, TimeMs grace,
+            const StageCacheLimits& stages);
   ~Collector();
   Collector(const Collector&) = delete;
   Collector& operator=(const Collector&) = delete;

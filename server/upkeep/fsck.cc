@@ -80,6 +80,15 @@ std::uint64_t missing_chunks(const std::string& digest, const std::string& text,
   return missing.size();
 }
 
+// One that lacks a chunk is no loss: it is forgotten when it is asked for.
+void add_stage_outputs(sqlite3* database, std::set<Digest>& used) {
+  if (!has_table(database, "stage_outputs")) return;
+  Statement rows(database, "SELECT manifest FROM stage_outputs");
+  while (rows.row())
+    for (const auto& file : Manifest::parse(rows.text(0)).files)
+      for (const auto& chunk : file.chunks) used.insert(chunk.digest);
+}
+
 void find_chunks(sqlite3* database, const BlobStore& blobs, FsckReport& report) {
   std::set<Digest> used;
   Statement rows(
@@ -99,6 +108,7 @@ void find_chunks(sqlite3* database, const BlobStore& blobs, FsckReport& report) 
     artifact.ParseFromString(rows.text(1));
     report.artifacts.push_back({digest, artifact.name(), missing, jobs_of(database, digest)});
   }
+  add_stage_outputs(database, used);
   for (const auto& digest : blobs.all())
     if (!used.contains(digest)) ++report.unused;
 }

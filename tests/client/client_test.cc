@@ -174,6 +174,13 @@ TEST_F(TreeTest, OnlyWhatTheStoreLacksIsSent) {
   EXPECT_EQ(server_.artifacts.writes, 2);
 }
 
+TEST_F(TreeTest, WhatIsCollectedBeforeTheCommitIsSentAgain) {
+  write("a", "text");
+  server_.artifacts.lose_at_commit = 1;
+  EXPECT_EQ(client_.upload_tree(model(), "model").sent_bytes, 8u);
+  EXPECT_EQ(server_.artifacts.writes, 2);
+}
+
 TEST_F(TreeTest, ADownloadedFolderKeepsWhatItsArtifactSaidOfItselfUntilAFileIsAltered) {
   write("a", "text");
   const auto kept = build_manifest(model(), "model", Json{{"lineage", "k3f9"}});

@@ -85,7 +85,13 @@ class FakeArtifacts final : public v1::Artifacts::Service {
   grpc::Status CommitArtifact(grpc::ServerContext*, const v1::CommitArtifactRequest* request,
                               v1::Artifact* artifact) override {
     const std::lock_guard lock(mutex);
-    const auto digest = Manifest::parse(request->manifest_json()).digest().hex();
+    const auto manifest = Manifest::parse(request->manifest_json());
+    if (lose_at_commit > 0) --lose_at_commit, blobs.erase(manifest.files.at(0).chunks.at(0).digest.hex());
+    for (const auto& file : manifest.files)
+      for (const auto& chunk : file.chunks)
+        if (!blobs.contains(chunk.digest.hex()))
+          return to_status(Error(ErrorCode::kFailedPrecondition, "MISSING_BLOBS", chunk.digest.hex()));
+    const auto digest = manifest.digest().hex();
     manifests[digest] = request->manifest_json();
     return fill(digest, *artifact);
   }
@@ -98,6 +104,7 @@ class FakeArtifacts final : public v1::Artifacts::Service {
   std::mutex mutex;
   std::map<std::string, std::string> blobs, manifests;
   int writes = 0;
+  int lose_at_commit = 0;  // how many commits find a chunk gone that was there
 
  private:
   grpc::Status fill(const std::string& prefix, v1::Artifact& artifact) {

@@ -125,5 +125,22 @@ TEST(Comparison, LeavesTheDifferenceOutWhereOneJobDidNotMeasure) {
   }
 }
 
+TEST(JobReport, SaysWhatTheStagesCacheSaved) {
+  const auto stage = [](const char* name, const char* where, std::uint64_t bytes, double saved) {
+    return Json{{"name", name},          {"state", *where ? "cached" : "done"},
+                {"seconds", 1},          {"key", "ab"},
+                {"cached_in", where},    {"cached_bytes", bytes},
+                {"saved_seconds", saved}};
+  };
+  Json job{{"id", "k3f9"}, {"stages", Json::array()}};
+  job["stages"].push_back(stage("gptq", "", 0, 0));
+  EXPECT_THAT(job_report(job), Not(HasSubstr("saved")));
+  job["stages"].push_back(stage("wanda", "project", 269'000'000, 35));
+  job["stages"].push_back(stage("rtn", "worker", 1'000'000, 0));
+  const auto report = job_report(job);
+  EXPECT_THAT(report, HasSubstr("cached, 269.0 MB of another worker, 0:35 saved"));
+  EXPECT_THAT(report, HasSubstr("1 steps of this worker, 1 of others, 1 made; 270.0 MB and 0:35 saved"));
+}
+
 }  // namespace
 }  // namespace wring

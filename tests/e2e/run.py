@@ -378,6 +378,68 @@ class Pauses(SlowJobs):
         self.assertEqual(answer.status, 3, str(answer))
 
 
+class SharedStages(SlowJobs):
+    """Two workers, each with a cache of its own, and the project's stages between them."""
+
+    def only_worker(self, name):
+        for other in list(self.service.workers):
+            self.service.kill_worker(other)
+        self.service.workers.clear()
+        self.service.start_worker(name, "--share-seconds", "0")
+
+    def test_the_second_workers_job_takes_its_first_stage_from_the_store(self):
+        self.only_worker("one")
+        arguments = [*self.data, "--seed", "500"]
+        self.succeeded(self.service.wait_for_end(self.service.submit(SLOW_RECIPE.split(" | ")[0], scratch / "slow", *arguments)))
+        self.service.wait_for("a shared stage", lambda: self.service.metrics()["wring_stage_outputs"] >= 1)
+        self.only_worker("two")
+        job = self.completes(self.service.submit(SLOW_RECIPE, scratch / "slow", *arguments), arguments)
+        first, second = job["stages"]
+        self.assertEqual((first["state"], first["cached_in"], second["state"]), ("cached", "project", "done"))
+        self.assertGreater(first["cached_bytes"], 10e6)
+        self.assertGreater(first["saved_seconds"], first["seconds"])
+        metrics = self.service.metrics()
+        self.assertEqual(metrics['wring_stages_total{source="project"}'], 1)
+        self.assertEqual(metrics["wring_stage_saved_bytes_total"], first["cached_bytes"])
+        self.assertEqual(metrics["wring_stages_differed_total"], 0)
+        self.assertIn("1 of others", self.service.cli("job", job["id"]).out)
+        stranger = self.service.submit(SLOW_RECIPE, scratch / "slow", *arguments, "--project", "stranger")
+        self.only_worker("three")
+        self.assertEqual([stage["state"] for stage in self.succeeded(self.service.wait_for_end(stranger))["stages"]], ["done", "done"])
+
+
+class CalibrationText(SlowJobs):
+    """What is handed in as data is nobody's to read in logs, events or errors."""
+
+    MARKER = "quizzaciously"
+
+    def test_is_in_no_log_event_or_error(self):
+        text = self.folder / "secret.txt"
+        text.write_text("\n".join(f"{self.MARKER} {line}" for line in TEXT * 200))
+        broken = self.folder / "broken.txt"
+        broken.write_bytes(self.MARKER.encode() + b" \xff\xfe " + self.MARKER.encode())
+        short = self.folder / "short.txt"
+        short.write_text(self.MARKER)
+        for recipe, file in (("gptq(bits=4, group_size=32, samples=4, sequence_length=32)", text),
+                             ("gptq(bits=4, group_size=32, samples=4, sequence_length=32)", broken),
+                             ("gptq(bits=4, group_size=32, samples=4, sequence_length=512)", short)):
+            self.service.wait_for_end(self.service.submit(recipe, scratch / "tiny", "--data", f"calibration={file}"))
+        crashing = self.service.submit(SLOW_RECIPE, scratch / "slow", "--data", f"calibration={text}", "--max-attempts", "1")
+        self.service.wait_for_stage(crashing, 1, ["running"])
+        for pid in self.service.engines():
+            os.kill(pid, signal.SIGSEGV)
+        self.assertEqual(self.service.wait_for_end(crashing)["error"]["signal"], signal.SIGSEGV)
+        shown = "".join(self.service.cli(*call).out + self.service.cli(*call).err
+                        for job in self.service.cli("jobs", "--json").json["jobs"]
+                        for call in (("job", job["id"], "--json"), ("watch", job["id"], "--json"), ("job", job["id"])))
+        self.assertNotIn(self.MARKER, shown)
+        inputs = {file.resolve() for folder in ("data/blobs", "worker/blobs") for file in (self.folder / folder).rglob("*")}
+        holders = [file for file in self.folder.rglob("*") if file.is_file() and file not in {text, broken, short}
+                   and self.MARKER.encode() in file.read_bytes()]
+        self.assertTrue(holders, "the text itself is in the store")
+        self.assertEqual([file for file in holders if file.resolve() not in inputs], [])
+
+
 def copy_model(name, change=None, config=None, without=()):
     """A copy of the model `tiny` with `change(bytes of model.safetensors)`, fields of config.json set, files left out."""
     source, target = scratch / "tiny", scratch / name

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import time
+import urllib.request
 from pathlib import Path
 
 DEADLINE = 300  # seconds that anything may take at most, on a busy machine
@@ -51,8 +52,8 @@ class Service:
                                               "--lease-seconds", "5", "--heartbeat-seconds", "1"])
         self.wait_for("the server", lambda: self.cli("workers", "--json").status == 0)
 
-    def start_worker(self, name="worker"):
-        self.workers[name] = self._start(name, ["wring-worker", "--server", self.grpc, "--cache", str(self.folder / name)])
+    def start_worker(self, name="worker", *arguments):
+        self.workers[name] = self._start(name, ["wring-worker", "--server", self.grpc, "--cache", str(self.folder / name), *arguments])
         self.wait_for("the worker", lambda: len(self.cli("workers", "--json").json["workers"]) >= len(self.workers))
 
     def kill_server(self):
@@ -94,6 +95,12 @@ class Service:
     def cli(self, *arguments, server=None):
         command = [self.programs / "wring", "--server", server or self.grpc, *map(str, arguments)]
         return Answer(subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE))
+
+    def metrics(self):
+        """{"name{labels}": value} of GET /metrics."""
+        with urllib.request.urlopen(f"http://{self.http}/metrics") as answer:
+            lines = answer.read().decode().splitlines()
+        return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))}
 
     def submit(self, recipe, model, *arguments):
         """Submits and returns the job's id."""

@@ -3,7 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <set>
+
 #include "common/error.h"
+#include "common/files.h"
 #include "tests/engine/small_model.h"
 
 namespace wring {
@@ -28,6 +32,70 @@ TEST(StageKeys, DependOnTheReferenceWhereTheStageLooksAtItAndNowhereElse) {
     EXPECT_NE(own[1], other[1]);
   }
   EXPECT_EQ(stage_keys("rtn | wanda", "m", nullptr), stage_keys("rtn | wanda", "m", "r"));
+}
+
+// A model as it lies on disk, for keys alone: nothing loads it.
+class KeysOfAFolder : public testing::Test {
+ protected:
+  KeysOfAFolder() {
+    write("config.json", "{}");
+    write("tokenizer.json", "{\"a\": 1}");
+    write("model.safetensors", "weights");
+  }
+  void write(const std::string& name, const std::string& text) {
+    write_file_atomic(folder_.path() / name, text);
+  }
+  JobSpec spec(const std::string& recipe = "gptq(bits=3, samples=4) | rtn") const {
+    JobSpec spec{.recipe = parse_recipe(recipe), .model = input_on_disk(folder_.path(), "model")};
+    spec.data.emplace("calibration", JobInput{{}, sha256("text")});
+    return spec;
+  }
+  static std::vector<Digest> keys(const JobSpec& spec) {
+    std::vector<Digest> keys;
+    for (const Step& step : plan_steps(spec)) keys.push_back(*step.plan.key);
+    return keys;
+  }
+  TempDir folder_;
+};
+
+TEST_F(KeysOfAFolder, ChangeWithEveryFileOfTheModelItsTokenizerAmongThem) {
+  std::set<Digest> seen{keys(spec()).front()};
+  for (const char* file : {"config.json", "tokenizer.json", "model.safetensors"}) {
+    write(file, "other");
+    seen.insert(keys(spec()).front());
+  }
+  EXPECT_EQ(seen.size(), 4u);
+}
+
+TEST_F(KeysOfAFolder, OfAllLaterStagesChangeWithSeedDataAndDeviceClass) {
+  const auto plain = keys(spec());
+  std::vector<JobSpec> others(3, spec());
+  others[0].seed = 1;
+  others[1].data.at("calibration").digest = sha256("other");
+  others[2].device = "cuda:0";
+  for (const auto& other : others) {
+    const auto changed = keys(other);
+    EXPECT_NE(changed[0], plain[0]);
+    EXPECT_NE(changed[1], plain[1]);  // by what goes in
+  }
+}
+
+TEST_F(KeysOfAFolder, DependOnNoPathThreadCountMemoryDeviceNumberOrWayOfWritingTheRecipe) {
+  const auto plain = keys(spec());
+  const TempDir elsewhere;
+  std::filesystem::copy(folder_.path(), elsewhere.path() / "model");
+  auto other =
+      spec("# in another order\nstages:\n- {params: {samples: 4, bits: 3}, method: gptq}\n- rtn\nname: n\n");
+  other.model = input_on_disk(elsewhere.path() / "model", "model");
+  other.threads = 7;
+  other.memory_bytes = 1 << 30;
+  other.out = elsewhere.path() / "out";
+  other.work = other.snapshots = elsewhere.path();
+  EXPECT_EQ(keys(other), plain);
+  auto first = spec(), second = spec();
+  first.device = "cuda:0";
+  second.device = "cuda:1";
+  EXPECT_EQ(keys(first), keys(second));
 }
 
 std::string refusal(const char* recipe) {

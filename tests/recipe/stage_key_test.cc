@@ -51,6 +51,20 @@ TEST(StageKey, ChangesWithMethodVersionParametersAndLayers) {
   EXPECT_EQ(keys.size(), stages.size() + 1);
 }
 
+TEST(StageKey, ChangesWithEveryParameterOfEveryMethodThoughItsDefaultIsNotWritten) {
+  for (const auto* method : Catalogue::embedded().methods()) {
+    const auto plain = stage(method->name);
+    std::set<Digest> keys{stage_key(plain, inputs())};
+    for (const auto& parameter : method->parameters) {
+      auto changed = plain;
+      ASSERT_TRUE(changed.params.contains(parameter.name)) << method->name << "." << parameter.name;
+      changed.params[parameter.name] = "another value";
+      keys.insert(stage_key(changed, inputs()));
+    }
+    EXPECT_EQ(keys.size(), 1 + method->parameters.size()) << method->name;
+  }
+}
+
 TEST(StageKey, IsTheSameForAnyRecipeNameKeyOrderCommentsAndWrittenDefaults) {
   const Digest key = stage_key(stage("gptq(bits=4, samples=16)"), inputs());
   EXPECT_EQ(stage_key(stage("gptq(samples=16)"), inputs()), key);

@@ -90,6 +90,37 @@ TEST_F(Fairness, AJobThatIsPutBackGivesItsWorkerBackToo) {
   EXPECT_EQ(lease().id, "b1");  // a was served last
 }
 
+TEST_F(Fairness, AProjectThatHasNothingIsForgottenAThousandLeasesLater) {
+  submit_to("once", "o1");
+  finish("o1", lease().fence, "succeeded");
+  submit_to("idle", "i1", 0, "cuda");  // waits for a worker that never comes
+  for (std::uint64_t n = 2; n <= kTurnsRemembered; ++n) {
+    const auto id = "j" + std::to_string(n);
+    submit_to("busy", id);
+    finish(id, lease().fence, "succeeded");
+  }
+  EXPECT_TRUE(state_.shares.contains({"once", "cpu"}));
+  submit_to("busy", "last");
+  lease();
+  EXPECT_FALSE(state_.shares.contains({"once", "cpu"}));
+  EXPECT_EQ(state_.shares.size(), 1u);
+}
+
+TEST_F(Fairness, AProjectThatRunsOneJobForLongKeepsItsCountAndLosesItsTurn) {
+  submit_to("slow", "s1");
+  const auto running = lease();
+  for (std::uint64_t n = 0; n < kTurnsRemembered; ++n) {
+    const auto id = "j" + std::to_string(n);
+    submit_to("busy", id);
+    add_worker("v");
+    finish(id, lease("v").fence, "succeeded");
+  }
+  EXPECT_EQ(state_.shares.at({"slow", "cpu"}).running, 1u);
+  EXPECT_EQ(state_.shares.at({"slow", "cpu"}).served, 0u);
+  finish("s1", running.fence, "succeeded");
+  EXPECT_EQ(state_.shares.at({"slow", "cpu"}).running, 0u);
+}
+
 TEST_F(Timeouts, AJobThatNoWorkerTakesWithinItsQueuedTimeoutFailsAndSaysWhyItWaited) {
   state_.workers.clear();
   submit_within(60'000, 0);

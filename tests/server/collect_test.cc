@@ -24,7 +24,7 @@ class Collecting : public testing::Test {
  protected:
   // As a client does whose upload takes longer than the grace period, so that nothing is young because it has
   // asked for it: sends what is missing, commits; again where a chunk was collected meanwhile.
-  std::string put(const std::vector<std::string>& chunks) {
+  std::string put(const std::vector<std::string>& chunks, TimeMs now = kNow) {
     ManifestFile file{"file", 0, {}};
     for (const auto& text : chunks) {
       file.chunks.push_back({sha256(text), text.size()});
@@ -37,7 +37,7 @@ class Collecting : public testing::Test {
         if (!has(text)) put_blob(text);
       std::vector<std::string> missing;
       try {
-        return commit_artifact(request, kNow, store_, {blobs_, store_, {}}, missing).digest();
+        return commit_artifact(request, now, store_, {blobs_, store_, {}}, missing).digest();
       } catch (const Error& error) {
         if (error.reason() != "MISSING_BLOBS") throw;
       }
@@ -151,6 +151,31 @@ TEST_F(Collecting, LeavesWhatAJobReadsUntilItHasEnded) {
   EXPECT_EQ(collect(kNow + 1'000).expired, 0u);
   end_job();
   EXPECT_EQ(collect(kNow + 1'000).expired, 1u);
+}
+
+TEST_F(Collecting, LeavesWhatIsHandedInAgainAfterItsTimeWasOver) {
+  const auto again = put({"again"}), other = put({"other"}), kept = put({"kept"});
+  for (const auto& digest : {again, other}) retain(digest, false, kNow + 1'000);
+  retain(kept, false, kNow + 10'000);
+  put({"again"}, kNow + 1'000);
+  put({"kept"}, kNow + 1'000);  // it had not expired: its time stays
+  EXPECT_FALSE(store_.artifact(again, {})->has_expire_time());
+  EXPECT_EQ(store_.artifact(kept, {})->expire_time().seconds(), kNow / 1000 + 10);
+  EXPECT_EQ(collect(kNow + 1'000).expired, 1u);
+  EXPECT_TRUE(store_.has_artifact(again, {}));
+  EXPECT_FALSE(store_.has_artifact(other, {}));
+  put({"other"}, kNow + 1'000);  // and what was deleted is made anew
+  EXPECT_EQ(store_.expired(kNow + kDay),
+            (std::vector<std::pair<std::string, std::string>>{{kept, "default"}}));
+}
+
+TEST_F(Collecting, DoesNotDeleteWhatWasKeptBetweenTheLookAndTheDeletion) {
+  const auto digest = put({"chunk"});
+  retain(digest, false, kNow + 1'000);
+  const auto found = store_.expired(kNow + 1'000);
+  put({"chunk"}, kNow + 1'000);
+  EXPECT_EQ(store_.remove_expired(found, kNow + 1'000), 0u);
+  EXPECT_TRUE(store_.has_artifact(digest, {}));
 }
 
 TEST_F(Collecting, RefusesARetentionThatMakesNoSense) {

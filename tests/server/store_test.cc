@@ -364,6 +364,24 @@ TEST_F(Store, ADatabaseOfTheFirstReleaseIsTakenOverWhole) {
   EXPECT_THAT(store_->served(), SizeIs(1));
 }
 
+TEST_F(Store, ForgetsTheTurnsOfProjectsThatAreLongAgo) {
+  auto job = make_job("abcd", 1);
+  write(submission(job));
+  const auto leased = [&](const std::string& project, std::uint64_t n) {
+    job.record.project = project;
+    job.record.fence.n = n;
+    auto batch = change(job.record);
+    batch.outcome.leased = job.record;
+    write(std::move(batch));
+  };
+  leased("old", 1);
+  leased("newer", 2);
+  leased("newest", kTurnsRemembered + 1);
+  const std::map<ShareKey, std::uint64_t> kept{{{"newer", "cuda"}, 2},
+                                               {{"newest", "cuda"}, kTurnsRemembered + 1}};
+  EXPECT_EQ(store_->served(), kept);
+}
+
 TEST_F(Store, CommitsWaitWhileTheDiskIsFullAndGoOnAfterwards) {
   const auto at = folder_.path() / "small";
   const SmallDisk disk(at);

@@ -408,7 +408,8 @@ bool Invariants::may_be_granted(const Known& known, const KnownWorker& worker,
 Turn Invariants::turn_of(const JobRecord& job) const {
   const auto it = shares_.find({job.project, job.needs.device});
   const auto [leased, newest] = it == shares_.end() ? std::pair{0u, std::uint64_t{0}} : it->second;
-  return {-std::int64_t{job.priority}, leased, newest, job.sequence};
+  const bool forgotten = newest + kTurnsRemembered <= newest_lease_;
+  return {-std::int64_t{job.priority}, leased, forgotten ? 0 : newest, job.sequence};
 }
 
 // Of the jobs that fit and whose pause is over it is granted whose turn it is, and none is withheld.
@@ -480,6 +481,7 @@ void Invariants::take_in(const JobRecord& record) {
     held_.insert(record.id);
     ++leased;
     newest = std::max(newest, record.fence.n);
+    newest_lease_ = std::max(newest_lease_, record.fence.n);
   }
   if (record.phase == JobPhase::kQueued) queue_.insert(record.id);
   if (queued_again) {

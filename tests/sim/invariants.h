@@ -112,6 +112,7 @@ class Invariants {
   std::map<std::string, Quota> quotas_;
   std::map<std::pair<std::string, std::string>, std::pair<std::uint32_t, std::uint64_t>>
       shares_;  // (project, device) -> (jobs leased, n of the newest lease)
+  std::uint64_t newest_lease_ = 0;
   std::map<std::string, KnownWorker> workers_;
   std::map<std::string, std::uint32_t> plan_of_;
   std::set<std::string> cancel_asked_;

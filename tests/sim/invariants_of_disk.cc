@@ -86,10 +86,12 @@ void Invariants::on_crash(const Storage& storage) {
   queue_.clear();
   held_.clear();
   shares_.clear();
+  newest_lease_ = 0;
   for (const auto& [id, known] : jobs_) {
     const JobRecord& job = known.record;
     auto& [leased, newest] = shares_[{job.project, job.needs.device}];
     newest = std::max(newest, job.fence.n);
+    newest_lease_ = std::max(newest_lease_, job.fence.n);
     if (job.phase == JobPhase::kQueued) queue_.insert(id);
     if (!is_held(job.phase)) continue;
     held_.insert(id);

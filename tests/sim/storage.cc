@@ -63,7 +63,10 @@ void Storage::put(const Batch& batch) {
     row.record = record;
     if (batch.submitted) row.plan = batch.plan;
   }
-  if (batch.outcome.leased) served_[share_key(*batch.outcome.leased)] = batch.outcome.leased->fence.n;
+  if (const auto& job = batch.outcome.leased) {
+    served_[share_key(*job)] = job->fence.n;
+    std::erase_if(served_, [&](const auto& turn) { return turn.second + kTurnsRemembered <= job->fence.n; });
+  }
   if (const auto& pause = batch.outcome.pause) {
     if (pause->paused)
       pauses_.emplace(pause->kind, pause->name);

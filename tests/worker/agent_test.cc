@@ -11,6 +11,7 @@
 
 #include "common/clock.h"
 #include "common/files.h"
+#include "tests/common/thrown_by.h"
 #include "tests/worker/fake_server.h"
 
 namespace wring {
@@ -131,11 +132,99 @@ TEST_F(AgentTest, TakesFinishedStagesFromItsCache) {
   EXPECT_EQ(second.stages(1).state(), "done");
 }
 
+// Another worker with a cache of its own: what it finds it has from the server.
+class TwoWorkers : public AgentTest {
+ protected:
+  WorkerOptions sharing(const std::string& name) {
+    auto o = options();
+    o.cache = folder.path() / name;
+    o.share_seconds = 0;
+    return o;
+  }
+  v1::FinishAttemptRequest run(const std::string& name, const std::string& job,
+                               const test::Actions& actions = kWholeJob) {
+    server.enqueue(job, actions);
+    start(sharing(name));
+    const auto finished = server.workers.wait_finished(++jobs_);
+    stop();
+    return finished;
+  }
+  std::size_t jobs_ = 0;
+};
+
+TEST_F(TwoWorkers, TheSecondTakesTheStagesThatTheFirstHasMade) {
+  server.enqueue("job1", kWholeJob);
+  start(sharing("one"));
+  const auto first = server.workers.wait_finished(++jobs_);
+  ASSERT_TRUE(server.workers.wait_stages(2));
+  stop();
+  const auto second = run("two", "job2");
+  EXPECT_EQ(second.outcome(), "succeeded");
+  EXPECT_EQ(second.result(), first.result());
+  for (const auto& stage : second.stages()) {
+    EXPECT_EQ(stage.state(), "cached");
+    EXPECT_EQ(stage.cached_in(), "project");
+    EXPECT_EQ(stage.cached_bytes(), stage.name() == "first" ? 2505u : 1258u);
+    EXPECT_EQ(stage.saved_seconds(), 0.1);
+  }
+  const auto third = run("two", "job3");
+  EXPECT_EQ(third.stages(1).cached_in(), "project");  // its chunks are here by now
+  EXPECT_EQ(server.artifacts.sent, 2 * 5000u + 2505u + 1258u);
+}
+
+TEST_F(TwoWorkers, AStageOfWhichAChunkIsGoneIsRunAgain) {
+  server.enqueue("job1", kWholeJob);
+  start(sharing("one"));
+  server.workers.wait_finished(++jobs_);
+  ASSERT_TRUE(server.workers.wait_stages(2));
+  stop();
+  for (const auto& [key, kept] : server.workers.stages)
+    server.artifacts.blobs.erase(Manifest::parse(kept.manifest_json()).files.at(0).chunks.at(0).digest.hex());
+  const auto second = run("two", "job2");
+  EXPECT_EQ(second.outcome(), "succeeded");
+  EXPECT_EQ(second.stages(0).state(), "done");
+}
+
+TEST_F(TwoWorkers, AStageIsSharedLongBeforeItsJobEnds) {
+  auto o = sharing("one");
+  server.enqueue("job1", {{"stage", "first"}, {"stage", "second"}, {"sleep", 1000}});
+  start(o);
+  EXPECT_TRUE(server.workers.wait_stages(1, 20));  // the second waits for the step after it
+  stop();
+}
+
+TEST_F(TwoWorkers, WhatTookLittleTimeIsNotShared) {
+  auto o = sharing("one");
+  o.share_seconds = 0.2;  // the fake stages say 0.1
+  o.once = true;
+  server.enqueue("job1", kWholeJob);
+  start(o);
+  server.workers.wait_finished();
+  thread.join();
+  agent.reset();
+  EXPECT_TRUE(server.workers.stages.empty());
+}
+
+TEST_F(TwoWorkers, AWorkerOfOneJobEndsWhenAllIsShared) {
+  auto o = sharing("one");
+  o.once = true;
+  server.enqueue("job1", kWholeJob);
+  start(o);
+  thread.join();
+  agent.reset();
+  EXPECT_EQ(server.workers.stages.size(), 2u);
+}
+
 TEST_F(AgentTest, FetchesNoBlobTwice) {
   outcome_of(kWholeJob);
   server.enqueue("job2", kWholeJob);
   server.workers.wait_finished(2);
   EXPECT_EQ(server.artifacts.sent, 5000u);
+}
+
+TEST_F(AgentTest, SendsChunksAgainThatWereCollectedBeforeItsCommit) {
+  server.artifacts.lose_at_commit = 2;
+  EXPECT_EQ(outcome_of(kWholeJob).outcome(), "succeeded");
 }
 
 TEST_F(AgentTest, TellsHowAnEngineCrashedAndWhatItSaidLast) {
@@ -377,12 +466,9 @@ TEST_F(AgentTest, CarriesProgressInItsHeartbeats) {
 
 TEST_F(AgentTest, NeedsAnEngineThatWorks) {
   auto o = options();
-  o.engine = "/bin/false";
-  try {
-    const Agent agent(o);
-    FAIL() << "it has none";
-  } catch (const Error& error) {
-    EXPECT_EQ(error.reason(), "NO_ENGINE");
+  for (const char* engine : {"/bin/false", "/nowhere/wring-engine"}) {
+    o.engine = engine;
+    EXPECT_EQ(thrown_by([&] { const Agent agent(o); }).reason(), "NO_ENGINE") << engine;
   }
 }
 

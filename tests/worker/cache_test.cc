@@ -138,7 +138,7 @@ TEST(StageCache, KeepsTheFilesOfTheFirstWriterAndLeavesTheEnginesOwnInPlace) {
   EXPECT_TRUE(cache.keep_stage(key, made, hold));
   EXPECT_TRUE(cache.keep_stage(key, write_stage(cache, "another output"), hold));
   EXPECT_TRUE(fs::exists(made / "sub" / "weights"));
-  EXPECT_EQ(read_file(cache.find_stage(key, hold).value() / "sub" / "weights"), "first output");
+  EXPECT_EQ(read_file(cache.find_stage(key, hold).value().path / "sub" / "weights"), "first output");
   EXPECT_EQ(cache.bytes(), 12u);
 }
 
@@ -173,7 +173,7 @@ TEST(StageCache, SurvivesKill9AtOnce) {
   ASSERT_TRUE(WIFSIGNALED(status));
   Cache cache(folder.path() / "cache", 3000);
   Cache::Hold hold(cache);
-  EXPECT_EQ(read_file(cache.find_stage(key, hold).value() / "sub" / "weights"), "kept");
+  EXPECT_EQ(read_file(cache.find_stage(key, hold).value().path / "sub" / "weights"), "kept");
 }
 
 TEST(StageCache, TrustsNothingOfAnotherBootThatHadNotReachedTheDisk) {

@@ -51,7 +51,9 @@ class Engine:
         assert answer["type"] == "lookup_result" and answer["index"] == index
         say({"type": "step_started", "index": index, "name": name})
         path = ""
-        if answer["hit"]:
+        if answer["hit"] and "manifest" in answer:
+            self.content = read_input(answer)
+        elif answer["hit"]:
             self.content = open(os.path.join(answer["path"], "weights"), "rb").read()
         else:
             say({"type": "progress", "index": index, "done": 1, "total": 2, "unit": "blocks", "metric": "error", "value": 0.5, "eta_seconds": 1})

@@ -129,6 +129,7 @@ class FakeArtifacts final : public v1::Artifacts::Service {
                               v1::Artifact* response) override {
     const auto manifest = Manifest::parse(request->manifest_json());
     const std::lock_guard lock(mutex);
+    if (lose_at_commit > 0) --lose_at_commit, blobs.erase(manifest.files.at(0).chunks.at(0).digest.hex());
     for (const auto& file : manifest.files)
       for (const auto& chunk : file.chunks)
         if (!blobs.contains(chunk.digest.hex()))
@@ -158,6 +159,7 @@ class FakeArtifacts final : public v1::Artifacts::Service {
 
   std::mutex mutex;
   std::map<std::string, std::string> blobs, manifests, uploads;
+  int lose_at_commit = 0;  // how many commits find a chunk gone that was there
   std::atomic<std::size_t> break_writes_after = 0, break_reads_after = 0;  // bytes, once; 0: never
   std::atomic<std::size_t> received = 0, sent = 0;
   std::atomic<int> write_streams = 0, read_streams = 0;
@@ -217,6 +219,33 @@ class FakeWorkers final : public v1::Workers::Service {
     return grpc::Status::OK;
   }
 
+  grpc::Status FindStage(grpc::ServerContext*, const v1::FindStageRequest* request,
+                         v1::FindStageResponse* response) override {
+    const std::lock_guard lock(mutex);
+    ++stage_questions;
+    const auto it = stages.find(request->key());
+    if (it == stages.end()) return grpc::Status::OK;
+    response->set_found(true);
+    response->set_manifest_json(it->second.manifest_json());
+    response->set_seconds(it->second.seconds());
+    return grpc::Status::OK;
+  }
+
+  grpc::Status KeepStage(grpc::ServerContext*, const v1::KeepStageRequest* request,
+                         v1::KeepStageResponse* response) override {
+    const std::lock_guard lock(mutex);
+    const auto& kept = stages.emplace(request->key(), *request).first->second;
+    response->set_digest(Manifest::parse(kept.manifest_json()).digest().hex());
+    changed.notify_all();
+    return grpc::Status::OK;
+  }
+
+  bool wait_stages(std::size_t count, double seconds = 60) {
+    std::unique_lock lock(mutex);
+    return changed.wait_for(lock, std::chrono::duration<double>(seconds),
+                            [&] { return stages.size() >= count; });
+  }
+
   // Waits for the `count`-th FinishAttempt; an empty one where none comes in time.
   v1::FinishAttemptRequest wait_finished(std::size_t count = 1, double seconds = 120) {
     std::unique_lock lock(mutex);
@@ -240,6 +269,8 @@ class FakeWorkers final : public v1::Workers::Service {
   std::vector<v1::ReportStageRequest> reports;
   std::vector<v1::FinishAttemptRequest> finished;
   std::vector<v1::Progress> progress;
+  std::map<std::string, v1::KeepStageRequest> stages;  // by key; the first one
+  int stage_questions = 0;
   std::string action = "continue";
   bool stale = false, closing = false, ask_register = false;
   int heartbeats = 0;

@@ -9,6 +9,7 @@
 #include "common/files.h"
 #include "formats/file_tree.h"
 #include "proto/rpc/channel.h"
+#include "tests/common/thrown_by.h"
 #include "tests/worker/fake_server.h"
 
 namespace wring {
@@ -152,6 +153,26 @@ TEST_F(Transfer, MovesManyBlobsBothWaysAndCountsThem) {
   download_blobs(*stub, blobs, folder.path(), options);
   for (const auto& content : contents)
     EXPECT_EQ(read_file(blob_path(folder.path(), sha256(content))), content);
+}
+
+TEST_F(Transfer, SendsAgainWhatWasCollectedBeforeTheCommitAndGivesUpAtLast) {
+  const auto artifact = server.artifacts.put_artifact("model", "weights", {"one", "two"});
+  const auto manifest = server.artifacts.manifests.at(artifact);
+  const std::vector<std::string> contents{"one", "two"};
+  const std::vector<BlobRef> blobs{{sha256("one"), 3}, {sha256("two"), 3}};
+  const auto read = [&](std::size_t i) { return BlobBytes{view(contents[i]), nullptr}; };
+  const auto commit = [&] {
+    v1::CommitArtifactRequest request;
+    request.set_manifest_json(manifest);
+    grpc::ClientContext context;
+    v1::Artifact committed;
+    check(stub->CommitArtifact(&context, request, &committed));
+  };
+  server.artifacts.lose_at_commit = 2;
+  EXPECT_EQ(upload_and_commit(*stub, blobs, read, commit), 6u);  // "one" twice
+  server.artifacts.lose_at_commit = 100;
+  EXPECT_EQ(thrown_by([&] { upload_and_commit(*stub, blobs, read, commit); }).reason(), "MISSING_BLOBS");
+  EXPECT_EQ(server.artifacts.lose_at_commit, 96);
 }
 
 TEST_F(Transfer, TheFirstErrorOfSeveralBlobsIsTheOneThrown) {

@@ -175,13 +175,21 @@ class Client:
     def put(self, path: str, kind: str, name: str = "") -> str:
         """Uploads a folder or a file as an artifact ("model", "dataset", ...); returns its digest."""
         manifest, pieces = trees.read_tree(pathlib.Path(path), kind)
+        request = artifacts_pb2.CommitArtifactRequest(manifest_json=manifest, name=name or pathlib.Path(path).name)
+        for last in (False, False, False, True):
+            self._send_missing(pieces)
+            try:
+                return self._call(self._artifacts.CommitArtifact, request).digest
+            except WringError as error:  # what the store had when it was asked may be collected by now
+                if error.reason != "MISSING_BLOBS" or last:
+                    raise
+
+    def _send_missing(self, pieces):
         digests = sorted(pieces)
         for start in range(0, len(digests), 10_000):
             request = artifacts_pb2.FindMissingBlobsRequest(digests=digests[start:start + 10_000])
             for digest in self._call(self._artifacts.FindMissingBlobs, request).missing:
                 self._write_blob(digest, pieces[digest].read())
-        request = artifacts_pb2.CommitArtifactRequest(manifest_json=manifest, name=name or pathlib.Path(path).name)
-        return self._call(self._artifacts.CommitArtifact, request).digest
 
     def _input(self, text: str, kind: str) -> str:
         return self.put(text, kind) if os.path.exists(text) else text

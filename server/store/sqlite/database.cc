@@ -22,4 +22,10 @@ Database open_database(const std::filesystem::path& path) {
   return database;
 }
 
+bool has_table(sqlite3* database, const char* name) {
+  Statement row(database, "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?");
+  row.bind(name);
+  return row.row();
+}
+
 }  // namespace wring

@@ -18,4 +18,6 @@ using Database = std::unique_ptr<sqlite3, CloseDatabase>;
 // Opens or makes the file: WAL, synchronous=FULL. Throws Error kInternal "DATABASE".
 Database open_database(const std::filesystem::path& path);
 
+bool has_table(sqlite3* database, const char* name);  // one of an older schema may lack it
+
 }  // namespace wring

@@ -56,6 +56,10 @@ void put_outcome(sqlite3* db, const Outcome& outcome) {
         .bind(outcome.leased->needs.device)
         .bind(outcome.leased->fence.n)
         .run();
+  if (outcome.leased && outcome.leased->fence.n > kTurnsRemembered)
+    Statement(db, "DELETE FROM shares WHERE fence_n <= ?")
+        .bind(outcome.leased->fence.n - kTurnsRemembered)
+        .run();
   for (const auto& event : outcome.events)
     Statement(db, "INSERT INTO events VALUES(?,?,?,?,?,?,?)")
         .bind(event.job)

@@ -50,7 +50,8 @@ struct StoreBatch {
   int evaluations_of_stage = -1;  // they replace those that this stage reported before
   bool all_evaluations = false;   // they replace every row of the job
   std::string result;             // digest of an artifact that the job has made: its project's from then on
-  std::vector<v1::Artifact> artifacts;  // of no project: of "default"
+  std::vector<v1::Artifact>
+      artifacts;  // of no project: of "default"; one that is there, and had expired, is kept
   std::optional<v1::Worker> worker;
 };
 
@@ -67,6 +68,17 @@ struct EvaluationPage {
 struct ArtifactPage {
   std::vector<v1::Artifact> artifacts;  // newest first, without manifests
   std::int64_t last_row = 0;
+};
+
+// Output of a finished stage, which other workers of the project may take.
+struct StageOutput {
+  std::string project, key, manifest, digest;  // of the manifest
+  std::uint64_t bytes = 0;                     // of its files
+  double seconds = 0;                          // that it took
+  TimeMs used = 0;                             // last
+};
+struct StageOutputTotals {
+  std::uint64_t count = 0, bytes = 0;
 };
 
 // What a call about jobs and artifacts may see: one project's; empty: all projects'.
@@ -129,13 +141,28 @@ class JobStore {
   // kNotFound "ARTIFACT_NOT_FOUND", kFailedPrecondition "ARTIFACT_PINNED", "ARTIFACT_IN_USE".
   void remove_artifact(const std::string& digest, const Within& project);
   std::vector<std::pair<std::string, std::string>> expired(TimeMs now);  // digests of artifacts, projects
-  // Calls `sink` with the manifest of every artifact.
+  // Deletes those of them whose time is still over and that no job of the project reads which has not ended.
+  // Returns how many.
+  std::uint64_t remove_expired(const std::vector<std::pair<std::string, std::string>>& artifacts, TimeMs now);
+
+  std::optional<StageOutput> stage_output(const std::string& project, const std::string& key);
+  // Returns the manifest digest of the key's output: the first one stays.
+  std::string put_stage_output(const StageOutput& output);
+  void use_stage_output(const std::string& project, const std::string& key, TimeMs now);  // returns at once
+  void remove_stage_output(const std::string& project, const std::string& key);
+  // Forgets those last used before `used_before`, and of the others those used longest ago beyond `max_bytes`
+  // in all. Returns how many.
+  std::uint64_t trim_stage_outputs(TimeMs used_before, std::uint64_t max_bytes);
+  StageOutputTotals stage_output_totals();
+
+  // Calls `sink` with the manifest of every artifact and every stage's output.
   void for_each_manifest(const std::function<void(const std::string&)>& sink);
   // Held shared by whoever stores a job from before it has seen that its artifacts are there.
   std::shared_mutex& inputs() { return inputs_; }
 
  private:
   std::string open_job_that_reads(const std::string& digest, const Within& project);
+  std::set<std::pair<std::string, std::string>> inputs_of_open_jobs();  // digests, projects
   bool is_pinned(const std::string& digest, const Within& project);
 
   std::filesystem::path path_;

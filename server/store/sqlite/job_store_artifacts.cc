@@ -8,6 +8,8 @@
 namespace wring {
 namespace {
 
+using google::protobuf::util::TimeUtil;
+
 // Columns: message, project, and, where wanted, the manifest.
 v1::Artifact read_artifact(Statement& row, bool with_manifest) {
   v1::Artifact artifact;
@@ -36,6 +38,31 @@ void put_row(sqlite3* db, v1::Artifact artifact, const std::string& project) {
       .run();
 }
 
+// An artifact whose time was over before it was handed in again is kept: whoever did counts on it.
+void revive(sqlite3* db, const std::string& digest, const std::string& project, TimeMs now) {
+  v1::Artifact artifact;
+  {
+    Statement row(db, "SELECT message FROM artifacts WHERE digest = ? AND project = ? AND expire_time <= ?");
+    row.bind(digest).bind(project).bind(now);
+    if (!row.row() || !artifact.ParseFromString(row.text(0))) return;
+  }
+  artifact.clear_expire_time();
+  Statement(db, "UPDATE artifacts SET message = ?, expire_time = NULL WHERE digest = ? AND project = ?")
+      .bind(artifact.SerializeAsString())
+      .bind(digest)
+      .bind(project)
+      .run();
+}
+
+// Where no project has the artifact any more.
+void forget_manifest(sqlite3* db, const std::string& digest) {
+  Statement(db,
+            "DELETE FROM manifests WHERE digest = ?1 AND NOT EXISTS "
+            "(SELECT 1 FROM artifacts WHERE digest = ?1)")
+      .bind(digest)
+      .run();
+}
+
 }  // namespace
 
 void put_artifact(sqlite3* db, const v1::Artifact& artifact) {
@@ -43,7 +70,9 @@ void put_artifact(sqlite3* db, const v1::Artifact& artifact) {
       .bind(artifact.digest())
       .bind(artifact.manifest_json())
       .run();
-  put_row(db, artifact, artifact.project().empty() ? kDefaultProject : artifact.project());
+  const std::string project = artifact.project().empty() ? kDefaultProject : artifact.project();
+  put_row(db, artifact, project);
+  revive(db, artifact.digest(), project, TimeUtil::TimestampToMilliseconds(artifact.create_time()));
 }
 
 void share_artifact(sqlite3* db, const std::string& digest, const std::string& project) {
@@ -138,9 +167,7 @@ bool JobStore::set_retention(const std::string& digest, bool pinned, std::option
       artifact.clear_project();
       artifact.set_pinned(pinned);
       artifact.clear_expire_time();
-      if (expire_time)
-        *artifact.mutable_expire_time() =
-            google::protobuf::util::TimeUtil::MillisecondsToTimestamp(*expire_time);
+      if (expire_time) *artifact.mutable_expire_time() = TimeUtil::MillisecondsToTimestamp(*expire_time);
       Statement update(db, "UPDATE artifacts SET message = ?, expire_time = ? WHERE row = ?");
       update.bind(artifact.SerializeAsString());
       expire_time ? update.bind(*expire_time) : update.bind_null();
@@ -168,11 +195,7 @@ void JobStore::remove_artifact(const std::string& digest, const Within& project)
         .bind(digest)
         .bind(project)
         .run();
-    Statement(db,
-              "DELETE FROM manifests WHERE digest = ?1 AND NOT EXISTS "
-              "(SELECT 1 FROM artifacts WHERE digest = ?1)")
-        .bind(digest)
-        .run();
+    forget_manifest(db, digest);
   });
 }
 
@@ -205,21 +228,59 @@ std::vector<std::pair<std::string, std::string>> JobStore::expired(TimeMs now) {
   return found;
 }
 
-void JobStore::for_each_manifest(const std::function<void(const std::string&)>& sink) {
-  for (std::int64_t last = 0;;) {
-    std::vector<std::string> page;  // so that other readers get their turn
-    {
-      const std::lock_guard lock(read_mutex_);
-      Statement rows(read_database_.get(),
-                     "SELECT rowid, manifest FROM manifests WHERE rowid > ? ORDER BY rowid LIMIT 16");
-      rows.bind(last);
-      while (rows.row()) {
-        last = rows.integer(0);
-        page.push_back(rows.text(1));
-      }
+std::set<std::pair<std::string, std::string>> JobStore::inputs_of_open_jobs() {
+  const std::lock_guard lock(read_mutex_);
+  Statement rows(read_database_.get(), "SELECT spec, project FROM jobs WHERE phase <= 3");
+  std::set<std::pair<std::string, std::string>> inputs;
+  while (rows.row()) {
+    v1::JobSpec spec;
+    spec.ParseFromString(rows.text(0));
+    inputs.emplace(spec.model(), rows.text(1));
+    for (const auto& [name, digest] : spec.data()) inputs.emplace(digest, rows.text(1));
+  }
+  return inputs;
+}
+
+std::uint64_t JobStore::remove_expired(const std::vector<std::pair<std::string, std::string>>& artifacts,
+                                       TimeMs now) {
+  if (artifacts.empty()) return 0;
+  check_space();
+  const std::lock_guard lock(inputs_);
+  const auto used = inputs_of_open_jobs();
+  std::uint64_t removed = 0;
+  change([&](sqlite3* db) {
+    for (const auto& [digest, project] : artifacts) {
+      if (used.contains({digest, project})) continue;
+      Statement(db, "DELETE FROM artifacts WHERE digest = ? AND project = ? AND expire_time <= ?")
+          .bind(digest)
+          .bind(project)
+          .bind(now)
+          .run();
+      removed += static_cast<std::uint64_t>(sqlite3_changes(db));
+      forget_manifest(db, digest);
     }
-    if (page.empty()) return;
-    for (const auto& manifest : page) sink(manifest);
+  });
+  return removed;
+}
+
+void JobStore::for_each_manifest(const std::function<void(const std::string&)>& sink) {
+  for (const char* sql : {"SELECT rowid, manifest FROM manifests WHERE rowid > ? ORDER BY rowid LIMIT 16",
+                          "SELECT row, manifest FROM stage_outputs WHERE row > ? ORDER BY row LIMIT 16"}) {
+    std::vector<std::string> page;  // so that other readers get their turn
+    std::int64_t last = 0;
+    do {
+      page.clear();
+      {
+        const std::lock_guard lock(read_mutex_);
+        Statement rows(read_database_.get(), sql);
+        rows.bind(last);
+        while (rows.row()) {
+          last = rows.integer(0);
+          page.push_back(rows.text(1));
+        }
+      }
+      for (const auto& manifest : page) sink(manifest);
+    } while (!page.empty());
   }
 }
 

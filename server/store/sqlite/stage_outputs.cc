@@ -1,0 +1,89 @@
+// Stage outputs by project and key: rows of the job database.
+#include <sqlite3.h>
+
+#include <utility>
+
+#include "server/store/sqlite/job_store.h"
+
+namespace wring {
+
+std::optional<StageOutput> JobStore::stage_output(const std::string& project, const std::string& key) {
+  const std::lock_guard lock(read_mutex_);
+  Statement row(read_database_.get(),
+                "SELECT manifest, digest, bytes, seconds FROM stage_outputs WHERE project = ? AND key = ?");
+  row.bind(project).bind(key);
+  if (!row.row()) return std::nullopt;
+  return StageOutput{project,       key, row.text(0), row.text(1), static_cast<std::uint64_t>(row.integer(2)),
+                     row.number(3), 0};
+}
+
+std::string JobStore::put_stage_output(const StageOutput& output) {
+  std::string first;
+  writer_
+      ->write([&](sqlite3* db) {
+        Statement(db,
+                  "INSERT OR IGNORE INTO stage_outputs(project, key, digest, bytes, seconds, used, manifest) "
+                  "VALUES(?,?,?,?,?,?,?)")
+            .bind(output.project)
+            .bind(output.key)
+            .bind(output.digest)
+            .bind(output.bytes)
+            .bind(output.seconds)
+            .bind(output.used)
+            .bind(output.manifest)
+            .run();
+        Statement kept(db, "SELECT digest FROM stage_outputs WHERE project = ? AND key = ?");
+        kept.bind(output.project).bind(output.key);
+        if (kept.row()) first = kept.text(0);
+      })
+      .get();
+  return first;
+}
+
+void JobStore::use_stage_output(const std::string& project, const std::string& key, TimeMs now) {
+  writer_->write([=](sqlite3* db) {
+    Statement(db, "UPDATE stage_outputs SET used = ? WHERE project = ? AND key = ?")
+        .bind(now)
+        .bind(project)
+        .bind(key)
+        .run();
+  });
+}
+
+void JobStore::remove_stage_output(const std::string& project, const std::string& key) {
+  writer_
+      ->write([&](sqlite3* db) {
+        Statement(db, "DELETE FROM stage_outputs WHERE project = ? AND key = ?")
+            .bind(project)
+            .bind(key)
+            .run();
+      })
+      .get();
+}
+
+std::uint64_t JobStore::trim_stage_outputs(TimeMs used_before, std::uint64_t max_bytes) {
+  std::uint64_t removed = 0;
+  writer_
+      ->write([&](sqlite3* db) {
+        Statement(
+            db,
+            "DELETE FROM stage_outputs WHERE used < ?1 OR row IN (SELECT row FROM (SELECT row, sum(bytes) "
+            "OVER (ORDER BY used DESC, row DESC) AS newer FROM stage_outputs WHERE used >= ?1) "
+            "WHERE newer > ?2)")
+            .bind(used_before)
+            .bind(max_bytes)
+            .run();
+        removed = static_cast<std::uint64_t>(sqlite3_changes(db));
+      })
+      .get();
+  return removed;
+}
+
+StageOutputTotals JobStore::stage_output_totals() {
+  const std::lock_guard lock(read_mutex_);
+  Statement row(read_database_.get(), "SELECT count(*), ifnull(sum(bytes), 0) FROM stage_outputs");
+  row.row();
+  return {static_cast<std::uint64_t>(row.integer(0)), static_cast<std::uint64_t>(row.integer(1))};
+}
+
+}  // namespace wring

@@ -1,0 +1,123 @@
+// Stands in an engine's place and tries what an engine must not be able to do; says on its standard error how
+// each attempt went: "connect: Connection refused".
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/perf_event.h>
+#include <netinet/in.h>
+#include <sched.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <thread>
+
+namespace {
+
+void say(const char* what, long result) {
+  std::fprintf(stderr, "%s: %s\n", what, result >= 0 ? "done" : std::strerror(errno));
+}
+
+sockaddr_in loopback(int port) {
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(static_cast<std::uint16_t>(port));
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  return address;
+}
+
+int connect_to(int port) {
+  const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
+  const auto address = loopback(port);
+  return fd < 0 ? -1 : ::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address);
+}
+
+// A connection within the loopback that is its own.
+int connect_to_itself() {
+  const int listener = ::socket(AF_INET, SOCK_STREAM, 0);
+  auto address = loopback(0);
+  socklen_t size = sizeof address;
+  if (listener < 0 || ::bind(listener, reinterpret_cast<sockaddr*>(&address), size) != 0 ||
+      ::listen(listener, 1) != 0 ||
+      ::getsockname(listener, reinterpret_cast<sockaddr*>(&address), &size) != 0)
+    return -1;
+  return connect_to(ntohs(address.sin_port));
+}
+
+long start(const char* program) {
+  std::string name = program, argument = "again";
+  char* const argv[] = {name.data(), argument.data(), nullptr};
+  pid_t pid = 0;
+  const int error = ::posix_spawn(&pid, program, nullptr, nullptr, argv, environ);
+  errno = error;
+  if (error != 0) return -1;
+  int status = 0;
+  ::waitpid(pid, &status, 0);
+  return status == 0 ? 0 : -1;
+}
+
+void list_descriptors() {
+  std::string open;
+  DIR* const folder = ::opendir("/proc/self/fd");
+  while (const dirent* entry = ::readdir(folder))
+    if (entry->d_name[0] != '.' && std::atoi(entry->d_name) != ::dirfd(folder))
+      open += std::string(" ") + entry->d_name;
+  std::fprintf(stderr, "descriptors:%s\n", open.c_str());
+}
+
+// Each of them harmless where it is not refused.
+void try_calls() {
+  say("ptrace", ::ptrace(PTRACE_PEEKDATA, 0, nullptr, nullptr));
+  say("unshare", ::unshare(CLONE_FILES));
+  say("mount", ::mount("none", "/nowhere", "tmpfs", 0, nullptr));
+  say("keyctl", ::syscall(SYS_keyctl, 0, -3, 0));  // the session's keyring
+  say("bpf", ::syscall(SYS_bpf, 0, nullptr, 0));
+  perf_event_attr event{};
+  event.size = sizeof event;
+  say("perf_event_open", ::syscall(SYS_perf_event_open, &event, 0, -1, -1, 0));
+  say("io_uring_setup", ::syscall(SYS_io_uring_setup, 1, nullptr));
+  say("netlink", ::socket(AF_NETLINK, SOCK_RAW, 0));
+  say("unix", ::socket(AF_UNIX, SOCK_STREAM, 0));
+  const long child = ::syscall(SYS_clone, CLONE_NEWNET | SIGCHLD, nullptr, nullptr, nullptr, nullptr);
+  if (child == 0) ::_exit(0);
+  say("clone", child);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc > 1 && std::strcmp(argv[1], "again") == 0) return 0;
+  std::string line;
+  for (char c; ::read(3, &c, 1) == 1 && c != '\n';) line += c;
+  list_descriptors();
+  const auto start_message = nlohmann::json::parse(line);
+  const std::string agent = "/proc/" + std::to_string(::getppid());
+  say("connect", connect_to(start_message.at("port").get<int>()));
+  say("own loopback", connect_to_itself());
+  say("descriptor of the agent",
+      ::open((agent + "/fd/" + std::to_string(start_message.at("descriptor").get<int>())).c_str(), O_RDONLY));
+  say("memory of the agent", ::open((agent + "/mem").c_str(), O_RDWR));
+  say("signal to the agent", ::kill(::getppid(), 0));
+  say("another program", start("/bin/true"));
+  say("its own program", start("/proc/self/exe"));
+  try_calls();
+  rlimit core{};
+  ::getrlimit(RLIMIT_CORE, &core);
+  std::fprintf(stderr, "core file: %lu\n", core.rlim_max);
+  std::fprintf(stderr, "no new privileges: %d\n", ::prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0));
+  char folder[4096] = {};
+  std::fprintf(stderr, "folder: %s\n", ::getcwd(folder, sizeof folder));
+  std::thread([] { std::fputs("a thread: done\n", stderr); }).join();
+  ::_exit(0);  // past the leak checker, which traces itself
+}

@@ -1,0 +1,129 @@
+// What an engine cannot do, tried by a program in its place (sandbox_probe.cc), and what it still can.
+#include "worker/sandbox.h"
+
+#include <arpa/inet.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <fstream>
+
+#include "common/subprocess.h"
+#include "worker/engine.h"
+
+namespace wring {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::HasSubstr;
+using testing::Not;
+
+class NoListener final : public EngineListener {
+  void on_plan(const PlanLine&) override {}
+  std::optional<Json> on_lookup(const LookupLine&) override { return std::nullopt; }
+  void on_started(const StartedLine&) override {}
+  void on_progress(const ProgressLine&) override {}
+  void on_done(const DoneLine&) override {}
+  void on_rows(const RowsLine&) override {}
+};
+
+class SandboxTest : public testing::Test {
+ protected:
+  SandboxTest() {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof address;
+    EXPECT_EQ(::bind(listener_.get(), reinterpret_cast<sockaddr*>(&address), size), 0);
+    EXPECT_EQ(::listen(listener_.get(), 10), 0);
+    EXPECT_EQ(::getsockname(listener_.get(), reinterpret_cast<sockaddr*>(&address), &size), 0);
+    port_ = ntohs(address.sin_port);
+  }
+
+  // What the probe says of its attempts.
+  std::string attempts(const Sandbox* sandbox) {
+    EngineRun run;
+    run.program = probe_;
+    run.folder = folder_.path();
+    run.sandbox = sandbox;
+    run.log = folder_.path() / "log";
+    run.start = {{"port", port_}, {"descriptor", listener_.get()}};
+    NoListener listener;
+    const auto outcome = run_engine(run, listener, StopSignal());
+    EXPECT_EQ(outcome.error->reason(), "ENGINE_CRASH") << outcome.error->message();  // it said no result
+    return read_file(run.log);
+  }
+
+  const fs::path probe_ = sibling_program("wring_sandbox_probe");
+  TempDir folder_;
+  FileDescriptor listener_{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+  int port_ = 0;
+};
+
+TEST_F(SandboxTest, TheProbeCanDoAllOfItWithoutOne) {
+  const auto said = attempts(nullptr);
+  for (const char* allowed :
+       {"connect: done", "another program: done", "signal to the agent: done", "netlink: done",
+        "ptrace: No such process", "mount: No such file", "unshare: done"})
+    EXPECT_THAT(said, HasSubstr(allowed));
+}
+
+TEST_F(SandboxTest, HasNoWayOutToTheNetworkAndALoopbackOfItsOwn) {
+  const Sandbox sandbox(probe_);
+  const auto said = attempts(&sandbox);
+  EXPECT_THAT(said, Not(HasSubstr("connect: done")));
+  EXPECT_THAT(said, HasSubstr("netlink: Address family not supported"));
+  if (!sandbox.has(Sandbox::kNamespaces)) GTEST_SKIP() << "this kernel refuses namespaces";
+  EXPECT_THAT(said, HasSubstr("connect: Connection refused"));  // its loopback has no such listener
+  EXPECT_THAT(said, HasSubstr("own loopback: done"));
+}
+
+TEST_F(SandboxTest, HasNothingOfTheAgentsButThePipes) {
+  const Sandbox sandbox(probe_);
+  if (!sandbox.has(Sandbox::kNamespaces)) GTEST_SKIP() << "this kernel refuses namespaces";
+  const auto said = attempts(&sandbox);
+  EXPECT_THAT(said, HasSubstr("descriptors: 0 1 2 3 4\n"));
+  EXPECT_THAT(said, HasSubstr("descriptor of the agent: Permission denied"));
+  EXPECT_THAT(said, HasSubstr("memory of the agent: Permission denied"));
+  EXPECT_THAT(said, HasSubstr("core file: 0"));
+  EXPECT_THAT(said, HasSubstr("no new privileges: 1"));
+  EXPECT_THAT(said, HasSubstr("folder: " + folder_.path().string()));
+  if (sandbox.has(Sandbox::kScope))
+    EXPECT_THAT(said, HasSubstr("signal to the agent: Operation not permitted"));
+}
+
+TEST_F(SandboxTest, ExecutesItsOwnProgramAndNoOther) {
+  const Sandbox sandbox(probe_);
+  if (!sandbox.has(Sandbox::kPrograms)) GTEST_SKIP() << "this kernel has no Landlock";
+  const auto said = attempts(&sandbox);
+  EXPECT_THAT(said, HasSubstr("another program: Permission denied"));
+  EXPECT_THAT(said, HasSubstr("its own program: done"));
+}
+
+TEST_F(SandboxTest, IsRefusedCallsThatReachOutsideAndKeepsThreadsAndLocalSockets) {
+  const Sandbox sandbox(probe_);
+  if (!sandbox.has(Sandbox::kCalls)) GTEST_SKIP() << "this kernel has no seccomp filters";
+  const auto said = attempts(&sandbox);
+  for (const char* call :
+       {"ptrace", "unshare", "mount", "keyctl", "bpf", "perf_event_open", "io_uring_setup", "clone"})
+    EXPECT_THAT(said, HasSubstr(std::string(call) + ": Operation not permitted"));
+  EXPECT_THAT(said, HasSubstr("unix: done"));
+  EXPECT_THAT(said, HasSubstr("a thread: done"));
+}
+
+TEST_F(SandboxTest, OfAScriptLetsItsInterpreterRun) {
+  const auto script = folder_.path() / "engine";
+  std::ofstream(script) << "#!/bin/sh\n";
+  EXPECT_FALSE(Sandbox(script).has(Sandbox::kPrograms));
+}
+
+TEST_F(SandboxTest, SaysWhatIsOn) {
+  const Sandbox sandbox(probe_);
+  const auto json = sandbox.to_json();
+  for (const auto& [name, on] : json.items()) EXPECT_THAT(sandbox.describe(), HasSubstr(name));
+  EXPECT_EQ(json.at("calls"), sandbox.has(Sandbox::kCalls));
+}
+
+}  // namespace
+}  // namespace wring

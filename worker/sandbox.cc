@@ -1,0 +1,213 @@
+// Namespaces, privileges, Landlock, seccomp: prepared before fork, taken after it.
+#include "worker/sandbox.h"
+
+#include <elf.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <linux/landlock.h>
+#include <linux/seccomp.h>
+#include <net/if.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <optional>
+#include <utility>
+
+#include "common/error.h"
+#include "common/subprocess.h"
+#include "common/text.h"
+#include "worker/seccomp_filter.h"
+
+namespace wring {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr rlim_t kMostFiles = 65'536;
+
+constexpr std::array<std::pair<Sandbox::Measure, const char*>, 7> kMeasures{
+    {{Sandbox::kNamespaces, "namespaces"},
+     {Sandbox::kNetwork, "network"},
+     {Sandbox::kNoPrivileges, "no_privileges"},
+     {Sandbox::kNoCoreFile, "no_core_file"},
+     {Sandbox::kPrograms, "programs"},
+     {Sandbox::kScope, "scope"},
+     {Sandbox::kCalls, "calls"}}};
+
+// The loader that the ELF program asks for; nullopt for a script.
+std::optional<fs::path> loader_of(const fs::path& program) {
+  const auto file = MappedFile::open(program);
+  const auto bytes = file->bytes();
+  Elf64_Ehdr header;
+  if (bytes.size() < sizeof header || std::memcmp(bytes.data(), ELFMAG, SELFMAG) != 0) return std::nullopt;
+  std::memcpy(&header, bytes.data(), sizeof header);
+  for (unsigned i = 0; i < header.e_phnum; ++i) {
+    Elf64_Phdr segment;
+    const auto at = header.e_phoff + std::uint64_t{i} * sizeof segment;
+    if (at + sizeof segment > bytes.size()) break;
+    std::memcpy(&segment, bytes.data() + at, sizeof segment);
+    if (segment.p_type != PT_INTERP || segment.p_offset + segment.p_filesz > bytes.size()) continue;
+    return fs::path(reinterpret_cast<const char*>(bytes.data() + segment.p_offset));
+  }
+  return fs::path();
+}
+
+// Newer kernels know more members than Debian's header; they take a shorter structure as well.
+struct Ruleset {
+  std::uint64_t files = 0, network = 0, scoped = 0;
+};
+constexpr std::uint64_t kScopeSignals = 1u << 1;  // LANDLOCK_SCOPE_SIGNAL, of Linux 6.12
+
+FileDescriptor make_ruleset(const Ruleset& ruleset, std::size_t size) {
+  return FileDescriptor(static_cast<int>(::syscall(SYS_landlock_create_ruleset, &ruleset, size, 0)));
+}
+
+FileDescriptor may_execute(const std::vector<fs::path>& programs) {
+  auto ruleset = make_ruleset({LANDLOCK_ACCESS_FS_EXECUTE}, sizeof(std::uint64_t));
+  if (!ruleset) return {};
+  for (const auto& path : programs) {
+    const FileDescriptor file(::open(path.c_str(), O_PATH | O_CLOEXEC));
+    const landlock_path_beneath_attr rule{LANDLOCK_ACCESS_FS_EXECUTE, file.get()};
+    if (!file || ::syscall(SYS_landlock_add_rule, ruleset.get(), LANDLOCK_RULE_PATH_BENEATH, &rule, 0) != 0)
+      return {};
+  }
+  return ruleset;
+}
+
+FileDescriptor programs_of(const fs::path& program) {
+  const auto loader = loader_of(program);
+  if (!loader) return {};
+  return may_execute(loader->empty() ? std::vector{program} : std::vector{program, *loader});
+}
+
+bool write_text(const char* path, const std::string& text) {
+  const int fd = ::open(path, O_WRONLY | O_CLOEXEC);
+  if (fd < 0) return false;
+  const bool whole = ::write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size());
+  ::close(fd);
+  return whole;
+}
+
+bool raise_loopback() {
+  const int fd = ::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  ifreq request{};
+  std::memcpy(request.ifr_name, "lo", 3);
+  bool up = fd >= 0 && ::ioctl(fd, SIOCGIFFLAGS, &request) == 0;
+  request.ifr_flags |= IFF_UP;
+  up = up && ::ioctl(fd, SIOCSIFFLAGS, &request) == 0;
+  if (fd >= 0) ::close(fd);
+  return up;
+}
+
+bool drop_privileges() {
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  const std::array<__user_cap_data_struct, 2> none{};
+  return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+         ::prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) == 0 &&
+         ::syscall(SYS_capset, &header, none.data()) == 0;
+}
+
+bool limit_resources() {
+  const rlimit no_core{0, 0};
+  rlimit files{};
+  if (::setrlimit(RLIMIT_CORE, &no_core) != 0 || ::getrlimit(RLIMIT_NOFILE, &files) != 0) return false;
+  files.rlim_max = std::min(files.rlim_max, kMostFiles);
+  files.rlim_cur = std::min(files.rlim_cur, files.rlim_max);
+  return ::setrlimit(RLIMIT_NOFILE, &files) == 0;
+}
+
+bool restrict_to(const FileDescriptor& ruleset) {
+  if (!ruleset) return false;
+  return ::syscall(SYS_landlock_restrict_self, ruleset.get(), 0) == 0;
+}
+
+}  // namespace
+
+Sandbox::Sandbox(const fs::path& program)
+    : uid_map_(std::to_string(::geteuid()) + " " + std::to_string(::geteuid()) + " 1"),
+      gid_map_(std::to_string(::getegid()) + " " + std::to_string(::getegid()) + " 1"),
+      programs_(programs_of(program)),
+      scope_(make_ruleset({0, 0, kScopeSignals}, sizeof(Ruleset))),
+      calls_(seccomp_filter(false)) {
+  auto pipe = Pipe::create();
+  const pid_t child = ::fork();
+  if (child < 0) throw_io_error("fork for", "a look at the kernel", errno);
+  if (child == 0) {
+    const unsigned taken = attempt(~0u);
+    [[maybe_unused]] const auto n = ::write(pipe.write.get(), &taken, sizeof taken);
+    ::_exit(0);
+  }
+  pipe.write.reset();
+  if (::read(pipe.read.get(), &allowed_, sizeof allowed_) != sizeof allowed_) allowed_ = 0;
+  ::waitpid(child, nullptr, 0);
+  calls_ = seccomp_filter(has(kNamespaces) || has(kNetwork));
+}
+
+bool Sandbox::enter() const {
+  return attempt(allowed_) == allowed_;
+}
+
+// Takes the measures of `wanted` and returns those that were taken.
+unsigned Sandbox::attempt(unsigned wanted) const {
+  unsigned taken = 0;
+  for (const auto& [measure, name] : kMeasures) {
+    if (!(wanted & measure) || (measure == kNetwork && (taken & kNamespaces))) continue;
+    if (take(measure)) taken |= measure;
+  }
+  return taken;
+}
+
+bool Sandbox::take(Measure measure) const {
+  switch (measure) {
+    case kNamespaces:
+      return enter_namespaces();
+    case kNetwork:
+      return ::unshare(CLONE_NEWNET) == 0 && raise_loopback();
+    case kNoPrivileges:
+      return drop_privileges();
+    case kNoCoreFile:
+      return limit_resources();
+    case kPrograms:
+      return restrict_to(programs_);
+    case kScope:
+      return restrict_to(scope_);
+    case kCalls: {
+      const sock_fprog filter{static_cast<unsigned short>(calls_.size()),
+                              const_cast<sock_filter*>(calls_.data())};
+      return !calls_.empty() && ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter, 0, 0) == 0;
+    }
+  }
+  return false;
+}
+
+bool Sandbox::enter_namespaces() const {
+  return ::unshare(CLONE_NEWUSER | CLONE_NEWNET) == 0 && write_text("/proc/self/setgroups", "deny") &&
+         write_text("/proc/self/uid_map", uid_map_) && write_text("/proc/self/gid_map", gid_map_) &&
+         raise_loopback();
+}
+
+Json Sandbox::to_json() const {
+  Json json;
+  for (const auto& [measure, name] : kMeasures) json[name] = has(measure);
+  json["network"] = has(kNamespaces) || has(kNetwork);
+  return json;
+}
+
+std::string Sandbox::describe() const {
+  const Json json = to_json();
+  std::vector<std::string> on, off;
+  for (const auto& [name, taken] : json.items()) (taken.get<bool>() ? on : off).push_back(name);
+  return (on.empty() ? "none" : join(on, ", ")) + (off.empty() ? "" : "; refused here: " + join(off, ", "));
+}
+
+}  // namespace wring

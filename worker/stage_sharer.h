@@ -1,0 +1,69 @@
+// Hands the outputs of finished steps in to the project's stage cache, behind everyone's back.
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <mutex>
+#include <string>
+#include <thread>
+
+#include "common/digest.h"
+#include "worker/cache.h"
+#include "worker/coordinator.h"
+#include "worker/stop_signal.h"
+
+namespace wring {
+
+// One after the other, on a thread of its own at low priority. What is not handed in when this is destroyed
+// stays the worker's own. Any thread may call.
+class StageSharer {
+ public:
+  // A step's output that the cache keeps.
+  struct Output {
+    std::string job_id;
+    v1::Fence fence;
+    Digest key;
+    std::string kind;    // of its manifest
+    double seconds = 0;  // that the step took
+  };
+
+  // Outputs that took less than `least_seconds`, or would take longer to fetch than to make, are not shared.
+  StageSharer(Coordinator& coordinator, Cache& cache, double least_seconds);
+  ~StageSharer();
+  StageSharer(const StageSharer&) = delete;
+  StageSharer& operator=(const StageSharer&) = delete;
+
+  void share(Output output);
+  // Waits until all is handed in, or `stop` is set.
+  void flush(const StopSignal& stop);
+
+  // While one lives nothing is sent: the result of a job goes first, and has most chunks of its last stage.
+  class Pause {
+   public:
+    explicit Pause(StageSharer& sharer);
+    ~Pause();
+    Pause(const Pause&) = delete;
+    Pause& operator=(const Pause&) = delete;
+
+   private:
+    StageSharer& sharer_;
+  };
+
+ private:
+  void run(const std::stop_token& stop);
+  bool hand_in(const Output& output, const std::stop_token& stop);
+  bool interrupted(const std::stop_token& stop);
+
+  Coordinator& coordinator_;
+  Cache& cache_;
+  const double least_seconds_;
+
+  std::mutex mutex_;
+  std::condition_variable_any changed_;
+  std::deque<Output> outputs_;
+  int pauses_ = 0;
+  std::jthread thread_;
+};
+
+}  // namespace wring
