@@ -9,6 +9,8 @@
 #include "common/clock.h"
 #include "engine/calibrate/tap_observer.h"
 #include "engine/run/hardware.h"
+#include "engine/train/losses.h"
+#include "engine/train/trainer.h"
 
 namespace wring {
 namespace {
@@ -64,6 +66,29 @@ class Probe {
     return result(0);
   }
 
+  // A block and the head with their gradients, in proportion; what the optimiser holds by counting.
+  StageEstimate training() {
+    const TrainingSize size = *method_.training();
+    const StageEstimate stored = data_free();
+    seconds_ = peak_ = 0;
+    const double sequences = static_cast<double>(std::max<std::int64_t>(
+                     1, std::min(training_tokens_at_once(model_.device()) / calibration_.ids.size(1),
+                                 size.batch))),
+                 times = static_cast<double>(size.steps * size.batch) / sequences;
+    const at::Tensor ids = at::zeros({static_cast<std::int64_t>(sequences), calibration_.ids.size(1)},
+                                     at::TensorOptions(at::kLong).device(model_.device()));
+    const Gradient block = gradient_of_block(ids), head = gradient_of_head(ids);
+    const auto blocks = static_cast<double>(model_.block_count());
+    // A teacher runs forward, a third of a step.
+    const double passes = method_.needs_reference() ? 4.0 / 3 : 1;
+    seconds_ = times * passes * (blocks * block.seconds + head.seconds);
+    const double waiting = blocks * block.kept, most = std::max(block.peak, head.peak * passes);
+    StageEstimate estimate = result(trained_bytes(size.rank) + waiting + most);
+    estimate.stored_bytes = stored.stored_bytes;
+    estimate.adds = false;
+    return estimate;
+  }
+
   StageEstimate calibrated() {
     std::size_t observed = 0;
     double all = 0, same = 0;  // weights of targeted blocks; of the one that is probed
@@ -103,6 +128,68 @@ class Probe {
   }
   double batches() const {
     return static_cast<double>(calibration_.ids.size(0)) / static_cast<double>(batch_sequences());
+  }
+
+  struct Gradient {
+    double seconds, kept, peak;  // bytes that wait for the backward pass; highest of both passes beside them
+  };
+
+  template <typename Forward>
+  Gradient gradient_of(const at::Tensor& x, const Forward& forward) const {
+    Gradient found{};
+    for (int turn = 0; turn < 2; ++turn) {  // the first time pays for what later ones find ready
+      const at::Tensor leaf = x.detach().clone().requires_grad_(true);
+      const auto before = static_cast<double>(settle());
+      const Stopwatch watch;
+      const at::Tensor loss = forward(leaf);
+      const auto after = static_cast<double>(resident_bytes());
+      loss.backward();
+      found = {watch.seconds(), std::max(0.0, after - before),
+               std::max(0.0, static_cast<double>(peak_resident_bytes()) - after)};
+    }
+    return found;
+  }
+
+  at::Tensor random_hidden(const at::Tensor& ids) const {
+    return at::randn({ids.size(0), ids.size(1), model_.hidden_size()}, model_.device());
+  }
+
+  Gradient gradient_of_block(const at::Tensor& ids) {
+    const auto layers = model_.block_layers(0);
+    const DecodedLayers decoded(layers, calibration_.forward);
+    for (Layer* layer : layers)
+      if (targets_.contains(layer)) layer->stand_in(trained_leaf(*layer).to(calibration_.forward));
+    const Gradient found = gradient_of(random_hidden(ids),
+                                       [&](const at::Tensor& x) { return model_.run_block(0, x, {}).sum(); });
+    for (Layer* layer : layers) layer->release();
+    return found;
+  }
+
+  at::Tensor trained_leaf(const Layer& layer) const {
+    return layer.weight().decode(at::kFloat).to(model_.device()).clone().requires_grad_(true);
+  }
+
+  Gradient gradient_of_head(const at::Tensor& ids) {
+    const DecodedLayers decoded(model_.head_layers(), calibration_.forward);
+    return gradient_of(random_hidden(ids), [&](const at::Tensor& x) {
+      return next_token_loss(model_.head(model_.final_norm(x)), ids);
+    });
+  }
+
+  // Decoded weights of this model and its teacher; of what is trained its start, values, gradients and
+  // moments.
+  double trained_bytes(std::int64_t rank) const {
+    double all = 0, whole = 0, adapters = 0;
+    for (const Layer* layer : std::as_const(model_).layers()) {
+      all += weights_of(*layer);
+      if (!targets_.contains(layer)) continue;
+      whole += weights_of(*layer);
+      adapters += static_cast<double>(rank * (layer->weight().rows() + layer->weight().columns()));
+    }
+    const double width = static_cast<double>(at::elementSize(calibration_.forward)),
+                 decoded = width * all * (method_.needs_reference() ? 2 : 1);
+    const double trained = rank > 0 ? 2 * whole + 4 * adapters : 5 * whole;
+    return decoded + sizeof(float) * trained;
   }
 
   // The block as it is observed, then its layers; there are `times` blocks of its size.
@@ -211,6 +298,7 @@ class Probe {
 StageEstimate estimate_stage(Model& model, const Method& method, const std::set<const Layer*>& targets,
                              const Calibration& calibration) {
   Probe probe(model, method, targets, calibration);
+  if (method.training()) return probe.training();
   return method.reads_data() ? probe.calibrated() : probe.data_free();
 }
 

@@ -2,8 +2,11 @@
 #include "engine/math/matmul.h"
 
 #include <ATen/core/dispatch/Dispatcher.h>
+#include <c10/core/GradMode.h>
 
 #include <optional>
+
+#include "engine/math/linear_gradient.h"
 
 namespace wring {
 namespace {
@@ -31,10 +34,16 @@ bool suits_onednn(const at::Tensor& x, const at::Tensor& weight) {
          x.numel() >= kFewRows * x.size(-1) && linear_pointwise().has_value();
 }
 
+bool needs_gradient(const at::Tensor& t) {
+  return t.defined() && t.requires_grad() && c10::GradMode::is_enabled();
+}
+
 }  // namespace
 
 at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
   if (!suits_onednn(x, weight)) return at::linear(x, weight, bias);
+  if (needs_gradient(x) || needs_gradient(weight) || needs_gradient(bias))
+    return linear_with_gradient(x, weight, bias);
   const auto optional_bias = bias.defined() ? std::optional<at::Tensor>(bias) : std::nullopt;
   return linear_pointwise()->call(x, weight, optional_bias, "none", c10::List<std::optional<at::Scalar>>(),
                                   "");
@@ -48,6 +57,11 @@ bool prefers_bf16(at::Device device) {
 #else
   return false;
 #endif
+}
+
+at::ScalarType product_dtype(const std::string& wanted, at::Device device) {
+  const bool narrow = wanted == "bfloat16" || (wanted != "float32" && prefers_bf16(device));
+  return narrow ? at::kBFloat16 : at::kFloat;
 }
 
 at::Tensor matmul(const at::Tensor& a, const at::Tensor& b) {

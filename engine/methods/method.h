@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -22,6 +23,7 @@ class Params {
   T get(const char* name) const {
     return json_at<T>(values_, name, field_);
   }
+  bool has(const char* name) const { return values_.contains(name); }
   SparsityPattern sparsity(const char* name) const {
     return SparsityPattern::parse(values_.at(name), field(name));
   }
@@ -38,6 +40,12 @@ struct Calibration;
 class Progress;
 class Snapshot;
 
+// How much a method trains.
+struct TrainingSize {
+  std::int64_t steps = 0, batch = 0;  // sequences a step
+  std::int64_t rank = 0;              // of adapters; 0: whole weights
+};
+
 // What a stage works on.
 struct StageInput {
   Model& model;
@@ -46,6 +54,7 @@ struct StageInput {
   Progress& progress;
   Snapshot& snapshot;
   Model* reference = nullptr;  // what the stage works towards; null for methods that do not need it
+  std::uint64_t seed = 0;      // the job's
 };
 
 // Transforms a model in place. Immutable. A method that goes layer by layer is a LayerMethod; one that
@@ -60,6 +69,12 @@ class Method {
 
   // Whether it looks at the reference model: the job's, or what was handed in before the first stage.
   virtual bool needs_reference() const { return false; }
+
+  // Whether it compares its layers with the reference model's, one by one, and not only what they all give.
+  virtual bool compares_layers() const { return needs_reference(); }
+
+  // Of methods that go over the calibration set step by step with gradients, and not once block by block.
+  virtual std::optional<TrainingSize> training() const { return std::nullopt; }
 
   // Whether a layer of the same name still stands for the layer that it was: false where scales are moved
   // between layers, or channels and blocks leave.

@@ -19,6 +19,13 @@ at::Tensor decode_to_own(const WeightRep& rep) {
   return shared ? weight.clone() : weight;
 }
 
+at::ScalarType source_dtype(const WeightRep& rep) {
+  if (rep.format() != "dense" && rep.format() != "masked") return at::kHalf;
+  for (const auto& named : rep.tensors())
+    if (named.tensor.is_floating_point()) return named.tensor.scalar_type();
+  return at::kFloat;
+}
+
 at::Tensor WeightRep::decode_rows(const at::Tensor& ids, at::ScalarType dtype) const {
   return decode(dtype).index_select(0, ids);
 }
@@ -61,9 +68,14 @@ void Layer::set_bias(at::Tensor bias) {
   bias_ = bias.to(device_);
 }
 
+// GGUF's blocks, as a model is handed in, do not survive a cut: keep() decodes them.
+bool Layer::can_be_cut() const {
+  return weight_->format() == "ggml" || weight_->slice(0, at::zeros({1}, at::kLong));
+}
+
 void Layer::keep(std::size_t axis, const at::Tensor& indices) {
   auto weight = weight_->slice(axis, indices);
-  if (!weight && weight_->format() == "ggml")  // as a model is handed in: its blocks do not survive the cut
+  if (!weight && weight_->format() == "ggml")
     weight = dense_rep(weight_->decode(at::kFloat))->slice(axis, indices);
   if (!weight)
     throw Error(ErrorCode::kInvalidArgument, "NOT_SLICEABLE",
@@ -88,6 +100,12 @@ void Layer::compute_on(at::Device device) {
 
 void Layer::materialize(at::ScalarType dtype) {
   if (!dense_.defined() || dense_.scalar_type() != dtype) dense_ = weight_->decode(dtype).to(device_);
+}
+
+void Layer::stand_in(at::Tensor weight) {
+  if (weight.dim() != 2 || weight.size(0) != weight_->rows() || weight.size(1) != weight_->columns())
+    throw Error(ErrorCode::kInternal, "SHAPE_CHANGED", "a weight of another shape for layer " + name_);
+  dense_ = std::move(weight);
 }
 
 void Layer::observe(const at::Tensor& x, InputObserver* observer) const {

@@ -44,6 +44,7 @@ class Layer {
   // What cutting a model changes (Model::keep_groups, Model::drop_block), which keeps its layers in step:
   // some rows or columns of the weight, with their biases; the layer's place.
   void keep(std::size_t axis, const at::Tensor& indices);  // indices int64 of axis 0 (out) or 1 (in)
+  bool can_be_cut() const;
   void rename(std::string name, std::vector<std::string> axes, std::string input_tap);
 
   // Where apply() computes: the bias goes there, and decoded weights will. The stored weight stays in host
@@ -53,6 +54,8 @@ class Layer {
   // Decoded weight held until release(); apply() uses it.
   void materialize(at::ScalarType dtype);
   void release() { dense_ = at::Tensor(); }
+  // As if `weight` [out, in] had been decoded: what a trainer makes it of. Until release().
+  void stand_in(at::Tensor weight);
   bool is_materialized() const { return dense_.defined(); }
   // In what apply() multiplies: the decoded weight's dtype, fp32 where there is none.
   at::ScalarType compute_dtype() const { return dense_.defined() ? dense_.scalar_type() : at::kFloat; }

@@ -63,6 +63,9 @@ class WeightRep {
 // decode() in fp32 on the CPU, to be written to: a copy only where decode() gave the stored tensor itself.
 at::Tensor decode_to_own(const WeightRep& rep);
 
+// That of the plain values it holds; fp16 where they are encoded.
+at::ScalarType source_dtype(const WeightRep& rep);
+
 // Reads a rep back: `tensor(suffix)` gives the stored tensors. Throws Error(kInvalidArgument,
 // "BAD_WEIGHT_REP") naming `layer` where format, attributes and tensors do not fit together.
 using TensorLookup = std::function<at::Tensor(const std::string& suffix)>;

@@ -194,9 +194,10 @@ class Run {
     reset_peak_device_bytes(device_);
     if (method->needs_reference()) load_reference();
     Json report = method->run({*model_, chosen, calibration, progress, snapshot,
-                               method->needs_reference() ? reference_.get() : nullptr});
+                               method->needs_reference() ? reference_.get() : nullptr, spec_.seed});
     if (!device_.is_cpu()) report["peak_device_bytes"] = peak_device_bytes(device_);
-    if (was_cut_off) report["resumed_at_block"] = snapshot.resumed_at();
+    if (was_cut_off)
+      report[method->training() ? "resumed_at_step" : "resumed_at_block"] = snapshot.resumed_at();
     return report;
   }
 
@@ -204,13 +205,13 @@ class Run {
   Calibration calibration_of(const Method& method, const Params& params) const {
     Calibration calibration;
     if (!method.reads_data()) return calibration;
+    const auto forward = params.get<std::string>("forward_dtype");
+    calibration.observe = product_dtype(forward, device_);
+    if (forward != "mixed") calibration.forward = calibration.observe;
+    if (method.training()) return calibration;
     const auto propagate = params.get<std::string>("propagate");
     if (propagate == "dense") calibration.propagate = Propagate::kDense;
     if (propagate == "reference") calibration.propagate = Propagate::kReference;
-    const auto forward = params.get<std::string>("forward_dtype");
-    const bool narrow = forward == "bfloat16" || (forward != "float32" && prefers_bf16(device_));
-    if (narrow) calibration.observe = at::kBFloat16;
-    if (narrow && forward != "mixed") calibration.forward = at::kBFloat16;
     return calibration;
   }
 

@@ -32,8 +32,8 @@ class Snapshot {
   // Of the last commit(). Throws Error where it is damaged.
   Part part(const std::string& name) const;
 
-  // Which block the stage went on with, as it says; for its report.
-  void note_resumed(std::size_t block) { resumed_at_ = block; }
+  // Which block or step the stage went on with, as it says; for its report.
+  void note_resumed(std::size_t at) { resumed_at_ = at; }
   std::size_t resumed_at() const { return resumed_at_; }
 
   // Writes a part, which counts from the next commit() on. `name` is a plain file name.

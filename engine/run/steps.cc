@@ -154,7 +154,7 @@ void check_recipe(const JobSpec& spec, const Model& model, const FileTree& sourc
           ErrorCode::kInvalidArgument, "NO_REFERENCE",
           stage.method + " puts back what was lost since the reference model, which is the input itself",
           field + ".method", "Put a stage in front of it, or hand in the original model as the reference.");
-    if (method->needs_reference() && !layers_kept)
+    if (method->compares_layers() && !layers_kept)
       throw Error(
           ErrorCode::kInvalidArgument, "REFERENCE_MISMATCH",
           stage.method +

@@ -44,13 +44,6 @@ std::int64_t number_dropped(double share, std::int64_t count) {
   return std::clamp<std::int64_t>(static_cast<std::int64_t>(share * static_cast<double>(count)), 0, count);
 }
 
-at::ScalarType source_dtype(const WeightRep& rep) {
-  if (rep.format() != "dense" && rep.format() != "masked") return at::kHalf;
-  for (const auto& named : rep.tensors())
-    if (named.tensor.is_floating_point()) return named.tensor.scalar_type();
-  return at::kFloat;
-}
-
 }  // namespace
 
 void check_pattern(const char* method, const SparsityPattern& pattern, const Layer& layer,

@@ -28,7 +28,7 @@ bool is_targeted(const Model& model, const CoupledGroups& groups, const std::set
     if (!carries(*layer, groups)) continue;
     any = any || targets.contains(layer);
     if (!targets.contains(layer)) missing = layer;
-    if (targets.contains(layer) && !layer->weight().slice(0, at::zeros({1}, at::kLong)))
+    if (targets.contains(layer) && !layer->can_be_cut())
       throw Error(ErrorCode::kInvalidArgument, "NOT_SLICEABLE",
                   "a " + std::string(layer->weight().format()) + " weight cannot be cut", layer->name(),
                   "Prune before the stage that quantises, or hand in the model before it was quantised.");

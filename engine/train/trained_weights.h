@@ -1,0 +1,93 @@
+// A model's weights as leaves that gradients reach, for the time of a training run.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <cstdint>
+#include <map>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "engine/methods/method.h"
+#include "engine/model/model.h"
+
+namespace wring {
+
+// What is trained of each target.
+struct TrainedParts {
+  std::int64_t rank = 0;  // of the product added to the frozen weight (Hu et al. 2022); 0: the weight itself
+  double alpha = 0;       // the product counts alpha / rank
+  bool vectors = false;   // norms' gains and all biases too
+  at::ScalarType dtype = at::kFloat;  // of values stored at the end, where `source` is false
+  bool source = true;                 // as each layer holds them now; fp16 where that is quantised
+
+  // The layer's weight as it is stored in the end: dense, or with a mask `keep` bool [out, in] masked.
+  void store(Layer& layer, const at::Tensor& weight, const at::Tensor& keep) const;
+
+  static TrainedParts from(const Params& params);  // rank and alpha where there are any, vectors, value_dtype
+};
+
+// Throws Error(kInvalidArgument, "NOT_TRAINABLE") naming the layer whose storage has no room for other
+// values.
+void check_trainable(const std::set<const Layer*>& targets);
+
+// Holds all of the model decoded, where it computes and in what its products are computed (the stage's
+// calibration.forward); leaves, their gradients and all between the products are fp32. What masked reps leave
+// out stays zero.
+class TrainedWeights {
+ public:
+  TrainedWeights(const StageInput& stage, const TrainedParts& parts);
+  ~TrainedWeights();
+  TrainedWeights(const TrainedWeights&) = delete;
+  TrainedWeights& operator=(const TrainedWeights&) = delete;
+
+  const std::vector<at::Tensor>& leaves() const { return leaves_; }
+  std::size_t layer_count() const { return layers_.size(); }
+  const Layer& layer(std::size_t i) const { return *layers_[i].layer; }
+
+  // Before each forward whose gradients are wanted: the layers' weights are made of the leaves anew.
+  void refresh();
+
+  // What counts of a layer's weight from the next refresh() on: bool [out, in].
+  void set_mask(std::size_t i, const at::Tensor& keep);
+  // After an optimiser's step, whose momentum and decay move what is left out too: it gets back the value
+  // that it had when it was left out.
+  void hold_masked();
+  // [out, in] fp32, before the mask.
+  at::Tensor value(std::size_t i) const;
+
+  // The leaves as the model's own weights; the training is over. Returns one line a layer: {"layer", "shape",
+  // "change": of the weight, relative to what it was, "sparsity", "bits"}.
+  std::vector<Json> store();
+
+  // Leaves and masks, for a snapshot; and back. Throws Error(kDataLoss) where they do not fit.
+  std::vector<NamedTensor> state() const;
+  void set_state(const std::map<std::string, at::Tensor>& state);
+
+ private:
+  struct Trained {
+    Layer* layer;
+    at::Tensor first;  // the weight at the start: frozen where there is an adapter
+    at::Tensor leaf;   // [out, in]; undefined with an adapter
+    at::Tensor a, b;   // [rank, in], [out, rank]
+    at::Tensor mask;   // fp32 0 or 1 [out, in]; undefined: all counts
+    at::Tensor held;   // the leaf when the mask was set
+  };
+
+  at::Tensor combined(const Trained& trained) const;
+  at::Tensor add_leaf(const at::Tensor& value);
+  void add_vectors();
+
+  Model& model_;
+  at::ScalarType products_;
+  TrainedParts parts_;
+  DecodedLayers decoded_;
+  std::vector<Trained> layers_;
+  std::vector<at::Tensor> leaves_;
+  std::vector<std::pair<Parameter*, at::ScalarType>> gains_;  // with the type they are stored in
+  std::vector<std::pair<Layer*, at::ScalarType>> biases_;
+};
+
+}  // namespace wring

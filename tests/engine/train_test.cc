@@ -1,0 +1,336 @@
+// The trainer against PyTorch's own loop (make_training_goldens.py), and what must hold at its edges.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
+
+#include "common/error.h"
+#include "common/files.h"
+#include "engine/calibrate/calibrate.h"
+#include "engine/math/linear_gradient.h"
+#include "engine/math/matmul.h"
+#include "engine/methods/method.h"
+#include "engine/run/progress.h"
+#include "engine/run/snapshot.h"
+#include "engine/train/trainer.h"
+#include "tests/engine/random_family.h"
+
+namespace wring {
+namespace {
+
+const Json& golden() {
+  static const Json values = parse_json(
+      read_file(std::filesystem::path(__FILE__).parent_path() / "training_goldens.json"), "goldens");
+  return values;
+}
+
+std::int64_t golden_size(const char* name) {
+  return golden().at("config").at(name).get<std::int64_t>();
+}
+
+// The formula's values: 0.4 sin(1.618 i + number), and gains around 1.
+class WaveTensors final {
+ public:
+  explicit WaveTensors(double phase) : phase_(phase) {}
+  at::Tensor next(at::IntArrayRef shape) {
+    const at::Tensor places = at::arange(c10::multiply_integers(shape), at::kDouble);
+    const at::Tensor wave = at::sin(1.618 * places + (number_++ + phase_));
+    return (shape.size() == 1 ? 1 + 0.1 * wave : 0.4 * wave).to(at::kFloat).reshape(shape);
+  }
+
+ private:
+  double phase_;
+  int number_ = 0;
+};
+
+std::unique_ptr<Model> golden_model(std::int64_t blocks, double phase) {
+  Json config = golden().at("config");
+  config["model_type"] = "llama";
+  config["num_hidden_layers"] = blocks;
+  const std::int64_t hidden = golden_size("hidden_size"), ffn = golden_size("intermediate_size"),
+                     q = golden_size("num_attention_heads") * golden_size("head_dim"),
+                     kv = golden_size("num_key_value_heads") * golden_size("head_dim");
+  WaveTensors wave(phase);
+  random_family::Tensors tensors(0);
+  tensors.put("model.embed_tokens.weight", wave.next({golden_size("vocab_size"), hidden}));
+  for (std::int64_t i = 0; i < blocks; ++i) {
+    const std::string block = "model.layers." + std::to_string(i) + ".";
+    tensors.put(block + "self_attn.q_proj.weight", wave.next({q, hidden}));
+    tensors.put(block + "self_attn.k_proj.weight", wave.next({kv, hidden}));
+    tensors.put(block + "self_attn.v_proj.weight", wave.next({kv, hidden}));
+    tensors.put(block + "self_attn.o_proj.weight", wave.next({hidden, q}));
+    tensors.put(block + "mlp.gate_proj.weight", wave.next({ffn, hidden}));
+    tensors.put(block + "mlp.up_proj.weight", wave.next({ffn, hidden}));
+    tensors.put(block + "mlp.down_proj.weight", wave.next({hidden, ffn}));
+    tensors.put(block + "input_layernorm.weight", wave.next({hidden}));
+    tensors.put(block + "post_attention_layernorm.weight", wave.next({hidden}));
+  }
+  tensors.put("model.norm.weight", wave.next({hidden}));
+  return make_model(config, tensors);
+}
+
+at::Tensor golden_texts() {
+  const at::Tensor s = at::arange(golden().at("sequences").get<std::int64_t>(), at::kLong).unsqueeze(1),
+                   p = at::arange(golden().at("positions").get<std::int64_t>(), at::kLong).unsqueeze(0);
+  return at::remainder(7 * s * s + 3 * p * (s + 1) + p * p, golden_size("vocab_size"));
+}
+
+const Calibration& golden_calibration() {
+  static const Calibration calibration{golden_texts(), {}};
+  return calibration;
+}
+
+Json with_defaults(Json params) {
+  params["value_dtype"] = "source";
+  return params;
+}
+
+struct Trained {
+  std::unique_ptr<Model> model;
+  Json report;
+};
+
+Trained train_golden(const Json& test, Progress& progress, Snapshot& snapshot) {
+  Trained trained{golden_model(2, 0.0), {}};
+  const auto teacher = golden_model(test.value("teacher_blocks", 2), 0.7);
+  const auto method =
+      make_method(test.at("method").get<std::string>(), Params(with_defaults(test.at("params")), "params"));
+  const auto targets = random_family::linear_layers(*trained.model);
+  method->check_model(*trained.model, targets);
+  trained.report = method->run({*trained.model, targets, golden_calibration(), progress, snapshot,
+                                teacher.get(), golden().at("seed").get<std::uint64_t>()});
+  return trained;
+}
+
+Trained train_golden(const Json& test) {
+  NoProgress quiet;
+  Snapshot none;
+  return train_golden(test, quiet, none);
+}
+
+at::Tensor value_of(Model& model, const std::string& name) {
+  if (const Parameter* parameter = model.find_parameter(name)) return parameter->value;
+  return model.find_layer(name.substr(0, name.rfind('.')))->weight().decode(at::kFloat);
+}
+
+const Json& golden_case(const std::string& method) {
+  for (const auto& test : golden().at("cases"))
+    if (test.at("method") == method) return test;
+  throw std::logic_error("no case of " + method);
+}
+
+TEST(Train, EqualsPyTorchsOwnLoop) {
+  for (const auto& test : golden().at("cases")) {
+    SCOPED_TRACE(test.at("method").get<std::string>() + " " + test.at("params").dump());
+    const auto trained = train_golden(test);
+    const auto losses = trained.report.at("training").at("loss").get<std::vector<double>>(),
+               expected = test.at("losses").get<std::vector<double>>();
+    ASSERT_EQ(losses.size(), expected.size());
+    for (std::size_t i = 0; i < losses.size(); ++i) EXPECT_NEAR(losses[i], expected[i], 2e-5) << i;
+    for (const auto& [name, values] : test.at("weights").items()) {
+      const at::Tensor found = value_of(*trained.model, name).reshape({-1}),
+                       wanted = at::tensor(values.get<std::vector<double>>(), at::kDouble).to(at::kFloat);
+      EXPECT_LT((found - wanted).abs().max().item<double>(), 2e-4) << name;
+    }
+  }
+}
+
+TEST(Train, ProductsInBfloat16GiveNearlyTheSameLosses) {
+  const Json& test = golden_case("finetune");
+  const auto losses_in = [&](at::ScalarType dtype) {
+    const auto model = golden_model(2, 0.0);
+    const auto targets = random_family::linear_layers(*model);
+    Calibration calibration = golden_calibration();
+    calibration.forward = dtype;
+    NoProgress quiet;
+    Snapshot none;
+    return make_method("finetune", Params(with_defaults(test.at("params")), "params"))
+        ->run({*model, targets, calibration, quiet, none, nullptr, golden().at("seed")})
+        .at("training")
+        .at("loss")
+        .get<std::vector<double>>();
+  };
+  const auto narrow = losses_in(at::kBFloat16), wide = losses_in(at::kFloat);
+  EXPECT_NE(narrow, wide);
+  for (std::size_t i = 0; i < wide.size(); ++i) EXPECT_NEAR(narrow[i], wide[i], 0.02 * wide[i]) << i;
+}
+
+TEST(Train, TeachesTheHeldOutTextToo) {
+  const auto training = train_golden(golden_case("finetune")).report.at("training");
+  EXPECT_LT(training.at("held_out_after").get<double>(), training.at("held_out_before").get<double>());
+}
+
+// Cancels where step `last` is about to be run.
+class Killer final : public Progress {
+ public:
+  explicit Killer(std::uint64_t last) : last_(last) {}
+  void report(std::uint64_t done, std::uint64_t, const std::string&, const std::string&, double) override {
+    first_ = std::min(first_, done);
+    if (done == last_) throw Error(ErrorCode::kCancelled, "CANCELLED", "killed");
+  }
+  std::uint64_t first() const { return first_; }
+
+ private:
+  std::uint64_t last_, first_ = ~0ull;
+};
+
+class TrainResume : public testing::TestWithParam<const char*> {};
+
+TEST_P(TrainResume, AfterAKillAtAnyStepTheBitsAreThoseOfAnUninterruptedRun) {
+  Json test = golden_case(GetParam());
+  const auto whole = train_golden(test);
+  const auto model = golden_model(2, 0.0), teacher = golden_model(2, 0.7);
+  const auto steps = test.at("params").at("steps").get<std::uint64_t>();
+  set_seconds_between_snapshots(0);
+  for (std::uint64_t killed = 0; killed <= steps; ++killed) {
+    const TempDir folder;
+    Killer killer(killed), observer(~0ull - 1);
+    Snapshot first(folder.path());
+    EXPECT_THROW(train_golden(test, killer, first), Error);
+    Snapshot second(folder.path());
+    const auto resumed = train_golden(test, observer, second);
+    EXPECT_EQ(observer.first(), std::min(killed, steps - 1)) << "steps were run again";
+    EXPECT_EQ(resumed.report, whole.report);
+    for (const Layer* layer : whole.model->layers())
+      EXPECT_TRUE(at::equal(layer->weight().decode(at::kFloat),
+                            resumed.model->find_layer(layer->name())->weight().decode(at::kFloat)))
+          << layer->name() << " killed at " << killed;
+  }
+  set_seconds_between_snapshots(60);
+}
+
+INSTANTIATE_TEST_SUITE_P(Methods, TrainResume, testing::Values("finetune", "distill", "gradual-magnitude"));
+
+TEST(GradualMagnitude, EndsAtTheSparsityOfEachLayerToTheElement) {
+  const Json& test = golden_case("gradual-magnitude");
+  const auto trained = train_golden(test);
+  const double share = test.at("params").at("sparsity").get<double>();
+  for (const Layer* layer : random_family::linear_layers(*trained.model)) {
+    EXPECT_EQ(layer->weight().format(), "masked") << layer->name();
+    const at::Tensor weight = layer->weight().decode(at::kFloat);
+    EXPECT_EQ(weight.eq(0).sum().item<std::int64_t>(),
+              static_cast<std::int64_t>(share * static_cast<double>(weight.numel())));
+  }
+}
+
+TEST(Finetune, LeavesWhatIsMaskedAtZero) {
+  const auto model = golden_model(2, 0.0);
+  const auto targets = random_family::linear_layers(*model);
+  std::map<std::string, at::Tensor> keep;
+  for (Layer* layer : model->layers()) {
+    if (!targets.contains(layer)) continue;
+    const at::Tensor weight = layer->weight().decode(at::kFloat);
+    keep[layer->name()] = weight.abs() > 0.2;
+    layer->set_weight(masked_rep(weight, keep[layer->name()]));
+  }
+  Json params = with_defaults(golden_case("finetune").at("params"));
+  params["weight_decay"] = 0.1;
+  NoProgress quiet;
+  Snapshot none;
+  make_method("finetune", Params(params, "params"))
+      ->run({*model, targets, golden_calibration(), quiet, none, nullptr, 1});
+  for (const Layer* layer : targets) {
+    EXPECT_EQ(layer->weight().format(), "masked");
+    EXPECT_TRUE(at::equal(layer->weight().decode(at::kFloat).ne(0), keep[layer->name()])) << layer->name();
+  }
+}
+
+TEST(Distill, OfAModelByItselfChangesNothing) {
+  Json test = golden_case("distill");
+  const auto model = golden_model(2, 0.0), teacher = golden_model(2, 0.0);
+  const auto targets = random_family::linear_layers(*model);
+  NoProgress quiet;
+  Snapshot none;
+  const Json report = make_method("distill", Params(with_defaults(test.at("params")), "params"))
+                          ->run({*model, targets, golden_calibration(), quiet, none, teacher.get(), 1});
+  EXPECT_NEAR(report.at("training").at("loss")[0].get<double>(), 0, 1e-6);
+}
+
+void expect_refusal(const std::string& method, const Json& changes, const std::string& reason,
+                    const std::string& field) {
+  Json params = with_defaults(golden_case(method).at("params"));
+  params.update(changes);
+  const auto model = golden_model(2, 0.0), teacher = golden_model(2, 0.7);
+  const auto targets = random_family::linear_layers(*model);
+  NoProgress quiet;
+  Snapshot none;
+  try {
+    const auto stage = make_method(method, Params(params, "params"));
+    stage->check_model(*model, targets);
+    stage->run({*model, targets, golden_calibration(), quiet, none, teacher.get(), 1});
+    ADD_FAILURE() << "not refused: " << reason;
+  } catch (const Error& error) {
+    EXPECT_EQ(error.reason(), reason) << error.what();
+    EXPECT_EQ(error.field(), field);
+  }
+}
+
+TEST(Train, RefusesWhatCannotBeDone) {
+  expect_refusal("distill", {{"logits", 0.0}, {"hidden", 0.0}}, "OUT_OF_RANGE", "params.logits");
+  expect_refusal("gradual-magnitude", {{"begin", 0.9}, {"end", 0.1}}, "OUT_OF_RANGE", "params.end");
+  expect_refusal("finetune", {{"learning_rate", 1e30}, {"warmup", 0.0}, {"clip", 0.0}}, "DIVERGED",
+                 "params.learning_rate");
+}
+
+TEST(Train, RefusesAQuantisedTarget) {
+  const auto model = golden_model(2, 0.0);
+  const auto targets = random_family::linear_layers(*model);
+  Layer* first = model->find_layer("model.layers.0.self_attn.q_proj");
+  first->set_weight(low_rank_rep(at::randn({2, 16}), at::randn({16, 2})));
+  try {
+    check_trainable(targets);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.reason(), "NOT_TRAINABLE");
+    EXPECT_EQ(error.field(), first->name());
+  }
+}
+
+TEST(LinearWithGradient, EqualsAtensOwnGradients) {
+  at::manual_seed(3);
+  for (const std::int64_t rows : {1, 7, 64})
+    for (const bool with_bias : {false, true}) {
+      const auto leaf = [](at::IntArrayRef shape) { return at::randn(shape).requires_grad_(true); };
+      const at::Tensor x = leaf({2, rows, 24}), weight = leaf({40, 24}), bias = leaf({40}),
+                       factor = at::randn({2, rows, 40});
+      const auto gradients = [&](const at::Tensor& y) {
+        (y * factor).sum().backward();
+        std::vector<at::Tensor> found{x.grad().clone(), weight.grad().clone()};
+        if (with_bias) found.push_back(bias.grad().clone());
+        for (const auto& t : {x, weight, bias}) t.mutable_grad() = at::Tensor();
+        return found;
+      };
+      const at::Tensor used = with_bias ? bias : at::Tensor();
+      const auto ours = gradients(linear_with_gradient(x, weight, used)),
+                 theirs = gradients(at::linear(x, weight, used));
+      for (std::size_t i = 0; i < ours.size(); ++i)
+        EXPECT_TRUE(at::allclose(ours[i], theirs[i], 1e-4, 1e-4)) << rows << " rows, gradient " << i;
+    }
+}
+
+TEST(LearningRate, RisesThenFallsToATenth) {
+  const LearningRate cosine{2.0, 11, 2, LearningRate::Decay::kCosine};
+  EXPECT_DOUBLE_EQ(cosine.at(0), 2.0 / 3);
+  EXPECT_DOUBLE_EQ(cosine.at(1), 4.0 / 3);
+  EXPECT_DOUBLE_EQ(cosine.at(2), 2.0);
+  EXPECT_DOUBLE_EQ(cosine.at(6), 2.0 * (0.1 + 0.9 * 0.5));  // half way
+  EXPECT_DOUBLE_EQ(cosine.at(10), 0.2);
+  const LearningRate line{1.0, 5, 0, LearningRate::Decay::kLinear};
+  EXPECT_DOUBLE_EQ(line.at(1), 0.1 + 0.9 * 0.75);
+  const LearningRate constant{1.0, 5, 0, LearningRate::Decay::kConstant};
+  EXPECT_DOUBLE_EQ(constant.at(4), 1.0);
+}
+
+TEST(SparsityRamp, IsTheCubicOfThePaper) {
+  const SparsityRamp ramp{0.8, 10, 50, 10, 3};
+  EXPECT_DOUBLE_EQ(ramp.at(9), 0);
+  EXPECT_DOUBLE_EQ(ramp.at(10), 0);
+  EXPECT_DOUBLE_EQ(ramp.at(30), 0.8 * (1 - 0.125));
+  EXPECT_DOUBLE_EQ(ramp.at(50), 0.8);
+  EXPECT_DOUBLE_EQ(ramp.at(99), 0.8);
+  EXPECT_TRUE(ramp.changes_at(20) && ramp.changes_at(50));
+  EXPECT_FALSE(ramp.changes_at(9) || ramp.changes_at(25) || ramp.changes_at(60));
+}
+
+}  // namespace
+}  // namespace wring
