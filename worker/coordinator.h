@@ -82,11 +82,6 @@ class Coordinator {
   std::unique_ptr<v1::Artifacts::Stub> artifacts_;
 };
 
-// Whether `error` only says that the server cannot be reached now.
-inline bool is_away(const Error& error) {
-  return error.code() == ErrorCode::kUnavailable || error.code() == ErrorCode::kDeadlineExceeded;
-}
-
 // Calls `ask` until the server answers. Throws its errors, and Error(kCancelled, "STOPPED") once `stop` is
 // set.
 template <typename Ask>

@@ -12,6 +12,7 @@ namespace {
 // A status travels as HTTP/2 trailers, which peers limit to 8 KiB, and says its message three times.
 constexpr std::size_t kMaxText = 800;
 constexpr std::size_t kMaxViolations = 16;
+constexpr const char* kRpc = "RPC";  // the reason of errors that are gRPC's own
 
 bool is_continuation(char c) {
   return (static_cast<unsigned char>(c) & 0xc0) == 0x80;
@@ -70,7 +71,7 @@ grpc::Status to_status(const Error& error, std::span<const std::string> missing)
 }
 
 Error from_status(const grpc::Status& status) {
-  std::string reason = "RPC", field, hint;
+  std::string reason = kRpc, field, hint;
   google::rpc::Status details;
   if (details.ParseFromString(status.error_details())) {
     for (const auto& any : details.details()) {
@@ -85,6 +86,19 @@ Error from_status(const grpc::Status& status) {
     }
   }
   return Error(static_cast<ErrorCode>(status.error_code()), reason, status.error_message(), field, hint);
+}
+
+bool is_away(const Error& error) {
+  switch (error.code()) {
+    case ErrorCode::kUnavailable:
+    case ErrorCode::kDeadlineExceeded:
+      return true;
+    case ErrorCode::kCancelled:
+    case ErrorCode::kUnknown:  // "Stream removed"
+      return error.reason() == kRpc;
+    default:
+      return false;
+  }
 }
 
 void throw_status(const grpc::Status& status) {

@@ -19,6 +19,10 @@ grpc::Status to_status(const Error& error, std::span<const std::string> missing 
 // The Error that `status` carries; for statuses of others, one made of code and message (reason "RPC").
 Error from_status(const grpc::Status& status);
 
+// Whether nobody answered, or a server that stops broke the call off: made again, it may be answered. (Who
+// cancels a call itself knows.)
+bool is_away(const Error& error);
+
 // Throws from_status(status).
 [[noreturn]] void throw_status(const grpc::Status& status);
 

@@ -40,11 +40,10 @@ class Patience {
   explicit Patience(const TransferOptions& options) : options_(options) {}
 
   void after(const grpc::Status& status, bool moved) {
-    const bool away = status.error_code() == grpc::StatusCode::UNAVAILABLE ||
-                      status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED;
-    if (!away) throw from_status(status);
+    const Error error = from_status(status);
+    if (!is_away(error)) throw error;
     if (moved) renew();
-    if (watch_.seconds() > options_.patience_seconds) throw from_status(status);
+    if (watch_.seconds() > options_.patience_seconds) throw error;
     const double wait = backoff_.next_seconds();
     const Stopwatch waited;
     do {
@@ -217,6 +216,10 @@ void upload_blob(v1::Artifacts::StubInterface& stub, const Digest& digest, std::
     const auto before = committed;
     auto status = send_from(stub, digest, bytes, upload_id, committed, options, committed);
     if (status.ok() && committed >= bytes.size()) break;
+    if (before > 0 && status.error_code() == grpc::StatusCode::DATA_LOSS) {
+      committed = 0;  // the server's machine died, and tore what an earlier stream had sent: from the start
+      continue;
+    }
     const bool broke = !status.ok() && status.error_code() != grpc::StatusCode::OUT_OF_RANGE;
     if (broke) patience.after(status, false);  // throws what waiting does not mend
     for (;;) {

@@ -277,11 +277,14 @@ class Transition {
            (input.outcome != "succeeded" || job.result == input.result);
   }
 
-  // Whose fault it was decides. Infrastructure is tried again, bounded; a full disk is one worker's. What
+  // Whose fault it was decides. Infrastructure is tried again, bounded; a disk that is full or ill is one
+  // machine's. What
   // nobody can explain (an engine that crashed, an internal error) is tried again until it happens twice in
   // the same way. All else is the user's to mend: final.
   void fail_attempt(JobRecord& job, const Json& error) {
-    if (json_or<std::string>(error, "reason", "") == "DISK_FULL") return fail_infrastructure(job, error);
+    const auto reason = json_or<std::string>(error, "reason", "");
+    if (reason == "DISK_FULL" || reason == "IO_ERROR" || reason == "DATABASE")
+      return fail_infrastructure(job, error);
     switch (error_code_from_string(json_or<std::string>(error, "code", "UNKNOWN"))) {
       case ErrorCode::kUnavailable:
       case ErrorCode::kAborted:
@@ -289,9 +292,8 @@ class Transition {
         return fail_infrastructure(job, error);
       case ErrorCode::kInternal:
       case ErrorCode::kUnknown: {
-        const std::string signature = json_or<std::string>(error, "reason", "") + " signal " +
-                                      std::to_string(json_or<int>(error, "signal", 0)) + " stage " +
-                                      std::to_string(json_or<int>(error, "stage", -1));
+        const std::string signature = reason + " signal " + std::to_string(json_or<int>(error, "signal", 0)) +
+                                      " stage " + std::to_string(json_or<int>(error, "stage", -1));
         if (std::exchange(job.crash_signature, signature) == signature) return end_failed(job, error);
         return fail_infrastructure(job, error);
       }

@@ -9,6 +9,7 @@
 
 #include "common/error.h"
 #include "common/files.h"
+#include "common/ids.h"
 #include "formats/file_tree.h"
 #include "formats/manifest.h"
 #include "server/blobs/disk/blob_store.h"
@@ -22,12 +23,13 @@ namespace {
 
 namespace fs = std::filesystem;
 
-void remove_database(const fs::path& path) {
-  for (const char* suffix : {"-wal", "-shm", "-journal", ""}) fs::remove(path.string() + suffix);
+void remove_journals(const fs::path& path) {
+  for (const char* suffix : {"-wal", "-shm", "-journal"}) fs::remove(path.string() + suffix);
 }
 
 void copy_database(const fs::path& from, const fs::path& to) {
-  remove_database(to);
+  remove_journals(to);
+  fs::remove(to);
   const auto source = open_database(from), target = open_database(to);
   const std::unique_ptr<sqlite3_backup, decltype(&sqlite3_backup_finish)> copy(
       sqlite3_backup_init(target.get(), "main", source.get(), "main"), &sqlite3_backup_finish);
@@ -63,8 +65,8 @@ std::optional<std::string> read_blob(const fs::path& data, const Digest& digest)
 }
 
 void put_blob(BlobStore& blobs, const Digest& digest, std::string_view bytes) {
-  BlobStore::Upload upload(blobs, digest, bytes.size(), "backup");
-  upload.append(upload.committed(), std::as_bytes(std::span(bytes)).subspan(upload.committed()));
+  BlobStore::Upload upload(blobs, digest, bytes.size(), random_uuid());  // what a dead one left may be torn
+  upload.append(0, std::as_bytes(std::span(bytes)));
   upload.finish();
 }
 
@@ -96,12 +98,12 @@ BackupReport copy_blobs(const fs::path& path, const fs::path& from, const fs::pa
   return report;
 }
 
-// Under its name from here on. A journal of what had that name before would be replayed into it.
+// Under its name from here on, in the place of what had it before, whose journal would be replayed into it.
 void publish(const fs::path& half, const fs::path& folder) {
   if (fs::exists(half.string() + "-wal"))  // its last connection takes it in and removes it
     throw Error(ErrorCode::kInternal, "DATABASE", half.string() + " was not closed");
   sync_path(half);
-  remove_database(folder / kDatabase);
+  remove_journals(folder / kDatabase);
   fs::rename(half, folder / kDatabase);
   sync_path(folder);
 }

@@ -65,9 +65,9 @@ class Service:
         self.workers[name].kill()
         self.workers[name].wait()
 
-    def engines(self):
-        """Process ids of this service's engines: those whose parent is one of its workers."""
-        agents = {worker.pid for worker in self.workers.values()}
+    def engines(self, agents=None):
+        """Process ids of this service's engines: those whose parent is one of its workers (or of the `agents`)."""
+        agents = agents or {worker.pid for worker in self.workers.values()}
         found = []
         for stat in Path("/proc").glob("[0-9]*/stat"):
             try:

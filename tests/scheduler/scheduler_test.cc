@@ -324,6 +324,18 @@ TEST_F(Retry, AFullDiskIsOneWorkersAndTriedElsewhereWithinBounds) {
   EXPECT_EQ(job("out of memory").phase, JobPhase::kFailed);
 }
 
+TEST_F(Retry, AnIllDiskIsNoCrashHoweverOftenItIsTheSame) {
+  for (const char* reason : {"IO_ERROR", "DATABASE"}) {
+    submit(reason);
+    for (int i = 0; i < 3; ++i) {
+      finish(reason, lease().fence, "failed", error("INTERNAL", reason));
+      ASSERT_EQ(job(reason).phase, JobPhase::kQueued) << reason;
+      now_ = job(reason).not_before;
+    }
+    finish(reason, lease().fence, "succeeded");
+  }
+}
+
 TEST_F(Retry, OfAJobThatHasNotFailedIsRefusedWithATrueReason) {
   submit("j");
   EXPECT_EQ(refused([&] { apply(RetryInput{"j"}); }), "JOB_NOT_ENDED");

@@ -79,12 +79,15 @@ class FakeArtifacts final : public v1::Artifacts::Service {
       received += request.data().size();
       if (break_writes_after > 0 && upload.size() >= break_writes_after) {
         break_writes_after = 0;
+        if (tear_what_is_there) upload.back() = static_cast<char>(upload.back() + 1);
         return grpc::Status(grpc::StatusCode::UNAVAILABLE, "broken on purpose");
       }
     } while (reader->Read(&request));
     if (upload.size() == size) {
-      if (sha256(upload).hex() != digest)
+      if (sha256(upload).hex() != digest) {
+        uploads.erase(id);
         return to_status(Error(ErrorCode::kDataLoss, "DIGEST_MISMATCH", "not what its digest says"));
+      }
       blobs[digest] = upload;
     }
     response->set_committed_size(upload.size());
@@ -161,6 +164,7 @@ class FakeArtifacts final : public v1::Artifacts::Service {
   std::map<std::string, std::string> blobs, manifests, uploads;
   int lose_at_commit = 0;  // how many commits find a chunk gone that was there
   std::atomic<std::size_t> break_writes_after = 0, break_reads_after = 0;  // bytes, once; 0: never
+  std::atomic<bool> tear_what_is_there = false;                            // where it breaks a write
   std::atomic<std::size_t> received = 0, sent = 0;
   std::atomic<int> write_streams = 0, read_streams = 0;
 };

@@ -33,6 +33,14 @@ class Transfer : public testing::Test {
   TempDir folder;
 };
 
+TEST(Away, IsAServerThatBreaksCallsOffAndNotOneThatRefuses) {
+  for (const auto code :
+       {grpc::StatusCode::UNAVAILABLE, grpc::StatusCode::CANCELLED, grpc::StatusCode::UNKNOWN})
+    EXPECT_TRUE(is_away(from_status({code, "Stream removed"}))) << code;
+  EXPECT_FALSE(is_away(from_status({grpc::StatusCode::UNIMPLEMENTED, ""})));
+  EXPECT_FALSE(is_away(from_status(to_status(Error(ErrorCode::kUnknown, "NOT_MAPPED", "")))));
+}
+
 TEST_F(Transfer, UploadGoesOnWhereTheStreamBroke) {
   const auto bytes = random_bytes(5 << 20, 1);
   server.artifacts.break_writes_after = 3 << 20;
@@ -40,6 +48,15 @@ TEST_F(Transfer, UploadGoesOnWhereTheStreamBroke) {
   EXPECT_EQ(server.artifacts.blob(sha256(bytes).hex()), bytes);
   EXPECT_EQ(server.artifacts.received, bytes.size());  // no byte twice
   EXPECT_EQ(server.artifacts.write_streams, 2);
+}
+
+TEST_F(Transfer, UploadBeginsAnewWhereTheDiskLostWhatAnEarlierStreamHadSent) {
+  const auto bytes = random_bytes(5 << 20, 1);
+  server.artifacts.break_writes_after = 3 << 20;
+  server.artifacts.tear_what_is_there = true;
+  upload_blob(*stub, sha256(bytes), view(bytes));
+  EXPECT_EQ(server.artifacts.blob(sha256(bytes).hex()), bytes);
+  EXPECT_EQ(server.artifacts.write_streams, 3);
 }
 
 TEST_F(Transfer, UploadOfABlobThatIsThereEndsAtOnce) {

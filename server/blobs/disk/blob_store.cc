@@ -78,7 +78,16 @@ void check_upload_id(const std::string& upload_id) {
 BlobStore::BlobStore(const fs::path& folder)
     : blobs_(folder / "blobs"), uploads_(folder / "uploads"), corrupt_(folder / "corrupt") {
   for (const auto& path : {blobs_, uploads_, corrupt_}) make_folder(path);
+  sync_names();
   forget_old_uploads();
+}
+
+// A process that was killed may have made folders and renamed blobs without this.
+void BlobStore::sync_names() {
+  for (const auto& entry : fs::directory_iterator(blobs_))
+    if (entry.is_directory()) sync_path(entry.path());
+  sync_path(blobs_);
+  sync_path(blobs_.parent_path());
 }
 
 void BlobStore::forget_old_uploads() {
@@ -89,6 +98,14 @@ void BlobStore::forget_old_uploads() {
     if (!in_use_.contains(entry.path()) && entry.last_write_time(ignored) < yesterday)
       fs::remove(entry.path(), ignored);
   }
+}
+
+void BlobStore::set_arriving(const Digest& digest, bool arriving) {
+  const std::lock_guard lock(mutex_);
+  if (arriving)
+    arriving_.insert(digest);
+  else
+    arriving_.erase(digest);
 }
 
 fs::path BlobStore::path_of(const Digest& digest) const {
@@ -102,12 +119,17 @@ fs::path BlobStore::part_of(const Digest& digest, const std::string& upload_id) 
 }
 
 bool BlobStore::has(const Digest& digest) const {
+  {
+    const std::lock_guard lock(mutex_);
+    if (arriving_.contains(digest)) return false;
+  }
   std::error_code ignored;
   return fs::is_regular_file(path_of(digest), ignored);
 }
 
 bool BlobStore::renew(const Digest& digest) {
   const std::lock_guard lock(removal_);
+  if (!has(digest)) return false;
   const auto path = path_of(digest);
   if (::utimensat(AT_FDCWD, path.c_str(), nullptr, 0) == 0) return true;
   if (errno != ENOENT) throw_io_error("touch", path, errno);
@@ -299,8 +321,15 @@ void BlobStore::Upload::finish() {
   if (::fsync(fd_.get()) != 0) throw_io_error("fsync", part_, errno);
   const auto path = store_.path_of(digest_);
   make_folder(path.parent_path());
-  if (::rename(part_.c_str(), path.c_str()) != 0) throw_io_error("rename", path, errno);
+  const bool is_new = !store_.has(digest_);
+  if (is_new) store_.set_arriving(digest_, true);
+  if (::rename(part_.c_str(), path.c_str()) != 0) {
+    const int error_number = errno;
+    if (is_new) store_.set_arriving(digest_, false);
+    throw_io_error("rename", path, error_number);
+  }
   sync_path(path.parent_path());
+  if (is_new) store_.set_arriving(digest_, false);
 }
 
 }  // namespace wring

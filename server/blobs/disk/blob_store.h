@@ -102,11 +102,14 @@ class BlobStore {
   std::filesystem::path path_of(const Digest& digest) const;
   std::filesystem::path part_of(const Digest& digest, const std::string& upload_id) const;
   void set_aside(const Digest& digest);
+  void sync_names();
+  void set_arriving(const Digest& digest, bool arriving);
 
   std::filesystem::path blobs_, uploads_, corrupt_;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::condition_variable released_;
   std::set<std::filesystem::path> in_use_;  // part files
+  std::set<Digest> arriving_;               // renamed, and their names not known to be on disk
   std::mutex removal_;                      // between a look at a blob's age and its deletion
   std::multiset<Digest> claimed_;
 };

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Breaks the scheduler on purpose, one patch of tests/sim/mutants at a time, and demands that wring_sim finds out.
+"""Breaks the code on purpose, one patch of tests/SUITE/mutants at a time, and demands that SUITE's program finds out.
 
-    tests/sim/mutants.py [--build DIR] [--seeds N] [NAME...]
+    tests/mutants.py sim|crash [--build DIR] [--seeds N] [NAME...]
 
-DIR (build/release) holds a built wring_sim. A mutant's changed files are compiled as DIR compiles them, into DIR/mutants,
-and linked with what DIR has of the rest. Prints which seed and which invariant caught it; fails where one survives N (2000)
-seeds, or a patch no longer applies.
+DIR (build/release) holds a built wring_sim or wring_crash. A mutant's changed files are compiled as DIR compiles them, into
+DIR/mutants, and linked with what DIR has of the rest. Prints what caught it (sim: which seed and which invariant); fails where
+one survives (sim: N, 2000, seeds), or a patch no longer applies.
 """
 import argparse
 import json
@@ -17,23 +17,22 @@ import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-PATCHES = ROOT / "tests/sim/mutants"
-SECONDS = 300  # of seeds, at most
+ROOT = Path(__file__).resolve().parent.parent
+SECONDS = 300  # of a mutant's run, at most
 
 
 class Build:
-    """How a build folder compiles the simulator's sources and links them."""
+    """How a build folder compiles a program's sources and links them."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, program):
         self.folder = folder.resolve()
-        self.compiles = {}
+        self.program, self.compiles = program, {}
         for entry in json.loads((self.folder / "compile_commands.json").read_text()):
-            # One source may belong to two libraries: the simulator's own object is the one to replace.
-            if entry["file"] not in self.compiles or "wring_sim" in entry["command"]:
+            # One source may belong to two libraries: the program's own object is the one to replace.
+            if entry["file"] not in self.compiles or program in entry["command"]:
                 self.compiles[entry["file"]] = shlex.split(entry["command"])
-        listed = subprocess.run(["ninja", "-C", self.folder, "-t", "commands", "bin/wring_sim"], check=True, capture_output=True, text=True)
-        link = next(line for line in listed.stdout.splitlines()[::-1] if "-o bin/wring_sim" in line)
+        listed = subprocess.run(["ninja", "-C", self.folder, "-t", "commands", f"bin/{program}"], check=True, capture_output=True, text=True)
+        link = next(line for line in listed.stdout.splitlines()[::-1] if f"-o bin/{program}" in line)
         self.link = shlex.split(link.removeprefix(": && ").removesuffix(" && :"))
 
     def compile(self, source, mutated, target):
@@ -65,17 +64,19 @@ def build_mutant(build, patch, scratch):
     for source in sources:
         target = scratch / (Path(source).name + ".o")
         objects[build.compile(source, scratch / source, target)] = target
-    build.link_with(objects, scratch / "wring_sim")
+    build.link_with(objects, scratch / build.program)
 
 
 def verdict(binary, seeds):
+    arguments = ["--seeds", str(seeds), "--brief", "--twice", "0"] if binary.name == "wring_sim" else []
     try:
-        run = subprocess.run([binary, "--seeds", str(seeds), "--stop", "--brief", "--twice", "0"], capture_output=True, text=True, timeout=SECONDS)
+        run = subprocess.run([binary, *arguments, "--stop"], capture_output=True, text=True, timeout=SECONDS)
     except subprocess.TimeoutExpired:
         return None
-    found = re.search(r"^FAILED seed (\d+): ([\w-]+):", run.stdout, re.M)
-    if found:
+    if found := re.search(r"^FAILED seed (\d+): ([\w-]+):", run.stdout, re.M):
         return f"caught at seed {found[1]} by {found[2]}"
+    if found := re.search(r"^VIOLATION at call (.*)\n +(.*)", run.stdout, re.M):
+        return f"caught at call {found[1][:90]}: {found[2][:90]}"
     return f"caught: it ends by signal {-run.returncode}" if run.returncode < 0 else None
 
 
@@ -87,20 +88,20 @@ def try_mutant(build, patch, seeds):
         build_mutant(build, patch, scratch)
     except subprocess.CalledProcessError as error:
         return False, f"cannot be built: {shlex.join(map(str, error.cmd[:1]))} failed"
-    caught = verdict(scratch / "wring_sim", seeds)
-    return bool(caught), caught or f"SURVIVED {seeds} seeds"
+    caught = verdict(scratch / build.program, seeds)
+    return bool(caught), caught or "SURVIVED"
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("suite", choices=("sim", "crash"))
     parser.add_argument("names", nargs="*", help="of patches, without .patch (all)")
     parser.add_argument("--build", type=Path, default=ROOT / "build/release")
     parser.add_argument("--seeds", type=int, default=2000)
     options = parser.parse_args()
-    patches = sorted(PATCHES.glob("*.patch"))
-    if options.names:
-        patches = [PATCHES / f"{name}.patch" for name in options.names]
-    build = Build(options.build)
+    folder = ROOT / "tests" / options.suite / "mutants"
+    patches = [folder / f"{name}.patch" for name in options.names] or sorted(folder.glob("*.patch"))
+    build = Build(options.build, f"wring_{options.suite}")
     start, passed = time.monotonic(), 0
     for patch in patches:
         caught, text = try_mutant(build, patch, options.seeds)

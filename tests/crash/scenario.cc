@@ -1,0 +1,206 @@
+// The calls that the services make, in the order in which a small site would.
+#include "tests/crash/scenario.h"
+
+#include "common/error.h"
+#include "formats/manifest.h"
+#include "recipe/spec.h"
+#include "server/api/artifact_catalogue.h"
+#include "server/upkeep/backup.h"
+#include "server/upkeep/collect.h"
+#include "server/upkeep/data_lock.h"
+
+namespace wring::crash {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr const char* kWorker = "w";
+
+SchedulerOptions options() {
+  SchedulerOptions options;
+  options.backoff_ms = 0;
+  return options;
+}
+
+void upload_blob(BlobStore& blobs, const std::string& bytes) {
+  if (blobs.renew(sha256(bytes))) return;  // as FindMissingBlobs does
+  bool torn = false;
+  {
+    BlobStore::Upload upload(blobs, sha256(bytes), bytes.size(), "u");
+    const bool resumed = upload.committed() > 0;
+    constexpr std::size_t kPiece = 1000;
+    while (upload.committed() < bytes.size()) {
+      const auto rest = std::as_bytes(std::span(bytes)).subspan(upload.committed());
+      upload.append(upload.committed(), rest.first(std::min(rest.size(), kPiece)));
+    }
+    try {
+      upload.finish();
+    } catch (const Error& error) {
+      if (!resumed || error.reason() != "DIGEST_MISMATCH") throw;
+      torn = true;
+    }
+  }
+  if (torn) upload_blob(blobs, bytes);  // as the one of proto/rpc/transfer.h does
+}
+
+}  // namespace
+
+Session::Session(const fs::path& root)
+    : root_(root),
+      lock_(lock_data(root / "data")),
+      store_(root / "data"),
+      blobs_(root / "data"),
+      coordinator_(store_, clock_, metrics_, options()) {}
+
+void Session::run(Promises& promises, const std::function<void()>& acknowledged) {
+  promises_ = &promises;
+  acknowledged_ = acknowledged;
+  model_ = put("model", {std::string(2500, 'a'), std::string(900, 'b')});
+  v1::Worker worker;
+  worker.set_id(kWorker);
+  worker.add_devices()->set_kind("cpu");
+  for (const auto* method : Catalogue::embedded().methods())
+    worker.add_methods(method->name + "@" + std::to_string(method->version));
+  coordinator_.register_worker(worker);
+  const std::string ids[] = {"9c1f3ad8-54f6-4b0e-8a3f-3a2f62c7f001", "9c1f3ad8-54f6-4b0e-8a3f-3a2f62c7f002",
+                             "9c1f3ad8-54f6-4b0e-8a3f-3a2f62c7f003"};
+  for (const auto& id : ids) submit(id);
+  submit(ids[0]);
+  cancel(ids[1]);
+  run_job();
+  pause_and_resume();
+  fail_attempt();
+  retain(model_);
+  back_up_and_restore();
+  run_job();
+  discard(put("old", {std::string(1200, 'c')}));
+  collect_garbage(store_, blobs_, clock_.now_ms(), 0);
+  remove_job(ids[1]);
+  back_up_and_restore();
+}
+
+void Session::said() {
+  acknowledged_();
+}
+
+std::string Session::put(const std::string& name, const std::vector<std::string>& chunks) {
+  ManifestFile file{name, 0, {}};
+  for (const auto& bytes : chunks) {
+    upload_blob(blobs_, bytes);
+    file.chunks.push_back({sha256(bytes), bytes.size()});
+    file.size += bytes.size();
+  }
+  v1::CommitArtifactRequest request;
+  request.set_manifest_json(Manifest{"model", {file}}.canonical());
+  std::vector<std::string> missing;
+  const auto digest = commit_artifact(request, clock_.now_ms(), store_, blobs_, missing).digest();
+  promises_->artifacts.insert(digest);
+  said();
+  return digest;
+}
+
+void Session::submit(const std::string& request_id) {
+  v1::SubmitJobRequest request;
+  request.set_request_id(request_id);
+  request.mutable_spec()->set_recipe("rtn(bits=4)");
+  request.mutable_spec()->set_model(model_);
+  promises_->jobs[request_id] = coordinator_.submit(request).id();
+  said();
+}
+
+v1::LeaseJobResponse Session::lease() {
+  v1::LeaseJobRequest request;
+  request.set_worker_id(kWorker);
+  request.add_free_devices()->set_kind("cpu");
+  return coordinator_.lease(request, [] { return false; });
+}
+
+void Session::run_job() {
+  const auto leased = lease();
+  if (!leased.leased()) return;  // it was run before
+  promises_->fence = leased.fence().n();
+  said();
+  v1::ReportStageRequest stage;
+  stage.set_job_id(leased.job().id());
+  *stage.mutable_fence() = leased.fence();
+  for (const char* state : {"running", "done"}) {
+    stage.mutable_stage()->set_state(state);
+    coordinator_.report_stage(stage);
+  }
+  v1::FinishAttemptRequest end;
+  end.set_job_id(leased.job().id());
+  *end.mutable_fence() = leased.fence();
+  end.set_outcome("succeeded");
+  end.set_result(put("result", {std::string(1500, 'r') + leased.job().id()}));
+  end.add_evaluations()->set_suite("size");
+  coordinator_.finish(end);
+  promises_->ends[leased.job().id()] = {JobPhase::kSucceeded, end.result()};
+  said();
+}
+
+void Session::fail_attempt() {
+  const auto leased = lease();
+  if (!leased.leased()) return;
+  promises_->fence = leased.fence().n();
+  said();
+  v1::FinishAttemptRequest end;
+  end.set_job_id(leased.job().id());
+  *end.mutable_fence() = leased.fence();
+  end.set_outcome("failed");
+  end.mutable_error()->set_code("DATA_LOSS");
+  coordinator_.finish(end);
+  said();
+}
+
+void Session::cancel(const std::string& request) {
+  const auto id = promises_->jobs.at(request);
+  if (is_terminal(store_.job(id)->record.phase)) return;
+  coordinator_.cancel(id, "");
+  promises_->ends[id] = {JobPhase::kCancelled, ""};
+  said();
+}
+
+void Session::discard(const std::string& digest) {
+  promises_->artifacts.erase(digest);
+  said();
+  delete_artifact(digest, store_, blobs_);
+  said();
+}
+
+void Session::remove_job(const std::string& request) {
+  const auto id = promises_->jobs.at(request);
+  promises_->jobs.erase(request);
+  promises_->ends.erase(id);
+  said();
+  coordinator_.remove(id, "");
+  said();
+}
+
+void Session::retain(const std::string& digest) {
+  v1::SetRetentionRequest request;
+  request.set_digest(digest);
+  request.set_pinned(true);
+  set_retention(request, clock_.now_ms(), store_);
+  promises_->pinned.insert(digest);
+  said();
+}
+
+void Session::pause_and_resume() {
+  coordinator_.pause_project("default", true);
+  coordinator_.pause_project("default", false);
+  said();
+}
+
+void Session::back_up_and_restore() {
+  const auto before = promises_->artifacts;
+  back_up(root_ / "data", root_ / "backup");
+  promises_->in_backup = before;
+  said();
+  if (fs::exists(root_ / "restored" / kDatabase)) return;
+  restore_backup(root_ / "backup", root_ / "restored", clock_);
+  promises_->in_restored = before;
+  said();
+}
+
+}  // namespace wring::crash
