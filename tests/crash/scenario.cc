@@ -5,6 +5,7 @@
 #include "formats/manifest.h"
 #include "recipe/spec.h"
 #include "server/api/artifact_catalogue.h"
+#include "server/auth/tenant_blobs.h"
 #include "server/upkeep/backup.h"
 #include "server/upkeep/collect.h"
 #include "server/upkeep/data_lock.h"
@@ -94,7 +95,8 @@ std::string Session::put(const std::string& name, const std::vector<std::string>
   v1::CommitArtifactRequest request;
   request.set_manifest_json(Manifest{"model", {file}}.canonical());
   std::vector<std::string> missing;
-  const auto digest = commit_artifact(request, clock_.now_ms(), store_, blobs_, missing).digest();
+  const auto digest =
+      commit_artifact(request, clock_.now_ms(), store_, TenantBlobs(blobs_, store_, {}), missing).digest();
   promises_->artifacts.insert(digest);
   said();
   return digest;
@@ -105,7 +107,7 @@ void Session::submit(const std::string& request_id) {
   request.set_request_id(request_id);
   request.mutable_spec()->set_recipe("rtn(bits=4)");
   request.mutable_spec()->set_model(model_);
-  promises_->jobs[request_id] = coordinator_.submit(request).id();
+  promises_->jobs[request_id] = coordinator_.submit({}, request).id();
   said();
 }
 
@@ -156,7 +158,7 @@ void Session::fail_attempt() {
 void Session::cancel(const std::string& request) {
   const auto id = promises_->jobs.at(request);
   if (is_terminal(store_.job(id)->record.phase)) return;
-  coordinator_.cancel(id, "");
+  coordinator_.cancel({}, id, "");
   promises_->ends[id] = {JobPhase::kCancelled, ""};
   said();
 }
@@ -164,7 +166,7 @@ void Session::cancel(const std::string& request) {
 void Session::discard(const std::string& digest) {
   promises_->artifacts.erase(digest);
   said();
-  delete_artifact(digest, store_, blobs_);
+  delete_artifact(digest, store_, blobs_, {});
   said();
 }
 
@@ -173,7 +175,7 @@ void Session::remove_job(const std::string& request) {
   promises_->jobs.erase(request);
   promises_->ends.erase(id);
   said();
-  coordinator_.remove(id, "");
+  coordinator_.remove({}, id, "");
   said();
 }
 
@@ -181,14 +183,14 @@ void Session::retain(const std::string& digest) {
   v1::SetRetentionRequest request;
   request.set_digest(digest);
   request.set_pinned(true);
-  set_retention(request, clock_.now_ms(), store_);
+  set_retention(request, clock_.now_ms(), store_, {});
   promises_->pinned.insert(digest);
   said();
 }
 
 void Session::pause_and_resume() {
-  coordinator_.pause_project("default", true);
-  coordinator_.pause_project("default", false);
+  coordinator_.pause_project({}, "default", true);
+  coordinator_.pause_project({}, "default", false);
   said();
 }
 

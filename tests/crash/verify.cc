@@ -63,12 +63,12 @@ class Verifier {
     if (digests.empty()) return;
     JobStore store(root_ / folder);
     for (const auto& digest : digests)
-      if (!store.has_artifact(digest)) say(folder + " lacks artifact " + digest);
+      if (!store.has_artifact(digest, {})) say(folder + " lacks artifact " + digest);
   }
 
   void check_artifacts(Session& session) {
     for (const auto& digest : promises_.artifacts) {
-      const auto artifact = session.store().artifact(digest);
+      const auto artifact = session.store().artifact(digest, {});
       if (!artifact) {
         say("artifact " + digest + " is lost");
         continue;
@@ -94,7 +94,7 @@ class Verifier {
     if (const auto end = promises_.ends.find(record.id); end != promises_.ends.end())
       if (std::pair(record.phase, record.result) != end->second)
         say("job " + record.id + " is " + std::string(to_string(record.phase)) + " " + record.result);
-    if (!record.result.empty() && !session.store().has_artifact(record.result))
+    if (!record.result.empty() && !session.store().has_artifact(record.result, {}))
       say("the result of job " + record.id + " is lost");
     const auto events = session.store().events(record.id, 0, 1000);
     int ends = 0;
