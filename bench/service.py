@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 WRING = Path("build/release/bin/wring").resolve()
-MODEL, TURNS = "build/models/smollm2-offgrid", 3
+MODEL, TURNS = "build/models/smollm2-offgrid", int(os.environ.get("TURNS", "7"))
 RECIPE = os.environ.get("RECIPE", "gptq(bits=4, group_size=64, samples=16, sequence_length=512)")
 DATA = "calibration=build/data/calibration.txt"
 

@@ -3,7 +3,6 @@
 //
 // WRING_IO_FAULTS=FOLDER:SWITCH:N:SEED. Calls: read, pread, write, pwrite, fsync, fdatasync, rename, and open
 // for writing.
-#include <dlfcn.h>
 #include <fcntl.h>
 #include <sys/types.h>
 #include <unistd.h>
@@ -15,7 +14,11 @@
 #include <cstdlib>
 #include <string>
 
+#include "tests/interpose.h"
+
 namespace {
+
+using wring::real;
 
 struct Settings {
   std::string folder, control;
@@ -62,17 +65,7 @@ bool fails(const char* path) {
 
 bool fails(int fd) {
   if (settings().one_in == 0 || ::access(settings().control.c_str(), F_OK) != 0) return false;
-  char path[4096];
-  const auto link = "/proc/self/fd/" + std::to_string(fd);
-  const ssize_t length = ::readlink(link.c_str(), path, sizeof path - 1);
-  if (length <= 0) return false;
-  path[length] = '\0';
-  return fails(path);
-}
-
-template <typename Function>
-Function* real(const char* name) {
-  return reinterpret_cast<Function*>(::dlsym(RTLD_NEXT, name));
+  return fails(wring::path_behind(fd).c_str());
 }
 
 // What `name` would return, or -1 with EIO.

@@ -1,7 +1,6 @@
 // libc's calls on files, each carried out and written down under one lock.
 #include "tests/crash/recorder.h"
 
-#include <dlfcn.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -10,6 +9,8 @@
 #include <cstdarg>
 #include <mutex>
 #include <unordered_map>
+
+#include "tests/interpose.h"
 
 namespace wring::crash {
 namespace {
@@ -30,11 +31,6 @@ Log& log() {
   return *kept;
 }
 
-template <typename Function>
-Function* real(const char* name) {
-  return reinterpret_cast<Function*>(::dlsym(RTLD_NEXT, name));
-}
-
 // The path below the root; nothing for others, and for what is left out.
 std::optional<std::string> below_root(const std::string& path) {
   if (!log().recording || path.ends_with("-shm")) return std::nullopt;
@@ -45,10 +41,7 @@ std::optional<std::string> below_root(const std::string& path) {
 
 std::optional<std::string> path_of(int fd) {
   if (!log().recording) return std::nullopt;
-  char path[4096];
-  const ssize_t length = ::readlink(("/proc/self/fd/" + std::to_string(fd)).c_str(), path, sizeof path);
-  if (length <= 0) return std::nullopt;
-  return below_root({path, static_cast<std::size_t>(length)});
+  return below_root(path_behind(fd));
 }
 
 // The file behind `fd`, whatever it is called by now.
@@ -161,6 +154,7 @@ std::vector<Call> Recorder::calls() const {
 }  // namespace wring::crash
 
 using namespace wring::crash;
+using wring::real;
 
 extern "C" {
 

@@ -140,7 +140,7 @@ def train(case):
                 with torch.no_grad():
                     taught = hidden_states(teacher, ids)
                 learned = hidden_states(student, ids)
-                beside = [taught[(i + 1) * len(taught) // len(learned) - 1] for i in range(len(learned))]
+                beside = [taught[max(1, (i + 1) * len(taught) // len(learned)) - 1] for i in range(len(learned))]
                 loss = loss + params["hidden"] * sum(((a - b)**2).mean() / (b**2).mean() for a, b in zip(learned, beside)) / len(learned)
         else:
             loss = cross_entropy(student(ids).logits, ids)
@@ -183,6 +183,7 @@ CASES = [
     {"method": "finetune", "params": {"rank": 3, "alpha": 6.0, "decay": "constant", "steps": 10}},
     {"method": "distill", "params": DISTILL},
     {"method": "distill", "teacher_blocks": 5, "params": {**DISTILL, "temperature": 2.0, "hidden": 0.5, "labels": 0.3}},
+    {"method": "distill", "teacher_blocks": 1, "params": {**DISTILL, "hidden": 1.0}},
     {"method": "gradual-magnitude", "params": {**GRADUAL, "steps": 10, "weight_decay": 0.1}},
 ]
 

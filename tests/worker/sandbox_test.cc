@@ -6,7 +6,11 @@
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
+#include <cstdlib>
+#include <filesystem>
 #include <fstream>
 
 #include "common/subprocess.h"
@@ -67,6 +71,14 @@ TEST_F(SandboxTest, TheProbeCanDoAllOfItWithoutOne) {
        {"connect: done", "another program: done", "signal to the agent: done", "netlink: done",
         "ptrace: No such process", "mount: No such file", "unshare: done"})
     EXPECT_THAT(said, HasSubstr(allowed));
+}
+
+// By other ways than the sandbox's own probe, so that no test below is left out where it need not be.
+TEST_F(SandboxTest, TakesWhatTheKernelOffers) {
+  const Sandbox sandbox(probe_);
+  EXPECT_EQ(sandbox.has(Sandbox::kCalls), fs::exists("/proc/sys/kernel/seccomp/actions_avail"));
+  EXPECT_EQ(sandbox.has(Sandbox::kPrograms), ::syscall(SYS_landlock_create_ruleset, nullptr, 0, 1) > 0);
+  EXPECT_EQ(sandbox.has(Sandbox::kNamespaces), std::system("unshare --user --net true 2>/dev/null") == 0);
 }
 
 TEST_F(SandboxTest, HasNoWayOutToTheNetworkAndALoopbackOfItsOwn) {

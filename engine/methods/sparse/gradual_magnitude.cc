@@ -4,22 +4,20 @@
 
 #include "common/error.h"
 #include "engine/methods/sparse/pattern.h"
+#include "engine/methods/train/training_method.h"
 #include "engine/train/losses.h"
-#include "engine/train/trainer.h"
 
 namespace wring {
 namespace {
 
-class GradualMagnitude final : public Method {
+class GradualMagnitude final : public TrainingMethod {
  public:
   explicit GradualMagnitude(const Params& params)
-      : parts_(TrainedParts::from(params)),
-        options_(TrainOptions::from(params)),
-        global_(params.get<std::string>("scope") == "global") {
+      : TrainingMethod(params), global_(params.get<std::string>("scope") == "global") {
     const auto step_of = [&](const char* name) {
-      return static_cast<std::int64_t>(params.get<double>(name) * static_cast<double>(options_.rate.steps));
+      return static_cast<std::int64_t>(params.get<double>(name) * static_cast<double>(options().rate.steps));
     };
-    const std::int64_t last = options_.rate.steps - 1;
+    const std::int64_t last = options().rate.steps - 1;
     ramp_.last = params.get<double>("sparsity");
     ramp_.begin = std::min(step_of("begin"), last);
     ramp_.end = std::min(step_of("end"), last);
@@ -30,32 +28,20 @@ class GradualMagnitude final : public Method {
                   params.field("end"), "Set end above begin.");
   }
 
-  bool reads_data() const override { return true; }
-  std::optional<TrainingSize> training() const override { return options_.size(parts_.rank); }
-  bool keeps_layers() const override { return true; }
-
-  void check_model(const Model&, const std::set<const Layer*>& targets) const override {
-    check_trainable(targets);
-  }
-
-  Json run(const StageInput& stage) const override {
-    TrainedWeights weights(stage, parts_);
-    const Objective objective{
-        [&](const at::Tensor& ids) { return next_token_loss(run_forward(stage.model, ids, {}).logits, ids); },
-        [&](std::int64_t step) {
-          if (ramp_.changes_at(step)) mask(weights, ramp_.at(step));
-        }};
-    Json report{{"training", train(stage, weights, options_, objective)}};
-    report["layers"] = weights.store();
-    return report;
-  }
-
-  void try_out(Layer& layer, const Statistics*) const override {
-    const at::Tensor weight = decode_to_own(layer.weight());
-    parts_.store(layer, weight, keep_largest(weight.abs(), ramp_.last));
-  }
-
  private:
+  Objective objective(const StageInput& stage, TrainedWeights& weights) const override {
+    return {[&model = stage.model](const at::Tensor& ids) {
+              return next_token_loss(run_forward(model, ids, {}).logits, ids);
+            },
+            [this, &weights](std::int64_t step) {
+              if (ramp_.changes_at(step)) mask(weights, ramp_.at(step));
+            }};
+  }
+
+  at::Tensor kept_at_the_end(const at::Tensor& weight) const override {
+    return keep_largest(weight.abs(), ramp_.last);
+  }
+
   void mask(TrainedWeights& weights, double share) const {
     std::vector<at::Tensor> scores, flat;
     for (std::size_t i = 0; i < weights.layer_count(); ++i) {
@@ -72,8 +58,6 @@ class GradualMagnitude final : public Method {
               : keep_largest(scores[i], share));
   }
 
-  TrainedParts parts_;
-  TrainOptions options_;
   SparsityRamp ramp_;
   bool global_;
 };

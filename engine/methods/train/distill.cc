@@ -2,18 +2,22 @@
 // model that it was made of (Hinton et al. 2015; hidden states as in Jiao et al., TinyBERT, 2020).
 #include <c10/core/GradMode.h>
 
+#include <algorithm>
+#include <memory>
+
 #include "common/error.h"
 #include "engine/calibrate/calibrate.h"
+#include "engine/methods/train/training_method.h"
 #include "engine/train/losses.h"
-#include "engine/train/trainer.h"
 
 namespace wring {
 namespace {
 
-// For each of the student's blocks the teacher's that it is compared with: as far along.
+// For each of the student's blocks the teacher's that it is compared with: as far along, the first at least.
 std::vector<std::size_t> blocks_beside(std::size_t student, std::size_t teacher) {
   std::vector<std::size_t> beside;
-  for (std::size_t i = 0; i < student; ++i) beside.push_back((i + 1) * teacher / student - 1);
+  for (std::size_t i = 0; i < student; ++i)
+    beside.push_back(std::max<std::size_t>(1, (i + 1) * teacher / student) - 1);
   return beside;
 }
 
@@ -21,11 +25,10 @@ std::vector<std::size_t> all_blocks(std::size_t count) {
   return blocks_beside(count, count);
 }
 
-class Distill final : public Method {
+class Distill final : public TrainingMethod {
  public:
   explicit Distill(const Params& params)
-      : parts_(TrainedParts::from(params)),
-        options_(TrainOptions::from(params)),
+      : TrainingMethod(params),
         temperature_(params.get<double>("temperature")),
         logits_(params.get<double>("logits")),
         hidden_(params.get<double>("hidden")),
@@ -33,35 +36,27 @@ class Distill final : public Method {
         logits_field_(params.field("logits")),
         hidden_field_(params.field("hidden")) {}
 
-  bool reads_data() const override { return true; }
   bool needs_reference() const override { return true; }
   bool compares_layers() const override { return false; }
-  std::optional<TrainingSize> training() const override { return options_.size(parts_.rank); }
-  bool keeps_layers() const override { return true; }
 
-  void check_model(const Model&, const std::set<const Layer*>& targets) const override {
+  void check_model(const Model& model, const std::set<const Layer*>& targets) const override {
     if (logits_ == 0 && hidden_ == 0)
       throw Error(ErrorCode::kInvalidArgument, "OUT_OF_RANGE", "nothing is learned from the teacher",
                   logits_field_, "Give logits or hidden a weight above 0, or use finetune.");
-    check_trainable(targets);
-  }
-
-  Json run(const StageInput& stage) const override {
-    Model& teacher = *stage.reference;
-    check_teacher(stage.model, teacher);
-    const DecodedLayers decoded(teacher.layers(), stage.calibration.forward);
-    TrainedWeights weights(stage, parts_);
-    const auto loss = [&](const at::Tensor& ids) { return loss_of(stage.model, teacher, ids); };
-    Json report{{"training", train(stage, weights, options_, {loss, {}})}};
-    report["layers"] = weights.store();
-    return report;
-  }
-
-  void try_out(Layer& layer, const Statistics*) const override {
-    parts_.store(layer, layer.weight().decode(at::kFloat), {});
+    TrainingMethod::check_model(model, targets);
   }
 
  private:
+  Objective objective(const StageInput& stage, TrainedWeights&) const override {
+    Model& teacher = *stage.reference;
+    check_teacher(stage.model, teacher);
+    const auto decoded = std::make_shared<DecodedLayers>(teacher.layers(), stage.calibration.forward);
+    return {[this, &student = stage.model, &teacher, decoded](const at::Tensor& ids) {
+              return loss_of(student, teacher, ids);
+            },
+            {}};
+  }
+
   void check_teacher(const Model& student, const Model& teacher) const {
     if (student.vocabulary_size() != teacher.vocabulary_size())
       throw Error(ErrorCode::kInvalidArgument, "REFERENCE_MISMATCH",
@@ -93,8 +88,6 @@ class Distill final : public Method {
     return loss;
   }
 
-  TrainedParts parts_;
-  TrainOptions options_;
   double temperature_, logits_, hidden_, labels_;
   std::string logits_field_, hidden_field_;
 };
