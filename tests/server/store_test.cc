@@ -25,7 +25,7 @@ StoredJob make_job(const std::string& id, std::uint64_t sequence) {
   StoredJob job;
   job.record.id = id;
   job.record.sequence = sequence;
-  job.record.needs = {"cuda", 2, 123, {"gptq@1"}};
+  job.record.needs = {"cuda", 2, 123, {"gptq@1"}, 45};
   job.record.create_time = 1000;
   job.record.version = 1;
   job.spec.set_name("name of " + id);
@@ -110,6 +110,7 @@ TEST_F(Store, AJobIsTheSameAfterARestart) {
   EXPECT_EQ(is.needs.device, "cuda");
   EXPECT_EQ(is.needs.device_count, 2u);
   EXPECT_EQ(is.needs.memory_bytes, 123u);
+  EXPECT_EQ(is.needs.outgrown_bytes, 45u);
   EXPECT_THAT(is.needs.methods, ElementsAre("gptq@1"));
   EXPECT_EQ(is.attempt, was.attempt);
   EXPECT_EQ(is.attempt_base, was.attempt_base);
