@@ -30,8 +30,8 @@ struct Connection {
   // The error of a call, in our words where the server could not be reached.
   Error error(const grpc::Status& status) const;
 
-  // One unary call. The channel itself sends it again where the server is away for a moment; what a server that
-  // stops has cancelled is sent again here.
+  // One unary call. The channel itself sends it again where the server is away for a moment; what a server
+  // that stops has cancelled is sent again here.
   template <typename Response, typename Service, typename Request>
   Response call(Service& stub,
                 grpc::Status (Service::*method)(grpc::ClientContext*, const Request&, Response*),

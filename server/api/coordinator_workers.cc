@@ -15,12 +15,12 @@ using namespace std::chrono_literals;
 
 constexpr double kMaxWaitSeconds = 30;
 constexpr TimeMs kAfterTheEnd = 3'600'000;  // of a job, its worker may still hand in stages
-constexpr int kMaxRows = 100'000;  // evaluation rows in one request
+constexpr int kMaxRows = 100'000;           // evaluation rows in one request
 
 [[noreturn]] void throw_not_yours(const std::string& worker) {
   throw Error(ErrorCode::kPermissionDenied, "WORKER_NOT_YOURS",
-              "worker " + worker.substr(0, 64) + " was registered with another certificate or token", "worker_id",
-              "Use that one, revoke it, or give this worker a cache folder of its own.");
+              "worker " + worker.substr(0, 64) + " was registered with another certificate or token",
+              "worker_id", "Use that one, revoke it, or give this worker a cache folder of its own.");
 }
 
 void check_word(const std::string& word, std::initializer_list<const char*> allowed, const char* reason,

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "common/clock.h"
+#include "server/auth/tenant_blobs.h"
 #include "server/blobs/disk/blob_store.h"
 #include "server/http/metrics.h"
 #include "server/store/sqlite/job_store.h"

@@ -67,7 +67,8 @@ bool Door::may_come(const std::string& caller_id) const {
 }
 
 Door::Visit Door::enter(std::string_view method, const Credentials& credentials) {
-  Visit visit{identify(credentials), "", safe_request_id(credentials.request_id), credentials.job, &access_of(method)};
+  Visit visit{identify(credentials), "", safe_request_id(credentials.request_id), credentials.job,
+              &access_of(method)};
   try {
     const bool local = visit.caller.id == kLocal;  // who is the server's own worker, too
     if (!local && !may(visit.caller.scope, *visit.access))

@@ -51,8 +51,8 @@ class TenantBlobs {
 std::pair<std::uint64_t, std::uint64_t> bytes_of(sqlite3* db, const std::string& project);
 [[noreturn]] void throw_over_bytes(const std::string& project, std::uint64_t bytes, std::uint64_t most);
 
-// Takes from projects the blobs that none of their artifacts and shared stages is made of and that nobody has uploaded or asked
-// for in `grace`.
+// Takes from projects the blobs that none of their artifacts and shared stages is made of and that nobody has
+// uploaded or asked for in `grace`.
 void forget_unused_blobs(JobStore& store, TimeMs grace);
 
 }  // namespace wring

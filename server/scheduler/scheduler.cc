@@ -280,8 +280,8 @@ class Transition {
 
   // Whose fault it was decides. Infrastructure is tried again, bounded; a disk that is full or ill is one
   // machine's. What needs more memory or disk than a worker has goes to another that may do. What nobody can
-  // explain (an engine that crashed, an internal error) is tried again until it happens twice in the same way.
-  // All else is the user's to mend: final.
+  // explain (an engine that crashed, an internal error) is tried again until it happens twice in the same
+  // way. All else is the user's to mend: final.
   void fail_attempt(JobRecord& job, const Json& error) {
     const auto reason = json_or<std::string>(error, "reason", "");
     if (reason == "DISK_FULL" || reason == "IO_ERROR" || reason == "DATABASE")
@@ -419,7 +419,8 @@ class Transition {
   bool fits_another(const JobRecord& job, const JobNeeds& needs) const {
     return std::any_of(state_.workers.begin(), state_.workers.end(), [&](const auto& entry) {
       const auto& [id, worker] = entry;
-      return id != job.worker && is_present(worker, now_, state_.options) && fits(needs, worker, worker.devices);
+      return id != job.worker && is_present(worker, now_, state_.options) &&
+             fits(needs, worker, worker.devices);
     });
   }
 

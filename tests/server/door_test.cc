@@ -77,7 +77,9 @@ class Closed : public Service {
   }
   Somebody with(const std::string& secret) { return {server_->grpc.port(), secret}; }
   // Of a worker, for a job that it has leased.
-  Somebody with(const std::string& secret, const std::string& job) { return {server_->grpc.port(), secret, job}; }
+  Somebody with(const std::string& secret, const std::string& job) {
+    return {server_->grpc.port(), secret, job};
+  }
   Somebody somebody(Scope scope, const std::string& project = {}) { return with(secret(scope, project)); }
 
   // From here on add_worker(), lease() and finish() are calls of a worker, whose token this is.

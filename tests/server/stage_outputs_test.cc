@@ -1,4 +1,5 @@
 // Outputs of stages that the workers of one project share: who sees them, who was first, how long they stay.
+#include "server/auth/tenant_blobs.h"
 #include "server/upkeep/backup.h"
 #include "server/upkeep/collect.h"
 #include "server/upkeep/fsck.h"

@@ -409,7 +409,8 @@ bool Invariants::may_be_granted(const Known& known, const KnownWorker& worker,
   const JobNeeds& needs = known.record.needs;
   const auto free = input.free_devices.find(needs.device);
   if (free == input.free_devices.end() || free->second < std::max(1u, needs.device_count)) return false;
-  if (needs.memory_bytes > worker.record.memory_bytes || !has_outgrown_less(known, worker.record)) return false;
+  if (needs.memory_bytes > worker.record.memory_bytes || !has_outgrown_less(known, worker.record))
+    return false;
   return std::all_of(needs.methods.begin(), needs.methods.end(),
                      [&](const auto& method) { return worker.record.methods.contains(method); });
 }

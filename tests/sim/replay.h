@@ -27,8 +27,8 @@ struct Replay {
   std::uint32_t max_attempts = 0;
   std::string worker;               // that the newest lease went to
   std::set<std::string> too_small;  // workers on which this run was out of memory
-  bool pause_follows = false;  // the last event put the job back after a failure
-  bool paused = false;         // by PauseJob
+  bool pause_follows = false;       // the last event put the job back after a failure
+  bool paused = false;              // by PauseJob
 
   void apply(const JobEvent& event);
 
