@@ -45,6 +45,10 @@ std::string recipe_label(const std::string& recipe_or_file) {
   return recipe_or_file.substr(0, std::min<std::size_t>(60, recipe_or_file.find('\n')));
 }
 
+bool is_usual_data(const std::string& name) {
+  return name == "calibration" || name == "test";
+}
+
 std::string evaluation_recipe(const std::string& suite, const std::vector<std::string>& parameters) {
   Json params = Json::object();
   for (const auto& text : parameters) {

@@ -14,6 +14,10 @@ std::string read_recipe(const std::string& recipe_or_file);
 // characters.
 std::string recipe_label(const std::string& recipe_or_file);
 
+// Whether data of this name may be handed to a recipe that reads none of it: scripts give every recipe the
+// same two.
+bool is_usual_data(const std::string& name);
+
 // A recipe that only evaluates. `parameters` of the suite as NAME=VALUE. Throws Error(kInvalidArgument,
 // "BAD_PARAMETER").
 std::string evaluation_recipe(const std::string& suite, const std::vector<std::string>& parameters);

@@ -51,6 +51,7 @@ class Builder final : public YAML::EventHandler {
       throw_bad(what_, mark.line + 1, "the key '" + shortened(value, 80) + "' stands twice");
     open_.back().key = value;
     open_.back().has_key = true;
+    document_.lines.emplace(path_of_next(), mark.line + 1);  // before the value, which may begin further down
   }
   void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                        YAML::EmitterStyle::value) override {

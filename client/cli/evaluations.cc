@@ -1,4 +1,5 @@
 // The verbs about measurements: eval, evals, compare.
+#include <cstdio>
 #include <filesystem>
 #include <memory>
 
@@ -78,6 +79,9 @@ std::vector<v1::Evaluation> query(CliContext& context, const QueryFlags& flags) 
     rows.insert(rows.end(), page.evaluations().begin(), page.evaluations().end());
     request.set_page_token(page.next_page_token());
   } while (!request.page_token().empty() && static_cast<int>(rows.size()) < flags.limit);
+  if (!request.page_token().empty())
+    std::fprintf(stderr, "the oldest %zu rows; there are more: --limit, or --job, --suite, --metric\n",
+                 rows.size());
   return rows;
 }
 

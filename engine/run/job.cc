@@ -20,6 +20,7 @@
 #include "engine/run/snapshot.h"
 #include "engine/run/steps.h"
 #include "engine/text/corpus.h"
+#include "recipe/recipe_input.h"
 
 namespace wring {
 namespace {
@@ -123,6 +124,12 @@ class Run {
         throw Error(ErrorCode::kInvalidArgument, "MISSING_DATA",
                     "the recipe reads data '" + name + "', which was not handed in", "data." + name,
                     "Add --data " + name + "=PATH.");
+    const auto known = spec_.recipe.data_names();
+    for (const auto& [name, input] : spec_.data)
+      if (std::find(known.begin(), known.end(), name) == known.end() && !is_usual_data(name))
+        throw Error(ErrorCode::kInvalidArgument, "UNKNOWN_DATA", "the recipe reads no data '" + name + "'",
+                    "data." + name,
+                    known.empty() ? "It reads none." : "It reads: " + join(known, ", ") + ".");
   }
 
   // What each stage that is not at hand will take; refuses a job that this machine has no room for.

@@ -92,6 +92,11 @@ JobNeeds needs_of(const v1::JobSpec& spec, const Recipe& recipe) {
   return needs;
 }
 
+// A recipe in one line is a name, too.
+std::string line_of(const std::string& recipe) {
+  return recipe.find('\n') == std::string::npos ? recipe.substr(0, 60) : "";
+}
+
 // Waits for its turn with a request id.
 class OneSubmit {
  public:
@@ -177,7 +182,8 @@ v1::Job Coordinator::submit(const Within& project, const v1::SubmitJobRequest& r
   const std::shared_lock inputs(store_.inputs());  // they stay until the job is stored
   check_inputs(project, spec, recipe.data_names());
   StoredJob stored{{}, spec, recipe.normal_form().dump(), recipe.digest().hex()};
-  if (stored.spec.name().empty()) stored.spec.set_name(recipe.name);
+  if (stored.spec.name().empty())
+    stored.spec.set_name(recipe.name.empty() ? line_of(spec.recipe()) : recipe.name);
   if (!project.empty()) stored.record.project = project;
   if (!spec.project().empty()) stored.record.project = spec.project();
   check_bytes(stored.record.project);

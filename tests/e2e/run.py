@@ -588,6 +588,15 @@ class BadInput(WithService):
         self.refused(2, ["tset", "none"], data=[f"tset={scratch / 'text.txt'}"])
         self.refused(2, ["tset", "calibration"], "gptq(bits=4, group_size=32)", data=[f"tset={scratch / 'text.txt'}"])
 
+    def test_data_that_no_recipe_reads_is_refused_locally_too_and_the_usual_two_never(self):
+        run = ["run", "--local", "rtn(bits=4, group_size=32)", "--model", scratch / "tiny", "--out", self.folder / "unread"]
+        answer = self.service.cli(*run, "--data", f"tset={scratch / 'text.txt'}")
+        self.assertEqual((answer.status, "tset" in answer.err), (2, True), str(answer))
+        usual = [argument for name in ("calibration", "test") for argument in ("--data", f"{name}={scratch / 'text.txt'}")]
+        self.assertEqual(self.service.cli(*run, *usual).status, 0)
+        submitted = self.service.cli("submit", "rtn(bits=4, group_size=32)", "--model", scratch / "tiny", *usual, "--wait")
+        self.assertEqual(submitted.status, 0, str(submitted))
+
     def test_a_server_that_is_away(self):
         answer = self.service.cli("jobs", server="127.0.0.1:1")
         self.assertEqual(answer.status, 5, str(answer))

@@ -125,9 +125,43 @@ def recipe_seeds() -> dict[str, bytes]:
     return {name: text.encode() for name, text in texts.items()}
 
 
+def tokenizer_json_seeds() -> dict[str, bytes]:
+    added = [{"id": 7, "content": "[CLS]", "special": True, "normalized": False, "lstrip": False, "rstrip": False, "single_word": False}]
+    bpe = {"added_tokens": added, "normalizer": None, "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True},
+           "post_processor": None, "decoder": {"type": "ByteLevel"},
+           "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2, "\u0120": 3, "\u0120a": 4, "1": 5, "2": 6},
+                     "merges": ["a b", "\u0120 a"]}}
+    split = {"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": True},
+                                                   {"type": "Split", "pattern": {"Regex": "\\p{L}+|\\s+"}, "behavior": "Isolated", "invert": False}]}
+    wordpiece = {"added_tokens": added, "normalizer": {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True,
+                                                       "strip_accents": None, "lowercase": True},
+                 "pre_tokenizer": {"type": "BertPreTokenizer"}, "post_processor": None, "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True},
+                 "model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##", "max_input_chars_per_word": 100,
+                           "vocab": {"[UNK]": 0, "a": 1, "##b": 2, "don": 3}}}
+    seeds = {"bpe": bpe, "split": {**bpe, "pre_tokenizer": split}, "wordpiece": wordpiece}
+    return {name: json.dumps(seed, separators=(",", ":")).encode() for name, seed in seeds.items()}
+
+
+def array(kind: int, values: list[bytes]) -> bytes:
+    return struct.pack("<IQ", kind, len(values)) + b"".join(values)
+
+
+def gguf_vocabulary_seeds() -> dict[str, bytes]:
+    def key(name: str, kind: int, value: bytes) -> bytes:
+        return string(name) + struct.pack("<I", kind) + value
+
+    tokens = [string(text) for text in ("a", "b", "ab", "\u0120", "1", "<|im_end|>")]
+    keys = [key("tokenizer.ggml.model", 8, string("gpt2")), key("tokenizer.ggml.pre", 8, string("smollm")),
+            key("tokenizer.ggml.tokens", 9, array(8, tokens)), key("tokenizer.ggml.merges", 9, array(8, [string("a b")])),
+            key("tokenizer.ggml.token_type", 9, array(5, [struct.pack("<i", t) for t in (1, 1, 1, 1, 1, 3)])),
+            key("tokenizer.ggml.eos_token_id", 4, struct.pack("<I", 5))]
+    return {"gpt2": gguf(keys, []), "no_merges": gguf(keys[:3], []), "other": gguf([key("tokenizer.ggml.model", 8, string("llama"))], [])}
+
+
 def main() -> None:
     groups = {"safetensors": safetensors_seeds(), "gguf": gguf_seeds(), "manifest": manifest_seeds(), "recipe": recipe_seeds(),
-              "imatrix": imatrix_seeds(), "ggml_encode": ggml_encode_seeds(), "csv": csv_seeds()}
+              "imatrix": imatrix_seeds(), "ggml_encode": ggml_encode_seeds(), "csv": csv_seeds(),
+              "tokenizer_json": tokenizer_json_seeds(), "gguf_vocabulary": gguf_vocabulary_seeds()}
     for group, seeds in groups.items():
         folder = CORPUS / group
         folder.mkdir(parents=True, exist_ok=True)

@@ -130,6 +130,8 @@ TEST(Recipe, DataNamesAreThoseItsParametersName) {
 TEST(RecipeError, UnknownKeyNamesTheNearestAndItsLine) {
   expect_refused("stages: [rtn]\nevaluatons: []\n", "UNKNOWN_KEY", "evaluatons",
                  {"Did you mean 'evaluations'?", "recipe line 2"});
+  expect_refused("stages: [rtn]\nevaluation:\n  - size\n", "UNKNOWN_KEY", "evaluation",
+                 {"Did you mean 'evaluations'?", "recipe line 2"});
   expect_refused("stages:\n  - method: rtn\n    target: [Linear]\n", "UNKNOWN_KEY", "stages[0].target",
                  {"'targets'", "recipe line 3"});
   expect_refused("stages: [{params: {}}]", "MALFORMED_RECIPE", "stages[0].method", {"the method is missing"});

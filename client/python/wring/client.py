@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import pathlib
 import shutil
 import tempfile
@@ -192,7 +193,11 @@ class Client:
                 self._write_blob(digest, pieces[digest].read())
 
     def _input(self, text: str, kind: str) -> str:
-        return self.put(text, kind) if os.path.exists(text) else text
+        if os.path.exists(text):
+            return self.put(text, kind)
+        if not re.fullmatch(r"(sha256:)?[0-9a-f]{4,64}", text):
+            raise WringError("NOT_FOUND", f"there is no path {text}, and it is no digest", "NO_SUCH_PATH", kind)
+        return text
 
     def _write_blob(self, digest: str, data: bytes):
         upload = str(uuid.uuid4())
