@@ -191,12 +191,12 @@ v1::Job Coordinator::submit(const Within& project, const v1::SubmitJobRequest& r
                           in_ms(spec.queued_timeout_seconds()),
                           in_ms(spec.total_timeout_seconds())};
   StoreBatch batch;
-  batch.submitted = std::move(stored);
+  batch.submitted = stored;
   batch.request_id = request_id;
   batch.request_digest = digest;
-  apply(input, std::move(batch));
+  stored.record = apply(input, std::move(batch)).changed.front();
   metrics_.job_submitted();
-  return job({}, input.id);
+  return message(stored, true);
 }
 
 v1::Job Coordinator::message(const StoredJob& stored, bool whole) {
@@ -219,7 +219,8 @@ v1::Job Coordinator::message(const StoredJob& stored, bool whole) {
   job.set_recipe_digest(stored.recipe_digest);
   job.set_last_event(r.last_event);
   const bool held = r.phase == JobPhase::kRunning || r.phase == JobPhase::kCancelling;
-  for (auto& stage : store_.stages(r.id)) {
+  const bool leased = r.fence.n > 0;  // ever: else it has no stages
+  for (auto& stage : leased ? store_.stages(r.id) : std::vector<v1::StageStatus>()) {
     if (!whole) stage.clear_report_json();
     if (!held && stage.state() == "running") stage.set_state("pending");  // an attempt that did not end it
     *job.add_stages() = std::move(stage);
