@@ -6,12 +6,14 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <exception>
 #include <fstream>
 #include <mutex>
 #include <thread>
 
+#include "common/error.h"
 #include "proto/rpc/channel.h"
 
 namespace wring {
@@ -22,6 +24,8 @@ std::shared_ptr<grpc::Channel> own_connection(const std::string& address) {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
   arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
   return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
 }
@@ -47,6 +51,8 @@ double load_average() {
 
 Connection::Connection(const Target& target) : token(target.token) {
   const auto channel = own_connection(target.address);
+  if (!channel->WaitForConnected(std::chrono::system_clock::now() + std::chrono::seconds(30)))
+    throw Error(ErrorCode::kUnavailable, "LOAD", "no connection to " + target.address);
   jobs = v1::Jobs::NewStub(channel);
   workers = v1::Workers::NewStub(channel);
 }

@@ -160,6 +160,11 @@ std::optional<v1::Job> Coordinator::job_of_request(const std::string& request_id
 }
 
 void Coordinator::check_bytes(const std::string& project) {
+  {
+    const std::lock_guard lock(mutex_);
+    const auto& quotas = ledger_.state().quotas;
+    if (const auto it = quotas.find(project); it == quotas.end() || it->second.bytes == 0) return;
+  }
   const auto [bytes, most] = store_.read([&](sqlite3* db) { return bytes_of(db, project); });
   if (most > 0 && bytes >= most) throw_over_bytes(project, bytes, most);
 }
@@ -170,7 +175,7 @@ v1::Job Coordinator::submit(const Within& project, const v1::SubmitJobRequest& r
   if (!spec.project().empty()) check_within(project, spec.project(), "spec.project");
   const std::string digest = request_digest(spec);
   const std::string request_id = request_key(project, request.request_id());
-  const OneSubmit once(mutex_, news_, ledger_, request_id);
+  const OneSubmit once(mutex_, submitted_, ledger_, request_id);
   if (auto known = job_of_request(request_id, digest)) return *known;
   const Recipe recipe = parse_recipe(spec.recipe());
   if (!request.validate_only()) store_.check_space();

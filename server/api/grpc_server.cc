@@ -20,7 +20,7 @@ constexpr int kMinPingMs = 10'000;     // clients send one every 30 s
 constexpr int kKeepaliveMs = 30'000;   // from the server; one that does not answer for as long is gone
 constexpr int kHandshakeMs = 20'000;
 constexpr int kMaxStreams = 500;    // calls of one connection at a time
-constexpr int kIdleThreads = 32;    // of each queue of calls: to end a thread and start another costs more
+constexpr int kIdleThreads = 64;    // of each queue of calls: to end a thread and start another costs more
 constexpr int kMaxThreads = 2'000;  // one a waiting lease or watch; further calls get RESOURCE_EXHAUSTED
 
 // Health is asked for by service, and "" is the whole server.
