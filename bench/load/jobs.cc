@@ -103,6 +103,7 @@ std::size_t load_workers(const Target& target, const std::vector<std::string>& m
     const auto id = "load-" + std::to_string(number);
     std::vector<double> unmeasured;
     timed_call(&v1::Workers::Stub::RegisterWorker, *to.workers, worker(id, methods), to.token, unmeasured);
+    std::this_thread::sleep_for(std::chrono::duration<double>(job_seconds * number / target.clients));
     v1::LeaseJobRequest poll;
     poll.set_worker_id(id);
     poll.add_free_devices()->set_kind("cpu");

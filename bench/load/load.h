@@ -15,8 +15,8 @@ namespace wring {
 // own; some are sent twice, and must give the same job. Returns how many were acknowledged.
 std::size_t load_submits(const Target& target, const v1::JobSpec& spec, long count);
 
-// Each client is a worker that leases, reports, renews and ends jobs, each of which takes `job_seconds`. No
-// job may be leased twice. Returns how many ended.
+// Each client is a worker that leases, reports, renews and ends jobs, each of which takes `job_seconds`; they
+// begin evenly spread over that time. No job may be leased twice. Returns how many ended.
 std::size_t load_workers(const Target& target, const std::vector<std::string>& methods, double job_seconds);
 
 // A name and a query of jobs: its first page, one deep behind it, and those between.

@@ -254,8 +254,8 @@ std::string JobStore::resolve_job(const std::string& prefix, const Within& proje
 
 // The newest of each phase come from an index each, and the newest of these are read whole.
 std::vector<StoredJob> JobStore::jobs(const JobFilter& filter) {
-  auto phases = filter.phases;
-  if (phases.empty()) phases.assign(std::begin(kPhases), std::end(kPhases));
+  std::set<JobPhase> phases(filter.phases.begin(), filter.phases.end());
+  if (phases.empty()) phases.insert(std::begin(kPhases), std::end(kPhases));
   std::string newest;
   for (const auto phase : phases) {
     newest += newest.empty() ? "" : " UNION ALL ";
