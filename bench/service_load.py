@@ -117,6 +117,7 @@ def fill(server, seed):
     with database:
         database.executemany("INSERT OR IGNORE INTO jobs(id, sequence, name, phase, record, spec, normal_form, recipe_digest, fence_n, project) "
                              "VALUES(?,?,?,?,?,?,?,?,?,?)", map(row, ids, sequences, phases))
+        database.execute("INSERT OR REPLACE INTO shares VALUES('p0', 'cpu', 1)")  # a lease was given
     database.close()
 
 

@@ -1,6 +1,4 @@
 // Load of jobs: submits, workers, lists.
-#include "bench/load/load.h"
-
 #include <atomic>
 #include <chrono>
 #include <cstdio>
@@ -8,6 +6,7 @@
 #include <set>
 #include <thread>
 
+#include "bench/load/load.h"
 #include "bench/load/measure.h"
 #include "common/error.h"
 #include "common/ids.h"
@@ -127,7 +126,7 @@ void load_lists(const Target& target, const std::vector<ListCase>& cases, int pa
     for (int i = 0; i < calls; ++i)
       found = static_cast<std::size_t>(
           timed_call(&v1::Jobs::Stub::ListJobs, *to.jobs, request, to.token, first).jobs_size());
-    print_latencies(name + " (" + std::to_string(found) + ")", first, 1);
+    print_latencies(name + " (" + std::to_string(found) + ")", first);
     request.set_page_size(1000);
     int page = 0;
     for (; page < pages_deep; ++page) {
@@ -138,10 +137,9 @@ void load_lists(const Target& target, const std::vector<ListCase>& cases, int pa
     }
     if (page == 0) continue;
     request.set_page_size(0);
-    for (int i = 0; i < calls; ++i)
-      timed_call(&v1::Jobs::Stub::ListJobs, *to.jobs, request, to.token, deep);
-    print_latencies("  behind " + std::to_string(page) + ",000", deep, 1);
-    print_latencies("  pages of 1,000", walked, 1);
+    for (int i = 0; i < calls; ++i) timed_call(&v1::Jobs::Stub::ListJobs, *to.jobs, request, to.token, deep);
+    print_latencies("  behind " + std::to_string(page) + ",000", deep);
+    print_latencies("  pages of 1,000", walked);
   }
 }
 

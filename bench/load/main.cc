@@ -53,7 +53,8 @@ std::vector<ListCase> list_cases(const std::string& project) {
 void add_commands(CLI::App& app, Options& o) {
   auto* submit = app.add_subcommand("submit", "Submits jobs");
   submit->add_option("--recipe", o.recipe, "Of every job")->capture_default_str();
-  submit->add_option("--model", o.model, "Digest of an artifact in the store: model and calibration data")->required();
+  submit->add_option("--model", o.model, "Digest of an artifact in the store: model and calibration data")
+      ->required();
   submit->add_option("--project", o.project, "Of every job");
   submit->add_option("--count", o.count, "So many jobs, instead of --seconds");
   submit->callback([&o] { std::printf("acknowledged %zu\n", load_submits(o.target, spec_of(o), o.count)); });
@@ -80,7 +81,8 @@ int main(int argc, char** argv) {
   app.add_option("--server", options.target.address, "HOST:PORT of its API")->required();
   app.add_option("--pid", options.target.pid, "Its process, for processor times");
   app.add_option("--token", options.target.token, "Of the caller");
-  app.add_option("--clients", options.target.clients, "At the same time, each with a connection")->capture_default_str();
+  app.add_option("--clients", options.target.clients, "At the same time, each with a connection")
+      ->capture_default_str();
   app.add_option("--seconds", options.target.seconds, "How long")->capture_default_str();
   app.require_subcommand(1);
   add_commands(app, options);

@@ -62,8 +62,9 @@ void print_latencies(const std::string& what, std::vector<double> seconds, doubl
   const auto at = [&](double share) {
     return 1e3 * seconds[static_cast<std::size_t>(share * static_cast<double>(seconds.size() - 1))];
   };
-  std::printf("  %-34s %7zu  %8.1f/s  p50 %8.2f ms  p99 %8.2f ms  max %8.2f ms\n", what.c_str(), seconds.size(),
-              static_cast<double>(seconds.size()) / wall, at(0.5), at(0.99), at(1));
+  std::printf("  %-34s %7zu", what.c_str(), seconds.size());
+  if (wall > 0) std::printf("  %8.1f/s", static_cast<double>(seconds.size()) / wall);
+  std::printf("  p50 %8.2f ms  p99 %8.2f ms  max %8.2f ms\n", at(0.5), at(0.99), at(1));
 }
 
 std::map<std::string, std::size_t> run_clients(

@@ -41,11 +41,11 @@ Response timed_call(grpc::Status (Stub::*method)(grpc::ClientContext*, const Req
 
 // `body(client, connection, latencies)` once for each client at the same time; then a line for each kind of
 // call. The first error of a client is thrown. Returns how many calls there were of each kind.
-std::map<std::string, std::size_t> run_clients(
-    const Target& target, const std::function<void(int, Connection&, Latencies&)>& body);
+std::map<std::string, std::size_t> run_clients(const Target& target,
+                                               const std::function<void(int, Connection&, Latencies&)>& body);
 
-// One line: how many, how many a second, and milliseconds at p50, p99 and the most.
-void print_latencies(const std::string& what, std::vector<double> seconds, double wall);
+// One line: how many, how many a second of `wall` (0: not told), and milliseconds at p50, p99 and the most.
+void print_latencies(const std::string& what, std::vector<double> seconds, double wall = 0);
 
 }  // namespace wring
 

@@ -1,4 +1,6 @@
 // Load of blobs, and the bounds of the machine: a socket on loopback, a disk that fsyncs.
+#include "proto/rpc/transfer.h"
+
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <sys/socket.h>
@@ -15,7 +17,6 @@
 #include "common/error.h"
 #include "common/files.h"
 #include "proto/rpc/channel.h"
-#include "proto/rpc/transfer.h"
 
 namespace wring {
 namespace {
@@ -88,9 +89,11 @@ double raw_disk(const std::vector<std::string>& blobs, int threads, const fs::pa
   return static_cast<double>(blobs.size() * blobs[0].size()) / seconds;
 }
 
-void print_raw(const char* when, const std::vector<std::string>& blobs, int parallel, const fs::path& folder) {
+void print_raw(const char* when, const std::vector<std::string>& blobs, int parallel,
+               const fs::path& folder) {
   const double loopback = raw_loopback(blobs.size() * blobs[0].size());
-  const double alone = raw_disk(blobs, 1, folder / "raw"), together = raw_disk(blobs, parallel, folder / "raw");
+  const double alone = raw_disk(blobs, 1, folder / "raw"),
+               together = raw_disk(blobs, parallel, folder / "raw");
   const double disk = std::max(alone, together);
   report(std::string("raw loopback, ") + when, loopback, 1);
   report(std::string("raw disk, fsynced, ") + when, disk, 1);
@@ -101,22 +104,26 @@ void print_raw(const char* when, const std::vector<std::string>& blobs, int para
 void load_transfers(const Target& target, std::size_t count, std::uint64_t blob_bytes, int parallel,
                     const fs::path& folder) {
   std::vector<std::string> blobs(count);
-  in_threads(parallel, count, [&](std::size_t i) { blobs[i] = random_bytes(blob_bytes, i + std::random_device{}()); });
+  in_threads(parallel, count,
+             [&](std::size_t i) { blobs[i] = random_bytes(blob_bytes, i + std::random_device{}()); });
   const auto total = static_cast<double>(count * blob_bytes);
-  std::printf("%zu blobs of %.0f MiB, %d at a time\n", count, static_cast<double>(blob_bytes) / (1 << 20), parallel);
+  std::printf("%zu blobs of %.0f MiB, %d at a time\n", count, static_cast<double>(blob_bytes) / (1 << 20),
+              parallel);
   print_raw("before", blobs, parallel, folder);
   const auto stub = v1::Artifacts::NewStub(make_channel(target.address, {target.token, {}, {}, {}}));
   TransferOptions options;
   options.parallel = parallel;
   std::vector<BlobRef> refs(count);
   Stopwatch watch;
-  in_threads(parallel, count, [&](std::size_t i) {
-    refs[i] = {sha256(blobs[i]), blob_bytes};
-  });
+  in_threads(parallel, count, [&](std::size_t i) { refs[i] = {sha256(blobs[i]), blob_bytes}; });
   const double hashed = watch.seconds();
   watch = {};
-  upload_blobs(*stub, refs, [&](std::size_t i) { return BlobBytes{std::as_bytes(std::span(blobs[i])), nullptr}; },
-               options);
+  upload_blobs(
+      *stub, refs,
+      [&](std::size_t i) {
+        return BlobBytes{std::as_bytes(std::span(blobs[i])), nullptr};
+      },
+      options);
   const double sent = watch.seconds();
   report("upload, hashing included", total, hashed + sent);
   report("  without the client's hashing", total, sent);

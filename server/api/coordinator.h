@@ -100,8 +100,8 @@ class Coordinator {
   const Clock& clock_;
   Metrics& metrics_;
   std::mutex mutex_;
-  std::condition_variable work_;  // something may be leased
-  std::condition_variable news_;  // something happened to a job
+  std::condition_variable work_;       // something may be leased
+  std::condition_variable news_;       // something happened to a job
   std::condition_variable submitted_;  // a submit under a request id is over
   std::condition_variable stop_;       // of the ticker, which every step would wake otherwise
   Ledger ledger_;

@@ -16,7 +16,7 @@
 namespace wring {
 namespace {
 
-constexpr int kMinPingMs = 10'000;     // clients send one every 30 s
+constexpr int kMinPingMs = 10'000;  // clients send one every 30 s
 constexpr int kHandshakeMs = 20'000;
 constexpr int kMaxStreams = 500;    // calls of one connection at a time
 constexpr int kIdleThreads = 64;    // of each queue of calls: to end a thread and start another costs more

@@ -220,8 +220,10 @@ TEST_F(Store, JobsAreListedNewestFirstByStateAndName) {
   EXPECT_THAT(ids({.limit = 2}), ElementsAre("job4", "job3"));
   EXPECT_THAT(ids({.before_sequence = 3}), ElementsAre("job2", "job1"));
   EXPECT_THAT(ids({.phases = {JobPhase::kFailed}}), ElementsAre("job4", "job2"));
-  EXPECT_THAT(ids({.phases = {JobPhase::kFailed, JobPhase::kFailed}, .limit = 2}), ElementsAre("job4", "job2"));
-  EXPECT_THAT(ids({.phases = {JobPhase::kFailed, JobPhase::kQueued}, .limit = 3}), ElementsAre("job4", "job3", "job2"));
+  EXPECT_THAT(ids({.phases = {JobPhase::kFailed, JobPhase::kFailed}, .limit = 2}),
+              ElementsAre("job4", "job2"));
+  EXPECT_THAT(ids({.phases = {JobPhase::kFailed, JobPhase::kQueued}, .limit = 3}),
+              ElementsAre("job4", "job3", "job2"));
   EXPECT_THAT(ids({.name_contains = "of job3"}), ElementsAre("job3"));
   EXPECT_THAT(ids({.name_contains = "%"}), IsEmpty());
 }

@@ -12,9 +12,9 @@
 namespace wring {
 namespace {
 
-// New jobs go all over the tables that are ordered by id: 64 MiB of pages are kept. A checkpoint every 32 MiB
+// New jobs go all over the tables that are ordered by id: 32 MiB of pages are kept. A checkpoint every 32 MiB
 // writes the pages that every commit changes less often.
-constexpr const char* kWriterPragmas = "PRAGMA cache_size = -65536; PRAGMA wal_autocheckpoint = 8192";
+constexpr const char* kWriterPragmas = "PRAGMA cache_size = -32768; PRAGMA wal_autocheckpoint = 8192";
 
 void put_job(sqlite3* db, const StoredJob& job) {
   Statement(db,
@@ -227,8 +227,7 @@ std::map<ShareKey, std::uint64_t> JobStore::served() {
 
 std::optional<StoredJob> JobStore::job(const std::string& id) {
   const Reader reader(*readers_);
-  Statement row(reader.get(),
-                "SELECT record, spec, normal_form, recipe_digest FROM jobs WHERE id = ?");
+  Statement row(reader.get(), "SELECT record, spec, normal_form, recipe_digest FROM jobs WHERE id = ?");
   row.bind(id);
   if (!row.row()) return std::nullopt;
   return read_job(row);
@@ -259,8 +258,8 @@ std::vector<StoredJob> JobStore::jobs(const JobFilter& filter) {
   std::string newest;
   for (const auto phase : phases) {
     newest += newest.empty() ? "" : " UNION ALL ";
-    newest += "SELECT * FROM (SELECT sequence, id FROM jobs WHERE phase = " + std::to_string(static_cast<int>(phase)) +
-              " AND sequence < ?1";
+    newest += "SELECT * FROM (SELECT sequence, id FROM jobs WHERE phase = " +
+              std::to_string(static_cast<int>(phase)) + " AND sequence < ?1";
     if (!filter.project.empty()) newest += " AND project = ?2";
     if (!filter.name_contains.empty()) newest += " AND instr(name, ?3) > 0";
     newest += " ORDER BY sequence DESC LIMIT ?4)";

@@ -109,8 +109,7 @@ void put_maker(sqlite3* db, const std::string& digest, const JobRecord& job) {
 
 bool JobStore::has_artifact(const std::string& digest, const Within& project) {
   const Reader reader(*readers_);
-  Statement row(reader.get(),
-                "SELECT 1 FROM artifacts WHERE digest = ?1 AND (?2 = '' OR project = ?2)");
+  Statement row(reader.get(), "SELECT 1 FROM artifacts WHERE digest = ?1 AND (?2 = '' OR project = ?2)");
   row.bind(digest).bind(project);
   return row.row();
 }

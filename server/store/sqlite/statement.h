@@ -16,7 +16,8 @@ namespace wring {
 // Runs SQL without results. Throws as throw_sqlite.
 void execute(sqlite3* database, const char* sql);
 
-// From here on, statements that are over stay prepared for the next one of the same SQL, until forget_statements().
+// From here on, statements that are over stay prepared for the next one of the same SQL, until
+// forget_statements().
 void keep_statements(sqlite3* database);
 void forget_statements(sqlite3* database);
 
