@@ -17,7 +17,7 @@ from pathlib import Path
 
 PROGRAMS = Path("build/release/bin").resolve()
 JOBS, LISTED = int(os.environ.get("JOBS", "100000")), int(os.environ.get("LISTED", "1000000"))
-SECONDS, CLIENTS = os.environ.get("SECONDS", "10"), (1, 8, 64)
+EACH, CLIENTS = os.environ.get("EACH", "10"), (1, 8, 64)
 PROJECTS = 10
 ALL = ("submit", "workers", "lists", "transfer")
 
@@ -46,7 +46,7 @@ class Server:
 
     def bench(self, *arguments, clients=1, token=None):
         who = ["--token", token] if token else []
-        command = [PROGRAMS / "wring_bench", "--server", self.grpc, "--pid", self.process.pid, "--clients", clients, "--seconds", SECONDS, *who]
+        command = [PROGRAMS / "wring_bench", "--server", self.grpc, "--pid", self.process.pid, "--clients", clients, "--seconds", EACH, *who]
         subprocess.run(list(map(str, [*command, *arguments])), check=True)
 
     def cli(self, *arguments, token=None):
