@@ -188,7 +188,7 @@ std::vector<StoredJob> JobStore::load_open_jobs() {
   const Reader reader(*readers_);
   Statement rows(
       reader.get(),
-      "SELECT record, spec, normal_form, recipe_digest FROM jobs WHERE phase <= 3 ORDER BY sequence");
+      "SELECT record, spec, normal_form, recipe_digest FROM jobs WHERE phase IN (1, 2, 3) ORDER BY sequence");
   std::vector<StoredJob> jobs;
   while (rows.row()) jobs.push_back(read_job(rows));
   return jobs;
