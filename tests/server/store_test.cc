@@ -379,7 +379,8 @@ constexpr std::array<const char*, 6> kWritten{
     "INSERT INTO shares VALUES('vision', 'cpu', 7);",
     "INSERT INTO pauses VALUES(1, 'vision');",
     "UPDATE artifacts SET expire_time = 1895752987806 WHERE kind = 'model';",
-    "INSERT INTO artifacts(project, digest, kind, message) SELECT 'vision', digest, kind, message FROM artifacts "
+    "INSERT INTO artifacts(project, digest, kind, message) SELECT 'vision', digest, kind, message FROM "
+    "artifacts "
     "WHERE kind = 'model';"
     "INSERT INTO quotas VALUES('vision', 5, 0, 0);"
     "INSERT INTO tokens VALUES('t', 'hash', 'name', 3, '', 1, 0, 0);",
