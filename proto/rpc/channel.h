@@ -10,6 +10,7 @@ namespace wring {
 
 // A server must accept messages of this size, and pings this often (they are sent only while a call is open).
 inline constexpr int kMaxMessageBytes = 80 << 20;  // a manifest is at most 64 MiB
+inline constexpr int kFrameBytes = 1 << 20;  // pieces of blobs are no larger; smaller frames cost blobs speed
 inline constexpr int kKeepaliveMs = 30'000;
 
 // Metadata of a worker's calls: the leased job that they are made for.

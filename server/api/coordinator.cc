@@ -54,6 +54,7 @@ void Coordinator::stop() {
   }
   work_.notify_all();
   news_.notify_all();
+  stop_.notify_all();
 }
 
 // Lets leases run out, and keeps the gauges.
@@ -61,7 +62,7 @@ void Coordinator::tick() {
   for (;;) {
     {
       std::unique_lock lock(mutex_);
-      if (news_.wait_for(lock, 200ms, [&] { return stopping_; })) return;
+      if (stop_.wait_for(lock, 200ms, [&] { return stopping_; })) return;
       std::size_t present = 0;
       const SchedulerState& state = ledger_.state();
       for (const auto& [id, worker] : state.workers) present += takes_jobs(worker, clock_.now_ms(), state);

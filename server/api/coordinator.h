@@ -108,8 +108,10 @@ class Coordinator {
   const Clock& clock_;
   Metrics& metrics_;
   std::mutex mutex_;
-  std::condition_variable work_;  // something may be leased
-  std::condition_variable news_;  // something happened to a job
+  std::condition_variable work_;       // something may be leased
+  std::condition_variable news_;       // something happened to a job
+  std::condition_variable submitted_;  // a submit under a request id is over
+  std::condition_variable stop_;       // of the ticker, which every step would wake otherwise
   Ledger ledger_;
   std::map<std::string, Live> live_;
   std::map<std::string, wring::v1::Worker> workers_;

@@ -165,6 +165,11 @@ std::optional<v1::Job> Coordinator::job_of_request(const std::string& request_id
 }
 
 void Coordinator::check_bytes(const std::string& project) {
+  {
+    const std::lock_guard lock(mutex_);
+    const auto& quotas = ledger_.state().quotas;
+    if (const auto it = quotas.find(project); it == quotas.end() || it->second.bytes == 0) return;
+  }
   const auto [bytes, most] = store_.read([&](sqlite3* db) { return bytes_of(db, project); });
   if (most > 0 && bytes >= most) throw_over_bytes(project, bytes, most);
 }
@@ -175,7 +180,7 @@ v1::Job Coordinator::submit(const Within& project, const v1::SubmitJobRequest& r
   if (!spec.project().empty()) check_within(project, spec.project(), "spec.project");
   const std::string digest = request_digest(spec);
   const std::string request_id = request_key(project, request.request_id());
-  const OneSubmit once(mutex_, news_, ledger_, request_id);
+  const OneSubmit once(mutex_, submitted_, ledger_, request_id);
   if (auto known = job_of_request(request_id, digest)) return *known;
   const Recipe recipe = parse_recipe(spec.recipe());
   if (!request.validate_only()) store_.check_space();
@@ -197,12 +202,12 @@ v1::Job Coordinator::submit(const Within& project, const v1::SubmitJobRequest& r
                           in_ms(spec.queued_timeout_seconds()),
                           in_ms(spec.total_timeout_seconds())};
   StoreBatch batch;
-  batch.submitted = std::move(stored);
+  batch.submitted = stored;
   batch.request_id = request_id;
   batch.request_digest = digest;
-  apply(input, std::move(batch));
+  stored.record = apply(input, std::move(batch)).changed.front();
   metrics_.job_submitted();
-  return job({}, input.id);
+  return message(stored, true);
 }
 
 v1::Job Coordinator::message(const StoredJob& stored, bool whole) {
@@ -225,7 +230,8 @@ v1::Job Coordinator::message(const StoredJob& stored, bool whole) {
   job.set_recipe_digest(stored.recipe_digest);
   job.set_last_event(r.last_event);
   const bool held = r.phase == JobPhase::kRunning || r.phase == JobPhase::kCancelling;
-  for (auto& stage : store_.stages(r.id)) {
+  const bool leased = r.fence.n > 0;  // ever: else it has no stages
+  for (auto& stage : leased ? store_.stages(r.id) : std::vector<v1::StageStatus>()) {
     if (!whole) stage.clear_report_json();
     if (!held && stage.state() == "running") stage.set_state("pending");  // an attempt that did not end it
     *job.add_stages() = std::move(stage);

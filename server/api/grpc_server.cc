@@ -11,15 +11,15 @@
 #include <chrono>
 
 #include "common/error.h"
+#include "proto/rpc/channel.h"
 
 namespace wring {
 namespace {
 
-constexpr int kMaxMessage = 80 << 20;  // a manifest is at most 64 MiB
-constexpr int kMinPingMs = 10'000;     // clients send one every 30 s
-constexpr int kKeepaliveMs = 30'000;   // from the server; one that does not answer for as long is gone
+constexpr int kMinPingMs = 10'000;  // clients send one every 30 s
 constexpr int kHandshakeMs = 20'000;
 constexpr int kMaxStreams = 500;    // calls of one connection at a time
+constexpr int kIdleThreads = 64;    // of each queue of calls: to end a thread and start another costs more
 constexpr int kMaxThreads = 2'000;  // one a waiting lease or watch; further calls get RESOURCE_EXHAUSTED
 
 // Health is asked for by service, and "" is the whole server.
@@ -54,15 +54,18 @@ std::shared_ptr<grpc::ServerCredentials> server_credentials(const std::optional<
 // What a client cannot take more of than this: connections that say nothing, or whose other end is gone;
 // messages that grow when they are unpacked (no client of ours packs them).
 void limit_clients(grpc::ServerBuilder& builder) {
-  builder.SetMaxReceiveMessageSize(kMaxMessage);
-  builder.SetMaxSendMessageSize(kMaxMessage);
+  builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
+  builder.SetMaxSendMessageSize(kMaxMessageBytes);
   builder.SetResourceQuota(grpc::ResourceQuota("calls").SetMaxThreads(kMaxThreads));
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxStreams);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, kMinPingMs);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  // A client that does not answer for as long is gone.
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveMs);
   builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, kHandshakeMs);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_FRAME_SIZE, kFrameBytes);
+  builder.AddChannelArgument(GRPC_ARG_TCP_READ_CHUNK_SIZE, kFrameBytes);
   builder.AddChannelArgument(GRPC_ARG_ENABLE_PER_MESSAGE_DECOMPRESSION, 0);
   for (const auto packing : {GRPC_COMPRESS_GZIP, GRPC_COMPRESS_DEFLATE})
     builder.SetCompressionAlgorithmSupportStatus(packing, false);
@@ -78,6 +81,7 @@ GrpcServer::GrpcServer(const Backend& backend, const std::string& address, const
   builder.AddListeningPort(address, server_credentials(tls), &port_);
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   limit_clients(builder);
+  builder.SetSyncServerOption(grpc::ServerBuilder::MAX_POLLERS, kIdleThreads);
   services_.add_to(builder);
   {
     const QuietGrpc quiet;

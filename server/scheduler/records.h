@@ -24,6 +24,8 @@ enum class JobPhase {
   kFailed = 5,
   kCancelled = 6
 };
+inline constexpr JobPhase kPhases[] = {JobPhase::kQueued,    JobPhase::kRunning, JobPhase::kCancelling,
+                                       JobPhase::kSucceeded, JobPhase::kFailed,  JobPhase::kCancelled};
 
 bool is_terminal(JobPhase phase);
 std::string_view to_string(JobPhase phase);

@@ -602,6 +602,26 @@ class BadInput(WithService):
         self.assertEqual(answer.status, 5, str(answer))
 
 
+class Load(unittest.TestCase):
+    JOBS = 500
+
+    def test_of_sixty_four_clients_at_once_each_job_is_made_once_and_run_once(self):
+        service = Service(PROGRAMS, Path(tempfile.mkdtemp(dir=scratch)))
+        self.addCleanup(service.stop)
+        service.start_server()
+        (service.folder / "text.txt").write_text("what the jobs read")
+        model = service.cli("put", service.folder / "text.txt", "--json").json["digest"]
+        bench = [PROGRAMS / "wring_bench", "--server", service.grpc, "--clients", "64", "--seconds", str(DEADLINE)]
+        for load in (["submit", "--model", model, "--count", str(self.JOBS)], ["workers"]):  # it fails where a job comes twice
+            result = subprocess.run([*bench, *load], capture_output=True, text=True, timeout=DEADLINE)
+            self.assertEqual(result.returncode, 0, result.stdout + result.stderr + service.logs())
+        self.assertIn(f"ended {self.JOBS}", result.stdout)
+        ended = service.cli("jobs", "--limit", "1000", "--json").json["jobs"]
+        self.assertEqual([job["state"] for job in ended], ["SUCCEEDED"] * self.JOBS)
+        self.assertEqual({job["attempt"] for job in ended}, {1})
+        self.assertNotIn("lock", service.logs())
+
+
 class Retention(unittest.TestCase):
     def test_what_is_discarded_is_gone_from_the_disk_and_what_is_pinned_is_not(self):
         folder = Path(tempfile.mkdtemp(dir=scratch, prefix="Retention"))

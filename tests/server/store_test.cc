@@ -223,6 +223,10 @@ TEST_F(Store, JobsAreListedNewestFirstByStateAndName) {
   EXPECT_THAT(ids({.limit = 2}), ElementsAre("job4", "job3"));
   EXPECT_THAT(ids({.before_sequence = 3}), ElementsAre("job2", "job1"));
   EXPECT_THAT(ids({.phases = {JobPhase::kFailed}}), ElementsAre("job4", "job2"));
+  EXPECT_THAT(ids({.phases = {JobPhase::kFailed, JobPhase::kFailed}, .limit = 2}),
+              ElementsAre("job4", "job2"));
+  EXPECT_THAT(ids({.phases = {JobPhase::kFailed, JobPhase::kQueued}, .limit = 3}),
+              ElementsAre("job4", "job3", "job2"));
   EXPECT_THAT(ids({.name_contains = "of job3"}), ElementsAre("job3"));
   EXPECT_THAT(ids({.name_contains = "%"}), IsEmpty());
 }
@@ -353,6 +357,7 @@ TEST_F(Store, ADatabaseOfTheFirstReleaseIsTakenOverWhole) {
   EXPECT_EQ(open[0].record.project, "default");
   EXPECT_EQ(open[0].spec.name(), "first");
   EXPECT_THAT(store_->jobs({.project = "default"}), SizeIs(2));
+  EXPECT_THAT(store_->jobs({.phases = {JobPhase::kCancelled}, .name_contains = "second"}), SizeIs(1));
   EXPECT_EQ(store_->request("11111111-2222-3333-4444-555555555555").value().first, open[0].record.id);
   EXPECT_THAT(store_->events("st24eh6yceh8", 0, 10), SizeIs(2));
   EXPECT_TRUE(store_->artifact("90e639f1", "default"));

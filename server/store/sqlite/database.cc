@@ -8,6 +8,11 @@
 
 namespace wring {
 
+void CloseDatabase::operator()(sqlite3* database) const {
+  forget_statements(database);
+  sqlite3_close_v2(database);
+}
+
 Database open_database(const std::filesystem::path& path) {
   sqlite3* raw = nullptr;
   const int code = sqlite3_open_v2(
@@ -19,6 +24,7 @@ Database open_database(const std::filesystem::path& path) {
   execute(raw,
           "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA "
           "foreign_keys = ON");
+  keep_statements(raw);
   return database;
 }
 

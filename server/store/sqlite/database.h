@@ -11,7 +11,7 @@ namespace wring {
 inline constexpr const char* kDatabase = "wring.db";  // in a data folder
 
 struct CloseDatabase {
-  void operator()(sqlite3* database) const { sqlite3_close_v2(database); }
+  void operator()(sqlite3* database) const;
 };
 using Database = std::unique_ptr<sqlite3, CloseDatabase>;
 

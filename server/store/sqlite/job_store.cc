@@ -1,6 +1,7 @@
 // Rows in and out of the job database.
 #include "server/store/sqlite/job_store.h"
 
+#include <span>
 #include <utility>
 
 #include "common/error.h"
@@ -10,6 +11,10 @@
 
 namespace wring {
 namespace {
+
+// New jobs go all over the tables that are ordered by id: 32 MiB of pages are kept. A checkpoint every 32 MiB
+// writes the pages that every commit changes less often.
+constexpr const char* kWriterPragmas = "PRAGMA cache_size = -32768; PRAGMA wal_autocheckpoint = 8192";
 
 void put_job(sqlite3* db, const StoredJob& job) {
   Statement(db,
@@ -29,14 +34,17 @@ void put_job(sqlite3* db, const StoredJob& job) {
       .run();
 }
 
-void put_outcome(sqlite3* db, const Outcome& outcome) {
-  for (const auto& record : outcome.changed)
+void put_changed(sqlite3* db, std::span<const JobRecord> changed) {
+  for (const auto& record : changed)
     Statement(db, "UPDATE jobs SET phase = ?, record = ?, fence_n = ? WHERE id = ?")
         .bind(static_cast<int>(record.phase))
         .bind(to_json(record).dump())
         .bind(record.fence.n)
         .bind(record.id)
         .run();
+}
+
+void put_outcome(sqlite3* db, const Outcome& outcome) {
   if (const auto& pause = outcome.pause)
     Statement(db, pause->paused ? "INSERT OR IGNORE INTO pauses VALUES(?,?)"
                                 : "DELETE FROM pauses WHERE kind = ? AND name = ?")
@@ -122,6 +130,7 @@ void put_submitted(sqlite3* db, const StoreBatch& batch) {
 
 void put_batch(sqlite3* db, const StoreBatch& batch) {
   if (batch.submitted) put_submitted(db, batch);
+  put_changed(db, std::span(batch.outcome.changed).subspan(batch.submitted ? 1 : 0));  // it is the first one
   put_outcome(db, batch.outcome);
   if (!batch.outcome.changed.empty()) {
     const std::string& job = batch.outcome.changed.front().id;
@@ -151,7 +160,8 @@ StoredJob read_job(Statement& row) {
 JobStore::JobStore(const std::filesystem::path& folder) : path_(folder / kDatabase) {
   write_database_ = open_database(path_);
   migrate(write_database_.get());
-  read_database_ = open_database(path_);
+  execute(write_database_.get(), kWriterPragmas);
+  readers_ = std::make_unique<Readers>(path_);
   writer_ = std::make_unique<Writer>(write_database_.get());
 }
 
@@ -175,10 +185,10 @@ void JobStore::remove_job(const std::string& id) {
 }
 
 std::vector<StoredJob> JobStore::load_open_jobs() {
-  const std::lock_guard lock(read_mutex_);
+  const Reader reader(*readers_);
   Statement rows(
-      read_database_.get(),
-      "SELECT record, spec, normal_form, recipe_digest FROM jobs WHERE phase <= 3 ORDER BY sequence");
+      reader.get(),
+      "SELECT record, spec, normal_form, recipe_digest FROM jobs WHERE phase IN (1, 2, 3) ORDER BY sequence");
   std::vector<StoredJob> jobs;
   while (rows.row()) jobs.push_back(read_job(rows));
   return jobs;
@@ -194,40 +204,40 @@ std::uint64_t single(sqlite3* db, const char* sql) {
 }  // namespace
 
 std::uint64_t JobStore::highest_sequence() {
-  const std::lock_guard lock(read_mutex_);
-  return single(read_database_.get(), "SELECT max(sequence) FROM jobs");
+  const Reader reader(*readers_);
+  return single(reader.get(), "SELECT max(sequence) FROM jobs");
 }
 std::uint64_t JobStore::highest_fence() {
-  const std::lock_guard lock(read_mutex_);
-  return single(read_database_.get(), "SELECT max(fence_n) FROM jobs");
+  const Reader reader(*readers_);
+  return single(reader.get(),  // every lease leaves its fence with its share: no scan of all jobs
+                "SELECT coalesce((SELECT max(fence_n) FROM shares), (SELECT max(fence_n) FROM jobs))");
 }
 std::uint64_t JobStore::epoch() {
-  const std::lock_guard lock(read_mutex_);
-  return single(read_database_.get(), "SELECT value FROM meta WHERE key = 'epoch'");
+  const Reader reader(*readers_);
+  return single(reader.get(), "SELECT value FROM meta WHERE key = 'epoch'");
 }
 
 std::map<ShareKey, std::uint64_t> JobStore::served() {
-  const std::lock_guard lock(read_mutex_);
-  Statement rows(read_database_.get(), "SELECT project, device, fence_n FROM shares");
+  const Reader reader(*readers_);
+  Statement rows(reader.get(), "SELECT project, device, fence_n FROM shares");
   std::map<ShareKey, std::uint64_t> served;
   while (rows.row()) served[{rows.text(0), rows.text(1)}] = static_cast<std::uint64_t>(rows.integer(2));
   return served;
 }
 
 std::optional<StoredJob> JobStore::job(const std::string& id) {
-  const std::lock_guard lock(read_mutex_);
-  Statement row(read_database_.get(),
-                "SELECT record, spec, normal_form, recipe_digest FROM jobs WHERE id = ?");
+  const Reader reader(*readers_);
+  Statement row(reader.get(), "SELECT record, spec, normal_form, recipe_digest FROM jobs WHERE id = ?");
   row.bind(id);
   if (!row.row()) return std::nullopt;
   return read_job(row);
 }
 
 std::string JobStore::resolve_job(const std::string& prefix, const Within& project) {
-  const std::lock_guard lock(read_mutex_);
+  const Reader reader(*readers_);
   std::vector<std::string> found;
   if (prefix.size() >= 3) {
-    Statement rows(read_database_.get(),
+    Statement rows(reader.get(),
                    "SELECT id FROM jobs WHERE id >= ?1 AND id < ?1 || '~' AND (?2 = '' OR project = ?2) "
                    "ORDER BY id LIMIT 2");
     rows.bind(prefix).bind(project);
@@ -241,39 +251,44 @@ std::string JobStore::resolve_job(const std::string& prefix, const Within& proje
   return found.front();
 }
 
+// The newest of each phase come from an index each, and the newest of these are read whole.
 std::vector<StoredJob> JobStore::jobs(const JobFilter& filter) {
-  std::string sql = "SELECT record, spec, normal_form, recipe_digest FROM jobs WHERE sequence < ?";
-  if (!filter.phases.empty()) {
-    sql += " AND phase IN (";
-    for (std::size_t i = 0; i < filter.phases.size(); ++i) sql += i ? ",?" : "?";
-    sql += ")";
+  std::set<JobPhase> phases(filter.phases.begin(), filter.phases.end());
+  if (phases.empty()) phases.insert(std::begin(kPhases), std::end(kPhases));
+  std::string newest;
+  for (const auto phase : phases) {
+    newest += newest.empty() ? "" : " UNION ALL ";
+    newest += "SELECT * FROM (SELECT sequence, id FROM jobs WHERE phase = " +
+              std::to_string(static_cast<int>(phase)) + " AND sequence < ?1";
+    if (!filter.project.empty()) newest += " AND project = ?2";
+    if (!filter.name_contains.empty()) newest += " AND instr(name, ?3) > 0";
+    newest += " ORDER BY sequence DESC LIMIT ?4)";
   }
-  if (!filter.name_contains.empty()) sql += " AND instr(name, ?) > 0";
-  if (!filter.project.empty()) sql += " AND project = ?";
-  sql += " ORDER BY sequence DESC LIMIT ?";
-  const std::lock_guard lock(read_mutex_);
-  Statement rows(read_database_.get(), sql.c_str());
-  rows.bind(filter.before_sequence ? static_cast<std::int64_t>(filter.before_sequence) : INT64_MAX);
-  for (const auto phase : filter.phases) rows.bind(static_cast<int>(phase));
-  if (!filter.name_contains.empty()) rows.bind(filter.name_contains);
-  if (!filter.project.empty()) rows.bind(filter.project);
-  rows.bind(filter.limit);
+  const std::string sql =
+      "SELECT record, spec, normal_form, recipe_digest FROM jobs WHERE id IN (SELECT id FROM (" + newest +
+      " ORDER BY sequence DESC LIMIT ?4)) ORDER BY sequence DESC";
+  const Reader reader(*readers_);
+  Statement rows(reader.get(), sql.c_str());
+  rows.bind(filter.before_sequence ? static_cast<std::int64_t>(filter.before_sequence) : INT64_MAX)
+      .bind(filter.project)
+      .bind(filter.name_contains)
+      .bind(filter.limit);
   std::vector<StoredJob> jobs;
   while (rows.row()) jobs.push_back(read_job(rows));
   return jobs;
 }
 
 std::optional<std::pair<std::string, std::string>> JobStore::request(const std::string& request_id) {
-  const std::lock_guard lock(read_mutex_);
-  Statement row(read_database_.get(), "SELECT job_id, digest FROM requests WHERE request_id = ?");
+  const Reader reader(*readers_);
+  Statement row(reader.get(), "SELECT job_id, digest FROM requests WHERE request_id = ?");
   row.bind(request_id);
   if (!row.row()) return std::nullopt;
   return std::pair{row.text(0), row.text(1)};
 }
 
 std::vector<JobEvent> JobStore::events(const std::string& job, std::uint64_t after, int limit) {
-  const std::lock_guard lock(read_mutex_);
-  Statement rows(read_database_.get(),
+  const Reader reader(*readers_);
+  Statement rows(reader.get(),
                  "SELECT number, time, type, phase, attempt, payload FROM events WHERE job_id = ? AND number "
                  "> ? ORDER BY number LIMIT ?");
   rows.bind(job).bind(after).bind(limit);
@@ -286,8 +301,8 @@ std::vector<JobEvent> JobStore::events(const std::string& job, std::uint64_t aft
 }
 
 std::vector<v1::StageStatus> JobStore::stages(const std::string& job) {
-  const std::lock_guard lock(read_mutex_);
-  Statement rows(read_database_.get(), "SELECT status FROM stages WHERE job_id = ? ORDER BY idx");
+  const Reader reader(*readers_);
+  Statement rows(reader.get(), "SELECT status FROM stages WHERE job_id = ? ORDER BY idx");
   rows.bind(job);
   std::vector<v1::StageStatus> stages;
   while (rows.row()) stages.emplace_back().ParseFromString(rows.text(0));
@@ -305,8 +320,8 @@ EvaluationPage JobStore::evaluations(const EvaluationFilter& filter) {
   if (!filter.project.empty())
     sql += " AND EXISTS (SELECT 1 FROM jobs WHERE id = evaluations.job_id AND project = ?)";
   sql += " ORDER BY row LIMIT ?";
-  const std::lock_guard lock(read_mutex_);
-  Statement rows(read_database_.get(), sql.c_str());
+  const Reader reader(*readers_);
+  Statement rows(reader.get(), sql.c_str());
   rows.bind(filter.after_row);
   for (const auto& [column, value] : columns)
     if (!value->empty()) rows.bind(*value);
@@ -321,16 +336,16 @@ EvaluationPage JobStore::evaluations(const EvaluationFilter& filter) {
 }
 
 std::vector<v1::Worker> JobStore::workers() {
-  const std::lock_guard lock(read_mutex_);
-  Statement rows(read_database_.get(), "SELECT message FROM workers ORDER BY id");
+  const Reader reader(*readers_);
+  Statement rows(reader.get(), "SELECT message FROM workers ORDER BY id");
   std::vector<v1::Worker> workers;
   while (rows.row()) workers.emplace_back().ParseFromString(rows.text(0));
   return workers;
 }
 
 std::set<std::string> JobStore::paused(PauseRecord::Kind kind) {
-  const std::lock_guard lock(read_mutex_);
-  Statement rows(read_database_.get(), "SELECT name FROM pauses WHERE kind = ?");
+  const Reader reader(*readers_);
+  Statement rows(reader.get(), "SELECT name FROM pauses WHERE kind = ?");
   rows.bind(static_cast<int>(kind));
   std::set<std::string> names;
   while (rows.row()) names.insert(rows.text(0));
@@ -338,8 +353,8 @@ std::set<std::string> JobStore::paused(PauseRecord::Kind kind) {
 }
 
 std::map<std::string, Quota> JobStore::quotas() {
-  const std::lock_guard lock(read_mutex_);
-  Statement rows(read_database_.get(), "SELECT project, queued, running, bytes FROM quotas");
+  const Reader reader(*readers_);
+  Statement rows(reader.get(), "SELECT project, queued, running, bytes FROM quotas");
   std::map<std::string, Quota> quotas;
   while (rows.row())
     quotas[rows.text(0)] = {static_cast<std::uint64_t>(rows.integer(1)),

@@ -7,7 +7,6 @@
 #include <future>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <set>
 #include <shared_mutex>
@@ -16,6 +15,7 @@
 
 #include "server/scheduler/scheduler.h"
 #include "server/store/sqlite/database.h"
+#include "server/store/sqlite/readers.h"
 #include "server/store/sqlite/statement.h"
 #include "server/store/sqlite/writer.h"
 #include "wring/v1/artifacts.pb.h"
@@ -103,8 +103,8 @@ class JobStore {
   // What `look` makes of what is committed.
   template <typename Look>
   auto read(Look look) {
-    const std::lock_guard lock(read_mutex_);
-    return look(read_database_.get());
+    const Reader reader(*readers_);
+    return look(reader.get());
   }
   // Throws kResourceExhausted "DISK_FULL" while commits wait for disk space.
   void check_space() const;
@@ -167,8 +167,8 @@ class JobStore {
   bool is_pinned(const std::string& digest, const Within& project);
 
   std::filesystem::path path_;
-  Database write_database_, read_database_;
-  std::mutex read_mutex_;
+  Database write_database_;
+  std::unique_ptr<Readers> readers_;
   std::shared_mutex inputs_;  // exclusively, by who deletes an artifact
   std::unique_ptr<Writer> writer_;
 };

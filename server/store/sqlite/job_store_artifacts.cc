@@ -118,18 +118,17 @@ void put_maker(sqlite3* db, const std::string& digest, const JobRecord& job) {
 }
 
 bool JobStore::has_artifact(const std::string& digest, const Within& project) {
-  const std::lock_guard lock(read_mutex_);
-  Statement row(read_database_.get(),
-                "SELECT 1 FROM artifacts WHERE digest = ?1 AND (?2 = '' OR project = ?2)");
+  const Reader reader(*readers_);
+  Statement row(reader.get(), "SELECT 1 FROM artifacts WHERE digest = ?1 AND (?2 = '' OR project = ?2)");
   row.bind(digest).bind(project);
   return row.row();
 }
 
 std::optional<v1::Artifact> JobStore::artifact(const std::string& prefix, const Within& project) {
   if (prefix.size() < 4) return std::nullopt;
-  const std::lock_guard lock(read_mutex_);
+  const Reader reader(*readers_);
   Statement rows(
-      read_database_.get(),
+      reader.get(),
       "SELECT a.message, a.project, m.manifest FROM artifacts a JOIN manifests m ON m.digest = a.digest "
       "WHERE a.digest >= ?1 AND a.digest < ?1 || '~' AND (?2 = '' OR a.project = ?2) "
       "ORDER BY a.digest, a.row");
@@ -145,9 +144,9 @@ std::optional<v1::Artifact> JobStore::artifact(const std::string& prefix, const 
 
 ArtifactPage JobStore::artifacts(const std::string& kind, std::int64_t before_row, int limit,
                                  const Within& project) {
-  const std::lock_guard lock(read_mutex_);
+  const Reader reader(*readers_);
   Statement rows(
-      read_database_.get(),
+      reader.get(),
       "SELECT message, project, row FROM artifacts a WHERE row < ?1 AND (?2 = '' OR kind = ?2) AND "
       "iif(?3 = '', row = (SELECT min(row) FROM artifacts WHERE digest = a.digest), project = ?3) "
       "ORDER BY row DESC LIMIT ?4");
@@ -210,8 +209,8 @@ void JobStore::remove_artifact(const std::string& digest, const Within& project)
 }
 
 bool JobStore::is_pinned(const std::string& digest, const Within& project) {
-  const std::lock_guard lock(read_mutex_);
-  Statement rows(read_database_.get(),
+  const Reader reader(*readers_);
+  Statement rows(reader.get(),
                  "SELECT message, project FROM artifacts WHERE digest = ?1 AND (?2 = '' OR project = ?2)");
   rows.bind(digest).bind(project);
   while (rows.row())
@@ -221,8 +220,8 @@ bool JobStore::is_pinned(const std::string& digest, const Within& project) {
 
 // The id of one, or nothing. A digest of 64 digits stands in a spec as itself.
 std::string JobStore::open_job_that_reads(const std::string& digest, const Within& project) {
-  const std::lock_guard lock(read_mutex_);
-  Statement row(read_database_.get(),
+  const Reader reader(*readers_);
+  Statement row(reader.get(),
                 "SELECT id FROM jobs WHERE phase <= 3 AND instr(spec, ?1) > 0 AND (?2 = '' OR project = ?2) "
                 "LIMIT 1");
   row.bind(digest).bind(project);
@@ -230,8 +229,8 @@ std::string JobStore::open_job_that_reads(const std::string& digest, const Withi
 }
 
 std::vector<std::pair<std::string, std::string>> JobStore::expired(TimeMs now) {
-  const std::lock_guard lock(read_mutex_);
-  Statement rows(read_database_.get(), "SELECT digest, project FROM artifacts WHERE expire_time <= ?");
+  const Reader reader(*readers_);
+  Statement rows(reader.get(), "SELECT digest, project FROM artifacts WHERE expire_time <= ?");
   rows.bind(now);
   std::vector<std::pair<std::string, std::string>> found;
   while (rows.row()) found.emplace_back(rows.text(0), rows.text(1));
@@ -239,8 +238,8 @@ std::vector<std::pair<std::string, std::string>> JobStore::expired(TimeMs now) {
 }
 
 std::set<std::pair<std::string, std::string>> JobStore::inputs_of_open_jobs() {
-  const std::lock_guard lock(read_mutex_);
-  Statement rows(read_database_.get(), "SELECT spec, project FROM jobs WHERE phase <= 3");
+  const Reader reader(*readers_);
+  Statement rows(reader.get(), "SELECT spec, project FROM jobs WHERE phase <= 3");
   std::set<std::pair<std::string, std::string>> inputs;
   while (rows.row()) {
     v1::JobSpec spec;
@@ -281,8 +280,8 @@ void JobStore::for_each_manifest(const std::function<void(const std::string&)>& 
     do {
       page.clear();
       {
-        const std::lock_guard lock(read_mutex_);
-        Statement rows(read_database_.get(), sql);
+        const Reader reader(*readers_);
+        Statement rows(reader.get(), sql);
         rows.bind(last);
         while (rows.row()) {
           last = rows.integer(0);

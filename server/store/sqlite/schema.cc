@@ -10,7 +10,7 @@
 namespace wring {
 namespace {
 
-constexpr std::array<const char*, 6> kMigrations{R"sql(
+constexpr std::array<const char*, 7> kMigrations{R"sql(
   CREATE TABLE meta(key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
   INSERT INTO meta VALUES('epoch', 1);
   CREATE TABLE jobs(
@@ -91,6 +91,12 @@ constexpr std::array<const char*, 6> kMigrations{R"sql(
     row INTEGER PRIMARY KEY, project TEXT NOT NULL, key TEXT NOT NULL, digest TEXT NOT NULL, bytes INTEGER NOT NULL,
     seconds REAL NOT NULL, used INTEGER NOT NULL, manifest TEXT NOT NULL, UNIQUE(project, key));
   CREATE INDEX stage_outputs_by_use ON stage_outputs(used);
+)sql",
+                                                 R"sql(
+  DROP INDEX jobs_by_phase;
+  DROP INDEX jobs_by_project;
+  CREATE INDEX jobs_by_phase ON jobs(phase, sequence, name);
+  CREATE INDEX jobs_by_project ON jobs(project, phase, sequence, name);
 )sql"};
 
 // Its statement is over when this returns: a migration may drop tables.

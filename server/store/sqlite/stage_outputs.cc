@@ -9,8 +9,8 @@
 namespace wring {
 
 std::optional<StageOutput> JobStore::stage_output(const std::string& project, const std::string& key) {
-  const std::lock_guard lock(read_mutex_);
-  Statement row(read_database_.get(),
+  const Reader reader(*readers_);
+  Statement row(reader.get(),
                 "SELECT manifest, digest, bytes, seconds FROM stage_outputs WHERE project = ? AND key = ?");
   row.bind(project).bind(key);
   if (!row.row()) return std::nullopt;
@@ -97,8 +97,8 @@ std::uint64_t JobStore::trim_stage_outputs(TimeMs used_before, std::uint64_t max
 }
 
 StageOutputTotals JobStore::stage_output_totals() {
-  const std::lock_guard lock(read_mutex_);
-  Statement row(read_database_.get(), "SELECT count(*), ifnull(sum(bytes), 0) FROM stage_outputs");
+  const Reader reader(*readers_);
+  Statement row(reader.get(), "SELECT count(*), ifnull(sum(bytes), 0) FROM stage_outputs");
   row.row();
   return {static_cast<std::uint64_t>(row.integer(0)), static_cast<std::uint64_t>(row.integer(1))};
 }

@@ -4,7 +4,6 @@
 #include <sqlite3.h>
 
 #include <cstdint>
-#include <memory>
 #include <string>
 #include <string_view>
 
@@ -17,10 +16,18 @@ namespace wring {
 // Runs SQL without results. Throws as throw_sqlite.
 void execute(sqlite3* database, const char* sql);
 
+// From here on, statements that are over stay prepared for the next one of the same SQL, until
+// forget_statements().
+void keep_statements(sqlite3* database);
+void forget_statements(sqlite3* database);
+
 // A prepared statement. One thread.
 class Statement {
  public:
   Statement(sqlite3* database, const char* sql);
+  ~Statement();
+  Statement(const Statement&) = delete;
+  Statement& operator=(const Statement&) = delete;
 
   Statement& bind(std::int64_t value);
   Statement& bind(std::uint64_t value) { return bind(static_cast<std::int64_t>(value)); }
@@ -41,7 +48,7 @@ class Statement {
 
  private:
   sqlite3* database_;
-  std::unique_ptr<sqlite3_stmt, decltype(&sqlite3_finalize)> statement_{nullptr, &sqlite3_finalize};
+  sqlite3_stmt* statement_;
   int next_ = 1;
 };
 
