@@ -69,6 +69,8 @@ std::vector<Finding> check_engine() {
              "scripts/build."}};
   found.found += ", version " + json_or<std::string>(json, "version", "?");
   std::vector<Finding> findings{found};
+  if (const auto torch = json_or<std::string>(json, "torch", ""); !torch.empty())
+    findings.push_back({"libtorch", Verdict::kOk, torch, ""});
   for (const auto& device : json.value("devices", Json::array()))
     findings.push_back({"device", Verdict::kOk, device_text(device), ""});
   if (json_or<std::string>(json, "catalogue", "") != Catalogue::embedded().digest().hex())
@@ -115,6 +117,14 @@ std::vector<Finding> check_server(CliContext& context) {
   }
 }
 
+Finding check_dashboard() {
+  const auto page = program("wring-server").parent_path().parent_path() / "share/wring/dashboard/index.html";
+  if (std::filesystem::is_regular_file(page))
+    return {"dashboard", Verdict::kOk, page.parent_path().string(), ""};
+  return {"dashboard", Verdict::kNote, "not built: the server answers JSON alone",
+          "scripts/bootstrap --dashboard installs what it needs, scripts/build builds it."};
+}
+
 Finding check_disk() {
   auto folder = default_data_dir();
   while (!std::filesystem::exists(folder) && folder.has_parent_path() && folder != folder.parent_path())
@@ -142,6 +152,7 @@ void doctor(CliContext& context) {
        "version " WRING_VERSION ", " + std::to_string(Catalogue::embedded().methods().size()) + " methods",
        ""}};
   findings.push_back(check_program("wring-server"));
+  if (findings.back().verdict == Verdict::kOk) findings.push_back(check_dashboard());
   findings.push_back(check_program("wring-worker"));
   const bool has_worker = findings.back().verdict == Verdict::kOk;
   for (auto& finding : check_engine()) findings.push_back(std::move(finding));

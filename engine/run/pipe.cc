@@ -2,6 +2,7 @@
 #include "engine/run/pipe.h"
 
 #include <signal.h>
+#include <torch/version.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -215,7 +216,8 @@ Json hello() {
           {"v", 1},
           {"version", WRING_VERSION},
           {"devices", list_devices()},
-          {"catalogue", Catalogue::embedded().digest().hex()}};
+          {"catalogue", Catalogue::embedded().digest().hex()},
+          {"torch", TORCH_VERSION}};
 }
 
 }  // namespace
