@@ -147,7 +147,11 @@ class Run {
       calibration.ids = at::zeros({params.get<std::int64_t>("samples"),
                                    longest_sequence(params.get<std::int64_t>("sequence_length"))},
                                   at::kLong);
-    return room.add_stage(stage.method, chosen, estimate_stage(*model_, *method, chosen, calibration));
+    std::vector<std::string> names;
+    for (const Layer* layer : chosen) names.push_back(layer->name());
+    const StageEstimate estimate = estimate_stage(*model_, *method, chosen, calibration);
+    let_go();
+    return room.add_stage(stage.method, names, estimate);
   }
 
   Model& model() { return *model_; }  // as the steps so far left it

@@ -42,29 +42,42 @@ Room::Room(const JobSpec& spec, const Model& model)
       resident_(resident_bytes()),
       anonymous_(anonymous_bytes()),
       model_bytes_(model.stored_bytes()),
-      seconds_per_byte_(measure_disk(spec.work, spec.durability)) {}
+      seconds_per_byte_(measure_disk(spec.work, spec.durability)) {
+  for (const Layer* layer : model.layers()) {
+    const WeightRep& rep = layer->weight();
+    layers_[layer->name()] = {static_cast<std::uint64_t>(rep.rows() * rep.columns()), rep.stored_bytes(),
+                              rep.stored_bytes()};
+  }
+}
 
-StageForecast Room::add_stage(const std::string& method, const std::set<const Layer*>& targets,
+StageForecast Room::add_stage(const std::string& method, const std::vector<std::string>& targets,
                               const StageEstimate& estimate) {
   StageForecast forecast;
   forecast.layers = targets.size();
-  for (const Layer* layer : targets) {
-    forecast.weights += static_cast<std::uint64_t>(layer->weight().rows() * layer->weight().columns());
-    forecast.bytes_before += layer->weight().stored_bytes();
+  std::uint64_t reference = 0;
+  for (const auto& name : targets) {
+    const Stored& layer = layers_.at(name);
+    forecast.weights += layer.weights;
+    forecast.bytes_before += layer.bytes;
+    reference += layer.input_bytes;
   }
-  const auto reference = estimate.adds ? forecast.bytes_before : 0;  // mapped, and read as the stage goes on
-  if (estimate.adds) forecast.bytes_before = std::min(forecast.bytes_before, model_bytes_);
-  forecast.bytes_after = estimate.stored_bytes + (estimate.adds ? forecast.bytes_before : 0);
+  const auto kept = estimate.adds ? forecast.bytes_before : 0;
+  forecast.bytes_after = estimate.stored_bytes + kept;
+  for (const auto& name : targets) {  // the method's bits a weight are the same in all of them
+    Stored& layer = layers_.at(name);
+    layer.bytes = (estimate.adds ? layer.bytes : 0) + estimate.stored_bytes * layer.weights / forecast.weights;
+  }
   // What the probes were the first to need of libraries' code and buffers stays.
   release_free_memory();
   resident_ = std::max(resident_, resident_bytes());
   anonymous_ = std::max(anonymous_, anonymous_bytes());
   // Weights that stay are read by the calibration pass, and at the end by all, to be written.
   const auto staying = model_bytes_ - std::min(forecast.bytes_before, model_bytes_);
-  const auto beside =
-      estimate.streams ? estimate.working_bytes + staying : std::max(estimate.working_bytes, staying);
-  forecast.peak_bytes = resident_ + forecast.bytes_after + beside + reference;
-  stages_.push_back({method, anonymous_ + estimate.working_bytes + estimate.stored_bytes});
+  const auto running = estimate.working_bytes + (estimate.streams ? staying : 0);
+  const auto saving = estimate.stored_bytes + staying;
+  // Files of this model and of its reference are mapped, and read as the stage goes on.
+  forecast.peak_bytes = resident_ + std::max(running, saving) + kept + (estimate.adds ? reference : 0);
+  stages_.push_back({method, anonymous_ + estimate.working_bytes});
   model_bytes_ = staying + forecast.bytes_after;
   disk_bytes_ = std::max(disk_bytes_, model_bytes_);
   forecast.seconds = estimate.seconds + seconds_per_byte_ * static_cast<double>(model_bytes_);
