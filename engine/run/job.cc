@@ -15,6 +15,7 @@
 #include "engine/model/load.h"
 #include "engine/model/padded_tokens.h"
 #include "engine/run/checked_export.h"
+#include "engine/run/failure.h"
 #include "engine/run/hardware.h"
 #include "engine/run/room.h"
 #include "engine/run/snapshot.h"
@@ -81,13 +82,15 @@ class Run {
       if (step.stage) let_go();
       reset_peak_resident_bytes();
       const Stopwatch watch;
-      StepOutcome outcome = step.stage      ? run_stage(step)
-                            : step.exported ? run_export(step)
-                                            : run_evaluation(step);
-      outcome.seconds = watch.seconds();
-      outcome.peak_bytes = peak_resident_bytes();
-      observer_.on_done(step.plan, outcome);
+      std::optional<StepOutcome> outcome = step.stage      ? run_stage(step)
+                                           : step.exported ? try_export(step)
+                                                           : run_evaluation(step);
+      if (!outcome) return finish();
+      outcome->seconds = watch.seconds();
+      outcome->peak_bytes = peak_resident_bytes();
+      observer_.on_done(step.plan, *outcome);
     }
+    failed_step_ = static_cast<int>(steps_.size()) - 1;
     return finish();
   }
 
@@ -129,6 +132,7 @@ class Run {
   void forecast_steps() {
     std::optional<Room> room;
     for (auto& step : steps_) {
+      if (step.exported && room) room->add_export(*step.exported);
       if (!step.stage || observer_.look_up(step.plan)) continue;
       if (!room) room.emplace(spec_, *model_);
       step.plan.forecast = forecast_stage(*step.stage, step.field, *room);
@@ -342,6 +346,17 @@ class Run {
     return rows;
   }
 
+  // None where it failed: what the stages made is a result without it.
+  std::optional<StepOutcome> try_export(const Step& step) {
+    try {
+      return run_export(step);
+    } catch (...) {
+      export_error_ = current_engine_error();
+      if (export_error_->code() == ErrorCode::kCancelled) throw;
+      return std::nullopt;
+    }
+  }
+
   // Written, read back by a fresh process, and measured by the recipe's own suites.
   StepOutcome run_export(const Step& step) {
     StepOutcome outcome;
@@ -404,8 +419,8 @@ class Run {
   }
 
   JobResult finish() {
-    failed_step_ = static_cast<int>(steps_.size()) - 1;
     JobResult result;
+    result.export_error = export_error_;
     result.rows = rows_;
     result.exports = exports_;
     if (!last_stage(steps_)) return result;
@@ -438,6 +453,7 @@ class Run {
   std::map<const EvaluationSpec*, std::vector<EvaluationRow>>
       before_;  // what each gave before the first stage
   std::vector<ExportedArtifact> exports_;
+  std::optional<Error> export_error_;
 };
 
 }  // namespace

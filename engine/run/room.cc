@@ -7,7 +7,9 @@
 #include "common/error.h"
 #include "common/files.h"
 #include "common/text.h"
+#include "engine/export/exporter.h"
 #include "engine/run/hardware.h"
+#include "formats/gguf_mix.h"
 
 namespace wring {
 namespace {
@@ -33,6 +35,16 @@ double measure_disk(const fs::path& folder, Durability durability) {
   std::error_code ignored;
   fs::remove(file, ignored);
   return seconds / static_cast<double>(bytes.size());
+}
+
+// Of formats that store weights in a type of their own.
+std::optional<double> bytes_of_a_weight(const ExportSpec& exported) {
+  const auto text = [&](const char* key) { return json_or<std::string>(exported.params, key, "", "exports"); };
+  if (exported.format == "huggingface")
+    return static_cast<double>(at::elementSize(export_dtype(text("dtype"))));
+  if (exported.format != "gguf") return std::nullopt;
+  constexpr std::uint64_t kSome = 256;  // weights in whole blocks of each type
+  return static_cast<double>(ggml_row_bytes(gguf_file_type(text("type")).type, kSome)) / kSome;
 }
 
 }  // namespace
@@ -84,6 +96,16 @@ StageForecast Room::add_stage(const std::string& method, const std::vector<std::
   return forecast;
 }
 
+void Room::add_export(const ExportSpec& exported) {
+  export_bytes_ += model_bytes_;  // packed formats hold what the layers store
+  const auto bytes = bytes_of_a_weight(exported);
+  if (!bytes) return;
+  for (const auto& [name, layer] : layers_) {
+    export_bytes_ -= std::min(export_bytes_, layer.bytes);
+    export_bytes_ += static_cast<std::uint64_t>(*bytes * static_cast<double>(layer.weights));
+  }
+}
+
 void Room::check() const {
   const bool limited = spec_.memory_bytes > 0;
   const auto memory = limited ? spec_.memory_bytes : total_memory_bytes();
@@ -98,10 +120,13 @@ void Room::check() const {
                   "Give the job more memory, or take fewer calibration samples or a shorter sequence.");
   if (spec_.work.empty()) return;
   const auto free = fs::space(spec_.work).available;
-  if (disk_bytes_ > free)
+  // Exports lie beside the last stage's output.
+  const auto needed = export_bytes_ > 0 ? std::max(disk_bytes_, model_bytes_ + export_bytes_) : disk_bytes_;
+  if (needed > free)
     throw Error(ErrorCode::kResourceExhausted, "NOT_ENOUGH_DISK",
-                "a stage will write about " + human_bytes(disk_bytes_) + ", " +
-                    human_bytes(disk_bytes_ - free) + " more than is free in " + spec_.work.string(),
+                std::string(export_bytes_ > 0 ? "the last stage and the exports" : "a stage") +
+                    " will write about " + human_bytes(needed) + ", " + human_bytes(needed - free) +
+                    " more than is free in " + spec_.work.string(),
                 "", "Free some space, or put the folder on a larger disk.");
 }
 

@@ -20,6 +20,9 @@ class Room {
   StageForecast add_stage(const std::string& method, const std::vector<std::string>& targets,
                           const StageEstimate& estimate);
 
+  // An export of what the stages leave; its files stay until the job ends.
+  void add_export(const ExportSpec& exported);
+
   // Throws Error(kResourceExhausted) "NOT_ENOUGH_MEMORY" or "NOT_ENOUGH_DISK" with the bytes that are
   // missing.
   void check() const;
@@ -39,6 +42,7 @@ class Room {
   std::uint64_t resident_, anonymous_;  // of this process beside a stage
   std::uint64_t model_bytes_;           // as the stages so far leave it
   std::uint64_t disk_bytes_ = 0;        // that one stage writes, highest: the agent makes room between stages
+  std::uint64_t export_bytes_ = 0;      // of all exports
   double seconds_per_byte_;             // of writing below spec.work
   std::vector<Stage> stages_;
 };
