@@ -278,8 +278,8 @@ class Probe {
     const Sample low = compress(layer, x, kWholeRows / 2), high = compress(layer, x, kWholeRows);
     const double size = static_cast<double>(rows) / kWholeRows;
     const auto line = [&](double a, double b) { return b + std::max(0.0, b - a) * 2 * (size - 1); };
-    // Memory comes in pages and arenas: the line may be too steep, never the proportion; and the second sample
-    // finds a heap that the first has left full of holes.
+    // Memory comes in pages and arenas: the line may be too steep, never the proportion; and the second
+    // sample finds a heap that the first has left full of holes.
     const double working =
         std::min(line(std::min(first.working, low.working), high.working), high.working * size);
     return {line(low.seconds, high.seconds) + std::max(0.0, first.seconds - low.seconds),

@@ -184,9 +184,9 @@ int run_local(const LocalOptions& options) {
   Json evaluations = Json::array();
   for (const auto& row : result.rows) evaluations.push_back(row.to_json());
   Json json{{"artifact_digest", result.artifact ? result.artifact->hex() : ""},
-                  {"stages", observer.stages()},
-                  {"evaluations", evaluations},
-                  {"exports", exported}};
+            {"stages", observer.stages()},
+            {"evaluations", evaluations},
+            {"exports", exported}};
   if (result.export_error) json["error"] = result.export_error->to_json();
   std::cout << json.dump(2) << "\n";
   return exit_status_of(result);

@@ -39,7 +39,9 @@ double measure_disk(const fs::path& folder, Durability durability) {
 
 // Of formats that store weights in a type of their own.
 std::optional<double> bytes_of_a_weight(const ExportSpec& exported) {
-  const auto text = [&](const char* key) { return json_or<std::string>(exported.params, key, "", "exports"); };
+  const auto text = [&](const char* key) {
+    return json_or<std::string>(exported.params, key, "", "exports");
+  };
   if (exported.format == "huggingface")
     return static_cast<double>(at::elementSize(export_dtype(text("dtype"))));
   if (exported.format != "gguf") return std::nullopt;
@@ -77,7 +79,8 @@ StageForecast Room::add_stage(const std::string& method, const std::vector<std::
   forecast.bytes_after = estimate.stored_bytes + kept;
   for (const auto& name : targets) {  // the method's bits a weight are the same in all of them
     Stored& layer = layers_.at(name);
-    layer.bytes = (estimate.adds ? layer.bytes : 0) + estimate.stored_bytes * layer.weights / forecast.weights;
+    layer.bytes =
+        (estimate.adds ? layer.bytes : 0) + estimate.stored_bytes * layer.weights / forecast.weights;
   }
   // What the probes were the first to need of libraries' code and buffers stays.
   release_free_memory();
