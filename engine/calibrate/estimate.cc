@@ -61,7 +61,9 @@ class Probe {
       const auto shape = std::pair(layer->weight().rows(), layer->weight().columns());
       auto known = samples.find(shape);
       if (known == samples.end()) known = samples.emplace(shape, whole(*layer, nullptr)).first;
-      add(known->second, 1);
+      // One layer after the other, each with those before it as they are stored now.
+      peak_ = std::max(peak_, known->second.working + stored_bytes_);
+      count(known->second, 1);
     }
     return result(0);
   }
@@ -83,7 +85,8 @@ class Probe {
     const double passes = method_.needs_reference() ? 4.0 / 3 : 1;
     seconds_ = times * passes * (blocks * block.seconds + head.seconds);
     const double waiting = blocks * block.kept, most = std::max(block.peak, head.peak * passes);
-    StageEstimate estimate = result(trained_bytes(size.rank) + waiting + most);
+    StageEstimate estimate =
+        result(trained_bytes(size.rank) + waiting + most + static_cast<double>(stored.stored_bytes));
     estimate.stored_bytes = stored.stored_bytes;
     estimate.adds = false;
     return estimate;
@@ -108,7 +111,7 @@ class Probe {
     // Twice where they come from the heap: each block's take the place of the last one's, and fit its holes
     // badly. The largest tensors are pages of their own.
     const double share = hidden_.nbytes() < (32u << 20) ? 2 : 1;
-    return result(share * static_cast<double>(hidden_.nbytes()) * batches());
+    return result(share * static_cast<double>(hidden_.nbytes()) * batches() + stored_bytes_);
   }
 
  private:
@@ -252,10 +255,16 @@ class Probe {
     return last;
   }
 
-  void add(const Sample& sample, double times) {
+  void count(const Sample& sample, double times) {
     seconds_ += times * sample.seconds;
     stored_bytes_ += times * sample.stored_bytes;
-    note_peak(sample.resident + sample.working);
+  }
+
+  // Of a calibration pass, whose peak is that of its last block: all new weights are there by then, this one
+  // among them.
+  void add(const Sample& sample, double times) {
+    count(sample, times);
+    note_peak(sample.resident + sample.working - sample.stored_bytes);
   }
 
   void note_peak(double resident) { peak_ = std::max(peak_, resident - resident_); }
@@ -264,14 +273,19 @@ class Probe {
   Sample whole(const Layer& layer, const Statistics* x) const {
     const auto rows = layer.weight().rows();
     if (rows <= kWholeRows) return compress(layer, x, rows);
+    const auto before = static_cast<double>(settle());
     const Sample first = compress(layer, x, kWholeRows / 2);  // makes ready what the tap's layers share
     const Sample low = compress(layer, x, kWholeRows / 2), high = compress(layer, x, kWholeRows);
     const double size = static_cast<double>(rows) / kWholeRows;
     const auto line = [&](double a, double b) { return b + std::max(0.0, b - a) * 2 * (size - 1); };
-    // Memory comes in pages and arenas: the line may be too steep, never the proportion.
-    const double working = std::min(line(low.working, high.working), high.working * size);
+    // Memory comes in pages and arenas: the line may be too steep, never the proportion; and the second
+    // sample finds a heap that the first has left full of holes.
+    const double working =
+        std::min(line(std::min(first.working, low.working), high.working), high.working * size);
     return {line(low.seconds, high.seconds) + std::max(0.0, first.seconds - low.seconds),
-            line(low.stored_bytes, high.stored_bytes), high.resident, std::max(first.working, working)};
+            line(low.stored_bytes, high.stored_bytes), before,
+            // The samples are copies; the layer itself is read where its file is mapped.
+            std::max(first.working, working) + static_cast<double>(layer.weight().stored_bytes())};
   }
 
   Sample compress(const Layer& layer, const Statistics* x, std::int64_t rows) const {

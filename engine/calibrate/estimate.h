@@ -10,7 +10,7 @@ namespace wring {
 
 struct StageEstimate {
   double seconds = 0;
-  std::uint64_t working_bytes = 0;  // of memory, highest, beside the weights before and after
+  std::uint64_t working_bytes = 0;  // of memory, highest, the new weights that are there by then included
   std::uint64_t stored_bytes = 0;   // the targeted layers' new weights
   bool adds = false;                // to the weights that are there, which stay as they are stored
   bool streams = false;             // the whole model is run meanwhile

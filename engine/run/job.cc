@@ -15,6 +15,7 @@
 #include "engine/model/load.h"
 #include "engine/model/padded_tokens.h"
 #include "engine/run/checked_export.h"
+#include "engine/run/failure.h"
 #include "engine/run/hardware.h"
 #include "engine/run/room.h"
 #include "engine/run/snapshot.h"
@@ -82,13 +83,15 @@ class Run {
       if (step.stage) let_go();
       reset_peak_resident_bytes();
       const Stopwatch watch;
-      StepOutcome outcome = step.stage      ? run_stage(step)
-                            : step.exported ? run_export(step)
-                                            : run_evaluation(step);
-      outcome.seconds = watch.seconds();
-      outcome.peak_bytes = peak_resident_bytes();
-      observer_.on_done(step.plan, outcome);
+      std::optional<StepOutcome> outcome = step.stage      ? run_stage(step)
+                                           : step.exported ? try_export(step)
+                                                           : run_evaluation(step);
+      if (!outcome) return finish();
+      outcome->seconds = watch.seconds();
+      outcome->peak_bytes = peak_resident_bytes();
+      observer_.on_done(step.plan, *outcome);
     }
+    failed_step_ = static_cast<int>(steps_.size()) - 1;
     return finish();
   }
 
@@ -136,6 +139,7 @@ class Run {
   void forecast_steps() {
     std::optional<Room> room;
     for (auto& step : steps_) {
+      if (step.exported && room) room->add_export(*step.exported);
       if (!step.stage || observer_.look_up(step.plan)) continue;
       if (!room) room.emplace(spec_, *model_);
       step.plan.forecast = forecast_stage(*step.stage, step.field, *room);
@@ -154,7 +158,11 @@ class Run {
       calibration.ids = at::zeros({params.get<std::int64_t>("samples"),
                                    longest_sequence(params.get<std::int64_t>("sequence_length"))},
                                   at::kLong);
-    return room.add_stage(stage.method, chosen, estimate_stage(*model_, *method, chosen, calibration));
+    std::vector<std::string> names;
+    for (const Layer* layer : chosen) names.push_back(layer->name());
+    const StageEstimate estimate = estimate_stage(*model_, *method, chosen, calibration);
+    let_go();
+    return room.add_stage(stage.method, names, estimate);
   }
 
   Model& model() { return *model_; }  // as the steps so far left it
@@ -345,6 +353,17 @@ class Run {
     return rows;
   }
 
+  // None where it failed: what the stages made is a result without it.
+  std::optional<StepOutcome> try_export(const Step& step) {
+    try {
+      return run_export(step);
+    } catch (...) {
+      export_error_ = current_engine_error();
+      if (export_error_->code() == ErrorCode::kCancelled) throw;
+      return std::nullopt;
+    }
+  }
+
   // Written, read back by a fresh process, and measured by the recipe's own suites.
   StepOutcome run_export(const Step& step) {
     StepOutcome outcome;
@@ -407,8 +426,8 @@ class Run {
   }
 
   JobResult finish() {
-    failed_step_ = static_cast<int>(steps_.size()) - 1;
     JobResult result;
+    result.export_error = export_error_;
     result.rows = rows_;
     result.exports = exports_;
     if (!last_stage(steps_)) return result;
@@ -441,6 +460,7 @@ class Run {
   std::map<const EvaluationSpec*, std::vector<EvaluationRow>>
       before_;  // what each gave before the first stage
   std::vector<ExportedArtifact> exports_;
+  std::optional<Error> export_error_;
 };
 
 }  // namespace

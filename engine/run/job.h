@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "common/digest.h"
+#include "common/error.h"
 #include "common/files.h"
 #include "common/json.h"
 #include "engine/eval/suite.h"
@@ -95,6 +96,7 @@ struct JobResult {
   Json metadata;
   std::vector<EvaluationRow> rows;
   std::vector<ExportedArtifact> exports;  // in folders below spec.work
+  std::optional<Error> export_error;      // what the first export that failed ended with; none ran after it
 };
 
 // Runs the job; spec.out is there afterwards, whole, or not at all. Throws Error; `failed_step` then says

@@ -139,6 +139,13 @@ Json move_export(const ExportedArtifact& exported, const fs::path& folder) {
   return {{"format", exported.format}, {"path", to.string()}, {"digest", exported.artifact.hex()}};
 }
 
+// Of a job whose stages are done. Tells a person of an export that failed.
+int exit_status_of(const JobResult& result) {
+  if (!result.export_error) return 0;
+  std::fputs(describe(*result.export_error).c_str(), stderr);
+  return exit_status(result.export_error->code());
+}
+
 }  // namespace
 
 int run_local(const LocalOptions& options) {
@@ -172,16 +179,17 @@ int run_local(const LocalOptions& options) {
     for (const auto& one : exported)
       std::cout << one.at("format").get<std::string>() << "  sha256:" << one.at("digest").get<std::string>()
                 << "  " << one.at("path").get<std::string>() << "\n";
-    return 0;
+    return exit_status_of(result);
   }
   Json evaluations = Json::array();
   for (const auto& row : result.rows) evaluations.push_back(row.to_json());
-  const Json json{{"artifact_digest", result.artifact ? result.artifact->hex() : ""},
-                  {"stages", observer.stages()},
-                  {"evaluations", evaluations},
-                  {"exports", exported}};
+  Json json{{"artifact_digest", result.artifact ? result.artifact->hex() : ""},
+            {"stages", observer.stages()},
+            {"evaluations", evaluations},
+            {"exports", exported}};
+  if (result.export_error) json["error"] = result.export_error->to_json();
   std::cout << json.dump(2) << "\n";
-  return 0;
+  return exit_status_of(result);
 }
 
 int generate_local(const GenerateCommand& command) {

@@ -237,6 +237,7 @@ int run_piped_job(int in_fd, int out_fd) {
     const JobSpec spec = read_start(pipe.receive());
     PipeObserver observer(pipe);
     const JobResult result = run_job(spec, observer, failed_step);
+    if (result.export_error) throw *result.export_error;
     pipe.send({{"type", "result"},
                {"path", result.artifact ? spec.out.string() : ""},
                {"kind", result.kind},

@@ -7,7 +7,9 @@
 #include "common/error.h"
 #include "common/files.h"
 #include "common/text.h"
+#include "engine/export/exporter.h"
 #include "engine/run/hardware.h"
+#include "formats/gguf_mix.h"
 
 namespace wring {
 namespace {
@@ -35,6 +37,18 @@ double measure_disk(const fs::path& folder, Durability durability) {
   return seconds / static_cast<double>(bytes.size());
 }
 
+// Of formats that store weights in a type of their own.
+std::optional<double> bytes_of_a_weight(const ExportSpec& exported) {
+  const auto text = [&](const char* key) {
+    return json_or<std::string>(exported.params, key, "", "exports");
+  };
+  if (exported.format == "huggingface")
+    return static_cast<double>(at::elementSize(export_dtype(text("dtype"))));
+  if (exported.format != "gguf") return std::nullopt;
+  constexpr std::uint64_t kSome = 256;  // weights in whole blocks of each type
+  return static_cast<double>(ggml_row_bytes(gguf_file_type(text("type")).type, kSome)) / kSome;
+}
+
 }  // namespace
 
 Room::Room(const JobSpec& spec, const Model& model)
@@ -42,33 +56,57 @@ Room::Room(const JobSpec& spec, const Model& model)
       resident_(resident_bytes()),
       anonymous_(anonymous_bytes()),
       model_bytes_(model.stored_bytes()),
-      seconds_per_byte_(measure_disk(spec.work, spec.durability)) {}
+      seconds_per_byte_(measure_disk(spec.work, spec.durability)) {
+  for (const Layer* layer : model.layers()) {
+    const WeightRep& rep = layer->weight();
+    layers_[layer->name()] = {static_cast<std::uint64_t>(rep.rows() * rep.columns()), rep.stored_bytes(),
+                              rep.stored_bytes()};
+  }
+}
 
-StageForecast Room::add_stage(const std::string& method, const std::set<const Layer*>& targets,
+StageForecast Room::add_stage(const std::string& method, const std::vector<std::string>& targets,
                               const StageEstimate& estimate) {
   StageForecast forecast;
   forecast.layers = targets.size();
-  for (const Layer* layer : targets) {
-    forecast.weights += static_cast<std::uint64_t>(layer->weight().rows() * layer->weight().columns());
-    forecast.bytes_before += layer->weight().stored_bytes();
+  std::uint64_t reference = 0;
+  for (const auto& name : targets) {
+    const Stored& layer = layers_.at(name);
+    forecast.weights += layer.weights;
+    forecast.bytes_before += layer.bytes;
+    reference += layer.input_bytes;
   }
-  const auto reference = estimate.adds ? forecast.bytes_before : 0;  // mapped, and read as the stage goes on
-  if (estimate.adds) forecast.bytes_before = std::min(forecast.bytes_before, model_bytes_);
-  forecast.bytes_after = estimate.stored_bytes + (estimate.adds ? forecast.bytes_before : 0);
+  const auto kept = estimate.adds ? forecast.bytes_before : 0;
+  forecast.bytes_after = estimate.stored_bytes + kept;
+  for (const auto& name : targets) {  // the method's bits a weight are the same in all of them
+    Stored& layer = layers_.at(name);
+    layer.bytes =
+        (estimate.adds ? layer.bytes : 0) + estimate.stored_bytes * layer.weights / forecast.weights;
+  }
   // What the probes were the first to need of libraries' code and buffers stays.
   release_free_memory();
   resident_ = std::max(resident_, resident_bytes());
   anonymous_ = std::max(anonymous_, anonymous_bytes());
   // Weights that stay are read by the calibration pass, and at the end by all, to be written.
   const auto staying = model_bytes_ - std::min(forecast.bytes_before, model_bytes_);
-  const auto beside =
-      estimate.streams ? estimate.working_bytes + staying : std::max(estimate.working_bytes, staying);
-  forecast.peak_bytes = resident_ + forecast.bytes_after + beside + reference;
-  stages_.push_back({method, anonymous_ + estimate.working_bytes + estimate.stored_bytes});
+  const auto running = estimate.working_bytes + (estimate.streams ? staying : 0);
+  const auto saving = estimate.stored_bytes + staying;
+  // Files of this model and of its reference are mapped, and read as the stage goes on.
+  forecast.peak_bytes = resident_ + std::max(running, saving) + kept + (estimate.adds ? reference : 0);
+  stages_.push_back({method, anonymous_ + estimate.working_bytes});
   model_bytes_ = staying + forecast.bytes_after;
   disk_bytes_ = std::max(disk_bytes_, model_bytes_);
   forecast.seconds = estimate.seconds + seconds_per_byte_ * static_cast<double>(model_bytes_);
   return forecast;
+}
+
+void Room::add_export(const ExportSpec& exported) {
+  export_bytes_ += model_bytes_;  // packed formats hold what the layers store
+  const auto bytes = bytes_of_a_weight(exported);
+  if (!bytes) return;
+  for (const auto& [name, layer] : layers_) {
+    export_bytes_ -= std::min(export_bytes_, layer.bytes);
+    export_bytes_ += static_cast<std::uint64_t>(*bytes * static_cast<double>(layer.weights));
+  }
 }
 
 void Room::check() const {
@@ -85,10 +123,13 @@ void Room::check() const {
                   "Give the job more memory, or take fewer calibration samples or a shorter sequence.");
   if (spec_.work.empty()) return;
   const auto free = fs::space(spec_.work).available;
-  if (disk_bytes_ > free)
+  // Exports lie beside the last stage's output.
+  const auto needed = export_bytes_ > 0 ? std::max(disk_bytes_, model_bytes_ + export_bytes_) : disk_bytes_;
+  if (needed > free)
     throw Error(ErrorCode::kResourceExhausted, "NOT_ENOUGH_DISK",
-                "a stage will write about " + human_bytes(disk_bytes_) + ", " +
-                    human_bytes(disk_bytes_ - free) + " more than is free in " + spec_.work.string(),
+                std::string(export_bytes_ > 0 ? "the last stage and the exports" : "a stage") +
+                    " will write about " + human_bytes(needed) + ", " + human_bytes(needed - free) +
+                    " more than is free in " + spec_.work.string(),
                 "", "Free some space, or put the folder on a larger disk.");
 }
 

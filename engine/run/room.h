@@ -2,7 +2,7 @@
 #pragma once
 
 #include <cstdint>
-#include <set>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -11,28 +11,38 @@
 
 namespace wring {
 
-// Adds up a job's steps in order. Made once the model is loaded, before anything runs.
+// Adds up a job's steps in order. Made once the model is loaded, before anything reads it.
 class Room {
  public:
   Room(const JobSpec& spec, const Model& model);
 
-  StageForecast add_stage(const std::string& method, const std::set<const Layer*>& targets,
+  // `targets` by name, of the input. What the estimate's probes read of the model must be gone from memory.
+  StageForecast add_stage(const std::string& method, const std::vector<std::string>& targets,
                           const StageEstimate& estimate);
+
+  // An export of what the stages leave; its files stay until the job ends.
+  void add_export(const ExportSpec& exported);
 
   // Throws Error(kResourceExhausted) "NOT_ENOUGH_MEMORY" or "NOT_ENOUGH_DISK" with the bytes that are
   // missing.
   void check() const;
 
  private:
+  struct Stored {
+    std::uint64_t weights, bytes;  // as the stages so far leave them
+    std::uint64_t input_bytes;
+  };
   struct Stage {
     std::string method;
     std::uint64_t memory_bytes;  // without the weights that files back
   };
 
   const JobSpec& spec_;
+  std::map<std::string, Stored> layers_;
   std::uint64_t resident_, anonymous_;  // of this process beside a stage
   std::uint64_t model_bytes_;           // as the stages so far leave it
   std::uint64_t disk_bytes_ = 0;        // that one stage writes, highest: the agent makes room between stages
+  std::uint64_t export_bytes_ = 0;      // of all exports
   double seconds_per_byte_;             // of writing below spec.work
   std::vector<Stage> stages_;
 };

@@ -154,6 +154,19 @@ class Jobs(WithService):
         self.assertLess((ours - self.logits(self.folder / "export-compressed-tensors", ids)).abs().max(), 1e-2)
         self.assertLess((ours - self.logits(self.folder / "export-gguf", ids)).abs().max(), 1e-2)
 
+    def test_an_export_that_fails_leaves_a_local_run_its_result_and_the_exports_before_it(self):
+        out = self.folder / "kept-result"
+        command = [PROGRAMS / "wring", "run", "--local", "rtn(bits=3, group_size=32) | huggingface | awq-checkpoint", "--model", scratch / "tiny", "--out", out,
+                   "--json"]
+        run = subprocess.run(command, capture_output=True, text=True)
+        self.assertEqual(run.returncode, 2, run.stderr)
+        result = json.loads(run.stdout)
+        self.assertEqual(result["error"]["reason"], "NOT_EXPRESSIBLE")
+        self.assertIn("4 bits", run.stderr)
+        self.assertEqual([made["format"] for made in result["exports"]], ["huggingface"])
+        self.assertEqual(result["artifact_digest"], local("rtn(bits=3, group_size=32)", scratch / "tiny")["artifact_digest"])
+        self.assertTrue((out / "model.safetensors").exists())
+
     def logits(self, model, ids):
         out = self.folder / f"{model.name}.safetensors"
         subprocess.run([PROGRAMS / "wring-engine", "logits", model, "--ids", ids, "--out", out], check=True)
@@ -506,6 +519,14 @@ class BadInput(WithService):
 
     def test_a_group_size_that_does_not_divide_names_the_layer(self):
         self.refused(2, ["48", "64"], "rtn(bits=4, group_size=48)")
+
+    def test_a_job_that_needs_more_memory_than_it_may_have_is_refused_before_it_runs_with_what_is_missing(self):
+        long = self.folder / "long.txt"
+        long.write_text("\n".join(TEXT * 4000))
+        answer = self.service.cli("submit", "wanda(pattern=0.5, samples=4000, sequence_length=128)", "--model", scratch / "slow", "--data",
+                                  f"calibration={long}", "--memory", "500MB", "--wait")
+        self.assertEqual(answer.status, 4, str(answer))
+        self.assertRegex(answer.err, r"wanda will take about .* of memory, .* more than the 500.0 MB that the job may have")
 
     def test_a_model_that_is_not_there(self):
         self.refused(3, ["nowhere"], model=scratch / "nowhere")

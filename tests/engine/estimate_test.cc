@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "engine/run/progress.h"
+#include "engine/run/room.h"
 #include "engine/run/snapshot.h"
 #include "tests/engine/small_model.h"
 
@@ -65,6 +66,23 @@ TEST(Estimate, MoreTokensTakeMoreMemory) {
   const std::uint64_t hidden_of_more = (100'000 - 100) * 64 * small_model::kHidden * 4ull;
   EXPECT_GE(working(100'000), hidden_of_more);
   EXPECT_LT(working(100), hidden_of_more);
+}
+
+TEST(Room, AStageIsCountedOnWhatTheStageBeforeItStores) {
+  const auto model = small_model::make();
+  std::vector<std::string> names;
+  for (const Layer* layer : small_model::linear_layers(*model, false)) names.push_back(layer->name());
+  const JobSpec spec;
+  Room room(spec, *model);
+  StageEstimate dense, packed;
+  dense.stored_bytes = 900'000'000;
+  packed.stored_bytes = 100'000'000;
+  packed.streams = true;
+  const auto first = room.add_stage("widens", names, dense), second = room.add_stage("packs", names, packed);
+  EXPECT_EQ(first.bytes_after, 900'000'000u);
+  // Shares of layers are rounded down.
+  EXPECT_NEAR(static_cast<double>(second.bytes_before), 9e8, static_cast<double>(names.size()));
+  EXPECT_LT(second.peak_bytes, first.peak_bytes) << "the wide weights leave as the packed ones come";
 }
 
 }  // namespace
