@@ -1,7 +1,4 @@
 // The coordinator's calls about jobs: submit, read, list, cancel, retry, delete, watch.
-#include <google/protobuf/io/coded_stream.h>
-#include <google/protobuf/io/zero_copy_stream_impl_lite.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -26,18 +23,6 @@ using namespace std::chrono_literals;
 constexpr std::size_t kMaxRecipe = 1u << 20;
 constexpr int kMaxRows = 10'000;  // evaluation rows in one Job
 
-// What must be equal for a repeated request id to be the same request.
-std::string request_digest(const v1::JobSpec& spec) {
-  std::string bytes;
-  {
-    google::protobuf::io::StringOutputStream stream(&bytes);
-    google::protobuf::io::CodedOutputStream coded(&stream);
-    coded.SetSerializationDeterministic(true);
-    spec.SerializeToCodedStream(&coded);
-  }
-  return sha256(bytes).hex();
-}
-
 void check_request(const v1::SubmitJobRequest& request) {
   const v1::JobSpec& spec = request.spec();
   const auto refuse = [](const char* reason, const char* message, const char* field, const char* hint = "") {
@@ -46,9 +31,7 @@ void check_request(const v1::SubmitJobRequest& request) {
   if (spec.name().size() > 200) refuse("NAME_TOO_LONG", "a name of more than 200 bytes", "spec.name");
   if (spec.recipe().size() > kMaxRecipe)
     refuse("RECIPE_TOO_LARGE", "a recipe of more than 1 MiB", "spec.recipe");
-  if (!request.request_id().empty() && !is_uuid(request.request_id()))
-    refuse("BAD_REQUEST_ID", "a request id is a UUID", "request_id",
-           "For instance the one that uuidgen prints; or none.");
+  check_request_id(request.request_id());
   const auto check_time = [&](double seconds, const char* field) {
     if (!(seconds >= 0 && seconds <= 1e9))
       refuse("OUT_OF_RANGE", "a time limit is 0 (none) to 1e9 seconds", field);
@@ -61,11 +44,6 @@ void check_request(const v1::SubmitJobRequest& request) {
   if (spec.priority() < -100 || spec.priority() > 100)
     refuse("OUT_OF_RANGE", "a priority is -100 to 100", "spec.priority");
   if (!spec.project().empty()) check_project(spec.project(), "spec.project");
-}
-
-// Request ids are the caller's own: those of two projects never meet.
-std::string request_key(const Within& project, const std::string& request_id) {
-  return project.empty() || request_id.empty() ? request_id : project + " " + request_id;
 }
 
 // Rounded up: what is not none stays so.
@@ -164,7 +142,8 @@ void Coordinator::check_bytes(const std::string& project) {
   if (most > 0 && bytes >= most) throw_over_bytes(project, bytes, most);
 }
 
-v1::Job Coordinator::submit(const Within& project, const v1::SubmitJobRequest& request) {
+v1::Job Coordinator::submit(const Within& project, const v1::SubmitJobRequest& request,
+                            std::optional<NewTrial> trial) {
   check_request(request);
   const v1::JobSpec& spec = request.spec();
   if (!spec.project().empty()) check_within(project, spec.project(), "spec.project");
@@ -194,6 +173,7 @@ v1::Job Coordinator::submit(const Within& project, const v1::SubmitJobRequest& r
   batch.submitted = std::move(stored);
   batch.request_id = request_id;
   batch.request_digest = digest;
+  batch.trial = std::move(trial);
   apply(input, std::move(batch));
   metrics_.job_submitted();
   return job({}, input.id);

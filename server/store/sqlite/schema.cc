@@ -10,7 +10,7 @@
 namespace wring {
 namespace {
 
-constexpr std::array<const char*, 6> kMigrations{R"sql(
+constexpr std::array<const char*, 7> kMigrations{R"sql(
   CREATE TABLE meta(key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
   INSERT INTO meta VALUES('epoch', 1);
   CREATE TABLE jobs(
@@ -91,6 +91,17 @@ constexpr std::array<const char*, 6> kMigrations{R"sql(
     row INTEGER PRIMARY KEY, project TEXT NOT NULL, key TEXT NOT NULL, digest TEXT NOT NULL, bytes INTEGER NOT NULL,
     seconds REAL NOT NULL, used INTEGER NOT NULL, manifest TEXT NOT NULL, UNIQUE(project, key));
   CREATE INDEX stage_outputs_by_use ON stage_outputs(used);
+)sql",
+                                                 R"sql(
+  CREATE TABLE sweeps(
+    id TEXT PRIMARY KEY, sequence INTEGER NOT NULL UNIQUE, project TEXT NOT NULL, phase INTEGER NOT NULL, record TEXT NOT NULL,
+    spec BLOB NOT NULL, request_id TEXT, request_digest TEXT NOT NULL) WITHOUT ROWID;
+  CREATE UNIQUE INDEX sweeps_by_request ON sweeps(request_id) WHERE request_id IS NOT NULL;
+  CREATE TABLE trials(
+    sweep TEXT NOT NULL, n INTEGER NOT NULL, job TEXT, phase INTEGER NOT NULL, point TEXT NOT NULL, outcome TEXT,
+    PRIMARY KEY(sweep, n)) WITHOUT ROWID;
+  CREATE UNIQUE INDEX trials_by_job ON trials(job) WHERE job IS NOT NULL;
+  CREATE INDEX open_trials ON trials(sweep) WHERE phase = 0;
 )sql"};
 
 // Its statement is over when this returns: a migration may drop tables.
