@@ -226,6 +226,25 @@ ReadRecipe read(std::string_view text, const Catalogue& catalogue) {
   return {std::move(document.value), Source{.lines = std::move(document.lines)}};
 }
 
+// Each stage, evaluation and export as a mapping with params.
+Json expand(Json json, const Source& source) {
+  if (!json.is_object())
+    source.fail("MALFORMED_RECIPE", "recipe", "a recipe is a mapping with stages",
+                "For instance:\nstages:\n  - gptq(bits=4, group_size=64)");
+  constexpr std::array<std::array<const char*, 3>, 3> kLists{{{"stages", "method", "gptq(bits=4)"},
+                                                              {"evaluations", "suite", "perplexity"},
+                                                              {"exports", "format", "gguf"}}};
+  for (const auto& [key, kind, example] : kLists) {
+    Json list = entries_of(json, key, source);
+    for (std::size_t i = 0; i < list.size(); ++i) {
+      list[i] = as_object(list[i], kind, at(key, i), example, source);
+      if (!list[i].contains("params") || list[i]["params"].is_null()) list[i]["params"] = Json::object();
+    }
+    json[key] = std::move(list);
+  }
+  return json;
+}
+
 }  // namespace
 
 Json Recipe::normal_form() const {
@@ -271,21 +290,11 @@ Recipe parse_recipe(std::string_view text, const Catalogue& catalogue) {
 
 Json recipe_tree(std::string_view text, const Catalogue& catalogue) {
   auto [json, source] = read(text, catalogue);
-  if (!json.is_object())
-    source.fail("MALFORMED_RECIPE", "recipe", "a recipe is a mapping with stages",
-                "For instance:\nstages:\n  - gptq(bits=4, group_size=64)");
-  constexpr std::array<std::array<const char*, 3>, 3> kLists{{{"stages", "method", "gptq(bits=4)"},
-                                                              {"evaluations", "suite", "perplexity"},
-                                                              {"exports", "format", "gguf"}}};
-  for (const auto& [key, kind, example] : kLists) {
-    Json list = entries_of(json, key, source);
-    for (std::size_t i = 0; i < list.size(); ++i) {
-      list[i] = as_object(list[i], kind, at(key, i), example, source);
-      if (!list[i].contains("params") || list[i]["params"].is_null()) list[i]["params"] = Json::object();
-    }
-    json[key] = std::move(list);
-  }
-  return json;
+  return expand(std::move(json), source);
+}
+
+Json expanded_recipe(Json recipe) {
+  return expand(std::move(recipe), Source{});
 }
 
 ExportSpec parse_export(std::string_view text, const Catalogue& catalogue) {

@@ -74,7 +74,7 @@ Json parse_tree(const Json& json, const std::string& recipe_text, const Catalogu
   try {
     if (!recipe_text.empty()) return recipe_tree(recipe_text, catalogue);
     const Json& recipe = json.at("recipe");
-    return recipe_tree(recipe.is_string() ? recipe.get<std::string>() : recipe.dump(), catalogue);
+    return recipe.is_string() ? recipe_tree(recipe.get<std::string>(), catalogue) : expanded_recipe(recipe);
   } catch (const Error& e) {
     throw Error(e.code(), e.reason(), e.message(), e.field() == "recipe" ? e.field() : "recipe." + e.field(),
                 e.hint());
@@ -356,7 +356,7 @@ void set_values(const Sweep& sweep, const std::vector<Json>& values, std::map<st
   for (const auto& [path, value] : settings) {
     const auto text = path.canonical();
     if (!expanded && std::count(text.begin(), text.end(), '/') > 2) {
-      recipe = recipe_tree(recipe.dump());
+      recipe = expanded_recipe(std::move(recipe));
       expanded = true;
     }
     set_value(data, trial, recipe, path, *value);
@@ -479,7 +479,7 @@ TrialInputs trial_of(const Sweep& sweep, const std::vector<Json>& values, std::u
       recipe[resolve_path(fidelity->path, sweep.recipe, "strategy.fidelity.path", Source{"sweep", {}})
                  .pointer] = fidelity->value(rung);
     trial.recipe = recipe.dump();
-    for (const auto& name : parse_recipe(trial.recipe, catalogue).data_names())
+    for (const auto& name : recipe_from_normal_form(recipe, catalogue).data_names())
       if (const auto it = data.find(name); it != data.end()) trial.data.insert(*it);
   } catch (const Error& e) {
     throw Error(e.code(), e.reason(), e.message() + ", at " + shown_point(sweep, values),

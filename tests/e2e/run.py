@@ -28,6 +28,7 @@ import door  # noqa: E402
 from door import Door, HostileClient  # noqa: E402, F401
 from random_models import TEXT, make_decoder, make_encoder  # noqa: E402
 from service import DEADLINE, Service  # noqa: E402
+from sweeps import SweepTests  # noqa: E402
 
 PROGRAMS = ROOT / "build/release/bin"
 MINILM = ROOT / "build/models/minilm"
@@ -164,6 +165,13 @@ class Jobs(WithService):
                    "9c1f3ad8-54f6-4b0e-8a3f-3a2f62c7f001", "--json")
         first, second = self.service.cli(*request), self.service.cli(*request)
         self.assertEqual(first.json["id"], second.json["id"])
+
+
+class Sweeps(SweepTests, WithService):
+    local = staticmethod(local)
+
+    def scratch(self):
+        return scratch
 
 
 class PythonClient(WithService):

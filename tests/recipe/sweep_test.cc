@@ -58,7 +58,8 @@ INSTANTIATE_TEST_SUITE_P(
                 "space.stages[0].damping", "step"},
         Refused{"space: {'stages[0].bits': [3, 4]}\nstrategy: random", "ENDLESS_SPACE", "bounds",
                 "bounds.trials"},
-        Refused{"space: {'stages[0].bits': [3, 5000]}", "OUT_OF_RANGE", "space.stages[0].bits", "2 to 8"},
+        Refused{"space: {'stages[0].bits': [3, 5000]}", "OUT_OF_RANGE", "space.stages[0].bits",
+                "one of 2, 3, 4"},
         Refused{"space: {'stages[0].bitz': [3]}", "UNKNOWN_PARAMETER", "space.stages[0].bitz",
                 "Did you mean 'bits'"},
         Refused{"space: {'stages[2].bits': [3]}", "UNKNOWN_PATH", "space.stages[2].bits", "has 2 stages"},
@@ -70,7 +71,7 @@ INSTANTIATE_TEST_SUITE_P(
                 "'gptq'"},
         Refused{"space: {'stages[0].bits': [3, 4], stages.gptq.params.bits: [8]}", "CONTRADICTORY_GOAL",
                 "space.stages[0].bits", "sets the same"},
-        Refused{"space: {'stages[0].bits': [3]}\nobjectives: [kl_maen]", "UNKNOWN_METRIC",
+        Refused{"space: {'stages[0].bits': [3]}\nobjectives: [kl_meen]", "UNKNOWN_METRIC",
                 "objectives[0].metric", "Did you mean 'kl_mean'"},
         Refused{"space: {'stages[0].bits': [3]}\nobjectives: [{metric: kl_mean, goal: min}, {metric: "
                 "kl_mean, goal: max}]",
