@@ -268,6 +268,7 @@ Json to_json(const v1::Trial& trial, const v1::Sweep& sweep) {
     metrics.push_back({{"suite", m.suite()},
                        {"metric", m.metric()},
                        {"value", m.value()},
+                       {"unit", m.unit()},
                        {"baseline_value", m.has_baseline_value() ? Json(m.baseline_value()) : Json()},
                        {"stderr", m.has_stderr() ? Json(m.stderr()) : Json()}});
   Json json{{"number", trial.number()},

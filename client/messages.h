@@ -39,7 +39,7 @@ Json to_json(const v1::Event& event);
 // [{metric, suite, min, max, of_input}], bounds: {trials, seconds, bytes}, parallel, expected_trials, trials,
 // queued, running, succeeded, failed, cancelled, bytes, waiting_reason, end_reason, create_time, end_time}
 Json to_json(const v1::Sweep& sweep);
-// {number, job, state, values, rung, fidelity, parent, metrics: [{suite, metric, value, baseline_value,
+// {number, job, state, values, rung, fidelity, parent, metrics: [{suite, metric, value, unit, baseline_value,
 // stderr}], feasible, artifact_digest, bytes, seconds, error: {...} where it failed}; values by the sweep's
 // dimensions
 Json to_json(const v1::Trial& trial, const v1::Sweep& sweep);

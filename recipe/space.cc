@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "recipe/utf8.h"
 
@@ -84,9 +85,9 @@ Dimension parse_list(const Json& json, const std::string& field, const Source& s
   if (d.values.size() > kMaxValues)
     source.fail("OUT_OF_RANGE", field, "it has more than 100,000 values",
                 "Write a range: {low, high, log: true}.");
-  for (std::size_t i = 1; i < d.values.size(); ++i)
-    if (std::find(d.values.begin(), d.values.begin() + static_cast<std::ptrdiff_t>(i), d.values[i]) !=
-        d.values.begin() + static_cast<std::ptrdiff_t>(i))
+  std::set<std::string> seen;
+  for (std::size_t i = 0; i < d.values.size(); ++i)
+    if (!seen.insert(d.values[i].dump()).second)
       source.fail("OUT_OF_RANGE", field + "[" + std::to_string(i) + "]",
                   shown(d.values[i]) + " stands there twice", "Give each value once.");
   d.ordered = std::all_of(d.values.begin(), d.values.end(), [](const Json& v) { return v.is_number(); }) &&

@@ -16,7 +16,8 @@
 namespace wring {
 namespace {
 
-constexpr std::uint64_t kMostChecks = 10'000;
+constexpr std::uint64_t kMostChecks = 5'000;  // of recipes; a trial's own is checked again when it is made
+constexpr std::uint64_t kMostChecked = 20'000'000;  // bytes of recipes
 
 const std::vector<std::string> kStrategies{"grid", "random", "latin-hypercube", "successive-halving", "asha",
                                            "tpe",  "nsga2"};
@@ -185,21 +186,23 @@ void check_ends(const Sweep& sweep, const Source& source) {
                 "Give bounds.trials or bounds.seconds.");
 }
 
-// Recipes at the corners of the space: each structural choice with each value of every other dimension.
+// Points at the corners of the space: each structural choice with each value of every other dimension. Of a
+// space with more of them than `most`, one dimension at a time, and of long lists some values.
 class Corners {
  public:
-  Corners(const Sweep& sweep, const std::vector<SweepPath>& paths) {
+  Corners(const Sweep& sweep, const std::vector<SweepPath>& paths, std::uint64_t most) {
     std::uint64_t combinations = 1, others = 1;
     for (std::size_t d = 0; d < paths.size(); ++d) {
-      values_.push_back(corner_values(sweep.space.dimensions[d]));
+      values_.push_back(
+          corner_values(sweep.space.dimensions[d], std::max<std::uint64_t>(2, most / paths.size())));
       const auto count = values_.back().size();
       if (paths[d].structural)
-        combinations = std::min(kMostChecks + 1, combinations * count);
+        combinations = std::min(most + 1, combinations * count);
       else
         others += count;
       structural_.push_back(paths[d].structural);
     }
-    if (combinations * others > kMostChecks) structural_.assign(paths.size(), false);  // one at a time
+    if (combinations * others > most) structural_.assign(paths.size(), false);
   }
 
   template <typename Look>
@@ -216,8 +219,12 @@ class Corners {
   }
 
  private:
-  static std::vector<Json> corner_values(const Dimension& d) {
-    return d.values.empty() ? std::vector<Json>{d.value(0), d.value(std::nextafter(1.0, 0.0))} : d.values;
+  static std::vector<Json> corner_values(const Dimension& d, std::uint64_t most) {
+    if (d.values.empty()) return {d.value(0), d.value(std::nextafter(1.0, 0.0))};
+    if (d.values.size() <= most) return d.values;
+    std::vector<Json> some;
+    for (std::uint64_t i = 0; i < most; ++i) some.push_back(d.values[i * (d.values.size() - 1) / (most - 1)]);
+    return some;
   }
   std::vector<Json> pick(const std::vector<std::size_t>& at) const {
     std::vector<Json> values;
@@ -276,7 +283,8 @@ void check_space(const Sweep& sweep, const Source& source, const Catalogue& cata
       source.fail("CONTRADICTORY_GOAL", field, "the fidelity sets the same", "Leave it out of the space.");
   }
   std::set<std::string> read;
-  Corners(sweep, paths).each([&](const std::vector<Json>& values) {
+  const auto most = std::clamp<std::uint64_t>(kMostChecked / sweep.recipe.dump().size(), 20, kMostChecks);
+  Corners(sweep, paths, most).each([&](const std::vector<Json>& values) {
     for (const std::uint32_t rung :
          {0u, sweep.strategy.fidelity ? sweep.strategy.fidelity->rungs() - 1 : 0u}) {
       const auto trial = trial_of(sweep, values, rung, catalogue);

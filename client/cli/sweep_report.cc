@@ -13,9 +13,15 @@ namespace {
 
 using MetricName = std::pair<std::string, std::string>;  // suite, metric
 
-// What stands behind the last dot: enough for a column.
-std::string short_name(const std::string& path) {
-  return path.substr(path.rfind('.') + 1);
+// What stands behind the last dot, where that tells the dimensions apart.
+std::vector<std::string> columns_of(const v1::Sweep& sweep) {
+  const auto last = [](const std::string& path) { return path.substr(path.rfind('.') + 1); };
+  std::multiset<std::string> names;
+  for (const auto& path : sweep.dimensions()) names.insert(last(path));
+  std::vector<std::string> columns;
+  for (const auto& path : sweep.dimensions())
+    columns.push_back(names.count(last(path)) == 1 ? last(path) : path);
+  return columns;
 }
 
 const v1::TrialMetric* find(const v1::Trial& trial, const MetricName& name) {
@@ -30,8 +36,14 @@ std::string shown(double value) {
   return text;
 }
 
+std::string shown(const v1::TrialMetric& metric) {
+  return metric.unit() == "bytes" ? human_bytes(static_cast<std::uint64_t>(metric.value()))
+                                  : shown(metric.value());
+}
+
 std::string value_text(const std::string& json) {
   const auto value = Json::parse(json, nullptr, false);
+  if (value.is_number_float()) return shown(value.get<double>());
   return value.is_string() ? value.get<std::string>() : json;
 }
 
@@ -91,7 +103,7 @@ std::string trials_table(const std::vector<v1::Trial>& trials, const v1::Sweep& 
   const auto metrics = judged(sweep);
   std::vector<std::string> head{"TRIAL", "JOB", "STATE"};
   if (has_rungs(sweep)) head.push_back("FIDELITY");
-  for (const auto& path : sweep.dimensions()) head.push_back(short_name(path));
+  for (auto& column : columns_of(sweep)) head.push_back(std::move(column));
   for (const auto& metric : metrics) head.push_back(metric.second);
   if (sweep.constraints_size() > 0) head.push_back("FEASIBLE");
   head.push_back("RESULT");
@@ -102,7 +114,7 @@ std::string trials_table(const std::vector<v1::Trial>& trials, const v1::Sweep& 
     for (const auto& value : trial.values_json()) row.push_back(value_text(value));
     for (const auto& metric : metrics) {
       const auto* const found = find(trial, metric);
-      row.push_back(found ? shown(found->value()) : "");
+      row.push_back(found ? shown(*found) : "");
     }
     if (sweep.constraints_size() > 0)
       row.push_back(trial.metrics_size() == 0 ? "" : trial.feasible() ? "yes" : "no");

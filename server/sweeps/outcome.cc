@@ -11,7 +11,7 @@ namespace {
 constexpr int kMostRows = 10'000;
 
 Json to_metric(const v1::Evaluation& row) {
-  Json metric{{"suite", row.suite()}, {"metric", row.metric()}, {"value", row.value()}};
+  Json metric{{"suite", row.suite()}, {"metric", row.metric()}, {"value", row.value()}, {"unit", row.unit()}};
   if (row.has_baseline_value()) metric["baseline"] = row.baseline_value();
   if (row.has_stderr()) metric["stderr"] = row.stderr();
   return metric;

@@ -7,8 +7,8 @@
 
 namespace wring {
 
-// {metrics: [{suite, metric, value, baseline, stderr}], result, bytes, seconds, error} of a job that has
-// ended: the first row of each metric of the result, or of the input where the recipe has no stages.
+// {metrics: [{suite, metric, value, unit, baseline, stderr}], result, bytes, seconds, error} of a job that
+// has ended: the first row of each metric of the result, or of the input where the recipe has no stages.
 Json outcome_of(const StoredJob& job, JobStore& store);
 
 // By how much the constraints are violated: the sum of what is missing to each bound, as a share of it; none

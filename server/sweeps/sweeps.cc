@@ -54,6 +54,7 @@ v1::TrialMetric to_metric(const Json& json) {
   metric.set_metric(json_at<std::string>(json, "metric", "metric"));
   metric.set_value(json.at("value").is_number() ? json.at("value").get<double>()
                                                 : std::numeric_limits<double>::quiet_NaN());
+  metric.set_unit(json_or<std::string>(json, "unit", ""));
   if (json.contains("baseline") && json.at("baseline").is_number())
     metric.set_baseline_value(json.at("baseline").get<double>());
   if (json.contains("stderr") && json.at("stderr").is_number())

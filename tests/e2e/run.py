@@ -208,6 +208,19 @@ class PythonClient(WithService):
         self.assertTrue((self.folder / "fetched/config.json").is_file())
         self.assertTrue(any(row["suite"] == "size" for row in rows))
 
+    def test_a_sweep_from_its_submit_to_its_front(self):
+        path = self.folder / "sweep.yaml"
+        path.write_text(f"recipe: {{stages: [rtn], evaluations: [size]}}\nmodel: {scratch / 'tiny'}\n"
+                        "space: {stages.rtn.bits: [4, 8], stages.rtn.group_size: [32]}\nobjectives: [weight_bytes]\n")
+        state, values, front = self.python(f"""
+            import json, wring
+            with wring.Client() as client:
+                sweep = client.wait_sweep(client.submit_sweep({str(path)!r}).id)
+                trials = client.trials(sweep.id)
+                front = [trial.number for trial in client.front(sweep.id).trials]
+                print(json.dumps([sweep.state, [list(trial.values_json) for trial in trials], front]))""")
+        self.assertEqual((state, values, front), (5, [["4", "32"], ["8", "32"]], [0]))
+
     def test_what_the_server_refuses_is_an_exception_with_its_code(self):
         answer = self.python(f"""
             import json, wring

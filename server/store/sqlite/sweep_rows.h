@@ -52,7 +52,7 @@ struct StoredSweep {
 };
 
 // A trial as it is stored. `phase` is 0 until its end is noted; `outcome` then holds {metrics: [{suite,
-// metric, value, baseline, stderr}], result, bytes, seconds, error}.
+// metric, value, unit, baseline, stderr}], result, bytes, seconds, error}.
 struct TrialRow {
   std::string sweep;
   std::uint64_t number = 0;
