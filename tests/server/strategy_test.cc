@@ -243,6 +243,18 @@ TEST(Tpe, BeatsRandomSearchOnABowlAndOnBranin) {
   EXPECT_GE(wins("tpe", 2, 60, branin, 40), 29);
 }
 
+TEST(Tpe, KeepsAsManyTrialsOpenAsItMayAndNoMore) {
+  const auto sweep = cube("tpe", 2, 1, 4);
+  auto trials = played(sweep, 20, kFirst);
+  const auto strategy = make_strategy(sweep, {});
+  for (int open = 0; open < 4; ++open) {
+    const auto next = strategy->next(trials);
+    ASSERT_EQ(next.advice, Advice::kTry) << open;
+    trials.push_back({next.proposal.at, 0, -1, false, {}});
+  }
+  EXPECT_EQ(strategy->next(trials).advice, Advice::kWait);
+}
+
 TEST(Tpe, FindsTheRightChoiceAmongMany) {
   int right = 0;
   for (std::uint64_t seed = 0; seed < 20; ++seed) {

@@ -164,6 +164,39 @@ TEST_F(SweepsApi, WhatFailsIsATrialThatFailedAndARetryOfItsJobCounts) {
   EXPECT_EQ(best.trials(0).number(), 0u);
 }
 
+TEST_F(SweepsApi, ARetryWhileTheSweepGoesOnCountsForItsEnd) {
+  add_worker();
+  const auto made = submit("space: {stages.rtn.bits: [3, 4]}, parallel: 1");
+  wait_until([&] { return sweep(made.id()).trials() == 1; });
+  change(made.id(), &v1::Sweeps::Stub::PauseSweep);
+  wait_until([&] { return run_one(0, "failed"); });
+  wait_until([&] { return sweep(made.id()).failed() == 1; });
+  v1::RetryJobRequest retry;
+  retry.set_id(trials(made.id())[0].job_id());
+  call(*jobs_, &v1::Jobs::Stub::RetryJob, retry);
+  wait_until([&] { return run_one(); });
+  wait_until([&] { return sweep(made.id()).succeeded() == 1; });
+  change(made.id(), &v1::Sweeps::Stub::ResumeSweep);
+  wait_until([&] { return run_one(0, "failed"); });
+  wait_until([&] { return sweep(made.id()).state() >= v1::SWEEP_STATE_SUCCEEDED; });
+  EXPECT_EQ(sweep(made.id()).state(), v1::SWEEP_STATE_SUCCEEDED);
+}
+
+// The server died after a retried job had ended and before the sweep had noted it.
+TEST_F(SweepsApi, AStartNotesWhatHasEndedMeanwhile) {
+  add_worker();
+  const auto made = submit("space: {stages.rtn.bits: [3]}");
+  run_to_the_end(made.id());
+  server_.reset();
+  {
+    JobStore store(folder_.path());
+    store.change(
+        [](sqlite3* db) { execute(db, "UPDATE trials SET phase = 5, outcome = '{\"error\": {}}'"); });
+  }
+  start();
+  wait_until([&] { return trials(made.id())[0].metrics_size() == 1; });
+}
+
 TEST_F(SweepsApi, WhereAllFailTheSweepHas) {
   add_worker();
   const auto made = submit("space: {stages.rtn.bits: [3, 4]}");

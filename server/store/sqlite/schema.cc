@@ -98,9 +98,10 @@ constexpr std::array<const char*, 7> kMigrations{R"sql(
     spec BLOB NOT NULL, request_id TEXT, request_digest TEXT NOT NULL) WITHOUT ROWID;
   CREATE UNIQUE INDEX sweeps_by_request ON sweeps(request_id) WHERE request_id IS NOT NULL;
   CREATE TABLE trials(
-    sweep TEXT NOT NULL, n INTEGER NOT NULL, job TEXT, phase INTEGER NOT NULL, point TEXT NOT NULL, outcome TEXT,
-    PRIMARY KEY(sweep, n)) WITHOUT ROWID;
+    sweep TEXT NOT NULL, n INTEGER NOT NULL, job TEXT, phase INTEGER NOT NULL, bytes INTEGER NOT NULL DEFAULT 0,
+    point TEXT NOT NULL, outcome TEXT, PRIMARY KEY(sweep, n)) WITHOUT ROWID;
   CREATE UNIQUE INDEX trials_by_job ON trials(job) WHERE job IS NOT NULL;
+  CREATE INDEX trials_by_phase ON trials(sweep, phase, bytes);
   CREATE INDEX open_trials ON trials(sweep) WHERE phase = 0;
 )sql"};
 

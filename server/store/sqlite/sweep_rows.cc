@@ -62,8 +62,9 @@ void put_failed_trial(sqlite3* db, const NewTrial& trial, const Json& error) {
 }
 
 void put_trial_end(sqlite3* db, const TrialEnd& end, const Json& outcome) {
-  Statement(db, "UPDATE trials SET phase = ?, outcome = ? WHERE sweep = ? AND n = ?")
+  Statement(db, "UPDATE trials SET phase = ?, bytes = ?, outcome = ? WHERE sweep = ? AND n = ?")
       .bind(end.phase)
+      .bind(json_or<std::uint64_t>(outcome, "bytes", 0))
       .bind(outcome.dump())
       .bind(end.sweep)
       .bind(end.number)
@@ -176,34 +177,39 @@ std::vector<TrialRow> list_trials(sqlite3* db, const std::string& sweep, std::ui
 }
 
 TrialCounts count_trials(sqlite3* db, const std::string& sweep) {
-  Statement rows(db,
-                 "SELECT coalesce(j.phase, t.phase), count(*), "
-                 "sum(coalesce(json_extract(t.outcome, '$.bytes'), 0)) FROM trials t "
-                 "LEFT JOIN jobs j ON j.id = t.job WHERE t.sweep = ? GROUP BY 1");
-  rows.bind(sweep);
   TrialCounts counts;
-  while (rows.row()) {
-    const auto count = static_cast<std::uint64_t>(rows.integer(1));
-    counts.made += count;
-    counts.bytes += static_cast<std::uint64_t>(rows.integer(2));
-    switch (static_cast<JobPhase>(rows.integer(0))) {
+  std::uint64_t deleted = 0;  // jobs, before their end was noted
+  const auto of = [&](std::int64_t phase) -> std::uint64_t& {
+    switch (static_cast<JobPhase>(phase)) {
       case JobPhase::kQueued:
-        counts.queued += count;
-        break;
+        return counts.queued;
       case JobPhase::kRunning:
       case JobPhase::kCancelling:
-        counts.running += count;
-        break;
+        return counts.running;
       case JobPhase::kSucceeded:
-        counts.succeeded += count;
-        break;
+        return counts.succeeded;
       case JobPhase::kFailed:
-        counts.failed += count;
-        break;
+        return counts.failed;
       case JobPhase::kCancelled:
-        counts.cancelled += count;
-        break;
+        return counts.cancelled;
     }
+    return deleted;
+  };
+  Statement ended(
+      db, "SELECT phase, count(*), sum(bytes) FROM trials WHERE sweep = ? AND phase > 0 GROUP BY phase");
+  ended.bind(sweep);
+  while (ended.row()) {
+    of(ended.integer(0)) += static_cast<std::uint64_t>(ended.integer(1));
+    counts.made += static_cast<std::uint64_t>(ended.integer(1));
+    counts.bytes += static_cast<std::uint64_t>(ended.integer(2));
+  }
+  Statement open(db,
+                 "SELECT coalesce(j.phase, 0), count(*) FROM trials t LEFT JOIN jobs j ON j.id = t.job "
+                 "WHERE t.sweep = ? AND t.phase = 0 GROUP BY 1");
+  open.bind(sweep);
+  while (open.row()) {
+    of(open.integer(0)) += static_cast<std::uint64_t>(open.integer(1));
+    counts.made += static_cast<std::uint64_t>(open.integer(1));
   }
   return counts;
 }
