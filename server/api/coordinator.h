@@ -65,6 +65,8 @@ class Coordinator {
   // Of the job whose newest lease, running or over, has this fence. Throws STALE_LEASE.
   std::string project_of(const std::string& job, const wring::v1::Fence& fence);
   void report_stage(const wring::v1::ReportStageRequest& request);
+  // Workers of the job's project may have what its stage with this key has made.
+  void stage_shared(const std::string& job, const std::string& key);
   void finish(const wring::v1::FinishAttemptRequest& request);
   // By id; with the jobs of the project alone.
   wring::v1::ListWorkersResponse list(const Within& project, const wring::v1::ListWorkersRequest& request);

@@ -11,6 +11,7 @@
 #include "common/ids.h"
 #include "common/text.h"
 #include "recipe/recipe.h"
+#include "recipe/stage_key.h"
 #include "server/api/coordinator.h"
 #include "server/api/messages.h"
 #include "server/auth/tenant_blobs.h"
@@ -68,6 +69,20 @@ JobNeeds needs_of(const v1::JobSpec& spec, const Recipe& recipe) {
     methods.insert(evaluation.suite + "@" + std::to_string(evaluation.version));
   needs.methods.assign(methods.begin(), methods.end());
   return needs;
+}
+
+// Of a trial: others of its sweep begin the same way. Projects share nothing.
+std::vector<std::string> prefixes_of(const StoredJob& job, const Recipe& recipe) {
+  StageKeyInputs inputs;
+  inputs.input = Digest::parse(job.spec.model(), "spec.model");
+  for (const auto& [name, digest] : job.spec.data())
+    inputs.data[name] = Digest::parse(digest, "spec.data." + name);
+  inputs.seed = job.spec.seed();
+  inputs.device_class = job.record.needs.device;
+  std::vector<std::string> names;
+  for (const auto& name : prefix_names(recipe, inputs))
+    names.push_back(sha256(job.record.project + name.hex()).hex());
+  return names;
 }
 
 // Waits for its turn with a request id.
@@ -168,7 +183,8 @@ v1::Job Coordinator::submit(const Within& project, const v1::SubmitJobRequest& r
                           spec.priority(),
                           stored.record.project,
                           in_ms(spec.queued_timeout_seconds()),
-                          in_ms(spec.total_timeout_seconds())};
+                          in_ms(spec.total_timeout_seconds()),
+                          trial ? prefixes_of(stored, recipe) : std::vector<std::string>{}};
   StoreBatch batch;
   batch.submitted = std::move(stored);
   batch.request_id = request_id;

@@ -311,6 +311,7 @@ class WorkersService final : public v1::Workers::Service {
     const auto body = [&](Door::Visit&) {
       const auto project = b_.coordinator.project_of(request->job_id(), request->fence());
       *response = outputs().keep(project, *request, b_.clock.now_ms(), missing);
+      b_.coordinator.stage_shared(request->job_id(), request->key());
     };
     return answer(b_, *context, "Workers/KeepStage", body, missing);
   }

@@ -118,3 +118,13 @@ class SweepTests:
         self.assertEqual(answer.status, 2, str(answer))
         self.assertIn("space.stages.rtn.bits", answer.err)
         self.assertIn("77", answer.err)
+
+    def test_first_stages_that_trials_share_are_computed_once_by_two_workers(self):
+        self.service.start_worker("second")
+        path = self.write(f"recipe:\n  stages:\n  - 'wanda(pattern=0.5, samples=32, sequence_length=128)'\n  - 'rtn(bits=4, group_size=32)'\n"
+                          f"model: {self.scratch() / 'slow'}\ndata: {{calibration: {self.scratch() / 'text.txt'}}}\n"
+                          "space: {stages.rtn.bits: [2, 3, 4, 8]}\nparallel: 4\n")
+        sweep = self.submit(path)
+        self.assertEqual(self.wait(sweep)["succeeded"], 4, self.service.logs())
+        first = [self.service.job(trial["job"])["stages"][0] for trial in self.trials(sweep)]
+        self.assertEqual(sorted(stage["state"] for stage in first), ["cached"] * 3 + ["done"], first)
