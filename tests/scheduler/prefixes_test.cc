@@ -86,7 +86,23 @@ TEST_F(SharedPrefixes, WhatIsAtHandIsNotWaitedFor) {
   const auto a = lease("w");
   stage(a, 0, "cached");
   submit("b", {"p", "pb"});
+  submit("c", {"p", "pc"});
   EXPECT_EQ(lease("v").id, "b");
+  add_worker("u");
+  EXPECT_EQ(lease("u").id, "c");
+}
+
+TEST_F(SharedPrefixes, AnotherAttemptCountsItsStagesAnew) {
+  submit("a", {"p", "pa"});
+  auto a = lease("w");
+  stage(a, 0, "done");
+  finish("a", a.fence, "failed", error("UNAVAILABLE"));
+  tick(60'000);
+  a = lease("w");
+  ASSERT_EQ(a.id, "a");
+  stage(a, 0, "cached");
+  submit("b", {"p", "pa"});
+  EXPECT_EQ(lease("v").id, "");  // a makes its second stage
 }
 
 TEST_F(SharedPrefixes, WhatIsComputedAfterAllWasNotAtHand) {
