@@ -35,7 +35,9 @@ void Connection::prepare(grpc::ClientContext& context, double seconds) const {
 }
 
 Error Connection::error(const grpc::Status& status) const {
-  if (status.error_code() != grpc::StatusCode::UNAVAILABLE) return from_status(status);
+  const auto code = status.error_code();
+  if (code != grpc::StatusCode::UNAVAILABLE && code != grpc::StatusCode::CANCELLED)
+    return from_status(status);
   const auto from = config.source.empty() ? "" : " (from " + config.source + ")";
   return Error(ErrorCode::kUnavailable, "SERVER_AWAY",
                "the server " + config.server + from + " cannot be reached: " + status.error_message(), "",

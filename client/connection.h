@@ -3,11 +3,14 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <chrono>
 #include <memory>
+#include <thread>
 
 #include "client/client.h"
 #include "common/clock.h"
 #include "common/error.h"
+#include "proto/rpc/backoff.h"
 #include "proto/rpc/status.h"
 #include "wring/v1/artifacts.grpc.pb.h"
 #include "wring/v1/evaluations.grpc.pb.h"
@@ -28,17 +31,23 @@ struct Connection {
   // The error of a call, in our words where the server could not be reached.
   Error error(const grpc::Status& status) const;
 
-  // One unary call. The channel itself sends it again where the server is away for a moment.
+  // One unary call. The channel itself sends it again where the server is away for a moment; what a server
+  // that stops has cancelled is sent again here.
   template <typename Response, typename Service, typename Request>
   Response call(Service& stub,
                 grpc::Status (Service::*method)(grpc::ClientContext*, const Request&, Response*),
                 const Request& request, double seconds = 60) const {
-    grpc::ClientContext context;
-    prepare(context, seconds);
-    Response response;
-    const auto status = (stub.*method)(&context, request, &response);
-    if (!status.ok()) throw error(status);
-    return response;
+    constexpr int kTries = 4;
+    Backoff backoff(0.2, 2);
+    for (int i = 1;; ++i) {
+      grpc::ClientContext context;
+      prepare(context, seconds);
+      Response response;
+      const auto status = (stub.*method)(&context, request, &response);
+      if (status.ok()) return response;
+      if (status.error_code() != grpc::StatusCode::CANCELLED || i == kTries) throw error(status);
+      std::this_thread::sleep_for(std::chrono::duration<double>(backoff.next_seconds()));
+    }
   }
 
   ClientConfig config;

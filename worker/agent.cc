@@ -9,7 +9,6 @@
 #include "common/error.h"
 #include "common/files.h"
 #include "common/log.h"
-#include "proto/rpc/channel.h"
 #include "recipe/spec.h"
 #include "worker/attempt.h"
 #include "worker/engine.h"
@@ -20,6 +19,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr double kLeaseWaitSeconds = 20;
+constexpr double kFullDiskSeconds = 2, kMaxFullDiskSeconds = 60;  // before another job is asked for
 constexpr double kLastWordsSeconds = 10;  // for the release of a job when the worker goes
 
 std::string host_name() {
@@ -73,7 +73,7 @@ Agent::Agent(WorkerOptions options)
       cache_(options_.cache, options_.cache_bytes),
       worker_(describe_worker(options_, cache_)),
       sandbox_(make_sandbox(options_)),
-      coordinator_(make_channel(options_.server, security_of(options_))),
+      coordinator_(options_.server, security_of(options_)),
       sharer_(coordinator_, cache_, options_.share_seconds) {}
 
 void Agent::drain() {
@@ -93,10 +93,13 @@ void Agent::run() {
   try {
     const auto terms = register_worker();
     LeaseKeeper keeper(coordinator_, worker_, terms.heartbeat_seconds());
-    while (!draining_) {
+    for (Backoff full(kFullDiskSeconds, kMaxFullDiskSeconds); !draining_;) {
       const auto leased = lease();
       if (!leased.leased()) continue;
-      work(leased, keeper);
+      if (work(leased, keeper))
+        full.reset();
+      else if (!options_.once)
+        wait_for_room(full.next_seconds());
       if (!options_.once) continue;
       sharer_.flush(draining_);
       break;
@@ -112,6 +115,12 @@ void Agent::run() {
   } catch (const Error& error) {
     spdlog::debug("no goodbye: {}", error.what());
   }
+}
+
+// Every job would fail here, and use up its attempts.
+void Agent::wait_for_room(double seconds) {
+  spdlog::warn("the disk of {} is full: no job is taken for {:.0f} s", options_.cache.string(), seconds);
+  draining_.wait(seconds);
 }
 
 // Waits for a job once. An empty answer where none came, or the server was away and this worker has
@@ -146,7 +155,7 @@ v1::LeaseJobResponse Agent::lease() {
   return response;
 }
 
-void Agent::work(const v1::LeaseJobResponse& lease, LeaseKeeper& keeper) {
+bool Agent::work(const v1::LeaseJobResponse& lease, LeaseKeeper& keeper) {
   StopSignal stop, over;
   // Hands the drain on to the attempt, now or when its time is over.
   std::jthread watcher([&] {
@@ -158,9 +167,11 @@ void Agent::work(const v1::LeaseJobResponse& lease, LeaseKeeper& keeper) {
     stop.set(Stop::kDrain);
     if (!over.wait(kLastWordsSeconds)) leave_.set(Stop::kDrain);
   });
-  run_attempt({options_, coordinator_, cache_, keeper, sharer_, sandbox_ ? &*sandbox_ : nullptr}, lease,
-              device_for(lease.job().spec()), stop, leave_);
+  const bool had_room =
+      run_attempt({options_, coordinator_, cache_, keeper, sharer_, sandbox_ ? &*sandbox_ : nullptr}, lease,
+                  device_for(lease.job().spec()), stop, leave_);
   over.set(Stop::kDrain);
+  return had_room;
 }
 
 v1::Device Agent::device_for(const v1::JobSpec& spec) const {

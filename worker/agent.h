@@ -37,7 +37,8 @@ class Agent {
  private:
   v1::RegisterWorkerResponse register_worker();
   v1::LeaseJobResponse lease();
-  void work(const v1::LeaseJobResponse& lease, LeaseKeeper& keeper);
+  bool work(const v1::LeaseJobResponse& lease, LeaseKeeper& keeper);  // whether the disk had room for it
+  void wait_for_room(double seconds);
   v1::Device device_for(const v1::JobSpec& spec) const;
 
   const WorkerOptions options_;

@@ -34,8 +34,9 @@ class Attempt final : public EngineListener {
         device_(device),
         stop_(stop),
         scratch_(workplace.cache.work()),
-        inputs_(workplace.coordinator, workplace.cache, scratch_.path(), stop),
-        cached_(workplace.coordinator, workplace.cache, inputs_, job_.id(), lease.fence()) {
+        coordinator_(workplace.coordinator.for_job(job_.id())),
+        inputs_(coordinator_, workplace.cache, scratch_.path(), stop),
+        cached_(coordinator_, workplace.cache, inputs_, job_.id(), lease.fence()) {
     fs::create_directories(at_.cache.log_folder(job_.id()));
     finish_.set_job_id(job_.id());
     *finish_.mutable_fence() = lease.fence();
@@ -205,9 +206,9 @@ class Attempt final : public EngineListener {
     v1::Artifact committed;
     const auto commit = [&] {
       committed =
-          until_answered(stop_, "CommitArtifact", [&] { return at_.coordinator.commit_artifact(request); });
+          until_answered(stop_, "CommitArtifact", [&] { return coordinator_.commit_artifact(request); });
     };
-    const auto sent = upload_tree(at_.coordinator, made.path, manifest, commit, patient(stop_));
+    const auto sent = upload_tree(coordinator_, made.path, manifest, commit, patient(stop_));
     if (committed.digest() != digest)
       throw Error(ErrorCode::kDataLoss, "RESULT_MISMATCH",
                   "the server calls the result " + committed.digest() + ", not " + digest);
@@ -253,6 +254,7 @@ class Attempt final : public EngineListener {
   const v1::Device& device_;
   StopSignal& stop_;
   TempDir scratch_;
+  Coordinator coordinator_;  // sees what the job's project has
   Inputs inputs_;
   StageCache cached_;
   std::set<std::uint32_t> models_;  // steps that make one
@@ -284,7 +286,7 @@ void finish(const Workplace& at, const v1::FinishAttemptRequest& request, const 
 
 }  // namespace
 
-void run_attempt(const Workplace& workplace, const v1::LeaseJobResponse& lease, const v1::Device& device,
+bool run_attempt(const Workplace& workplace, const v1::LeaseJobResponse& lease, const v1::Device& device,
                  StopSignal& stop, const StopSignal& leave) {
   spdlog::info("job {} ({}): attempt {}", lease.job().id(), lease.job().spec().name(), lease.job().attempt());
   workplace.keeper.begin(lease.job().id(), lease.fence(), stop);
@@ -303,6 +305,7 @@ void run_attempt(const Workplace& workplace, const v1::LeaseJobResponse& lease, 
     finish(workplace, request, leave);
   workplace.keeper.end();
   workplace.cache.trim();
+  return request.error().reason() != "DISK_FULL";
 }
 
 }  // namespace wring

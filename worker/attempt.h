@@ -22,8 +22,9 @@ struct Workplace {
 };
 
 // Runs the attempt to its end, whatever that is; failures are told to the server, not thrown. `stop` ends it
-// early. `leave` is set once nothing more may be waited for. The engine dies with the calling thread.
-void run_attempt(const Workplace& workplace, const v1::LeaseJobResponse& lease, const v1::Device& device,
+// early. `leave` is set once nothing more may be waited for. The engine dies with the calling thread. Returns
+// whether this machine's disk had room for it.
+bool run_attempt(const Workplace& workplace, const v1::LeaseJobResponse& lease, const v1::Device& device,
                  StopSignal& stop, const StopSignal& leave);
 
 }  // namespace wring

@@ -1,16 +1,18 @@
 // The server as the worker sees it: its calls, with deadlines and errors, and the rule for trying again.
 #pragma once
 
-#include <grpcpp/channel.h>
 #include <grpcpp/client_context.h>
 
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <string>
+#include <utility>
 
 #include "common/error.h"
 #include "common/log.h"
 #include "proto/rpc/backoff.h"
+#include "proto/rpc/channel.h"
 #include "proto/rpc/status.h"
 #include "worker/stop_signal.h"
 #include "wring/v1/artifacts.grpc.pb.h"
@@ -21,8 +23,17 @@ namespace wring {
 // Every call throws the server's error as wring::Error. Any thread may call.
 class Coordinator {
  public:
-  explicit Coordinator(const std::shared_ptr<grpc::Channel>& channel)
-      : workers_(v1::Workers::NewStub(channel)), artifacts_(v1::Artifacts::NewStub(channel)) {}
+  Coordinator(std::string server, ChannelSecurity security)
+      : server_(std::move(server)),
+        security_(std::move(security)),
+        workers_(v1::Workers::NewStub(make_channel(server_, security_))),
+        artifacts_(v1::Artifacts::NewStub(make_channel(server_, security_))) {}
+  // The same server, for calls about a leased job: they see what its project has.
+  Coordinator for_job(const std::string& id) const {
+    ChannelSecurity security = security_;
+    security.job = id;
+    return {server_, security};
+  }
 
   v1::RegisterWorkerResponse register_worker(const v1::Worker& worker) {
     v1::RegisterWorkerRequest request;
@@ -78,6 +89,8 @@ class Coordinator {
     return call<Response>(stub, method, request, seconds, context);
   }
 
+  std::string server_;
+  ChannelSecurity security_;
   std::unique_ptr<v1::Workers::Stub> workers_;
   std::unique_ptr<v1::Artifacts::Stub> artifacts_;
 };

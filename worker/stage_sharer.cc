@@ -88,12 +88,13 @@ bool StageSharer::hand_in(const Output& output, const std::stop_token& stop) {
     request.set_key(output.key.hex());
     request.set_manifest_json(manifest.canonical());
     request.set_seconds(output.seconds);
+    Coordinator coordinator = coordinator_.for_job(output.job_id);
     TransferOptions options;
     options.parallel = 1;
     options.stop = [&] { return interrupted(stop); };
     std::string first;
     const auto sent = upload_tree(
-        coordinator_, kept->path, manifest, [&] { first = coordinator_.keep_stage(request).digest(); },
+        coordinator, kept->path, manifest, [&] { first = coordinator.keep_stage(request).digest(); },
         options);
     if (first != manifest.digest().hex())
       spdlog::warn("job {}: stage {} came out otherwise than on another worker", output.job_id,

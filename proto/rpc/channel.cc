@@ -16,30 +16,32 @@ constexpr const char* kServiceConfig = R"({"methodConfig": [{"name": [{}], "retr
   "maxAttempts": 4, "initialBackoff": "0.1s", "maxBackoff": "1s", "backoffMultiplier": 2,
   "retryableStatusCodes": ["UNAVAILABLE"]}}]})";
 
-// Adds the token to each call's metadata. (Call credentials would need a channel with TLS.)
-class TokenInterceptor final : public grpc::experimental::Interceptor {
+using Metadata = std::vector<std::pair<std::string, std::string>>;
+
+// Adds to each call's metadata. (Call credentials would need a channel with TLS.)
+class MetadataInterceptor final : public grpc::experimental::Interceptor {
  public:
-  explicit TokenInterceptor(std::string value) : value_(std::move(value)) {}
+  explicit MetadataInterceptor(const Metadata& metadata) : metadata_(metadata) {}
   void Intercept(grpc::experimental::InterceptorBatchMethods* methods) override {
     if (methods->QueryInterceptionHookPoint(
             grpc::experimental::InterceptionHookPoints::PRE_SEND_INITIAL_METADATA))
-      methods->GetSendInitialMetadata()->emplace("authorization", value_);
+      methods->GetSendInitialMetadata()->insert(metadata_.begin(), metadata_.end());
     methods->Proceed();
   }
 
  private:
-  std::string value_;
+  const Metadata& metadata_;
 };
 
-class TokenInterceptorFactory final : public grpc::experimental::ClientInterceptorFactoryInterface {
+class MetadataInterceptorFactory final : public grpc::experimental::ClientInterceptorFactoryInterface {
  public:
-  explicit TokenInterceptorFactory(const std::string& token) : value_("Bearer " + token) {}
+  explicit MetadataInterceptorFactory(Metadata metadata) : metadata_(std::move(metadata)) {}
   grpc::experimental::Interceptor* CreateClientInterceptor(grpc::experimental::ClientRpcInfo*) override {
-    return std::make_unique<TokenInterceptor>(value_).release();  // gRPC owns it
+    return std::make_unique<MetadataInterceptor>(metadata_).release();  // gRPC owns it
   }
 
  private:
-  std::string value_;
+  Metadata metadata_;  // outlives the channel's calls
 };
 
 }  // namespace
@@ -57,8 +59,11 @@ std::shared_ptr<grpc::Channel> make_channel(const std::string& target, const Cha
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   arguments.SetServiceConfigJSON(kServiceConfig);
   std::vector<std::unique_ptr<grpc::experimental::ClientInterceptorFactoryInterface>> interceptors;
-  if (!security.token.empty())
-    interceptors.push_back(std::make_unique<TokenInterceptorFactory>(security.token));
+  Metadata metadata;
+  if (!security.token.empty()) metadata.emplace_back("authorization", "Bearer " + security.token);
+  if (!security.job.empty()) metadata.emplace_back(kJobMetadata, security.job);
+  if (!metadata.empty())
+    interceptors.push_back(std::make_unique<MetadataInterceptorFactory>(std::move(metadata)));
   const auto credentials = security.ca.empty()
                                ? grpc::InsecureChannelCredentials()
                                : grpc::SslCredentials({security.ca, security.key, security.certificate});

@@ -12,11 +12,15 @@ namespace wring {
 inline constexpr int kMaxMessageBytes = 80 << 20;  // a manifest is at most 64 MiB
 inline constexpr int kKeepaliveMs = 30'000;
 
+// Metadata of a worker's calls: the leased job that they are made for.
+inline constexpr const char* kJobMetadata = "wring-job";
+
 // What a channel brings along; PEM texts.
 struct ChannelSecurity {
   std::string token;             // goes with every call as the metadata `authorization: Bearer TOKEN`
   std::string ca;                // the server's certificate must be signed by it; empty: plain text
   std::string certificate, key;  // this side's; empty: none
+  std::string job = {};          // id that goes with every call as kJobMetadata; empty: none
 };
 
 // A channel to `target` ("HOST:PORT"), by the direct way (no proxy). Connects lazily and reconnects within

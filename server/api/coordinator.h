@@ -57,7 +57,15 @@ class Coordinator {
   wring::v1::ListProjectsResponse list(const Within& project,
                                        const wring::v1::ListProjectsRequest& request);  // by name
 
-  void register_worker(const wring::v1::Worker& worker);
+  // `caller` is who calls: an id of Caller. Throws kPermissionDenied "WORKER_NOT_YOURS" where `is_valid` says
+  // of another who registered the worker that it may still call.
+  void register_worker(const wring::v1::Worker& worker, const std::string& caller,
+                       const std::function<bool(const std::string& other)>& is_valid);
+  // Throws WORKER_NOT_YOURS where another caller registered the worker.
+  void check_worker(const std::string& caller, const std::string& worker);
+  // The project of a job that a worker of this caller has, or had in the last hour. Throws kPermissionDenied
+  // "NO_JOB", "WORKER_NOT_YOURS".
+  std::string project_for(const std::string& caller, const std::string& job);
   // Waits for a job that fits as long as the request says, and no longer than `gone` is false.
   wring::v1::LeaseJobResponse lease(const wring::v1::LeaseJobRequest& request,
                                     const std::function<bool()>& gone);

@@ -14,7 +14,14 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr double kMaxWaitSeconds = 30;
-constexpr int kMaxRows = 100'000;  // evaluation rows in one request
+constexpr TimeMs kAfterTheEnd = 3'600'000;  // of a job, its worker may still hand in stages
+constexpr int kMaxRows = 100'000;           // evaluation rows in one request
+
+[[noreturn]] void throw_not_yours(const std::string& worker) {
+  throw Error(ErrorCode::kPermissionDenied, "WORKER_NOT_YOURS",
+              "worker " + worker.substr(0, 64) + " was registered with another certificate or token",
+              "worker_id", "Use that one, revoke it, or give this worker a cache folder of its own.");
+}
 
 void check_word(const std::string& word, std::initializer_list<const char*> allowed, const char* reason,
                 const char* field, const char* hint) {
@@ -62,14 +69,22 @@ bool is_stage(const v1::StageStatus& step) {
 
 }  // namespace
 
-void Coordinator::register_worker(const v1::Worker& worker) {
+void Coordinator::register_worker(const v1::Worker& worker, const std::string& caller,
+                                  const std::function<bool(const std::string&)>& is_valid) {
   if (worker.id().empty() || worker.id().size() > 64)
     throw Error(ErrorCode::kInvalidArgument, "BAD_WORKER_ID", "a worker id is 1 to 64 characters",
                 "worker.id");
   if (worker.methods_size() > 10'000 || worker.devices_size() > 1024)
     throw Error(ErrorCode::kInvalidArgument, "WORKER_TOO_LARGE", "too many methods or devices", "worker");
+  {
+    const std::lock_guard lock(mutex_);
+    const auto known = workers_.find(worker.id());
+    const std::string other = known == workers_.end() ? "" : known->second.caller();
+    if (!other.empty() && other != caller && is_valid(other)) throw_not_yours(worker.id());
+  }
   StoreBatch batch;
   batch.worker = worker;
+  batch.worker->set_caller(caller);
   *batch.worker->mutable_last_seen() = to_timestamp(clock_.now_ms());
   apply(RegisterInput{to_record(worker)}, batch);
   {
@@ -77,6 +92,28 @@ void Coordinator::register_worker(const v1::Worker& worker) {
     workers_[worker.id()] = *batch.worker;
   }
   spdlog::info("worker {} ({}) is here", worker.id(), worker.name());
+}
+
+void Coordinator::check_worker(const std::string& caller, const std::string& worker) {
+  const std::lock_guard lock(mutex_);
+  const auto known = workers_.find(worker);
+  if (known != workers_.end() && known->second.caller() != caller) throw_not_yours(worker);
+}
+
+std::string Coordinator::project_for(const std::string& caller, const std::string& id) {
+  std::optional<JobRecord> job;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto& jobs = ledger_.state().jobs;
+    if (const auto it = jobs.find(id); it != jobs.end()) job = it->second;
+  }
+  if (!job && !id.empty()) job = load(id);
+  const bool over = job && job->end_time > 0 && job->end_time + kAfterTheEnd < clock_.now_ms();
+  if (!job || job->worker.empty() || over)
+    throw Error(ErrorCode::kPermissionDenied, "NO_JOB", "this worker has no job '" + id.substr(0, 80) + "'",
+                "job_id", "A worker calls for a job that it has leased.");
+  check_worker(caller, job->worker);
+  return job->project;
 }
 
 v1::LeaseJobResponse Coordinator::lease(const v1::LeaseJobRequest& request,

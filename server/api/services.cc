@@ -4,6 +4,7 @@
 #include "common/address.h"
 #include "common/error.h"
 #include "common/log.h"
+#include "proto/rpc/channel.h"
 #include "proto/rpc/status.h"
 #include "server/api/artifact_catalogue.h"
 #include "server/api/messages.h"
@@ -51,6 +52,7 @@ Credentials credentials_of(const ServerContext& context) {
   Credentials credentials;
   credentials.token = bearer_token(metadata("authorization"));
   credentials.request_id = metadata("x-request-id");
+  credentials.job = metadata(kJobMetadata);
   credentials.loopback = is_loopback_peer(context.peer());
   const auto connection = context.auth_context();
   const auto names = connection->FindPropertyValues(GRPC_X509_CN_PROPERTY_NAME);
@@ -79,6 +81,16 @@ Status answer(const Backend& backend, ServerContext& context, std::string_view m
       std::string(method.substr(method.find('/') + 1)),
       status.ok() ? "OK" : std::string(to_string(static_cast<ErrorCode>(status.error_code()))));
   return status;
+}
+
+bool is_worker(const Door::Visit& visit) {
+  return visit.caller.scope == Scope::kWorker;
+}
+
+// Whose artifacts the call is about: a worker's, those of the project whose job it calls for.
+Within project_of(const Backend& backend, const Door::Visit& visit) {
+  if (!is_worker(visit)) return visit.caller.project;
+  return backend.coordinator.project_for(visit.caller.id, visit.job);
 }
 
 class ArtifactsService final : public v1::Artifacts::Service {
@@ -157,7 +169,7 @@ class ArtifactsService final : public v1::Artifacts::Service {
   Status GetArtifact(ServerContext* context, const v1::GetArtifactRequest* request,
                      v1::Artifact* response) override {
     return answer(b_, *context, "Artifacts/GetArtifact", [&](Door::Visit& visit) {
-      *response = get_artifact(request->digest(), b_.store, visit.caller.project);
+      *response = get_artifact(request->digest(), b_.store, project_of(b_, visit));
     });
   }
 
@@ -186,7 +198,9 @@ class ArtifactsService final : public v1::Artifacts::Service {
   }
 
  private:
-  TenantBlobs blobs_of(const Door::Visit& visit) const { return {b_.blobs, b_.store, visit.caller.project}; }
+  TenantBlobs blobs_of(const Door::Visit& visit) const {
+    return {b_.blobs, b_.store, project_of(b_, visit), !is_worker(visit)};
+  }
 
   Backend b_;
 };
@@ -271,36 +285,44 @@ class WorkersService final : public v1::Workers::Service {
                         v1::RegisterWorkerResponse* response) override {
     return answer(b_, *context, "Workers/RegisterWorker", [&](Door::Visit& visit) {
       visit.object = request->worker().id();
-      b_.coordinator.register_worker(request->worker());
+      const auto is_valid = [&](const std::string& other) { return b_.door.may_come(other); };
+      b_.coordinator.register_worker(request->worker(), visit.caller.id, is_valid);
       response->set_heartbeat_seconds(b_.heartbeat_seconds);
     });
   }
   Status LeaseJob(ServerContext* context, const v1::LeaseJobRequest* request,
                   v1::LeaseJobResponse* response) override {
-    return answer(b_, *context, "Workers/LeaseJob", [&](Door::Visit&) {
+    return answer(b_, *context, "Workers/LeaseJob", [&](Door::Visit& visit) {
+      check_worker(visit, request->worker_id());
       *response = b_.coordinator.lease(*request, [&] { return context->IsCancelled(); });
     });
   }
   Status Heartbeat(ServerContext* context, const v1::HeartbeatRequest* request,
                    v1::HeartbeatResponse* response) override {
-    return answer(b_, *context, "Workers/Heartbeat",
-                  [&](Door::Visit&) { *response = b_.coordinator.heartbeat(*request); });
+    return answer(b_, *context, "Workers/Heartbeat", [&](Door::Visit& visit) {
+      check_worker(visit, request->worker_id());
+      *response = b_.coordinator.heartbeat(*request);
+    });
   }
   Status ReportStage(ServerContext* context, const v1::ReportStageRequest* request,
                      v1::ReportStageResponse*) override {
-    return answer(b_, *context, "Workers/ReportStage",
-                  [&](Door::Visit&) { b_.coordinator.report_stage(*request); });
+    return answer(b_, *context, "Workers/ReportStage", [&](Door::Visit& visit) {
+      check_job(visit, request->job_id());
+      b_.coordinator.report_stage(*request);
+    });
   }
   Status FinishAttempt(ServerContext* context, const v1::FinishAttemptRequest* request,
                        v1::FinishAttemptResponse*) override {
     return answer(b_, *context, "Workers/FinishAttempt", [&](Door::Visit& visit) {
       visit.object = request->job_id();
+      check_job(visit, request->job_id());
       b_.coordinator.finish(*request);
     });
   }
   Status FindStage(ServerContext* context, const v1::FindStageRequest* request,
                    v1::FindStageResponse* response) override {
-    return answer(b_, *context, "Workers/FindStage", [&](Door::Visit&) {
+    return answer(b_, *context, "Workers/FindStage", [&](Door::Visit& visit) {
+      check_job(visit, request->job_id());
       const auto project = b_.coordinator.project_of(request->job_id(), request->fence());
       *response = outputs().find(project, request->key(), b_.clock.now_ms());
     });
@@ -308,9 +330,11 @@ class WorkersService final : public v1::Workers::Service {
   Status KeepStage(ServerContext* context, const v1::KeepStageRequest* request,
                    v1::KeepStageResponse* response) override {
     std::vector<std::string> missing;
-    const auto body = [&](Door::Visit&) {
+    const auto body = [&](Door::Visit& visit) {
       const auto project = b_.coordinator.project_of(request->job_id(), request->fence());
-      *response = outputs().keep(project, *request, b_.clock.now_ms(), missing);
+      check_job(visit, request->job_id());
+      const TenantBlobs uploaded(b_.blobs, b_.store, is_worker(visit) ? project : Within());
+      *response = outputs().keep(project, *request, uploaded, b_.clock.now_ms(), missing);
       b_.coordinator.stage_shared(request->job_id(), request->key());
     };
     return answer(b_, *context, "Workers/KeepStage", body, missing);
@@ -337,6 +361,13 @@ class WorkersService final : public v1::Workers::Service {
   }
 
  private:
+  // On a server without tokens anybody may be any worker.
+  void check_worker(const Door::Visit& visit, const std::string& worker) const {
+    if (is_worker(visit)) b_.coordinator.check_worker(visit.caller.id, worker);
+  }
+  void check_job(const Door::Visit& visit, const std::string& job) const {
+    if (is_worker(visit)) b_.coordinator.project_for(visit.caller.id, job);
+  }
   StageOutputs outputs() const { return {b_.store, b_.blobs, b_.metrics}; }
 
   Backend b_;

@@ -36,11 +36,12 @@ v1::FindStageResponse StageOutputs::find(const std::string& project, const std::
 }
 
 v1::KeepStageResponse StageOutputs::keep(const std::string& project, const v1::KeepStageRequest& request,
-                                         TimeMs now, std::vector<std::string>& missing) {
+                                         const TenantBlobs& uploaded, TimeMs now,
+                                         std::vector<std::string>& missing) {
   const auto key = Digest::parse(request.key(), "key").hex();
   const Manifest manifest = parse_manifest(request.manifest_json());
   const BlobStore::Claim claim(blobs, digests_of(manifest));  // until the output is stored
-  check_chunks(manifest, TenantBlobs(blobs, store, {}), missing);
+  check_chunks(manifest, uploaded, missing);
   const double seconds = std::isfinite(request.seconds()) ? std::max(request.seconds(), 0.0) : 0;
   const auto digest = manifest.digest().hex();
   v1::KeepStageResponse response;

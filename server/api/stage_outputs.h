@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "common/clock.h"
+#include "server/auth/tenant_blobs.h"
 #include "server/blobs/disk/blob_store.h"
 #include "server/http/metrics.h"
 #include "server/store/sqlite/job_store.h"
@@ -22,8 +23,8 @@ struct StageOutputs {
   v1::FindStageResponse find(const std::string& project, const std::string& key, TimeMs now);
 
   // The first output of a key stays. Throws as commit_artifact() does.
-  v1::KeepStageResponse keep(const std::string& project, const v1::KeepStageRequest& request, TimeMs now,
-                             std::vector<std::string>& missing);
+  v1::KeepStageResponse keep(const std::string& project, const v1::KeepStageRequest& request,
+                             const TenantBlobs& uploaded, TimeMs now, std::vector<std::string>& missing);
 };
 
 }  // namespace wring

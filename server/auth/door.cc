@@ -59,8 +59,16 @@ void Door::check_still(const Caller& caller) const {
   if (caller.id == kLocal && !is_open()) refuse("NO_TOKEN", "this server needs a token since", "");
 }
 
+bool Door::may_come(const std::string& caller_id) const {
+  if (caller_id == kLocal) return is_open();
+  const auto token = tokens_.by_id(caller_id);  // of a certificate there is one where it was revoked
+  if (!token) return caller_id.starts_with(kWorkerPrefix);
+  return token->revoke_time == 0 && (token->expire_time == 0 || token->expire_time > clock_.now_ms());
+}
+
 Door::Visit Door::enter(std::string_view method, const Credentials& credentials) {
-  Visit visit{identify(credentials), "", safe_request_id(credentials.request_id), &access_of(method)};
+  Visit visit{identify(credentials), "", safe_request_id(credentials.request_id), credentials.job,
+              &access_of(method)};
   try {
     const bool local = visit.caller.id == kLocal;  // who is the server's own worker, too
     if (!local && !may(visit.caller.scope, *visit.access))

@@ -25,6 +25,7 @@ struct Credentials {
   std::string certificate;  // name in a certificate that our CA has signed; empty: none
   bool loopback = false;    // from this machine
   std::string request_id;   // for the log; empty: one is made up
+  std::string job;          // that a worker says it calls for; empty: none
 };
 
 // Of an Authorization header: "Bearer SECRET"; empty where it is something else.
@@ -51,6 +52,7 @@ class Door {
     Caller caller;
     std::string object;      // what a change was about; the call fills it in
     std::string request_id;  // as it was sent, or a new one
+    std::string job;         // as it was sent
     const Access* access = nullptr;
   };
 
@@ -74,6 +76,8 @@ class Door {
   Caller identify(const Credentials& credentials) const;
   // Throws as identify() where a caller who was let in before no longer would be.
   void check_still(const Caller& caller) const;
+  // Whether who has this id could still be let in.
+  bool may_come(const std::string& caller_id) const;
 
  private:
   struct Traffic {

@@ -85,7 +85,7 @@ void TenantBlobs::read(const Digest& digest, std::uint64_t offset, std::uint64_t
 }
 
 void TenantBlobs::check_room(std::uint64_t bytes) const {
-  if (project_.empty()) return;
+  if (project_.empty() || !limited_) return;
   const auto [has, most] = store_.read([&](sqlite3* db) { return bytes_of(db, project_); });
   if (most > 0 && has + bytes > most) throw_over_bytes(project_, has, most);
 }
@@ -108,7 +108,7 @@ void TenantBlobs::add(const Digest& digest, std::uint64_t size) const {
   bool fits = false;
   store_.change([&](sqlite3* db) {
     std::tie(has, most) = bytes_of(db, project_);
-    fits = most == 0 || has + size <= most || is_owned(db, project_, digest);
+    fits = !limited_ || most == 0 || has + size <= most || is_owned(db, project_, digest);
     if (fits)
       Statement(db,
                 "INSERT INTO project_blobs VALUES(?,?,?,unixepoch()) "
@@ -130,9 +130,10 @@ void forget_unused_blobs(JobStore& store, TimeMs grace) {
   const auto unused = store.read([&](sqlite3* db) {
     Statement rows(db,
                    "SELECT project, digest FROM project_blobs WHERE time < ? EXCEPT "
-                   "SELECT a.project, json_extract(c.value, '$.sha256') FROM artifacts a "
-                   "JOIN manifests m ON m.digest = a.digest, json_each(m.manifest, '$.files') f, "
-                   "json_each(f.value, '$.chunks') c");
+                   "SELECT made.project, json_extract(c.value, '$.sha256') FROM "
+                   "(SELECT a.project, m.manifest FROM artifacts a JOIN manifests m ON m.digest = a.digest "
+                   "UNION ALL SELECT project, manifest FROM stage_outputs) made, "
+                   "json_each(made.manifest, '$.files') f, json_each(f.value, '$.chunks') c");
     rows.bind(before);
     std::vector<std::pair<std::string, std::string>> found;
     while (rows.row()) found.emplace_back(rows.text(0), rows.text(1));

@@ -12,11 +12,12 @@
 namespace wring {
 
 // A blob that another project has is not there, and cannot be told from one that nobody has. Without a
-// project (an admin, a worker, a server without tokens) all blobs are there. Any thread may call.
+// project (an admin, a server without tokens) all blobs are there. Any thread may call.
 class TenantBlobs {
  public:
-  TenantBlobs(BlobStore& blobs, JobStore& store, Within project)
-      : blobs_(blobs), store_(store), project_(std::move(project)) {}
+  // `limited`: by the project's quota of bytes. Results of its jobs are not.
+  TenantBlobs(BlobStore& blobs, JobStore& store, Within project, bool limited = true)
+      : blobs_(blobs), store_(store), project_(std::move(project)), limited_(limited) {}
 
   const Within& project() const { return project_; }
   bool has(const Digest& digest, std::uint64_t size) const;
@@ -43,14 +44,15 @@ class TenantBlobs {
   BlobStore& blobs_;
   JobStore& store_;
   Within project_;
+  bool limited_;
 };
 
 // Bytes of the project's blobs, and how many it may have (0: no limit).
 std::pair<std::uint64_t, std::uint64_t> bytes_of(sqlite3* db, const std::string& project);
 [[noreturn]] void throw_over_bytes(const std::string& project, std::uint64_t bytes, std::uint64_t most);
 
-// Takes from projects the blobs that none of their artifacts is made of and that nobody has uploaded or asked
-// for in `grace`.
+// Takes from projects the blobs that none of their artifacts and shared stages is made of and that nobody has
+// uploaded or asked for in `grace`.
 void forget_unused_blobs(JobStore& store, TimeMs grace);
 
 }  // namespace wring

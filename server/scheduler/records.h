@@ -41,6 +41,7 @@ struct JobNeeds {
   std::uint32_t device_count = 1;
   std::uint64_t memory_bytes = 0;
   std::vector<std::string> methods;  // "gptq@1"
+  std::uint64_t outgrown_bytes = 0;  // memory that was too little for it: only a worker with more fits
   auto operator<=>(const JobNeeds&) const = default;
 };
 

@@ -41,6 +41,7 @@ bool fits(const JobNeeds& needs, const WorkerRecord& worker,
   const auto device = free.find(needs.device);
   if (device == free.end() || device->second < std::max(1u, needs.device_count)) return false;
   if (needs.memory_bytes > worker.memory_bytes) return false;
+  if (needs.outgrown_bytes > 0 && needs.outgrown_bytes >= worker.memory_bytes) return false;
   return std::all_of(needs.methods.begin(), needs.methods.end(),
                      [&](const auto& m) { return worker.methods.contains(m); });
 }
@@ -304,13 +305,15 @@ class Transition {
   }
 
   // Whose fault it was decides. Infrastructure is tried again, bounded; a disk that is full or ill is one
-  // machine's. What
-  // nobody can explain (an engine that crashed, an internal error) is tried again until it happens twice in
-  // the same way. All else is the user's to mend: final.
+  // machine's. What needs more memory or disk than a worker has goes to another that may do. What nobody can
+  // explain (an engine that crashed, an internal error) is tried again until it happens twice in the same
+  // way. All else is the user's to mend: final.
   void fail_attempt(JobRecord& job, const Json& error) {
     const auto reason = json_or<std::string>(error, "reason", "");
     if (reason == "DISK_FULL" || reason == "IO_ERROR" || reason == "DATABASE")
       return fail_infrastructure(job, error);
+    if (reason == "OUT_OF_MEMORY" || reason == "NOT_ENOUGH_MEMORY") return fail_memory(job, error);
+    if (reason == "NOT_ENOUGH_DISK" && fits_another(job, job.needs)) return fail_infrastructure(job, error);
     switch (error_code_from_string(json_or<std::string>(error, "code", "UNKNOWN"))) {
       case ErrorCode::kUnavailable:
       case ErrorCode::kAborted:
@@ -336,6 +339,7 @@ class Transition {
 
   // A submit or RetryJob: the total timeout begins.
   void begin_run(JobRecord& job) const {
+    job.needs.outgrown_bytes = 0;
     job.total_until = job.total_timeout > 0 ? now_ + job.total_timeout : 0;
   }
 
@@ -439,6 +443,25 @@ class Transition {
     ++job.failures;
     requeue(job, std::min(doubled, state_.options.max_backoff_ms),
             {{"reason", "attempt failed"}, {"error", error}});
+  }
+
+  bool fits_another(const JobRecord& job, const JobNeeds& needs) const {
+    return std::any_of(state_.workers.begin(), state_.workers.end(), [&](const auto& entry) {
+      const auto& [id, worker] = entry;
+      return id != job.worker && is_present(worker, now_, state_.options) &&
+             fits(needs, worker, worker.devices);
+    });
+  }
+
+  // A limit of the job's own would be as small on another worker.
+  void fail_memory(JobRecord& job, const Json& error) {
+    const auto worker = state_.workers.find(job.worker);
+    if (job.needs.memory_bytes > 0 || worker == state_.workers.end()) return end_failed(job, error);
+    JobNeeds needs = job.needs;
+    needs.outgrown_bytes = std::max(needs.outgrown_bytes, worker->second.memory_bytes);
+    if (!fits_another(job, needs)) return end_failed(job, error);
+    job.needs = needs;
+    fail_infrastructure(job, error);
   }
 
   void end_failed(JobRecord& job, const Json& error) {
@@ -551,6 +574,8 @@ std::string lack(const JobNeeds& needs, const std::vector<const WorkerRecord*>& 
     return "no connected worker has a device of kind " + needs.device;
   if (none([&](const auto* w) { return w->memory_bytes >= needs.memory_bytes; }))
     return "no connected worker has enough memory";
+  if (needs.outgrown_bytes > 0 && none([&](const auto* w) { return w->memory_bytes > needs.outgrown_bytes; }))
+    return "no connected worker has more memory than those that were too small for it";
   return "no connected worker has all that the job needs";
 }
 

@@ -46,6 +46,14 @@ class WatchTest : public ::testing::Test {
   FakeServer server_;
 };
 
+TEST_F(WatchTest, APlainCallGoesOnOverAServerThatStops) {
+  Client client(server_.config());
+  server_.jobs.cancels = 2;
+  EXPECT_EQ(client.get("k3f9").id(), "k3f9");
+  server_.jobs.cancels = 100;
+  EXPECT_EQ(thrown_by([&] { client.get("k3f9"); }).reason(), "SERVER_AWAY");
+}
+
 TEST_F(WatchTest, GoesOnFromTheLastEventWhenTheStreamBreaksAndSeesEachEventOnce) {
   server_.jobs.watches = {[](const auto&, auto& writer) {
                             writer.Write(event(1, v1::JOB_STATE_QUEUED));

@@ -29,6 +29,7 @@ class FakeJobs final : public v1::Jobs::Service {
     const auto token = context->client_metadata().find("authorization");
     if (token != context->client_metadata().end())
       seen_token.assign(token->second.data(), token->second.size());
+    if (cancels > 0) return --cancels, grpc::Status(grpc::StatusCode::CANCELLED, "the server stops");
     *job = this->job;
     return grpc::Status::OK;
   }
@@ -44,6 +45,7 @@ class FakeJobs final : public v1::Jobs::Service {
   }
 
   std::mutex mutex;
+  int cancels = 0;  // so many answers to GetJob
   v1::Job job;
   std::vector<Watch> watches;
   std::vector<std::uint64_t> cursors;  // after_event of each WatchJob

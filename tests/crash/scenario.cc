@@ -71,7 +71,7 @@ void Session::run(Promises& promises, const std::function<void()>& acknowledged)
   worker.add_devices()->set_kind("cpu");
   for (const auto* method : Catalogue::embedded().methods())
     worker.add_methods(method->name + "@" + std::to_string(method->version));
-  coordinator_.register_worker(worker);
+  coordinator_.register_worker(worker, "local", [](const auto&) { return true; });
   const std::string ids[] = {"9c1f3ad8-54f6-4b0e-8a3f-3a2f62c7f001", "9c1f3ad8-54f6-4b0e-8a3f-3a2f62c7f002",
                              "9c1f3ad8-54f6-4b0e-8a3f-3a2f62c7f003"};
   for (const auto& id : ids) submit(id);

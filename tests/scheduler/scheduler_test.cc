@@ -324,6 +324,42 @@ TEST_F(Retry, AFullDiskIsOneWorkersAndTriedElsewhereWithinBounds) {
   EXPECT_EQ(job("out of memory").phase, JobPhase::kFailed);
 }
 
+TEST_F(Retry, WhatRanOutOfMemoryGoesToAWorkerThatHasMore) {
+  add_worker("equal");
+  add_worker("larger", {{"cpu", 1}}, {"rtn@1"}, 16ull << 30);
+  for (const char* reason : {"OUT_OF_MEMORY", "NOT_ENOUGH_MEMORY"}) {
+    submit(reason);
+    finish(reason, lease().fence, "failed", error("RESOURCE_EXHAUSTED", reason));
+    ASSERT_EQ(job(reason).phase, JobPhase::kQueued);
+    now_ = job(reason).not_before;
+    EXPECT_EQ(lease("equal").id, "");
+    const auto taken = lease("larger");
+    ASSERT_EQ(taken.id, reason);
+    finish(reason, taken.fence, "failed", error("RESOURCE_EXHAUSTED", reason));
+    EXPECT_EQ(job(reason).phase, JobPhase::kFailed) << "nobody has more";
+  }
+  apply(RetryInput{"OUT_OF_MEMORY"});
+  EXPECT_EQ(lease("equal").id, "OUT_OF_MEMORY") << "its memory may be another now";
+}
+
+TEST_F(Retry, AJobsOwnMemoryLimitIsAsSmallElsewhere) {
+  add_worker("larger", {{"cpu", 1}}, {"rtn@1"}, 16ull << 30);
+  submit("j", {"cpu", 1, 1ull << 30, {}});
+  finish("j", lease().fence, "failed", error("RESOURCE_EXHAUSTED", "OUT_OF_MEMORY"));
+  EXPECT_EQ(job().phase, JobPhase::kFailed);
+}
+
+TEST_F(Retry, WhatFindsTooLittleDiskGoesToAnotherWorkerWhereThereIsOne) {
+  const auto small = error("RESOURCE_EXHAUSTED", "NOT_ENOUGH_DISK");
+  submit("alone");
+  finish("alone", lease().fence, "failed", small);
+  EXPECT_EQ(job("alone").phase, JobPhase::kFailed);
+  add_worker("other");
+  submit("j");
+  finish("j", lease().fence, "failed", small);
+  EXPECT_EQ(job().phase, JobPhase::kQueued);
+}
+
 TEST_F(Retry, AnIllDiskIsNoCrashHoweverOftenItIsTheSame) {
   for (const char* reason : {"IO_ERROR", "DATABASE"}) {
     submit(reason);

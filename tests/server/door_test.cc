@@ -47,8 +47,8 @@ TEST(AccessTable, HasARuleForEachMethodOfTheApiAndForNothingElse) {
 
 // Calls are made through stubs with the token of somebody.
 struct Somebody {
-  Somebody(int port, const std::string& secret)
-      : channel(make_channel("127.0.0.1:" + std::to_string(port), {secret, "", "", ""})),
+  Somebody(int port, const std::string& secret, const std::string& job = {})
+      : channel(make_channel("127.0.0.1:" + std::to_string(port), {secret, "", "", "", job})),
         jobs(v1::Jobs::NewStub(channel)),
         artifacts(v1::Artifacts::NewStub(channel)),
         projects(v1::Projects::NewStub(channel)),
@@ -76,7 +76,19 @@ class Closed : public Service {
     return server_->tokens.create(token, server_->clock.now_ms()).second;
   }
   Somebody with(const std::string& secret) { return {server_->grpc.port(), secret}; }
+  // Of a worker, for a job that it has leased.
+  Somebody with(const std::string& secret, const std::string& job) {
+    return {server_->grpc.port(), secret, job};
+  }
   Somebody somebody(Scope scope, const std::string& project = {}) { return with(secret(scope, project)); }
+
+  // From here on add_worker(), lease() and finish() are calls of a worker, whose token this is.
+  std::string become_worker() {
+    auto token = secret(Scope::kWorker);
+    workers_ = v1::Workers::NewStub(with(token).channel);
+    add_worker();
+    return token;
+  }
 
   static v1::ListJobsResponse list(const Somebody& who) {
     return call(*who.jobs, &v1::Jobs::Stub::ListJobs, v1::ListJobsRequest());
@@ -221,13 +233,13 @@ TEST_F(Closed, ScopesLimitWhatTokensMayCall) {
 }
 
 TEST_F(Closed, AWorkersTokenIsGoodOnThisMachineAlone) {
-  const Credentials here{secret(Scope::kWorker), "", true, ""}, elsewhere{here.token, "", false, ""};
+  const Credentials here{secret(Scope::kWorker), "", true, "", ""}, elsewhere{here.token, "", false, "", ""};
   EXPECT_EQ(server_->door.identify(here).scope, Scope::kWorker);
   EXPECT_EQ(refusal([&] { server_->door.identify(elsewhere); }), "CERTIFICATE_NEEDED");
-  EXPECT_EQ(server_->door.identify({"", "worker:vm-a", false, ""}).scope, Scope::kWorker);
-  EXPECT_EQ(refusal([&] { server_->door.identify({"", "vm-a", false, ""}); }), "NO_TOKEN");
+  EXPECT_EQ(server_->door.identify({"", "worker:vm-a", false, "", ""}).scope, Scope::kWorker);
+  EXPECT_EQ(refusal([&] { server_->door.identify({"", "vm-a", false, "", ""}); }), "NO_TOKEN");
   server_->tokens.revoke("worker:vm-a", server_->clock.now_ms());
-  EXPECT_EQ(refusal([&] { server_->door.identify({"", "worker:vm-a", false, ""}); }), "TOKEN_REVOKED");
+  EXPECT_EQ(refusal([&] { server_->door.identify({"", "worker:vm-a", false, "", ""}); }), "TOKEN_REVOKED");
 }
 
 TEST_F(Service, IsOpenUntilThereIsATokenAndTheFirstOneIsAnAdmins) {
@@ -344,13 +356,11 @@ TEST_F(Closed, AWrongGuessOfAnUploadIdShowsNothing) {
 }
 
 TEST_F(Closed, AResultBelongsToItsJobsProject) {
-  const auto a = somebody(Scope::kSubmitter, "a"), b = somebody(Scope::kSubmitter, "b"),
-             worker = somebody(Scope::kWorker);
+  const auto a = somebody(Scope::kSubmitter, "a"), b = somebody(Scope::kSubmitter, "b");
   submit(a, put(a, "a model"));
-  std::swap(channel_, const_cast<std::shared_ptr<grpc::Channel>&>(worker.channel));
-  workers_ = v1::Workers::NewStub(channel_);
-  add_worker();
+  const auto worker_secret = become_worker();
   const auto leased = lease();
+  const auto worker = with(worker_secret, leased.job().id());
   put_blob(worker, "a result");
   const auto result = commit(worker, "a result").digest();  // as a worker that names no project
   auto request = ending(leased, "succeeded");
@@ -362,6 +372,43 @@ TEST_F(Closed, AResultBelongsToItsJobsProject) {
   EXPECT_EQ(read(a, "a result"), "a result");
   EXPECT_EQ(refusal([&] { call(*b.artifacts, &v1::Artifacts::Stub::GetArtifact, get); }),
             "ARTIFACT_NOT_FOUND");
+}
+
+TEST_F(Closed, AWorkerSeesWhatTheProjectOfItsJobHas) {
+  const auto a = somebody(Scope::kSubmitter, "a"), b = somebody(Scope::kSubmitter, "b");
+  put(b, "b's model");
+  submit(a, put(a, "a model"));
+  const auto worker_secret = become_worker();
+  const auto job = lease().job().id();
+  const auto nobody = with(worker_secret), worker = with(worker_secret, job),
+             other = with(secret(Scope::kWorker), job);
+  EXPECT_EQ(read(worker, "a model"), "a model");
+  EXPECT_EQ(refusal([&] { read(worker, "b's model"); }), "BLOB_NOT_FOUND");
+  EXPECT_THAT(missing(worker, "b's model"), SizeIs(1));
+  EXPECT_EQ(refusal([&] { commit(worker, "b's model"); }), "MISSING_BLOBS");
+  EXPECT_EQ(refusal([&] { read(nobody, "a model"); }), "NO_JOB");
+  EXPECT_EQ(refusal([&] { missing(with(worker_secret, "1"), "a model"); }), "NO_JOB");
+  EXPECT_EQ(refusal([&] { read(other, "a model"); }), "WORKER_NOT_YOURS");
+}
+
+TEST_F(Closed, AWorkersIdAndItsLeasesAreItsOwn) {
+  const auto a = somebody(Scope::kSubmitter, "a");
+  submit(a, put(a, "a model"));
+  const auto first = become_worker();
+  const auto leased = lease();
+  const auto second = secret(Scope::kWorker);
+  workers_ = v1::Workers::NewStub(with(second).channel);
+  EXPECT_EQ(refusal([&] { add_worker(); }), "WORKER_NOT_YOURS");
+  EXPECT_EQ(refusal([&] { lease(); }), "WORKER_NOT_YOURS");
+  EXPECT_EQ(refusal([&] { finish(ending(leased, "failed")); }), "WORKER_NOT_YOURS");
+  v1::HeartbeatRequest heartbeat;
+  heartbeat.set_worker_id("w");
+  EXPECT_EQ(refusal([&] { call(*workers_, &v1::Workers::Stub::Heartbeat, heartbeat); }), "WORKER_NOT_YOURS");
+  start();
+  workers_ = v1::Workers::NewStub(with(second).channel);
+  EXPECT_EQ(refusal([&] { add_worker(); }), "WORKER_NOT_YOURS") << "after a restart";
+  server_->tokens.revoke(server_->tokens.find(first)->id, server_->clock.now_ms());
+  add_worker();
 }
 
 TEST_F(Closed, QuotasNameTheNumberAndTheLimit) {

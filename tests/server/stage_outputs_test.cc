@@ -1,4 +1,5 @@
 // Outputs of stages that the workers of one project share: who sees them, who was first, how long they stay.
+#include "server/auth/tenant_blobs.h"
 #include "server/upkeep/backup.h"
 #include "server/upkeep/collect.h"
 #include "server/upkeep/fsck.h"
@@ -146,6 +147,25 @@ TEST_F(StageOutputsTest, ThoseUsedLongestAgoGoFirstWhereAllAreTooLarge) {
   EXPECT_EQ(collect(0, {.bytes = 6}).stages, 1u);
   EXPECT_TRUE(has("one") && has("six"));
   EXPECT_FALSE(has("two"));
+}
+
+TEST_F(StageOutputsTest, AreBytesOfTheirProjectAndAtMostHalfOfItsQuota) {
+  const auto maker = leased("ours");
+  const auto bytes = [&] {
+    return server_->store.read([](sqlite3* db) { return bytes_of(db, "ours"); }).first;
+  };
+  const auto before = bytes();
+  send_and_keep(maker, "12345", sha256("first").hex());
+  EXPECT_EQ(bytes(), before + 5);
+  v1::SetQuotaRequest quota;
+  quota.set_name("ours");
+  quota.mutable_quota()->set_bytes(21);
+  call(*projects_, &v1::Projects::Stub::SetQuota, quota);
+  send_and_keep(maker, "678901", sha256("second").hex());
+  EXPECT_FALSE(find(maker, sha256("first").hex()).found()) << "more than ten bytes in all";
+  EXPECT_TRUE(find(maker, sha256("second").hex()).found());
+  collect(kDay);
+  EXPECT_EQ(bytes(), before + 6);
 }
 
 TEST_F(StageOutputsTest, AreNoPartOfABackupAndUsedBlobsToFsck) {

@@ -3,12 +3,14 @@
 #include <gtest/gtest.h>
 #include <sqlite3.h>
 
+#include <array>
 #include <fstream>
 #include <thread>
 
 #include "common/files.h"
 #include "server/auth/tenant_blobs.h"
 #include "server/store/sqlite/job_store.h"
+#include "server/store/sqlite/schema.h"
 #include "server/store/sqlite/statement.h"
 #include "tests/common/thrown_by.h"
 #include "tests/server/schema_1.h"
@@ -25,7 +27,7 @@ StoredJob make_job(const std::string& id, std::uint64_t sequence) {
   StoredJob job;
   job.record.id = id;
   job.record.sequence = sequence;
-  job.record.needs = {"cuda", 2, 123, {"gptq@1"}};
+  job.record.needs = {"cuda", 2, 123, {"gptq@1"}, 45};
   job.record.create_time = 1000;
   job.record.version = 1;
   job.spec.set_name("name of " + id);
@@ -110,6 +112,7 @@ TEST_F(Store, AJobIsTheSameAfterARestart) {
   EXPECT_EQ(is.needs.device, "cuda");
   EXPECT_EQ(is.needs.device_count, 2u);
   EXPECT_EQ(is.needs.memory_bytes, 123u);
+  EXPECT_EQ(is.needs.outgrown_bytes, 45u);
   EXPECT_THAT(is.needs.methods, ElementsAre("gptq@1"));
   EXPECT_EQ(is.attempt, was.attempt);
   EXPECT_EQ(is.attempt_base, was.attempt_base);
@@ -362,6 +365,52 @@ TEST_F(Store, ADatabaseOfTheFirstReleaseIsTakenOverWhole) {
   write(std::move(batch));
   reopen();  // and is of the newest schema now
   EXPECT_THAT(store_->served(), SizeIs(1));
+}
+
+// What servers between the releases wrote, in the columns that their schema has.
+constexpr std::array<const char*, 6> kWritten{
+    "",
+    "UPDATE jobs SET project = 'vision', record = json_set(record, '$.project', 'vision') WHERE sequence = 1;"
+    "INSERT INTO shares VALUES('vision', 'cpu', 7);",
+    "INSERT INTO pauses VALUES(1, 'vision');",
+    "UPDATE artifacts SET expire_time = 1895752987806 WHERE kind = 'model';",
+    "INSERT INTO artifacts(project, digest, kind, message) SELECT 'vision', digest, kind, message FROM "
+    "artifacts "
+    "WHERE kind = 'model';"
+    "INSERT INTO quotas VALUES('vision', 5, 0, 0);"
+    "INSERT INTO tokens VALUES('t', 'hash', 'name', 3, '', 1, 0, 0);",
+    "INSERT INTO stage_outputs(project, key, digest, bytes, seconds, used, manifest) "
+    "VALUES('vision', 'key', 'digest', 3, 1.5, 9, '{}');"};
+
+TEST_F(Store, ADatabaseOfEachSchemaIsTakenOverWhole) {
+  ASSERT_GE(newest_schema(), kWritten.size());
+  for (std::size_t schema = 1; schema <= newest_schema(); ++schema) {
+    SCOPED_TRACE("schema " + std::to_string(schema));
+    store_.reset();
+    const auto path = folder_.path() / "wring.db";
+    std::filesystem::remove(path);
+    sqlite3* raw = nullptr;
+    ASSERT_EQ(sqlite3_open(path.c_str(), &raw), SQLITE_OK);
+    execute(raw, kSchema1);
+    for (std::size_t i = 1; i <= schema; ++i) {
+      migrate_to(i, raw);
+      if (i <= kWritten.size()) execute(raw, kWritten[i - 1]);
+    }
+    sqlite3_close(raw);
+    reopen();
+    const auto open = store_->load_open_jobs();
+    ASSERT_THAT(open, SizeIs(1));
+    EXPECT_EQ(open[0].spec.name(), "first");
+    EXPECT_EQ(open[0].record.project, schema >= 2 ? "vision" : "default");
+    EXPECT_THAT(store_->jobs({.project = schema >= 2 ? "vision" : "default"}), SizeIs(schema >= 2 ? 1 : 2));
+    EXPECT_THAT(store_->served(), SizeIs(schema >= 2));
+    EXPECT_THAT(store_->paused(PauseRecord::Kind::kProject), SizeIs(schema >= 3));
+    EXPECT_TRUE(store_->artifact("90e639f1", "default"));
+    EXPECT_EQ(store_->artifact("90e639f1", "vision").has_value(), schema >= 5);
+    EXPECT_THAT(store_->expired(1895752987807), SizeIs(schema >= 4));
+    EXPECT_THAT(store_->quotas(), SizeIs(schema >= 5));
+    EXPECT_EQ(store_->stage_output("vision", "key").has_value(), schema >= 6);
+  }
 }
 
 TEST_F(Store, ForgetsTheTurnsOfProjectsThatAreLongAgo) {

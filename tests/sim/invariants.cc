@@ -389,6 +389,7 @@ void Invariants::check_grant(const LeaseInput& input, const JobRecord& job,
   demand(free != input.free_devices.end() && job.needs.device_count <= free->second, "needs-fit", job.id,
          "more devices than are free");
   demand(job.needs.memory_bytes <= worker.memory_bytes, "needs-fit", job.id, "more memory than there is");
+  demand(has_outgrown_less(before, worker), "needs-fit", job.id, "it ran out of as much memory before");
   for (const auto& method : job.needs.methods)
     demand(worker.methods.contains(method), "needs-fit", job.id, "a worker without " + method);
   std::map<std::string, std::uint32_t> used;
@@ -401,12 +402,21 @@ void Invariants::check_grant(const LeaseInput& input, const JobRecord& job,
            std::to_string(count) + " " + kind + " in use of " + std::to_string(worker.devices.at(kind)));
 }
 
+// Whether the worker has more memory than each that was too small for the job.
+bool Invariants::has_outgrown_less(const Known& known, const WorkerRecord& worker) const {
+  const auto& small = known.replay.too_small;
+  return std::all_of(small.begin(), small.end(), [&](const auto& id) {
+    return workers_.at(id).record.memory_bytes < worker.memory_bytes;
+  });
+}
+
 bool Invariants::may_be_granted(const Known& known, const KnownWorker& worker,
                                 const LeaseInput& input) const {
   const JobNeeds& needs = known.record.needs;
   const auto free = input.free_devices.find(needs.device);
   if (free == input.free_devices.end() || free->second < std::max(1u, needs.device_count)) return false;
-  if (needs.memory_bytes > worker.record.memory_bytes) return false;
+  if (needs.memory_bytes > worker.record.memory_bytes || !has_outgrown_less(known, worker.record))
+    return false;
   return std::all_of(needs.methods.begin(), needs.methods.end(),
                      [&](const auto& method) { return worker.record.methods.contains(method); });
 }
@@ -462,13 +472,22 @@ void Invariants::take_in(const Outcome& outcome) {
   for (const auto& record : outcome.changed) take_in(record);
 }
 
+namespace {
+
+bool is_same_need(JobNeeds a, const JobNeeds& b) {
+  a.outgrown_bytes = b.outgrown_bytes;
+  return a == b;
+}
+
+}  // namespace
+
 void Invariants::take_in(const JobRecord& record) {
   Known& known = jobs_.at(record.id);
   const JobRecord& before = known.record;
   const Replay& replay = known.replay;
   demand(record.version == before.version + 1, "versions-rise", record.id, "by other than one");
   demand(record.priority == before.priority && record.sequence == before.sequence &&
-             record.project == before.project && record.needs == before.needs &&
+             record.project == before.project && is_same_need(record.needs, before.needs) &&
              record.queued_timeout == before.queued_timeout && record.total_timeout == before.total_timeout,
          "queue-keeps-its-order", record.id, "its place has changed");
   demand(record.phase == replay.phase && record.attempt == replay.attempt &&

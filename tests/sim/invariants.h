@@ -95,6 +95,7 @@ class Invariants {
   void check_queue_quota(const std::string& project, const std::string& job) const;
   void check_paused(PauseRecord::Kind kind, const std::string& name, bool paused, const Outcome& outcome);
   void check_order(const LeaseInput& input, const JobRecord* granted) const;
+  bool has_outgrown_less(const Known& known, const WorkerRecord& worker) const;
   bool may_be_granted(const Known& known, const KnownWorker& worker, const LeaseInput& input) const;
   void check_lost(const Known& known) const;
   void check_timed_out(const Known& known, const JobRecord& after) const;

@@ -141,7 +141,7 @@ Ending Plan::ending(std::uint32_t job, std::uint32_t attempt) const {
   Random random(seed, kEndings + (static_cast<std::uint64_t>(attempt) << 40) + job);
   if (!flaky || attempt > 20 || random.chance(0.4)) return Ending::kSuccess;
   constexpr std::array kFailures{Ending::kUnavailable, Ending::kUnavailable, Ending::kUserError,
-                                 Ending::kSameCrash, Ending::kOtherCrash};
+                                 Ending::kOutOfMemory, Ending::kSameCrash,   Ending::kOtherCrash};
   return kFailures[random.below(kFailures.size())];
 }
 

@@ -62,7 +62,7 @@ struct QuotaPlan {
 };
 
 // How an attempt at a job ends when nothing disturbs it.
-enum class Ending { kSuccess, kUnavailable, kUserError, kSameCrash, kOtherCrash };
+enum class Ending { kSuccess, kUnavailable, kUserError, kOutOfMemory, kSameCrash, kOtherCrash };
 
 // Everything is drawn from the seed; a smaller plan is a part of the larger one, which is how a failing seed
 // is made short.

@@ -72,6 +72,7 @@ void Replay::leased(const JobEvent& event) {
          std::to_string(attempt - attempt_base) + " of " + std::to_string(max_attempts));
   phase = JobPhase::kRunning;
   stages.clear();
+  worker = json_or<std::string>(event.payload, "worker", "");
 }
 
 void Replay::paused_or_resumed(const JobEvent& event) {
@@ -100,6 +101,7 @@ void Replay::released(const JobEvent& event) {
     attempt_base = attempt;
     failures = 0;
     last_crash.clear();
+    too_small.clear();
     ++runs;
   } else {
     demand(phase != JobPhase::kCancelling, "cancel-kept", event, "a cancelled job is queued again");
@@ -116,8 +118,10 @@ void Replay::released(const JobEvent& event) {
 void Replay::failed_attempt(const JobEvent& event) {
   const Json error = error_of(event);
   const auto code = code_of(error);
-  demand(is_infrastructure(code) || is_unexplained(code), "user-errors-are-final", event,
+  const bool memory = json_or<std::string>(error, "reason", "") == "OUT_OF_MEMORY";
+  demand(is_infrastructure(code) || is_unexplained(code) || memory, "user-errors-are-final", event,
          std::string(to_string(code)) + " is tried again");
+  if (memory) too_small.insert(worker);
   demand(attempt - attempt_base < max_attempts, "attempts-bounded", event, "no attempt is left");
   if (is_unexplained(code)) {
     demand(last_crash != crash_of(error), "poison-jobs-end", event, "it crashed twice as " + last_crash);

@@ -25,8 +25,10 @@ struct Replay {
   std::string last_crash;                                  // of the engine, as its error tells it
   std::set<std::pair<std::uint32_t, std::string>> stages;  // told under this lease
   std::uint32_t max_attempts = 0;
-  bool pause_follows = false;  // the last event put the job back after a failure
-  bool paused = false;         // by PauseJob
+  std::string worker;               // that the newest lease went to
+  std::set<std::string> too_small;  // workers on which this run was out of memory
+  bool pause_follows = false;       // the last event put the job back after a failure
+  bool paused = false;              // by PauseJob
 
   void apply(const JobEvent& event);
 

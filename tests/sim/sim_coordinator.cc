@@ -33,6 +33,7 @@ void SimCoordinator::crash(const char* when) {
 void SimCoordinator::on_event(std::uint32_t kind, std::uint64_t what) {
   if (kind == kStart) {
     world_.note({}, "the coordinator is back");
+    if (world_.random.chance(0.1)) world_.storage.raise_epoch();
     ++world_.counts.recoveries;
     return start();
   }

@@ -169,6 +169,9 @@ void SimWorker::engine_failed() {
       attempt_->end.error = Json{{"code", "UNAVAILABLE"}, {"reason", "DOWNLOAD"}};
       break;
     case Ending::kUserError:
+      attempt_->end.error = Json{{"code", "INVALID_ARGUMENT"}, {"reason", "NAN_WEIGHTS"}, {"stage", stage}};
+      break;
+    case Ending::kOutOfMemory:
       attempt_->end.error =
           Json{{"code", "RESOURCE_EXHAUSTED"}, {"reason", "OUT_OF_MEMORY"}, {"stage", stage}};
       break;

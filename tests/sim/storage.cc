@@ -91,6 +91,7 @@ void Storage::crash() {
 
 StoredState Storage::stored_state() const {
   StoredState stored;
+  stored.epoch = epoch_;
   for (const auto& [id, worker] : workers_) stored.workers.push_back(worker);
   stored.served = served_;
   stored.quotas = quotas_;

@@ -47,6 +47,8 @@ class Storage final : public Actor {
   void write(Batch batch, Waiting waiting);
   // The coordinator's process ended: what was not on disk is gone.
   void crash();
+  // As `wring-server restore` does.
+  void raise_epoch() { ++epoch_; }
   void fill(TimeMs until) { full_until_ = until; }
   bool full() const { return waits_for_space_; }
 
@@ -72,6 +74,7 @@ class Storage final : public Actor {
   void put(const Batch& batch);
   void hand_back(std::vector<Item> items, std::size_t most);
 
+  std::uint64_t epoch_ = 1;
   std::map<std::string, Row> rows_;
   std::map<std::string, std::pair<std::string, std::string>> requests_;
   std::map<std::string, WorkerRecord> workers_;

@@ -271,6 +271,17 @@ TEST_F(AgentTest, PassesTheEnginesOwnErrorOn) {
   EXPECT_EQ(finished.error().signal(), 0);
 }
 
+TEST_F(AgentTest, WaitsBeforeItsNextJobWhereItsDiskIsFull) {
+  const Json full = {"error", {{"code", "RESOURCE_EXHAUSTED"}, {"reason", "DISK_FULL"}, {"message", "full"}}};
+  server.enqueue("job1", {full});
+  server.enqueue("job2", {"result"});
+  start();
+  ASSERT_EQ(server.workers.wait_finished(1).error().reason(), "DISK_FULL");
+  const Stopwatch watch;
+  ASSERT_EQ(server.workers.wait_finished(2).outcome(), "succeeded");
+  EXPECT_GT(watch.seconds(), 0.9);
+}
+
 TEST_F(AgentTest, EndsAnEngineThatBreaksTheProtocol) {
   const auto finished = outcome_of({write_pid(), {"raw", {{"text", "{\"type\":\n"}}}, {"sleep", 1000}});
   EXPECT_EQ(finished.error().reason(), "ENGINE_PROTOCOL");

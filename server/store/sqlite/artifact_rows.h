@@ -10,6 +10,9 @@
 
 namespace wring {
 
+// What the manifest is made of is the project's from now on.
+void own_chunks(sqlite3* db, const std::string& project, const std::string& manifest);
+
 // Of artifact.project(), or "default"; its chunks are the project's from then on. Changes nothing where the
 // project has it already.
 void put_artifact(sqlite3* db, const v1::Artifact& artifact);

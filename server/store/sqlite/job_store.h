@@ -154,7 +154,8 @@ class JobStore {
   std::uint64_t remove_expired(const std::vector<std::pair<std::string, std::string>>& artifacts, TimeMs now);
 
   std::optional<StageOutput> stage_output(const std::string& project, const std::string& key);
-  // Returns the manifest digest of the key's output: the first one stays.
+  // Returns the manifest digest of the key's output: the first one stays. Its chunks are the project's; what
+  // is more than half of a project's quota is forgotten.
   std::string put_stage_output(const StageOutput& output);
   void use_stage_output(const std::string& project, const std::string& key, TimeMs now);  // returns at once
   void remove_stage_output(const std::string& project, const std::string& key);

@@ -20,6 +20,12 @@ v1::Artifact read_artifact(Statement& row, bool with_manifest) {
   return artifact;
 }
 
+std::string manifest_of(sqlite3* db, const std::string& digest) {
+  Statement row(db, "SELECT manifest FROM manifests WHERE digest = ?");
+  row.bind(digest);
+  return row.row() ? row.text(0) : "{}";
+}
+
 void put_row(sqlite3* db, v1::Artifact artifact, const std::string& project) {
   artifact.clear_manifest_json();
   artifact.clear_project();
@@ -29,14 +35,7 @@ void put_row(sqlite3* db, v1::Artifact artifact, const std::string& project) {
       .bind(artifact.kind())
       .bind(artifact.SerializeAsString())
       .run();
-  Statement(db,
-            "INSERT INTO project_blobs "
-            "SELECT ?, json_extract(c.value, '$.sha256'), json_extract(c.value, '$.size'), unixepoch() "
-            "FROM manifests m, json_each(m.manifest, '$.files') f, json_each(f.value, '$.chunks') c "
-            "WHERE m.digest = ? ON CONFLICT(project, digest) DO UPDATE SET time = excluded.time")
-      .bind(project)
-      .bind(artifact.digest())
-      .run();
+  own_chunks(db, project, manifest_of(db, artifact.digest()));
 }
 
 // An artifact whose time was over before it was handed in again is kept: whoever did counts on it.
@@ -65,6 +64,17 @@ void forget_manifest(sqlite3* db, const std::string& digest) {
 }
 
 }  // namespace
+
+void own_chunks(sqlite3* db, const std::string& project, const std::string& manifest) {
+  Statement(db,
+            "INSERT INTO project_blobs "
+            "SELECT ?, json_extract(c.value, '$.sha256'), json_extract(c.value, '$.size'), unixepoch() "
+            "FROM json_each(?, '$.files') f, json_each(f.value, '$.chunks') c "
+            "WHERE true ON CONFLICT(project, digest) DO UPDATE SET time = excluded.time")
+      .bind(project)
+      .bind(manifest)
+      .run();
+}
 
 void put_artifact(sqlite3* db, const v1::Artifact& artifact) {
   Statement(db, "INSERT OR IGNORE INTO manifests VALUES(?,?)")

@@ -12,7 +12,8 @@ Json to_json(const JobRecord& r) {
            {{"device", r.needs.device},
             {"device_count", r.needs.device_count},
             {"memory_bytes", r.needs.memory_bytes},
-            {"methods", r.needs.methods}}},
+            {"methods", r.needs.methods},
+            {"outgrown_bytes", r.needs.outgrown_bytes}}},
           {"attempt", r.attempt},
           {"attempt_base", r.attempt_base},
           {"max_attempts", r.max_attempts},
@@ -46,7 +47,8 @@ JobRecord record_from_json(const Json& j) {
   r.sequence = j.at("sequence");
   r.phase = static_cast<JobPhase>(j.at("phase").get<int>());
   const Json& needs = j.at("needs");
-  r.needs = {needs.at("device"), needs.at("device_count"), needs.at("memory_bytes"), needs.at("methods")};
+  r.needs = {needs.at("device"), needs.at("device_count"), needs.at("memory_bytes"), needs.at("methods"),
+             needs.value("outgrown_bytes", std::uint64_t{0})};
   r.attempt = j.at("attempt");
   r.attempt_base = j.at("attempt_base");
   r.max_attempts = j.at("max_attempts");

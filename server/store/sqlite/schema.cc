@@ -114,14 +114,22 @@ std::size_t schema_of(sqlite3* database) {
 
 }  // namespace
 
+std::size_t newest_schema() {
+  return kMigrations.size();
+}
+
 void migrate(sqlite3* database) {
+  migrate_to(newest_schema(), database);
+}
+
+void migrate_to(std::size_t schema, sqlite3* database) {
   const std::size_t current = schema_of(database);
   if (current > kMigrations.size())
     throw Error(ErrorCode::kFailedPrecondition, "NEWER_SCHEMA",
                 "the job database has schema " + std::to_string(current) + ", this server knows up to " +
                     std::to_string(kMigrations.size()),
                 "data", "Run the release that wrote it, or restore an older backup.");
-  for (std::size_t i = current; i < kMigrations.size(); ++i) {
+  for (std::size_t i = current; i < schema; ++i) {
     execute(database, "BEGIN IMMEDIATE");
     execute(database, kMigrations[i]);
     execute(database, ("PRAGMA user_version = " + std::to_string(i + 1)).c_str());

@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "server/store/sqlite/artifact_rows.h"
 #include "server/store/sqlite/job_store.h"
 
 namespace wring {
@@ -16,6 +17,20 @@ std::optional<StageOutput> JobStore::stage_output(const std::string& project, co
   return StageOutput{project,       key, row.text(0), row.text(1), static_cast<std::uint64_t>(row.integer(2)),
                      row.number(3), 0};
 }
+
+namespace {
+
+// All that the shared stages of a project with a quota may take is half of it: those used longest ago go.
+void trim_to_quota(sqlite3* db, const std::string& project) {
+  Statement(db,
+            "DELETE FROM stage_outputs WHERE row IN (SELECT row FROM (SELECT row, sum(bytes) "
+            "OVER (ORDER BY used DESC, row DESC) AS newer FROM stage_outputs WHERE project = ?1) "
+            "WHERE newer > (SELECT bytes / 2 FROM quotas WHERE project = ?1 AND bytes > 0))")
+      .bind(project)
+      .run();
+}
+
+}  // namespace
 
 std::string JobStore::put_stage_output(const StageOutput& output) {
   std::string first;
@@ -35,6 +50,8 @@ std::string JobStore::put_stage_output(const StageOutput& output) {
         Statement kept(db, "SELECT digest FROM stage_outputs WHERE project = ? AND key = ?");
         kept.bind(output.project).bind(output.key);
         if (kept.row()) first = kept.text(0);
+        if (first == output.digest) own_chunks(db, output.project, output.manifest);
+        trim_to_quota(db, output.project);
       })
       .get();
   return first;
