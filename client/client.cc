@@ -22,6 +22,7 @@ Connection::Connection(const ClientConfig& settings) : config(settings) {
   artifacts = v1::Artifacts::NewStub(channel);
   methods = v1::Methods::NewStub(channel);
   projects = v1::Projects::NewStub(channel);
+  sweeps = v1::Sweeps::NewStub(channel);
   tokens = v1::Tokens::NewStub(channel);
   workers = v1::Workers::NewStub(channel);
   evaluations = v1::Evaluations::NewStub(channel);

@@ -67,6 +67,19 @@ class Client {
   v1::Worker pause_worker(const std::string& id_or_name);
   v1::Worker resume_worker(const std::string& id_or_name);
 
+  // Waits as long as the server takes to check every corner of the space.
+  v1::Sweep submit_sweep(const v1::SubmitSweepRequest& request);
+  v1::Sweep sweep(const std::string& id);  // or a unique prefix, as all of these
+  v1::ListSweepsResponse sweeps(const v1::ListSweepsRequest& request);
+  std::vector<v1::Trial> trials(const std::string& id);  // all, by number
+  v1::QueryFrontResponse front(const v1::QueryFrontRequest& request);
+  v1::Sweep pause_sweep(const std::string& id);
+  v1::Sweep resume_sweep(const std::string& id);
+  v1::Sweep stop_sweep(const std::string& id);
+  v1::Sweep cancel_sweep(const std::string& id);
+  v1::Sweep extend_sweep(const v1::ExtendSweepRequest& request);
+  void remove_sweep(const std::string& id);
+
   v1::CreateTokenResponse create_token(const v1::CreateTokenRequest& request);
   std::vector<v1::Token> tokens();  // all, by id
   v1::Token revoke_token(const std::string& id);

@@ -17,6 +17,7 @@
 #include "wring/v1/jobs.grpc.pb.h"
 #include "wring/v1/methods.grpc.pb.h"
 #include "wring/v1/projects.grpc.pb.h"
+#include "wring/v1/sweeps.grpc.pb.h"
 #include "wring/v1/tokens.grpc.pb.h"
 #include "wring/v1/workers.grpc.pb.h"
 
@@ -56,6 +57,7 @@ struct Connection {
   std::unique_ptr<v1::Methods::Stub> methods;
   std::unique_ptr<v1::Workers::Stub> workers;
   std::unique_ptr<v1::Projects::Stub> projects;
+  std::unique_ptr<v1::Sweeps::Stub> sweeps;
   std::unique_ptr<v1::Tokens::Stub> tokens;
   std::unique_ptr<v1::Evaluations::Stub> evaluations;
 };

@@ -9,7 +9,7 @@
 namespace wring {
 namespace {
 
-constexpr std::string_view kStatePrefix = "JOB_STATE_";
+constexpr std::string_view kStatePrefix = "JOB_STATE_", kSweepPrefix = "SWEEP_STATE_";
 
 Json time_json(bool present, const google::protobuf::Timestamp& time) {
   return present ? Json(google::protobuf::util::TimeUtil::ToString(time)) : Json();
@@ -213,6 +213,78 @@ int job_exit_status(const Error& error) {
   if (error.code() == ErrorCode::kDeadlineExceeded) return exit_status(ErrorCode::kResourceExhausted);
   if (error.code() == ErrorCode::kUnavailable) return exit_status(ErrorCode::kInternal);
   return exit_status(error.code());
+}
+
+std::string state_name(v1::SweepState state) {
+  const auto name = v1::SweepState_Name(state);
+  return name.starts_with(kSweepPrefix) ? name.substr(kSweepPrefix.size()) : name;
+}
+
+bool is_terminal(v1::SweepState state) {
+  return state >= v1::SWEEP_STATE_SUCCEEDED;
+}
+
+Json to_json(const v1::Sweep& sweep) {
+  Json objectives = Json::array(), constraints = Json::array();
+  for (const auto& o : sweep.objectives())
+    objectives.push_back(
+        {{"metric", o.metric()}, {"suite", o.suite()}, {"goal", o.maximise() ? "max" : "min"}});
+  for (const auto& c : sweep.constraints())
+    constraints.push_back({{"metric", c.metric()},
+                           {"suite", c.suite()},
+                           {"min", c.has_minimum() ? Json(c.minimum()) : Json()},
+                           {"max", c.has_maximum() ? Json(c.maximum()) : Json()},
+                           {"of_input", c.of_input()}});
+  const auto& bounds = sweep.bounds();
+  return {{"id", sweep.id()},
+          {"name", sweep.spec().name()},
+          {"project", sweep.spec().project()},
+          {"state", state_name(sweep.state())},
+          {"strategy", sweep.strategy()},
+          {"dimensions", std::vector<std::string>(sweep.dimensions().begin(), sweep.dimensions().end())},
+          {"objectives", objectives},
+          {"constraints", constraints},
+          {"bounds", {{"trials", bounds.trials()}, {"seconds", bounds.seconds()}, {"bytes", bounds.bytes()}}},
+          {"parallel", sweep.parallel()},
+          {"expected_trials", sweep.expected_trials()},
+          {"trials", sweep.trials()},
+          {"queued", sweep.queued()},
+          {"running", sweep.running()},
+          {"succeeded", sweep.succeeded()},
+          {"failed", sweep.failed()},
+          {"cancelled", sweep.cancelled()},
+          {"bytes", sweep.bytes()},
+          {"waiting_reason", sweep.waiting_reason()},
+          {"end_reason", sweep.end_reason()},
+          {"create_time", time_json(sweep.has_create_time(), sweep.create_time())},
+          {"end_time", time_json(sweep.has_end_time(), sweep.end_time())}};
+}
+
+Json to_json(const v1::Trial& trial, const v1::Sweep& sweep) {
+  Json values = Json::object(), metrics = Json::array();
+  for (int i = 0; i < trial.values_json_size() && i < sweep.dimensions_size(); ++i)
+    values[sweep.dimensions(i)] = embedded(trial.values_json(i));
+  for (const auto& m : trial.metrics())
+    metrics.push_back({{"suite", m.suite()},
+                       {"metric", m.metric()},
+                       {"value", m.value()},
+                       {"unit", m.unit()},
+                       {"baseline_value", m.has_baseline_value() ? Json(m.baseline_value()) : Json()},
+                       {"stderr", m.has_stderr() ? Json(m.stderr()) : Json()}});
+  Json json{{"number", trial.number()},
+            {"job", trial.job_id()},
+            {"state", state_name(trial.state())},
+            {"values", values},
+            {"rung", trial.rung()},
+            {"fidelity", embedded(trial.fidelity_json())},
+            {"parent", trial.parent()},
+            {"metrics", metrics},
+            {"feasible", trial.feasible()},
+            {"artifact_digest", trial.result()},
+            {"bytes", trial.bytes()},
+            {"seconds", trial.seconds()}};
+  if (trial.has_error()) json["error"] = error_json(trial.error());
+  return json;
 }
 
 }  // namespace wring

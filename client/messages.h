@@ -11,6 +11,7 @@
 #include "wring/v1/jobs.pb.h"
 #include "wring/v1/methods.pb.h"
 #include "wring/v1/projects.pb.h"
+#include "wring/v1/sweeps.pb.h"
 #include "wring/v1/tokens.pb.h"
 #include "wring/v1/workers.pb.h"
 
@@ -21,6 +22,8 @@ namespace wring {
 std::string state_name(v1::JobState state);
 v1::JobState state_from_name(std::string_view name);
 bool is_terminal(v1::JobState state);
+std::string state_name(v1::SweepState state);
+bool is_terminal(v1::SweepState state);
 
 // {id, name, project, state, paused, artifact_digest, recipe_digest, model, data, seed, attempt, worker,
 // waiting_reason, create_time, start_time, end_time, stages: [{index, name, state, seconds, peak_bytes,
@@ -32,6 +35,14 @@ Json to_json(const v1::Job& job);
 // job}; stderr and baseline_value are null where there is none.
 Json to_json(const v1::Evaluation& evaluation);
 Json to_json(const v1::Event& event);
+// {id, name, project, state, strategy, dimensions, objectives: [{metric, suite, goal}], constraints:
+// [{metric, suite, min, max, of_input}], bounds: {trials, seconds, bytes}, parallel, expected_trials, trials,
+// queued, running, succeeded, failed, cancelled, bytes, waiting_reason, end_reason, create_time, end_time}
+Json to_json(const v1::Sweep& sweep);
+// {number, job, state, values, rung, fidelity, parent, metrics: [{suite, metric, value, unit, baseline_value,
+// stderr}], feasible, artifact_digest, bytes, seconds, error: {...} where it failed}; values by the sweep's
+// dimensions
+Json to_json(const v1::Trial& trial, const v1::Sweep& sweep);
 Json to_json(const v1::Artifact& artifact);
 Json to_json(const v1::Worker& worker);
 // {name, paused, queued, running, bytes, quota: {queued, running, bytes}}

@@ -171,4 +171,12 @@ void check_keys(const Json& object, const std::vector<std::string>& allowed, con
                   did_you_mean(key, allowed) + "Known here: " + join(allowed, ", ") + ".");
 }
 
+std::string string_or_empty(const Json& object, const char* key, const std::string& field,
+                            const Source& source) {
+  if (!object.contains(key)) return "";
+  if (!object.at(key).is_string())
+    source.fail("WRONG_TYPE", member(field, key), shown(object.at(key)) + " is no string", "Quote it.");
+  return object.at(key).get<std::string>();
+}
+
 }  // namespace wring

@@ -44,4 +44,8 @@ Json check_params(const Json& given, const MethodSpec& spec, const std::string& 
 void check_keys(const Json& object, const std::vector<std::string>& allowed, const std::string& field,
                 const Source& source);
 
+// The string under `key`, or "" where there is none. Throws WRONG_TYPE.
+std::string string_or_empty(const Json& object, const char* key, const std::string& field,
+                            const Source& source);
+
 }  // namespace wring

@@ -2,6 +2,7 @@
 #include "recipe/recipe.h"
 
 #include <algorithm>
+#include <array>
 #include <cctype>
 #include <charconv>
 #include <set>
@@ -194,7 +195,7 @@ Recipe build(const Json& json, const Catalogue& catalogue, const Source& source)
 }
 
 // Calls that name a format are exports, wherever they stand.
-Recipe build_one_line(std::string_view text, const Catalogue& catalogue) {
+Json split_one_line(std::string_view text, const Catalogue& catalogue) {
   Json stages = Json::array(), exports = Json::array();
   for (const auto& call : split_calls(text)) {
     const auto start = std::min(call.find_first_not_of(' '), call.size());
@@ -202,7 +203,46 @@ Recipe build_one_line(std::string_view text, const Catalogue& catalogue) {
         catalogue.find(std::string_view(call).substr(start, call.find_first_of(" (", start) - start));
     (spec && spec->kind == "export" ? exports : stages).push_back(call);
   }
-  return build({{"stages", stages}, {"exports", exports}}, catalogue, Source{});
+  return {{"stages", stages}, {"exports", exports}};
+}
+
+struct ReadRecipe {
+  Json json;
+  Source source;
+};
+
+ReadRecipe read(std::string_view text, const Catalogue& catalogue) {
+  if (text.size() > kMaxText)
+    throw Error(ErrorCode::kInvalidArgument, "MALFORMED_RECIPE",
+                "larger than 1 MiB: " + std::to_string(text.size()) + " bytes", "recipe");
+  if (looks_like_one_line(text)) {
+    check_text(text, "recipe");
+    return {split_one_line(text, catalogue), {}};
+  }
+  YamlDocument document = parse_yaml(text, "recipe");
+  // One line with comments around it, or folded over several.
+  if (document.value.is_string() && looks_like_one_line(document.value.get<std::string>()))
+    return {split_one_line(document.value.get<std::string>(), catalogue), {}};
+  return {std::move(document.value), Source{.lines = std::move(document.lines)}};
+}
+
+// Each stage, evaluation and export as a mapping with params.
+Json expand(Json json, const Source& source) {
+  if (!json.is_object())
+    source.fail("MALFORMED_RECIPE", "recipe", "a recipe is a mapping with stages",
+                "For instance:\nstages:\n  - gptq(bits=4, group_size=64)");
+  constexpr std::array<std::array<const char*, 3>, 3> kLists{{{"stages", "method", "gptq(bits=4)"},
+                                                              {"evaluations", "suite", "perplexity"},
+                                                              {"exports", "format", "gguf"}}};
+  for (const auto& [key, kind, example] : kLists) {
+    Json list = entries_of(json, key, source);
+    for (std::size_t i = 0; i < list.size(); ++i) {
+      list[i] = as_object(list[i], kind, at(key, i), example, source);
+      if (!list[i].contains("params") || list[i]["params"].is_null()) list[i]["params"] = Json::object();
+    }
+    json[key] = std::move(list);
+  }
+  return json;
 }
 
 }  // namespace
@@ -244,18 +284,17 @@ std::vector<std::string> Recipe::data_names() const {
 }
 
 Recipe parse_recipe(std::string_view text, const Catalogue& catalogue) {
-  if (text.size() > kMaxText)
-    throw Error(ErrorCode::kInvalidArgument, "MALFORMED_RECIPE",
-                "larger than 1 MiB: " + std::to_string(text.size()) + " bytes", "recipe");
-  if (looks_like_one_line(text)) {
-    check_text(text, "recipe");
-    return build_one_line(text, catalogue);
-  }
-  const YamlDocument document = parse_yaml(text, "recipe");
-  // One line with comments around it, or folded over several.
-  if (document.value.is_string() && looks_like_one_line(document.value.get<std::string>()))
-    return build_one_line(document.value.get<std::string>(), catalogue);
-  return build(document.value, catalogue, Source{.lines = document.lines});
+  const auto [json, source] = read(text, catalogue);
+  return build(json, catalogue, source);
+}
+
+Json recipe_tree(std::string_view text, const Catalogue& catalogue) {
+  auto [json, source] = read(text, catalogue);
+  return expand(std::move(json), source);
+}
+
+Json expanded_recipe(Json recipe) {
+  return expand(std::move(recipe), Source{});
 }
 
 ExportSpec parse_export(std::string_view text, const Catalogue& catalogue) {

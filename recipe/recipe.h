@@ -62,6 +62,13 @@ struct Recipe {
 // and the line.
 Recipe parse_recipe(std::string_view text, const Catalogue& catalogue = Catalogue::embedded());
 
+// The recipe as it is written, with each stage, evaluation and export as a mapping that has `params`;
+// defaults are left out and nothing else is checked: parse_recipe() takes its dump(). For who alters a
+// recipe.
+Json recipe_tree(std::string_view text, const Catalogue& catalogue = Catalogue::embedded());
+// The same of a recipe that is a mapping already.
+Json expanded_recipe(Json recipe);
+
 // The same from a normal form (its versions must be the catalogue's: FAILED_PRECONDITION "METHOD_VERSION").
 Recipe recipe_from_normal_form(const Json& json, const Catalogue& catalogue = Catalogue::embedded());
 

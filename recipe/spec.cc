@@ -53,7 +53,7 @@ MethodSpec parse_spec(std::string_view yaml) {
   spec.name = json_at<std::string>(json, "name", "spec");
   check_keys(json,
              {"name", "version", "kind", "summary", "papers", "takes", "needs", "produces", "determinism",
-              "keyed_by_hardware", "parameters"},
+              "keyed_by_hardware", "metrics", "parameters"},
              spec.name, Source{"spec", {}});
   spec.version = json_at<std::uint32_t>(json, "version", spec.name);
   spec.kind = json_at<std::string>(json, "kind", spec.name);
@@ -65,6 +65,9 @@ MethodSpec parse_spec(std::string_view yaml) {
   spec.determinism = json_at<std::string>(json, "determinism", spec.name);
   check_known(spec.determinism, {"any-threads", "equal-threads", "none"}, spec.name + ".determinism");
   spec.keyed_by_hardware = json_or<bool>(json, "keyed_by_hardware", false, spec.name);
+  spec.metrics = json_or<std::map<std::string, std::string>>(json, "metrics", {}, spec.name);
+  for (const auto& [metric, better] : spec.metrics)
+    check_known(better, {"lower", "higher", "neither"}, spec.name + ".metrics." + metric);
   const Json parameters = json_or<Json>(json, "parameters", Json::object(), spec.name);
   for (const auto& [name, parameter] : parameters.items())
     spec.parameters.push_back(parse_parameter(name, parameter, spec.name + ".parameters." + name));
@@ -92,17 +95,19 @@ Json MethodSpec::to_json() const {
     if (!p.choices.empty()) entry["choices"] = p.choices;
     list.push_back(std::move(entry));
   }
-  return {{"name", name},
-          {"version", version},
-          {"kind", kind},
-          {"summary", summary},
-          {"papers", papers},
-          {"takes", takes},
-          {"needs", needs},
-          {"produces", produces},
-          {"determinism", determinism},
-          {"keyed_by_hardware", keyed_by_hardware},
-          {"parameters", list}};
+  Json json{{"name", name},
+            {"version", version},
+            {"kind", kind},
+            {"summary", summary},
+            {"papers", papers},
+            {"takes", takes},
+            {"needs", needs},
+            {"produces", produces},
+            {"determinism", determinism},
+            {"keyed_by_hardware", keyed_by_hardware},
+            {"parameters", list}};
+  if (!metrics.empty()) json["metrics"] = metrics;
+  return json;
 }
 
 MethodSpec parse_method_spec(std::string_view yaml) {

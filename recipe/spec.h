@@ -37,6 +37,7 @@ struct MethodSpec {
   std::string produces;            // masked, packed-int, ...; empty for suites
   std::string determinism;         // any-threads, equal-threads
   bool keyed_by_hardware = false;  // timings: never answered from a cache
+  std::map<std::string, std::string> metrics;  // of suites: name -> better (lower, higher, or neither)
   std::vector<ParameterSpec> parameters;
   std::string text;  // the YAML it was read from
 

@@ -27,6 +27,21 @@ Digest stage_key(const StageSpec& stage, const StageKeyInputs& inputs) {
   return sha256(key.dump());
 }
 
+std::vector<Digest> prefix_names(const Recipe& recipe, const StageKeyInputs& inputs) {
+  std::vector<Digest> names;
+  StageKeyInputs state = inputs;
+  for (const auto& stage : recipe.stages) {
+    state.data.clear();
+    Recipe alone;
+    alone.stages = {stage};
+    for (const auto& name : alone.data_names())
+      if (const auto it = inputs.data.find(name); it != inputs.data.end()) state.data.insert(*it);
+    state.input = stage_key(stage, state);
+    names.push_back(state.input);
+  }
+  return names;
+}
+
 Digest evaluation_key(const EvaluationSpec& evaluation, const StageKeyInputs& inputs) {
   Json key = common_part(inputs);
   key["evaluation"] = {

@@ -23,6 +23,10 @@ struct StageKeyInputs {
   int numerics_version = kNumericsVersion;
 };
 
+// Names of what the first 1, 2, ... stages of a recipe make, as far as is known without a worker: equal where
+// the keys are, on equal workers. `inputs.input` is the model; `inputs.data` may hold more than is read.
+std::vector<Digest> prefix_names(const Recipe& recipe, const StageKeyInputs& inputs);
+
 Digest stage_key(const StageSpec& stage, const StageKeyInputs& inputs);
 Digest evaluation_key(const EvaluationSpec& evaluation, const StageKeyInputs& inputs);
 

@@ -28,6 +28,9 @@ def section(spec):
     for p in spec["parameters"]:
         default = "required" if p["default"] is None else json.dumps(p["default"])
         lines.append(f"| `{p['name']}` | {default} | {allowed(p)} | {p['unit']} | {p['help'].replace('|', chr(92) + '|')} |")
+    if spec.get("metrics"):
+        words = {"lower": "lower is better", "higher": "higher is better", "neither": "neither is better"}
+        lines += ["", "Reports " + ", ".join(f"`{metric}` ({words[better]})" for metric, better in spec["metrics"].items()) + "."]
     return "\n".join(lines)
 
 

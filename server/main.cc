@@ -100,9 +100,11 @@ int serve(const Options& options) {
   if (options.gc_hours > 0)
     collector.emplace(store, blobs, clock, in_ms(options.gc_hours), in_ms(options.gc_grace_hours),
                       options.stages.limits());
+  Sweeps sweeps(store, coordinator, clock);
   Tokens tokens(store);
   Door door(store, tokens, clock, {tls.has_value(), options.calls_per_second, options.open_calls});
-  const Backend backend{coordinator, store, blobs, tokens, door, clock, metrics, options.heartbeat_seconds};
+  const Backend backend{
+      coordinator, sweeps, store, blobs, tokens, door, clock, metrics, options.heartbeat_seconds};
 
   GrpcServer server(backend, grpc_address.host + ":" + std::to_string(grpc_address.port), tls);
   RouteOptions routes{options.dashboard.empty() ? built_dashboard() : fs::path(options.dashboard),

@@ -48,6 +48,11 @@ std::string describe_method(const MethodSpec& spec) {
   if (!spec.needs.empty()) facts.push_back({"needs", join(spec.needs, ", ")});
   if (!spec.produces.empty()) facts.push_back({"produces", spec.produces});
   facts.push_back({"determinism", spec.determinism});
+  if (!spec.metrics.empty()) {
+    std::vector<std::string> names;
+    for (const auto& [metric, better] : spec.metrics) names.push_back(metric);
+    facts.push_back({"reports", join(names, ", ")});
+  }
   text += table(facts);
   if (spec.parameters.empty()) return text;
   std::vector<std::vector<std::string>> rows{{"PARAMETER", "TYPE", "DEFAULT", "ALLOWED", ""}};

@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <memory>
 
+#include "client/cli/csv.h"
 #include "client/cli/submit.h"
 #include "client/cli/transfers.h"
 #include "client/report.h"
@@ -85,16 +86,6 @@ std::vector<v1::Evaluation> query(CliContext& context, const QueryFlags& flags) 
   return rows;
 }
 
-// RFC 4180: quoted where it must be.
-std::string csv_field(const Json& value) {
-  if (value.is_null()) return "";
-  const std::string text = value.is_string() ? value.get<std::string>() : value.dump();
-  if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
-  std::string quoted = "\"";
-  for (const char c : text) quoted += c == '"' ? std::string("\"\"") : std::string(1, c);
-  return quoted + "\"";
-}
-
 void print_evaluations(CliContext& context, const QueryFlags& flags) {
   const auto rows = query(context, flags);
   if (context.json) {
@@ -106,14 +97,12 @@ void print_evaluations(CliContext& context, const QueryFlags& flags) {
     static const std::vector<const char*> kColumns{
         "job",    "artifact",       "suite", "metric",   "value", "unit", "n",
         "stderr", "baseline_value", "seed",  "hardware", "when",  "text"};
-    std::string text;
-    for (const auto* column : kColumns) text += (text.empty() ? "" : ",") + std::string(column);
-    text += "\r\n";
+    std::string text = csv_line({kColumns.begin(), kColumns.end()});
     for (const auto& row : rows) {
       const auto json = to_json(row);
-      for (const auto* column : kColumns)
-        text += (column == kColumns.front() ? "" : ",") + csv_field(json[column]);
-      text += "\r\n";
+      std::vector<Json> fields;
+      for (const auto* column : kColumns) fields.push_back(json[column]);
+      text += csv_line(fields);
     }
     return context.print(text);
   }

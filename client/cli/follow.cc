@@ -1,12 +1,11 @@
 // Following a job: its stages as bars while it runs, its report when it has ended.
 #include <google/protobuf/util/time_util.h>
 
-#include <atomic>
 #include <chrono>
-#include <csignal>
 #include <utility>
 
 #include "client/cli/context.h"
+#include "client/cli/interrupt.h"
 #include "client/cli/stage_steps.h"
 #include "client/report.h"
 #include "common/clock.h"
@@ -14,25 +13,6 @@
 
 namespace wring {
 namespace {
-
-std::atomic<bool> interrupted{false};
-
-// Ctrl-C during its life sets `interrupted` instead of ending the process.
-class InterruptScope {
- public:
-  InterruptScope() {
-    interrupted = false;
-    struct sigaction action {};
-    action.sa_handler = [](int) { interrupted = true; };
-    ::sigaction(SIGINT, &action, &before_);
-  }
-  ~InterruptScope() { ::sigaction(SIGINT, &before_, nullptr); }
-  InterruptScope(const InterruptScope&) = delete;
-  InterruptScope& operator=(const InterruptScope&) = delete;
-
- private:
-  struct sigaction before_ {};
-};
 
 double seconds_since(const google::protobuf::Timestamp& time) {
   const auto now = SystemClock().now_ms();
@@ -109,14 +89,14 @@ class JobDisplay {
 
 v1::Job follow_job(CliContext& context, const v1::Job& first) {
   if (is_terminal(first.state())) return context.client().get(first.id());
-  const InterruptScope scope;
+  const InterruptScope interrupt;
   JobDisplay display(context.bar_options());
   display.show(first);
   WatchOptions options;
   options.after_event = first.last_event();
   options.on_tick = [&] {
     display.tick();
-    return !interrupted;
+    return !interrupt.seen();
   };
   bool away = false;
   options.on_break = [&](const Error& error) {

@@ -5,8 +5,10 @@
 
 namespace wring {
 
-void LayerMethod::check_model(const Model&, const std::set<const Layer*>& targets) const {
-  for (const Layer* layer : targets) check(*layer);
+// In the model's order, so that what is found first is the same in every run.
+void LayerMethod::check_model(const Model& model, const std::set<const Layer*>& targets) const {
+  for (const Layer* layer : model.layers())
+    if (targets.contains(layer)) check(*layer);
 }
 
 Json LayerMethod::run(const StageInput& stage) const {

@@ -100,6 +100,11 @@ LedgerEntry Coordinator::step_locked(const SchedulerInput& input, const std::str
   }
 }
 
+void Coordinator::on_end(std::function<void(const std::string& job)> hear) {
+  const std::lock_guard lock(mutex_);
+  hear_end_ = std::move(hear);
+}
+
 // The outcome is on disk: whoever waits may see it.
 void Coordinator::publish(const Outcome& outcome) {
   bool queued = outcome.pause || outcome.quota;
@@ -111,7 +116,10 @@ void Coordinator::publish(const Outcome& outcome) {
         if (job.phase != JobPhase::kRunning) it->second.progress.clear();
         if (!ledger_.stored_event(job.id)) live_.erase(it);
       }
-      if (is_terminal(job.phase)) metrics_.job_ended(std::string(to_string(job.phase)));
+      if (is_terminal(job.phase)) {
+        metrics_.job_ended(std::string(to_string(job.phase)));
+        if (hear_end_) hear_end_(job.id);
+      }
       queued |= job.phase == JobPhase::kQueued;
     }
   }

@@ -32,7 +32,9 @@ class Coordinator {
   Coordinator(const Coordinator&) = delete;
   Coordinator& operator=(const Coordinator&) = delete;
 
-  wring::v1::Job submit(const Within& project, const wring::v1::SubmitJobRequest& request);
+  // `trial`: the sweep's trial that the job is, stored with it.
+  wring::v1::Job submit(const Within& project, const wring::v1::SubmitJobRequest& request,
+                        std::optional<NewTrial> trial = {});
   wring::v1::Job job(const Within& project, const std::string& id_or_prefix);
   wring::v1::ListJobsResponse list(const Within& project, const wring::v1::ListJobsRequest& request);
   wring::v1::Job cancel(const Within& project, const std::string& id_or_prefix, const std::string& etag);
@@ -71,9 +73,15 @@ class Coordinator {
   // Of the job whose newest lease, running or over, has this fence. Throws STALE_LEASE.
   std::string project_of(const std::string& job, const wring::v1::Fence& fence);
   void report_stage(const wring::v1::ReportStageRequest& request);
+  // Workers of the job's project may have what its stage with this key has made.
+  void stage_shared(const std::string& job, const std::string& key);
   void finish(const wring::v1::FinishAttemptRequest& request);
   // By id; with the jobs of the project alone.
   wring::v1::ListWorkersResponse list(const Within& project, const wring::v1::ListWorkersRequest& request);
+
+  // `hear` is called with the id of each job whose end is on disk from now on; it returns at once, and calls
+  // nothing here. Empty: no longer.
+  void on_end(std::function<void(const std::string& job)> hear);
 
   void stop();  // wakes every waiter: leases return empty-handed, watches with SHUTTING_DOWN
 
@@ -115,6 +123,7 @@ class Coordinator {
   Ledger ledger_;
   std::map<std::string, Live> live_;
   std::map<std::string, wring::v1::Worker> workers_;
+  std::function<void(const std::string&)> hear_end_;
   bool stopping_ = false;
   std::thread ticker_;
 };

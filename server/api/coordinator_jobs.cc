@@ -1,7 +1,4 @@
 // The coordinator's calls about jobs: submit, read, list, cancel, retry, delete, watch.
-#include <google/protobuf/io/coded_stream.h>
-#include <google/protobuf/io/zero_copy_stream_impl_lite.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -14,6 +11,7 @@
 #include "common/ids.h"
 #include "common/text.h"
 #include "recipe/recipe.h"
+#include "recipe/stage_key.h"
 #include "server/api/coordinator.h"
 #include "server/api/messages.h"
 #include "server/auth/tenant_blobs.h"
@@ -26,18 +24,6 @@ using namespace std::chrono_literals;
 constexpr std::size_t kMaxRecipe = 1u << 20;
 constexpr int kMaxRows = 10'000;  // evaluation rows in one Job
 
-// What must be equal for a repeated request id to be the same request.
-std::string request_digest(const v1::JobSpec& spec) {
-  std::string bytes;
-  {
-    google::protobuf::io::StringOutputStream stream(&bytes);
-    google::protobuf::io::CodedOutputStream coded(&stream);
-    coded.SetSerializationDeterministic(true);
-    spec.SerializeToCodedStream(&coded);
-  }
-  return sha256(bytes).hex();
-}
-
 void check_request(const v1::SubmitJobRequest& request) {
   const v1::JobSpec& spec = request.spec();
   const auto refuse = [](const char* reason, const char* message, const char* field, const char* hint = "") {
@@ -46,9 +32,7 @@ void check_request(const v1::SubmitJobRequest& request) {
   if (spec.name().size() > 200) refuse("NAME_TOO_LONG", "a name of more than 200 bytes", "spec.name");
   if (spec.recipe().size() > kMaxRecipe)
     refuse("RECIPE_TOO_LARGE", "a recipe of more than 1 MiB", "spec.recipe");
-  if (!request.request_id().empty() && !is_uuid(request.request_id()))
-    refuse("BAD_REQUEST_ID", "a request id is a UUID", "request_id",
-           "For instance the one that uuidgen prints; or none.");
+  check_request_id(request.request_id());
   const auto check_time = [&](double seconds, const char* field) {
     if (!(seconds >= 0 && seconds <= 1e9))
       refuse("OUT_OF_RANGE", "a time limit is 0 (none) to 1e9 seconds", field);
@@ -61,11 +45,6 @@ void check_request(const v1::SubmitJobRequest& request) {
   if (spec.priority() < -100 || spec.priority() > 100)
     refuse("OUT_OF_RANGE", "a priority is -100 to 100", "spec.priority");
   if (!spec.project().empty()) check_project(spec.project(), "spec.project");
-}
-
-// Request ids are the caller's own: those of two projects never meet.
-std::string request_key(const Within& project, const std::string& request_id) {
-  return project.empty() || request_id.empty() ? request_id : project + " " + request_id;
 }
 
 // Rounded up: what is not none stays so.
@@ -95,6 +74,20 @@ JobNeeds needs_of(const v1::JobSpec& spec, const Recipe& recipe) {
 // A recipe in one line is a name, too.
 std::string line_of(const std::string& recipe) {
   return recipe.find('\n') == std::string::npos ? recipe.substr(0, 60) : "";
+}
+
+// Of a trial: others of its sweep begin the same way. Projects share nothing.
+std::vector<std::string> prefixes_of(const StoredJob& job, const Recipe& recipe) {
+  StageKeyInputs inputs;
+  inputs.input = Digest::parse(job.spec.model(), "spec.model");
+  for (const auto& [name, digest] : job.spec.data())
+    inputs.data[name] = Digest::parse(digest, "spec.data." + name);
+  inputs.seed = job.spec.seed();
+  inputs.device_class = job.record.needs.device;
+  std::vector<std::string> names;
+  for (const auto& name : prefix_names(recipe, inputs))
+    names.push_back(sha256(job.record.project + name.hex()).hex());
+  return names;
 }
 
 // Waits for its turn with a request id.
@@ -174,7 +167,8 @@ void Coordinator::check_bytes(const std::string& project) {
   if (most > 0 && bytes >= most) throw_over_bytes(project, bytes, most);
 }
 
-v1::Job Coordinator::submit(const Within& project, const v1::SubmitJobRequest& request) {
+v1::Job Coordinator::submit(const Within& project, const v1::SubmitJobRequest& request,
+                            std::optional<NewTrial> trial) {
   check_request(request);
   const v1::JobSpec& spec = request.spec();
   if (!spec.project().empty()) check_within(project, spec.project(), "spec.project");
@@ -200,11 +194,13 @@ v1::Job Coordinator::submit(const Within& project, const v1::SubmitJobRequest& r
                           spec.priority(),
                           stored.record.project,
                           in_ms(spec.queued_timeout_seconds()),
-                          in_ms(spec.total_timeout_seconds())};
+                          in_ms(spec.total_timeout_seconds()),
+                          trial ? prefixes_of(stored, recipe) : std::vector<std::string>{}};
   StoreBatch batch;
   batch.submitted = stored;
   batch.request_id = request_id;
   batch.request_digest = digest;
+  batch.trial = std::move(trial);
   stored.record = apply(input, std::move(batch)).changed.front();
   metrics_.job_submitted();
   return message(stored, true);

@@ -62,6 +62,11 @@ const char* to_text(LeaseAction action) {
   return "lost";
 }
 
+// Of the recipe: no evaluation or export, which are steps too.
+bool is_stage(const v1::StageStatus& step) {
+  return !step.name().starts_with("evaluate: ") && !step.name().starts_with("export: ");
+}
+
 }  // namespace
 
 void Coordinator::register_worker(const v1::Worker& worker, const std::string& caller,
@@ -211,10 +216,21 @@ void Coordinator::report_stage(const v1::ReportStageRequest& request) {
                      {"state", stage.state()},
                      {"seconds", stage.seconds()},
                      {"peak_bytes", stage.peak_bytes()}};
-  const auto outcome =
-      apply(StageInput{request.job_id(), to_fence(request.fence()), stage.index(), stage.state(), payload},
-            std::move(batch), request.job_id());
+  const auto outcome = apply(StageInput{request.job_id(), to_fence(request.fence()), stage.index(),
+                                        stage.state(), payload, is_stage(stage)},
+                             std::move(batch), request.job_id());
   if (!outcome.events.empty() && !stage.key().empty()) count_end(stage, metrics_);
+}
+
+void Coordinator::stage_shared(const std::string& id, const std::string& key) {
+  const auto job = load(id);
+  if (!job || job->prefixes.empty()) return;
+  std::size_t k = 0;
+  for (const auto& stage : store_.stages(id)) {
+    if (!is_stage(stage)) continue;
+    if (stage.key() == key && k < job->prefixes.size()) apply(SharedInput{job->prefixes[k]});
+    ++k;
+  }
 }
 
 void Coordinator::finish(const v1::FinishAttemptRequest& request) {

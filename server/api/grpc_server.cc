@@ -25,7 +25,7 @@ constexpr int kMaxThreads = 2'000;  // one a waiting lease or watch; further cal
 // Health is asked for by service, and "" is the whole server.
 constexpr const char* kServices[] = {"wring.v1.Artifacts", "wring.v1.Jobs",    "wring.v1.Workers",
                                      "wring.v1.Projects",  "wring.v1.Methods", "wring.v1.Evaluations",
-                                     "wring.v1.Tokens"};
+                                     "wring.v1.Tokens",    "wring.v1.Sweeps"};
 
 // gRPC's own lines stay out of the log while this lives: what they say is said by our error.
 class QuietGrpc {

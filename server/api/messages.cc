@@ -1,10 +1,15 @@
 // Conversions of messages.
 #include "server/api/messages.h"
 
+#include <google/protobuf/io/coded_stream.h>
+#include <google/protobuf/io/zero_copy_stream_impl_lite.h>
+
 #include <algorithm>
 #include <charconv>
 
+#include "common/digest.h"
 #include "common/error.h"
+#include "common/ids.h"
 
 namespace wring {
 
@@ -90,6 +95,27 @@ void check_within(const std::string& project, const std::string& named, const st
   if (!project.empty() && named != project)
     throw Error(ErrorCode::kNotFound, "PROJECT_NOT_FOUND", "there is no project " + named, field,
                 "Your token is of project " + project + ".");
+}
+
+void check_request_id(const std::string& id) {
+  if (id.empty() || is_uuid(id)) return;
+  throw Error(ErrorCode::kInvalidArgument, "BAD_REQUEST_ID", "a request id is a UUID", "request_id",
+              "For instance the one that uuidgen prints; or none.");
+}
+
+std::string request_key(const std::string& project, const std::string& id) {
+  return project.empty() || id.empty() ? id : project + " " + id;
+}
+
+std::string request_digest(const google::protobuf::Message& request) {
+  std::string bytes;
+  {
+    google::protobuf::io::StringOutputStream stream(&bytes);
+    google::protobuf::io::CodedOutputStream coded(&stream);
+    coded.SetSerializationDeterministic(true);
+    request.SerializeToCodedStream(&coded);
+  }
+  return sha256(bytes).hex();
 }
 
 Fence to_fence(const v1::Fence& fence) {

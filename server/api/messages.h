@@ -24,6 +24,13 @@ void check_project(const std::string& name, const std::string& field);
 // Throws kNotFound "PROJECT_NOT_FOUND" where a caller who sees `project` alone names another one.
 void check_within(const std::string& project, const std::string& named, const std::string& field);
 
+// Throws kInvalidArgument "BAD_REQUEST_ID" where `id` is neither empty nor a UUID.
+void check_request_id(const std::string& id);
+// Request ids are the caller's own: those of two projects never meet.
+std::string request_key(const std::string& project, const std::string& id);
+// What must be equal for a repeated request id to be the same request.
+std::string request_digest(const google::protobuf::Message& request);
+
 // Opaque page tokens around a number.
 std::string page_token(std::uint64_t position);
 std::uint64_t parse_page_token(const std::string& token);  // throws kInvalidArgument "BAD_PAGE_TOKEN"

@@ -16,6 +16,7 @@
 #include "wring/v1/jobs.grpc.pb.h"
 #include "wring/v1/methods.grpc.pb.h"
 #include "wring/v1/projects.grpc.pb.h"
+#include "wring/v1/sweeps.grpc.pb.h"
 #include "wring/v1/tokens.grpc.pb.h"
 #include "wring/v1/workers.grpc.pb.h"
 
@@ -334,6 +335,7 @@ class WorkersService final : public v1::Workers::Service {
       check_job(visit, request->job_id());
       const TenantBlobs uploaded(b_.blobs, b_.store, is_worker(visit) ? project : Within());
       *response = outputs().keep(project, *request, uploaded, b_.clock.now_ms(), missing);
+      b_.coordinator.stage_shared(request->job_id(), request->key());
     };
     return answer(b_, *context, "Workers/KeepStage", body, missing);
   }
@@ -404,6 +406,88 @@ class ProjectsService final : public v1::Projects::Service {
   }
 
  private:
+  Backend b_;
+};
+
+class SweepsService final : public v1::Sweeps::Service {
+ public:
+  explicit SweepsService(Backend backend) : b_(backend) {}
+
+  Status SubmitSweep(ServerContext* context, const v1::SubmitSweepRequest* request,
+                     v1::Sweep* response) override {
+    return answer(b_, *context, "Sweeps/SubmitSweep", [&](Door::Visit& visit) {
+      *response = b_.sweeps.submit(visit.caller.project, *request);
+      visit.object = response->id();
+    });
+  }
+  Status GetSweep(ServerContext* context, const v1::GetSweepRequest* request, v1::Sweep* response) override {
+    return answer(b_, *context, "Sweeps/GetSweep", [&](Door::Visit& visit) {
+      *response = b_.sweeps.get(visit.caller.project, request->id());
+    });
+  }
+  Status ListSweeps(ServerContext* context, const v1::ListSweepsRequest* request,
+                    v1::ListSweepsResponse* response) override {
+    return answer(b_, *context, "Sweeps/ListSweeps",
+                  [&](Door::Visit& visit) { *response = b_.sweeps.list(visit.caller.project, *request); });
+  }
+  Status ListTrials(ServerContext* context, const v1::ListTrialsRequest* request,
+                    v1::ListTrialsResponse* response) override {
+    return answer(b_, *context, "Sweeps/ListTrials",
+                  [&](Door::Visit& visit) { *response = b_.sweeps.trials(visit.caller.project, *request); });
+  }
+  Status QueryFront(ServerContext* context, const v1::QueryFrontRequest* request,
+                    v1::QueryFrontResponse* response) override {
+    return answer(b_, *context, "Sweeps/QueryFront",
+                  [&](Door::Visit& visit) { *response = b_.sweeps.front(visit.caller.project, *request); });
+  }
+  Status PauseSweep(ServerContext* context, const v1::PauseSweepRequest* request,
+                    v1::Sweep* response) override {
+    return changed(*context, "Sweeps/PauseSweep", *request, *response, [&](const Within& within) {
+      return b_.sweeps.pause(within, request->id(), request->etag(), true);
+    });
+  }
+  Status ResumeSweep(ServerContext* context, const v1::ResumeSweepRequest* request,
+                     v1::Sweep* response) override {
+    return changed(*context, "Sweeps/ResumeSweep", *request, *response, [&](const Within& within) {
+      return b_.sweeps.pause(within, request->id(), request->etag(), false);
+    });
+  }
+  Status StopSweep(ServerContext* context, const v1::StopSweepRequest* request,
+                   v1::Sweep* response) override {
+    return changed(*context, "Sweeps/StopSweep", *request, *response, [&](const Within& within) {
+      return b_.sweeps.stop(within, request->id(), request->etag());
+    });
+  }
+  Status CancelSweep(ServerContext* context, const v1::CancelSweepRequest* request,
+                     v1::Sweep* response) override {
+    return changed(*context, "Sweeps/CancelSweep", *request, *response, [&](const Within& within) {
+      return b_.sweeps.cancel(within, request->id(), request->etag());
+    });
+  }
+  Status ExtendSweep(ServerContext* context, const v1::ExtendSweepRequest* request,
+                     v1::Sweep* response) override {
+    return changed(*context, "Sweeps/ExtendSweep", *request, *response,
+                   [&](const Within& within) { return b_.sweeps.extend(within, *request); });
+  }
+  Status DeleteSweep(ServerContext* context, const v1::DeleteSweepRequest* request,
+                     v1::DeleteSweepResponse*) override {
+    return answer(b_, *context, "Sweeps/DeleteSweep", [&](Door::Visit& visit) {
+      visit.object = request->id();
+      b_.sweeps.remove(visit.caller.project, request->id(), request->etag());
+    });
+  }
+
+ private:
+  template <typename Request, typename Body>
+  Status changed(ServerContext& context, std::string_view method, const Request& request, v1::Sweep& response,
+                 Body body) {
+    return answer(b_, context, method, [&](Door::Visit& visit) {
+      visit.object = request.id();
+      response = body(visit.caller.project);
+      visit.object = response.id();
+    });
+  }
+
   Backend b_;
 };
 
@@ -506,6 +590,7 @@ struct Services::Impl {
         jobs(backend),
         workers(backend),
         projects(backend),
+        sweeps(backend),
         tokens(backend),
         methods(backend),
         evaluations(backend) {}
@@ -513,6 +598,7 @@ struct Services::Impl {
   JobsService jobs;
   WorkersService workers;
   ProjectsService projects;
+  SweepsService sweeps;
   TokensService tokens;
   MethodsService methods;
   EvaluationsService evaluations;
@@ -526,6 +612,7 @@ void Services::add_to(grpc::ServerBuilder& builder) {
   builder.RegisterService(&impl_->jobs);
   builder.RegisterService(&impl_->workers);
   builder.RegisterService(&impl_->projects);
+  builder.RegisterService(&impl_->sweeps);
   builder.RegisterService(&impl_->tokens);
   builder.RegisterService(&impl_->methods);
   builder.RegisterService(&impl_->evaluations);

@@ -9,12 +9,14 @@
 #include "server/api/coordinator.h"
 #include "server/auth/door.h"
 #include "server/blobs/disk/blob_store.h"
+#include "server/sweeps/sweeps.h"
 
 namespace wring {
 
 // What the services work on. All outlive them.
 struct Backend {
   Coordinator& coordinator;
+  Sweeps& sweeps;
   JobStore& store;
   BlobStore& blobs;
   Tokens& tokens;

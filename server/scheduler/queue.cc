@@ -28,6 +28,33 @@ void JobQueue::remove(const JobRecord& job) {
   const auto count = by_project_.find(job.project);
   if (--count->second == 0) by_project_.erase(count);
   if (paused_.erase(job.id) > 0 || delayed_.erase({job.not_before, job.id}) > 0) return;
+  if (const auto it = parked_.find(job.id); it != parked_.end()) {
+    const auto waiting = waiting_for_.find(it->second);
+    waiting->second.erase(job.id);
+    if (waiting->second.empty()) waiting_for_.erase(waiting);
+    parked_.erase(it);
+    return;
+  }
+  leave_ready(job);
+}
+
+void JobQueue::park(const JobRecord& job, const std::string& prefix) {
+  leave_ready(job);
+  parked_.emplace(job.id, prefix);
+  waiting_for_[prefix].insert(job.id);
+}
+
+void JobQueue::release(const std::string& prefix, const Jobs& jobs) {
+  const auto waiting = waiting_for_.find(prefix);
+  if (waiting == waiting_for_.end()) return;
+  for (const auto& id : waiting->second) {
+    parked_.erase(id);
+    make_ready(jobs.at(id));
+  }
+  waiting_for_.erase(waiting);
+}
+
+void JobQueue::leave_ready(const JobRecord& job) {
   const auto same_needs = ready_.find(job.needs);
   const auto line = same_needs->second.find(job.project);
   line->second.erase(place(job));
@@ -37,7 +64,7 @@ void JobQueue::remove(const JobRecord& job) {
 
 bool JobQueue::contains(const JobRecord& job) const {
   if (job.paused) return paused_.contains(job.id);
-  if (delayed_.contains({job.not_before, job.id})) return true;
+  if (delayed_.contains({job.not_before, job.id}) || parked_.contains(job.id)) return true;
   const auto same_needs = ready_.find(job.needs);
   if (same_needs == ready_.end()) return false;
   const auto line = same_needs->second.find(job.project);

@@ -40,6 +40,9 @@ class JobQueue {
   void add(const JobRecord& job);     // REQUIRES: it is not in
   void remove(const JobRecord& job);  // REQUIRES: it is in
   bool contains(const JobRecord& job) const;
+  // A ready job that is not to be leased until release(prefix). REQUIRES: next() gave it.
+  void park(const JobRecord& job, const std::string& prefix);
+  void release(const std::string& prefix, const Jobs& jobs);
   std::size_t size() const;
   // How many each project has; none where it has none.
   const std::map<std::string, std::size_t>& by_project() const { return by_project_; }
@@ -59,11 +62,14 @@ class JobQueue {
   static Place place(const JobRecord& job) { return {-std::int64_t{job.priority}, job.sequence}; }
   using Line = std::map<Place, std::string>;  // ids of jobs
 
+  void leave_ready(const JobRecord& job);
   void make_ready(const JobRecord& job) { ready_[job.needs][job.project].emplace(place(job), job.id); }
 
   std::map<JobNeeds, std::map<std::string, Line>> ready_;  // by project
   std::set<std::pair<TimeMs, std::string>> delayed_;       // by the end of their backoff
   std::set<std::string> paused_;
+  std::map<std::string, std::string> parked_;                 // job -> prefix it waits for
+  std::map<std::string, std::set<std::string>> waiting_for_;  // and by prefix
   std::map<std::string, std::size_t> by_project_;
 };
 

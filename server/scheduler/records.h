@@ -72,8 +72,10 @@ struct JobRecord {
   std::string crash_signature;  // of the last attempt that failed without an explanation
   std::string told_outcome;     // of the newest lease, as its worker told it; empty: not told
   std::set<std::pair<std::uint32_t, std::string>> reported;  // (stage, state) under the newest lease
-  std::string result;                                        // artifact digest
-  std::optional<Json> error;                                 // Error::to_json plus stage, signal, last_log
+  std::vector<std::string> prefixes;  // names of what its first 1, 2, ... stages make; empty: not told
+  std::uint32_t stages_made = 0;      // under the newest lease
+  std::string result;                 // artifact digest
+  std::optional<Json> error;          // Error::to_json plus stage, signal, last_log
   std::uint64_t last_event = 0;
   std::uint64_t version = 0;  // rises with every change: the etag
 };

@@ -72,6 +72,7 @@ class Transition {
     job.create_time = now_;
     job.queued_timeout = input.queued_timeout;
     job.total_timeout = input.total_timeout;
+    job.prefixes = input.prefixes;
     begin_run(job);
     enqueue(job);
     commit(state_.jobs.emplace(job.id, std::move(job)).first->second, "queued");
@@ -96,10 +97,16 @@ class Transition {
     }
     if (worker.draining || state_.paused_workers.contains(worker.id)) return;
     state_.queue.wake(now_, state_.options.max_backoff_ms, state_.jobs);
-    const auto* const next =
-        state_.queue.next([&](const JobNeeds& needs) { return fits(needs, worker, input.free_devices); },
-                          [&](const std::string& project) { return may_run(project); }, state_.shares);
-    if (next) lease(state_.jobs.at(*next), worker);
+    for (;;) {
+      const auto* const next =
+          state_.queue.next([&](const JobNeeds& needs) { return fits(needs, worker, input.free_devices); },
+                            [&](const std::string& project) { return may_run(project); }, state_.shares);
+      if (!next) return;
+      JobRecord& job = state_.jobs.at(*next);
+      const auto* const prefix = state_.prefixes.waits_for(job);
+      if (!prefix) return lease(job, worker);
+      state_.queue.park(job, *prefix);
+    }
   }
 
   void operator()(const RenewInput& input) {
@@ -122,6 +129,7 @@ class Transition {
     JobRecord& job = leased_job(input.job, input.fence);
     job.lease_until = now_ + state_.options.lease_ms;
     if (!job.reported.emplace(input.index, input.state).second) return;  // told again
+    if (input.is_stage) note_stage(job, input);
     if (input.state == "pending") return commit_silently(job);
     const bool done = input.state != "running";
     commit(job, done ? "stage_done" : "stage_started", input.payload);
@@ -213,7 +221,10 @@ class Transition {
     outcome_.quota.emplace(input.project, input.quota);
   }
 
+  void operator()(const SharedInput& input) { release(state_.prefixes.share(input.prefix)); }
+
   void operator()(const TickInput&) {
+    release(state_.prefixes.tick(now_));
     for (int i = 0; i < kMostTimeouts && !state_.deadlines.empty() && state_.deadlines.begin()->first <= now_;
          ++i)
       time_out(state_.jobs.at(state_.deadlines.begin()->second));
@@ -228,6 +239,21 @@ class Transition {
 
  private:
   static constexpr int kMostTimeouts = 100;  // in one step; the next one goes on
+
+  void release(const Prefixes::Freed& freed) {
+    for (const auto& prefix : freed) state_.queue.release(prefix, state_.jobs);
+  }
+
+  // Stages of a recipe end in their order.
+  void note_stage(JobRecord& job, const StageInput& input) {
+    if (input.state != "done" && input.state != "cached") return;
+    const std::size_t k = job.stages_made++;
+    const double seconds = json_or<double>(input.payload, "seconds", 0);
+    if (input.state == "done")
+      state_.prefixes.made(job, k, now_, static_cast<TimeMs>(std::clamp(seconds, 0.0, 1e6) * 1000));
+    else if (k < job.prefixes.size())
+      release(state_.prefixes.share(job.prefixes[k]));
+  }
 
   JobRecord& find_job(const std::string& id) {
     const auto it = state_.jobs.find(id);
@@ -390,6 +416,8 @@ class Transition {
     job.start_time = now_;
     job.told_outcome.clear();
     job.reported.clear();
+    job.stages_made = 0;
+    state_.prefixes.begin(job);
     state_.held.insert(job.id);
     worker.jobs.insert(job.id);
     Share& share = state_.shares[share_key(job)];
@@ -402,6 +430,7 @@ class Transition {
   }
 
   void let_go(const JobRecord& job) {
+    release(state_.prefixes.end(job, job.phase == JobPhase::kSucceeded));
     if (state_.held.erase(job.id) > 0) --state_.shares.at(share_key(job)).running;
     if (const auto it = state_.workers.find(job.worker); it != state_.workers.end())
       it->second.jobs.erase(job.id);
@@ -525,6 +554,7 @@ void restore(JobRecord job, SchedulerState& state) {
   if (const TimeMs at = deadline(job); at > 0) state.deadlines.emplace(at, job.id);
   if (job.phase == JobPhase::kRunning || job.phase == JobPhase::kCancelling) {
     state.held.insert(job.id);
+    state.prefixes.begin(job);
     ++state.shares[share_key(job)].running;
     if (const auto it = state.workers.find(job.worker); it != state.workers.end())
       it->second.jobs.insert(job.id);
@@ -562,6 +592,8 @@ std::string waiting_reason(const JobRecord& job, TimeMs now, const SchedulerStat
   if (runs_all_it_may(job.project, state))
     return "quota: its project runs " + std::to_string(running_jobs(job.project, state)) +
            " jobs, as many as it may";
+  if (const auto* const prefix = state.prefixes.waits_for(job))
+    return "job " + state.prefixes.makers().at(*prefix) + " makes its first stages";
   if (backs_off(job, now, state.options))
     return "waits " + std::to_string((job.not_before - now + 999) / 1000) + " s before it is tried again";
   std::vector<const WorkerRecord*> takers;

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "common/error.h"
+#include "server/scheduler/prefixes.h"
 #include "server/scheduler/queue.h"
 #include "server/scheduler/records.h"
 
@@ -35,6 +36,7 @@ struct SchedulerState {
   std::set<std::string> held;                          // ids of leased jobs
   std::set<std::pair<TimeMs, std::string>> deadlines;  // when the next timeout of each open job is over
   Shares shares;
+  Prefixes prefixes;
   std::map<std::string, WorkerRecord> workers;
   std::set<std::string> paused_projects, paused_workers;
   std::map<std::string, Quota> quotas;  // by project
@@ -48,6 +50,7 @@ struct SubmitInput {
   std::int32_t priority = 0;
   std::string project = kDefaultProject;
   TimeMs queued_timeout = 0, total_timeout = 0;  // 0: none
+  std::vector<std::string> prefixes;
 };
 struct RegisterInput {
   WorkerRecord worker;
@@ -69,6 +72,11 @@ struct StageInput {
   std::uint32_t index = 0;
   std::string state;  // pending (planned: no event), running, done, cached
   Json payload;
+  bool is_stage = false;  // of the recipe: no evaluation or export
+};
+// Workers may have what this prefix names.
+struct SharedInput {
+  std::string prefix;
 };
 struct FinishInput {
   std::string job;
@@ -102,9 +110,9 @@ struct PauseWorkerInput {
 };
 struct TickInput {};  // lets leases and timeouts run out
 
-using SchedulerInput =
-    std::variant<SubmitInput, RegisterInput, LeaseInput, RenewInput, StageInput, FinishInput, CancelInput,
-                 RetryInput, PauseJobInput, PauseProjectInput, PauseWorkerInput, QuotaInput, TickInput>;
+using SchedulerInput = std::variant<SubmitInput, RegisterInput, LeaseInput, RenewInput, StageInput,
+                                    FinishInput, CancelInput, RetryInput, PauseJobInput, PauseProjectInput,
+                                    PauseWorkerInput, QuotaInput, SharedInput, TickInput>;
 
 // One entry of a job's log.
 struct JobEvent {

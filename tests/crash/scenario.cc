@@ -1,6 +1,9 @@
 // The calls that the services make, in the order in which a small site would.
 #include "tests/crash/scenario.h"
 
+#include <chrono>
+#include <thread>
+
 #include "common/error.h"
 #include "formats/manifest.h"
 #include "recipe/spec.h"
@@ -22,6 +25,10 @@ SchedulerOptions options() {
   SchedulerOptions options;
   options.backoff_ms = 0;
   return options;
+}
+
+bool is_over(const v1::Sweep& sweep) {
+  return sweep.state() >= v1::SWEEP_STATE_SUCCEEDED;
 }
 
 void upload_blob(BlobStore& blobs, const std::string& bytes) {
@@ -52,7 +59,8 @@ Session::Session(const fs::path& root)
       lock_(lock_data(root / "data")),
       store_(root / "data"),
       blobs_(root / "data"),
-      coordinator_(store_, clock_, metrics_, options()) {}
+      coordinator_(store_, clock_, metrics_, options()),
+      sweeps_(store_, coordinator_, clock_) {}
 
 void Session::run(Promises& promises, const std::function<void()>& acknowledged) {
   promises_ = &promises;
@@ -75,6 +83,7 @@ void Session::run(Promises& promises, const std::function<void()>& acknowledged)
   retain(model_);
   back_up_and_restore();
   run_job();
+  run_sweep();
   discard(put("old", {std::string(1200, 'c')}));
   collect_garbage(store_, blobs_, clock_.now_ms(), 0);
   remove_job(ids[1]);
@@ -191,6 +200,22 @@ void Session::retain(const std::string& digest) {
 void Session::pause_and_resume() {
   coordinator_.pause_project({}, "default", true);
   coordinator_.pause_project({}, "default", false);
+  said();
+}
+
+void Session::run_sweep() {
+  v1::SubmitSweepRequest request;
+  request.set_request_id("9c1f3ad8-54f6-4b0e-8a3f-3a2f62c7f004");
+  request.mutable_spec()->set_sweep("{name: s, recipe: rtn, model: M, space: {seed: {low: 1, high: " +
+                                    std::to_string(kTrials) + "}}, parallel: 1}");
+  (*request.mutable_spec()->mutable_inputs())["M"] = model_;
+  promises_->sweep = sweeps_.submit({}, request).id();
+  said();
+  while (!is_over(sweeps_.get({}, promises_->sweep))) {
+    run_job();
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  promises_->sweep_ended = true;
   said();
 }
 

@@ -10,6 +10,7 @@
 #include "server/api/coordinator.h"
 #include "server/blobs/disk/blob_store.h"
 #include "server/store/sqlite/job_store.h"
+#include "server/sweeps/sweeps.h"
 
 namespace wring::crash {
 
@@ -19,8 +20,12 @@ struct Promises {
   std::map<std::string, std::string> jobs;                       // request id -> job
   std::map<std::string, std::pair<JobPhase, std::string>> ends;  // job -> its end and result
   std::uint64_t fence = 0;                                       // n of the newest lease
+  std::string sweep;                                             // id
+  bool sweep_ended = false;                                      // with all of its trials
   std::set<std::string> in_backup, in_restored;                  // artifacts that these folders hold
 };
+
+inline constexpr std::uint64_t kTrials = 3;  // of the sweep
 
 // The coordinator of `root`/data, without its network. Comes up as wring-server does.
 class Session {
@@ -47,6 +52,7 @@ class Session {
   void retain(const std::string& digest);
   void pause_and_resume();
   void back_up_and_restore();
+  void run_sweep();
   void said();
 
   std::filesystem::path root_;
@@ -56,6 +62,7 @@ class Session {
   JobStore store_;
   BlobStore blobs_;
   Coordinator coordinator_;
+  Sweeps sweeps_;
   Promises* promises_ = nullptr;
   std::function<void()> acknowledged_;
   std::string model_;

@@ -29,6 +29,7 @@ class Verifier {
       Session session(root_);
       check_artifacts(session);
       check_jobs(session);
+      check_sweep(session);
       check_fence(session);
     } catch (...) {
       say("it does not start: " + describe(current_error()));
@@ -107,6 +108,26 @@ class Verifier {
           std::to_string(record.last_event) + " events");
     if (ends != static_cast<int>(is_terminal(record.phase)))
       say("job " + record.id + " has " + std::to_string(ends) + " ends");
+  }
+
+  // Its trials have every number once, and each is a job: no job of it is beside them.
+  void check_sweep(Session& session) {
+    if (promises_.sweep.empty()) return;
+    session.store().read([&](sqlite3* db) {
+      const auto sweep = find_sweep(db, promises_.sweep);
+      if (!sweep) return say("sweep " + promises_.sweep + " is lost");
+      const auto trials = list_trials(db, promises_.sweep, 0, 1000);
+      for (std::size_t n = 0; n < trials.size(); ++n)
+        if (trials[n].number != n || trials[n].job.empty()) say("the sweep lacks trial " + std::to_string(n));
+      Statement jobs(db, "SELECT count(*) FROM jobs WHERE name GLOB 's/*'");
+      jobs.row();
+      if (jobs.integer(0) != static_cast<std::int64_t>(trials.size()) || trials.size() > kTrials)
+        say(std::to_string(jobs.integer(0)) + " jobs are " + std::to_string(trials.size()) + " trials of " +
+            std::to_string(kTrials));
+      if (promises_.sweep_ended &&
+          (sweep->record.phase != SweepPhase::kSucceeded || trials.size() != kTrials))
+        say("the sweep has not ended any more");
+    });
   }
 
   // A lease that is given now is newer than every lease that was given before.

@@ -28,6 +28,7 @@ import door  # noqa: E402
 from door import Door, HostileClient  # noqa: E402, F401
 from random_models import TEXT, make_decoder, make_encoder  # noqa: E402
 from service import DEADLINE, Service  # noqa: E402
+from sweeps import SweepTests  # noqa: E402
 
 PROGRAMS = ROOT / "build/release/bin"
 MINILM = ROOT / "build/models/minilm"
@@ -179,6 +180,13 @@ class Jobs(WithService):
         self.assertEqual(first.json["id"], second.json["id"])
 
 
+class Sweeps(SweepTests, WithService):
+    local = staticmethod(local)
+
+    def scratch(self):
+        return scratch
+
+
 class PythonClient(WithService):
     """client/python as a user installs it, in a process of its own."""
 
@@ -212,6 +220,19 @@ class PythonClient(WithService):
         self.assertEqual(digest, local(recipe, scratch / "tiny")["artifact_digest"])
         self.assertTrue((self.folder / "fetched/config.json").is_file())
         self.assertTrue(any(row["suite"] == "size" for row in rows))
+
+    def test_a_sweep_from_its_submit_to_its_front(self):
+        path = self.folder / "sweep.yaml"
+        path.write_text(f"recipe: {{stages: [rtn], evaluations: [size]}}\nmodel: {scratch / 'tiny'}\n"
+                        "space: {stages.rtn.bits: [4, 8], stages.rtn.group_size: [32]}\nobjectives: [weight_bytes]\n")
+        state, values, front = self.python(f"""
+            import json, wring
+            with wring.Client() as client:
+                sweep = client.wait_sweep(client.submit_sweep({str(path)!r}).id)
+                trials = client.trials(sweep.id)
+                front = [trial.number for trial in client.front(sweep.id).trials]
+                print(json.dumps([sweep.state, [list(trial.values_json) for trial in trials], front]))""")
+        self.assertEqual((state, values, front), (5, [["4", "32"], ["8", "32"]], [0]))
 
     def test_what_the_server_refuses_is_an_exception_with_its_code(self):
         answer = self.python(f"""

@@ -158,10 +158,22 @@ def gguf_vocabulary_seeds() -> dict[str, bytes]:
     return {"gpt2": gguf(keys, []), "no_merges": gguf(keys[:3], []), "other": gguf([key("tokenizer.ggml.model", 8, string("llama"))], [])}
 
 
+def sweep_seeds() -> dict[str, bytes]:
+    texts = {
+        "grid": "recipe: 'gptq(bits=4)'\nmodel: m\ndata: {calibration: c}\nspace: {'stages[0].bits': [3, 4], stages.gptq.damping: {low: 0.1, high: 0.2, step: 0.05}}\n",
+        "asha": "recipe: {stages: [rtn], evaluations: ['similarity(sentences=8)', size]}\nmodels: [a, b]\ndata: {test: t}\n"
+        "space: {'stages[0]': ['rtn(bits=8)', 'gptq(data=test)'], 'stages[0].group_size': {low: 16, high: 256, log: true}}\n"
+        "strategy: {name: asha, seed: 3, fidelity: {path: evaluations.similarity.sentences, low: 4, high: 64, eta: 4}}\n"
+        "objectives: [{metric: cosine_mean, goal: max}, weight_bytes]\nconstraints: [{metric: weight_bytes, max: '50%'}]\nbounds: {trials: 9}\n",
+        "empty": "recipe: rtn\nmodel: m\nspace: {seed: {low: 2, high: 1}}\n",
+    }
+    return {name: text.encode() for name, text in texts.items()}
+
+
 def main() -> None:
     groups = {"safetensors": safetensors_seeds(), "gguf": gguf_seeds(), "manifest": manifest_seeds(), "recipe": recipe_seeds(),
               "imatrix": imatrix_seeds(), "ggml_encode": ggml_encode_seeds(), "csv": csv_seeds(),
-              "tokenizer_json": tokenizer_json_seeds(), "gguf_vocabulary": gguf_vocabulary_seeds()}
+              "tokenizer_json": tokenizer_json_seeds(), "gguf_vocabulary": gguf_vocabulary_seeds(), "sweep": sweep_seeds()}
     for group, seeds in groups.items():
         folder = CORPUS / group
         folder.mkdir(parents=True, exist_ok=True)

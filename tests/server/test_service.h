@@ -23,6 +23,7 @@
 #include "wring/v1/jobs.grpc.pb.h"
 #include "wring/v1/methods.grpc.pb.h"
 #include "wring/v1/projects.grpc.pb.h"
+#include "wring/v1/sweeps.grpc.pb.h"
 #include "wring/v1/workers.grpc.pb.h"
 
 namespace wring {
@@ -35,9 +36,10 @@ struct RunningServer {
       : store(folder),
         blobs(folder),
         coordinator(store, clock, metrics, options),
+        sweeps(store, coordinator, clock),
         tokens(store),
         door(store, tokens, clock, door_options),
-        backend{coordinator, store, blobs, tokens, door, clock, metrics},
+        backend{coordinator, sweeps, store, blobs, tokens, door, clock, metrics},
         grpc(backend, "127.0.0.1:0"),
         http("127.0.0.1", 0, make_routes(backend, std::move(routes))) {}
 
@@ -46,6 +48,7 @@ struct RunningServer {
   JobStore store;
   BlobStore blobs;
   Coordinator coordinator;
+  Sweeps sweeps;
   Tokens tokens;
   Door door;
   Backend backend;
@@ -67,6 +70,7 @@ class Service : public testing::Test {
     methods_ = v1::Methods::NewStub(channel_);
     evaluations_ = v1::Evaluations::NewStub(channel_);
     projects_ = v1::Projects::NewStub(channel_);
+    sweeps_ = v1::Sweeps::NewStub(channel_);
   }
 
   // Calls a unary method; throws the server's error.
@@ -225,6 +229,7 @@ class Service : public testing::Test {
   std::unique_ptr<v1::Methods::Stub> methods_;
   std::unique_ptr<v1::Evaluations::Stub> evaluations_;
   std::unique_ptr<v1::Projects::Stub> projects_;
+  std::unique_ptr<v1::Sweeps::Stub> sweeps_;
 };
 
 }  // namespace wring

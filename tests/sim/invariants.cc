@@ -280,6 +280,12 @@ bool Invariants::is_paused(const JobRecord& job) const {
   return job.paused || pauses_.contains({PauseRecord::Kind::kProject, job.project});
 }
 
+// Told of trials alone, which no plan has.
+void Invariants::check(const SharedInput&, const Outcome& outcome, const SchedulerState&) {
+  demand(outcome.changed.empty() && outcome.events.empty(), "changes-are-written", "",
+         "a word of stages changed a job");
+}
+
 void Invariants::check(const TickInput&, const Outcome& outcome, const SchedulerState&) {
   std::size_t timed_out = 0;
   for (const auto& job : outcome.changed) {

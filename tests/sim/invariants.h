@@ -83,6 +83,7 @@ class Invariants {
   void check(const PauseProjectInput& input, const Outcome& outcome, const SchedulerState& state);
   void check(const PauseWorkerInput& input, const Outcome& outcome, const SchedulerState& state);
   void check(const QuotaInput& input, const Outcome& outcome, const SchedulerState& state);
+  void check(const SharedInput& input, const Outcome& outcome, const SchedulerState& state);
   void check(const TickInput& input, const Outcome& outcome, const SchedulerState& state);
 
   void check_grant(const LeaseInput& input, const JobRecord& job, const SchedulerState& state) const;

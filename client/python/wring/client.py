@@ -14,7 +14,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from wring import trees
 from wring.v1 import (artifacts_pb2, artifacts_pb2_grpc, evaluations_pb2, evaluations_pb2_grpc, jobs_pb2,
-                      jobs_pb2_grpc, methods_pb2, methods_pb2_grpc)
+                      jobs_pb2_grpc, methods_pb2, methods_pb2_grpc, sweeps_pb2, sweeps_pb2_grpc)
 
 TERMINAL = {jobs_pb2.JOB_STATE_SUCCEEDED, jobs_pb2.JOB_STATE_FAILED, jobs_pb2.JOB_STATE_CANCELLED}
 DEADLINE_SECONDS = 60
@@ -66,6 +66,7 @@ class Client:
         self._artifacts = artifacts_pb2_grpc.ArtifactsStub(self._channel)
         self._evaluations = evaluations_pb2_grpc.EvaluationsStub(self._channel)
         self._methods = methods_pb2_grpc.MethodsStub(self._channel)
+        self._sweeps = sweeps_pb2_grpc.SweepsStub(self._channel)
 
     def __enter__(self):
         return self
@@ -139,6 +140,52 @@ class Client:
 
     def cancel(self, job_id: str):
         return self._call(self._jobs.CancelJob, jobs_pb2.CancelJobRequest(id=job_id))
+
+    def submit_sweep(self, sweep: str, recipe: str = "", name: str = "", project: str = "", request_id: str = ""):
+        """Creates a sweep and returns it (a Sweep message); the server makes its trials.
+
+        sweep: YAML text or the path of a YAML file (docs/sweeps.md). recipe: text or path; takes the place of the one in
+        the sweep, and must be given where that is a path. Models and data that the sweep names are uploaded where they
+        are paths.
+        """
+        sweep, recipe = (pathlib.Path(text).read_text(encoding="utf-8") if os.path.isfile(text) else text for text in (sweep, recipe))
+        request = sweeps_pb2.SubmitSweepRequest(request_id=request_id or str(uuid.uuid4()), validate_only=True)
+        request.spec.sweep, request.spec.recipe, request.spec.name, request.spec.project = sweep, recipe, name, project
+        checked = self._call(self._sweeps.SubmitSweep, request)  # before anything large is sent
+        for text in checked.models:
+            request.spec.inputs[text] = self._input(text, "model")
+        for text in checked.datasets:
+            request.spec.inputs[text] = self._input(text, "dataset")
+        request.validate_only = False
+        return self._call(self._sweeps.SubmitSweep, request)
+
+    def sweep(self, sweep_id: str):
+        return self._call(self._sweeps.GetSweep, sweeps_pb2.GetSweepRequest(id=sweep_id))
+
+    def wait_sweep(self, sweep_id: str):
+        """The sweep once it has ended, however it did."""
+        while True:
+            sweep = self.sweep(sweep_id)
+            if sweep.state >= sweeps_pb2.SWEEP_STATE_SUCCEEDED:
+                return sweep
+            time.sleep(0.5)
+
+    def trials(self, sweep_id: str) -> list:
+        """All Trial messages of a sweep, by number."""
+        request, trials = sweeps_pb2.ListTrialsRequest(id=sweep_id, page_size=1000), []
+        while True:
+            page = self._call(self._sweeps.ListTrials, request)
+            trials += page.trials
+            if not page.next_page_token:
+                return trials
+            request.page_token = page.next_page_token
+
+    def front(self, sweep_id: str):
+        """The trials that no other one is better than in all of the sweep's objectives (QueryFrontResponse)."""
+        return self._call(self._sweeps.QueryFront, sweeps_pb2.QueryFrontRequest(id=sweep_id))
+
+    def cancel_sweep(self, sweep_id: str):
+        return self._call(self._sweeps.CancelSweep, sweeps_pb2.CancelSweepRequest(id=sweep_id))
 
     def evals(self, job: str = "", artifact: str = "", suite: str = "", metric: str = "") -> list:
         """Measured rows as dictionaries; each empty argument matches everything."""

@@ -8,6 +8,7 @@
 #include "server/store/sqlite/artifact_rows.h"
 #include "server/store/sqlite/record_json.h"
 #include "server/store/sqlite/schema.h"
+#include "server/store/sqlite/sweep_rows.h"
 
 namespace wring {
 namespace {
@@ -120,6 +121,7 @@ void put_submitted(sqlite3* db, const StoreBatch& batch) {
   const v1::JobSpec& spec = batch.submitted->spec;
   share_artifact(db, spec.model(), batch.submitted->record.project);
   for (const auto& [name, digest] : spec.data()) share_artifact(db, digest, batch.submitted->record.project);
+  if (batch.trial) put_trial(db, *batch.trial, batch.submitted->record.id);
   if (batch.request_id.empty()) return;
   Statement(db, "INSERT INTO requests VALUES(?,?,?)")
       .bind(batch.request_id)

@@ -40,6 +40,13 @@ struct JobFilter {
   int limit = 50;
 };
 
+// A trial that a sweep has made: told apart by number, so that none is made twice.
+struct NewTrial {
+  std::string sweep;
+  std::uint64_t number = 0;
+  Json point;  // {at, values, rung, parent, fidelity}
+};
+
 // What goes to disk in one transaction. Stages and rows are those of the outcome's one changed job.
 struct StoreBatch {
   Outcome outcome;
@@ -53,6 +60,7 @@ struct StoreBatch {
   std::vector<v1::Artifact>
       artifacts;  // of no project: of "default"; one that is there, and had expired, is kept
   std::optional<v1::Worker> worker;
+  std::optional<NewTrial> trial;  // of a sweep, which `submitted` is
 };
 
 struct EvaluationFilter {
@@ -162,8 +170,8 @@ class JobStore {
   std::shared_mutex& inputs() { return inputs_; }
 
  private:
-  std::string open_job_that_reads(const std::string& digest, const Within& project);
-  std::set<std::pair<std::string, std::string>> inputs_of_open_jobs();  // digests, projects
+  std::string open_reader_of(const std::string& digest, const Within& project);
+  std::set<std::pair<std::string, std::string>> inputs_of_open_jobs();  // and sweeps: digests, projects
   bool is_pinned(const std::string& digest, const Within& project);
 
   std::filesystem::path path_;

@@ -4,6 +4,7 @@
 #include "common/error.h"
 #include "server/store/sqlite/artifact_rows.h"
 #include "server/store/sqlite/job_store.h"
+#include "server/store/sqlite/sweep_rows.h"
 
 namespace wring {
 namespace {
@@ -195,10 +196,10 @@ void JobStore::remove_artifact(const std::string& digest, const Within& project)
   if (is_pinned(digest, project))
     throw Error(ErrorCode::kFailedPrecondition, "ARTIFACT_PINNED", "artifact " + digest + " is pinned",
                 "digest", "wring retain --keep takes the pin away.");
-  if (const auto job = open_job_that_reads(digest, project); !job.empty())
+  if (const auto reader = open_reader_of(digest, project); !reader.empty())
     throw Error(ErrorCode::kFailedPrecondition, "ARTIFACT_IN_USE",
-                "job " + job + ", which has not ended, reads artifact " + digest, "digest",
-                "Wait for the job, or cancel it.");
+                reader + ", which has not ended, reads artifact " + digest, "digest",
+                "Wait for it, or cancel it.");
   change([&](sqlite3* db) {
     Statement(db, "DELETE FROM artifacts WHERE digest = ?1 AND (?2 = '' OR project = ?2)")
         .bind(digest)
@@ -218,12 +219,14 @@ bool JobStore::is_pinned(const std::string& digest, const Within& project) {
   return false;
 }
 
-// The id of one, or nothing. A digest of 64 digits stands in a spec as itself.
-std::string JobStore::open_job_that_reads(const std::string& digest, const Within& project) {
+// "job ID" or "sweep ID", or nothing. A digest of 64 digits stands in a spec as itself.
+std::string JobStore::open_reader_of(const std::string& digest, const Within& project) {
   const Reader reader(*readers_);
-  Statement row(reader.get(),
-                "SELECT id FROM jobs WHERE phase <= 3 AND instr(spec, ?1) > 0 AND (?2 = '' OR project = ?2) "
-                "LIMIT 1");
+  Statement row(
+      reader.get(),
+      "SELECT 'job ' || id FROM jobs WHERE phase <= 3 AND instr(spec, ?1) > 0 AND (?2 = '' OR project = ?2) "
+      "UNION ALL SELECT 'sweep ' || id FROM sweeps "
+      "WHERE phase <= 4 AND instr(spec, ?1) > 0 AND (?2 = '' OR project = ?2) LIMIT 1");
   row.bind(digest).bind(project);
   return row.row() ? row.text(0) : "";
 }
@@ -247,6 +250,7 @@ std::set<std::pair<std::string, std::string>> JobStore::inputs_of_open_jobs() {
     inputs.emplace(spec.model(), rows.text(1));
     for (const auto& [name, digest] : spec.data()) inputs.emplace(digest, rows.text(1));
   }
+  add_inputs_of_open_sweeps(reader.get(), inputs);
   return inputs;
 }
 

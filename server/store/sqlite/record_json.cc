@@ -33,6 +33,8 @@ Json to_json(const JobRecord& r) {
           {"crash_signature", r.crash_signature},
           {"told_outcome", r.told_outcome},
           {"reported", r.reported},
+          {"prefixes", r.prefixes},
+          {"stages_made", r.stages_made},
           {"result", r.result},
           {"error", r.error ? *r.error : Json()},
           {"last_event", r.last_event},
@@ -67,6 +69,8 @@ JobRecord record_from_json(const Json& j) {
   r.crash_signature = j.at("crash_signature");
   r.told_outcome = j.at("told_outcome");
   r.reported = j.at("reported").get<std::set<std::pair<std::uint32_t, std::string>>>();
+  r.prefixes = j.value("prefixes", r.prefixes);  // nor did it these two
+  r.stages_made = j.value("stages_made", r.stages_made);
   r.result = j.at("result");
   if (!j.at("error").is_null()) r.error = j.at("error");
   r.last_event = j.at("last_event");

@@ -10,7 +10,7 @@
 namespace wring {
 namespace {
 
-constexpr std::array<const char*, 7> kMigrations{R"sql(
+constexpr std::array<const char*, 8> kMigrations{R"sql(
   CREATE TABLE meta(key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
   INSERT INTO meta VALUES('epoch', 1);
   CREATE TABLE jobs(
@@ -97,6 +97,18 @@ constexpr std::array<const char*, 7> kMigrations{R"sql(
   DROP INDEX jobs_by_project;
   CREATE INDEX jobs_by_phase ON jobs(phase, sequence, name);
   CREATE INDEX jobs_by_project ON jobs(project, phase, sequence, name);
+)sql",
+                                                 R"sql(
+  CREATE TABLE sweeps(
+    id TEXT PRIMARY KEY, sequence INTEGER NOT NULL UNIQUE, project TEXT NOT NULL, phase INTEGER NOT NULL, record TEXT NOT NULL,
+    spec BLOB NOT NULL, request_id TEXT, request_digest TEXT NOT NULL) WITHOUT ROWID;
+  CREATE UNIQUE INDEX sweeps_by_request ON sweeps(request_id) WHERE request_id IS NOT NULL;
+  CREATE TABLE trials(
+    sweep TEXT NOT NULL, n INTEGER NOT NULL, job TEXT, phase INTEGER NOT NULL, bytes INTEGER NOT NULL DEFAULT 0,
+    point TEXT NOT NULL, outcome TEXT, PRIMARY KEY(sweep, n)) WITHOUT ROWID;
+  CREATE UNIQUE INDEX trials_by_job ON trials(job) WHERE job IS NOT NULL;
+  CREATE INDEX trials_by_phase ON trials(sweep, phase, bytes);
+  CREATE INDEX open_trials ON trials(sweep) WHERE phase = 0;
 )sql"};
 
 // Its statement is over when this returns: a migration may drop tables.

@@ -1,0 +1,111 @@
+// Sweeps: a recipe, a space around it, a strategy that walks through it, and what its trials are judged by.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "recipe/recipe.h"
+#include "recipe/space.h"
+
+namespace wring {
+
+// A measure that a suite reports of the result.
+struct Metric {
+  std::string suite, name;
+};
+struct Objective {
+  Metric metric;
+  bool maximise = false;
+};
+struct Constraint {
+  Metric metric;
+  std::optional<double> minimum, maximum;
+  bool of_input = false;  // they are shares of what the model as handed in has
+};
+
+// What grows from rung to rung: `low`, low * eta, ..., at most `high`.
+struct Fidelity {
+  std::string path;
+  double low = 0, high = 0, eta = 3;
+
+  std::uint32_t rungs() const;
+  Json value(std::uint32_t rung) const;
+};
+
+struct StrategySpec {
+  std::string name = "grid";
+  std::uint64_t seed = 0;
+  std::uint64_t configurations = 0;  // at the lowest rung; 0: as many as the bounds let
+  std::uint64_t population = 20;     // of a generation
+  std::uint64_t startup = 10;        // random trials before the model is asked
+  std::optional<Fidelity> fidelity;
+};
+
+// 0: none. No trial is made once one is reached.
+struct SweepBounds {
+  std::uint64_t trials = 0;
+  double seconds = 0;       // since the sweep was submitted
+  std::uint64_t bytes = 0;  // of the trials' results
+};
+
+struct Sweep {
+  std::string name;
+  Json recipe;        // recipe_tree()
+  std::string model;  // as it is written: a path or a digest; may be a dimension instead
+  std::map<std::string, std::string> data;  // the same, by name
+  std::uint64_t seed = 0;                   // of the jobs
+  Space space;
+  StrategySpec strategy;
+  std::vector<Objective> objectives;
+  std::vector<Constraint> constraints;
+  SweepBounds bounds;
+  std::uint64_t parallel = 8;  // trials that have not ended, at most
+
+  // Every text that names a model, and every one that names data: as written and in the space.
+  std::vector<std::string> models() const;
+  std::vector<std::string> datasets() const;
+};
+
+inline constexpr std::uint64_t kMostTrials = 1'000'000, kMostParallel = 10'000;
+
+// Parses and validates, the recipe at every corner of the space. `text` is YAML; a `recipe` that is not empty
+// takes the place of its own. Throws
+// Error(kInvalidArgument) as parse_recipe() does, and with reason EMPTY_SPACE, ENDLESS_SPACE, UNKNOWN_PATH,
+// UNKNOWN_STRATEGY, UNKNOWN_METRIC, AMBIGUOUS_METRIC, CONTRADICTORY_GOAL or MISSING_INPUT; the field is a
+// path
+// ("space.stages[0].params.bits").
+Sweep parse_sweep(std::string_view text, const std::string& recipe = {},
+                  const Catalogue& catalogue = Catalogue::embedded());
+
+// Without the space's recipes being checked: of a text that parse_sweep() took.
+Sweep read_sweep(std::string_view text, const std::string& recipe = {},
+                 const Catalogue& catalogue = Catalogue::embedded());
+
+// One trial as a job would ask for it.
+struct TrialInputs {
+  std::string recipe;  // JSON, which is YAML
+  std::string model;
+  std::map<std::string, std::string> data;  // only what the recipe reads
+  std::uint64_t seed = 0;
+};
+
+// The one place that turns a point into a recipe. `values` are the space's, in its order; `rung` sets the
+// fidelity where there is one. Throws what parse_recipe() throws, with the values in the message.
+TrialInputs trial_of(const Sweep& sweep, const std::vector<Json>& values, std::uint32_t rung = 0,
+                     const Catalogue& catalogue = Catalogue::embedded());
+
+// The metric of that name which a suite of the recipe reports. Throws UNKNOWN_METRIC, AMBIGUOUS_METRIC.
+Metric find_metric(const Json& recipe, const std::string& name, const std::string& suite,
+                   const std::string& field, const Catalogue& catalogue = Catalogue::embedded());
+
+// {metric, suite, goal} and {metric, suite, min, max}, where min and max may be "50%" of the input's.
+Objective parse_objective(const Json& json, const Json& recipe, const std::string& field,
+                          const Source& source, const Catalogue& catalogue = Catalogue::embedded());
+Constraint parse_constraint(const Json& json, const Json& recipe, const std::string& field,
+                            const Source& source, const Catalogue& catalogue = Catalogue::embedded());
+
+}  // namespace wring

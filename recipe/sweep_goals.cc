@@ -1,0 +1,127 @@
+// What a sweep's trials are judged by: objectives and constraints over the metrics of its suites.
+#include <set>
+
+#include "common/error.h"
+#include "common/text.h"
+#include "recipe/check.h"
+#include "recipe/sweep.h"
+#include "recipe/utf8.h"
+
+namespace wring {
+namespace {
+
+struct Known {
+  std::vector<std::string> suites;   // that report the metric, one for each evaluation
+  std::vector<std::string> metrics;  // of all evaluations
+};
+
+Known known_metrics(const Json& recipe, const std::string& name, const std::string& suite,
+                    const Catalogue& catalogue) {
+  Known known;
+  for (const auto& entry : recipe.at("evaluations")) {
+    const auto in = json_or<std::string>(entry, "suite", "");
+    const MethodSpec* spec = catalogue.find(in);
+    if (!spec) continue;
+    for (const auto& [metric, better] : spec->metrics) known.metrics.push_back(metric);
+    if (spec->metrics.contains(name) && (suite.empty() || suite == in)) known.suites.push_back(in);
+  }
+  return known;
+}
+
+Metric metric_of(const Json& json, const Json& recipe, const std::string& field, const Source& source,
+                 const Catalogue& catalogue) {
+  const auto name = string_or_empty(json, "metric", field, source),
+             suite = string_or_empty(json, "suite", field, source);
+  if (name.empty())
+    source.fail("MISSING_PARAMETER", field + ".metric", "it names no metric",
+                "For instance {metric: kl_mean}.");
+  try {
+    return find_metric(recipe, name, suite, field + ".metric", catalogue);
+  } catch (const Error& e) {
+    source.fail(e.reason().c_str(), e.field(), e.message(), e.hint());
+  }
+}
+
+// 25, or "50%" of the input's: then `of_input`.
+std::optional<double> bound_of(const Json& json, const char* key, bool& of_input, const std::string& field,
+                               const Source& source) {
+  if (!json.contains(key)) return std::nullopt;
+  const Json& value = json.at(key);
+  if (value.is_number()) return value.get<double>();
+  if (value.is_string()) {
+    const auto text = value.get<std::string>();
+    char* end = nullptr;
+    const double percent = std::strtod(text.c_str(), &end);
+    if (end != text.c_str() && std::string_view(end) == "%") {
+      of_input = true;
+      return percent / 100;
+    }
+  }
+  source.fail("WRONG_TYPE", member(field, key), shown(value) + " is neither a number nor a percentage",
+              "Write 25, or '50%' of what the model as handed in has.");
+}
+
+}  // namespace
+
+Metric find_metric(const Json& recipe, const std::string& name, const std::string& suite,
+                   const std::string& field, const Catalogue& catalogue) {
+  const auto known = known_metrics(recipe, name, suite, catalogue);
+  if (known.suites.size() == 1) return {known.suites[0], name};
+  if (known.suites.size() > 1)
+    throw Error(ErrorCode::kInvalidArgument, "AMBIGUOUS_METRIC",
+                "several evaluations report '" + name + "': " + join(known.suites, ", "), field,
+                "Say which by suite:, or leave one evaluation of a suite in the recipe.");
+  const auto nearest = nearest_name(name, known.metrics);
+  throw Error(
+      ErrorCode::kInvalidArgument, "UNKNOWN_METRIC",
+      "no suite of the recipe reports '" + shortened(name, 80) + "'" + (suite.empty() ? "" : " as " + suite),
+      field,
+      (nearest.empty() ? "" : "Did you mean '" + nearest + "'? ") +
+          (known.metrics.empty() ? "The recipe has no evaluations; for instance evaluations: [size]."
+                                 : "Its suites report: " + join(known.metrics, ", ") + "."));
+}
+
+Objective parse_objective(const Json& given, const Json& recipe, const std::string& field,
+                          const Source& source, const Catalogue& catalogue) {
+  const Json json = given.is_string() ? Json{{"metric", given}} : given;
+  if (!json.is_object())
+    source.fail("WRONG_TYPE", field, shown(given) + " is no objective",
+                "Write {metric: kl_mean, goal: min}.");
+  check_keys(json, {"metric", "suite", "goal"}, field, source);
+  Objective objective{metric_of(json, recipe, field, source, catalogue), false};
+  auto goal = string_or_empty(json, "goal", field, source);
+  const auto& better = catalogue.find(objective.metric.suite)->metrics.at(objective.metric.name);
+  if (goal.empty()) goal = better == "higher" ? "max" : "min";
+  if (goal != "min" && goal != "max")
+    source.fail("OUT_OF_RANGE", field + ".goal",
+                "'" + shortened(goal, 80) + "' is no goal; it is one of min, max");
+  objective.maximise = goal == "max";
+  return objective;
+}
+
+Constraint parse_constraint(const Json& json, const Json& recipe, const std::string& field,
+                            const Source& source, const Catalogue& catalogue) {
+  if (!json.is_object())
+    source.fail("WRONG_TYPE", field, shown(json) + " is no constraint",
+                "Write {metric: perplexity, max: 25}.");
+  check_keys(json, {"metric", "suite", "min", "max"}, field, source);
+  Constraint constraint;
+  constraint.metric = metric_of(json, recipe, field, source, catalogue);
+  bool share_min = false, share_max = false;
+  constraint.minimum = bound_of(json, "min", share_min, field, source);
+  constraint.maximum = bound_of(json, "max", share_max, field, source);
+  if (!constraint.minimum && !constraint.maximum)
+    source.fail("MISSING_PARAMETER", field, "it has neither min nor max",
+                "Write {metric: perplexity, max: 25}.");
+  if (constraint.minimum && constraint.maximum && share_min != share_max)
+    source.fail("WRONG_TYPE", field, "one bound is a percentage and the other is not",
+                "Write two constraints.");
+  if (constraint.minimum && constraint.maximum && *constraint.minimum > *constraint.maximum)
+    source.fail("CONTRADICTORY_GOAL", field,
+                "nothing is at least " + shown(json.at("min")) + " and at most " + shown(json.at("max")),
+                "Exchange min and max.");
+  constraint.of_input = share_min || share_max;
+  return constraint;
+}
+
+}  // namespace wring

@@ -1,0 +1,97 @@
+// Rows to losses.
+#include "server/sweeps/outcome.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+namespace wring {
+namespace {
+
+constexpr int kMostRows = 10'000;
+
+Json to_metric(const v1::Evaluation& row) {
+  Json metric{{"suite", row.suite()}, {"metric", row.metric()}, {"value", row.value()}, {"unit", row.unit()}};
+  if (row.has_baseline_value()) metric["baseline"] = row.baseline_value();
+  if (row.has_stderr()) metric["stderr"] = row.stderr();
+  return metric;
+}
+
+Json metrics_of(const std::string& job, JobStore& store) {
+  EvaluationFilter filter;
+  filter.job = job;
+  filter.limit = kMostRows;
+  std::map<std::pair<std::string, std::string>, std::pair<bool, Json>> first;  // after?, row
+  for (const auto& row : store.evaluations(filter).rows) {
+    const bool after = row.when() == "after";
+    if ((!after && row.when() != "before") || !row.text().empty()) continue;
+    const auto [known, is_new] = first.try_emplace({row.suite(), row.metric()}, after, to_metric(row));
+    if (!is_new && after && !known->second.first) known->second = {after, to_metric(row)};
+  }
+  Json metrics = Json::array();
+  for (auto& [name, row] : first) metrics.push_back(std::move(row.second));
+  return metrics;
+}
+
+const Json* find(const Json& outcome, const Metric& metric) {
+  const auto metrics = outcome.find("metrics");
+  if (metrics == outcome.end()) return nullptr;
+  for (const auto& row : *metrics)
+    if (row.at("suite") == metric.suite && row.at("metric") == metric.name && row.at("value").is_number())
+      return &row;
+  return nullptr;
+}
+
+double missing(double by, double bound) {
+  return std::max(0.0, by) / std::max(std::abs(bound), 1e-12);
+}
+
+}  // namespace
+
+Json outcome_of(const StoredJob& job, JobStore& store) {
+  const JobRecord& r = job.record;
+  Json outcome{{"result", r.result},
+               {"seconds", static_cast<double>(std::max<TimeMs>(0, r.end_time - r.start_time)) / 1000}};
+  if (r.phase == JobPhase::kFailed && r.error) {
+    outcome["error"] = *r.error;
+    outcome["error"].erase("last_log");
+  }
+  if (r.phase != JobPhase::kSucceeded) return outcome;
+  outcome["metrics"] = metrics_of(r.id, store);
+  if (const auto artifact = r.result.empty() ? std::nullopt : store.artifact(r.result, r.project))
+    outcome["bytes"] = artifact->total_bytes();
+  return outcome;
+}
+
+std::optional<double> violation_of(const Json& outcome, const std::vector<Constraint>& constraints) {
+  double violation = 0;
+  for (const auto& constraint : constraints) {
+    const Json* const row = find(outcome, constraint.metric);
+    if (!row || (constraint.of_input && !row->contains("baseline"))) return std::nullopt;
+    const double value = row->at("value").get<double>();
+    const double unit = constraint.of_input ? row->at("baseline").get<double>() : 1;
+    if (constraint.minimum)
+      violation += missing(*constraint.minimum * unit - value, *constraint.minimum * unit);
+    if (constraint.maximum)
+      violation += missing(value - *constraint.maximum * unit, *constraint.maximum * unit);
+  }
+  return violation;
+}
+
+Measured measured_of(const Json& outcome, const std::vector<Objective>& objectives,
+                     const std::vector<Constraint>& constraints) {
+  Measured measured;
+  const auto violation = violation_of(outcome, constraints);
+  if (!violation) return {};
+  measured.violation = *violation;
+  for (const auto& objective : objectives) {
+    const Json* const row = find(outcome, objective.metric);
+    if (!row) return {};
+    const double value = row->at("value").get<double>();
+    if (!std::isfinite(value)) return {};
+    measured.losses.push_back(objective.maximise ? -value : value);
+  }
+  return measured;
+}
+
+}  // namespace wring

@@ -1,0 +1,22 @@
+// What a trial came to: its job's figures, and what they are worth to the sweep.
+#pragma once
+
+#include "recipe/pareto.h"
+#include "recipe/sweep.h"
+#include "server/store/sqlite/job_store.h"
+
+namespace wring {
+
+// {metrics: [{suite, metric, value, unit, baseline, stderr}], result, bytes, seconds, error} of a job that
+// has ended: the first row of each metric of the result, or of the input where the recipe has no stages.
+Json outcome_of(const StoredJob& job, JobStore& store);
+
+// By how much the constraints are violated: the sum of what is missing to each bound, as a share of it; none
+// where a metric was not measured.
+std::optional<double> violation_of(const Json& outcome, const std::vector<Constraint>& constraints);
+
+// No losses where an objective or a constraint was not measured.
+Measured measured_of(const Json& outcome, const std::vector<Objective>& objectives,
+                     const std::vector<Constraint>& constraints);
+
+}  // namespace wring

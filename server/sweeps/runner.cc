@@ -1,0 +1,311 @@
+// The sweeps' thread.
+#include "server/sweeps/runner.h"
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "common/error.h"
+#include "common/log.h"
+#include "server/sweeps/outcome.h"
+
+namespace wring {
+
+using namespace std::chrono_literals;
+
+namespace {
+
+TrialView to_view(const TrialRow& row, const Sweep& sweep) {
+  TrialView view;
+  view.at = json_at<Coordinates>(row.point, "at", "trial");
+  view.rung = json_or<std::uint32_t>(row.point, "rung", 0);
+  view.parent = json_or<std::int64_t>(row.point, "parent", -1);
+  view.ended = !row.outcome.empty();
+  if (view.ended) view.measured = measured_of(row.outcome, sweep.objectives, sweep.constraints);
+  return view;
+}
+
+std::string bound_reached(const SweepRecord& record, std::size_t made, std::uint64_t bytes, TimeMs now) {
+  if (record.trials > 0 && made >= record.trials) return "bounds.trials is reached";
+  if (record.bytes > 0 && bytes >= record.bytes) return "bounds.bytes is reached";
+  const double seconds = static_cast<double>(now - record.create_time) / 1000;
+  return record.seconds > 0 && seconds >= record.seconds ? "bounds.seconds is reached" : "";
+}
+
+v1::SubmitJobRequest job_request(const StoredSweep& stored, const Sweep& sweep, const TrialInputs& inputs,
+                                 std::uint64_t number) {
+  const auto digest = [&](const std::string& text) {
+    const auto it = stored.spec.inputs().find(text);
+    return it == stored.spec.inputs().end() ? text : it->second;
+  };
+  v1::SubmitJobRequest request;
+  v1::JobSpec& job = *request.mutable_spec();
+  const auto& name = stored.spec.name().empty() ? sweep.name : stored.spec.name();
+  job.set_name((name.empty() ? "sweep " + stored.record.id : name) + "/" + std::to_string(number));
+  job.set_recipe(inputs.recipe);
+  job.set_model(digest(inputs.model));
+  for (const auto& [data, text] : inputs.data) (*job.mutable_data())[data] = digest(text);
+  job.set_seed(inputs.seed);
+  *job.mutable_resources() = stored.spec.resources();
+  *job.mutable_retry() = stored.spec.retry();
+  job.set_max_runtime_seconds(stored.spec.max_runtime_seconds());
+  job.set_priority(stored.spec.priority());
+  job.set_project(stored.record.project);
+  return request;
+}
+
+}  // namespace
+
+SweepRunner::SweepRunner(JobStore& store, Coordinator& coordinator, const Clock& clock)
+    : store_(store), coordinator_(coordinator), clock_(clock) {
+  coordinator_.on_end([this](const std::string& job) {
+    const std::lock_guard lock(mutex_);
+    ended_.push_back(job);
+    woken_ = true;
+    news_.notify_one();
+  });
+  thread_ = std::thread([this] { run(); });
+}
+
+SweepRunner::~SweepRunner() {
+  coordinator_.on_end({});
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  news_.notify_one();
+  thread_.join();
+}
+
+void SweepRunner::wake() {
+  const std::lock_guard lock(mutex_);
+  woken_ = true;
+  news_.notify_one();
+}
+
+std::string SweepRunner::waiting_reason(const std::string& sweep) const {
+  const std::lock_guard lock(mutex_);
+  const auto it = waiting_.find(sweep);
+  return it == waiting_.end() ? "" : it->second;
+}
+
+void SweepRunner::wait_for(const std::string& id, const std::string& reason) {
+  const std::lock_guard lock(mutex_);
+  if (reason.empty())
+    waiting_.erase(id);
+  else
+    waiting_[id] = reason;
+}
+
+void SweepRunner::run() {
+  guard([&] { note_ends(store_.read([](sqlite3* db) { return ends_to_note(db, true); })); });
+  for (bool look = false;;) {
+    guard([&] { round(look); });
+    std::unique_lock lock(mutex_);
+    // Time bounds, full queues and disks, and jobs that were deleted are noticed by looking.
+    look = !news_.wait_for(lock, live_.empty() ? 60s : 1s, [&] { return stopping_ || woken_; });
+    if (stopping_) return;
+    woken_ = false;
+  }
+}
+
+template <typename Body>
+void SweepRunner::guard(Body body) {
+  try {
+    body();
+  } catch (...) {  // tried again with the next round
+    spdlog::error("sweeps: {}", current_error().what());
+  }
+}
+
+void SweepRunner::round(bool look) {
+  std::vector<std::string> heard;
+  {
+    const std::lock_guard lock(mutex_);
+    heard.swap(ended_);
+  }
+  note_ends(store_.read([&](sqlite3* db) {
+    if (look) return ends_to_note(db, false);
+    std::vector<TrialEnd> ends;
+    for (const auto& job : heard)
+      if (auto end = end_to_note(db, job)) ends.push_back(*std::move(end));
+    return ends;
+  }));
+  const auto open = store_.read([](sqlite3* db) { return open_sweeps(db); });
+  std::erase_if(live_, [&](const auto& known) {
+    return std::find(open.begin(), open.end(), known.first) == open.end();
+  });
+  for (const auto& id : open) guard([&] { advance(id); });
+}
+
+void SweepRunner::note_ends(std::vector<TrialEnd> ends) {
+  if (ends.empty()) return;
+  std::vector<Json> outcomes;
+  for (auto& end : ends) {
+    const auto job = store_.job(end.job);
+    if (!job) end.phase = static_cast<int>(JobPhase::kCancelled);  // somebody deleted it
+    outcomes.push_back(job ? outcome_of(*job, store_)
+                           : Json{{"error", Error(ErrorCode::kNotFound, "JOB_NOT_FOUND",
+                                                  "job " + end.job + " was deleted", "job")
+                                                .to_json()}});
+  }
+  store_.change([&](sqlite3* db) {
+    for (std::size_t i = 0; i < ends.size(); ++i) put_trial_end(db, ends[i], outcomes[i]);
+  });
+  for (std::size_t i = 0; i < ends.size(); ++i) see_end(ends[i], outcomes[i]);
+}
+
+void SweepRunner::see_end(const TrialEnd& end, const Json& outcome) {
+  const auto it = live_.find(end.sweep);
+  if (it == live_.end()) return;
+  Live& live = it->second;
+  TrialView& trial = live.trials.at(end.number);
+  if (trial.ended) return rebuild(live);  // retried: what followed from its first end may not
+  trial.ended = true;
+  trial.measured = measured_of(outcome, live.sweep.objectives, live.sweep.constraints);
+  --live.open;
+  live.bytes += json_or<std::uint64_t>(outcome, "bytes", 0);
+  live.succeeded += end.phase == static_cast<int>(JobPhase::kSucceeded);
+}
+
+std::optional<StoredSweep> SweepRunner::find(const std::string& id) {
+  return store_.read([&](sqlite3* db) { return find_sweep(db, id); });
+}
+
+void SweepRunner::advance(const std::string& id) {
+  auto stored = find(id);
+  if (!stored) return;
+  if (!live_.contains(id)) {
+    Live live;
+    live.stored = *stored;
+    try {
+      live.sweep = read_sweep(stored->spec.sweep(), stored->spec.recipe());
+      rebuild(live);
+    } catch (...) {
+      const auto error = current_error();
+      spdlog::error("sweep {}: {}", id, error.what());
+      return end(stored->record, SweepPhase::kFailed, error.message());
+    }
+    live_.emplace(id, std::move(live));
+  }
+  Live& live = live_.at(id);
+  if (stored->record.phase == SweepPhase::kCancelling) cancel_trials(id);
+  Step step = Step::kMade;
+  while (step == Step::kMade) step = make_trial(live);
+  if (live.open > 0) return;
+  switch (live.stored.record.phase) {
+    case SweepPhase::kStopping:
+      return end(live.stored.record, SweepPhase::kStopped, "it was stopped");
+    case SweepPhase::kCancelling:
+      return end(live.stored.record, SweepPhase::kCancelled, "it was cancelled");
+    case SweepPhase::kRunning:
+      if (step == Step::kDone)
+        end(live.stored.record, live.succeeded > 0 ? SweepPhase::kSucceeded : SweepPhase::kFailed,
+            live.end_reason);
+      return;
+    default:
+      return;
+  }
+}
+
+// From the rows, as after a restart.
+void SweepRunner::rebuild(Live& live) {
+  live.trials.clear();
+  live.open = live.succeeded = 0;
+  live.bytes = 0;
+  live.strategy = make_strategy(live.sweep, live.stored.record.extents);
+  constexpr int kPage = 1000;
+  for (bool more = true; more;) {
+    const auto page = store_.read(
+        [&](sqlite3* db) { return list_trials(db, live.stored.record.id, live.trials.size(), kPage); });
+    for (const auto& row : page) {
+      live.trials.push_back(to_view(row, live.sweep));
+      live.open += !live.trials.back().ended;
+      live.succeeded += row.outcome.contains("metrics");
+      live.bytes += json_or<std::uint64_t>(row.outcome, "bytes", 0);
+    }
+    more = page.size() == kPage;
+  }
+}
+
+void SweepRunner::cancel_trials(const std::string& id) {
+  for (const auto& job : store_.read([&](sqlite3* db) { return open_trial_jobs(db, id); })) {
+    try {
+      coordinator_.cancel({}, job, {});
+    } catch (const Error& error) {  // it has ended, or was deleted, in between
+      if (error.code() != ErrorCode::kFailedPrecondition && error.code() != ErrorCode::kNotFound) throw;
+    }
+  }
+}
+
+SweepRunner::Step SweepRunner::make_trial(Live& live) {
+  const std::lock_guard rows(rows_);
+  const std::string id = live.stored.record.id;
+  const auto stored = find(id);
+  if (!stored) return Step::kWait;
+  if (stored->record.extents != live.stored.record.extents)
+    live.strategy = make_strategy(live.sweep, stored->record.extents);
+  live.stored = *stored;
+  const SweepRecord& record = live.stored.record;
+  if (record.phase != SweepPhase::kRunning) return Step::kWait;
+  if (auto reason = bound_reached(record, live.trials.size(), live.bytes, clock_.now_ms()); !reason.empty()) {
+    live.end_reason = std::move(reason);
+    return Step::kDone;
+  }
+  if (live.open >= live.sweep.parallel) return Step::kWait;
+  const Next next = live.strategy->next(live.trials);
+  if (next.advice == Advice::kWait) return Step::kWait;
+  if (next.advice == Advice::kTry) return submit_trial(live, next.proposal) ? Step::kMade : Step::kWait;
+  live.end_reason = "the strategy has tried all that it would";
+  if (!record.exhausted) {
+    live.stored.record.exhausted = true;
+    store_.change([&](sqlite3* db) { update_sweep(db, live.stored.record); });
+  }
+  return Step::kDone;
+}
+
+// Whether it is made; otherwise it is tried again later.
+bool SweepRunner::submit_trial(Live& live, const Proposal& proposal) {
+  const std::string& id = live.stored.record.id;
+  NewTrial trial{id,
+                 live.trials.size(),
+                 {{"at", proposal.at},
+                  {"values", live.sweep.space.values(proposal.at)},
+                  {"rung", proposal.rung},
+                  {"parent", proposal.parent}}};
+  if (const auto& fidelity = live.sweep.strategy.fidelity)
+    trial.point["fidelity"] = fidelity->value(proposal.rung);
+  TrialView view{proposal.at, proposal.rung, proposal.parent, false, {}};
+  try {
+    const auto inputs = trial_of(live.sweep, trial.point["values"], proposal.rung);
+    coordinator_.submit({}, job_request(live.stored, live.sweep, inputs, trial.number), trial);
+    ++live.open;
+  } catch (...) {
+    const auto error = current_error();
+    if (error.code() == ErrorCode::kResourceExhausted || error.code() == ErrorCode::kUnavailable) {
+      wait_for(id, error.message());
+      return false;
+    }
+    store_.change([&](sqlite3* db) { put_failed_trial(db, trial, error.to_json()); });
+    view.ended = true;
+  }
+  wait_for(id, "");
+  live.trials.push_back(std::move(view));
+  return true;
+}
+
+void SweepRunner::end(SweepRecord record, SweepPhase phase, const std::string& reason) {
+  const std::lock_guard rows(rows_);
+  const auto stored = find(record.id);
+  if (!stored || stored->record.version != record.version) return;  // somebody changed it: the next round
+  record.phase = phase;
+  record.end_time = clock_.now_ms();
+  record.end_reason = reason;
+  ++record.version;
+  store_.change([&](sqlite3* db) { update_sweep(db, record); });
+  wait_for(record.id, "");
+  wake();
+  spdlog::info("sweep {} ended: {}", record.id, reason);
+}
+
+}  // namespace wring

@@ -1,0 +1,355 @@
+// Sweeps as the API sees them.
+#include "server/sweeps/sweeps.h"
+
+#include <algorithm>
+#include <limits>
+#include <shared_mutex>
+#include <utility>
+
+#include "common/error.h"
+#include "common/ids.h"
+#include "server/api/messages.h"
+#include "server/store/sqlite/artifact_rows.h"
+#include "server/sweeps/outcome.h"
+
+namespace wring {
+namespace {
+
+constexpr std::size_t kMaxText = 1u << 20, kMaxName = 180;
+
+void refuse(const char* reason, const std::string& message, const char* field, const char* hint = "") {
+  throw Error(ErrorCode::kInvalidArgument, reason, message, field, hint);
+}
+
+void check_request(const v1::SubmitSweepRequest& request) {
+  const v1::SweepSpec& spec = request.spec();
+  check_request_id(request.request_id());
+  if (spec.name().size() > kMaxName) refuse("NAME_TOO_LONG", "a name of more than 180 bytes", "spec.name");
+  if (spec.sweep().size() > kMaxText || spec.recipe().size() > kMaxText)
+    refuse("SWEEP_TOO_LARGE", "a sweep or recipe of more than 1 MiB", "spec.sweep");
+  if (!spec.project().empty()) check_project(spec.project(), "spec.project");
+}
+
+v1::Objective to_message(const Objective& objective) {
+  v1::Objective message;
+  message.set_metric(objective.metric.name);
+  message.set_suite(objective.metric.suite);
+  message.set_maximise(objective.maximise);
+  return message;
+}
+
+v1::Constraint to_message(const Constraint& constraint) {
+  v1::Constraint message;
+  message.set_metric(constraint.metric.name);
+  message.set_suite(constraint.metric.suite);
+  if (constraint.minimum) message.set_minimum(*constraint.minimum);
+  if (constraint.maximum) message.set_maximum(*constraint.maximum);
+  message.set_of_input(constraint.of_input);
+  return message;
+}
+
+v1::TrialMetric to_metric(const Json& json) {
+  v1::TrialMetric metric;
+  metric.set_suite(json_at<std::string>(json, "suite", "metric"));
+  metric.set_metric(json_at<std::string>(json, "metric", "metric"));
+  metric.set_value(json.at("value").is_number() ? json.at("value").get<double>()
+                                                : std::numeric_limits<double>::quiet_NaN());
+  metric.set_unit(json_or<std::string>(json, "unit", ""));
+  if (json.contains("baseline") && json.at("baseline").is_number())
+    metric.set_baseline_value(json.at("baseline").get<double>());
+  if (json.contains("stderr") && json.at("stderr").is_number())
+    metric.set_stderr(json.at("stderr").get<double>());
+  return metric;
+}
+
+v1::Trial to_message(const TrialRow& row, const Sweep& sweep) {
+  v1::Trial trial;
+  trial.set_number(row.number);
+  trial.set_job_id(row.job);
+  trial.set_state(row.phase == 0 ? v1::JOB_STATE_UNSPECIFIED : static_cast<v1::JobState>(row.phase));
+  for (const auto& value : row.point.at("values")) trial.add_values_json(value.dump());
+  trial.set_rung(json_or<std::uint32_t>(row.point, "rung", 0));
+  trial.set_parent(json_or<std::int64_t>(row.point, "parent", -1));
+  if (row.point.contains("fidelity")) trial.set_fidelity_json(row.point.at("fidelity").dump());
+  if (row.outcome.contains("metrics"))
+    for (const auto& metric : row.outcome.at("metrics")) *trial.add_metrics() = to_metric(metric);
+  const auto violation = violation_of(row.outcome, sweep.constraints);
+  trial.set_feasible(row.phase == static_cast<int>(JobPhase::kSucceeded) && violation && *violation == 0);
+  trial.set_result(json_or<std::string>(row.outcome, "result", ""));
+  trial.set_bytes(json_or<std::uint64_t>(row.outcome, "bytes", 0));
+  trial.set_seconds(json_or<double>(row.outcome, "seconds", 0));
+  if (row.outcome.contains("error")) *trial.mutable_error() = to_error_detail(row.outcome.at("error"));
+  return trial;
+}
+
+std::vector<TrialRow> all_trials(JobStore& store, const std::string& id) {
+  std::vector<TrialRow> trials;
+  constexpr int kPage = 1000;
+  for (bool more = true; more;) {
+    auto page = store.read([&](sqlite3* db) { return list_trials(db, id, trials.size(), kPage); });
+    more = page.size() == kPage;
+    std::move(page.begin(), page.end(), std::back_inserter(trials));
+  }
+  return trials;
+}
+
+[[noreturn]] void throw_ended(const SweepRecord& record) {
+  throw Error(ErrorCode::kFailedPrecondition, "SWEEP_ENDED",
+              "sweep " + record.id + " has ended, or was asked to", "id",
+              "wring sweep extend goes on with one that reached its bounds or was stopped.");
+}
+
+std::uint64_t sum(std::uint64_t bound, std::uint64_t more, std::uint64_t most, const char* field) {
+  if (more > most || bound + more > most)
+    refuse("OUT_OF_RANGE", "it would be more than " + std::to_string(most) + " in all", field);
+  return bound == 0 ? 0 : bound + more;
+}
+
+}  // namespace
+
+void Sweeps::check_inputs(const Within& project, const v1::SweepSpec& spec, const Sweep& sweep) {
+  auto texts = sweep.models();
+  const auto datasets = sweep.datasets();
+  texts.insert(texts.end(), datasets.begin(), datasets.end());
+  for (const auto& text : texts) {
+    const auto it = spec.inputs().find(text);
+    const std::string& digest = it == spec.inputs().end() ? text : it->second;
+    if (!store_.has_artifact(digest, project))
+      throw Error(ErrorCode::kNotFound, "ARTIFACT_NOT_FOUND",
+                  "there is no artifact '" + digest.substr(0, 64) + "' in the store", "spec.inputs",
+                  "Upload it first (wring put), and give its digest as inputs[" + text.substr(0, 80) + "].");
+  }
+}
+
+v1::Sweep Sweeps::submit(const Within& project, const v1::SubmitSweepRequest& request) {
+  check_request(request);
+  const v1::SweepSpec& spec = request.spec();
+  if (!spec.project().empty()) check_within(project, spec.project(), "spec.project");
+  const Sweep sweep = parse_sweep(spec.sweep(), spec.recipe());
+  StoredSweep stored{{}, spec};
+  SweepRecord& record = stored.record;
+  record.project = spec.project().empty() ? (project.empty() ? kDefaultProject : project) : spec.project();
+  record.create_time = clock_.now_ms();
+  record.trials = sweep.bounds.trials;
+  record.seconds = sweep.bounds.seconds;
+  record.bytes = sweep.bounds.bytes;
+  if (record.trials > 0) record.extents = {record.trials};
+  if (request.validate_only()) return message(stored, true);
+  const auto request_id = request_key(project, request.request_id()), digest = request_digest(spec);
+  {
+    const std::lock_guard rows(runner_.rows());
+    const auto known = store_.read([&](sqlite3* db) { return find_sweep_request(db, request_id); });
+    if (const auto before = submitted_before(known, digest)) return get({}, *before);
+    store_.check_space();
+    const std::shared_lock inputs(store_.inputs());  // they stay until the sweep is stored
+    check_inputs(project, spec, sweep);
+    record.id = random_id();
+    store_.change([&](sqlite3* db) {
+      record.sequence = highest_sweep_sequence(db) + 1;
+      put_sweep(db, stored, request_id, digest);
+      for (const auto& [text, artifact] : spec.inputs()) share_artifact(db, artifact, record.project);
+    });
+  }
+  runner_.wake();
+  return get({}, record.id);
+}
+
+StoredSweep Sweeps::find(const Within& project, const std::string& id) {
+  return store_.read([&](sqlite3* db) {
+    auto stored = find_sweep(db, resolve_sweep(db, id, project));
+    if (!stored)
+      throw Error(ErrorCode::kNotFound, "SWEEP_NOT_FOUND", "there is no sweep " + id.substr(0, 80), "id");
+    return *std::move(stored);
+  });
+}
+
+v1::Sweep Sweeps::message(const StoredSweep& stored, bool whole) {
+  const SweepRecord& r = stored.record;
+  const Sweep sweep = read_sweep(stored.spec.sweep(), stored.spec.recipe());
+  v1::Sweep message;
+  message.set_id(r.id);
+  *message.mutable_spec() = stored.spec;
+  message.mutable_spec()->set_project(r.project);
+  if (stored.spec.name().empty()) message.mutable_spec()->set_name(sweep.name);
+  if (!whole) {
+    message.mutable_spec()->clear_sweep();
+    message.mutable_spec()->clear_recipe();
+  }
+  message.set_state(static_cast<v1::SweepState>(r.phase));
+  message.set_etag(std::to_string(r.version));
+  *message.mutable_create_time() = to_timestamp(r.create_time);
+  if (r.end_time > 0) *message.mutable_end_time() = to_timestamp(r.end_time);
+  message.set_strategy(sweep.strategy.name);
+  for (const auto& d : sweep.space.dimensions) message.add_dimensions(d.path);
+  for (const auto& objective : sweep.objectives) *message.add_objectives() = to_message(objective);
+  for (const auto& constraint : sweep.constraints) *message.add_constraints() = to_message(constraint);
+  message.mutable_bounds()->set_trials(r.trials);
+  message.mutable_bounds()->set_seconds(r.seconds);
+  message.mutable_bounds()->set_bytes(r.bytes);
+  message.set_parallel(sweep.parallel);
+  message.set_expected_trials(expected_trials(sweep, r.extents));
+  const auto counts = store_.read([&](sqlite3* db) { return count_trials(db, r.id); });
+  message.set_trials(counts.made);
+  message.set_queued(counts.queued);
+  message.set_running(counts.running);
+  message.set_succeeded(counts.succeeded);
+  message.set_failed(counts.failed);
+  message.set_cancelled(counts.cancelled);
+  message.set_bytes(counts.bytes);
+  message.set_waiting_reason(runner_.waiting_reason(r.id));
+  for (const auto& text : sweep.models()) message.add_models(text);
+  for (const auto& text : sweep.datasets()) message.add_datasets(text);
+  message.set_exhausted(r.exhausted);
+  message.set_end_reason(r.end_reason);
+  return message;
+}
+
+v1::Sweep Sweeps::get(const Within& project, const std::string& id) {
+  return message(find(project, id), true);
+}
+
+v1::ListSweepsResponse Sweeps::list(const Within& project, const v1::ListSweepsRequest& request) {
+  const int limit = page_size(request.page_size(), 50, 1000);
+  const auto before = parse_page_token(request.page_token());
+  if (!request.project().empty()) check_project(request.project(), "project");
+  const Within within = request.project().empty() ? project : request.project();
+  if (!project.empty() && within != project) return {};
+  v1::ListSweepsResponse response;
+  const auto sweeps = store_.read([&](sqlite3* db) { return list_sweeps(db, within, before, limit); });
+  for (const auto& stored : sweeps) *response.add_sweeps() = message(stored, false);
+  if (response.sweeps_size() == limit && sweeps.back().record.sequence > 1)
+    response.set_next_page_token(page_token(sweeps.back().record.sequence));
+  return response;
+}
+
+v1::ListTrialsResponse Sweeps::trials(const Within& project, const v1::ListTrialsRequest& request) {
+  const int limit = page_size(request.page_size(), 100, 1000);
+  const auto from = parse_page_token(request.page_token());
+  const auto stored = find(project, request.id());
+  const Sweep sweep = read_sweep(stored.spec.sweep(), stored.spec.recipe());
+  v1::ListTrialsResponse response;
+  const auto rows = store_.read([&](sqlite3* db) { return list_trials(db, stored.record.id, from, limit); });
+  for (const auto& row : rows) *response.add_trials() = to_message(row, sweep);
+  if (response.trials_size() == limit) response.set_next_page_token(page_token(rows.back().number + 1));
+  return response;
+}
+
+v1::QueryFrontResponse Sweeps::front(const Within& project, const v1::QueryFrontRequest& request) {
+  const auto stored = find(project, request.id());
+  Sweep sweep = read_sweep(stored.spec.sweep(), stored.spec.recipe());
+  std::vector<Objective> objectives = sweep.objectives;
+  if (request.objectives_size() > 0) objectives.clear();
+  for (const auto& o : request.objectives())
+    objectives.push_back({find_metric(sweep.recipe, o.metric(), o.suite(), "objectives"), o.maximise()});
+  if (objectives.empty())
+    refuse("MISSING_PARAMETER", "the sweep has no objectives", "objectives",
+           "Name metrics: --metric kl_mean:min.");
+  for (const auto& c : request.constraints())
+    sweep.constraints.push_back({find_metric(sweep.recipe, c.metric(), c.suite(), "constraints"),
+                                 c.has_minimum() ? std::optional(c.minimum()) : std::nullopt,
+                                 c.has_maximum() ? std::optional(c.maximum()) : std::nullopt, c.of_input()});
+  std::vector<TrialRow> rows;
+  std::uint32_t top = 0;
+  for (auto& row : all_trials(store_, stored.record.id)) {
+    if (row.phase != static_cast<int>(JobPhase::kSucceeded)) continue;
+    top = std::max(top, json_or<std::uint32_t>(row.point, "rung", 0));
+    rows.push_back(std::move(row));
+  }
+  std::erase_if(rows, [&](const auto& row) { return json_or<std::uint32_t>(row.point, "rung", 0) < top; });
+  std::vector<Measured> measured;
+  for (const auto& row : rows) measured.push_back(measured_of(row.outcome, objectives, sweep.constraints));
+  auto front = pareto_front(measured);
+  std::stable_sort(front.begin(), front.end(),
+                   [&](auto a, auto b) { return measured[a].losses < measured[b].losses; });
+  v1::QueryFrontResponse response;
+  for (const auto& objective : objectives) *response.add_objectives() = to_message(objective);
+  for (const auto i : front) *response.add_trials() = to_message(rows[i], sweep);
+  response.set_any_feasible(!front.empty());
+  if (front.empty() && !rows.empty())
+    if (const auto nearest = ranked(measured).front(); !measured[nearest].losses.empty())
+      *response.mutable_nearest() = to_message(rows[nearest], sweep);
+  return response;
+}
+
+v1::Sweep Sweeps::change(const Within& project, const std::string& id, const std::string& etag,
+                         const std::function<bool(SweepRecord&)>& change) {
+  std::string found;
+  {
+    const std::lock_guard rows(runner_.rows());
+    SweepRecord record = find(project, id).record;
+    found = record.id;
+    if (!etag.empty() && etag != std::to_string(record.version))
+      throw Error(ErrorCode::kAborted, "ETAG_MISMATCH", "sweep " + record.id + " has changed since", "etag",
+                  "Get it again and decide anew.");
+    if (change(record)) {
+      ++record.version;
+      store_.change([&](sqlite3* db) { update_sweep(db, record); });
+    }
+  }
+  runner_.wake();
+  return get({}, found);
+}
+
+v1::Sweep Sweeps::pause(const Within& project, const std::string& id, const std::string& etag, bool paused) {
+  return change(project, id, etag, [&](SweepRecord& record) {
+    const auto phase = paused ? SweepPhase::kPaused : SweepPhase::kRunning;
+    if (record.phase == phase) return false;
+    if (record.phase != SweepPhase::kRunning && record.phase != SweepPhase::kPaused) throw_ended(record);
+    record.phase = phase;
+    return true;
+  });
+}
+
+v1::Sweep Sweeps::stop(const Within& project, const std::string& id, const std::string& etag) {
+  return change(project, id, etag, [](SweepRecord& record) {
+    if (record.phase == SweepPhase::kStopping || record.phase == SweepPhase::kStopped) return false;
+    if (record.phase != SweepPhase::kRunning && record.phase != SweepPhase::kPaused) throw_ended(record);
+    record.phase = SweepPhase::kStopping;
+    return true;
+  });
+}
+
+v1::Sweep Sweeps::cancel(const Within& project, const std::string& id, const std::string& etag) {
+  return change(project, id, etag, [](SweepRecord& record) {
+    if (record.phase == SweepPhase::kCancelling || record.phase == SweepPhase::kCancelled) return false;
+    if (has_ended(record.phase)) throw_ended(record);
+    record.phase = SweepPhase::kCancelling;
+    return true;
+  });
+}
+
+v1::Sweep Sweeps::extend(const Within& project, const v1::ExtendSweepRequest& request) {
+  const auto& more = request.more();
+  if (!(more.seconds() >= 0 && more.seconds() <= 1e9))
+    refuse("OUT_OF_RANGE", "a bound is 0 to 1e9 seconds", "more.seconds");
+  return change(project, request.id(), request.etag(), [&](SweepRecord& record) {
+    if (record.phase == SweepPhase::kCancelling || record.phase == SweepPhase::kCancelled)
+      throw_ended(record);
+    if (record.exhausted)
+      throw Error(ErrorCode::kFailedPrecondition, "SPACE_EXHAUSTED",
+                  "sweep " + record.id + " has tried all that its strategy would", "id",
+                  "Submit another sweep with a larger space.");
+    record.trials = sum(record.trials, more.trials(), kMostTrials, "more.trials");
+    record.bytes = sum(record.bytes, more.bytes(), 1ull << 60, "more.bytes");
+    if (record.seconds > 0) record.seconds += more.seconds();
+    if (record.trials > 0 && more.trials() > 0) record.extents.push_back(more.trials());
+    if (record.phase != SweepPhase::kPaused) record.phase = SweepPhase::kRunning;
+    record.end_time = 0;
+    record.end_reason.clear();
+    return true;
+  });
+}
+
+void Sweeps::remove(const Within& project, const std::string& id, const std::string& etag) {
+  const std::lock_guard rows(runner_.rows());
+  const SweepRecord record = find(project, id).record;
+  if (!etag.empty() && etag != std::to_string(record.version))
+    throw Error(ErrorCode::kAborted, "ETAG_MISMATCH", "sweep " + record.id + " has changed since", "etag",
+                "Get it again and decide anew.");
+  if (!has_ended(record.phase))
+    throw Error(ErrorCode::kFailedPrecondition, "SWEEP_NOT_ENDED", "sweep " + record.id + " has not ended",
+                "id", "Cancel it first.");
+  store_.change([&](sqlite3* db) { remove_sweep(db, record.id); });
+}
+
+}  // namespace wring

@@ -1,0 +1,130 @@
+"""Sweeps through real processes: exactly the trials that were asked for, whatever dies, each what a run of its own gives."""
+import csv
+import io
+import time
+
+GRID = """
+name: grid
+recipe:
+  stages: ['rtn(bits=4, group_size=32)']
+  evaluations: ['perplexity(window=64, windows=4)', size]
+model: {model}
+data: {{test: {text}}}
+space:
+  stages.rtn.bits: [3, 4, 8]
+  stages.rtn.group_size: [16, 32]
+objectives: [kl_mean, weight_bytes]
+parallel: 2
+"""
+
+
+class SweepTests:
+    """To be mixed into run.py's WithService, with `scratch` (its folder of models) and `local` (a run without a service)."""
+
+    def write(self, text):
+        path = self.folder / f"sweep-{time.monotonic_ns()}.yaml"
+        path.write_text(text)
+        return path
+
+    def grid(self):
+        return self.write(GRID.format(model=self.scratch() / "tiny", text=self.scratch() / "text.txt"))
+
+    def submit(self, path, *arguments):
+        answer = self.service.cli("sweep", "submit", path, *arguments, "--json")
+        self.assertEqual(answer.status, 0, str(answer))
+        return answer.json["id"]
+
+    def sweep(self, sweep):
+        return self.service.cli("sweep", "show", sweep, "--json").json
+
+    def trials(self, sweep):
+        return self.service.cli("sweep", "trials", sweep, "--json").json["trials"]
+
+    def wait(self, sweep):
+        self.service.wait_for(f"the end of sweep {sweep}", lambda: self.sweep(sweep)["end_time"])
+        return self.sweep(sweep)
+
+    def test_a_grid_makes_each_trial_once_whatever_dies_and_each_is_what_it_is_alone(self):
+        sweep = self.submit(self.grid())
+        for made in (2, 4):
+            self.service.wait_for(f"{made} trials", lambda: self.sweep(sweep)["trials"] >= made)
+            self.service.kill_server()
+            self.service.start_server()
+        ended = self.wait(sweep)
+        self.assertEqual((ended["state"], ended["trials"], ended["succeeded"]), ("SUCCEEDED", 6, 6), f"{ended}\n{self.service.logs()}")
+        trials = self.trials(sweep)
+        self.assertEqual([trial["number"] for trial in trials], list(range(6)))
+        points = {(t["values"]["stages.rtn.bits"], t["values"]["stages.rtn.group_size"]) for t in trials}
+        self.assertEqual(points, {(bits, size) for bits in (3, 4, 8) for size in (16, 32)})
+        jobs = [job for job in self.service.cli("jobs", "--all", "--json").json["jobs"] if job["name"].startswith("grid/")]
+        self.assertEqual(sorted(job["id"] for job in jobs), sorted(trial["job"] for trial in trials))
+        for trial in trials:
+            values = trial["values"]
+            alone = self.local(f"rtn(bits={values['stages.rtn.bits']}, group_size={values['stages.rtn.group_size']})", self.scratch() / "tiny")
+            self.assertEqual(trial["artifact_digest"], alone["artifact_digest"], trial)
+
+    def test_the_front_the_best_and_the_table_are_those_of_the_measured_rows(self):
+        path = self.grid()
+        answer = self.service.cli("sweep", "submit", path, "--wait")
+        self.assertEqual(answer.status, 0, str(answer))
+        self.assertIn("kl_mean", answer.out)
+        sweep = self.service.cli("sweep", "list", "--json").json["sweeps"][0]["id"]
+        trials = self.trials(sweep)
+        value = lambda trial, metric: next(m["value"] for m in trial["metrics"] if m["metric"] == metric)  # noqa: E731
+        points = {t["number"]: (value(t, "kl_mean"), value(t, "weight_bytes")) for t in trials}
+        beaten = lambda p: any(q != p and q[0] <= p[0] and q[1] <= p[1] for q in points.values())  # noqa: E731
+        front = self.service.cli("sweep", "front", sweep, "--json").json["trials"]
+        self.assertEqual({t["number"] for t in front}, {n for n, p in points.items() if not beaten(p)})
+        limit = sorted(p[1] for p in points.values())[2]
+        best = self.service.cli("sweep", "best", sweep, "--at-most", f"weight_bytes={limit}", "--json").json["trials"]
+        self.assertEqual(points[best[0]["number"]][0], min(kl for kl, size in points.values() if size <= limit))
+        rows = list(csv.DictReader(io.StringIO(self.service.cli("sweep", "trials", sweep, "--csv").out)))
+        self.assertEqual({int(r["trial"]): (float(r["perplexity/kl_mean"]), float(r["size/weight_bytes"])) for r in rows}, points)
+        none = self.service.cli("sweep", "best", sweep, "--at-most", "kl_mean=-1")
+        self.assertEqual(none.status, 3, str(none))
+        self.assertIn("nearest", none.out)
+
+    def test_pause_resume_stop_extend_and_cancel_are_different_verbs(self):
+        path = self.write(f"recipe: 'rtn(bits=4, group_size=32)'\nmodel: {self.scratch() / 'slow'}\nspace: {{seed: {{low: 1, high: 1000}}}}\n"
+                          "strategy: random\nbounds: {trials: 30}\nparallel: 2\n")
+        sweep = self.submit(path)
+        verb = lambda name, *more: self.service.cli("sweep", name, sweep, *more, "--json").json  # noqa: E731
+        self.service.wait_for("a trial", lambda: self.sweep(sweep)["succeeded"] >= 1)
+        made = verb("pause")["trials"]
+        self.service.wait_for("quiet", lambda: not self.sweep(sweep)["queued"] + self.sweep(sweep)["running"])
+        time.sleep(1.5)
+        self.assertEqual((self.sweep(sweep)["state"], self.sweep(sweep)["trials"]), ("PAUSED", made))
+        verb("resume")
+        self.service.wait_for("more trials", lambda: self.sweep(sweep)["trials"] > made)
+        verb("stop")
+        stopped = self.wait(sweep)
+        self.assertEqual((stopped["state"], stopped["cancelled"]), ("STOPPED", 0))
+        self.assertLess(stopped["trials"], 30)
+        self.assertEqual(verb("extend", "--trials", "2")["bounds"]["trials"], 32)
+        self.service.wait_for("trials after the extension", lambda: self.sweep(sweep)["trials"] > stopped["trials"])
+        verb("cancel")
+        cancelled = self.wait(sweep)
+        self.assertEqual(cancelled["state"], "CANCELLED")
+        self.assertEqual(cancelled["trials"], cancelled["succeeded"] + cancelled["cancelled"])
+        self.assertGreater(cancelled["cancelled"], 0)
+        self.assertEqual(self.service.cli("sweep", "resume", sweep).status, 2)
+        self.assertEqual(self.service.cli("sweep", "delete", sweep).status, 0)
+        self.assertEqual(self.service.cli("sweep", "show", sweep).status, 3)
+
+    def test_a_sweep_that_cannot_be_is_refused_with_the_field_before_anything_is_sent(self):
+        path = self.grid()
+        path.write_text(path.read_text().replace("[3, 4, 8]", "[3, 4, 77]").replace("tiny", "absent"))
+        answer = self.service.cli("sweep", "submit", path)
+        self.assertEqual(answer.status, 2, str(answer))
+        self.assertIn("space.stages.rtn.bits", answer.err)
+        self.assertIn("77", answer.err)
+
+    def test_first_stages_that_trials_share_are_computed_once_by_two_workers(self):
+        self.service.start_worker("second")
+        path = self.write(f"recipe:\n  stages:\n  - 'wanda(pattern=0.5, samples=32, sequence_length=128)'\n  - 'rtn(bits=4, group_size=32)'\n"
+                          f"model: {self.scratch() / 'slow'}\ndata: {{calibration: {self.scratch() / 'text.txt'}}}\n"
+                          "space: {stages.rtn.bits: [2, 3, 4, 8]}\nparallel: 4\n")
+        sweep = self.submit(path)
+        self.assertEqual(self.wait(sweep)["succeeded"], 4, self.service.logs())
+        first = [self.service.job(trial["job"])["stages"][0] for trial in self.trials(sweep)]
+        self.assertEqual(sorted(stage["state"] for stage in first), ["cached"] * 3 + ["done"], first)

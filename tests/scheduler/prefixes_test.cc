@@ -1,0 +1,242 @@
+// Shared first stages are made once, and nobody waits for nobody.
+#include <gmock/gmock.h>
+
+#include <algorithm>
+
+#include "common/random.h"
+#include "tests/scheduler/scheduling.h"
+
+namespace wring {
+namespace {
+
+class SharedPrefixes : public Scheduling {
+ protected:
+  SharedPrefixes() { add_worker("v"); }
+
+  void submit(const std::string& id, std::vector<std::string> prefixes) {
+    SubmitInput input;
+    input.id = id;
+    input.needs = {"cpu", 1, 0, {"rtn@1"}};
+    input.prefixes = std::move(prefixes);
+    apply(input);
+  }
+  void stage(const JobRecord& job, std::uint32_t index, const std::string& state, double seconds = 2) {
+    apply(StageInput{job.id, job.fence, index, state, {{"seconds", seconds}}, true});
+  }
+  void tick(TimeMs by) {
+    now_ += by;
+    apply(TickInput{});
+  }
+};
+
+TEST_F(SharedPrefixes, WhoNeedsWhatIsMadeWaitsAndOthersGoAhead) {
+  submit("a", {"p", "pa"});
+  submit("b", {"p", "pb"});
+  submit("c", {"q"});
+  EXPECT_EQ(lease("w").id, "a");
+  EXPECT_EQ(lease("v").id, "c");  // b, which came before, holds nobody up
+  EXPECT_EQ(waiting_reason(job("b"), now_, state_), "job a makes its first stages");
+}
+
+TEST_F(SharedPrefixes, WhatIsSharedFreesThem) {
+  submit("a", {"p", "pa"});
+  submit("b", {"p", "pb"});
+  const auto a = lease("w");
+  stage(a, 0, "running");
+  stage(a, 0, "done");
+  EXPECT_EQ(lease("v").id, "");
+  apply(SharedInput{"p"});
+  EXPECT_EQ(lease("v").id, "b");
+}
+
+TEST_F(SharedPrefixes, WhatIsNotSharedIsWaitedForAsLongAsItTookToMake) {
+  submit("a", {"p"});
+  submit("b", {"p"});
+  const auto a = lease("w");
+  stage(a, 0, "done", 5);
+  finish("a", a.fence, "succeeded");
+  tick(4'999);
+  EXPECT_EQ(lease("v").id, "");
+  tick(1);
+  EXPECT_EQ(lease("v").id, "b");
+}
+
+TEST_F(SharedPrefixes, WhereTheMakerEndsWithoutAnotherMakes) {
+  submit("a", {"p"});
+  submit("b", {"p"});
+  submit("c", {"p"});
+  const auto a = lease("w");
+  EXPECT_EQ(lease("v").id, "");
+  finish("a", a.fence, "failed", error("INVALID_ARGUMENT"));
+  EXPECT_EQ(lease("v").id, "b");
+  EXPECT_EQ(lease("w").id, "");
+}
+
+TEST_F(SharedPrefixes, ALeaseThatIsLostFreesThemToo) {
+  submit("a", {"p"});
+  submit("b", {"p"});
+  lease("w");
+  EXPECT_EQ(lease("v").id, "");
+  tick(state_.options.lease_ms);
+  EXPECT_EQ(lease("v").id, "b");  // a waits out its backoff
+}
+
+TEST_F(SharedPrefixes, WhatIsAtHandIsNotWaitedFor) {
+  submit("a", {"p", "pa"});
+  const auto a = lease("w");
+  stage(a, 0, "cached");
+  submit("b", {"p", "pb"});
+  submit("c", {"p", "pc"});
+  EXPECT_EQ(lease("v").id, "b");
+  add_worker("u");
+  EXPECT_EQ(lease("u").id, "c");
+}
+
+TEST_F(SharedPrefixes, AnotherAttemptCountsItsStagesAnew) {
+  submit("a", {"p", "pa"});
+  auto a = lease("w");
+  stage(a, 0, "done");
+  finish("a", a.fence, "failed", error("UNAVAILABLE"));
+  tick(60'000);
+  a = lease("w");
+  ASSERT_EQ(a.id, "a");
+  stage(a, 0, "cached");
+  submit("b", {"p", "pa"});
+  EXPECT_EQ(lease("v").id, "");  // a makes its second stage
+}
+
+TEST_F(SharedPrefixes, WhatIsComputedAfterAllWasNotAtHand) {
+  submit("a", {"p"});
+  auto a = lease("w");
+  stage(a, 0, "cached");
+  finish("a", a.fence, "succeeded");
+  submit("b", {"p", "pb"});
+  submit("c", {"p", "pc"});
+  const auto b = lease("w");
+  stage(b, 0, "done");
+  EXPECT_EQ(lease("v").id, "");
+  apply(SharedInput{"p"});
+  EXPECT_EQ(lease("v").id, "c");
+}
+
+TEST_F(SharedPrefixes, ARestartKnowsWhoMakes) {
+  submit("a", {"p", "pa"});
+  submit("b", {"p", "pb"});
+  lease("w");
+  SchedulerState again;
+  for (const auto& [id, worker] : state_.workers) again.workers.emplace(id, worker);
+  for (const auto& [id, record] : state_.jobs) restore(record, again);
+  state_ = std::move(again);
+  EXPECT_EQ(lease("v").id, "");
+}
+
+TEST_F(SharedPrefixes, AJobThatWaitsCanBePausedAndCancelled) {
+  submit("a", {"p"});
+  submit("b", {"p"});
+  submit("c", {"p"});
+  const auto a = lease("w");
+  EXPECT_EQ(lease("v").id, "");
+  apply(PauseJobInput{"b", true});
+  apply(CancelInput{"c"});
+  finish("a", a.fence, "failed", error("INVALID_ARGUMENT"));
+  EXPECT_EQ(lease("v").id, "");
+  apply(PauseJobInput{"b", false});
+  EXPECT_EQ(lease("v").id, "b");
+}
+
+// A life of random inputs: nothing is made twice at once, whoever waits waits for a job that runs or a time
+// that passes, and in the end all jobs end.
+class RandomLife : public SharedPrefixes {
+ protected:
+  // Recipes that fork: of three first stages, each with two seconds, each with two thirds.
+  std::vector<std::string> some_prefixes(Random& random) {
+    std::vector<std::string> prefixes;
+    std::string name;
+    for (const std::uint64_t ways : {3, 2, 2}) {
+      name += static_cast<char>('a' + random.below(ways));
+      prefixes.push_back(name);
+    }
+    prefixes.resize(random.below(4));
+    return prefixes;
+  }
+
+  std::vector<JobRecord> running() {
+    std::vector<JobRecord> jobs;
+    for (const auto& id : state_.held) jobs.push_back(state_.jobs.at(id));
+    return jobs;
+  }
+
+  void check(std::uint64_t seed) {
+    for (const auto& [prefix, maker] : state_.prefixes.makers()) {
+      const auto it = state_.jobs.find(maker);
+      const bool runs = it != state_.jobs.end() && state_.held.contains(maker);
+      if (!runs) after_[prefix] = std::max(after_[prefix], now_);  // then only for so long; see below
+      if (runs) after_.erase(prefix);
+    }
+    for (const auto& [prefix, since] : after_)
+      if (state_.prefixes.makers().contains(prefix))
+        EXPECT_LE(now_ - since, 310'000) << "seed " << seed << ": " << prefix << " is waited for";
+  }
+
+  std::map<std::string, TimeMs> after_;
+};
+
+TEST_F(RandomLife, EndsAndMakesNothingTwiceAtOnce) {
+  for (std::uint64_t seed = 0; seed < 300; ++seed) {
+    state_ = SchedulerState{};
+    after_.clear();
+    Random random(seed);
+    const std::string workers[] = {"u", "v", "w"};
+    for (const auto& id : workers) add_worker(id);
+    int made = 0;
+    for (int i = 0; i < 400; ++i) {
+      now_ += static_cast<TimeMs>(random.below(800));
+      const bool more = i < 250;
+      const auto pick = random.below(10);
+      const auto jobs = running();
+      if (pick < 2 && more && made < 40) {
+        submit("j" + std::to_string(made++), some_prefixes(random));
+      } else if (pick < 5) {
+        const auto& worker = workers[random.below(3)];
+        if (!state_.workers.at(worker).jobs.empty()) continue;
+        const auto leased = lease(worker);
+        if (leased.id.empty()) continue;
+        for (const auto& other : jobs)  // who is leased needs nothing that another one makes
+          for (const auto& prefix : leased.prefixes)
+            if (const auto it = state_.prefixes.makers().find(prefix); it != state_.prefixes.makers().end())
+              EXPECT_NE(it->second, other.id) << "seed " << seed;
+      } else if (pick < 8 && !jobs.empty()) {
+        const auto& job = jobs[random.below(jobs.size())];
+        const auto index = job.stages_made;
+        if (index < 3 && random.chance(0.7)) {
+          stage(job, index, random.chance(0.3) ? "cached" : "done", static_cast<double>(random.below(5)));
+          if (index < job.prefixes.size() && random.chance(0.5)) apply(SharedInput{job.prefixes[index]});
+        } else {
+          finish(job.id, job.fence, "succeeded");
+        }
+      } else if (pick == 8 && !jobs.empty() && more) {
+        const auto& job = jobs[random.below(jobs.size())];
+        if (random.chance(0.5))
+          apply(PauseJobInput{job.id, true});
+        else
+          finish(job.id, job.fence, "failed", error("UNAVAILABLE"));
+      } else {
+        apply(TickInput{});
+      }
+      check(seed);
+    }
+    for (auto& [id, job] : std::map(state_.jobs))
+      if (job.paused) apply(PauseJobInput{id, false});
+    for (int i = 0; i < 400; ++i) {  // only time, polls and successes
+      tick(2'000);
+      for (const auto& job : running()) finish(job.id, job.fence, "succeeded");
+      for (const auto& worker : workers) lease(worker);
+    }
+    for (const auto& [id, job] : state_.jobs)
+      EXPECT_TRUE(is_terminal(job.phase)) << "seed " << seed << ": " << id;
+    EXPECT_TRUE(state_.prefixes.makers().empty()) << "seed " << seed;
+  }
+}
+
+}  // namespace
+}  // namespace wring

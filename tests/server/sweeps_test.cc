@@ -1,0 +1,344 @@
+// Sweeps through the API: exactly the trials that were asked for, over restarts, failures and changes of
+// mind.
+#include <thread>
+
+#include "tests/server/test_service.h"
+
+namespace wring {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::SizeIs;
+
+class SweepsApi : public Service {
+ protected:
+  v1::SubmitSweepRequest request(const std::string& rest) {
+    v1::SubmitSweepRequest request;
+    request.set_request_id(random_uuid());
+    request.mutable_spec()->set_sweep("{name: s, recipe: {stages: [rtn], evaluations: [size]}, model: M, " +
+                                      rest + "}");
+    (*request.mutable_spec()->mutable_inputs())["M"] = upload("a model");
+    return request;
+  }
+  v1::Sweep submit(const v1::SubmitSweepRequest& request) {
+    return call(*sweeps_, &v1::Sweeps::Stub::SubmitSweep, request);
+  }
+  v1::Sweep submit(const std::string& rest) { return submit(request(rest)); }
+  v1::Sweep sweep(const std::string& id) {
+    v1::GetSweepRequest request;
+    request.set_id(id);
+    return call(*sweeps_, &v1::Sweeps::Stub::GetSweep, request);
+  }
+  std::vector<v1::Trial> trials(const std::string& id) {
+    v1::ListTrialsRequest request;
+    request.set_id(id);
+    request.set_page_size(1000);
+    const auto page = call(*sweeps_, &v1::Sweeps::Stub::ListTrials, request);
+    return {page.trials().begin(), page.trials().end()};
+  }
+  template <typename Request>
+  v1::Sweep change(const std::string& id,
+                   grpc::Status (v1::Sweeps::Stub::*method)(grpc::ClientContext*, const Request&,
+                                                            v1::Sweep*)) {
+    Request request;
+    request.set_id(id);
+    return call(*sweeps_, method, request);
+  }
+  v1::Sweep extend(const std::string& id, std::uint64_t more) {
+    v1::ExtendSweepRequest request;
+    request.set_id(id);
+    request.mutable_more()->set_trials(more);
+    return call(*sweeps_, &v1::Sweeps::Stub::ExtendSweep, request);
+  }
+
+  template <typename Done>
+  void wait_until(Done done) {
+    for (int i = 0; i < 1000; ++i) {
+      if (done()) return;
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    FAIL() << "not within 10 s";
+  }
+
+  // Takes a trial as a worker would and ends it. `bytes`: what its result measures.
+  bool run_one(double bytes = 5, const std::string& outcome = "succeeded") {
+    const auto leased = lease();
+    if (!leased.leased()) return false;
+    auto end = ending(leased, outcome);
+    if (outcome == "succeeded") {
+      end.set_result(upload("result of " + leased.job().id()));
+      auto* row = end.add_evaluations();
+      row->set_suite("size");
+      row->set_metric("weight_bytes");
+      row->set_value(bytes);
+      row->set_baseline_value(10);
+      row->set_when("after");
+    } else {
+      end.mutable_error()->set_code("INVALID_ARGUMENT");
+      end.mutable_error()->set_message("no");
+    }
+    finish(end);
+    return true;
+  }
+  void run_to_the_end(const std::string& id, double bytes = 5) {
+    wait_until([&] {
+      while (run_one(bytes)) {
+      }
+      return sweep(id).state() >= v1::SWEEP_STATE_SUCCEEDED;
+    });
+  }
+};
+
+TEST_F(SweepsApi, AGridIsItsTrialsAndNoMoreAreOpenThanItSays) {
+  add_worker();
+  const auto made =
+      submit("space: {stages.rtn.bits: [3, 4], stages.rtn.group_size: [32, 64, 128]}, parallel: 2");
+  wait_until([&] { return sweep(made.id()).trials() == 2; });
+  EXPECT_EQ(sweep(made.id()).queued(), 2u);
+  EXPECT_EQ(sweep(made.id()).expected_trials(), 6u);
+  run_to_the_end(made.id());
+  const auto ended = sweep(made.id());
+  EXPECT_EQ(ended.state(), v1::SWEEP_STATE_SUCCEEDED);
+  EXPECT_EQ(ended.succeeded(), 6u);
+  std::vector<std::string> values;
+  for (const auto& trial : trials(made.id()))
+    values.push_back(trial.values_json(0) + " " + trial.values_json(1));
+  EXPECT_THAT(values, ElementsAre("3 32", "3 64", "3 128", "4 32", "4 64", "4 128"));
+  EXPECT_THAT(get(trials(made.id())[4].job_id()).spec().recipe(), HasSubstr("\"group_size\":64"));
+  EXPECT_EQ(get(trials(made.id())[4].job_id()).spec().name(), "s/4");
+}
+
+TEST_F(SweepsApi, ARestartAtAnyTimeMakesNoTrialTwiceAndLosesNone) {
+  const auto made = submit(
+      "space: {seed: {low: 1, high: 1000}}, strategy: {name: random, seed: 4}, bounds: {trials: 12}, "
+      "parallel: 3");
+  for (int i = 0; i < 12; ++i) {
+    add_worker();
+    wait_until([&] { return run_one(); });
+    start();
+  }
+  wait_until([&] { return sweep(made.id()).state() == v1::SWEEP_STATE_SUCCEEDED; });
+  const auto all = trials(made.id());
+  ASSERT_THAT(all, SizeIs(12));
+  for (std::size_t n = 0; n < all.size(); ++n) EXPECT_EQ(all[n].number(), n);
+  v1::ListJobsRequest list;
+  list.set_page_size(1000);
+  EXPECT_THAT(call(*jobs_, &v1::Jobs::Stub::ListJobs, list).jobs(), SizeIs(12));
+  const auto again = submit(
+      "space: {seed: {low: 1, high: 1000}}, strategy: {name: random, seed: 4}, bounds: {trials: 12}, "
+      "parallel: 3");
+  run_to_the_end(again.id());
+  for (std::size_t n = 0; n < all.size(); ++n)
+    EXPECT_EQ(trials(again.id())[n].values_json(0), all[n].values_json(0)) << "a sweep without restarts";
+}
+
+TEST_F(SweepsApi, ASubmitToldTwiceIsOneSweep) {
+  const auto asked = request("space: {stages.rtn.bits: [3, 4]}");
+  EXPECT_EQ(submit(asked).id(), submit(asked).id());
+  start();
+  EXPECT_EQ(call(*sweeps_, &v1::Sweeps::Stub::ListSweeps, v1::ListSweepsRequest()).sweeps_size(), 1);
+  auto other = asked;
+  other.mutable_spec()->set_priority(3);
+  EXPECT_EQ(thrown_by([&] { submit(other); }).reason(), "REQUEST_ID_REUSED");
+}
+
+TEST_F(SweepsApi, WhatFailsIsATrialThatFailedAndARetryOfItsJobCounts) {
+  add_worker();
+  const auto made = submit("space: {stages.rtn.bits: [3, 4]}, parallel: 1, objectives: [weight_bytes]");
+  wait_until([&] { return run_one(0, "failed"); });
+  run_to_the_end(made.id());
+  EXPECT_EQ(sweep(made.id()).failed(), 1u);
+  EXPECT_EQ(sweep(made.id()).state(), v1::SWEEP_STATE_SUCCEEDED);
+  EXPECT_EQ(trials(made.id())[0].error().message(), "no");
+  v1::RetryJobRequest retry;
+  retry.set_id(trials(made.id())[0].job_id());
+  call(*jobs_, &v1::Jobs::Stub::RetryJob, retry);
+  wait_until([&] { return run_one(2); });
+  wait_until([&] { return trials(made.id())[0].metrics_size() == 1; });
+  EXPECT_EQ(sweep(made.id()).succeeded(), 2u);
+  v1::QueryFrontRequest front;
+  front.set_id(made.id());
+  const auto best = call(*sweeps_, &v1::Sweeps::Stub::QueryFront, front);
+  ASSERT_EQ(best.trials_size(), 1);
+  EXPECT_EQ(best.trials(0).number(), 0u);
+}
+
+TEST_F(SweepsApi, ARetryWhileTheSweepGoesOnCountsForItsEnd) {
+  add_worker();
+  const auto made = submit("space: {stages.rtn.bits: [3, 4]}, parallel: 1");
+  wait_until([&] { return sweep(made.id()).trials() == 1; });
+  change(made.id(), &v1::Sweeps::Stub::PauseSweep);
+  wait_until([&] { return run_one(0, "failed"); });
+  wait_until([&] { return sweep(made.id()).failed() == 1; });
+  v1::RetryJobRequest retry;
+  retry.set_id(trials(made.id())[0].job_id());
+  call(*jobs_, &v1::Jobs::Stub::RetryJob, retry);
+  wait_until([&] { return run_one(); });
+  wait_until([&] { return sweep(made.id()).succeeded() == 1; });
+  change(made.id(), &v1::Sweeps::Stub::ResumeSweep);
+  wait_until([&] { return run_one(0, "failed"); });
+  wait_until([&] { return sweep(made.id()).state() >= v1::SWEEP_STATE_SUCCEEDED; });
+  EXPECT_EQ(sweep(made.id()).state(), v1::SWEEP_STATE_SUCCEEDED);
+}
+
+// The server died after a retried job had ended and before the sweep had noted it.
+TEST_F(SweepsApi, AStartNotesWhatHasEndedMeanwhile) {
+  add_worker();
+  const auto made = submit("space: {stages.rtn.bits: [3]}");
+  run_to_the_end(made.id());
+  server_.reset();
+  {
+    JobStore store(folder_.path());
+    store.change(
+        [](sqlite3* db) { execute(db, "UPDATE trials SET phase = 5, outcome = '{\"error\": {}}'"); });
+  }
+  start();
+  wait_until([&] { return trials(made.id())[0].metrics_size() == 1; });
+}
+
+TEST_F(SweepsApi, WhereAllFailTheSweepHas) {
+  add_worker();
+  const auto made = submit("space: {stages.rtn.bits: [3, 4]}");
+  wait_until([&] {
+    while (run_one(0, "failed")) {
+    }
+    return sweep(made.id()).state() == v1::SWEEP_STATE_FAILED;
+  });
+}
+
+TEST_F(SweepsApi, ConstraintsLeaveOutAndSayHowNearItCame) {
+  add_worker();
+  const auto made = submit(
+      "space: {stages.rtn.bits: [3, 4, 8]}, parallel: 1, objectives: [weight_bytes], "
+      "constraints: [{metric: weight_bytes, min: '60%'}]");
+  for (const double bytes : {4., 7., 9.}) wait_until([&] { return run_one(bytes); });
+  run_to_the_end(made.id());
+  v1::QueryFrontRequest front;
+  front.set_id(made.id());
+  auto answer = call(*sweeps_, &v1::Sweeps::Stub::QueryFront, front);
+  ASSERT_EQ(answer.trials_size(), 1);
+  EXPECT_EQ(answer.trials(0).number(), 1u);
+  auto* more = front.add_constraints();
+  more->set_metric("weight_bytes");
+  more->set_maximum(3);
+  answer = call(*sweeps_, &v1::Sweeps::Stub::QueryFront, front);
+  EXPECT_FALSE(answer.any_feasible());
+  EXPECT_EQ(answer.trials_size(), 0);
+  EXPECT_EQ(answer.nearest().number(), 0u);  // 1/3 above, 1/3 below: less than 4/3
+}
+
+TEST_F(SweepsApi, AfterAPauseIsToldNoTrialIsMade) {
+  add_worker();
+  const auto made =
+      submit("space: {seed: {low: 1, high: 9999}}, strategy: random, bounds: {trials: 500}, parallel: 4");
+  wait_until([&] { return run_one(); });
+  const auto paused = change(made.id(), &v1::Sweeps::Stub::PauseSweep);
+  EXPECT_EQ(paused.state(), v1::SWEEP_STATE_PAUSED);
+  while (run_one()) {
+  }
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  EXPECT_EQ(sweep(made.id()).trials(), paused.trials());
+  start();
+  EXPECT_EQ(sweep(made.id()).trials(), paused.trials());
+  change(made.id(), &v1::Sweeps::Stub::ResumeSweep);
+  wait_until([&] { return sweep(made.id()).trials() == paused.trials() + 4; });
+}
+
+TEST_F(SweepsApi, CancelCancelsItsTrialsAndStopLetsThemEnd) {
+  add_worker();
+  const auto stopped = submit("space: {seed: {low: 1, high: 99}}, parallel: 3");
+  wait_until([&] { return sweep(stopped.id()).trials() == 3; });
+  EXPECT_EQ(change(stopped.id(), &v1::Sweeps::Stub::StopSweep).state(), v1::SWEEP_STATE_STOPPING);
+  run_to_the_end(stopped.id());
+  EXPECT_EQ(sweep(stopped.id()).state(), v1::SWEEP_STATE_STOPPED);
+  EXPECT_EQ(sweep(stopped.id()).succeeded(), 3u);
+  const auto cancelled = submit("space: {seed: {low: 1, high: 99}}, parallel: 3");
+  wait_until([&] { return sweep(cancelled.id()).trials() == 3; });
+  change(cancelled.id(), &v1::Sweeps::Stub::CancelSweep);
+  wait_until([&] { return sweep(cancelled.id()).state() == v1::SWEEP_STATE_CANCELLED; });
+  EXPECT_EQ(sweep(cancelled.id()).cancelled(), 3u);
+  EXPECT_EQ(thrown_by([&] { extend(cancelled.id(), 1); }).reason(), "SWEEP_ENDED");
+}
+
+TEST_F(SweepsApi, AnExtensionGoesOnWithASweepThatHadReachedItsBounds) {
+  add_worker();
+  const auto made =
+      submit("space: {seed: {low: 1, high: 9}}, strategy: latin-hypercube, bounds: {trials: 3}");
+  run_to_the_end(made.id());
+  EXPECT_EQ(sweep(made.id()).trials(), 3u);
+  EXPECT_EQ(extend(made.id(), 2).state(), v1::SWEEP_STATE_RUNNING);
+  run_to_the_end(made.id());
+  EXPECT_EQ(sweep(made.id()).succeeded(), 5u);
+  const auto grid = submit("space: {stages.rtn.bits: [3]}");
+  run_to_the_end(grid.id());
+  EXPECT_EQ(thrown_by([&] { extend(grid.id(), 1); }).reason(), "SPACE_EXHAUSTED");
+}
+
+TEST_F(SweepsApi, AFullQueueIsWaitedForAndToldOf) {
+  v1::SetQuotaRequest quota;
+  quota.set_name("default");
+  quota.mutable_quota()->set_queued(2);
+  call(*projects_, &v1::Projects::Stub::SetQuota, quota);
+  add_worker();
+  const auto made = submit("space: {seed: {low: 1, high: 5}}");
+  wait_until([&] { return !sweep(made.id()).waiting_reason().empty(); });
+  EXPECT_EQ(sweep(made.id()).trials(), 2u);
+  run_to_the_end(made.id());
+  EXPECT_EQ(sweep(made.id()).succeeded(), 5u);
+}
+
+TEST_F(SweepsApi, ItsInputsStayUntilItHasEnded) {
+  add_worker();
+  const auto made = submit("space: {seed: {low: 1, high: 3}}, parallel: 1");
+  wait_until([&] { return sweep(made.id()).trials() == 1; });
+  change(made.id(), &v1::Sweeps::Stub::PauseSweep);
+  wait_until([&] { return run_one(); });
+  v1::DeleteArtifactRequest request;
+  request.set_digest(upload("a model"));
+  const auto error = thrown_by([&] { call(*artifacts_, &v1::Artifacts::Stub::DeleteArtifact, request); });
+  EXPECT_EQ(error.reason(), "ARTIFACT_IN_USE");
+  EXPECT_THAT(error.message(), HasSubstr("sweep " + made.id()));
+}
+
+TEST_F(SweepsApi, ADeletedJobIsATrialThatWasCancelled) {
+  add_worker();
+  const auto made = submit("space: {seed: {low: 1, high: 2}}, parallel: 1");
+  wait_until([&] { return sweep(made.id()).trials() == 1; });
+  server_.reset();  // so that nobody notes the end before the job is deleted
+  {
+    JobStore store(folder_.path());
+    store.remove_job(store.jobs({}).front().record.id);
+  }
+  start();
+  add_worker();
+  run_to_the_end(made.id());
+  EXPECT_EQ(sweep(made.id()).cancelled(), 1u);
+  EXPECT_EQ(sweep(made.id()).succeeded(), 1u);
+}
+
+TEST_F(SweepsApi, ABoundOnBytesEndsIt) {
+  add_worker();
+  const auto made = submit("space: {seed: {low: 1, high: 100}}, bounds: {bytes: 50}, parallel: 1");
+  run_to_the_end(made.id());
+  const auto ended = sweep(made.id());
+  EXPECT_GE(ended.bytes(), 50u);
+  EXPECT_LT(ended.trials(), 5u);
+  EXPECT_EQ(ended.end_reason(), "bounds.bytes is reached");
+}
+
+TEST_F(SweepsApi, AnotherProjectSeesNothingOfIt) {
+  auto asked = request("space: {stages.rtn.bits: [3]}");
+  asked.mutable_spec()->set_project("vision");
+  const auto made = submit(asked);
+  EXPECT_EQ(server_->sweeps.get("vision", made.id()).id(), made.id());
+  EXPECT_EQ(thrown_by([&] { server_->sweeps.get("speech", made.id()); }).reason(), "SWEEP_NOT_FOUND");
+  EXPECT_EQ(thrown_by([&] { server_->sweeps.cancel("speech", made.id(), {}); }).reason(), "SWEEP_NOT_FOUND");
+  EXPECT_EQ(server_->sweeps.list("speech", {}).sweeps_size(), 0);
+  EXPECT_EQ(thrown_by([&] { server_->sweeps.submit("speech", asked); }).reason(), "PROJECT_NOT_FOUND");
+  wait_until([&] { return trials(made.id()).size() == 1; });
+  EXPECT_EQ(get(trials(made.id())[0].job_id()).spec().project(), "vision");
+}
+
+}  // namespace
+}  // namespace wring
