@@ -98,6 +98,17 @@ void refuse_unsupported(const Json& config) {
     throw Error(ErrorCode::kUnimplemented, "UNSUPPORTED_MODEL",
                 "activation '" + activation + "' is not supported", "config.json.hidden_act",
                 "Supported for decoders: silu.");
+  // Every token attends to all before it here. transformers' Qwen2 has a window only where it is turned on.
+  const auto window = config.value("sliding_window", Json());
+  const bool on = json_or<std::string>(config, "model_type", "", "config.json") != "qwen2" ||
+                  json_or<bool>(config, "use_sliding_window", false, "config.json");
+  const auto positions = json_or<double>(config, "max_position_embeddings", 2048, "config.json");
+  if (on && window.is_number() && window.get<double>() < positions)
+    throw Error(
+        ErrorCode::kUnimplemented, "UNSUPPORTED_MODEL",
+        "attention within a window of " + window.dump() + " tokens is not supported",
+        "config.json.sliding_window",
+        "Set it to null, and max_position_embeddings to at most the window: within it nothing changes.");
 }
 
 Llama::Llama(Json config, const TensorSource& tensors)

@@ -558,6 +558,13 @@ class BadInput(WithService):
     def test_an_unsupported_family_names_those_that_are_supported(self):
         self.refused(2, ["mamba", "llama", "bert"], model=copy_model("mamba", config={"model_type": "mamba"}))
 
+    def test_attention_within_a_window(self):
+        window = {"model_type": "mistral", "sliding_window": 16}
+        self.refused(2, ["sliding_window", "16 tokens"], model=copy_model("window", config=window))
+        self.assertEqual(self.service.cli("run", "--local", "rtn(bits=4, group_size=32)", "--model",
+                                          copy_model("window_off", config={"model_type": "qwen2", "sliding_window": 16}), "--out",
+                                          self.folder / "window_off").status, 0)
+
     def test_a_missing_tokenizer(self):
         model = copy_model("no_tokenizer", without=("tokenizer.json", "tokenizer_config.json"))
         self.refused(3, ["tokenizer"], "gptq(bits=4, group_size=32)", model, [f"calibration={scratch / 'text.txt'}"])
