@@ -1,11 +1,13 @@
 // Telling a recipe file from a recipe in one line; JSON is YAML.
 #include "recipe/recipe_input.h"
 
+#include <algorithm>
 #include <filesystem>
 
 #include "common/error.h"
 #include "common/files.h"
 #include "common/json.h"
+#include "common/text.h"
 
 namespace wring {
 namespace {
@@ -43,6 +45,14 @@ std::string read_recipe(const std::string& recipe_or_file) {
 std::string recipe_label(const std::string& recipe_or_file) {
   if (is_file(recipe_or_file)) return fs::path(recipe_or_file).stem().string();
   return recipe_or_file.substr(0, std::min<std::size_t>(60, recipe_or_file.find('\n')));
+}
+
+void check_data_name(const std::string& name, const std::vector<std::string>& known,
+                     const std::string& field) {
+  if (std::find(known.begin(), known.end(), name) != known.end()) return;
+  throw Error(ErrorCode::kInvalidArgument, "UNKNOWN_DATA",
+              "the recipe reads no data '" + name.substr(0, 80) + "'", field,
+              known.empty() ? "It reads none." : "It reads: " + join(known, ", ") + ".");
 }
 
 bool is_usual_data(const std::string& name) {

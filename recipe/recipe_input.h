@@ -14,6 +14,10 @@ std::string read_recipe(const std::string& recipe_or_file);
 // characters.
 std::string recipe_label(const std::string& recipe_or_file);
 
+// Throws Error(kInvalidArgument, "UNKNOWN_DATA") about `field` where `known`, the data that a recipe reads,
+// has no `name`.
+void check_data_name(const std::string& name, const std::vector<std::string>& known,
+                     const std::string& field);
 // Whether data of this name may be handed to a recipe that reads none of it: scripts give every recipe the
 // same two.
 bool is_usual_data(const std::string& name);

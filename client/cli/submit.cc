@@ -30,12 +30,9 @@ std::map<std::string, std::string> data_inputs(const Flags& flags, const v1::Val
   const std::vector<std::string> known(recipe.data_names().begin(), recipe.data_names().end());
   for (const auto& text : flags.data) {
     const auto input = parse_data_input(text);
-    if (std::find(known.begin(), known.end(), input.first) == known.end()) {
-      if (is_usual_data(input.first)) continue;  // a script's arguments, for whatever recipe
-      throw Error(ErrorCode::kInvalidArgument, "UNKNOWN_DATA",
-                  "the recipe reads no data '" + input.first + "'", "--data",
-                  known.empty() ? "It reads none." : "It reads: " + join(known, ", ") + ".");
-    }
+    const bool read = std::find(known.begin(), known.end(), input.first) != known.end();
+    if (!read && is_usual_data(input.first)) continue;  // a script's arguments, for whatever recipe
+    check_data_name(input.first, known, "--data");
     data.insert(input);
   }
   return data;

@@ -129,10 +129,7 @@ class Run {
                     "Add --data " + name + "=PATH.");
     const auto known = spec_.recipe.data_names();
     for (const auto& [name, input] : spec_.data)
-      if (std::find(known.begin(), known.end(), name) == known.end() && !is_usual_data(name))
-        throw Error(ErrorCode::kInvalidArgument, "UNKNOWN_DATA", "the recipe reads no data '" + name + "'",
-                    "data." + name,
-                    known.empty() ? "It reads none." : "It reads: " + join(known, ", ") + ".");
+      if (!is_usual_data(name)) check_data_name(name, known, "data." + name);
   }
 
   // What each stage that is not at hand will take; refuses a job that this machine has no room for.

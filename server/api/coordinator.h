@@ -98,7 +98,8 @@ class Coordinator {
                 const std::string& etag = {});
   LedgerEntry step_locked(const SchedulerInput& input, const std::string& job, const std::string& etag);
   void publish(const Outcome& outcome);
-  std::optional<JobRecord> load(const std::string& id);
+  std::optional<JobRecord> load(const std::string& id);    // as it is on disk
+  std::optional<JobRecord> newest(const std::string& id);  // of an open job: what is being written
   void tick();
 
   std::optional<wring::v1::Job> job_of_request(const std::string& request_id, const std::string& digest);

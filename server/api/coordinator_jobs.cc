@@ -11,6 +11,7 @@
 #include "common/ids.h"
 #include "common/text.h"
 #include "recipe/recipe.h"
+#include "recipe/recipe_input.h"
 #include "recipe/stage_key.h"
 #include "server/api/coordinator.h"
 #include "server/api/messages.h"
@@ -137,10 +138,7 @@ void Coordinator::check_inputs(const Within& project, const v1::JobSpec& spec,
   };
   known(spec.model(), "spec.model");
   for (const auto& [name, digest] : spec.data()) {
-    if (std::find(data_names.begin(), data_names.end(), name) == data_names.end())
-      throw Error(ErrorCode::kInvalidArgument, "UNKNOWN_DATA",
-                  "the recipe reads no data '" + name.substr(0, 80) + "'", "spec.data." + name,
-                  data_names.empty() ? "It reads none." : "It reads: " + join(data_names, ", ") + ".");
+    check_data_name(name, data_names, "spec.data." + name);
     known(digest, "spec.data." + name);
   }
   for (const auto& name : data_names)

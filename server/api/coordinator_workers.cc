@@ -14,7 +14,7 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr double kMaxWaitSeconds = 30;
-constexpr TimeMs kAfterTheEnd = 3'600'000;  // of a job, its worker may still hand in stages
+constexpr TimeMs kAfterTheEnd = 3'600'000;  // of a lease, its worker may still hand in stages
 constexpr int kMaxRows = 100'000;           // evaluation rows in one request
 
 [[noreturn]] void throw_not_yours(const std::string& worker) {
@@ -100,16 +100,19 @@ void Coordinator::check_worker(const std::string& caller, const std::string& wor
   if (known != workers_.end() && known->second.caller() != caller) throw_not_yours(worker);
 }
 
-std::string Coordinator::project_for(const std::string& caller, const std::string& id) {
-  std::optional<JobRecord> job;
+std::optional<JobRecord> Coordinator::newest(const std::string& id) {
   {
     const std::lock_guard lock(mutex_);
     const auto& jobs = ledger_.state().jobs;
-    if (const auto it = jobs.find(id); it != jobs.end()) job = it->second;
+    if (const auto it = jobs.find(id); it != jobs.end()) return it->second;
   }
-  if (!job && !id.empty()) job = load(id);
-  const bool over = job && job->end_time > 0 && job->end_time + kAfterTheEnd < clock_.now_ms();
-  if (!job || job->worker.empty() || over)
+  return load(id);
+}
+
+std::string Coordinator::project_for(const std::string& caller, const std::string& id) {
+  const auto job = id.empty() ? std::nullopt : newest(id);
+  const auto had_until = job ? std::max(job->end_time, job->lease_until) : 0;
+  if (!job || job->worker.empty() || had_until + kAfterTheEnd < clock_.now_ms())
     throw Error(ErrorCode::kPermissionDenied, "NO_JOB", "this worker has no job '" + id.substr(0, 80) + "'",
                 "job_id", "A worker calls for a job that it has leased.");
   check_worker(caller, job->worker);
@@ -187,20 +190,12 @@ v1::HeartbeatResponse Coordinator::heartbeat(const v1::HeartbeatRequest& request
 }
 
 std::string Coordinator::project_of(const std::string& id, const v1::Fence& fence) {
-  const auto check = [&](const JobRecord& job) {
-    if (job.fence == to_fence(fence)) return job.project;
-    metrics_.lease_refused_stale();
-    throw Error(ErrorCode::kFailedPrecondition, "STALE_LEASE", "job " + id + " has a newer lease", "fence");
-  };
-  {
-    const std::lock_guard lock(mutex_);
-    const auto& jobs = ledger_.state().jobs;
-    if (const auto it = jobs.find(id); it != jobs.end()) return check(it->second);
-  }
-  const auto job = load(id);
+  const auto job = newest(id);
   if (!job)
     throw Error(ErrorCode::kNotFound, "JOB_NOT_FOUND", "there is no job " + id.substr(0, 80), "job_id");
-  return check(*job);
+  if (job->fence == to_fence(fence)) return job->project;
+  metrics_.lease_refused_stale();
+  throw Error(ErrorCode::kFailedPrecondition, "STALE_LEASE", "job " + id + " has a newer lease", "fence");
 }
 
 void Coordinator::report_stage(const v1::ReportStageRequest& request) {

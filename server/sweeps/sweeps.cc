@@ -93,6 +93,12 @@ std::vector<TrialRow> all_trials(JobStore& store, const std::string& id) {
   return trials;
 }
 
+void check_etag(const SweepRecord& record, const std::string& etag) {
+  if (!etag.empty() && etag != std::to_string(record.version))
+    throw Error(ErrorCode::kAborted, "ETAG_MISMATCH", "sweep " + record.id + " has changed since", "etag",
+                "Get it again and decide anew.");
+}
+
 [[noreturn]] void throw_ended(const SweepRecord& record) {
   throw Error(ErrorCode::kFailedPrecondition, "SWEEP_ENDED",
               "sweep " + record.id + " has ended, or was asked to", "id",
@@ -107,10 +113,16 @@ std::uint64_t sum(std::uint64_t bound, std::uint64_t more, std::uint64_t most, c
 
 }  // namespace
 
-void Sweeps::check_inputs(const Within& project, const v1::SweepSpec& spec, const Sweep& sweep) {
+std::set<std::string> Sweeps::check_inputs(const Within& project, const v1::SweepSpec& spec,
+                                           const Sweep& sweep) {
   auto texts = sweep.models();
   const auto datasets = sweep.datasets();
   texts.insert(texts.end(), datasets.begin(), datasets.end());
+  for (const auto& [text, digest] : spec.inputs())
+    if (std::find(texts.begin(), texts.end(), text) == texts.end())
+      refuse("UNKNOWN_INPUT", "the sweep names no model or data '" + text.substr(0, 80) + "'", "spec.inputs",
+             "Give digests of what it names, and of nothing else.");
+  std::set<std::string> digests;
   for (const auto& text : texts) {
     const auto it = spec.inputs().find(text);
     const std::string& digest = it == spec.inputs().end() ? text : it->second;
@@ -118,7 +130,9 @@ void Sweeps::check_inputs(const Within& project, const v1::SweepSpec& spec, cons
       throw Error(ErrorCode::kNotFound, "ARTIFACT_NOT_FOUND",
                   "there is no artifact '" + digest.substr(0, 64) + "' in the store", "spec.inputs",
                   "Upload it first (wring put), and give its digest as inputs[" + text.substr(0, 80) + "].");
+    digests.insert(digest);
   }
+  return digests;
 }
 
 v1::Sweep Sweeps::submit(const Within& project, const v1::SubmitSweepRequest& request) {
@@ -142,12 +156,12 @@ v1::Sweep Sweeps::submit(const Within& project, const v1::SubmitSweepRequest& re
     if (const auto before = submitted_before(known, digest)) return get({}, *before);
     store_.check_space();
     const std::shared_lock inputs(store_.inputs());  // they stay until the sweep is stored
-    check_inputs(project, spec, sweep);
+    const auto artifacts = check_inputs(project, spec, sweep);
     record.id = random_id();
     store_.change([&](sqlite3* db) {
       record.sequence = highest_sweep_sequence(db) + 1;
       put_sweep(db, stored, request_id, digest);
-      for (const auto& [text, artifact] : spec.inputs()) share_artifact(db, artifact, record.project);
+      for (const auto& artifact : artifacts) share_artifact(db, artifact, record.project);
     });
   }
   runner_.wake();
@@ -278,9 +292,7 @@ v1::Sweep Sweeps::change(const Within& project, const std::string& id, const std
     const std::lock_guard rows(runner_.rows());
     SweepRecord record = find(project, id).record;
     found = record.id;
-    if (!etag.empty() && etag != std::to_string(record.version))
-      throw Error(ErrorCode::kAborted, "ETAG_MISMATCH", "sweep " + record.id + " has changed since", "etag",
-                  "Get it again and decide anew.");
+    check_etag(record, etag);
     if (change(record)) {
       ++record.version;
       store_.change([&](sqlite3* db) { update_sweep(db, record); });
@@ -343,9 +355,7 @@ v1::Sweep Sweeps::extend(const Within& project, const v1::ExtendSweepRequest& re
 void Sweeps::remove(const Within& project, const std::string& id, const std::string& etag) {
   const std::lock_guard rows(runner_.rows());
   const SweepRecord record = find(project, id).record;
-  if (!etag.empty() && etag != std::to_string(record.version))
-    throw Error(ErrorCode::kAborted, "ETAG_MISMATCH", "sweep " + record.id + " has changed since", "etag",
-                "Get it again and decide anew.");
+  check_etag(record, etag);
   if (!has_ended(record.phase))
     throw Error(ErrorCode::kFailedPrecondition, "SWEEP_NOT_ENDED", "sweep " + record.id + " has not ended",
                 "id", "Cancel it first.");

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <set>
 #include <string>
 
 #include "server/sweeps/runner.h"
@@ -35,7 +36,9 @@ class Sweeps {
                    const std::function<bool(SweepRecord&)>& change);
   StoredSweep find(const Within& project, const std::string& id);
   v1::Sweep message(const StoredSweep& stored, bool whole);
-  void check_inputs(const Within& project, const v1::SweepSpec& spec, const Sweep& sweep);
+  // The digests of all that the sweep names. Throws kNotFound "ARTIFACT_NOT_FOUND", kInvalidArgument
+  // "UNKNOWN_INPUT".
+  std::set<std::string> check_inputs(const Within& project, const v1::SweepSpec& spec, const Sweep& sweep);
 
   JobStore& store_;
   const Clock& clock_;

@@ -10,6 +10,9 @@ import urllib.request
 from pathlib import Path
 
 DEADLINE = 300  # seconds that anything may take at most, on a busy machine
+# Two stages, each of some seconds on the model "slow": there is time to kill something in the second.
+SLOW_RECIPE = ("wanda(pattern=0.5, samples=32, sequence_length=128) | "
+               "gptq(bits=4, group_size=32, samples=32, sequence_length=128)")
 
 
 def free_port():

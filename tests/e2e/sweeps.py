@@ -120,7 +120,7 @@ class SweepTests:
         self.assertIn("77", answer.err)
 
     def test_first_stages_that_trials_share_are_computed_once_by_two_workers(self):
-        self.service.start_worker("second")
+        self.only_workers("first", "second")
         path = self.write(f"recipe:\n  stages:\n  - 'wanda(pattern=0.5, samples=32, sequence_length=128)'\n  - 'rtn(bits=4, group_size=32)'\n"
                           f"model: {self.scratch() / 'slow'}\ndata: {{calibration: {self.scratch() / 'text.txt'}}}\n"
                           "space: {stages.rtn.bits: [2, 3, 4, 8]}\nparallel: 4\n")

@@ -1,6 +1,7 @@
 // Who may call what, what one project sees of another, quotas, and the audit log.
 #include <grpcpp/generic/generic_stub.h>
 
+#include <atomic>
 #include <set>
 
 #include "server/auth/audit.h"
@@ -54,6 +55,7 @@ struct Somebody {
         projects(v1::Projects::NewStub(channel)),
         workers(v1::Workers::NewStub(channel)),
         evaluations(v1::Evaluations::NewStub(channel)),
+        sweeps(v1::Sweeps::NewStub(channel)),
         tokens(v1::Tokens::NewStub(channel)) {}
   std::shared_ptr<grpc::Channel> channel;
   std::unique_ptr<v1::Jobs::Stub> jobs;
@@ -61,6 +63,7 @@ struct Somebody {
   std::unique_ptr<v1::Projects::Stub> projects;
   std::unique_ptr<v1::Workers::Stub> workers;
   std::unique_ptr<v1::Evaluations::Stub> evaluations;
+  std::unique_ptr<v1::Sweeps::Stub> sweeps;
   std::unique_ptr<v1::Tokens::Stub> tokens;
 };
 
@@ -389,6 +392,68 @@ TEST_F(Closed, AWorkerSeesWhatTheProjectOfItsJobHas) {
   EXPECT_EQ(refusal([&] { read(nobody, "a model"); }), "NO_JOB");
   EXPECT_EQ(refusal([&] { missing(with(worker_secret, "1"), "a model"); }), "NO_JOB");
   EXPECT_EQ(refusal([&] { read(other, "a model"); }), "WORKER_NOT_YOURS");
+}
+
+class MovableClock final : public Clock {
+ public:
+  TimeMs now_ms() const override { return now; }
+  std::atomic<TimeMs> now = 1'000'000;
+};
+
+TEST(WorkersSight, OfAJobThatWentBackToTheQueueItLastsAnHour) {
+  const TempDir folder;
+  MovableClock clock;
+  Metrics metrics;
+  JobStore store(folder.path());
+  StoreBatch batch;
+  auto& model = batch.artifacts.emplace_back();
+  model.set_digest(std::string(64, 'a'));
+  model.set_manifest_json("{}");
+  store.write(std::move(batch)).get();
+  Coordinator coordinator(store, clock, metrics, {});
+  v1::SubmitJobRequest request;
+  request.mutable_spec()->set_recipe("rtn(bits=4)");
+  request.mutable_spec()->set_model(std::string(64, 'a'));
+  const auto id = coordinator.submit({}, request).id();
+  v1::Worker worker;
+  worker.set_id("w");
+  worker.add_devices()->set_kind("cpu");
+  worker.add_methods("rtn@" + std::to_string(Catalogue::embedded().find("rtn")->version));
+  coordinator.register_worker(worker, "worker:w", [](const auto&) { return true; });
+  v1::LeaseJobRequest poll;
+  poll.set_worker_id("w");
+  poll.add_free_devices()->set_kind("cpu");
+  const auto leased = coordinator.lease(poll, [] { return false; });
+  ASSERT_EQ(leased.job().id(), id);
+  v1::FinishAttemptRequest released;
+  released.set_job_id(id);
+  *released.mutable_fence() = leased.fence();
+  released.set_outcome("released");
+  coordinator.finish(released);
+  const auto sees = [&] { return coordinator.project_for("worker:w", id); };
+  EXPECT_EQ(sees(), "default");
+  clock.now += 3'000'000;
+  EXPECT_EQ(sees(), "default");
+  clock.now += 1'000'000;
+  EXPECT_EQ(thrown_by(sees).reason(), "NO_JOB");
+}
+
+TEST_F(Closed, ASweepGivesItsProjectNoArtifactOfAnother) {
+  const auto a = somebody(Scope::kSubmitter, "a"), b = somebody(Scope::kSubmitter, "b");
+  const auto foreign = put(b, "b's model");
+  v1::SubmitSweepRequest request;
+  request.mutable_spec()->set_sweep("{recipe: rtn, model: M, space: {'stages[0].bits': [3, 4]}}");
+  auto& inputs = *request.mutable_spec()->mutable_inputs();
+  inputs["M"] = foreign;
+  const auto submit = [&] { call(*a.sweeps, &v1::Sweeps::Stub::SubmitSweep, request); };
+  EXPECT_EQ(refusal(submit), "ARTIFACT_NOT_FOUND");
+  inputs["M"] = put(a, "a model");
+  inputs["another"] = foreign;  // which nothing of the sweep names
+  EXPECT_EQ(refusal(submit), "UNKNOWN_INPUT");
+  v1::GetArtifactRequest get;
+  get.set_digest(foreign);
+  EXPECT_EQ(refusal([&] { call(*a.artifacts, &v1::Artifacts::Stub::GetArtifact, get); }),
+            "ARTIFACT_NOT_FOUND");
 }
 
 TEST_F(Closed, AWorkersIdAndItsLeasesAreItsOwn) {

@@ -75,6 +75,21 @@ class Store : public testing::Test {
     store_.reset();
     store_ = std::make_unique<JobStore>(folder_.path());
   }
+  // Closes the store and changes its file.
+  template <typename Body>
+  void edit(Body body) {
+    store_.reset();
+    const auto database = open_database(folder_.path() / "wring.db");
+    body(database.get());
+  }
+  // A store of whatever `body` makes of an empty file.
+  template <typename Body>
+  void start_from(Body body) {
+    store_.reset();
+    std::filesystem::remove(folder_.path() / "wring.db");
+    edit(body);
+    reopen();
+  }
   void write(StoreBatch batch) { store_->write(std::move(batch)).get(); }
 
   TempDir folder_;
@@ -334,23 +349,12 @@ TEST_F(Store, CommitsFromManyThreadsAreAllOnDisk) {
 }
 
 TEST_F(Store, ADatabaseOfALaterReleaseIsRefused) {
-  store_.reset();
-  sqlite3* raw = nullptr;
-  ASSERT_EQ(sqlite3_open((folder_.path() / "wring.db").c_str(), &raw), SQLITE_OK);
-  execute(raw, "PRAGMA user_version = 999");
-  sqlite3_close(raw);
+  edit([](sqlite3* raw) { execute(raw, "PRAGMA user_version = 999"); });
   EXPECT_EQ(thrown_by([&] { JobStore later(folder_.path()); }).reason(), "NEWER_SCHEMA");
 }
 
 TEST_F(Store, ADatabaseOfTheFirstReleaseIsTakenOverWhole) {
-  store_.reset();
-  const auto path = folder_.path() / "wring.db";
-  std::filesystem::remove(path);
-  sqlite3* raw = nullptr;
-  ASSERT_EQ(sqlite3_open(path.c_str(), &raw), SQLITE_OK);
-  execute(raw, kSchema1);
-  sqlite3_close(raw);
-  reopen();
+  start_from([](sqlite3* raw) { execute(raw, kSchema1); });
   const auto open = store_->load_open_jobs();
   ASSERT_THAT(open, SizeIs(1));
   EXPECT_EQ(open[0].record.priority, 3);
@@ -391,18 +395,13 @@ TEST_F(Store, ADatabaseOfEachSchemaIsTakenOverWhole) {
   ASSERT_GE(newest_schema(), kWritten.size());
   for (std::size_t schema = 1; schema <= newest_schema(); ++schema) {
     SCOPED_TRACE("schema " + std::to_string(schema));
-    store_.reset();
-    const auto path = folder_.path() / "wring.db";
-    std::filesystem::remove(path);
-    sqlite3* raw = nullptr;
-    ASSERT_EQ(sqlite3_open(path.c_str(), &raw), SQLITE_OK);
-    execute(raw, kSchema1);
-    for (std::size_t i = 1; i <= schema; ++i) {
-      migrate_to(i, raw);
-      if (i <= kWritten.size()) execute(raw, kWritten[i - 1]);
-    }
-    sqlite3_close(raw);
-    reopen();
+    start_from([&](sqlite3* raw) {
+      execute(raw, kSchema1);
+      for (std::size_t i = 1; i <= schema; ++i) {
+        migrate_to(i, raw);
+        if (i <= kWritten.size()) execute(raw, kWritten[i - 1]);
+      }
+    });
     const auto open = store_->load_open_jobs();
     ASSERT_THAT(open, SizeIs(1));
     EXPECT_EQ(open[0].spec.name(), "first");

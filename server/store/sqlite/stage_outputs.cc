@@ -7,17 +7,6 @@
 #include "server/store/sqlite/job_store.h"
 
 namespace wring {
-
-std::optional<StageOutput> JobStore::stage_output(const std::string& project, const std::string& key) {
-  const Reader reader(*readers_);
-  Statement row(reader.get(),
-                "SELECT manifest, digest, bytes, seconds FROM stage_outputs WHERE project = ? AND key = ?");
-  row.bind(project).bind(key);
-  if (!row.row()) return std::nullopt;
-  return StageOutput{project,       key, row.text(0), row.text(1), static_cast<std::uint64_t>(row.integer(2)),
-                     row.number(3), 0};
-}
-
 namespace {
 
 // All that the shared stages of a project with a quota may take is half of it: those used longest ago go.
@@ -31,6 +20,16 @@ void trim_to_quota(sqlite3* db, const std::string& project) {
 }
 
 }  // namespace
+
+std::optional<StageOutput> JobStore::stage_output(const std::string& project, const std::string& key) {
+  const Reader reader(*readers_);
+  Statement row(reader.get(),
+                "SELECT manifest, digest, bytes, seconds FROM stage_outputs WHERE project = ? AND key = ?");
+  row.bind(project).bind(key);
+  if (!row.row()) return std::nullopt;
+  return StageOutput{project,       key, row.text(0), row.text(1), static_cast<std::uint64_t>(row.integer(2)),
+                     row.number(3), 0};
+}
 
 std::string JobStore::put_stage_output(const StageOutput& output) {
   std::string first;
