@@ -277,7 +277,8 @@ std::string metric_label(const Metric& metric) {
   const auto* entry = known(metric);
   std::string label = entry ? std::string(entry->label) : metric.suite + " " + metric.metric;
   const auto threads = metric.hardware.find(" threads");
-  if (threads == std::string::npos) return label;
+  const bool timed = metric.unit == "s" || metric.unit == "tokens/s";
+  if (!timed || threads == std::string::npos) return label;
   const auto digits = metric.hardware.find_last_not_of("0123456789", threads - 1);
   return label + ", " + metric.hardware.substr(digits + 1, threads - digits - 1) + " threads";
 }

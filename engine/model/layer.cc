@@ -135,6 +135,12 @@ at::Tensor Layer::look_up(const at::Tensor& ids, at::ScalarType dtype) const {
   auto shape = ids.sizes().vec();
   shape.push_back(weight_->columns());
   const at::Tensor rows = ids.reshape({-1});
+  const std::int64_t largest = rows.numel() == 0 ? 0 : rows.max().item<std::int64_t>();
+  if (largest >= weight_->rows())
+    throw Error(ErrorCode::kInvalidArgument, "TOKEN_OUT_OF_VOCABULARY",
+                "the tokenizer gives id " + std::to_string(largest) + ", the model's embedding has " +
+                    std::to_string(weight_->rows()) + " rows",
+                name_, "Hand in the tokenizer that the model was trained with.");
   return (dense_.defined() ? dense_.index_select(0, rows).to(dtype)
                            : weight_->decode_rows(rows.cpu(), dtype).to(device_))
       .reshape(shape);

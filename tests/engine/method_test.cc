@@ -131,6 +131,24 @@ TEST(Gptq, LeavesASmallerOutputErrorThanRoundToNearest) {
   }
 }
 
+// An asymmetric grid of few points far from zero would fill places in; the pattern must outlast it.
+TEST(Gptq, KeepsTheZerosOfAPrunedWeight) {
+  at::manual_seed(3);
+  const at::Tensor weight = at::randn({40, 256}) + 0.5, keep = at::rand({40, 256}) > 0.5;
+  const auto x = gathered(at::mm(at::randn({512, 256}), at::randn({256, 256})));
+  const Layer layer("blocks.0.attention.q", Layer::Operator::kLinear, masked_rep(weight, keep), {},
+                    {"out", "in"}, "tap");
+  for (const std::int64_t group : {64, 256})
+    for (const bool order : {false, true}) {
+      Json params = grid_params(3, group, false), report = Json::object();
+      params["activation_order"] = order;
+      const auto gptq = layer_method("gptq", Params(params, "stages[0].params"));
+      const at::Tensor result = gptq->compress({layer, x.get()}, report)->decode(at::kFloat);
+      EXPECT_EQ(result.masked_select(~keep).count_nonzero().item<std::int64_t>(), 0) << group << order;
+      EXPECT_GT(result.masked_select(keep).count_nonzero().item<std::int64_t>(), 3000);
+    }
+}
+
 TEST(Rtn, HitsEveryPointOfAnAsymmetricGridThatHoldsTheWeights) {
   const at::Tensor weight = (at::arange(16, at::kFloat) - 5).mul_(0.25).repeat({3, 4});
   EXPECT_TRUE(at::equal(compressed("rtn", grid_params(4, 16, false), weight, nullptr), weight));
