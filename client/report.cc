@@ -266,7 +266,7 @@ std::string format_value(double value, std::string_view unit) {
 std::string format_figure(const Figure& figure, std::string_view unit) {
   const auto text = format_value(figure.value, unit);
   if (!figure.standard_error || *figure.standard_error == 0) return text;
-  const auto number = text.find_first_of(" ");
+  const auto number = text.find(' ');
   const auto error = " +- " + with_digits("%.2g", *figure.standard_error);
   return number == std::string::npos || unit == "bytes" || unit == "s"
              ? text + error
