@@ -13,6 +13,10 @@ at::Tensor WeightRep::multiply(const at::Tensor& x) const {
   return {};
 }
 
+at::Tensor WeightRep::round_input(const at::Tensor& x) const {
+  return x;
+}
+
 at::Tensor decode_to_own(const WeightRep& rep) {
   const at::Tensor weight = rep.decode(at::kFloat).cpu().contiguous();
   const bool shared = weight.use_count() > 1 || weight.storage().use_count() > 1;
@@ -112,8 +116,9 @@ void Layer::observe(const at::Tensor& x, InputObserver* observer) const {
   if (observer) observer->on_input(*this, x.reshape({-1, x.size(-1)}));
 }
 
-at::Tensor Layer::apply(const at::Tensor& x, InputObserver* observer) const {
-  observe(x, observer);
+at::Tensor Layer::apply(const at::Tensor& input, InputObserver* observer) const {
+  observe(input, observer);
+  const at::Tensor x = weight_->round_input(input);
   if (dense_.defined()) {
     const auto dtype = dense_.scalar_type();
     return wring::linear(x.to(dtype), dense_, bias_.defined() ? bias_.to(dtype) : bias_).to(x.scalar_type());
