@@ -73,7 +73,7 @@ std::string stage_record(std::uint64_t bytes, bool synced) {
 
 }  // namespace
 
-Cache::Cache(fs::path folder, std::uint64_t max_bytes)
+Cache::Cache(const fs::path& folder, std::uint64_t max_bytes)
     : folder_(fs::absolute(folder).lexically_normal()), max_bytes_(max_bytes) {
   for (const auto* name : {"blobs", "stages", "snapshots", "jobs"}) fs::create_directories(folder_ / name);
   take_lock();

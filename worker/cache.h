@@ -47,7 +47,7 @@ class Cache {
   static constexpr std::size_t kMaxLogs = 100, kMaxSnapshots = 4;
 
   // Throws Error(kFailedPrecondition, "CACHE_IN_USE") where another process has the folder.
-  Cache(std::filesystem::path folder, std::uint64_t max_bytes);
+  Cache(const std::filesystem::path& folder, std::uint64_t max_bytes);
   ~Cache();  // once all kept stages have reached the disk
   Cache(const Cache&) = delete;
   Cache& operator=(const Cache&) = delete;

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <fstream>
 #include <sstream>
 
 #include "common/clock.h"
@@ -56,10 +57,7 @@ class Supervisor {
       : run_(run), listener_(listener), stop_(stop), log_(run.log), oom_kills_(oom_kills()), child_(start()) {
     send(run.start);
     // Where memory runs out all the same, the kernel is to take the engine and not the worker.
-    if (FILE* file = std::fopen(("/proc/" + std::to_string(child_.pid()) + "/oom_score_adj").c_str(), "w")) {
-      std::fputs("500", file);
-      std::fclose(file);
-    }
+    std::ofstream("/proc/" + std::to_string(child_.pid()) + "/oom_score_adj") << 500;
   }
 
   EngineOutcome run() {
