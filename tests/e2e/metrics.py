@@ -53,7 +53,13 @@ class MetricsTests:
         return texts
 
     def test_rules_and_dashboards_ask_for_what_is_there_and_promtool_finds_no_fault_in_it(self):
+        succeeded = 'wring_attempts_total{outcome="succeeded",reason="none"}'
+        before = self.service.metrics().get(succeeded, 0)
         ended = self.jobs()
+        self.assertEqual(self.service.cli("pause", "project", "held").status, 0)
+        self.service.submit("rtn(bits=4, group_size=32)", self.scratch() / "tiny", "--project", "held")
+        held = 'wring_project_jobs_queued{project="held"}'
+        self.service.wait_for("a job that waits", lambda: self.service.metrics().get(held) == 1, 10)
         texts = self.exposition()
         families = dict(re.findall(r"^# TYPE (\w+) (\w+)$", "\n".join(texts), re.MULTILINE))
         served = set(families) | {f"{name}_{part}" for name, kind in families.items() if kind == "histogram" for part in ("bucket", "sum", "count")}
@@ -62,7 +68,7 @@ class MetricsTests:
         self.assertGreater(len(names), 20)
         self.assertEqual(names - served, set())
         samples = self.service.metrics()
-        self.assertEqual(samples['wring_attempts_total{outcome="succeeded",reason="none"}'], 1)
+        self.assertEqual(samples[succeeded] - before, 1)
         reason = ended[1]["error"]["reason"]
         self.assertEqual(samples[f'wring_attempts_total{{outcome="failed",reason="{reason}"}}'], 1)
         self.assertIn('wring_worker_attempts_total{outcome="failed"} 1', texts[1])
