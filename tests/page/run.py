@@ -34,7 +34,7 @@ recipe:
   stages: ['{stage}']
   evaluations: ['perplexity(window=64, windows=4)', size]
 model: {model}
-data: {{test: {text}, calibration: {text}}}
+data: {{{data}}}
 space: {{{space}}}
 strategy: {strategy}
 objectives: [kl_mean, weight_bytes]
@@ -45,7 +45,8 @@ parallel: 2
 
 def sweep(folder, **members):
     path = folder / f"{members['name']}.yaml"
-    path.write_text(SWEEP.format(text=folder / "text.txt", **members))
+    names = ["test", "calibration"] if members["stage"].startswith("gptq") else ["test"]
+    path.write_text(SWEEP.format(data=", ".join(f"{name}: {folder}/text.txt" for name in names), **members))
     return path
 
 
@@ -67,7 +68,7 @@ def prepare(service, folder):
         wanted = "FAILED" if name == "failed" else "SUCCEEDED"
         assert job["state"] == wanted, f"{name}: {json.dumps(job, indent=1)}\n{service.logs()}"
     grid = sweep(folder, name="bits", stage="rtn(bits=4, group_size=32)", model=folder / "tiny", strategy="random", trials=3,
-                 space="stages.rtn.bits: [2, 3, 4, 5, 6, 8], stages.rtn.group_size: [16, 32, 64]")
+                 space="stages.rtn.bits: [2, 3, 4, 5, 6, 8], stages.rtn.group_size: [16, 32]")
     submitted = service.cli("sweep", "submit", grid, "--json")
     assert submitted.status == 0, str(submitted)
     waited = service.cli("sweep", "wait", submitted.json["id"], "--json")
