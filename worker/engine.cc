@@ -188,7 +188,7 @@ class Supervisor {
       failure_ = Error(ErrorCode::kDeadlineExceeded, "MAX_RUNTIME",
                        "the job ran longer than its limit of " + human_duration(run_.seconds),
                        "max_runtime_seconds", "Finished stages are kept: raise the limit and retry.");
-    if (run_.memory_bytes == 0 || since_memory_.seconds() < kMemoryCheckSeconds) return;
+    if (since_memory_.seconds() < kMemoryCheckSeconds) return;
     since_memory_ = Stopwatch();
     std::string status;
     try {
@@ -197,7 +197,8 @@ class Supervisor {
       return;
     }
     const auto used = status_bytes(status, "RssAnon:") + status_bytes(status, "RssShmem:");
-    if (used > run_.memory_bytes)
+    listener_.on_memory(used);
+    if (run_.memory_bytes > 0 && used > run_.memory_bytes)
       failure_ = Error(ErrorCode::kResourceExhausted, "MEMORY_LIMIT",
                        "engine used " + human_bytes(used) + " of " + human_bytes(run_.memory_bytes),
                        "resources.memory_bytes",

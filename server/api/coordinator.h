@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "common/clock.h"
+#include "server/api/attempt_metrics.h"
 #include "server/http/metrics.h"
 #include "server/scheduler/ledger.h"
 #include "server/store/sqlite/job_store.h"
@@ -122,6 +123,7 @@ class Coordinator {
   std::condition_variable submitted_;  // a submit under a request id is over
   std::condition_variable stop_;       // of the ticker, which every step would wake otherwise
   Ledger ledger_;
+  AttemptMetrics attempts_;
   std::map<std::string, Live> live_;
   std::map<std::string, wring::v1::Worker> workers_;
   std::function<void(const std::string&)> hear_end_;

@@ -1,8 +1,12 @@
 // The gRPC services.
 #include "server/api/services.h"
 
+#include <optional>
+
 #include "common/address.h"
+#include "common/clock.h"
 #include "common/error.h"
+#include "common/ids.h"
 #include "common/log.h"
 #include "proto/rpc/channel.h"
 #include "proto/rpc/status.h"
@@ -61,14 +65,25 @@ Credentials credentials_of(const ServerContext& context) {
   return credentials;
 }
 
+// Whether the call is over once something happens, and not as soon as can be.
+bool waits(std::string_view method) {
+  return method == "Workers/LeaseJob" || method == "Jobs/WatchJob";
+}
+
 // Runs `body` for whoever may call `method`, turns what is thrown into a status (with a violation for each of
 // `missing`), counts the call.
 template <typename Body>
 Status answer(const Backend& backend, ServerContext& context, std::string_view method, Body body,
               const std::vector<std::string>& missing = {}) {
   Status status = Status::OK;
+  const Stopwatch watch;
+  Credentials credentials = credentials_of(context);
+  credentials.request_id = request_id_from(credentials.request_id);
+  const LogScope request("request", credentials.request_id);
+  std::optional<LogScope> job;
+  if (!credentials.job.empty()) job.emplace("job", credentials.job);
   try {
-    backend.door.call(method, credentials_of(context), [&](Door::Visit& visit) {
+    backend.door.call(method, credentials, [&](Door::Visit& visit) {
       context.AddInitialMetadata("x-request-id", visit.request_id);
       body(visit);
     });
@@ -77,9 +92,12 @@ Status answer(const Backend& backend, ServerContext& context, std::string_view m
     if (is_ours(error)) spdlog::error("{}: {}", method, error.what());
     status = to_status(error, missing);
   }
-  backend.metrics.rpc(
-      std::string(method.substr(method.find('/') + 1)),
-      status.ok() ? "OK" : std::string(to_string(static_cast<ErrorCode>(status.error_code()))));
+  const std::string name(method.substr(method.find('/') + 1));
+  const std::string code =
+      status.ok() ? "OK" : std::string(to_string(static_cast<ErrorCode>(status.error_code())));
+  backend.metrics.rpc(name, code);
+  if (!waits(method)) backend.metrics.rpc_took(name, watch.seconds());
+  spdlog::debug("{} {} after {:.3f} s", method, code, watch.seconds());
   return status;
 }
 

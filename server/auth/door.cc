@@ -21,14 +21,6 @@ void check_valid(const Token& token, TimeMs now) {
     refuse("TOKEN_EXPIRED", token.id + " has expired", "Ask an admin for another token.");
 }
 
-// What somebody else sends is put into a log.
-std::string safe_request_id(const std::string& id) {
-  const bool safe = id.size() <= 64 && std::all_of(id.begin(), id.end(), [](unsigned char c) {
-                      return std::isalnum(c) || c == '-' || c == '_' || c == '.';
-                    });
-  return safe && !id.empty() ? id : random_id();
-}
-
 }  // namespace
 
 std::string bearer_token(const std::string& authorization) {
@@ -67,7 +59,7 @@ bool Door::may_come(const std::string& caller_id) const {
 }
 
 Door::Visit Door::enter(std::string_view method, const Credentials& credentials) {
-  Visit visit{identify(credentials), "", safe_request_id(credentials.request_id), credentials.job,
+  Visit visit{identify(credentials), "", request_id_from(credentials.request_id), credentials.job,
               &access_of(method)};
   try {
     const bool local = visit.caller.id == kLocal;  // who is the server's own worker, too

@@ -27,6 +27,7 @@ import bad_input  # noqa: E402
 import door  # noqa: E402
 from bad_input import BadInputTests  # noqa: E402
 from door import Door, HostileClient  # noqa: E402, F401
+from metrics import MetricsTests  # noqa: E402
 from random_models import TEXT, make_decoder, make_encoder  # noqa: E402
 from service import DEADLINE, SLOW_RECIPE, Service  # noqa: E402
 from sweeps import SweepTests  # noqa: E402
@@ -63,6 +64,10 @@ class WithService(unittest.TestCase):
         cls.folder = Path(tempfile.mkdtemp(dir=scratch, prefix=cls.__name__))
         cls.service = Service(PROGRAMS, cls.folder)
         cls.addClassCleanup(cls.service.stop)
+        cls.start()
+
+    @classmethod
+    def start(cls):
         cls.service.start_server()
         cls.service.start_worker()
 
@@ -189,6 +194,11 @@ class Jobs(WithService):
 class Sweeps(SweepTests, WithService):
     local = staticmethod(local)
 
+    def scratch(self):
+        return scratch
+
+
+class Metrics(MetricsTests, WithService):
     def scratch(self):
         return scratch
 

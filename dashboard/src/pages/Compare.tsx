@@ -7,8 +7,10 @@ import { csv, front, type Point } from "../compare";
 import { bytes, direction, figure } from "../format";
 import { Empty, Failure, Loading, StateBadge, Table, useTitle } from "../parts/basics";
 import { axis, Chart, type Colors } from "../parts/chart";
+import { type Axis, cell, Parallel } from "../parts/parallel";
 import { Check, Choice } from "../parts/controls";
 import { Figure, lines, metricName } from "../parts/results";
+import { saveText } from "../save";
 
 export default function Compare() {
   useTitle("Compare");
@@ -139,6 +141,7 @@ function Comparison({ jobs }: { jobs: Job[] }) {
       ) : (
         <p className="muted">A chart of size against quality needs two jobs whose recipes measure `size` and one quality in common.</p>
       )}
+      <Lines jobs={jobs} name={name} />
       <MetricTable jobs={jobs} name={name} />
     </>
   );
@@ -203,6 +206,7 @@ function Scatter({ points, quality }: { points: Point[]; quality: string }) {
       label={`${metricName(quality)} against bytes of weights of ${points.length} jobs`}
       option={option}
       height={340}
+      name="wring-compare"
       onClick={click}
     />
   );
@@ -235,6 +239,33 @@ function useParameters(jobs: Job[]): Params[] {
   return queries.map((query) => (query.data ? parameters(query.data) : new Map()));
 }
 
+/** Parameters that differ and figures that all have, as parallel coordinates. */
+function Lines({ jobs, name }: { jobs: Job[]; name: Map<string, string> }) {
+  const params = useParameters(jobs);
+  const axes = useMemo((): Axis[] => {
+    const keys = [...new Set(params.flatMap((map) => [...map.keys()]))].map((key) => ({ name: key }));
+    const metrics = [...new Set(jobs.flatMap((job) => job.evaluations.map((row) => row.metric)))]
+      .filter((metric) => direction(metric) !== 0 && jobs.every((job) => after(job, metric)))
+      .map((metric) => ({ name: metricName(metric), metric, lowerIsBetter: direction(metric) < 0 }));
+    return [...keys, ...metrics];
+  }, [jobs, params]);
+  const rows = useMemo(
+    () =>
+      jobs.map((job, i) => ({
+        name: name.get(job.id)!,
+        cells: axes.map((one) => ("metric" in one ? after(job, String(one.metric))?.value : cell(params[i].get(one.name)))),
+      })),
+    [jobs, params, axes, name],
+  );
+  return (
+    <section className="block">
+      <h2>Parameters and figures</h2>
+      <p className="muted small">A line a job; figures better upwards. Drag along an axis to pick lines.</p>
+      <Parallel axes={axes} rows={rows} label={`Parameters and figures of ${jobs.length} jobs`} />
+    </section>
+  );
+}
+
 function MetricTable({ jobs, name }: { jobs: Job[]; name: Map<string, string> }) {
   const params = useParameters(jobs);
   const metrics = new Map(jobs.flatMap((job) => lines(job.evaluations).map((line) => [line.metric, line] as const)));
@@ -246,23 +277,19 @@ function MetricTable({ jobs, name }: { jobs: Job[]; name: Map<string, string> })
     if (values.length < 2 || direction(metric) === 0) return undefined;
     return direction(metric) < 0 ? Math.min(...values) : Math.max(...values);
   };
-  const save = () => {
+  const download = () => {
     const rows = [
       ["metric", ...jobs.map((job) => `${name.get(job.id)} (${job.id})`)],
       ...keys.map((key) => [key, ...params.map((map) => String(map.get(key) ?? ""))]),
       ...[...metrics.keys()].map((metric) => [metric, ...jobs.map((job) => String(after(job, metric)?.value ?? ""))]),
     ];
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(new Blob([csv(rows)], { type: "text/csv" }));
-    link.download = "wring-compare.csv";
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+    saveText("wring-compare.csv", "text/csv", csv(rows));
   };
   return (
     <section className="block">
       <div className="head">
         <h2>Figures</h2>
-        <button className="button" onClick={save}>
+        <button className="button" onClick={download}>
           Download CSV
         </button>
       </div>
