@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <utility>
 
 namespace wring {
 namespace {
@@ -120,6 +121,12 @@ class Converter {
       inputs["group_size"] = 128;
       return {{"weights", tiles}, {"input_activations", inputs}};
     }
+    if (name == "NVFP4A16" || name == "MXFP4A16") {
+      Json nibbles{{"num_bits", 4}, {"type", "float"}, {"symmetric", true}};
+      nibbles["strategy"] = name == "NVFP4A16" ? "tensor_group" : "group";
+      nibbles["group_size"] = name == "NVFP4A16" ? 16 : 32;
+      return {{"weights", nibbles}};
+    }
     const std::string inputs = name.size() > 3 && name[0] == 'W' && name[2] == 'A' ? name.substr(3) : "";
     if ((inputs == "8" || inputs == "16") && name[1] >= '2' && name[1] <= '8') {
       Json scheme{{"weights", integers(name[1] - '0', 128, true)}};
@@ -127,7 +134,8 @@ class Converter {
       return scheme;
     }
     unsupported(source_, path, "the scheme " + shown(given) + " has no counterpart here",
-                "Known: W2A16 to W8A16, W2A8 to W8A8, W4A16_ASYM, W4AFP8, FP8_DYNAMIC, FP8_BLOCK.");
+                "Known: W2A16 to W8A16, W2A8 to W8A8, W4A16_ASYM, W4AFP8, FP8_DYNAMIC, FP8_BLOCK, NVFP4A16, "
+                "MXFP4A16.");
   }
 
   std::vector<Group> groups_of(const Modifier& m) const {
@@ -194,6 +202,16 @@ class Converter {
     return {{"block", strategy == "block" ? block[0] : Json(-1)}};
   }
 
+  // The method that makes a group's weights, with its parameters.
+  std::pair<const char*, Json> method_of(const Modifier& m, const Group& group, bool gptq) const {
+    if (!is_float(group)) return {gptq ? "gptq" : "rtn", grid_of(m, group)};
+    const Json weights = field_of(group.scheme, "weights");
+    const auto size = value_of<std::int64_t>(weights, "group_size", 0, group.path, source_);
+    if (value_of<int>(weights, "num_bits", 8, group.path, source_) == 4 && (size == 16 || size == 32))
+      return {"fp4", {{"format", size == 16 ? "nvfp4" : "mxfp4"}}};
+    return {"fp8", tiles_of(group)};
+  }
+
   void add_stage(const char* method, Json params, const Json& targets, const Json& ignore) {
     stages_.push_back(
         {{"method", method}, {"params", std::move(params)}, {"targets", targets}, {"ignore", ignore}});
@@ -236,12 +254,12 @@ class Converter {
       if (is_float(group) && gptq)
         unsupported(source_, group.path, "GPTQ onto floats has no counterpart here",
                     "Take QuantizationModifier.");
-      Json params = is_float(group) ? tiles_of(group) : grid_of(m, group);
+      auto [method, params] = method_of(m, group, gptq);
       if (gptq) {
         params["damping"] = value_of<double>(m.fields, "dampening_frac", 0.01, m.path, source_);
         params["activation_order"] = in_activation_order(m, group);
       }
-      add_stage(is_float(group) ? "fp8" : gptq ? "gptq" : "rtn", params, group.targets, ignored_of(m.fields));
+      add_stage(method, params, group.targets, ignored_of(m.fields));
       add_inputs(group, ignored_of(m.fields));
     }
   }

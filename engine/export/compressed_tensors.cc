@@ -3,6 +3,7 @@
 #include <map>
 #include <set>
 
+#include "common/error.h"
 #include "engine/export/integer_grid.h"
 #include "engine/model/packed_rows.h"
 
@@ -77,6 +78,35 @@ Stored stored_floats(const Layer& layer, at::ScalarType dtype) {
           {{"weight", parts.values}, {"weight_scale", parts.scales}}};
 }
 
+Stored stored_nibbles(const Layer& layer) {
+  const WeightRep& rep = layer.weight();
+  if (input_rounding(rep))
+    throw Error(ErrorCode::kInvalidArgument, "NOT_EXPRESSIBLE",
+                "no loader is known that rounds inputs of four-bit floats to eight bits", layer.name(),
+                "Leave round-inputs out there.");
+  Float4 parts;
+  parts.global_scale = rep.attributes().at("global_scale").get<double>();
+  for (const auto& named : rep.tensors())
+    (named.suffix == "codes" ? parts.codes : parts.scales) = named.tensor;
+  const bool exponents = parts.scales.scalar_type() == at::kByte;
+  Json weights = arguments("float", 4, true, exponents ? "group" : "tensor_group");
+  weights["group_size"] = rep.columns() / parts.scales.size(1);
+  weights["scale_dtype"] = weights["zp_dtype"] = exponents ? "torch.uint8" : "torch.float8_e4m3fn";
+  std::vector<NamedTensor> tensors{{"weight_packed", parts.codes}, {"weight_scale", parts.scales}};
+  if (!exponents) tensors.push_back({"weight_global_scale", at::full({1}, parts.global_scale, at::kFloat)});
+  return {scheme(exponents ? "mxfp4-pack-quantized" : "nvfp4-pack-quantized", weights, layer),
+          float4_rep(parts), std::move(tensors)};
+}
+
+bool is_packed(const Layer& layer) {
+  return is_integer_grid(layer) || is_float8(layer) || is_float4(layer);
+}
+
+Stored stored_form(const Layer& layer, at::ScalarType dtype) {
+  if (is_float4(layer)) return stored_nibbles(layer);
+  return is_float8(layer) ? stored_floats(layer, dtype) : stored_integers(layer, dtype);
+}
+
 // One scheme: all linear layers but the ignored ones. Several, or an encoder, which may have modules that the
 // engine does not know (a pooler): by name.
 Json quantization_config(const Model& model, const std::map<Json, std::vector<std::string>>& layers,
@@ -107,12 +137,12 @@ void compressed_tensors(const ExportInput& input, Claims& claims) {
   std::map<Json, std::vector<std::string>> quantized;
   std::vector<std::string> ignored;
   for (const Layer* layer : input.model.layers()) {
-    if (!is_integer_grid(*layer) && !is_float8(*layer)) {
+    if (!is_packed(*layer)) {
       if (layer->class_name() == "Linear" && layer->name() != "lm_head") ignored.push_back(layer->name());
       tensors.plain(*layer, dtype);
       continue;
     }
-    Stored stored = is_float8(*layer) ? stored_floats(*layer, dtype) : stored_integers(*layer, dtype);
+    Stored stored = stored_form(*layer, dtype);
     if (const auto rounding = input_rounding(layer->weight()))
       stored.meant = rounded_input_rep(stored.meant, *rounding);
     quantized[stored.scheme].push_back(layer->name());

@@ -43,7 +43,11 @@ IntegerGrid integer_grid(const Layer& layer) {
   return grid;
 }
 
-void check_quantized(const Model& model, const char* format, bool with_float8) {
+bool is_float4(const Layer& layer) {
+  return is_linear_of(layer, "float4");
+}
+
+void check_quantized(const Model& model, const char* format, bool with_floats) {
   const auto layers = model.layers();
   for (const Layer* layer : layers)
     if (layer->weight().format() == "sum")
@@ -51,7 +55,9 @@ void check_quantized(const Model& model, const char* format, bool with_float8) {
                   std::string(format) + " holds one weight a layer, and this one is a sum of several",
                   layer->name(),
                   "Leave the compensation out, or export plain values as huggingface or gguf.");
-  const auto is_held = [&](const Layer* l) { return is_integer_grid(*l) || (with_float8 && is_float8(*l)); };
+  const auto is_held = [&](const Layer* l) {
+    return is_integer_grid(*l) || (with_floats && (is_float8(*l) || is_float4(*l)));
+  };
   if (std::any_of(layers.begin(), layers.end(), is_held)) return;
   throw Error(ErrorCode::kInvalidArgument, "NOTHING_QUANTIZED",
               std::string(format) + " holds quantised layers, and this model has none that it can hold", "to",

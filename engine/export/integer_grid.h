@@ -22,13 +22,14 @@ struct IntegerGrid {
 bool is_integer_grid(const Layer& layer);
 IntegerGrid integer_grid(const Layer& layer);
 
-// The same of float8 weights.
+// The same of eight-bit and four-bit floats.
 bool is_float8(const Layer& layer);
+bool is_float4(const Layer& layer);
 
 // Throws Error(kInvalidArgument) naming `format`: "NOTHING_QUANTIZED" where the model has no such layer or,
-// of a format that holds them too, float8 ones; "NOT_EXPRESSIBLE" where one has a low-rank part beside its
+// of a format that holds them too, small floats; "NOT_EXPRESSIBLE" where one has a low-rank part beside its
 // integers.
-void check_quantized(const Model& model, const char* format, bool with_float8 = false);
+void check_quantized(const Model& model, const char* format, bool with_floats = false);
 
 // The type of the scales of all of both where `name` is "auto" (float16 where they differ), else the type of
 // that name.

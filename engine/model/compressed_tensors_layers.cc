@@ -22,6 +22,10 @@ struct Group {
   std::optional<InputRounding> inputs;
 };
 
+bool is_nibbles(const Group& group) {
+  return group.format == "nvfp4-pack-quantized" || group.format == "mxfp4-pack-quantized";
+}
+
 Json member_of(const Json& object, const char* key, const std::string& path) {
   return json_or<Json>(object, key, nullptr, path);
 }
@@ -50,20 +54,23 @@ Group read_group(const Json& json, const std::string& default_format, const std:
   Group group;
   const auto own = member_of(json, "format", member);
   group.format = own.is_string() ? own.get<std::string>() : default_format;
-  check_among(group.format, {"pack-quantized", "int-quantized", "float-quantized"}, "the format",
-              member + ".format");
+  check_among(
+      group.format,
+      {"pack-quantized", "int-quantized", "float-quantized", "nvfp4-pack-quantized", "mxfp4-pack-quantized"},
+      "the format", member + ".format");
   if (!member_of(json, "output_activations", member).is_null())
     throw_quantized_input("quantised outputs are not read", member + ".output_activations");
   group.inputs = read_inputs(member_of(json, "input_activations", member), member + ".input_activations");
   const std::string path = member + ".weights";
   const Json weights = json_at<Json>(json, "weights", member);
-  const bool floats = group.format == "float-quantized";
+  const bool nibbles = is_nibbles(group), floats = nibbles || group.format == "float-quantized";
   check_among(json_or<std::string>(weights, "type", "int", path), {floats ? "float" : "int"}, "the type",
               path + ".type");
   group.strategy = json_or<std::string>(weights, "strategy", "group", path);
   check_among(group.strategy,
-              floats ? std::vector<std::string>{"tensor", "channel", "block"}
-                     : std::vector<std::string>{"group", "channel"},
+              nibbles  ? std::vector<std::string>{"tensor_group", "group"}
+              : floats ? std::vector<std::string>{"tensor", "channel", "block"}
+                       : std::vector<std::string>{"group", "channel"},
               "the strategy", path + ".strategy");
   group.targets = json_at<std::vector<std::string>>(json, "targets", member);
   group.bits = json_at<int>(weights, "num_bits", path);
@@ -73,7 +80,7 @@ Group read_group(const Json& json, const std::string& default_format, const std:
     group.block = json_at<std::vector<std::int64_t>>(weights, "block_structure", path);
     if (group.block.size() != 2) throw_quantized_input("a block has two sides", path + ".block_structure");
   }
-  if (group.bits < 1 || group.bits > 8 || (floats && group.bits != 8))
+  if (group.bits < 1 || group.bits > 8 || (floats && group.bits != (nibbles ? 4 : 8)))
     throw_quantized_input(std::to_string(group.bits) + " bits are not read here", path + ".num_bits");
   if (group.format != "pack-quantized" && !group.symmetric)
     throw_quantized_input("zero points are read of packed integers alone", path + ".symmetric");
@@ -105,11 +112,9 @@ class CompressedTensors final : public QuantizedLayers {
   std::shared_ptr<const WeightRep> weight(const std::string& layer,
                                           const StoredTensors& stored) const override {
     const auto group = group_of(layer);
-    const bool packed = group && group->format == "pack-quantized";
+    const bool packed = group && (group->format == "pack-quantized" || is_nibbles(*group));
     if (!group || !stored.has(layer + (packed ? ".weight_packed" : ".weight_scale"))) return nullptr;
-    auto weight = packed                             ? packed_integers(*group, layer, stored)
-                  : group->format == "int-quantized" ? bytes(*group, layer, stored)
-                                                     : floats(*group, layer, stored);
+    auto weight = read_weight(*group, layer, stored);
     if (!group->inputs) return weight;
     try {
       return rounded_input_rep(std::move(weight), *group->inputs);
@@ -119,6 +124,33 @@ class CompressedTensors final : public QuantizedLayers {
   }
 
  private:
+  static std::shared_ptr<const WeightRep> read_weight(const Group& group, const std::string& layer,
+                                                      const StoredTensors& stored) {
+    if (is_nibbles(group)) return nibbles(group, layer, stored);
+    if (group.format == "pack-quantized") return packed_integers(group, layer, stored);
+    return group.format == "int-quantized" ? bytes(group, layer, stored) : floats(group, layer, stored);
+  }
+
+  // uint8 [out, in / 2]; NVFP4 has a scale that divides those of the groups.
+  static std::shared_ptr<const WeightRep> nibbles(const Group& group, const std::string& layer,
+                                                  const StoredTensors& stored) {
+    double global_scale = 1;
+    if (const auto name = layer + ".weight_global_scale"; stored.has(name)) {
+      const at::Tensor scale = stored.tensor(name);
+      if (scale.numel() != 1) throw_bad_quantized_layer(layer, "its weight_global_scale is no single number");
+      global_scale = scale.to(at::kDouble).item<double>();
+    }
+    auto weight =
+        load_weight_rep(layer, "float4", {{"global_scale", global_scale}}, [&](const std::string& suffix) {
+          return stored.tensor(layer + (suffix == "codes" ? ".weight_packed" : ".weight_scale"));
+        });
+    const auto groups = stored.tensor(layer + ".weight_scale").size(1);
+    if (group.group_size > 0 && weight->columns() != groups * group.group_size)
+      throw_bad_quantized_layer(layer, "its weight_packed and weight_scale are not of groups of " +
+                                           std::to_string(group.group_size));
+    return weight;
+  }
+
   static std::shared_ptr<const WeightRep> packed_integers(const Group& group, const std::string& layer,
                                                           const StoredTensors& stored) {
     if (stored.has(layer + ".weight_g_idx"))

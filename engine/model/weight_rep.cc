@@ -14,8 +14,9 @@ namespace wring {
 namespace {
 
 using Loader = std::shared_ptr<const WeightRep> (*)(const Json&, const TensorLookup&);
-constexpr std::array<std::pair<std::string_view, Loader>, 8> kLoaders = {{
+constexpr std::array<std::pair<std::string_view, Loader>, 9> kLoaders = {{
     {"dense", load_dense_rep},
+    {"float4", load_float4_rep},
     {"float8", load_float8_rep},
     {"ggml", load_ggml_rep},
     {"low-rank", load_low_rank_rep},

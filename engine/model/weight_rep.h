@@ -29,7 +29,7 @@ class WeightRep {
   virtual ~WeightRep() = default;
 
   // Name of the storage format in artifacts: "dense", "masked", "packed-int", "ggml", "low-rank",
-  // "sum", "float8", "rounded-input".
+  // "sum", "float8", "float4", "rounded-input".
   virtual std::string_view format() const = 0;
 
   virtual std::int64_t rows() const = 0;     // out
@@ -117,6 +117,17 @@ struct Float8 {
   std::int64_t block_rows = 1, block_columns = 1;
 };
 std::shared_ptr<const WeightRep> float8_rep(const Float8& parts);
+
+// Four-bit floats (E2M1) on a scale for each group of neighbours along the input: value = E2M1 * scale /
+// global.
+//   codes  uint8 [out, in / 2], the even element in the low nibble: bit 3 the sign, bits 0 to 2 one of
+//          0 .5 1 1.5 2 3 4 6
+//   scales [out, groups]: float8_e4m3fn, finite (NVFP4), or uint8, the exponent of 2 plus 127 (MXFP4)
+struct Float4 {
+  at::Tensor codes, scales;
+  double global_scale = 1;  // divides the scales; 1 with exponents
+};
+std::shared_ptr<const WeightRep> float4_rep(const Float4& parts);
 
 // How a layer's inputs are rounded as they come: each token, or each of its groups of `group_size`
 // neighbours, on a symmetric scale of its own.

@@ -2,7 +2,6 @@
 #include "server/api/artifact_catalogue.h"
 
 #include <optional>
-#include <ranges>
 #include <set>
 
 #include "common/error.h"
@@ -35,9 +34,10 @@ std::map<Digest, std::uint64_t> chunks_of(const Manifest& manifest) {
 }
 
 std::set<Digest> digests_of(const Manifest& manifest) {
-  const auto chunks = chunks_of(manifest);
-  const auto digests = std::views::keys(chunks);
-  return {digests.begin(), digests.end()};
+  std::set<Digest> digests;
+  for (const auto& file : manifest.files)
+    for (const auto& chunk : file.chunks) digests.insert(chunk.digest);
+  return digests;
 }
 
 void check_chunks(const Manifest& manifest, const TenantBlobs& blobs, std::vector<std::string>& missing) {

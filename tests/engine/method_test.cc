@@ -166,6 +166,28 @@ TEST(Fp8, PutsTheLargestOfEachRowOrTileOnTheLargestFloat) {
   }
 }
 
+// Every number that the format holds on scales it can hold comes back; others are no further than half a
+// step.
+TEST(Fp4, HitsItsPointsAndIsNeverFurtherThanHalfAStep) {
+  at::manual_seed(5);
+  const at::Tensor points =
+      at::tensor({0., .5, 1., 1.5, 2., 3., 4., 6., -.5, -1., -1.5, -2., -3., -4., -6., 0.}, at::kFloat);
+  for (const char* format : {"nvfp4", "mxfp4"}) {
+    const at::Tensor grid = at::stack({points.repeat({4}) * 0.125, points.repeat({4}) * 0.5});
+    EXPECT_TRUE(at::equal(compressed("fp4", {{"format", format}}, grid, nullptr), grid)) << format;
+    const at::Tensor weight = at::randn({8, 64}) * 0.05;
+    const std::int64_t group = format[0] == 'n' ? 16 : 32;
+    const at::Tensor result = compressed("fp4", {{"format", format}}, weight, nullptr);
+    const at::Tensor largest = weight.reshape({8, -1, group}).abs().amax(-1, true);
+    // The widest step, 4 to 6, on the largest scale that is taken: half of it is a sixth of the largest (E4M3
+    // may round the scale up by a sixteenth), a quarter where the next power of two is taken.
+    const double most = format[0] == 'n' ? 1.07 / 6 : 0.34;
+    EXPECT_TRUE(((result - weight).reshape({8, -1, group}).abs() <= largest * most).all().item<bool>())
+        << format;
+    EXPECT_LT((result - weight).square().mean().item<double>(), 0.03 * weight.square().mean().item<double>());
+  }
+}
+
 TEST(Rtn, HitsEveryPointOfAnAsymmetricGridThatHoldsTheWeights) {
   const at::Tensor weight = (at::arange(16, at::kFloat) - 5).mul_(0.25).repeat({3, 4});
   EXPECT_TRUE(at::equal(compressed("rtn", grid_params(4, 16, false), weight, nullptr), weight));

@@ -199,6 +199,31 @@ TEST(CompressedTensorsLayers, HoldBytesWithRoundedInputsAndEightBitFloats) {
   EXPECT_TRUE(at::equal(whole->decode(at::kFloat), at::full({16, 12}, 0.25)));
 }
 
+TEST(CompressedTensorsLayers, HoldFourBitFloatsInGroupsOfTheConfiguration) {
+  Json config = compressed(4, true);
+  config["format"] = "nvfp4-pack-quantized";
+  Json& weights = config["config_groups"]["group_0"]["weights"];
+  weights = {{"num_bits", 4}, {"type", "float"}, {"strategy", "tensor_group"}, {"group_size", 16}};
+  const Tensors whole{{"weight_packed", at::full({2, 16}, 0x21, at::kByte)},
+                      {"weight_scale", at::full({2, 2}, 3.).to(at::kFloat8_e4m3fn)},
+                      {"weight_global_scale", at::full({1}, 6.)}};
+  const at::Tensor pair = at::tensor({.25, .5}, at::kFloat);
+  EXPECT_TRUE(at::equal(read(config, whole)->decode(at::kFloat), pair.repeat({2, 16})));
+  const auto with = [&](const char* name, const at::Tensor& tensor) {
+    auto damaged = whole;
+    damaged[name] = tensor;
+    return reason(config, damaged);
+  };
+  EXPECT_EQ(with("weight_packed", at::zeros({2, 32}, at::kByte)), "BAD_WEIGHT_REP");
+  EXPECT_EQ(with("weight_packed", at::zeros({2, 16})), "BAD_WEIGHT_REP");
+  EXPECT_EQ(with("weight_scale", at::ones({2, 2})), "BAD_WEIGHT_REP");
+  EXPECT_EQ(with("weight_scale", at::ones({1, 2}).to(at::kFloat8_e4m3fn)), "BAD_WEIGHT_REP");
+  EXPECT_EQ(with("weight_global_scale", at::ones({2})), "BAD_WEIGHT_REP");
+  EXPECT_EQ(with("weight_global_scale", at::zeros({1})), "BAD_WEIGHT_REP");
+  weights["num_bits"] = 8;
+  EXPECT_EQ(reason(config, whole), "QUANTIZED_INPUT");
+}
+
 // What may have become of a tensor.
 std::map<std::string, std::function<at::Tensor(const at::Tensor&)>> damages() {
   return {{"cut along its first axis", [](const at::Tensor& t) { return t.slice(0, 0, t.size(0) - 1); }},

@@ -70,6 +70,33 @@ TEST(Float8Rep, RefusesScalesOfOtherTilesAndNaN) {
             "");
 }
 
+TEST(Float4Rep, DecodesNibblesOnEitherKindOfScale) {
+  const at::Tensor codes = at::tensor({0x91, 0x7F}, at::kByte).reshape({1, 2});
+  const at::Tensor expected = at::tensor({.5, -.5, -6., 6.}, at::kFloat).reshape({1, 4});
+  const at::Tensor tens = at::tensor({10., 2.}, at::kFloat).to(at::kFloat8_e4m3fn).reshape({1, 2});
+  const auto nvidia = stored_and_loaded(*float4_rep({codes, tens, 4}));
+  EXPECT_TRUE(at::equal(nvidia->decode(at::kFloat),
+                        expected * at::tensor({2.5, 2.5, .5, .5}, at::kFloat).reshape({1, 4})));
+  const auto powers =
+      stored_and_loaded(*float4_rep({codes, at::tensor({128}, at::kByte).reshape({1, 1}), 1}));
+  EXPECT_TRUE(at::equal(powers->decode(at::kFloat), expected * 2));
+}
+
+TEST(Float4Rep, RefusesOtherScales) {
+  const at::Tensor codes = at::zeros({2, 6}, at::kByte), ones = at::full({2, 3}, 127, at::kByte);
+  EXPECT_EQ(complaint("float4", {{"global_scale", 1}}, {{"codes", codes}, {"scales", ones}}), "");
+  EXPECT_NE(complaint("float4", {{"global_scale", 2}}, {{"codes", codes}, {"scales", ones}}), "");
+  EXPECT_NE(complaint("float4", {{"global_scale", 1}}, {{"codes", codes}, {"scales", ones.narrow(0, 0, 1)}}),
+            "");
+  EXPECT_NE(complaint("float4", {{"global_scale", 1}}, {{"codes", codes}, {"scales", at::ones({2, 3})}}), "");
+  EXPECT_NE(complaint("float4", {{"global_scale", 1}},
+                      {{"codes", codes}, {"scales", at::full({2, 5}, 127, at::kByte)}}),
+            "");
+  EXPECT_NE(complaint("float4", {{"global_scale", 1}},
+                      {{"codes", codes}, {"scales", at::full({2, 3}, 255, at::kByte)}}),
+            "");
+}
+
 TEST(RoundedInputRep, RoundsEachTokenOrGroupOnItsOwnScale) {
   const auto weight = dense_rep(at::ones({3, 4}));
   const at::Tensor x = at::tensor({127.5, -1., 0.6, 0., 2., 1., 0.01, -0.03}, at::kFloat).reshape({2, 4});

@@ -170,6 +170,24 @@ class CompressedTensors(Exports):
                 self.assert_claimed(report, support.state_of(model))
                 self.row(["transformers", "compressed-tensors"], f"{recipe}: weights equal, {logits}")
 
+    def test_weights_in_four_bit_floats(self):
+        """compressed-tensors decompresses them to bfloat16, which holds each exactly."""
+        plain = transformers.AutoModelForCausalLM.from_pretrained(self.model(), dtype=torch.float32).eval()
+        for recipe, wanted in (("fp4()", "nvfp4-pack-quantized"), ("fp4(format=mxfp4)", "mxfp4-pack-quantized")):
+            with self.subTest(recipe):
+                name = wanted.partition("-")[0]
+                small = engine.compress(recipe, self.folder / "model", self.folder / name)
+                report = engine.export(small, "compressed-tensors(dtype=bfloat16)", self.folder / f"{name}-export")
+                config = json.loads((self.folder / f"{name}-export/config.json").read_text())["quantization_config"]
+                self.assertEqual(config["format"], wanted)
+                model = self.load(self.folder / f"{name}-export", dtype=torch.bfloat16)
+                with torch.no_grad():
+                    model(input_ids=torch.zeros(1, 2, dtype=torch.long))  # decompresses
+                self.assert_claimed(report, support.state_of(model))
+                plain.load_state_dict({key: value.float() for key, value in model.state_dict().items() if key in plain.state_dict()})
+                logits = self.assert_same_outputs(plain, self.folder / f"{name}-export", model.config.vocab_size)
+                self.row(["transformers", "compressed-tensors"], f"{recipe}, {wanted}: weights equal, {logits}")
+
     def test_groups_of_several_formats(self):
         file = self.folder / "mixed.yaml"
         file.write_text("stages:\n  - {method: fp8, targets: ['re:.*mlp.*']}\n"

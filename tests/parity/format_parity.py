@@ -227,6 +227,8 @@ class EngineWrote(InFolder):
         ("magnitude(pattern=0.5)", dict(hidden_size=72, intermediate_size=100, num_attention_heads=6, num_key_value_heads=3)),
         ("magnitude(pattern=2:4, value_dtype=bfloat16)", dict(mlp_bias=True)),
         ("fp8(block=48, scale_dtype=bfloat16)", dict(family="qwen2")),
+        ("fp4()", {}),
+        ("fp4(format=mxfp4)", dict(dtype=torch.bfloat16)),
         ("svd(rank=24)", dict(attention_bias=True)),
         ("rtn(bits=3, group_size=32) | svd-compensation(rank=4)", dict(dtype=torch.bfloat16)),
         ("magnitude(pattern=2:4) | svd-compensation(bits=2, factor_dtype=float32) | svd-compensation(rank=1)", {}),
@@ -441,7 +443,7 @@ class Document(InFolder):
 
     def test_each_reps_example_holds_in_reader_and_engine(self):
         examples = document("example")
-        self.assertEqual({example["rep"] for example in examples}, {"masked", "packed-int", "ggml", "low-rank", "sum", "float8"})
+        self.assertEqual({example["rep"] for example in examples}, {"masked", "packed-int", "ggml", "low-rank", "sum", "float8", "float4"})
         for example in examples:
             tensors = {suffix: (dtype, shape, bytes.fromhex(data)) for suffix, (dtype, shape, data) in example["tensors"].items()}
             weight = np.array(example["weight"], np.float32)

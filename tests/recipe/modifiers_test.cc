@@ -104,6 +104,8 @@ TEST(Modifiers, KnowThePresetSchemes) {
   expect_same(theirs("W4AFP8"), stages(ints(4, 128, "true") + with_tokens + "float8_e4m3}, " + place));
   expect_same(theirs("FP8_DYNAMIC"),
               stages("{method: fp8, " + place + with_tokens + "float8_e4m3}, " + place));
+  expect_same(theirs("NVFP4A16"), stages("{method: fp4, " + place));
+  expect_same(theirs("MXFP4A16"), stages("{method: fp4, params: {format: mxfp4}, " + place));
   expect_same(theirs("FP8_BLOCK"), stages("{method: fp8, params: {block: 128}, " + place + with_tokens +
                                           "float8_e4m3, group_size: 128}, " + place));
 }

@@ -189,6 +189,37 @@ class Float8:
         return values * scales
 
 
+E2M1 = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6], np.float32)
+
+
+class Float4:
+    suffixes = ("codes", "scales")
+
+    def __init__(self, layer, attributes, codes, scales):
+        check_matrix(codes, {"U8"})
+        check_matrix(scales, {"F8_E4M3", "U8"})
+        self.shape, self.codes, self.scales = (codes.shape[0], 2 * codes.shape[1]), codes, scales
+        if scales.shape[0] != codes.shape[0] or self.shape[1] % scales.shape[1]:
+            scales.refuse(f"its shape is {list(scales.shape)}, which are no groups of rows of {self.shape[1]}")
+        scale = attributes.get("global_scale")
+        valid = isinstance(scale, (int, float)) and not isinstance(scale, bool) and 0 < scale < np.inf
+        if not valid or scales.dtype == "U8" and scale != 1:
+            raise FormatError(FILE, layer, f"its global_scale is {repr(scale)[:40]}")
+        self.global_scale = np.float32(scale)
+
+    def decode(self):
+        codes, scales = self.codes.raw(), self.scales.raw()
+        wrong = scales == 255 if self.scales.dtype == "U8" else np.isnan(E4M3[scales])
+        if wrong.any():
+            self.scales.refuse("a scale is NaN")
+        if self.scales.dtype == "U8":
+            plain = np.exp2(scales.astype(np.float32) - np.float32(127)).astype(np.float32)
+        else:
+            plain = E4M3[scales] / self.global_scale
+        values = E2M1[np.stack([codes & 15, codes >> 4], -1)].reshape(*scales.shape, -1)
+        return (values * plain[..., None]).reshape(self.shape)
+
+
 class Ggml:
     suffixes = ("blocks",)
 
@@ -210,7 +241,7 @@ class Ggml:
         return by_rows(*self.shape, lambda first, last: ggml.dequantize(blocks[first:last], self.type))
 
 
-REPS = {"dense": Dense, "masked": Masked, "packed-int": PackedInt, "ggml": Ggml, "low-rank": LowRank, "float8": Float8}
+REPS = {"dense": Dense, "masked": Masked, "packed-int": PackedInt, "ggml": Ggml, "low-rank": LowRank, "float8": Float8, "float4": Float4}
 INPUT_TYPES = ("int8", "float8_e4m3")
 
 
