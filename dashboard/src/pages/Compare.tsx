@@ -4,7 +4,7 @@ import { useCallback, useMemo } from "react";
 import { Link, useLocation, useSearchParams } from "wouter";
 import { get, isActive, type Job, type NormalForm, post, type Value } from "../api";
 import { csv, front, type Point } from "../compare";
-import { bytes, direction, figure } from "../format";
+import { bytes, direction, figure, formatOf } from "../format";
 import { Empty, Failure, Loading, StateBadge, Table, useTitle } from "../parts/basics";
 import { axis, Chart, type Colors } from "../parts/chart";
 import { type Axis, cell, Parallel } from "../parts/parallel";
@@ -141,7 +141,7 @@ function Comparison({ jobs }: { jobs: Job[] }) {
       ) : (
         <p className="muted">A chart of size against quality needs two jobs whose recipes measure `size` and one quality in common.</p>
       )}
-      <Lines jobs={jobs} name={name} />
+      <Lines jobs={jobs} name={name} quality={quality} />
       <MetricTable jobs={jobs} name={name} />
     </>
   );
@@ -239,24 +239,20 @@ function useParameters(jobs: Job[]): Params[] {
   return queries.map((query) => (query.data ? parameters(query.data) : new Map()));
 }
 
-/** Parameters that differ and figures that all have, as parallel coordinates. */
-function Lines({ jobs, name }: { jobs: Job[]; name: Map<string, string> }) {
+/** Parameters that all have and that differ, the size and the quality that was chosen, as parallel coordinates. */
+function Lines({ jobs, name, quality }: { jobs: Job[]; name: Map<string, string>; quality?: string }) {
   const params = useParameters(jobs);
-  const axes = useMemo((): Axis[] => {
-    const keys = [...new Set(params.flatMap((map) => [...map.keys()]))].map((key) => ({ name: key }));
-    const metrics = [...new Set(jobs.flatMap((job) => job.evaluations.map((row) => row.metric)))]
-      .filter((metric) => direction(metric) !== 0 && jobs.every((job) => after(job, metric)))
-      .map((metric) => ({ name: metricName(metric), metric, lowerIsBetter: direction(metric) < 0 }));
-    return [...keys, ...metrics];
-  }, [jobs, params]);
-  const rows = useMemo(
-    () =>
-      jobs.map((job, i) => ({
-        name: name.get(job.id)!,
-        cells: axes.map((one) => ("metric" in one ? after(job, String(one.metric))?.value : cell(params[i].get(one.name)))),
-      })),
-    [jobs, params, axes, name],
-  );
+  const keys = [...new Set(params.flatMap((map) => [...map.keys()]))].filter((key) => params.every((map) => map.has(key)));
+  const metrics = ["weight_bytes", quality].filter((metric) => metric !== undefined && jobs.every((job) => after(job, metric))) as string[];
+  const axes: Axis[] = [
+    ...keys.map((key) => ({ name: key })),
+    ...metrics.map((metric) => ({ name: metricName(metric), figure: { lowerIsBetter: direction(metric) < 0, format: formatOf(metric) } })),
+  ];
+  const rows = jobs.map((job, i) => ({
+    name: name.get(job.id)!,
+    cells: [...keys.map((key) => cell(params[i].get(key))), ...metrics.map((metric) => after(job, metric)?.value)],
+  }));
+  if (keys.length === 0 || metrics.length === 0) return null;
   return (
     <section className="block">
       <h2>Parameters and figures</h2>

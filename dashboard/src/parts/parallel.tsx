@@ -1,6 +1,6 @@
 // Parallel coordinates: a line a run, over its parameters and its figures; an area drawn on an axis picks lines.
 import { useMemo } from "react";
-import { figure } from "../format";
+import { figure, formatOf } from "../format";
 import type { Sweep, Trial } from "../api";
 import { dimensionNames, valueOf } from "../sweep";
 import { Empty } from "./basics";
@@ -10,10 +10,22 @@ import { metricName } from "./results";
 export type Cell = string | number | undefined;
 export interface Axis {
   name: string;
-  lowerIsBetter?: boolean; // then the axis is turned, so that better is up
+  figure?: { lowerIsBetter: boolean; format: (value: number) => string }; // absent: a parameter
 }
 
-/** Axes on which all lines are alike say nothing and are left out. A line is coloured by its place on the last axis. */
+const FEW = 12; // values of a parameter that are written out
+
+/** A parameter of few values has a mark for each, in their order; all else is a scale, for figures with the better end up. */
+function scaleOf(axis: Axis, values: Cell[]) {
+  const different = [...new Set(values.map((value) => value ?? "–"))];
+  const numbers = different.every((value) => typeof value === "number");
+  if (!numbers || (!axis.figure && different.length <= FEW))
+    return { type: "category", data: different.sort((a, b) => (numbers ? Number(a) - Number(b) : String(a).localeCompare(String(b)))).map(String) };
+  const down = axis.figure?.lowerIsBetter ?? false;
+  return { type: "value", scale: true, inverse: down, nameLocation: down ? "start" : "end", axisLabel: { formatter: axis.figure?.format ?? figure } };
+}
+
+/** Axes on which all lines are alike say nothing and are left out. */
 export function Parallel({ axes, rows, label }: { axes: Axis[]; rows: { name: string; cells: Cell[] }[]; label: string }) {
   const option = useMemo(() => {
     const told = axes
@@ -21,8 +33,8 @@ export function Parallel({ axes, rows, label }: { axes: Axis[]; rows: { name: st
       .filter(({ values }) => new Set(values.map(String)).size > 1);
     return (c: Colors) => ({
       parallel: {
-        left: 48,
-        right: 64,
+        left: 64,
+        right: 80,
         top: 48,
         bottom: 24,
         parallelAxisDefault: {
@@ -34,11 +46,8 @@ export function Parallel({ axes, rows, label }: { axes: Axis[]; rows: { name: st
         },
       },
       parallelAxis: told.map(({ axis, values }, dim) => {
-        const numbers = values.every((value) => value === undefined || typeof value === "number");
-        const more = numbers
-          ? { type: "value", scale: true, inverse: axis.lowerIsBetter ?? false, axisLabel: { color: c.muted, formatter: figure } }
-          : { type: "category", data: [...new Set(values.map((value) => String(value ?? "–")))] };
-        return { dim, name: axis.name, ...more };
+        const scale = scaleOf(axis, values);
+        return { dim, name: axis.name, ...scale, axisLabel: { color: c.muted, ...scale.axisLabel } };
       }),
       tooltip: { trigger: "item", formatter: (item: { name: string }) => item.name },
       series: [
@@ -48,7 +57,7 @@ export function Parallel({ axes, rows, label }: { axes: Axis[]; rows: { name: st
           lineStyle: { width: 1.5, opacity: 0.75 },
           data: rows.map((row, i) => ({
             name: row.name,
-            value: told.map(({ values }) => values[i] ?? "-"),
+            value: told.map(({ axis, values }) => (scaleOf(axis, values).type === "category" ? String(values[i] ?? "–") : (values[i] ?? "-"))),
             lineStyle: { color: c.series[i % (c.series.length - 1)] },
           })),
           emphasis: { lineStyle: { width: 3, opacity: 1 } },
@@ -71,7 +80,7 @@ export function TrialParallel({ sweep, trials }: { sweep: Sweep; trials: Trial[]
   const axes = useMemo(
     (): Axis[] => [
       ...dimensionNames(sweep.dimensions).map((name) => ({ name })),
-      ...figures.map((f) => ({ name: metricName(f.metric), lowerIsBetter: !f.maximise })),
+      ...figures.map((f) => ({ name: metricName(f.metric), figure: { lowerIsBetter: !f.maximise, format: formatOf(f.metric) } })),
     ],
     [sweep, figures],
   );

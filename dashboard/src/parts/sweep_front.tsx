@@ -2,7 +2,7 @@
 import { useCallback, useMemo } from "react";
 import { useLocation, useSearchParams } from "wouter";
 import type { Front, Objective, Sweep, Trial } from "../api";
-import { bytes, figure } from "../format";
+import { formatOf } from "../format";
 import { bestSoFar, valueOf } from "../sweep";
 import { Empty } from "./basics";
 import { axis, Chart, type Colors } from "./chart";
@@ -10,7 +10,7 @@ import { Choice } from "./controls";
 import { metricName } from "./results";
 
 const name = (objective: Objective) => metricName(objective.metric);
-const format = (objective: Objective) => (v: number) => (objective.metric.endsWith("_bytes") ? bytes(v) : figure(v));
+const format = (objective: Objective) => formatOf(objective.metric);
 const key = (objective: Objective) => `${objective.suite} ${objective.metric}`;
 
 export function SweepFront({ sweep, trials, front }: { sweep: Sweep; trials: Trial[]; front: Front }) {
@@ -96,7 +96,7 @@ function TwoObjectives({ trials, front, x, y, onClick }: ChartProps & { x: Objec
       yAxis: axis(c, name(y), {
         type: "value",
         scale: true,
-        boundaryGap: ["8%", "12%"],
+        boundaryGap: ["0%", "12%"],
         nameGap: 52,
         axisLabel: { color: c.muted, formatter: format(y) },
       }),
