@@ -6,6 +6,7 @@
 
 #include "common/error.h"
 #include "server/api/messages.h"
+#include "server/store/sqlite/audit_rows.h"
 
 namespace wring {
 namespace {
@@ -60,6 +61,7 @@ v1::Artifact commit_artifact(const v1::CommitArtifactRequest& request, TimeMs no
   }
   const Manifest manifest = parse_manifest(request.manifest_json());
   const auto digest = manifest.digest().hex();
+  AuditNote::about(digest);
   const auto claim = blobs.claim(digests_of(manifest));  // until the artifact is stored
   check_chunks(manifest, blobs, missing);
   std::string project = request.project().empty() ? blobs.project() : request.project();
@@ -105,6 +107,7 @@ v1::Artifact set_retention(const v1::SetRetentionRequest& request, TimeMs now, J
     if (*expire_time <= now) refuse("OUT_OF_RANGE", "this time is over", "DeleteArtifact deletes it now.");
   }
   const auto digest = get_artifact(request.digest(), store, project).digest();
+  AuditNote::about(digest);
   store.set_retention(digest, request.pinned(), expire_time, project);
   return get_artifact(digest, store, project);
 }

@@ -103,6 +103,7 @@ class Coordinator {
   std::optional<JobRecord> newest(const std::string& id);  // of an open job: what is being written
   void tick();
 
+  std::string resolve_to_change(const std::string& id_or_prefix, const Within& project);
   std::optional<wring::v1::Job> job_of_request(const std::string& request_id, const std::string& digest);
   void check_inputs(const Within& project, const wring::v1::JobSpec& spec,
                     const std::vector<std::string>& data_names);

@@ -58,6 +58,7 @@ Credentials credentials_of(const ServerContext& context) {
   credentials.request_id = metadata("x-request-id");
   credentials.job = metadata(kJobMetadata);
   credentials.loopback = is_loopback_peer(context.peer());
+  credentials.address = context.peer().substr(0, context.peer().rfind(':'));
   const auto connection = context.auth_context();
   const auto names = connection->FindPropertyValues(GRPC_X509_CN_PROPERTY_NAME);
   if (connection->IsPeerAuthenticated() && names.size() == 1)
@@ -179,7 +180,6 @@ class ArtifactsService final : public v1::Artifacts::Service {
     std::vector<std::string> missing;
     const auto body = [&](Door::Visit& visit) {
       *response = commit_artifact(*request, b_.clock.now_ms(), b_.store, blobs_of(visit), missing);
-      visit.object = response->digest();
     };
     return answer(b_, *context, "Artifacts/CommitArtifact", body, missing);
   }
@@ -203,7 +203,6 @@ class ArtifactsService final : public v1::Artifacts::Service {
     return answer(b_, *context, "Artifacts/SetRetention", [&](Door::Visit& visit) {
       visit.object = request->digest();
       *response = set_retention(*request, b_.clock.now_ms(), b_.store, visit.caller.project);
-      visit.object = response->digest();
     });
   }
 
@@ -230,7 +229,6 @@ class JobsService final : public v1::Jobs::Service {
   Status SubmitJob(ServerContext* context, const v1::SubmitJobRequest* request, v1::Job* response) override {
     return answer(b_, *context, "Jobs/SubmitJob", [&](Door::Visit& visit) {
       *response = b_.coordinator.submit(visit.caller.project, *request);
-      visit.object = response->id();
     });
   }
   Status GetJob(ServerContext* context, const v1::GetJobRequest* request, v1::Job* response) override {
@@ -259,28 +257,24 @@ class JobsService final : public v1::Jobs::Service {
     return answer(b_, *context, "Jobs/CancelJob", [&](Door::Visit& visit) {
       visit.object = request->id();
       *response = b_.coordinator.cancel(visit.caller.project, request->id(), request->etag());
-      visit.object = response->id();
     });
   }
   Status RetryJob(ServerContext* context, const v1::RetryJobRequest* request, v1::Job* response) override {
     return answer(b_, *context, "Jobs/RetryJob", [&](Door::Visit& visit) {
       visit.object = request->id();
       *response = b_.coordinator.retry(visit.caller.project, request->id(), request->etag());
-      visit.object = response->id();
     });
   }
   Status PauseJob(ServerContext* context, const v1::PauseJobRequest* request, v1::Job* response) override {
     return answer(b_, *context, "Jobs/PauseJob", [&](Door::Visit& visit) {
       visit.object = request->id();
       *response = b_.coordinator.pause(visit.caller.project, request->id(), request->etag(), true);
-      visit.object = response->id();
     });
   }
   Status ResumeJob(ServerContext* context, const v1::ResumeJobRequest* request, v1::Job* response) override {
     return answer(b_, *context, "Jobs/ResumeJob", [&](Door::Visit& visit) {
       visit.object = request->id();
       *response = b_.coordinator.pause(visit.caller.project, request->id(), request->etag(), false);
-      visit.object = response->id();
     });
   }
   Status DeleteJob(ServerContext* context, const v1::DeleteJobRequest* request,
@@ -433,10 +427,8 @@ class SweepsService final : public v1::Sweeps::Service {
 
   Status SubmitSweep(ServerContext* context, const v1::SubmitSweepRequest* request,
                      v1::Sweep* response) override {
-    return answer(b_, *context, "Sweeps/SubmitSweep", [&](Door::Visit& visit) {
-      *response = b_.sweeps.submit(visit.caller.project, *request);
-      visit.object = response->id();
-    });
+    return answer(b_, *context, "Sweeps/SubmitSweep",
+                  [&](Door::Visit& visit) { *response = b_.sweeps.submit(visit.caller.project, *request); });
   }
   Status GetSweep(ServerContext* context, const v1::GetSweepRequest* request, v1::Sweep* response) override {
     return answer(b_, *context, "Sweeps/GetSweep", [&](Door::Visit& visit) {
@@ -502,7 +494,6 @@ class SweepsService final : public v1::Sweeps::Service {
     return answer(b_, context, method, [&](Door::Visit& visit) {
       visit.object = request.id();
       response = body(visit.caller.project);
-      visit.object = response.id();
     });
   }
 
@@ -534,7 +525,6 @@ class TokensService final : public v1::Tokens::Service {
       asked.project = request->project();
       if (request->has_expire_time()) asked.expire_time = to_time(request->expire_time());
       const auto [token, secret] = b_.tokens.create(asked, b_.clock.now_ms());
-      visit.object = token.id;
       *response->mutable_token() = to_message(token);
       response->set_secret(secret);
     });
