@@ -6,6 +6,7 @@
 
 #include "common/error.h"
 #include "server/api/messages.h"
+#include "server/api/page_tokens.h"
 #include "server/store/sqlite/audit_rows.h"
 
 namespace wring {
@@ -115,12 +116,12 @@ v1::Artifact set_retention(const v1::SetRetentionRequest& request, TimeMs now, J
 v1::ListArtifactsResponse list_artifacts(const v1::ListArtifactsRequest& request, JobStore& store,
                                          const Within& project) {
   const int limit = page_size(request.page_size(), 50, 1000);
-  auto page = store.artifacts(
-      request.kind(), static_cast<std::int64_t>(parse_page_token(request.page_token())), limit, project);
+  const PageTokens tokens(request, project, store.page_key());
+  auto page = store.artifacts(request.kind(), static_cast<std::int64_t>(tokens.position()), limit, project);
   v1::ListArtifactsResponse response;
   for (auto& artifact : page.artifacts) *response.add_artifacts() = std::move(artifact);
   if (response.artifacts_size() == limit && page.last_row > 1)
-    response.set_next_page_token(page_token(static_cast<std::uint64_t>(page.last_row)));
+    response.set_next_page_token(tokens.token(static_cast<std::uint64_t>(page.last_row)));
   return response;
 }
 

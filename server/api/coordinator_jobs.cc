@@ -15,6 +15,7 @@
 #include "recipe/stage_key.h"
 #include "server/api/coordinator.h"
 #include "server/api/messages.h"
+#include "server/api/page_tokens.h"
 #include "server/auth/tenant_blobs.h"
 #include "server/store/sqlite/audit_rows.h"
 
@@ -257,7 +258,8 @@ v1::Job Coordinator::job(const Within& project, const std::string& id_or_prefix)
 v1::ListJobsResponse Coordinator::list(const Within& project, const v1::ListJobsRequest& request) {
   JobFilter filter;
   filter.limit = page_size(request.page_size(), 50, 1000);
-  filter.before_sequence = parse_page_token(request.page_token());
+  const PageTokens tokens(request, project, store_.page_key());
+  filter.before_sequence = tokens.position();
   filter.name_contains = request.name_contains();
   if (!request.project().empty()) check_project(request.project(), "project");
   filter.project = request.project().empty() ? project : request.project();
@@ -273,7 +275,7 @@ v1::ListJobsResponse Coordinator::list(const Within& project, const v1::ListJobs
     *response.add_jobs() = message(stored, false);
     last = stored.record.sequence;
   }
-  if (response.jobs_size() == filter.limit && last > 1) response.set_next_page_token(page_token(last));
+  if (response.jobs_size() == filter.limit && last > 1) response.set_next_page_token(tokens.token(last));
   return response;
 }
 

@@ -7,6 +7,7 @@
 #include "common/text.h"
 #include "server/api/coordinator.h"
 #include "server/api/messages.h"
+#include "server/api/page_tokens.h"
 #include "server/auth/tenant_blobs.h"
 
 namespace wring {
@@ -46,7 +47,8 @@ v1::Project Coordinator::project_message(const std::string& name) {
 
 v1::ListProjectsResponse Coordinator::list(const Within& project, const v1::ListProjectsRequest& request) {
   const int limit = page_size(request.page_size(), 50, 1000);
-  const auto after = parse_page_token_after(request.page_token());
+  const PageTokens tokens(request, project, store_.page_key());
+  const auto after = tokens.name();
   v1::ListProjectsResponse response;
   const std::lock_guard lock(mutex_);
   if (!project.empty()) {
@@ -62,7 +64,7 @@ v1::ListProjectsResponse Coordinator::list(const Within& project, const v1::List
     if (quota != Quota{}) names.insert(name);
   for (auto it = after ? names.upper_bound(*after) : names.begin(); it != names.end(); ++it) {
     if (response.projects_size() == limit) {
-      response.set_next_page_token(page_token_after(response.projects(limit - 1).name()));
+      response.set_next_page_token(tokens.token(response.projects(limit - 1).name()));
       break;
     }
     *response.add_projects() = project_message(*it);

@@ -7,6 +7,7 @@
 #include "common/log.h"
 #include "server/api/coordinator.h"
 #include "server/api/messages.h"
+#include "server/api/page_tokens.h"
 
 namespace wring {
 namespace {
@@ -265,7 +266,8 @@ std::optional<v1::Worker> Coordinator::worker_message(const Within& project,
 
 v1::ListWorkersResponse Coordinator::list(const Within& project, const v1::ListWorkersRequest& request) {
   const int limit = page_size(request.page_size(), 50, 1000);
-  const auto after = parse_page_token_after(request.page_token());
+  const PageTokens tokens(request, project, store_.page_key());
+  const auto after = tokens.name();
   v1::ListWorkersResponse response;
   const std::lock_guard lock(mutex_);
   const auto& workers = ledger_.state().workers;
@@ -274,7 +276,7 @@ v1::ListWorkersResponse Coordinator::list(const Within& project, const v1::ListW
     auto worker = worker_message(project, record);
     if (!worker) continue;
     if (response.workers_size() == limit) {
-      response.set_next_page_token(page_token_after(response.workers(limit - 1).id()));
+      response.set_next_page_token(tokens.token(response.workers(limit - 1).id()));
       break;
     }
     *response.add_workers() = std::move(*worker);

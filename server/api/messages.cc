@@ -122,38 +122,6 @@ Fence to_fence(const v1::Fence& fence) {
   return {fence.epoch(), fence.n()};
 }
 
-namespace {
-
-[[noreturn]] void throw_bad_page_token() {
-  throw Error(ErrorCode::kInvalidArgument, "BAD_PAGE_TOKEN", "this is no page token of this server",
-              "page_token", "Pass next_page_token of the page before.");
-}
-
-}  // namespace
-
-std::string page_token(std::uint64_t position) {
-  return "p" + std::to_string(position);
-}
-
-std::uint64_t parse_page_token(const std::string& token) {
-  if (token.empty()) return 0;
-  std::uint64_t position = 0;
-  const char* end = token.data() + token.size();
-  const auto [rest, error] = std::from_chars(token.data() + 1, end, position);
-  if (token[0] != 'p' || error != std::errc() || rest != end) throw_bad_page_token();
-  return position;
-}
-
-std::string page_token_after(const std::string& name) {
-  return "a" + name;
-}
-
-std::optional<std::string> parse_page_token_after(const std::string& token) {
-  if (token.empty()) return std::nullopt;
-  if (token[0] != 'a') throw_bad_page_token();
-  return token.substr(1);
-}
-
 int page_size(int asked, int fallback, int most) {
   if (asked < 0)
     throw Error(ErrorCode::kInvalidArgument, "BAD_PAGE_SIZE", std::to_string(asked) + " is negative",

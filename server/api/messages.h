@@ -31,12 +31,6 @@ std::string request_key(const std::string& project, const std::string& id);
 // What must be equal for a repeated request id to be the same request.
 std::string request_digest(const google::protobuf::Message& request);
 
-// Opaque page tokens around a number.
-std::string page_token(std::uint64_t position);
-std::uint64_t parse_page_token(const std::string& token);  // throws kInvalidArgument "BAD_PAGE_TOKEN"
-// The same around the last name of a page; nullopt for no token.
-std::string page_token_after(const std::string& name);
-std::optional<std::string> parse_page_token_after(const std::string& token);
 // The page size to use: `fallback` for 0, at most `most`; throws for a negative one.
 int page_size(int asked, int fallback, int most);
 

@@ -6,6 +6,7 @@
 #include "common/error.h"
 #include "recipe/recipe.h"
 #include "server/api/messages.h"
+#include "server/api/page_tokens.h"
 
 namespace wring {
 namespace {
@@ -32,11 +33,12 @@ std::vector<const MethodSpec*> all_specs() {
 v1::ListMethodsResponse list_methods(const v1::ListMethodsRequest& request) {
   const auto limit = static_cast<std::uint64_t>(page_size(request.page_size(), 50, 1000));
   const auto specs = all_specs();
-  const std::uint64_t from = std::min<std::uint64_t>(parse_page_token(request.page_token()), specs.size()),
+  const PageTokens tokens(request, {}, Catalogue::embedded().digest().hex());  // a list of no secrets
+  const std::uint64_t from = std::min<std::uint64_t>(tokens.position(), specs.size()),
                       to = std::min<std::uint64_t>(from + limit, specs.size());
   v1::ListMethodsResponse response;
   for (auto i = from; i < to; ++i) *response.add_methods() = to_message(*specs[i]);
-  if (to < specs.size()) response.set_next_page_token(page_token(to));
+  if (to < specs.size()) response.set_next_page_token(tokens.token(to));
   response.set_catalogue_digest(Catalogue::embedded().digest().hex());
   return response;
 }
@@ -62,7 +64,8 @@ v1::QueryEvaluationsResponse query_evaluations(const v1::QueryEvaluationsRequest
                                                const Within& project) {
   EvaluationFilter filter;
   filter.limit = page_size(request.page_size(), 100, 1000);
-  filter.after_row = static_cast<std::int64_t>(parse_page_token(request.page_token()));
+  const PageTokens tokens(request, project, store.page_key());
+  filter.after_row = static_cast<std::int64_t>(tokens.position());
   if (!request.job_id().empty()) filter.job = store.resolve_job(request.job_id(), project);
   filter.project = project;
   filter.artifact = request.artifact();
@@ -72,7 +75,7 @@ v1::QueryEvaluationsResponse query_evaluations(const v1::QueryEvaluationsRequest
   v1::QueryEvaluationsResponse response;
   for (auto& row : page.rows) *response.add_evaluations() = std::move(row);
   if (response.evaluations_size() == filter.limit)
-    response.set_next_page_token(page_token(static_cast<std::uint64_t>(page.last_row)));
+    response.set_next_page_token(tokens.token(static_cast<std::uint64_t>(page.last_row)));
   return response;
 }
 

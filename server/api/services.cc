@@ -12,6 +12,7 @@
 #include "proto/rpc/status.h"
 #include "server/api/artifact_catalogue.h"
 #include "server/api/messages.h"
+#include "server/api/page_tokens.h"
 #include "server/api/queries.h"
 #include "server/api/stage_outputs.h"
 #include "server/upkeep/collect.h"
@@ -531,12 +532,13 @@ class TokensService final : public v1::Tokens::Service {
   }
   Status ListTokens(ServerContext* context, const v1::ListTokensRequest* request,
                     v1::ListTokensResponse* response) override {
-    return answer(b_, *context, "Tokens/ListTokens", [&](Door::Visit&) {
+    return answer(b_, *context, "Tokens/ListTokens", [&](Door::Visit& visit) {
+      const PageTokens tokens(*request, visit.caller.project, b_.store.page_key());
       const int limit = page_size(request->page_size(), 50, 1000);
-      for (const auto& token : b_.tokens.list(parse_page_token_after(request->page_token()), limit))
+      for (const auto& token : b_.tokens.list(tokens.name(), limit))
         *response->add_tokens() = to_message(token);
       if (response->tokens_size() == limit)
-        response->set_next_page_token(page_token_after(response->tokens(limit - 1).id()));
+        response->set_next_page_token(tokens.token(response->tokens(limit - 1).id()));
     });
   }
   Status RevokeToken(ServerContext* context, const v1::RevokeTokenRequest* request,

@@ -9,6 +9,7 @@
 #include "common/error.h"
 #include "common/ids.h"
 #include "server/api/messages.h"
+#include "server/api/page_tokens.h"
 #include "server/store/sqlite/artifact_rows.h"
 #include "server/store/sqlite/audit_rows.h"
 #include "server/sweeps/outcome.h"
@@ -229,7 +230,8 @@ v1::Sweep Sweeps::get(const Within& project, const std::string& id) {
 
 v1::ListSweepsResponse Sweeps::list(const Within& project, const v1::ListSweepsRequest& request) {
   const int limit = page_size(request.page_size(), 50, 1000);
-  const auto before = parse_page_token(request.page_token());
+  const PageTokens tokens(request, project, store_.page_key());
+  const auto before = tokens.position();
   if (!request.project().empty()) check_project(request.project(), "project");
   const Within within = request.project().empty() ? project : request.project();
   if (!project.empty() && within != project) return {};
@@ -237,19 +239,20 @@ v1::ListSweepsResponse Sweeps::list(const Within& project, const v1::ListSweepsR
   const auto sweeps = store_.read([&](sqlite3* db) { return list_sweeps(db, within, before, limit); });
   for (const auto& stored : sweeps) *response.add_sweeps() = message(stored, false);
   if (response.sweeps_size() == limit && sweeps.back().record.sequence > 1)
-    response.set_next_page_token(page_token(sweeps.back().record.sequence));
+    response.set_next_page_token(tokens.token(sweeps.back().record.sequence));
   return response;
 }
 
 v1::ListTrialsResponse Sweeps::trials(const Within& project, const v1::ListTrialsRequest& request) {
   const int limit = page_size(request.page_size(), 100, 1000);
-  const auto from = parse_page_token(request.page_token());
+  const PageTokens tokens(request, project, store_.page_key());
+  const auto from = tokens.position();
   const auto stored = find(project, request.id());
   const Sweep sweep = read_sweep(stored.spec.sweep(), stored.spec.recipe());
   v1::ListTrialsResponse response;
   const auto rows = store_.read([&](sqlite3* db) { return list_trials(db, stored.record.id, from, limit); });
   for (const auto& row : rows) *response.add_trials() = to_message(row, sweep);
-  if (response.trials_size() == limit) response.set_next_page_token(page_token(rows.back().number + 1));
+  if (response.trials_size() == limit) response.set_next_page_token(tokens.token(rows.back().number + 1));
   return response;
 }
 

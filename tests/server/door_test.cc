@@ -563,6 +563,56 @@ TEST_F(Closed, NoChangeIsSeenWithoutItsAuditRow) {
   EXPECT_EQ(noted, ids);
 }
 
+// Another tenant's jobs stand in between.
+TEST_F(Closed, PageTokensTellNothingAndBelongToOneList) {
+  const auto a = somebody(Scope::kSubmitter, "a"), b = somebody(Scope::kSubmitter, "b");
+  const auto model = put(a, "a model"), other = put(b, "another model");
+  std::vector<std::string> ids;
+  for (int i = 0; i < 3; ++i) {
+    ids.insert(ids.begin(), submit(a, model).id());
+    submit(b, other);
+  }
+  const auto page = [](const Somebody& who, v1::ListJobsRequest request) {
+    return call(*who.jobs, &v1::Jobs::Stub::ListJobs, request);
+  };
+  v1::ListJobsRequest request;
+  request.set_page_size(1);
+  const auto first = page(a, request).next_page_token();
+  EXPECT_EQ(page(a, request).next_page_token(), first);  // or no page would ever be unchanged
+  request.set_page_token(first);
+  const auto second = page(a, request);
+  ASSERT_THAT(second.jobs(), SizeIs(1));
+  EXPECT_EQ(second.jobs(0).id(), ids[1]);
+  EXPECT_EQ(second.next_page_token().size(), first.size());
+  EXPECT_NE(second.next_page_token().substr(0, 32), first.substr(0, 32));
+  EXPECT_NE(second.next_page_token().substr(32), first.substr(32));
+  request.set_page_size(2);
+  EXPECT_EQ(page(a, request).jobs(1).id(), ids[2]);
+
+  const auto refused = [&](const Somebody& who, v1::ListJobsRequest asked) {
+    const auto error = thrown_by([&] { page(who, asked); });
+    return error.reason() + " " + error.field();
+  };
+  const std::string bad = "BAD_PAGE_TOKEN page_token";
+  EXPECT_EQ(refused(b, request), bad);
+  auto changed = request;
+  changed.set_name_contains("rtn");
+  EXPECT_EQ(refused(a, changed), bad);
+  changed = request;
+  changed.add_states(v1::JOB_STATE_QUEUED);
+  EXPECT_EQ(refused(a, changed), bad);
+  for (const auto& token : {first.substr(2), first + "00", "00" + first.substr(2), std::string("p3"),
+                            std::string("zz"), std::string(2000, 'a'), std::string(64, '0')}) {
+    changed = request;
+    changed.set_page_token(token);
+    EXPECT_EQ(refused(a, changed), bad) << token;
+  }
+  v1::ListArtifactsRequest artifacts;
+  artifacts.set_page_token(first);
+  EXPECT_EQ(refusal([&] { call(*a.artifacts, &v1::Artifacts::Stub::ListArtifacts, artifacts); }),
+            "BAD_PAGE_TOKEN");
+}
+
 TEST_F(Closed, AFloodOfCallsWithoutATokenLeavesFewRows) {
   for (int i = 0; i < 200; ++i) refusal([&] { list(with("")); });
   const auto rows = audit();

@@ -246,6 +246,56 @@ TEST_F(Store, JobsAreListedNewestFirstByStateAndName) {
   EXPECT_THAT(ids({.name_contains = "%"}), IsEmpty());
 }
 
+TEST_F(Store, ANameIsFoundAsItIsWritten) {
+  const std::string names[] = {"a \"quoted\" name", "Größe 7B", "NEAR(x AND y)*", "name: of -job", "ab"};
+  for (std::uint64_t i = 1; i <= 5; ++i) {
+    auto job = make_job("job" + std::to_string(i), i);
+    job.spec.set_name(names[i - 1]);
+    if (i == 2) job.record.project = "vision";
+    if (i == 3) job.record.phase = JobPhase::kFailed;
+    write(submission(job));
+  }
+  const auto found = [&](JobFilter filter) {
+    std::vector<std::string> ids;
+    for (const auto& job : store_->jobs(filter)) ids.push_back(job.record.id);
+    return ids;
+  };
+  EXPECT_THAT(found({.name_contains = "\"quoted\""}), ElementsAre("job1"));
+  EXPECT_THAT(found({.name_contains = "öße"}), ElementsAre("job2"));
+  EXPECT_THAT(found({.name_contains = "ÖSSE"}), IsEmpty());
+  EXPECT_THAT(found({.name_contains = "NEAR(x AND y)*"}), ElementsAre("job3"));
+  EXPECT_THAT(found({.name_contains = "near"}), IsEmpty());
+  EXPECT_THAT(found({.name_contains = "name"}), ElementsAre("job4", "job1"));
+  EXPECT_THAT(found({.name_contains = "name", .before_sequence = 4}), ElementsAre("job1"));
+  EXPECT_THAT(found({.name_contains = "name", .limit = 1}), ElementsAre("job4"));
+  EXPECT_THAT(found({.name_contains = std::string("name\0", 5)}), IsEmpty());
+  EXPECT_THAT(found({.name_contains = "ab"}), ElementsAre("job5"));
+  EXPECT_THAT(found({.name_contains = "7B", .project = "vision"}), ElementsAre("job2"));
+  EXPECT_THAT(found({.name_contains = " 7B", .project = "vision"}), ElementsAre("job2"));
+  EXPECT_THAT(found({.name_contains = " 7B", .project = "default"}), IsEmpty());
+  EXPECT_THAT(found({.phases = {JobPhase::kQueued}, .name_contains = "NEAR"}), IsEmpty());
+  store_->remove_job("job4");
+  EXPECT_THAT(found({.name_contains = "name"}), ElementsAre("job1"));
+  EXPECT_EQ(store_->read([](sqlite3* db) {
+    Statement count(db, "SELECT count(*) FROM job_names WHERE job_names MATCH '\"name\"'");
+    count.row();
+    return count.integer(0);
+  }),
+            1);
+}
+
+// More than are read one by one.
+TEST_F(Store, ANameThatManyJobsHaveIsListedInOrder) {
+  std::future<void> last;
+  for (std::uint64_t i = 1; i <= 1100; ++i)
+    last = store_->write(submission(make_job("job" + std::to_string(10'000 + i), i)));
+  last.get();
+  const auto jobs = store_->jobs({.name_contains = "name of", .before_sequence = 1001, .limit = 3});
+  ASSERT_THAT(jobs, SizeIs(3));
+  EXPECT_EQ(jobs[0].record.id, "job11000");
+  EXPECT_EQ(jobs[2].record.id, "job10998");
+}
+
 TEST_F(Store, JobsAreListedByProject) {
   for (std::uint64_t i = 1; i <= 4; ++i) {
     auto job = make_job("job" + std::to_string(i), i);
@@ -407,6 +457,8 @@ TEST_F(Store, ADatabaseOfEachSchemaIsTakenOverWhole) {
     EXPECT_EQ(open[0].spec.name(), "first");
     EXPECT_EQ(open[0].record.project, schema >= 2 ? "vision" : "default");
     EXPECT_THAT(store_->jobs({.project = schema >= 2 ? "vision" : "default"}), SizeIs(schema >= 2 ? 1 : 2));
+    EXPECT_THAT(store_->jobs({.phases = {JobPhase::kCancelled}, .name_contains = "second"}), SizeIs(1));
+    EXPECT_EQ(store_->page_key().size(), 32u);
     EXPECT_THAT(store_->served(), SizeIs(schema >= 2));
     EXPECT_THAT(store_->paused(PauseRecord::Kind::kProject), SizeIs(schema >= 3));
     EXPECT_TRUE(store_->artifact("90e639f1", "default"));

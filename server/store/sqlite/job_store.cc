@@ -1,6 +1,7 @@
 // Rows in and out of the job database.
 #include "server/store/sqlite/job_store.h"
 
+#include <algorithm>
 #include <span>
 #include <utility>
 
@@ -17,6 +18,9 @@ namespace {
 // New jobs go all over the tables that are ordered by id: 32 MiB of pages are kept. A checkpoint every 32 MiB
 // writes the pages that every commit changes less often.
 constexpr const char* kWriterPragmas = "PRAGMA cache_size = -32768; PRAGMA wal_autocheckpoint = 8192";
+
+// So many jobs of a name are read one by one; where there are more, a page of them is soon found in order.
+constexpr int kFewNames = 1000;
 
 void put_job(sqlite3* db, const StoredJob& job) {
   Statement(db,
@@ -158,12 +162,66 @@ StoredJob read_job(Statement& row) {
   return job;
 }
 
+std::string secret(sqlite3* db, const char* name) {
+  Statement row(db, "SELECT value FROM secrets WHERE name = ?");
+  row.bind(name);
+  return row.row() ? row.text(0) : "";
+}
+
+// As an FTS5 query: the text as it is, at least the three characters of a trigram.
+std::optional<std::string> phrase_of(const std::string& text) {
+  const auto begins_character = [](char c) { return (c & 0xC0) != 0x80; };  // of UTF-8
+  if (std::count_if(text.begin(), text.end(), begins_character) < 3) return std::nullopt;
+  if (text.find('\0') != std::string::npos) return std::nullopt;
+  std::string quoted = "\"";
+  for (const char c : text) quoted += c == '"' ? "\"\"" : std::string(1, c);
+  return quoted + "\"";
+}
+
+// The sequences of all jobs whose names have the text, as a JSON list; nullopt where they are many, or the
+// index cannot tell.
+std::optional<std::string> few_with_name(sqlite3* db, const JobFilter& filter) {
+  const auto phrase = phrase_of(filter.name_contains);
+  if (!phrase) return std::nullopt;
+  Statement rows(db, "SELECT rowid FROM job_names WHERE job_names MATCH ? LIMIT ?");
+  rows.bind(*phrase).bind(kFewNames + 1);
+  Json sequences = Json::array();
+  while (rows.row()) sequences.push_back(rows.integer(0));
+  if (sequences.size() > kFewNames) return std::nullopt;
+  return sequences.dump();
+}
+
+// Conditions of jobs(): of sequences before ?1, project ?2, names with ?3; at most ?4; of the sequences in
+// ?5.
+std::string among_few(const std::set<JobPhase>& phases) {
+  std::string list;
+  for (const auto phase : phases)
+    list += (list.empty() ? "" : ", ") + std::to_string(static_cast<int>(phase));
+  return "sequence IN (SELECT value FROM json_each(?5)) AND +sequence < ?1 AND +phase IN (" + list +
+         ") AND (?2 = '' OR project = ?2) AND instr(name, ?3) > 0";
+}
+
+// The newest of each phase come from an index each, and the newest of these are read whole.
+std::string newest_of_each(const std::set<JobPhase>& phases, const JobFilter& filter) {
+  std::string newest;
+  for (const auto phase : phases) {
+    newest += newest.empty() ? "" : " UNION ALL ";
+    newest += "SELECT * FROM (SELECT sequence, id FROM jobs WHERE phase = " +
+              std::to_string(static_cast<int>(phase)) + " AND sequence < ?1";
+    if (!filter.project.empty()) newest += " AND project = ?2";
+    if (!filter.name_contains.empty()) newest += " AND instr(name, ?3) > 0";
+    newest += " ORDER BY sequence DESC LIMIT ?4)";
+  }
+  return "id IN (SELECT id FROM (" + newest + " ORDER BY sequence DESC LIMIT ?4))";
+}
+
 }  // namespace
 
 JobStore::JobStore(const std::filesystem::path& folder) : path_(folder / kDatabase) {
   write_database_ = open_database(path_);
   migrate(write_database_.get());
   execute(write_database_.get(), kWriterPragmas);
+  page_key_ = secret(write_database_.get(), "page_tokens");
   readers_ = std::make_unique<Readers>(path_);
   writer_ = std::make_unique<Writer>(write_database_.get());
 }
@@ -260,28 +318,20 @@ std::string JobStore::resolve_job(const std::string& prefix, const Within& proje
   return found.front();
 }
 
-// The newest of each phase come from an index each, and the newest of these are read whole.
 std::vector<StoredJob> JobStore::jobs(const JobFilter& filter) {
   std::set<JobPhase> phases(filter.phases.begin(), filter.phases.end());
   if (phases.empty()) phases.insert(std::begin(kPhases), std::end(kPhases));
-  std::string newest;
-  for (const auto phase : phases) {
-    newest += newest.empty() ? "" : " UNION ALL ";
-    newest += "SELECT * FROM (SELECT sequence, id FROM jobs WHERE phase = " +
-              std::to_string(static_cast<int>(phase)) + " AND sequence < ?1";
-    if (!filter.project.empty()) newest += " AND project = ?2";
-    if (!filter.name_contains.empty()) newest += " AND instr(name, ?3) > 0";
-    newest += " ORDER BY sequence DESC LIMIT ?4)";
-  }
-  const std::string sql =
-      "SELECT record, spec, normal_form, recipe_digest FROM jobs WHERE id IN (SELECT id FROM (" + newest +
-      " ORDER BY sequence DESC LIMIT ?4)) ORDER BY sequence DESC";
   const Reader reader(*readers_);
+  const auto few = few_with_name(reader.get(), filter);
+  const std::string sql = "SELECT record, spec, normal_form, recipe_digest FROM jobs WHERE " +
+                          (few ? among_few(phases) : newest_of_each(phases, filter)) +
+                          " ORDER BY sequence DESC LIMIT ?4";
   Statement rows(reader.get(), sql.c_str());
   rows.bind(filter.before_sequence ? static_cast<std::int64_t>(filter.before_sequence) : INT64_MAX)
       .bind(filter.project)
       .bind(filter.name_contains)
       .bind(filter.limit);
+  if (few) rows.bind(*few);
   std::vector<StoredJob> jobs;
   while (rows.row()) jobs.push_back(read_job(rows));
   return jobs;

@@ -124,7 +124,8 @@ class JobStore {
   std::uint64_t highest_sequence();
   std::uint64_t highest_fence();
   std::uint64_t epoch();
-  std::map<ShareKey, std::uint64_t> served();  // n of each share's newest lease
+  const std::string& page_key() const { return page_key_; }  // 32 secret bytes of this database
+  std::map<ShareKey, std::uint64_t> served();                // n of each share's newest lease
   std::vector<v1::Worker> workers();
   std::set<std::string> paused(PauseRecord::Kind kind);  // names
   std::map<std::string, Quota> quotas();                 // by project
@@ -178,6 +179,7 @@ class JobStore {
   bool is_pinned(const std::string& digest, const Within& project);
 
   std::filesystem::path path_;
+  std::string page_key_;
   Database write_database_;
   std::unique_ptr<Readers> readers_;
   std::shared_mutex inputs_;  // exclusively, by who deletes an artifact

@@ -10,7 +10,7 @@
 namespace wring {
 namespace {
 
-constexpr std::array<const char*, 8> kMigrations{R"sql(
+constexpr std::array<const char*, 9> kMigrations{R"sql(
   CREATE TABLE meta(key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
   INSERT INTO meta VALUES('epoch', 1);
   CREATE TABLE jobs(
@@ -109,6 +109,18 @@ constexpr std::array<const char*, 8> kMigrations{R"sql(
   CREATE UNIQUE INDEX trials_by_job ON trials(job) WHERE job IS NOT NULL;
   CREATE INDEX trials_by_phase ON trials(sweep, phase, bytes);
   CREATE INDEX open_trials ON trials(sweep) WHERE phase = 0;
+)sql",
+                                                 R"sql(
+  CREATE TABLE secrets(name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+  INSERT INTO secrets VALUES('page_tokens', randomblob(32));
+  CREATE VIRTUAL TABLE job_names USING fts5(name, content = '', columnsize = 0, tokenize = 'trigram case_sensitive 1');
+  INSERT INTO job_names(rowid, name) SELECT sequence, name FROM jobs ORDER BY sequence;
+  CREATE TRIGGER job_gets_name AFTER INSERT ON jobs BEGIN
+    INSERT INTO job_names(rowid, name) VALUES(NEW.sequence, NEW.name);
+  END;
+  CREATE TRIGGER job_loses_name AFTER DELETE ON jobs BEGIN
+    INSERT INTO job_names(job_names, rowid, name) VALUES('delete', OLD.sequence, OLD.name);
+  END;
 )sql"};
 
 // Its statement is over when this returns: a migration may drop tables.
