@@ -21,8 +21,9 @@ bool is_present(const WorkerRecord& worker, TimeMs now, const SchedulerOptions& 
 
 // When the job fails unless something happens to it before; 0: never. One that is being cancelled is not
 // failed any more.
-TimeMs deadline(const JobRecord& job) {
-  const TimeMs queued = job.phase == JobPhase::kQueued && !job.paused ? job.queued_until : 0;
+TimeMs deadline(const JobRecord& job, const SchedulerState& state) {
+  const bool paused = job.paused || state.paused_projects.contains(job.project);
+  const TimeMs queued = job.phase == JobPhase::kQueued && !paused ? job.queued_until : 0;
   const TimeMs total =
       job.phase == JobPhase::kQueued || job.phase == JobPhase::kRunning ? job.total_until : 0;
   return queued == 0 || total == 0 ? std::max(queued, total) : std::min(queued, total);
@@ -206,7 +207,20 @@ class Transition {
   }
 
   void operator()(const PauseProjectInput& input) {
+    if (state_.paused_projects.contains(input.project) == input.paused) return;
+    std::vector<JobRecord*> timed;
+    for (auto& [id, job] : state_.jobs)
+      if (job.phase == JobPhase::kQueued && job.project == input.project && job.queued_timeout > 0)
+        timed.push_back(&job);
+    for (const auto* job : timed) unwatch(*job);
     note_pause(state_.paused_projects, {PauseRecord::Kind::kProject, input.project, input.paused});
+    for (auto* job : timed) {
+      if (!input.paused) {
+        begin_wait(*job);
+        commit_silently(*job);
+      }
+      watch(*job);
+    }
   }
 
   void operator()(const PauseWorkerInput& input) {
@@ -344,15 +358,19 @@ class Transition {
   }
 
   void watch(const JobRecord& job) {
-    if (const TimeMs at = deadline(job); at > 0) state_.deadlines.emplace(at, job.id);
+    if (const TimeMs at = deadline(job, state_); at > 0) state_.deadlines.emplace(at, job.id);
   }
-  void unwatch(const JobRecord& job) { state_.deadlines.erase({deadline(job), job.id}); }
+  void unwatch(const JobRecord& job) { state_.deadlines.erase({deadline(job, state_), job.id}); }
 
   // The queued timeout begins when the job may be leased.
-  void enqueue(JobRecord& job) {
-    job.phase = JobPhase::kQueued;
+  void begin_wait(JobRecord& job) const {
     const TimeMs from = backs_off(job, now_, state_.options) ? job.not_before : now_;
     job.queued_until = job.queued_timeout > 0 ? from + job.queued_timeout : 0;
+  }
+
+  void enqueue(JobRecord& job) {
+    job.phase = JobPhase::kQueued;
+    begin_wait(job);
     state_.queue.add(job);
     watch(job);
   }
@@ -551,7 +569,7 @@ void restore(JobRecord job, SchedulerState& state) {
   state.next_sequence = std::max(state.next_sequence, job.sequence + 1);
   state.next_fence = std::max(state.next_fence, job.fence.n + 1);
   if (job.phase == JobPhase::kQueued) state.queue.add(job);
-  if (const TimeMs at = deadline(job); at > 0) state.deadlines.emplace(at, job.id);
+  if (const TimeMs at = deadline(job, state); at > 0) state.deadlines.emplace(at, job.id);
   if (job.phase == JobPhase::kRunning || job.phase == JobPhase::kCancelling) {
     state.held.insert(job.id);
     state.prefixes.begin(job);

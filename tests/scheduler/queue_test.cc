@@ -8,6 +8,8 @@ namespace {
 
 using testing::ElementsAre;
 using testing::IsEmpty;
+using testing::Pair;
+using testing::SizeIs;
 
 class Fairness : public Scheduling {};
 class Matching : public Scheduling {};
@@ -268,6 +270,37 @@ TEST_F(Pauses, StopTheQueuedTimeoutAndNotTheTotalOne) {
   now_ += 10'000;
   apply(TickInput{});
   EXPECT_EQ((*job().error)["reason"], "TOTAL_TIMEOUT");
+}
+
+TEST_F(Pauses, OfAProjectStopTheQueuedTimeoutsOfItsJobs) {
+  for (const char* project : {"p", "q"}) {
+    SubmitInput input{project};
+    input.project = project;
+    input.queued_timeout = 1'000;
+    input.total_timeout = 10'000;
+    apply(input);
+  }
+  submit_to("p", "untimed");
+  apply(PauseProjectInput{"p"});
+  now_ += 5'000;
+  apply(TickInput{});
+  EXPECT_EQ(job("p").phase, JobPhase::kQueued);
+  EXPECT_EQ((*job("q").error)["reason"], "QUEUED_TIMEOUT");
+
+  SchedulerState restarted;  // the pause is known before the jobs are
+  restarted.paused_projects = state_.paused_projects;
+  restore(job("p"), restarted);
+  EXPECT_THAT(restarted.deadlines, ElementsAre(Pair(job("p").total_until, "p")));
+
+  const auto resumed = apply(PauseProjectInput{"p", false});
+  ASSERT_THAT(resumed.changed, SizeIs(1));  // a restart must know that the wait began anew
+  EXPECT_EQ(resumed.changed[0].queued_until, now_ + 1'000);
+  now_ += 999;
+  EXPECT_THAT(apply(TickInput{}).changed, IsEmpty());
+  apply(PauseProjectInput{"p"});
+  now_ += 10'000;
+  apply(TickInput{});
+  EXPECT_EQ((*job("p").error)["reason"], "TOTAL_TIMEOUT");
 }
 
 TEST_F(Pauses, OfAProjectLetWhatRunsGoOnAndHoldUpNoOtherProject) {

@@ -232,16 +232,27 @@ void Invariants::check(const PauseJobInput& input, const Outcome& outcome, const
 }
 
 void Invariants::check(const PauseProjectInput& input, const Outcome& outcome, const SchedulerState&) {
+  const bool resumed = pauses_.contains({PauseRecord::Kind::kProject, input.project}) && !input.paused;
   check_paused(PauseRecord::Kind::kProject, input.project, input.paused, outcome);
+  std::size_t timed = 0;
+  for (const auto& id : queue_)
+    timed += jobs_.at(id).record.project == input.project && jobs_.at(id).record.queued_timeout > 0;
+  demand(outcome.changed.size() == (resumed ? timed : 0), "timeouts-kept", "",
+         std::to_string(outcome.changed.size()) + " queued timeouts begin anew of " + std::to_string(timed));
+  for (const auto& job : outcome.changed)
+    demand(job.phase == JobPhase::kQueued && job.project == input.project, "phases", job.id,
+           "the end of another project's pause changes it");
+  take_in(outcome);
+  for (const auto& job : outcome.changed) jobs_.at(job.id).waiting = moment();
 }
 
 void Invariants::check(const PauseWorkerInput& input, const Outcome& outcome, const SchedulerState&) {
+  demand(outcome.changed.empty(), "phases", "", "the pause of " + input.worker + " changes a job");
   check_paused(PauseRecord::Kind::kWorker, input.worker, input.paused, outcome);
 }
 
 void Invariants::check_paused(PauseRecord::Kind kind, const std::string& name, bool paused,
                               const Outcome& outcome) {
-  demand(outcome.changed.empty(), "phases", "", "the pause of " + name + " changes a job");
   const bool changes = paused ? pauses_.emplace(kind, name).second : pauses_.erase({kind, name}) > 0;
   demand(changes == outcome.pause.has_value(), "pauses-are-stored", "", "of " + name);
 }
@@ -322,7 +333,7 @@ void Invariants::check_timed_out(const Known& known, const JobRecord& after) con
   const TimeMs timeout = total ? known.record.total_timeout : known.record.queued_timeout;
   const TimeMs pause = total ? 0 : known.pause;
   const auto phase = known.record.phase;
-  demand(total || (!known.record.paused && elapsed_at_most(known.waiting) >= timeout) || known.unsure,
+  demand(total || (!is_paused(known.record) && elapsed_at_most(known.waiting) >= timeout) || known.unsure,
          "timeouts-kept", after.id, "the job was paused meanwhile");
   demand(timeout > 0 && (phase == JobPhase::kQueued || (total && phase == JobPhase::kRunning)),
          "timeouts-kept", after.id, "failed of a timeout that it has not, while " + text(phase));
@@ -342,7 +353,7 @@ void Invariants::check_overdue(const Known& known) const {
            std::string(what) + " is over by " + std::to_string(world_.now - since.at - timeout) + " ms");
   };
   within(known.begun, job.total_timeout, "the total timeout");
-  if (job.phase != JobPhase::kQueued || job.queued_timeout == 0 || job.paused) return;
+  if (job.phase != JobPhase::kQueued || job.queued_timeout == 0 || is_paused(job)) return;
   if (jumps_back_ != known.queued.jumps_back) return;  // by the clock it may have been queued in the future
   const bool backoff = known.queued.at + known.pause > known.waiting.at;
   within(backoff ? known.queued : known.waiting, (backoff ? known.pause : 0) + job.queued_timeout,
