@@ -261,6 +261,7 @@ TEST_F(Store, ANameIsFoundAsItIsWritten) {
     return ids;
   };
   EXPECT_THAT(found({.name_contains = "\"quoted\""}), ElementsAre("job1"));
+  EXPECT_THAT(found({.name_contains = " \"quo"}), ElementsAre("job1"));
   EXPECT_THAT(found({.name_contains = "öße"}), ElementsAre("job2"));
   EXPECT_THAT(found({.name_contains = "ÖSSE"}), IsEmpty());
   EXPECT_THAT(found({.name_contains = "NEAR(x AND y)*"}), ElementsAre("job3"));
