@@ -53,4 +53,5 @@ def compare(server, folder):
     return int(statistics.median(over) > 0)
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())
