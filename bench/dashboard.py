@@ -2,12 +2,15 @@
 """What the dashboard costs: gzipped script of the page of jobs, and the server's CPU for polls that find nothing new.
 
 A real server and worker finish JOBS small jobs first; then the polls of the page of jobs and of one job's page are sent over one
-connection each with If-None-Match, and the server's CPU time is read from /proc.
+connection each with If-None-Match, and the server's CPU time is read from /proc. Then OPEN pages of jobs poll every 2 s for SECONDS, a
+connection each, as open tabs do.
 """
 import argparse
+import asyncio
 import gzip
 import http.client
 import os
+import random
 import re
 import sys
 import tempfile
@@ -22,6 +25,7 @@ from random_models import TEXT, make_decoder  # noqa: E402
 from service import Service  # noqa: E402
 
 TICKS = os.sysconf("SC_CLK_TCK")
+EVERY = 2  # seconds between the polls of an open page
 
 
 def cpu_seconds(pid):
@@ -54,11 +58,44 @@ def poll(service, path, polls):
     return (cpu - idle) / polls, wall / polls, size, idle / wall
 
 
+async def one_page(address, path, tag, until, waits):
+    reader, writer = await asyncio.open_connection(*address.split(":"))
+    await asyncio.sleep(random.uniform(0, EVERY))
+    while time.monotonic() < until:
+        start = time.monotonic()
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nIf-None-Match: {tag}\r\n\r\n".encode())
+        status = await reader.readuntil(b"\r\n\r\n")
+        assert b" 304 " in status.splitlines()[0], status
+        waits.append(time.monotonic() - start)
+        await asyncio.sleep(max(0, EVERY - waits[-1]))
+    writer.close()
+
+
+def open_pages(service, path, count, seconds):
+    """Share of a core that the server takes, polls that were answered a second, and the seconds until the 304 that 99 % were under."""
+    connection = http.client.HTTPConnection(service.http)
+    connection.request("GET", path)
+    first = connection.getresponse()
+    first.read()
+    waits = []
+
+    async def pages():
+        until = time.monotonic() + seconds
+        await asyncio.gather(*(one_page(service.http, path, first.getheader("ETag"), until, waits) for _ in range(count)))
+
+    cpu, wall = cpu_seconds(service.server.pid), time.monotonic()
+    asyncio.run(pages())
+    cpu, wall = cpu_seconds(service.server.pid) - cpu, time.monotonic() - wall
+    return cpu / wall, len(waits) / wall, sorted(waits)[int(0.99 * len(waits))]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bin", default=ROOT / "build/release/bin", type=Path)
     parser.add_argument("--jobs", default=50, type=int, help="as many as a page shows")
     parser.add_argument("--polls", default=5000, type=int)
+    parser.add_argument("--open", default=500, type=int, help="pages that are open at a time")
+    parser.add_argument("--seconds", default=30, type=float, help="how long they are")
     options = parser.parse_args()
     sizes = script_bytes(options.bin / "../share/wring/dashboard")
     print(f"page of jobs: {sizes['.js'] / 1000:.1f} kB of gzipped script, {sizes['.css'] / 1000:.1f} kB of gzipped style")
@@ -79,6 +116,9 @@ def main():
                 cpu, wall, size, idle = poll(service, path, options.polls)
                 print(f"poll, {name}: {cpu * 1e3:.3f} ms of server CPU, {wall * 1e3:.3f} ms until the 304, instead of {size / 1000:.1f} kB "
                       f"(server at rest: {idle * 100:.1f} % of a core)")
+            share, polls, p99 = open_pages(service, "/api/v1/jobs?page_size=50", options.open, options.seconds)
+            print(f"{options.open} open pages of jobs, a poll every {EVERY} s each: {share * 100:.1f} % of a core, {polls:.0f} polls a second, "
+                  f"p99 {p99 * 1e3:.1f} ms until the 304")
         finally:
             service.stop()
 

@@ -5,6 +5,7 @@
 
 #include <cstdlib>
 
+#include "common/address.h"
 #include "common/error.h"
 #include "common/files.h"
 #include "common/json.h"
@@ -87,6 +88,7 @@ ClientConfig client_config(const ClientFlags& flags, const Environment& environm
   if (config.server.empty())
     if (const auto endpoints = read_endpoints(default_data_dir(environment)))
       offer(endpoints->grpc, (default_data_dir(environment) / "endpoints.json").string());
+  if (!config.server.empty()) (void)parse_address(config.server, config.source);
   const auto first = [&](const std::string& flag, const char* variable, const std::string& in_file) {
     return flag.empty() ? environment(variable).value_or(in_file) : flag;
   };

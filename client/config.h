@@ -36,7 +36,7 @@ std::optional<Endpoints> read_endpoints(const std::filesystem::path& data_dir);
 
 // The first that is set of: the flags, WRING_SERVER / WRING_TOKEN / WRING_CA, the config file (whose `ca` is
 // relative to its folder), and for the server DATA/endpoints.json of the default data folder. Throws
-// Error(kInvalidArgument, "BAD_CLIENT_CONFIG") that names the key.
+// Error(kInvalidArgument, "BAD_CLIENT_CONFIG") that names the key, "BAD_ADDRESS" where the server is none.
 struct ClientFlags {
   std::string server, token, ca;
 };

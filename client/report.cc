@@ -266,7 +266,7 @@ std::string format_value(double value, std::string_view unit) {
 std::string format_figure(const Figure& figure, std::string_view unit) {
   const auto text = format_value(figure.value, unit);
   if (!figure.standard_error || *figure.standard_error == 0) return text;
-  const auto number = text.find_first_of(" ");
+  const auto number = text.find(' ');
   const auto error = " +- " + with_digits("%.2g", *figure.standard_error);
   return number == std::string::npos || unit == "bytes" || unit == "s"
              ? text + error
@@ -277,7 +277,8 @@ std::string metric_label(const Metric& metric) {
   const auto* entry = known(metric);
   std::string label = entry ? std::string(entry->label) : metric.suite + " " + metric.metric;
   const auto threads = metric.hardware.find(" threads");
-  if (threads == std::string::npos) return label;
+  const bool timed = metric.unit == "s" || metric.unit == "tokens/s";
+  if (!timed || threads == std::string::npos) return label;
   const auto digits = metric.hardware.find_last_not_of("0123456789", threads - 1);
   return label + ", " + metric.hardware.substr(digits + 1, threads - digits - 1) + " threads";
 }

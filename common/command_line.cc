@@ -10,7 +10,7 @@ namespace wring {
 namespace {
 
 Error usage_error(const CLI::App& app, const CLI::ParseError& refused) {
-  const std::string program = app.get_name();
+  const std::string& program = app.get_name();
   const auto given = app.get_subcommands();
   const auto known = app.get_subcommands({});
   const auto words = app.remaining();

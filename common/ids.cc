@@ -3,6 +3,7 @@
 
 #include <sys/random.h>
 
+#include <algorithm>
 #include <array>
 #include <cctype>
 #include <cstdint>
@@ -39,6 +40,14 @@ std::string random_uuid() {
                 b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14],
                 b[15]);
   return text;
+}
+
+std::string request_id_from(std::string_view sent) {
+  const bool safe =
+      !sent.empty() && sent.size() <= 64 && std::all_of(sent.begin(), sent.end(), [](unsigned char c) {
+        return std::isalnum(c) || c == '-' || c == '_' || c == '.';
+      });
+  return safe ? std::string(sent) : random_id();
 }
 
 bool is_uuid(std::string_view text) {

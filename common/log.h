@@ -3,4 +3,20 @@
 
 #include <spdlog/spdlog.h>
 
+#include <string>
+
 #include "common/logger.h"
+
+namespace wring {
+
+// While it lives, each line that its thread logs as JSON has the member `name` with this id.
+class LogScope {
+ public:
+  // `name`: a literal, "job" or "request".
+  LogScope(const char* name, std::string id);
+  ~LogScope();
+  LogScope(const LogScope&) = delete;
+  LogScope& operator=(const LogScope&) = delete;
+};
+
+}  // namespace wring

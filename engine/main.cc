@@ -92,8 +92,8 @@ void add_generate(CLI::App& app, int& status) {
       ->required();
   generate->add_option("--prompt", command.prompt, "What the model goes on from")->required();
   generate->add_option("--tokens", command.tokens, "At most so many")->capture_default_str();
-  generate->add_option("--temperature", command.temperature, "0: greedy")
-      ->check(CLI::NonNegativeNumber)
+  generate->add_option("--temperature", command.temperature, "0: greedy; at most 10")
+      ->check(CLI::Range(0.0, 10.0))
       ->capture_default_str();
   generate->add_option("--top-p", command.top_p, "Nucleus of sampling")
       ->check(CLI::Range(0.0, 1.0))

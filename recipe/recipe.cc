@@ -11,6 +11,7 @@
 #include "common/error.h"
 #include "recipe/check.h"
 #include "recipe/layer_pattern.h"
+#include "recipe/modifiers.h"
 #include "recipe/one_line.h"
 #include "recipe/utf8.h"
 #include "recipe/yaml.h"
@@ -223,7 +224,9 @@ ReadRecipe read(std::string_view text, const Catalogue& catalogue) {
   // One line with comments around it, or folded over several.
   if (document.value.is_string() && looks_like_one_line(document.value.get<std::string>()))
     return {split_one_line(document.value.get<std::string>(), catalogue), {}};
-  return {std::move(document.value), Source{.lines = std::move(document.lines)}};
+  ReadRecipe recipe{std::move(document.value), Source{.lines = std::move(document.lines)}};
+  if (is_modifier_recipe(recipe.json)) recipe.json = stages_of_modifiers(recipe.json, recipe.source);
+  return recipe;
 }
 
 // Each stage, evaluation and export as a mapping with params.

@@ -55,7 +55,8 @@ struct Recipe {
   bool is_due(const EvaluationSpec& evaluation, const std::string& when) const;
 };
 
-// Parses and validates. `text` is YAML with `stages:` (and name, evaluations), or one line such as
+// Parses and validates. `text` is YAML with `stages:` (and name, evaluations), a recipe of llm-compressor
+// (recipe/modifiers.h), or one line such as
 // "gptq(bits=4, group_size=64)" or several joined by " | ". At most 1 MiB, no YAML anchors or aliases,
 // nesting at most 32. Throws Error(kInvalidArgument) with reason UNKNOWN_KEY, UNKNOWN_METHOD, UNKNOWN_SUITE,
 // UNKNOWN_PARAMETER, WRONG_TYPE, OUT_OF_RANGE, MISSING_PARAMETER, BAD_PATTERN (a `re:` that does not compile)

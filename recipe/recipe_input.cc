@@ -8,6 +8,7 @@
 #include "common/files.h"
 #include "common/json.h"
 #include "common/text.h"
+#include "recipe/yaml.h"
 
 namespace wring {
 namespace {
@@ -35,7 +36,11 @@ Json typed(const std::string& text) {
 }  // namespace
 
 std::string read_recipe(const std::string& recipe_or_file) {
-  if (is_file(recipe_or_file)) return read_file(recipe_or_file, 1u << 20);
+  if (is_file(recipe_or_file)) {
+    std::string text = read_file(recipe_or_file, 1u << 20);
+    check_text(text, "recipe");
+    return text;
+  }
   if (looks_like_a_path(recipe_or_file))
     throw Error(ErrorCode::kNotFound, "NO_SUCH_RECIPE", "there is no file " + recipe_or_file, "recipe",
                 "A recipe is a YAML file or one line such as 'gptq(bits=4, group_size=64)'.");

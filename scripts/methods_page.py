@@ -1,6 +1,8 @@
 """Turns the catalogue (JSON on standard input) into the Markdown page docs/methods.md."""
 import json
+import re
 import sys
+from pathlib import Path
 
 
 def allowed(parameter):
@@ -34,9 +36,26 @@ def section(spec):
     return "\n".join(lines)
 
 
+def links(name, folder, pattern, above):
+    """The files of `folder` that speak of the method, as links from docs/."""
+    word = re.compile(rf"(?<![\w-]){re.escape(name)}(?![\w-])")
+    return ", ".join(f"[{path.stem}]({above}{path.name})" for path in sorted(Path(folder).glob(pattern))
+                     if path.stem not in ("proofs", "scheduler") and word.search(path.read_text(encoding="utf-8")))
+
+
+def index(specs):
+    lines = ["| method | kind | held to its claims by | measured in |", "|---|---|---|---|"]
+    for spec in specs:
+        claims = links(spec["name"], "tests/conformance", "*.yaml", "../tests/conformance/")
+        measured = links(spec["name"], "docs/results", "*.md", "results/")
+        lines.append(f"| [{spec['name']}](#{spec['name']}) | {spec['kind']} | {claims} | {measured} |")
+    return "\n".join(lines)
+
+
 catalogue = json.load(sys.stdin)
 methods, suites, formats = catalogue["methods"], catalogue["suites"], catalogue["formats"]
 print("# Methods\n\nMade from the specs beside the code by `scripts/generate_docs`; do not edit.\n\n## Compression\n")
+print(index(methods) + "\n")
 print("\n\n".join(section(s) for s in methods))
 print("\n## Evaluation suites\n")
 print("\n\n".join(section(s) for s in suites))

@@ -28,7 +28,7 @@ using namespace wring;
 namespace fs = std::filesystem;
 
 struct Options {
-  std::string data, grpc = "127.0.0.1:7433", http = "127.0.0.1:7480", log_level = "info";
+  std::string data, grpc = "127.0.0.1:7433", http = "127.0.0.1:7480", log_level = "info", log_format = "text";
   double lease_seconds = 15, heartbeat_seconds = 3;
   double gc_hours = 1, gc_grace_hours = 24;
   StageCacheFlags stages;
@@ -75,7 +75,7 @@ fs::path built_dashboard() {
 }
 
 int serve(const Options& options) {
-  init_logging("wring-server", options.log_level);
+  init_logging("wring-server", options.log_level, options.log_format);
   const auto tls = tls_of(options);
   const bool any_host = tls || options.insecure_plaintext;
   const auto grpc_address = address_to_listen_on(options.grpc, "grpc", any_host);
@@ -98,7 +98,7 @@ int serve(const Options& options) {
   Coordinator coordinator(store, clock, metrics, scheduler);
   std::optional<Collector> collector;
   if (options.gc_hours > 0)
-    collector.emplace(store, blobs, clock, in_ms(options.gc_hours), in_ms(options.gc_grace_hours),
+    collector.emplace(store, blobs, metrics, clock, in_ms(options.gc_hours), in_ms(options.gc_grace_hours),
                       options.stages.limits());
   Sweeps sweeps(store, coordinator, clock);
   Tokens tokens(store);
@@ -164,6 +164,9 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   options.stages.add_to(app);
   app.add_option("--log-level", options.log_level, "trace, debug, info, warn, error or off")
+      ->capture_default_str();
+  app.add_option("--log-format", options.log_format,
+                 "text, or json: one object a line, with job and request ids")
       ->capture_default_str();
   app.add_flag("--insecure-plaintext", options.insecure_plaintext,
                "No TLS, also on addresses other than loopback");

@@ -72,9 +72,14 @@ Agent::Agent(WorkerOptions options)
     : options_(std::move(options)),
       cache_(options_.cache, options_.cache_bytes),
       worker_(describe_worker(options_, cache_)),
+      metrics_(worker_, cache_),
       sandbox_(make_sandbox(options_)),
       coordinator_(options_.server, security_of(options_)),
-      sharer_(coordinator_, cache_, options_.share_seconds) {}
+      sharer_(coordinator_, cache_, options_.share_seconds) {
+  if (options_.metrics.empty()) return;
+  endpoint_.emplace(parse_address(options_.metrics, "--metrics"), metrics_);
+  spdlog::info("metrics on port {}", endpoint_->port());
+}
 
 void Agent::drain() {
   const std::lock_guard lock(mutex_);
@@ -167,9 +172,9 @@ bool Agent::work(const v1::LeaseJobResponse& lease, LeaseKeeper& keeper) {
     stop.set(Stop::kDrain);
     if (!over.wait(kLastWordsSeconds)) leave_.set(Stop::kDrain);
   });
-  const bool had_room =
-      run_attempt({options_, coordinator_, cache_, keeper, sharer_, sandbox_ ? &*sandbox_ : nullptr}, lease,
-                  device_for(lease.job().spec()), stop, leave_);
+  const bool had_room = run_attempt(
+      {options_, coordinator_, cache_, keeper, sharer_, metrics_, sandbox_ ? &*sandbox_ : nullptr}, lease,
+      device_for(lease.job().spec()), stop, leave_);
   over.set(Stop::kDrain);
   return had_room;
 }

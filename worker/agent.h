@@ -12,6 +12,7 @@
 #include "worker/cache.h"
 #include "worker/coordinator.h"
 #include "worker/lease_keeper.h"
+#include "worker/metrics.h"
 #include "worker/options.h"
 #include "worker/sandbox.h"
 #include "worker/stage_sharer.h"
@@ -33,6 +34,8 @@ class Agent {
   void drain();
 
   const v1::Worker& worker() const { return worker_; }
+  // Where metrics are served; 0: nowhere.
+  int metrics_port() const { return endpoint_ ? endpoint_->port() : 0; }
 
  private:
   v1::RegisterWorkerResponse register_worker();
@@ -44,6 +47,8 @@ class Agent {
   const WorkerOptions options_;
   Cache cache_;
   v1::Worker worker_;
+  WorkerMetrics metrics_;
+  std::optional<MetricsEndpoint> endpoint_;
   std::optional<Sandbox> sandbox_;  // of engines
   Coordinator coordinator_;
   StageSharer sharer_;

@@ -136,10 +136,13 @@ class Attempt final : public EngineListener {
     stage.set_forecast_peak_bytes(planned.forecast_peak_bytes());
     if (planned.progress().total() > 0) *stage.mutable_progress() = planned.progress();
     cached_.describe(stage);
+    at_.metrics.step_ended(stage);
     if (done.key && !done.path.empty()) keep(done);
     at_.keeper.report(stage, std::move(new_rows_));
     new_rows_.clear();
   }
+
+  void on_memory(std::uint64_t bytes) override { at_.metrics.engine_memory(bytes); }
 
   // Only what the engine made in its own scratch folder is taken from it.
   void check_inside(const fs::path& path) const {
@@ -288,6 +291,8 @@ void finish(const Workplace& at, const v1::FinishAttemptRequest& request, const 
 
 bool run_attempt(const Workplace& workplace, const v1::LeaseJobResponse& lease, const v1::Device& device,
                  StopSignal& stop, const StopSignal& leave) {
+  const LogScope job("job", lease.job().id());
+  workplace.metrics.attempt_began();
   spdlog::info("job {} ({}): attempt {}", lease.job().id(), lease.job().spec().name(), lease.job().attempt());
   workplace.keeper.begin(lease.job().id(), lease.fence(), stop);
   v1::FinishAttemptRequest request;
@@ -304,6 +309,7 @@ bool run_attempt(const Workplace& workplace, const v1::LeaseJobResponse& lease, 
   else
     finish(workplace, request, leave);
   workplace.keeper.end();
+  workplace.metrics.attempt_ended(request.outcome());
   workplace.cache.trim();
   return request.error().reason() != "DISK_FULL";
 }

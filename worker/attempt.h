@@ -5,6 +5,7 @@
 #include "worker/cache.h"
 #include "worker/coordinator.h"
 #include "worker/lease_keeper.h"
+#include "worker/metrics.h"
 #include "worker/options.h"
 #include "worker/sandbox.h"
 #include "worker/stage_sharer.h"
@@ -18,6 +19,7 @@ struct Workplace {
   Cache& cache;
   LeaseKeeper& keeper;
   StageSharer& sharer;
+  WorkerMetrics& metrics;
   const Sandbox* sandbox;  // of engines; nullptr: none
 };
 

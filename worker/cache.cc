@@ -73,7 +73,7 @@ std::string stage_record(std::uint64_t bytes, bool synced) {
 
 }  // namespace
 
-Cache::Cache(fs::path folder, std::uint64_t max_bytes)
+Cache::Cache(const fs::path& folder, std::uint64_t max_bytes)
     : folder_(fs::absolute(folder).lexically_normal()), max_bytes_(max_bytes) {
   for (const auto* name : {"blobs", "stages", "snapshots", "jobs"}) fs::create_directories(folder_ / name);
   take_lock();
@@ -151,9 +151,9 @@ void Cache::read_stages() {
   }
 }
 
-std::uint64_t Cache::bytes() const {
+CacheUse Cache::use() const {
   const std::lock_guard lock(mutex_);
-  return bytes_;
+  return {bytes_, max_bytes_, claimed_, missed_};
 }
 
 Cache::Hold::~Hold() {
@@ -178,10 +178,12 @@ std::vector<BlobRef> Cache::claim(std::span<const BlobRef> blobs, Hold& hold) {
   for (const auto& blob : blobs) {
     if (!seen.insert(blob.digest).second) continue;
     this->hold({kBlob, blob.digest}, hold);
+    claimed_ += blob.size;
     if (is_whole(blob)) continue;
     absent.push_back(blob);
     needed += blob.size;
   }
+  missed_ += needed;
   make_room(needed);
   return absent;
 }

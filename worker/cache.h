@@ -28,6 +28,11 @@ struct KeptStage {
   std::uint64_t bytes = 0;  // of its files
 };
 
+struct CacheUse {
+  std::uint64_t bytes = 0, limit = 0;     // of blobs and stages
+  std::uint64_t claimed = 0, missed = 0;  // of blobs, since the start: asked for, and of them not there
+};
+
 // The folder, which belongs to one process at a time:
 //   lock  worker.json                  who has it, and the id under which the server knows it
 //   blobs/ab/abcdef...                 chunks, whole and verified when they came
@@ -42,7 +47,7 @@ class Cache {
   static constexpr std::size_t kMaxLogs = 100, kMaxSnapshots = 4;
 
   // Throws Error(kFailedPrecondition, "CACHE_IN_USE") where another process has the folder.
-  Cache(std::filesystem::path folder, std::uint64_t max_bytes);
+  Cache(const std::filesystem::path& folder, std::uint64_t max_bytes);
   ~Cache();  // once all kept stages have reached the disk
   Cache(const Cache&) = delete;
   Cache& operator=(const Cache&) = delete;
@@ -53,7 +58,8 @@ class Cache {
   std::filesystem::path work() const { return folder_ / "work"; }
   // Throws Error(kInvalidArgument, "BAD_JOB_ID") for an id that is no plain file name.
   std::filesystem::path log_folder(const std::string& job_id) const;
-  std::uint64_t bytes() const;  // of blobs and stages
+  std::uint64_t bytes() const { return use().bytes; }
+  CacheUse use() const;
 
   // Keeps what it names from being evicted, for as long as it lives.
   class Hold {
@@ -122,6 +128,7 @@ class Cache {
   std::map<Name, Entry> entries_;
   std::map<Name, int> holds_;
   std::uint64_t bytes_ = 0;
+  std::uint64_t claimed_ = 0, missed_ = 0;
   std::uint64_t uses_ = 0;
   std::deque<Digest> unsynced_;
   std::condition_variable_any unsynced_changed_;

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <fstream>
 #include <sstream>
 
 #include "common/clock.h"
@@ -56,10 +57,7 @@ class Supervisor {
       : run_(run), listener_(listener), stop_(stop), log_(run.log), oom_kills_(oom_kills()), child_(start()) {
     send(run.start);
     // Where memory runs out all the same, the kernel is to take the engine and not the worker.
-    if (FILE* file = std::fopen(("/proc/" + std::to_string(child_.pid()) + "/oom_score_adj").c_str(), "w")) {
-      std::fputs("500", file);
-      std::fclose(file);
-    }
+    std::ofstream("/proc/" + std::to_string(child_.pid()) + "/oom_score_adj") << 500;
   }
 
   EngineOutcome run() {
@@ -190,7 +188,7 @@ class Supervisor {
       failure_ = Error(ErrorCode::kDeadlineExceeded, "MAX_RUNTIME",
                        "the job ran longer than its limit of " + human_duration(run_.seconds),
                        "max_runtime_seconds", "Finished stages are kept: raise the limit and retry.");
-    if (run_.memory_bytes == 0 || since_memory_.seconds() < kMemoryCheckSeconds) return;
+    if (since_memory_.seconds() < kMemoryCheckSeconds) return;
     since_memory_ = Stopwatch();
     std::string status;
     try {
@@ -199,7 +197,8 @@ class Supervisor {
       return;
     }
     const auto used = status_bytes(status, "RssAnon:") + status_bytes(status, "RssShmem:");
-    if (used > run_.memory_bytes)
+    listener_.on_memory(used);
+    if (run_.memory_bytes > 0 && used > run_.memory_bytes)
       failure_ = Error(ErrorCode::kResourceExhausted, "MEMORY_LIMIT",
                        "engine used " + human_bytes(used) + " of " + human_bytes(run_.memory_bytes),
                        "resources.memory_bytes",

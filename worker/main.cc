@@ -27,7 +27,7 @@ SIGTERM and SIGINT drain: no more jobs are taken, the running one goes back to t
 struct Flags {
   wring::WorkerOptions options;
   std::string config;
-  std::string log_level = "info";
+  std::string log_level = "info", log_format = "text";
   bool check_sandbox = false;
 };
 
@@ -52,6 +52,10 @@ void declare(CLI::App& app, Flags& flags) {
   app.add_option("--engine", o.engine, "The engine to run; default: wring-engine beside this program")
       ->type_name("PATH");
   app.add_option("--name", o.name, "Name for people; default: the host's");
+  app.add_option(
+         "--metrics", o.metrics,
+         "HOST:PORT for Prometheus, e.g. 127.0.0.1:7481; anyone who reaches it may read; default: none")
+      ->type_name("HOST:PORT");
   app.add_option("--share-seconds", o.share_seconds,
                  "Stages that took less are not offered to the project's other workers")
       ->check(CLI::NonNegativeNumber)
@@ -64,6 +68,8 @@ void declare(CLI::App& app, Flags& flags) {
       ->type_name("YAML");
   app.add_option("--log-level", flags.log_level, "trace, debug, info, warn, error or off")
       ->default_val("info");
+  app.add_option("--log-format", flags.log_format, "text, or json: one object a line, with the job's id")
+      ->default_val("text");
   app.add_flag("--sandbox,!--no-sandbox", o.sandbox,
                "Keep engines from the network, other programs and other processes, as far as this kernel can")
       ->default_val(true);
@@ -81,6 +87,7 @@ void check_options(const wring::WorkerOptions& options) {
   };
   require(!options.server.empty(), "--server", "HOST:PORT of the wring-server; --help shows examples.");
   wring::parse_address(options.server, "--server");
+  if (!options.metrics.empty()) wring::parse_address(options.metrics, "--metrics");
   require(!options.cache.empty(), "--cache", "A folder of this worker's own; --help shows examples.");
 }
 
@@ -119,7 +126,7 @@ int main(int argc, char** argv) {
   try {
     if (!wring::parse_command_line(app, {argv + 1, argv + argc})) return 0;
     if (!flags.config.empty()) wring::apply_config(app, flags.config);
-    wring::init_logging("wring-worker", flags.log_level);
+    wring::init_logging("wring-worker", flags.log_level, flags.log_format);
     if (flags.options.engine.empty()) flags.options.engine = wring::sibling_program("wring-engine");
     if (flags.check_sandbox) {
       std::puts(wring::Sandbox(std::filesystem::absolute(flags.options.engine)).to_json().dump().c_str());

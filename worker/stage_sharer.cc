@@ -77,6 +77,7 @@ void StageSharer::run(const std::stop_token& stop) {
 
 // Whether nothing is left to do for it: it is known, or cannot be.
 bool StageSharer::hand_in(const Output& output, const std::stop_token& stop) {
+  const LogScope job("job", output.job_id);
   try {
     Cache::Hold hold(cache_);
     const auto kept = cache_.find_stage(output.key, hold);

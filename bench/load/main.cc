@@ -5,6 +5,7 @@
 #include "bench/load/load.h"
 #include "common/command_line.h"
 #include "common/error.h"
+#include "recipe/spec.h"
 
 namespace {
 
@@ -60,7 +61,10 @@ void add_commands(CLI::App& app, Options& o) {
   submit->callback([&o] { std::printf("acknowledged %zu\n", load_submits(o.target, spec_of(o), o.count)); });
   auto* workers = app.add_subcommand("workers", "Leases and ends jobs");
   workers->add_option("--job-seconds", o.job_seconds, "That each job takes")->capture_default_str();
-  workers->callback([&o] { std::printf("ended %zu\n", load_workers(o.target, {"gptq@1"}, o.job_seconds)); });
+  workers->callback([&o] {
+    const auto version = Catalogue::embedded().method("gptq", "").version;
+    std::printf("ended %zu\n", load_workers(o.target, {"gptq@" + std::to_string(version)}, o.job_seconds));
+  });
   auto* lists = app.add_subcommand("lists", "Lists jobs");
   lists->add_option("--pages", o.pages, "Of 1,000 jobs, before the deep one")->capture_default_str();
   lists->add_option("--project", o.project, "Of the queries for one project")->required();

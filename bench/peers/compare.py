@@ -84,6 +84,9 @@ def main():
               f"{r['nll_difference']:+8.4f} +-{r['nll_error']:.4f}", flush=True)
     Path("build/bench").mkdir(exist_ok=True)
     Path("build/bench/peers.json").write_text(json.dumps(rows, indent=1))
+    worse = [r["case"] for r in rows if not r["not_worse"]]
+    print("perplexity worse than the peer's by more than a paired standard error: " + (", ".join(worse) or "none"))
+    return bool(worse)
 
 
-main()
+sys.exit(main())

@@ -43,7 +43,7 @@ std::string verb_names(const CLI::App& app, std::string_view separator) {
 }
 
 // Text within single quotes of a shell, and without what zsh reads as structure.
-std::string quoted(std::string text, std::string_view structure = "") {
+std::string quoted(const std::string& text, std::string_view structure = "") {
   std::string out = "'";
   for (const char c : text) {
     if (c == '\'')

@@ -12,6 +12,7 @@
 #include "common/error.h"
 #include "common/files.h"
 #include "common/text.h"
+#include "recipe/utf8.h"
 
 namespace wring {
 namespace {
@@ -41,6 +42,15 @@ void add_global_flags(CLI::App& app, CliContext& context) {
                  "PEM file of the server's CA, for TLS (also WRING_CA or client.yaml)");
   add_output_flags(app, context);
   app.set_version_flag("--version", "wring " WRING_VERSION);
+}
+
+// A message of the API holds UTF-8 alone.
+void check_arguments(const std::vector<std::string>& arguments) {
+  for (std::size_t i = 0; i < arguments.size(); ++i)
+    if (const auto at = unclean_text_at(arguments[i]); at != std::string_view::npos)
+      throw Error(ErrorCode::kInvalidArgument, "USAGE",
+                  "argument " + std::to_string(i + 1) + " has a byte that is no UTF-8 text, behind '" +
+                      shortened(arguments[i].substr(0, at), 80) + "'");
 }
 
 }  // namespace
@@ -134,6 +144,7 @@ int run_cli(const std::vector<std::string>& arguments) {
   add_global_flags(app, context);
   add_verbs(app, context);
   try {
+    check_arguments(arguments);
     parse_command_line(app, arguments);
     return context.status;
   } catch (...) {

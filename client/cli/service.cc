@@ -160,12 +160,21 @@ FileDescriptor lock_data(const fs::path& data) {
   return lock;
 }
 
+void make_log_folder(const fs::path& data) {
+  std::error_code failed;
+  fs::create_directories(data / "logs", failed);
+  if (failed)
+    throw Error(ErrorCode::kFailedPrecondition, "BAD_FOLDER",
+                "cannot make " + (data / "logs").string() + ": " + failed.message(), "--data",
+                "Choose a folder that you may write to.");
+}
+
 }  // namespace
 
 void keep_service_up(const ServiceOptions& options, const std::function<void(const Endpoints&)>& on_ready) {
   for (const int number : {SIGINT, SIGTERM, SIGHUP}) ::signal(number, [](int) { ++stop_signals; });
   const auto data = fs::absolute(options.data);
-  fs::create_directories(data / "logs");
+  make_log_folder(data);
   const auto lock = lock_data(data);
   const auto server_arguments = [&](const std::string& grpc, const std::string& http) {
     return std::vector<std::string>{
@@ -234,7 +243,7 @@ void print_up(const CliContext& context, const ServiceOptions& options, const En
 // Runs keep_service_up in a child of its own session, and waits for its word: endpoints, or what went wrong.
 Endpoints detach(const ServiceOptions& options) {
   auto word = Pipe::create();
-  fs::create_directories(fs::path(options.data) / "logs");
+  make_log_folder(options.data);
   const pid_t child = ::fork();  // before any thread was started
   if (child < 0) throw_io_error("fork for", "wring up", errno);
   if (child == 0) {

@@ -2,6 +2,8 @@
 
 export type State = "QUEUED" | "RUNNING" | "CANCELLING" | "SUCCEEDED" | "FAILED" | "CANCELLED";
 
+export type SweepState = "RUNNING" | "PAUSED" | "STOPPING" | "CANCELLING" | "SUCCEEDED" | "FAILED" | "STOPPED" | "CANCELLED";
+
 export interface Progress {
   stage: number;
   done: string;
@@ -22,6 +24,9 @@ export interface Stage {
   progress?: Progress;
   forecast_seconds: number;
   forecast_peak_bytes: string;
+  cached_in: string; // where a cached step's output came from: "worker", "project"
+  cached_bytes: string;
+  saved_seconds: number;
 }
 export interface Evaluation {
   job_id: string;
@@ -79,6 +84,57 @@ export interface JobEvent {
   state: string;
   attempt: number;
   payload_json: string;
+}
+export interface Objective {
+  metric: string;
+  suite: string;
+  maximise: boolean;
+}
+export interface Sweep {
+  id: string;
+  spec: { name: string; sweep: string; recipe: string; project: string };
+  state: SweepState;
+  etag: string;
+  create_time?: string;
+  end_time?: string;
+  strategy: string;
+  dimensions: string[];
+  objectives: Objective[];
+  constraints: { metric: string; suite: string; minimum?: number; maximum?: number; of_input: boolean }[];
+  bounds?: { trials: string; seconds: number; bytes: string };
+  parallel: string;
+  expected_trials: string;
+  trials: string;
+  queued: string;
+  running: string;
+  succeeded: string;
+  failed: string;
+  cancelled: string;
+  bytes: string;
+  waiting_reason: string;
+  exhausted: boolean;
+  end_reason: string;
+}
+export interface Trial {
+  number: string;
+  job_id: string;
+  state: State;
+  values_json: string[]; // of the sweep's dimensions
+  rung: number;
+  fidelity_json: string;
+  parent: string;
+  metrics: { suite: string; metric: string; value: number; stderr?: number; unit: string }[];
+  feasible: boolean;
+  result: string;
+  bytes: string;
+  seconds: number;
+  error?: JobError;
+}
+export interface Front {
+  trials: Trial[];
+  objectives: Objective[];
+  any_feasible: boolean;
+  nearest?: Trial;
 }
 export interface Artifact {
   digest: string;
@@ -184,7 +240,7 @@ async function ask(path: string, init?: RequestInit): Promise<Response> {
 
 // Names of states without their prefix.
 function parse<T>(text: string): T {
-  return JSON.parse(text, (key, value) => (key === "state" && typeof value === "string" ? value.replace("JOB_STATE_", "") : value));
+  return JSON.parse(text, (key, value) => (key === "state" && typeof value === "string" ? value.replace(/^(JOB|SWEEP)_STATE_/, "") : value));
 }
 
 export type Query = Record<string, string | number | undefined>;
@@ -226,12 +282,24 @@ export async function events(id: string): Promise<JobEvent[]> {
   }
 }
 
+export async function trials(sweep: string): Promise<Trial[]> {
+  const all: Trial[] = [];
+  for (let token = ""; ; ) {
+    const page = await get<{ trials: Trial[]; next_page_token: string }>(`sweeps/${sweep}/trials`, { page_size: 1000, page_token: token });
+    all.push(...page.trials);
+    token = page.next_page_token;
+    if (!token) return all;
+  }
+}
+
 export async function methodSpecs(): Promise<MethodSpec[]> {
   const page = await get<{ methods: { spec_json: string }[] }>("methods", { page_size: 1000 });
   return page.methods.map((method) => JSON.parse(method.spec_json));
 }
 
 export const isActive = (state: State) => state === "QUEUED" || state === "RUNNING" || state === "CANCELLING";
+
+export const goesOn = (state: SweepState) => state === "RUNNING" || state === "PAUSED" || state === "STOPPING" || state === "CANCELLING";
 
 /** Random, version 4; crypto.randomUUID is absent where the page came over plain HTTP from another machine. */
 export function uuid(): string {

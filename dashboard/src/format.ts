@@ -52,6 +52,9 @@ export function measured(value: number, unit: string, metric: string): string {
     : figure(value);
 }
 
+/** How an axis of this metric writes its values. */
+export const formatOf = (metric: string) => (metric.endsWith("_bytes") ? bytes : figure);
+
 /** A standard error: two digits say all that it knows. In the unit of its value. */
 export function spread(error: number, unit: string, metric: string): string {
   const rounded = Number(error.toPrecision(2));

@@ -15,6 +15,8 @@ import { applyTheme, setTheme, type Theme, useTheme } from "./theme";
 
 const JobPage = lazy(() => import("./pages/Job"));
 const Compare = lazy(() => import("./pages/Compare"));
+const Sweeps = lazy(() => import("./pages/Sweeps"));
+const SweepPage = lazy(() => import("./pages/Sweep"));
 const Submit = lazy(() => import("./pages/Submit"));
 const Artifacts = lazy(() => import("./pages/Artifacts"));
 const ArtifactPage = lazy(() => import("./pages/Artifact"));
@@ -39,6 +41,7 @@ const client: QueryClient = new QueryClient({
 
 const VIEWS = [
   ["/jobs", "Jobs"],
+  ["/sweeps", "Sweeps"],
   ["/compare", "Compare"],
   ["/submit", "Submit"],
   ["/artifacts", "Artifacts"],
@@ -88,6 +91,8 @@ function Frame() {
             <Switch>
               <Route path="/jobs" component={Jobs} />
               <Route path="/jobs/:id">{({ id }) => <JobPage key={id} id={id} />}</Route>
+              <Route path="/sweeps" component={Sweeps} />
+              <Route path="/sweeps/:id">{({ id }) => <SweepPage key={id} id={id} />}</Route>
               <Route path="/compare" component={Compare} />
               <Route path="/submit" component={Submit} />
               <Route path="/artifacts" component={Artifacts} />

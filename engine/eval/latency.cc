@@ -8,15 +8,13 @@
 namespace wring {
 namespace {
 
-EvaluationRow row(std::string metric, double value, std::string unit, std::int64_t n,
-                  const EvaluationInput& input) {
+EvaluationRow row(std::string metric, double value, std::string unit, std::int64_t n) {
   EvaluationRow r;
   r.suite = "latency";
   r.metric = std::move(metric);
   r.value = value;
   r.unit = std::move(unit);
   r.n = static_cast<std::uint64_t>(n);
-  r.hardware = input.hardware;
   return r;
 }
 
@@ -70,10 +68,10 @@ std::vector<EvaluationRow> latency(const Params& params, EvaluationInput& input)
   const auto repeats = params.get<std::int64_t>("repeats"),
              tokens = params.get<std::int64_t>("decode_tokens");
   std::vector<EvaluationRow> rows{
-      row("forward_seconds", forward_seconds(input, batch, length, repeats), "s", repeats, input)};
+      row("forward_seconds", forward_seconds(input, batch, length, repeats), "s", repeats)};
   rows.back().details = {{"batch", batch}, {"length", length}};
   if (input.model.kind() == "decoder-lm" && tokens > 1)
-    rows.push_back(row("decode_speed", decode_speed(input, tokens), "tokens/s", tokens, input));
+    rows.push_back(row("decode_speed", decode_speed(input, tokens), "tokens/s", tokens));
   return rows;
 }
 

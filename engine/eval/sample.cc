@@ -1,4 +1,6 @@
 // A sample of text that the model writes.
+#include <algorithm>
+
 #include "engine/eval/suite.h"
 #include "engine/model/generate.h"
 
@@ -14,7 +16,10 @@ std::vector<EvaluationRow> sample(const Params& params, EvaluationInput& input) 
   options.stop = input.tokenizer.end_of_text();
   const DecodedLayers decoded = ready_for_decoding(input.model);
   std::uint64_t count = 0;
-  const auto ids = generate(input.model, input.tokenizer.encode(prompt), options, [&](std::int32_t) {
+  const auto prompt_ids = input.tokenizer.encode(prompt);
+  const auto room = context_length(input.model) - static_cast<std::int64_t>(prompt_ids.size());
+  options.tokens = std::min(options.tokens, std::max<std::int64_t>(room, 0));
+  const auto ids = generate(input.model, prompt_ids, options, [&](std::int32_t) {
     input.progress.report(++count, static_cast<std::uint64_t>(options.tokens), "tokens");
   });
   EvaluationRow row;

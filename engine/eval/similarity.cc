@@ -48,9 +48,6 @@ EvaluationRow row(std::string metric, double value, std::optional<double> error,
 }
 
 std::vector<EvaluationRow> similarity(const Params& params, EvaluationInput& input) {
-  if (input.model.kind() != "encoder")
-    throw Error(ErrorCode::kInvalidArgument, "NOT_AN_ENCODER", "similarity is for encoders", "evaluations",
-                "Use perplexity for decoders.");
   const auto name = params.get<std::string>("data");
   const auto sentences =
       read_sentences(input.data(name), name, static_cast<std::size_t>(params.get<std::int64_t>("sentences")));

@@ -27,7 +27,7 @@ struct EvaluationRow {
   std::optional<double> standard_error;  // standard error of value
   std::optional<double> baseline_value;
   std::uint64_t seed = 0;
-  std::string hardware;  // of timings
+  std::string hardware;  // it was measured on: device and threads
   std::string when;      // before, after, or the index of the stage it follows
   std::string text;      // for rows that are no number
   Json details = Json::object();
@@ -52,7 +52,7 @@ struct EvaluationInput {
   const FileTree& files;                                         // of the model, for its size
   std::function<const FileTree&(const std::string& name)> data;  // throws kInvalidArgument "MISSING_DATA"
   std::uint64_t seed;
-  std::string hardware;  // device and threads, for timings
+  std::string hardware;  // device and threads
   Progress& progress;
 };
 

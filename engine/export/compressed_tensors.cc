@@ -1,57 +1,127 @@
-// compressed-tensors, format pack-quantized: what llm-compressor writes and vLLM, SGLang and transformers
-// read.
+// compressed-tensors: what llm-compressor writes and vLLM, SGLang and transformers read. Integers packed into
+// words, or with rounded inputs as bytes (int-quantized); eight-bit floats (float-quantized).
 #include <map>
-#include <tuple>
+#include <set>
 
+#include "common/error.h"
 #include "engine/export/integer_grid.h"
 #include "engine/model/packed_rows.h"
 
 namespace wring {
 namespace {
 
-using Scheme = std::tuple<int, std::int64_t, bool>;  // bits, group size (-1: one group a row), symmetric
+// A layer as the format stores it. `scheme`: its group of the configuration, but for the targets.
+struct Stored {
+  Json scheme;
+  std::shared_ptr<const WeightRep> meant;
+  std::vector<NamedTensor> tensors;
+};
 
-Scheme scheme_of(const IntegerGrid& grid) {
-  return {grid.bits, grid.group_size == grid.codes.size(1) ? -1 : grid.group_size, grid.symmetric};
+Json arguments(const char* type, int bits, bool symmetric, const char* strategy) {
+  return {{"num_bits", bits},
+          {"type", type},
+          {"symmetric", symmetric},
+          {"strategy", strategy},
+          {"dynamic", false}};
 }
 
-std::vector<NamedTensor> tensors_of(const IntegerGrid& grid, at::ScalarType dtype) {
+Json input_activations(const WeightRep& rep) {
+  const auto rounding = input_rounding(rep);
+  if (!rounding) return nullptr;
+  Json json = arguments(rounding->type == InputType::kInt8 ? "int" : "float", 8, true,
+                        rounding->group_size < 0 ? "token" : "group");
+  if (rounding->group_size > 0) json["group_size"] = rounding->group_size;
+  json["dynamic"] = true;
+  return json;
+}
+
+Json scheme(const char* format, const Json& weights, const Layer& layer) {
+  return {{"weights", weights},
+          {"input_activations", input_activations(layer.weight())},
+          {"output_activations", nullptr},
+          {"format", format}};
+}
+
+Stored stored_integers(const Layer& layer, at::ScalarType dtype) {
+  const IntegerGrid grid = integer_grid(layer);
+  const bool whole_rows = grid.group_size == grid.codes.size(1);
+  const at::Tensor scales = grid.scales.to(dtype);
+  Json weights = arguments("int", grid.bits, grid.symmetric, whole_rows ? "channel" : "group");
+  if (!whole_rows) weights["group_size"] = grid.group_size;
+  if (grid.bits == 8 && grid.symmetric && whole_rows && input_rounding(layer.weight()))
+    return {scheme("int-quantized", weights, layer),
+            with_scales(grid, dtype),
+            {{"weight", grid.codes.to(at::kShort).sub_(128).to(at::kChar)}, {"weight_scale", scales}}};
   std::vector<NamedTensor> tensors{
       {"weight_packed", pack_words(grid.codes, grid.bits)},
-      {"weight_scale", grid.scales.to(dtype)},
+      {"weight_scale", scales},
       {"weight_shape", at::tensor({grid.codes.size(0), grid.codes.size(1)}, at::kLong)}};
   if (!grid.symmetric)
     tensors.push_back({"weight_zero_point", pack_words(grid.zeros.t(), grid.bits).t().contiguous()});
-  return tensors;
+  return {scheme("pack-quantized", weights, layer), with_scales(grid, dtype), std::move(tensors)};
 }
 
-Json group(const Scheme& scheme, const std::vector<std::string>& targets) {
-  const auto [bits, group_size, symmetric] = scheme;
-  Json weights{{"num_bits", bits},
-               {"type", "int"},
-               {"symmetric", symmetric},
-               {"strategy", group_size < 0 ? "channel" : "group"},
-               {"dynamic", false}};
-  if (group_size > 0) weights["group_size"] = group_size;
-  return {{"targets", targets},
-          {"weights", weights},
-          {"input_activations", nullptr},
-          {"output_activations", nullptr},
-          {"format", "pack-quantized"}};
+Stored stored_floats(const Layer& layer, at::ScalarType dtype) {
+  const WeightRep& rep = without_rounding(layer.weight());
+  const Json attributes = rep.attributes();
+  Float8 parts;
+  parts.block_rows = attributes.at("block_rows").get<std::int64_t>();
+  parts.block_columns = attributes.at("block_columns").get<std::int64_t>();
+  for (const auto& named : rep.tensors())
+    (named.suffix == "values" ? parts.values : parts.scales) = named.tensor;
+  parts.scales = parts.scales.to(dtype);
+  const bool whole_rows = parts.block_rows == 1 && parts.block_columns == rep.columns();
+  Json weights = arguments("float", 8, true, whole_rows ? "channel" : "block");
+  if (!whole_rows) weights["block_structure"] = {parts.block_rows, parts.block_columns};
+  return {scheme("float-quantized", weights, layer),
+          float8_rep(parts),
+          {{"weight", parts.values}, {"weight_scale", parts.scales}}};
+}
+
+Stored stored_nibbles(const Layer& layer) {
+  const WeightRep& rep = layer.weight();
+  if (input_rounding(rep))
+    throw Error(ErrorCode::kInvalidArgument, "NOT_EXPRESSIBLE",
+                "no loader is known that rounds inputs of four-bit floats to eight bits", layer.name(),
+                "Leave round-inputs out there.");
+  Float4 parts;
+  parts.global_scale = rep.attributes().at("global_scale").get<double>();
+  for (const auto& named : rep.tensors())
+    (named.suffix == "codes" ? parts.codes : parts.scales) = named.tensor;
+  const bool exponents = parts.scales.scalar_type() == at::kByte;
+  Json weights = arguments("float", 4, true, exponents ? "group" : "tensor_group");
+  weights["group_size"] = rep.columns() / parts.scales.size(1);
+  weights["scale_dtype"] = weights["zp_dtype"] = exponents ? "torch.uint8" : "torch.float8_e4m3fn";
+  std::vector<NamedTensor> tensors{{"weight_packed", parts.codes}, {"weight_scale", parts.scales}};
+  if (!exponents) tensors.push_back({"weight_global_scale", at::full({1}, parts.global_scale, at::kFloat)});
+  return {scheme(exponents ? "mxfp4-pack-quantized" : "nvfp4-pack-quantized", weights, layer),
+          float4_rep(parts), std::move(tensors)};
+}
+
+bool is_packed(const Layer& layer) {
+  return is_integer_grid(layer) || is_float8(layer) || is_float4(layer);
+}
+
+Stored stored_form(const Layer& layer, at::ScalarType dtype) {
+  if (is_float4(layer)) return stored_nibbles(layer);
+  return is_float8(layer) ? stored_floats(layer, dtype) : stored_integers(layer, dtype);
 }
 
 // One scheme: all linear layers but the ignored ones. Several, or an encoder, which may have modules that the
 // engine does not know (a pooler): by name.
-Json quantization_config(const Model& model, const std::map<Scheme, std::vector<std::string>>& layers,
+Json quantization_config(const Model& model, const std::map<Json, std::vector<std::string>>& layers,
                          std::vector<std::string> ignored) {
   const bool all = layers.size() == 1 && model.kind() == "decoder-lm";
   Json groups = Json::object();
-  for (const auto& [scheme, names] : layers)
-    groups["group_" + std::to_string(groups.size())] =
-        group(scheme, all ? std::vector<std::string>{"Linear"} : names);
+  std::set<std::string> formats;
+  for (const auto& [scheme, names] : layers) {
+    Json& group = groups["group_" + std::to_string(groups.size())] = scheme;
+    group["targets"] = all ? std::vector<std::string>{"Linear"} : names;
+    formats.insert(scheme.at("format").get<std::string>());
+  }
   ignored.push_back("lm_head");  // also where it is the embedding: transformers makes a module of it
   return {{"quant_method", "compressed-tensors"},
-          {"format", "pack-quantized"},
+          {"format", formats.size() == 1 ? *formats.begin() : "mixed-precision"},
           {"quantization_status", "compressed"},
           {"global_compression_ratio", nullptr},
           {"kv_cache_scheme", nullptr},
@@ -61,20 +131,22 @@ Json quantization_config(const Model& model, const std::map<Scheme, std::vector<
 
 void compressed_tensors(const ExportInput& input, Claims& claims) {
   check_architecture(input.model, "compressed-tensors");
-  check_quantized(input.model, "compressed-tensors");
+  check_quantized(input.model, "compressed-tensors", true);
   const auto dtype = scale_dtype(input.model, input.params.get<std::string>("dtype"));
   TensorFolder tensors(claims);
-  std::map<Scheme, std::vector<std::string>> quantized;
+  std::map<Json, std::vector<std::string>> quantized;
   std::vector<std::string> ignored;
   for (const Layer* layer : input.model.layers()) {
-    if (!is_integer_grid(*layer)) {
+    if (!is_packed(*layer)) {
       if (layer->class_name() == "Linear" && layer->name() != "lm_head") ignored.push_back(layer->name());
       tensors.plain(*layer, dtype);
       continue;
     }
-    const IntegerGrid grid = integer_grid(*layer);
-    quantized[scheme_of(grid)].push_back(layer->name());
-    tensors.packed(*layer, *with_scales(grid, dtype), tensors_of(grid, dtype));
+    Stored stored = stored_form(*layer, dtype);
+    if (const auto rounding = input_rounding(layer->weight()))
+      stored.meant = rounded_input_rep(stored.meant, *rounding);
+    quantized[stored.scheme].push_back(layer->name());
+    tensors.packed(*layer, *stored.meant, stored.tensors);
   }
   tensors.rest(input.model, dtype);
   tensors.write(input.folder, input.params.get<std::uint64_t>("shard_bytes"));

@@ -88,7 +88,21 @@ std::string digest_of(const WeightRep& weight) {
   return hash.finish().hex();
 }
 
+std::string describe_inputs(const WeightRep& weight) {
+  const auto rounding = input_rounding(weight);
+  if (!rounding) return "";
+  const std::string type = rounding->type == InputType::kInt8 ? "int8" : "float8_e4m3";
+  return type + ", a scale for each " +
+         (rounding->group_size < 0 ? "token" : std::to_string(rounding->group_size) + " features");
+}
+
 void Claims::weight(const Layer& layer, const WeightRep& meant) {
+  if (input_rounding(layer.weight()) != input_rounding(meant))
+    throw Error(ErrorCode::kInvalidArgument, "NOT_EXPRESSIBLE",
+                "this layer rounds its inputs to " + describe_inputs(layer.weight()) +
+                    ", which the format cannot say",
+                layer.name(), "Export as compressed-tensors, or leave round-inputs out.");
+  if (const auto inputs = describe_inputs(meant); !inputs.empty()) inputs_[layer.name()] = inputs;
   Sha256 hash;
   Loss loss;
   for_each_piece(meant.rows(), [&](const std::optional<at::Tensor>& rows) {
@@ -108,7 +122,7 @@ void Claims::tensor(const std::string& name, const at::Tensor& held, const at::T
 }
 
 Json Claims::to_json() const {
-  return {{"weights", weights_}, {"tensors", tensors_}, {"bytes", bytes_}};
+  return {{"weights", weights_}, {"inputs", inputs_}, {"tensors", tensors_}, {"bytes", bytes_}};
 }
 
 bool register_exporter(const char* name, Exporter exporter, ExportCheck check) {

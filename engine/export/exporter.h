@@ -13,27 +13,32 @@
 
 namespace wring {
 
-// What an export means to hold: the SHA-256 of each weight's and parameter's fp32 values, and the bytes of
-// all of them. What is meant is compared with the model too: rounding and encoding may cost a layer's
-// precision, not the layer.
+// What an export means to hold: the SHA-256 of each weight's and parameter's fp32 values, how layers round
+// their inputs, and the bytes of all of them. What is meant is compared with the model too: rounding and
+// encoding may cost a layer's precision, not the layer.
 class Claims {
  public:
   // Both throw Error(kInvalidArgument, "NOT_EXPRESSIBLE") where what is meant is not finite, or is another
-  // thing than what the model holds: half of its energy lost.
+  // thing than what the model holds: half of its energy lost, inputs rounded otherwise.
   void weight(const Layer& layer, const WeightRep& meant);
   void tensor(const std::string& name, const at::Tensor& held, const at::Tensor& meant);
   void bytes(std::uint64_t written) { bytes_ += written; }
 
-  Json to_json() const;  // {"weights": {layer: digest}, "tensors": {name: digest}, "bytes": n}
+  // {"weights": {layer: digest}, "inputs": {layer: how they are rounded}, "tensors": {name: digest}, "bytes":
+  // n}
+  Json to_json() const;
 
  private:
-  Json weights_ = Json::object(), tensors_ = Json::object();
+  Json weights_ = Json::object(), inputs_ = Json::object(), tensors_ = Json::object();
   std::uint64_t bytes_ = 0;
 };
 
 // SHA-256 of the values in fp32, row by row. A weight is decoded in pieces.
 std::string digest_of(const WeightRep& weight);
 std::string digest_of(const at::Tensor& tensor);
+
+// "int8, a scale for each token"; empty where inputs are not rounded.
+std::string describe_inputs(const WeightRep& weight);
 
 struct ExportInput {
   const Model& model;

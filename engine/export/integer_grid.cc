@@ -9,13 +9,25 @@
 
 namespace wring {
 
-bool is_integer_grid(const Layer& layer) {
+namespace {
+
+bool is_linear_of(const Layer& layer, const char* format) {
   return layer.class_name() == "Linear" && layer.name() != "lm_head" &&
-         layer.weight().format() == "packed-int";
+         without_rounding(layer.weight()).format() == format;
+}
+
+}  // namespace
+
+bool is_integer_grid(const Layer& layer) {
+  return is_linear_of(layer, "packed-int");
+}
+
+bool is_float8(const Layer& layer) {
+  return is_linear_of(layer, "float8");
 }
 
 IntegerGrid integer_grid(const Layer& layer) {
-  const WeightRep& rep = layer.weight();
+  const WeightRep& rep = without_rounding(layer.weight());
   const Json attributes = rep.attributes();
   IntegerGrid grid;
   grid.bits = json_at<int>(attributes, "bits", layer.name());
@@ -31,7 +43,11 @@ IntegerGrid integer_grid(const Layer& layer) {
   return grid;
 }
 
-void check_quantized(const Model& model, const char* format) {
+bool is_float4(const Layer& layer) {
+  return is_linear_of(layer, "float4");
+}
+
+void check_quantized(const Model& model, const char* format, bool with_floats) {
   const auto layers = model.layers();
   for (const Layer* layer : layers)
     if (layer->weight().format() == "sum")
@@ -39,9 +55,12 @@ void check_quantized(const Model& model, const char* format) {
                   std::string(format) + " holds one weight a layer, and this one is a sum of several",
                   layer->name(),
                   "Leave the compensation out, or export plain values as huggingface or gguf.");
-  if (std::any_of(layers.begin(), layers.end(), [](const Layer* l) { return is_integer_grid(*l); })) return;
+  const auto is_held = [&](const Layer* l) {
+    return is_integer_grid(*l) || (with_floats && (is_float8(*l) || is_float4(*l)));
+  };
+  if (std::any_of(layers.begin(), layers.end(), is_held)) return;
   throw Error(ErrorCode::kInvalidArgument, "NOTHING_QUANTIZED",
-              std::string(format) + " holds layers on integer grids, and this model has none", "to",
+              std::string(format) + " holds quantised layers, and this model has none that it can hold", "to",
               "Quantise it first, e.g. 'rtn(bits=4, group_size=64)', or export it as huggingface.");
 }
 
@@ -49,7 +68,7 @@ at::ScalarType scale_dtype(const Model& model, const std::string& name) {
   if (name != "auto") return export_dtype(name);
   std::optional<at::ScalarType> common;
   for (const Layer* layer : model.layers()) {
-    if (!is_integer_grid(*layer)) continue;
+    if (!is_integer_grid(*layer) && !is_float8(*layer)) continue;
     for (const auto& named : layer->weight().tensors()) {
       if (named.suffix != "scales") continue;
       if (common && *common != named.tensor.scalar_type()) return at::kHalf;

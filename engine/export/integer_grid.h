@@ -17,20 +17,25 @@ struct IntegerGrid {
   at::Tensor scales;  // [out, groups]
 };
 
-// A linear layer whose weight is packed-int. Not the head, which loaders of these formats want as plain
-// values.
+// A linear layer whose weight is packed-int, however its inputs are rounded. Not the head, which loaders of
+// these formats want as plain values.
 bool is_integer_grid(const Layer& layer);
 IntegerGrid integer_grid(const Layer& layer);
 
-// Throws Error(kInvalidArgument) naming `format`: "NOTHING_QUANTIZED" where the model has no such layer,
-// "NOT_EXPRESSIBLE" where one has a low-rank part beside its integers.
-void check_quantized(const Model& model, const char* format);
+// The same of eight-bit and four-bit floats.
+bool is_float8(const Layer& layer);
+bool is_float4(const Layer& layer);
 
-// The type of all their scales where `name` is "auto" (float16 where they differ), else the type of that
-// name.
+// Throws Error(kInvalidArgument) naming `format`: "NOTHING_QUANTIZED" where the model has no such layer or,
+// of a format that holds them too, small floats; "NOT_EXPRESSIBLE" where one has a low-rank part beside its
+// integers.
+void check_quantized(const Model& model, const char* format, bool with_floats = false);
+
+// The type of the scales of all of both where `name` is "auto" (float16 where they differ), else the type of
+// that name.
 at::ScalarType scale_dtype(const Model& model, const std::string& name);
 
-// The weight that a reader gets: the grid with scales rounded to `dtype`.
+// The weight that a reader gets: the grid with scales rounded to `dtype`, and inputs not.
 std::shared_ptr<const WeightRep> with_scales(const IntegerGrid& grid, at::ScalarType dtype);
 
 }  // namespace wring

@@ -75,12 +75,17 @@ Json verify_export(const std::filesystem::path& path, const Json& claims) {
   model->check_finite();
   const Json claimed_weights = json_at<Json>(claims, "weights", "claims"),
              claimed_tensors = json_at<Json>(claims, "tensors", "claims");
-  Comparison weights(claimed_weights, ".weight"), tensors(claimed_tensors, "");
+  const Json claimed_inputs = json_or<Json>(claims, "inputs", Json::object(), "claims");
+  Comparison weights(claimed_weights, ".weight"), tensors(claimed_tensors, ""),
+      inputs(claimed_inputs, "'s inputs");
   for (const Layer* layer : std::as_const(*model).layers()) {
     weights.add(layer->name(), digest_of(layer->weight()));
+    if (const auto rounded = describe_inputs(layer->weight()); !rounded.empty())
+      inputs.add(layer->name(), rounded);
     if (layer->bias().defined()) tensors.add(layer->name() + ".bias", digest_of(layer->bias()));
   }
   for (const auto& parameter : model->parameters()) tensors.add(parameter.name, digest_of(parameter.value));
+  (void)inputs.finish();
   const Sizes sizes = sizes_of(tree);
   const auto claimed = json_at<std::uint64_t>(claims, "bytes", "claims");
   const double over = static_cast<double>(sizes.tensors) - static_cast<double>(claimed);

@@ -36,15 +36,18 @@ WRING_INLINE void propagate(const ColumnTile& tile, std::int64_t i, const float*
 }  // namespace
 
 WRING_MULTIVERSION void quantize_columns(const ColumnTile& tile, std::int64_t first, std::int64_t last,
-                                         const Grids& grids, std::uint8_t* codes) {
+                                         const Grids& grids, const float* keep, std::uint8_t* codes) {
+  float all[kLanes];
+  std::fill(all, all + kLanes, 1.0F);
   for (std::int64_t i = first; i < last; ++i) {
     float* __restrict w = tile.w + i * kLanes;
     const float* scale = grids.scale + i * kLanes;
     const float* zero = grids.zero + i * kLanes;
+    const float* kept = keep ? keep + i * kLanes : all;
     const float inverse = 1.0F / tile.upper[i * tile.stride + i];
     float error[kLanes], code[kLanes];
     for (int lane = 0; lane < kLanes; ++lane) {
-      const float steps = grid_steps(w[lane], scale[lane], zero[lane], grids.max_code);
+      const float steps = grid_steps(w[lane], scale[lane], zero[lane], grids.max_code) * kept[lane];
       const float value = steps * scale[lane];
       error[lane] = (w[lane] - value) * inverse;
       code[lane] = steps + zero[lane];

@@ -28,9 +28,10 @@ struct Grids {
   float max_code;
 };
 
-// Walks columns [first, last) of the tile, rounding each to its grid (scale, zero [columns][kLanes]).
+// Walks columns [first, last) of the tile, rounding each to its grid (scale, zero [columns][kLanes]); to zero
+// where `keep` is 0 (else 1). Without `keep` all are kept.
 void quantize_columns(const ColumnTile& tile, std::int64_t first, std::int64_t last, const Grids& grids,
-                      std::uint8_t* codes);
+                      const float* keep, std::uint8_t* codes);
 
 // Walks columns [first, last), zeroing where keep is 0 (else 1).
 void prune_columns(const ColumnTile& tile, std::int64_t first, std::int64_t last, const float* keep);

@@ -1,9 +1,10 @@
-// compressed-tensors, format pack-quantized: integers in 32-bit words, dense (from release 0.17) or with
-// padded words.
+// compressed-tensors: pack-quantized (integers in 32-bit words, dense, from release 0.17, or with padded
+// words), int-quantized and float-quantized; inputs rounded as they come.
 #include <algorithm>
 #include <optional>
 #include <vector>
 
+#include "common/error.h"
 #include "engine/model/packed_rows.h"
 #include "engine/model/quantized_layers.h"
 #include "recipe/recipe.h"
@@ -13,36 +14,76 @@ namespace {
 
 struct Group {
   std::vector<std::string> targets;
+  std::string format, strategy;
   int bits = 4;
   bool symmetric = true;
-  std::int64_t group_size = 0;  // -1: whole rows; 0: not said
+  std::int64_t group_size = 0;      // -1: whole rows; 0: not said
+  std::vector<std::int64_t> block;  // rows and columns of a tile, of the strategy block
+  std::optional<InputRounding> inputs;
 };
 
-Group read_group(const Json& json, const std::string& format, const std::string& member) {
-  const auto of = [&](const Json& object, const char* key) {
-    return json_or<Json>(object, key, nullptr, member);
-  };
-  if (const auto own = of(json, "format");
-      (own.is_string() ? own.get<std::string>() : format) != "pack-quantized")
-    throw_quantized_input("only the format pack-quantized is read", member + ".format");
-  for (const char* key : {"input_activations", "output_activations"})
-    if (!of(json, key).is_null())
-      throw_quantized_input("quantised activations are not read", member + "." + key);
-  const Json weights = json_at<Json>(json, "weights", member);
-  const auto type = json_or<std::string>(weights, "type", "int", member + ".weights");
-  if (type != "int")
-    throw_quantized_input("weights of type '" + type + "' are not read", member + ".weights.type");
-  const auto strategy = json_or<std::string>(weights, "strategy", "group", member + ".weights");
-  if (strategy != "group" && strategy != "channel")
-    throw_quantized_input("the strategy '" + strategy + "' is not read", member + ".weights.strategy");
+bool is_nibbles(const Group& group) {
+  return group.format == "nvfp4-pack-quantized" || group.format == "mxfp4-pack-quantized";
+}
+
+Json member_of(const Json& object, const char* key, const std::string& path) {
+  return json_or<Json>(object, key, nullptr, path);
+}
+
+void check_among(const std::string& value, const std::vector<std::string>& known, const std::string& what,
+                 const std::string& path) {
+  if (std::find(known.begin(), known.end(), value) == known.end())
+    throw_quantized_input(what + " '" + value + "' is not read", path);
+}
+
+std::optional<InputRounding> read_inputs(const Json& json, const std::string& path) {
+  if (json.is_null()) return std::nullopt;
+  const auto type = json_or<std::string>(json, "type", "int", path),
+             strategy = json_or<std::string>(json, "strategy", "token", path);
+  check_among(type, {"int", "float"}, "the type", path + ".type");
+  check_among(strategy, {"token", "group"}, "the strategy", path + ".strategy");
+  if (json_or<int>(json, "num_bits", 8, path) != 8 || !json_or<bool>(json, "symmetric", true, path) ||
+      member_of(json, "dynamic", path) != Json(true))
+    throw_quantized_input("inputs are read that are rounded to 8 bits as they come (dynamic), symmetric",
+                          path);
+  return InputRounding{type == "int" ? InputType::kInt8 : InputType::kFloat8,
+                       strategy == "token" ? -1 : json_at<std::int64_t>(json, "group_size", path)};
+}
+
+Group read_group(const Json& json, const std::string& default_format, const std::string& member) {
   Group group;
+  const auto own = member_of(json, "format", member);
+  group.format = own.is_string() ? own.get<std::string>() : default_format;
+  check_among(
+      group.format,
+      {"pack-quantized", "int-quantized", "float-quantized", "nvfp4-pack-quantized", "mxfp4-pack-quantized"},
+      "the format", member + ".format");
+  if (!member_of(json, "output_activations", member).is_null())
+    throw_quantized_input("quantised outputs are not read", member + ".output_activations");
+  group.inputs = read_inputs(member_of(json, "input_activations", member), member + ".input_activations");
+  const std::string path = member + ".weights";
+  const Json weights = json_at<Json>(json, "weights", member);
+  const bool nibbles = is_nibbles(group), floats = nibbles || group.format == "float-quantized";
+  check_among(json_or<std::string>(weights, "type", "int", path), {floats ? "float" : "int"}, "the type",
+              path + ".type");
+  group.strategy = json_or<std::string>(weights, "strategy", "group", path);
+  check_among(group.strategy,
+              nibbles  ? std::vector<std::string>{"tensor_group", "group"}
+              : floats ? std::vector<std::string>{"tensor", "channel", "block"}
+                       : std::vector<std::string>{"group", "channel"},
+              "the strategy", path + ".strategy");
   group.targets = json_at<std::vector<std::string>>(json, "targets", member);
-  group.bits = json_at<int>(weights, "num_bits", member + ".weights");
-  group.symmetric = json_or<bool>(weights, "symmetric", true, member + ".weights");
-  group.group_size =
-      strategy == "channel" ? -1 : json_or<std::int64_t>(weights, "group_size", 0, member + ".weights");
-  if (group.bits < 1 || group.bits > 8)
-    throw_quantized_input(std::to_string(group.bits) + " bits are not 1 to 8", member + ".weights.num_bits");
+  group.bits = json_at<int>(weights, "num_bits", path);
+  group.symmetric = json_or<bool>(weights, "symmetric", true, path);
+  group.group_size = group.strategy == "channel" ? -1 : json_or<std::int64_t>(weights, "group_size", 0, path);
+  if (group.strategy == "block") {
+    group.block = json_at<std::vector<std::int64_t>>(weights, "block_structure", path);
+    if (group.block.size() != 2) throw_quantized_input("a block has two sides", path + ".block_structure");
+  }
+  if (group.bits < 1 || group.bits > 8 || (floats && group.bits != (nibbles ? 4 : 8)))
+    throw_quantized_input(std::to_string(group.bits) + " bits are not read here", path + ".num_bits");
+  if (group.format != "pack-quantized" && !group.symmetric)
+    throw_quantized_input("zero points are read of packed integers alone", path + ".symmetric");
   return group;
 }
 
@@ -71,7 +112,47 @@ class CompressedTensors final : public QuantizedLayers {
   std::shared_ptr<const WeightRep> weight(const std::string& layer,
                                           const StoredTensors& stored) const override {
     const auto group = group_of(layer);
-    if (!group || !stored.has(layer + ".weight_packed")) return nullptr;
+    const bool packed = group && (group->format == "pack-quantized" || is_nibbles(*group));
+    if (!group || !stored.has(layer + (packed ? ".weight_packed" : ".weight_scale"))) return nullptr;
+    auto weight = read_weight(*group, layer, stored);
+    if (!group->inputs) return weight;
+    try {
+      return rounded_input_rep(std::move(weight), *group->inputs);
+    } catch (const Error& e) {
+      throw_bad_quantized_layer(layer, e.message());
+    }
+  }
+
+ private:
+  static std::shared_ptr<const WeightRep> read_weight(const Group& group, const std::string& layer,
+                                                      const StoredTensors& stored) {
+    if (is_nibbles(group)) return nibbles(group, layer, stored);
+    if (group.format == "pack-quantized") return packed_integers(group, layer, stored);
+    return group.format == "int-quantized" ? bytes(group, layer, stored) : floats(group, layer, stored);
+  }
+
+  // uint8 [out, in / 2]; NVFP4 has a scale that divides those of the groups.
+  static std::shared_ptr<const WeightRep> nibbles(const Group& group, const std::string& layer,
+                                                  const StoredTensors& stored) {
+    double global_scale = 1;
+    if (const auto name = layer + ".weight_global_scale"; stored.has(name)) {
+      const at::Tensor scale = stored.tensor(name);
+      if (scale.numel() != 1) throw_bad_quantized_layer(layer, "its weight_global_scale is no single number");
+      global_scale = scale.to(at::kDouble).item<double>();
+    }
+    auto weight =
+        load_weight_rep(layer, "float4", {{"global_scale", global_scale}}, [&](const std::string& suffix) {
+          return stored.tensor(layer + (suffix == "codes" ? ".weight_packed" : ".weight_scale"));
+        });
+    const auto groups = stored.tensor(layer + ".weight_scale").size(1);
+    if (group.group_size > 0 && weight->columns() != groups * group.group_size)
+      throw_bad_quantized_layer(layer, "its weight_packed and weight_scale are not of groups of " +
+                                           std::to_string(group.group_size));
+    return weight;
+  }
+
+  static std::shared_ptr<const WeightRep> packed_integers(const Group& group, const std::string& layer,
+                                                          const StoredTensors& stored) {
     if (stored.has(layer + ".weight_g_idx"))
       throw_quantized_input("groups in activation order are not read", "actorder");
     const at::Tensor shape = stored.tensor(layer + ".weight_shape"),
@@ -83,16 +164,48 @@ class CompressedTensors final : public QuantizedLayers {
     if (columns < 1 || columns > words.numel() * 32 || words.size(0) != rows || columns % scales.size(1) != 0)
       throw_bad_quantized_layer(layer, "its weight_shape does not fit its weight_packed and weight_scale");
     PackedInt parts{
-        group->bits, columns / scales.size(1), unpack_either(words, columns, group->bits, layer), scales, {}};
-    if (!group->symmetric)
+        group.bits, columns / scales.size(1), unpack_either(words, columns, group.bits, layer), scales, {}};
+    if (!group.symmetric)
       parts.zeros =
-          unpack_either(packed_matrix(layer, "weight_zero_point", stored).t(), rows, group->bits, layer)
+          unpack_either(packed_matrix(layer, "weight_zero_point", stored).t(), rows, group.bits, layer)
               .t()
               .contiguous();
-    return grid_rep(layer, parts, group->group_size);
+    return grid_rep(layer, parts, group.group_size);
   }
 
- private:
+  // int8 [out, in]
+  static std::shared_ptr<const WeightRep> bytes(const Group& group, const std::string& layer,
+                                                const StoredTensors& stored) {
+    const at::Tensor values = stored.tensor(layer + ".weight"),
+                     scales = scale_matrix(layer, "weight_scale", stored);
+    if (values.dim() != 2 || values.scalar_type() != at::kChar || values.size(0) != scales.size(0) ||
+        values.size(1) % scales.size(1) != 0)
+      throw_bad_quantized_layer(layer, "its weight is no matrix of int8 that its weight_scale fits");
+    const at::Tensor codes = values.to(at::kShort).add_(1 << (group.bits - 1));
+    if (codes.min().item<std::int64_t>() < 0)
+      throw_bad_quantized_layer(layer, "a value does not fit into " + std::to_string(group.bits) + " bits");
+    return grid_rep(layer,
+                    {group.bits, values.size(1) / scales.size(1), codes.to(at::kByte), scales, at::Tensor()},
+                    group.group_size);
+  }
+
+  // float8_e4m3fn [out, in]
+  static std::shared_ptr<const WeightRep> floats(const Group& group, const std::string& layer,
+                                                 const StoredTensors& stored) {
+    const at::Tensor values = stored.tensor(layer + ".weight");
+    at::Tensor scales = stored.tensor(layer + ".weight_scale");
+    if (values.dim() != 2 || values.numel() == 0) throw_bad_quantized_layer(layer, "its weight is no matrix");
+    if (group.strategy == "tensor" && scales.numel() == 1) scales = scales.reshape({1, 1});
+    const std::int64_t rows = values.size(0), columns = values.size(1);
+    const Json attributes{
+        {"block_rows", group.strategy == "channel"  ? 1
+                       : group.strategy == "tensor" ? rows
+                                                    : std::min(group.block[0], rows)},
+        {"block_columns", group.strategy == "block" ? std::min(group.block[1], columns) : columns}};
+    return load_weight_rep(layer, "float8", attributes,
+                           [&](const std::string& suffix) { return suffix == "values" ? values : scales; });
+  }
+
   std::optional<Group> group_of(const std::string& layer) const {
     const auto named = [&](const std::vector<std::string>& patterns) {
       return std::any_of(patterns.begin(), patterns.end(),

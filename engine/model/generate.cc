@@ -2,6 +2,7 @@
 #include "engine/model/generate.h"
 
 #include <algorithm>
+#include <limits>
 #include <numeric>
 #include <random>
 
@@ -45,6 +46,18 @@ at::Tensor step(Model& model, const std::vector<std::int32_t>& ids, KvCache& cac
 
 }  // namespace
 
+std::int64_t context_length(const Model& model) {
+  constexpr auto kNoBound = std::numeric_limits<std::int64_t>::max();
+  const Json& config = model.config();
+  for (const char* key : {"rope_scaling", "rope_parameters"}) {
+    const Json scaling = config.value(key, Json());
+    if (!scaling.is_object()) continue;
+    const auto type = json_or<std::string>(scaling, "type", "default", key);
+    if (json_or<std::string>(scaling, "rope_type", type, key) == "dynamic") return kNoBound;
+  }
+  return json_or<std::int64_t>(config, "max_position_embeddings", kNoBound, "config.json");
+}
+
 std::vector<std::int32_t> generate(Model& model, const std::vector<std::int32_t>& prompt,
                                    const GenerateOptions& options,
                                    const std::function<void(std::int32_t)>& on_token) {
@@ -52,6 +65,12 @@ std::vector<std::int32_t> generate(Model& model, const std::vector<std::int32_t>
     throw Error(ErrorCode::kInvalidArgument, "NOT_A_DECODER", "an encoder does not write text", "model");
   if (prompt.empty())
     throw Error(ErrorCode::kInvalidArgument, "EMPTY_PROMPT", "the prompt has no tokens", "prompt");
+  if (const auto length = static_cast<std::int64_t>(prompt.size());
+      length > context_length(model) - options.tokens)
+    throw Error(ErrorCode::kInvalidArgument, "BEYOND_CONTEXT",
+                "the prompt has " + std::to_string(length) + " tokens and " + std::to_string(options.tokens) +
+                    " are to follow; the model's context has " + std::to_string(context_length(model)),
+                "prompt", "Shorten the prompt, or ask for fewer tokens.");
   KvCache cache;
   std::mt19937_64 random(options.seed);
   std::vector<std::int32_t> written;

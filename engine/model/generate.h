@@ -18,8 +18,13 @@ struct GenerateOptions {
   std::optional<std::int32_t> stop;  // ends after this token
 };
 
+// Tokens that the model was made for, prompt and continuation together; no bound where its rope scaling grows
+// with the text.
+std::int64_t context_length(const Model& model);
+
 // Continues `prompt` (at least one id). Layers should be materialised by the caller (or have their own
-// kernels). `on_token` sees each new id. Throws Error(kInvalidArgument) for an encoder or an empty prompt.
+// kernels). `on_token` sees each new id. Throws Error(kInvalidArgument) for an encoder, an empty prompt, or
+// more tokens than context_length().
 std::vector<std::int32_t> generate(Model& model, const std::vector<std::int32_t>& prompt,
                                    const GenerateOptions& options,
                                    const std::function<void(std::int32_t)>& on_token = {});

@@ -13,6 +13,10 @@ at::Tensor WeightRep::multiply(const at::Tensor& x) const {
   return {};
 }
 
+at::Tensor WeightRep::round_input(const at::Tensor& x) const {
+  return x;
+}
+
 at::Tensor decode_to_own(const WeightRep& rep) {
   const at::Tensor weight = rep.decode(at::kFloat).cpu().contiguous();
   const bool shared = weight.use_count() > 1 || weight.storage().use_count() > 1;
@@ -112,8 +116,9 @@ void Layer::observe(const at::Tensor& x, InputObserver* observer) const {
   if (observer) observer->on_input(*this, x.reshape({-1, x.size(-1)}));
 }
 
-at::Tensor Layer::apply(const at::Tensor& x, InputObserver* observer) const {
-  observe(x, observer);
+at::Tensor Layer::apply(const at::Tensor& input, InputObserver* observer) const {
+  observe(input, observer);
+  const at::Tensor x = weight_->round_input(input);
   if (dense_.defined()) {
     const auto dtype = dense_.scalar_type();
     return wring::linear(x.to(dtype), dense_, bias_.defined() ? bias_.to(dtype) : bias_).to(x.scalar_type());
@@ -135,6 +140,12 @@ at::Tensor Layer::look_up(const at::Tensor& ids, at::ScalarType dtype) const {
   auto shape = ids.sizes().vec();
   shape.push_back(weight_->columns());
   const at::Tensor rows = ids.reshape({-1});
+  const std::int64_t largest = rows.numel() == 0 ? 0 : rows.max().item<std::int64_t>();
+  if (largest >= weight_->rows())
+    throw Error(ErrorCode::kInvalidArgument, "TOKEN_OUT_OF_VOCABULARY",
+                "the tokenizer gives id " + std::to_string(largest) + ", the model's embedding has " +
+                    std::to_string(weight_->rows()) + " rows",
+                name_, "Hand in the tokenizer that the model was trained with.");
   return (dense_.defined() ? dense_.index_select(0, rows).to(dtype)
                            : weight_->decode_rows(rows.cpu(), dtype).to(device_))
       .reshape(shape);

@@ -11,6 +11,9 @@ std::shared_ptr<const WeightRep> load_masked_rep(const Json& attributes, const T
 std::shared_ptr<const WeightRep> load_packed_int_rep(const Json& attributes, const TensorLookup& tensor);
 std::shared_ptr<const WeightRep> load_ggml_rep(const Json& attributes, const TensorLookup& tensor);
 std::shared_ptr<const WeightRep> load_low_rank_rep(const Json& attributes, const TensorLookup& tensor);
+std::shared_ptr<const WeightRep> load_float4_rep(const Json& attributes, const TensorLookup& tensor);
+std::shared_ptr<const WeightRep> load_float8_rep(const Json& attributes, const TensorLookup& tensor);
+std::shared_ptr<const WeightRep> load_rounded_input_rep(const Json& attributes, const TensorLookup& tensor);
 std::shared_ptr<const WeightRep> load_sum_rep(const Json& attributes, const TensorLookup& tensor);
 
 }  // namespace wring

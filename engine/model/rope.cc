@@ -20,7 +20,7 @@ struct RopeConfig {
   double theta = 10000;
   std::string type = "default";
   Json scaling = Json::object();
-  double max_positions = 2048;
+  double max_positions = 2048;  // trained length
 };
 
 RopeConfig read_config(const Json& config) {
@@ -90,6 +90,13 @@ std::vector<double> yarn_frequencies(const RopeConfig& rope, std::int64_t head_d
   return frequencies;
 }
 
+std::vector<double> plain_frequencies(double theta, std::int64_t head_dim) {
+  std::vector<double> frequencies;
+  for (std::int64_t i = 0; i < head_dim / 2; ++i)
+    frequencies.push_back(std::pow(theta, -2.0 * static_cast<double>(i) / static_cast<double>(head_dim)));
+  return frequencies;
+}
+
 }  // namespace
 
 RotaryEmbedding::RotaryEmbedding(const Json& config, std::int64_t head_dim) {
@@ -98,20 +105,30 @@ RotaryEmbedding::RotaryEmbedding(const Json& config, std::int64_t head_dim) {
   if (rope.type == "yarn") {
     frequencies = yarn_frequencies(rope, head_dim, attention_factor_);
   } else {
-    // "dynamic" equals the plain embedding within the trained length, which is all that is run here.
-    const bool plain = rope.type == "default" || rope.type == "dynamic";
-    if (!plain && rope.type != "linear" && rope.type != "llama3")
+    const bool known =
+        rope.type == "default" || rope.type == "linear" || rope.type == "dynamic" || rope.type == "llama3";
+    if (!known)
       throw Error(ErrorCode::kUnimplemented, "ROPE_SCALING",
                   "rope scaling '" + rope.type + "' is not supported", "config.json.rope_scaling",
                   "Supported: default, linear, dynamic, llama3, yarn.");
-    for (std::int64_t i = 0; i < head_dim / 2; ++i) {
-      double f = std::pow(rope.theta, -2.0 * static_cast<double>(i) / static_cast<double>(head_dim));
+    frequencies = plain_frequencies(rope.theta, head_dim);
+    for (double& f : frequencies) {
       if (rope.type == "linear") f /= json_at<double>(rope.scaling, "factor", "rope_scaling");
       if (rope.type == "llama3") f = llama3_frequency(f, rope.scaling);
-      frequencies.push_back(f);
     }
+    if (rope.type == "dynamic")
+      dynamic_ = {rope.theta, json_at<double>(rope.scaling, "factor", "rope_scaling"), rope.max_positions,
+                  head_dim};
   }
   inverse_frequency_ = at::tensor(frequencies, at::kFloat);
+}
+
+at::Tensor RotaryEmbedding::inverse_frequency(std::int64_t length) const {
+  const double n = static_cast<double>(length), dim = static_cast<double>(dynamic_.head_dim);
+  if (dynamic_.head_dim == 0 || n <= dynamic_.trained_length) return inverse_frequency_;
+  const double stretch = dynamic_.factor * n / dynamic_.trained_length - (dynamic_.factor - 1);
+  const double theta = dynamic_.theta * std::pow(stretch, dim / (dim - 2));
+  return at::tensor(plain_frequencies(theta, dynamic_.head_dim), at::kFloat);
 }
 
 RotaryEmbedding::Angles RotaryEmbedding::angles(std::int64_t first, std::int64_t positions,
@@ -122,7 +139,7 @@ RotaryEmbedding::Angles RotaryEmbedding::angles(std::int64_t first, std::int64_t
   if (known) return last_;
   const auto position =
       at::arange(first, first + positions, at::TensorOptions().dtype(at::kFloat).device(device));
-  const auto angle = at::outer(position, inverse_frequency_.to(device));
+  const auto angle = at::outer(position, inverse_frequency(first + positions).to(device));
   last_ = {first, angle.cos() * attention_factor_, angle.sin() * attention_factor_};
   return last_;
 }

@@ -11,7 +11,9 @@
 namespace wring {
 
 // Angles per position, from a model's config (rope_theta, rope_scaling: default, linear, dynamic, llama3,
-// yarn). Safe to share between threads. Throws Error(kUnimplemented, "ROPE_SCALING") for another kind.
+// yarn). With `dynamic` (NTK-aware) the base grows with the sequence beyond the trained length; keys in a
+// cache keep the angles they got, as in transformers. Safe to share between threads. Throws
+// Error(kUnimplemented, "ROPE_SCALING") for another kind.
 class RotaryEmbedding {
  public:
   RotaryEmbedding(const Json& config, std::int64_t head_dim);
@@ -24,10 +26,16 @@ class RotaryEmbedding {
     std::int64_t first = 0;
     at::Tensor cosine, sine;  // [positions, head_dim / 2] fp32
   };
+  struct Dynamic {
+    double theta = 0, factor = 1, trained_length = 0;
+    std::int64_t head_dim = 0;  // 0: not dynamic
+  };
+  at::Tensor inverse_frequency(std::int64_t length) const;  // of a sequence so long
   Angles angles(std::int64_t first, std::int64_t positions, at::Device device) const;
 
   at::Tensor inverse_frequency_;  // [head_dim / 2] fp32
-  double attention_factor_ = 1;   // of yarn
+  Dynamic dynamic_;
+  double attention_factor_ = 1;  // of yarn
   mutable std::mutex mutex_;
   mutable Angles last_;  // all blocks of a forward ask for the same
 };

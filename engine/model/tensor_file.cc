@@ -31,6 +31,8 @@ at::ScalarType scalar_type(const SafetensorsEntry& entry) {
       return at::kByte;
     case ElementType::kBool:
       return at::kBool;
+    case ElementType::kF8E4M3:
+      return at::kFloat8_e4m3fn;
     default:
       break;
   }
@@ -58,6 +60,8 @@ ElementType element_type(const at::Tensor& tensor) {
       return ElementType::kI8;
     case at::kByte:
       return ElementType::kU8;
+    case at::kFloat8_e4m3fn:
+      return ElementType::kF8E4M3;
     case at::kBool:
       return ElementType::kBool;
     default:

@@ -14,12 +14,15 @@ namespace wring {
 namespace {
 
 using Loader = std::shared_ptr<const WeightRep> (*)(const Json&, const TensorLookup&);
-constexpr std::array<std::pair<std::string_view, Loader>, 6> kLoaders = {{
+constexpr std::array<std::pair<std::string_view, Loader>, 9> kLoaders = {{
     {"dense", load_dense_rep},
+    {"float4", load_float4_rep},
+    {"float8", load_float8_rep},
     {"ggml", load_ggml_rep},
     {"low-rank", load_low_rank_rep},
     {"masked", load_masked_rep},
     {"packed-int", load_packed_int_rep},
+    {"rounded-input", load_rounded_input_rep},
     {"sum", load_sum_rep},
 }};
 

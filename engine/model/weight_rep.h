@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -28,7 +29,7 @@ class WeightRep {
   virtual ~WeightRep() = default;
 
   // Name of the storage format in artifacts: "dense", "masked", "packed-int", "ggml", "low-rank",
-  // "sum".
+  // "sum", "float8", "float4", "rounded-input".
   virtual std::string_view format() const = 0;
 
   virtual std::int64_t rows() const = 0;     // out
@@ -52,6 +53,10 @@ class WeightRep {
   // y = x weight^T without decoding, x [n, in] fp32 -> [n, out] fp32; an undefined tensor where this rep has
   // no such kernel for that shape and device (then: decode and multiply).
   virtual at::Tensor multiply(const at::Tensor& x) const;
+
+  // What a linear layer's inputs are rounded to on their way to this weight, x [..., in] and back; x itself
+  // where they are not.
+  virtual at::Tensor round_input(const at::Tensor& x) const;
 
   // The same weight with only those of its rows (axis 0) or columns (axis 1), kept int64; null where that
   // needs a new encoding.
@@ -102,5 +107,41 @@ std::shared_ptr<const WeightRep> low_rank_rep(const at::Tensor& a, const at::Ten
 // The sum of 2 to 16 reps of one shape, each kept as it is stored; sums among them are taken apart. The first
 // is the weight that the others correct.
 std::shared_ptr<const WeightRep> sum_rep(const std::vector<std::shared_ptr<const WeightRep>>& parts);
+
+// Eight-bit floats on scales: value = values * scale, one scale for each tile of block_rows x block_columns
+// (the last ones of a row or column of tiles may be cut off).
+//   values float8_e4m3fn [out, in], finite
+//   scales [ceil(out / block_rows), ceil(in / block_columns)] fp16, bf16 or fp32
+struct Float8 {
+  at::Tensor values, scales;
+  std::int64_t block_rows = 1, block_columns = 1;
+};
+std::shared_ptr<const WeightRep> float8_rep(const Float8& parts);
+
+// Four-bit floats (E2M1) on a scale for each group of neighbours along the input: value = E2M1 * scale /
+// global.
+//   codes  uint8 [out, in / 2], the even element in the low nibble: bit 3 the sign, bits 0 to 2 one of
+//          0 .5 1 1.5 2 3 4 6
+//   scales [out, groups]: float8_e4m3fn, finite (NVFP4), or uint8, the exponent of 2 plus 127 (MXFP4)
+struct Float4 {
+  at::Tensor codes, scales;
+  double global_scale = 1;  // divides the scales; 1 with exponents
+};
+std::shared_ptr<const WeightRep> float4_rep(const Float4& parts);
+
+// How a layer's inputs are rounded as they come: each token, or each of its groups of `group_size`
+// neighbours, on a symmetric scale of its own.
+enum class InputType { kInt8, kFloat8 };
+struct InputRounding {
+  InputType type = InputType::kInt8;
+  std::int64_t group_size = -1;  // -1: the whole token
+  bool operator==(const InputRounding&) const = default;
+};
+
+// `weight`, whose layer rounds its inputs; not of another such rep.
+std::shared_ptr<const WeightRep> rounded_input_rep(std::shared_ptr<const WeightRep> weight,
+                                                   InputRounding rounding);
+std::optional<InputRounding> input_rounding(const WeightRep& rep);  // nullopt: none
+const WeightRep& without_rounding(const WeightRep& rep);            // itself, or the weight inside
 
 }  // namespace wring

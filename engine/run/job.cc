@@ -452,7 +452,10 @@ class Run {
                           hardware_name(spec_.device, threads_),
                           progress};
     auto rows = find_suite(evaluation.suite)(Params(evaluation.params, field + ".params"), input);
-    for (auto& row : rows) row.seed = spec_.seed;
+    for (auto& row : rows) {
+      row.seed = spec_.seed;
+      row.hardware = input.hardware;
+    }
     return rows;
   }
 

@@ -79,7 +79,10 @@ JobSpec make_spec(const LocalOptions& options) {
     if (equals == std::string::npos || equals == 0)
       throw Error(ErrorCode::kInvalidArgument, "BAD_DATA", "'" + entry + "' is not NAME=PATH", "data",
                   "For instance --data calibration=text.txt.");
-    spec.data.insert_or_assign(entry.substr(0, equals), input_on_disk(entry.substr(equals + 1), "dataset"));
+    const std::string name = entry.substr(0, equals);
+    if (!spec.data.emplace(name, input_on_disk(entry.substr(equals + 1), "dataset")).second)
+      throw Error(ErrorCode::kInvalidArgument, "BAD_DATA", "'" + name + "' is given twice", "data",
+                  "A folder of *.txt files is one input of many texts.");
   }
   if (!options.reference.empty()) spec.reference = input_on_disk(options.reference, "model");
   spec.seed = options.seed;

@@ -18,6 +18,10 @@ std::string export_field(std::size_t index) {
   return "exports[" + std::to_string(index) + "]";
 }
 
+std::string evaluation_field(std::size_t index) {
+  return "evaluations[" + std::to_string(index) + "]";
+}
+
 // "gguf(type=Q8_0)": the format with the parameters that are not the default.
 std::string described(const ExportSpec& exported) {
   std::vector<std::string> changed;
@@ -82,16 +86,21 @@ class Planner {
       StepPlan plan{steps_.size(), "evaluate: " + evaluation.suite + " (" + when + ")", "evaluation",
                     std::nullopt};
       if (!suite.keyed_by_hardware) plan.key = evaluation_key(evaluation, state);
-      steps_.push_back({.plan = plan,
-                        .evaluation = &evaluation,
-                        .when = when,
-                        .field = "evaluations[" + std::to_string(i) + "]"});
+      steps_.push_back({.plan = plan, .evaluation = &evaluation, .when = when, .field = evaluation_field(i)});
     }
   }
 
   const JobSpec& spec_;
   std::vector<Step> steps_;
 };
+
+void check_takes(const std::string& name, const std::vector<std::string>& takes, const Model& model,
+                 const std::string& field) {
+  if (std::find(takes.begin(), takes.end(), model.kind()) == takes.end())
+    throw Error(ErrorCode::kInvalidArgument, "WRONG_MODEL_KIND",
+                name + " does not take a " + std::string(model.kind()), field,
+                "It takes: " + join(takes, ", ") + ".");
+}
 
 }  // namespace
 
@@ -164,12 +173,14 @@ void check_recipe(const JobSpec& spec, const Model& model, const FileTree& sourc
           field + ".method",
           "Run the stages before it as a recipe of their own, and hand in what comes out as the model.");
     layers_kept = layers_kept && method->keeps_layers();
-    const auto& takes = Catalogue::embedded().method(stage.method, field + ".method").takes;
-    if (std::find(takes.begin(), takes.end(), model.kind()) == takes.end())
-      throw Error(ErrorCode::kInvalidArgument, "WRONG_MODEL_KIND",
-                  stage.method + " does not take a " + std::string(model.kind()), field + ".method",
-                  "It takes: " + join(takes, ", ") + ".");
+    check_takes(stage.method, Catalogue::embedded().method(stage.method, field).takes, model,
+                field + ".method");
     method->check_model(model, targets_of(stage, field, model));
+  }
+  for (std::size_t i = 0; i < recipe.evaluations.size(); ++i) {
+    const auto& suite = recipe.evaluations[i].suite;
+    const std::string field = evaluation_field(i) + ".suite";
+    check_takes(suite, Catalogue::embedded().suite(suite, field).takes, model, field);
   }
   for (std::size_t i = 0; i < recipe.exports.size(); ++i)
     check_export(recipe.exports[i], model, source, export_field(i));

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "common/error.h"
+#include "engine/text/unicode.h"
 
 namespace wring {
 namespace {
@@ -13,6 +14,16 @@ constexpr std::uint64_t kMaxTextBytes = 4ull << 30;
 [[noreturn]] void throw_empty(const std::string& what, const std::string& why) {
   throw Error(ErrorCode::kInvalidArgument, "EMPTY_TEXT", why, "data." + what,
               "Hand in a UTF-8 text file with more text.");
+}
+
+void check_utf8(const std::string& text, const std::string& what, const std::string& path) {
+  std::string repaired;
+  const auto well_formed = well_formed_utf8(text, repaired);
+  if (well_formed.data() == text.data()) return;
+  const auto place = std::mismatch(text.begin(), text.end(), well_formed.begin()).first - text.begin();
+  throw Error(ErrorCode::kInvalidArgument, "NOT_UTF8",
+              path + " is no UTF-8 text: byte " + std::to_string(place), "data." + what,
+              "Hand in UTF-8; `iconv -f LATIN1 -t UTF-8` converts what is Latin-1.");
 }
 
 }  // namespace
@@ -26,7 +37,9 @@ std::string read_corpus(const FileTree& data, const std::string& what) {
     const FileView file = data.open(path);
     if (text.size() + file.size() > kMaxTextBytes)
       throw Error(ErrorCode::kResourceExhausted, "FILE_TOO_LARGE", "more than 4 GiB of text", "data." + what);
-    text += file.read_all().text();
+    const std::string part(file.read_all().text());
+    check_utf8(part, what, path);
+    text += part;
   }
   const bool blank = std::all_of(text.begin(), text.end(), [](unsigned char c) { return c <= ' '; });
   if (blank) throw_empty(what, "the text is empty");

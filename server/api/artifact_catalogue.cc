@@ -2,11 +2,11 @@
 #include "server/api/artifact_catalogue.h"
 
 #include <optional>
-#include <ranges>
 #include <set>
 
 #include "common/error.h"
 #include "server/api/messages.h"
+#include "server/store/sqlite/audit_rows.h"
 
 namespace wring {
 namespace {
@@ -35,9 +35,10 @@ std::map<Digest, std::uint64_t> chunks_of(const Manifest& manifest) {
 }
 
 std::set<Digest> digests_of(const Manifest& manifest) {
-  const auto chunks = chunks_of(manifest);
-  const auto digests = std::views::keys(chunks);
-  return {digests.begin(), digests.end()};
+  std::set<Digest> digests;
+  for (const auto& file : manifest.files)
+    for (const auto& chunk : file.chunks) digests.insert(chunk.digest);
+  return digests;
 }
 
 void check_chunks(const Manifest& manifest, const TenantBlobs& blobs, std::vector<std::string>& missing) {
@@ -60,6 +61,7 @@ v1::Artifact commit_artifact(const v1::CommitArtifactRequest& request, TimeMs no
   }
   const Manifest manifest = parse_manifest(request.manifest_json());
   const auto digest = manifest.digest().hex();
+  AuditNote::about(digest);
   const auto claim = blobs.claim(digests_of(manifest));  // until the artifact is stored
   check_chunks(manifest, blobs, missing);
   std::string project = request.project().empty() ? blobs.project() : request.project();
@@ -105,6 +107,7 @@ v1::Artifact set_retention(const v1::SetRetentionRequest& request, TimeMs now, J
     if (*expire_time <= now) refuse("OUT_OF_RANGE", "this time is over", "DeleteArtifact deletes it now.");
   }
   const auto digest = get_artifact(request.digest(), store, project).digest();
+  AuditNote::about(digest);
   store.set_retention(digest, request.pinned(), expire_time, project);
   return get_artifact(digest, store, project);
 }

@@ -33,10 +33,22 @@ StoredState stored_state(JobStore& store) {
   return stored;
 }
 
+void log_events(const Outcome& outcome) {
+  if (!spdlog::should_log(spdlog::level::debug)) return;
+  for (const auto& event : outcome.events) {
+    const LogScope job("job", event.job);
+    spdlog::debug("job {}: {}, attempt {}", event.job, event.type, event.attempt);
+  }
+}
+
 }  // namespace
 
 Coordinator::Coordinator(JobStore& store, const Clock& clock, Metrics& metrics, SchedulerOptions options)
-    : store_(store), clock_(clock), metrics_(metrics), ledger_(options, stored_state(store), clock.now_ms()) {
+    : store_(store),
+      clock_(clock),
+      metrics_(metrics),
+      ledger_(options, stored_state(store), clock.now_ms()),
+      attempts_(metrics, ledger_.state().held) {
   for (auto& worker : store.workers()) workers_.emplace(worker.id(), std::move(worker));
   spdlog::info("{} jobs queued, {} leased", ledger_.state().queue.size(), ledger_.state().held.size());
   ticker_ = std::thread([this] { tick(); });
@@ -67,6 +79,7 @@ void Coordinator::tick() {
       const SchedulerState& state = ledger_.state();
       for (const auto& [id, worker] : state.workers) present += takes_jobs(worker, clock_.now_ms(), state);
       metrics_.queue(state.queue.size(), state.held.size(), present);
+      metrics_.queued_by_project(state.queue.by_project());
     }
     apply(TickInput{});
   }
@@ -80,6 +93,7 @@ Outcome Coordinator::apply(const SchedulerInput& input, StoreBatch batch, const 
     const std::lock_guard lock(mutex_);
     entry = step_locked(input, job, etag);
     if (entry.write == Write::kNothing) return entry.outcome;
+    attempts_.note(entry.outcome);
     if (entry.write == Write::kOrder) batch = {};
     if (batch.submitted) batch.submitted->record = entry.outcome.changed.front();
     batch.outcome = entry.outcome;
@@ -107,6 +121,7 @@ void Coordinator::on_end(std::function<void(const std::string& job)> hear) {
 
 // The outcome is on disk: whoever waits may see it.
 void Coordinator::publish(const Outcome& outcome) {
+  log_events(outcome);
   bool queued = outcome.pause || outcome.quota;
   {
     const std::lock_guard lock(mutex_);

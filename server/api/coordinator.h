@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "common/clock.h"
+#include "server/api/attempt_metrics.h"
 #include "server/http/metrics.h"
 #include "server/scheduler/ledger.h"
 #include "server/store/sqlite/job_store.h"
@@ -102,6 +103,7 @@ class Coordinator {
   std::optional<JobRecord> newest(const std::string& id);  // of an open job: what is being written
   void tick();
 
+  std::string resolve_to_change(const std::string& id_or_prefix, const Within& project);
   std::optional<wring::v1::Job> job_of_request(const std::string& request_id, const std::string& digest);
   void check_inputs(const Within& project, const wring::v1::JobSpec& spec,
                     const std::vector<std::string>& data_names);
@@ -122,6 +124,7 @@ class Coordinator {
   std::condition_variable submitted_;  // a submit under a request id is over
   std::condition_variable stop_;       // of the ticker, which every step would wake otherwise
   Ledger ledger_;
+  AttemptMetrics attempts_;
   std::map<std::string, Live> live_;
   std::map<std::string, wring::v1::Worker> workers_;
   std::function<void(const std::string&)> hear_end_;

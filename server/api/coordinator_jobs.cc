@@ -16,6 +16,7 @@
 #include "server/api/coordinator.h"
 #include "server/api/messages.h"
 #include "server/auth/tenant_blobs.h"
+#include "server/store/sqlite/audit_rows.h"
 
 namespace wring {
 namespace {
@@ -152,6 +153,7 @@ std::optional<v1::Job> Coordinator::job_of_request(const std::string& request_id
   if (request_id.empty()) return std::nullopt;
   const auto known = submitted_before(store_.request(request_id), digest);
   if (!known) return std::nullopt;
+  AuditNote::about(*known);
   return job({}, *known);
 }
 
@@ -194,6 +196,7 @@ v1::Job Coordinator::submit(const Within& project, const v1::SubmitJobRequest& r
                           in_ms(spec.queued_timeout_seconds()),
                           in_ms(spec.total_timeout_seconds()),
                           trial ? prefixes_of(stored, recipe) : std::vector<std::string>{}};
+  AuditNote::about(input.id);
   StoreBatch batch;
   batch.submitted = stored;
   batch.request_id = request_id;
@@ -274,14 +277,20 @@ v1::ListJobsResponse Coordinator::list(const Within& project, const v1::ListJobs
   return response;
 }
 
+std::string Coordinator::resolve_to_change(const std::string& id_or_prefix, const Within& project) {
+  auto id = store_.resolve_job(id_or_prefix, project);
+  AuditNote::about(id);
+  return id;
+}
+
 v1::Job Coordinator::cancel(const Within& project, const std::string& id_or_prefix, const std::string& etag) {
-  const auto id = store_.resolve_job(id_or_prefix, project);
+  const auto id = resolve_to_change(id_or_prefix, project);
   apply(CancelInput{id}, {}, id, etag);
   return job({}, id);
 }
 
 v1::Job Coordinator::retry(const Within& project, const std::string& id_or_prefix, const std::string& etag) {
-  const auto id = store_.resolve_job(id_or_prefix, project);
+  const auto id = resolve_to_change(id_or_prefix, project);
   const std::shared_lock inputs(store_.inputs());  // they stay until the job is in the queue
   const v1::JobSpec spec = job({}, id).spec();
   check_inputs(project, spec, parse_recipe(spec.recipe()).data_names());
@@ -291,13 +300,13 @@ v1::Job Coordinator::retry(const Within& project, const std::string& id_or_prefi
 
 v1::Job Coordinator::pause(const Within& project, const std::string& id_or_prefix, const std::string& etag,
                            bool paused) {
-  const auto id = store_.resolve_job(id_or_prefix, project);
+  const auto id = resolve_to_change(id_or_prefix, project);
   apply(PauseJobInput{id, paused}, {}, id, etag);
   return job({}, id);
 }
 
 void Coordinator::remove(const Within& project, const std::string& id_or_prefix, const std::string& etag) {
-  const auto id = store_.resolve_job(id_or_prefix, project);
+  const auto id = resolve_to_change(id_or_prefix, project);
   {
     const std::lock_guard lock(mutex_);  // held over the write: nobody may load the job meanwhile
     ledger_.check_removable(id, etag, [this](const auto& job) { return load(job); });

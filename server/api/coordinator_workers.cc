@@ -43,8 +43,14 @@ std::vector<v1::Evaluation> rows_of(const std::string& job, const Rows& rows, Ti
   return stored;
 }
 
+// Of the recipe: no evaluation or export, which are steps too.
+bool is_stage(const v1::StageStatus& step) {
+  return !step.name().starts_with("evaluate: ") && !step.name().starts_with("export: ");
+}
+
 void count_end(const v1::StageStatus& stage, Metrics& metrics) {
   if (stage.state() == "done") metrics.stage_ended("made", 0, 0);
+  if (stage.state() == "done" && is_stage(stage)) metrics.stage_ran(stage.name(), stage.seconds());
   if (stage.state() == "cached")
     metrics.stage_ended(stage.cached_in() == "project" ? "project" : "worker",
                         static_cast<double>(stage.cached_bytes()), std::max(stage.saved_seconds(), 0.0));
@@ -65,7 +71,7 @@ const char* to_text(LeaseAction action) {
 // Whether prefix_names() names what the step makes.
 bool is_prefix(const v1::StageStatus& step) {
   if (step.name().starts_with("evaluate: ")) return step.name().ends_with(" (before)") && !step.key().empty();
-  return !step.name().starts_with("export: ");
+  return is_stage(step);
 }
 
 }  // namespace

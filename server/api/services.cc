@@ -1,8 +1,12 @@
 // The gRPC services.
 #include "server/api/services.h"
 
+#include <optional>
+
 #include "common/address.h"
+#include "common/clock.h"
 #include "common/error.h"
+#include "common/ids.h"
 #include "common/log.h"
 #include "proto/rpc/channel.h"
 #include "proto/rpc/status.h"
@@ -54,11 +58,17 @@ Credentials credentials_of(const ServerContext& context) {
   credentials.request_id = metadata("x-request-id");
   credentials.job = metadata(kJobMetadata);
   credentials.loopback = is_loopback_peer(context.peer());
+  credentials.address = context.peer().substr(0, context.peer().rfind(':'));
   const auto connection = context.auth_context();
   const auto names = connection->FindPropertyValues(GRPC_X509_CN_PROPERTY_NAME);
   if (connection->IsPeerAuthenticated() && names.size() == 1)
     credentials.certificate.assign(names[0].data(), names[0].size());
   return credentials;
+}
+
+// Whether the call is over once something happens, and not as soon as can be.
+bool waits(std::string_view method) {
+  return method == "Workers/LeaseJob" || method == "Jobs/WatchJob";
 }
 
 // Runs `body` for whoever may call `method`, turns what is thrown into a status (with a violation for each of
@@ -67,8 +77,14 @@ template <typename Body>
 Status answer(const Backend& backend, ServerContext& context, std::string_view method, Body body,
               const std::vector<std::string>& missing = {}) {
   Status status = Status::OK;
+  const Stopwatch watch;
+  Credentials credentials = credentials_of(context);
+  credentials.request_id = request_id_from(credentials.request_id);
+  const LogScope request("request", credentials.request_id);
+  std::optional<LogScope> job;
+  if (!credentials.job.empty()) job.emplace("job", credentials.job);
   try {
-    backend.door.call(method, credentials_of(context), [&](Door::Visit& visit) {
+    backend.door.call(method, credentials, [&](Door::Visit& visit) {
       context.AddInitialMetadata("x-request-id", visit.request_id);
       body(visit);
     });
@@ -77,9 +93,12 @@ Status answer(const Backend& backend, ServerContext& context, std::string_view m
     if (is_ours(error)) spdlog::error("{}: {}", method, error.what());
     status = to_status(error, missing);
   }
-  backend.metrics.rpc(
-      std::string(method.substr(method.find('/') + 1)),
-      status.ok() ? "OK" : std::string(to_string(static_cast<ErrorCode>(status.error_code()))));
+  const std::string name(method.substr(method.find('/') + 1));
+  const std::string code =
+      status.ok() ? "OK" : std::string(to_string(static_cast<ErrorCode>(status.error_code())));
+  backend.metrics.rpc(name, code);
+  if (!waits(method)) backend.metrics.rpc_took(name, watch.seconds());
+  spdlog::debug("{} {} after {:.3f} s", method, code, watch.seconds());
   return status;
 }
 
@@ -161,7 +180,6 @@ class ArtifactsService final : public v1::Artifacts::Service {
     std::vector<std::string> missing;
     const auto body = [&](Door::Visit& visit) {
       *response = commit_artifact(*request, b_.clock.now_ms(), b_.store, blobs_of(visit), missing);
-      visit.object = response->digest();
     };
     return answer(b_, *context, "Artifacts/CommitArtifact", body, missing);
   }
@@ -185,7 +203,6 @@ class ArtifactsService final : public v1::Artifacts::Service {
     return answer(b_, *context, "Artifacts/SetRetention", [&](Door::Visit& visit) {
       visit.object = request->digest();
       *response = set_retention(*request, b_.clock.now_ms(), b_.store, visit.caller.project);
-      visit.object = response->digest();
     });
   }
 
@@ -212,7 +229,6 @@ class JobsService final : public v1::Jobs::Service {
   Status SubmitJob(ServerContext* context, const v1::SubmitJobRequest* request, v1::Job* response) override {
     return answer(b_, *context, "Jobs/SubmitJob", [&](Door::Visit& visit) {
       *response = b_.coordinator.submit(visit.caller.project, *request);
-      visit.object = response->id();
     });
   }
   Status GetJob(ServerContext* context, const v1::GetJobRequest* request, v1::Job* response) override {
@@ -241,28 +257,24 @@ class JobsService final : public v1::Jobs::Service {
     return answer(b_, *context, "Jobs/CancelJob", [&](Door::Visit& visit) {
       visit.object = request->id();
       *response = b_.coordinator.cancel(visit.caller.project, request->id(), request->etag());
-      visit.object = response->id();
     });
   }
   Status RetryJob(ServerContext* context, const v1::RetryJobRequest* request, v1::Job* response) override {
     return answer(b_, *context, "Jobs/RetryJob", [&](Door::Visit& visit) {
       visit.object = request->id();
       *response = b_.coordinator.retry(visit.caller.project, request->id(), request->etag());
-      visit.object = response->id();
     });
   }
   Status PauseJob(ServerContext* context, const v1::PauseJobRequest* request, v1::Job* response) override {
     return answer(b_, *context, "Jobs/PauseJob", [&](Door::Visit& visit) {
       visit.object = request->id();
       *response = b_.coordinator.pause(visit.caller.project, request->id(), request->etag(), true);
-      visit.object = response->id();
     });
   }
   Status ResumeJob(ServerContext* context, const v1::ResumeJobRequest* request, v1::Job* response) override {
     return answer(b_, *context, "Jobs/ResumeJob", [&](Door::Visit& visit) {
       visit.object = request->id();
       *response = b_.coordinator.pause(visit.caller.project, request->id(), request->etag(), false);
-      visit.object = response->id();
     });
   }
   Status DeleteJob(ServerContext* context, const v1::DeleteJobRequest* request,
@@ -415,10 +427,8 @@ class SweepsService final : public v1::Sweeps::Service {
 
   Status SubmitSweep(ServerContext* context, const v1::SubmitSweepRequest* request,
                      v1::Sweep* response) override {
-    return answer(b_, *context, "Sweeps/SubmitSweep", [&](Door::Visit& visit) {
-      *response = b_.sweeps.submit(visit.caller.project, *request);
-      visit.object = response->id();
-    });
+    return answer(b_, *context, "Sweeps/SubmitSweep",
+                  [&](Door::Visit& visit) { *response = b_.sweeps.submit(visit.caller.project, *request); });
   }
   Status GetSweep(ServerContext* context, const v1::GetSweepRequest* request, v1::Sweep* response) override {
     return answer(b_, *context, "Sweeps/GetSweep", [&](Door::Visit& visit) {
@@ -484,7 +494,6 @@ class SweepsService final : public v1::Sweeps::Service {
     return answer(b_, context, method, [&](Door::Visit& visit) {
       visit.object = request.id();
       response = body(visit.caller.project);
-      visit.object = response.id();
     });
   }
 
@@ -516,7 +525,6 @@ class TokensService final : public v1::Tokens::Service {
       asked.project = request->project();
       if (request->has_expire_time()) asked.expire_time = to_time(request->expire_time());
       const auto [token, secret] = b_.tokens.create(asked, b_.clock.now_ms());
-      visit.object = token.id;
       *response->mutable_token() = to_message(token);
       response->set_secret(secret);
     });

@@ -2,6 +2,7 @@
 #include "server/auth/door.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "common/ids.h"
 
@@ -9,6 +10,9 @@ namespace wring {
 namespace {
 
 constexpr const char* kLocal = "local";
+
+// Anybody can make calls without a token: at most 2 MB of rows in a day.
+constexpr double kStrangersPerSecond = 0.1, kMostStrangers = 60;
 
 [[noreturn]] void refuse(const char* reason, const std::string& message, const std::string& hint) {
   throw Error(ErrorCode::kUnauthenticated, reason, message, "", hint);
@@ -21,19 +25,20 @@ void check_valid(const Token& token, TimeMs now) {
     refuse("TOKEN_EXPIRED", token.id + " has expired", "Ask an admin for another token.");
 }
 
-// What somebody else sends is put into a log.
-std::string safe_request_id(const std::string& id) {
-  const bool safe = id.size() <= 64 && std::all_of(id.begin(), id.end(), [](unsigned char c) {
-                      return std::isalnum(c) || c == '-' || c == '_' || c == '.';
-                    });
-  return safe && !id.empty() ? id : random_id();
-}
-
 }  // namespace
 
 std::string bearer_token(const std::string& authorization) {
   constexpr std::string_view kBearer = "Bearer ";
   return authorization.starts_with(kBearer) ? authorization.substr(kBearer.size()) : "";
+}
+
+Caller Door::let_in(std::string_view method, const Credentials& credentials) {
+  try {
+    return identify(credentials);
+  } catch (const Error& error) {
+    note_stranger(method, credentials, error.reason());
+    throw;
+  }
 }
 
 Caller Door::identify(const Credentials& credentials) const {
@@ -67,7 +72,7 @@ bool Door::may_come(const std::string& caller_id) const {
 }
 
 Door::Visit Door::enter(std::string_view method, const Credentials& credentials) {
-  Visit visit{identify(credentials), "", safe_request_id(credentials.request_id), credentials.job,
+  Visit visit{let_in(method, credentials), "", request_id_from(credentials.request_id), credentials.job,
               &access_of(method)};
   try {
     const bool local = visit.caller.id == kLocal;  // who is the server's own worker, too
@@ -77,57 +82,89 @@ Door::Visit Door::enter(std::string_view method, const Credentials& credentials)
                   "", "Ask an admin for a token of another scope.");
     count(visit.caller);
   } catch (const Error& error) {
-    note(visit, error.reason());
+    if (visit.access->audited) put(visit, entry_of(visit, error.reason()));
     throw;
   }
   return visit;
 }
 
-void Door::leave(const Visit& visit, const std::string& outcome) {
+void Door::leave(const Visit& visit, const std::optional<AuditNote>& note, const std::string& outcome) {
   {
     const std::lock_guard lock(mutex_);
     --traffic_.at(visit.caller.id).open;
   }
-  note(visit, outcome);
+  if (!note || (note->was_taken() && outcome == kDone)) return;
+  AuditEntry entry = entry_of(visit, outcome);
+  if (!note->object().empty()) entry.object = note->object();
+  put(visit, std::move(entry));
 }
 
-// A bucket of calls that fills at the rate; it is full at first.
+bool Door::Bucket::take(double per_second, double most, TimeMs now) {
+  left = std::min(most, left.value_or(most) + per_second * static_cast<double>(now - at) / 1000);
+  at = now;
+  if (*left < 1) return false;
+  --*left;
+  return true;
+}
+
 void Door::count(const Caller& caller) {
-  const TimeMs now = clock_.now_ms();
-  const double rate = options_.calls_per_second, most = 2 * rate;
+  const double rate = options_.calls_per_second;
   const std::lock_guard lock(mutex_);
-  const auto [it, fresh] = traffic_.try_emplace(caller.id, Traffic{most, now, 0});
-  Traffic& traffic = it->second;
-  traffic.left = std::min(most, traffic.left + rate * static_cast<double>(now - traffic.at) / 1000);
-  traffic.at = now;
+  Traffic& traffic = traffic_[caller.id];
   if (caller.id != kLocal) {
-    if (rate > 0 && traffic.left < 1)
-      throw Error(ErrorCode::kResourceExhausted, "RATE_LIMITED",
-                  "more than " + std::to_string(static_cast<int>(rate)) + " calls in a second", "",
-                  "Wait a second.");
     if (traffic.open >= options_.open_calls)
       throw Error(ErrorCode::kResourceExhausted, "TOO_MANY_CALLS",
                   "more than " + std::to_string(options_.open_calls) + " calls at a time", "",
                   "Wait for some to end.");
+    if (rate > 0 && !traffic.calls.take(rate, 2 * rate, clock_.now_ms()))
+      throw Error(ErrorCode::kResourceExhausted, "RATE_LIMITED",
+                  "more than " + std::to_string(static_cast<int>(rate)) + " calls in a second", "",
+                  "Wait a second.");
   }
-  --traffic.left;
   ++traffic.open;
 }
 
+AuditEntry Door::entry_of(const Visit& visit, const std::string& outcome) const {
+  return {0,
+          clock_.now_ms(),
+          visit.caller.id,
+          std::string(to_string(visit.caller.scope)),
+          visit.caller.project,
+          std::string(visit.access->method),
+          visit.object,
+          outcome,
+          visit.request_id};
+}
+
 // An open server does not wait for the disk: everybody is the same caller there.
-void Door::note(const Visit& visit, const std::string& outcome) {
-  if (!visit.access->audited) return;
-  const AuditEntry entry{0,
-                         clock_.now_ms(),
-                         visit.caller.id,
-                         std::string(to_string(visit.caller.scope)),
-                         visit.caller.project,
-                         std::string(visit.access->method),
-                         visit.object,
-                         outcome,
-                         visit.request_id};
-  auto written = store_.change_later([entry](sqlite3* db) { put_audit_entry(db, entry); });
+void Door::put(const Visit& visit, AuditEntry entry) {
+  auto written = store_.change_later([entry = std::move(entry)](sqlite3* db) { put_audit_entry(db, entry); });
   if (visit.caller.id != kLocal) written.get();
+}
+
+// Does not wait for the disk either: who is not let in makes no work of it.
+void Door::note_stranger(std::string_view method, const Credentials& credentials, const std::string& reason) {
+  const auto token = tokens_.find(credentials.token);
+  AuditEntry entry{0,
+                   clock_.now_ms(),
+                   token ? token->id : credentials.certificate,
+                   "",
+                   "",
+                   std::string(method),
+                   credentials.address,
+                   reason,
+                   request_id_from(credentials.request_id)};
+  if (entry.caller.empty()) entry.caller = "unknown";
+  {
+    const std::lock_guard lock(mutex_);
+    if (!strangers_.take(kStrangersPerSecond, kMostStrangers, entry.time)) {
+      ++strangers_left_out_;
+      return;
+    }
+    if (const auto more = std::exchange(strangers_left_out_, 0))
+      entry.outcome += " (" + std::to_string(more) + " more calls before it)";
+  }
+  store_.change_later([entry = std::move(entry)](sqlite3* db) { put_audit_entry(db, entry); });
 }
 
 }  // namespace wring

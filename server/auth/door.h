@@ -3,12 +3,13 @@
 
 #include <map>
 #include <mutex>
+#include <optional>
 #include <string>
 
 #include "common/error.h"
 #include "server/auth/access.h"
-#include "server/auth/audit.h"
 #include "server/auth/tokens.h"
+#include "server/store/sqlite/audit_rows.h"
 
 namespace wring {
 
@@ -24,6 +25,7 @@ struct Credentials {
   std::string token;        // the secret; empty: none
   std::string certificate;  // name in a certificate that our CA has signed; empty: none
   bool loopback = false;    // from this machine
+  std::string address;      // of the caller's machine, for the log; may be empty
   std::string request_id;   // for the log; empty: one is made up
   std::string job;          // that a worker says it calls for; empty: none
 };
@@ -56,19 +58,23 @@ class Door {
     const Access* access = nullptr;
   };
 
-  // Lets the call in and runs `body` with its visit; a change is in the audit log before this returns. Throws
-  // what `body` throws, and kUnauthenticated "NO_TOKEN", "BAD_TOKEN", "TOKEN_EXPIRED", "TOKEN_REVOKED",
-  // "CERTIFICATE_NEEDED"; kPermissionDenied "SCOPE"; kResourceExhausted "RATE_LIMITED", "TOO_MANY_CALLS".
+  // Lets the call in and runs `body` with its visit. What the body changes first goes to disk with the call's
+  // row of the audit log; a call that changes nothing, or fails, is in the log before this returns. Of calls
+  // without a valid token only so many a minute are in the log. Throws what `body` throws, and
+  // kUnauthenticated "NO_TOKEN", "BAD_TOKEN", "TOKEN_EXPIRED", "TOKEN_REVOKED", "CERTIFICATE_NEEDED";
+  // kPermissionDenied "SCOPE"; kResourceExhausted "RATE_LIMITED", "TOO_MANY_CALLS".
   template <typename Body>
   void call(std::string_view method, const Credentials& credentials, Body body) {
     Visit visit = enter(method, credentials);
+    std::optional<AuditNote> note;
+    if (visit.access->audited) note.emplace([&] { return entry_of(visit, kDone); });
     try {
       body(visit);
     } catch (...) {
-      leave(visit, current_error().reason());
+      leave(visit, note, current_error().reason());
       throw;
     }
-    leave(visit, "OK");
+    leave(visit, note, kDone);
   }
 
   bool is_open() const { return !options_.tls && tokens_.none(); }
@@ -80,16 +86,26 @@ class Door {
   bool may_come(const std::string& caller_id) const;
 
  private:
-  struct Traffic {
-    double left = 0;  // calls that may be made now
+  static constexpr const char* kDone = "OK";
+
+  // Fills at a rate; full at first.
+  struct Bucket {
+    bool take(double per_second, double most, TimeMs now);  // whether there was one
+    std::optional<double> left;
     TimeMs at = 0;
+  };
+  struct Traffic {
+    Bucket calls;
     int open = 0;
   };
 
+  Caller let_in(std::string_view method, const Credentials& credentials);
   Visit enter(std::string_view method, const Credentials& credentials);
-  void leave(const Visit& visit, const std::string& outcome);
+  void leave(const Visit& visit, const std::optional<AuditNote>& note, const std::string& outcome);
   void count(const Caller& caller);
-  void note(const Visit& visit, const std::string& outcome);
+  AuditEntry entry_of(const Visit& visit, const std::string& outcome) const;
+  void put(const Visit& visit, AuditEntry entry);
+  void note_stranger(std::string_view method, const Credentials& credentials, const std::string& reason);
 
   JobStore& store_;
   Tokens& tokens_;
@@ -97,6 +113,8 @@ class Door {
   const DoorOptions options_;
   std::mutex mutex_;
   std::map<std::string, Traffic> traffic_;  // by caller
+  Bucket strangers_;                        // rows of the audit log about calls that were not let in
+  std::uint64_t strangers_left_out_ = 0;    // since the last such row
 };
 
 }  // namespace wring

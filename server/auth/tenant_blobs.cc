@@ -68,7 +68,7 @@ std::vector<Digest> TenantBlobs::missing(const std::vector<Digest>& digests) con
     else if (stale)
       old.push_back(digest);
   }
-  if (!old.empty()) store_.change([&](sqlite3* db) { renew_rows(db, project_, old); });
+  if (!old.empty()) store_.change_later([&](sqlite3* db) { renew_rows(db, project_, old); }).get();
   return lacking;
 }
 

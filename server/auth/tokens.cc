@@ -5,6 +5,7 @@
 #include "common/error.h"
 #include "common/ids.h"
 #include "server/api/messages.h"
+#include "server/store/sqlite/audit_rows.h"
 
 namespace wring {
 namespace {
@@ -77,6 +78,7 @@ std::pair<Token, std::string> Tokens::create(Token token, TimeMs now) {
   token.create_time = now;
   token.revoke_time = 0;
   const std::string secret = "wring_" + random_id(kSecretLength);
+  AuditNote::about(token.id);
   put(token, sha256(secret).hex());
   return {token, secret};
 }

@@ -18,6 +18,7 @@
 
 #include "common/address.h"
 #include "common/error.h"
+#include "common/ids.h"
 #include "common/json.h"
 #include "common/log.h"
 
@@ -112,18 +113,21 @@ class Connection : public std::enable_shared_from_this<Connection<Stream>> {
       return refuse(failed);
     if (failed) return close();
     HttpResponse response;
+    const std::string id = request_id_from(std::string(parser_->get()["X-Request-Id"]));
+    const LogScope scope("request", id);
     try {
-      response = handler_(request());
+      response = handler_(request(id));
     } catch (...) {
       const Error error = current_error();
       response = problem(http_status(error), error);
       if (response.status >= 500)
         spdlog::error("HTTP {}: {}", std::string(parser_->get().target()), error.what());
     }
+    response.headers.emplace_back("X-Request-Id", id);
     write(std::move(response), parser_->get().keep_alive());
   }
 
-  HttpRequest request() {
+  HttpRequest request(const std::string& id) {
     auto& message = parser_->get();
     const auto header = [&](auto name) { return std::string(message[name]); };
     const auto method = message.method();
@@ -141,7 +145,7 @@ class Connection : public std::enable_shared_from_this<Connection<Stream>> {
             header(http::field::range),
             header(http::field::authorization),
             header(http::field::cookie),
-            header("X-Request-Id"),
+            id,
             is_loopback_connection(),
             std::is_same_v<Stream, Tls>,
             std::move(message.body())};

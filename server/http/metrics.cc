@@ -4,6 +4,18 @@
 #include <prometheus/text_serializer.h>
 
 namespace wring {
+
+std::string LabelValues::of(const std::string& value) {
+  const std::lock_guard lock(mutex_);
+  if (known_.size() < limit_ || known_.contains(value)) return *known_.insert(value).first;
+  return "_other";
+}
+
+std::set<std::string> LabelValues::known() const {
+  const std::lock_guard lock(mutex_);
+  return known_;
+}
+
 namespace {
 
 prometheus::Family<prometheus::Counter>& counters(prometheus::Registry& registry, const char* name,
@@ -13,6 +25,14 @@ prometheus::Family<prometheus::Counter>& counters(prometheus::Registry& registry
 prometheus::Gauge& gauge(prometheus::Registry& registry, const char* name, const char* help) {
   return prometheus::BuildGauge().Name(name).Help(help).Register(registry).Add({});
 }
+prometheus::Family<prometheus::Histogram>& seconds(prometheus::Registry& registry, const char* name,
+                                                   const char* help) {
+  return prometheus::BuildHistogram().Name(name).Help(help).Register(registry);
+}
+
+using Buckets = prometheus::Histogram::BucketBoundaries;
+const Buckets kCall = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10};
+const Buckets kWork = {0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14'400, 86'400};
 
 }  // namespace
 
@@ -24,8 +44,20 @@ Metrics::Metrics()
       stale_(counters(*registry_, "wring_stale_commits_refused_total",
                       "Commits refused because of an older fence")
                  .Add({})),
+      waits_(seconds(*registry_, "wring_job_wait_seconds",
+                     "Time from when a job could be leased (its submission, or the end of a backoff) to its "
+                     "lease, by kind of device")),
+      attempts_(counters(*registry_, "wring_attempts_total", "Attempts that ended, by outcome and reason")),
       blob_(counters(*registry_, "wring_blob_bytes_total", "Blob bytes moved, by direction")),
+      collected_(
+          counters(*registry_, "wring_collected_bytes_total", "Bytes of unused blobs that were deleted")
+              .Add({})),
       rpcs_(counters(*registry_, "wring_rpcs_total", "RPCs answered, by method and status code")),
+      rpc_seconds_(seconds(*registry_, "wring_rpc_seconds",
+                           "Time to answer an RPC, by method; without LeaseJob and WatchJob, which wait for "
+                           "something to happen")),
+      http_seconds_(seconds(*registry_, "wring_http_seconds", "Time to answer an HTTP request, by route")),
+      stage_seconds_(seconds(*registry_, "wring_stage_seconds", "Time that a stage took, by method")),
       stages_(counters(*registry_, "wring_stages_total",
                        "Stages and evaluations that ended, by source: made, or taken from the cache of their "
                        "worker or their project")),
@@ -44,15 +76,34 @@ Metrics::Metrics()
                      "Workers seen within the last minute that do not drain")),
       outputs_(gauge(*registry_, "wring_stage_outputs", "Outputs of stages that projects keep")),
       output_bytes_(gauge(*registry_, "wring_stage_output_bytes",
-                          "Bytes of these outputs, chunks that they share counted each time")) {}
+                          "Bytes of these outputs, chunks that they share counted each time")),
+      project_queued_(prometheus::BuildGauge()
+                          .Name("wring_project_jobs_queued")
+                          .Help("Jobs that wait for a worker, by project")
+                          .Register(*registry_)) {}
 
 void Metrics::job_ended(const std::string& state) {
   ended_.Add({{"state", state}}).Increment();
+}
+void Metrics::job_waited(const std::string& device, double seconds) {
+  waits_.Add({{"device", devices_.of(device)}}, kWork).Observe(seconds);
+}
+void Metrics::attempt_ended(const std::string& outcome, const std::string& reason) {
+  attempts_.Add({{"outcome", outcome}, {"reason", reason.empty() ? "none" : reasons_.of(reason)}})
+      .Increment();
 }
 void Metrics::queue(std::size_t queued, std::size_t running, std::size_t workers) {
   queued_.Set(static_cast<double>(queued));
   running_.Set(static_cast<double>(running));
   workers_.Set(static_cast<double>(workers));
+}
+// A project that has none any more is set to 0.
+void Metrics::queued_by_project(const std::map<std::string, std::size_t>& queued) {
+  std::map<std::string, std::size_t> shown;
+  for (const auto& project : projects_.known()) shown[project] = 0;
+  for (const auto& [project, jobs] : queued) shown[projects_.of(project)] += jobs;
+  for (const auto& [project, jobs] : shown)
+    project_queued_.Add({{"project", project}}).Set(static_cast<double>(jobs));
 }
 void Metrics::blob_bytes(const std::string& direction, double bytes) {
   blob_.Add({{"direction", direction}}).Increment(bytes);
@@ -62,12 +113,21 @@ void Metrics::stage_ended(const std::string& source, double saved_bytes, double 
   saved_bytes_.Increment(saved_bytes);
   saved_seconds_.Increment(saved_seconds);
 }
+void Metrics::stage_ran(const std::string& method, double seconds) {
+  stage_seconds_.Add({{"method", methods_.of(method)}}, kWork).Observe(seconds);
+}
 void Metrics::stage_outputs(std::uint64_t count, std::uint64_t bytes) {
   outputs_.Set(static_cast<double>(count));
   output_bytes_.Set(static_cast<double>(bytes));
 }
 void Metrics::rpc(const std::string& method, const std::string& code) {
   rpcs_.Add({{"method", method}, {"code", code}}).Increment();
+}
+void Metrics::rpc_took(const std::string& method, double seconds) {
+  rpc_seconds_.Add({{"method", method}}, kCall).Observe(seconds);
+}
+void Metrics::http_took(const std::string& route, double seconds) {
+  http_seconds_.Add({{"route", route}}, kCall).Observe(seconds);
 }
 
 std::string Metrics::text() const {

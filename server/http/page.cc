@@ -38,7 +38,7 @@ std::string content_type_of(const fs::path& path) {
 }
 
 bool is_page(const std::string& path) {
-  static const std::set<std::string> views{"", "jobs", "compare", "submit", "artifacts", "workers"};
+  static const std::set<std::string> views{"", "jobs", "sweeps", "compare", "submit", "artifacts", "workers"};
   return path.starts_with('/') && views.contains(path.substr(1, path.find('/', 1) - 1));
 }
 

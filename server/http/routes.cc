@@ -1,16 +1,10 @@
 // HTTP paths to the same back end as gRPC.
 #include "server/http/routes.h"
 
-#include <google/protobuf/io/coded_stream.h>
-#include <google/protobuf/io/zero_copy_stream_impl_lite.h>
-#include <google/protobuf/util/json_util.h>
-#include <google/protobuf/util/type_resolver_util.h>
-
-#include <charconv>
-#include <map>
 #include <memory>
 #include <sstream>
 
+#include "common/clock.h"
 #include "common/error.h"
 #include "common/json.h"
 #include "server/api/artifact_catalogue.h"
@@ -18,104 +12,17 @@
 #include "server/http/artifact_file.h"
 #include "server/http/etag.h"
 #include "server/http/guard.h"
+#include "server/http/message_json.h"
 #include "server/http/page.h"
 #include "server/http/session.h"
+#include "server/http/sweep_routes.h"
+#include "server/http/target.h"
 #include "wring/v1/artifacts.pb.h"
 #include "wring/v1/evaluations.pb.h"
 #include "wring/v1/methods.pb.h"
 
 namespace wring {
 namespace {
-
-struct Target {
-  std::string path;
-  std::map<std::string, std::string> query;
-
-  std::string get(const std::string& key) const {
-    const auto it = query.find(key);
-    return it == query.end() ? "" : it->second;
-  }
-  std::uint64_t number(const std::string& key, std::uint64_t fallback) const {
-    const auto text = get(key);
-    if (text.empty()) return fallback;
-    std::uint64_t value = 0;
-    const auto [rest, failed] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (failed != std::errc() || rest != text.data() + text.size() || value > 1'000'000'000'000)
-      throw Error(ErrorCode::kInvalidArgument, "BAD_QUERY", "'" + text.substr(0, 40) + "' is no whole number",
-                  key);
-    return value;
-  }
-};
-
-// In a query, a plus is a space.
-std::string decode_percent(std::string_view text, bool query = true) {
-  std::string out;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    unsigned value = 0;
-    if (text[i] == '%' && i + 2 < text.size() &&
-        std::from_chars(text.data() + i + 1, text.data() + i + 3, value, 16).ptr == text.data() + i + 3) {
-      out += static_cast<char>(value);
-      i += 2;
-    } else {
-      out += query && text[i] == '+' ? ' ' : text[i];
-    }
-  }
-  return out;
-}
-
-Target parse_target(const std::string& raw) {
-  Target target;
-  const auto mark = raw.find('?');
-  target.path = decode_percent(raw.substr(0, mark), false);
-  for (std::size_t at = mark; at != std::string::npos && at + 1 < raw.size();) {
-    const auto end = raw.find('&', at + 1);
-    const auto pair = raw.substr(at + 1, end == std::string::npos ? end : end - at - 1);
-    const auto equals = pair.find('=');
-    target.query[decode_percent(pair.substr(0, equals))] =
-        equals == std::string::npos ? "" : decode_percent(pair.substr(equals + 1));
-    at = end;
-  }
-  return target;
-}
-
-// With its maps in the order of their keys: protobuf's own order changes from one message to the next, and
-// with it the ETag of the same content would.
-std::string bytes_of(const google::protobuf::Message& message) {
-  std::string bytes;
-  {
-    google::protobuf::io::StringOutputStream stream(&bytes);
-    google::protobuf::io::CodedOutputStream coded(&stream);
-    coded.SetSerializationDeterministic(true);
-    message.SerializeToCodedStream(&coded);
-  }
-  return bytes;
-}
-
-HttpResponse json(const google::protobuf::Message& message) {
-  static auto* const types = google::protobuf::util::NewTypeResolverForDescriptorPool(
-      "type", google::protobuf::DescriptorPool::generated_pool());
-  google::protobuf::util::JsonPrintOptions options;
-  options.preserve_proto_field_names = true;
-  options.always_print_primitive_fields = true;
-  HttpResponse response;
-  const auto status = google::protobuf::util::BinaryToJsonString(
-      types, "type/" + message.GetDescriptor()->full_name(), bytes_of(message), &response.body, options);
-  if (!status.ok()) throw Error(ErrorCode::kInternal, "JSON", std::string(status.message()));
-  return response;
-}
-
-// A request message of the API, from the body.
-template <typename Message>
-Message parse(const std::string& body) {
-  parse_json(body.empty() ? "{}" : body, "the body");  // bounded, and its errors say where
-  Message message;
-  const auto status = google::protobuf::util::JsonStringToMessage(body.empty() ? "{}" : body, &message);
-  if (!status.ok())
-    throw Error(ErrorCode::kInvalidArgument, "MALFORMED_REQUEST", std::string(status.message()), "body",
-                "The members are those of " + std::string(Message::descriptor()->full_name()) +
-                    " in proto/wring/v1.");
-  return message;
-}
 
 [[noreturn]] void throw_no_such_path() {
   throw Error(ErrorCode::kNotFound, "NO_SUCH_PATH", "there is nothing at this path");
@@ -126,19 +33,6 @@ Message parse(const std::string& body) {
               allowed);
 }
 
-HttpResponse with_tag(const HttpRequest& request, const std::string& tag) {
-  HttpResponse response;
-  response.headers.emplace_back("Cache-Control", "private, no-cache");
-  return with_etag(request, std::move(response), tag);
-}
-
-// Under a tag of the message's bytes: its JSON, which costs most, is made only where the asker lacks it.
-HttpResponse tagged(const HttpRequest& request, const google::protobuf::Message& message) {
-  auto response = with_tag(request, etag_of(WRING_VERSION + bytes_of(message)));
-  if (response.status != 304) response.body = json(message).body;
-  return response;
-}
-
 template <typename List>
 std::string joined(const List& messages) {
   std::string body = "[";
@@ -147,10 +41,6 @@ std::string joined(const List& messages) {
     body += json(message).body;
   }
   return body + "]";
-}
-
-int page_size_of(const Target& t) {
-  return static_cast<int>(std::min<std::uint64_t>(t.number("page_size", 0), 1000));
 }
 
 v1::JobState parse_state(const std::string& name) {
@@ -165,7 +55,7 @@ v1::JobState parse_state(const std::string& name) {
 
 v1::ListJobsResponse jobs(const Backend& b, const Within& within, const Target& t) {
   v1::ListJobsRequest request;
-  request.set_page_size(page_size_of(t));
+  request.set_page_size(t.page_size());
   request.set_page_token(t.get("page_token"));
   request.set_name_contains(t.get("name_contains"));
   request.set_project(t.get("project"));
@@ -195,7 +85,7 @@ v1::QueryEvaluationsResponse evaluations(const Backend& b, const Within& within,
   request.set_artifact(t.get("artifact"));
   request.set_suite(t.get("suite"));
   request.set_metric(t.get("metric"));
-  request.set_page_size(page_size_of(t));
+  request.set_page_size(t.page_size());
   request.set_page_token(t.get("page_token"));
   return query_evaluations(request, b.store, within);
 }
@@ -203,28 +93,28 @@ v1::QueryEvaluationsResponse evaluations(const Backend& b, const Within& within,
 v1::ListArtifactsResponse artifacts(const Backend& b, const Within& within, const Target& t) {
   v1::ListArtifactsRequest request;
   request.set_kind(t.get("kind"));
-  request.set_page_size(page_size_of(t));
+  request.set_page_size(t.page_size());
   request.set_page_token(t.get("page_token"));
   return list_artifacts(request, b.store, within);
 }
 
 v1::ListWorkersResponse workers(const Backend& b, const Within& within, const Target& t) {
   v1::ListWorkersRequest request;
-  request.set_page_size(page_size_of(t));
+  request.set_page_size(t.page_size());
   request.set_page_token(t.get("page_token"));
   return b.coordinator.list(within, request);
 }
 
 v1::ListProjectsResponse projects(const Backend& b, const Within& within, const Target& t) {
   v1::ListProjectsRequest request;
-  request.set_page_size(page_size_of(t));
+  request.set_page_size(t.page_size());
   request.set_page_token(t.get("page_token"));
   return b.coordinator.list(within, request);
 }
 
 v1::ListMethodsResponse methods(const Target& t) {
   v1::ListMethodsRequest request;
-  request.set_page_size(page_size_of(t));
+  request.set_page_size(t.page_size());
   request.set_page_token(t.get("page_token"));
   return list_methods(request);
 }
@@ -256,7 +146,7 @@ std::string_view read_method(const std::string& path) {
   };
   for (const auto& [known, method] : kMethods)
     if (known.ends_with('/') ? path.starts_with(known) : path == known) return method;
-  return "";
+  return sweep_read_method(path);
 }
 
 // What changes nothing.
@@ -270,6 +160,7 @@ HttpResponse read(const Backend& b, const Within& within, const HttpRequest& req
   if (below("/api/v1/artifacts/")) return one_artifact(b, within, request, rest("/api/v1/artifacts/"));
   if (t.path == "/api/v1/workers") return tagged(request, workers(b, within, t));
   if (t.path == "/api/v1/projects") return tagged(request, projects(b, within, t));
+  if (below("/api/v1/sweeps")) return read_sweeps(b, within, request, t);
   if (t.path == "/api/v1/methods") return tagged(request, methods(t));
   return tagged(request, get_method(rest("/api/v1/methods/")));
 }
@@ -278,6 +169,7 @@ HttpResponse read(const Backend& b, const Within& within, const HttpRequest& req
 std::string_view call_method(const std::string& path) {
   if (path == "/api/v1/jobs") return "Jobs/SubmitJob";
   if (path == "/api/v1/recipes/validate") return "Methods/ValidateRecipe";
+  if (const auto method = sweep_call_method(path); !method.empty()) return method;
   if (!path.starts_with("/api/v1/jobs/")) return "";
   if (path.ends_with("/cancel")) return "Jobs/CancelJob";
   if (path.ends_with("/retry")) return "Jobs/RetryJob";
@@ -287,6 +179,7 @@ std::string_view call_method(const std::string& path) {
 HttpResponse call(const Backend& b, Door::Visit& visit, const std::string& path, const std::string& body) {
   const std::string_view method = visit.access->method;
   const Within& within = visit.caller.project;
+  if (method.starts_with("Sweeps/")) return call_sweeps(b, visit, path, body);
   if (method == "Methods/ValidateRecipe")
     return json(validate_recipe(parse<v1::ValidateRecipeRequest>(body).recipe()));
   v1::Job job;
@@ -303,14 +196,16 @@ HttpResponse call(const Backend& b, Door::Visit& visit, const std::string& path,
   return json(job);
 }
 
+// GET of a path to which a POST submits.
+bool lists(std::string_view method) {
+  return method == "Jobs/ListJobs" || method == "Sweeps/ListSweeps";
+}
+
 // Through the door, as every call.
 template <typename Body>
 HttpResponse let_in(const Backend& b, std::string_view method, const HttpRequest& request, Body body) {
   HttpResponse response;
-  b.door.call(method, credentials_of(request), [&](Door::Visit& visit) {
-    response = body(visit);
-    response.headers.emplace_back("X-Request-Id", visit.request_id);
-  });
+  b.door.call(method, credentials_of(request), [&](Door::Visit& visit) { response = body(visit); });
   return response;
 }
 
@@ -342,18 +237,44 @@ HttpResponse route(const Backend& b, const RouteOptions& options, const Page& pa
     return let_in(b, called, request, [&](auto& visit) { return call(b, visit, t.path, request.body); });
   }
   if (is_session(t.path)) return show_session(b.door, request, t.path);
-  if (!called.empty() && called != "Jobs/SubmitJob") throw_method("POST");  // GET of jobs is the list
-  if (const auto method = read_method(t.path); !method.empty())
+  const auto method = read_method(t.path);
+  if (!called.empty() && !lists(method)) throw_method("POST");
+  if (!method.empty())
     return let_in(b, method, request, [&](auto& visit) { return read(b, visit.caller.project, request, t); });
   if (auto response = page.answer(request, t.path)) return std::move(*response);
   throw_no_such_path();
 }
+
+// The name of a path in metrics: one of few, whatever is asked for.
+std::string name_of_route(const HttpRequest& request) {
+  const std::string path = parse_target(request.target).path;
+  const auto method = request.method == "POST" ? call_method(path) : read_method(path);
+  if (!method.empty()) return std::string(method.substr(method.find('/') + 1));
+  if (is_session(path)) return "session";
+  if (path == "/healthz" || path == "/metrics") return path.substr(1);
+  return "page";
+}
+
+// Also of a request that throws.
+class Timed {
+ public:
+  Timed(Metrics& metrics, const HttpRequest& request) : metrics_(metrics), route_(name_of_route(request)) {}
+  ~Timed() { metrics_.http_took(route_, watch_.seconds()); }
+  Timed(const Timed&) = delete;
+  Timed& operator=(const Timed&) = delete;
+
+ private:
+  Metrics& metrics_;
+  const std::string route_;
+  const Stopwatch watch_;
+};
 
 }  // namespace
 
 HttpHandler make_routes(Backend backend, RouteOptions options) {
   const auto page = std::make_shared<const Page>(options.page);
   return [backend, options = std::move(options), page](const HttpRequest& request) {
+    const Timed timed(backend.metrics, request);
     return route(backend, options, *page, request);
   };
 }

@@ -17,7 +17,7 @@ struct RouteOptions {
 
 // GET: /healthz, /metrics, the dashboard, and under /api/v1/ the same messages as gRPC's, as protobuf's JSON:
 //   jobs, jobs/ID, jobs/ID/events, evaluations, artifacts, artifacts/DIGEST, artifacts/DIGEST/files/PATH
-//   (bytes), workers, methods, methods/NAME
+//   (bytes), workers, methods, methods/NAME, and those of sweep_routes.h
 // POST with a JSON body: jobs (a SubmitJobRequest), jobs/ID/cancel, jobs/ID/retry ({} or {"etag": ..}),
 //   recipes/validate ({"recipe": ..})
 // GETs have an ETag. All but /healthz and /metrics check Host; POSTs check where they come from (guard.h).

@@ -10,6 +10,7 @@
 #include "common/ids.h"
 #include "server/api/messages.h"
 #include "server/store/sqlite/artifact_rows.h"
+#include "server/store/sqlite/audit_rows.h"
 #include "server/sweeps/outcome.h"
 
 namespace wring {
@@ -153,11 +154,15 @@ v1::Sweep Sweeps::submit(const Within& project, const v1::SubmitSweepRequest& re
   {
     const std::lock_guard rows(runner_.rows());
     const auto known = store_.read([&](sqlite3* db) { return find_sweep_request(db, request_id); });
-    if (const auto before = submitted_before(known, digest)) return get({}, *before);
+    if (const auto before = submitted_before(known, digest)) {
+      AuditNote::about(*before);
+      return get({}, *before);
+    }
     store_.check_space();
     const std::shared_lock inputs(store_.inputs());  // they stay until the sweep is stored
     const auto artifacts = check_inputs(project, spec, sweep);
     record.id = random_id();
+    AuditNote::about(record.id);
     store_.change([&](sqlite3* db) {
       record.sequence = highest_sweep_sequence(db) + 1;
       put_sweep(db, stored, request_id, digest);
@@ -292,6 +297,7 @@ v1::Sweep Sweeps::change(const Within& project, const std::string& id, const std
     const std::lock_guard rows(runner_.rows());
     SweepRecord record = find(project, id).record;
     found = record.id;
+    AuditNote::about(found);
     check_etag(record, etag);
     if (change(record)) {
       ++record.version;
@@ -355,6 +361,7 @@ v1::Sweep Sweeps::extend(const Within& project, const v1::ExtendSweepRequest& re
 void Sweeps::remove(const Within& project, const std::string& id, const std::string& etag) {
   const std::lock_guard rows(runner_.rows());
   const SweepRecord record = find(project, id).record;
+  AuditNote::about(record.id);
   check_etag(record, etag);
   if (!has_ended(record.phase))
     throw Error(ErrorCode::kFailedPrecondition, "SWEEP_NOT_ENDED", "sweep " + record.id + " has not ended",

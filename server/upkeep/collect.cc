@@ -71,14 +71,15 @@ CollectReport collect_garbage(JobStore& store, BlobStore& blobs, TimeMs now, Tim
   return report;
 }
 
-Collector::Collector(JobStore& store, BlobStore& blobs, const Clock& clock, TimeMs period, TimeMs grace,
-                     const StageCacheLimits& stages)
-    : thread_([&store, &blobs, &clock, period, grace, stages, this](const std::stop_token& stop) {
+Collector::Collector(JobStore& store, BlobStore& blobs, Metrics& metrics, const Clock& clock, TimeMs period,
+                     TimeMs grace, const StageCacheLimits& stages)
+    : thread_([&store, &blobs, &metrics, &clock, period, grace, stages, this](const std::stop_token& stop) {
         std::unique_lock lock(mutex_);
         while (!stopped_.wait_for(lock, stop, std::chrono::milliseconds(period),
                                   [&] { return stop.stop_requested(); })) {
           try {
             const auto report = collect_garbage(store, blobs, clock.now_ms(), grace, stages);
+            metrics.collected(static_cast<double>(report.bytes));
             if (report.expired + report.stages + report.blobs > 0)
               spdlog::info("collected: {} artifacts that had expired, {} outputs of stages, {} blobs of {}",
                            report.expired, report.stages, report.blobs, human_bytes(report.bytes));

@@ -10,6 +10,7 @@
 #include "common/clock.h"
 #include "common/json.h"
 #include "server/blobs/disk/blob_store.h"
+#include "server/http/metrics.h"
 #include "server/store/sqlite/job_store.h"
 
 namespace wring {
@@ -44,8 +45,8 @@ CollectReport collect_garbage(JobStore& store, BlobStore& blobs, TimeMs now, Tim
 // Collects every `period` on a thread of its own while it lives; what goes wrong is logged.
 class Collector {
  public:
-  Collector(JobStore& store, BlobStore& blobs, const Clock& clock, TimeMs period, TimeMs grace,
-            const StageCacheLimits& stages);
+  Collector(JobStore& store, BlobStore& blobs, Metrics& metrics, const Clock& clock, TimeMs period,
+            TimeMs grace, const StageCacheLimits& stages);
   ~Collector();
   Collector(const Collector&) = delete;
   Collector& operator=(const Collector&) = delete;

@@ -4,7 +4,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <sstream>
+
 #include "common/error.h"
+#include "common/json.h"
 
 namespace wring {
 namespace {
@@ -84,6 +87,40 @@ TEST_F(InitLogging, OfAnUnknownLevelNamesTheOptionAndKeepsTheLogger) {
   }
   EXPECT_EQ(spdlog::default_logger()->name(), "wring-test");
   EXPECT_EQ(spdlog::get_level(), spdlog::level::err);
+}
+
+TEST_F(InitLogging, AsJsonIsOneObjectALineWithTheIdsAroundIt) {
+  const std::string text = standard_error_of([] {
+    init_logging("wring-test", "info", "json");
+    const LogScope request("request", "r-1");
+    {
+      const LogScope job("job", "k3f9");
+      spdlog::warn("two\nlines and a \"quote\"");
+    }
+    spdlog::info("after");
+  });
+  std::istringstream lines(text);
+  std::string line;
+  ASSERT_TRUE(std::getline(lines, line));
+  const auto first = Json::parse(line);
+  EXPECT_EQ(first["message"], "two\nlines and a \"quote\"");
+  EXPECT_EQ(first["level"], "warning");
+  EXPECT_EQ(first["program"], "wring-test");
+  EXPECT_EQ(first["request"], "r-1");
+  EXPECT_EQ(first["job"], "k3f9");
+  EXPECT_THAT(first["time"].get<std::string>(), testing::MatchesRegex("[0-9-]{10}T[0-9:]{8}\\.[0-9]{3}Z"));
+  ASSERT_TRUE(std::getline(lines, line));
+  EXPECT_FALSE(Json::parse(line).contains("job"));
+}
+
+TEST_F(InitLogging, OfAnUnknownFormatNamesTheOption) {
+  try {
+    init_logging("wring-test", "info", "xml");
+    ADD_FAILURE() << "was taken";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.reason(), "BAD_LOG_FORMAT");
+    EXPECT_EQ(error.field(), "log-format");
+  }
 }
 
 }  // namespace

@@ -108,6 +108,41 @@ class BadInputTests:
     def test_empty_calibration_text(self):
         self.refused(2, ["calibration"], "gptq(bits=4, group_size=32)", data=[f"calibration={scratch / 'empty.txt'}"])
 
+    def test_calibration_text_that_is_no_utf8_names_the_byte(self):
+        latin = self.folder / "latin.txt"
+        latin.write_bytes(b"caf\xe9 " * 400)
+        self.refused(2, ["latin.txt", "byte 3", "iconv"], "gptq(bits=4, group_size=32)", data=[f"calibration={latin}"])
+
+    def test_data_that_is_given_twice(self):
+        text = f"calibration={scratch / 'text.txt'}"
+        self.refused(2, ["calibration", "twice"], "gptq(bits=4, group_size=32)", data=[text, text])
+
+    def test_a_suite_that_does_not_take_the_model_is_refused_before_any_stage(self):
+        recipe = "{stages: ['rtn(bits=4, group_size=32)'], evaluations: [similarity]}"
+        job = self.service.submit(recipe, scratch / "tiny", "--data", f"test={scratch / 'text.txt'}")
+        answer = self.service.cli("watch", job)
+        self.assertEqual(answer.status, 2, str(answer))
+        for word in ("similarity", "decoder-lm", "evaluations[0].suite"):
+            self.assertIn(word, answer.err)
+        self.assertEqual([stage["state"] for stage in self.service.job(job)["stages"]], [])  # not even planned
+
+    def test_a_tokenizer_of_more_ids_than_the_model(self):
+        model = copy_model("few_rows", config={"vocab_size": 40})
+        tensors = load_file(model / "model.safetensors")
+        rows = {name: tensor[:40].clone() for name, tensor in tensors.items() if "embed_tokens" in name or "lm_head" in name}
+        save_file(tensors | rows, model / "model.safetensors", {"format": "pt"})
+        self.refused(2, ["embed_tokens", "40 rows", "tokenizer"], "gptq(bits=4, group_size=32)", model, [f"calibration={scratch / 'text.txt'}"])
+
+    def test_arguments_that_are_no_text(self):
+        for arguments in (["jobs", "--project", "a\udcff"], ["submit", "rtn(bits=4\udcff)", "--model", scratch / "tiny"]):
+            answer = self.service.cli(*arguments)
+            self.assertEqual(answer.status, 2, str(answer))
+            self.assertIn("UTF-8", answer.err)
+
+    def test_a_prompt_beyond_the_context(self):
+        answer = self.service.cli("generate", scratch / "tiny", "--prompt", "a", "--tokens", "100000")
+        self.assertEqual((answer.status, "context" in answer.err), (2, True), str(answer))
+
     def test_calibration_text_that_is_not_given(self):
         self.refused(2, ["calibration"], "gptq(bits=4, group_size=32)")
 
@@ -185,3 +220,5 @@ class BadInputTests:
     def test_a_server_that_is_away(self):
         answer = self.service.cli("jobs", server="127.0.0.1:1")
         self.assertEqual(answer.status, 5, str(answer))
+        answer = self.service.cli("jobs", server="127.0.0.1")
+        self.assertEqual((answer.status, "HOST:PORT" in answer.err), (2, True), str(answer))

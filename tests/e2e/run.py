@@ -27,6 +27,7 @@ import bad_input  # noqa: E402
 import door  # noqa: E402
 from bad_input import BadInputTests  # noqa: E402
 from door import Door, HostileClient  # noqa: E402, F401
+from metrics import MetricsTests  # noqa: E402
 from random_models import TEXT, make_decoder, make_encoder  # noqa: E402
 from service import DEADLINE, SLOW_RECIPE, Service  # noqa: E402
 from sweeps import SweepTests  # noqa: E402
@@ -63,6 +64,10 @@ class WithService(unittest.TestCase):
         cls.folder = Path(tempfile.mkdtemp(dir=scratch, prefix=cls.__name__))
         cls.service = Service(PROGRAMS, cls.folder)
         cls.addClassCleanup(cls.service.stop)
+        cls.start()
+
+    @classmethod
+    def start(cls):
         cls.service.start_server()
         cls.service.start_worker()
 
@@ -193,6 +198,11 @@ class Sweeps(SweepTests, WithService):
         return scratch
 
 
+class Metrics(MetricsTests, WithService):
+    def scratch(self):
+        return scratch
+
+
 class PythonClient(WithService):
     """client/python as a user installs it, in a process of its own."""
 
@@ -206,11 +216,29 @@ class PythonClient(WithService):
         subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--target", cls.installed,
                         source / "client/python"], check=True)
 
-    def python(self, code):
-        environment = os.environ | {"PYTHONPATH": str(self.installed), "WRING_SERVER": self.service.grpc}
+    def python(self, code, **environment):
+        environment = os.environ | {"PYTHONPATH": str(self.installed), "WRING_SERVER": self.service.grpc} | environment
         result = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], env=environment, capture_output=True, text=True, timeout=DEADLINE)
         self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
         return json.loads(result.stdout)
+
+    def test_the_server_and_token_of_client_yaml(self):
+        (self.folder / "wring").mkdir()
+        file = self.folder / "wring/client.yaml"
+        ask = """
+            import json, wring
+            try:
+                with wring.Client() as client:
+                    print(json.dumps(len(client.evals())))
+            except wring.WringError as error:
+                print(json.dumps([error.reason, str(error)]))"""
+        for text, wanted in ((f"server: {self.service.grpc}\n", None), ("sever: x\n", "sever"), ("[", "client.yaml")):
+            file.write_text(text)
+            answer = self.python(ask, WRING_SERVER="", XDG_CONFIG_HOME=str(self.folder))
+            if wanted is None:
+                self.assertIsInstance(answer, int)
+            else:
+                self.assertEqual((answer[0], wanted in answer[1]), ("BAD_CLIENT_CONFIG", True), answer)
 
     def test_submit_watch_get_and_evals(self):
         recipe = "{stages: [{method: rtn, params: {bits: 4, group_size: 32}}], evaluations: [{suite: size}]}"

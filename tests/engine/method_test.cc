@@ -131,6 +131,63 @@ TEST(Gptq, LeavesASmallerOutputErrorThanRoundToNearest) {
   }
 }
 
+// An asymmetric grid of few points far from zero would fill places in; the pattern must outlast it.
+TEST(Gptq, KeepsTheZerosOfAPrunedWeight) {
+  at::manual_seed(3);
+  const at::Tensor weight = at::randn({40, 256}) + 0.5, keep = at::rand({40, 256}) > 0.5;
+  const auto x = gathered(at::mm(at::randn({512, 256}), at::randn({256, 256})));
+  const Layer layer("blocks.0.attention.q", Layer::Operator::kLinear, masked_rep(weight, keep), {},
+                    {"out", "in"}, "tap");
+  for (const std::int64_t group : {64, 256})
+    for (const bool order : {false, true}) {
+      Json params = grid_params(3, group, false), report = Json::object();
+      params["activation_order"] = order;
+      const auto gptq = layer_method("gptq", Params(params, "stages[0].params"));
+      const at::Tensor result = gptq->compress({layer, x.get()}, report)->decode(at::kFloat);
+      EXPECT_EQ(result.masked_select(~keep).count_nonzero().item<std::int64_t>(), 0) << group << order;
+      EXPECT_GT(result.masked_select(keep).count_nonzero().item<std::int64_t>(), 3000);
+    }
+}
+
+TEST(Fp8, PutsTheLargestOfEachRowOrTileOnTheLargestFloat) {
+  at::manual_seed(4);
+  const at::Tensor weight = at::randn({10, 12});
+  for (const std::int64_t block : {-1, 4}) {
+    const at::Tensor result =
+        compressed("fp8", {{"block", block}, {"scale_dtype", "float32"}}, weight, nullptr);
+    // A float of four significant bits is at most 1/16 from its value, and less than 2^-10 of a scale of its
+    // own.
+    const at::Tensor scale = weight.abs().amax() / 448;
+    EXPECT_TRUE(((result - weight).abs() <= weight.abs() / 16 + scale / 1024).all().item<bool>()) << block;
+    const at::Tensor whole = block < 0 ? weight : weight.slice(0, 0, 4).slice(1, 0, 4);
+    const at::Tensor got = block < 0 ? result : result.slice(0, 0, 4).slice(1, 0, 4);
+    EXPECT_NEAR(got.abs().amax().item<double>(), whole.abs().amax().item<double>(), 1e-6);
+    EXPECT_GT((result - weight).abs().max().item<double>(), 1e-3);
+  }
+}
+
+// Every number that the format holds on scales it can hold comes back; others are no further than half a
+// step.
+TEST(Fp4, HitsItsPointsAndIsNeverFurtherThanHalfAStep) {
+  at::manual_seed(5);
+  const at::Tensor points =
+      at::tensor({0., .5, 1., 1.5, 2., 3., 4., 6., -.5, -1., -1.5, -2., -3., -4., -6., 0.}, at::kFloat);
+  for (const char* format : {"nvfp4", "mxfp4"}) {
+    const at::Tensor grid = at::stack({points.repeat({4}) * 0.125, points.repeat({4}) * 0.5});
+    EXPECT_TRUE(at::equal(compressed("fp4", {{"format", format}}, grid, nullptr), grid)) << format;
+    const at::Tensor weight = at::randn({8, 64}) * 0.05;
+    const std::int64_t group = format[0] == 'n' ? 16 : 32;
+    const at::Tensor result = compressed("fp4", {{"format", format}}, weight, nullptr);
+    const at::Tensor largest = weight.reshape({8, -1, group}).abs().amax(-1, true);
+    // The widest step, 4 to 6, on the largest scale that is taken: half of it is a sixth of the largest (E4M3
+    // may round the scale up by a sixteenth), a quarter where the next power of two is taken.
+    const double most = format[0] == 'n' ? 1.07 / 6 : 0.34;
+    EXPECT_TRUE(((result - weight).reshape({8, -1, group}).abs() <= largest * most).all().item<bool>())
+        << format;
+    EXPECT_LT((result - weight).square().mean().item<double>(), 0.03 * weight.square().mean().item<double>());
+  }
+}
+
 TEST(Rtn, HitsEveryPointOfAnAsymmetricGridThatHoldsTheWeights) {
   const at::Tensor weight = (at::arange(16, at::kFloat) - 5).mul_(0.25).repeat({3, 4});
   EXPECT_TRUE(at::equal(compressed("rtn", grid_params(4, 16, false), weight, nullptr), weight));

@@ -51,6 +51,24 @@ Json compressed(int bits, bool symmetric) {
                {{"num_bits", bits}, {"type", "int"}, {"symmetric", symmetric}, {"strategy", "group"}}}}}}}};
 }
 
+// int8 in groups of 16 whose inputs are rounded by groups of 8; eight-bit floats in tiles of 8.
+Json compressed_bytes(bool floats) {
+  Json config = compressed(8, true);
+  config["format"] = floats ? "float-quantized" : "int-quantized";
+  Json& group = config["config_groups"]["group_0"];
+  Json& weights = group["weights"];
+  if (floats) {
+    weights["type"] = "float";
+    weights["strategy"] = "block";
+    weights["block_structure"] = {8, 8};
+  } else {
+    weights["group_size"] = 16;
+    group["input_activations"] = {{"num_bits", 8},       {"type", "int"},   {"symmetric", true},
+                                  {"strategy", "group"}, {"group_size", 8}, {"dynamic", true}};
+  }
+  return config;
+}
+
 at::Tensor words_of(const std::vector<std::uint32_t>& words, at::IntArrayRef shape) {
   std::vector<std::int32_t> bits(words.begin(), words.end());
   return at::tensor(at::ArrayRef<std::int32_t>(bits), at::kInt).reshape(shape);
@@ -161,6 +179,51 @@ TEST(QuantizedLayers, ThatAreStoredPlainlyAreNoneOfTheReaders) {
   EXPECT_EQ(read(compressed(4, true), {{"weight", at::ones({8, 8})}}), nullptr);
 }
 
+TEST(CompressedTensorsLayers, HoldBytesWithRoundedInputsAndEightBitFloats) {
+  const at::Tensor values = at::tensor({-128, 127, 0, 3}, at::kChar).reshape({2, 2}).repeat({1, 16});
+  const auto bytes =
+      read(compressed_bytes(false), {{"weight", values}, {"weight_scale", at::full({2, 2}, 0.5)}});
+  EXPECT_TRUE(at::equal(bytes->decode(at::kFloat), values.to(at::kFloat) * 0.5));
+  EXPECT_EQ(input_rounding(*bytes), (InputRounding{InputType::kInt8, 8}));
+  const at::Tensor ones = at::ones({16, 12}).to(at::kFloat8_e4m3fn);
+  const auto floats = read(compressed_bytes(true),
+                           {{"weight", ones}, {"weight_scale", at::arange(4, at::kFloat).reshape({2, 2})}});
+  EXPECT_EQ(floats->decode(at::kFloat)[15][11].item<float>(), 3);
+  EXPECT_EQ(floats->decode(at::kFloat)[7][8].item<float>(), 1);
+  EXPECT_FALSE(input_rounding(*floats));
+  Json config = compressed_bytes(true);
+  Json& weights = config["config_groups"]["group_0"]["weights"];
+  weights.erase("block_structure");
+  weights["strategy"] = "tensor";
+  const auto whole = read(config, {{"weight", ones}, {"weight_scale", at::full({1}, 0.25)}});
+  EXPECT_TRUE(at::equal(whole->decode(at::kFloat), at::full({16, 12}, 0.25)));
+}
+
+TEST(CompressedTensorsLayers, HoldFourBitFloatsInGroupsOfTheConfiguration) {
+  Json config = compressed(4, true);
+  config["format"] = "nvfp4-pack-quantized";
+  Json& weights = config["config_groups"]["group_0"]["weights"];
+  weights = {{"num_bits", 4}, {"type", "float"}, {"strategy", "tensor_group"}, {"group_size", 16}};
+  const Tensors whole{{"weight_packed", at::full({2, 16}, 0x21, at::kByte)},
+                      {"weight_scale", at::full({2, 2}, 3.).to(at::kFloat8_e4m3fn)},
+                      {"weight_global_scale", at::full({1}, 6.)}};
+  const at::Tensor pair = at::tensor({.25, .5}, at::kFloat);
+  EXPECT_TRUE(at::equal(read(config, whole)->decode(at::kFloat), pair.repeat({2, 16})));
+  const auto with = [&](const char* name, const at::Tensor& tensor) {
+    auto damaged = whole;
+    damaged[name] = tensor;
+    return reason(config, damaged);
+  };
+  EXPECT_EQ(with("weight_packed", at::zeros({2, 32}, at::kByte)), "BAD_WEIGHT_REP");
+  EXPECT_EQ(with("weight_packed", at::zeros({2, 16})), "BAD_WEIGHT_REP");
+  EXPECT_EQ(with("weight_scale", at::ones({2, 2})), "BAD_WEIGHT_REP");
+  EXPECT_EQ(with("weight_scale", at::ones({1, 2}).to(at::kFloat8_e4m3fn)), "BAD_WEIGHT_REP");
+  EXPECT_EQ(with("weight_global_scale", at::ones({2})), "BAD_WEIGHT_REP");
+  EXPECT_EQ(with("weight_global_scale", at::zeros({1})), "BAD_WEIGHT_REP");
+  weights["num_bits"] = 8;
+  EXPECT_EQ(reason(config, whole), "QUANTIZED_INPUT");
+}
+
 // What may have become of a tensor.
 std::map<std::string, std::function<at::Tensor(const at::Tensor&)>> damages() {
   return {{"cut along its first axis", [](const at::Tensor& t) { return t.slice(0, 0, t.size(0) - 1); }},
@@ -195,6 +258,12 @@ TEST(QuantizedLayers, OfDamagedShapesOrTypesAreRefusedByNameAndNeverCrash) {
                       {"weight_shape", at::tensor({16, 32}, at::kLong)}};
   const std::vector<std::tuple<std::string, Json, Tensors>> formats{
       {"compressed-tensors", compressed(4, false), dense},
+      {"int-quantized",
+       compressed_bytes(false),
+       {{"weight", at::ones({16, 32}, at::kChar)}, {"weight_scale", at::ones({16, 2})}}},
+      {"float-quantized",
+       compressed_bytes(true),
+       {{"weight", at::ones({17, 33}).to(at::kFloat8_e4m3fn)}, {"weight_scale", at::ones({3, 5})}}},
       {"gptq", gptq(4), gptq_tensors()},
       {"awq", kAwq, awq_tensors()}};
   for (const auto& [format, config, tensors] : formats) {
@@ -209,7 +278,8 @@ TEST(QuantizedLayers, OfDamagedShapesOrTypesAreRefusedByNameAndNeverCrash) {
         EXPECT_TRUE(told == "BAD_WEIGHT_REP" || (name == "g_idx" && told == "QUANTIZED_INPUT"))
             << "'" << told << "'";
       }
-      if (name == "g_idx" || name == "qweight" || name == "weight_packed")
+      if (name == "g_idx" || name == "qweight" || name == "weight_packed" ||
+          (name == "weight_scale" && !tensors.contains("weight_packed")))
         continue;  // without: a plain layer
       auto lacking = tensors;
       lacking.erase(name);
@@ -245,6 +315,13 @@ TEST(QuantizedLayers, OfOtherSchemesAreRefusedByTheirMember) {
   EXPECT_EQ(with(ct, "/config_groups/group_0/weights/num_bits", 9), "QUANTIZED_INPUT");
   EXPECT_EQ(with(ct, "/config_groups/group_0/weights/strategy", "block"), "QUANTIZED_INPUT");
   EXPECT_EQ(with(ct, "/config_groups/group_0/input_activations", Json{{"num_bits", 8}}), "QUANTIZED_INPUT");
+  EXPECT_EQ(with(compressed_bytes(false), "/config_groups/group_0/input_activations/dynamic", false),
+            "QUANTIZED_INPUT");
+  EXPECT_EQ(with(compressed_bytes(false), "/config_groups/group_0/weights/symmetric", false),
+            "QUANTIZED_INPUT");
+  EXPECT_EQ(with(compressed_bytes(true), "/config_groups/group_0/weights/num_bits", 4), "QUANTIZED_INPUT");
+  EXPECT_EQ(with(compressed_bytes(true), "/config_groups/group_0/weights/block_structure", {8}),
+            "QUANTIZED_INPUT");
   EXPECT_EQ(with(gptq(4), "/bits", 5), "QUANTIZED_INPUT");
   EXPECT_EQ(with(gptq(4), "/checkpoint_format", "marlin"), "QUANTIZED_INPUT");
   EXPECT_EQ(with(kAwq, "/version", "gemv"), "QUANTIZED_INPUT");

@@ -43,6 +43,93 @@ TEST(DenseRep, DecodesToItsValuesInAnyDtype) {
   EXPECT_EQ(rep->stored_bytes(), 70u);
 }
 
+TEST(Float8Rep, DecodesTilesOnTheirScales) {
+  // 448, 2^-9, -1.5 and 0 in E4M3.
+  const at::Tensor bytes = at::tensor({0x7E, 0x01, 0xBC, 0x00, 0x7E, 0x01}, at::kByte).reshape({2, 3});
+  const at::Tensor scales = at::tensor({1., 2., 4., 8.}, at::kFloat).reshape({2, 2});
+  const auto rep = stored_and_loaded(*float8_rep({bytes.view(at::kFloat8_e4m3fn), scales, 1, 2}));
+  const at::Tensor expected =
+      at::tensor({448., 1. / 512, -3., 0., 4 * 448., 8. / 512}, at::kFloat).reshape({2, 3});
+  EXPECT_TRUE(at::equal(rep->decode(at::kFloat), expected));
+  EXPECT_TRUE(at::equal(rep->decode_rows(at::tensor({1}, at::kLong), at::kFloat), expected.narrow(0, 1, 1)));
+  EXPECT_EQ(rep->stored_bytes(), 6u + 16u);
+}
+
+TEST(Float8Rep, RefusesScalesOfOtherTilesAndNaN) {
+  const at::Tensor ones = at::ones({4, 6}).to(at::kFloat8_e4m3fn);
+  const Json tiles{{"block_rows", 2}, {"block_columns", 4}};
+  EXPECT_EQ(complaint("float8", tiles, {{"values", ones}, {"scales", at::ones({2, 2})}}), "");
+  EXPECT_NE(complaint("float8", tiles, {{"values", ones}, {"scales", at::ones({2, 1})}}), "");
+  EXPECT_NE(complaint("float8", tiles, {{"values", at::ones({4, 6})}, {"scales", at::ones({2, 2})}}), "");
+  EXPECT_NE(complaint("float8", tiles,
+                      {{"values", at::full({4, 6}, 0x7F, at::kByte).view(at::kFloat8_e4m3fn)},
+                       {"scales", at::ones({2, 2})}}),
+            "");
+  EXPECT_NE(complaint("float8", {{"block_rows", 0}, {"block_columns", 4}},
+                      {{"values", ones}, {"scales", at::ones({2, 2})}}),
+            "");
+}
+
+TEST(Float4Rep, DecodesNibblesOnEitherKindOfScale) {
+  const at::Tensor codes = at::tensor({0x91, 0x7F}, at::kByte).reshape({1, 2});
+  const at::Tensor expected = at::tensor({.5, -.5, -6., 6.}, at::kFloat).reshape({1, 4});
+  const at::Tensor tens = at::tensor({10., 2.}, at::kFloat).to(at::kFloat8_e4m3fn).reshape({1, 2});
+  const auto nvidia = stored_and_loaded(*float4_rep({codes, tens, 4}));
+  EXPECT_TRUE(at::equal(nvidia->decode(at::kFloat),
+                        expected * at::tensor({2.5, 2.5, .5, .5}, at::kFloat).reshape({1, 4})));
+  const auto powers =
+      stored_and_loaded(*float4_rep({codes, at::tensor({128}, at::kByte).reshape({1, 1}), 1}));
+  EXPECT_TRUE(at::equal(powers->decode(at::kFloat), expected * 2));
+}
+
+TEST(Float4Rep, RefusesOtherScales) {
+  const at::Tensor codes = at::zeros({2, 6}, at::kByte), ones = at::full({2, 3}, 127, at::kByte);
+  EXPECT_EQ(complaint("float4", {{"global_scale", 1}}, {{"codes", codes}, {"scales", ones}}), "");
+  EXPECT_NE(complaint("float4", {{"global_scale", 2}}, {{"codes", codes}, {"scales", ones}}), "");
+  EXPECT_NE(complaint("float4", {{"global_scale", 1}}, {{"codes", codes}, {"scales", ones.narrow(0, 0, 1)}}),
+            "");
+  EXPECT_NE(complaint("float4", {{"global_scale", 1}}, {{"codes", codes}, {"scales", at::ones({2, 3})}}), "");
+  EXPECT_NE(complaint("float4", {{"global_scale", 1}},
+                      {{"codes", codes}, {"scales", at::full({2, 5}, 127, at::kByte)}}),
+            "");
+  EXPECT_NE(complaint("float4", {{"global_scale", 1}},
+                      {{"codes", codes}, {"scales", at::full({2, 3}, 255, at::kByte)}}),
+            "");
+}
+
+TEST(RoundedInputRep, RoundsEachTokenOrGroupOnItsOwnScale) {
+  const auto weight = dense_rep(at::ones({3, 4}));
+  const at::Tensor x = at::tensor({127.5, -1., 0.6, 0., 2., 1., 0.01, -0.03}, at::kFloat).reshape({2, 4});
+  const auto token = stored_and_loaded(*rounded_input_rep(weight, {InputType::kInt8, -1}));
+  // The first token's scale is 1, the second's 2 / 127.5; the largest lies at 127.5 and gets 127.
+  const double s = 2 / 127.5;
+  const at::Tensor by_token =
+      at::tensor({127., -1., 1., 0., 127 * s, 64 * s, s, -2 * s}, at::kFloat).reshape({2, 4});
+  EXPECT_LT((token->round_input(x) - by_token).abs().max().item<double>(), 1e-5);
+  const auto groups = rounded_input_rep(weight, {InputType::kFloat8, 2});
+  const double u = 0.03 / 448;  // 0.01 is 149.3 of it: E4M3 has 144 and 160 there
+  const at::Tensor by_group =
+      at::tensor({127.5, -0.9962, 0.6, 0., 2., 1., 144 * u, -0.03}, at::kFloat).reshape({2, 4});
+  EXPECT_LT((groups->round_input(x) - by_group).abs().max().item<double>(), 2e-3);
+  EXPECT_LT((groups->round_input(x) - by_group)[1].abs().max().item<double>(), 1e-6);
+  EXPECT_TRUE(at::equal(token->decode(at::kFloat), weight->decode(at::kFloat)));
+}
+
+TEST(RoundedInputRep, RefusesGroupsThatDoNotDivideAndARoundingWithinARounding) {
+  const std::map<std::string, at::Tensor> tensors{{"weight", at::ones({3, 4})}};
+  const auto with = [](const char* type, int group, const char* rep, const Json& inner) {
+    return Json{{"type", type}, {"group_size", group}, {"rep", rep}, {"attributes", inner}};
+  };
+  const Json none = Json::object();
+  EXPECT_EQ(complaint("rounded-input", with("int8", 2, "dense", none), tensors), "");
+  EXPECT_NE(complaint("rounded-input", with("int8", 3, "dense", none), tensors), "");
+  EXPECT_NE(complaint("rounded-input", with("int8", 0, "dense", none), tensors), "");
+  EXPECT_NE(complaint("rounded-input", with("int4", 2, "dense", none), tensors), "");
+  EXPECT_NE(
+      complaint("rounded-input", with("int8", 2, "rounded-input", with("int8", 2, "dense", none)), tensors),
+      "");
+}
+
 TEST(MaskedRep, HoldsOnlyKeptValuesAndDecodesZerosElsewhere) {
   for (const std::int64_t columns : {1, 8, 13, 576}) {
     const at::Tensor weight = at::randn({9, columns}), keep = at::rand({9, columns}) > 0.5;

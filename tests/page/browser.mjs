@@ -27,7 +27,7 @@ export async function api(address, path) {
 }
 
 /** Every view, with what shows that it is there. */
-export function views({ done, failed, compared, result }) {
+export function views({ done, failed, compared, result, sweep }) {
   return [
     { name: "jobs", path: "/jobs", ready: "table.jobs tbody tr" },
     { name: "jobs-empty", path: "/jobs?name=nothing-is-called-so", ready: ".empty" },
@@ -39,6 +39,11 @@ export function views({ done, failed, compared, result }) {
     { name: "job-failed", path: `/jobs/${failed}`, ready: ".notice.bad" },
     { name: "compare", path: `/compare?jobs=${compared.join(",")}`, ready: ".chart canvas" },
     { name: "compare-choose", path: "/compare", ready: ".choose" },
+    { name: "sweeps", path: "/sweeps", ready: "table[aria-label='Sweeps']" },
+    { name: "sweep", path: `/sweeps/${sweep}`, ready: ".chart canvas" },
+    { name: "sweep-trials", path: `/sweeps/${sweep}?tab=trials`, ready: "table[aria-label='Trials']" },
+    { name: "sweep-parameters", path: `/sweeps/${sweep}?tab=parameters`, ready: ".chart canvas" },
+    { name: "sweep-space", path: `/sweeps/${sweep}?tab=space`, ready: "pre.code" },
     { name: "submit", path: `/submit?from=${done}`, ready: ".step" },
     { name: "artifacts", path: "/artifacts", ready: "table[aria-label='Artifacts']" },
     { name: "artifact", path: `/artifacts/${result}`, ready: ".chart canvas" },

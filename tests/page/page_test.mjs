@@ -16,14 +16,18 @@ const all = views({
   failed: jobs.failed,
   compared: [jobs["rtn-3bit"], jobs["rtn-8bit"], jobs.gptq],
   result: facts.result,
+  sweep: facts.sweep,
 });
 const sha256 = (bytes) => createHash("sha256").update(bytes).digest("hex");
 
+async function cli(...words) {
+  const { stdout } = await promisify(execFile)(facts.wring, ["--server", facts.grpc, ...words, "--json"]);
+  return JSON.parse(stdout);
+}
+
 /** Submits one of the recipes in the folder by the CLI, as somebody else would. */
 async function submit(recipe) {
-  const { stdout } = await promisify(execFile)(facts.wring, [
-    "--server",
-    facts.grpc,
+  const job = await cli(
     "submit",
     `${facts.folder}/${recipe}.yaml`,
     "--model",
@@ -32,9 +36,8 @@ async function submit(recipe) {
     `calibration=${facts.text}`,
     "--data",
     `test=${facts.text}`,
-    "--json",
-  ]);
-  return JSON.parse(stdout).id;
+  );
+  return job.id;
 }
 
 /** What axe finds on the page as it stands. */
@@ -184,6 +187,72 @@ const tests = {
     const wanted = small.evaluations.find((row) => row.metric === "artifact_bytes" && row.when === "after").value;
     const cells = lines.find((line) => line.startsWith("artifact_bytes")).split(",");
     assert.equal(Number(cells[lines[0].split(",").findIndex((head) => head.includes(jobs["rtn-3bit"]))]), wanted);
+  },
+
+  async "a comparison has its parameters and figures as lines, and its charts go out as pictures"({ page }) {
+    await page.goto(`/compare?jobs=${jobs["rtn-3bit"]},${jobs["rtn-8bit"]}`);
+    await page.getByRole("img", { name: "Parameters and figures of 2 jobs" }).locator("canvas").waitFor();
+    for (const [name, index] of [
+      ["wring-compare.png", 0],
+      ["wring-parallel.png", 1],
+    ]) {
+      const button = page.getByRole("button", { name: "PNG" }).nth(index);
+      const [download] = await Promise.all([page.waitForEvent("download"), button.click()]);
+      assert.equal(download.suggestedFilename(), name);
+      const bytes = readFileSync(await download.path());
+      assert.equal(bytes.subarray(1, 4).toString(), "PNG");
+      assert.ok(bytes.readUInt32BE(16) > 1000, "the picture is twice the page's pixels wide");
+    }
+  },
+
+  async "a sweep's front grows as its trials end, also those that it is extended by"({ page }) {
+    await page.goto("/sweeps");
+    await page.getByRole("link", { name: "bits", exact: true }).click();
+    const chart = page.getByRole("img", { name: /KL divergence, mean against Bytes of weights of 3 trials/ });
+    await chart.locator("canvas").waitFor();
+    const front = await api(address, `sweeps/${facts.sweep}/front`);
+    await page.getByText(`${front.trials.length} of 3 trials are on the front`).waitFor();
+    await page.evaluate(() => (window.sameDocument = true));
+    await page.getByLabel("More trials").fill("2");
+    await page.getByRole("button", { name: "Extend" }).click();
+    await page.getByRole("img", { name: /of 5 trials, with the front/ }).waitFor({ timeout: 60_000 });
+    await page.getByText("Succeeded", { exact: true }).waitFor({ timeout: 60_000 });
+    assert.equal(await page.evaluate(() => window.sameDocument), true);
+  },
+
+  async "trials are sorted by what they measured, and lead to their jobs"({ page }) {
+    await page.goto(`/sweeps/${facts.sweep}?tab=trials`);
+    const rows = page.locator("table[aria-label='Trials'] tbody tr");
+    await rows.first().waitFor();
+    const { trials } = await api(address, `sweeps/${facts.sweep}/trials`);
+    assert.equal(await rows.count(), trials.length);
+    await page.getByRole("button", { name: "KL divergence, mean" }).click();
+    const kl = (trial) => trial.metrics.find((m) => m.metric === "kl_mean").value;
+    const order = trials.toSorted((a, b) => kl(a) - kl(b)).map((trial) => trial.number);
+    const shown = () => rows.locator("td:first-child a").allTextContents();
+    if ((await shown())[0] !== order[0]) order.reverse();
+    assert.deepEqual(await shown(), order);
+    await rows.first().getByRole("link").click();
+    await page.waitForURL(new RegExp(`/jobs/${trials.find((trial) => trial.number === order[0]).job_id}$`));
+  },
+
+  async "a sweep is paused, resumed, stopped and cancelled from its page"({ page }) {
+    const { id } = await cli("sweep", "submit", facts.long);
+    await page.goto(`/sweeps/${id}`);
+    const state = async (word) => {
+      await page.locator(".head-line").getByText(word, { exact: true }).waitFor();
+      assert.equal((await api(address, `sweeps/${id}`)).state, `SWEEP_STATE_${word.toUpperCase()}`);
+    };
+    await page.getByRole("button", { name: "Pause" }).click();
+    await state("Paused");
+    await page.getByRole("button", { name: "Resume" }).click();
+    await state("Running");
+    await page.getByRole("button", { name: "Stop" }).click();
+    await page.getByRole("button", { name: "Stop the sweep" }).click();
+    await state("Stopping");
+    await page.getByRole("button", { name: "Cancel", exact: true }).click();
+    await page.getByRole("button", { name: "Cancel the sweep" }).click();
+    await page.locator(".head-line").getByText("Cancelled", { exact: true }).waitFor({ timeout: 60_000 });
   },
 
   async "a job is cancelled after a question, and can be retried"({ page }) {

@@ -28,6 +28,28 @@ def recipe(folder, name, stages):
     return path
 
 
+SWEEP = """
+name: {name}
+recipe:
+  stages: ['{stage}']
+  evaluations: ['perplexity(window=64, windows=4)', size]
+model: {model}
+data: {{{data}}}
+space: {{{space}}}
+strategy: {strategy}
+objectives: [kl_mean, weight_bytes]
+bounds: {{trials: {trials}}}
+parallel: 2
+"""
+
+
+def sweep(folder, **members):
+    path = folder / f"{members['name']}.yaml"
+    names = ["test", "calibration"] if members["stage"].startswith("gptq") else ["test"]
+    path.write_text(SWEEP.format(data=", ".join(f"{name}: {folder}/text.txt" for name in names), **members))
+    return path
+
+
 def prepare(service, folder):
     """Ended jobs of every kind that the tests look at. Returns what they need to know."""
     make_decoder(folder / "tiny", seed=1)
@@ -45,6 +67,14 @@ def prepare(service, folder):
     for name, job in ended.items():
         wanted = "FAILED" if name == "failed" else "SUCCEEDED"
         assert job["state"] == wanted, f"{name}: {json.dumps(job, indent=1)}\n{service.logs()}"
+    grid = sweep(folder, name="bits", stage="rtn(bits=4, group_size=32)", model=folder / "tiny", strategy="random", trials=3,
+                 space="stages.rtn.bits: [2, 3, 4, 5, 6, 8], stages.rtn.group_size: [16, 32]")
+    submitted = service.cli("sweep", "submit", grid, "--json")
+    assert submitted.status == 0, str(submitted)
+    waited = service.cli("sweep", "wait", submitted.json["id"], "--json")
+    assert waited.status == 0, str(waited)
+    long = sweep(folder, name="long", stage="gptq(bits=4, group_size=32, samples=4096, sequence_length=256)", model=folder / "slow",
+                 strategy="grid", trials=4, space="stages.gptq.bits: [2, 3, 4, 8]")
     out = folder / "out"
     fetched = service.cli("get", ended["gptq"]["artifact_digest"], "--out", out)
     assert fetched.status == 0, str(fetched)
@@ -52,7 +82,7 @@ def prepare(service, folder):
     recipe(folder, "live", "- gptq(bits=4, group_size=32, samples=96, sequence_length=128)").rename(folder / "live.yaml")
     recipe(folder, "endless", "- gptq(bits=4, group_size=32, samples=4096, sequence_length=256)").rename(folder / "endless.yaml")
     return {"address": f"http://{service.http}", "grpc": service.grpc, "wring": str(service.programs / "wring"), "folder": str(folder), "out": str(out),
-            "jobs": jobs, "result": ended["gptq"]["artifact_digest"], "hostile": HOSTILE, "slow": str(folder / "slow"), "text": str(text)}
+            "jobs": jobs, "sweep": submitted.json["id"], "long": str(long), "result": ended["gptq"]["artifact_digest"], "hostile": HOSTILE, "slow": str(folder / "slow"), "text": str(text)}
 
 
 def main():

@@ -14,7 +14,8 @@ const compared = sized
   .map((job) => ofModel(job.spec.model))
   .sort((a, b) => b.length - a.length)[0]
   .map((job) => job.id);
-const all = views({ done: done.id, failed: failed.id, compared, result: done.result });
+const sweep = (await api(address, "sweeps")).sweeps[0];
+const all = views({ done: done.id, failed: failed.id, compared, result: done.result, sweep: sweep.id });
 const chrome = await browser();
 for (const theme of ["light", "dark"]) {
   for (const [suffix, viewport] of [

@@ -31,6 +31,9 @@ DAMAGED = {
     "compressed-tensors": ("rtn4-asymmetric", [f"{LAYER}.weight_packed", f"{LAYER}.weight_scale", f"{LAYER}.weight_zero_point",
                                                f"{LAYER}.weight_shape", "model.norm.weight", "model.embed_tokens.weight",
                                                "model.layers.2.self_attn.q_proj.bias"]),
+    "compressed-tensors(dtype=float32)": ("w8a8", [f"{LAYER}.weight", f"{LAYER}.weight_scale"]),
+    "compressed-tensors(dtype=bfloat16)": ("fp8", [f"{LAYER}.weight", f"{LAYER}.weight_scale"]),
+    "compressed-tensors(dtype=float16)": ("fp4", [f"{LAYER}.weight_packed", f"{LAYER}.weight_scale", f"{LAYER}.weight_global_scale"]),
     "gptq-checkpoint": ("rtn4-asymmetric", [f"{LAYER}.qweight", f"{LAYER}.qzeros", f"{LAYER}.scales", f"{LAYER}.g_idx",
                                             "model.norm.weight"]),
     "awq-checkpoint": ("rtn4-asymmetric", [f"{LAYER}.qweight", f"{LAYER}.qzeros", f"{LAYER}.scales", "model.norm.weight"]),
@@ -50,6 +53,9 @@ def make_models(folder):
     (folder / "foreign-tokenizer/tokenizer.json").write_text(json.dumps(tokenizer))
     for name, recipe, model in [
             ("rtn4-asymmetric", "rtn(bits=4, group_size=32, symmetric=false)", "decoder"),
+            ("w8a8", "rtn(bits=8, group_size=-1) | round-inputs()", "decoder"),
+            ("fp8", "fp8(block=16) | round-inputs(type=float8_e4m3, group_size=16)", "decoder"),
+            ("fp4", "fp4()", "decoder"),
             ("rtn5", "rtn(bits=5, group_size=32)", "decoder"),
             ("rtn4-narrow", "rtn(bits=4, group_size=4)", "narrow"),
             ("rtn4-encoder", "rtn(bits=4, group_size=32)", "encoder")]:

@@ -128,6 +128,77 @@ class CompressedTensors(Exports):
                     self.assertTrue(torch.equal(rounded, torch.from_numpy(exact[layer]).to(dtype)), layer)
                 self.row(["transformers", "compressed-tensors"], f"compressed-tensors in {name}: weights rounded once")
 
+    def check_rounded(self, recipe, wanted_format, most):
+        """What rounding does to the logits is as large in transformers, and at most the share `most` of it lies between: a value
+        half-way between two points of its grid goes up or down by the last bit of a sum. int8's largest always lies so."""
+        source = self.model()
+        small = engine.compress(recipe, source, self.folder / "small")
+        plain = engine.compress(recipe.split(" | ")[0], source, self.folder / "plain")
+        report = engine.export(small, "compressed-tensors(dtype=float32)", self.folder / "export")
+        config = json.loads((self.folder / "export/config.json").read_text())["quantization_config"]
+        self.assertEqual(config["format"], wanted_format)
+        model = self.load(self.folder / "export")
+        ids = torch.randint(0, model.config.vocab_size, (2, 48), generator=torch.Generator().manual_seed(5))
+        with torch.no_grad():
+            theirs = model(input_ids=ids).logits.float()
+        self.assert_claimed(report, support.state_of(model))
+        ours, without = engine.logits(self.folder / "export", ids), engine.logits(plain, ids)
+        between, their_effect, our_effect = ((a - b).square().mean().sqrt().item() for a, b in ((theirs, ours), (theirs, without), (ours, without)))
+        self.assertGreater(our_effect, 20 * TOLERANCE)
+        self.assertLess(abs(their_effect / our_effect - 1), 0.1)
+        self.assertLess(between, most * our_effect)
+        self.row(["transformers", "compressed-tensors"], f"{recipe}, {wanted_format}: weights equal, rounding moves logits by {our_effect:.3g} here, "
+                 f"{their_effect:.3g} there, {between:.1g} apart")
+
+    def test_inputs_that_are_rounded_as_they_come(self):
+        for recipe, wanted, most in (("fp8() | round-inputs(type=float8_e4m3)", "float-quantized", 0.3),
+                                     ("fp8(block=16) | round-inputs(type=float8_e4m3, group_size=16)", "float-quantized", 0.3),
+                                     ("rtn(bits=8, group_size=-1) | round-inputs()", "int-quantized", 0.6),
+                                     ("rtn(bits=4, group_size=32) | round-inputs()", "pack-quantized", 0.6)):
+            with self.subTest(recipe):
+                self.setUp()
+                self.check_rounded(recipe, wanted, most)
+
+    def test_weights_in_eight_bit_floats(self):
+        for recipe in ("fp8(scale_dtype=bfloat16)", "fp8(block=48)"):
+            with self.subTest(recipe):
+                self.setUp()
+                small = engine.compress(recipe, self.model(), self.folder / "small")
+                report = engine.export(small, "compressed-tensors(dtype=float32)", self.folder / "export")
+                model = self.load(self.folder / "export")
+                logits = self.assert_same_outputs(model, self.folder / "export", model.config.vocab_size)
+                self.assert_claimed(report, support.state_of(model))
+                self.row(["transformers", "compressed-tensors"], f"{recipe}: weights equal, {logits}")
+
+    def test_weights_in_four_bit_floats(self):
+        """compressed-tensors decompresses them to bfloat16, which holds each exactly."""
+        plain = transformers.AutoModelForCausalLM.from_pretrained(self.model(), dtype=torch.float32).eval()
+        for recipe, wanted in (("fp4()", "nvfp4-pack-quantized"), ("fp4(format=mxfp4)", "mxfp4-pack-quantized")):
+            with self.subTest(recipe):
+                name = wanted.partition("-")[0]
+                small = engine.compress(recipe, self.folder / "model", self.folder / name)
+                report = engine.export(small, "compressed-tensors(dtype=bfloat16)", self.folder / f"{name}-export")
+                config = json.loads((self.folder / f"{name}-export/config.json").read_text())["quantization_config"]
+                self.assertEqual(config["format"], wanted)
+                model = self.load(self.folder / f"{name}-export", dtype=torch.bfloat16)
+                with torch.no_grad():
+                    model(input_ids=torch.zeros(1, 2, dtype=torch.long))  # decompresses
+                self.assert_claimed(report, support.state_of(model))
+                plain.load_state_dict({key: value.float() for key, value in model.state_dict().items() if key in plain.state_dict()})
+                logits = self.assert_same_outputs(plain, self.folder / f"{name}-export", model.config.vocab_size)
+                self.row(["transformers", "compressed-tensors"], f"{recipe}, {wanted}: weights equal, {logits}")
+
+    def test_groups_of_several_formats(self):
+        file = self.folder / "mixed.yaml"
+        file.write_text("stages:\n  - {method: fp8, targets: ['re:.*mlp.*']}\n"
+                        "  - {method: rtn, params: {bits: 4, group_size: 32}, targets: ['re:.*self_attn.*']}\n")
+        small = engine.compress(file, self.model(), self.folder / "small")
+        report = engine.export(small, "compressed-tensors(dtype=float32)", self.folder / "export")
+        model = self.load(self.folder / "export")
+        logits = self.assert_same_outputs(model, self.folder / "export", model.config.vocab_size)
+        self.assert_claimed(report, support.state_of(model))
+        self.row(["transformers", "compressed-tensors"], f"mixed-precision, fp8 and 4 bits: weights equal, {logits}")
+
     def test_an_encoder(self):
         make_encoder(self.folder / "model")
         small = engine.compress("rtn(bits=4, group_size=32)", self.folder / "model", self.folder / "small")

@@ -226,6 +226,9 @@ class EngineWrote(InFolder):
         ("rtn(bits=8, group_size=-1)", dict(dtype=torch.float16, shard="60KB")),
         ("magnitude(pattern=0.5)", dict(hidden_size=72, intermediate_size=100, num_attention_heads=6, num_key_value_heads=3)),
         ("magnitude(pattern=2:4, value_dtype=bfloat16)", dict(mlp_bias=True)),
+        ("fp8(block=48, scale_dtype=bfloat16)", dict(family="qwen2")),
+        ("fp4()", {}),
+        ("fp4(format=mxfp4)", dict(dtype=torch.bfloat16)),
         ("svd(rank=24)", dict(attention_bias=True)),
         ("rtn(bits=3, group_size=32) | svd-compensation(rank=4)", dict(dtype=torch.bfloat16)),
         ("magnitude(pattern=2:4) | svd-compensation(bits=2, factor_dtype=float32) | svd-compensation(rank=1)", {}),
@@ -260,6 +263,22 @@ class EngineWrote(InFolder):
         for recipe, options in self.DECODERS:
             with self.subTest(recipe, **options):
                 self.check(make_decoder, recipe, options)
+
+    def test_layers_that_round_their_inputs_round_in_transformers_too(self):
+        """Not to the bit: a value half-way between two points of its grid goes up or down by the last bit of a sum."""
+        for weights, inputs, most in (("fp8(block=16)", "round-inputs(type=float8_e4m3, group_size=16)", 0.3), ("rtn(bits=8, group_size=32)", "round-inputs()", 0.6)):
+            model = self.new()
+            make_decoder(model, seed=3)
+            rounded, plain = (self.run_recipe(recipe, model)[0] for recipe in (f"{weights} | {inputs}", weights))
+            ids = torch.randint(0, 256, (2, 24), generator=torch.Generator().manual_seed(1))
+            with torch.no_grad():
+                theirs, without = (wring_format.load_transformers(artifact)(input_ids=ids).logits for artifact in (rounded, plain))
+            request, out = self.new(), self.new().with_suffix(".safetensors")
+            request.write_text(json.dumps({"input_ids": ids.tolist()}))
+            engine("logits", rounded, "--ids", request, "--out", out)
+            between, effect = ((a - theirs).square().mean().sqrt().item() for a in (load_file(out)["logits"], without))
+            self.assertGreater(effect, 20 * TOLERANCE)
+            self.assertLess(between, most * effect)
 
     def test_encoders_have_the_weights_of_the_export_and_the_hidden_states_of_the_engine(self):
         for recipe, options in self.ENCODERS:
@@ -424,7 +443,7 @@ class Document(InFolder):
 
     def test_each_reps_example_holds_in_reader_and_engine(self):
         examples = document("example")
-        self.assertEqual({example["rep"] for example in examples}, {"masked", "packed-int", "ggml", "low-rank", "sum"})
+        self.assertEqual({example["rep"] for example in examples}, {"masked", "packed-int", "ggml", "low-rank", "sum", "float8", "float4"})
         for example in examples:
             tensors = {suffix: (dtype, shape, bytes.fromhex(data)) for suffix, (dtype, shape, data) in example["tensors"].items()}
             weight = np.array(example["weight"], np.float32)
@@ -433,6 +452,17 @@ class Document(InFolder):
             with self.subTest(example["rep"]):
                 read, _ = self.assert_equal_to_export(drawn.write(self.new()))
                 self.assertTrue(np.array_equal(read.weight(f"{name}.weight"), weight))
+
+    def test_the_example_of_rounded_inputs(self):
+        [example] = document("rounded-input")
+        tensors = {suffix: (dtype, shape, bytes.fromhex(data)) for suffix, (dtype, shape, data) in example["tensors"].items()}
+        name, weight = "model.layers.0.mlp.up_proj", np.array(example["weight"], np.float32)
+        artifact = Drawn(*weight.shape, {name: (example["rep"], example["attributes"], tensors)}).write(self.new())
+        self.assertTrue(np.array_equal(wring_format.read(artifact).weight(f"{name}.weight"), weight))
+        with self.assertRaisesRegex(FormatError, "inputs are rounded"):
+            wring_format.write_dense(artifact, self.new())
+        result = subprocess.run([ENGINE, "export", artifact, "--to", "huggingface", "--out", self.new()], capture_output=True, text=True)
+        self.assertEqual((result.returncode, "rounds its inputs to int8" in result.stderr), (2, True), result.stderr)
 
     def test_the_safetensors_example_is_one_to_the_reference_too(self):
         [example] = document("safetensors")

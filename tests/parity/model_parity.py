@@ -42,6 +42,8 @@ DECODERS = {
     "llama, linear rope scaling": dict(rope_parameters={"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0}),
     "llama, llama3 rope scaling": dict(rope_parameters=LLAMA3_ROPE),
     "llama, yarn rope scaling": dict(rope_parameters=YARN_ROPE),
+    "llama, dynamic rope scaling beyond the trained length": dict(
+        rope_parameters={"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0}, max_position_embeddings=24),
     "llama, stored in bf16": dict(dtype=torch.bfloat16),
     "llama, stored in fp16 shards": dict(dtype=torch.float16, shard="60KB"),
     "mistral": dict(family="mistral", sliding_window=None, head_dim=16),

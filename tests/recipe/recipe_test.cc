@@ -38,7 +38,7 @@ TEST(Recipe, FillsInEveryDefaultOfTheSpec) {
   ASSERT_EQ(recipe.stages.size(), 1u);
   const StageSpec& stage = recipe.stages[0];
   EXPECT_EQ(stage.method, "gptq");
-  EXPECT_EQ(stage.version, 1u);
+  EXPECT_EQ(stage.version, Catalogue::embedded().method("gptq", "").version);
   EXPECT_EQ(stage.params.at("bits"), 3);
   EXPECT_EQ(stage.params.at("group_size"), 64);
   EXPECT_EQ(stage.params.at("symmetric"), true);

@@ -47,7 +47,7 @@ TEST(StageKey, ChangesWithMethodVersionParametersAndLayers) {
                                         "gptq(ignore=[])"};
   for (const auto& text : stages) keys.insert(stage_key(stage(text), inputs()));
   StageSpec newer = stage("gptq");
-  newer.version = 2;
+  ++newer.version;
   keys.insert(stage_key(newer, inputs()));
   EXPECT_EQ(keys.size(), stages.size() + 1);
 }

@@ -4,7 +4,7 @@
 #include <atomic>
 #include <set>
 
-#include "server/auth/audit.h"
+#include "server/store/sqlite/audit_rows.h"
 #include "server/upkeep/collect.h"
 #include "tests/server/test_service.h"
 #include "wring/v1/tokens.grpc.pb.h"
@@ -520,8 +520,8 @@ TEST_F(Closed, NotesWhoChangedWhatAndWhatCameOfIt) {
   const auto model = put(a, "a model");
   const auto id = submit(a, model).id();
   refusal([&] { submit(viewer, model); });
-  refusal([&] { submit(a, std::string(64, '0')); });
   refusal([&] { submit(with("wring_nonsense"), model); });
+  refusal([&] { submit(a, std::string(64, '0')); });
   list(a);
   std::vector<std::string> lines;
   for (const auto& entry : audit()) {
@@ -532,8 +532,44 @@ TEST_F(Closed, NotesWhoChangedWhatAndWhatCameOfIt) {
   }
   EXPECT_THAT(lines, ElementsAre("submitter@a Artifacts/CommitArtifact " + model + " OK",
                                  "submitter@a Jobs/SubmitJob " + id + " OK", "viewer@a Jobs/SubmitJob  SCOPE",
+                                 "@ Jobs/SubmitJob ipv4:127.0.0.1 BAD_TOKEN",
                                  "submitter@a Jobs/SubmitJob  ARTIFACT_NOT_FOUND"));
   EXPECT_THROW(server_->store.read([](sqlite3* db) { execute(db, "DELETE FROM audit"); }), Error);
+}
+
+// What the disk has after a crash is what other connections see: a row and its change come together.
+TEST_F(Closed, NoChangeIsSeenWithoutItsAuditRow) {
+  const auto a = somebody(Scope::kSubmitter, "a");
+  const auto model = put(a, "a model");
+  std::atomic<bool> done = false;
+  std::size_t looks = 0, lonely = 0;
+  std::thread reader([&] {
+    for (; !done || looks == 0; ++looks)
+      lonely += server_->store.read([](sqlite3* db) {
+        Statement row(db,
+                      "SELECT (SELECT count(*) FROM jobs) <> "
+                      "(SELECT count(*) FROM audit WHERE method = 'Jobs/SubmitJob' AND outcome = 'OK')");
+        row.row();
+        return static_cast<std::size_t>(row.integer(0));
+      });
+  });
+  std::set<std::string> ids, noted;
+  for (int i = 0; i < 50; ++i) ids.insert(submit(a, model).id());
+  done = true;
+  reader.join();
+  EXPECT_EQ(lonely, 0u) << "of " << looks;
+  for (const auto& entry : audit())
+    if (entry.method == "Jobs/SubmitJob") noted.insert(entry.object);
+  EXPECT_EQ(noted, ids);
+}
+
+TEST_F(Closed, AFloodOfCallsWithoutATokenLeavesFewRows) {
+  for (int i = 0; i < 200; ++i) refusal([&] { list(with("")); });
+  const auto rows = audit();
+  EXPECT_GE(rows.size(), 60u);
+  EXPECT_LE(rows.size(), 70u);  // a few more in the time that the calls take
+  EXPECT_EQ(rows.front().outcome, "NO_TOKEN");
+  EXPECT_EQ(rows.front().caller, "unknown");
 }
 
 TEST_F(Closed, ATokenHasARateAndSoManyCallsAtATime) {

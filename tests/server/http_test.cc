@@ -1,6 +1,7 @@
 // The HTTP side, byte by byte over a socket.
 #include <boost/asio/ip/tcp.hpp>
 #include <sstream>
+#include <thread>
 
 #include "common/json.h"
 #include "tests/server/test_service.h"
@@ -338,6 +339,75 @@ TEST_F(Http, RefusesRequestsThatAreTooLargeAndStaysAlive) {
       << large.status;  // 0: reset before the answer was read
   EXPECT_EQ(send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999\r\n\r\n").status, 413);
   EXPECT_EQ(get("/healthz").status, 200);
+}
+
+TEST_F(Http, TimesRequestsByRouteHoweverTheyEnd) {
+  for (const char* path : {"/api/v1/jobs", "/api/v1/jobs/nothing", "/a", "/b", "/healthz"}) get(path);
+  const auto text = get("/metrics").body;
+  EXPECT_THAT(text, HasSubstr("wring_http_seconds_count{route=\"ListJobs\"} 1"));
+  EXPECT_THAT(text, HasSubstr("wring_http_seconds_count{route=\"GetJob\"} 1"));
+  EXPECT_THAT(text, HasSubstr("wring_http_seconds_count{route=\"page\"} 2"));
+  EXPECT_THAT(text, HasSubstr("wring_http_seconds_count{route=\"healthz\"} 1"));
+}
+
+TEST_F(Http, AnswersUnderTheRequestIdThatItIsGivenAlsoWhereItFails) {
+  EXPECT_EQ(header(get("/api/v1/jobs/nothing", "X-Request-Id: mine-1\r\n"), "X-Request-Id"), "mine-1");
+  EXPECT_EQ(header(get("/healthz", "X-Request-Id: <script>\r\n"), "X-Request-Id").size(), 12u);
+}
+
+class HttpSweeps : public Http {
+ protected:
+  Json submit_sweep() {
+    const Json spec{
+        {"sweep",
+         "{name: s, recipe: {stages: [rtn], evaluations: [size]}, model: M, space: {stages.rtn.bits: "
+         "[2, 3, 4, 8]}, objectives: [weight_bytes], bounds: {trials: 2}}"},
+        {"inputs", {{"M", upload("a model")}}}};
+    const auto answer = post("/api/v1/sweeps", Json{{"request_id", random_uuid()}, {"spec", spec}}.dump());
+    EXPECT_EQ(answer.status, 200) << answer.body;
+    return answer.json();
+  }
+};
+
+TEST_F(HttpSweeps, AreSubmittedAndRead) {
+  const std::string id = submit_sweep()["id"];
+  const auto list = get("/api/v1/sweeps");
+  ASSERT_THAT(list.json()["sweeps"], SizeIs(1));
+  EXPECT_EQ(list.json()["sweeps"][0]["id"], id);
+  EXPECT_EQ(get("/api/v1/sweeps/" + id.substr(0, 6)).json()["strategy"], "grid");
+  EXPECT_EQ(get("/api/v1/sweeps/" + id + "/front").json()["any_feasible"], false);
+  Json trials;
+  for (int i = 0; i < 500 && trials.size() < 2; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    trials = get("/api/v1/sweeps/" + id + "/trials?page_size=10").json()["trials"];
+  }
+  ASSERT_THAT(trials, SizeIs(2));
+  EXPECT_EQ(get("/api/v1/jobs/" + trials[1]["job_id"].get<std::string>()).json()["spec"]["name"], "s/1");
+  const auto again = get("/api/v1/sweeps/" + id);
+  EXPECT_EQ(get("/api/v1/sweeps/" + id, "If-None-Match: " + header(again, "ETag") + "\r\n").status, 304);
+}
+
+TEST_F(HttpSweeps, ArePausedResumedExtendedStoppedAndCancelled) {
+  const std::string at = "/api/v1/sweeps/" + submit_sweep()["id"].get<std::string>();
+  EXPECT_EQ(post(at + "/pause", "{}").json()["state"], "SWEEP_STATE_PAUSED");
+  EXPECT_EQ(post(at + "/resume", R"({"etag": "none"})").json()["reason"], "ETAG_MISMATCH");
+  EXPECT_EQ(post(at + "/resume", "{}").json()["state"], "SWEEP_STATE_RUNNING");
+  EXPECT_EQ(post(at + "/extend", R"({"more": {"trials": 1}})").json()["bounds"]["trials"], "3");
+  EXPECT_EQ(post(at + "/stop", "{}").json()["state"], "SWEEP_STATE_STOPPING");
+  EXPECT_EQ(post(at + "/cancel", "").status, 200);
+}
+
+TEST_F(HttpSweeps, LeadNowhereElseAndAreGuardedAsJobsAre) {
+  const std::string at = "/api/v1/sweeps/" + submit_sweep()["id"].get<std::string>();
+  for (const auto& path : {at + "/nothing", at + "/trials/1", std::string("/api/v1/sweepsx")})
+    EXPECT_EQ(get(path).status, 404) << path;
+  EXPECT_EQ(get("/api/v1/sweeps/nothing").json()["reason"], "SWEEP_NOT_FOUND");
+  EXPECT_EQ(header(get(at + "/pause"), "Allow"), "POST");
+  EXPECT_EQ(post(at + "/trials", "{}").status, 405);
+  EXPECT_EQ(post(at + "/pause", "{}", "Content-Type: text/plain\r\n").status, 415);
+  EXPECT_EQ(
+      post(at + "/pause", "{}", "Content-Type: application/json\r\nOrigin: http://evil.example\r\n").status,
+      403);
 }
 
 }  // namespace

@@ -13,6 +13,7 @@ import grpc
 from google.rpc import error_details_pb2, status_pb2
 
 from wring import trees
+from wring.config import config
 from wring.v1 import (artifacts_pb2, artifacts_pb2_grpc, evaluations_pb2, evaluations_pb2_grpc, jobs_pb2,
                       jobs_pb2_grpc, methods_pb2, methods_pb2_grpc, sweeps_pb2, sweeps_pb2_grpc)
 
@@ -45,7 +46,7 @@ class JobFailed(WringError):
 
 
 class Client:
-    """Calls of a server at "HOST:PORT" (default: $WRING_SERVER). Errors are WringError.
+    """Calls of a server at "HOST:PORT" (default: $WRING_SERVER, client.yaml, or what `wring up` runs here). Errors are WringError.
 
     with Client("127.0.0.1:7433") as wring:
         job = wring.submit("gptq(bits=4)", model="model/", data={"calibration": "train.txt"})
@@ -54,14 +55,20 @@ class Client:
     """
 
     def __init__(self, server: str = "", token: str = "", ca: str = ""):
-        """token: default $WRING_TOKEN; ca: PEM file of the server's authority, for TLS (default $WRING_CA; none: plain text)."""
-        server = server or os.environ.get("WRING_SERVER", "")
-        if not server:
+        """token: default $WRING_TOKEN; ca: PEM file of the server's authority, for TLS (default $WRING_CA); both also from
+        client.yaml. Without a ca: plain text."""
+        try:
+            found = config(server, token, ca)
+        except ValueError as error:
+            raise WringError("INVALID_ARGUMENT", str(error), "BAD_CLIENT_CONFIG") from None
+        if not found.server:
             raise WringError("INVALID_ARGUMENT", "no server: give HOST:PORT, or set WRING_SERVER")
-        token = token or os.environ.get("WRING_TOKEN", "")
-        self._metadata = [("authorization", f"Bearer {token}")] if token else []
-        ca = ca or os.environ.get("WRING_CA", "")
-        self._channel = grpc.secure_channel(server, grpc.ssl_channel_credentials(pathlib.Path(ca).read_bytes())) if ca else grpc.insecure_channel(server)
+        self._metadata = [("authorization", f"Bearer {found.token}")] if found.token else []
+        if found.ca:
+            credentials = grpc.ssl_channel_credentials(pathlib.Path(found.ca).read_bytes())
+            self._channel = grpc.secure_channel(found.server, credentials)
+        else:
+            self._channel = grpc.insecure_channel(found.server)
         self._jobs = jobs_pb2_grpc.JobsStub(self._channel)
         self._artifacts = artifacts_pb2_grpc.ArtifactsStub(self._channel)
         self._evaluations = evaluations_pb2_grpc.EvaluationsStub(self._channel)

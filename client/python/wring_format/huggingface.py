@@ -33,6 +33,25 @@ def read_for_transformers(folder) -> Artifact:
     return artifact
 
 
+def round_inputs(module, attributes):
+    """Lets a torch module round its inputs as a layer with those attributes of rounded-input does."""
+    import torch
+
+    def hook(_, inputs):
+        x, group = inputs[0].float(), attributes["group_size"]
+        x = x if group < 0 else x.unflatten(-1, (-1, group))
+        largest = x.abs().amax(-1, keepdim=True).clamp_min(1e-30)
+        if attributes["type"] == "int8":
+            scale = largest / 127.5
+            x = (x / scale).round().clamp(-128, 127) * scale
+        else:
+            scale = largest / 448
+            x = (x / scale).clamp(-448, 448).to(torch.float8_e4m3fn).float() * scale
+        return (x.reshape(inputs[0].shape).to(inputs[0].dtype), *inputs[1:])
+
+    module.register_forward_pre_hook(hook)
+
+
 def load_transformers(folder, dtype="float32"):
     """AutoModelForCausalLM (encoders: AutoModel) with the folder's weights, ready to run. `dtype`: torch's, or its name.
 
@@ -57,6 +76,10 @@ def load_transformers(folder, dtype="float32"):
             raise FormatError("config.json", str(sorted(info[key])[0]), f"transformers has it among its {key}")
     if decoder and os.path.isfile(os.path.join(artifact.path, "generation_config.json")):
         model.generation_config = transformers.GenerationConfig.from_pretrained(artifact.path, local_files_only=True)
+    modules = dict(model.named_modules())
+    for name, layer in artifact.layers.items():
+        if layer.rep == "rounded-input":
+            round_inputs(modules[name], layer.attributes)
     return model
 
 
@@ -92,6 +115,9 @@ def write_dense(folder, out, shard_bytes: int = MOST_IN_SHARD):
     artifact, out = read_for_transformers(folder), os.path.abspath(out)
     if os.path.lexists(out):
         raise FileExistsError(f"{out} exists")
+    for name, layer in artifact.layers.items():
+        if layer.rep == "rounded-input":
+            raise FormatError("wring.json", name, "its inputs are rounded, which plain weights cannot say")
     half = tempfile.mkdtemp(prefix=".wring-", dir=os.path.dirname(out))
     os.chmod(half, 0o755)
     try:

@@ -158,6 +158,68 @@ class PackedInt:
         return by_rows(*self.shape, decode)
 
 
+def e4m3(byte):
+    """The value of a float8_e4m3fn."""
+    sign, exponent, mantissa = -1.0 if byte & 0x80 else 1.0, byte >> 3 & 15, byte & 7
+    if exponent == 15 and mantissa == 7:
+        return np.nan
+    return sign * (mantissa / 8 * 2.0 ** -6 if exponent == 0 else (1 + mantissa / 8) * 2.0 ** (exponent - 7))
+
+
+E4M3 = np.array([e4m3(byte) for byte in range(256)], np.float32)
+
+
+class Float8:
+    suffixes = ("values", "scales")
+
+    def __init__(self, layer, attributes, values, scales):
+        check_matrix(values, {"F8_E4M3"})
+        self.shape, self.values, self.scales = values.shape, values, scales
+        self.block = tuple(integer(attributes, f"block_{axis}", 1, size, FILE, layer) for axis, size in zip(("rows", "columns"), values.shape))
+        check_matrix(scales, VALUES, tuple(-(-size // block) for size, block in zip(values.shape, self.block)))
+
+    def decode(self):
+        values, scales = E4M3[self.values.raw()], self.scales.float32()
+        if not np.isfinite(scales).all():
+            self.scales.refuse("a scale is NaN or infinite")
+        if np.isnan(values).any():
+            self.values.refuse("a value is NaN")
+        for axis, (size, block) in enumerate(zip(self.shape, self.block)):
+            scales = np.repeat(scales, block, axis).take(range(size), axis)
+        return values * scales
+
+
+E2M1 = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6], np.float32)
+
+
+class Float4:
+    suffixes = ("codes", "scales")
+
+    def __init__(self, layer, attributes, codes, scales):
+        check_matrix(codes, {"U8"})
+        check_matrix(scales, {"F8_E4M3", "U8"})
+        self.shape, self.codes, self.scales = (codes.shape[0], 2 * codes.shape[1]), codes, scales
+        if scales.shape[0] != codes.shape[0] or self.shape[1] % scales.shape[1]:
+            scales.refuse(f"its shape is {list(scales.shape)}, which are no groups of rows of {self.shape[1]}")
+        scale = attributes.get("global_scale")
+        valid = isinstance(scale, (int, float)) and not isinstance(scale, bool) and 0 < scale < np.inf
+        if not valid or scales.dtype == "U8" and scale != 1:
+            raise FormatError(FILE, layer, f"its global_scale is {repr(scale)[:40]}")
+        self.global_scale = np.float32(scale)
+
+    def decode(self):
+        codes, scales = self.codes.raw(), self.scales.raw()
+        wrong = scales == 255 if self.scales.dtype == "U8" else np.isnan(E4M3[scales])
+        if wrong.any():
+            self.scales.refuse("a scale is NaN")
+        if self.scales.dtype == "U8":
+            plain = np.exp2(scales.astype(np.float32) - np.float32(127)).astype(np.float32)
+        else:
+            plain = E4M3[scales] / self.global_scale
+        values = E2M1[np.stack([codes & 15, codes >> 4], -1)].reshape(*scales.shape, -1)
+        return (values * plain[..., None]).reshape(self.shape)
+
+
 class Ggml:
     suffixes = ("blocks",)
 
@@ -179,7 +241,8 @@ class Ggml:
         return by_rows(*self.shape, lambda first, last: ggml.dequantize(blocks[first:last], self.type))
 
 
-REPS = {"dense": Dense, "masked": Masked, "packed-int": PackedInt, "ggml": Ggml, "low-rank": LowRank}
+REPS = {"dense": Dense, "masked": Masked, "packed-int": PackedInt, "ggml": Ggml, "low-rank": LowRank, "float8": Float8, "float4": Float4}
+INPUT_TYPES = ("int8", "float8_e4m3")
 
 
 def read_part(layer, entry, take):
@@ -192,7 +255,17 @@ def read_part(layer, entry, take):
 
 
 def read_rep(layer, entry, take):
-    """The same, sums too: part i's tensors are take("i.suffix")."""
+    """The same, also sums, whose part i's tensors are take("i.suffix"), and weights whose layer rounds its inputs."""
+    if member(entry, "rep", str, FILE, layer) == "rounded-input":
+        attributes = member(entry, "attributes", dict, FILE, layer)
+        if member(attributes, "rep", str, FILE, layer) == "rounded-input":
+            raise FormatError(FILE, layer, "its inputs are rounded twice")
+        if member(attributes, "type", str, FILE, layer) not in INPUT_TYPES:
+            raise FormatError(FILE, layer, f"its inputs' type is none of {', '.join(INPUT_TYPES)}")
+        weight, group = read_rep(layer, attributes, take), integer(attributes, "group_size", -1, MOST, FILE, layer)
+        if group == 0 or group > 0 and weight.shape[1] % group:
+            raise FormatError(FILE, layer, f"its inputs' group_size {group} does not divide {weight.shape[1]}")
+        return weight
     if member(entry, "rep", str, FILE, layer) != "sum":
         return read_part(layer, entry, take)
     parts = member(member(entry, "attributes", dict, FILE, layer), "parts", list, FILE, layer)

@@ -4,11 +4,13 @@ import { useCallback, useMemo } from "react";
 import { Link, useLocation, useSearchParams } from "wouter";
 import { get, isActive, type Job, type NormalForm, post, type Value } from "../api";
 import { csv, front, type Point } from "../compare";
-import { bytes, direction, figure } from "../format";
+import { bytes, direction, figure, formatOf } from "../format";
 import { Empty, Failure, Loading, StateBadge, Table, useTitle } from "../parts/basics";
 import { axis, Chart, type Colors } from "../parts/chart";
+import { type Axis, cell, Parallel } from "../parts/parallel";
 import { Check, Choice } from "../parts/controls";
 import { Figure, lines, metricName } from "../parts/results";
+import { saveText } from "../save";
 
 export default function Compare() {
   useTitle("Compare");
@@ -139,6 +141,7 @@ function Comparison({ jobs }: { jobs: Job[] }) {
       ) : (
         <p className="muted">A chart of size against quality needs two jobs whose recipes measure `size` and one quality in common.</p>
       )}
+      <Lines jobs={jobs} name={name} quality={quality} />
       <MetricTable jobs={jobs} name={name} />
     </>
   );
@@ -203,6 +206,7 @@ function Scatter({ points, quality }: { points: Point[]; quality: string }) {
       label={`${metricName(quality)} against bytes of weights of ${points.length} jobs`}
       option={option}
       height={340}
+      name="wring-compare"
       onClick={click}
     />
   );
@@ -235,6 +239,29 @@ function useParameters(jobs: Job[]): Params[] {
   return queries.map((query) => (query.data ? parameters(query.data) : new Map()));
 }
 
+/** Parameters that all have and that differ, the size and the quality that was chosen, as parallel coordinates. */
+function Lines({ jobs, name, quality }: { jobs: Job[]; name: Map<string, string>; quality?: string }) {
+  const params = useParameters(jobs);
+  const keys = [...new Set(params.flatMap((map) => [...map.keys()]))].filter((key) => params.every((map) => map.has(key)));
+  const metrics = ["weight_bytes", quality].filter((metric) => metric !== undefined && jobs.every((job) => after(job, metric))) as string[];
+  const axes: Axis[] = [
+    ...keys.map((key) => ({ name: key })),
+    ...metrics.map((metric) => ({ name: metricName(metric), figure: { lowerIsBetter: direction(metric) < 0, format: formatOf(metric) } })),
+  ];
+  const rows = jobs.map((job, i) => ({
+    name: name.get(job.id)!,
+    cells: [...keys.map((key) => cell(params[i].get(key))), ...metrics.map((metric) => after(job, metric)?.value)],
+  }));
+  if (keys.length === 0 || metrics.length === 0) return null;
+  return (
+    <section className="block">
+      <h2>Parameters and figures</h2>
+      <p className="muted small">A line a job; figures better upwards. Drag along an axis to pick lines.</p>
+      <Parallel axes={axes} rows={rows} label={`Parameters and figures of ${jobs.length} jobs`} />
+    </section>
+  );
+}
+
 function MetricTable({ jobs, name }: { jobs: Job[]; name: Map<string, string> }) {
   const params = useParameters(jobs);
   const metrics = new Map(jobs.flatMap((job) => lines(job.evaluations).map((line) => [line.metric, line] as const)));
@@ -246,23 +273,19 @@ function MetricTable({ jobs, name }: { jobs: Job[]; name: Map<string, string> })
     if (values.length < 2 || direction(metric) === 0) return undefined;
     return direction(metric) < 0 ? Math.min(...values) : Math.max(...values);
   };
-  const save = () => {
+  const download = () => {
     const rows = [
       ["metric", ...jobs.map((job) => `${name.get(job.id)} (${job.id})`)],
       ...keys.map((key) => [key, ...params.map((map) => String(map.get(key) ?? ""))]),
       ...[...metrics.keys()].map((metric) => [metric, ...jobs.map((job) => String(after(job, metric)?.value ?? ""))]),
     ];
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(new Blob([csv(rows)], { type: "text/csv" }));
-    link.download = "wring-compare.csv";
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+    saveText("wring-compare.csv", "text/csv", csv(rows));
   };
   return (
     <section className="block">
       <div className="head">
         <h2>Figures</h2>
-        <button className="button" onClick={save}>
+        <button className="button" onClick={download}>
           Download CSV
         </button>
       </div>

@@ -2,10 +2,10 @@
 import { Progress } from "@base-ui/react/progress";
 import { type ReactNode, useEffect, useState } from "react";
 import { Link } from "wouter";
-import { Problem, type State } from "../api";
+import { Problem, type State, type SweepState } from "../api";
 import { ago, exact, short } from "../format";
 
-export function StateBadge({ state }: { state: State }) {
+export function StateBadge({ state }: { state: State | SweepState }) {
   return (
     <span className="badge" data-state={state}>
       <span className="dot" aria-hidden />
@@ -80,7 +80,6 @@ export function Empty({ title, children }: { title: string; children?: ReactNode
   );
 }
 
-/** Grey rows in the shape of what is to come. */
 /** A table that scrolls sideways where it is wider than the page, by keyboard too. */
 export function Table({ label, className = "", children }: { label: string; className?: string; children: ReactNode }) {
   return (
@@ -92,6 +91,7 @@ export function Table({ label, className = "", children }: { label: string; clas
   );
 }
 
+/** Grey rows in the shape of what is to come. */
 export function Loading({ rows = 6 }: { rows?: number }) {
   return (
     <div className="loading" role="status" aria-label="Loading">

@@ -1,6 +1,6 @@
-// Cancelling and retrying, from any page.
+// What changes a job or a sweep, from any page.
 import { useMutation, useQueryClient } from "@tanstack/react-query";
-import { type Job, post } from "../api";
+import { type Job, post, type Sweep } from "../api";
 import { tellFailure, toasts } from "./toast";
 
 function useJobCall(verb: "cancel" | "retry", done: string) {
@@ -18,3 +18,24 @@ function useJobCall(verb: "cancel" | "retry", done: string) {
 
 export const useCancel = () => useJobCall("cancel", "is being cancelled");
 export const useRetry = () => useJobCall("retry", "is back in the queue");
+
+const SWEEP_VERBS = {
+  pause: "makes no more trials until it is resumed",
+  resume: "goes on",
+  stop: "makes no more trials",
+  cancel: "is being cancelled",
+  extend: "may make more trials",
+};
+
+export function useSweepCall(verb: keyof typeof SWEEP_VERBS) {
+  const client = useQueryClient();
+  return useMutation({
+    mutationFn: ({ id, ...body }: { id: string; more?: { trials: number } }) => post<Sweep>(`sweeps/${id}/${verb}`, body),
+    onSuccess: (sweep) => {
+      toasts.add({ title: `${sweep.spec.name || sweep.id}: ${SWEEP_VERBS[verb]}` });
+      client.setQueryData(["sweep", sweep.id], sweep);
+      return client.invalidateQueries({ queryKey: ["sweeps"] });
+    },
+    onError: tellFailure,
+  });
+}

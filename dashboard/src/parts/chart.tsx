@@ -1,12 +1,25 @@
 // Apache ECharts by module, on a canvas (the policy of this page allows no inline styles), in our colours.
-import { BarChart, LineChart, ScatterChart, TreemapChart } from "echarts/charts";
-import { AriaComponent, GridComponent, LegendComponent, TooltipComponent } from "echarts/components";
-import { type EChartsCoreOption, init, use } from "echarts/core";
+import { BarChart, LineChart, ParallelChart, ScatterChart, TreemapChart } from "echarts/charts";
+import { AriaComponent, GridComponent, LegendComponent, ParallelComponent, TooltipComponent } from "echarts/components";
+import { type ECharts, type EChartsCoreOption, init, use } from "echarts/core";
 import { CanvasRenderer } from "echarts/renderers";
 import { useEffect, useRef } from "react";
+import { save } from "../save";
 import { color, useShownTheme } from "../theme";
 
-use([ScatterChart, LineChart, BarChart, TreemapChart, GridComponent, TooltipComponent, LegendComponent, AriaComponent, CanvasRenderer]);
+use([
+  ScatterChart,
+  LineChart,
+  BarChart,
+  TreemapChart,
+  ParallelChart,
+  GridComponent,
+  ParallelComponent,
+  TooltipComponent,
+  LegendComponent,
+  AriaComponent,
+  CanvasRenderer,
+]);
 
 export interface Colors {
   text: string;
@@ -47,23 +60,28 @@ export function axis(c: Colors, name: string, more: Record<string, unknown> = {}
   };
 }
 
-/** `option` is made anew when the theme changes. `label` says in words what the chart shows; the figures stand in a table beside it. */
+/** `option` is made anew when the theme changes. `label` says in words what the chart shows; the figures stand in a table beside it.
+ * With `name` it can be downloaded as NAME.png. */
 export function Chart({
   label,
   option,
   height = 320,
+  name,
   onClick,
 }: {
   label: string;
   option: (c: Colors) => EChartsCoreOption;
   height?: number;
+  name?: string;
   onClick?: (data: unknown) => void;
 }) {
   const place = useRef<HTMLDivElement>(null);
+  const shown = useRef<ECharts>(null);
   const theme = useShownTheme();
   useEffect(() => {
     const c = colors();
     const chart = init(place.current!, null, { renderer: "canvas" });
+    shown.current = chart;
     chart.setOption({
       animationDuration: matchMedia("(prefers-reduced-motion: reduce)").matches ? 0 : 250,
       textStyle: { fontFamily: getComputedStyle(document.body).fontFamily, color: c.text },
@@ -87,5 +105,15 @@ export function Chart({
       chart.dispose();
     };
   }, [option, theme, onClick]);
-  return <div ref={place} className="chart" style={{ height }} role="img" aria-label={label} />;
+  const picture = () => shown.current!.getDataURL({ type: "png", pixelRatio: 2, backgroundColor: color("back") });
+  return (
+    <div className="chart-box">
+      <div ref={place} className="chart" style={{ height }} role="img" aria-label={label} />
+      {name && (
+        <button className="button quiet chart-save" onClick={() => save(`${name}.png`, picture())}>
+          PNG
+        </button>
+      )}
+    </div>
+  );
 }

@@ -125,7 +125,7 @@ export function Results({ job }: { job: Job }) {
       </Table>
       <p className="muted small">
         ± is one standard error; a change within it is grey.{" "}
-        {[...new Set(job.evaluations.map((row) => row.hardware).filter(Boolean))].map((hardware) => `Timed on ${hardware}. `)}
+        {[...new Set(job.evaluations.map((row) => row.hardware).filter(Boolean))].map((hardware) => `Measured on ${hardware}. `)}
       </p>
       {texts.length > 0 && (
         <section className="block">

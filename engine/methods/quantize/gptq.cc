@@ -21,19 +21,29 @@ at::Tensor cost_of_error(const InverseFactor& factor) {
       .contiguous();
 }
 
+// Where `weight` stores a value, 1, and 0 where it was pruned; undefined where nothing was: a sparsity
+// pattern outlasts its quantisation.
+at::Tensor kept_places(const Layer& layer, const at::Tensor& weight) {
+  return layer.weight().format() == "masked" ? weight.ne(0).to(at::kFloat) : at::Tensor();
+}
+
 // One walk over a weight. With activation order the columns are permuted, but groups stay where they were,
 // and their grids are found beforehand; without, a group's grids are found when the walk reaches it.
 class Gptq {
  public:
-  Gptq(const GridSpec& spec, at::Tensor weight, const InverseFactor& factor, bool activation_order)
+  // `kept`: see kept_places().
+  Gptq(const GridSpec& spec, at::Tensor weight, at::Tensor kept, const InverseFactor& factor,
+       bool activation_order)
       : factor_(factor),
         activation_order_(activation_order),
         importance_(cost_of_error(factor)),
         weight_(std::move(weight)),
+        kept_(std::move(kept)),
         quantized_(spec, weight_.size(0), weight_.size(1)) {
     if (!activation_order_) return;
     find_all_grids(weight_, importance_, quantized_);
     weight_ = weight_.index_select(1, factor.order);
+    if (kept_.defined()) kept_ = kept_.index_select(1, factor.order);
   }
 
   std::shared_ptr<const WeightRep> run() {
@@ -55,16 +65,20 @@ class Gptq {
   }
 
   void walk(const WalkTile& tile, std::int64_t first) {
-    std::array<float, kWalkColumns * kLanes> scale, zero;
+    std::array<float, kWalkColumns * kLanes> scale, zero, kept;
     std::array<std::uint8_t, kWalkColumns * kLanes> codes;
     const Grids grids{scale.data(), zero.data(), quantized_.spec.max_code()};
     const std::int64_t count = tile.tile.columns;
+    if (kept_.defined())
+      load_lanes(kept_.const_data_ptr<float>() + tile.row * quantized_.columns + first, quantized_.columns,
+                 tile.rows, count, kept.data());
     const std::int64_t step = activation_order_ ? count : std::min(quantized_.group_size, count);
     for (std::int64_t begin = 0; begin < count; begin += step) {
       if (!activation_order_ && (first + begin) % quantized_.group_size == 0) find_group(tile, first, begin);
       for (std::int64_t i = begin; i < begin + step; ++i)
         fill_grids(tile, first + i, &scale[i * kLanes], &zero[i * kLanes]);
-      quantize_columns(tile.tile, begin, begin + step, grids, codes.data());
+      quantize_columns(tile.tile, begin, begin + step, grids, kept_.defined() ? kept.data() : nullptr,
+                       codes.data());
     }
     store_lanes(codes.data(), quantized_.columns, tile.rows, count,
                 quantized_.codes.data_ptr<std::uint8_t>() + tile.row * quantized_.columns + first);
@@ -99,6 +113,7 @@ class Gptq {
   bool activation_order_;
   at::Tensor importance_;  // [in], of a column's error in the search for scales, in the weight's order
   at::Tensor weight_;  // [out, in] in the walk's order; columns behind the walk hold what was moved into them
+  at::Tensor kept_;    // [out, in] in the walk's order, or undefined
   QuantizedWeight quantized_;
 };
 
@@ -117,7 +132,8 @@ class GptqMethod final : public LayerMethod {
     const auto factor = input.x->inverse_factor(damping_, activation_order_);
     report_factor(*factor, report);
     at::Tensor weight = decode_to_own(input.layer.weight());
-    return Gptq(spec_, std::move(weight), *factor, activation_order_).run();
+    at::Tensor kept = kept_places(input.layer, weight);
+    return Gptq(spec_, std::move(weight), std::move(kept), *factor, activation_order_).run();
   }
 
  private:

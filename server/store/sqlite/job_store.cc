@@ -6,6 +6,7 @@
 
 #include "common/error.h"
 #include "server/store/sqlite/artifact_rows.h"
+#include "server/store/sqlite/audit_rows.h"
 #include "server/store/sqlite/record_json.h"
 #include "server/store/sqlite/schema.h"
 #include "server/store/sqlite/sweep_rows.h"
@@ -169,21 +170,27 @@ JobStore::JobStore(const std::filesystem::path& folder) : path_(folder / kDataba
 
 JobStore::~JobStore() = default;
 
+std::future<void> JobStore::asked_for(std::function<void(sqlite3*)> action) {
+  auto note = AuditNote::take();
+  if (!note) return writer_->write(std::move(action));
+  return writer_->write([action = std::move(action), note = std::move(*note)](sqlite3* db) {
+    action(db);
+    put_audit_entry(db, note);
+  });
+}
+
 std::future<void> JobStore::write(StoreBatch batch) {
-  return writer_->write(
+  return asked_for(
       [batch = std::make_shared<StoreBatch>(std::move(batch))](sqlite3* db) { put_batch(db, *batch); });
 }
 
 void JobStore::remove_job(const std::string& id) {
-  writer_
-      ->write([id](sqlite3* db) {
-        for (const char* sql :
-             {"DELETE FROM jobs WHERE id = ?", "DELETE FROM events WHERE job_id = ?",
-              "DELETE FROM stages WHERE job_id = ?", "DELETE FROM evaluations WHERE job_id = ?",
-              "DELETE FROM requests WHERE job_id = ?"})
-          Statement(db, sql).bind(id).run();
-      })
-      .get();
+  change([id](sqlite3* db) {
+    for (const char* sql : {"DELETE FROM jobs WHERE id = ?", "DELETE FROM events WHERE job_id = ?",
+                            "DELETE FROM stages WHERE job_id = ?", "DELETE FROM evaluations WHERE job_id = ?",
+                            "DELETE FROM requests WHERE job_id = ?"})
+      Statement(db, sql).bind(id).run();
+  });
 }
 
 std::vector<StoredJob> JobStore::load_open_jobs() {

@@ -100,11 +100,13 @@ class JobStore {
   explicit JobStore(const std::filesystem::path& folder);
   ~JobStore();
 
-  // Becomes ready when the batch, and every one before it, is on disk.
+  // Becomes ready when the batch, and every one before it, is on disk. What is changed by write(),
+  // remove_job() and change() takes the call's AuditNote along.
   std::future<void> write(StoreBatch batch);
   void remove_job(const std::string& id);
   // Runs `action` in the order of the writes; returns once it is on disk. It may run more than once.
-  void change(std::function<void(sqlite3*)> action) { writer_->write(std::move(action)).get(); }
+  void change(std::function<void(sqlite3*)> action) { asked_for(std::move(action)).get(); }
+  // The same for what no caller has asked for.
   std::future<void> change_later(std::function<void(sqlite3*)> action) {
     return writer_->write(std::move(action));
   }
@@ -170,6 +172,7 @@ class JobStore {
   std::shared_mutex& inputs() { return inputs_; }
 
  private:
+  std::future<void> asked_for(std::function<void(sqlite3*)> action);
   std::string open_reader_of(const std::string& digest, const Within& project);
   std::set<std::pair<std::string, std::string>> inputs_of_open_jobs();  // and sweeps: digests, projects
   bool is_pinned(const std::string& digest, const Within& project);

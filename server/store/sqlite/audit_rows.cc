@@ -1,11 +1,21 @@
 // Rows of the audit log.
-#include "server/auth/audit.h"
+#include "server/store/sqlite/audit_rows.h"
 
 #include <google/protobuf/util/time_util.h>
+
+#include <utility>
+
+#include "server/store/sqlite/statement.h"
 
 namespace wring {
 
 using google::protobuf::util::TimeUtil;
+
+namespace {
+
+thread_local AuditNote* note_of_call = nullptr;
+
+}  // namespace
 
 Json AuditEntry::to_json() const {
   return {{"row", row},
@@ -44,6 +54,25 @@ std::vector<AuditEntry> audit_entries(sqlite3* db, std::int64_t after, int limit
     entries.push_back({rows.integer(0), rows.integer(1), rows.text(2), rows.text(3), rows.text(4),
                        rows.text(5), rows.text(6), rows.text(7), rows.text(8)});
   return entries;
+}
+
+AuditNote::AuditNote(std::function<AuditEntry()> entry) : entry_(std::move(entry)) {
+  note_of_call = this;
+}
+
+AuditNote::~AuditNote() {
+  note_of_call = nullptr;
+}
+
+void AuditNote::about(const std::string& object) {
+  if (note_of_call) note_of_call->object_ = object;
+}
+
+std::optional<AuditEntry> AuditNote::take() {
+  if (!note_of_call || std::exchange(note_of_call->taken_, true)) return std::nullopt;
+  AuditEntry entry = note_of_call->entry_();
+  if (!note_of_call->object_.empty()) entry.object = note_of_call->object_;
+  return entry;
 }
 
 }  // namespace wring

@@ -1,0 +1,259 @@
+// One sweep: where its strategy stands, the front as it grows, every trial, and what is done about it.
+import { Tabs } from "@base-ui/react/tabs";
+import { useQuery } from "@tanstack/react-query";
+import { useState } from "react";
+import { Link, useSearchParams } from "wouter";
+import { type Front, get, goesOn, type Job, type Sweep, type Trial, trials as fetchTrials } from "../api";
+import { bytes, duration, figure } from "../format";
+import { Bar, Empty, Loaded, StateBadge, Time, useTitle } from "../parts/basics";
+import { useSweepCall } from "../parts/calls";
+import { Confirm } from "../parts/controls";
+import { metricName } from "../parts/results";
+import { SweepFront } from "../parts/sweep_front";
+import { TrialParallel } from "../parts/parallel";
+import { Trials } from "../parts/trials";
+import { ended, progress, rungs, saved } from "../sweep";
+
+const MOST_JOBS = 1000; // whose stages are looked at for what caches saved
+
+export default function SweepPage({ id }: { id: string }) {
+  const query = useQuery({
+    queryKey: ["sweep", id],
+    queryFn: () => get<Sweep>(`sweeps/${id}`),
+    refetchInterval: (q) => (q.state.data && !goesOn(q.state.data.state) ? 15000 : 1500),
+  });
+  return <Loaded query={query}>{(sweep) => <OneSweep sweep={sweep} />}</Loaded>;
+}
+
+function OneSweep({ sweep }: { sweep: Sweep }) {
+  useTitle(sweep.spec.name || sweep.id);
+  const [params, setParams] = useSearchParams();
+  const tab = params.get("tab") ?? "front";
+  const refetchInterval = goesOn(sweep.state) ? 2000 : false;
+  // The tag changes with the end of the sweep, so that its last figures are fetched too.
+  const key = [sweep.id, goesOn(sweep.state)];
+  const trials = useQuery({ queryKey: ["trials", ...key], queryFn: () => fetchTrials(sweep.id), refetchInterval, placeholderData: (old) => old });
+  const front = useQuery({
+    queryKey: ["front", ...key],
+    queryFn: () => get<Front>(`sweeps/${sweep.id}/front`),
+    refetchInterval,
+    placeholderData: (old) => old,
+    enabled: sweep.objectives.length > 0,
+  });
+  return (
+    <>
+      <Head sweep={sweep} />
+      {sweep.waiting_reason && goesOn(sweep.state) && (
+        <div className="notice" role="status">
+          <strong>Waits: {sweep.waiting_reason}</strong>
+        </div>
+      )}
+      <Facts sweep={sweep} trials={trials.data ?? []} />
+      <Tabs.Root value={tab} onValueChange={(next) => setParams((old) => (old.set("tab", String(next)), old), { replace: true })}>
+        <Tabs.List className="tabs" aria-label="About this sweep">
+          {[
+            ["front", "Front"],
+            ["trials", "Trials"],
+            ["parameters", "Parameters"],
+            ["space", "Space"],
+          ].map(([value, label]) => (
+            <Tabs.Tab key={value} value={value} className="tab">
+              {label}
+            </Tabs.Tab>
+          ))}
+          <Tabs.Indicator className="tab-mark" renderBeforeHydration={false} />
+        </Tabs.List>
+        <Tabs.Panel value="front">
+          {sweep.objectives.length === 0 ? (
+            <Empty title="This sweep has no objectives">
+              <p className="muted">Its trials are in the table; `objectives` in its YAML say what a front is made of.</p>
+            </Empty>
+          ) : (
+            <Loaded query={front}>
+              {(data) => <SweepFront sweep={sweep} trials={trials.data ?? []} front={data} />}
+            </Loaded>
+          )}
+        </Tabs.Panel>
+        <Tabs.Panel value="trials">
+          <Loaded query={trials}>
+            {(all) => <Trials sweep={sweep} trials={all} best={new Set(front.data?.trials.map((trial) => trial.number))} />}
+          </Loaded>
+        </Tabs.Panel>
+        <Tabs.Panel value="parameters">
+          <Loaded query={trials}>{(all) => <TrialParallel sweep={sweep} trials={all} />}</Loaded>
+        </Tabs.Panel>
+        <Tabs.Panel value="space">
+          <pre className="code" tabIndex={0} aria-label="Sweep">
+            {sweep.spec.sweep}
+          </pre>
+        </Tabs.Panel>
+      </Tabs.Root>
+    </>
+  );
+}
+
+function Head({ sweep }: { sweep: Sweep }) {
+  const pause = useSweepCall("pause");
+  const resume = useSweepCall("resume");
+  const stop = useSweepCall("stop");
+  const cancel = useSweepCall("cancel");
+  const name = sweep.spec.name || sweep.id;
+  const busy = pause.isPending || resume.isPending || stop.isPending || cancel.isPending;
+  const makesTrials = sweep.state === "RUNNING" || sweep.state === "PAUSED";
+  return (
+    <div className="head">
+      <div className="head-title">
+        <Link href="/sweeps" className="crumb">
+          Sweeps
+        </Link>
+        <h1 className="clip">{name}</h1>
+        <div className="head-line" aria-live="polite">
+          <StateBadge state={sweep.state} />
+          <code className="muted">{sweep.id}</code>
+          {sweep.end_reason && <span className="muted">{sweep.end_reason}</span>}
+        </div>
+      </div>
+      <div className="head-actions">
+        <Extend sweep={sweep} />
+        {sweep.state === "RUNNING" && (
+          <button className="button" disabled={busy} onClick={() => pause.mutate({ id: sweep.id })}>
+            Pause
+          </button>
+        )}
+        {sweep.state === "PAUSED" && (
+          <button className="button primary" disabled={busy} onClick={() => resume.mutate({ id: sweep.id })}>
+            Resume
+          </button>
+        )}
+        {makesTrials && (
+          <Confirm trigger="Stop" title={`Stop ${name}?`} action="Stop the sweep" disabled={busy} onConfirm={() => stop.mutate({ id: sweep.id })}>
+            It makes no more trials; those that run go on. Extending it goes on from there.
+          </Confirm>
+        )}
+        {goesOn(sweep.state) && (
+          <Confirm
+            trigger="Cancel"
+            title={`Cancel ${name}?`}
+            action="Cancel the sweep"
+            disabled={busy || sweep.state === "CANCELLING"}
+            onConfirm={() => cancel.mutate({ id: sweep.id })}
+          >
+            Trials that run are cancelled, and it cannot go on. What has ended stays.
+          </Confirm>
+        )}
+      </div>
+    </div>
+  );
+}
+
+/** More trials for a sweep whose bound of them is, or was, what ends it. */
+function Extend({ sweep }: { sweep: Sweep }) {
+  const [more, setMore] = useState("8");
+  const extend = useSweepCall("extend");
+  const can = Number(sweep.bounds?.trials ?? 0) > 0 && !sweep.exhausted && !["CANCELLED", "CANCELLING"].includes(sweep.state);
+  if (!can) return null;
+  const valid = /^[1-9]\d{0,5}$/.test(more);
+  return (
+    <form
+      className="extend"
+      onSubmit={(event) => {
+        event.preventDefault();
+        if (valid) extend.mutate({ id: sweep.id, more: { trials: Number(more) } });
+      }}
+    >
+      <input
+        className="field"
+        inputMode="numeric"
+        aria-label="More trials"
+        aria-invalid={!valid || undefined}
+        value={more}
+        onChange={(event) => setMore(event.target.value)}
+      />
+      <button className="button" disabled={!valid || extend.isPending}>
+        Extend
+      </button>
+    </form>
+  );
+}
+
+function Facts({ sweep, trials }: { sweep: Sweep; trials: Trial[] }) {
+  const levels = rungs(trials);
+  const expected = Number(sweep.expected_trials);
+  const counts = (["running", "queued", "failed", "cancelled"] as const).filter((state) => Number(sweep[state]) > 0);
+  return (
+    <dl className="facts">
+      <div>
+        <dt>Trials</dt>
+        <dd>
+          {ended(sweep)}
+          {expected > 0 ? ` of ${expected}` : ` ended of ${sweep.trials}`}
+          {counts.length > 0 && <span className="muted"> ({counts.map((state) => `${sweep[state]} ${state}`).join(", ")})</span>}
+          {goesOn(sweep.state) && <Bar value={progress(sweep)} label="Trials that have ended" />}
+        </dd>
+      </div>
+      <div>
+        <dt>Strategy</dt>
+        <dd>
+          {sweep.strategy}, {sweep.parallel} at a time
+          {sweep.exhausted && <span className="muted">, nothing more to try</span>}
+        </dd>
+      </div>
+      {levels.length > 0 && (
+        <div>
+          <dt>Fidelities</dt>
+          <dd>{levels.map((rung) => `${rung.fidelity}: ${rung.ended} of ${rung.trials}`).join(" · ")}</dd>
+        </div>
+      )}
+      {sweep.constraints.length > 0 && (
+        <div>
+          <dt>Constraints</dt>
+          <dd>
+            {sweep.constraints
+              .map((c) => {
+                const bound = (value: number) => (c.of_input ? `${figure(value * 100)} % of the input's` : figure(value));
+                const parts = [c.minimum !== undefined && `≥ ${bound(c.minimum)}`, c.maximum !== undefined && `≤ ${bound(c.maximum)}`];
+                return `${metricName(c.metric)} ${parts.filter(Boolean).join(", ")}`;
+              })
+              .join(" · ")}
+          </dd>
+        </div>
+      )}
+      <Saved sweep={sweep} trials={trials} />
+      <div>
+        <dt>Results</dt>
+        <dd>{bytes(sweep.bytes)}</dd>
+      </div>
+      <div>
+        <dt>Submitted</dt>
+        <dd>
+          <Time time={sweep.create_time} />
+        </dd>
+      </div>
+    </dl>
+  );
+}
+
+/** What the stage cache spared the trials, by the steps of their jobs. */
+function Saved({ sweep, trials }: { sweep: Sweep; trials: Trial[] }) {
+  const name = `${sweep.spec.name || `sweep ${sweep.id}`}/`;
+  const query = useQuery({
+    queryKey: ["sweep-jobs", sweep.id, goesOn(sweep.state)],
+    queryFn: () => get<{ jobs: Job[] }>("jobs", { name_contains: name, page_size: MOST_JOBS }),
+    refetchInterval: goesOn(sweep.state) ? 5000 : false,
+    placeholderData: (old) => old,
+  });
+  const ids = new Set(trials.map((trial) => trial.job_id));
+  const jobs = (query.data?.jobs ?? []).filter((job) => ids.has(job.id));
+  const sum = saved(jobs);
+  if (sum.stages === 0) return null;
+  return (
+    <div>
+      <dt>Stage cache</dt>
+      <dd>
+        {sum.cached} of {sum.stages} steps, {bytes(sum.bytes)}
+        {sum.seconds >= 1 && `, ${duration(sum.seconds)} saved`}
+        {trials.length > jobs.length && <span className="muted"> (of {jobs.length} trials)</span>}
+      </dd>
+    </div>
+  );
+}

@@ -1,0 +1,158 @@
+// The trials by two objectives with the Pareto front through them; by one objective, how the best of it came down.
+import { useCallback, useMemo } from "react";
+import { useLocation, useSearchParams } from "wouter";
+import type { Front, Objective, Sweep, Trial } from "../api";
+import { formatOf } from "../format";
+import { bestSoFar, valueOf } from "../sweep";
+import { Empty } from "./basics";
+import { axis, Chart, type Colors } from "./chart";
+import { Choice } from "./controls";
+import { metricName } from "./results";
+
+const name = (objective: Objective) => metricName(objective.metric);
+const format = (objective: Objective) => formatOf(objective.metric);
+const key = (objective: Objective) => `${objective.suite} ${objective.metric}`;
+
+export function SweepFront({ sweep, trials, front }: { sweep: Sweep; trials: Trial[]; front: Front }) {
+  const [params, setParams] = useSearchParams();
+  const [, go] = useLocation();
+  const open = useCallback(
+    (data: unknown) => {
+      const job = (data as { value?: unknown[] } | undefined)?.value?.[3];
+      if (typeof job === "string" && job) go(`/jobs/${job}`);
+    },
+    [go],
+  );
+  const objectives = sweep.objectives;
+  const pick = (at: string, fallback: number) => objectives.find((o) => key(o) === params.get(at)) ?? objectives[fallback];
+  const x = pick("x", 1);
+  const y = pick("y", 0);
+  const measured = trials.filter((trial) => trial.metrics.length > 0);
+  if (measured.length === 0)
+    return (
+      <Empty title="No trial has ended yet">
+        <p className="muted">The front grows here as they do.</p>
+      </Empty>
+    );
+  return (
+    <>
+      <div className="tools">
+        {objectives.length > 2 &&
+          (["x", "y"] as const).map((at) => (
+            <Choice
+              key={at}
+              label={at === "x" ? "Across" : "Upwards"}
+              value={key(at === "x" ? x : y)}
+              options={objectives.map((o) => ({ value: key(o), label: name(o) }))}
+              onChange={(next) => setParams((old) => (old.set(at, next), old), { replace: true })}
+            />
+          ))}
+        <span className="muted small">
+          {front.any_feasible
+            ? `${front.trials.length} of ${measured.length} trials are on the front: no other is better in every objective.`
+            : `No trial holds all constraints yet${front.nearest ? `; trial ${front.nearest.number} comes nearest` : ""}.`}
+        </span>
+      </div>
+      {x ? (
+        <TwoObjectives trials={measured} front={front} x={x} y={y} onClick={open} />
+      ) : (
+        <OneObjective trials={measured} front={front} objective={y} onClick={open} />
+      )}
+    </>
+  );
+}
+
+interface ChartProps {
+  trials: Trial[];
+  front: Front;
+  onClick: (data: unknown) => void;
+}
+
+const label = (trial: Trial) => `trial ${trial.number}${trial.feasible ? "" : ", violates a constraint"}`;
+
+function points(c: Colors, rows: { row: unknown[]; trial: Trial }[], front: Front) {
+  const best = new Set(front.trials.map((trial) => trial.number));
+  return rows.map(({ row, trial }) => ({
+    value: row,
+    symbol: trial.feasible ? "circle" : "emptyCircle",
+    symbolSize: best.has(trial.number) ? 13 : 9,
+    itemStyle: { opacity: 1, color: best.has(trial.number) ? c.accent : c.muted },
+  }));
+}
+
+function TwoObjectives({ trials, front, x, y, onClick }: ChartProps & { x: Objective; y: Objective }) {
+  const option = useMemo(() => {
+    const row = (trial: Trial) => [valueOf(trial, x), valueOf(trial, y), label(trial), trial.job_id];
+    const rows = trials.map((trial) => ({ row: row(trial), trial })).filter(({ row }) => row[0] !== undefined && row[1] !== undefined);
+    const line = front.trials.map(row).sort((a, b) => Number(a[0]) - Number(b[0]));
+    return (c: Colors) => ({
+      grid: { left: 72, right: 24, top: 24, bottom: 48 },
+      xAxis: axis(c, name(x), {
+        type: "value",
+        scale: true,
+        boundaryGap: ["8%", "8%"],
+        axisLabel: { color: c.muted, hideOverlap: true, formatter: format(x) },
+      }),
+      yAxis: axis(c, name(y), {
+        type: "value",
+        scale: true,
+        boundaryGap: ["0%", "12%"],
+        nameGap: 52,
+        axisLabel: { color: c.muted, formatter: format(y) },
+      }),
+      tooltip: {
+        trigger: "item",
+        formatter: ({ value }: { value: [number, number, string] }) =>
+          `${value[2]}\n${name(x)} ${format(x)(value[0])}\n${name(y)} ${format(y)(value[1])}`,
+      },
+      series: [
+        {
+          type: "line",
+          data: line,
+          symbol: "none",
+          silent: true,
+          lineStyle: { color: c.accent, width: 1.5, type: "dashed" },
+          z: 1,
+        },
+        { type: "scatter", data: points(c, rows, front) },
+      ],
+    });
+  }, [trials, front, x, y]);
+  return (
+    <Chart label={`${name(y)} against ${name(x)} of ${trials.length} trials, with the front`} option={option} height={360} name="wring-front" onClick={onClick} />
+  );
+}
+
+function OneObjective({ trials, front, objective, onClick }: ChartProps & { objective: Objective }) {
+  const option = useMemo(() => {
+    const rows = trials
+      .map((trial) => ({ row: [Number(trial.number), valueOf(trial, objective), label(trial), trial.job_id], trial }))
+      .filter(({ row }) => row[1] !== undefined);
+    return (c: Colors) => ({
+      grid: { left: 72, right: 24, top: 24, bottom: 48 },
+      xAxis: axis(c, "Trial", { type: "value", minInterval: 1 }),
+      yAxis: axis(c, name(objective), {
+        type: "value",
+        scale: true,
+        nameGap: 52,
+        axisLabel: { color: c.muted, formatter: format(objective) },
+      }),
+      tooltip: {
+        trigger: "item",
+        formatter: ({ value }: { value: [number, number, string] }) => `${value[2]}\n${name(objective)} ${format(objective)(value[1])}`,
+      },
+      series: [
+        {
+          type: "line",
+          step: "end",
+          data: bestSoFar(trials, objective),
+          symbol: "none",
+          silent: true,
+          lineStyle: { color: c.accent, width: 1.5 },
+        },
+        { type: "scatter", data: points(c, rows, front) },
+      ],
+    });
+  }, [trials, front, objective]);
+  return <Chart label={`${name(objective)} by trial, and the best so far`} option={option} height={360} name="wring-front" onClick={onClick} />;
+}

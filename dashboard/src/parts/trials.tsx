@@ -1,0 +1,156 @@
+// Every trial of a sweep: its parameters, its figures, its job. Sorted and paged by TanStack Table.
+import {
+  type ColumnDef,
+  flexRender,
+  getCoreRowModel,
+  getPaginationRowModel,
+  getSortedRowModel,
+  type SortingState,
+  useReactTable,
+} from "@tanstack/react-table";
+import { useMemo, useState } from "react";
+import { Link } from "wouter";
+import type { Sweep, Trial } from "../api";
+import { duration, measured } from "../format";
+import { dimensionNames, valueOf } from "../sweep";
+import { Empty, StateBadge, Table } from "./basics";
+import { metricName } from "./results";
+
+const PAGE = 50;
+
+function value(text: string | undefined): string | number {
+  if (text === undefined) return "";
+  const parsed: unknown = JSON.parse(text);
+  return typeof parsed === "number" || typeof parsed === "string" ? parsed : text;
+}
+
+function columns(sweep: Sweep, best: Set<string>): ColumnDef<Trial>[] {
+  const figures = [...sweep.objectives, ...sweep.constraints].filter(
+    (a, i, all) => all.findIndex((b) => b.metric === a.metric && b.suite === a.suite) === i,
+  );
+  return [
+    {
+      id: "number",
+      header: "Trial",
+      accessorFn: (trial) => Number(trial.number),
+      cell: ({ row: { original: trial } }) => (
+        <>
+          {trial.job_id ? (
+            <Link href={`/jobs/${trial.job_id}`} className="strong">
+              {trial.number}
+            </Link>
+          ) : (
+            trial.number
+          )}
+          {best.has(trial.number) && <span className="tag">front</span>}
+        </>
+      ),
+    },
+    {
+      id: "state",
+      header: "State",
+      accessorFn: (trial) => trial.state,
+      cell: ({ row: { original: trial } }) => (
+        <span title={trial.error?.message}>
+          <StateBadge state={trial.state} />
+          {trial.state === "SUCCEEDED" && !trial.feasible && <span className="muted small"> violates a constraint</span>}
+        </span>
+      ),
+    },
+    ...dimensionNames(sweep.dimensions).map((name, i): ColumnDef<Trial> => ({
+      id: sweep.dimensions[i],
+      header: name,
+      meta: { number: true },
+      accessorFn: (trial) => value(trial.values_json[i]),
+    })),
+    ...figures.map((figure): ColumnDef<Trial> => ({
+      id: `${figure.suite} ${figure.metric}`,
+      header: metricName(figure.metric),
+      meta: { number: true },
+      sortUndefined: "last",
+      accessorFn: (trial) => valueOf(trial, figure),
+      cell: ({ row: { original: trial } }) => {
+        const found = trial.metrics.find((m) => m.metric === figure.metric && (!figure.suite || m.suite === figure.suite));
+        return found ? measured(found.value, found.unit, found.metric) : <span className="muted">–</span>;
+      },
+    })),
+    {
+      id: "seconds",
+      header: "Time",
+      meta: { number: true },
+      accessorFn: (trial) => trial.seconds,
+      cell: ({ row: { original: trial } }) => (trial.seconds > 0 ? duration(trial.seconds) : <span className="muted">–</span>),
+    },
+  ];
+}
+
+const ARIA = { asc: "ascending", desc: "descending" } as const;
+
+export function Trials({ sweep, trials, best }: { sweep: Sweep; trials: Trial[]; best: Set<string> }) {
+  const [sorting, setSorting] = useState<SortingState>([{ id: "number", desc: true }]);
+  const front = [...best].join();
+  const made = useMemo(
+    () => columns(sweep, new Set(front.split(","))),
+    // What a column is made of changes neither with the trials nor with the counts.
+    [sweep.id, front], // eslint-disable-line
+  );
+  const table = useReactTable({
+    data: trials,
+    columns: made,
+    state: { sorting },
+    onSortingChange: setSorting,
+    getCoreRowModel: getCoreRowModel(),
+    getSortedRowModel: getSortedRowModel(),
+    getPaginationRowModel: getPaginationRowModel(),
+    initialState: { pagination: { pageSize: PAGE } },
+    autoResetPageIndex: false,
+    getRowId: (trial) => trial.number,
+  });
+  if (trials.length === 0) return <Empty title="No trial has been made yet" />;
+  const isNumber = (meta: unknown) => ((meta as { number?: boolean })?.number ? "number" : undefined);
+  return (
+    <>
+      <Table label="Trials">
+        <thead>
+          <tr>
+            {table.getFlatHeaders().map((header) => {
+              const sorted = header.column.getIsSorted();
+              return (
+                <th key={header.id} className={isNumber(header.column.columnDef.meta)} aria-sort={sorted ? ARIA[sorted] : undefined}>
+                  <button className="sort" onClick={header.column.getToggleSortingHandler()}>
+                    {flexRender(header.column.columnDef.header, header.getContext())}
+                    <span aria-hidden>{sorted === "asc" ? " ↑" : sorted === "desc" ? " ↓" : ""}</span>
+                  </button>
+                </th>
+              );
+            })}
+          </tr>
+        </thead>
+        <tbody>
+          {table.getRowModel().rows.map((row) => (
+            <tr key={row.id}>
+              {row.getVisibleCells().map((cell) => (
+                <td key={cell.id} className={isNumber(cell.column.columnDef.meta)}>
+                  {flexRender(cell.column.columnDef.cell, cell.getContext())}
+                </td>
+              ))}
+            </tr>
+          ))}
+        </tbody>
+      </Table>
+      {table.getPageCount() > 1 && (
+        <nav className="pages" aria-label="Pages">
+          <span className="muted small">
+            Page {table.getState().pagination.pageIndex + 1} of {table.getPageCount()}
+          </span>
+          <button className="button" disabled={!table.getCanPreviousPage()} onClick={() => table.previousPage()}>
+            Back
+          </button>
+          <button className="button" disabled={!table.getCanNextPage()} onClick={() => table.nextPage()}>
+            Next
+          </button>
+        </nav>
+      )}
+    </>
+  );
+}
