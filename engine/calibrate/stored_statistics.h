@@ -36,7 +36,7 @@ class StoredStatistics {
 
 // What gathers `which` statistics of each tap of a model, densely: as a method it changes nothing. Runs on a
 // stage whose targets are statistics_targets(), with a snapshot that keeps: what run() has made then lies in
-// it, and is linked into `folder`. The folder is not there where the disk had no room beside a model's.
+// it, and in `folder`. The folder is not there where the disk had no room beside a model's.
 std::unique_ptr<Method> gather_statistics(std::set<Statistic> which, std::filesystem::path folder = {});
 
 // All layers that statistics are gathered for: those of the blocks, and the head.
