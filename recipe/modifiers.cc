@@ -150,10 +150,24 @@ class Converter {
     if (config.is_object())
       for (const auto& [name, group] : config.items())
         groups.push_back({group, targets_of(field_of(group, "targets")), member(config_path, name)});
+    for (const auto& group : groups) check_group(group);
     if (groups.empty())
       source_.fail("MISSING_PARAMETER", scheme_path, "a quantiser needs a scheme or config_groups",
                    "For instance scheme: W4A16.");
     return groups;
+  }
+
+  void check_group(const Group& group) const {
+    static const std::vector<std::string> kArguments{
+        "num_bits", "type",     "symmetric", "group_size",      "strategy",    "block_structure",
+        "dynamic",  "actorder", "observer",  "observer_kwargs", "scale_dtype", "zp_dtype"};
+    if (!group.scheme.is_object())
+      source_.fail("WRONG_TYPE", group.path, shown(group.scheme) + " is no mapping");
+    check_keys(group.scheme, {"targets", "weights", "input_activations", "output_activations", "format"},
+               group.path, source_);
+    for (const char* key : {"weights", "input_activations"})
+      if (const Json given = field_of(group.scheme, key); given.is_object())
+        check_keys(given, kArguments, member(group.path, key), source_);
   }
 
   bool asks_for_mse(const Json& fields, const Json& weights, const std::string& path) const {
@@ -190,6 +204,15 @@ class Converter {
            "float";
   }
 
+  // What floats have no choice of.
+  void check_floats(const Modifier& m, const Group& group) const {
+    const Json weights = field_of(group.scheme, "weights");
+    const std::string path = member(group.path, "weights");
+    if (asks_for_mse(m.fields, weights, path) || !value_of<bool>(weights, "symmetric", true, path, source_))
+      unsupported(source_, path, "floats have the scale of their largest value here, and no zero point",
+                  "Take the observer minmax, symmetric.");
+  }
+
   Json tiles_of(const Group& group) const {
     const Json weights = field_of(group.scheme, "weights");
     const auto strategy = value_of<std::string>(weights, "strategy", "tensor", group.path, source_);
@@ -205,6 +228,7 @@ class Converter {
   // The method that makes a group's weights, with its parameters.
   std::pair<const char*, Json> method_of(const Modifier& m, const Group& group, bool gptq) const {
     if (!is_float(group)) return {gptq ? "gptq" : "rtn", grid_of(m, group)};
+    check_floats(m, group);
     const Json weights = field_of(group.scheme, "weights");
     const auto size = value_of<std::int64_t>(weights, "group_size", 0, group.path, source_);
     if (value_of<int>(weights, "num_bits", 8, group.path, source_) == 4 && (size == 16 || size == 32))
@@ -229,6 +253,8 @@ class Converter {
         !value_of<bool>(inputs, "symmetric", true, path, source_))
       unsupported(source_, path, "these inputs have no counterpart here",
                   "Known: 8 bits, symmetric, dynamic, with a scale for each token or group.");
+    if (strategy == "group" && !field_of(inputs, "group_size").is_number_integer())
+      source_.fail("MISSING_PARAMETER", member(path, "group_size"), "the size of the groups is missing");
     const bool floats = value_of<std::string>(inputs, "type", "int", path, source_) == "float";
     add_stage("round-inputs",
               {{"type", floats ? "float8_e4m3" : "int8"},
@@ -285,7 +311,10 @@ class Converter {
       source_.fail("MISSING_PARAMETER", member(m.path, "scheme"),
                    "no quantiser follows whose grid this prepares");
     const Modifier& quantiser = alone ? *next : m;
-    Json params = grid_of(quantiser, groups_of(quantiser).front());
+    const auto groups = groups_of(quantiser);
+    if (groups.size() != 1 || is_float(groups.front()))
+      unsupported(source_, m.path, "AWQ prepares one group of integers here");
+    Json params = grid_of(quantiser, groups.front());
     params["search_steps"] = value_of<int>(m.fields, "n_grid", 20, m.path, source_);
     add_stage("awq-scaling", params, Json::array({"Linear"}), ignored_of(quantiser.fields));
     if (alone) return;

@@ -80,7 +80,8 @@ Json compress_layer(Layer& layer, const LayerMethod& method, const Statistics* x
         std::exchange(meant, values(*reference, x, "reference." + layer.name() + ".weight"));
     extra["error_before"] = relative_error(meant, before, x, with_hessian);
   }
-  layer.set_weight(compressed(method, {layer, x, reference}, extra));
+  const Layer plain = layer.without_rounding();  // methods see the weight alone
+  layer.set_weight(compressed(method, {plain, x, reference}, extra));
   return layer_report(layer, meant, x, with_hessian, std::move(extra));
 }
 

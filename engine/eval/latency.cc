@@ -49,7 +49,7 @@ double decode_speed(EvaluationInput& input, std::int64_t tokens) {
     double seconds = 0;
     std::int64_t counted = 0;
     GenerateOptions options;
-    options.tokens = tokens + 1;
+    options.tokens = std::min(tokens, context_length(input.model) - 9) + 1;
     (void)generate(input.model, prompt, options, [&](std::int32_t) {
       if (watch) {
         seconds = watch->seconds();

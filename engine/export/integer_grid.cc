@@ -50,7 +50,7 @@ bool is_float4(const Layer& layer) {
 void check_quantized(const Model& model, const char* format, bool with_floats) {
   const auto layers = model.layers();
   for (const Layer* layer : layers)
-    if (layer->weight().format() == "sum")
+    if (without_rounding(layer->weight()).format() == "sum")
       throw Error(ErrorCode::kInvalidArgument, "NOT_EXPRESSIBLE",
                   std::string(format) + " holds one weight a layer, and this one is a sum of several",
                   layer->name(),

@@ -135,8 +135,8 @@ class CompressedTensors final : public QuantizedLayers {
   static std::shared_ptr<const WeightRep> nibbles(const Group& group, const std::string& layer,
                                                   const StoredTensors& stored) {
     double global_scale = 1;
-    if (const auto name = layer + ".weight_global_scale"; stored.has(name)) {
-      const at::Tensor scale = stored.tensor(name);
+    if (group.format == "nvfp4-pack-quantized") {
+      const at::Tensor scale = stored.tensor(layer + ".weight_global_scale");
       if (scale.numel() != 1) throw_bad_quantized_layer(layer, "its weight_global_scale is no single number");
       global_scale = scale.to(at::kDouble).item<double>();
     }
@@ -178,8 +178,8 @@ class CompressedTensors final : public QuantizedLayers {
                                                 const StoredTensors& stored) {
     const at::Tensor values = stored.tensor(layer + ".weight"),
                      scales = scale_matrix(layer, "weight_scale", stored);
-    if (values.dim() != 2 || values.scalar_type() != at::kChar || values.size(0) != scales.size(0) ||
-        values.size(1) % scales.size(1) != 0)
+    if (values.dim() != 2 || values.numel() == 0 || values.scalar_type() != at::kChar ||
+        values.size(0) != scales.size(0) || values.size(1) % scales.size(1) != 0)
       throw_bad_quantized_layer(layer, "its weight is no matrix of int8 that its weight_scale fits");
     const at::Tensor codes = values.to(at::kShort).add_(1 << (group.bits - 1));
     if (codes.min().item<std::int64_t>() < 0)

@@ -53,7 +53,7 @@ std::int64_t context_length(const Model& model) {
     const Json scaling = config.value(key, Json());
     if (!scaling.is_object()) continue;
     const auto type = json_or<std::string>(scaling, "type", "default", key);
-    if (json_or<std::string>(scaling, "rope_type", type, key) == "dynamic") return kNoBound;
+    if (json_or<std::string>(scaling, "rope_type", type, key) != "default") return kNoBound;
   }
   return json_or<std::int64_t>(config, "max_position_embeddings", kNoBound, "config.json");
 }

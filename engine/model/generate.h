@@ -18,8 +18,8 @@ struct GenerateOptions {
   std::optional<std::int32_t> stop;  // ends after this token
 };
 
-// Tokens that the model was made for, prompt and continuation together; no bound where its rope scaling grows
-// with the text.
+// Tokens that the model was made for, prompt and continuation together; no bound where its rope is scaled:
+// configurations differ in whether they name the trained length or the stretched one.
 std::int64_t context_length(const Model& model);
 
 // Continues `prompt` (at least one id). Layers should be materialised by the caller (or have their own

@@ -62,8 +62,16 @@ std::string Layer::class_name() const {
 void Layer::set_weight(std::shared_ptr<const WeightRep> weight) {
   if (weight->rows() != weight_->rows() || weight->columns() != weight_->columns())
     throw Error(ErrorCode::kInternal, "SHAPE_CHANGED", "a new weight of another shape for layer " + name_);
-  weight_ = std::move(weight);
+  const auto rounding = input_rounding(*weight_);
+  weight_ = rounding && !input_rounding(*weight) ? rounded_input_rep(std::move(weight), *rounding)
+                                                 : std::move(weight);
   release();
+}
+
+Layer Layer::without_rounding() const {
+  Layer plain = *this;
+  plain.weight_ = {weight_, &wring::without_rounding(*weight_)};
+  return plain;
 }
 
 void Layer::set_bias(at::Tensor bias) {

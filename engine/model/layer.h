@@ -37,9 +37,12 @@ class Layer {
 
   const WeightRep& weight() const { return *weight_; }
   std::shared_ptr<const WeightRep> shared_weight() const { return weight_; }
-  void set_weight(std::shared_ptr<const WeightRep> weight);  // same shape, or Error kInternal
-  const at::Tensor& bias() const { return bias_; }           // [out], or undefined
-  void set_bias(at::Tensor bias);                            // [out], or Error kInternal
+  // Of the same shape, or Error kInternal. A layer that rounds its inputs goes on to, where `weight` does not
+  // say how.
+  void set_weight(std::shared_ptr<const WeightRep> weight);
+  Layer without_rounding() const;                   // the same layer as if it rounded nothing
+  const at::Tensor& bias() const { return bias_; }  // [out], or undefined
+  void set_bias(at::Tensor bias);                   // [out], or Error kInternal
 
   // What cutting a model changes (Model::keep_groups, Model::drop_block), which keeps its layers in step:
   // some rows or columns of the weight, with their biases; the layer's place.

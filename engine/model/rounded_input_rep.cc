@@ -1,5 +1,5 @@
 // A weight whose layer rounds its inputs as they come (dynamic quantisation): by token or group of it,
-// symmetric, as vLLM's and compressed-tensors' "token" and "group" strategies do.
+// symmetric, as compressed-tensors' strategies "token" and "group" do.
 #include "engine/model/fill_rows.h"
 #include "engine/model/rep_loaders.h"
 

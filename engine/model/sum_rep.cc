@@ -82,6 +82,8 @@ std::shared_ptr<const WeightRep> sum_rep(const Parts& parts) {
     throw_bad_weight_rep("it has " + std::to_string(flat.size()) + " parts, not 2 to " +
                          std::to_string(kMostParts));
   for (const auto& part : flat)
+    if (input_rounding(*part)) throw_bad_weight_rep("a part rounds its inputs, which the whole must");
+  for (const auto& part : flat)
     if (part->rows() != flat.front()->rows() || part->columns() != flat.front()->columns())
       throw_bad_weight_rep("its parts differ in shape");
   return std::make_shared<SumRep>(std::move(flat));

@@ -16,7 +16,7 @@ constexpr std::uint64_t kMaxTextBytes = 4ull << 30;
               "Hand in a UTF-8 text file with more text.");
 }
 
-void check_utf8(const std::string& text, const std::string& what, const std::string& path) {
+void check_utf8(std::string_view text, const std::string& what, const std::string& path) {
   std::string repaired;
   const auto well_formed = well_formed_utf8(text, repaired);
   if (well_formed.data() == text.data()) return;
@@ -37,9 +37,9 @@ std::string read_corpus(const FileTree& data, const std::string& what) {
     const FileView file = data.open(path);
     if (text.size() + file.size() > kMaxTextBytes)
       throw Error(ErrorCode::kResourceExhausted, "FILE_TOO_LARGE", "more than 4 GiB of text", "data." + what);
-    const std::string part(file.read_all().text());
-    check_utf8(part, what, path);
-    text += part;
+    const auto part = file.read_all();
+    check_utf8(part.text(), what, path);
+    text += part.text();
   }
   const bool blank = std::all_of(text.begin(), text.end(), [](unsigned char c) { return c <= ' '; });
   if (blank) throw_empty(what, "the text is empty");

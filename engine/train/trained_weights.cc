@@ -14,7 +14,7 @@ namespace wring {
 namespace {
 
 bool is_masked(const Layer& layer) {
-  return layer.weight().format() == "masked";
+  return without_rounding(layer.weight()).format() == "masked";
 }
 
 // N(0, 1 / in) where the product starts: with b zero the first forward is the frozen weight's.

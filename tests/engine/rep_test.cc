@@ -5,7 +5,7 @@
 
 #include "common/error.h"
 #include "engine/kernels/bit_pack.h"
-#include "engine/model/weight_rep.h"
+#include "engine/model/layer.h"
 
 namespace wring {
 namespace {
@@ -113,6 +113,22 @@ TEST(RoundedInputRep, RoundsEachTokenOrGroupOnItsOwnScale) {
   EXPECT_LT((groups->round_input(x) - by_group).abs().max().item<double>(), 2e-3);
   EXPECT_LT((groups->round_input(x) - by_group)[1].abs().max().item<double>(), 1e-6);
   EXPECT_TRUE(at::equal(token->decode(at::kFloat), weight->decode(at::kFloat)));
+}
+
+TEST(RoundedInputRep, OutlastsWhatComesAfterInItsLayer) {
+  Layer layer("blocks.0.mlp.up", Layer::Operator::kLinear,
+              rounded_input_rep(dense_rep(at::ones({3, 4})), {InputType::kInt8, -1}), {}, {"out", "in"},
+              "tap");
+  layer.set_weight(dense_rep(at::ones({3, 4}) * 2));
+  EXPECT_EQ(input_rounding(layer.weight()), (InputRounding{InputType::kInt8, -1}));
+  EXPECT_EQ(layer.without_rounding().weight().format(), "dense");
+  const auto sum = sum_rep({dense_rep(at::ones({3, 4})), dense_rep(at::ones({3, 4}))});
+  layer.set_weight(sum);
+  const at::Tensor x = at::tensor({127.5, 0.6, 0., 0.}, at::kFloat).reshape({1, 4});
+  EXPECT_NEAR(layer.apply(x)[0][0].item<double>(), 2 * (127 + 1), 1e-4);
+  layer.set_weight(rounded_input_rep(sum, {InputType::kInt8, 2}));
+  EXPECT_EQ(input_rounding(layer.weight())->group_size, 2);
+  EXPECT_THROW(sum_rep({layer.shared_weight(), layer.shared_weight()}), Error);
 }
 
 TEST(RoundedInputRep, RefusesGroupsThatDoNotDivideAndARoundingWithinARounding) {

@@ -152,6 +152,10 @@ TEST(Modifiers, WithoutACounterpartAreNamed) {
                  at + "GPTQModifier.scheme", "QuantizationModifier");
   expect_refused(quantiser("GPTQModifier", "scheme: W4A16, kv_cache_scheme: {num_bits: 8}"),
                  "UNSUPPORTED_MODIFIER", at + "GPTQModifier.kv_cache_scheme", "caches");
+  expect_refused(quantiser("AWQModifier", "scheme: FP8_DYNAMIC"), "UNSUPPORTED_MODIFIER", at + "AWQModifier",
+                 "integers");
+  expect_refused(quantiser("QuantizationModifier", "scheme: FP8_DYNAMIC, weight_observer: mse"),
+                 "UNSUPPORTED_MODIFIER", at + "QuantizationModifier.scheme.weights", "minmax");
   expect_refused(quantiser("SparseGPTModifier", "sparsity: 0.5, sparsity_profile: owl"),
                  "UNSUPPORTED_MODIFIER", at + "SparseGPTModifier.sparsity_profile", "counterpart");
 }
@@ -161,6 +165,9 @@ TEST(Modifiers, WithMistakesNameThemAndTheLine) {
                  "quant_stage.quant_modifiers.GPTQModifier.shceme", "scheme");
   expect_refused(quantiser("GPTQModifier", "targets: Linear"), "MISSING_PARAMETER",
                  "quant_stage.quant_modifiers.GPTQModifier.scheme", "W4A16");
+  expect_refused(quantiser("GPTQModifier", "config_groups: {g: {weights: {num_bits: 4, symetric: false}}}"),
+                 "UNKNOWN_KEY", "quant_stage.quant_modifiers.GPTQModifier.config_groups.g.weights.symetric",
+                 "symmetric");
   expect_refused(quantiser("WandaPruningModifier", "targets: Linear"), "MISSING_PARAMETER",
                  "quant_stage.quant_modifiers.WandaPruningModifier.sparsity", "0.5");
   expect_refused(quantiser("QuantizationModifier", "scheme: W7A16"), "OUT_OF_RANGE", "stages[0].params.bits",

@@ -25,7 +25,12 @@ def config(server: str = "", token: str = "", ca: str = "") -> Config:
                    ca or os.environ.get("WRING_CA", "") or (str(path.parent / file["ca"]) if file.get("ca") else ""))
     endpoints = _home("XDG_DATA_HOME", ".local/share") / "endpoints.json"
     if not found.server and endpoints.is_file():
-        found.server = json.loads(endpoints.read_text(encoding="utf-8"))["grpc"]
+        try:
+            found.server = json.loads(endpoints.read_text(encoding="utf-8"))["grpc"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{endpoints}: names no grpc address ({error!r})") from None
+    if found.ca and not os.path.isfile(found.ca):
+        raise ValueError(f"{found.ca}: there is no such file, the server's authority")
     return found
 
 

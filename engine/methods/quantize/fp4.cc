@@ -45,7 +45,7 @@ Float4 nvfp4(const at::Tensor& w) {
   return parts;
 }
 
-// Of the power of two that holds the largest weight up to 4/3 of what it can, and the next, the better one.
+// The scale is 2^(floor(log2 of the largest) - 2), or twice that, whichever leaves the smaller squared error.
 Float4 mxfp4(const at::Tensor& w) {
   const at::Tensor low = at::log2(w.abs().amax(-1).clamp_min(1e-38)).floor().sub(2).clamp(-126, 126);
   Float4 best;
@@ -82,7 +82,7 @@ class Fp4 final : public LayerMethod {
       throw Error(ErrorCode::kInvalidArgument, "GROUP_SIZE",
                   "groups of " + std::to_string(group_size()) + " do not divide the " + std::to_string(in) +
                       " input features of " + layer.name(),
-                  field_, nvidia_ ? "Take rtn or fp8." : "nvfp4 has groups of 16.");
+                  field_, !nvidia_ && in % 16 == 0 ? "nvfp4 has groups of 16." : "Take rtn or fp8.");
   }
 
   std::shared_ptr<const WeightRep> compress(const LayerInput& input, Json&) const override {

@@ -2,6 +2,7 @@
 // DeepSeek-V3, arXiv 2412.19437, section 3.3).
 #include <algorithm>
 
+#include "common/error.h"
 #include "engine/methods/method.h"
 
 namespace wring {
@@ -20,7 +21,15 @@ at::Tensor largest_of_tiles(const at::Tensor& weight, std::int64_t rows, std::in
 class Fp8 final : public LayerMethod {
  public:
   explicit Fp8(const Params& params)
-      : block_(params.get<std::int64_t>("block")), scale_dtype_(params.dtype("scale_dtype")) {}
+      : block_(params.get<std::int64_t>("block")),
+        scale_dtype_(params.dtype("scale_dtype")),
+        field_(params.field("block")) {}
+
+  void check(const Layer&) const override {
+    if (block_ == 0)
+      throw Error(ErrorCode::kInvalidArgument, "OUT_OF_RANGE", "0 is the side of no tile", field_,
+                  "-1 takes whole rows, 128 is what loaders know.");
+  }
 
   std::shared_ptr<const WeightRep> compress(const LayerInput& input, Json&) const override {
     const at::Tensor weight = input.layer.weight().decode(at::kFloat).cpu();
@@ -43,6 +52,7 @@ class Fp8 final : public LayerMethod {
  private:
   std::int64_t block_;
   at::ScalarType scale_dtype_;
+  std::string field_;
 };
 
 WRING_METHOD("fp8", Fp8);

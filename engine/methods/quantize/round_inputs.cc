@@ -26,10 +26,7 @@ class RoundInputs final : public LayerMethod {
   }
 
   std::shared_ptr<const WeightRep> compress(const LayerInput& input, Json&) const override {
-    const auto& held = input.layer.shared_weight();
-    const auto weight =
-        input_rounding(*held) ? std::shared_ptr<const WeightRep>(held, &without_rounding(*held)) : held;
-    return rounded_input_rep(weight, rounding_);
+    return rounded_input_rep(input.layer.shared_weight(), rounding_);
   }
 
  private:
