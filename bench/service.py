@@ -85,4 +85,5 @@ def main():
             service.stop()
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

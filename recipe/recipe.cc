@@ -286,6 +286,15 @@ std::vector<std::string> Recipe::data_names() const {
   return {names.begin(), names.end()};
 }
 
+bool Recipe::is_due(const EvaluationSpec& evaluation, const std::string& when) const {
+  if (stages.empty() && when == "before") return true;  // evaluate-only: once, whatever it says
+  const auto has = [&](const char* word) {
+    return std::find(evaluation.when.begin(), evaluation.when.end(), word) != evaluation.when.end();
+  };
+  if (when == "before") return has("before");
+  return has("each") || (when == "after" && has("after"));
+}
+
 Recipe parse_recipe(std::string_view text, const Catalogue& catalogue) {
   const auto [json, source] = read(text, catalogue);
   return build(json, catalogue, source);

@@ -51,6 +51,8 @@ struct Recipe {
   Digest digest() const;  // of the normal form without the name
   // Names of the data inputs it uses ("calibration", "test"), sorted: values of `data` parameters.
   std::vector<std::string> data_names() const;
+  // Whether the evaluation runs "before" the stages, "after" them, or after the one of this index.
+  bool is_due(const EvaluationSpec& evaluation, const std::string& when) const;
 };
 
 // Parses and validates. `text` is YAML with `stages:` (and name, evaluations), a recipe of llm-compressor

@@ -53,7 +53,7 @@ MethodSpec parse_spec(std::string_view yaml) {
   spec.name = json_at<std::string>(json, "name", "spec");
   check_keys(json,
              {"name", "version", "kind", "summary", "papers", "takes", "needs", "produces", "determinism",
-              "keyed_by_hardware", "metrics", "parameters"},
+              "keyed_by_hardware", "statistics", "metrics", "parameters"},
              spec.name, Source{"spec", {}});
   spec.version = json_at<std::uint32_t>(json, "version", spec.name);
   spec.kind = json_at<std::string>(json, "kind", spec.name);
@@ -65,6 +65,10 @@ MethodSpec parse_spec(std::string_view yaml) {
   spec.determinism = json_at<std::string>(json, "determinism", spec.name);
   check_known(spec.determinism, {"any-threads", "equal-threads", "none"}, spec.name + ".determinism");
   spec.keyed_by_hardware = json_or<bool>(json, "keyed_by_hardware", false, spec.name);
+  spec.statistics = json_or<std::vector<std::string>>(json, "statistics", {}, spec.name);
+  for (const auto& statistic : spec.statistics)
+    check_known(statistic, {"input-norm", "input-magnitude", "hessian", "moments"},
+                spec.name + ".statistics");
   spec.metrics = json_or<std::map<std::string, std::string>>(json, "metrics", {}, spec.name);
   for (const auto& [metric, better] : spec.metrics)
     check_known(better, {"lower", "higher", "neither"}, spec.name + ".metrics." + metric);
@@ -107,6 +111,7 @@ Json MethodSpec::to_json() const {
             {"keyed_by_hardware", keyed_by_hardware},
             {"parameters", list}};
   if (!metrics.empty()) json["metrics"] = metrics;
+  if (!statistics.empty()) json["statistics"] = statistics;
   return json;
 }
 

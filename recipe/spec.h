@@ -31,12 +31,13 @@ struct MethodSpec {
   std::uint32_t version = 1;
   std::string kind;
   std::string summary;
-  std::vector<Json> papers;        // {title, venue, arxiv}
-  std::vector<std::string> takes;  // decoder-lm, encoder, ...
-  std::vector<std::string> needs;  // calibration, training-data, gradients, teacher, test-data ...
-  std::string produces;            // masked, packed-int, ...; empty for suites
-  std::string determinism;         // any-threads, equal-threads
-  bool keyed_by_hardware = false;  // timings: never answered from a cache
+  std::vector<Json> papers;             // {title, venue, arxiv}
+  std::vector<std::string> takes;       // decoder-lm, encoder, ...
+  std::vector<std::string> needs;       // calibration, training-data, gradients, teacher, test-data ...
+  std::string produces;                 // masked, packed-int, ...; empty for suites
+  std::string determinism;              // any-threads, equal-threads
+  bool keyed_by_hardware = false;       // timings: never answered from a cache
+  std::vector<std::string> statistics;  // of layers' inputs that it calibrates with; those that can be shared
   std::map<std::string, std::string> metrics;  // of suites: name -> better (lower, higher, or neither)
   std::vector<ParameterSpec> parameters;
   std::string text;  // the YAML it was read from

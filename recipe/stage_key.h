@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,7 +12,8 @@
 
 namespace wring {
 
-inline constexpr int kNumericsVersion = 3;  // raised when the engine's arithmetic changes results
+inline constexpr int kNumericsVersion = 3;    // raised when the engine's arithmetic changes results
+inline constexpr int kStatisticsVersion = 1;  // raised when stored statistics hold something else
 
 // Never in here: host, path, YAML order, comments, thread count.
 struct StageKeyInputs {
@@ -23,7 +25,19 @@ struct StageKeyInputs {
   int numerics_version = kNumericsVersion;
 };
 
-// Names of what the first 1, 2, ... stages of a recipe make, as far as is known without a worker: equal where
+// What a stage is told of its layers' inputs where these are those of its input model throughout
+// (`propagate: dense`). Stages that differ in nothing that is named here are told the same.
+struct StatisticsSpec {
+  std::vector<std::string> which;  // as in the method's spec
+  Json settings;                   // samples, sequence_length, forward_dtype
+};
+// nullopt where they depend on the stage, or it needs none.
+std::optional<StatisticsSpec> statistics_of(const StageSpec& stage);
+// `inputs.data` is the calibration data. Not of the seed: none is drawn.
+Digest statistics_key(const StatisticsSpec& statistics, const StageKeyInputs& inputs);
+
+// Names of what a recipe makes first that others may make too, in the engine's order: its evaluations of the
+// input, and of each stage its statistics and its output. As far as is known without a worker: equal where
 // the keys are, on equal workers. `inputs.input` is the model; `inputs.data` may hold more than is read.
 std::vector<Digest> prefix_names(const Recipe& recipe, const StageKeyInputs& inputs);
 

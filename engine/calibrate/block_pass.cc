@@ -13,10 +13,6 @@
 namespace wring {
 namespace {
 
-std::string part_name(std::size_t block) {
-  return "block-" + std::to_string(block);
-}
-
 double last_error(const std::vector<Json>& reports) {
   return reports.empty() ? 0 : json_at<double>(reports.back(), "error", "report");
 }
@@ -49,7 +45,7 @@ std::size_t resume(const StageInput& stage, BlockWork& work, BlockStream& stream
     const auto done = json_at<std::size_t>(state, "blocks", "snapshot");
     std::vector<std::function<void()>> changes;
     for (std::size_t block = 0; block < done; ++block)
-      changes.push_back(work.restore(block, snapshot.part(part_name(block))));
+      changes.push_back(work.restore(block, snapshot.part(block_part_name(block))));
     auto kept = json_at<std::vector<Json>>(state, "reports", "snapshot");
     last_error(kept);
     if (json_at<bool>(state, "hidden", "snapshot")) stream.set_hidden(snapshot.part("hidden").tensors);
@@ -75,12 +71,16 @@ void keep(Snapshot& snapshot, std::size_t block, const Snapshot::Part& part, con
           const std::vector<Json>& reports) {
   std::vector<NamedTensor> tensors;
   for (const auto& [name, tensor] : part.tensors) tensors.push_back({name, tensor});
-  snapshot.put(part_name(block), tensors, part.attributes);
+  snapshot.put(block_part_name(block), tensors, part.attributes);
   if (stream) snapshot.put("hidden", stream->hidden());
   snapshot.commit({{"blocks", block + 1}, {"hidden", stream != nullptr}, {"reports", reports}});
 }
 
 }  // namespace
+
+std::string block_part_name(std::size_t block) {
+  return "block-" + std::to_string(block);
+}
 
 BlockStream run_blocks(const StageInput& stage, std::size_t last, bool outputs_needed, BlockWork& work,
                        std::vector<Json>& reports) {

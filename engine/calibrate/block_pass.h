@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <string>
 #include <vector>
 
 #include "common/json.h"
@@ -10,6 +11,9 @@
 #include "engine/run/snapshot.h"
 
 namespace wring {
+
+// Of the snapshot's part with a block.
+std::string block_part_name(std::size_t block);
 
 // What a stage does with one block.
 class BlockWork {

@@ -6,11 +6,13 @@
 #include <utility>
 
 #include "common/error.h"
+#include "engine/calibrate/stored_statistics.h"
 
 namespace wring {
 
 BlockStream::BlockStream(Model& model, const Calibration& calibration)
     : model_(&model), calibration_(&calibration) {
+  if (calibration.stored) return;
   const at::Device device = model.device();
   const at::Tensor ids = calibration.ids.to(device),
                    mask = calibration.mask.defined() ? calibration.mask.to(device) : at::Tensor();
@@ -42,6 +44,7 @@ void BlockStream::advance(std::size_t block) {
 }
 
 void BlockStream::observe_and_advance(std::size_t block, TapObserver& observer) {
+  if (calibration_->stored) return observer.take(calibration_->stored->block(block));
   const DecodedLayers decoded(model_->block_layers(block), calibration_->forward);
   for (auto& batch : batches_) {
     observer.set_rows(batch.rows);
@@ -50,6 +53,7 @@ void BlockStream::observe_and_advance(std::size_t block, TapObserver& observer) 
 }
 
 void BlockStream::observe_head(Layer& head, TapObserver& observer) const {
+  if (calibration_->stored) return observer.take(calibration_->stored->head());
   for (const auto& batch : batches_) {
     observer.set_rows(batch.rows);
     const auto normed = model_->final_norm(batch.hidden);

@@ -13,7 +13,8 @@
 
 namespace wring {
 
-// Holds the hidden states before one block: first those that the embedding gives.
+// Holds the hidden states before one block: first those that the embedding gives. Where the calibration has
+// stored statistics there are none, and only observe_and_advance() and observe_head() may be called.
 class BlockStream {
  public:
   BlockStream(Model& model, const Calibration& calibration);

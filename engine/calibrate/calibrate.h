@@ -5,6 +5,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <memory>
 #include <vector>
 
 #include "common/json.h"
@@ -12,6 +13,8 @@
 #include "engine/model/model.h"
 
 namespace wring {
+
+class StoredStatistics;
 
 // What a block's inputs are computed through: the blocks before it as compressed, or as they were.
 // kReference: those before it as compressed, and the block itself with the reference model's weights.
@@ -25,6 +28,10 @@ struct Calibration {
   // where a block's outputs are computed, through which an error reaches all that follows. kDense does both
   // in one, in `forward`.
   at::ScalarType observe = at::kFloat, forward = at::kFloat;
+
+  // With kDense: what gather_statistics() made of the same model and tokens, which is read instead of
+  // gathering it again; `ids` are not needed then.
+  std::shared_ptr<const StoredStatistics> stored;
 
   // That go through a block at once: bounds the activations of one forward.
   std::int64_t sequences_per_batch() const { return std::max<std::int64_t>(1, 2048 / ids.size(1)); }

@@ -47,11 +47,12 @@ struct Sample {
 class Probe {
  public:
   Probe(Model& model, const Method& method, const std::set<const Layer*>& targets,
-        const Calibration& calibration)
+        const Calibration& calibration, bool gathered)
       : model_(model),
         method_(method),
         targets_(targets),
         calibration_(calibration),
+        gathered_(gathered),
         resident_(static_cast<double>(settle())) {}
 
   StageEstimate data_free() {
@@ -111,7 +112,8 @@ class Probe {
     // Twice where they come from the heap: each block's take the place of the last one's, and fit its holes
     // badly. The largest tensors are pages of their own.
     const double share = hidden_.nbytes() < (32u << 20) ? 2 : 1;
-    return result(share * static_cast<double>(hidden_.nbytes()) * batches() + stored_bytes_);
+    const double kept = gathered_ ? 0 : share * static_cast<double>(hidden_.nbytes()) * batches();
+    return result(kept + stored_bytes_);
   }
 
  private:
@@ -202,11 +204,14 @@ class Probe {
     {
       const Stopwatch decoding;
       const DecodedLayers decoded(layers, observed_in());
-      seconds_ += times * decoding.seconds();
+      const double decoded_in = decoding.seconds();
       const auto observe = [&] { model_.run_block(block, hidden_, {{}, nullptr, &observer, !dense()}); };
-      seconds_ += times * batches() * second_time(observe);
+      if (gathered_)
+        observe();
+      else
+        seconds_ += times * (decoded_in + batches() * second_time(observe));
     }
-    note_peak(static_cast<double>(peak_resident_bytes()));
+    if (!gathered_) note_peak(static_cast<double>(peak_resident_bytes()));
     for (Layer* layer : layers)
       if (targets_.contains(layer)) add(whole(*layer, observer.of(*layer)), times);
   }
@@ -214,7 +219,7 @@ class Probe {
   // The outputs of those blocks that are run for them alone.
   void forward(std::size_t block, double observed_blocks) {
     const double times = static_cast<double>(last_block()) - (dense() ? observed_blocks : 0);
-    if (times <= 0) return;
+    if (times <= 0 || gathered_) return;
     settle();
     const Stopwatch decoding;
     const DecodedLayers decoded(model_.block_layers(block), calibration_.forward);
@@ -228,11 +233,14 @@ class Probe {
   void head() {
     TapObserver observer(targets_, method_.needs());
     for (Layer* layer : model_.head_layers()) {
-      seconds_ += batches() * second_time([&] {
-                    const auto normed = model_.final_norm(hidden_);
-                    observer.on_input(*layer, normed.reshape({-1, normed.size(-1)}));
-                  });
-      note_peak(static_cast<double>(peak_resident_bytes()));
+      const double seconds = second_time([&] {
+        const auto normed = model_.final_norm(hidden_);
+        observer.on_input(*layer, normed.reshape({-1, normed.size(-1)}));
+      });
+      if (!gathered_) {
+        seconds_ += batches() * seconds;
+        note_peak(static_cast<double>(peak_resident_bytes()));
+      }
       if (targets_.contains(layer)) add(whole(*layer, observer.of(*layer)), 1);
     }
   }
@@ -302,6 +310,7 @@ class Probe {
   const Method& method_;
   const std::set<const Layer*>& targets_;
   const Calibration& calibration_;
+  bool gathered_;      // observing is not counted
   at::Tensor hidden_;  // of one batch
   double resident_;    // before the probes
   double seconds_ = 0, stored_bytes_ = 0, peak_ = 0;
@@ -310,8 +319,8 @@ class Probe {
 }  // namespace
 
 StageEstimate estimate_stage(Model& model, const Method& method, const std::set<const Layer*>& targets,
-                             const Calibration& calibration) {
-  Probe probe(model, method, targets, calibration);
+                             const Calibration& calibration, bool gathered) {
+  Probe probe(model, method, targets, calibration, gathered);
   if (method.training()) return probe.training();
   return method.reads_data() ? probe.calibrated() : probe.data_free();
 }

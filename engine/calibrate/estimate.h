@@ -18,8 +18,9 @@ struct StageEstimate {
 
 // Of the method's run() on this machine at the present load: one batch goes through the first targeted block
 // and that block's layers through the method (of large ones some rows); the rest is in proportion to weights,
-// rows and tokens. The model stays as it is; of calibration.ids only the shape matters.
+// rows and tokens. The model stays as it is; of calibration.ids only the shape matters. `gathered`: its
+// statistics will be at hand.
 StageEstimate estimate_stage(Model& model, const Method& method, const std::set<const Layer*>& targets,
-                             const Calibration& calibration);
+                             const Calibration& calibration, bool gathered = false);
 
 }  // namespace wring

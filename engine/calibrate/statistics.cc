@@ -4,6 +4,7 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <array>
 
 #include "common/error.h"
 #include "engine/math/elementwise.h"
@@ -16,6 +17,38 @@ constexpr std::int64_t kPanel = 192;  // rows of X^T X computed at a time, up to
 
 [[noreturn]] void throw_not_wanted(const char* what) {
   throw Error(ErrorCode::kInternal, "STATISTIC", std::string(what) + " was asked for, but not gathered");
+}
+
+constexpr std::array<std::pair<Statistic, const char*>, 4> kNames{
+    {{Statistic::kInputNorm, "input-norm"},
+     {Statistic::kInputMagnitude, "input-magnitude"},
+     {Statistic::kHessian, "hessian"},
+     {Statistic::kMoments, "moments"}}};
+
+std::int64_t triangle_size(std::int64_t n) {
+  return n * (n + 1) / 2;
+}
+
+// Copies the lower triangle of `square` [n, n] to or from its rows one after the other.
+void copy_triangle(at::Tensor& square, at::Tensor& rows, bool pack) {
+  const std::int64_t n = square.size(0);
+  float *const matrix = square.mutable_data_ptr<float>(), *packed = rows.mutable_data_ptr<float>();
+  for (std::int64_t i = 0; i < n; packed += ++i) {
+    float* const row = matrix + i * n;
+    std::copy_n(pack ? row : packed, i + 1, pack ? packed : row);
+  }
+}
+
+at::Tensor pack_triangle(const at::Tensor& square) {
+  at::Tensor matrix = square.cpu(), rows = at::empty({triangle_size(square.size(0))}, at::kFloat);
+  copy_triangle(matrix, rows, /*pack=*/true);
+  return rows;
+}
+
+at::Tensor unpack_triangle(at::Tensor rows, std::int64_t n) {
+  at::Tensor matrix = at::zeros({n, n}, at::kFloat);
+  copy_triangle(matrix, rows, /*pack=*/false);
+  return matrix;
 }
 
 // ATen copies a transposed view in one thread; here each takes some columns.
@@ -31,6 +64,60 @@ at::Tensor transpose(const at::Tensor& block) {
 }
 
 }  // namespace
+
+std::string name_of(Statistic statistic) {
+  for (const auto& [value, name] : kNames)
+    if (value == statistic) return name;
+  return "";
+}
+
+Statistic statistic_named(const std::string& name) {
+  for (const auto& [value, known] : kNames)
+    if (name == known) return value;
+  throw Error(ErrorCode::kInvalidArgument, "UNKNOWN_STATISTIC", "'" + name + "' is no statistic");
+}
+
+std::vector<NamedTensor> Statistics::tensors() const {
+  const std::lock_guard lock(mutex_);
+  sum_pending();
+  std::vector<NamedTensor> named{{"size", at::tensor({rows_, features_}, at::kLong)}};
+  if (squares_.defined()) named.push_back({"squares", squares_});
+  if (magnitudes_.defined()) named.push_back({"magnitudes", magnitudes_});
+  if (gram_.defined()) named.push_back({"gram", pack_triangle(gram_)});
+  if (moved_sum_.defined()) {
+    named.push_back({"origin", origin_.defined() ? origin_ : at::zeros_like(moved_sum_)});
+    named.push_back({"moved_sum", moved_sum_});
+    named.push_back({"moved_squares", moved_squares_});
+  }
+  return named;
+}
+
+std::unique_ptr<Statistics> Statistics::restore(const std::map<std::string, at::Tensor>& tensors,
+                                                const std::set<Statistic>& wanted, at::Device device) {
+  const auto find = [&](const char* name, std::int64_t numel, at::ScalarType dtype) {
+    const auto it = tensors.find(name);
+    if (it == tensors.end() || it->second.numel() != numel || it->second.scalar_type() != dtype)
+      throw Error(ErrorCode::kDataLoss, "BAD_STATISTICS",
+                  std::string("stored statistics lack '") + name + "', or it is of another shape");
+    return it->second;
+  };
+  const at::Tensor size = find("size", 2, at::kLong);
+  const std::int64_t n = size[1].item<std::int64_t>();
+  auto restored = std::make_unique<Statistics>(n, std::set<Statistic>{}, device);
+  restored->wanted_ = wanted;
+  restored->rows_ = size[0].item<std::int64_t>();
+  const auto sums = [&](const char* name) { return find(name, n, at::kDouble).to(device); };
+  if (wanted.contains(Statistic::kInputNorm)) restored->squares_ = sums("squares");
+  if (wanted.contains(Statistic::kInputMagnitude)) restored->magnitudes_ = sums("magnitudes");
+  if (wanted.contains(Statistic::kHessian))
+    restored->gram_ = unpack_triangle(find("gram", triangle_size(n), at::kFloat), n).to(device);
+  if (wanted.contains(Statistic::kMoments)) {
+    restored->origin_ = sums("origin");
+    restored->moved_sum_ = sums("moved_sum");
+    restored->moved_squares_ = sums("moved_squares");
+  }
+  return restored;
+}
 
 Statistics::Statistics(std::int64_t features, std::set<Statistic> wanted, at::Device device)
     : features_(features), device_(device), wanted_(std::move(wanted)) {

@@ -7,13 +7,20 @@
 #include <memory>
 #include <mutex>
 #include <set>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "engine/math/cholesky.h"
+#include "engine/model/weight_rep.h"
 
 namespace wring {
 
 enum class Statistic { kInputNorm, kInputMagnitude, kHessian, kMoments };
+
+// As specs call it.
+std::string name_of(Statistic statistic);
+Statistic statistic_named(const std::string& name);  // throws Error(kInvalidArgument, "UNKNOWN_STATISTIC")
 
 // Sums over all calibration rows x of one tap. Rows are summed in fixed blocks of kRowBlock, in order,
 // however they are cut into calls of add(): fp32 sums within a block, fp64 across blocks for norms and
@@ -26,6 +33,12 @@ class Statistics {
   Statistics(std::int64_t features, std::set<Statistic> wanted, at::Device device);
 
   void add(const at::Tensor& x);  // [rows, features]
+
+  // The sums, once everything is added; and back, with the same bits. The Hessian's are a triangle by rows.
+  std::vector<NamedTensor> tensors() const;
+  // Throws Error(kDataLoss, "BAD_STATISTICS") where one of `wanted` is missing or of another shape.
+  static std::unique_ptr<Statistics> restore(const std::map<std::string, at::Tensor>& tensors,
+                                             const std::set<Statistic>& wanted, at::Device device);
 
   std::int64_t rows() const { return rows_; }
   std::int64_t features() const { return features_; }

@@ -32,6 +32,13 @@ class TapObserver final : public InputObserver {
     statistics->add(keep_.defined() ? x.index_select(0, keep_) : x);
   }
 
+  // As if they had been gathered here.
+  void take(std::map<std::string, std::unique_ptr<Statistics>> statistics) {
+    statistics_ = std::move(statistics);
+  }
+
+  const std::map<std::string, std::unique_ptr<Statistics>>& by_tap() const { return statistics_; }
+
   const Statistics* of(const Layer& layer) const {
     const auto it = statistics_.find(layer.input_tap());
     return it == statistics_.end() ? nullptr : it->second.get();

@@ -15,6 +15,7 @@ namespace wring {
 namespace {
 
 constexpr std::int64_t kRowsPerHead = 128;  // logits of so many positions are in memory at once
+constexpr const char* kStates = "states";   // of normed_states(), among an evaluation's outputs
 
 struct Windows {
   at::Tensor ids;  // [windows, window] int64
@@ -172,8 +173,11 @@ std::vector<EvaluationRow> perplexity(const Params& params, EvaluationInput& inp
   const Windows cut = cut_windows(params, input);
   Model* reference = params.get<bool>("reference") ? input.reference : nullptr;
   const auto passes = static_cast<std::uint64_t>(cut.ids.size(0)) * (input.model.block_count() + 1);
+  const auto known = input.reference_outputs.find(kStates);
+  const bool is_known = known != input.reference_outputs.end();
   const std::uint64_t total =
-      passes + (reference ? static_cast<std::uint64_t>(cut.ids.size(0)) * reference->block_count() : 0);
+      passes +
+      (reference && !is_known ? static_cast<std::uint64_t>(cut.ids.size(0)) * reference->block_count() : 0);
   std::uint64_t done = 0;
   const auto windows = static_cast<std::uint64_t>(cut.ids.size(0));
   const auto step = [&](std::uint64_t by) {
@@ -181,7 +185,10 @@ std::vector<EvaluationRow> perplexity(const Params& params, EvaluationInput& inp
     input.progress.report(done * windows / total, windows, "windows");
   };
   const auto states = normed_states(input.model, cut, step);
-  const auto reference_states = reference ? normed_states(*reference, cut, step) : at::Tensor();
+  if (input.outputs) input.outputs->push_back({kStates, states});
+  at::Tensor reference_states;
+  if (reference)
+    reference_states = is_known ? known->second.to(states.device()) : normed_states(*reference, cut, step);
   Sums sums = score(input.model, states, reference, reference_states, cut, step);
   return make_rows(sums, cut, reference != nullptr);
 }

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -43,6 +44,10 @@ struct EvaluationInput {
   Model* reference;
   const std::vector<EvaluationRow>&
       before;  // this evaluation's rows of that model; none where it was not measured
+  // What this evaluation put in `outputs` of that model; none where it was not measured, or kept nothing.
+  const std::map<std::string, at::Tensor>& reference_outputs;
+  // Takes what a later evaluation will compare with; null where none will.
+  std::vector<NamedTensor>* outputs;
   const Tokenizer& tokenizer;
   const FileTree& files;                                         // of the model, for its size
   std::function<const FileTree&(const std::string& name)> data;  // throws kInvalidArgument "MISSING_DATA"

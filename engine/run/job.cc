@@ -11,9 +11,11 @@
 #include "common/error.h"
 #include "common/text.h"
 #include "engine/calibrate/calibrate.h"
+#include "engine/calibrate/stored_statistics.h"
 #include "engine/math/matmul.h"
 #include "engine/model/load.h"
 #include "engine/model/padded_tokens.h"
+#include "engine/model/tensor_file.h"
 #include "engine/run/checked_export.h"
 #include "engine/run/failure.h"
 #include "engine/run/hardware.h"
@@ -27,6 +29,8 @@ namespace wring {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr const char* kOutputs = "outputs.safetensors";  // beside an evaluation's rows
 
 class StepProgress final : public Progress {
  public:
@@ -62,8 +66,12 @@ class Run {
     load();
     Room room(spec_, *model_);
     std::vector<StageForecast> forecasts;
-    for (std::size_t i = 0; i < spec_.recipe.stages.size(); ++i)
-      forecasts.push_back(forecast_stage(spec_.recipe.stages[i], stage_field(i), room));
+    for (std::size_t i = 0; i < spec_.recipe.stages.size(); ++i) {
+      const auto& stage = spec_.recipe.stages[i];
+      const auto statistics = spec_.share_statistics ? statistics_of(stage) : std::nullopt;
+      if (statistics) forecasts.push_back(forecast_statistics(*statistics, stage, stage_field(i), room));
+      forecasts.push_back(forecast_stage(stage, stage_field(i), room, statistics.has_value()));
+    }
     return forecasts;
   }
 
@@ -80,10 +88,11 @@ class Run {
       failed_step_ = static_cast<int>(step.plan.index);
       observer_.check_cancelled();
       observer_.on_start(step.plan);
-      if (step.stage) let_go();
+      if (step.stage || step.statistics) let_go();
       reset_peak_resident_bytes();
       const Stopwatch watch;
-      std::optional<StepOutcome> outcome = step.stage      ? run_stage(step)
+      std::optional<StepOutcome> outcome = step.statistics ? run_statistics(step)
+                                           : step.stage    ? run_stage(step)
                                            : step.exported ? try_export(step)
                                                            : run_evaluation(step);
       if (!outcome) return finish();
@@ -132,34 +141,71 @@ class Run {
       if (!is_usual_data(name)) check_data_name(name, known, "data." + name);
   }
 
-  // What each stage that is not at hand will take; refuses a job that this machine has no room for.
+  // What each stage that is not at hand will take, and its statistics; refuses a job that this machine has no
+  // room for.
   void forecast_steps() {
     std::optional<Room> room;
     for (auto& step : steps_) {
       if (step.exported && room) room->add_export(*step.exported);
-      if (!step.stage || observer_.look_up(step.plan)) continue;
+      if (!step.stage && !step.statistics) continue;
+      if (step.statistics && observer_.look_up(fed_by(step).plan)) continue;
+      if (observer_.look_up(step.plan)) continue;
       if (!room) room.emplace(spec_, *model_);
-      step.plan.forecast = forecast_stage(*step.stage, step.field, *room);
+      if (step.statistics)
+        step.plan.forecast = forecast_statistics(*step.statistics, *fed_by(step).stage, step.field, *room);
+      else
+        step.plan.forecast = forecast_stage(*step.stage, step.field, *room, shares(step));
     }
     if (room) room->check();
   }
 
-  StageForecast forecast_stage(const StageSpec& stage, const std::string& field, Room& room) {
+  // The stage that reads the statistics.
+  const Step& fed_by(const Step& statistics) const { return steps_[statistics.plan.index + 1]; }
+  // Whether a step before the stage gathers its statistics.
+  bool shares(const Step& stage) const {
+    return stage.plan.index > 0 && steps_[stage.plan.index - 1].statistics.has_value();
+  }
+
+  StageForecast forecast_stage(const StageSpec& stage, const std::string& field, Room& room, bool gathered) {
     const auto chosen = targets_of(stage, field, *model_);
     const Params params(stage.params, field + ".params");
     const auto method = make_method(stage.method, params);
-    Calibration calibration = calibration_of(*method, params);
-    if (method->reads_data() && spec_.data.contains(params.get<std::string>("data")))
+    std::vector<std::string> names;
+    for (const Layer* layer : chosen) names.push_back(layer->name());
+    const StageEstimate estimate =
+        estimate_stage(*model_, *method, chosen, forecast_calibration(*method, params, field), gathered);
+    let_go();
+    return room.add_stage(stage.method, names, estimate);
+  }
+
+  StageForecast forecast_statistics(const StatisticsSpec& statistics, const StageSpec& stage,
+                                    const std::string& field, Room& room) {
+    const Params params(stage.params, field + ".params");
+    const auto which = statistics_named(statistics);
+    const auto method = gather_statistics(which);
+    const StageEstimate estimate = estimate_stage(*model_, *method, statistics_targets(*model_),
+                                                  forecast_calibration(*method, params, field));
+    const auto bytes = statistics_bytes(*model_, which);
+    let_go();
+    return room.add_statistics(estimate, bytes);
+  }
+
+  static std::set<Statistic> statistics_named(const StatisticsSpec& statistics) {
+    std::set<Statistic> which;
+    for (const auto& name : statistics.which) which.insert(statistic_named(name));
+    return which;
+  }
+
+  // Of tokens only the shape counts, where they are not at hand.
+  Calibration forecast_calibration(const Method& method, const Params& params, const std::string& field) {
+    Calibration calibration = calibration_of(method, params);
+    if (method.reads_data() && spec_.data.contains(params.get<std::string>("data")))
       std::tie(calibration.ids, calibration.mask) = calibration_tokens(params, field);
-    else if (method->reads_data())
+    else if (method.reads_data())
       calibration.ids = at::zeros({params.get<std::int64_t>("samples"),
                                    longest_sequence(params.get<std::int64_t>("sequence_length"))},
                                   at::kLong);
-    std::vector<std::string> names;
-    for (const Layer* layer : chosen) names.push_back(layer->name());
-    const StageEstimate estimate = estimate_stage(*model_, *method, chosen, calibration);
-    let_go();
-    return room.add_stage(stage.method, names, estimate);
+    return calibration;
   }
 
   Model& model() { return *model_; }  // as the steps so far left it
@@ -190,26 +236,60 @@ class Run {
     return outcome;
   }
 
+  // For the stage that comes next, unless that is at hand.
+  StepOutcome run_statistics(const Step& step) {
+    const Step& stage = fed_by(step);
+    StepOutcome outcome;
+    if (observer_.look_up(stage.plan)) {
+      outcome.cached = true;
+      outcome.report["needed"] = false;
+      return outcome;
+    }
+    const auto which = statistics_named(*step.statistics);
+    if (const auto kept = observer_.look_up(step.plan)) {
+      outcome.cached = true;
+      stored_ = std::make_shared<StoredStatistics>(*kept, which, device_);
+      return outcome;
+    }
+    const fs::path folder = spec_.work / ("step-" + std::to_string(step.plan.index));
+    outcome.report =
+        run_method(step, *gather_statistics(which, folder), stage.stage->params, statistics_targets(*model_));
+    release_free_memory();
+    if (!outcome.report.at("kept").get<bool>()) return outcome;  // the stage gathers its own
+    outcome.report["bytes"] = statistics_bytes(*model_, which);
+    outcome.path = folder;
+    stored_ = std::make_shared<StoredStatistics>(FileTree::on_disk(folder), which, device_);
+    return outcome;
+  }
+
   Json compress(const Step& step) {
     const auto& stage = *step.stage;
-    Params params(stage.params, step.field + ".params");
-    const auto method = make_method(stage.method, params);
+    const auto method = make_method(stage.method, Params(stage.params, step.field + ".params"));
     const auto chosen = targets_of(stage, step.field, *model_);
     method->check_model(*model_, chosen);
-    Calibration calibration = calibration_of(*method, params);
-    if (method->reads_data())
+    if (method->needs_reference()) load_reference();
+    Json report = run_method(step, *method, stage.params, chosen);
+    stored_.reset();
+    return report;
+  }
+
+  Json run_method(const Step& step, const Method& method, const Json& values,
+                  const std::set<const Layer*>& chosen) {
+    const Params params(values, step.field + ".params");
+    Calibration calibration = calibration_of(method, params);
+    calibration.stored = stored_;
+    if (method.reads_data() && !stored_)
       std::tie(calibration.ids, calibration.mask) = calibration_tokens(params, step.field);
     StepProgress progress(observer_, step.plan);
     Snapshot snapshot(spec_.snapshots.empty() ? fs::path() : spec_.snapshots / step.plan.key->hex(),
                       model().stored_bytes());
     const bool was_cut_off = snapshot.state().has_value();
     reset_peak_device_bytes(device_);
-    if (method->needs_reference()) load_reference();
-    Json report = method->run({*model_, chosen, calibration, progress, snapshot,
-                               method->needs_reference() ? reference_.get() : nullptr, spec_.seed});
+    Json report = method.run({*model_, chosen, calibration, progress, snapshot,
+                              method.needs_reference() ? reference_.get() : nullptr, spec_.seed});
     if (!device_.is_cpu()) report["peak_device_bytes"] = peak_device_bytes(device_);
     if (was_cut_off)
-      report[method->training() ? "resumed_at_step" : "resumed_at_block"] = snapshot.resumed_at();
+      report[method.training() ? "resumed_at_step" : "resumed_at_block"] = snapshot.resumed_at();
     return report;
   }
 
@@ -303,6 +383,7 @@ class Run {
     if (step.plan.key) {
       if (const auto kept = observer_.look_up(step.plan)) {
         outcome.cached = true;
+        keep_outputs(step, *kept);
         for (const auto& row : parse_json(kept->open("rows.json").read_all().text(), "rows.json"))
           rows.push_back(EvaluationRow::from_json(row));
       }
@@ -310,12 +391,33 @@ class Run {
     if (!outcome.cached) {
       StepProgress progress(observer_, step.plan);
       const bool compared = step.when != "before" || spec_.reference;
-      rows = measure(*step.evaluation, step.field, compared, {model(), files_}, progress);
-      if (step.plan.key) outcome.path = keep_rows(step, rows);
+      std::vector<NamedTensor> outputs;
+      rows = measure(*step.evaluation, step.field, compared, {model(), files_}, progress,
+                     is_baseline(step) ? &outputs : nullptr);
+      if (step.plan.key) outcome.path = write_measured(step, rows, outputs);
+      if (step.plan.key) keep_outputs(step, FileTree::on_disk(outcome.path));
     }
     if (step.when == "before") before_[step.evaluation] = rows;
     note(rows, step);
     return outcome;
+  }
+
+  // Whether it measures what later ones compare with.
+  bool is_baseline(const Step& step) const {
+    return step.when == "before" && !spec_.reference && last_stage(steps_);
+  }
+
+  void keep_outputs(const Step& step, const FileTree& measured) {
+    if (is_baseline(step) && measured.has(kOutputs)) outputs_.insert_or_assign(step.evaluation, measured);
+  }
+
+  std::map<std::string, at::Tensor> reference_outputs(const EvaluationSpec& evaluation) const {
+    const auto kept = outputs_.find(&evaluation);
+    if (kept == outputs_.end()) return {};
+    const SafetensorsReader reader(kept->second);
+    std::map<std::string, at::Tensor> tensors;
+    for (const auto& name : reader.names()) tensors.emplace(name, read_tensor(reader, name));
+    return tensors;
   }
 
   void note(std::vector<EvaluationRow>& rows, const Step& step) {
@@ -331,14 +433,18 @@ class Run {
   };
 
   std::vector<EvaluationRow> measure(const EvaluationSpec& evaluation, const std::string& field,
-                                     bool compared, const Measured& measured, Progress& progress) {
+                                     bool compared, const Measured& measured, Progress& progress,
+                                     std::vector<NamedTensor>* outputs = nullptr) {
     if (compared) load_reference();
     const auto data = [&](const std::string& name) -> const FileTree& { return spec_.data.at(name).files; };
     static const std::vector<EvaluationRow> kNone;
     const auto before = before_.find(&evaluation);
+    const auto dense_outputs = compared ? reference_outputs(evaluation) : std::map<std::string, at::Tensor>();
     EvaluationInput input{measured.model,
                           compared ? reference_.get() : nullptr,
                           compared && !spec_.reference && before != before_.end() ? before->second : kNone,
+                          dense_outputs,
+                          outputs,
                           tokenizer(),
                           measured.files,
                           data,
@@ -407,12 +513,22 @@ class Run {
     return rows;
   }
 
-  fs::path keep_rows(const Step& step, const std::vector<EvaluationRow>& rows) const {
+  // Rows, and outputs where the disk has room for them beside a model.
+  fs::path write_measured(const Step& step, const std::vector<EvaluationRow>& rows,
+                          const std::vector<NamedTensor>& outputs) {
     Json json = Json::array();
     for (const auto& row : rows) json.push_back(row.to_json());
     const fs::path folder = spec_.work / ("step-" + std::to_string(step.plan.index));
     fs::create_directories(folder);
     write_file_atomic(folder / "rows.json", json.dump(), spec_.durability);
+    std::vector<TensorToWrite> tensors;
+    std::uint64_t bytes = model().stored_bytes();
+    for (const auto& output : outputs) {
+      tensors.push_back(to_write(output.suffix, output.tensor));
+      bytes += output.tensor.nbytes();
+    }
+    if (!tensors.empty() && bytes < fs::space(folder).available)
+      write_safetensors(folder, fs::path(kOutputs).stem(), tensors, {}, UINT64_MAX, spec_.durability);
     return folder;
   }
 
@@ -450,7 +566,8 @@ class Run {
   at::Device device_;
   int threads_;
   std::vector<Step> steps_;
-  FileTree files_;  // of the model as it is now
+  std::shared_ptr<const StoredStatistics> stored_;  // of the stage that comes next
+  FileTree files_;                                  // of the model as it is now
   fs::path half_;
   std::unique_ptr<Model> model_, reference_;
   std::unique_ptr<Tokenizer> tokenizer_;
@@ -458,7 +575,8 @@ class Run {
   Json lineage_ = Json::array();
   std::vector<EvaluationRow> rows_;
   std::map<const EvaluationSpec*, std::vector<EvaluationRow>>
-      before_;  // what each gave before the first stage
+      before_;                                         // what each gave before the first stage
+  std::map<const EvaluationSpec*, FileTree> outputs_;  // of the model that was handed in, where they are kept
   std::vector<ExportedArtifact> exports_;
   std::optional<Error> export_error_;
 };

@@ -36,6 +36,7 @@ struct JobSpec {
   std::filesystem::path out;                     // of the result; does not exist yet, its parent does
   std::filesystem::path work;                    // scratch; exists
   Durability durability = Durability::kMachine;  // of all that is written
+  bool share_statistics = false;    // gathers those of dense stages in steps of their own, for other jobs too
   std::filesystem::path snapshots;  // of stages by key, for a run that goes on after this one; empty: none
 };
 
@@ -43,19 +44,20 @@ struct JobSpec {
 struct StageForecast {
   Json to_json() const;
 
+  std::string name;                                 // the method, or "statistics"
   std::uint64_t layers = 0, weights = 0;            // targeted
   std::uint64_t bytes_before = 0, bytes_after = 0;  // of these weights
   double seconds = 0;
   std::uint64_t peak_bytes = 0;  // resident memory, highest
 };
 
-// A step of the plan: a stage of the recipe, an evaluation or an export.
+// A step of the plan: a stage of the recipe, its statistics, an evaluation or an export.
 struct StepPlan {
   std::size_t index = 0;
   std::string name;                       // "gptq", "evaluate: perplexity (before)"
-  std::string kind;                       // "stage", "evaluation", "export"
+  std::string kind;                       // "stage", "statistics", "evaluation", "export"
   std::optional<Digest> key;              // names the output's content; none for timings
-  std::optional<StageForecast> forecast;  // of a stage that is not at hand already
+  std::optional<StageForecast> forecast;  // of a stage or statistics that are not at hand already
 };
 
 struct StepOutcome {

@@ -271,6 +271,7 @@ int print_tokens(const fs::path& model, const fs::path& text) {
 int plan_local(const LocalOptions& options) {
   JobSpec spec = make_spec(options);
   set_threads(spec.threads);
+  spec.share_statistics = true;
   const TempDir work;
   spec.work = work.path();
   TerminalObserver observer(true);
@@ -279,11 +280,10 @@ int plan_local(const LocalOptions& options) {
   std::vector<std::vector<std::string>> rows{
       {"stage", "method", "layers", "weights", "bytes now", "bytes then", "time", "peak memory"}};
   for (std::size_t i = 0; i < forecasts.size(); ++i) {
-    const auto& method = spec.recipe.stages[i].method;
     const auto& f = forecasts[i];
     stages.push_back(f.to_json());
-    stages.back()["method"] = method;
-    rows.push_back({std::to_string(i), method, std::to_string(f.layers), std::to_string(f.weights),
+    stages.back()["method"] = f.name;
+    rows.push_back({std::to_string(i), f.name, std::to_string(f.layers), std::to_string(f.weights),
                     human_bytes(f.bytes_before), human_bytes(f.bytes_after),
                     "about " + human_duration(f.seconds), "about " + human_bytes(f.peak_bytes)});
   }

@@ -197,6 +197,7 @@ JobSpec read_start(const Json& start) {
   spec.work = json_at<std::string>(start, "work", "start");
   spec.durability = Durability::kProcess;  // what is kept is the agent's to sync
   spec.memory_bytes = json_or<std::uint64_t>(start, "memory_bytes", 0);
+  spec.share_statistics = true;
   spec.snapshots = json_or<std::string>(start, "snapshots", "");
   return spec;
 }

@@ -67,6 +67,7 @@ Room::Room(const JobSpec& spec, const Model& model)
 StageForecast Room::add_stage(const std::string& method, const std::vector<std::string>& targets,
                               const StageEstimate& estimate) {
   StageForecast forecast;
+  forecast.name = method;
   forecast.layers = targets.size();
   std::uint64_t reference = 0;
   for (const auto& name : targets) {
@@ -82,10 +83,7 @@ StageForecast Room::add_stage(const std::string& method, const std::vector<std::
     layer.bytes =
         (estimate.adds ? layer.bytes : 0) + estimate.stored_bytes * layer.weights / forecast.weights;
   }
-  // What the probes were the first to need of libraries' code and buffers stays.
-  release_free_memory();
-  resident_ = std::max(resident_, resident_bytes());
-  anonymous_ = std::max(anonymous_, anonymous_bytes());
+  note_resident();
   // Weights that stay are read by the calibration pass, and at the end by all, to be written.
   const auto staying = model_bytes_ - std::min(forecast.bytes_before, model_bytes_);
   const auto running = estimate.working_bytes + (estimate.streams ? staying : 0);
@@ -97,6 +95,24 @@ StageForecast Room::add_stage(const std::string& method, const std::vector<std::
   disk_bytes_ = std::max(disk_bytes_, model_bytes_);
   forecast.seconds = estimate.seconds + seconds_per_byte_ * static_cast<double>(model_bytes_);
   return forecast;
+}
+
+StageForecast Room::add_statistics(const StageEstimate& estimate, std::uint64_t bytes) {
+  note_resident();
+  StageForecast forecast;
+  forecast.name = "statistics";
+  forecast.bytes_after = bytes;
+  forecast.seconds = estimate.seconds + seconds_per_byte_ * static_cast<double>(bytes);
+  forecast.peak_bytes = resident_ + estimate.working_bytes;
+  stages_.push_back({forecast.name, anonymous_ + estimate.working_bytes});
+  return forecast;
+}
+
+// What the probes were the first to need of libraries' code and buffers stays.
+void Room::note_resident() {
+  release_free_memory();
+  resident_ = std::max(resident_, resident_bytes());
+  anonymous_ = std::max(anonymous_, anonymous_bytes());
 }
 
 void Room::add_export(const ExportSpec& exported) {

@@ -20,6 +20,9 @@ class Room {
   StageForecast add_stage(const std::string& method, const std::vector<std::string>& targets,
                           const StageEstimate& estimate);
 
+  // Statistics of so many bytes, which a stage would do without where the disk is full.
+  StageForecast add_statistics(const StageEstimate& estimate, std::uint64_t bytes);
+
   // An export of what the stages leave; its files stay until the job ends.
   void add_export(const ExportSpec& exported);
 
@@ -28,6 +31,8 @@ class Room {
   void check() const;
 
  private:
+  void note_resident();
+
   struct Stored {
     std::uint64_t weights, bytes;  // as the stages so far leave them
     std::uint64_t input_bytes;

@@ -49,6 +49,11 @@ Snapshot::Part Snapshot::part(const std::string& name) const {
   return part;
 }
 
+fs::path Snapshot::file(const std::string& name) const {
+  return parts_.contains(name) ? folder_ / json_at<std::string>(parts_[name], "file", "state.json")
+                               : fs::path();
+}
+
 template <typename Action>
 void Snapshot::guarded(const Action& write) {
   if (folder_.empty()) return;

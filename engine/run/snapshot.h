@@ -32,6 +32,9 @@ class Snapshot {
   // Of the last commit(). Throws Error where it is damaged.
   Part part(const std::string& name) const;
 
+  // Where a part lies that was put; empty where it is not kept.
+  std::filesystem::path file(const std::string& name) const;
+
   // Which block or step the stage went on with, as it says; for its report.
   void note_resumed(std::size_t at) { resumed_at_ = at; }
   std::size_t resumed_at() const { return resumed_at_; }

@@ -45,6 +45,7 @@ class Planner {
     add_evaluations("before", state);
     for (std::size_t i = 0; i < stages.size(); ++i) {
       const auto& stage = stages[i];
+      if (spec_.share_statistics) add_statistics(i, state);
       state.data = inputs_of(spec_, stage);
       const Digest key = stage_key(stage, state);
       steps_.push_back(
@@ -65,10 +66,20 @@ class Planner {
   }
 
  private:
+  void add_statistics(std::size_t i, StageKeyInputs state) {
+    const auto& stage = spec_.recipe.stages[i];
+    auto statistics = statistics_of(stage);
+    if (!statistics) return;
+    state.data = data_of(spec_, stage.method, stage.params);
+    StepPlan plan{steps_.size(), "statistics: " + join(statistics->which, ", "), "statistics",
+                  statistics_key(*statistics, state)};
+    steps_.push_back({.plan = plan, .statistics = std::move(statistics), .field = stage_field(i)});
+  }
+
   void add_evaluations(const std::string& when, StageKeyInputs state) {
     for (std::size_t i = 0; i < spec_.recipe.evaluations.size(); ++i) {
       const auto& evaluation = spec_.recipe.evaluations[i];
-      if (!is_due(evaluation, when)) continue;
+      if (!spec_.recipe.is_due(evaluation, when)) continue;
       const auto& suite = Catalogue::embedded().suite(evaluation.suite, "evaluations");
       state.data = data_of(spec_, evaluation.suite, evaluation.params);
       state.data["reference"] = dense_input(spec_).digest;
@@ -77,16 +88,6 @@ class Planner {
       if (!suite.keyed_by_hardware) plan.key = evaluation_key(evaluation, state);
       steps_.push_back({.plan = plan, .evaluation = &evaluation, .when = when, .field = evaluation_field(i)});
     }
-  }
-
-  bool is_due(const EvaluationSpec& evaluation, const std::string& when) const {
-    if (spec_.recipe.stages.empty() && when == "before")
-      return true;  // evaluate-only: once, whatever it says
-    const auto has = [&](const char* word) {
-      return std::find(evaluation.when.begin(), evaluation.when.end(), word) != evaluation.when.end();
-    };
-    if (when == "before") return has("before");
-    return has("each") || (when == "after" && has("after"));
   }
 
   const JobSpec& spec_;

@@ -3,19 +3,23 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "engine/model/model.h"
 #include "engine/run/job.h"
+#include "recipe/stage_key.h"
 
 namespace wring {
 
-// A step with what it runs: a stage, an evaluation or an export of the spec's recipe.
+// A step with what it runs: a stage, an evaluation or an export of the spec's recipe, or what gathers the
+// statistics of a stage.
 struct Step {
   StepPlan plan;
   const StageSpec* stage = nullptr;
+  std::optional<StatisticsSpec> statistics;  // those that the stage after it reads
   const EvaluationSpec* evaluation = nullptr;
   const ExportSpec* exported = nullptr;
   std::string when;   // of an evaluation: "before", "after", stage index; of an export: "export: gguf"

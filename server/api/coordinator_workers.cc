@@ -69,6 +69,12 @@ const char* to_text(LeaseAction action) {
   return "lost";
 }
 
+// Whether prefix_names() names what the step makes.
+bool is_prefix(const v1::StageStatus& step) {
+  if (step.name().starts_with("evaluate: ")) return step.name().ends_with(" (before)") && !step.key().empty();
+  return is_stage(step);
+}
+
 }  // namespace
 
 void Coordinator::register_worker(const v1::Worker& worker, const std::string& caller,
@@ -214,7 +220,7 @@ void Coordinator::report_stage(const v1::ReportStageRequest& request) {
                      {"seconds", stage.seconds()},
                      {"peak_bytes", stage.peak_bytes()}};
   const auto outcome = apply(StageInput{request.job_id(), to_fence(request.fence()), stage.index(),
-                                        stage.state(), payload, is_stage(stage)},
+                                        stage.state(), payload, is_prefix(stage)},
                              std::move(batch), request.job_id());
   if (!outcome.events.empty() && !stage.key().empty()) count_end(stage, metrics_);
 }
@@ -224,7 +230,7 @@ void Coordinator::stage_shared(const std::string& id, const std::string& key) {
   if (!job || job->prefixes.empty()) return;
   std::size_t k = 0;
   for (const auto& stage : store_.stages(id)) {
-    if (!is_stage(stage)) continue;
+    if (!is_prefix(stage)) continue;
     if (stage.key() == key && k < job->prefixes.size()) apply(SharedInput{job->prefixes[k]});
     ++k;
   }

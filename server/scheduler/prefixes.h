@@ -1,4 +1,4 @@
-// What several queued jobs would make the same way, made once: the first stages of their recipes.
+// What several queued jobs would make the same way, made once: the first steps of their recipes.
 #pragma once
 
 #include <cstddef>
@@ -11,9 +11,9 @@
 
 namespace wring {
 
-// A prefix is the name of what the first k stages of a recipe make of its inputs (JobRecord::prefixes). While
-// a running job makes one, no other job that begins with it is leased. Once it is made the others wait until
-// other workers may have it, and no longer than making it took; where its maker ends without, one of
+// A prefix is the name of what the first k shared steps of a recipe make of its inputs (prefix_names()).
+// While a running job makes one, no other job that begins with it is leased. Once it is made the others wait
+// until other workers may have it, and no longer than making it took; where its maker ends without, one of
 // the others makes it. So whoever waits waits for a job that runs, or for a time that passes.
 //
 // One thread. Calls return the prefixes for which nobody need wait any more.
@@ -25,7 +25,7 @@ class Prefixes {
   const std::string* waits_for(const JobRecord& job) const;
   // The job was leased, or is running after a restart: it makes what nobody makes or has made.
   void begin(const JobRecord& job);
-  // It has made its stage `k`, which took `took`; so it was not at hand, whatever was known of that.
+  // It has made its prefix `k`, which took `took`; so it was not at hand, whatever was known of that.
   void made(const JobRecord& job, std::size_t k, TimeMs now, TimeMs took);
   // Workers of the project may have it.
   Freed share(const std::string& prefix);

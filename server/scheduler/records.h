@@ -72,10 +72,10 @@ struct JobRecord {
   std::string crash_signature;  // of the last attempt that failed without an explanation
   std::string told_outcome;     // of the newest lease, as its worker told it; empty: not told
   std::set<std::pair<std::uint32_t, std::string>> reported;  // (stage, state) under the newest lease
-  std::vector<std::string> prefixes;  // names of what its first 1, 2, ... stages make; empty: not told
-  std::uint32_t stages_made = 0;      // under the newest lease
-  std::string result;                 // artifact digest
-  std::optional<Json> error;          // Error::to_json plus stage, signal, last_log
+  std::vector<std::string> prefixes;                         // of prefix_names(); empty: not told
+  std::uint32_t stages_made = 0;                             // of the prefixes, under the newest lease
+  std::string result;                                        // artifact digest
+  std::optional<Json> error;                                 // Error::to_json plus stage, signal, last_log
   std::uint64_t last_event = 0;
   std::uint64_t version = 0;  // rises with every change: the etag
 };
@@ -88,6 +88,8 @@ struct WorkerRecord {
   TimeMs last_seen = 0;
   bool draining = false;
   std::set<std::string> jobs;  // leased to it
+  TimeMs polled = 0;           // when it last asked and got nothing; 0: it has got a job since
+  std::map<std::string, std::uint32_t> free_devices;  // that it asked for
 };
 
 // What a project may have; 0: no limit.

@@ -96,7 +96,10 @@ class Transition {
       for (const auto& id : abandoned)
         lose(state_.jobs.at(id), "LEASE_ABANDONED", " came back without the job");
     }
+    worker.polled = 0;
     if (worker.draining || state_.paused_workers.contains(worker.id)) return;
+    worker.polled = now_;
+    worker.free_devices = input.free_devices;
     state_.queue.wake(now_, state_.options.max_backoff_ms, state_.jobs);
     for (;;) {
       const auto* const next =
@@ -105,6 +108,7 @@ class Transition {
       if (!next) return;
       JobRecord& job = state_.jobs.at(*next);
       const auto* const prefix = state_.prefixes.waits_for(job);
+      if (!prefix && waits_for_holder(job, worker)) return;
       if (!prefix) return lease(job, worker);
       state_.queue.park(job, *prefix);
     }
@@ -130,7 +134,7 @@ class Transition {
     JobRecord& job = leased_job(input.job, input.fence);
     job.lease_until = now_ + state_.options.lease_ms;
     if (!job.reported.emplace(input.index, input.state).second) return;  // told again
-    if (input.is_stage) note_stage(job, input);
+    if (input.is_prefix) note_stage(job, input);
     if (input.state == "pending") return commit_silently(job);
     const bool done = input.state != "running";
     commit(job, done ? "stage_done" : "stage_started", input.payload);
@@ -258,10 +262,25 @@ class Transition {
     for (const auto& prefix : freed) state_.queue.release(prefix, state_.jobs);
   }
 
-  // Stages of a recipe end in their order.
+  // Whether another worker that asks, too, has more of what the job begins with: its next poll gets the job,
+  // or another one, so nobody waits for long.
+  bool waits_for_holder(const JobRecord& job, const WorkerRecord& worker) const {
+    for (const auto& id : state_.holders.ahead_of(worker.id, job)) {
+      const auto it = state_.workers.find(id);
+      if (it == state_.workers.end() || state_.paused_workers.contains(id) || it->second.draining) continue;
+      const WorkerRecord& holder = it->second;
+      if (holder.polled > 0 && now_ - holder.polled < state_.options.preferred_ms &&
+          fits(job.needs, holder, holder.free_devices))
+        return true;
+    }
+    return false;
+  }
+
+  // Steps of a recipe end in their order.
   void note_stage(JobRecord& job, const StageInput& input) {
     if (input.state != "done" && input.state != "cached") return;
     const std::size_t k = job.stages_made++;
+    if (k < job.prefixes.size()) state_.holders.note(job.prefixes[k], job.worker);
     const double seconds = json_or<double>(input.payload, "seconds", 0);
     if (input.state == "done")
       state_.prefixes.made(job, k, now_, static_cast<TimeMs>(std::clamp(seconds, 0.0, 1e6) * 1000));
@@ -438,6 +457,7 @@ class Transition {
     state_.prefixes.begin(job);
     state_.held.insert(job.id);
     worker.jobs.insert(job.id);
+    worker.polled = 0;
     Share& share = state_.shares[share_key(job)];
     ++share.running;
     share.served = job.fence.n;

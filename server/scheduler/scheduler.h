@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "common/error.h"
+#include "server/scheduler/holders.h"
 #include "server/scheduler/prefixes.h"
 #include "server/scheduler/queue.h"
 #include "server/scheduler/records.h"
@@ -26,6 +27,7 @@ struct SchedulerOptions {
   TimeMs backoff_ms = 1'000;  // after the first infrastructure failure; doubles
   TimeMs max_backoff_ms = 60'000;
   TimeMs worker_gone_ms = 60'000;  // not seen for so long: not present
+  TimeMs preferred_ms = 500;       // a job is left to a worker that asked so recently and has its inputs
 };
 
 struct SchedulerState {
@@ -37,6 +39,7 @@ struct SchedulerState {
   std::set<std::pair<TimeMs, std::string>> deadlines;  // when the next timeout of each open job is over
   Shares shares;
   Prefixes prefixes;
+  Holders holders;
   std::map<std::string, WorkerRecord> workers;
   std::set<std::string> paused_projects, paused_workers;
   std::map<std::string, Quota> quotas;  // by project
@@ -72,7 +75,7 @@ struct StageInput {
   std::uint32_t index = 0;
   std::string state;  // pending (planned: no event), running, done, cached
   Json payload;
-  bool is_stage = false;  // of the recipe: no evaluation or export
+  bool is_prefix = false;  // makes the next of the job's prefixes
 };
 // Workers may have what this prefix names.
 struct SharedInput {

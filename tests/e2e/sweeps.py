@@ -128,3 +128,24 @@ class SweepTests:
         self.assertEqual(self.wait(sweep)["succeeded"], 4, self.service.logs())
         first = [self.service.job(trial["job"])["stages"][0] for trial in self.trials(sweep)]
         self.assertEqual(sorted(stage["state"] for stage in first), ["cached"] * 3 + ["done"], first)
+
+    def test_statistics_and_baselines_that_trials_share_are_computed_once_by_two_workers(self):
+        self.only_workers("first", "second")
+        stage = "gptq(bits=4, group_size=32, samples=16, sequence_length=64, propagate=dense, damping={})"
+        path = self.write(f"recipe:\n  stages: ['{stage.format(0.01)}']\n  evaluations: ['perplexity(window=64, windows=4)']\n"
+                          f"model: {self.scratch() / 'tiny'}\ndata: {{calibration: {self.scratch() / 'text.txt'}, test: {self.scratch() / 'text.txt'}}}\n"
+                          "space: {stages.gptq.damping: [0.01, 0.02, 0.05, 0.1]}\nobjectives: [kl_mean]\nparallel: 4\n")
+        sweep = self.submit(path)
+        self.assertEqual(self.wait(sweep)["succeeded"], 4, self.service.logs())
+        trials = self.trials(sweep)
+        jobs = [self.service.job(trial["job"]) for trial in trials]
+        self.assertEqual(len({job["worker"] for job in jobs}), 2)
+        names = [step["name"] for step in jobs[0]["stages"]]
+        self.assertEqual(names, ["evaluate: perplexity (before)", "statistics: hessian", "gptq", "evaluate: perplexity (after)"])
+        for step in names[:2]:
+            states = [stage["state"] for job in jobs for stage in job["stages"] if stage["name"] == step]
+            self.assertEqual(sorted(states), ["cached"] * 3 + ["done"], step)
+        for trial in trials:
+            alone = self.local(stage.format(trial["values"]["stages.gptq.damping"]), self.scratch() / "tiny",
+                               "--data", f"calibration={self.scratch() / 'text.txt'}")
+            self.assertEqual(trial["artifact_digest"], alone["artifact_digest"], trial)

@@ -36,6 +36,30 @@ TEST(Statistics, AreTheSameBitsHoweverTheRowsAreCutIntoCalls) {
   EXPECT_TRUE(at::equal(whole.input_norm(), pieces.input_norm()));
 }
 
+TEST(Statistics, ComeBackFromTheirTensorsWithTheSameBits) {
+  at::manual_seed(3);
+  const std::set all{Statistic::kInputNorm, Statistic::kInputMagnitude, Statistic::kHessian,
+                     Statistic::kMoments};
+  Statistics statistics(300, all, at::kCPU);
+  statistics.add(at::randn({2500, 300}) + 1);
+  std::map<std::string, at::Tensor> tensors;
+  for (const auto& named : statistics.tensors()) tensors[named.suffix] = named.tensor;
+  const auto restored = Statistics::restore(tensors, all, at::kCPU);
+  EXPECT_EQ(restored->rows(), 2500);
+  EXPECT_TRUE(at::equal(restored->hessian(), statistics.hessian()));
+  EXPECT_TRUE(at::equal(restored->input_norm(), statistics.input_norm()));
+  EXPECT_TRUE(at::equal(restored->input_magnitude(), statistics.input_magnitude()));
+  EXPECT_TRUE(at::equal(restored->mean(), statistics.mean()));
+  EXPECT_TRUE(at::equal(restored->variance(), statistics.variance()));
+  for (const auto& [name, tensor] : tensors) {
+    auto without = tensors;
+    without.erase(name);
+    EXPECT_THROW(Statistics::restore(without, all, at::kCPU), Error) << name;
+    without[name] = tensor.slice(0, 1);
+    EXPECT_THROW(Statistics::restore(without, all, at::kCPU), Error) << name;
+  }
+}
+
 TEST(Statistics, MayBeReadBetweenAdditions) {
   Statistics statistics(8, kBoth, at::kCPU);
   statistics.add(at::eye(8));

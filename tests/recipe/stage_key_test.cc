@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <map>
 #include <set>
 
 namespace wring {
@@ -80,6 +81,70 @@ TEST(StageKey, IsTheSameInEveryReleaseOfTheSameNumerics) {
   // "stage":{"ignore":["lm_head"],"method":"size","params":{},"targets":["Linear"],"version":1}}
   EXPECT_EQ(stage_key(plain, {{}, {}, 0, "cpu", "avx2", 1}).hex(),
             "147f1fdd78442bcd3341ae533b89de908a3acac66fcce9e4d90f88fe20b2f5f7");
+}
+
+Digest key_of_statistics(const std::string& text, const StageKeyInputs& from = inputs()) {
+  return statistics_key(*statistics_of(stage(text)), from);
+}
+
+TEST(StatisticsKey, ChangesWithEveryInputButTheSeed) {
+  std::set<Digest> keys{key_of_statistics("gptq(propagate=dense)")};
+  for (const auto& change : kChanges) {
+    auto changed = inputs();
+    change(changed);
+    keys.insert(key_of_statistics("gptq(propagate=dense)", changed));
+  }
+  EXPECT_EQ(keys.size(), kChanges.size()) << "one of the changes is the seed's";
+}
+
+TEST(StatisticsKey, ChangesWithWhatIsGatheredAndHowAndNothingElse) {
+  const Digest key = key_of_statistics("gptq(propagate=dense)");
+  for (const char* same :
+       {"gptq(propagate=dense, bits=3)", "gptq(propagate=dense, group_size=32)",
+        "gptq(propagate=dense, damping=0.1)", "gptq(propagate=dense, targets=['re:.*q_proj'])",
+        "gptq(propagate=dense, ignore=[])", "sparsegpt(propagate=dense, forward_dtype=auto)"})
+    EXPECT_EQ(key_of_statistics(same), key) << same;
+  std::set<Digest> keys{key};
+  const std::vector<std::string> others{
+      "gptq(propagate=dense, samples=64)", "gptq(propagate=dense, sequence_length=256)",
+      "gptq(propagate=dense, forward_dtype=float32)", "wanda(propagate=dense, forward_dtype=auto)"};
+  for (const auto& other : others) keys.insert(key_of_statistics(other));
+  keys.insert(stage_key(stage("gptq(propagate=dense)"), inputs()));
+  EXPECT_EQ(keys.size(), others.size() + 2);
+}
+
+TEST(StatisticsKey, IsOfStagesAloneThatGatherTheirInputModels) {
+  for (const char* own : {"gptq", "rtn", "eora(propagate=dense)", "flap", "wanda(propagate=compressed)"})
+    EXPECT_FALSE(statistics_of(stage(own)).has_value()) << own;
+}
+
+// Whatever parameter a method gets that its calibration may read must be among the settings.
+TEST(StatisticsKey, KnowsEveryParameterThatMethodsWithStatisticsHaveInCommon) {
+  std::map<std::string, int> methods;
+  int all = 0;
+  for (const auto* method : Catalogue::embedded().methods()) {
+    if (method->statistics.empty()) continue;
+    ++all;
+    for (const auto& parameter : method->parameters) ++methods[parameter.name];
+  }
+  std::set<std::string> common;
+  for (const auto& [name, count] : methods)
+    if (count == all) common.insert(name);
+  EXPECT_EQ(common,
+            (std::set<std::string>{"data", "samples", "sequence_length", "propagate", "forward_dtype"}));
+}
+
+TEST(Prefixes, AreWhatTheEngineMakesInItsOrder) {
+  const auto names = [](const std::string& text) { return prefix_names(parse_recipe(text), inputs()); };
+  const std::string evaluations = ", evaluations: ['perplexity', 'latency', 'size(when=after)']}";
+  const auto four = names("{stages: ['gptq(propagate=dense)', 'rtn(bits=8)']" + evaluations),
+             three = names("{stages: ['gptq(propagate=dense, bits=3)', 'rtn(bits=8)']" + evaluations);
+  ASSERT_EQ(four.size(), 4u) << "perplexity before, statistics, gptq, rtn";
+  EXPECT_EQ(four[0], three[0]);
+  EXPECT_EQ(four[1], three[1]);
+  EXPECT_NE(four[2], three[2]);
+  EXPECT_NE(four[3], three[3]);
+  EXPECT_EQ(names("gptq").size(), 1u);
 }
 
 TEST(EvaluationKey, ChangesWithEveryInputAndParameterButNotWithWhen) {

@@ -49,6 +49,74 @@ TEST_F(SharedPrefixes, WhatIsSharedFreesThem) {
   EXPECT_EQ(lease("v").id, "b");
 }
 
+class Holding : public SharedPrefixes {
+ protected:
+  // Worker w has made p and shared it, and is free again; "b" begins with it.
+  Holding() {
+    submit("a", {"p", "pa"});
+    const auto a = SharedPrefixes::lease("w");
+    stage(a, 0, "done");
+    apply(SharedInput{"p"});
+    stage(a, 1, "done");
+    finish("a", a.fence, "succeeded");
+    EXPECT_EQ(lease("w").id, "");
+    submit("b", {"p", "pb"});
+  }
+};
+
+TEST_F(Holding, AJobGoesToTheWorkerThatHasItsInputsWhereSeveralAreFree) {
+  EXPECT_EQ(lease("v").id, "");
+  EXPECT_EQ(lease("w").id, "b");
+}
+
+TEST_F(Holding, AJobThatNobodyHasAnythingOfGoesToWhoAsksFirst) {
+  submit("c", {"q"});
+  EXPECT_EQ(lease("w").id, "b");
+  EXPECT_EQ(lease("v").id, "c");
+}
+
+TEST_F(Holding, NobodyWaitsForAWorkerThatIsBusySilentPausedOrCannot) {
+  const auto leased_by_v = [&] {
+    const auto b = lease("v");
+    if (b.id == "b") finish("b", b.fence, "released");
+    return b.id;
+  };
+  now_ += state_.options.preferred_ms;  // w has not asked since
+  EXPECT_EQ(leased_by_v(), "b");
+  EXPECT_EQ(lease("w").id, "b");
+  submit("c", {"p", "pc"});
+  EXPECT_EQ(lease("v").id, "c") << "w is busy";
+}
+
+TEST_F(Holding, NobodyWaitsForAPausedWorker) {
+  apply(PauseWorkerInput{"w", true});
+  EXPECT_EQ(lease("v").id, "b");
+}
+
+TEST_F(Holding, NobodyWaitsForAWorkerOnWhichItDoesNotFit) {
+  add_worker("v", {{"cpu", 1}}, {"rtn@1", "gptq@1"}, 16ull << 30);
+  SubmitInput large{"large", {"cpu", 1, 12ull << 30, {"rtn@1"}}};
+  large.prefixes = {"p", "pl"};
+  large.priority = 1;
+  apply(large);
+  EXPECT_EQ(lease("v").id, "large");
+}
+
+TEST_F(Holding, WhoHasMoreOfItGoesFirst) {
+  submit("c", {"p", "pb", "more"});
+  const auto b = lease("w");
+  EXPECT_EQ(b.id, "b");
+  stage(b, 0, "cached");
+  add_worker("u");
+  EXPECT_EQ(lease("u").id, "") << "w makes pb";
+  stage(b, 1, "done");
+  apply(SharedInput{"pb"});
+  finish("b", b.fence, "succeeded");
+  const auto held = state_.holders.ahead_of("u", job("c"));
+  EXPECT_EQ(held.front(), "w");
+  EXPECT_TRUE(state_.holders.ahead_of("w", job("c")).empty());
+}
+
 TEST_F(SharedPrefixes, WhatIsNotSharedIsWaitedForAsLongAsItTookToMake) {
   submit("a", {"p"});
   submit("b", {"p"});

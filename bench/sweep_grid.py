@@ -1,0 +1,108 @@
+"""A GPTQ grid (bits x group size x damping) through the service beside runs of its trials one by one.
+
+A run of its own is `wring run --local`: no server, no cache, all cores. ALONE of the trials are run so, spread over the grid;
+their mean stands for all where that is fewer. The sweep's time is from its submission, with the inputs in the store, to its end.
+Fails where a digest differs or a goal is missed.
+"""
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from service import WRING, timed
+
+MODEL = os.environ.get("MODEL", "build/models/smollm2-offgrid")
+DATA = {"calibration": "build/data/calibration.txt", "test": "build/data/test.txt"}
+SAMPLES, WINDOWS = int(os.environ.get("SAMPLES", "128")), int(os.environ.get("WINDOWS", "16"))
+TRIALS, ALONE = int(os.environ.get("TRIALS", "32")), int(os.environ.get("ALONE", "4"))
+GRID = {"bits": [3, 4, 5, 8], "group_size": [32, 64, 96, 192], "damping": [0.01, 0.1]}
+GOALS = {"dense": 0.40, "halving": 0.35, "compressed": 0.75}
+
+
+def recipe(mode):
+    propagate = "compressed" if mode == "compressed" else "dense"
+    return {"stages": [{"method": "gptq", "params": {"samples": SAMPLES, "propagate": propagate}}],
+            "evaluations": [{"suite": "perplexity", "params": {"windows": WINDOWS}}, {"suite": "size"}]}
+
+
+def sweep_of(mode):
+    sweep = {"name": f"grid-{mode}", "recipe": recipe(mode), "model": MODEL, "data": DATA, "parallel": 8,
+             "space": {f"stages.gptq.{name}": values for name, values in GRID.items()}, "objectives": ["kl_mean"],
+             "bounds": {"trials": TRIALS}}
+    if mode == "halving":  # what a rung made of the weights the next one takes from the cache
+        sweep["strategy"] = {"name": "successive-halving", "configurations": TRIALS,
+                             "fidelity": {"path": "evaluations.perplexity.windows", "low": max(1, WINDOWS // 9), "high": WINDOWS, "eta": 3}}
+        del sweep["bounds"]
+    return sweep
+
+
+def run_sweep(server, mode, folder):
+    path = folder / f"{mode}.yaml"
+    path.write_text(json.dumps(sweep_of(mode)))
+    seconds, sweep = timed([WRING, "--server", server, "sweep", "submit", path, "--wait", "--json"])
+    trials = timed([WRING, "--server", server, "sweep", "trials", sweep["id"], "--json"])[1]["trials"]
+    assert all(trial["state"] == "SUCCEEDED" for trial in trials), trials
+    return seconds, trials
+
+
+def run_alone(mode, values, folder):
+    parameters = {name.removeprefix("stages.gptq."): value for name, value in values.items() if name.startswith("stages.gptq.")}
+    alone = recipe(mode)
+    alone["stages"][0]["params"] |= parameters
+    path = folder / "alone.yaml"
+    path.write_text(json.dumps(alone))
+    with tempfile.TemporaryDirectory(dir=folder) as out:
+        data = [argument for name, value in DATA.items() for argument in ("--data", f"{name}={value}")]
+        seconds, job = timed([WRING, "run", "--local", path, "--model", MODEL, *data, "--out", Path(out) / "model", "--json"])
+    return seconds, job["artifact_digest"]
+
+
+def spread(trials, count):
+    """So many trials of different points, from all over the grid; a prime step visits every value of every axis."""
+    finest = {json.dumps({k: v for k, v in trial["values"].items() if k.startswith("stages.")}, sort_keys=True): trial for trial in trials}
+    points = [finest[key] for key in sorted(finest)]
+    return [points[i * 11 % len(points)] for i in range(min(count, len(points)))]
+
+
+def compare(server, mode, folder):
+    load = os.getloadavg()[0]
+    seconds, trials = run_sweep(server, mode, folder)
+    print(f"{mode}: {len(trials)} trials in {seconds:.0f} s (load before it {load:.1f}, after it {os.getloadavg()[0]:.1f})", flush=True)
+    alone = []
+    for trial in spread(trials, ALONE):
+        took, digest = run_alone(mode, trial["values"], folder)
+        job = timed([WRING, "--server", server, "job", trial["job"], "--json"])[1]
+        assert digest == job["artifact_digest"], (digest, job["artifact_digest"])
+        alone.append(took)
+        print(f"  alone {took:6.1f} s, the same digest: {trial['values']} (load {os.getloadavg()[0]:.1f})", flush=True)
+    share = seconds / (statistics.mean(alone) * TRIALS)
+    met = share <= GOALS[mode]
+    print(f"  {share:.1%} of {TRIALS} separate runs of {statistics.mean(alone):.1f} s, of which {len(alone)} were run"
+          f" (goal {GOALS[mode]:.0%}: {'met' if met else 'missed'})", flush=True)
+    return met
+
+
+def main():
+    modes = sys.argv[1:] or list(GOALS)
+    met = []
+    for mode in modes:  # each on a service of its own: nothing is cached
+        with tempfile.TemporaryDirectory(prefix="wring-bench-", dir=os.environ.get("FOLDER")) as folder:
+            data = Path(folder) / "data"
+            subprocess.run([WRING, "up", "--data", data, "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--detach"], check=True,
+                           stdout=subprocess.DEVNULL)
+            try:
+                server = json.loads((data / "endpoints.json").read_text())["grpc"]
+                for path in (MODEL, *DATA.values()):
+                    timed([WRING, "--server", server, "put", path, "--json"])
+                met.append(compare(server, mode, Path(folder)))
+            finally:
+                subprocess.run([WRING, "down", "--data", data], check=True)
+    return int(not all(met))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
