@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "engine"))
 from make_method_goldens import minmax_grid, to_grid  # noqa: E402
 
 SAMPLES, LENGTH, GROUP = 4, 64, 16
-SENSITIVITY = ("evaluations: [{suite: sensitivity, params: {levels: ['rtn(bits=3, group_size=16)', 'rtn(bits=8, group_size=16)'], "
+SENSITIVITY = ("evaluations: [{suite: sensitivity, params: {levels: ['rtn(bits=2, group_size=16)', 'rtn(bits=3, group_size=16)'], "
                f"samples: {SAMPLES}, sequence_length: {LENGTH}, kl_tokens: 256, forward_dtype: float32}}}}]")
 LEVELS = "gptq(bits=2, group_size=32) | gptq(bits=3, group_size=32) | gptq(bits=4, group_size=32) | gptq(bits=8, group_size=32)"
 

@@ -200,8 +200,8 @@ TEST(Mixed, IsEachLayersLevelAlone) {
         << layer->name();
   }
   const auto untaken = small_model::make();
-  const auto error =
-      thrown_by([&] { run(*untaken, "mixed-levels(levels='gptq(group_size=16, targets=lm_head, ignore=[])')"); });
+  const auto error = thrown_by(
+      [&] { run(*untaken, "mixed-levels(levels='gptq(group_size=16, targets=lm_head, ignore=[])')"); });
   EXPECT_EQ(error.reason(), "NO_LEVEL");
 }
 
