@@ -55,8 +55,8 @@ void upload_blob(v1::Artifacts::StubInterface& stub, const Digest& digest, std::
 std::string download_blob(v1::Artifacts::StubInterface& stub, const Digest& digest, std::uint64_t size = 0,
                           const TransferOptions& options = {});
 
-// One blob, verified, at BLOBS/ab/abcdef...: a file that is there is whole, whenever what `options.durability`
-// names stops.
+// One blob, verified, at BLOBS/ab/abcdef...: a file that is there is whole, whenever what
+// `options.durability` names stops.
 void download_blob(v1::Artifacts::StubInterface& stub, const Digest& digest, std::uint64_t size,
                    const std::filesystem::path& blobs, const TransferOptions& options = {});
 
