@@ -18,7 +18,7 @@ using testing::HasSubstr;
 using testing::StartsWith;
 
 constexpr int kLayers = 24;
-constexpr std::uint64_t kWeights = 64'000, kRest = 50'000;
+constexpr std::uint64_t kWeights = 64'000, kRest = 20'000;
 constexpr const char* kLevels = "gptq(bits=2) | gptq(bits=3) | gptq(bits=4) | gptq(bits=8)";
 constexpr double kBits[] = {2.25, 3.25, 4.25, 8.25}, kErrors[] = {0.3, 0.06, 0.013, 0.0001};
 
