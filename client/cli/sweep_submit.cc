@@ -8,6 +8,7 @@
 #include "client/cli/interrupt.h"
 #include "client/cli/transfers.h"
 #include "common/clock.h"
+#include "common/files.h"
 #include "common/ids.h"
 #include "common/quantity.h"
 
@@ -76,6 +77,14 @@ v1::Sweep submit_sweep(CliContext& context, const SweepFlags& flags, const v1::S
 void print_sweep(CliContext& context, const v1::Sweep& sweep) {
   if (context.json) return context.print_json(to_json(sweep));
   context.print("sweep " + sweep.id() + "  " + state_name(sweep.state()) + "\n");
+}
+
+Json trial_recipe(CliContext& context, const v1::Trial& trial) {
+  return parse_json(context.client().get(trial.job_id()).spec().recipe(), "recipe");
+}
+
+void write_recipe(const Json& recipe, const std::string& file) {
+  write_file_atomic(file, recipe.dump(2) + "\n");
 }
 
 v1::Sweep follow_sweep(CliContext& context, v1::Sweep sweep) {
