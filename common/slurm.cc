@@ -42,10 +42,10 @@ constexpr std::array kRefusals{
     Refusal{"equested reservation is invalid", kInvalid, "SLURM_REFUSED", "sbatch",
             "scontrol show reservation lists them."},
     Refusal{"nvalid node name", kInvalid, "SLURM_REFUSED", "sbatch", "sinfo --Node lists the nodes."},
-    Refusal{"node configuration is not available", kInvalid, "SLURM_REFUSED", "cpus",
-            "No node of the partition has cpus, memory and gres as asked for: sinfo --format='%R %c %m %G'."},
     Refusal{"emory specification", kInvalid, "SLURM_REFUSED", "memory",
             "sinfo --format='%R %m' lists the memory of nodes in MiB."},
+    Refusal{"node configuration is not available", kInvalid, "SLURM_REFUSED", "cpus",
+            "No node of the partition has cpus, memory and gres as asked for: sinfo --format='%R %c %m %G'."},
     Refusal{"CPU count per node", kInvalid, "SLURM_REFUSED", "cpus",
             "sinfo --format='%R %c' lists the CPUs of nodes."},
     Refusal{"unrecognized option", kInvalid, "SLURM_REFUSED", "sbatch",
@@ -72,17 +72,20 @@ constexpr std::array kRefusals{
     Refusal{"Zero Bytes", ErrorCode::kUnavailable, "SLURM_NO_ANSWER", "", "scontrol ping says more."},
 };
 
-// The last line, without the program's name: "sbatch: error: Batch job submission failed: WORDS".
+// The line around `at`, without what stands before the words themselves: "sbatch: error: Batch job submission
+// failed: WORDS".
+std::string words_at(const std::string& said, std::size_t at) {
+  const auto before = said.rfind('\n', at);
+  const auto start = before == std::string::npos ? 0 : before + 1;
+  std::string line = said.substr(start, std::min(said.find('\n', at), said.size()) - start);
+  for (const std::string head : {"error: ", "failed: ", "failure: "})
+    if (const auto found = line.find(head); found != std::string::npos) line.erase(0, found + head.size());
+  return line.substr(0, 300);
+}
+
 std::string last_words(const std::string& said) {
   const auto end = said.find_last_not_of(" \n");
-  if (end == std::string::npos) return "it said nothing";
-  const auto start = said.rfind('\n', end);
-  std::string line = said.substr(start == std::string::npos ? 0 : start + 1,
-                                 end - (start == std::string::npos ? 0 : start + 1) + 1);
-  for (const char* head : {"error: ", "failed: ", "failure: "})
-    if (const auto at = line.find(head); at != std::string::npos)
-      line.erase(0, at + std::string(head).size());
-  return line.substr(0, 300);
+  return end == std::string::npos ? "it said nothing" : words_at(said, end);
 }
 
 std::string variable(const char* name, const char* fallback) {
@@ -94,8 +97,8 @@ std::string variable(const char* name, const char* fallback) {
 
 Error slurm_error(const std::string& command, const std::string& said) {
   for (const auto& refusal : kRefusals)
-    if (said.find(refusal.words) != std::string::npos)
-      return Error(refusal.code, refusal.reason, "Slurm says: " + last_words(said), refusal.field,
+    if (const auto at = said.find(refusal.words); at != std::string::npos)
+      return Error(refusal.code, refusal.reason, "Slurm says: " + words_at(said, at), refusal.field,
                    refusal.hint);
   return Error(ErrorCode::kUnknown, "SLURM_FAILED", command + " failed: " + last_words(said));
 }

@@ -54,7 +54,7 @@ void write_results(CliContext& context, const fs::path& out, const v1::Sweep& sw
   write_file_atomic(out / "front.csv", trials_csv(trials, sweep));
   for (const auto& trial : trials) {
     const auto folder = out / "front" / std::to_string(trial.number());
-    const auto artifact = client.job(trial.job()).result();
+    const auto& artifact = trial.result();
     if (!artifact.empty() && !fs::exists(folder)) {
       fs::create_directories(folder.parent_path());
       client.download_artifact(artifact, folder);

@@ -119,6 +119,8 @@ TEST(Slurm, WhatTheClusterRefusesIsTheKeyOfTheFile) {
             "memory");
   const auto error =
       slurm_error("sbatch", "sbatch: error: Batch job submission failed: Invalid partition name specified\n");
+  EXPECT_EQ(slurm_error("sbatch", "sbatch: unrecognized option '--x=1'\nTry \"sbatch --help\"\n").message(),
+            "Slurm says: sbatch: unrecognized option '--x=1'");
   EXPECT_EQ(error.message(), "Slurm says: Invalid partition name specified");
   EXPECT_EQ(error.reason(), "SLURM_REFUSED");
 }

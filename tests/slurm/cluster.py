@@ -38,6 +38,7 @@ JobAcctGatherType=jobacct_gather/none
 ReturnToService=2
 MaxArraySize=3
 KillWait=10
+EnforcePartLimits=ALL
 MessageTimeout=10
 MinJobAge=10
 {nodes}

@@ -181,14 +181,15 @@ class Faults(WithCluster):
         print("\n  " + result.stderr.strip().splitlines()[-2].strip(), flush=True)
 
     def test_other_refusals_name_their_key_too(self):
-        for key, line in (("gres", "gres: 'gpu:1'"), ("time_limit", "time_limit: 2d"), ("memory", "memory: 64GB"), ("cpus", "cpus: 64")):
+        for key, line, named in (("gres", "gres: 'gpu:1'", "gres"), ("time_limit", "time_limit: 2d", "time_limit"), ("memory", "memory: 64GB", "cpus"),
+                                 ("sbatch", "sbatch: ['--constraint=x']", "sbatch")):
             lines = [kept for kept in PROVISION.splitlines() if not kept.startswith(f"{key}:")]
             self.provision.write_text("\n".join([*lines, line]).format(partition="main", max=4, folder=self.folder))
             result = subprocess.run([programs / "wring-server", "--data", self.folder / "data", "--grpc", self.service.grpc, "--http",
                                      self.service.http, "--provision", "slurm", "--provision-config", self.provision], capture_output=True,
                                     text=True, timeout=60)
             self.assertEqual(result.returncode, 2, result.stderr)
-            self.assertIn(f"provision.{key}: Slurm says:", result.stderr)
+            self.assertIn(f"provision.{named}: Slurm says:", result.stderr)
 
     def test_a_partition_that_goes_away_is_said_by_health_metrics_and_the_jobs_that_wait_until_it_is_back(self):
         self.start()
