@@ -73,12 +73,16 @@ class Kept {
     throw Error(ErrorCode::kUnavailable, "PROGRAM_ENDED", name_ + " " + how, "",
                 "Its log, " + log_.string() + ", ends with:\n" + last_lines(log_));
   }
-  void stop() {
-    if (!running()) return;
-    process_->signal(SIGTERM);
+  // Until it has ended, but no longer than kStopSeconds or another signal.
+  void await() {
     const int patience = stop_signals;
     for (Stopwatch watch; running() && watch.seconds() < kStopSeconds && stop_signals <= patience;)
       std::this_thread::sleep_for(20ms);
+  }
+  void stop() {
+    if (!running()) return;
+    process_->signal(SIGTERM);
+    await();
     if (running()) process_->signal(SIGKILL);
     process_->wait();
   }
@@ -219,6 +223,10 @@ bool keep_service_up(const ServiceOptions& options, const std::function<void(con
     std::this_thread::sleep_for(100ms);
     server.keep();
     for (auto& worker : workers) worker.keep();
+  }
+  if (options.dismiss_crew) {
+    options.dismiss_crew();
+    workers.back().await();
   }
   for (auto& worker : workers) worker.stop();
   server.stop();

@@ -18,6 +18,7 @@ struct ServiceOptions {
   std::function<ClientConfig(const Endpoints&)> connect;  // empty: plain text on this machine's loopback
   // A program that starts workers elsewhere, and ends when they do; empty: none.
   std::function<std::vector<std::string>(const ClientConfig&)> crew;
+  std::function<void()> dismiss_crew;  // tells them to drain
 };
 
 // Starts the programs, calls `on_ready` when the server serves and its workers have registered, and keeps

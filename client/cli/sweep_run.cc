@@ -108,6 +108,14 @@ Json init(std::vector<std::string> arguments) {
   return parse_json(output, "wring-server init");
 }
 
+// Of the allocation that this process runs in.
+std::string slurm_job() {
+  const char* const job = std::getenv("SLURM_JOB_ID");
+  if (job) return job;
+  throw Error(ErrorCode::kFailedPrecondition, "NO_ALLOCATION", "this is no job of Slurm", "--in-allocation",
+              "--slurm submits one.");
+}
+
 // A server with TLS for this allocation's nodes, and a worker on each.
 ServiceOptions slurm_service(const RunFlags& flags, const fs::path& data) {
   const auto host = host_name();
@@ -148,6 +156,8 @@ ServiceOptions slurm_service(const RunFlags& flags, const fs::path& data) {
                      {"--memory", std::to_string(parse_bytes(flags.memory, "--worker-memory") / 10 * 9)});
     return command;
   };
+  // A signal for srun would end its tasks at once.
+  options.dismiss_crew = [job = slurm_job()] { Slurm().call({"scancel", "--signal=TERM", job}); };
   return options;
 }
 
@@ -167,8 +177,7 @@ void connect(CliContext& context, const ServiceOptions& options, const Endpoints
 
 // The allocation is about to end, and the sweep goes on in the next one.
 [[noreturn]] void break_off(const RunFlags& flags, const v1::Sweep& sweep) {
-  if (const char* job = std::getenv("SLURM_JOB_ID"); flags.inside && job)
-    Slurm().call({"scontrol", "requeue", job});
+  if (flags.inside) Slurm().call({"scontrol", "requeue", slurm_job()});
   throw Error(ErrorCode::kCancelled, "INTERRUPTED", "sweep " + sweep.id() + " is not over", "",
               "The same command with the same --out goes on with it.");
 }

@@ -168,6 +168,8 @@ class Allocation(WithCluster):
         self.assertTrue(all((folder / "config.json").exists() for folder in (out / "front").iterdir()))
         workers = (out / "data/logs/workers.log").read_text()
         self.assertTrue(all(f"({name})" in workers for name in NODES), workers)
+        self.assertIn("draining", workers)
+        self.assertNotIn("Killed", workers)
 
 
 class Faults(WithCluster):
