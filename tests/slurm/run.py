@@ -127,6 +127,18 @@ class Sweeps(WithCluster):
         self.assertGreaterEqual(metrics["wring_provision_submitted_total"], 4 + len(victims))
         self.assertEqual(metrics["wring_provision_up"], 1)
 
+    def test_a_worker_whose_time_is_nearly_over_drains_and_its_job_goes_on_in_another(self):
+        self.provision.write_text(self.provision.read_text().replace("time_limit: 30m", "time_limit: 1m\nnotice: 30").replace("max: 4", "max: 2"))
+        self.start()
+        sweep = self.sweep()
+        logs = lambda: "".join(log.read_text() for log in (self.folder / "logs").glob("*"))  # noqa: E731
+        self.wait_for("a drain", lambda: "draining" in logs())
+        self.wait_for("the end of the sweep", lambda: self.shown(sweep)["end_time"])
+        self.assertEqual(self.shown(sweep)["succeeded"], 12, self.service.logs())
+        self.assertNotIn("DUE TO TIME LIMIT", logs())
+        self.assertEqual(self.service.metrics().get('wring_attempts_total{outcome="retried",reason="LEASE_EXPIRED"}', 0), 0)
+        self.wait_until_all_workers_have_gone()
+
     def check_trials(self, sweep):
         trials = self.service.cli("sweep", "trials", sweep, "--json").json["trials"]
         self.assertEqual([trial["number"] for trial in trials], list(range(12)))
