@@ -1,4 +1,5 @@
-// The verb sweep: submit, list, show, trials, front, best, pause, resume, stop, cancel, extend, delete.
+// The verb sweep: submit, run (sweep_run.cc), list, show, trials, front, best, pause, resume, stop, cancel,
+// extend, delete.
 #include <chrono>
 #include <memory>
 #include <thread>
@@ -6,6 +7,8 @@
 #include "client/cli/context.h"
 #include "client/cli/interrupt.h"
 #include "client/cli/sweep_report.h"
+#include "client/cli/sweep_run.h"
+#include "client/cli/sweep_submit.h"
 #include "client/cli/transfers.h"
 #include "common/clock.h"
 #include "common/files.h"
@@ -23,13 +26,6 @@ using namespace std::chrono_literals;
 
 constexpr double kPatienceSeconds = 300;  // how long the server may be away
 
-struct SubmitFlags {
-  std::string sweep, name, project, device = "cpu", memory, max_runtime, request_id;
-  std::uint32_t threads = 0, max_attempts = 0;
-  std::int32_t priority = 0;
-  bool wait = false, validate = false;
-};
-
 void print_sweep(CliContext& context, const v1::Sweep& sweep) {
   if (context.json) return context.print_json(to_json(sweep));
   context.print("sweep " + sweep.id() + "  " + state_name(sweep.state()) + "\n");
@@ -42,7 +38,7 @@ std::string recipe_of(const std::string& text) {
   return read_recipe(json["recipe"].get<std::string>());
 }
 
-v1::SweepSpec sweep_spec(const SubmitFlags& flags) {
+v1::SweepSpec sweep_spec(const SweepFlags& flags) {
   v1::SweepSpec spec;
   spec.set_sweep(read_file(flags.sweep, 1u << 20));
   spec.set_recipe(recipe_of(spec.sweep()));
@@ -175,18 +171,20 @@ void show_front(CliContext& context, const FrontFlags& flags, bool best) {
   print_trials(context, trials, sweep, flags.csv);
 }
 
-void submit(CliContext& context, const SubmitFlags& flags) {
+v1::SubmitSweepRequest request_of(const SweepFlags& flags) {
   v1::SubmitSweepRequest request;
   request.set_request_id(flags.request_id.empty() ? random_uuid() : flags.request_id);
   *request.mutable_spec() = sweep_spec(flags);
-  request.set_validate_only(true);  // before anything large is sent
-  const auto checked = context.client().submit_sweep(request);
-  if (flags.validate) return print_sweep(context, checked);
-  auto& inputs = *request.mutable_spec()->mutable_inputs();
-  for (const auto& text : checked.models()) inputs[text] = input_digest(context, text, "model");
-  for (const auto& text : checked.datasets()) inputs[text] = input_digest(context, text, "dataset");
-  request.set_validate_only(false);
-  auto sweep = context.client().submit_sweep(request);
+  return request;
+}
+
+void submit(CliContext& context, const SweepFlags& flags) {
+  if (flags.validate) {
+    auto request = request_of(flags);
+    request.set_validate_only(true);
+    return print_sweep(context, context.client().submit_sweep(request));
+  }
+  auto sweep = submit_sweep(context, flags);
   if (!flags.wait) {
     print_sweep(context, sweep);
     if (!context.json) context.print("  wring sweep show " + sweep.id() + "\n");
@@ -246,7 +244,7 @@ void add_one(CLI::App& app, const std::string& name, const std::string& help, Ac
 void add_submit(CLI::App& app, CliContext& context) {
   auto* verb = add_verb(app, "submit", "Send a sweep; its trials are made by the server, one job each",
                         "wring sweep submit examples/sweeps/minilm-rtn-grid.yaml --wait");
-  const auto flags = std::make_shared<SubmitFlags>();
+  const auto flags = std::make_shared<SweepFlags>();
   verb->add_option("SWEEP", flags->sweep, "YAML file (docs/sweeps.md); paths in it are seen from here")
       ->required()
       ->check(CLI::ExistingFile);
@@ -337,11 +335,23 @@ void add_trials(CLI::App& app, CliContext& context) {
 
 }  // namespace
 
+v1::Sweep submit_sweep(CliContext& context, const SweepFlags& flags) {
+  auto request = request_of(flags);
+  request.set_validate_only(true);  // before anything large is sent
+  const auto checked = context.client().submit_sweep(request);
+  auto& inputs = *request.mutable_spec()->mutable_inputs();
+  for (const auto& text : checked.models()) inputs[text] = input_digest(context, text, "model");
+  for (const auto& text : checked.datasets()) inputs[text] = input_digest(context, text, "dataset");
+  request.set_validate_only(false);
+  return context.client().submit_sweep(request);
+}
+
 void add_sweep_verbs(CLI::App& app, CliContext& context) {
   auto* sweep = add_verb(app, "sweep", "Try many variants of a recipe and keep the best",
                          "wring sweep submit examples/sweeps/minilm-rtn-grid.yaml --wait");
   sweep->require_subcommand(1);
   add_submit(*sweep, context);
+  add_sweep_run(*sweep, context);
   add_list(*sweep, context);
   add_one(*sweep, "show", "A sweep's state, goals and counts",
           [&context](const auto& id) { show(context, id); });

@@ -243,6 +243,7 @@ v1::Job Coordinator::message(const StoredJob& stored, Stages stages, bool whole)
   }
   const std::lock_guard lock(mutex_);
   job.set_waiting_reason(waiting_reason(r, clock_.now_ms(), ledger_.state()));
+  if (job.waiting_reason() == kNoWorker && !pool_.empty()) job.set_waiting_reason(pool_);
   if (const auto live = live_.find(r.id); live != live_.end())
     for (auto& stage : *job.mutable_stages())
       if (const auto it = live->second.progress.find(stage.index()); it != live->second.progress.end())
