@@ -88,7 +88,7 @@ std::vector<std::vector<std::string>> last_reads(const OnnxGraph& graph) {
 }  // namespace
 
 Graph::Graph(OnnxModel model) : model_(std::move(model)) {
-  bring_to_normal_form(model_.graph);
+  bring_to_normal_form(model_.graph, opset());
   std::set<std::string> given;
   for (const auto& tensor : model_.graph.initializers) given.insert(tensor.name);
   for (const auto& input : model_.graph.inputs)
@@ -105,8 +105,8 @@ void Graph::take_initializers() {
     file.data = {};
     const auto it = roles.find(file.name);
     const InitializerRole role = it == roles.end() ? InitializerRole{} : it->second;
-    const bool trained =
-        at::isFloatingType(tensor.scalar_type()) && !role.fixed && (role.weight || tensor.numel() > 1);
+    const bool trained = at::isFloatingType(tensor.scalar_type()) && !role.fixed && tensor.dim() > 0 &&
+                         (role.weight || tensor.numel() > 1);
     if (trained)
       parameters_.push_back({file.name, tensor, std::vector<std::string>(file.shape.size())});
     else

@@ -7,13 +7,6 @@
 namespace wring {
 namespace {
 
-// Ties the same place of each of `groups` equal parts of the axis.
-void tie_across(LabelScope& scope, const LabelledAxis& axis, std::int64_t groups) {
-  const auto width = static_cast<std::size_t>(axis.size() / groups);
-  for (std::size_t i = width; i < axis.atoms.size(); ++i)
-    scope.atoms.unite(axis.atoms[i % width], axis.atoms[i]);
-}
-
 // The axis that a weight (and a bias, where there is one) makes: zero with its producers.
 LabelledAxis made_axis(const LabelCall& call, const LabelledValue& weight, std::size_t axis,
                        std::size_t bias) {
@@ -24,7 +17,7 @@ LabelledAxis made_axis(const LabelCall& call, const LabelledValue& weight, std::
     const std::size_t last = vector.axes.size() - 1;
     if (!vector.axes.empty() && vector.axes[last].size() == made.size()) {
       call.scope.tie(made, vector.axes[last]);
-      zero = call.scope.produce(vector, last) && zero;
+      zero = (call.scope.produce(vector, last) || vector.axes[last].zero) && zero;
     } else {
       zero = false;
     }
@@ -48,8 +41,8 @@ void conv(const LabelCall& call) {
     scope.bar(weight.axes[1]);
     scope.count_attribute(call.index, "group", 0, x.axes[1].atoms);
   } else {
-    tie_across(scope, x.axes[1], groups);
-    tie_across(scope, weight.axes[0], groups);
+    scope.tie_parts(x.axes[1], groups);
+    scope.tie_parts(weight.axes[0], groups);
     for (std::size_t i = 0; i < weight.axes[1].atoms.size(); ++i)
       scope.atoms.unite(x.axes[1].atoms[i], weight.axes[1].atoms[i]);
   }

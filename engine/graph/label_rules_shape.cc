@@ -203,11 +203,10 @@ void split(const LabelCall& call) {
   // Equal pieces of what is left: index by index they can only leave together.
   const std::int64_t equal = call.out_sizes(0)[axis],
                      count = static_cast<std::int64_t>(call.node.outputs.size());
-  if (!counted && equal * count != x.axes[axis].size()) call.scope.bar(x.axes[axis]);
-  if (!counted)
-    for (std::int64_t i = equal; i < x.axes[axis].size(); ++i)
-      call.scope.atoms.unite(x.axes[axis].atoms[static_cast<std::size_t>(i % equal)],
-                             x.axes[axis].atoms[static_cast<std::size_t>(i)]);
+  if (!counted && equal * count != x.axes[axis].size())
+    call.scope.bar(x.axes[axis]);
+  else if (!counted)
+    call.scope.tie_parts(x.axes[axis], count);
   std::int64_t begin = 0;
   for (std::size_t i = 0; i < call.node.outputs.size(); ++i) {
     const std::int64_t end = begin + call.out_sizes(i)[axis];
@@ -222,19 +221,40 @@ void split(const LabelCall& call) {
   }
 }
 
-// A slice of a whole axis, or of what cannot leave; others are barred (their bounds would move).
+// Bounds of a slice of what can leave count what stands before them.
+LabelledAxis sliced_axis(const LabelCall& call, const LabelledAxis& axis, std::size_t element,
+                         std::int64_t out) {
+  const auto starts = call.integers("starts", 1), ends = call.integers("ends", 2),
+             steps = call.integers("steps", 4);
+  const std::int64_t start = starts.at(element), end = ends.at(element), size = axis.size();
+  const bool plain = steps.empty() || steps.at(element) == 1;
+  if (plain && start == 0 && out == size) return axis;
+  if (!plain || start < 0 || end < 0 || out == 0 || !call.scope.is_free(axis)) {
+    call.scope.bar(axis);
+    return call.scope.barred_axis(out);
+  }
+  const auto count = [&](const char* name, std::size_t input, std::int64_t bound) {
+    const AtomIds before = piece_of(axis, 0, bound);
+    if (!call.node.find(name)) return call.scope.count_input(call.index, input, element, before);
+    call.scope.count_attribute(call.index, name, element, before);
+    return true;
+  };
+  const bool counted = (start == 0 || count("starts", 1, start)) && (end >= size || count("ends", 2, end));
+  if (!counted && size % out == 0 && start % out == 0)
+    call.scope.tie_parts(axis, size / out);  // an equal part, whose bounds follow the size
+  else if (!counted)
+    call.scope.bar(axis);
+  return {piece_of(axis, start, std::min(end, size)), axis.zero};
+}
+
 void slice(const LabelCall& call) {
   const LabelledValue& x = call.in(0);
-  LabelledValue y = call.scope.barred_value(call.node.outputs[0]);
-  auto axes = call.integers("axes", 3);
-  if (axes.empty())
-    for (std::size_t i = 0; i < call.integers("starts", 1).size(); ++i)
-      axes.push_back(static_cast<std::int64_t>(i));
-  std::vector<bool> sliced(x.axes.size());
-  for (const auto axis : axes) sliced.at(call.axis(axis, x.rank())) = true;
-  for (std::size_t i = 0; i < x.axes.size(); ++i) {
-    if (!sliced[i]) y.axes[i] = x.axes[i];
-    if (sliced[i]) call.scope.bar(x.axes[i]);
+  LabelledValue y{x.axes, {}, {}};
+  const auto axes = call.integers("axes", 3);
+  const std::size_t count = call.integers("starts", 1).size();
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::size_t axis = axes.empty() ? i : call.axis(axes[i], x.rank());
+    y.axes[axis] = sliced_axis(call, x.axes[axis], i, call.out_sizes()[axis]);
   }
   call.set(std::move(y));
 }
@@ -276,6 +296,7 @@ void pad(const LabelCall& call) {
 // Axes that keep their size keep their atoms.
 void keeps_sizes(const LabelCall& call) {
   const LabelledValue& x = call.in(0);
+  if (call.sizes(0) == call.out_sizes()) return call.set(x);  // also a view stays one
   LabelledValue y = call.scope.barred_value(call.node.outputs[0]);
   for (std::size_t i = 0; i < y.axes.size(); ++i) {
     const std::size_t back = y.axes.size() - i;
@@ -289,9 +310,17 @@ void keeps_sizes(const LabelCall& call) {
   call.set(std::move(y));
 }
 
+// One zero of an initializer, repeated: nothing stands against cutting that.
+void expand_zero(const LabelCall& call) {
+  LabelledValue y;
+  for (const auto size : call.out_sizes()) y.axes.push_back({call.scope.atoms.make(size), true});
+  call.set(std::move(y));
+}
+
 // Sizes that the target names as numbers are counted.
 void expand(const LabelCall& call) {
-  keeps_sizes(call);
+  const bool zero = !call.in(0).initializer.empty() && call.scope.traced(call.node.inputs[0]).number == 0.0;
+  zero ? expand_zero(call) : keeps_sizes(call);
   const LabelledValue& y = call.scope.values.at(call.node.outputs[0]);
   const auto& target = call.scope.traced(call.node.inputs[1]).integers;
   const std::size_t lead = y.axes.size() - target.size();

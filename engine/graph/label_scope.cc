@@ -51,6 +51,11 @@ void LabelScope::tie(const LabelledAxis& a, const LabelledAxis& b) {
   for (std::size_t i = 0; i < a.atoms.size(); ++i) atoms.unite(a.atoms[i], b.atoms[i]);
 }
 
+void LabelScope::tie_parts(const LabelledAxis& axis, std::int64_t parts) {
+  const auto width = static_cast<std::size_t>(axis.size() / parts);
+  for (std::size_t i = width; i < axis.atoms.size(); ++i) atoms.unite(axis.atoms[i % width], axis.atoms[i]);
+}
+
 void LabelScope::consume(const LabelledAxis& axis) {
   if (!axis.zero) bar(axis);
 }
@@ -63,24 +68,25 @@ bool LabelScope::produce(const LabelledValue& value, std::size_t axis) {
   return true;
 }
 
-void LabelScope::count_input(std::size_t node, std::size_t input, std::size_t element, const AtomIds& ids) {
+bool LabelScope::count_input(std::size_t node, std::size_t input, std::size_t element, const AtomIds& ids) {
   const OnnxGraph& graph = graph_.nodes();
   const std::string& name = graph.nodes[node].inputs.at(input);
   if (is_initializer(name)) {
     numbers.push_back({node, "", input, element, ids});
-    return;
+    return true;
   }
   const std::size_t maker = maker_of(graph, name);
-  if (maker == graph.nodes.size()) return;
+  if (maker == graph.nodes.size()) return false;
   const OnnxNode& source = graph.nodes[maker];
   if (passes_elements_on(source)) return count_input(maker, 0, element, ids);
-  if (source.operation != "Concat") return;
+  if (source.operation != "Concat") return false;
   for (std::size_t i = 0; i < source.inputs.size(); ++i) {
     const auto& sizes = traced(source.inputs[i]).sizes;
     const auto length = static_cast<std::size_t>(sizes.empty() ? 1 : sizes[0]);
     if (element < length) return count_input(maker, i, element, ids);
     element -= length;
   }
+  return false;
 }
 
 void LabelScope::count_attribute(std::size_t node, const std::string& attribute, std::size_t element,

@@ -56,6 +56,9 @@ class LabelScope {
   // Ties two axes of one size, index by index.
   void tie(const LabelledAxis& a, const LabelledAxis& b);
 
+  // Ties the same place of each of `parts` equal parts of an axis.
+  void tie_parts(const LabelledAxis& axis, std::int64_t parts);
+
   // Something multiplies by this axis' values and sums over it: only what is zero there can leave.
   void consume(const LabelledAxis& axis);
 
@@ -63,9 +66,9 @@ class LabelScope {
   // False where the value is no view of an initializer's whole axis.
   bool produce(const LabelledValue& value, std::size_t axis);
 
-  // Notes that element `element` of the integers that node `node` has as input `input` counts these atoms,
-  // where it is a number in an initializer; what is computed from shapes follows by itself.
-  void count_input(std::size_t node, std::size_t input, std::size_t element, const AtomIds& ids);
+  // Notes that element `element` of the integers that node `node` has as input `input` counts these atoms.
+  // False where it is no number in an initializer, but computed from shapes, which it may follow by itself.
+  bool count_input(std::size_t node, std::size_t input, std::size_t element, const AtomIds& ids);
   void count_attribute(std::size_t node, const std::string& attribute, std::size_t element,
                        const AtomIds& ids);
 

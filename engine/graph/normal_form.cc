@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <functional>
 #include <map>
+#include <numeric>
 #include <queue>
 #include <utility>
 #include <vector>
@@ -17,6 +18,9 @@ namespace wring {
 namespace {
 
 using Names = std::set<std::string>;
+using NamedIntegers = std::map<std::string, at::Tensor>;
+
+constexpr std::int64_t kFoldedElements = 256;
 
 [[noreturn]] void bad_graph(const std::string& field, const std::string& why) {
   throw Error(ErrorCode::kInvalidArgument, "BAD_GRAPH", why, field);
@@ -147,17 +151,74 @@ void sort_nodes(OnnxGraph& graph, const std::vector<std::set<std::size_t>>& sour
   graph.nodes = std::move(sorted);
 }
 
+std::int64_t element_count(const std::vector<std::int64_t>& shape) {
+  return std::accumulate(shape.begin(), shape.end(), std::int64_t{1}, std::multiplies<>());
+}
+
+// Empty where the node cannot compute: the run will say why.
+Tensors compute(const OnnxNode& node, std::int64_t opset, const Tensors& inputs) try {
+  const Call::Branch no_branch;
+  return find_operator(node)(Call(node, opset, false, inputs, no_branch));
+} catch (const Error&) {
+  return {};
+} catch (const c10::Error&) {
+  return {};
+}
+
+// Shapes, axes and bounds: integers, and few of them.
+bool is_small_integer(const at::Tensor& tensor) {
+  return at::isIntegralType(tensor.scalar_type(), true) && tensor.numel() <= kFoldedElements;
+}
+
+// The node's outputs where all that it reads is known and they are small integers; else none.
+Tensors folded(const OnnxNode& node, std::int64_t opset, const NamedIntegers& known) {
+  Tensors inputs;
+  const auto& made = node.outputs;
+  if (node.inputs.empty() || node.operation == "If" || std::count(made.begin(), made.end(), "") > 0)
+    return {};
+  for (const auto& name : node.inputs) {
+    if (!name.empty() && !known.contains(name)) return {};
+    inputs.push_back(name.empty() ? at::Tensor() : known.at(name));
+  }
+  Tensors outputs = compute(node, opset, inputs);
+  const bool whole =
+      outputs.size() == node.outputs.size() && std::all_of(outputs.begin(), outputs.end(), is_small_integer);
+  return whole ? outputs : Tensors();
+}
+
+// Computes nodes of integer initializers alone, which exporters write for shapes and pads, so that whoever
+// changes the graph finds the numbers. The nodes are sorted.
+void fold_integers(OnnxGraph& graph, std::int64_t opset) {
+  NamedIntegers known;
+  for (const auto& file : graph.initializers) {
+    if (element_count(file.shape) > kFoldedElements || onnx_bytes(file.type, 2) < 2) continue;
+    if (const at::Tensor tensor = to_tensor(file, file.name); is_small_integer(tensor))
+      known[file.name] = tensor;
+  }
+  std::vector<OnnxNode> rest;
+  for (auto& node : graph.nodes) {
+    const Tensors outputs = folded(node, opset, known);
+    for (std::size_t i = 0; i < outputs.size(); ++i) {
+      known[node.outputs[i]] = outputs[i].contiguous();
+      graph.initializers.push_back(to_onnx(node.outputs[i], known[node.outputs[i]]));
+    }
+    if (outputs.empty()) rest.push_back(std::move(node));
+  }
+  graph.nodes = std::move(rest);
+}
+
 // `given`: names of the scopes around.
-void bring_to_normal_form(OnnxGraph& graph, Names given) {
+void bring_to_normal_form(OnnxGraph& graph, std::int64_t opset, Names given) {
   lift_constants(graph);
   for (const auto& node : graph.nodes) (void)find_operator(node);
   const auto makers = find_makers(graph, given);
   sort_nodes(graph, find_sources(graph, given, makers));
+  fold_integers(graph, opset);
   for (const auto& [name, node] : makers) given.insert(name);
   for (auto& node : graph.nodes)
     for (auto& attribute : node.attributes)
       if (auto* inner = std::get_if<std::shared_ptr<OnnxGraph>>(&attribute.value))
-        bring_to_normal_form(**inner, given);
+        bring_to_normal_form(**inner, opset, given);
 }
 
 }  // namespace
@@ -170,8 +231,8 @@ std::set<std::string> captured_names(const OnnxNode& node) {
   return names;
 }
 
-void bring_to_normal_form(OnnxGraph& graph) {
-  bring_to_normal_form(graph, {});
+void bring_to_normal_form(OnnxGraph& graph, std::int64_t opset) {
+  bring_to_normal_form(graph, opset, {});
 }
 
 }  // namespace wring

@@ -44,17 +44,34 @@ bool holds(const std::vector<std::size_t>& list, std::size_t i) {
   return std::find(list.begin(), list.end(), i) != list.end();
 }
 
+bool moves_values(const OnnxNode& node) {
+  static const std::vector<std::string> operators{"Cast",     "CastLike",  "Concat",   "Expand",
+                                                  "Identity", "Reshape",   "Slice",    "Split",
+                                                  "Squeeze",  "Transpose", "Unsqueeze"};
+  return std::find(operators.begin(), operators.end(), node.operation) != operators.end();
+}
+
+// From the last node to the first, so that a role reaches the initializer through what only moves its values.
 void add_roles(const OnnxGraph& graph, std::map<std::string, InitializerRole>& roles) {
-  for (const auto& node : graph.nodes) {
-    const auto row = std::find_if(places().begin(), places().end(),
-                                  [&](const Places& p) { return p.operation == node.operation; });
-    for (std::size_t i = 0; row != places().end() && i < node.inputs.size(); ++i) {
-      if (holds(row->weights, i)) roles[node.inputs[i]].weight = true;
-      if (holds(row->fixed, i)) roles[node.inputs[i]].fixed = true;
-    }
-    for (const auto& attribute : node.attributes)
+  for (auto node = graph.nodes.rbegin(); node != graph.nodes.rend(); ++node) {
+    for (const auto& attribute : node->attributes)
       if (const auto* inner = std::get_if<std::shared_ptr<OnnxGraph>>(&attribute.value))
         add_roles(**inner, roles);
+    const auto row = std::find_if(places().begin(), places().end(),
+                                  [&](const Places& p) { return p.operation == node->operation; });
+    InitializerRole of_outputs;
+    for (const auto& output : node->outputs) {
+      of_outputs.weight = of_outputs.weight || roles[output].weight;
+      of_outputs.fixed = of_outputs.fixed || roles[output].fixed;
+    }
+    for (std::size_t i = 0; i < node->inputs.size(); ++i) {
+      InitializerRole& role = roles[node->inputs[i]];
+      const bool moved = moves_values(*node);
+      role.weight =
+          role.weight || (row != places().end() && holds(row->weights, i)) || (moved && of_outputs.weight);
+      role.fixed =
+          role.fixed || (row != places().end() && holds(row->fixed, i)) || (moved && of_outputs.fixed);
+    }
   }
 }
 

@@ -14,7 +14,7 @@ struct InitializerRole {
   bool fixed = false;   // the place of a statistic, a bound, a size
 };
 
-// By the initializer's name; those that no known place reads are absent.
+// By the value's name; roles reach through nodes that only move values.
 std::map<std::string, InitializerRole> initializer_roles(const OnnxGraph& graph);
 
 }  // namespace wring

@@ -240,7 +240,7 @@ class Gpt(nn.Module):
 
 def bert():
     import transformers
-    config = transformers.BertConfig(vocab_size=60, hidden_size=24, num_hidden_layers=2, num_attention_heads=3, intermediate_size=48, max_position_embeddings=32,
+    config = transformers.BertConfig(vocab_size=60, hidden_size=24, num_hidden_layers=2, num_attention_heads=3, intermediate_size=48, max_position_embeddings=32, pad_token_id=None,
                                      hidden_dropout_prob=0, attention_probs_dropout_prob=0, attn_implementation="eager")
 
     class Bert(nn.Module):
@@ -397,6 +397,6 @@ NETS = {
     "autoencoder": (autoencoder, lambda: [image(2, 16)], 16),
     "dynamo: resnet": (resnet, lambda: [image()], 18),
     "dynamo: vit": (ViT, lambda: [image()], 20),
-    "dynamo: yolo-like": (Yolo, lambda: [image()], 19),
+    "dynamo: mobilenet v3": (lambda: inverted_net(nn.Hardswish, nn.Hardsigmoid), lambda: [image()], 19),
     "dynamo: gpt": (Gpt, lambda: [ids(50, 16)], 21),
 }

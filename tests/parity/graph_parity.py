@@ -64,7 +64,7 @@ def export(name, net, inputs, opset, path):
 
 def write_case(folder, inputs, **options):
     folder.mkdir(exist_ok=True)
-    save_file({name: numpy.ascontiguousarray(value) for name, value in inputs.items()}, folder / "inputs.safetensors")
+    save_file({name: numpy.array(value, order="C") for name, value in inputs.items()}, folder / "inputs.safetensors")
     (folder / "case.json").write_text(json.dumps(options))
 
 

@@ -22,6 +22,10 @@ ROOT = Path(__file__).resolve().parents[2]
 warnings.filterwarnings("ignore")
 
 
+# onnx divides by the size before it is rounded down, onnxruntime, and so wring, by the one that is.
+OTHERWISE = {"test_resize_downsample_scales_linear_align_corners", "test_resize_downsample_scales_cubic_align_corners"}
+
+
 def operators(tool):
     rows = subprocess.run([tool, "--operators"], check=True, capture_output=True, text=True).stdout.splitlines()
     return {name.strip() for row in rows for name in row.split("|")[2].split(",")}
@@ -35,7 +39,7 @@ def usable(case, known):
     version = {entry.domain: entry.version for entry in case.model.opset_import}.get("", 0)
     values = [value for inputs, outputs in case.data_sets for value in (*inputs, *outputs)]
     plain = {"float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool"}
-    return 9 <= version <= 21 and all(isinstance(value, (numpy.ndarray, numpy.generic)) and str(value.dtype) in plain for value in values)
+    return case.name not in OTHERWISE and 9 <= version <= 21 and all(isinstance(value, (numpy.ndarray, numpy.generic)) and str(value.dtype) in plain for value in values)
 
 
 def write_case(folder, case):

@@ -8,11 +8,21 @@
 namespace wring {
 namespace {
 
+// A node that is in training mode itself hands on where its statistics would move, and moves none.
+Tensors batch_norm_of_batch(const Call& call, double keep) {
+  const at::Tensor x = call.input(0), rows = x.transpose(0, 1).flatten(1);
+  const at::Tensor y =
+      at::batch_norm(x, call.input(1), call.input(2), {}, {}, true, 0, call.number("epsilon", 1e-5), false);
+  return {y, keep * call.input(3) + (1 - keep) * rows.mean(1),
+          keep * call.input(4) + (1 - keep) * rows.var(1, false)};
+}
+
 // In training by the batch's statistics; the running ones, which are the node's own inputs, move towards them
 // (ONNX's momentum is the share that stays, ATen's the share that is new).
 Tensors batch_norm(const Call& call) {
   const double keep = call.number("momentum", 0.9);
   at::Tensor mean = call.input(3), variance = call.input(4);
+  if (call.flag("training_mode") && !call.training()) return batch_norm_of_batch(call, keep);
   const at::Tensor y = at::batch_norm(call.input(0), call.input(1), call.input(2), mean, variance,
                                       call.training(), 1 - keep, call.number("epsilon", 1e-5), false);
   return {y, mean, variance};

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
 #include <numeric>
 #include <vector>
 
@@ -35,10 +36,18 @@ at::Tensor sum(const at::Tensor& x, const Sizes& axes, bool keep) {
 at::Tensor mean(const at::Tensor& x, const Sizes& axes, bool keep) {
   return x.mean(axes, keep);
 }
+// Of nothing: what every other value is larger (smaller) than.
+at::Tensor of_nothing(const at::Tensor& x, const Sizes& axes, bool keep, double value) {
+  const at::Tensor sizes = x.sum(axes, keep);
+  const bool truth = x.scalar_type() == at::kBool;
+  return at::full(sizes.sizes(), truth ? value > 0 : value, x.options());
+}
 at::Tensor largest(const at::Tensor& x, const Sizes& axes, bool keep) {
+  if (x.numel() == 0) return of_nothing(x, axes, keep, -std::numeric_limits<double>::infinity());
   return at::amax(x, axes, keep);
 }
 at::Tensor smallest(const at::Tensor& x, const Sizes& axes, bool keep) {
+  if (x.numel() == 0) return of_nothing(x, axes, keep, std::numeric_limits<double>::infinity());
   return at::amin(x, axes, keep);
 }
 at::Tensor sum_abs(const at::Tensor& x, const Sizes& axes, bool keep) {
