@@ -349,14 +349,23 @@ void gather(const LabelCall& call) {
 }
 
 constexpr std::array kRows{
-    LabelRuleRow{"Concat", concat},       LabelRuleRow{"ConstantOfShape", reads_sizes},
-    LabelRuleRow{"Expand", expand},       LabelRuleRow{"Flatten", reshape},
-    LabelRuleRow{"Gather", gather},       LabelRuleRow{"Pad", pad},
-    LabelRuleRow{"Reshape", reshape},     LabelRuleRow{"Resize", keeps_sizes},
-    LabelRuleRow{"Shape", reads_sizes},   LabelRuleRow{"Size", reads_sizes},
-    LabelRuleRow{"Slice", slice},         LabelRuleRow{"Split", split},
-    LabelRuleRow{"Squeeze", squeeze},     LabelRuleRow{"Transpose", transpose},
-    LabelRuleRow{"Unsqueeze", unsqueeze}, LabelRuleRow{"Upsample", keeps_sizes},
+    LabelRuleRow{"CastLike", keeps_sizes},
+    LabelRuleRow{"Concat", concat},
+    LabelRuleRow{"ConstantOfShape", reads_sizes},
+    LabelRuleRow{"Expand", expand},
+    LabelRuleRow{"Flatten", reshape},
+    LabelRuleRow{"Gather", gather},
+    LabelRuleRow{"Pad", pad},
+    LabelRuleRow{"Reshape", reshape},
+    LabelRuleRow{"Resize", keeps_sizes},
+    LabelRuleRow{"Shape", reads_sizes},
+    LabelRuleRow{"Size", reads_sizes},
+    LabelRuleRow{"Slice", slice},
+    LabelRuleRow{"Split", split},
+    LabelRuleRow{"Squeeze", squeeze},
+    LabelRuleRow{"Transpose", transpose},
+    LabelRuleRow{"Unsqueeze", unsqueeze},
+    LabelRuleRow{"Upsample", keeps_sizes},
 };
 
 }  // namespace

@@ -1,7 +1,13 @@
 """Small networks with the structures of well-known ones, for graph_parity.py: name -> (module, inputs, opset)."""
+import os
+from pathlib import Path
+
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from torch import nn
+
+RESNET20 = Path(os.environ.get("WRING_DATA", Path(__file__).resolve().parents[3] / "shared/data")) / "resnet-cifar10/resnet20.safetensors"
 
 
 def conv_bn(inputs, outputs, kernel=3, stride=1, groups=1, act=nn.ReLU):
@@ -14,12 +20,15 @@ class BasicBlock(nn.Module):
 
     def __init__(self, inputs, outputs, stride):
         super().__init__()
-        self.body = nn.Sequential(conv_bn(inputs, outputs, 3, stride), conv_bn(outputs, outputs, act=None))
+        self.conv1, self.bn1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs)
+        self.conv2, self.bn2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False), nn.BatchNorm2d(outputs)
         self.stride, self.extra = stride, outputs - inputs
 
     def forward(self, x):
-        shortcut = F.pad(x[:, :, ::self.stride, ::self.stride], (0, 0, 0, 0, self.extra // 2, self.extra - self.extra // 2))
-        return F.relu(self.body(x) + (shortcut if self.extra or self.stride > 1 else x))
+        shortcut = x
+        if self.extra:
+            shortcut = F.pad(x[:, :, ::self.stride, ::self.stride], (0, 0, 0, 0, self.extra // 2, self.extra - self.extra // 2))
+        return F.relu(self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x))))) + shortcut)
 
 
 class Head(nn.Module):
@@ -31,8 +40,29 @@ class Head(nn.Module):
         return self.fc(F.adaptive_avg_pool2d(x, 1).flatten(1))
 
 
+class CifarResNet(nn.Module):
+    def __init__(self, width, blocks):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(3, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width)
+        self.layer1 = nn.Sequential(*(BasicBlock(width, width, 1) for _ in range(blocks)))
+        self.layer2 = nn.Sequential(BasicBlock(width, 2 * width, 2), *(BasicBlock(2 * width, 2 * width, 1) for _ in range(blocks - 1)))
+        self.layer3 = nn.Sequential(BasicBlock(2 * width, 4 * width, 2), *(BasicBlock(4 * width, 4 * width, 1) for _ in range(blocks - 1)))
+        self.linear = nn.Linear(4 * width, 10)
+
+    def forward(self, x):
+        x = self.layer3(self.layer2(self.layer1(F.relu(self.bn1(self.conv1(x))))))
+        return self.linear(F.avg_pool2d(x, x.size(3)).flatten(1))
+
+
 def resnet():
-    return nn.Sequential(conv_bn(3, 8), BasicBlock(8, 8, 1), BasicBlock(8, 16, 2), BasicBlock(16, 16, 1), Head(16))
+    return CifarResNet(8, 1)
+
+
+def resnet20():
+    """With the weights that were trained on CIFAR-10."""
+    net = CifarResNet(16, 3)
+    net.load_state_dict(load_file(RESNET20))
+    return net
 
 
 class Bottleneck(nn.Module):
@@ -400,3 +430,5 @@ NETS = {
     "dynamo: mobilenet v3": (lambda: inverted_net(nn.Hardswish, nn.Hardsigmoid), lambda: [image()], 19),
     "dynamo: gpt": (Gpt, lambda: [ids(50, 16)], 21),
 }
+if RESNET20.is_file():
+    NETS["resnet-20, trained"] = (resnet20, lambda: [image()], 13)
