@@ -68,6 +68,15 @@ def write_case(folder, inputs, **options):
     (folder / "case.json").write_text(json.dumps(options))
 
 
+def cut_checks(folder, inputs):
+    """Units at zero and units cut, which onnxruntime runs too; then the report."""
+    cut, report = load_file(folder / "cut.safetensors"), json.loads((folder / "cut.json").read_text())
+    names = [name.removeprefix("cut.") for name in cut if name.startswith("cut.")]
+    again = run_onnx(folder / "cut.onnx", inputs)
+    return [("families cut", report["difference"]), ("all cut", max(difference(cut["cut." + name], cut["zeroed." + name]) for name in names)),
+            ("by onnxruntime", max(difference(again[name], cut["zeroed." + name]) for name in names))], report
+
+
 class Net:
     """One network of graph_nets.py: cases for wring_graph, and what they must come to."""
 
@@ -100,7 +109,8 @@ class Net:
         plain, trained = load_file(self.plain / "outputs.safetensors"), load_file(self.trained / "outputs.safetensors")
         yield "onnxruntime", difference(plain["output.out"], run_onnx(self.plain / "net.onnx", self.inputs)["out"])
         yield "written", difference(run_onnx(self.plain / "after.onnx", self.inputs)["out"], self.dense)
-        yield from self.cut_checks()
+        checks, self.report = cut_checks(self.plain, self.inputs)
+        yield from checks
         self.net.train()
         out = self.net(*self.tensors)
         (out * self.cotangent).sum().backward()
@@ -111,13 +121,6 @@ class Net:
                 parameter -= RATE * parameter.grad
             stepped = self.net.eval()(*self.tensors).numpy()
         yield "stepped", difference(run_onnx(self.trained / "after.onnx", self.inputs)["out"], stepped)
-
-    def cut_checks(self):
-        """Units at zero and units cut, which onnxruntime runs too."""
-        cut, self.report = load_file(self.plain / "cut.safetensors"), json.loads((self.plain / "cut.json").read_text())
-        yield "families cut", self.report["difference"]
-        yield "all cut", difference(cut["cut.out"], cut["zeroed.out"])
-        yield "by onnxruntime", difference(run_onnx(self.plain / "cut.onnx", self.inputs)["out"], cut["zeroed.out"])
 
     def gradient_differences(self, trained):
         yield 0.0
@@ -133,7 +136,7 @@ class File:
         self.name, self.path, self.inputs, self.folder = name, path, inputs, folder
         folder.mkdir(parents=True)
         (folder / "net.onnx").symlink_to(path)
-        write_case(folder, inputs)
+        write_case(folder, inputs, cut=True)
 
     def folders(self):
         return [self.folder]
@@ -143,6 +146,8 @@ class File:
         expected, again = run_onnx(self.path, self.inputs), run_onnx(self.folder / "after.onnx", self.inputs)
         yield "onnxruntime", max(difference(got["output." + name], value) for name, value in expected.items())
         yield "written", max(difference(again[name], value) for name, value in expected.items())
+        checks, self.report = cut_checks(self.folder, self.inputs)
+        yield from checks
 
 
 def package_files():
