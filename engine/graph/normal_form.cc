@@ -191,7 +191,7 @@ Tensors folded(const OnnxNode& node, std::int64_t opset, const NamedIntegers& kn
 void fold_integers(OnnxGraph& graph, std::int64_t opset) {
   NamedIntegers known;
   for (const auto& file : graph.initializers) {
-    if (element_count(file.shape) > kFoldedElements || onnx_bytes(file.type, 2) < 2) continue;
+    if (element_count(file.shape) > kFoldedElements) continue;
     if (const at::Tensor tensor = to_tensor(file, file.name); is_small_integer(tensor))
       known[file.name] = tensor;
   }

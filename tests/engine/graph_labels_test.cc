@@ -1,10 +1,9 @@
-// What can be cut out of a graph: units, barriers and the numbers that count them, on graphs small enough to be
-// worked out by hand.
-#include "engine/graph/labels.h"
-
+// What can be cut out of a graph: units, barriers and the numbers that count them, on graphs small enough to
+// be worked out by hand.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "engine/graph/labels.h"
 #include "engine/graph/onnx_tensor.h"
 #include "tests/common/thrown_by.h"
 
@@ -40,7 +39,8 @@ OnnxModel two_convolutions(std::vector<OnnxNode> between) {
   std::vector<OnnxNode> nodes{node("Conv", {"x", "w1"}, "a")};
   nodes.insert(nodes.end(), between.begin(), between.end());
   nodes.push_back(node("Conv", {"b", "w2"}, "y"));
-  return model_of(nodes, {weight("w1", {4, 2, 1, 1}), weight("w2", {3, 4, 1, 1}), weight("w3", {4, 2, 1, 1})});
+  return model_of(nodes,
+                  {weight("w1", {4, 2, 1, 1}), weight("w2", {3, 4, 1, 1}), weight("w3", {4, 2, 1, 1})});
 }
 
 // Largest difference between the units at zero and the units cut.
@@ -88,7 +88,8 @@ TEST(GraphLabels, ASizeInAReshapeCountsWhatIsKeptAndWhatCannotLeave) {
   const OnnxModel model = model_of(
       {node("Conv", {"x", "w1"}, "a"), node("Concat", {"x", "a"}, "c", {{"axis", std::int64_t{1}}}),
        node("Reshape", {"c", "s1"}, "d"), node("Reshape", {"d", "s2"}, "e"), node("Conv", {"e", "w2"}, "y")},
-      {weight("w1", {4, 2, 1, 1}), weight("w2", {3, 6, 1, 1}), shape("s1", {1, 6, 16}), shape("s2", {1, 6, 4, 4})});
+      {weight("w1", {4, 2, 1, 1}), weight("w2", {3, 6, 1, 1}), shape("s1", {1, 6, 16}),
+       shape("s2", {1, 6, 4, 4})});
   const Graph graph(model);
   const GraphLabels labels = infer_labels(graph, kExample);
   ASSERT_EQ(labels.units.size(), 4u);
