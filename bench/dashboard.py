@@ -3,15 +3,17 @@
 
 A real server and worker finish JOBS small jobs first; then the polls of the page of jobs and of one job's page are sent over one
 connection each with If-None-Match, and the server's CPU time is read from /proc. Then OPEN pages of jobs poll every 2 s for SECONDS, a
-connection each, as open tabs do.
+connection each, as open tabs do. At last the page of a server with LISTED jobs is scrolled to its last one in Chromium, and back.
 """
 import argparse
 import asyncio
 import gzip
 import http.client
+import json
 import os
 import random
 import re
+import subprocess
 import sys
 import tempfile
 import time
@@ -23,6 +25,7 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests/e2e")]
 
 from random_models import TEXT, make_decoder  # noqa: E402
 from service import Service  # noqa: E402
+from service_load import fill, fresh_server  # noqa: E402
 
 TICKS = os.sysconf("SC_CLK_TCK")
 EVERY = 2  # seconds between the polls of an open page
@@ -89,14 +92,7 @@ def open_pages(service, path, count, seconds):
     return cpu / wall, len(waits) / wall, sorted(waits)[int(0.99 * len(waits))]
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bin", default=ROOT / "build/release/bin", type=Path)
-    parser.add_argument("--jobs", default=50, type=int, help="as many as a page shows")
-    parser.add_argument("--polls", default=5000, type=int)
-    parser.add_argument("--open", default=500, type=int, help="pages that are open at a time")
-    parser.add_argument("--seconds", default=30, type=float, help="how long they are")
-    options = parser.parse_args()
+def polls(options):
     sizes = script_bytes(options.bin / "../share/wring/dashboard")
     print(f"page of jobs: {sizes['.js'] / 1000:.1f} kB of gzipped script, {sizes['.css'] / 1000:.1f} kB of gzipped style")
     with tempfile.TemporaryDirectory() as scratch:
@@ -121,6 +117,29 @@ def main():
                   f"p99 {p99 * 1e3:.1f} ms until the 304")
         finally:
             service.stop()
+
+
+def scroll(count):
+    """By service_load's server: rows as its lists are measured on."""
+    with fresh_server() as server:
+        fill(server, server.put_model(), count)
+        address = json.loads((server.data / "endpoints.json").read_text())["http"]
+        subprocess.run(["node", ROOT / "bench/dashboard_scroll.mjs", f"http://{address}"], check=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bin", default=ROOT / "build/release/bin", type=Path)
+    parser.add_argument("--jobs", default=50, type=int, help="as many as a page shows")
+    parser.add_argument("--polls", default=5000, type=int)
+    parser.add_argument("--open", default=500, type=int, help="pages that are open at a time")
+    parser.add_argument("--listed", default=100_000, type=int, help="jobs of the server whose list is scrolled")
+    parser.add_argument("--only-scroll", action="store_true", help="leave the polls out")
+    parser.add_argument("--seconds", default=30, type=float, help="how long they are")
+    options = parser.parse_args()
+    if not options.only_scroll:
+        polls(options)
+    scroll(options.listed)
 
 
 if __name__ == "__main__":

@@ -97,21 +97,23 @@ def workers():
             server.bench("workers", "--job-seconds", seconds, clients=64)
 
 
-def fill(server, seed):
-    """Copies the job `seed` into LISTED rows of PROJECTS projects as the server would have written them: 95 of 100 have ended."""
+def fill(server, model, count):
+    """Copies a job into `count` rows of PROJECTS projects as the server would have written them: 95 of 100 have ended."""
+    seed = server.cli("submit", "gptq(bits=4, group_size=64, samples=16, sequence_length=512)", "--model", model, "--data", f"calibration={model}")["id"]
+    server.stop()
     database = sqlite3.connect(server.data / "wring.db")
     database.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -1000000")
     columns = "name, phase, record, spec, normal_form, recipe_digest, fence_n"
     _, _, record, spec, normal, digest, fence = database.execute(f"SELECT {columns} FROM jobs WHERE id = ?", (seed,)).fetchone()
     record, draw = json.loads(record), random.Random(0)
-    ids = sorted("".join(draw.choices("0123456789abcdefghjkmnpqrstvwxyz", k=12)) for _ in range(LISTED))  # so that rows come in their order
-    sequences = list(range(2, LISTED + 2))
+    ids = sorted("".join(draw.choices("0123456789abcdefghjkmnpqrstvwxyz", k=12)) for _ in range(count))  # so that rows come in their order
+    sequences = list(range(2, count + 2))
     draw.shuffle(sequences)
-    phases = draw.choices((1, 4, 5, 6), (5, 85, 5, 5), k=LISTED)
+    phases = draw.choices((1, 4, 5, 6), (5, 85, 5, 5), k=count)
 
     def row(job, i, phase):
         project = f"p{i % PROJECTS}"
-        entry = record | {"id": job, "sequence": i, "phase": phase, "project": project, "end_time": record["create_time"] + 1}
+        entry = record | {"id": job, "sequence": i, "phase": phase, "project": project, "create_time": record["create_time"] + i, "end_time": record["create_time"] + i + 1}
         return (job, i, f"load {i} ", phase, json.dumps(entry, separators=(",", ":")), spec, normal, digest, fence, project)
 
     (trigger,) = database.execute("SELECT sql FROM sqlite_master WHERE name = 'job_gets_name'").fetchone()
@@ -123,16 +125,12 @@ def fill(server, seed):
         database.execute(trigger)
         database.execute("INSERT OR REPLACE INTO shares VALUES('p0', 'cpu', 1)")  # a lease was given
     database.close()
+    server.start()
 
 
 def lists():
     with fresh_server() as server:
-        model = server.put_model()
-        seed = server.cli("submit", "gptq(bits=4, group_size=64, samples=16, sequence_length=512)", "--model", model, "--data",
-                          f"calibration={model}")["id"]
-        server.stop()
-        fill(server, seed)
-        server.start()
+        fill(server, server.put_model(), LISTED)
         admin = server.cli("tokens", "create", "--scope", "admin", "--name", "admin")["secret"]
         tenant = server.cli("tokens", "create", "--scope", "viewer", "--project", "p3", "--name", "tenant", token=admin)["secret"]
         print(f"{server.query('SELECT count(*) FROM jobs')} jobs; an admin", flush=True)
@@ -153,4 +151,5 @@ def main():
         {"submit": submit, "workers": workers, "lists": lists, "transfer": transfer}[name]()
 
 
-main()
+if __name__ == "__main__":
+    main()

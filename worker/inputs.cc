@@ -41,7 +41,9 @@ Json Inputs::fetch_artifact(const std::string& digest, const std::string& name) 
 
 Json Inputs::fetch(const Manifest& manifest, const std::string& name) {
   const auto missing = cache_.claim(chunks_of(manifest), hold_);
-  download_blobs(coordinator_.artifacts(), missing, cache_.blobs(), patient(stop_));
+  TransferOptions options = patient(stop_);
+  options.durability = Durability::kProcess;  // a cache that starts anew verifies what it finds
+  download_blobs(coordinator_.artifacts(), missing, cache_.blobs(), options);
   cache_.add(missing);
   const auto file = scratch_ / (name + ".manifest.json");
   write_file_atomic(file, manifest.canonical());

@@ -40,7 +40,7 @@ export function progressText(stage: Stage): string {
 }
 
 /** Seconds that the newest attempt took or has taken. */
-export function seconds(job: Job, now: number): number | null {
+export function seconds(job: Pick<Job, "start_time" | "end_time">, now: number): number | null {
   if (!job.start_time) return null;
   return ((job.end_time ? Date.parse(job.end_time) : now) - Date.parse(job.start_time)) / 1000;
 }

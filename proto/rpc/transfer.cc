@@ -261,7 +261,7 @@ void download_blob(v1::Artifacts::StubInterface& stub, const Digest& digest, std
   const auto bytes = download_blob(stub, digest, size, options);
   const auto path = path_of(blobs, digest);
   fs::create_directories(path.parent_path());
-  write_file_atomic(path, bytes);
+  write_file_atomic(path, bytes, options.durability);
 }
 
 void upload_blobs(v1::Artifacts::StubInterface& stub, std::span<const BlobRef> blobs,

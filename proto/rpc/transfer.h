@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "common/digest.h"
+#include "common/files.h"
 #include "wring/v1/artifacts.grpc.pb.h"
 
 namespace wring {
@@ -24,6 +25,7 @@ struct TransferOptions {
       30;  // how long a server may be away, without a byte moved, before kUnavailable is thrown
   TransferProgress progress;
   std::function<bool()> stop;  // asked often; true ends the transfer with Error(kCancelled, "STOPPED")
+  Durability durability = Durability::kMachine;  // of what download_blobs() writes
 };
 
 struct BlobRef {
@@ -53,7 +55,8 @@ void upload_blob(v1::Artifacts::StubInterface& stub, const Digest& digest, std::
 std::string download_blob(v1::Artifacts::StubInterface& stub, const Digest& digest, std::uint64_t size = 0,
                           const TransferOptions& options = {});
 
-// One blob, verified, at BLOBS/ab/abcdef...: a file that is there is whole, whenever the machine stops.
+// One blob, verified, at BLOBS/ab/abcdef...: a file that is there is whole, whenever what
+// `options.durability` names stops.
 void download_blob(v1::Artifacts::StubInterface& stub, const Digest& digest, std::uint64_t size,
                    const std::filesystem::path& blobs, const TransferOptions& options = {});
 

@@ -84,25 +84,41 @@ const tests = {
     await page.waitForFunction(() => document.querySelectorAll("table.jobs tbody tr").length === 2);
   },
 
-  async "pages of jobs are the server's: older and newest"({ page }) {
-    const seen = [];
-    await page.route("**/api/v1/jobs?*", (route) => {
+  async "a long list is asked for as it is scrolled to, and is where it was after a look at a job"({ page }) {
+    const tokens = new Set();
+    await page.route("**/api/v1/jobs?*", async (route) => {
+      // Each of the server's few jobs many times over, in pages that name the next.
       const url = new URL(route.request().url());
-      url.searchParams.set("page_size", "2");
-      seen.push(url.searchParams.get("page_token"));
-      return route.continue({ url: url.href });
+      const at = Number(url.searchParams.get("page_token") ?? 0);
+      tokens.add(at);
+      url.searchParams.delete("page_token");
+      const { jobs } = await (await route.fetch({ url: url.href })).json();
+      const copies = Array.from({ length: 50 }, (_, i) => ({
+        ...jobs[i % jobs.length],
+        id: String(at + i).padStart(12, "0"),
+        create_time: new Date(1.7e12 - (at + i) * 1000).toISOString(),
+      }));
+      await route.fulfill({ json: { jobs: copies, next_page_token: at < 950 ? String(at + 50) : "" } });
     });
     await page.goto("/jobs");
-    await page.waitForSelector("table.jobs tbody tr");
-    const first = await page.locator("table.jobs .cell-name code").allTextContents();
-    assert.equal(first.length, 2);
-    await page.getByRole("button", { name: "Older" }).click();
-    await page.waitForFunction((id) => document.querySelector("table.jobs .cell-name code")?.textContent !== id, first[0]);
-    const second = await page.locator("table.jobs .cell-name code").allTextContents();
-    assert.equal(second.filter((id) => first.includes(id)).length, 0);
-    await page.getByRole("button", { name: "Newest" }).click();
-    await page.waitForFunction((id) => document.querySelector("table.jobs .cell-name code")?.textContent === id, first[0]);
-    assert.ok(seen.some((token) => token));
+    const rows = page.locator("table.jobs tbody tr:not(.space)");
+    await rows.first().waitFor();
+    assert.ok(!tokens.has(950), "the end was asked for before it was scrolled to");
+    const reached = async (id) => (await page.locator("table.jobs code", { hasText: id }).count()) > 0;
+    for (let turn = 0; turn < 100 && !(await reached("000000000999")); ++turn) {
+      await page.mouse.wheel(0, 4000);
+      await page.waitForTimeout(50);
+    }
+    assert.ok(await reached("000000000999"));
+    assert.ok((await rows.count()) < 60, "rows that nobody sees are in the page");
+    assert.equal(await page.locator("table.jobs").getAttribute("aria-rowcount"), "1001");
+    await page.unroute("**/api/v1/jobs?*");
+    const scrolled = await page.evaluate(() => scrollY);
+    await page.getByRole("link", { name: "Workers" }).click();
+    await page.waitForSelector(".workers .card");
+    await page.goBack();
+    await rows.first().waitFor();
+    await page.waitForFunction((y) => Math.abs(scrollY - y) < 100, scrolled);
   },
 
   async "why a job failed is one click away"({ page }) {
@@ -274,6 +290,26 @@ const tests = {
     await page.getByRole("button", { name: "Cancel", exact: true }).click();
     await page.getByRole("button", { name: "Cancel the job" }).click();
     await page.getByText("Cancelled", { exact: true }).waitFor({ timeout: 60_000 });
+  },
+
+  async "what failed is retried from the list, what runs is cancelled"({ page }) {
+    const id = await submit("endless");
+    await page.goto("/jobs?name=endless");
+    const row = page.locator("tr", { hasText: id });
+    const chosen = page.getByRole("region", { name: "Selected jobs" });
+    await row.getByRole("checkbox").click();
+    assert.equal(await chosen.getByRole("button", { name: "Retry" }).isDisabled(), true);
+    await chosen.getByRole("button", { name: "Cancel" }).click();
+    await page.getByRole("button", { name: "Cancel the job" }).click();
+    await row.getByText("Cancelled", { exact: true }).waitFor({ timeout: 60_000 });
+    await row.getByRole("checkbox").click();
+    await chosen.getByRole("button", { name: "Retry" }).click();
+    await row
+      .getByText(/Queued|Running/)
+      .first()
+      .waitFor();
+    await cli("cancel", id);
+    await row.getByText("Cancelled", { exact: true }).waitFor({ timeout: 60_000 });
   },
 
   async "what is downloaded is what the CLI fetches, and what the manifest says"({ page }) {

@@ -92,6 +92,7 @@ def main():
     options = parser.parse_args()
     if not (HERE / "node_modules/playwright-core").is_dir():
         subprocess.run(["npm", "ci", "--prefix", HERE, "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"], check=True)
+    subprocess.run(["node", HERE / "job_list_test.mjs"], check=True)
     with tempfile.TemporaryDirectory(prefix="wring-page-") as scratch:
         folder = Path(scratch)
         service = Service(options.bin.resolve(), folder)

@@ -1,0 +1,106 @@
+// The newest part of a list of jobs, as far as it was scrolled: put together from the server's pages, which are asked for
+// again where they are on the screen, in any order.
+import type { Job, Stage, State } from "./api";
+import { remainingText, runningStage } from "./job_text";
+
+export interface Page {
+  jobs: Job[];
+  next_page_token: string;
+}
+
+/** What a row shows of a job; the job itself, with its stages, would be too much for 100,000 of them. */
+export interface JobLine {
+  id: string;
+  name: string;
+  state: State;
+  waiting: string;
+  error: string;
+  steps: number;
+  cached: number;
+  running?: Stage;
+  left: string;
+  made: number; // milliseconds, as create_time
+  create_time?: string;
+  start_time?: string;
+  end_time?: string;
+}
+
+/** One page of the server's: the rows from `start` to the next chunk's. */
+interface Chunk {
+  token: string;
+  start: number;
+}
+
+export interface JobList {
+  lines: JobLine[]; // newest first
+  chunks: Chunk[]; // by start; the first is the list's head
+  next: string; // the token of what comes after, empty at the end
+}
+
+export const NOTHING: JobList = { lines: [], chunks: [], next: "" };
+
+function line(job: Job): JobLine {
+  return {
+    id: job.id,
+    name: job.spec.name,
+    state: job.state,
+    waiting: job.waiting_reason,
+    error: job.error?.message ?? "",
+    steps: job.stages.length,
+    cached: job.stages.filter((stage) => stage.state === "cached").length,
+    running: runningStage(job),
+    left: remainingText(job),
+    made: Date.parse(job.create_time ?? ""),
+    create_time: job.create_time,
+    start_time: job.start_time,
+    end_time: job.end_time,
+  };
+}
+
+/** The chunk that holds the row. */
+export function chunkAt(list: JobList, row: number): number {
+  let low = 0;
+  for (let high = list.chunks.length; low + 1 < high; ) {
+    const middle = (low + high) >> 1;
+    if (list.chunks[middle].start <= row) low = middle;
+    else high = middle;
+  }
+  return low;
+}
+
+/** The page's jobs, but for those that the rows before it end with: they moved between two calls. */
+function linesOf(page: Page, before: JobLine[]): JobLine[] {
+  const earlier = new Set(before.slice(-page.jobs.length).map((one) => one.id));
+  return page.jobs.filter((job) => !earlier.has(job.id)).map(line);
+}
+
+/** Adds the page that follows the list. */
+export function append(list: JobList, page: Page): JobList {
+  return {
+    lines: list.lines.concat(linesOf(page, list.lines)),
+    chunks: list.chunks.concat({ token: list.next, start: list.lines.length }),
+    next: page.next_page_token,
+  };
+}
+
+/**
+ * Puts the chunk's page, asked for again, in the place of the rows that it is about. What follows on the page begins a
+ * chunk of its own, in the place of those that began within.
+ */
+export function refresh(list: JobList, index: number, page: Page): JobList {
+  const { start } = list.chunks[index];
+  const before = list.lines.slice(0, start);
+  const fresh = linesOf(page, before);
+  const chunks = list.chunks.slice(0, index + 1);
+  if (!page.next_page_token) return { lines: before.concat(fresh), chunks, next: "" };
+  const ids = new Set(fresh.map((one) => one.id));
+  const oldest = fresh.at(-1)?.made ?? 0;
+  let end = start; // of those rows: what is newer than the page's last job and not on the page fits the filter no more
+  for (let i = start; i < list.lines.length && list.lines[i].made >= oldest; ++i)
+    if (ids.has(list.lines[i].id) || list.lines[i].made > oldest) end = i + 1;
+  if (end === list.lines.length) return { lines: before.concat(fresh), chunks, next: page.next_page_token };
+  chunks.push({ token: page.next_page_token, start: start + fresh.length });
+  const moved = start + fresh.length - end;
+  for (const chunk of list.chunks) if (chunk.start > end) chunks.push({ ...chunk, start: chunk.start + moved });
+  return { lines: before.concat(fresh, list.lines.slice(end)), chunks, next: list.next };
+}

@@ -1,0 +1,71 @@
+// A list of jobs that grows, shrinks and is scrolled at random: once its chunks are asked for again, it is the server's.
+import assert from "node:assert/strict";
+import { createRequire } from "node:module";
+import { fileURLToPath } from "node:url";
+
+const dashboard = fileURLToPath(new URL("../../dashboard/", import.meta.url));
+const { buildSync } = createRequire(dashboard + "package.json")("esbuild");
+const built = buildSync({ entryPoints: [dashboard + "src/job_list.ts"], bundle: true, format: "esm", write: false });
+const { append, chunkAt, NOTHING, refresh } = await import("data:text/javascript;base64," + Buffer.from(built.outputFiles[0].contents).toString("base64"));
+
+const SIZE = 5;
+
+function random(seed) {
+  let state = seed;
+  return (below) => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return Math.floor((state / 2 ** 32) * below);
+  };
+}
+
+/** Jobs by number, newest first; a token is the number that the page's jobs are below. */
+class Server {
+  jobs = [];
+  made = 0;
+
+  make() {
+    const create_time = new Date(1e12 + Math.floor(this.made / 2)).toISOString(); // two of a time
+    this.jobs.unshift({ id: `job${this.made}`, number: this.made++, create_time, spec: { name: "" }, state: "QUEUED", waiting_reason: "", stages: [], fits: true });
+  }
+
+  page(token) {
+    const rows = this.jobs.filter((job) => job.fits && (token === "" || job.number < Number(token)));
+    const jobs = rows.slice(0, SIZE);
+    return { jobs, next_page_token: rows.length > SIZE ? String(jobs.at(-1).number) : "" };
+  }
+}
+
+const ids = (list) => list.lines.map((line) => line.id);
+
+function refreshAll(list, server) {
+  for (let i = 0; i < list.chunks.length; ++i) list = refresh(list, i, server.page(list.chunks[i].token));
+  return list;
+}
+
+for (let seed = 1; seed <= 2000; ++seed) {
+  const draw = random(seed);
+  const server = new Server();
+  for (let i = draw(40); i > 0; --i) server.make();
+  let list = append(NOTHING, server.page(""));
+  for (let step = 0; step < 40; ++step) {
+    const what = draw(6);
+    if (what === 0) for (let i = draw(8); i >= 0; --i) server.make();
+    const job = server.jobs[draw(server.jobs.length)];
+    if (what === 1 && job) job.fits = !job.fits;
+    if (what === 2 && job) job.state = "RUNNING";
+    if (what === 3 && list.next) list = append(list, server.page(list.next));
+    if (what > 3) {
+      const index = what === 4 ? 0 : chunkAt(list, draw(list.lines.length + 1));
+      list = refresh(list, index, server.page(list.chunks[index].token));
+    }
+    assert.equal(new Set(ids(list)).size, list.lines.length, `seed ${seed}: a job is there twice`);
+    const times = list.lines.map((line) => line.made);
+    assert.deepEqual(times, times.toSorted((a, b) => b - a), `seed ${seed}: out of order`);
+  }
+  for (let round = 0; round < 40; ++round) list = refreshAll(list, server);
+  while (list.next) list = append(list, server.page(list.next));
+  const fitting = server.jobs.filter((one) => one.fits);
+  assert.deepEqual(ids(list), fitting.map((one) => one.id), `seed ${seed}`);
+  assert.deepEqual(list.lines.map((line) => line.state), fitting.map((one) => one.state), `seed ${seed}: old states`);
+}
+console.log("2000 lives of a list");
