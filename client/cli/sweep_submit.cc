@@ -11,6 +11,8 @@
 #include "common/files.h"
 #include "common/ids.h"
 #include "common/quantity.h"
+#include "recipe/recipe_input.h"
+#include "recipe/yaml.h"
 
 namespace wring {
 namespace {
@@ -21,6 +23,13 @@ constexpr double kPatienceSeconds = 300;  // how long the server may be away
 
 std::uint64_t ended(const v1::Sweep& sweep) {
   return sweep.succeeded() + sweep.failed() + sweep.cancelled();
+}
+
+// The text of a recipe that the sweep names by its file; empty where it stands in the sweep itself.
+std::string recipe_of(const std::string& text) {
+  const auto json = parse_yaml(text, "sweep").value;
+  if (!json.is_object() || !json.contains("recipe") || !json["recipe"].is_string()) return "";
+  return read_recipe(json["recipe"].get<std::string>());
 }
 
 }  // namespace
@@ -57,6 +66,11 @@ v1::SweepSpec sweep_spec(const SweepFlags& flags, const std::string& sweep, cons
   spec.mutable_retry()->set_max_attempts(flags.max_attempts);
   spec.set_priority(flags.priority);
   return spec;
+}
+
+v1::SweepSpec read_sweep(const SweepFlags& flags, const std::string& file) {
+  const auto sweep = read_file(file, 1u << 20);
+  return sweep_spec(flags, sweep, recipe_of(sweep));
 }
 
 v1::Sweep submit_sweep(CliContext& context, const SweepFlags& flags, const v1::SweepSpec& spec) {

@@ -19,6 +19,9 @@ void add_sweep_flags(CLI::App& verb, SweepFlags& flags);
 // `sweep`: YAML. `recipe`: takes the place of its own, where not empty.
 v1::SweepSpec sweep_spec(const SweepFlags& flags, const std::string& sweep, const std::string& recipe);
 
+// Of a YAML file, and of the recipe that it may name.
+v1::SweepSpec read_sweep(const SweepFlags& flags, const std::string& file);
+
 // Checks it, uploads what it names, submits it; with --wait follows it. With --validate it is only checked.
 v1::Sweep submit_sweep(CliContext& context, const SweepFlags& flags, const v1::SweepSpec& spec);
 

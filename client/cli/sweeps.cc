@@ -1,25 +1,17 @@
-// The verb sweep: submit, list, show, trials, front, best, pause, resume, stop, cancel, extend, delete.
+// The verb sweep: submit, run (sweep_run.cc), list, show, trials, front, best, pause, resume, stop, cancel,
+// extend, delete.
 #include <memory>
 
 #include "client/cli/context.h"
 #include "client/cli/sweep_report.h"
+#include "client/cli/sweep_run.h"
 #include "client/cli/sweep_submit.h"
-#include "common/files.h"
 #include "common/quantity.h"
 #include "common/text.h"
-#include "recipe/recipe_input.h"
 #include "recipe/spec.h"
-#include "recipe/yaml.h"
 
 namespace wring {
 namespace {
-
-// The text of a recipe that the sweep names by its file; empty where it stands in the sweep itself.
-std::string recipe_of(const std::string& text) {
-  const auto json = parse_yaml(text, "sweep").value;
-  if (!json.is_object() || !json.contains("recipe") || !json["recipe"].is_string()) return "";
-  return read_recipe(json["recipe"].get<std::string>());
-}
 
 struct FrontFlags {
   std::string id;
@@ -106,8 +98,7 @@ void show_front(CliContext& context, const FrontFlags& flags, bool best) {
 }
 
 void submit(CliContext& context, const SweepFlags& flags, const std::string& file) {
-  const auto text = read_file(file, 1u << 20);
-  const auto sweep = submit_sweep(context, flags, sweep_spec(flags, text, recipe_of(text)));
+  const auto sweep = submit_sweep(context, flags, read_sweep(flags, file));
   if (flags.validate) return print_sweep(context, sweep);
   if (!flags.wait) {
     print_sweep(context, sweep);
@@ -245,11 +236,23 @@ void add_trials(CLI::App& app, CliContext& context) {
 
 }  // namespace
 
+v1::Sweep submit_sweep(CliContext& context, const SweepFlags& flags) {
+  auto request = request_of(flags);
+  request.set_validate_only(true);  // before anything large is sent
+  const auto checked = context.client().submit_sweep(request);
+  auto& inputs = *request.mutable_spec()->mutable_inputs();
+  for (const auto& text : checked.models()) inputs[text] = input_digest(context, text, "model");
+  for (const auto& text : checked.datasets()) inputs[text] = input_digest(context, text, "dataset");
+  request.set_validate_only(false);
+  return context.client().submit_sweep(request);
+}
+
 void add_sweep_verbs(CLI::App& app, CliContext& context) {
   auto* sweep = add_verb(app, "sweep", "Try many variants of a recipe and keep the best",
                          "wring sweep submit examples/sweeps/minilm-rtn-grid.yaml --wait");
   sweep->require_subcommand(1);
   add_submit(*sweep, context);
+  add_sweep_run(*sweep, context);
   add_list(*sweep, context);
   add_one(*sweep, "show", "A sweep's state, goals and counts",
           [&context](const auto& id) { show(context, id); });
