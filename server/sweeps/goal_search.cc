@@ -14,7 +14,7 @@
 namespace wring {
 namespace {
 
-constexpr std::array<Trust, 5> kTrusts{1, 0.5, 0, 0.75, 0.25};
+constexpr std::array<Trust, 5> kTrusts{1, 0.75, 0.5, 0.25, 0};
 constexpr std::size_t kRefinements = 2, kApproaches = 7;
 constexpr double kUnused = 0.005;  // of the bytes: less is not worth another trial
 constexpr double kStride = 1.15;   // between sizes, until the bound lies between two
