@@ -29,7 +29,7 @@ constexpr const char* kNotice = "120";  // seconds before the end of the allocat
 
 struct RunFlags {
   SweepFlags sweep;
-  std::string out, cache, memory, time = "1h", partition, account, gres;
+  std::string file, out, cache, memory, time = "1h", partition, account, gres;
   std::vector<std::string> sbatch;
   int workers = 1, nodes = 1, cpus = 1;
   bool slurm = false, inside = false;  // inside: of the allocation
@@ -193,7 +193,7 @@ void run_here(CliContext& context, RunFlags flags) {
       options,
       [&](const Endpoints& endpoints) {
         connect(context, options, endpoints);
-        following.begin(submit_sweep(context, flags.sweep));
+        following.begin(submit_sweep(context, flags.sweep, read_sweep(flags.sweep, flags.file)));
       },
       [&] { return following.is_over(); });
   if (!over) break_off(flags, following.sweep());
@@ -241,7 +241,7 @@ void run_in_slurm(CliContext& context, const RunFlags& flags) {
 }
 
 void declare(CLI::App* verb, RunFlags& flags) {
-  verb->add_option("SWEEP", flags.sweep.sweep, "YAML file (docs/sweeps.md); paths in it are seen from here")
+  verb->add_option("SWEEP", flags.file, "YAML file (docs/sweeps.md); paths in it are seen from here")
       ->required()
       ->check(CLI::ExistingFile);
   verb->add_option("--out", flags.out,

@@ -120,7 +120,9 @@ class Coordinator {
   void check_inputs(const Within& project, const wring::v1::JobSpec& spec,
                     const std::vector<std::string>& data_names);
   void check_bytes(const std::string& project);
+  using Stages = std::vector<wring::v1::StageStatus>;
   wring::v1::Job message(const StoredJob& job, bool whole);
+  wring::v1::Job message(const StoredJob& job, Stages stages, bool whole);
   // With the lock held. A worker that registered, and is not on disk yet, is none.
   std::optional<wring::v1::Worker> worker_message(const Within& project, const WorkerRecord& record) const;
   wring::v1::Project project_message(const std::string& name);

@@ -170,10 +170,58 @@ def sweep_seeds() -> dict[str, bytes]:
     return {name: text.encode() for name, text in texts.items()}
 
 
+def varint(value: int) -> bytes:
+    value &= (1 << 64) - 1
+    out = b""
+    while value >= 128:
+        out, value = out + bytes([value % 128 + 128]), value // 128
+    return out + bytes([value])
+
+
+def field(number: int, value: int | str | bytes) -> bytes:
+    """A field of a protocol buffer: a number, or bytes with their length."""
+    if isinstance(value, int):
+        return varint(number * 8) + varint(value)
+    content = value.encode() if isinstance(value, str) else value
+    return varint(number * 8 + 2) + varint(len(content)) + content
+
+
+def onnx_seeds() -> dict[str, bytes]:
+    def tensor(name: str, kind: int, dims: list[int], values: bytes) -> bytes:
+        return field(8, name) + field(2, kind) + b"".join(field(1, d) for d in dims) + values
+
+    def value(name: str) -> bytes:
+        return field(1, name) + field(2, field(1, field(1, 1) + field(2, field(1, field(1, 2)) + field(1, field(2, "n")))))
+
+    def node(operation: str, inputs: list[str], output: str, attributes: list[bytes] = ()) -> bytes:
+        return b"".join(field(1, i) for i in inputs) + field(2, output) + field(4, operation) + b"".join(field(5, a) for a in attributes)
+
+    def model(nodes: list[bytes], tensors: list[bytes]) -> bytes:
+        graph = b"".join(field(1, n) for n in nodes) + field(2, "g") + b"".join(field(5, t) for t in tensors)
+        return field(1, 8) + field(8, field(1, "") + field(2, 17)) + field(7, graph + field(11, value("x")) + field(12, value("y")))
+
+    def external(location: str) -> bytes:
+        entries = {"location": location, "offset": "0", "length": "8"}
+        return b"".join(field(13, field(1, k) + field(2, v)) for k, v in entries.items()) + field(14, 1)
+
+    axis = field(1, "axis") + field(20, 2) + field(3, -1)
+    inner = field(1, node("Identity", ["x"], "z")) + field(2, "then") + field(12, field(1, "z"))
+    branch = field(1, "then_branch") + field(20, 5) + field(6, inner)
+    constant = field(1, "value") + field(20, 4) + field(5, tensor("", 7, [2], field(7, varint(1) + varint(-1))))
+    return {
+        "conv": model([node("Conv", ["x", "w"], "y", [field(1, "pads") + field(20, 7) + field(8, 1) + field(8, 1)])], [tensor("w", 1, [1, 1, 1], field(9, bytes(4)))]),
+        "typed": model([node("Add", ["x", "w"], "y", [axis])], [tensor("w", 1, [2], field(4, bytes(8))), tensor("h", 10, [1], field(5, varint(15360))), tensor("q", 22, [3], field(5, varint(33) + varint(3)))]),
+        "external": model([node("Relu", ["w"], "y")], [tensor("w", 1, [2], external("m.onnx"))]),
+        "outside": model([node("Relu", ["w"], "y")], [tensor("w", 1, [2], external("../m"))]),
+        "branches": model([node("If", ["x"], "y", [branch]), node("Constant", [], "c", [constant])], []),
+        "large": model([], [tensor("w", 1, [1 << 40, 1 << 40], b"")]),
+    }
+
+
 def main() -> None:
     groups = {"safetensors": safetensors_seeds(), "gguf": gguf_seeds(), "manifest": manifest_seeds(), "recipe": recipe_seeds(),
               "imatrix": imatrix_seeds(), "ggml_encode": ggml_encode_seeds(), "csv": csv_seeds(),
-              "tokenizer_json": tokenizer_json_seeds(), "gguf_vocabulary": gguf_vocabulary_seeds(), "sweep": sweep_seeds()}
+              "tokenizer_json": tokenizer_json_seeds(), "gguf_vocabulary": gguf_vocabulary_seeds(), "sweep": sweep_seeds(), "onnx": onnx_seeds()}
     for group, seeds in groups.items():
         folder = CORPUS / group
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,167 @@
+// Graphs: what cannot run is refused by the name of its node, values are worked out by hand, and parameters
+// are those that training moves.
+#include "engine/graph/graph.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "engine/graph/onnx_tensor.h"
+#include "tests/common/thrown_by.h"
+
+namespace wring {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+OnnxNode node(const std::string& operation, std::vector<std::string> inputs, std::vector<std::string> outputs,
+              std::vector<OnnxAttribute> attributes = {}) {
+  return {"the_" + outputs.front(), operation,          "",
+          std::move(inputs),        std::move(outputs), std::move(attributes)};
+}
+
+// x [2, 3] float -> y.
+OnnxModel model_of(std::vector<OnnxNode> nodes, std::vector<OnnxTensor> initializers = {},
+                   std::int64_t opset = 17) {
+  OnnxModel model;
+  model.opsets = {{"", opset}};
+  model.graph.inputs = {{"x", OnnxType::kFloat, {{{2, ""}, {3, ""}}}}};
+  model.graph.outputs = {{"y", OnnxType::kFloat, std::nullopt}};
+  model.graph.nodes = std::move(nodes);
+  model.graph.initializers = std::move(initializers);
+  return model;
+}
+
+OnnxTensor tensor(const std::string& name, std::vector<float> values, std::vector<std::int64_t> shape) {
+  return to_onnx(name, at::tensor(values).reshape(shape));
+}
+
+const at::Tensor kX = at::arange(6, at::kFloat).reshape({2, 3});
+
+std::vector<float> run(OnnxModel model) {
+  const Graph graph(std::move(model));
+  const at::Tensor y = graph.run({{"x", kX}}).at("y").contiguous();
+  return {y.const_data_ptr<float>(), y.const_data_ptr<float>() + y.numel()};
+}
+
+TEST(Graph, NodesRunInAnOrderInWhichTheyCanWhateverTheFilesOrder) {
+  EXPECT_THAT(run(model_of({node("Add", {"a", "x"}, {"y"}), node("Neg", {"b"}, {"a"}),
+                            node("Add", {"x", "x"}, {"b"})})),
+              ElementsAre(0, -1, -2, -3, -4, -5));
+}
+
+TEST(Graph, ACycleIsRefusedByTheNodesOnIt) {
+  const Error error = thrown_by([] {
+    const Graph graph(
+        model_of({node("Add", {"x", "b"}, {"a"}), node("Neg", {"a"}, {"b"}), node("Relu", {"b"}, {"y"})}));
+  });
+  EXPECT_EQ(error.reason(), "BAD_GRAPH");
+  EXPECT_THAT(error.message(), HasSubstr("the_a -> the_b -> the_a"));
+}
+
+TEST(Graph, AValueThatNobodyMakesOrTwoMakeIsRefused) {
+  const auto error_for = [](std::vector<OnnxNode> nodes) {
+    return thrown_by([&] { const Graph graph(model_of(nodes)); });
+  };
+  EXPECT_EQ(error_for({node("Relu", {"nothing"}, {"y"})}).field(), "the_y");
+  EXPECT_THAT(error_for({node("Relu", {"nothing"}, {"y"})}).message(), HasSubstr("reads nothing"));
+  EXPECT_THAT(error_for({node("Relu", {"x"}, {"y"}), node("Neg", {"x"}, {"y"})}).message(),
+              HasSubstr("makes y"));
+  EXPECT_THAT(error_for({node("Relu", {"x"}, {"z"})}).message(), HasSubstr("nobody makes"));
+}
+
+TEST(Graph, AnOperatorOrDomainThatIsNotSupportedIsNamedWithThoseThatAre) {
+  OnnxNode other = node("Relu", {"x"}, {"y"});
+  other.domain = "com.example";
+  const Error error = thrown_by([&] { const Graph graph(model_of({other})); });
+  EXPECT_EQ(error.reason(), "UNSUPPORTED_OPERATOR");
+  EXPECT_THAT(error.message(), HasSubstr("com.example"));
+  EXPECT_THAT(error.hint(), HasSubstr("Relu"));
+  EXPECT_EQ(thrown_by([&] { const Graph graph(model_of({node("Frobnicate", {"x"}, {"y"})})); }).field(),
+            "the_y");
+}
+
+TEST(Graph, AnInputOfAnotherShapeOrTypeOrNoneIsNamed) {
+  const Graph graph(model_of({node("Relu", {"x"}, {"y"})}));
+  EXPECT_EQ(thrown_by([&] { graph.run({}); }).reason(), "MISSING_INPUT");
+  EXPECT_EQ(thrown_by([&] { graph.run({{"x", at::zeros({2, 4})}}); }).reason(), "SHAPE_MISMATCH");
+  EXPECT_EQ(thrown_by([&] { graph.run({{"x", at::zeros({2, 3}, at::kLong)}}); }).reason(), "DTYPE_MISMATCH");
+}
+
+TEST(Graph, ANodeThatCannotComputeIsNamedWithItsShapes) {
+  const Graph graph(model_of({node("MatMul", {"x", "x"}, {"y"})}));
+  const Error error = thrown_by([&] { graph.run({{"x", kX}}); });
+  EXPECT_EQ(error.field(), "the_y");
+  EXPECT_THAT(error.message(), HasSubstr("Float[2, 3]"));
+  const Graph missing(model_of({node("Add", {"x", ""}, {"y"})}));
+  EXPECT_EQ(thrown_by([&] { missing.run({{"x", kX}}); }).reason(), "MISSING_INPUT");
+}
+
+TEST(Graph, NanInAnInitializerIsRefusedByItsName) {
+  const auto bad = tensor("w", {1, std::nanf(""), 1}, {3});
+  EXPECT_EQ(thrown_by([&] {
+              const Graph graph(model_of({node("Add", {"x", "w"}, {"y"})}, {bad}));
+            }).field(),
+            "w");
+}
+
+TEST(Graph, TheBranchOfAnIfSeesTheScopeAroundIt) {
+  const auto branch = [](const std::string& operation) {
+    auto graph = std::make_shared<OnnxGraph>();
+    graph->nodes = {node(operation, {"x", "w"}, {"z"})};
+    graph->outputs = {{"z", std::nullopt, std::nullopt}};
+    return graph;
+  };
+  const auto with = [&](bool condition) {
+    return run(
+        model_of({node("If", {"c"}, {"y"}, {{"then_branch", branch("Add")}, {"else_branch", branch("Sub")}})},
+                 {tensor("w", {1, 1, 1}, {3}), to_onnx("c", at::scalar_tensor(condition, at::kBool))}));
+  };
+  EXPECT_THAT(with(true), ElementsAre(1, 2, 3, 4, 5, 6));
+  EXPECT_THAT(with(false), ElementsAre(-1, 0, 1, 2, 3, 4));
+}
+
+TEST(Graph, SoftmaxBeforeOpset13TakesAllAxesFromItsOwnAsOne) {
+  const auto sums = [](std::int64_t opset) {
+    const Graph graph(model_of({node("Softmax", {"x"}, {"y"}, {{"axis", std::int64_t{0}}})}, {}, opset));
+    return graph.run({{"x", kX}}).at("y").sum().item<float>();
+  };
+  EXPECT_NEAR(sums(12), 1, 1e-5);
+  EXPECT_NEAR(sums(13), 3, 1e-5);
+}
+
+TEST(Graph, ParametersAreWeightsAndGainsButNotStatisticsOrScalars) {
+  const auto one = [](const char* name) { return tensor(name, {1, 1, 1}, {3}); };
+  const Graph graph(model_of({node("BatchNormalization", {"x", "gain", "shift", "mean", "variance"}, {"a"}),
+                              node("Mul", {"a", "half"}, {"b"}), node("Add", {"b", "table"}, {"c"}),
+                              node("Gemm", {"c", "weight"}, {"y"}, {{"transB", std::int64_t{1}}})},
+                             {one("gain"), one("shift"), one("mean"), one("variance"),
+                              tensor("half", {0.5}, {}), one("table"), tensor("weight", {1, 2, 3}, {1, 3})}));
+  std::vector<std::string> names;
+  for (const auto& parameter : graph.parameters()) names.push_back(parameter.name);
+  EXPECT_THAT(names, ElementsAre("gain", "shift", "table", "weight"));
+  EXPECT_EQ(graph.parameter_count(), 12u);
+}
+
+TEST(Graph, TrainingMovesRunningStatisticsByTheShareThatMomentumLeaves) {
+  const auto all = [](const char* name, float value) { return tensor(name, {value, value, value}, {3}); };
+  const Graph graph(
+      model_of({node("BatchNormalization", {"x", "g", "b", "m", "v"}, {"y"}, {{"momentum", 0.75f}})},
+               {all("g", 1), all("b", 0), all("m", 0), all("v", 1)}));
+  graph.run({{"x", kX}}, GraphMode::kTraining);
+  const at::Tensor mean = graph.constants().at("m");  // batch means 1.5, 2.5, 3.5
+  EXPECT_NEAR(mean[0].item<float>(), 0.25 * 1.5, 1e-6);
+  EXPECT_NEAR(mean[2].item<float>(), 0.25 * 3.5, 1e-6);
+}
+
+TEST(Graph, ConstantNodesBecomeInitializersThatAreWritten) {
+  const Graph graph(model_of({node("Constant", {}, {"w"}, {{"value", tensor("", {1, 2, 3}, {3})}}),
+                              node("Add", {"x", "w"}, {"y"})}));
+  const OnnxModel written = graph.to_onnx();
+  ASSERT_EQ(written.graph.initializers.size(), 1u);
+  EXPECT_EQ(written.graph.initializers[0].data.data.size(), 12u);
+  EXPECT_THAT(run(written), ElementsAre(1, 3, 5, 4, 6, 8));
+}
+
+}  // namespace
+}  // namespace wring
