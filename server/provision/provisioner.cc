@@ -19,6 +19,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr TimeMs kRestMs = 60'000;  // nothing waits and nothing runs: Slurm is still asked so often
+constexpr const char* kWorkersEnd = "WORKERS_END";
 constexpr const char* kDoubtFile = "submitting.json";
 constexpr double kFirstBackoff = 5, kLongestBackoff = 120;
 
@@ -163,8 +164,8 @@ void Provisioner::describe() {
     if (job.job.state == BatchState::kPending) ++reasons[job.reason];
   }
   const TimeMs now = clock_.now_ms();
-  if (pool_.fruitless_until() > now)
-    trouble(Error(ErrorCode::kUnavailable, "WORKERS_END",
+  if (pool_.fruitless_until() > now && health() != kWorkersEnd)
+    trouble(Error(ErrorCode::kUnavailable, kWorkersEnd,
                   "batch jobs of workers end without having taken a job", "worker",
                   config_.logs.empty() ? "Set logs: to a folder of the compute nodes to see why."
                                        : "Their logs are in " + config_.logs.string() + "."));

@@ -44,7 +44,7 @@ TEST(ProvisionConfig, NamesTheKeyThatIsWrong) {
   EXPECT_EQ(refused("tls: certificates").reason(), "BAD_PATH");
   EXPECT_EQ(refused("server: login1").reason(), "BAD_ADDRESS");
   EXPECT_EQ(refused("idle_seconds: 1").field(), "idle_seconds");
-  EXPECT_EQ(refused("notice: 1000").field(), "notice");
+  EXPECT_EQ(refused("notice: 2000").field(), "notice");
   EXPECT_EQ(thrown_by([] { parse_provision_config("- max"); }).reason(), "MALFORMED_CONFIG");
 }
 
