@@ -11,7 +11,6 @@
 #include "client/cli/sweep_submit.h"
 #include "client/cli/transfers.h"
 #include "common/error.h"
-#include "common/files.h"
 #include "common/ids.h"
 #include "common/quantity.h"
 #include "recipe/goal.h"
@@ -90,9 +89,8 @@ void print_pick(CliContext& context, const v1::Sweep& sweep, const CompressFlags
   request.set_id(sweep.id());
   const auto front = context.client().front(request);
   const auto pick = pick_of(front);
-  const Json recipe =
-      pick ? parse_json(context.client().get(pick->job_id()).spec().recipe(), "recipe") : Json();
-  if (pick && !flags.recipe_out.empty()) write_file_atomic(flags.recipe_out, recipe.dump(2) + "\n");
+  const Json recipe = pick ? trial_recipe(context, *pick) : Json();
+  if (pick && !flags.recipe_out.empty()) write_recipe(recipe, flags.recipe_out);
   if (!front.any_feasible()) context.status = exit_status(ErrorCode::kNotFound);
   if (context.json) {
     Json list = Json::array();

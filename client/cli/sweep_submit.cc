@@ -93,6 +93,14 @@ void print_sweep(CliContext& context, const v1::Sweep& sweep) {
   context.print("sweep " + sweep.id() + "  " + state_name(sweep.state()) + "\n");
 }
 
+Json trial_recipe(CliContext& context, const v1::Trial& trial) {
+  return parse_json(context.client().get(trial.job_id()).spec().recipe(), "recipe");
+}
+
+void write_recipe(const Json& recipe, const std::string& file) {
+  write_file_atomic(file, recipe.dump(2) + "\n");
+}
+
 v1::Sweep follow_sweep(CliContext& context, v1::Sweep sweep) {
   const InterruptScope interrupt;
   ProgressBar bar(context.bar_options());

@@ -28,6 +28,11 @@ v1::Sweep submit_sweep(CliContext& context, const SweepFlags& flags, const v1::S
 // One line, or JSON.
 void print_sweep(CliContext& context, const v1::Sweep& sweep);
 
+// The recipe that a trial ran, as its job has it.
+Json trial_recipe(CliContext& context, const v1::Trial& trial);
+// To a file that `wring run` and `wring submit` take.
+void write_recipe(const Json& recipe, const std::string& file);
+
 // Until the sweep has ended, also over restarts of the server.
 v1::Sweep follow_sweep(CliContext& context, v1::Sweep sweep);
 

@@ -16,6 +16,7 @@ namespace {
 struct FrontFlags {
   std::string id;
   std::vector<std::string> metrics, at_most, at_least;
+  std::string recipe_out;
   bool csv = false;
 };
 
@@ -92,6 +93,7 @@ void show_front(CliContext& context, const FrontFlags& flags, bool best) {
   if (print_infeasible(context, front, sweep)) return;
   std::vector<v1::Trial> trials(front.trials().begin(), front.trials().end());
   if (best) trials.resize(1);
+  if (!flags.recipe_out.empty()) write_recipe(trial_recipe(context, trials.front()), flags.recipe_out);
   print_trials(context, trials, sweep, flags.csv);
 }
 
@@ -179,6 +181,7 @@ void add_front(CLI::App& app, CliContext& context, bool best) {
       ->allow_extra_args(false);
   verb->add_option("--at-least", flags->at_least, "The same for trials below")->allow_extra_args(false);
   verb->add_flag("--csv", flags->csv, "Comma-separated values");
+  if (best) verb->add_option("--recipe-out", flags->recipe_out, "A file for its recipe");
   verb->callback([&context, flags, best] { show_front(context, *flags, best); });
 }
 

@@ -135,6 +135,8 @@ TEST(Sensitivity, TriesEachLevelOnTheLayersThatCanTakeIt) {
     double last = 1;
     for (const auto& at : row["levels"]) {
       EXPECT_GT(at["kl"].get<double>(), 0);
+      EXPECT_NEAR(at["kl"].get<double>() / at["error"].get<double>(),
+                  row["levels"][0]["kl"].get<double>() / row["levels"][0]["error"].get<double>(), 1e-6);
       last = std::min(last, at["error"].get<double>());
     }
     EXPECT_LT(last, 0.1);
