@@ -236,17 +236,6 @@ void add_trials(CLI::App& app, CliContext& context) {
 
 }  // namespace
 
-v1::Sweep submit_sweep(CliContext& context, const SweepFlags& flags) {
-  auto request = request_of(flags);
-  request.set_validate_only(true);  // before anything large is sent
-  const auto checked = context.client().submit_sweep(request);
-  auto& inputs = *request.mutable_spec()->mutable_inputs();
-  for (const auto& text : checked.models()) inputs[text] = input_digest(context, text, "model");
-  for (const auto& text : checked.datasets()) inputs[text] = input_digest(context, text, "dataset");
-  request.set_validate_only(false);
-  return context.client().submit_sweep(request);
-}
-
 void add_sweep_verbs(CLI::App& app, CliContext& context) {
   auto* sweep = add_verb(app, "sweep", "Try many variants of a recipe and keep the best",
                          "wring sweep submit examples/sweeps/minilm-rtn-grid.yaml --wait");
