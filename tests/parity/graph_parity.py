@@ -9,6 +9,7 @@ largest value. The networks inside rapidocr-onnxruntime and silero-vad: outputs,
 """
 import argparse
 import json
+import logging
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TOLERANCE = 1e-4
 RATE = 0.01
 warnings.filterwarnings("ignore")
+logging.disable(logging.WARNING)
 
 
 def session(path):
