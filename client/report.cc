@@ -41,7 +41,7 @@ constexpr std::array<Known, 16> kKnown{{
     {"latency", "decode_speed", "decode", ""},
 }};
 
-const Known* known(const Metric& metric) {
+const Known* known(const MetricPair& metric) {
   const auto it = std::find_if(kKnown.begin(), kKnown.end(), [&](const Known& k) {
     return k.suite == metric.suite && k.metric == metric.metric;
   });
@@ -85,7 +85,7 @@ bool is_of_export(const Json& row) {
 }
 
 // What the result costs of what was handed in, said as its unit wants it.
-std::string ratio(const Metric& metric) {
+std::string ratio(const MetricPair& metric) {
   if (!metric.before || !metric.result || metric.before->value == 0) return "";
   const double quotient = metric.result->value / metric.before->value;
   if (metric.unit == "bytes") return format_number(100 * quotient, 0) + " %";
@@ -94,7 +94,7 @@ std::string ratio(const Metric& metric) {
   return "";
 }
 
-std::string shown(const Figure& figure, const Metric& metric) {
+std::string shown(const Figure& figure, const MetricPair& metric) {
   const auto* entry = known(metric);
   if (!entry || !entry->as_percent) return format_figure(figure, metric.unit == "bits" ? "" : metric.unit);
   Figure percent{100 * figure.value, std::nullopt};
@@ -103,7 +103,7 @@ std::string shown(const Figure& figure, const Metric& metric) {
 }
 
 // "KL 0.031   top-1 agreement 91.2 %": the figures that stand behind this row.
-std::string remarks(const Metric& row, const std::vector<Metric>& all) {
+std::string remarks(const MetricPair& row, const std::vector<MetricPair>& all) {
   std::string text;
   for (const auto& metric : all) {
     const auto* entry = known(metric);
@@ -116,18 +116,18 @@ std::string remarks(const Metric& row, const std::vector<Metric>& all) {
   return text;
 }
 
-bool stands_alone(const Metric& metric, const std::vector<Metric>& all) {
+bool stands_alone(const MetricPair& metric, const std::vector<MetricPair>& all) {
   const auto* entry = known(metric);
   if (entry && entry->hidden) return false;
   if (!entry || entry->beside.empty()) return true;
-  return std::none_of(all.begin(), all.end(), [&](const Metric& other) {
+  return std::none_of(all.begin(), all.end(), [&](const MetricPair& other) {
     return other.suite == metric.suite && other.metric == entry->beside;
   });
 }
 
-std::string metrics_table(const std::vector<Metric>& metrics) {
+std::string metrics_table(const std::vector<MetricPair>& metrics) {
   const bool made_something =
-      std::any_of(metrics.begin(), metrics.end(), [](const Metric& m) { return m.result.has_value(); });
+      std::any_of(metrics.begin(), metrics.end(), [](const MetricPair& m) { return m.result.has_value(); });
   std::vector<std::vector<std::string>> rows{{"", "handed in", "result", "", ""}};
   for (const auto& metric : metrics) {
     if (!stands_alone(metric, metrics)) continue;
@@ -273,7 +273,7 @@ std::string format_figure(const Figure& figure, std::string_view unit) {
              : text.substr(0, number) + error + text.substr(number);
 }
 
-std::string metric_label(const Metric& metric) {
+std::string metric_label(const MetricPair& metric) {
   const auto* entry = known(metric);
   std::string label = entry ? std::string(entry->label) : metric.suite + " " + metric.metric;
   const auto threads = metric.hardware.find(" threads");
@@ -283,12 +283,12 @@ std::string metric_label(const Metric& metric) {
   return label + ", " + metric.hardware.substr(digits + 1, threads - digits - 1) + " threads";
 }
 
-std::vector<Metric> pair_metrics(const Json& evaluations) {
+std::vector<MetricPair> pair_metrics(const Json& evaluations) {
   using Key =
       std::tuple<std::string, std::string, int>;  // suite, metric, how often it was seen at that point
   std::map<Key, std::size_t> places;
   std::map<std::tuple<std::string, std::string, std::string>, int> seen;
-  std::vector<Metric> metrics;
+  std::vector<MetricPair> metrics;
   for (const auto& row : evaluations) {
     const auto value = number(row, "value");
     if (is_text_row(row) || !value || is_of_export(row)) continue;
@@ -324,13 +324,13 @@ std::string job_report(const Json& job) {
 namespace {
 
 struct Compared {
-  Metric metric;
+  MetricPair metric;
   std::optional<Figure> a, b;
 };
 
 std::vector<Compared> compare_metrics(const Json& a, const Json& b) {
   const auto of = [](const Json& job) { return pair_metrics(job.value("evaluations", Json::array())); };
-  const auto newest = [](const Metric& metric) { return metric.result ? metric.result : metric.before; };
+  const auto newest = [](const MetricPair& metric) { return metric.result ? metric.result : metric.before; };
   std::vector<Compared> all;
   for (const auto& metric : of(a)) all.push_back({metric, newest(metric), {}});
   std::vector<bool> taken(all.size(), false);

@@ -18,7 +18,7 @@ struct Figure {
 
 // One metric of one suite, before and after. A suite that ran several times (two test texts) gives one entry
 // a time.
-struct Metric {
+struct MetricPair {
   std::string suite, metric, unit, hardware;
   std::optional<Figure> before;  // of the input: measured before, or the baseline of the row after
   std::optional<Figure>
@@ -27,10 +27,10 @@ struct Metric {
 
 // Pairs evaluation rows ({suite, metric, value, unit, stderr, baseline_value, when, ...}), in their order;
 // rows that are text are left out.
-std::vector<Metric> pair_metrics(const Json& evaluations);
+std::vector<MetricPair> pair_metrics(const Json& evaluations);
 
 // "perplexity", "bytes on disk", "decode, 2 threads": what a person calls the metric.
-std::string metric_label(const Metric& metric);
+std::string metric_label(const MetricPair& metric);
 
 // A value in its unit: "98.4 MB", "12.3 ms", "81.0 tok/s", "23.94".
 std::string format_value(double value, std::string_view unit);

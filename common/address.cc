@@ -2,6 +2,7 @@
 #include "common/address.h"
 
 #include <arpa/inet.h>
+#include <unistd.h>
 
 #include <charconv>
 
@@ -31,6 +32,11 @@ bool is_loopback(const std::string& host) {
   if (::inet_pton(AF_INET6, name.c_str(), &v6) == 1)
     return IN6_IS_ADDR_LOOPBACK(&v6) || (IN6_IS_ADDR_V4MAPPED(&v6) && v6.s6_addr[12] == 127);
   return name == "localhost";
+}
+
+std::string host_name() {
+  char name[256] = {};
+  return ::gethostname(name, sizeof name - 1) == 0 ? name : "";
 }
 
 }  // namespace wring

@@ -18,4 +18,7 @@ Address parse_address(const std::string& text, const std::string& field);
 // Whether `host` (a name or an address, as parse_address() gives it) is this machine alone.
 bool is_loopback(const std::string& host);
 
+// This machine's name; empty where it has none.
+std::string host_name();
+
 }  // namespace wring

@@ -32,7 +32,7 @@ ChildPlan plan_child(const SubprocessOptions& options) {
   ChildPlan plan{};
   for (const auto& argument : options.argv) plan.argv.push_back(const_cast<char*>(argument.c_str()));
   plan.argv.push_back(nullptr);
-  for (char** entry = environ; *entry; ++entry) {
+  for (char** entry = environ; options.inherit_environment && *entry; ++entry) {
     const std::string_view text = *entry;
     bool replaced = false;
     for (const auto& [key, value] : options.environment)

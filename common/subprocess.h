@@ -19,6 +19,7 @@ namespace wring {
 struct SubprocessOptions {
   std::vector<std::string> argv;                                 // argv[0] is the path of the program
   std::vector<std::pair<std::string, std::string>> environment;  // set on top of the parent's
+  bool inherit_environment = true;                               // false: `environment` is all that it gets
   std::filesystem::path working_directory;                       // empty: the parent's
   std::vector<std::pair<int, int>> descriptors;  // {parent's fd, child's number}; all others are closed
   bool own_process_group = true;

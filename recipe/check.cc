@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "common/text.h"
+#include "recipe/levels.h"
 #include "recipe/recipe.h"
 #include "recipe/utf8.h"
 
@@ -79,6 +80,7 @@ Json check_type(const Json& value, const ParameterSpec& p, const std::string& fi
   if (p.type == "string" && !value.is_string()) wrong("a string (quote it)");
   if (p.type == "data" && !value.is_string()) wrong("the name of a data input");
   if (p.type == "sparsity-pattern") return check_sparsity(value, p, field, source);
+  if (p.type == "stages") return check_levels(value, field, source);
   return value;
 }
 
@@ -116,6 +118,7 @@ std::string allowed_values(const ParameterSpec& p) {
   if (p.type == "number") return "any number";
   if (p.type == "boolean") return "true or false";
   if (p.type == "sparsity-pattern") return "a share above 0 and below 1 (0.5), or N:M (2:4)";
+  if (p.type == "stages") return "a list of stages, or one line of them";
   if (p.type == "data") return "1 to 64 letters, digits, '-' or '_'";
   return "any string";
 }
@@ -177,6 +180,19 @@ std::string string_or_empty(const Json& object, const char* key, const std::stri
   if (!object.at(key).is_string())
     source.fail("WRONG_TYPE", member(field, key), shown(object.at(key)) + " is no string", "Quote it.");
   return object.at(key).get<std::string>();
+}
+
+std::uint64_t whole_of(const Json& json, const char* key, std::uint64_t fallback, std::uint64_t least,
+                       std::uint64_t most, const std::string& field, const Source& source) {
+  if (!json.contains(key)) return fallback;
+  const Json& value = json.at(key);
+  const bool whole =
+      value.is_number_unsigned() || (value.is_number_integer() && value.get<std::int64_t>() >= 0);
+  if (!whole || value.get<std::uint64_t>() < least || value.get<std::uint64_t>() > most)
+    source.fail(
+        "OUT_OF_RANGE", member(field, key),
+        shown(value) + " is not allowed; allowed: " + std::to_string(least) + " to " + std::to_string(most));
+  return value.get<std::uint64_t>();
 }
 
 }  // namespace wring

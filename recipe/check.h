@@ -1,6 +1,7 @@
 // Checks of one value, one list or one set of parameters, with errors that name path, value, range and line.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <string>
 #include <vector>
@@ -47,5 +48,9 @@ void check_keys(const Json& object, const std::vector<std::string>& allowed, con
 // The string under `key`, or "" where there is none. Throws WRONG_TYPE.
 std::string string_or_empty(const Json& object, const char* key, const std::string& field,
                             const Source& source);
+
+// The whole number under `key`, or `fallback` where there is none. Throws OUT_OF_RANGE.
+std::uint64_t whole_of(const Json& object, const char* key, std::uint64_t fallback, std::uint64_t least,
+                       std::uint64_t most, const std::string& field, const Source& source);
 
 }  // namespace wring

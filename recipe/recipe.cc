@@ -102,24 +102,6 @@ Json params_of(const Json& json, const MethodSpec& spec, const std::string& fiel
   return check_params(given ? json.at("params") : Json::object(), spec, field + ".params", source);
 }
 
-StageSpec parse_stage(const Json& given, const std::string& field, const Catalogue& catalogue,
-                      const Source& source) {
-  const Json json = as_object(given, "method", field, "gptq(bits=4)", source);
-  check_keys(json, {"method", "params", "targets", "ignore", "version"}, field, source);
-  const MethodSpec& spec = named_spec(json, "method", field, catalogue, source);
-  StageSpec stage{.method = spec.name,
-                  .version = spec.version,
-                  .params = params_of(json, spec, field, source),
-                  .targets = {"Linear"},
-                  .ignore = {"lm_head"}};
-  if (json.contains("targets")) stage.targets = pattern_list(json.at("targets"), field + ".targets", source);
-  if (json.contains("ignore")) stage.ignore = pattern_list(json.at("ignore"), field + ".ignore", source);
-  if (stage.targets.empty())
-    source.fail("OUT_OF_RANGE", field + ".targets", "an empty list targets nothing",
-                "Leave targets out for [Linear], or write [Linear, Embedding].");
-  return stage;
-}
-
 ExportSpec parse_format(const Json& given, const std::string& field, const Catalogue& catalogue,
                         const Source& source) {
   const Json json = as_object(given, "format", field, "gguf(type=Q4_K_M)", source);
@@ -250,14 +232,43 @@ Json expand(Json json, const Source& source) {
 
 }  // namespace
 
+StageSpec parse_stage(const Json& given, const std::string& field, const Catalogue& catalogue,
+                      const Source& source) {
+  const Json json = as_object(given, "method", field, "gptq(bits=4)", source);
+  check_keys(json, {"method", "params", "targets", "ignore", "version"}, field, source);
+  const MethodSpec& spec = named_spec(json, "method", field, catalogue, source);
+  StageSpec stage{.method = spec.name,
+                  .version = spec.version,
+                  .params = params_of(json, spec, field, source),
+                  .targets = {"Linear"},
+                  .ignore = {"lm_head"}};
+  if (json.contains("targets")) stage.targets = pattern_list(json.at("targets"), field + ".targets", source);
+  if (json.contains("ignore")) stage.ignore = pattern_list(json.at("ignore"), field + ".ignore", source);
+  if (stage.targets.empty())
+    source.fail("OUT_OF_RANGE", field + ".targets", "an empty list targets nothing",
+                "Leave targets out for [Linear], or write [Linear, Embedding].");
+  return stage;
+}
+
+Json stage_json(const StageSpec& stage) {
+  return {{"method", stage.method},
+          {"version", stage.version},
+          {"params", stage.params},
+          {"targets", stage.targets},
+          {"ignore", stage.ignore}};
+}
+
+bool StageSpec::takes(const std::string& layer_name, const std::string& layer_class) const {
+  const auto any = [&](const std::vector<std::string>& patterns) {
+    return std::any_of(patterns.begin(), patterns.end(),
+                       [&](const auto& p) { return pattern_matches(p, layer_name, layer_class); });
+  };
+  return any(targets) && !any(ignore);
+}
+
 Json Recipe::normal_form() const {
   Json stage_list = Json::array(), evaluation_list = Json::array();
-  for (const auto& s : stages)
-    stage_list.push_back({{"method", s.method},
-                          {"version", s.version},
-                          {"params", s.params},
-                          {"targets", s.targets},
-                          {"ignore", s.ignore}});
+  for (const auto& s : stages) stage_list.push_back(stage_json(s));
   for (const auto& e : evaluations)
     evaluation_list.push_back(
         {{"suite", e.suite}, {"version", e.version}, {"params", e.params}, {"when", e.when}});

@@ -14,6 +14,9 @@ namespace wring {
 
 // One method run. `params` holds every parameter of the spec, defaults filled in.
 struct StageSpec {
+  // Whether it compresses the layer of that name and class.
+  bool takes(const std::string& layer_name, const std::string& layer_class) const;
+
   std::string method;
   std::uint32_t version = 1;
   Json params = Json::object();
@@ -74,6 +77,12 @@ Json expanded_recipe(Json recipe);
 
 // The same from a normal form (its versions must be the catalogue's: FAILED_PRECONDITION "METHOD_VERSION").
 Recipe recipe_from_normal_form(const Json& json, const Catalogue& catalogue = Catalogue::embedded());
+
+// One stage as it stands in a recipe's list, and its normal form. `source` is where it came from.
+struct Source;
+StageSpec parse_stage(const Json& given, const std::string& field, const Catalogue& catalogue,
+                      const Source& source);
+Json stage_json(const StageSpec& stage);
 
 // One format, "compressed-tensors" or "huggingface(dtype=float16)". Throws as parse_recipe() does, or
 // UNKNOWN_FORMAT; fields begin with "to".

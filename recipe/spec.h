@@ -16,7 +16,8 @@ namespace wring {
 // One parameter of a method or suite.
 struct ParameterSpec {
   std::string name;
-  std::string type;    // integer, number, boolean, string, choice, sparsity-pattern, data
+  std::string type;    // integer, number, boolean, string, choice, sparsity-pattern, data,
+                       // stages (recipe/levels.h)
   std::string unit;    // may be empty
   Json default_value;  // null: required
   std::optional<double> minimum, maximum;

@@ -19,21 +19,16 @@ Json common_part(const StageKeyInputs& inputs) {
 
 Digest stage_key(const StageSpec& stage, const StageKeyInputs& inputs) {
   Json key = common_part(inputs);
-  key["stage"] = {{"method", stage.method},
-                  {"version", stage.version},
-                  {"params", stage.params},
-                  {"targets", stage.targets},
-                  {"ignore", stage.ignore}};
+  key["stage"] = stage_json(stage);
   return sha256(key.dump());
 }
 
-std::optional<StatisticsSpec> statistics_of(const StageSpec& stage) {
-  const MethodSpec* const method = Catalogue::embedded().find(stage.method);
-  if (!method || method->statistics.empty() || stage.params.value("propagate", "") != "dense")
-    return std::nullopt;
+std::optional<StatisticsSpec> statistics_of(const std::string& name, const Json& params) {
+  const MethodSpec* const method = Catalogue::embedded().find(name);
+  if (!method || method->statistics.empty() || params.value("propagate", "") != "dense") return std::nullopt;
   StatisticsSpec statistics{method->statistics, Json::object()};
-  for (const char* name : {"samples", "sequence_length", "forward_dtype"})
-    statistics.settings[name] = stage.params.at(name);
+  for (const char* setting : {"samples", "sequence_length", "forward_dtype"})
+    statistics.settings[setting] = params.at(setting);
   return statistics;
 }
 
@@ -48,6 +43,10 @@ Digest statistics_key(const StatisticsSpec& statistics, const StageKeyInputs& in
 std::vector<Digest> prefix_names(const Recipe& recipe, const StageKeyInputs& inputs) {
   std::vector<Digest> names;
   StageKeyInputs state = inputs;
+  const auto add_statistics = [&](const std::string& name, const Json& params) {
+    if (const auto statistics = statistics_of(name, params))
+      names.push_back(statistics_key(*statistics, state));
+  };
   const auto reads_only = [&](const Recipe& part) {
     state.data.clear();
     for (const auto& name : part.data_names())
@@ -58,11 +57,12 @@ std::vector<Digest> prefix_names(const Recipe& recipe, const StageKeyInputs& inp
         Catalogue::embedded().suite(evaluation.suite, "evaluations").keyed_by_hardware)
       continue;
     reads_only({.evaluations = {evaluation}});
+    add_statistics(evaluation.suite, evaluation.params);
     names.push_back(evaluation_key(evaluation, state));
   }
   for (const auto& stage : recipe.stages) {
     reads_only({.stages = {stage}});
-    if (const auto statistics = statistics_of(stage)) names.push_back(statistics_key(*statistics, state));
+    add_statistics(stage.method, stage.params);
     state.input = stage_key(stage, state);
     names.push_back(state.input);
   }

@@ -25,20 +25,22 @@ struct StageKeyInputs {
   int numerics_version = kNumericsVersion;
 };
 
-// What a stage is told of its layers' inputs where these are those of its input model throughout
+// What a stage or evaluation is told of its layers' inputs where these are those of its input model
+// throughout
 // (`propagate: dense`). Stages that differ in nothing that is named here are told the same.
 struct StatisticsSpec {
   std::vector<std::string> which;  // as in the method's spec
   Json settings;                   // samples, sequence_length, forward_dtype
 };
-// nullopt where they depend on the stage, or it needs none.
-std::optional<StatisticsSpec> statistics_of(const StageSpec& stage);
+// Of a method or suite with these parameters; nullopt where they depend on it, or it needs none.
+std::optional<StatisticsSpec> statistics_of(const std::string& name, const Json& params);
 // `inputs.data` is the calibration data. Not of the seed: none is drawn.
 Digest statistics_key(const StatisticsSpec& statistics, const StageKeyInputs& inputs);
 
 // Names of what a recipe makes first that others may make too, in the engine's order: its evaluations of the
-// input, and of each stage its statistics and its output. As far as is known without a worker: equal where
-// the keys are, on equal workers. `inputs.input` is the model; `inputs.data` may hold more than is read.
+// input and of each stage its output, with the statistics before. As far as is known without a worker: equal
+// where the keys are, on equal workers. `inputs.input` is the model; `inputs.data` may hold more than is
+// read.
 std::vector<Digest> prefix_names(const Recipe& recipe, const StageKeyInputs& inputs);
 
 Digest stage_key(const StageSpec& stage, const StageKeyInputs& inputs);

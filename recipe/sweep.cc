@@ -9,6 +9,7 @@
 #include "common/error.h"
 #include "common/text.h"
 #include "recipe/check.h"
+#include "recipe/goal.h"
 #include "recipe/sweep_paths.h"
 #include "recipe/utf8.h"
 #include "recipe/yaml.h"
@@ -19,21 +20,8 @@ namespace {
 constexpr std::uint64_t kMostChecks = 5'000;  // of recipes; a trial's own is checked again when it is made
 constexpr std::uint64_t kMostChecked = 20'000'000;  // bytes of recipes
 
-const std::vector<std::string> kStrategies{"grid", "random", "latin-hypercube", "successive-halving", "asha",
-                                           "tpe",  "nsga2"};
-
-std::uint64_t whole_of(const Json& json, const char* key, std::uint64_t fallback, std::uint64_t least,
-                       std::uint64_t most, const std::string& field, const Source& source) {
-  if (!json.contains(key)) return fallback;
-  const Json& value = json.at(key);
-  const bool whole =
-      value.is_number_unsigned() || (value.is_number_integer() && value.get<std::int64_t>() >= 0);
-  if (!whole || value.get<std::uint64_t>() < least || value.get<std::uint64_t>() > most)
-    source.fail(
-        "OUT_OF_RANGE", member(field, key),
-        shown(value) + " is not allowed; allowed: " + std::to_string(least) + " to " + std::to_string(most));
-  return value.get<std::uint64_t>();
-}
+const std::vector<std::string> kStrategies{"grid", "random", "latin-hypercube", "successive-halving",
+                                           "asha", "tpe",    "nsga2",           "goal"};
 
 double number_of(const Json& json, const char* key, double least, double most, const std::string& field,
                  const Source& source) {
@@ -69,6 +57,8 @@ std::string entry(const char* list, std::size_t i) {
 
 Json parse_tree(const Json& json, const std::string& recipe_text, const Catalogue& catalogue,
                 const Source& source) {
+  if (recipe_text.empty() && !json.contains("recipe") && json.contains("goal"))
+    return expanded_recipe(Json::object());
   if (recipe_text.empty() && !json.contains("recipe"))
     source.fail("MALFORMED_RECIPE", "recipe", "the recipe is missing",
                 "Write it inline, in one line, or name its file: recipe: gptq.yaml");
@@ -109,7 +99,6 @@ StrategySpec parse_strategy(const Json& given, const Json& recipe, const Source&
   const std::string field = "strategy";
   if (!json.is_object())
     source.fail("WRONG_TYPE", field, shown(given) + " is no strategy", "Write {name: grid}.");
-  check_keys(json, {"name", "seed", "configurations", "population", "startup", "fidelity"}, field, source);
   StrategySpec strategy;
   if (json.contains("name")) strategy.name = string_or_empty(json, "name", field, source);
   if (std::find(kStrategies.begin(), kStrategies.end(), strategy.name) == kStrategies.end()) {
@@ -119,6 +108,10 @@ StrategySpec parse_strategy(const Json& given, const Json& recipe, const Source&
                 (nearest.empty() ? "" : "Did you mean '" + nearest + "'? ") +
                     "Known: " + join(kStrategies, ", ") + ".");
   }
+  if (strategy.name == "goal")
+    source.fail("MISSING_PARAMETER", "goal", "the strategy goal needs one",
+                "For instance goal: 'bytes<=22%, kl=min'.");
+  check_keys(json, {"name", "seed", "configurations", "population", "startup", "fidelity"}, field, source);
   strategy.seed = whole_of(json, "seed", 0, 0, UINT64_MAX, field, source);
   strategy.configurations = whole_of(json, "configurations", 0, 1, kMostTrials, field, source);
   strategy.population = whole_of(json, "population", strategy.population, 4, 1000, field, source);
@@ -283,6 +276,11 @@ void check_space(const Sweep& sweep, const Source& source, const Catalogue& cata
       source.fail("CONTRADICTORY_GOAL", field, "the fidelity sets the same", "Leave it out of the space.");
   }
   std::set<std::string> read;
+  if (sweep.has_goal()) {
+    for (const auto& recipe : goal_recipes(sweep))
+      for (const auto& name : parse_recipe(recipe.dump(), catalogue).data_names()) read.insert(name);
+    return check_inputs(sweep, read, paths, source);
+  }
   const auto most = std::clamp<std::uint64_t>(kMostChecked / sweep.recipe.dump().size(), 20, kMostChecks);
   Corners(sweep, paths, most).each([&](const std::vector<Json>& values) {
     for (const std::uint32_t rung :
@@ -371,6 +369,14 @@ void set_values(const Sweep& sweep, const std::vector<Json>& values, std::map<st
   }
 }
 
+// The recipe, with the data that it reads.
+void read_by(const Json& recipe, const std::map<std::string, std::string>& data, TrialInputs& trial,
+             const Catalogue& catalogue) {
+  trial.recipe = recipe.dump();
+  for (const auto& name : recipe_from_normal_form(recipe, catalogue).data_names())
+    if (const auto it = data.find(name); it != data.end()) trial.data.insert(*it);
+}
+
 std::string shown_point(const Sweep& sweep, const std::vector<Json>& values) {
   std::vector<std::string> parts;
   for (std::size_t i = 0; i < values.size(); ++i)
@@ -434,7 +440,7 @@ Sweep read(const Json& json, const std::string& recipe_text, const Source& sourc
     source.fail("MALFORMED_SWEEP", "sweep", "a sweep is a mapping with recipe, model and space");
   check_keys(json,
              {"name", "recipe", "model", "models", "data", "seed", "space", "strategy", "objectives",
-              "constraints", "bounds", "parallel"},
+              "constraints", "bounds", "parallel", "goal"},
              "", source);
   Sweep sweep;
   sweep.name = string_or_empty(json, "name", "", source);
@@ -442,6 +448,12 @@ Sweep read(const Json& json, const std::string& recipe_text, const Source& sourc
   sweep.model = string_or_empty(json, "model", "", source);
   parse_data(sweep, json, source);
   sweep.seed = whole_of(json, "seed", 0, 0, UINT64_MAX, "", source);
+  sweep.bounds = parse_bounds(mapping_of(json, "bounds", source), source);
+  sweep.parallel = whole_of(json, "parallel", sweep.parallel, 1, kMostParallel, "", source);
+  if (json.contains("goal")) {
+    read_goal(sweep, json, source, catalogue);
+    return sweep;
+  }
   sweep.space = parse_space(space_json(json, source), "space", source);
   check_input_texts(sweep, source);
   sweep.strategy =
@@ -454,8 +466,6 @@ Sweep read(const Json& json, const std::string& recipe_text, const Source& sourc
   for (std::size_t i = 0; i < constraints.size(); ++i)
     sweep.constraints.push_back(
         parse_constraint(constraints[i], sweep.recipe, entry("constraints", i), source, catalogue));
-  sweep.bounds = parse_bounds(mapping_of(json, "bounds", source), source);
-  sweep.parallel = whole_of(json, "parallel", sweep.parallel, 1, kMostParallel, "", source);
   check_goals(sweep, source);
   check_ends(sweep, source);
   return sweep;
@@ -476,6 +486,12 @@ Sweep read_sweep(std::string_view text, const std::string& recipe_text, const Ca
   return read(document.value, recipe_text, Source{"sweep", document.lines}, catalogue);
 }
 
+TrialInputs trial_of_recipe(const Sweep& sweep, const Json& recipe, const Catalogue& catalogue) {
+  TrialInputs trial{{}, sweep.model, {}, sweep.seed};
+  read_by(recipe, sweep.data, trial, catalogue);
+  return trial;
+}
+
 TrialInputs trial_of(const Sweep& sweep, const std::vector<Json>& values, std::uint32_t rung,
                      const Catalogue& catalogue) {
   TrialInputs trial{{}, sweep.model, {}, sweep.seed};
@@ -486,9 +502,7 @@ TrialInputs trial_of(const Sweep& sweep, const std::vector<Json>& values, std::u
     if (const auto& fidelity = sweep.strategy.fidelity)
       recipe[resolve_path(fidelity->path, sweep.recipe, "strategy.fidelity.path", Source{"sweep", {}})
                  .pointer] = fidelity->value(rung);
-    trial.recipe = recipe.dump();
-    for (const auto& name : recipe_from_normal_form(recipe, catalogue).data_names())
-      if (const auto it = data.find(name); it != data.end()) trial.data.insert(*it);
+    read_by(recipe, data, trial, catalogue);
   } catch (const Error& e) {
     throw Error(e.code(), e.reason(), e.message() + ", at " + shown_point(sweep, values),
                 blamed_field(sweep, values, e.field()), e.hint());

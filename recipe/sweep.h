@@ -43,6 +43,11 @@ struct StrategySpec {
   std::uint64_t population = 20;     // of a generation
   std::uint64_t startup = 10;        // random trials before the model is asked
   std::optional<Fidelity> fidelity;
+  // Of `goal` alone:
+  Json levels;                    // that a layer may take (recipe/levels.h)
+  Json calibration;               // of sensitivity and plans: data, samples, sequence_length, propagate ...
+  std::uint64_t kl_tokens = 512;  // of sensitivity
+  std::uint64_t plans = 3, uniform = 3;  // verified in full: mixed ones, and levels that all layers take
 };
 
 // 0: none. No trial is made once one is reached.
@@ -58,7 +63,7 @@ struct Sweep {
   std::string model;  // as it is written: a path or a digest; may be a dimension instead
   std::map<std::string, std::string> data;  // the same, by name
   std::uint64_t seed = 0;                   // of the jobs
-  Space space;
+  Space space;                              // of a goal it is empty: the strategy makes the recipes
   StrategySpec strategy;
   std::vector<Objective> objectives;
   std::vector<Constraint> constraints;
@@ -68,6 +73,7 @@ struct Sweep {
   // Every text that names a model, and every one that names data: as written and in the space.
   std::vector<std::string> models() const;
   std::vector<std::string> datasets() const;
+  bool has_goal() const { return strategy.name == "goal"; }
 };
 
 inline constexpr std::uint64_t kMostTrials = 1'000'000, kMostParallel = 10'000;
@@ -75,8 +81,8 @@ inline constexpr std::uint64_t kMostTrials = 1'000'000, kMostParallel = 10'000;
 // Parses and validates, the recipe at every corner of the space. `text` is YAML; a `recipe` that is not empty
 // takes the place of its own. Throws
 // Error(kInvalidArgument) as parse_recipe() does, and with reason EMPTY_SPACE, ENDLESS_SPACE, UNKNOWN_PATH,
-// UNKNOWN_STRATEGY, UNKNOWN_METRIC, AMBIGUOUS_METRIC, CONTRADICTORY_GOAL or MISSING_INPUT; the field is a
-// path
+// UNKNOWN_STRATEGY, UNKNOWN_METRIC, AMBIGUOUS_METRIC, CONTRADICTORY_GOAL, MALFORMED_GOAL or MISSING_INPUT;
+// the field is a path
 // ("space.stages[0].params.bits").
 Sweep parse_sweep(std::string_view text, const std::string& recipe = {},
                   const Catalogue& catalogue = Catalogue::embedded());
@@ -92,6 +98,10 @@ struct TrialInputs {
   std::map<std::string, std::string> data;  // only what the recipe reads
   std::uint64_t seed = 0;
 };
+
+// Of a whole recipe: the data that it reads, of the sweep's.
+TrialInputs trial_of_recipe(const Sweep& sweep, const Json& recipe,
+                            const Catalogue& catalogue = Catalogue::embedded());
 
 // The one place that turns a point into a recipe. `values` are the space's, in its order; `rung` sets the
 // fidelity where there is one. Throws what parse_recipe() throws, with the values in the message.

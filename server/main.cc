@@ -17,6 +17,7 @@
 #include "server/api/grpc_server.h"
 #include "server/auth/certificates.h"
 #include "server/http/routes.h"
+#include "server/provision/provisioner.h"
 #include "server/stage_cache_flags.h"
 #include "server/upkeep/collect.h"
 #include "server/upkeep/data_lock.h"
@@ -28,7 +29,8 @@ using namespace wring;
 namespace fs = std::filesystem;
 
 struct Options {
-  std::string data, grpc = "127.0.0.1:7433", http = "127.0.0.1:7480", log_level = "info", log_format = "text";
+  std::string config, data, grpc = "127.0.0.1:7433", http = "127.0.0.1:7480", log_level = "info",
+                            log_format = "text";
   double lease_seconds = 15, heartbeat_seconds = 3;
   double gc_hours = 1, gc_grace_hours = 24;
   StageCacheFlags stages;
@@ -37,6 +39,7 @@ struct Options {
   int open_calls = DoorOptions{}.open_calls;
   std::string dashboard;
   std::vector<std::string> http_names;
+  std::string provision, provision_config;
 };
 
 TimeMs in_ms(double hours) {
@@ -74,6 +77,23 @@ fs::path built_dashboard() {
   return sibling_program("../share/wring/dashboard");
 }
 
+// What workers on other machines dial; on loopback there are none.
+std::string address_for_workers(const Address& address, int port) {
+  std::string host = address.host;
+  if (host == "0.0.0.0" || host == "[::]") host = host_name();
+  return host + ":" + std::to_string(port);
+}
+
+RouteOptions route_options(const Options& options, const std::optional<TlsFiles>& tls,
+                           const std::optional<Provisioner>& provisioner) {
+  RouteOptions routes{
+      options.dashboard.empty() ? built_dashboard() : fs::path(options.dashboard), options.http_names, {}};
+  if (provisioner) routes.provisioner = [&provisioner] { return provisioner->health(); };
+  if (tls)
+    for (const auto& host : hosts_of(tls->certificate)) routes.names.push_back(host);
+  return routes;
+}
+
 int serve(const Options& options) {
   init_logging("wring-server", options.log_level, options.log_format);
   const auto tls = tls_of(options);
@@ -106,12 +126,15 @@ int serve(const Options& options) {
   const Backend backend{
       coordinator, sweeps, store, blobs, tokens, door, clock, metrics, options.heartbeat_seconds};
 
+  std::optional<ProvisionConfig> provision;
+  if (!options.provision.empty()) provision = read_provision_config(options.provision_config);
   GrpcServer server(backend, grpc_address.host + ":" + std::to_string(grpc_address.port), tls);
-  RouteOptions routes{options.dashboard.empty() ? built_dashboard() : fs::path(options.dashboard),
-                      options.http_names};
-  if (tls)
-    for (const auto& host : hosts_of(tls->certificate)) routes.names.push_back(host);
-  const HttpServer http(http_address.host, http_address.port, make_routes(backend, routes), tls);
+  std::optional<Provisioner> provisioner;
+  if (provision)
+    provisioner.emplace(*provision, address_for_workers(grpc_address, server.port()), folder, coordinator,
+                        clock, metrics);
+  const HttpServer http(http_address.host, http_address.port,
+                        make_routes(backend, route_options(options, tls, provisioner)), tls);
 
   const Json endpoints{{"grpc", grpc_address.host + ":" + std::to_string(server.port())},
                        {"http", http_address.host + ":" + std::to_string(http.port())},
@@ -131,15 +154,9 @@ int serve(const Options& options) {
   return 0;
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
-  CLI::App app{"Wring's coordinator: accepts jobs, schedules them onto workers, keeps artifacts and results",
-               "wring-server"};
+void declare(CLI::App& app, Options& options) {
   app.set_version_flag("--version", WRING_VERSION);
-  Options options;
-  std::string config;
-  app.add_option("--config", config, "YAML file with any of these options as keys; flags win");
+  app.add_option("--config", options.config, "YAML file with any of these options as keys; flags win");
   app.add_option("--data", options.data, "Folder of the job database and the blobs");
   app.add_option("--grpc", options.grpc, "HOST:PORT of the API; port 0 takes a free one")
       ->capture_default_str();
@@ -163,6 +180,12 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(0.01, 1e6))
       ->capture_default_str();
   options.stages.add_to(app);
+  app.add_option("--provision", options.provision,
+                 "Start workers as jobs of a batch system as the queue needs them: slurm")
+      ->check(CLI::IsMember({"slurm"}));
+  app.add_option("--provision-config", options.provision_config,
+                 "YAML file that says which jobs (docs/slurm.md)")
+      ->type_name("FILE");
   app.add_option("--log-level", options.log_level, "trace, debug, info, warn, error or off")
       ->capture_default_str();
   app.add_option("--log-format", options.log_format,
@@ -177,13 +200,22 @@ int main(int argc, char** argv) {
   app.add_option("--open-calls", options.open_calls, "Calls that one token may have open at a time")
       ->check(CLI::Range(1, 100'000))
       ->capture_default_str();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app{"Wring's coordinator: accepts jobs, schedules them onto workers, keeps artifacts and results",
+               "wring-server"};
+  Options options;
+  declare(app, options);
   app.footer("Example:\n  wring-server --data /var/lib/wring --grpc 127.0.0.1:7433 --http 127.0.0.1:7480");
   int status = 0;
   add_verbs(app, status);
   try {
     if (!parse_command_line(app, {argv + 1, argv + argc})) return 0;
     if (!app.get_subcommands().empty()) return status;
-    if (!config.empty()) apply_config(app, config);
+    if (!options.config.empty()) apply_config(app, options.config);
     if (options.data.empty())
       throw Error(ErrorCode::kInvalidArgument, "MISSING_OPTION", "must be given", "--data",
                   "A folder of this server's own; --help shows an example.");

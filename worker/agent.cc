@@ -1,10 +1,12 @@
 // The worker's main loop.
 #include "worker/agent.h"
 
-#include <unistd.h>
-
+#include <algorithm>
+#include <cstdlib>
+#include <limits>
 #include <thread>
 
+#include "common/address.h"
 #include "common/clock.h"
 #include "common/error.h"
 #include "common/files.h"
@@ -20,24 +22,43 @@ namespace fs = std::filesystem;
 
 constexpr double kLeaseWaitSeconds = 20;
 constexpr double kFullDiskSeconds = 2, kMaxFullDiskSeconds = 60;  // before another job is asked for
+constexpr double kForgottenSeconds = 5;   // beyond exit_when_idle, while the server is away
 constexpr double kLastWordsSeconds = 10;  // for the release of a job when the worker goes
 
-std::string host_name() {
-  char name[256] = {};
-  return ::gethostname(name, sizeof name - 1) == 0 ? name : "worker";
+std::string variable(const char* name) {
+  const char* const value = std::getenv(name);
+  return value ? value : "";
+}
+
+// As squeue shows it; empty outside of Slurm.
+std::string slurm_job() {
+  const auto array = variable("SLURM_ARRAY_JOB_ID");
+  return array.empty() ? variable("SLURM_JOB_ID") : array + "_" + variable("SLURM_ARRAY_TASK_ID");
+}
+
+// A host may be several nodes of Slurm.
+std::string node_name() {
+  const auto node = variable("SLURMD_NODENAME"), host = host_name();
+  return !node.empty() ? node : !host.empty() ? host : "worker";
 }
 
 ChannelSecurity security_of(const WorkerOptions& options) {
-  if (options.tls.empty()) return {options.token, "", "", ""};
+  std::string token = options.token;
+  if (!options.token_file.empty()) {
+    token = read_file(options.token_file, 4096);
+    token.erase(token.find_last_not_of(" \n") + 1);
+  }
+  if (options.tls.empty()) return {token, "", "", ""};
   const auto read = [&](const char* name) { return read_file(options.tls / name, 1u << 20); };
-  return {options.token, read("ca.crt"), read("worker.crt"), read("worker.key")};
+  return {token, read("ca.crt"), read("worker.crt"), read("worker.key")};
 }
 
 v1::Worker describe_worker(const WorkerOptions& options, const Cache& cache) {
   const auto hello = ask_engine_devices(options.engine);
   v1::Worker worker;
   worker.set_id(cache.worker_id());
-  worker.set_name(options.name.empty() ? host_name() : options.name);
+  worker.set_name(options.name.empty() ? node_name() : options.name);
+  worker.set_slurm_job(slurm_job());
   worker.set_version(hello.version);
   worker.set_catalogue_digest(hello.catalogue);
   for (auto device : hello.devices) {
@@ -70,7 +91,7 @@ std::optional<Sandbox> make_sandbox(const WorkerOptions& options) {
 
 Agent::Agent(WorkerOptions options)
     : options_(std::move(options)),
-      cache_(options_.cache, options_.cache_bytes),
+      cache_(take_cache_folder(options_.cache, options_.cache_below), options_.cache_bytes),
       worker_(describe_worker(options_, cache_)),
       metrics_(worker_, cache_),
       sandbox_(make_sandbox(options_)),
@@ -94,14 +115,42 @@ v1::RegisterWorkerResponse Agent::register_worker() {
   return answer;
 }
 
+void Agent::set_idle(bool idle) {
+  const std::lock_guard lock(mutex_);
+  if (idle)
+    idle_.emplace();
+  else
+    idle_.reset();
+}
+
+double Agent::idle_seconds_left() {
+  const std::lock_guard lock(mutex_);
+  const bool counts = options_.exit_when_idle > 0 && idle_;
+  return counts ? options_.exit_when_idle - idle_->seconds() : std::numeric_limits<double>::infinity();
+}
+
+// While the server is away nothing else looks at the time.
+void Agent::leave_when_forgotten(const std::stop_token& stop) {
+  for (; !stop.stop_requested(); std::this_thread::sleep_for(std::chrono::milliseconds(100)))
+    if (idle_seconds_left() < -kForgottenSeconds) return drain();
+}
+
 void Agent::run() {
+  const std::jthread forgotten([this](const std::stop_token& stop) { leave_when_forgotten(stop); });
+  work_until_told();
+}
+
+void Agent::work_until_told() {
   try {
     const auto terms = register_worker();
     LeaseKeeper keeper(coordinator_, worker_, terms.heartbeat_seconds());
-    for (Backoff full(kFullDiskSeconds, kMaxFullDiskSeconds); !draining_;) {
+    for (Backoff full(kFullDiskSeconds, kMaxFullDiskSeconds); !draining_ && idle_seconds_left() > 0;) {
       const auto leased = lease();
       if (!leased.leased()) continue;
-      if (work(leased, keeper))
+      set_idle(false);
+      const bool had_room = work(leased, keeper);
+      set_idle(true);
+      if (had_room)
         full.reset();
       else if (!options_.once)
         wait_for_room(full.next_seconds());
@@ -124,7 +173,7 @@ void Agent::run() {
 
 // Every job would fail here, and use up its attempts.
 void Agent::wait_for_room(double seconds) {
-  spdlog::warn("the disk of {} is full: no job is taken for {:.0f} s", options_.cache.string(), seconds);
+  spdlog::warn("the disk of {} is full: no job is taken for {:.0f} s", cache_.folder().string(), seconds);
   draining_.wait(seconds);
 }
 
@@ -139,7 +188,7 @@ v1::LeaseJobResponse Agent::lease() {
   }
   v1::LeaseJobRequest request;
   request.set_worker_id(worker_.id());
-  request.set_wait_seconds(kLeaseWaitSeconds);
+  request.set_wait_seconds(std::clamp(idle_seconds_left(), 0.0, kLeaseWaitSeconds));
   *request.mutable_free_devices() = worker_.devices();
   std::optional<Error> error;
   v1::LeaseJobResponse response;

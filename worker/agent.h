@@ -7,8 +7,10 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <thread>
 #include <vector>
 
+#include "common/clock.h"
 #include "worker/cache.h"
 #include "worker/coordinator.h"
 #include "worker/lease_keeper.h"
@@ -25,8 +27,9 @@ class Agent {
   // Takes the cache folder and asks the engine for its devices. Throws Error where either cannot be had.
   explicit Agent(WorkerOptions options);
 
-  // Works until drain() (or, with options.once, until one job has ended). Engines are started on the calling
-  // thread and die with it.
+  // Works until drain() (or, with options.once, until one job has ended; with options.exit_when_idle, until
+  // it had none for so long, also where the server is away). Engines are started on the calling thread and
+  // die with it.
   void run();
 
   // Takes no more jobs; gives the running one back, at once or after options.drain_seconds. Any thread;
@@ -38,6 +41,10 @@ class Agent {
   int metrics_port() const { return endpoint_ ? endpoint_->port() : 0; }
 
  private:
+  void work_until_told();
+  void set_idle(bool idle);
+  double idle_seconds_left();  // infinite where it does not end by itself, or has a job
+  void leave_when_forgotten(const std::stop_token& stop);
   v1::RegisterWorkerResponse register_worker();
   v1::LeaseJobResponse lease();
   bool work(const v1::LeaseJobResponse& lease, LeaseKeeper& keeper);  // whether the disk had room for it
@@ -56,7 +63,8 @@ class Agent {
   StopSignal leave_;     // a last message that does not get through is given up
 
   std::mutex mutex_;
-  grpc::ClientContext* leasing_ = nullptr;  // the call that waits for a job
+  grpc::ClientContext* leasing_ = nullptr;        // the call that waits for a job
+  std::optional<Stopwatch> idle_{std::in_place};  // since when; none: it has a job
 };
 
 }  // namespace wring

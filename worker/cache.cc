@@ -73,10 +73,25 @@ std::string stage_record(std::uint64_t bytes, bool synced) {
 
 }  // namespace
 
-Cache::Cache(const fs::path& folder, std::uint64_t max_bytes)
-    : folder_(fs::absolute(folder).lexically_normal()), max_bytes_(max_bytes) {
+CacheFolder take_cache_folder(const fs::path& folder, bool below) {
+  constexpr int kMostBelow = 1000;
+  const auto base = fs::absolute(folder).lexically_normal();
+  for (int i = 0;; ++i) {
+    const auto path = below ? base / std::to_string(i) : base;
+    fs::create_directories(path);
+    try {
+      return {path, lock_folder(path, Error(ErrorCode::kFailedPrecondition, "CACHE_IN_USE",
+                                            "another worker uses the cache folder " + path.string(),
+                                            "--cache", "Give each worker a folder of its own."))};
+    } catch (const Error& error) {
+      if (!below || error.reason() != "CACHE_IN_USE" || i >= kMostBelow) throw;
+    }
+  }
+}
+
+Cache::Cache(CacheFolder folder, std::uint64_t max_bytes)
+    : folder_(std::move(folder.path)), max_bytes_(max_bytes), lock_(std::move(folder.lock)) {
   for (const auto* name : {"blobs", "stages", "snapshots", "jobs"}) fs::create_directories(folder_ / name);
-  take_lock();
   fs::remove_all(work());
   fs::create_directories(work());
   read_id();
@@ -89,12 +104,6 @@ Cache::Cache(const fs::path& folder, std::uint64_t max_bytes)
 }
 
 Cache::~Cache() = default;
-
-void Cache::take_lock() {
-  lock_ = lock_folder(folder_, Error(ErrorCode::kFailedPrecondition, "CACHE_IN_USE",
-                                     "another worker uses the cache folder " + folder_.string(), "--cache",
-                                     "Give each worker a folder of its own."));
-}
 
 void Cache::read_id() {
   const auto path = folder_ / "worker.json";

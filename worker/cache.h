@@ -28,6 +28,16 @@ struct KeptStage {
   std::uint64_t bytes = 0;  // of its files
 };
 
+// A cache folder that is this process's own for as long as the lock lives.
+struct CacheFolder {
+  std::filesystem::path path;
+  FileDescriptor lock;
+};
+
+// `folder` itself, or the first of FOLDER/0, FOLDER/1, ... that no other process has. Throws
+// Error(kFailedPrecondition, "CACHE_IN_USE") where another process has the folder.
+CacheFolder take_cache_folder(const std::filesystem::path& folder, bool below = false);
+
 struct CacheUse {
   std::uint64_t bytes = 0, limit = 0;     // of blobs and stages
   std::uint64_t claimed = 0, missed = 0;  // of blobs, since the start: asked for, and of them not there
@@ -46,8 +56,9 @@ class Cache {
  public:
   static constexpr std::size_t kMaxLogs = 100, kMaxSnapshots = 4;
 
-  // Throws Error(kFailedPrecondition, "CACHE_IN_USE") where another process has the folder.
-  Cache(const std::filesystem::path& folder, std::uint64_t max_bytes);
+  Cache(CacheFolder folder, std::uint64_t max_bytes);
+  Cache(const std::filesystem::path& folder, std::uint64_t max_bytes)
+      : Cache(take_cache_folder(folder), max_bytes) {}
   ~Cache();  // once all kept stages have reached the disk
   Cache(const Cache&) = delete;
   Cache& operator=(const Cache&) = delete;
@@ -106,7 +117,6 @@ class Cache {
     std::uint64_t made = 0;  // of stages: tells it from one that had the key before
   };
 
-  void take_lock();
   void read_id();
   void read_blobs();
   void read_stages();

@@ -221,6 +221,7 @@ class Supervisor {
   EngineOutcome outcome() {
     EngineOutcome outcome;
     outcome.peak_bytes = status_.peak_rss_bytes;
+    if (told_by_others()) stop_.wait(kGraceSeconds);
     if (stop_) return outcome;
     if (failure_) {
       outcome.error = to_detail(*failure_, step_);
@@ -237,6 +238,13 @@ class Supervisor {
     }
     if (outcome.error) outcome.error->set_last_log(log_.last_lines());
     return outcome;
+  }
+
+  // Who ends a machine, or a batch job, tells the engine at once with its worker, which may not have heard
+  // yet.
+  bool told_by_others() const {
+    const bool says_so = said_ && said_->error.code() == ErrorCode::kCancelled;
+    return !since_term_ && !failure_ && (says_so || status_.signal == SIGTERM);
   }
 
   Error crash() const {

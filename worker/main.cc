@@ -40,8 +40,12 @@ void declare(CLI::App& app, Flags& flags) {
       ->type_name("DIR");
   app.add_option("--token", o.token, "Token of scope worker, on the server's machine (also WRING_TOKEN)")
       ->envname("WRING_TOKEN");
+  app.add_option("--token-file", o.token_file, "File that holds the token; instead of --token")
+      ->type_name("FILE");
   app.add_option("--cache", o.cache, "Folder for blobs, finished stages, logs and scratch; one worker each")
       ->type_name("DIR");
+  app.add_flag("--cache-below", o.cache_below,
+               "Take the first of the folders 0, 1, ... below --cache that no other worker has");
   app.add_option("--cache-bytes", o.cache_bytes, "Limit of blobs and finished stages, e.g. 200GB")
       ->transform(wring::bytes_value())
       ->default_str("50GB");
@@ -76,6 +80,10 @@ void declare(CLI::App& app, Flags& flags) {
   app.add_flag("--check-sandbox", flags.check_sandbox,
                "Print as JSON what of the sandbox this kernel allows");
   app.add_flag("--once", o.once, "End after one job");
+  app.add_option("--exit-when-idle", o.exit_when_idle,
+                 "End after so many seconds without a job, also where the server is away; 0: stay")
+      ->check(CLI::NonNegativeNumber)
+      ->default_val(0);
   app.set_version_flag("--version", WRING_VERSION);
   app.footer(kFooter);
 }

@@ -8,10 +8,12 @@
 namespace wring {
 
 struct WorkerOptions {
-  std::string server;           // HOST:PORT
-  std::filesystem::path tls;    // folder with ca.crt, worker.crt and worker.key; empty: plain text
-  std::string token;            // of a worker on the server's machine; empty: none
-  std::filesystem::path cache;  // folder
+  std::string server;                // HOST:PORT
+  std::filesystem::path tls;         // folder with ca.crt, worker.crt and worker.key; empty: plain text
+  std::string token;                 // of a worker on the server's machine; empty: none
+  std::filesystem::path token_file;  // that holds the token
+  std::filesystem::path cache;       // folder
+  bool cache_below = false;          // take the first folder below it that no other worker has
   std::uint64_t cache_bytes = 50'000'000'000;  // of blobs and kept stages
   std::uint32_t threads = 0;                   // of an engine; 0: all
   std::uint64_t memory_bytes = 0;              // limit of an engine; 0: none
@@ -22,6 +24,7 @@ struct WorkerOptions {
   double drain_seconds = 0;                    // how long a running job may go on after SIGTERM
   bool sandbox = true;                         // around engines
   bool once = false;                           // end after one job
+  double exit_when_idle = 0;                   // seconds without a job; 0: stay
 };
 
 }  // namespace wring

@@ -122,6 +122,7 @@ void add_verbs(CLI::App& app, CliContext& context) {
   add_job_verbs(app, context);
   add_pause_verbs(app, context);
   add_sweep_verbs(app, context);
+  add_goal_verbs(app, context);
   add_token_verbs(app, context);
   add_artifact_verbs(app, context);
   add_catalogue_verbs(app, context);

@@ -40,6 +40,7 @@ void add_submit_verbs(CLI::App& app, CliContext& context);   // submit
 void add_job_verbs(CLI::App& app, CliContext& context);      // jobs, job, watch, cancel, retry, report
 void add_pause_verbs(CLI::App& app, CliContext& context);    // pause, resume, projects, quota
 void add_sweep_verbs(CLI::App& app, CliContext& context);    // sweep
+void add_goal_verbs(CLI::App& app, CliContext& context);     // compress, sensitivity
 void add_token_verbs(CLI::App& app, CliContext& context);    // tokens
 void add_artifact_verbs(CLI::App& app,
                         CliContext& context);  // get, put, artifacts, artifact, retain, discard

@@ -3,10 +3,10 @@
 
 #include <unistd.h>
 
-#include <cerrno>
+#include <utility>
 
+#include "common/capture.h"
 #include "common/error.h"
-#include "common/files.h"
 
 namespace wring {
 
@@ -19,24 +19,13 @@ std::filesystem::path program(const std::string& name) {
 }
 
 Captured capture(const std::vector<std::string>& argv, bool with_standard_error) {
-  auto pipe = Pipe::create();
-  SubprocessOptions options;
-  options.argv = argv;
-  options.descriptors = {{pipe.write.get(), STDOUT_FILENO}};
-  if (with_standard_error) options.descriptors.push_back({pipe.write.get(), STDERR_FILENO});
+  SubprocessOptions program;
+  program.argv = argv;
+  CaptureOptions options;
   options.own_process_group = false;
-  Subprocess child(options);
-  pipe.write.reset();
-  Captured captured;
-  char buffer[1 << 16];
-  for (;;) {
-    const auto n = ::read(pipe.read.get(), buffer, sizeof buffer);
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) break;
-    captured.output.append(buffer, static_cast<std::size_t>(n));
-  }
-  captured.status = child.wait();
-  return captured;
+  if (with_standard_error) options.standard_error = StandardError::kMerge;
+  auto run = run_captured(std::move(program), options);
+  return {run.status, std::move(run.output)};
 }
 
 }  // namespace wring

@@ -73,12 +73,16 @@ class Kept {
     throw Error(ErrorCode::kUnavailable, "PROGRAM_ENDED", name_ + " " + how, "",
                 "Its log, " + log_.string() + ", ends with:\n" + last_lines(log_));
   }
-  void stop() {
-    if (!running()) return;
-    process_->signal(SIGTERM);
+  // Until it has ended, but no longer than kStopSeconds or another signal.
+  void await() {
     const int patience = stop_signals;
     for (Stopwatch watch; running() && watch.seconds() < kStopSeconds && stop_signals <= patience;)
       std::this_thread::sleep_for(20ms);
+  }
+  void stop() {
+    if (!running()) return;
+    process_->signal(SIGTERM);
+    await();
     if (running()) process_->signal(SIGKILL);
     process_->wait();
   }
@@ -120,13 +124,17 @@ ClientConfig local_config(const Endpoints& endpoints) {
   return config;
 }
 
-Endpoints start_server(Kept& server, const fs::path& data) {
+ClientConfig config_of(const ServiceOptions& options, const Endpoints& endpoints) {
+  return options.connect ? options.connect(endpoints) : local_config(endpoints);
+}
+
+Endpoints start_server(Kept& server, const fs::path& data, const ServiceOptions& options) {
   fs::remove(data / "endpoints.json");
   server.start();
   std::optional<Endpoints> endpoints;
   wait_until("the server's addresses", {&server},
              [&] { return (endpoints = read_endpoints(data)).has_value(); });
-  Client client(local_config(*endpoints));
+  Client client(config_of(options, *endpoints));
   wait_until("the server's readiness", {&server}, [&] { return client.ready(0.5); });
   return *endpoints;
 }
@@ -169,21 +177,8 @@ void make_log_folder(const fs::path& data) {
                 "Choose a folder that you may write to.");
 }
 
-}  // namespace
-
-void keep_service_up(const ServiceOptions& options, const std::function<void(const Endpoints&)>& on_ready) {
-  for (const int number : {SIGINT, SIGTERM, SIGHUP}) ::signal(number, [](int) { ++stop_signals; });
-  const auto data = fs::absolute(options.data);
-  make_log_folder(data);
-  const auto lock = lock_data(data);
-  const auto server_arguments = [&](const std::string& grpc, const std::string& http) {
-    return std::vector<std::string>{
-        program("wring-server").string(), "--data", data.string(), "--grpc", grpc, "--http", http};
-  };
-  Kept server("wring-server", server_arguments(options.grpc, options.http), data / "logs" / "server.log");
-  const auto endpoints = start_server(server, data);
-  server.set_arguments(
-      server_arguments(endpoints.grpc, endpoints.http));  // the same addresses after a restart
+std::vector<Kept> start_workers(const ServiceOptions& options, const Endpoints& endpoints,
+                                const fs::path& data) {
   std::vector<Kept> workers;
   for (int i = 0; i < options.workers; ++i) {
     const auto name = "worker" + (options.workers > 1 ? std::to_string(i) : "");
@@ -193,18 +188,49 @@ void keep_service_up(const ServiceOptions& options, const std::function<void(con
                          data / "logs" / (name + ".log"));
     workers.back().start();
   }
-  Client client(local_config(endpoints));
-  if (!workers.empty())
+  if (options.crew) {
+    workers.emplace_back("workers", options.crew(config_of(options, endpoints)),
+                         data / "logs" / "workers.log");
+    workers.back().start();
+  }
+  return workers;
+}
+
+}  // namespace
+
+bool keep_service_up(const ServiceOptions& options, const std::function<void(const Endpoints&)>& on_ready,
+                     const std::function<bool()>& is_over) {
+  for (const int number : {SIGINT, SIGTERM, SIGHUP}) ::signal(number, [](int) { ++stop_signals; });
+  const auto data = fs::absolute(options.data);
+  make_log_folder(data);
+  const auto lock = lock_data(data);
+  const auto server_arguments = [&](const std::string& grpc, const std::string& http) {
+    return std::vector<std::string>{
+        program("wring-server").string(), "--data", data.string(), "--grpc", grpc, "--http", http};
+  };
+  Kept server("wring-server", server_arguments(options.grpc, options.http), data / "logs" / "server.log");
+  const auto endpoints = start_server(server, data, options);
+  server.set_arguments(
+      server_arguments(endpoints.grpc, endpoints.http));  // the same addresses after a restart
+  auto workers = start_workers(options, endpoints, data);
+  Client client(config_of(options, endpoints));
+  if (options.workers > 0)
     wait_until("the workers' arrival", {&server, &workers[0]},
                [&] { return static_cast<int>(client.workers().size()) >= options.workers; });
   on_ready(endpoints);
-  while (stop_signals == 0) {
+  bool over = false;
+  while (stop_signals == 0 && !(over = is_over && is_over())) {
     std::this_thread::sleep_for(100ms);
     server.keep();
     for (auto& worker : workers) worker.keep();
   }
+  if (options.dismiss_crew) {
+    options.dismiss_crew();
+    workers.back().await();
+  }
   for (auto& worker : workers) worker.stop();
   server.stop();
+  return over;
 }
 
 bool stop_service(const fs::path& data) {

@@ -1,101 +1,22 @@
-// The verb sweep: submit, list, show, trials, front, best, pause, resume, stop, cancel, extend, delete.
-#include <chrono>
+// The verb sweep: submit, run (sweep_run.cc), list, show, trials, front, best, pause, resume, stop, cancel,
+// extend, delete.
 #include <memory>
-#include <thread>
 
 #include "client/cli/context.h"
-#include "client/cli/interrupt.h"
 #include "client/cli/sweep_report.h"
-#include "client/cli/transfers.h"
-#include "common/clock.h"
-#include "common/files.h"
-#include "common/ids.h"
+#include "client/cli/sweep_run.h"
+#include "client/cli/sweep_submit.h"
 #include "common/quantity.h"
 #include "common/text.h"
-#include "recipe/recipe_input.h"
 #include "recipe/spec.h"
-#include "recipe/yaml.h"
 
 namespace wring {
 namespace {
 
-using namespace std::chrono_literals;
-
-constexpr double kPatienceSeconds = 300;  // how long the server may be away
-
-struct SubmitFlags {
-  std::string sweep, name, project, device = "cpu", memory, max_runtime, request_id;
-  std::uint32_t threads = 0, max_attempts = 0;
-  std::int32_t priority = 0;
-  bool wait = false, validate = false;
-};
-
-void print_sweep(CliContext& context, const v1::Sweep& sweep) {
-  if (context.json) return context.print_json(to_json(sweep));
-  context.print("sweep " + sweep.id() + "  " + state_name(sweep.state()) + "\n");
-}
-
-// The text of a recipe that the sweep names by its file; empty where it stands in the sweep itself.
-std::string recipe_of(const std::string& text) {
-  const auto json = parse_yaml(text, "sweep").value;
-  if (!json.is_object() || !json.contains("recipe") || !json["recipe"].is_string()) return "";
-  return read_recipe(json["recipe"].get<std::string>());
-}
-
-v1::SweepSpec sweep_spec(const SubmitFlags& flags) {
-  v1::SweepSpec spec;
-  spec.set_sweep(read_file(flags.sweep, 1u << 20));
-  spec.set_recipe(recipe_of(spec.sweep()));
-  spec.set_name(flags.name);
-  spec.set_project(flags.project);
-  spec.mutable_resources()->set_device(flags.device);
-  spec.mutable_resources()->set_threads(flags.threads);
-  if (!flags.memory.empty())
-    spec.mutable_resources()->set_memory_bytes(parse_bytes(flags.memory, "--memory"));
-  if (!flags.max_runtime.empty())
-    spec.set_max_runtime_seconds(parse_seconds(flags.max_runtime, "--max-runtime"));
-  spec.mutable_retry()->set_max_attempts(flags.max_attempts);
-  spec.set_priority(flags.priority);
-  return spec;
-}
-
-std::uint64_t ended(const v1::Sweep& sweep) {
-  return sweep.succeeded() + sweep.failed() + sweep.cancelled();
-}
-
-// Until the sweep has ended, also over restarts of the server.
-v1::Sweep follow_sweep(CliContext& context, v1::Sweep sweep) {
-  const InterruptScope interrupt;
-  ProgressBar bar(context.bar_options());
-  bar.title("sweep " + sweep.id() + (sweep.spec().name().empty() ? "" : "  " + sweep.spec().name()));
-  bar.plan({"trials"});
-  bar.start(0);
-  Stopwatch watch, away;
-  while (!is_terminal(sweep.state())) {
-    bar.update(0, {ended(sweep), std::max(sweep.expected_trials(), sweep.trials()), "trials", "running",
-                   static_cast<double>(sweep.running()), 0});
-    std::this_thread::sleep_for(300ms);
-    if (interrupt.seen())
-      throw Error(
-          ErrorCode::kCancelled, "INTERRUPTED", "no longer watching; sweep " + sweep.id() + " goes on", "",
-          "wring sweep show " + sweep.id() + " looks at it, wring sweep cancel " + sweep.id() + " ends it.");
-    try {
-      sweep = context.client().sweep(sweep.id());
-      away = Stopwatch();
-    } catch (const Error& e) {
-      if (e.code() != ErrorCode::kUnavailable || away.seconds() > kPatienceSeconds) throw;
-    }
-  }
-  const bool good = sweep.state() == v1::SWEEP_STATE_SUCCEEDED || sweep.state() == v1::SWEEP_STATE_STOPPED;
-  bar.update(0, {ended(sweep), ended(sweep), "trials", "", 0, 0});
-  bar.finish(0, good ? StepState::kDone : StepState::kFailed, watch.seconds());
-  bar.close();
-  return sweep;
-}
-
 struct FrontFlags {
   std::string id;
   std::vector<std::string> metrics, at_most, at_least;
+  std::string recipe_out;
   bool csv = false;
 };
 
@@ -172,27 +93,18 @@ void show_front(CliContext& context, const FrontFlags& flags, bool best) {
   if (print_infeasible(context, front, sweep)) return;
   std::vector<v1::Trial> trials(front.trials().begin(), front.trials().end());
   if (best) trials.resize(1);
+  if (!flags.recipe_out.empty()) write_recipe(trial_recipe(context, trials.front()), flags.recipe_out);
   print_trials(context, trials, sweep, flags.csv);
 }
 
-void submit(CliContext& context, const SubmitFlags& flags) {
-  v1::SubmitSweepRequest request;
-  request.set_request_id(flags.request_id.empty() ? random_uuid() : flags.request_id);
-  *request.mutable_spec() = sweep_spec(flags);
-  request.set_validate_only(true);  // before anything large is sent
-  const auto checked = context.client().submit_sweep(request);
-  if (flags.validate) return print_sweep(context, checked);
-  auto& inputs = *request.mutable_spec()->mutable_inputs();
-  for (const auto& text : checked.models()) inputs[text] = input_digest(context, text, "model");
-  for (const auto& text : checked.datasets()) inputs[text] = input_digest(context, text, "dataset");
-  request.set_validate_only(false);
-  auto sweep = context.client().submit_sweep(request);
+void submit(CliContext& context, const SweepFlags& flags, const std::string& file) {
+  const auto sweep = submit_sweep(context, flags, read_sweep(flags, file));
+  if (flags.validate) return print_sweep(context, sweep);
   if (!flags.wait) {
     print_sweep(context, sweep);
     if (!context.json) context.print("  wring sweep show " + sweep.id() + "\n");
     return;
   }
-  sweep = follow_sweep(context, sweep);
   if (sweep.state() == v1::SWEEP_STATE_FAILED) context.status = exit_status(ErrorCode::kUnknown);
   if (sweep.state() == v1::SWEEP_STATE_CANCELLED) context.status = exit_status(ErrorCode::kCancelled);
   if (context.json) return context.print_json(to_json(sweep));
@@ -246,27 +158,13 @@ void add_one(CLI::App& app, const std::string& name, const std::string& help, Ac
 void add_submit(CLI::App& app, CliContext& context) {
   auto* verb = add_verb(app, "submit", "Send a sweep; its trials are made by the server, one job each",
                         "wring sweep submit examples/sweeps/minilm-rtn-grid.yaml --wait");
-  const auto flags = std::make_shared<SubmitFlags>();
-  verb->add_option("SWEEP", flags->sweep, "YAML file (docs/sweeps.md); paths in it are seen from here")
+  const auto flags = std::make_shared<SweepFlags>();
+  const auto file = std::make_shared<std::string>();
+  verb->add_option("SWEEP", *file, "YAML file (docs/sweeps.md); paths in it are seen from here")
       ->required()
       ->check(CLI::ExistingFile);
-  verb->add_option("--name", flags->name, "Name for people; default: the sweep's own");
-  verb->add_option("--project", flags->project, "Whose share of the workers it takes; default: default");
-  verb->add_option("--device", flags->device, "cpu or cuda")
-      ->check(CLI::IsMember({"cpu", "cuda"}))
-      ->capture_default_str();
-  verb->add_option("--threads", flags->threads, "Threads of a trial; 0: the worker's");
-  verb->add_option("--memory", flags->memory, "Memory limit of a trial: 4GB, 512MiB");
-  verb->add_option("--max-runtime", flags->max_runtime,
-                   "Longest time of one attempt of a trial: 90s, 10m, 2h");
-  verb->add_option("--max-attempts", flags->max_attempts, "Attempts before a trial counts as failed; 0: 5");
-  verb->add_option("--priority", flags->priority, "Of its trials; higher goes first, -100 to 100")
-      ->capture_default_str();
-  verb->add_option("--request-id", flags->request_id,
-                   "UUID; sending the same one again gives the same sweep");
-  verb->add_flag("--validate", flags->validate, "Only check it; nothing is uploaded or kept");
-  verb->add_flag("--wait", flags->wait, "Follow the sweep and print its trials");
-  verb->callback([&context, flags] { submit(context, *flags); });
+  add_sweep_flags(*verb, *flags);
+  verb->callback([&context, flags, file] { submit(context, *flags, *file); });
 }
 
 void add_front(CLI::App& app, CliContext& context, bool best) {
@@ -283,6 +181,7 @@ void add_front(CLI::App& app, CliContext& context, bool best) {
       ->allow_extra_args(false);
   verb->add_option("--at-least", flags->at_least, "The same for trials below")->allow_extra_args(false);
   verb->add_flag("--csv", flags->csv, "Comma-separated values");
+  if (best) verb->add_option("--recipe-out", flags->recipe_out, "A file for its recipe");
   verb->callback([&context, flags, best] { show_front(context, *flags, best); });
 }
 
@@ -337,11 +236,23 @@ void add_trials(CLI::App& app, CliContext& context) {
 
 }  // namespace
 
+v1::Sweep submit_sweep(CliContext& context, const SweepFlags& flags) {
+  auto request = request_of(flags);
+  request.set_validate_only(true);  // before anything large is sent
+  const auto checked = context.client().submit_sweep(request);
+  auto& inputs = *request.mutable_spec()->mutable_inputs();
+  for (const auto& text : checked.models()) inputs[text] = input_digest(context, text, "model");
+  for (const auto& text : checked.datasets()) inputs[text] = input_digest(context, text, "dataset");
+  request.set_validate_only(false);
+  return context.client().submit_sweep(request);
+}
+
 void add_sweep_verbs(CLI::App& app, CliContext& context) {
   auto* sweep = add_verb(app, "sweep", "Try many variants of a recipe and keep the best",
                          "wring sweep submit examples/sweeps/minilm-rtn-grid.yaml --wait");
   sweep->require_subcommand(1);
   add_submit(*sweep, context);
+  add_sweep_run(*sweep, context);
   add_list(*sweep, context);
   add_one(*sweep, "show", "A sweep's state, goals and counts",
           [&context](const auto& id) { show(context, id); });

@@ -17,20 +17,6 @@ double energy(const at::Tensor& d, const Statistics* x, bool with_hessian) {
   return d.square().sum(at::kDouble).item<double>();
 }
 
-// The energy of `meant` that `held` has lost, as a share.
-double relative_error(const at::Tensor& meant, const at::Tensor& held, const Statistics* x,
-                      bool with_hessian) {
-  constexpr std::int64_t kRowsAtOnce = 4096;  // a head's would be memory's peak
-  double whole = 0, lost = 0;
-  for (std::int64_t first = 0; first < meant.size(0); first += kRowsAtOnce) {
-    const auto count = std::min(kRowsAtOnce, meant.size(0) - first);
-    const at::Tensor rows = meant.narrow(0, first, count);
-    whole += energy(rows, x, with_hessian);
-    lost += energy(rows - held.narrow(0, first, count), x, with_hessian);
-  }
-  return whole > 0 ? lost / whole : 0.0;
-}
-
 Json layer_report(const Layer& layer, const at::Tensor& meant, const Statistics* x, bool with_hessian,
                   Json extra) {
   const at::Tensor after = layer.weight().decode(at::kFloat).to(meant.device());
@@ -65,6 +51,19 @@ at::Tensor values(const WeightRep& weight, const Statistics* x, const std::strin
 }
 
 }  // namespace
+
+double relative_error(const at::Tensor& meant, const at::Tensor& held, const Statistics* x,
+                      bool with_hessian) {
+  constexpr std::int64_t kRowsAtOnce = 4096;  // a head's would be memory's peak
+  double whole = 0, lost = 0;
+  for (std::int64_t first = 0; first < meant.size(0); first += kRowsAtOnce) {
+    const auto count = std::min(kRowsAtOnce, meant.size(0) - first);
+    const at::Tensor rows = meant.narrow(0, first, count);
+    whole += energy(rows, x, with_hessian);
+    lost += energy(rows - held.narrow(0, first, count), x, with_hessian);
+  }
+  return whole > 0 ? lost / whole : 0.0;
+}
 
 Json compress_layer(Layer& layer, const LayerMethod& method, const Statistics* x,
                     const WeightRep* reference) {

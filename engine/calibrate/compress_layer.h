@@ -10,4 +10,9 @@ namespace wring {
 // (see compress_layers). Throws Error(kInvalidArgument) NO_STATISTICS, NOT_FINITE.
 Json compress_layer(Layer& layer, const LayerMethod& method, const Statistics* x, const WeightRep* reference);
 
+// tr(D H D^T) / tr(W H W^T) of W = `meant`, D = meant - held, both [out, in] fp32 where the statistics are: H
+// is the Hessian, or without one the squares of the input's norms, or without statistics the identity.
+double relative_error(const at::Tensor& meant, const at::Tensor& held, const Statistics* x,
+                      bool with_hessian);
+
 }  // namespace wring

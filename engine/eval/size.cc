@@ -15,12 +15,7 @@ EvaluationRow row(std::string metric, double value, std::string unit) {
 }
 
 std::vector<EvaluationRow> size(const Params&, EvaluationInput& input) {
-  std::uint64_t weights = 0, all = 0;
-  for (const auto& path : input.files.paths()) {
-    const auto bytes = input.files.open(path).size();
-    all += bytes;
-    if (path.ends_with(".safetensors") || path.ends_with(".gguf")) weights += bytes;
-  }
+  const auto [weights, all] = bytes_of(input.files);
   const auto count = static_cast<double>(input.model.parameter_count());
   input.progress.report(1, 1, "files");
   return {row("weight_bytes", static_cast<double>(weights), "bytes"),
@@ -32,4 +27,15 @@ std::vector<EvaluationRow> size(const Params&, EvaluationInput& input) {
 WRING_SUITE("size", size);
 
 }  // namespace
+
+FileBytes bytes_of(const FileTree& files) {
+  FileBytes bytes;
+  for (const auto& path : files.paths()) {
+    const auto size = files.open(path).size();
+    bytes.all += size;
+    if (path.ends_with(".safetensors") || path.ends_with(".gguf")) bytes.weights += size;
+  }
+  return bytes;
+}
+
 }  // namespace wring

@@ -54,7 +54,16 @@ struct EvaluationInput {
   std::uint64_t seed;
   std::string hardware;  // device and threads
   Progress& progress;
+  // Runs a method that leaves the model as it is as if it were a stage with the suite's parameters: with the
+  // statistics that are at hand, and from its snapshot. Of suites whose spec names statistics.
+  std::function<Json(const Method& method, const std::set<const Layer*>& targets)> run;
 };
+
+// Of a model's files: those that hold tensors, and all.
+struct FileBytes {
+  std::uint64_t weights = 0, all = 0;
+};
+FileBytes bytes_of(const FileTree& files);
 
 using Suite = std::vector<EvaluationRow> (*)(const Params& params, EvaluationInput& input);
 bool register_suite(const char* name, Suite suite);

@@ -68,8 +68,10 @@ class Run {
     std::vector<StageForecast> forecasts;
     for (std::size_t i = 0; i < spec_.recipe.stages.size(); ++i) {
       const auto& stage = spec_.recipe.stages[i];
-      const auto statistics = spec_.share_statistics ? statistics_of(stage) : std::nullopt;
-      if (statistics) forecasts.push_back(forecast_statistics(*statistics, stage, stage_field(i), room));
+      const auto statistics =
+          spec_.share_statistics ? statistics_of(stage.method, stage.params) : std::nullopt;
+      if (statistics)
+        forecasts.push_back(forecast_statistics(*statistics, stage.params, stage_field(i), room));
       forecasts.push_back(forecast_stage(stage, stage_field(i), room, statistics.has_value()));
     }
     return forecasts;
@@ -152,14 +154,14 @@ class Run {
       if (observer_.look_up(step.plan)) continue;
       if (!room) room.emplace(spec_, *model_);
       if (step.statistics)
-        step.plan.forecast = forecast_statistics(*step.statistics, *fed_by(step).stage, step.field, *room);
+        step.plan.forecast = forecast_statistics(*step.statistics, fed_by(step).params(), step.field, *room);
       else
         step.plan.forecast = forecast_stage(*step.stage, step.field, *room, shares(step));
     }
     if (room) room->check();
   }
 
-  // The stage that reads the statistics.
+  // The step that reads the statistics.
   const Step& fed_by(const Step& statistics) const { return steps_[statistics.plan.index + 1]; }
   // Whether a step before the stage gathers its statistics.
   bool shares(const Step& stage) const {
@@ -178,9 +180,9 @@ class Run {
     return room.add_stage(stage.method, names, estimate);
   }
 
-  StageForecast forecast_statistics(const StatisticsSpec& statistics, const StageSpec& stage,
+  StageForecast forecast_statistics(const StatisticsSpec& statistics, const Json& values,
                                     const std::string& field, Room& room) {
-    const Params params(stage.params, field + ".params");
+    const Params params(values, field + ".params");
     const auto which = statistics_named(statistics);
     const auto method = gather_statistics(which);
     const StageEstimate estimate = estimate_stage(*model_, *method, statistics_targets(*model_),
@@ -236,11 +238,11 @@ class Run {
     return outcome;
   }
 
-  // For the stage that comes next, unless that is at hand.
+  // For the step that comes next, unless that is at hand.
   StepOutcome run_statistics(const Step& step) {
-    const Step& stage = fed_by(step);
+    const Step& reader = fed_by(step);
     StepOutcome outcome;
-    if (observer_.look_up(stage.plan)) {
+    if (observer_.look_up(reader.plan)) {
       outcome.cached = true;
       outcome.report["needed"] = false;
       return outcome;
@@ -253,9 +255,9 @@ class Run {
     }
     const fs::path folder = spec_.work / ("step-" + std::to_string(step.plan.index));
     outcome.report =
-        run_method(step, *gather_statistics(which, folder), stage.stage->params, statistics_targets(*model_));
+        run_method(step, *gather_statistics(which, folder), reader.params(), statistics_targets(*model_));
     release_free_memory();
-    if (!outcome.report.at("kept").get<bool>()) return outcome;  // the stage gathers its own
+    if (!outcome.report.at("kept").get<bool>()) return outcome;  // its reader gathers its own
     outcome.report["bytes"] = statistics_bytes(*model_, which);
     outcome.path = folder;
     stored_ = std::make_shared<StoredStatistics>(FileTree::on_disk(folder), which, device_);
@@ -393,7 +395,8 @@ class Run {
       const bool compared = step.when != "before" || spec_.reference;
       std::vector<NamedTensor> outputs;
       rows = measure(*step.evaluation, step.field, compared, {model(), files_}, progress,
-                     is_baseline(step) ? &outputs : nullptr);
+                     is_baseline(step) ? &outputs : nullptr, &step);
+      stored_.reset();
       if (step.plan.key) outcome.path = write_measured(step, rows, outputs);
       if (step.plan.key) keep_outputs(step, FileTree::on_disk(outcome.path));
     }
@@ -434,7 +437,8 @@ class Run {
 
   std::vector<EvaluationRow> measure(const EvaluationSpec& evaluation, const std::string& field,
                                      bool compared, const Measured& measured, Progress& progress,
-                                     std::vector<NamedTensor>* outputs = nullptr) {
+                                     std::vector<NamedTensor>* outputs = nullptr,
+                                     const Step* step = nullptr) {
     if (compared) load_reference();
     const auto data = [&](const std::string& name) -> const FileTree& { return spec_.data.at(name).files; };
     static const std::vector<EvaluationRow> kNone;
@@ -450,7 +454,10 @@ class Run {
                           data,
                           spec_.seed,
                           hardware_name(spec_.device, threads_),
-                          progress};
+                          progress,
+                          [&](const Method& method, const std::set<const Layer*>& targets) {
+                            return run_method(*step, method, evaluation.params, targets);
+                          }};
     auto rows = find_suite(evaluation.suite)(Params(evaluation.params, field + ".params"), input);
     for (auto& row : rows) {
       row.seed = spec_.seed;
@@ -503,9 +510,8 @@ class Run {
     const auto model = load_model(files, device_);
     StepProgress progress(observer_, step.plan);
     for (const auto& evaluation : spec_.recipe.evaluations) {
-      if (Catalogue::embedded().suite(evaluation.suite, "evaluations").keyed_by_hardware ||
-          evaluation.suite == "sample")
-        continue;
+      const auto& suite = Catalogue::embedded().suite(evaluation.suite, "evaluations");
+      if (suite.keyed_by_hardware || !suite.statistics.empty() || evaluation.suite == "sample") continue;
       auto measured = measure(evaluation, "evaluations", true, {*model, files}, progress);
       add_baselines(measured, evaluation);
       rows.insert(rows.end(), measured.begin(), measured.end());
@@ -566,7 +572,7 @@ class Run {
   at::Device device_;
   int threads_;
   std::vector<Step> steps_;
-  std::shared_ptr<const StoredStatistics> stored_;  // of the stage that comes next
+  std::shared_ptr<const StoredStatistics> stored_;  // of the step that comes next
   FileTree files_;                                  // of the model as it is now
   fs::path half_;
   std::unique_ptr<Model> model_, reference_;

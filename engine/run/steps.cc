@@ -9,6 +9,7 @@
 #include "engine/methods/method.h"
 #include "engine/run/checked_export.h"
 #include "engine/run/hardware.h"
+#include "recipe/levels.h"
 #include "recipe/stage_key.h"
 
 namespace wring {
@@ -20,15 +21,6 @@ std::string export_field(std::size_t index) {
 
 std::string evaluation_field(std::size_t index) {
   return "evaluations[" + std::to_string(index) + "]";
-}
-
-// "gguf(type=Q8_0)": the format with the parameters that are not the default.
-std::string described(const ExportSpec& exported) {
-  std::vector<std::string> changed;
-  for (const auto& parameter : Catalogue::embedded().format(exported.format, "exports").parameters)
-    if (const auto& value = exported.params.at(parameter.name); value != parameter.default_value)
-      changed.push_back(parameter.name + "=" + (value.is_string() ? value.get<std::string>() : value.dump()));
-  return exported.format + (changed.empty() ? "" : "(" + join(changed, ", ") + ")");
 }
 
 class Planner {
@@ -45,7 +37,7 @@ class Planner {
     add_evaluations("before", state);
     for (std::size_t i = 0; i < stages.size(); ++i) {
       const auto& stage = stages[i];
-      if (spec_.share_statistics) add_statistics(i, state);
+      add_statistics(stage.method, stage.params, stage_field(i), state);
       state.data = inputs_of(spec_, stage);
       const Digest key = stage_key(stage, state);
       steps_.push_back(
@@ -56,7 +48,8 @@ class Planner {
     if (!stages.empty()) add_evaluations("after", state);
     for (std::size_t i = 0; i < spec_.recipe.exports.size(); ++i) {
       const auto& exported = spec_.recipe.exports[i];
-      const std::string name = "export: " + described(exported);
+      const std::string name =
+          "export: " + call_text(Catalogue::embedded().format(exported.format, "exports"), exported.params);
       steps_.push_back({.plan = {steps_.size(), name, "export", std::nullopt},
                         .exported = &exported,
                         .when = name,
@@ -66,14 +59,15 @@ class Planner {
   }
 
  private:
-  void add_statistics(std::size_t i, StageKeyInputs state) {
-    const auto& stage = spec_.recipe.stages[i];
-    auto statistics = statistics_of(stage);
+  // Of what comes next.
+  void add_statistics(const std::string& name, const Json& params, const std::string& field,
+                      StageKeyInputs state) {
+    auto statistics = spec_.share_statistics ? statistics_of(name, params) : std::nullopt;
     if (!statistics) return;
-    state.data = data_of(spec_, stage.method, stage.params);
+    state.data = data_of(spec_, name, params);
     StepPlan plan{steps_.size(), "statistics: " + join(statistics->which, ", "), "statistics",
                   statistics_key(*statistics, state)};
-    steps_.push_back({.plan = plan, .statistics = std::move(statistics), .field = stage_field(i)});
+    steps_.push_back({.plan = plan, .statistics = std::move(statistics), .field = field});
   }
 
   void add_evaluations(const std::string& when, StageKeyInputs state) {
@@ -81,6 +75,7 @@ class Planner {
       const auto& evaluation = spec_.recipe.evaluations[i];
       if (!spec_.recipe.is_due(evaluation, when)) continue;
       const auto& suite = Catalogue::embedded().suite(evaluation.suite, "evaluations");
+      add_statistics(evaluation.suite, evaluation.params, evaluation_field(i), state);
       state.data = data_of(spec_, evaluation.suite, evaluation.params);
       state.data["reference"] = dense_input(spec_).digest;
       StepPlan plan{steps_.size(), "evaluate: " + evaluation.suite + " (" + when + ")", "evaluation",
@@ -137,13 +132,9 @@ std::map<std::string, Digest> inputs_of(const JobSpec& spec, const StageSpec& st
 }
 
 std::set<const Layer*> targets_of(const StageSpec& stage, const std::string& field, const Model& model) {
-  const auto any = [](const std::vector<std::string>& patterns, const Layer& layer) {
-    return std::any_of(patterns.begin(), patterns.end(),
-                       [&](const auto& p) { return pattern_matches(p, layer.name(), layer.class_name()); });
-  };
   std::set<const Layer*> chosen;
   for (const Layer* layer : model.layers())
-    if (any(stage.targets, *layer) && !any(stage.ignore, *layer)) chosen.insert(layer);
+    if (stage.takes(layer->name(), layer->class_name())) chosen.insert(layer);
   if (chosen.empty())
     throw Error(ErrorCode::kInvalidArgument, "NO_TARGETS", "no layer of this model matches",
                 field + ".targets",

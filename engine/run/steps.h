@@ -15,11 +15,16 @@
 namespace wring {
 
 // A step with what it runs: a stage, an evaluation or an export of the spec's recipe, or what gathers the
-// statistics of a stage.
+// statistics of the one that comes next.
 struct Step {
+  // Of the stage, evaluation or export; none of statistics.
+  const Json& params() const {
+    return stage ? stage->params : evaluation ? evaluation->params : exported->params;
+  }
+
   StepPlan plan;
   const StageSpec* stage = nullptr;
-  std::optional<StatisticsSpec> statistics;  // those that the stage after it reads
+  std::optional<StatisticsSpec> statistics;  // those that the step after it reads
   const EvaluationSpec* evaluation = nullptr;
   const ExportSpec* exported = nullptr;
   std::string when;   // of an evaluation: "before", "after", stage index; of an export: "export: gguf"

@@ -14,6 +14,7 @@
 #include "common/clock.h"
 #include "server/api/attempt_metrics.h"
 #include "server/http/metrics.h"
+#include "server/scheduler/demand.h"
 #include "server/scheduler/ledger.h"
 #include "server/store/sqlite/job_store.h"
 #include "wring/v1/jobs.pb.h"
@@ -21,6 +22,12 @@
 #include "wring/v1/workers.pb.h"
 
 namespace wring {
+
+// What a batch system's pool of workers is to the queue.
+struct PoolDemand {
+  std::size_t waiting = 0;              // jobs that no other worker is free for
+  std::map<std::string, bool> workers;  // that are connected, by Slurm job; true: it has a job
+};
 
 // Any thread may call. Every mutation returns after it is on disk; reads see what is on disk. Calls take jobs
 // by id or by a unique prefix, among those of the project within which the caller is; they throw Error with
@@ -80,6 +87,11 @@ class Coordinator {
   // By id; with the jobs of the project alone.
   wring::v1::ListWorkersResponse list(const Within& project, const wring::v1::ListWorkersRequest& request);
 
+  // For workers like `like` that say which Slurm job they run in.
+  PoolDemand pool_demand(const WorkerRecord& like);
+  // What a queued job that waits for a worker says of the pool; empty: nothing.
+  void describe_pool(std::string text);
+
   // `hear` is called with the id of each job whose end is on disk from now on; it returns at once, and calls
   // nothing here. Empty: no longer.
   void on_end(std::function<void(const std::string& job)> hear);
@@ -108,7 +120,9 @@ class Coordinator {
   void check_inputs(const Within& project, const wring::v1::JobSpec& spec,
                     const std::vector<std::string>& data_names);
   void check_bytes(const std::string& project);
+  using Stages = std::vector<wring::v1::StageStatus>;
   wring::v1::Job message(const StoredJob& job, bool whole);
+  wring::v1::Job message(const StoredJob& job, Stages stages, bool whole);
   // With the lock held. A worker that registered, and is not on disk yet, is none.
   std::optional<wring::v1::Worker> worker_message(const Within& project, const WorkerRecord& record) const;
   wring::v1::Project project_message(const std::string& name);
@@ -128,6 +142,7 @@ class Coordinator {
   std::map<std::string, Live> live_;
   std::map<std::string, wring::v1::Worker> workers_;
   std::function<void(const std::string&)> hear_end_;
+  std::string pool_;
   bool stopping_ = false;
   std::thread ticker_;
 };

@@ -128,6 +128,10 @@ v1::Event progress_event(const JobRecord& record, const v1::Progress& progress, 
   return event;
 }
 
+bool ever_leased(const JobRecord& job) {  // else it has no stages
+  return job.fence.n > 0;
+}
+
 }  // namespace
 
 void Coordinator::check_inputs(const Within& project, const v1::JobSpec& spec,
@@ -209,6 +213,10 @@ v1::Job Coordinator::submit(const Within& project, const v1::SubmitJobRequest& r
 }
 
 v1::Job Coordinator::message(const StoredJob& stored, bool whole) {
+  return message(stored, ever_leased(stored.record) ? store_.stages(stored.record.id) : Stages(), whole);
+}
+
+v1::Job Coordinator::message(const StoredJob& stored, Stages stages, bool whole) {
   const JobRecord& r = stored.record;
   v1::Job job;
   job.set_id(r.id);
@@ -228,14 +236,14 @@ v1::Job Coordinator::message(const StoredJob& stored, bool whole) {
   job.set_recipe_digest(stored.recipe_digest);
   job.set_last_event(r.last_event);
   const bool held = r.phase == JobPhase::kRunning || r.phase == JobPhase::kCancelling;
-  const bool leased = r.fence.n > 0;  // ever: else it has no stages
-  for (auto& stage : leased ? store_.stages(r.id) : std::vector<v1::StageStatus>()) {
+  for (auto& stage : stages) {
     if (!whole) stage.clear_report_json();
     if (!held && stage.state() == "running") stage.set_state("pending");  // an attempt that did not end it
     *job.add_stages() = std::move(stage);
   }
   const std::lock_guard lock(mutex_);
   job.set_waiting_reason(waiting_reason(r, clock_.now_ms(), ledger_.state()));
+  if (job.waiting_reason() == kNoWorker && !pool_.empty()) job.set_waiting_reason(pool_);
   if (const auto live = live_.find(r.id); live != live_.end())
     for (auto& stage : *job.mutable_stages())
       if (const auto it = live->second.progress.find(stage.index()); it != live->second.progress.end())
@@ -271,8 +279,13 @@ v1::ListJobsResponse Coordinator::list(const Within& project, const v1::ListJobs
   }
   v1::ListJobsResponse response;
   std::uint64_t last = 0;
-  for (const auto& stored : store_.jobs(filter)) {
-    *response.add_jobs() = message(stored, false);
+  const auto jobs = store_.jobs(filter);
+  std::vector<std::string> leased;
+  for (const auto& stored : jobs)
+    if (ever_leased(stored.record)) leased.push_back(stored.record.id);
+  auto stages = store_.stages(leased);
+  for (const auto& stored : jobs) {
+    *response.add_jobs() = message(stored, std::move(stages[stored.record.id]), false);
     last = stored.record.sequence;
   }
   if (response.jobs_size() == filter.limit && last > 1) response.set_next_page_token(tokens.token(last));

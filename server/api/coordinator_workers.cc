@@ -82,6 +82,9 @@ void Coordinator::register_worker(const v1::Worker& worker, const std::string& c
   if (worker.id().empty() || worker.id().size() > 64)
     throw Error(ErrorCode::kInvalidArgument, "BAD_WORKER_ID", "a worker id is 1 to 64 characters",
                 "worker.id");
+  if (worker.slurm_job().size() > 64)
+    throw Error(ErrorCode::kInvalidArgument, "BAD_SLURM_JOB", "a Slurm job's id is at most 64 characters",
+                "worker.slurm_job");
   if (worker.methods_size() > 10'000 || worker.devices_size() > 1024)
     throw Error(ErrorCode::kInvalidArgument, "WORKER_TOO_LARGE", "too many methods or devices", "worker");
   {
@@ -254,6 +257,29 @@ void Coordinator::finish(const v1::FinishAttemptRequest& request) {
                     std::nullopt};
   if (request.has_error()) input.error = to_json(request.error());
   apply(input, std::move(batch), request.job_id());
+}
+
+PoolDemand Coordinator::pool_demand(const WorkerRecord& like) {
+  PoolDemand demand;
+  std::set<std::string> pool;
+  const std::lock_guard lock(mutex_);
+  const auto& state = ledger_.state();
+  const TimeMs now = clock_.now_ms();
+  for (const auto& [id, worker] : workers_) {
+    if (worker.slurm_job().empty()) continue;
+    pool.insert(id);
+    const auto record = state.workers.find(id);
+    if (record == state.workers.end() || record->second.last_seen + state.options.worker_gone_ms <= now)
+      continue;
+    demand.workers[worker.slurm_job()] |= !record->second.jobs.empty();
+  }
+  demand.waiting = unserved_jobs(like, pool, now, state);
+  return demand;
+}
+
+void Coordinator::describe_pool(std::string text) {
+  const std::lock_guard lock(mutex_);
+  pool_ = std::move(text);
 }
 
 std::optional<v1::Worker> Coordinator::worker_message(const Within& project,

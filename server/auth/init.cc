@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "common/address.h"
 #include "common/error.h"
 #include "common/text.h"
 #include "server/auth/certificates.h"
@@ -18,8 +19,7 @@ namespace {
 namespace fs = std::filesystem;
 
 std::vector<std::string> all_hosts(std::vector<std::string> hosts) {
-  char name[256] = {};
-  if (::gethostname(name, sizeof name - 1) == 0) hosts.emplace_back(name);
+  if (const auto name = host_name(); !name.empty()) hosts.push_back(name);
   hosts.insert(hosts.end(), {"localhost", "127.0.0.1", "::1"});
   std::sort(hosts.begin(), hosts.end());
   hosts.erase(std::unique(hosts.begin(), hosts.end()), hosts.end());

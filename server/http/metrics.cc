@@ -80,7 +80,23 @@ Metrics::Metrics()
       project_queued_(prometheus::BuildGauge()
                           .Name("wring_project_jobs_queued")
                           .Help("Jobs that wait for a worker, by project")
-                          .Register(*registry_)) {}
+                          .Register(*registry_)),
+      pool_jobs_(prometheus::BuildGauge()
+                     .Name("wring_provision_jobs")
+                     .Help("Batch jobs of provisioned workers, by state")
+                     .Register(*registry_)),
+      pool_up_(prometheus::BuildGauge()
+                   .Name("wring_provision_up")
+                   .Help("1 where the batch system took the last that it was asked for; absent without a "
+                         "provisioner")
+                   .Register(*registry_)),
+      pool_submitted_(
+          counters(*registry_, "wring_provision_submitted_total", "Batch jobs submitted for workers")
+              .Add({})),
+      pool_cancelled_(
+          counters(*registry_, "wring_provision_cancelled_total", "Batch jobs of workers cancelled").Add({})),
+      pool_errors_(counters(*registry_, "wring_provision_errors_total",
+                            "Calls that the batch system refused or did not answer, by reason")) {}
 
 void Metrics::job_ended(const std::string& state) {
   ended_.Add({{"state", state}}).Increment();
@@ -119,6 +135,16 @@ void Metrics::stage_ran(const std::string& method, double seconds) {
 void Metrics::stage_outputs(std::uint64_t count, std::uint64_t bytes) {
   outputs_.Set(static_cast<double>(count));
   output_bytes_.Set(static_cast<double>(bytes));
+}
+void Metrics::pool(std::size_t pending, std::size_t running, std::size_t ending, bool works) {
+  pool_jobs_.Add({{"state", "pending"}}).Set(static_cast<double>(pending));
+  pool_jobs_.Add({{"state", "running"}}).Set(static_cast<double>(running));
+  pool_jobs_.Add({{"state", "ending"}}).Set(static_cast<double>(ending));
+  pool_up_.Add({}).Set(works);
+}
+void Metrics::pool_failed(const std::string& reason) {
+  pool_up_.Add({}).Set(0);
+  pool_errors_.Add({{"reason", reason}}).Increment();
 }
 void Metrics::rpc(const std::string& method, const std::string& code) {
   rpcs_.Add({{"method", method}, {"code", code}}).Increment();

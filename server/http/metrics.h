@@ -53,6 +53,11 @@ class Metrics {
   void stage_ran(const std::string& method, double seconds);
   void stage_differed() { differed_.Increment(); }
   void stage_outputs(std::uint64_t count, std::uint64_t bytes);
+  // Batch jobs of the provisioner's workers, now; and whether the batch system does what it is asked for.
+  void pool(std::size_t pending, std::size_t running, std::size_t ending, bool works);
+  void pool_submitted(std::size_t count) { pool_submitted_.Increment(static_cast<double>(count)); }
+  void pool_cancelled(std::size_t count) { pool_cancelled_.Increment(static_cast<double>(count)); }
+  void pool_failed(const std::string& reason);
   void rpc(const std::string& method, const std::string& code);
   void rpc_took(const std::string& method, double seconds);
   void http_took(const std::string& route, double seconds);
@@ -75,6 +80,10 @@ class Metrics {
   prometheus::Counter &saved_bytes_, &saved_seconds_, &differed_;
   prometheus::Gauge &queued_, &running_, &workers_, &outputs_, &output_bytes_;
   prometheus::Family<prometheus::Gauge>& project_queued_;
+  prometheus::Family<prometheus::Gauge>& pool_jobs_;
+  prometheus::Family<prometheus::Gauge>& pool_up_;
+  prometheus::Counter &pool_submitted_, &pool_cancelled_;
+  prometheus::Family<prometheus::Counter>& pool_errors_;
   LabelValues devices_{16}, reasons_{100}, projects_{100}, methods_{200};
 };
 

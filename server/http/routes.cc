@@ -210,9 +210,13 @@ HttpResponse let_in(const Backend& b, std::string_view method, const HttpRequest
 }
 
 // Probes call it by any name, and it says nothing. The figures are of all projects together.
-std::optional<HttpResponse> watch_over(const Backend& b, const HttpRequest& request,
-                                       const std::string& path) {
-  if (path == "/healthz") return HttpResponse{200, "application/json", "{\"status\":\"ok\"}", {}, {}};
+std::optional<HttpResponse> watch_over(const Backend& b, const RouteOptions& options,
+                                       const HttpRequest& request, const std::string& path) {
+  if (path == "/healthz") {
+    Json health{{"status", "ok"}};
+    if (options.provisioner) health["provisioner"] = options.provisioner();
+    return HttpResponse{200, "application/json", health.dump(), {}, {}};
+  }
   if (path != "/metrics") return std::nullopt;
   if (const Caller caller = b.door.identify(credentials_of(request)); !caller.project.empty())
     throw Error(ErrorCode::kPermissionDenied, "SCOPE", "the figures are of all projects", "",
@@ -224,7 +228,7 @@ HttpResponse route(const Backend& b, const RouteOptions& options, const Page& pa
                    const HttpRequest& request) {
   const Target t = parse_target(request.target);
   const bool post = request.method == "POST";
-  if (auto response = watch_over(b, request, t.path)) {
+  if (auto response = watch_over(b, options, request, t.path)) {
     if (post) throw_method("GET, HEAD");
     return std::move(*response);
   }

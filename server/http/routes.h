@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,7 @@ namespace wring {
 struct RouteOptions {
   std::filesystem::path page;      // folder of the built dashboard; may be absent
   std::vector<std::string> names;  // host names that this server goes by, beside localhost and its addresses
+  std::function<std::string()> provisioner;  // its health; empty: there is none
 };
 
 // GET: /healthz, /metrics, the dashboard, and under /api/v1/ the same messages as gRPC's, as protobuf's JSON:

@@ -109,4 +109,10 @@ const std::string* JobQueue::next(const std::function<bool(const JobNeeds&)>& fi
   return first;
 }
 
+void JobQueue::for_each_ready(
+    const std::function<void(const JobNeeds&, const std::string&, std::size_t)>& visit) const {
+  for (const auto& [needs, projects] : ready_)
+    for (const auto& [project, line] : projects) visit(needs, project, line.size());
+}
+
 }  // namespace wring

@@ -56,6 +56,10 @@ class JobQueue {
   const std::string* next(const std::function<bool(const JobNeeds&)>& fits,
                           const std::function<bool(const std::string&)>& may_run, const Shares& shares) const;
 
+  // How many jobs of each (needs, project) wake() has let be leased and are not parked.
+  void for_each_ready(
+      const std::function<void(const JobNeeds&, const std::string& project, std::size_t jobs)>& visit) const;
+
  private:
   // Falling priority, then submission.
   using Place = std::pair<std::int64_t, std::uint64_t>;

@@ -36,17 +36,6 @@ std::string in_seconds(TimeMs time) {
   return text;
 }
 
-// Whether a worker with these devices free can run a job.
-bool fits(const JobNeeds& needs, const WorkerRecord& worker,
-          const std::map<std::string, std::uint32_t>& free) {
-  const auto device = free.find(needs.device);
-  if (device == free.end() || device->second < std::max(1u, needs.device_count)) return false;
-  if (needs.memory_bytes > worker.memory_bytes) return false;
-  if (needs.outgrown_bytes > 0 && needs.outgrown_bytes >= worker.memory_bytes) return false;
-  return std::all_of(needs.methods.begin(), needs.methods.end(),
-                     [&](const auto& m) { return worker.methods.contains(m); });
-}
-
 bool runs_all_it_may(const std::string& project, const SchedulerState& state) {
   const auto quota = state.quotas.find(project);
   return quota != state.quotas.end() && quota->second.running > 0 &&
@@ -242,6 +231,7 @@ class Transition {
   void operator()(const SharedInput& input) { release(state_.prefixes.share(input.prefix)); }
 
   void operator()(const TickInput&) {
+    state_.queue.wake(now_, state_.options.max_backoff_ms, state_.jobs);
     release(state_.prefixes.tick(now_));
     for (int i = 0; i < kMostTimeouts && !state_.deadlines.empty() && state_.deadlines.begin()->first <= now_;
          ++i)
@@ -545,6 +535,16 @@ class Transition {
 
 }  // namespace
 
+bool fits(const JobNeeds& needs, const WorkerRecord& worker,
+          const std::map<std::string, std::uint32_t>& free) {
+  const auto device = free.find(needs.device);
+  if (device == free.end() || device->second < std::max(1u, needs.device_count)) return false;
+  if (needs.memory_bytes > worker.memory_bytes) return false;
+  if (needs.outgrown_bytes > 0 && needs.outgrown_bytes >= worker.memory_bytes) return false;
+  return std::all_of(needs.methods.begin(), needs.methods.end(),
+                     [&](const auto& m) { return worker.methods.contains(m); });
+}
+
 bool takes_jobs(const WorkerRecord& worker, TimeMs now, const SchedulerState& state) {
   return is_present(worker, now, state.options) && !state.paused_workers.contains(worker.id);
 }
@@ -650,8 +650,7 @@ std::string waiting_reason(const JobRecord& job, TimeMs now, const SchedulerStat
   if (fitting)
     return idle ? "a worker that fits is idle and will ask for it" : "all workers that fit are busy";
   if (paused) return "paused: all connected workers that fit (wring resume worker NAME)";
-  if (takers.empty())
-    return drains ? "all connected workers drain: they take no more jobs" : "no worker is connected";
+  if (takers.empty()) return drains ? "all connected workers drain: they take no more jobs" : kNoWorker;
   return lack(job.needs, takers);
 }
 

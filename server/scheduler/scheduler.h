@@ -140,6 +140,10 @@ struct Outcome {
   std::vector<LeaseAction> renewed;                    // answers to RenewInput, in order
 };
 
+// Whether a worker with these devices free can run a job.
+bool fits(const JobNeeds& needs, const WorkerRecord& worker,
+          const std::map<std::string, std::uint32_t>& free);
+
 // Whether the worker is there and may be leased jobs.
 bool takes_jobs(const WorkerRecord& worker, TimeMs now, const SchedulerState& state);
 
@@ -153,6 +157,8 @@ std::uint64_t running_jobs(const std::string& project, const SchedulerState& sta
 
 // Puts a job that was stored back into the state (at start, after the workers).
 void restore(JobRecord job, SchedulerState& state);
+
+inline constexpr const char* kNoWorker = "no worker is connected";
 
 // Why a queued job waits, for people. `job` is as it is on disk, which may be a step behind the state.
 std::string waiting_reason(const JobRecord& job, TimeMs now, const SchedulerState& state);

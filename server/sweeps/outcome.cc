@@ -17,12 +17,16 @@ Json to_metric(const v1::Evaluation& row) {
   return metric;
 }
 
-Json metrics_of(const std::string& job, JobStore& store) {
+std::vector<v1::Evaluation> rows_of(const std::string& job, JobStore& store) {
   EvaluationFilter filter;
   filter.job = job;
   filter.limit = kMostRows;
+  return store.evaluations(filter).rows;
+}
+
+Json metrics_of(const std::vector<v1::Evaluation>& rows) {
   std::map<std::pair<std::string, std::string>, std::pair<bool, Json>> first;  // after?, row
-  for (const auto& row : store.evaluations(filter).rows) {
+  for (const auto& row : rows) {
     const bool after = row.when() == "after";
     if ((!after && row.when() != "before") || !row.text().empty()) continue;
     const auto [known, is_new] = first.try_emplace({row.suite(), row.metric()}, after, to_metric(row));
@@ -33,7 +37,13 @@ Json metrics_of(const std::string& job, JobStore& store) {
   return metrics;
 }
 
-const Json* find(const Json& outcome, const Metric& metric) {
+double missing(double by, double bound) {
+  return std::max(0.0, by) / std::max(std::abs(bound), 1e-12);
+}
+
+}  // namespace
+
+const Json* find_metric_row(const Json& outcome, const Metric& metric) {
   const auto metrics = outcome.find("metrics");
   if (metrics == outcome.end()) return nullptr;
   for (const auto& row : *metrics)
@@ -41,12 +51,6 @@ const Json* find(const Json& outcome, const Metric& metric) {
       return &row;
   return nullptr;
 }
-
-double missing(double by, double bound) {
-  return std::max(0.0, by) / std::max(std::abs(bound), 1e-12);
-}
-
-}  // namespace
 
 Json outcome_of(const StoredJob& job, JobStore& store) {
   const JobRecord& r = job.record;
@@ -57,7 +61,10 @@ Json outcome_of(const StoredJob& job, JobStore& store) {
     outcome["error"].erase("last_log");
   }
   if (r.phase != JobPhase::kSucceeded) return outcome;
-  outcome["metrics"] = metrics_of(r.id, store);
+  const auto rows = rows_of(r.id, store);
+  outcome["metrics"] = metrics_of(rows);
+  for (const auto& row : rows)
+    if (row.suite() == "sensitivity") outcome["sensitivity"] = parse_json(row.details_json(), "sensitivity");
   if (const auto artifact = r.result.empty() ? std::nullopt : store.artifact(r.result, r.project))
     outcome["bytes"] = artifact->total_bytes();
   return outcome;
@@ -66,7 +73,7 @@ Json outcome_of(const StoredJob& job, JobStore& store) {
 std::optional<double> violation_of(const Json& outcome, const std::vector<Constraint>& constraints) {
   double violation = 0;
   for (const auto& constraint : constraints) {
-    const Json* const row = find(outcome, constraint.metric);
+    const Json* const row = find_metric_row(outcome, constraint.metric);
     if (!row || (constraint.of_input && !row->contains("baseline"))) return std::nullopt;
     const double value = row->at("value").get<double>();
     const double unit = constraint.of_input ? row->at("baseline").get<double>() : 1;
@@ -85,7 +92,7 @@ Measured measured_of(const Json& outcome, const std::vector<Objective>& objectiv
   if (!violation) return {};
   measured.violation = *violation;
   for (const auto& objective : objectives) {
-    const Json* const row = find(outcome, objective.metric);
+    const Json* const row = find_metric_row(outcome, objective.metric);
     if (!row) return {};
     const double value = row->at("value").get<double>();
     if (!std::isfinite(value)) return {};

@@ -7,9 +7,13 @@
 
 namespace wring {
 
-// {metrics: [{suite, metric, value, unit, baseline, stderr}], result, bytes, seconds, error} of a job that
-// has ended: the first row of each metric of the result, or of the input where the recipe has no stages.
+// {metrics: [{suite, metric, value, unit, baseline, stderr}], sensitivity, result, bytes, seconds, error} of
+// a job that has ended; sensitivity: the suite's table, where it ran. The metrics: the first row of each
+// metric of the result, or of the input where the recipe has no stages.
 Json outcome_of(const StoredJob& job, JobStore& store);
+
+// The row of the metric among the outcome's; nullptr where it was not measured as a number.
+const Json* find_metric_row(const Json& outcome, const Metric& metric);
 
 // By how much the constraints are violated: the sum of what is missing to each bound, as a share of it; none
 // where a metric was not measured.

@@ -15,14 +15,24 @@ using namespace std::chrono_literals;
 
 namespace {
 
+void see_outcome(TrialView& view, const Json& outcome, const Sweep& sweep) {
+  view.measured = measured_of(outcome, sweep.objectives, sweep.constraints);
+  if (sweep.has_goal()) view.outcome = outcome;
+}
+
 TrialView to_view(const TrialRow& row, const Sweep& sweep) {
   TrialView view;
   view.at = json_at<Coordinates>(row.point, "at", "trial");
   view.rung = json_or<std::uint32_t>(row.point, "rung", 0);
   view.parent = json_or<std::int64_t>(row.point, "parent", -1);
   view.ended = !row.outcome.empty();
-  if (view.ended) view.measured = measured_of(row.outcome, sweep.objectives, sweep.constraints);
+  if (view.ended) see_outcome(view, row.outcome, sweep);
   return view;
+}
+
+std::vector<Json> values_of(const Sweep& sweep, const Proposal& proposal) {
+  if (!proposal.recipe.is_null()) return {proposal.label};
+  return sweep.space.values(proposal.at);
 }
 
 std::string bound_reached(const SweepRecord& record, std::size_t made, std::uint64_t bytes, TimeMs now) {
@@ -162,7 +172,7 @@ void SweepRunner::see_end(const TrialEnd& end, const Json& outcome) {
   TrialView& trial = live.trials.at(end.number);
   if (trial.ended) return rebuild(live);  // retried: what followed from its first end may not
   trial.ended = true;
-  trial.measured = measured_of(outcome, live.sweep.objectives, live.sweep.constraints);
+  see_outcome(trial, outcome, live.sweep);
   --live.open;
   live.bytes += json_or<std::uint64_t>(outcome, "bytes", 0);
   live.succeeded += end.phase == static_cast<int>(JobPhase::kSucceeded);
@@ -256,7 +266,7 @@ SweepRunner::Step SweepRunner::make_trial(Live& live) {
   const Next next = live.strategy->next(live.trials);
   if (next.advice == Advice::kWait) return Step::kWait;
   if (next.advice == Advice::kTry) return submit_trial(live, next.proposal) ? Step::kMade : Step::kWait;
-  live.end_reason = "the strategy has tried all that it would";
+  live.end_reason = next.reason.empty() ? "the strategy has tried all that it would" : next.reason;
   if (!record.exhausted) {
     live.stored.record.exhausted = true;
     store_.change([&](sqlite3* db) { update_sweep(db, live.stored.record); });
@@ -270,14 +280,15 @@ bool SweepRunner::submit_trial(Live& live, const Proposal& proposal) {
   NewTrial trial{id,
                  live.trials.size(),
                  {{"at", proposal.at},
-                  {"values", live.sweep.space.values(proposal.at)},
+                  {"values", values_of(live.sweep, proposal)},
                   {"rung", proposal.rung},
                   {"parent", proposal.parent}}};
   if (const auto& fidelity = live.sweep.strategy.fidelity)
     trial.point["fidelity"] = fidelity->value(proposal.rung);
-  TrialView view{proposal.at, proposal.rung, proposal.parent, false, {}};
+  TrialView view{proposal.at, proposal.rung, proposal.parent, false, {}, {}};
   try {
-    const auto inputs = trial_of(live.sweep, trial.point["values"], proposal.rung);
+    const auto inputs = proposal.recipe.is_null() ? trial_of(live.sweep, trial.point["values"], proposal.rung)
+                                                  : trial_of_recipe(live.sweep, proposal.recipe);
     coordinator_.submit({}, job_request(live.stored, live.sweep, inputs, trial.number), trial);
     ++live.open;
   } catch (...) {

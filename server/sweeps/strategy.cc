@@ -6,6 +6,7 @@
 
 #include "common/error.h"
 #include "server/sweeps/designs.h"
+#include "server/sweeps/goal_search.h"
 #include "server/sweeps/halving.h"
 #include "server/sweeps/nsga2.h"
 #include "server/sweeps/tpe.h"
@@ -20,6 +21,7 @@ std::unique_ptr<Strategy> make_strategy(const Sweep& sweep, const std::vector<st
   if (name == "successive-halving") return std::make_unique<SuccessiveHalving>(sweep);
   if (name == "asha") return std::make_unique<Asha>(sweep);
   if (name == "tpe") return std::make_unique<Tpe>(sweep);
+  if (name == "goal") return std::make_unique<GoalSearch>(sweep);
   if (name == "nsga2") return std::make_unique<Nsga2>(sweep);
   throw Error(ErrorCode::kInternal, "UNKNOWN_STRATEGY", "no strategy " + name);
 }
@@ -30,6 +32,8 @@ std::uint64_t expected_trials(const Sweep& sweep, const std::vector<std::uint64_
   std::uint64_t most = 0;  // 0: not known
   if (name == "successive-halving")
     most = halving_trials(sweep.strategy);
+  else if (name == "goal")
+    most = most_goal_trials(sweep.strategy);
   else if (const auto size = sweep.space.size(); size && name != "latin-hypercube" && name != "asha")
     most = *size;
   if (asked == 0 || most == 0) return std::max(asked, most);

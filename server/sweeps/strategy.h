@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "recipe/pareto.h"
@@ -19,12 +20,15 @@ struct TrialView {
   std::int64_t parent = -1;  // the trial that was promoted to this one
   bool ended = false;
   Measured measured;  // of one that succeeded
+  Json outcome;       // outcome_of() one that has ended; of goals alone
 };
 
 struct Proposal {
   Coordinates at;
   std::uint32_t rung = 0;
   std::int64_t parent = -1;
+  std::string label;  // of goals, whose trials are no points of a space:
+  Json recipe;        // null: the space's at that point
 };
 
 enum class Advice {
@@ -36,6 +40,7 @@ enum class Advice {
 struct Next {
   Advice advice = Advice::kDone;
   Proposal proposal;
+  std::string reason;  // why it is done, where there is more to say
 };
 
 // One thread. No I/O, clock or luck: the answer depends on the sweep, its seed and `trials` alone, so that a

@@ -201,6 +201,7 @@ v1::Sweep Sweeps::message(const StoredSweep& stored, bool whole) {
   if (r.end_time > 0) *message.mutable_end_time() = to_timestamp(r.end_time);
   message.set_strategy(sweep.strategy.name);
   for (const auto& d : sweep.space.dimensions) message.add_dimensions(d.path);
+  if (sweep.has_goal()) message.add_dimensions("plan");
   for (const auto& objective : sweep.objectives) *message.add_objectives() = to_message(objective);
   for (const auto& constraint : sweep.constraints) *message.add_constraints() = to_message(constraint);
   message.mutable_bounds()->set_trials(r.trials);

@@ -27,6 +27,7 @@ import bad_input  # noqa: E402
 import door  # noqa: E402
 from bad_input import BadInputTests  # noqa: E402
 from door import Door, HostileClient  # noqa: E402, F401
+from goals import GoalTests  # noqa: E402
 from metrics import MetricsTests  # noqa: E402
 from random_models import TEXT, make_decoder, make_encoder  # noqa: E402
 from service import DEADLINE, SLOW_RECIPE, Service  # noqa: E402
@@ -191,7 +192,7 @@ class Jobs(WithService):
         self.assertEqual(first.json["id"], second.json["id"])
 
 
-class Sweeps(SweepTests, WithService):
+class Sweeps(GoalTests, SweepTests, WithService):
     local = staticmethod(local)
 
     def scratch(self):

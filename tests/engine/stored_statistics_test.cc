@@ -49,7 +49,9 @@ struct Result {
 };
 
 Result compress(const MethodSpec& spec, std::shared_ptr<const StoredStatistics> stored) {
-  const auto stage = parse_recipe(spec.name + (spec.parameter("group_size") ? "(group_size=16)" : ""));
+  const auto stage = parse_recipe(spec.name == "mixed-levels"
+                                      ? "mixed-levels(levels='gptq(group_size=16, ignore=[])')"
+                                      : spec.name + (spec.parameter("group_size") ? "(group_size=16)" : ""));
   const auto method = make_method(spec.name, Params(stage.stages[0].params, "params"));
   const auto model = small_model::make();
   const auto targets = small_model::linear_layers(*model, spec.kind == "quantize");

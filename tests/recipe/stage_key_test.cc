@@ -84,7 +84,8 @@ TEST(StageKey, IsTheSameInEveryReleaseOfTheSameNumerics) {
 }
 
 Digest key_of_statistics(const std::string& text, const StageKeyInputs& from = inputs()) {
-  return statistics_key(*statistics_of(stage(text)), from);
+  const auto parsed = stage(text);
+  return statistics_key(*statistics_of(parsed.method, parsed.params), from);
 }
 
 TEST(StatisticsKey, ChangesWithEveryInputButTheSeed) {
@@ -115,7 +116,7 @@ TEST(StatisticsKey, ChangesWithWhatIsGatheredAndHowAndNothingElse) {
 
 TEST(StatisticsKey, IsOfStagesAloneThatGatherTheirInputModels) {
   for (const char* own : {"gptq", "rtn", "eora(propagate=dense)", "flap", "wanda(propagate=compressed)"})
-    EXPECT_FALSE(statistics_of(stage(own)).has_value()) << own;
+    EXPECT_FALSE(statistics_of(stage(own).method, stage(own).params).has_value()) << own;
 }
 
 // Whatever parameter a method gets that its calibration may read must be among the settings.

@@ -403,6 +403,41 @@ TEST_F(AgentTest, GivesItsJobBackWhenItDrains) {
   EXPECT_FALSE(is_running(pid));
 }
 
+// As scancel does: every process of the batch job at once.
+TEST_F(AgentTest, GivesItsJobBackWhereTheEngineHearsOfTheEndFirst) {
+  server.enqueue("job1", {{"stage", "first"}, write_pid(), {"sleep", 1000}});
+  start();
+  ::kill(engine_pid(), SIGTERM);
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  stop();
+  EXPECT_EQ(server.workers.wait_finished(1, 0).outcome(), "released");
+}
+
+TEST_F(AgentTest, LeavesOnceItHadNothingToDoForSoLongAndNotBefore) {
+  auto o = options();
+  o.exit_when_idle = 1;
+  server.enqueue("job1", {{"sleep", 2}, {"stage", "first"}, "result"});
+  start(o);
+  EXPECT_EQ(server.workers.wait_finished().outcome(), "succeeded");
+  const Stopwatch watch;
+  thread.join();
+  EXPECT_GT(watch.seconds(), 0.5);
+  EXPECT_LT(watch.seconds(), 4);
+  agent.reset();
+}
+
+TEST_F(AgentTest, LeavesWhereNoServerAnswersEither) {
+  auto o = options();
+  o.exit_when_idle = 0.2;
+  server.stop();
+  start(o);
+  const Stopwatch watch;
+  thread.join();
+  EXPECT_LT(watch.seconds(), 15);
+  agent.reset();
+  server.start();
+}
+
 TEST_F(AgentTest, LetsAJobEndThatEndsWithinTheDrainTime) {
   auto o = options();
   o.drain_seconds = 20;

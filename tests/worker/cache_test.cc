@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "common/error.h"
+#include "tests/common/thrown_by.h"
 
 namespace wring {
 namespace {
@@ -225,6 +226,18 @@ TEST(Cache, RefusesAJobIdThatLeavesTheFolder) {
   EXPECT_THROW(cache.log_folder("../../x"), Error);
   EXPECT_THROW(cache.log_folder("a/b"), Error);
   EXPECT_EQ(cache.log_folder("k3f9").filename(), "k3f9");
+}
+
+TEST(Cache, WorkersOfOneMachineEachFindAFolderBelowACommonOne) {
+  const TempDir folder;
+  const auto first = take_cache_folder(folder.path(), true);
+  {
+    const auto second = take_cache_folder(folder.path(), true);
+    EXPECT_EQ(first.path, folder.path() / "0");
+    EXPECT_EQ(second.path, folder.path() / "1");
+  }
+  EXPECT_EQ(take_cache_folder(folder.path(), true).path, folder.path() / "1") << "that one has gone";
+  EXPECT_EQ(thrown_by([&] { take_cache_folder(first.path); }).reason(), "CACHE_IN_USE");
 }
 
 }  // namespace

@@ -16,6 +16,7 @@
 #include <thread>
 #include <vector>
 
+#include "common/clock.h"
 #include "common/digest.h"
 #include "common/json.h"
 #include "formats/manifest.h"
@@ -179,11 +180,13 @@ class FakeWorkers final : public v1::Workers::Service {
     return grpc::Status::OK;
   }
 
-  grpc::Status LeaseJob(grpc::ServerContext* context, const v1::LeaseJobRequest*,
+  grpc::Status LeaseJob(grpc::ServerContext* context, const v1::LeaseJobRequest* request,
                         v1::LeaseJobResponse* response) override {
+    const Stopwatch watch;
     std::unique_lock lock(mutex);
     while (queue.empty()) {
-      if (closing || context->IsCancelled()) return grpc::Status::OK;
+      const bool over = watch.seconds() >= request->wait_seconds();
+      if (over || closing || context->IsCancelled()) return grpc::Status::OK;
       changed.wait_for(lock, std::chrono::milliseconds(20));
     }
     *response = queue.front();

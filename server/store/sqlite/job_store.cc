@@ -360,11 +360,17 @@ std::vector<JobEvent> JobStore::events(const std::string& job, std::uint64_t aft
 }
 
 std::vector<v1::StageStatus> JobStore::stages(const std::string& job) {
+  return std::move(stages(std::vector{job})[job]);
+}
+
+std::map<std::string, std::vector<v1::StageStatus>> JobStore::stages(const std::vector<std::string>& jobs) {
   const Reader reader(*readers_);
-  Statement rows(reader.get(), "SELECT status FROM stages WHERE job_id = ? ORDER BY idx");
-  rows.bind(job);
-  std::vector<v1::StageStatus> stages;
-  while (rows.row()) stages.emplace_back().ParseFromString(rows.text(0));
+  Statement rows(reader.get(),
+                 "SELECT job_id, status FROM stages WHERE job_id IN (SELECT value FROM json_each(?)) "
+                 "ORDER BY job_id, idx");
+  rows.bind(Json(jobs).dump());
+  std::map<std::string, std::vector<v1::StageStatus>> stages;
+  while (rows.row()) stages[rows.text(0)].emplace_back().ParseFromString(rows.text(1));
   return stages;
 }
 

@@ -138,6 +138,7 @@ class JobStore {
   std::optional<std::pair<std::string, std::string>> request(const std::string& request_id);
   std::vector<JobEvent> events(const std::string& job, std::uint64_t after, int limit);
   std::vector<v1::StageStatus> stages(const std::string& job);
+  std::map<std::string, std::vector<v1::StageStatus>> stages(const std::vector<std::string>& jobs);  // by job
   EvaluationPage evaluations(const EvaluationFilter& filter);
   bool has_artifact(const std::string& digest, const Within& project);
   // With its manifest; by digest or a unique prefix of 4 digits or more. Throws kInvalidArgument "AMBIGUOUS".

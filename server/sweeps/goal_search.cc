@@ -1,0 +1,221 @@
+// Plans in the order in which they are verified, and what came of them.
+#include "server/sweeps/goal_search.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstdio>
+#include <tuple>
+#include <utility>
+
+#include "common/text.h"
+#include "server/sweeps/outcome.h"
+
+namespace wring {
+namespace {
+
+constexpr std::array<Trust, 5> kTrusts{1, 0.5, 0, 0.75, 0.25};
+constexpr std::size_t kRefinements = 2, kApproaches = 7;
+constexpr double kStride = 1.15;  // between sizes, until the bound lies between two
+constexpr double kClose = 1.02;
+
+std::string shown(double value, const Metric& metric) {
+  if (metric.name.find("bytes") != std::string::npos) return human_bytes(static_cast<std::uint64_t>(value));
+  char text[32];
+  std::snprintf(text, sizeof text, "%.4g", value);
+  return text;
+}
+
+std::optional<double> value_of(const TrialView& trial, const Metric& metric) {
+  const Json* const row = find_metric_row(trial.outcome, metric);
+  if (!row) return std::nullopt;
+  return row->at("value").get<double>();
+}
+
+bool is_measured(const TrialView& trial) {
+  return trial.ended && !trial.measured.losses.empty();
+}
+bool holds(const TrialView& trial) {
+  return is_measured(trial) && trial.measured.violation == 0;
+}
+
+// "perplexity is 25.3, wanted at most 24.1"
+std::vector<std::string> misses(const TrialView& trial, const std::vector<Constraint>& constraints) {
+  std::vector<std::string> texts;
+  for (const auto& bound : constraints) {
+    const auto violation = violation_of(trial.outcome, {bound});
+    if (!violation || *violation == 0) continue;
+    const Json& row = *find_metric_row(trial.outcome, bound.metric);
+    const double unit = bound.of_input ? row.at("baseline").get<double>() : 1;
+    texts.push_back(bound.metric.name + " is " + shown(row.at("value").get<double>(), bound.metric) +
+                    ", wanted at " + (bound.maximum ? "most " : "least ") +
+                    shown((bound.maximum ? *bound.maximum : *bound.minimum) * unit, bound.metric));
+  }
+  return texts;
+}
+
+bool better(const Measured& a, const Measured& b) {
+  return std::tie(a.violation, a.losses) < std::tie(b.violation, b.losses);
+}
+
+}  // namespace
+
+GoalSearch::GoalSearch(const Sweep& sweep) : sweep_(sweep) {}
+
+Next GoalSearch::next(std::span<const TrialView> trials) {
+  if (trials.empty()) return {Advice::kTry, {.label = "sensitivity", .recipe = sensitivity_recipe(sweep_)}};
+  if (!trials[0].ended) return {Advice::kWait, {}};
+  if (!table_) {
+    if (!trials[0].outcome.contains("sensitivity"))
+      return {.reason = "not met: the layers' sensitivity could not be measured, see trial 0"};
+    table_.emplace(sweep_, trials[0].outcome.at("sensitivity"));
+    lay_out();
+  }
+  const std::size_t made = trials.size() - 1;
+  const auto add = [&](std::optional<Plan> plan) {
+    if (plan) plans_.push_back(*std::move(plan));
+    return plan.has_value();
+  };
+  while (plans_.size() < made && add(another(trials.first(plans_.size() + 1)))) {
+  }
+  const auto all_ended = [&] {
+    return std::all_of(trials.begin(), trials.end(), [](const auto& trial) { return trial.ended; });
+  };
+  if (plans_.size() <= made) {
+    if (!all_ended()) return {Advice::kWait, {}};
+    if (!add(another(trials))) return {.reason = conclusion(trials)};
+  }
+  return {Advice::kTry, {.label = plans_[made].label, .recipe = plans_[made].recipe}};
+}
+
+bool GoalSearch::is_known(const Plan& plan) const {
+  return std::any_of(plans_.begin(), plans_.end(), [&](const auto& p) { return p.levels == plan.levels; });
+}
+
+void GoalSearch::lay_out() {
+  const auto most = table_->most_bytes();
+  auto uniform = table_->uniform();
+  if (most) {
+    for (std::size_t i = 0; i < (table_->has_kl() ? sweep_.strategy.plans : 1); ++i)
+      if (auto plan = table_->mixed(kTrusts[i], *most); plan && !is_known(*plan)) plans_.push_back(*plan);
+    if (plans_.empty()) plans_.push_back(table_->smallest());
+    std::erase_if(uniform, [&](const Plan& plan) { return plan.bytes > *most; });
+    std::stable_sort(uniform.begin(), uniform.end(),
+                     [](const Plan& a, const Plan& b) { return a.loss < b.loss; });
+  } else {
+    plans_.push_back(first_guess());
+    std::erase_if(uniform, [&](const Plan& plan) { return plan.loss > 2 * plans_.front().loss; });
+  }
+  for (auto& plan : uniform)
+    if (plans_.size() < sweep_.strategy.plans + sweep_.strategy.uniform && !is_known(plan))
+      plans_.push_back(std::move(plan));
+  laid_out_ = plans_.size();
+}
+
+// Where the sum of the layers' KL is somewhat below what the bounds let; in the middle where they do not say.
+Plan GoalSearch::first_guess() const {
+  double low = static_cast<double>(table_->least_bytes()), high = static_cast<double>(table_->top_bytes());
+  const double aim = 0.8 * aimed_loss();
+  if (aim <= 0) return at_bytes(std::sqrt(low * high));
+  for (int i = 0; i < 40; ++i) {
+    const double middle = (low + high) / 2;
+    (at_bytes(middle).loss <= aim ? high : low) = middle;
+  }
+  return at_bytes(high);
+}
+
+Plan GoalSearch::at_bytes(double bytes) const {
+  auto plan = table_->mixed(1, static_cast<std::uint64_t>(bytes)).value_or(table_->smallest());
+  plan.label += " at " + human_bytes(plan.bytes);
+  return plan;
+}
+
+// What a plan's KL may be, as far as the bounds say; 0: they do not.
+double GoalSearch::aimed_loss() const {
+  if (!table_->has_kl()) return 0;
+  for (const auto& bound : sweep_.constraints) {
+    if (!bound.maximum) continue;
+    if (bound.metric.name == "kl_mean") return *bound.maximum;
+    if (bound.metric.name == "perplexity" && bound.of_input && *bound.maximum > 1)
+      return std::log(*bound.maximum);
+  }
+  return 0;
+}
+
+std::optional<Plan> GoalSearch::another(std::span<const TrialView> trials) const {
+  return table_->most_bytes() ? refined(trials) : closer(trials);
+}
+
+// The plan that was best, within what the bytes around its layers then are known to leave.
+std::optional<Plan> GoalSearch::refined(std::span<const TrialView> trials) const {
+  if (plans_.size() >= laid_out_ + kRefinements) return std::nullopt;
+  std::optional<std::size_t> best;
+  double around = -1e300;  // bytes that no plan knew of
+  for (std::size_t i = 0; i < plans_.size(); ++i) {
+    const TrialView& trial = trials[i + 1];
+    const auto bytes = value_of(trial, {"size", "artifact_bytes"});
+    if (!is_measured(trial) || !bytes || plans_[i].uniform) continue;
+    around = std::max(around, *bytes - static_cast<double>(plans_[i].bytes));
+    if (!best || better(trial.measured, trials[*best + 1].measured)) best = i;
+  }
+  if (!best) return std::nullopt;
+  const double bytes = static_cast<double>(*table_->most_bytes()) - around;
+  auto plan = table_->mixed(plans_[*best].trust, static_cast<std::uint64_t>(std::max(0.0, bytes)));
+  if (!plan || is_known(*plan)) return std::nullopt;
+  plan->label += ", refined";
+  return plan;
+}
+
+// A plan nearer to the smallest one that holds the bounds.
+std::optional<Plan> GoalSearch::closer(std::span<const TrialView> trials) const {
+  std::optional<double> fails, works;  // bytes
+  std::size_t tried = 0;
+  for (std::size_t i = 0; i < plans_.size(); ++i) {
+    if (plans_[i].uniform) continue;
+    ++tried;
+    const auto bytes = static_cast<double>(plans_[i].bytes);
+    if (holds(trials[i + 1]))
+      works = std::min(works.value_or(bytes), bytes);
+    else
+      fails = std::max(fails.value_or(bytes), bytes);
+  }
+  if (tried >= kApproaches || (fails && works && *works < *fails * kClose)) return std::nullopt;
+  auto plan = at_bytes(!works ? *fails * kStride : !fails ? *works / kStride : std::sqrt(*fails * *works));
+  if (is_known(plan)) return std::nullopt;
+  return plan;
+}
+
+std::string GoalSearch::conclusion(std::span<const TrialView> trials) const {
+  std::optional<std::size_t> best, uniform;
+  std::size_t held = 0;
+  for (std::size_t i = 0; i < plans_.size(); ++i) {
+    if (!is_measured(trials[i + 1])) continue;
+    held += holds(trials[i + 1]);
+    const auto prefer = [&](std::optional<std::size_t>& known) {
+      if (!known || better(trials[i + 1].measured, trials[*known + 1].measured)) known = i;
+    };
+    prefer(best);
+    if (plans_[i].uniform) prefer(uniform);
+  }
+  if (!best) return "not met: no plan could be measured";
+  const Metric& metric = sweep_.objectives.front().metric;
+  const auto named = [&](std::size_t i) {
+    return "trial " + std::to_string(i + 1) + " (" + plans_[i].label + "), " + metric.name + " " +
+           shown(*value_of(trials[i + 1], metric), metric);
+  };
+  if (!holds(trials[*best + 1]))
+    return "not met: nearest is " + named(*best) + "; its " +
+           join(misses(trials[*best + 1], sweep_.constraints), "; its ");
+  std::string text =
+      "met: " + named(*best) + ", is the best of " + std::to_string(held) + " that hold the bounds";
+  if (!uniform) return text + "; no uniform level was measured";
+  if (*uniform == *best) return text;
+  return text + "; the best uniform level is " + named(*uniform) +
+         (holds(trials[*uniform + 1]) ? "" : ", which does not hold them");
+}
+
+std::uint64_t most_goal_trials(const StrategySpec& spec) {
+  return 1 + spec.plans + spec.uniform + kRefinements;
+}
+
+}  // namespace wring
