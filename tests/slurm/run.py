@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 import unittest
+import unittest.mock
 import urllib.request
 from pathlib import Path
 
@@ -152,6 +153,40 @@ class Sweeps(WithCluster):
             alone = local(f"gptq(bits={bits}, group_size=32, samples=32, sequence_length=128, damping={damping})", scratch / "slow")
             self.assertEqual(trial["artifact_digest"], alone, trial)
         print(f"  12 trials, once each, {attempts} attempts, digests as 12 runs without a service", flush=True)
+
+
+class Secure(WithCluster):
+    def init(self, *arguments):
+        command = [programs / "wring-server", "init", *arguments, "--data", self.folder / "data", "--json"]
+        return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+    def processes(self):
+        """(command line, environment) of this service's workers."""
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                command = (folder / "cmdline").read_bytes().decode().split("\0")
+                if command[0].endswith("wring-worker") and str(self.folder / "cache") in command:
+                    yield command, (folder / "environ").read_bytes().decode()
+            except OSError:
+                continue
+
+    def test_workers_bring_a_certificate_and_neither_slurm_nor_their_processes_show_a_secret(self):
+        made = self.init()
+        self.provision.write_text(self.provision.read_text() + f"tls: {self.init('worker', 'slurm')['folder']}\n")
+        with unittest.mock.patch.dict(os.environ, {"WRING_CA": made["ca"], "WRING_TOKEN": made["token"]}):
+            self.start()
+            job = self.service.submit("gptq(bits=4, group_size=32, samples=32, sequence_length=128)", scratch / "slow", "--data",
+                                      f"calibration={scratch / 'text.txt'}")
+            self.wait_for("the worker", self.workers)
+            self.assertEqual(self.service.cli("workers", "--json").json["workers"][0]["name"], self.jobs("RUNNING")[0]["node"])
+            number = self.jobs("RUNNING")[0]["id"]
+            shown = cluster.run("scontrol", "show", "job", number) + cluster.run("scontrol", "write", "batch_script", number, "-")
+            ((command, environment),) = self.processes()
+            self.assertEqual(self.service.wait_for_end(job)["state"], "SUCCEEDED")
+        self.assertIn("--tls", command)
+        for text in (shown, " ".join(command), environment):
+            self.assertNotIn(made["token"], text)
+        self.assertNotIn("WRING_", environment)
 
 
 class Allocation(WithCluster):
