@@ -38,7 +38,7 @@ StrategySpec goal_strategy(const Json& json, const Source& source, const Catalog
                 "Leave the strategy out, or the goal.");
   strategy.seed = whole_of(given, "seed", 0, 0, UINT64_MAX, field, source);
   strategy.kl_tokens = whole_of(given, "kl_tokens", strategy.kl_tokens, 0, 8192, field, source);
-  strategy.plans = whole_of(given, "plans", strategy.plans, 1, 100, field, source);
+  strategy.plans = whole_of(given, "plans", strategy.plans, 1, 5, field, source);
   strategy.uniform = whole_of(given, "uniform", strategy.uniform, 0, 100, field, source);
   Json params{{"levels", usual_levels()}, {"samples", 64}};
   for (const auto& [key, value] : given.items())

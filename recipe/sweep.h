@@ -47,7 +47,7 @@ struct StrategySpec {
   Json levels;                    // that a layer may take (recipe/levels.h)
   Json calibration;               // of sensitivity and plans: data, samples, sequence_length, propagate ...
   std::uint64_t kl_tokens = 512;  // of sensitivity
-  std::uint64_t plans = 3, uniform = 3;  // verified in full: mixed ones, and levels that all layers take
+  std::uint64_t plans = 2, uniform = 3;  // verified in full: mixed ones, and levels that all layers take
 };
 
 // 0: none. No trial is made once one is reached.

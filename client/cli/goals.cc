@@ -185,7 +185,7 @@ void add_goal_verbs(CLI::App& app, CliContext& context) {
   verb->add_option("--recipe", flags->recipe,
                    "Stages that come first in every plan, and evaluations in place of the usual ones");
   verb->add_option("--propagate", flags->propagate, "compressed or dense: what plans calibrate through");
-  verb->add_option("--plans", flags->plans, "Mixed plans that are verified in full; default: 3");
+  verb->add_option("--plans", flags->plans, "Mixed plans that are verified in full, at most 5; default: 2");
   verb->add_option("--uniform", flags->uniform, "Uniform levels beside them; default: 3");
   verb->add_option("--seed", flags->seed, "Seed of the jobs")->check(whole_number());
   verb->add_option("--recipe-out", flags->recipe_out, "With --wait: a file for the pick's recipe");

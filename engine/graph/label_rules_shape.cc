@@ -178,10 +178,13 @@ void reshape(const LabelCall& call) {
 void concat(const LabelCall& call) {
   const std::size_t axis = call.axis(call.integer("axis", 0), call.in(0).rank());
   LabelledValue y{call.in(0).axes, {}, {}};
+  // What cannot leave need not be zero beside what can.
+  const auto may_leave = [&](const LabelledAxis& part) { return part.zero || !call.scope.is_free(part); };
+  for (auto& part : y.axes) part.zero = may_leave(part);
   for (std::size_t i = 1; i < call.node.inputs.size(); ++i) {
     const LabelledValue& part = call.in(i);
     for (std::size_t a = 0; a < y.axes.size(); ++a) {
-      y.axes[a].zero = y.axes[a].zero && part.axes[a].zero;
+      y.axes[a].zero = y.axes[a].zero && may_leave(part.axes[a]);
       if (a == axis)
         y.axes[a].atoms.insert(y.axes[a].atoms.end(), part.axes[a].atoms.begin(), part.axes[a].atoms.end());
       else

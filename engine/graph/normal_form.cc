@@ -13,6 +13,7 @@
 #include "common/error.h"
 #include "engine/graph/onnx_tensor.h"
 #include "engine/graph/operator_table.h"
+#include "engine/graph/sequences.h"
 
 namespace wring {
 namespace {
@@ -210,6 +211,7 @@ void fold_integers(OnnxGraph& graph, std::int64_t opset) {
 // `given`: names of the scopes around.
 void bring_to_normal_form(OnnxGraph& graph, std::int64_t opset, Names given) {
   lift_constants(graph);
+  replace_sequences(graph);
   for (const auto& node : graph.nodes) (void)find_operator(node);
   const auto makers = find_makers(graph, given);
   sort_nodes(graph, find_sources(graph, given, makers));

@@ -39,6 +39,7 @@ std::vector<OperatorKind> operator_kinds() {
           {"Shapes", shape_operators()},
           {"Indexing", indexing_operators()},
           {"Resizing", resize_operators()},
+          {"Quantisation", quantization_operators()},
           {"Recurrent", recurrent_operators()},
           {"Control", control_operators()}};
 }

@@ -25,6 +25,7 @@ std::span<const OperatorRow> shape_operators();
 std::span<const OperatorRow> indexing_operators();
 std::span<const OperatorRow> reduction_operators();
 std::span<const OperatorRow> product_operators();
+std::span<const OperatorRow> quantization_operators();
 std::span<const OperatorRow> recurrent_operators();
 std::span<const OperatorRow> resize_operators();
 std::span<const OperatorRow> control_operators();

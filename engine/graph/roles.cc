@@ -34,6 +34,8 @@ const std::vector<Places>& places() {
       {"Clip", {}, {1, 2}},
       {"Pad", {}, {2}},
       {"Dropout", {}, {1}},
+      {"QuantizeLinear", {}, {1}},
+      {"DequantizeLinear", {}, {1}},
       {"OneHot", {}, {2}},
       {"Range", {}, {0, 1, 2}},
   };

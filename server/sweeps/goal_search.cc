@@ -14,9 +14,10 @@
 namespace wring {
 namespace {
 
-constexpr std::array<Trust, 5> kTrusts{1, 0.5, 0, 0.75, 0.25};
+constexpr std::array<Trust, 5> kTrusts{1, 0.75, 0.5, 0.25, 0};
 constexpr std::size_t kRefinements = 2, kApproaches = 7;
-constexpr double kStride = 1.15;  // between sizes, until the bound lies between two
+constexpr double kUnused = 0.005;  // of the bytes: less is not worth another trial
+constexpr double kStride = 1.15;   // between sizes, until the bound lies between two
 constexpr double kClose = 1.02;
 
 std::string shown(double value, const Metric& metric) {
@@ -159,8 +160,11 @@ std::optional<Plan> GoalSearch::refined(std::span<const TrialView> trials) const
     if (!best || better(trial.measured, trials[*best + 1].measured)) best = i;
   }
   if (!best) return std::nullopt;
-  const double bytes = static_cast<double>(*table_->most_bytes()) - around;
-  auto plan = table_->mixed(plans_[*best].trust, static_cast<std::uint64_t>(std::max(0.0, bytes)));
+  const auto most = static_cast<double>(*table_->most_bytes());
+  const TrialView& nearest = trials[*best + 1];
+  if (holds(nearest) && *value_of(nearest, {"size", "artifact_bytes"}) > (1 - kUnused) * most)
+    return std::nullopt;
+  auto plan = table_->mixed(plans_[*best].trust, static_cast<std::uint64_t>(std::max(0.0, most - around)));
   if (!plan || is_known(*plan)) return std::nullopt;
   plan->label += ", refined";
   return plan;

@@ -57,11 +57,11 @@ void train_step(Graph& graph, const NamedValues& inputs, const NamedValues& outp
 }
 
 // Some units of each family, never all.
-std::vector<std::size_t> some_units(const UnitFamily& family, Random& random) {
+std::vector<std::size_t> some_units(const UnitFamily& family, double share, Random& random) {
   std::vector<std::size_t> units;
   const std::size_t kept = random.below(family.units.size());
   for (std::size_t i = 0; i < family.units.size(); ++i)
-    if (i != kept && random.chance(0.5)) units.push_back(family.units[i]);
+    if (i != kept && random.chance(share)) units.push_back(family.units[i]);
   return units;
 }
 
@@ -90,9 +90,9 @@ double difference(const NamedValues& a, const NamedValues& b) {
   return most;
 }
 
-// The self-test, units at zero beside units cut: each family by itself, then all at once. Writes cut.onnx and
-// cut.safetensors of the latter, and cut.json.
-void cut_case(const fs::path& folder, const NamedValues& inputs) {
+// The self-test, units at zero beside units cut: each family by itself (`alone`), then all at once. Writes
+// cut.onnx and cut.safetensors of the latter, and cut.json.
+void cut_case(const fs::path& folder, const NamedValues& inputs, double share, bool alone) {
   const fs::path file = folder / "net.onnx";
   const Graph graph(read_onnx(file));
   const GraphLabels labels = infer_labels(graph, inputs);
@@ -100,8 +100,9 @@ void cut_case(const fs::path& folder, const NamedValues& inputs) {
   std::vector<std::size_t> all;
   double most = 0;
   for (const auto& family : labels.families) {
-    const auto units = some_units(family, random);
+    const auto units = some_units(family, share, random);
     all.insert(all.end(), units.begin(), units.end());
+    if (!alone) continue;
     const CutGraph cut = cut_graph(file, labels, units, inputs);
     const double away = difference(cut.zeroed, cut.cut);
     most = away <= most ? most : away;
@@ -134,7 +135,8 @@ void run_case(const fs::path& folder) {
   write_values(folder, "outputs", values);
   write_onnx(folder / "after.onnx", graph.to_onnx(), json_or(options, "inline_bytes", kOnnxInlineBytes),
              Durability::kProcess);
-  if (json_or(options, "cut", false)) cut_case(folder, inputs);
+  const double share = json_or(options, "cut", 0.0);
+  if (share > 0) cut_case(folder, inputs, share, json_or(options, "alone", false));
 }
 
 int print_operators() {

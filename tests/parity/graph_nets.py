@@ -428,6 +428,7 @@ NETS = {
     "dynamo: resnet": (resnet, lambda: [image()], 18),
     "dynamo: vit": (ViT, lambda: [image()], 20),
     "dynamo: mobilenet v3": (lambda: inverted_net(nn.Hardswish, nn.Hardsigmoid), lambda: [image()], 19),
+    "dynamo: yolo-like": (Yolo, lambda: [image()], 19),
     "dynamo: gpt": (Gpt, lambda: [ids(50, 16)], 21),
 }
 if RESNET20.is_file():
