@@ -301,7 +301,9 @@ Json sensitivity_recipe(const Sweep& sweep) {
   params["kl_tokens"] = sweep.strategy.kl_tokens;
   Json recipe = sweep.recipe;
   recipe["exports"] = Json::array();
-  recipe["evaluations"] = Json::array({{{"suite", "sensitivity"}, {"params", params}, {"when", {"after"}}}});
+  recipe["evaluations"] = Json::array(
+      {{{"suite", "sensitivity"}, {"params", params}, {"when", {"after"}}},
+       {{"suite", "size"}, {"params", Json::object()}, {"when", {"before"}}}});  // of what was handed in
   return recipe;
 }
 

@@ -170,7 +170,7 @@ void add_goal_verbs(CLI::App& app, CliContext& context) {
                         "--data test=test.txt --wait\n"
                         "  wring compress smollm2/ --goal 'ppl<=+2%' --data calibration=train.txt "
                         "--data test=test.txt --wait\n"
-                        "  wring compress minilm/ --goal 'bytes<=20%, cosine=max' --data calibration=a.txt "
+                        "  wring compress minilm/ --goal 'bytes<=65%, cosine=max' --data calibration=a.txt "
                         "--data test=b.txt --wait");
   const auto flags = std::make_shared<CompressFlags>();
   verb->add_option("MODEL", flags->model, "Folder, file, or digest of an artifact")->required();

@@ -69,7 +69,7 @@ Next GoalSearch::next(std::span<const TrialView> trials) {
   if (!table_) {
     if (!trials[0].outcome.contains("sensitivity"))
       return {.reason = "not met: the layers' sensitivity could not be measured, see trial 0"};
-    table_.emplace(sweep_, trials[0].outcome.at("sensitivity"));
+    table_.emplace(sweep_, trials[0].outcome);
     lay_out();
   }
   const std::size_t made = trials.size() - 1;

@@ -6,6 +6,7 @@
 
 #include "common/error.h"
 #include "recipe/levels.h"
+#include "server/sweeps/outcome.h"
 
 namespace wring {
 namespace {
@@ -20,14 +21,19 @@ std::string trust_text(Trust trust) {
 
 }  // namespace
 
-Plans::Plans(const Sweep& sweep, const Json& table)
-    : sweep_(sweep),
-      levels_(levels_of(sweep.strategy.levels)),
-      artifact_bytes_(json_at<std::uint64_t>(table, "artifact_bytes", "sensitivity")),
-      weight_bytes_(json_at<std::uint64_t>(table, "weight_bytes", "sensitivity")),
-      parameters_(json_at<double>(table, "parameters", "sensitivity")),
-      rest_(artifact_bytes_),
-      has_kl_(true) {
+Plans::Plans(const Sweep& sweep, const Json& outcome)
+    : sweep_(sweep), levels_(levels_of(sweep.strategy.levels)), has_kl_(true) {
+  const auto table = json_at<Json>(outcome, "sensitivity", "outcome");
+  artifact_bytes_ = json_at<std::uint64_t>(table, "artifact_bytes", "sensitivity");
+  weight_bytes_ = json_at<std::uint64_t>(table, "weight_bytes", "sensitivity");
+  parameters_ = json_at<double>(table, "parameters", "sensitivity");
+  rest_ = artifact_bytes_;
+  const auto handed_in = [&](const char* metric, std::uint64_t now) {
+    const Json* const row = find_metric_row(outcome, {"size", metric});
+    return row ? row->at("value").get<double>() : static_cast<double>(now);
+  };
+  input_bytes_ = handed_in("artifact_bytes", artifact_bytes_);
+  input_weight_bytes_ = handed_in("weight_bytes", weight_bytes_);
   for (const auto& row : json_at<std::vector<Json>>(table, "layers", "sensitivity")) {
     LayerRow layer{json_at<std::string>(row, "layer", "sensitivity"),
                    json_at<std::uint64_t>(row, "bytes", "sensitivity"),
@@ -52,10 +58,12 @@ std::optional<std::uint64_t> Plans::most_bytes() const {
   std::optional<double> most;
   for (const auto& bound : sweep_.constraints) {
     if (!is_size(bound.metric) || !bound.maximum) continue;
-    const auto weights = static_cast<double>(weight_bytes_), all = static_cast<double>(artifact_bytes_);
     const bool of_all = bound.metric.name == "artifact_bytes", bits = bound.metric.name == "bits_per_weight";
-    const double unit = bound.of_input ? (of_all ? all : weights) : bits ? parameters_ / 8 : 1;
-    const double bytes = *bound.maximum * unit + (of_all ? 0 : all - weights);
+    const double unit = bound.of_input ? (of_all ? input_bytes_ : input_weight_bytes_)
+                        : bits         ? parameters_ / 8
+                                       : 1;
+    const auto beside = static_cast<double>(artifact_bytes_ - weight_bytes_);  // files that hold no tensors
+    const double bytes = *bound.maximum * unit + (of_all ? 0 : beside);
     most = std::min(most.value_or(bytes), bytes);
   }
   if (!most) return std::nullopt;

@@ -28,8 +28,8 @@ struct Plan {
 // Throws Error where the table is not one.
 class Plans {
  public:
-  // `table`: the details of a row of the suite sensitivity.
-  Plans(const Sweep& sweep, const Json& table);
+  // `outcome`: of the trial that measured sensitivity (outcome_of()).
+  Plans(const Sweep& sweep, const Json& outcome);
 
   // Nullopt where not even the smallest levels fit. `bytes`: of the whole artifact.
   std::optional<Plan> mixed(Trust trust, std::uint64_t bytes) const;
@@ -62,7 +62,8 @@ class Plans {
   const Sweep& sweep_;
   std::vector<StageSpec> levels_;
   std::vector<LayerRow> layers_;
-  std::uint64_t artifact_bytes_ = 0, weight_bytes_ = 0;
+  double input_bytes_ = 0, input_weight_bytes_ = 0;      // as handed in
+  std::uint64_t artifact_bytes_ = 0, weight_bytes_ = 0;  // behind the recipe's own stages
   double parameters_ = 0;
   std::uint64_t rest_ = 0;  // of an artifact, what no level changes
   bool has_kl_ = false;

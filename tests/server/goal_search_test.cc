@@ -177,7 +177,7 @@ TEST(GoalSearch, ClosesInOnTheSmallestThatHoldsABoundOnTheLoss) {
     // By all of the plan's own budgets, the smallest that holds: a search of every size.
     double least = 1e18;
     const Sweep sweep = sweep_to("ppl<=+2%");
-    const Plans plans(sweep, world.table());
+    const Plans plans(sweep, {{"sensitivity", world.table()}});
     for (double bytes = 3e5; bytes < 2.5e6; bytes *= 1.003)
       if (const auto plan = plans.mixed(1, static_cast<std::uint64_t>(bytes))) {
         const Json outcome = world.outcome(plan->recipe);
@@ -208,6 +208,14 @@ TEST(GoalSearch, MakesTheSameTrialsInWhicheverOrderTheyEndAndOverRestarts) {
       EXPECT_EQ(other.reason, first.reason) << goal << luck;
     }
   }
+}
+
+TEST(GoalSearch, TakesSharesOfWhatWasHandedInAndNotOfWhatTheFirstStagesLeft) {
+  const Sweep sweep = sweep_to("bytes<=22%, kl=min");
+  const auto handed_in = static_cast<double>(2 * World::input());
+  const Json size{{"suite", "size"}, {"metric", "artifact_bytes"}, {"value", handed_in}};
+  const Plans plans(sweep, {{"sensitivity", World{}.table()}, {"metrics", Json::array({size})}});
+  EXPECT_EQ(plans.most_bytes(), static_cast<std::uint64_t>(0.22 * handed_in));
 }
 
 TEST(GoalSearch, EndsWithTheReasonWhereNothingCouldBeMeasured) {
