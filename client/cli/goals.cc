@@ -15,6 +15,7 @@
 #include "common/quantity.h"
 #include "recipe/goal.h"
 #include "recipe/recipe_input.h"
+#include "recipe/utf8.h"
 
 namespace wring {
 namespace {
@@ -50,8 +51,18 @@ Json settings(const CalibrationFlags& flags) {
 
 std::map<std::string, std::string> data_by_name(const std::vector<std::string>& texts) {
   std::map<std::string, std::string> data;
-  for (const auto& text : texts) data.insert(parse_data_input(text));
+  for (const auto& text : texts) {
+    const auto [it, is_new] = data.insert(parse_data_input(text));
+    if (!is_new)
+      throw Error(ErrorCode::kInvalidArgument, "BAD_DATA_INPUT", "'" + it->first + "' is given twice",
+                  "--data", "A folder of *.txt files is one input of many texts.");
+  }
   return data;
+}
+
+std::string model_name(const std::string& path) {
+  const std::filesystem::path model(path);
+  return (model.has_filename() ? model : model.parent_path()).filename().string();
 }
 
 struct CompressFlags : CalibrationFlags {
@@ -68,8 +79,7 @@ std::string goal_sweep(const CompressFlags& flags) {
   if (!flags.propagate.empty()) strategy["propagate"] = flags.propagate;
   if (flags.plans >= 0) strategy["plans"] = flags.plans;
   if (flags.uniform >= 0) strategy["uniform"] = flags.uniform;
-  const auto model = std::filesystem::path(flags.model).filename().string();
-  return Json{{"name", (model + " to " + flags.goal).substr(0, 180)},
+  return Json{{"name", shortened(model_name(flags.model) + " to " + flags.goal, 180)},
               {"model", flags.model},
               {"data", data_by_name(flags.data)},
               {"seed", flags.seed},
@@ -134,7 +144,7 @@ v1::Job measured_job(CliContext& context, const SensitivityFlags& flags) {
   v1::JobSpec spec;
   spec.set_recipe(Json{{"evaluations", {evaluation}}}.dump());
   const auto recipe = parse_recipe(spec.recipe());
-  spec.set_name(("sensitivity of " + std::filesystem::path(flags.model).filename().string()).substr(0, 200));
+  spec.set_name(shortened("sensitivity of " + model_name(flags.model), 180));
   spec.mutable_resources()->set_threads(flags.threads);
   auto data = data_by_name(flags.data);
   for (const auto& name : recipe.data_names())

@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cerrno>
 #include <initializer_list>
+#include <iostream>
 #include <memory>
 #include <thread>
 
@@ -225,8 +226,12 @@ bool keep_service_up(const ServiceOptions& options, const std::function<void(con
     for (auto& worker : workers) worker.keep();
   }
   if (options.dismiss_crew) {
-    options.dismiss_crew();
-    workers.back().await();
+    try {
+      options.dismiss_crew();
+      workers.back().await();
+    } catch (const Error& error) {  // they are stopped below, and their jobs go on elsewhere
+      std::cerr << "warning: " << error.message() << "\n";
+    }
   }
   for (auto& worker : workers) worker.stop();
   server.stop();

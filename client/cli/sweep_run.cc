@@ -283,8 +283,9 @@ void add_sweep_run(CLI::App& sweep, CliContext& context) {
   const auto flags = std::make_shared<RunFlags>();
   flags->cache = "/var/tmp/wring";
   declare(verb, *flags);
-  verb->callback(
-      [&context, flags] { flags->slurm ? run_in_slurm(context, *flags) : run_here(context, *flags); });
+  verb->callback([&context, flags] {
+    flags->slurm && !flags->inside ? run_in_slurm(context, *flags) : run_here(context, *flags);
+  });
 }
 
 }  // namespace wring

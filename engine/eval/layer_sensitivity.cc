@@ -110,11 +110,15 @@ class MeasureBlock final : public BlockWork {
     const std::size_t middle = versions.middle();
     auto original = layer.shared_weight();
     layer.set_weight(versions.weights[middle]);
-    const double measured = std::max(0.0, kl());
+    const double measured = kl();
     layer.set_weight(std::move(original));
+    if (!std::isfinite(measured))
+      throw Error(ErrorCode::kInvalidArgument, "NOT_FINITE",
+                  "the KL divergence with " + layer.name() + " changed alone is not finite", "levels",
+                  "Leave out the level that breaks this layer, or set kl_tokens to 0.");
     const auto error = versions.levels[middle]["error"].get<double>();
     for (auto& level : versions.levels)
-      level["kl"] = error > 0 ? measured * level["error"].get<double>() / error : 0.0;
+      level["kl"] = error > 0 ? std::max(0.0, measured) * level["error"].get<double>() / error : 0.0;
     report["kl_level"] = versions.levels[middle]["level"];
   }
 

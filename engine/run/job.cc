@@ -232,6 +232,7 @@ class Run {
       save_model(model(), spec_.model.files, with_lineage_of_input(), outcome.path, spec_.durability);
       files_ = FileTree::on_disk(outcome.path);
     }
+    stored_.reset();
     model_.reset();                        // from here on the model is what was written
     model_ = load_model(files_, device_);  // mapped before the agent may move the folder
     if (last_stage(steps_) == &step) link_result();
@@ -270,9 +271,7 @@ class Run {
     const auto chosen = targets_of(stage, step.field, *model_);
     method->check_model(*model_, chosen);
     if (method->needs_reference()) load_reference();
-    Json report = run_method(step, *method, stage.params, chosen);
-    stored_.reset();
-    return report;
+    return run_method(step, *method, stage.params, chosen);
   }
 
   Json run_method(const Step& step, const Method& method, const Json& values,
@@ -380,6 +379,12 @@ class Run {
   }
 
   StepOutcome run_evaluation(const Step& step) {
+    StepOutcome outcome = measure_or_find(step);
+    stored_.reset();
+    return outcome;
+  }
+
+  StepOutcome measure_or_find(const Step& step) {
     StepOutcome outcome;
     std::vector<EvaluationRow> rows;
     if (step.plan.key) {
@@ -396,7 +401,6 @@ class Run {
       std::vector<NamedTensor> outputs;
       rows = measure(*step.evaluation, step.field, compared, {model(), files_}, progress,
                      is_baseline(step) ? &outputs : nullptr, &step);
-      stored_.reset();
       if (step.plan.key) outcome.path = write_measured(step, rows, outputs);
       if (step.plan.key) keep_outputs(step, FileTree::on_disk(outcome.path));
     }

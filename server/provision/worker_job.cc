@@ -24,8 +24,10 @@ std::uint32_t gpus_of(const std::string& gres) {
     const auto one = gres.substr(start, end - start);
     start = end + 1;
     if (one != "gpu" && !one.starts_with("gpu:") && !one.starts_with("gres/gpu")) continue;
-    const auto count = std::strtoul(one.substr(one.find_last_of(":=") + 1).c_str(), nullptr, 10);
-    gpus += count > 0 ? static_cast<std::uint32_t>(count) : 1;
+    const auto whole = one.substr(0, one.find('('));
+    const auto last = whole.substr(whole.find_last_of(":=") + 1);
+    const bool is_count = last.find_first_not_of("0123456789") == std::string::npos;  // not a type: "1080ti"
+    gpus += is_count ? static_cast<std::uint32_t>(std::strtoul(last.c_str(), nullptr, 10)) : 1;
   }
   return gpus;
 }

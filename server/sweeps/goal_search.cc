@@ -69,8 +69,13 @@ Next GoalSearch::next(std::span<const TrialView> trials) {
   if (!table_) {
     if (!trials[0].outcome.contains("sensitivity"))
       return {.reason = "not met: the layers' sensitivity could not be measured, see trial 0"};
-    table_.emplace(sweep_, trials[0].outcome);
-    lay_out();
+    try {
+      table_.emplace(sweep_, trials[0].outcome);
+      lay_out();
+    } catch (const Error& error) {  // what a worker sent is no such table
+      table_.reset();
+      return {.reason = "not met: the layers' sensitivity cannot be used: " + error.message()};
+    }
   }
   const std::size_t made = trials.size() - 1;
   const auto add = [&](std::optional<Plan> plan) {
@@ -107,9 +112,13 @@ void GoalSearch::lay_out() {
     plans_.push_back(first_guess());
     std::erase_if(uniform, [&](const Plan& plan) { return plan.loss > 2 * plans_.front().loss; });
   }
-  for (auto& plan : uniform)
-    if (plans_.size() < sweep_.strategy.plans + sweep_.strategy.uniform && !is_known(plan))
-      plans_.push_back(std::move(plan));
+  std::size_t left = sweep_.strategy.uniform;
+  for (auto& plan : uniform) {
+    if (left == 0) break;
+    if (is_known(plan)) continue;
+    plans_.push_back(std::move(plan));
+    --left;
+  }
   laid_out_ = plans_.size();
 }
 
@@ -219,7 +228,7 @@ std::string GoalSearch::conclusion(std::span<const TrialView> trials) const {
 }
 
 std::uint64_t most_goal_trials(const StrategySpec& spec) {
-  return 1 + spec.plans + spec.uniform + kRefinements;
+  return 1 + std::max<std::uint64_t>(spec.plans + kRefinements, kApproaches) + spec.uniform;
 }
 
 }  // namespace wring

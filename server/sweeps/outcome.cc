@@ -41,6 +41,15 @@ double missing(double by, double bound) {
   return std::max(0.0, by) / std::max(std::abs(bound), 1e-12);
 }
 
+// nullopt, too, where what the worker sent is no JSON.
+std::optional<Json> sensitivity_of(const std::vector<v1::Evaluation>& rows) try {
+  for (const auto& row : rows)
+    if (row.suite() == "sensitivity") return parse_json(row.details_json(), "sensitivity");
+  return std::nullopt;
+} catch (const Error&) {
+  return std::nullopt;
+}
+
 }  // namespace
 
 const Json* find_metric_row(const Json& outcome, const Metric& metric) {
@@ -63,8 +72,7 @@ Json outcome_of(const StoredJob& job, JobStore& store) {
   if (r.phase != JobPhase::kSucceeded) return outcome;
   const auto rows = rows_of(r.id, store);
   outcome["metrics"] = metrics_of(rows);
-  for (const auto& row : rows)
-    if (row.suite() == "sensitivity") outcome["sensitivity"] = parse_json(row.details_json(), "sensitivity");
+  if (auto table = sensitivity_of(rows)) outcome["sensitivity"] = std::move(*table);
   if (const auto artifact = r.result.empty() ? std::nullopt : store.artifact(r.result, r.project))
     outcome["bytes"] = artifact->total_bytes();
   return outcome;

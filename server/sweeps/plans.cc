@@ -39,11 +39,12 @@ Plans::Plans(const Sweep& sweep, const Json& outcome)
                    json_at<std::uint64_t>(row, "bytes", "sensitivity"),
                    {}};
     for (const auto& at : json_at<std::vector<Json>>(row, "levels", "sensitivity")) {
-      has_kl_ = has_kl_ && at.contains("kl");
+      const bool has_kl = at.contains("kl");
+      has_kl_ = has_kl_ && has_kl;
       layer.levels.push_back({json_at<std::size_t>(at, "level", "sensitivity"),
                               json_at<std::uint64_t>(at, "bytes", "sensitivity"),
                               json_at<double>(at, "error", "sensitivity"),
-                              json_or<double>(at, "kl", 0, "sensitivity")});
+                              has_kl ? json_at<double>(at, "kl", "sensitivity") : 0});
       if (layer.levels.back().level >= levels_.size())
         throw Error(ErrorCode::kDataLoss, "BAD_SENSITIVITY", "the table has a level that was not asked for");
     }

@@ -227,5 +227,34 @@ TEST(GoalSearch, EndsWithTheReasonWhereNothingCouldBeMeasured) {
   EXPECT_THAT(next.reason, HasSubstr("see trial 0"));
 }
 
+TEST(GoalSearch, EndsWhereTheTableIsNone) {
+  for (const Json& table : {Json::object(), Json("nonsense"), Json{{"layers", Json::array()}}}) {
+    std::vector<TrialView> trials(1);
+    trials[0].ended = true;
+    trials[0].outcome = {{"sensitivity", table}, {"metrics", Json::array()}};
+    GoalSearch search(sweep_to("bytes<=22%, kl=min"));
+    const Next next = search.next(trials);
+    EXPECT_EQ(next.advice, Advice::kDone) << table;
+    EXPECT_THAT(next.reason, StartsWith("not met: the layers' sensitivity cannot be used: ")) << table;
+  }
+}
+
+TEST(GoalSearch, RefusesALossThatIsNoNumber) {
+  Json table = World{}.table();
+  table["layers"][0]["levels"][0]["kl"] = nullptr;
+  EXPECT_THROW(Plans(sweep_to("bytes<=22%, kl=min"), {{"sensitivity", table}, {"metrics", Json::array()}}),
+               Error);
+}
+
+TEST(GoalSearch, MakesAsManyUniformPlansAsWereAskedForAndNoMoreTrialsThanItSays) {
+  for (const char* goal : {"bytes<=22%, kl=min", "ppl<=+2%"}) {
+    const auto game = played(sweep_to(goal), World{});
+    const auto uniform = std::count_if(game.labels.begin(), game.labels.end(),
+                                       [](const auto& label) { return label.starts_with("uniform"); });
+    EXPECT_LE(uniform, static_cast<int>(sweep_to(goal).strategy.uniform)) << goal;
+    EXPECT_LE(game.trials.size(), most_goal_trials(sweep_to(goal).strategy)) << goal;
+  }
+}
+
 }  // namespace
 }  // namespace wring

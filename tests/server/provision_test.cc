@@ -71,6 +71,9 @@ TEST(WorkerJob, IsOneTaskOfAnArrayThatIsToldToDrainBeforeItsTimeIsOver) {
     EXPECT_THAT(arguments, Contains(argument));
   EXPECT_THAT(sbatch_arguments(config, "wring-x", "s1", {1, false}), Not(Contains(HasSubstr("--array"))));
   EXPECT_EQ(expected_worker(config).devices.at("cuda"), 2u);
+  EXPECT_EQ(expected_worker(with("gres: 'gpu:a100:2(S:0)'")).devices.at("cuda"), 2u);
+  EXPECT_EQ(expected_worker(with("gres: 'gpu:1080ti'")).devices.at("cuda"), 1u);
+  EXPECT_EQ(expected_worker(with("gres: gpu")).devices.at("cuda"), 1u);
   EXPECT_EQ(expected_worker(with("gres: 'lustre:1'")).devices.count("cuda"), 0u);
 }
 
