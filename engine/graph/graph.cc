@@ -12,6 +12,7 @@
 #include "common/error.h"
 #include "engine/graph/normal_form.h"
 #include "engine/graph/onnx_tensor.h"
+#include "engine/graph/own_initializer.h"
 #include "engine/graph/roles.h"
 
 namespace wring {
@@ -89,6 +90,7 @@ std::vector<std::vector<std::string>> last_reads(const OnnxGraph& graph) {
 
 Graph::Graph(OnnxModel model) : model_(std::move(model)) {
   bring_to_normal_form(model_.graph, opset());
+  own_running_statistics(model_.graph);
   std::set<std::string> given;
   for (const auto& tensor : model_.graph.initializers) given.insert(tensor.name);
   for (const auto& input : model_.graph.inputs)

@@ -154,6 +154,26 @@ TEST(Graph, TrainingMovesRunningStatisticsByTheShareThatMomentumLeaves) {
   EXPECT_NEAR(mean[2].item<float>(), 0.25 * 3.5, 1e-6);
 }
 
+// Exporters merge initializers that are equal: "one" is a gain and two variances, "zero" a shift and two means.
+TEST(Graph, TrainingMovesTheStatisticsOfEachNormAndNothingThatLookedLikeThem) {
+  const auto all = [](const char* name, float value) { return tensor(name, {value, value, value}, {3}); };
+  const Graph graph(model_of({node("Identity", {"zero"}, {"same"}),
+                              node("BatchNormalization", {"x", "one", "zero", "same", "one"}, {"a"}),
+                              node("Mul", {"a", "two"}, {"b"}),
+                              node("BatchNormalization", {"b", "one", "zero", "zero", "one"}, {"y"})},
+                             {all("one", 1), all("zero", 0), all("two", 2)}));
+  graph.run({{"x", kX}}, GraphMode::kTraining);
+  for (const auto& parameter : graph.parameters()) {
+    const float before = parameter.name == "one" ? 1 : parameter.name == "two" ? 2 : 0;
+    EXPECT_TRUE(at::equal(parameter.value, at::full({3}, before))) << parameter.name;
+  }
+  const auto& nodes = graph.nodes().nodes;
+  const at::Tensor first = graph.constants().at(nodes.at(1).inputs.at(3)),
+                   second = graph.constants().at(nodes.at(3).inputs.at(3));
+  EXPECT_NEAR(first[0].item<float>(), 0.1 * 1.5, 1e-6);  // of the batch 0, 3
+  EXPECT_NEAR(second[0].item<float>(), 0, 1e-6);         // of the first norm's output
+}
+
 TEST(Graph, ConstantNodesBecomeInitializersThatAreWritten) {
   const Graph graph(model_of({node("Constant", {}, {"w"}, {{"value", tensor("", {1, 2, 3}, {3})}}),
                               node("Add", {"x", "w"}, {"y"})}));
