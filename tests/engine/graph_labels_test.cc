@@ -99,6 +99,17 @@ TEST(GraphLabels, ASizeInAReshapeCountsWhatIsKeptAndWhatCannotLeave) {
   EXPECT_LT(self_test(model, {1, 2}), 1e-6);
 }
 
+TEST(GraphLabels, AnAxisThatATableOfTruthsChoosesAlongIsABarrier) {
+  const auto units = [](std::vector<std::int64_t> mask) {
+    OnnxModel model =
+        two_convolutions({node("Conv", {"x", "w3"}, "c"), node("Where", {"mask", "a", "c"}, "b")});
+    model.graph.initializers.push_back(to_onnx("mask", at::ones(mask, at::kBool)));
+    return infer_labels(Graph(model), kExample).units.size();
+  };
+  EXPECT_EQ(units({1, 4, 1, 1}), 0u);
+  EXPECT_EQ(units({1, 1, 4, 4}), 4u);
+}
+
 TEST(GraphLabels, AFamilyKeepsItsLastUnit) {
   const Graph graph(two_convolutions({node("Relu", {"a"}, "b")}));
   const GraphLabels labels = infer_labels(graph, kExample);
