@@ -4,6 +4,7 @@
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
+#include <new>
 #include <set>
 #include <sstream>
 #include <unordered_map>
@@ -243,6 +244,9 @@ void Graph::run_step(const Step& step, Scope& scope, GraphMode mode) const {
     outputs = step.compute(Call(node, opset(), mode == GraphMode::kTraining, inputs, branch));
   } catch (const c10::OutOfMemoryError&) {
     throw;
+  } catch (const std::bad_alloc&) {
+    throw Error(ErrorCode::kResourceExhausted, "OUT_OF_MEMORY",
+                describe(node) + " of " + describe_inputs(inputs) + ": no memory for its values", node.name);
   } catch (const c10::Error& error) {
     throw Error(
         ErrorCode::kInvalidArgument, "BAD_NODE",
