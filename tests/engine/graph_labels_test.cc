@@ -81,6 +81,17 @@ TEST(GraphLabels, WhatIsNotZeroAtZeroBeforeItsReaderIsABarrierAndAGateIsNone) {
   EXPECT_LT(self_test(gated, {1, 3}), 1e-6);
 }
 
+TEST(GraphLabels, AnAxisThatATableOfTruthsChoosesAlongIsABarrier) {
+  const auto units = [](std::vector<std::int64_t> mask) {
+    OnnxModel model =
+        two_convolutions({node("Conv", {"x", "w3"}, "c"), node("Where", {"mask", "a", "c"}, "b")});
+    model.graph.initializers.push_back(to_onnx("mask", at::ones(mask, at::kBool)));
+    return infer_labels(Graph(model), kExample).units.size();
+  };
+  EXPECT_EQ(units({1, 4, 1, 1}), 0u);
+  EXPECT_EQ(units({1, 1, 4, 4}), 4u);
+}
+
 TEST(GraphLabels, ASizeInAReshapeCountsWhatIsKeptAndWhatCannotLeave) {
   const auto shape = [](const char* name, std::vector<std::int64_t> sizes) {
     return to_onnx(name, at::tensor(sizes, at::kLong));
@@ -99,29 +110,8 @@ TEST(GraphLabels, ASizeInAReshapeCountsWhatIsKeptAndWhatCannotLeave) {
   EXPECT_LT(self_test(model, {1, 2}), 1e-6);
 }
 
-TEST(GraphLabels, AnAxisThatATableOfTruthsChoosesAlongIsABarrier) {
-  const auto units = [](std::vector<std::int64_t> mask) {
-    OnnxModel model =
-        two_convolutions({node("Conv", {"x", "w3"}, "c"), node("Where", {"mask", "a", "c"}, "b")});
-    model.graph.initializers.push_back(to_onnx("mask", at::ones(mask, at::kBool)));
-    return infer_labels(Graph(model), kExample).units.size();
-  };
-  EXPECT_EQ(units({1, 4, 1, 1}), 0u);
-  EXPECT_EQ(units({1, 1, 4, 4}), 4u);
-}
-
 OnnxTensor integers(const std::string& name, std::vector<std::int64_t> values) {
   return to_onnx(name, at::tensor(values, at::kLong));
-}
-
-// The target of a Reshape that is computed when the graph runs: [1, size, 4, 4].
-OnnxModel reshaped_to(std::vector<OnnxNode> size) {
-  size.push_back(node("Concat", {"one", "size", "four", "four"}, "target", {{"axis", std::int64_t{0}}}));
-  size.push_back(node("Reshape", {"a", "target"}, "b"));
-  OnnxModel model = two_convolutions(size);
-  for (const auto& tensor : {integers("one", {1}), integers("four", {4}), integers("zero", {0})})
-    model.graph.initializers.push_back(tensor);
-  return model;
 }
 
 TEST(GraphLabels, ASizeInAResizeCountsTheChannelsThatStayAsTheyAre) {
@@ -140,6 +130,16 @@ TEST(GraphLabels, PaddingByAnotherAttributeThanZeroIsABarrierBeforeAReader) {
   };
   EXPECT_EQ(units(0), 4u);
   EXPECT_EQ(units(1), 0u);
+}
+
+// The target of a Reshape that is computed when the graph runs: [1, size, 4, 4].
+OnnxModel reshaped_to(std::vector<OnnxNode> size) {
+  size.push_back(node("Concat", {"one", "size", "four", "four"}, "target", {{"axis", std::int64_t{0}}}));
+  size.push_back(node("Reshape", {"a", "target"}, "b"));
+  OnnxModel model = two_convolutions(size);
+  for (const auto& tensor : {integers("one", {1}), integers("four", {4}), integers("zero", {0})})
+    model.graph.initializers.push_back(tensor);
+  return model;
 }
 
 TEST(GraphLabels, ASizeThatIsReadOffTheAxisFollowsItAndAnotherIsABarrier) {

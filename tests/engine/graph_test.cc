@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "engine/graph/onnx_tensor.h"
+#include "engine/graph/small_nodes.h"
 #include "tests/common/thrown_by.h"
 
 namespace wring {
@@ -215,6 +216,9 @@ TEST(Graph, AFileOfFewBytesCannotAskForAnyMemory) {
   for (const auto& [one_node, initializers] : nodes) {
     const Graph graph(model_of({one_node}, initializers, 21));
     EXPECT_EQ(graph.nodes().nodes.size(), 1u) << one_node.operation;
+    Tensors inputs;
+    for (const auto& initializer : initializers) inputs.push_back(to_tensor(initializer, initializer.name));
+    EXPECT_FALSE(takes_little(one_node, inputs)) << one_node.operation;
   }
 }
 
