@@ -5,6 +5,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "common/files.h"
+#include "common/random.h"
 #include "engine/graph/onnx_tensor.h"
 #include "engine/graph/small_nodes.h"
 #include "tests/common/thrown_by.h"
@@ -220,6 +222,39 @@ TEST(Graph, AFileOfFewBytesCannotAskForAnyMemory) {
     for (const auto& initializer : initializers) inputs.push_back(to_tensor(initializer, initializer.name));
     EXPECT_FALSE(takes_little(one_node, inputs)) << one_node.operation;
   }
+}
+
+// Sizes, pads and repeats that are folded when the file is read, with any byte of them changed.
+TEST(Graph, ADamagedFileIsReadOrRefused) {
+  const auto numbers = [](const char* name, std::vector<std::int64_t> values) {
+    return to_onnx(name, at::tensor(values, at::kLong));
+  };
+  const OnnxModel model = model_of(
+      {node("Expand", {"two", "three"}, {"a"}), node("Tile", {"a", "two"}, {"b"}),
+       node("Pad", {"b", "pads"}, {"c"}), node("ConstantOfShape", {"c"}, {"d"}),
+       node("OneHot", {"two", "three", "pair"}, {"e"}), node("Sum", {"a", "b", "c"}, {"f"}),
+       node("Reshape", {"x", "shape"}, {"g"}, {{"allowzero", std::int64_t{0}}}), node("Relu", {"g"}, {"y"})},
+      {numbers("two", {2}), numbers("three", {3}), numbers("pads", {1, 1}), numbers("pair", {0, 1}),
+       numbers("shape", {3, 2})});
+  const TempDir folder;
+  const auto file = folder.path() / "net.onnx";
+  write_onnx(file, model, kOnnxInlineBytes, Durability::kProcess);
+  const std::string whole = read_file(file);
+  Random random(5);
+  std::size_t read = 0;
+  for (int i = 0; i < 2000; ++i) {
+    std::string damaged = whole;
+    for (std::size_t k = 0; k <= random.below(3); ++k)
+      damaged[random.below(damaged.size())] = static_cast<char>(random.below(256));
+    write_file_atomic(file, damaged, Durability::kProcess);
+    try {
+      const Graph graph(read_onnx(file));
+      ++read;
+    } catch (const Error&) {
+    }
+  }
+  EXPECT_GT(read, 0u);
+  EXPECT_LT(read, 2000u);
 }
 
 TEST(Graph, ARangeAgainstItsStepIsEmpty) {
