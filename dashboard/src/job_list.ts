@@ -74,6 +74,25 @@ function linesOf(page: Page, before: JobLine[]): JobLine[] {
   return page.jobs.filter((job) => !earlier.has(job.id)).map(line);
 }
 
+/** The rows on the screen: [first, last]. */
+export interface Shown {
+  first: number;
+  last: number;
+}
+
+/**
+ * Asks again for the head of the list and for all that is on the screen, from the top down, and for what follows as far
+ * as `last`.
+ */
+export async function renew(list: JobList, shown: Shown, last: number, ask: (token: string) => Promise<Page>): Promise<JobList> {
+  if (list.chunks.length === 0) list = append(list, await ask(""));
+  else list = refresh(list, 0, await ask(""));
+  for (let index = Math.max(1, chunkAt(list, shown.first)); index < list.chunks.length && list.chunks[index].start <= shown.last; ++index)
+    list = refresh(list, index, await ask(list.chunks[index].token));
+  while (list.next && list.lines.length <= last) list = append(list, await ask(list.next));
+  return list;
+}
+
 /** Adds the page that follows the list. */
 export function append(list: JobList, page: Page): JobList {
   return {

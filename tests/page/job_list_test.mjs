@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 const dashboard = fileURLToPath(new URL("../../dashboard/", import.meta.url));
 const { buildSync } = createRequire(dashboard + "package.json")("esbuild");
 const built = buildSync({ entryPoints: [dashboard + "src/job_list.ts"], bundle: true, format: "esm", write: false });
-const { append, chunkAt, NOTHING, refresh } = await import("data:text/javascript;base64," + Buffer.from(built.outputFiles[0].contents).toString("base64"));
+const { append, chunkAt, NOTHING, refresh, renew } = await import("data:text/javascript;base64," + Buffer.from(built.outputFiles[0].contents).toString("base64"));
 
 const SIZE = 5;
 
@@ -37,11 +37,6 @@ class Server {
 
 const ids = (list) => list.lines.map((line) => line.id);
 
-function refreshAll(list, server) {
-  for (let i = 0; i < list.chunks.length; ++i) list = refresh(list, i, server.page(list.chunks[i].token));
-  return list;
-}
-
 for (let seed = 1; seed <= 2000; ++seed) {
   const draw = random(seed);
   const server = new Server();
@@ -62,8 +57,18 @@ for (let seed = 1; seed <= 2000; ++seed) {
     const times = list.lines.map((line) => line.made);
     assert.deepEqual(times, times.toSorted((a, b) => b - a), `seed ${seed}: out of order`);
   }
-  for (let round = 0; round < 40; ++round) list = refreshAll(list, server);
-  while (list.next) list = append(list, server.page(list.next));
+  // What is on the screen is the server's after one look, wherever that is.
+  const first = draw(list.lines.length + 1);
+  const seen = { first, last: first + draw(12) };
+  list = await renew(list, seen, 0, (token) => server.page(token));
+  list = await renew(list, seen, 0, (token) => server.page(token)); // what came in above has moved the rows
+  const truth = new Map(server.jobs.map((one) => [one.id, one]));
+  for (const one of list.lines.slice(seen.first, seen.last + 1)) {
+    assert.ok(truth.get(one.id).fits, `seed ${seed}: a row that fits no more`);
+    assert.equal(one.state, truth.get(one.id).state, `seed ${seed}: an old state on the screen`);
+  }
+  // And all of it once all was on the screen.
+  list = await renew(list, { first: 0, last: Infinity }, Infinity, (token) => server.page(token));
   const fitting = server.jobs.filter((one) => one.fits);
   assert.deepEqual(ids(list), fitting.map((one) => one.id), `seed ${seed}`);
   assert.deepEqual(list.lines.map((line) => line.state), fitting.map((one) => one.state), `seed ${seed}: old states`);

@@ -4,12 +4,12 @@ import { useEffect, useLayoutEffect, useRef, useState } from "react";
 import { Link, useSearchParams } from "wouter";
 import { isActive } from "../api";
 import { duration } from "../format";
-import type { JobLine, JobList } from "../job_list";
+import type { JobLine, JobList, Shown } from "../job_list";
 import { progressText, seconds, stageProgress } from "../job_text";
 import { Bar, Empty, Loaded, StateBadge, Time, useNow, useTitle } from "../parts/basics";
 import { useCancel, useRetry } from "../parts/calls";
 import { Check, Confirm, Segments } from "../parts/controls";
-import { type Shown, useJobList } from "../parts/job_list";
+import { useJobList } from "../parts/job_list";
 
 const STATES = [
   { value: "all", label: "All" },
@@ -208,7 +208,7 @@ export function Jobs() {
             <Rows
               list={list}
               shown={shown}
-              more={() => query.refetch({ cancelRefetch: false })}
+              more={() => query.isError || query.refetch({ cancelRefetch: false })}
               selected={selected}
               onSelect={(job, on) =>
                 setSelected((old) => {
