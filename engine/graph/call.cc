@@ -43,10 +43,10 @@ std::optional<std::vector<std::int64_t>> Call::integers_of(std::size_t i) const 
   return to_integers(inputs_[i]);
 }
 
-double Call::number_of(std::size_t i) const {
+at::Scalar Call::scalar_of(std::size_t i) const {
   const at::Tensor value = input(i);
   if (value.numel() != 1) refuse("its input " + std::to_string(i) + " must be one number");
-  return value.detach().to(at::kCPU, at::kDouble).item<double>();
+  return value.item();
 }
 
 template <typename T>

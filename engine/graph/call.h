@@ -34,7 +34,8 @@ class Call {
   at::Tensor input(std::size_t i) const;           // throws "MISSING_INPUT" where it is left out
   at::Tensor optional_input(std::size_t i) const;  // undefined where it is left out
   std::optional<std::vector<std::int64_t>> integers_of(std::size_t i) const;  // of an input; none: left out
-  double number_of(std::size_t i) const;                                      // the one element of an input
+  at::Scalar scalar_of(std::size_t i) const;                                  // the one element of an input
+  double number_of(std::size_t i) const { return scalar_of(i).toDouble(); }
 
   std::int64_t integer(const char* name) const;  // throws "BAD_ATTRIBUTE" where it is absent
   std::int64_t integer(const char* name, std::int64_t fallback) const;

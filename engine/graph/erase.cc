@@ -7,8 +7,8 @@
 
 #include "common/error.h"
 #include "engine/graph/labels.h"
-#include "engine/graph/normal_form.h"
 #include "engine/graph/onnx_tensor.h"
+#include "engine/graph/own_initializer.h"
 
 namespace wring {
 namespace {
@@ -44,32 +44,10 @@ void cut_tensors(OnnxModel& model, const GraphLabels& labels, const std::vector<
   }
 }
 
-std::size_t readers_of(const OnnxGraph& graph, const std::string& name) {
-  std::size_t count = 0;
-  for (const auto& node : graph.nodes) {
-    count += static_cast<std::size_t>(std::count(node.inputs.begin(), node.inputs.end(), name));
-    count += captured_names(node).count(name);
-  }
-  return count;
-}
-
-// The initializer that only this node reads as this input: a copy where it has other readers.
-OnnxTensor& own_initializer(OnnxGraph& graph, OnnxNode& node, std::size_t input) {
-  const std::string name = node.inputs.at(input);
-  const auto it = std::find_if(graph.initializers.begin(), graph.initializers.end(),
-                               [&](const OnnxTensor& tensor) { return tensor.name == name; });
-  if (readers_of(graph, name) == 1) return *it;
-  OnnxTensor copy = *it;
-  copy.name = name + "/" + node.name;
-  node.inputs[input] = copy.name;
-  graph.initializers.push_back(std::move(copy));
-  return graph.initializers.back();
-}
-
 void set_number(OnnxGraph& graph, const CountedNumber& number, std::int64_t value) {
   OnnxNode& node = graph.nodes.at(number.node);
   if (number.attribute.empty()) {
-    OnnxTensor& file = own_initializer(graph, node, number.input);
+    OnnxTensor& file = *own_initializer(graph, node, number.input);
     const at::Tensor tensor = to_tensor(file, file.name);
     tensor.view({-1}).select(0, static_cast<std::int64_t>(number.element)).fill_(value);
     file = to_onnx(file.name, tensor);

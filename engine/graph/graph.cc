@@ -4,6 +4,7 @@
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
+#include <new>
 #include <set>
 #include <sstream>
 #include <unordered_map>
@@ -12,6 +13,7 @@
 #include "common/error.h"
 #include "engine/graph/normal_form.h"
 #include "engine/graph/onnx_tensor.h"
+#include "engine/graph/own_initializer.h"
 #include "engine/graph/roles.h"
 
 namespace wring {
@@ -89,6 +91,7 @@ std::vector<std::vector<std::string>> last_reads(const OnnxGraph& graph) {
 
 Graph::Graph(OnnxModel model) : model_(std::move(model)) {
   bring_to_normal_form(model_.graph, opset());
+  own_running_statistics(model_.graph);
   std::set<std::string> given;
   for (const auto& tensor : model_.graph.initializers) given.insert(tensor.name);
   for (const auto& input : model_.graph.inputs)
@@ -241,6 +244,9 @@ void Graph::run_step(const Step& step, Scope& scope, GraphMode mode) const {
     outputs = step.compute(Call(node, opset(), mode == GraphMode::kTraining, inputs, branch));
   } catch (const c10::OutOfMemoryError&) {
     throw;
+  } catch (const std::bad_alloc&) {
+    throw Error(ErrorCode::kResourceExhausted, "OUT_OF_MEMORY",
+                describe(node) + " of " + describe_inputs(inputs) + ": no memory for its values", node.name);
   } catch (const c10::Error& error) {
     throw Error(
         ErrorCode::kInvalidArgument, "BAD_NODE",

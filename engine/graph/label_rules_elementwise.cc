@@ -53,19 +53,21 @@ bool zero_with_unit(const LabelCall& call, std::size_t input, std::size_t i, con
   return call.scope.produce(value, value.axes.size() - back);
 }
 
+// Values count from input `first` on; those before only choose.
 LabelledAxis tied_axis(const LabelCall& call, std::size_t i, std::size_t first, Zero rule) {
   LabelledAxis made;
   bool all = true, any = false, leading = false;
-  for (std::size_t input = first; input < call.node.inputs.size(); ++input) {
+  for (std::size_t input = 0; input < call.node.inputs.size(); ++input) {
     LabelledAxis* axis = full_axis(call, input, i);
     if (!axis) {
-      all = false;
+      all = all && input < first;
       continue;
     }
     if (made.atoms.empty())
       made.atoms = axis->atoms;
     else
       call.scope.tie(made, *axis);
+    if (input < first) continue;
     any = any || axis->zero;
     if (input == first) leading = axis->zero;
     if (rule == Zero::kWhereAll) all = zero_with_unit(call, input, i, *axis) && all;

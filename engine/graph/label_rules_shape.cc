@@ -170,7 +170,7 @@ void reshape(const LabelCall& call) {
     const auto& target = call.scope.traced(call.node.inputs[1]).integers;
     for (std::size_t i = 0; i < y.axes.size() && i < target.size(); ++i)
       if (target[i] > 0 && call.scope.is_free(y.axes[i]))
-        call.scope.count_input(call.index, 1, i, y.axes[i].atoms);
+        call.scope.count_or_bar(call.index, 1, i, y.axes[i].atoms);
   }
   call.set(std::move(y));
 }
@@ -218,7 +218,7 @@ void split(const LabelCall& call) {
     if (by_attribute)
       call.scope.count_attribute(call.index, "split", i, y.axes[axis].atoms);
     else if (call.has(1))
-      call.scope.count_input(call.index, 1, i, y.axes[axis].atoms);
+      call.scope.count_or_bar(call.index, 1, i, y.axes[axis].atoms);
     call.set(std::move(y), i);
     begin = end;
   }
@@ -262,6 +262,13 @@ void slice(const LabelCall& call) {
   call.set(std::move(y));
 }
 
+// The value is an attribute before opset 11, an input since.
+bool pads_with_zeros(const LabelCall& call) {
+  if (call.has(2)) return call.scope.traced(call.node.inputs[2]).number == 0.0;
+  const auto* attribute = call.node.find("value");
+  return !attribute || std::get<float>(attribute->value) == 0;
+}
+
 // Zeros beside a labelled axis are indices that can leave, too; how many are kept the pads say.
 void pad(const LabelCall& call) {
   const LabelledValue& x = call.in(0);
@@ -269,7 +276,7 @@ void pad(const LabelCall& call) {
   const auto* mode = call.node.find("mode");
   const bool constant = !mode || std::get<std::string>(mode->value) == "constant";
   if (call.has(3) || pads.size() != 2 * x.axes.size() || !constant) return call.bar_all();
-  const bool zeros = !call.has(2) || call.scope.traced(call.node.inputs[2]).number.value_or(1) == 0;
+  const bool zeros = pads_with_zeros(call);
   LabelledValue y{x.axes, {}, {}};
   for (std::size_t i = 0; i < x.axes.size(); ++i) {
     const std::int64_t before = pads[i], after = pads[x.axes.size() + i];
@@ -286,7 +293,7 @@ void pad(const LabelCall& call) {
       if (call.node.find("pads"))
         call.scope.count_attribute(call.index, "pads", element, ids);
       else
-        call.scope.count_input(call.index, 1, element, ids);
+        call.scope.count_or_bar(call.index, 1, element, ids);
     };
     count(i, head);
     count(x.axes.size() + i, tail);
@@ -313,6 +320,19 @@ void keeps_sizes(const LabelCall& call) {
   call.set(std::move(y));
 }
 
+// Sizes that are given as numbers count the indices of axes that keep theirs.
+void resize(const LabelCall& call) {
+  keeps_sizes(call);
+  if (!call.has(3)) return;
+  const LabelledValue& y = call.scope.values.at(call.node.outputs[0]);
+  const auto axes = call.integers("axes", call.node.inputs.size());
+  const std::size_t count = call.scope.traced(call.node.inputs[3]).integers.size();
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::size_t axis = axes.empty() ? i : call.axis(axes[i], y.rank());
+    if (call.scope.is_free(y.axes[axis])) call.scope.count_or_bar(call.index, 3, i, y.axes[axis].atoms);
+  }
+}
+
 // One zero of an initializer, repeated: nothing stands against cutting that.
 void expand_zero(const LabelCall& call) {
   LabelledValue y;
@@ -329,7 +349,7 @@ void expand(const LabelCall& call) {
   const std::size_t lead = y.axes.size() - target.size();
   for (std::size_t i = 0; i < target.size(); ++i)
     if (target[i] > 1 && call.scope.is_free(y.axes[lead + i]))
-      call.scope.count_input(call.index, 1, i, y.axes[lead + i].atoms);
+      call.scope.count_or_bar(call.index, 1, i, y.axes[lead + i].atoms);
 }
 
 // An embedding's columns are made by its table; the axis that is looked along is a barrier.
@@ -360,7 +380,7 @@ constexpr std::array kRows{
     LabelRuleRow{"Gather", gather},
     LabelRuleRow{"Pad", pad},
     LabelRuleRow{"Reshape", reshape},
-    LabelRuleRow{"Resize", keeps_sizes},
+    LabelRuleRow{"Resize", resize},
     LabelRuleRow{"Shape", reads_sizes},
     LabelRuleRow{"Size", reads_sizes},
     LabelRuleRow{"Slice", slice},

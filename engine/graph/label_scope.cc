@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "engine/graph/own_initializer.h"
+
 namespace wring {
 namespace {
 
@@ -68,25 +70,84 @@ bool LabelScope::produce(const LabelledValue& value, std::size_t axis) {
   return true;
 }
 
-bool LabelScope::count_input(std::size_t node, std::size_t input, std::size_t element, const AtomIds& ids) {
+LabelScope::Origin LabelScope::origin_of(std::size_t node, std::size_t input, std::size_t element) const {
   const OnnxGraph& graph = graph_.nodes();
-  const std::string& name = graph.nodes[node].inputs.at(input);
-  if (is_initializer(name)) {
-    numbers.push_back({node, "", input, element, ids});
-    return true;
+  Origin origin{node, input, element};
+  while (true) {
+    const std::string& name = graph.nodes[origin.node].inputs.at(origin.input);
+    const std::size_t maker = maker_of(graph, name);
+    if (maker == graph.nodes.size()) return origin;
+    const OnnxNode& source = graph.nodes[maker];
+    std::size_t from = 0;
+    if (source.operation == "Concat")
+      from = part_of(source, origin.element);
+    else if (!passes_elements_on(source) && !keeps_its_size(source))
+      return origin;
+    origin.shared = origin.shared || readers_of(graph, name) > 1;
+    origin.node = maker;
+    origin.input = from;
   }
-  const std::size_t maker = maker_of(graph, name);
-  if (maker == graph.nodes.size()) return false;
-  const OnnxNode& source = graph.nodes[maker];
-  if (passes_elements_on(source)) return count_input(maker, 0, element, ids);
-  if (source.operation != "Concat") return false;
-  for (std::size_t i = 0; i < source.inputs.size(); ++i) {
-    const auto& sizes = traced(source.inputs[i]).sizes;
+}
+
+bool LabelScope::keeps_its_size(const OnnxNode& node) const {
+  return node.operation == "Expand" && traced(node.inputs.at(0)).sizes == traced(node.outputs.at(0)).sizes;
+}
+
+std::size_t LabelScope::part_of(const OnnxNode& concat, std::size_t& element) const {
+  for (std::size_t i = 0; i + 1 < concat.inputs.size(); ++i) {
+    const auto& sizes = traced(concat.inputs[i]).sizes;
     const auto length = static_cast<std::size_t>(sizes.empty() ? 1 : sizes[0]);
-    if (element < length) return count_input(maker, i, element, ids);
+    if (element < length) return i;
     element -= length;
   }
-  return false;
+  return concat.inputs.size() - 1;
+}
+
+bool LabelScope::count_input(std::size_t node, std::size_t input, std::size_t element, const AtomIds& ids) {
+  const Origin origin = origin_of(node, input, element);
+  if (origin.shared || !is_initializer(graph_.nodes().nodes[origin.node].inputs[origin.input])) return false;
+  numbers.push_back({origin.node, "", origin.input, origin.element, ids});
+  return true;
+}
+
+void LabelScope::count_or_bar(std::size_t node, std::size_t input, std::size_t element, const AtomIds& ids) {
+  if (!count_input(node, input, element, ids) && !tie_to_size(origin_of(node, input, element), ids))
+    atoms.bar(ids);
+}
+
+const OnnxNode* LabelScope::maker(const std::string& name) const {
+  const auto& nodes = graph_.nodes().nodes;
+  const std::size_t index = maker_of(graph_.nodes(), name);
+  return index == nodes.size() ? nullptr : &nodes[index];
+}
+
+// Of the output of Gather, or of Slice by steps of one: which element of its first input that is.
+std::int64_t LabelScope::taken_element(const OnnxNode& node, std::int64_t element) const {
+  const auto& places = traced(node.inputs.at(1)).integers;
+  if (places.empty()) return -1;
+  const bool gathers = node.operation == "Gather";
+  const std::int64_t taken = gathers ? places.at(static_cast<std::size_t>(element)) : places[0] + element;
+  return taken < 0 ? taken + traced(node.inputs[0]).sizes.at(0) : taken;
+}
+
+bool LabelScope::tie_to_size(const Origin& origin, const AtomIds& ids) {
+  const OnnxNode* source = maker(graph_.nodes().nodes[origin.node].inputs[origin.input]);
+  auto element = static_cast<std::int64_t>(origin.element);
+  const bool gathers = source && source->operation == "Gather" && source->inputs.size() == 2;
+  const bool slices =
+      source && source->operation == "Slice" && (source->inputs.size() == 3 || source->inputs.size() == 4);
+  if (gathers || slices) {
+    element = taken_element(*source, element);
+    source = maker(source->inputs[0]);
+  }
+  if (!source || source->operation != "Shape") return false;
+  if (const auto* start = source->find("start")) element += std::get<std::int64_t>(start->value);
+  const LabelledValue& x = values.at(source->inputs.at(0));
+  if (element < 0 || element >= x.rank()) return false;
+  const AtomIds& of_axis = x.axes[static_cast<std::size_t>(element)].atoms;
+  if (of_axis.size() != ids.size()) return false;
+  for (std::size_t i = 0; i < ids.size(); ++i) atoms.unite(ids[i], of_axis[i]);
+  return true;
 }
 
 void LabelScope::count_attribute(std::size_t node, const std::string& attribute, std::size_t element,

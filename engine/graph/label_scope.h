@@ -67,12 +67,27 @@ class LabelScope {
   bool produce(const LabelledValue& value, std::size_t axis);
 
   // Notes that element `element` of the integers that node `node` has as input `input` counts these atoms.
-  // False where it is no number in an initializer, but computed from shapes, which it may follow by itself.
+  // False where it is no number in an initializer, or one that other nodes read on its way here.
   bool count_input(std::size_t node, std::size_t input, std::size_t element, const AtomIds& ids);
+  // The same; else ties the atoms to the axis whose size it is, or bars them where it is computed otherwise.
+  void count_or_bar(std::size_t node, std::size_t input, std::size_t element, const AtomIds& ids);
   void count_attribute(std::size_t node, const std::string& attribute, std::size_t element,
                        const AtomIds& ids);
 
  private:
+  // Where an element of a node's input comes from through nodes that only hand it on.
+  struct Origin {
+    std::size_t node, input, element;
+    bool shared = false;  // a value on the way has other readers
+  };
+  Origin origin_of(std::size_t node, std::size_t input, std::size_t element) const;
+  std::size_t part_of(const OnnxNode& concat, std::size_t& element) const;  // which input has it, and where
+  const OnnxNode* maker(const std::string& name) const;                     // null where no node makes it
+  std::int64_t taken_element(const OnnxNode& node, std::int64_t element) const;
+  bool keeps_its_size(const OnnxNode& node) const;
+  // The size of an axis, read off it when the graph runs: ties its atoms to these.
+  bool tie_to_size(const Origin& origin, const AtomIds& ids);
+
   const Graph& graph_;
   const std::map<std::string, TracedValue>& traced_;
 };

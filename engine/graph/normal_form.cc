@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <functional>
 #include <map>
-#include <numeric>
 #include <queue>
 #include <utility>
 #include <vector>
@@ -14,6 +13,7 @@
 #include "engine/graph/onnx_tensor.h"
 #include "engine/graph/operator_table.h"
 #include "engine/graph/sequences.h"
+#include "engine/graph/small_nodes.h"
 
 namespace wring {
 namespace {
@@ -152,23 +152,28 @@ void sort_nodes(OnnxGraph& graph, const std::vector<std::set<std::size_t>>& sour
   graph.nodes = std::move(sorted);
 }
 
-std::int64_t element_count(const std::vector<std::int64_t>& shape) {
-  return std::accumulate(shape.begin(), shape.end(), std::int64_t{1}, std::multiplies<>());
-}
-
 // Empty where the node cannot compute: the run will say why.
 Tensors compute(const OnnxNode& node, std::int64_t opset, const Tensors& inputs) try {
   const Call::Branch no_branch;
   return find_operator(node)(Call(node, opset, false, inputs, no_branch));
 } catch (const Error&) {
   return {};
-} catch (const c10::Error&) {
+} catch (const std::exception&) {  // of ATen, or for want of memory
   return {};
+}
+
+// Also of sizes whose product would overflow, or is 0 by one of them.
+bool is_few(at::IntArrayRef sizes) {
+  std::int64_t count = 1;
+  return std::all_of(sizes.begin(), sizes.end(), [&](std::int64_t size) {
+    count *= size;
+    return size <= kFoldedElements && count <= kFoldedElements;
+  });
 }
 
 // Shapes, axes and bounds: integers, and few of them.
 bool is_small_integer(const at::Tensor& tensor) {
-  return at::isIntegralType(tensor.scalar_type(), true) && tensor.numel() <= kFoldedElements;
+  return at::isIntegralType(tensor.scalar_type(), true) && is_few(tensor.sizes());
 }
 
 // The node's outputs where all that it reads is known and they are small integers; else none.
@@ -181,6 +186,7 @@ Tensors folded(const OnnxNode& node, std::int64_t opset, const NamedIntegers& kn
     if (!name.empty() && !known.contains(name)) return {};
     inputs.push_back(name.empty() ? at::Tensor() : known.at(name));
   }
+  if (!takes_little(node, inputs)) return {};
   Tensors outputs = compute(node, opset, inputs);
   const bool whole =
       outputs.size() == node.outputs.size() && std::all_of(outputs.begin(), outputs.end(), is_small_integer);
@@ -192,7 +198,7 @@ Tensors folded(const OnnxNode& node, std::int64_t opset, const NamedIntegers& kn
 void fold_integers(OnnxGraph& graph, std::int64_t opset) {
   NamedIntegers known;
   for (const auto& file : graph.initializers) {
-    if (element_count(file.shape) > kFoldedElements) continue;
+    if (!is_few(file.shape)) continue;
     if (const at::Tensor tensor = to_tensor(file, file.name); is_small_integer(tensor))
       known[file.name] = tensor;
   }

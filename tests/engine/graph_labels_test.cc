@@ -81,6 +81,17 @@ TEST(GraphLabels, WhatIsNotZeroAtZeroBeforeItsReaderIsABarrierAndAGateIsNone) {
   EXPECT_LT(self_test(gated, {1, 3}), 1e-6);
 }
 
+TEST(GraphLabels, AnAxisThatATableOfTruthsChoosesAlongIsABarrier) {
+  const auto units = [](std::vector<std::int64_t> mask) {
+    OnnxModel model =
+        two_convolutions({node("Conv", {"x", "w3"}, "c"), node("Where", {"mask", "a", "c"}, "b")});
+    model.graph.initializers.push_back(to_onnx("mask", at::ones(mask, at::kBool)));
+    return infer_labels(Graph(model), kExample).units.size();
+  };
+  EXPECT_EQ(units({1, 4, 1, 1}), 0u);
+  EXPECT_EQ(units({1, 1, 4, 4}), 4u);
+}
+
 TEST(GraphLabels, ASizeInAReshapeCountsWhatIsKeptAndWhatCannotLeave) {
   const auto shape = [](const char* name, std::vector<std::int64_t> sizes) {
     return to_onnx(name, at::tensor(sizes, at::kLong));
@@ -96,6 +107,73 @@ TEST(GraphLabels, ASizeInAReshapeCountsWhatIsKeptAndWhatCannotLeave) {
   const OnnxModel cut = erase_units(graph, labels, {1});
   EXPECT_THAT(to_integers(to_tensor(cut.graph.initializers.at(2), "s1")), ElementsAre(1, 5, 16));
   EXPECT_THAT(cut.graph.initializers.at(1).shape, ElementsAre(3, 5, 1, 1));
+  EXPECT_LT(self_test(model, {1, 2}), 1e-6);
+}
+
+OnnxTensor integers(const std::string& name, std::vector<std::int64_t> values) {
+  return to_onnx(name, at::tensor(values, at::kLong));
+}
+
+TEST(GraphLabels, ASizeInAResizeCountsTheChannelsThatStayAsTheyAre) {
+  OnnxModel model = two_convolutions({node("Resize", {"a", "", "", "sizes"}, "b")});
+  model.graph.initializers.push_back(integers("sizes", {1, 4, 8, 8}));
+  EXPECT_EQ(infer_labels(Graph(model), kExample).units.size(), 4u);
+  EXPECT_LT(self_test(model, {1, 2}), 1e-6);
+}
+
+TEST(GraphLabels, PaddingByAnotherAttributeThanZeroIsABarrierBeforeAReader) {
+  const auto units = [](float value) {
+    OnnxModel model = two_convolutions({node(
+        "Pad", {"a"}, "b", {{"pads", std::vector<std::int64_t>{0, 0, 1, 1, 0, 0, 1, 1}}, {"value", value}})});
+    model.opsets = {{"", 10}};
+    return infer_labels(Graph(model), kExample).units.size();
+  };
+  EXPECT_EQ(units(0), 4u);
+  EXPECT_EQ(units(1), 0u);
+}
+
+// The target of a Reshape that is computed when the graph runs: [1, size, 4, 4].
+OnnxModel reshaped_to(std::vector<OnnxNode> size) {
+  size.push_back(node("Concat", {"one", "size", "four", "four"}, "target", {{"axis", std::int64_t{0}}}));
+  size.push_back(node("Reshape", {"a", "target"}, "b"));
+  OnnxModel model = two_convolutions(size);
+  for (const auto& tensor : {integers("one", {1}), integers("four", {4}), integers("zero", {0})})
+    model.graph.initializers.push_back(tensor);
+  return model;
+}
+
+TEST(GraphLabels, ASizeThatIsReadOffTheAxisFollowsItAndAnotherIsABarrier) {
+  const OnnxModel follows =
+      reshaped_to({node("Shape", {"a"}, "shape"), node("Gather", {"shape", "one"}, "size")});
+  EXPECT_EQ(infer_labels(Graph(follows), kExample).units.size(), 4u);
+  EXPECT_LT(self_test(follows, {1, 2}), 1e-6);
+  const OnnxModel other =
+      reshaped_to({node("Shape", {"x"}, "shape"), node("Gather", {"shape", "one"}, "half"),
+                   node("Add", {"half", "half"}, "size")});
+  EXPECT_TRUE(infer_labels(Graph(other), kExample).units.empty());
+}
+
+TEST(GraphLabels, ANumberInATargetThatTwoReshapesReadIsABarrier) {
+  OnnxModel model =
+      model_of({node("Conv", {"x", "w1"}, "a"), node("Conv", {"x", "w3"}, "c"), node("Shape", {"x"}, "shape"),
+                node("Gather", {"shape", "zero"}, "batch"),
+                node("Concat", {"batch", "four", "four", "four"}, "target", {{"axis", std::int64_t{0}}}),
+                node("Reshape", {"a", "target"}, "b"), node("Reshape", {"c", "target"}, "d"),
+                node("Conv", {"b", "w2"}, "y")},
+               {weight("w1", {4, 2, 1, 1}), weight("w2", {3, 4, 1, 1}), weight("w3", {4, 2, 1, 1}),
+                integers("zero", {0}), integers("four", {4})});
+  EXPECT_TRUE(infer_labels(Graph(model), kExample).units.empty());
+  std::erase_if(model.graph.nodes, [](const OnnxNode& one) { return one.name == "the_d"; });
+  EXPECT_LT(self_test(model, {1, 2}), 1e-6);
+}
+
+TEST(GraphLabels, CopiesOfASharedNumberHaveNamesOfTheirOwn) {
+  OnnxModel model = model_of({node("Conv", {"x", "w1"}, "a"), node("Reshape", {"a", "shape"}, "b"),
+                              node("Reshape", {"b", "shape"}, "c"), node("Reshape", {"x", "shape/same"}, "d"),
+                              node("Conv", {"c", "w2"}, "y")},
+                             {weight("w1", {4, 2, 1, 1}), weight("w2", {3, 4, 1, 1}),
+                              integers("shape", {1, 4, 4, 4}), integers("shape/same", {1, 2, 4, 4})});
+  model.graph.nodes[1].name = model.graph.nodes[2].name = "same";
   EXPECT_LT(self_test(model, {1, 2}), 1e-6);
 }
 

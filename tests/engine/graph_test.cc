@@ -5,7 +5,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "common/files.h"
+#include "common/random.h"
 #include "engine/graph/onnx_tensor.h"
+#include "engine/graph/small_nodes.h"
 #include "tests/common/thrown_by.h"
 
 namespace wring {
@@ -152,6 +155,126 @@ TEST(Graph, TrainingMovesRunningStatisticsByTheShareThatMomentumLeaves) {
   const at::Tensor mean = graph.constants().at("m");  // batch means 1.5, 2.5, 3.5
   EXPECT_NEAR(mean[0].item<float>(), 0.25 * 1.5, 1e-6);
   EXPECT_NEAR(mean[2].item<float>(), 0.25 * 3.5, 1e-6);
+}
+
+// Exporters merge initializers that are equal: "one" is a gain and two variances, "zero" a shift and two
+// means.
+TEST(Graph, TrainingMovesTheStatisticsOfEachNormAndNothingThatLookedLikeThem) {
+  const auto all = [](const char* name, float value) { return tensor(name, {value, value, value}, {3}); };
+  const Graph graph(model_of({node("Identity", {"zero"}, {"same"}),
+                              node("BatchNormalization", {"x", "one", "zero", "same", "one"}, {"a"}),
+                              node("Mul", {"a", "two"}, {"b"}),
+                              node("BatchNormalization", {"b", "one", "zero", "zero", "one"}, {"y"})},
+                             {all("one", 1), all("zero", 0), all("two", 2)}));
+  graph.run({{"x", kX}}, GraphMode::kTraining);
+  for (const auto& parameter : graph.parameters()) {
+    const float before = parameter.name == "one" ? 1 : parameter.name == "two" ? 2 : 0;
+    EXPECT_TRUE(at::equal(parameter.value, at::full({3}, before))) << parameter.name;
+  }
+  const auto& nodes = graph.nodes().nodes;
+  const at::Tensor first = graph.constants().at(nodes.at(1).inputs.at(3)),
+                   second = graph.constants().at(nodes.at(3).inputs.at(3));
+  EXPECT_NEAR(first[0].item<float>(), 0.1 * 1.5, 1e-6);  // of the batch 0, 3
+  EXPECT_NEAR(second[0].item<float>(), 0, 1e-6);         // of the first norm's output
+}
+
+// One node without the graph's input.
+at::Tensor constant(OnnxNode only, std::vector<OnnxTensor> initializers) {
+  return Graph(model_of({std::move(only)}, std::move(initializers), 21)).run({{"x", kX}}).at("y");
+}
+
+TEST(Graph, IntegersStayExactInClipAndRange) {
+  const std::int64_t large = (std::int64_t{1} << 60) + 1;
+  const auto number = [](const char* name, std::int64_t value) {
+    return to_onnx(name, at::scalar_tensor(value, at::kLong));
+  };
+  const OnnxTensor many = to_onnx("many", at::full({300}, large + 9, at::kLong));  // more than is folded
+  const at::Tensor clipped =
+      constant(node("Clip", {"many", "", "high"}, {"y"}), {many, number("high", large)});
+  EXPECT_EQ(to_integers(clipped).front(), large);
+  const at::Tensor range = constant(node("Range", {"from", "to", "step"}, {"y"}),
+                                    {number("from", large), number("to", large + 2), number("step", 1)});
+  EXPECT_THAT(to_integers(range), ElementsAre(large, large + 1));
+}
+
+// None of them is computed when the graph is read.
+TEST(Graph, AFileOfFewBytesCannotAskForAnyMemory) {
+  const auto numbers = [](const char* name, std::vector<std::int64_t> values) {
+    return to_onnx(name, at::tensor(values, at::kLong));
+  };
+  const std::int64_t many = std::int64_t{1} << 45;
+  const auto number = [](const char* name, std::int64_t value) {
+    return to_onnx(name, at::scalar_tensor(value, at::kLong));
+  };
+  const OnnxTensor one = numbers("one", {1}), size = numbers("size", {many});
+  const std::vector<std::pair<OnnxNode, std::vector<OnnxTensor>>> nodes{
+      {node("ConstantOfShape", {"size"}, {"y"}, {{"value", numbers("", {1})}}), {size}},
+      {node("Tile", {"one", "size"}, {"y"}), {one, size}},
+      {node("Pad", {"one", "pads"}, {"y"}, {{"mode", std::string("edge")}}),
+       {one, numbers("pads", {0, many})}},
+      {node("OneHot", {"one", "size", "pair"}, {"y"}), {one, size, numbers("pair", {0, 1})}},
+      {node("Range", {"from", "to", "step"}, {"y"}),
+       {number("from", 0), number("to", many), number("step", 1)}}};
+  for (const auto& [one_node, initializers] : nodes) {
+    const Graph graph(model_of({one_node}, initializers, 21));
+    EXPECT_EQ(graph.nodes().nodes.size(), 1u) << one_node.operation;
+    Tensors inputs;
+    for (const auto& initializer : initializers) inputs.push_back(to_tensor(initializer, initializer.name));
+    EXPECT_FALSE(takes_little(one_node, inputs)) << one_node.operation;
+  }
+}
+
+// Sizes, pads and repeats that are folded when the file is read, with any byte of them changed.
+TEST(Graph, ADamagedFileIsReadOrRefused) {
+  const auto numbers = [](const char* name, std::vector<std::int64_t> values) {
+    return to_onnx(name, at::tensor(values, at::kLong));
+  };
+  const OnnxModel model = model_of(
+      {node("Expand", {"two", "three"}, {"a"}), node("Tile", {"a", "two"}, {"b"}),
+       node("Pad", {"b", "pads"}, {"c"}), node("ConstantOfShape", {"c"}, {"d"}),
+       node("OneHot", {"two", "three", "pair"}, {"e"}), node("Sum", {"a", "b", "c"}, {"f"}),
+       node("Reshape", {"x", "shape"}, {"g"}, {{"allowzero", std::int64_t{0}}}), node("Relu", {"g"}, {"y"})},
+      {numbers("two", {2}), numbers("three", {3}), numbers("pads", {1, 1}), numbers("pair", {0, 1}),
+       numbers("shape", {3, 2})});
+  const TempDir folder;
+  const auto file = folder.path() / "net.onnx";
+  write_onnx(file, model, kOnnxInlineBytes, Durability::kProcess);
+  const std::string whole = read_file(file);
+  Random random(5);
+  std::size_t read = 0;
+  for (int i = 0; i < 2000; ++i) {
+    std::string damaged = whole;
+    for (std::size_t k = 0; k <= random.below(3); ++k)
+      damaged[random.below(damaged.size())] = static_cast<char>(random.below(256));
+    write_file_atomic(file, damaged, Durability::kProcess);
+    try {
+      const Graph graph(read_onnx(file));
+      ++read;
+    } catch (const Error&) {
+    }
+  }
+  EXPECT_GT(read, 0u);
+  EXPECT_LT(read, 2000u);
+}
+
+TEST(Graph, ARangeAgainstItsStepIsEmpty) {
+  const auto number = [](const char* name, float value) { return tensor(name, {value}, {}); };
+  EXPECT_EQ(constant(node("Range", {"from", "to", "step"}, {"y"}),
+                     {number("from", 3), number("to", 1), number("step", 0.5)})
+                .numel(),
+            0);
+}
+
+TEST(Graph, WithoutATypeOfItsOwnAnOperatorKeepsTheTypeThatOnnxSays) {
+  const OnnxTensor matrix = to_onnx("m", at::full({2, 2}, 7, at::kInt)),
+                   scalar = to_onnx("m", at::scalar_tensor(7, at::kInt));
+  EXPECT_EQ(constant(node("EyeLike", {"m"}, {"y"}), {matrix}).scalar_type(), at::kInt);
+  EXPECT_EQ(constant(node("ReduceSum", {"m"}, {"y"}), {scalar}).scalar_type(), at::kInt);
+  const at::Tensor codes =
+      constant(node("QuantizeLinear", {"m", "s"}, {"y"}, {{"output_dtype", std::int64_t{0}}}),
+               {matrix, tensor("s", {0.5}, {})});
+  EXPECT_EQ(codes.scalar_type(), at::kByte);
+  EXPECT_THAT(to_integers(codes), ElementsAre(14, 14, 14, 14));
 }
 
 TEST(Graph, ConstantNodesBecomeInitializersThatAreWritten) {

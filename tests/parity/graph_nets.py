@@ -411,6 +411,9 @@ NETS = {
     "swin": (Swin, lambda: [image()], 16),
     "gpt": (Gpt, lambda: [ids(50, 16)], 14),
     "bert": (bert, lambda: [ids(60, 12), torch.tensor([[1] * 12, [1] * 12, [1] * 7 + [0] * 5])], 14),
+    "gpt, dynamic axes": (Gpt, lambda: [ids(50, 16)], 14),
+    "shufflenet, dynamic axes": (lambda: nn.Sequential(conv_bn(3, 8), Shuffle(8), Shuffle(8), Head(8)), lambda: [image()], 13),
+    "u-net, dynamic axes": (lambda: UNet(True), lambda: [image()], 13),
     "lstm": (lambda: Recurrent(nn.LSTM), lambda: [ids(40, 9)], 14),
     "lstm, both ways": (lambda: Recurrent(nn.LSTM, bidirectional=True), lambda: [ids(40, 9)], 11),
     "gru, both ways": (lambda: Recurrent(nn.GRU, bidirectional=True), lambda: [ids(40, 9)], 13),
@@ -433,3 +436,14 @@ NETS = {
 }
 if RESNET20.is_file():
     NETS["resnet-20, trained"] = (resnet20, lambda: [image()], 13)
+
+# How many families of units are found at least: rules that bar everything would pass all other checks.
+FAMILIES = {
+    "resnet, option A": 6, "resnet, bottlenecks": 7, "resnext": 7, "vgg": 3, "densenet": 6, "mobilenet v2": 6, "mobilenet v3": 9, "efficientnet": 9,
+    "u-net, transposed": 7, "u-net, bilinear": 5, "yolo-like": 9, "vit": 4, "swin": 5, "gpt": 4, "bert": 4, "lstm": 0, "lstm, both ways": 0,
+    "gru, both ways": 0, "rnn": 0, "inception": 7, "shufflenet": 4, "squeezenet": 7, "convnext": 2, "norms of groups and instances": 1, "mixer": 2,
+    "wavenet": 4, "3-d convolutions": 1, "super-resolution": 1, "autoencoder": 1, "dynamo: resnet": 6, "dynamo: vit": 4, "dynamo: mobilenet v3": 9,
+    "dynamo: yolo-like": 11, "dynamo: gpt": 4, "resnet-20, trained": 12, "ch_PP-OCRv4_det_infer.onnx": 21, "ch_PP-OCRv4_rec_infer.onnx": 10,
+    "ch_ppocr_mobile_v2.0_cls_infer.onnx": 17, "silero_vad.onnx": 0, "silero_vad_16k_op15.onnx": 3, "silero_vad_half.onnx": 3,
+    "silero_vad_op18_ifless.onnx": 0, "gpt, dynamic axes": 2, "shufflenet, dynamic axes": 2, "u-net, dynamic axes": 5,
+}

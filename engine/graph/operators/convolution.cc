@@ -111,7 +111,8 @@ Tensors conv_transpose(const Call& call) {
                        reach = (window.kernel[i] - 1) * window.dilations[i] + 1,
                        out = wanted ? (*wanted)[wanted->size() - axes + i] : in * window.strides[i],
                        pad = (in - 1) * window.strides[i] + extra[i] + reach - out;
-    window.begin[i] = call.text("auto_pad", "NOTSET") == "SAME_UPPER" ? pad / 2 : pad - pad / 2;
+    const std::int64_t cut = std::max<std::int64_t>(pad, 0);  // what is too little is added at the end
+    window.begin[i] = call.text("auto_pad", "NOTSET") == "SAME_UPPER" ? cut / 2 : cut - cut / 2;
     window.end[i] = pad - window.begin[i];
   }
   at::Tensor y = at::convolution(x, weight, {}, window.strides, Sizes(axes, 0), window.dilations, true,

@@ -111,8 +111,8 @@ Tensors clip(const Call& call) {
     low = call.number("min", std::numeric_limits<float>::lowest());
     high = call.number("max", std::numeric_limits<float>::max());
   } else {
-    if (call.has_input(1)) low = call.number_of(1);
-    if (call.has_input(2)) high = call.number_of(2);
+    if (call.has_input(1)) low = call.scalar_of(1);
+    if (call.has_input(2)) high = call.scalar_of(2);
   }
   const at::Tensor x = call.input(0);
   if (!low && !high) return {x};

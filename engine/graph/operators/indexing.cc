@@ -5,6 +5,7 @@
 #include <optional>
 #include <vector>
 
+#include "engine/graph/onnx_tensor.h"
 #include "engine/graph/operator_table.h"
 
 namespace wring {
@@ -89,9 +90,10 @@ Tensors triangle(const Call& call) {
 Tensors eye_like(const Call& call) {
   const at::Tensor x = call.input(0);
   if (x.dim() != 2) call.refuse("its input must be a matrix");
-  if (call.integer("dtype", 1) != 1) call.unsupported("another type than float");
+  const auto type = onnx_type_from(static_cast<std::int32_t>(call.integer("dtype", 0)));
   const at::Tensor rows = at::arange(x.size(0)).unsqueeze(1), columns = at::arange(x.size(1));
-  return {(columns - rows == call.integer("k", 0)).to(x.device(), at::kFloat)};
+  return {(columns - rows == call.integer("k", 0))
+              .to(x.device(), type ? scalar_type(*type, "dtype") : x.scalar_type())};
 }
 
 constexpr std::array kRows{

@@ -69,7 +69,8 @@ Tensors local_response_norm(const Call& call) {
 Tensors lp_normalization(const Call& call) {
   const at::Tensor x = call.input(0);
   const std::int64_t axis = call.axis(call.integer("axis", -1), x.dim());
-  return {x / at::norm(x, at::Scalar(call.integer("p", 2)), at::IntArrayRef(axis), true)};
+  const at::Tensor norm = at::norm(x, at::Scalar(call.integer("p", 2)), at::IntArrayRef(axis), true);
+  return {x / norm.masked_fill(norm == 0, 1)};
 }
 
 Tensors mean_variance_normalization(const Call& call) {

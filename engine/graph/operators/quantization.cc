@@ -42,14 +42,17 @@ Range range_of(const Call& call, at::ScalarType type) {
 
 at::ScalarType code_type(const Call& call) {
   if (call.has_input(2)) return call.input(2).scalar_type();
-  const auto given = onnx_type_from(static_cast<std::int32_t>(call.integer("output_dtype", 2)));
+  const auto wanted = static_cast<std::int32_t>(call.integer("output_dtype", 0));
+  if (wanted == 0) return at::kByte;
+  const auto given = onnx_type_from(wanted);
   if (!given) call.unsupported("codes of this type");
   return scalar_type(*given, "output_dtype");
 }
 
 // Ties are rounded to even.
 Tensors quantize(const Call& call) {
-  const at::Tensor x = call.input(0), scale = along_axis(call, x, call.input(1));
+  const at::Tensor given = call.input(0), scale = along_axis(call, given, call.input(1));
+  const at::Tensor x = at::isFloatingType(given.scalar_type()) ? given : given.to(scale.scalar_type());
   const auto type = code_type(call);
   const Range range = range_of(call, type);
   at::Tensor codes = at::round(x / scale.to(x.scalar_type()));

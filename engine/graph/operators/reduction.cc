@@ -26,7 +26,7 @@ Tensors reduce(const Call& call) {
     axes.resize(static_cast<std::size_t>(x.dim()));
     std::iota(axes.begin(), axes.end(), 0);
   }
-  if (axes.empty()) return {function(x.unsqueeze(0), {0}, false)};
+  if (axes.empty()) return {function(x.unsqueeze(0), {0}, false).to(x.scalar_type())};
   return {function(x, axes, call.integer("keepdims", 1) != 0).to(x.scalar_type())};
 }
 
@@ -107,13 +107,14 @@ at::Tensor find_smallest(const at::Tensor& x, std::int64_t axis, bool keep) {
   return at::argmin(x, axis, keep);
 }
 
+// Of equal values the first come first.
 Tensors top_k(const Call& call) {
   const at::Tensor x = call.input(0);
   const std::int64_t axis = call.axis(call.integer("axis", -1), x.dim());
   const std::int64_t k = call.opset() < 10 ? call.integer("k") : static_cast<std::int64_t>(call.number_of(1));
-  auto [values, indices] =
-      at::topk(x, k, axis, call.integer("largest", 1) != 0, call.integer("sorted", 1) != 0);
-  return {values, indices};
+  if (k < 0 || k > x.size(axis)) call.refuse("k is " + std::to_string(k));
+  const auto [values, indices] = at::sort(x, true, axis, call.integer("largest", 1) != 0);
+  return {values.narrow(axis, 0, k), indices.narrow(axis, 0, k)};
 }
 
 Tensors cumulative_sum(const Call& call) {

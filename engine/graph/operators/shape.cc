@@ -204,16 +204,16 @@ Tensors constant_of_shape(const Call& call) {
   return {to_tensor(*value, "value").to(device).reshape({}).expand(sizes)};
 }
 
+bool is_less(const at::Scalar& a, const at::Scalar& b) {
+  return a.isIntegral(false) ? a.toLong() < b.toLong() : a.toDouble() < b.toDouble();
+}
+
 Tensors range(const Call& call) {
   const at::Tensor start = call.input(0);
-  const auto options = start.options().requires_grad(false);
-  if (at::isFloatingType(start.scalar_type()))
-    return {at::arange(call.number_of(0), call.number_of(1), call.number_of(2), options)};
-  const auto number = [&](std::size_t i) { return static_cast<std::int64_t>(call.number_of(i)); };
-  const std::int64_t from = number(0), to = number(1), step = number(2);
-  if (step == 0) call.refuse("a step of 0");
-  const bool empty = step > 0 ? to <= from : to >= from;
-  return {at::arange(from, empty ? from : to, step, options)};
+  const at::Scalar from = call.scalar_of(0), to = call.scalar_of(1), step = call.scalar_of(2);
+  if (step.toDouble() == 0) call.refuse("a step of 0");
+  const bool empty = step.toDouble() > 0 ? !is_less(from, to) : !is_less(to, from);
+  return {at::arange(from, empty ? from : to, step, start.options().requires_grad(false))};
 }
 
 Tensors depth_to_space(const Call& call) {
