@@ -44,6 +44,13 @@ std::pair<std::string, std::string> parse_data_input(const std::string& text) {
   return {text.substr(0, equals), text.substr(equals + 1)};
 }
 
+void add_data_input(std::map<std::string, std::string>& data,
+                    const std::pair<std::string, std::string>& input) {
+  if (!data.insert(input).second)
+    throw Error(ErrorCode::kInvalidArgument, "BAD_DATA_INPUT", "'" + input.first + "' is given twice",
+                "--data", "A folder of *.txt files is one input of many texts.");
+}
+
 std::string artifact_of(CliContext& context, const std::string& text) {
   const bool whole_digest = text.size() >= 64;
   if (whole_digest) return text;

@@ -51,12 +51,7 @@ Json settings(const CalibrationFlags& flags) {
 
 std::map<std::string, std::string> data_by_name(const std::vector<std::string>& texts) {
   std::map<std::string, std::string> data;
-  for (const auto& text : texts) {
-    const auto [it, is_new] = data.insert(parse_data_input(text));
-    if (!is_new)
-      throw Error(ErrorCode::kInvalidArgument, "BAD_DATA_INPUT", "'" + it->first + "' is given twice",
-                  "--data", "A folder of *.txt files is one input of many texts.");
-  }
+  for (const auto& text : texts) add_data_input(data, parse_data_input(text));
   return data;
 }
 

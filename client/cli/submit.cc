@@ -33,9 +33,7 @@ std::map<std::string, std::string> data_inputs(const Flags& flags, const v1::Val
     const bool read = std::find(known.begin(), known.end(), input.first) != known.end();
     if (!read && is_usual_data(input.first)) continue;  // a script's arguments, for whatever recipe
     check_data_name(input.first, known, "--data");
-    if (!data.insert(input).second)
-      throw Error(ErrorCode::kInvalidArgument, "BAD_DATA_INPUT", "'" + input.first + "' is given twice",
-                  "--data", "A folder of *.txt files is one input of many texts.");
+    add_data_input(data, input);
   }
   return data;
 }

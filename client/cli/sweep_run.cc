@@ -230,8 +230,8 @@ void run_in_slurm(CliContext& context, const RunFlags& flags) {
   const fs::path out = fs::absolute(flags.out);
   fs::create_directories(out);
   std::string script =
-      "#!/bin/sh\n# A sweep with a service of its own; written by wring sweep run --slurm.\nexec";
-  for (const auto& word : {program("wring").string()}) script += " " + shell_word(word);
+      "#!/bin/sh\n# A sweep with a service of its own; written by wring sweep run --slurm.\nexec " +
+      shell_word(program("wring").string());
   for (const auto& word : context.arguments)
     if (word != "--slurm") script += " " + shell_word(word);
   write_file_atomic(out / "run.sh", script + " --in-allocation\n");

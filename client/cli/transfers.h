@@ -1,6 +1,7 @@
 // Uploads and downloads with a bar.
 #pragma once
 
+#include <map>
 #include <string>
 
 #include "client/cli/context.h"
@@ -33,5 +34,9 @@ std::string artifact_of(CliContext& context, const std::string& text);
 
 // "NAME=PATH" apart. Throws Error(kInvalidArgument, "BAD_DATA_INPUT").
 std::pair<std::string, std::string> parse_data_input(const std::string& text);
+
+// Throws Error where the name is in `data` already.
+void add_data_input(std::map<std::string, std::string>& data,
+                    const std::pair<std::string, std::string>& input);
 
 }  // namespace wring

@@ -84,11 +84,6 @@ std::optional<std::vector<std::int64_t>> Call::integers(const char* name) const 
   return value ? std::optional(*value) : std::nullopt;
 }
 
-std::optional<std::vector<double>> Call::numbers(const char* name) const {
-  const auto* value = find<std::vector<float>>(name);
-  return value ? std::optional(std::vector<double>(value->begin(), value->end())) : std::nullopt;
-}
-
 std::vector<std::string> Call::texts(const char* name) const {
   const auto* value = find<std::vector<std::string>>(name);
   return value ? *value : std::vector<std::string>();

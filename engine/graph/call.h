@@ -43,7 +43,6 @@ class Call {
   double number(const char* name, double fallback) const;
   std::string text(const char* name, const char* fallback) const;
   std::optional<std::vector<std::int64_t>> integers(const char* name) const;
-  std::optional<std::vector<double>> numbers(const char* name) const;
   std::vector<std::string> texts(const char* name) const;  // empty where it is absent
   const OnnxTensor* tensor(const char* name) const;        // null where it is absent
 
