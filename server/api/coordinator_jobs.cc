@@ -18,6 +18,7 @@
 #include "server/api/page_tokens.h"
 #include "server/auth/tenant_blobs.h"
 #include "server/store/sqlite/audit_rows.h"
+#include "server/store/sqlite/sweep_rows.h"
 
 namespace wring {
 namespace {
@@ -25,6 +26,7 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr std::size_t kMaxRecipe = 1u << 20;
+constexpr std::size_t kMaxAhead = 1000;
 constexpr int kMaxRows = 10'000;  // evaluation rows in one Job
 
 void check_request(const v1::SubmitJobRequest& request) {
@@ -243,6 +245,7 @@ v1::Job Coordinator::message(const StoredJob& stored, Stages stages, bool whole)
   }
   const std::lock_guard lock(mutex_);
   job.set_waiting_reason(waiting_reason(r, clock_.now_ms(), ledger_.state()));
+  if (whole) job.set_ahead(static_cast<std::uint32_t>(ledger_.state().queue.ahead_of(r, kMaxAhead)));
   if (job.waiting_reason() == kNoWorker && !pool_.empty()) job.set_waiting_reason(pool_);
   if (const auto live = live_.find(r.id); live != live_.end())
     for (auto& stage : *job.mutable_stages())
@@ -256,6 +259,10 @@ v1::Job Coordinator::job(const Within& project, const std::string& id_or_prefix)
   if (!stored)  // deleted in between
     throw Error(ErrorCode::kNotFound, "JOB_NOT_FOUND", "there is no job " + id_or_prefix.substr(0, 80), "id");
   auto result = message(*stored, true);
+  if (const auto trial = store_.read([&](sqlite3* db) { return trial_of_job(db, stored->record.id); })) {
+    result.set_sweep(trial->first);
+    result.set_trial(trial->second);
+  }
   EvaluationFilter rows;
   rows.job = stored->record.id;
   rows.limit = kMaxRows;

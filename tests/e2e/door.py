@@ -15,6 +15,7 @@ import unittest
 import uuid
 from pathlib import Path
 
+import google.api.annotations_pb2
 import grpc
 
 from service import Answer, Service
@@ -226,7 +227,8 @@ class HostileClient(unittest.TestCase):
         generated = cls.folder / "generated"
         generated.mkdir()
         protos = sorted((ROOT / "proto/wring/v1").glob("*.proto"))
-        subprocess.run([sys.executable, "-m", "grpc_tools.protoc", f"-I{ROOT / 'proto'}", f"--python_out={generated}",
+        googleapis = Path(google.api.annotations_pb2.__file__).parents[2]
+        subprocess.run([sys.executable, "-m", "grpc_tools.protoc", f"-I{ROOT / 'proto'}", f"-I{googleapis}", f"--python_out={generated}",
                         f"--grpc_python_out={generated}", *protos], check=True)
         sys.path.insert(0, str(generated))
         from wring.v1 import artifacts_pb2, artifacts_pb2_grpc, jobs_pb2, jobs_pb2_grpc

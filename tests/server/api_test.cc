@@ -243,7 +243,7 @@ TEST_F(Methods, TheCatalogueIsThereWithoutWorkers) {
   const auto list = call(*methods_, &v1::Methods::Stub::ListMethods, v1::ListMethodsRequest());
   std::vector<std::string> names;
   for (const auto& method : list.methods()) names.push_back(method.name());
-  EXPECT_THAT(names, testing::IsSupersetOf({"gptq", "rtn", "perplexity"}));
+  EXPECT_THAT(names, testing::IsSupersetOf({"gptq", "rtn", "perplexity", "gguf"}));
   EXPECT_EQ(list.catalogue_digest(), Catalogue::embedded().digest().hex());
   v1::GetMethodRequest request;
   request.set_name("gtpq");
