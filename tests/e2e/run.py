@@ -30,6 +30,7 @@ from door import Door, HostileClient  # noqa: E402, F401
 from goals import GoalTests  # noqa: E402
 from metrics import MetricsTests  # noqa: E402
 from random_models import TEXT, make_decoder, make_encoder  # noqa: E402
+from rest import RestTests  # noqa: E402
 from service import DEADLINE, SLOW_RECIPE, Service  # noqa: E402
 from sweeps import SweepTests  # noqa: E402
 
@@ -200,6 +201,11 @@ class Sweeps(GoalTests, SweepTests, WithService):
 
 
 class Metrics(MetricsTests, WithService):
+    def scratch(self):
+        return scratch
+
+
+class Rest(RestTests, WithService):
     def scratch(self):
         return scratch
 
