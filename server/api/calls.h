@@ -12,7 +12,7 @@
 
 #include "server/auth/door.h"
 #include "server/auth/tenant_blobs.h"
-#include "server/blobs/disk/blob_store.h"
+#include "server/blobs/blob_store.h"
 #include "server/sweeps/sweeps.h"
 
 namespace wring {
