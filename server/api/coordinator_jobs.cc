@@ -13,6 +13,7 @@
 #include "recipe/recipe.h"
 #include "recipe/recipe_input.h"
 #include "recipe/stage_key.h"
+#include "server/api/artifact_catalogue.h"
 #include "server/api/coordinator.h"
 #include "server/api/messages.h"
 #include "server/api/page_tokens.h"
@@ -48,6 +49,7 @@ void check_request(const v1::SubmitJobRequest& request) {
   if (spec.priority() < -100 || spec.priority() > 100)
     refuse("OUT_OF_RANGE", "a priority is -100 to 100", "spec.priority");
   if (!spec.project().empty()) check_project(spec.project(), "spec.project");
+  check_retention(spec.retention(), "spec.retention");
 }
 
 // Rounded up: what is not none stays so.

@@ -17,6 +17,7 @@ using namespace std::chrono_literals;
 constexpr double kMaxWaitSeconds = 30;
 constexpr TimeMs kAfterTheEnd = 3'600'000;  // of a lease, its worker may still hand in stages
 constexpr int kMaxRows = 100'000;           // evaluation rows in one request
+constexpr int kMaxExports = 1000;
 
 [[noreturn]] void throw_not_yours(const std::string& worker) {
   throw Error(ErrorCode::kPermissionDenied, "WORKER_NOT_YOURS",
@@ -73,6 +74,19 @@ const char* to_text(LeaseAction action) {
 bool is_prefix(const v1::StageStatus& step) {
   if (step.name().starts_with("evaluate: ")) return step.name().ends_with(" (before)") && !step.key().empty();
   return is_stage(step);
+}
+
+// Digests of the artifacts that a success has made, all of them committed.
+std::vector<std::string> made_by(const v1::FinishAttemptRequest& request, JobStore& store) {
+  if (request.exports_size() > kMaxExports)
+    throw Error(ErrorCode::kInvalidArgument, "TOO_MANY", "more than 1,000 exports of one job", "exports");
+  std::vector<std::string> made(request.exports().begin(), request.exports().end());
+  if (!request.result().empty()) made.push_back(request.result());
+  for (const auto& digest : made)
+    if (!store.has_artifact(digest, {}))
+      throw Error(ErrorCode::kFailedPrecondition, "ARTIFACT_NOT_FOUND", "the result was not committed",
+                  digest == request.result() ? "result" : "exports", "CommitArtifact first.");
+  return made;
 }
 
 }  // namespace
@@ -243,18 +257,15 @@ void Coordinator::finish(const v1::FinishAttemptRequest& request) {
   check_word(request.outcome(), {"succeeded", "failed", "cancelled", "released"}, "BAD_OUTCOME", "outcome",
              "succeeded, failed, cancelled or released.");
   const bool succeeded = request.outcome() == "succeeded";
-  if (succeeded && !request.result().empty() && !store_.has_artifact(request.result(), {}))
-    throw Error(ErrorCode::kFailedPrecondition, "ARTIFACT_NOT_FOUND", "the result was not committed",
-                "result", "CommitArtifact first.");
   StoreBatch batch;
   batch.stages.assign(request.stages().begin(), request.stages().end());
   if (succeeded) {
     batch.evaluations = rows_of(request.job_id(), request.evaluations(), clock_.now_ms());
     batch.all_evaluations = true;
-    batch.result = request.result();
+    batch.made = made_by(request, store_);
   }
-  FinishInput input{request.job_id(), to_fence(request.fence()), request.outcome(), batch.result,
-                    std::nullopt};
+  FinishInput input{request.job_id(), to_fence(request.fence()), request.outcome(),
+                    succeeded ? request.result() : "", std::nullopt};
   if (request.has_error()) input.error = to_json(request.error());
   apply(input, std::move(batch), request.job_id());
 }
