@@ -283,6 +283,39 @@ class PythonClient(WithService):
         self.assertIn("gptq", hint)
 
     def test_a_job_has_the_name_that_its_recipe_gives_it(self):
+    def test_limits_at_submit_pauses_and_what_becomes_of_the_result(self):
+        answer = self.python(f"""
+            import json, time, wring
+            with wring.Client() as client:
+                client.pause_project("calm")
+                spec = dict(model={str(scratch / "tiny")!r}, project="calm", seed=77, priority=7, max_attempts=2, memory_bytes=1 << 32)
+                late = client.submit("rtn(bits=4, group_size=32)", queued_timeout_seconds=0.5, **spec)
+                job = client.submit("rtn(bits=8, group_size=32)", expire_after_seconds=3600, total_timeout_seconds=500, **spec)
+                client.pause_job(job.id)
+                projects = {{p.name: (p.paused, p.queued) for p in client.projects()}}
+                waiting = client.job(job.id)
+                assert (waiting.spec.priority, waiting.spec.retry.max_attempts, waiting.spec.total_timeout_seconds) == (7, 2, 500)
+                assert waiting.paused and waiting.waiting_reason.startswith("paused"), waiting.waiting_reason
+                client.cancel(late.id)
+                client.delete_job(late.id)
+                client.resume_project("calm")
+                client.resume_job(job.id)
+                ended = client.wait(job.id)
+                artifact = client.artifact(ended.result)
+                kept = artifact.expire_time.seconds - ended.end_time.seconds
+                client.retain(ended.result, pin=True)
+                try:
+                    client.discard(ended.result)
+                except wring.WringError as error:
+                    refused = error.reason
+                client.retain(ended.result)
+                client.discard(ended.result)
+                left = [a.digest for a in client.artifacts(limit=0)]
+                print(json.dumps([projects["calm"], kept, artifact.created_by_job == job.id, refused, ended.result in left,
+                                  [j.id for j in client.jobs(states=["succeeded"], project="calm")] == [job.id],
+                                  client.workers()[0].devices[0].kind, client.validate("rtn(bits=4)")["stages"][0]["method"]]))""")
+        self.assertEqual(answer, [[True, 2], 3600, True, "ARTIFACT_PINNED", False, True, "cpu", "rtn"])
+
         named, unnamed = self.folder / "r1.yaml", self.folder / "r2.yaml"
         named.write_text("name: small\nstages: [rtn]\n")
         unnamed.write_text("stages: [rtn]\n")
