@@ -50,12 +50,18 @@ bool is_stage(const v1::StageStatus& step) {
   return !step.name().starts_with("evaluate: ") && !step.name().starts_with("export: ");
 }
 
+// Of a cached step, for the metrics.
+const char* source_of(const v1::StageStatus& stage) {
+  if (stage.cached_in() == "project") return "project";
+  return stage.cached_in() == "skipped" ? "skipped" : "worker";
+}
+
 void count_end(const v1::StageStatus& stage, Metrics& metrics) {
   if (stage.state() == "done") metrics.stage_ended("made", 0, 0);
   if (stage.state() == "done" && is_stage(stage)) metrics.stage_ran(stage.name(), stage.seconds());
   if (stage.state() == "cached")
-    metrics.stage_ended(stage.cached_in() == "project" ? "project" : "worker",
-                        static_cast<double>(stage.cached_bytes()), std::max(stage.saved_seconds(), 0.0));
+    metrics.stage_ended(source_of(stage), static_cast<double>(stage.cached_bytes()),
+                        std::max(stage.saved_seconds(), 0.0));
 }
 
 const char* to_text(LeaseAction action) {

@@ -499,9 +499,15 @@ class SharedStages(SlowJobs):
         self.assertEqual(metrics["wring_stage_saved_bytes_total"], first["cached_bytes"])
         self.assertEqual(metrics["wring_stages_differed_total"], 0)
         self.assertIn("1 of others", self.service.cli("job", job["id"]).out)
-        stranger = self.service.submit(SLOW_RECIPE, scratch / "slow", *arguments, "--project", "stranger")
+        self.service.wait_for("both stages shared", lambda: self.service.metrics()["wring_stage_outputs"] >= 2)
         self.only_workers("three")
         self.assertEqual([stage["state"] for stage in self.succeeded(self.service.wait_for_end(stranger))["stages"]], ["done", "done"])
+        again = self.completes(self.service.submit(SLOW_RECIPE, scratch / "slow", *arguments), arguments)
+        self.assertEqual([stage["cached_in"] for stage in again["stages"]], ["skipped", "project"])
+        self.assertEqual(again["stages"][0]["cached_bytes"], 0)
+        self.assertIn("1 not needed", self.service.cli("job", again["id"]).out)
+        stranger = self.service.submit(SLOW_RECIPE, scratch / "slow", *arguments, "--project", "stranger")
+        self.only_workers("four")
 
 
 class CalibrationText(SlowJobs):
