@@ -325,10 +325,13 @@ v1::Job Coordinator::pause(const Within& project, const std::string& id_or_prefi
 void Coordinator::remove(const Within& project, const std::string& id_or_prefix, const std::string& etag) {
   const auto id = resolve_to_change(id_or_prefix, project);
   {
-    const std::lock_guard lock(mutex_);  // held over the write: nobody may load the job meanwhile
-    ledger_.check_removable(id, etag, [this](const auto& job) { return load(job); });
-    store_.remove_job(id);
-    ledger_.forget(id);
+    const std::lock_guard lock(mutex_);
+    ledger_.begin_remove(id, etag, [this](const auto& job) { return load(job); });
+  }
+  store_.remove_job(id);
+  {
+    const std::lock_guard lock(mutex_);
+    ledger_.end_remove(id);
     live_.erase(id);
   }
   news_.notify_all();

@@ -76,12 +76,6 @@ const char* to_text(LeaseAction action) {
   return "lost";
 }
 
-// Whether prefix_names() names what the step makes.
-bool is_prefix(const v1::StageStatus& step) {
-  if (step.name().starts_with("evaluate: ")) return step.name().ends_with(" (before)") && !step.key().empty();
-  return is_stage(step);
-}
-
 // Digests of the artifacts that a success has made, all of them committed.
 std::vector<std::string> made_by(const v1::FinishAttemptRequest& request, JobStore& store) {
   if (request.exports_size() > kMaxExports)
@@ -93,6 +87,12 @@ std::vector<std::string> made_by(const v1::FinishAttemptRequest& request, JobSto
       throw Error(ErrorCode::kFailedPrecondition, "ARTIFACT_NOT_FOUND", "the result was not committed",
                   digest == request.result() ? "result" : "exports", "CommitArtifact first.");
   return made;
+}
+
+// Whether prefix_names() names what the step makes.
+bool is_prefix(const v1::StageStatus& step) {
+  if (step.name().starts_with("evaluate: ")) return step.name().ends_with(" (before)") && !step.key().empty();
+  return is_stage(step);
 }
 
 }  // namespace
