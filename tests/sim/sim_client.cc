@@ -137,6 +137,7 @@ void SimClient::on_done(Task& task, const Answer& answer) {
     return;
   }
   if (task.act == Act::kReuse) {
+    if (world_.invariants.may_be_gone(jobs_.at(task.job).job)) return;  // and its request with it
     if (answer.refused != "REQUEST_ID_REUSED")
       wrong("submitted-twice-is-one-job", "a request id was taken twice");
     return;
