@@ -149,6 +149,7 @@ std::string forecast(const Json& stage) {
 
 // "cached, 269.0 MB of another worker, 0:35 saved"
 std::string cached(const Json& stage) {
+  if (json_or<std::string>(stage, "cached_in", "") == "skipped") return "not needed: a later one was at hand";
   std::string text = "cached";
   if (const auto bytes = json_or<std::uint64_t>(stage, "cached_bytes", 0); bytes > 0)
     text += ", " + human_bytes(bytes) +
@@ -160,19 +161,19 @@ std::string cached(const Json& stage) {
 
 // What the stages' cache did for the job; empty where it did nothing.
 std::string cache_line(const Json& job) {
-  std::uint64_t own = 0, others = 0, made = 0, bytes = 0;
+  std::uint64_t own = 0, others = 0, skipped = 0, made = 0, bytes = 0;
   double seconds = 0;
   for (const auto& stage : job.value("stages", Json::array())) {
     if (json_or<std::string>(stage, "key", "").empty()) continue;
     const auto where = json_or<std::string>(stage, "cached_in", "");
-    ++(where.empty() ? made : where == "project" ? others : own);
+    ++(where.empty() ? made : where == "project" ? others : where == "skipped" ? skipped : own);
     bytes += json_or<std::uint64_t>(stage, "cached_bytes", 0);
     seconds += json_or<double>(stage, "saved_seconds", 0);
   }
   if (own + others == 0) return "";
   return std::to_string(own) + " steps of this worker, " + std::to_string(others) + " of others, " +
-         std::to_string(made) + " made; " + human_bytes(bytes) +
-         (seconds > 0 ? " and " + human_duration(seconds) : "") + " saved";
+         (skipped > 0 ? std::to_string(skipped) + " not needed, " : "") + std::to_string(made) + " made; " +
+         human_bytes(bytes) + (seconds > 0 ? " and " + human_duration(seconds) : "") + " saved";
 }
 
 std::string stage_lines(const Json& job) {

@@ -24,7 +24,7 @@ export interface Stage {
   progress?: Progress;
   forecast_seconds: number;
   forecast_peak_bytes: string;
-  cached_in: string; // where a cached step's output came from: "worker", "project"
+  cached_in: string; // where a cached step's output came from: "worker", "project"; "skipped": nothing needed it
   cached_bytes: string;
   saved_seconds: number;
 }

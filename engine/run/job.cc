@@ -84,6 +84,7 @@ class Run {
     model_->check_finite();
     let_go();
     steps_ = plan_steps(spec_);
+    find_stages();
     forecast_steps();
     announce();
     for (const Step& step : steps_) {
@@ -143,6 +144,32 @@ class Run {
       if (!is_usual_data(name)) check_data_name(name, known, "data." + name);
   }
 
+  // Looks for stages from the last one back to one that is at hand: those before it are not needed, but for
+  // an evaluation between them that is not at hand.
+  void find_stages() {
+    bool wanted = true;  // by what comes after
+    for (auto step = steps_.rbegin(); step != steps_.rend(); ++step) {
+      if (step->stage) {
+        needed_[step->plan.index] = wanted;
+        wanted = wanted && !kept(*step);
+      } else if (step->evaluation && !wanted && step->when != "before") {
+        wanted = !step->plan.key || !kept(*step);
+      }
+    }
+  }
+
+  // The output that was kept under the step's key. One that was found stays: what comes before it may not be
+  // there.
+  std::optional<FileTree> kept(const Step& step) {
+    auto& found = found_[step.plan.index];
+    if (!found) found = observer_.look_up(step.plan);
+    return found;
+  }
+
+  bool is_needed(const Step& stage) const { return needed_.at(stage.plan.index); }
+  // Whether the step does without its statistics.
+  bool is_at_hand(const Step& step) { return (step.stage && !is_needed(step)) || kept(step); }
+
   // What each stage that is not at hand will take, and its statistics; refuses a job that this machine has no
   // room for.
   void forecast_steps() {
@@ -150,8 +177,8 @@ class Run {
     for (auto& step : steps_) {
       if (step.exported && room) room->add_export(*step.exported);
       if (!step.stage && !step.statistics) continue;
-      if (step.statistics && observer_.look_up(fed_by(step).plan)) continue;
-      if (observer_.look_up(step.plan)) continue;
+      if (is_at_hand(step.statistics ? fed_by(step) : step)) continue;
+      if (step.statistics && kept(step)) continue;
       if (!room) room.emplace(spec_, *model_);
       if (step.statistics)
         step.plan.forecast = forecast_statistics(*step.statistics, fed_by(step).params(), step.field, *room);
@@ -217,11 +244,19 @@ class Run {
     return *tokenizer_;
   }
 
-  StepOutcome run_stage(const Step& step) {
+  static StepOutcome not_needed() {
     StepOutcome outcome;
-    if (const auto kept = observer_.look_up(step.plan)) {
+    outcome.cached = true;
+    outcome.report["needed"] = false;
+    return outcome;
+  }
+
+  StepOutcome run_stage(const Step& step) {
+    if (!is_needed(step)) return not_needed();
+    StepOutcome outcome;
+    if (const auto output = kept(step)) {
       outcome.cached = true;
-      files_ = *kept;
+      files_ = *output;
       lineage_ = json_at<Json>(parse_json(files_.open("wring.json").read_all().text(), "wring.json"),
                                "lineage", "wring.json");
     } else {
@@ -242,16 +277,12 @@ class Run {
   // For the step that comes next, unless that is at hand.
   StepOutcome run_statistics(const Step& step) {
     const Step& reader = fed_by(step);
+    if (is_at_hand(reader)) return not_needed();
     StepOutcome outcome;
-    if (observer_.look_up(reader.plan)) {
-      outcome.cached = true;
-      outcome.report["needed"] = false;
-      return outcome;
-    }
     const auto which = statistics_named(*step.statistics);
-    if (const auto kept = observer_.look_up(step.plan)) {
+    if (const auto output = kept(step)) {
       outcome.cached = true;
-      stored_ = std::make_shared<StoredStatistics>(*kept, which, device_);
+      stored_ = std::make_shared<StoredStatistics>(*output, which, device_);
       return outcome;
     }
     const fs::path folder = spec_.work / ("step-" + std::to_string(step.plan.index));
@@ -388,10 +419,10 @@ class Run {
     StepOutcome outcome;
     std::vector<EvaluationRow> rows;
     if (step.plan.key) {
-      if (const auto kept = observer_.look_up(step.plan)) {
+      if (const auto output = kept(step)) {
         outcome.cached = true;
-        keep_outputs(step, *kept);
-        for (const auto& row : parse_json(kept->open("rows.json").read_all().text(), "rows.json"))
+        keep_outputs(step, *output);
+        for (const auto& row : parse_json(output->open("rows.json").read_all().text(), "rows.json"))
           rows.push_back(EvaluationRow::from_json(row));
       }
     }
@@ -576,8 +607,10 @@ class Run {
   at::Device device_;
   int threads_;
   std::vector<Step> steps_;
-  std::shared_ptr<const StoredStatistics> stored_;  // of the step that comes next
-  FileTree files_;                                  // of the model as it is now
+  std::map<std::size_t, bool> needed_;                    // stages by index
+  std::map<std::size_t, std::optional<FileTree>> found_;  // steps by index
+  std::shared_ptr<const StoredStatistics> stored_;        // of the step that comes next
+  FileTree files_;                                        // of the model as it is now
   fs::path half_;
   std::unique_ptr<Model> model_, reference_;
   std::unique_ptr<Tokenizer> tokenizer_;

@@ -13,6 +13,7 @@
 #include "recipe/recipe.h"
 #include "recipe/recipe_input.h"
 #include "recipe/stage_key.h"
+#include "server/api/artifact_catalogue.h"
 #include "server/api/coordinator.h"
 #include "server/api/messages.h"
 #include "server/api/page_tokens.h"
@@ -50,6 +51,7 @@ void check_request(const v1::SubmitJobRequest& request) {
   if (spec.priority() < -100 || spec.priority() > 100)
     refuse("OUT_OF_RANGE", "a priority is -100 to 100", "spec.priority");
   if (!spec.project().empty()) check_project(spec.project(), "spec.project");
+  check_retention(spec.retention(), "spec.retention");
 }
 
 // Rounded up: what is not none stays so.
@@ -330,10 +332,13 @@ v1::Job Coordinator::pause(const Within& project, const std::string& id_or_prefi
 void Coordinator::remove(const Within& project, const std::string& id_or_prefix, const std::string& etag) {
   const auto id = resolve_to_change(id_or_prefix, project);
   {
-    const std::lock_guard lock(mutex_);  // held over the write: nobody may load the job meanwhile
-    ledger_.check_removable(id, etag, [this](const auto& job) { return load(job); });
-    store_.remove_job(id);
-    ledger_.forget(id);
+    const std::lock_guard lock(mutex_);
+    ledger_.begin_remove(id, etag, [this](const auto& job) { return load(job); });
+  }
+  store_.remove_job(id);
+  {
+    const std::lock_guard lock(mutex_);
+    ledger_.end_remove(id);
     live_.erase(id);
   }
   news_.notify_all();

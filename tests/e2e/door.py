@@ -113,8 +113,12 @@ class Door(unittest.TestCase):
         expiring, _ = self.service.token("--scope", "viewer", "--project", "a", "--expires", "1s")
         time.sleep(1.1)
         self.refused(cli("jobs", "--json", token=expiring), "TOKEN_EXPIRED")
-        secret, name = self.service.token("--scope", "viewer", "--project", "a")
+        secret, name = self.service.token("--scope", "viewer", "--project", "a", "--expires", "20d")
         self.assertEqual(cli("jobs", "--json", token=secret).status, 0)
+        found, seen = ({finding["what"]: finding["found"] for finding in cli("doctor", "--json", **who).json["findings"]}
+                       for who in ({}, {"token": secret}))
+        self.assertRegex(found["tokens"], r"^[0-9]+ valid, [1-9][0-9]* for less than 30 days$")
+        self.assertIn("no admin's", seen["tokens"])
         self.assertEqual(cli("tokens", "revoke", name).status, 0)
         self.refused(cli("jobs", "--json", token=secret), "TOKEN_REVOKED")
         listed = {token["id"]: token for token in cli("tokens", "list", "--json").json["tokens"]}
