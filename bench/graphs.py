@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""ResNet-20 on CIFAR-10 for docs/results/hesso.md: prepares net and images, measures the dense net with PyTorch, and compares methods at equal steps.
+"""ResNet-20 on CIFAR-10: prepares net and images, measures the dense net with PyTorch, and compares methods at equal steps.
 
     graphs.py prepare FOLDER            writes resnet20.onnx and unpacks the images; both come from WRING_DATA
     graphs.py dense FOLDER              accuracy and loss of PyTorch on the pixels that Pillow decodes, beside `wring-engine eval`

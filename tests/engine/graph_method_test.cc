@@ -159,7 +159,6 @@ TEST(MagnitudeUnits, CutsTheUnitsOfLeastNorm) {
   const Made made = run("magnitude-units(target_group_sparsity=0.5)");
   EXPECT_EQ(made.report.at("removed"), 10);
   EXPECT_LE(made.report.at("difference").get<double>(), 1e-5);
-  const Graph before(small_classifier::model());
   for (const auto& tensor : made.model.graph.initializers) {
     if (tensor.name != "b.w") continue;
     EXPECT_EQ(tensor.shape, (std::vector<std::int64_t>{6, 4, 3, 3}));
