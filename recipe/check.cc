@@ -60,12 +60,14 @@ Json check_sparsity(const Json& value, const ParameterSpec& p, const std::string
   }
 }
 
-// One number, a list of them, or their text with commas between: as a list.
+// One number, a list of them, or their text with commas between, in brackets or not: as a list.
 std::optional<Json> numbers_of(const Json& value) {
   constexpr std::size_t kMost = 64;
-  const Json given = value.is_string()  ? Json::parse("[" + value.get<std::string>() + "]", nullptr, false)
-                     : value.is_array() ? value
-                                        : Json::array({value});
+  Json given = value.is_array() ? value : Json::array({value});
+  if (value.is_string()) {
+    const auto text = value.get<std::string>();
+    given = Json::parse(text.starts_with("[") ? text : "[" + text + "]", nullptr, false);
+  }
   if (given.is_discarded() || given.empty() || given.size() > kMost) return std::nullopt;
   Json list = Json::array();
   for (const auto& number : given) {
