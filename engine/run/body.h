@@ -17,6 +17,7 @@ class Body {
  public:
   // Throws as load_model() and load_graph() do.
   static Body load(const FileTree& files, at::Device device);
+  explicit Body(std::unique_ptr<Model> model) : model_(std::move(model)) {}
   explicit Body(std::unique_ptr<Graph> graph) : graph_(std::move(graph)) {}
 
   bool is_graph() const { return graph_ != nullptr; }
@@ -33,8 +34,6 @@ class Body {
   Json metadata(const FileTree& source) const;  // of that folder's manifest
 
  private:
-  explicit Body(std::unique_ptr<Model> model) : model_(std::move(model)) {}
-
   std::unique_ptr<Model> model_;
   std::unique_ptr<Graph> graph_;
 };
