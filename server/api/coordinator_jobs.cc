@@ -10,6 +10,9 @@
 #include "common/error.h"
 #include "common/ids.h"
 #include "common/text.h"
+#include "formats/manifest.h"
+#include "formats/model_kind.h"
+#include "recipe/model_kind.h"
 #include "recipe/recipe.h"
 #include "recipe/recipe_input.h"
 #include "recipe/stage_key.h"
@@ -132,6 +135,14 @@ v1::Event progress_event(const JobRecord& record, const v1::Progress& progress, 
   return event;
 }
 
+// What a model may be, as far as the names of its files say.
+std::vector<std::string> kinds_of(const Manifest& model) {
+  std::vector<std::string> paths;
+  for (const auto& file : model.files) paths.push_back(file.path);
+  if (holds_graph(paths)) return {"graph"};
+  return {"decoder-lm", "encoder"};
+}
+
 bool ever_leased(const JobRecord& job) {  // else it has no stages
   return job.fence.n > 0;
 }
@@ -189,6 +200,8 @@ v1::Job Coordinator::submit(const Within& project, const v1::SubmitJobRequest& r
   if (!request.validate_only()) store_.check_space();
   const std::shared_lock inputs(store_.inputs());  // they stay until the job is stored
   check_inputs(project, spec, recipe.data_names());
+  if (const auto model = store_.artifact(spec.model(), project))
+    check_model_kind(recipe, kinds_of(Manifest::parse(model->manifest_json())));
   StoredJob stored{{}, spec, recipe.normal_form().dump(), recipe.digest().hex()};
   if (stored.spec.name().empty())
     stored.spec.set_name(recipe.name.empty() ? line_of(spec.recipe()) : recipe.name);

@@ -29,6 +29,7 @@ import door  # noqa: E402
 from bad_input import BadInputTests  # noqa: E402
 from door import Door, HostileClient  # noqa: E402, F401
 from goals import GoalTests  # noqa: E402
+from graphs import GraphTests  # noqa: E402
 from metrics import MetricsTests  # noqa: E402
 from random_models import TEXT, make_decoder, make_encoder  # noqa: E402
 from rest import RestTests  # noqa: E402
@@ -199,6 +200,10 @@ class Sweeps(GoalTests, SweepTests, WithService):
 
     def scratch(self):
         return scratch
+
+
+class Graphs(GraphTests, WithService):
+    pass
 
 
 class Metrics(MetricsTests, WithService):

@@ -140,6 +140,21 @@ TEST_F(Errors, CarryReasonDomainFieldAndHint) {
   EXPECT_EQ(bad.field_violations(0).field(), "stages[0].params.group_sise");
 }
 
+TEST_F(Errors, OfAMethodThatDoesNotTakeTheModelComeAtTheSubmit) {
+  const auto reason_of = [&](const std::string& recipe, const std::string& model) {
+    auto request = submission(recipe);
+    request.mutable_spec()->set_model(model);
+    return thrown_by([&] { submit(request); }).reason();
+  };
+  const auto graph = upload("a graph", "model", "net.onnx");
+  EXPECT_EQ(reason_of("rtn(bits=4)", graph), "WRONG_MODEL_KIND");
+  EXPECT_EQ(reason_of("magnitude-units", upload("weights", "model", "model.safetensors")),
+            "WRONG_MODEL_KIND");
+  auto request = submission("magnitude-units | size");
+  request.mutable_spec()->set_model(graph);
+  EXPECT_FALSE(submit(request).id().empty());
+}
+
 TEST_F(Errors, OfTenThousandBytesStillArrive) {
   auto request = submission("rtn(" + std::string(10'000, 'x') + "=4)");
   EXPECT_EQ(thrown_by([&] { submit(request); }).code(), ErrorCode::kInvalidArgument);
