@@ -387,7 +387,10 @@ std::string comparison(const Json& a, const Json& b) {
     rows.push_back({metric_label(metric), left ? shown(*left, metric) : "-",
                     right ? shown(*right, metric) : "-", delta, percent});
   }
-  return table(rows);
+  const bool empty = rows.size() == 1;
+  return table(rows) +
+         (empty ? "neither has evaluations: a recipe lists them under 'evaluations:' (docs/recipes.md)\n"
+                : "");
 }
 
 Json comparison_json(const Json& a, const Json& b) {

@@ -11,6 +11,9 @@
 
 namespace wring {
 
+// The hint of an error about a file's bytes.
+inline constexpr const char* kDamaged = "Cut off or damaged: fetch the file again, or write it anew.";
+
 // Throws Error(kInvalidArgument, `reason`) that names file and field. `file` must outlive the cursor.
 class FileCursor {
  public:
@@ -37,7 +40,7 @@ class FileCursor {
   const FileView& file() const { return file_; }
 
   [[noreturn]] void refuse(const std::string& field, const std::string& why) const {
-    throw Error(ErrorCode::kInvalidArgument, reason_, file_.name() + ": " + why, field);
+    throw Error(ErrorCode::kInvalidArgument, reason_, file_.name() + ": " + why, field, kDamaged);
   }
 
  private:

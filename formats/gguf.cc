@@ -30,7 +30,7 @@ enum ValueType : std::uint32_t {
 };
 
 [[noreturn]] void throw_bad(const FileView& file, const std::string& field, const std::string& why) {
-  throw Error(ErrorCode::kInvalidArgument, "BAD_GGUF", file.name() + ": " + why, field);
+  throw Error(ErrorCode::kInvalidArgument, "BAD_GGUF", file.name() + ": " + why, field, kDamaged);
 }
 
 std::string take_string(FileCursor& cursor, const std::string& field) {

@@ -11,6 +11,7 @@
 
 #include "common/error.h"
 #include "common/json.h"
+#include "formats/file_cursor.h"
 
 namespace wring {
 namespace {
@@ -42,7 +43,7 @@ const TypeName& type_name(ElementType type) {
 }
 
 [[noreturn]] void throw_bad(const FileView& file, const std::string& tensor, const std::string& why) {
-  throw Error(ErrorCode::kInvalidArgument, "BAD_SAFETENSORS", file.name() + ": " + why, tensor);
+  throw Error(ErrorCode::kInvalidArgument, "BAD_SAFETENSORS", file.name() + ": " + why, tensor, kDamaged);
 }
 
 // The header as JSON; keys that stand twice at the top are refused (JSON itself would keep the last).

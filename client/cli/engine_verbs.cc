@@ -75,7 +75,7 @@ void add_engine_verbs(CLI::App& app, CliContext& context) {
 
   auto* plan = add_engine_verb(
       app, context, "plan",
-      "Show which layers a recipe would touch, and what time and memory each stage would take here",
+      "Show how many layers a recipe would touch, and what time and memory each stage would take here",
       "wring plan recipe.yaml --model smollm2.gguf");
   plan->add_option("RECIPE", flags->recipe, "YAML file, or a recipe in one line")->required();
   plan->add_option("--model", flags->model, "Folder or file")->required();

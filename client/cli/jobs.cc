@@ -23,7 +23,10 @@ int stages_done(const v1::Job& job) {
 void print_jobs(CliContext& context, const std::vector<v1::Job>& jobs) {
   if (context.json) {
     Json list = Json::array();
-    for (const auto& job : jobs) list.push_back(to_json(job));
+    for (const auto& job : jobs) {
+      list.push_back(to_json(job));
+      list.back().erase("evaluations");  // a list has none: wring job, wring evals
+    }
     return context.print_json(Json{{"jobs", list}});
   }
   if (jobs.empty()) return context.print("no jobs\n");

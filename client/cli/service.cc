@@ -31,10 +31,10 @@ constexpr int kRestarts = 5;
 
 std::atomic<int> stop_signals{0};
 
-std::string last_lines(const fs::path& log) {
+std::string last_lines(const fs::path& log, std::uintmax_t begin) {
   std::error_code ignored;
-  if (fs::file_size(log, ignored) == 0 || ignored) return "";
-  const auto text = read_file(log, 1u << 30);
+  if (fs::file_size(log, ignored) <= begin || ignored) return "";
+  const auto text = read_file(log, 1u << 30).substr(begin);
   std::size_t at = text.size();
   for (int line = 0; line < 8 && at != std::string::npos && at > 0; ++line) at = text.rfind('\n', at - 1);
   return at == std::string::npos || at == 0 ? text : text.substr(at + 1);
@@ -47,6 +47,9 @@ class Kept {
       : name_(std::move(name)), argv_(std::move(argv)), log_(std::move(log)) {}
 
   void start() {
+    std::error_code none;
+    const auto before = fs::file_size(log_, none);
+    log_begin_ = none ? 0 : before;
     FileDescriptor log(::open(log_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644));
     if (!log) throw_io_error("open", log_, errno);
     SubprocessOptions options;
@@ -71,8 +74,10 @@ class Kept {
     const auto status = process_->wait();
     const auto how = status.signal ? "was killed by signal " + std::to_string(status.signal)
                                    : "ended with status " + std::to_string(status.code);
-    throw Error(ErrorCode::kUnavailable, "PROGRAM_ENDED", name_ + " " + how, "",
-                "Its log, " + log_.string() + ", ends with:\n" + last_lines(log_));
+    const bool refused = !status.signal && status.code == exit_status(ErrorCode::kInvalidArgument);
+    throw Error(refused ? ErrorCode::kInvalidArgument : ErrorCode::kUnavailable, "PROGRAM_ENDED",
+                name_ + " " + how, "",
+                "Its log, " + log_.string() + ", ends with:\n" + last_lines(log_, log_begin_));
   }
   // Until it has ended, but no longer than kStopSeconds or another signal.
   void await() {
@@ -92,6 +97,7 @@ class Kept {
   std::string name_;
   std::vector<std::string> argv_;
   fs::path log_;
+  std::uintmax_t log_begin_ = 0;  // of what the newest process wrote
   std::optional<Subprocess> process_;
   Stopwatch since_;
   int restarts_ = 0;

@@ -2,6 +2,7 @@
 #include "client/cli/submit.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <map>
 #include <memory>
 
@@ -31,7 +32,10 @@ std::map<std::string, std::string> data_inputs(const Flags& flags, const v1::Val
   for (const auto& text : flags.data) {
     const auto input = parse_data_input(text);
     const bool read = std::find(known.begin(), known.end(), input.first) != known.end();
-    if (!read && is_usual_data(input.first)) continue;  // a script's arguments, for whatever recipe
+    if (!read && is_usual_data(input.first)) {  // a script's arguments, for whatever recipe
+      std::fprintf(stderr, "note: nothing in the recipe reads the data '%s'\n", input.first.c_str());
+      continue;
+    }
     check_data_name(input.first, known, "--data");
     add_data_input(data, input);
   }

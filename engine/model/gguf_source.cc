@@ -24,14 +24,20 @@ Json rope_scaling(const GgufFile& file, const std::string& arch) {
   return scaling;
 }
 
-}  // namespace
-
-Json config_from_gguf(const GgufFile& file) {
+// Before any other key, whose names depend on it.
+std::string supported_architecture(const GgufFile& file) {
   const std::string arch = file.string("general.architecture");
   if (arch != "llama" && arch != "qwen2")
     throw Error(ErrorCode::kUnimplemented, "UNSUPPORTED_MODEL",
                 "GGUF architecture '" + arch.substr(0, 80) + "' is not supported", "general.architecture",
                 "Supported: llama, qwen2.");
+  return arch;
+}
+
+}  // namespace
+
+Json config_from_gguf(const GgufFile& file) {
+  const std::string arch = supported_architecture(file);
   if (file.has_tensor("rope_freqs.weight"))
     throw Error(ErrorCode::kUnimplemented, "ROPE_SCALING",
                 "a GGUF with its own table of rope factors is not supported", "rope_freqs.weight",
@@ -63,7 +69,7 @@ Json config_from_gguf(const GgufFile& file) {
 }
 
 GgufTensors::GgufTensors(std::shared_ptr<const GgufFile> file) : file_(std::move(file)) {
-  const std::string arch = file_->string("general.architecture");
+  const std::string arch = supported_architecture(*file_);
   permuted_ = arch == "llama";
   heads_ = file_->integer(arch + ".attention.head_count");
   kv_heads_ = file_->has_key(arch + ".attention.head_count_kv")

@@ -12,9 +12,11 @@ namespace wring {
 // One thread at a time.
 class AttemptMetrics {
  public:
-  // `held`: jobs whose attempts go on from before.
-  AttemptMetrics(Metrics& metrics, std::set<std::string> held)
-      : metrics_(metrics), running_(std::move(held)) {}
+  // `held`: (worker, job) of the attempts that go on from before.
+  AttemptMetrics(Metrics& metrics, const std::set<std::pair<std::string, std::string>>& held)
+      : metrics_(metrics) {
+    for (const auto& [worker, job] : held) running_.insert(job);
+  }
 
   // REQUIRES: outcomes come in the order of their steps.
   void note(const Outcome& outcome);

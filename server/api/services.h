@@ -8,7 +8,7 @@
 
 #include "server/api/coordinator.h"
 #include "server/auth/door.h"
-#include "server/blobs/disk/blob_store.h"
+#include "server/blobs/blob_store.h"
 #include "server/sweeps/sweeps.h"
 
 namespace wring {

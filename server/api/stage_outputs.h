@@ -6,7 +6,7 @@
 
 #include "common/clock.h"
 #include "server/auth/tenant_blobs.h"
-#include "server/blobs/disk/blob_store.h"
+#include "server/blobs/blob_store.h"
 #include "server/http/metrics.h"
 #include "server/store/sqlite/job_store.h"
 #include "wring/v1/workers.pb.h"

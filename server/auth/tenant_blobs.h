@@ -6,7 +6,7 @@
 #include <string>
 #include <utility>
 
-#include "server/blobs/disk/blob_store.h"
+#include "server/blobs/blob_store.h"
 #include "server/store/sqlite/job_store.h"
 
 namespace wring {

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "formats/manifest.h"
-#include "server/blobs/disk/blob_store.h"
+#include "server/blobs/blob_store.h"
 #include "server/http/http_server.h"
 
 namespace wring {

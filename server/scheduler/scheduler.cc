@@ -72,8 +72,9 @@ class Transition {
     WorkerRecord worker = input.worker;
     worker.last_seen = now_;
     worker.jobs.clear();
-    for (const auto& id : state_.held)
-      if (state_.jobs.at(id).worker == worker.id) worker.jobs.insert(id);
+    for (auto it = state_.held.lower_bound({worker.id, ""});
+         it != state_.held.end() && it->first == worker.id; ++it)
+      worker.jobs.insert(it->second);
     state_.workers.insert_or_assign(worker.id, std::move(worker));
   }
 
@@ -113,7 +114,7 @@ class Transition {
         outcome_.renewed.push_back(LeaseAction::kLost);
         continue;
       }
-      it->second.lease_until = now_ + state_.options.lease_ms;  // not stored: a restart renews all leases
+      extend(it->second);  // not stored: a restart renews all leases
       outcome_.renewed.push_back(it->second.phase == JobPhase::kCancelling ? LeaseAction::kCancel
                                                                            : LeaseAction::kContinue);
     }
@@ -121,7 +122,7 @@ class Transition {
 
   void operator()(const StageInput& input) {
     JobRecord& job = leased_job(input.job, input.fence);
-    job.lease_until = now_ + state_.options.lease_ms;
+    extend(job);
     if (!job.reported.emplace(input.index, input.state).second) return;  // told again
     if (input.is_prefix) note_stage(job, input);
     if (input.state == "pending") return commit_silently(job);
@@ -236,13 +237,11 @@ class Transition {
     for (int i = 0; i < kMostTimeouts && !state_.deadlines.empty() && state_.deadlines.begin()->first <= now_;
          ++i)
       time_out(state_.jobs.at(state_.deadlines.begin()->second));
-    std::vector<std::string> silent;
-    for (const auto& id : state_.held) {
-      JobRecord& job = state_.jobs.at(id);
-      job.lease_until = std::min(job.lease_until, now_ + state_.options.lease_ms);  // the clock was set back
-      if (job.lease_until <= now_) silent.push_back(id);
-    }
-    for (const auto& id : silent) lose(state_.jobs.at(id), "LEASE_EXPIRED", " went silent");
+    auto& expiries = state_.expiries;
+    while (!expiries.empty() && expiries.rbegin()->first > now_ + state_.options.lease_ms)
+      extend(state_.jobs.at(expiries.rbegin()->second));  // the clock was set back
+    while (!expiries.empty() && expiries.begin()->first <= now_)
+      lose(state_.jobs.at(expiries.begin()->second), "LEASE_EXPIRED", " went silent");
   }
 
  private:
@@ -439,13 +438,13 @@ class Transition {
     ++job.attempt;
     job.worker = worker.id;
     job.fence = {state_.epoch, state_.next_fence++};
-    job.lease_until = now_ + state_.options.lease_ms;
+    extend(job);
     job.start_time = now_;
     job.told_outcome.clear();
     job.reported.clear();
     job.stages_made = 0;
     state_.prefixes.begin(job);
-    state_.held.insert(job.id);
+    state_.held.emplace(worker.id, job.id);
     worker.jobs.insert(job.id);
     worker.polled = 0;
     Share& share = state_.shares[share_key(job)];
@@ -457,9 +456,17 @@ class Transition {
     outcome_.leased = job;
   }
 
+  // The job's lease, from now on.
+  void extend(JobRecord& job) {
+    state_.expiries.erase({job.lease_until, job.id});
+    job.lease_until = now_ + state_.options.lease_ms;
+    state_.expiries.emplace(job.lease_until, job.id);
+  }
+
   void let_go(const JobRecord& job) {
     release(state_.prefixes.end(job, job.phase == JobPhase::kSucceeded));
-    if (state_.held.erase(job.id) > 0) --state_.shares.at(share_key(job)).running;
+    if (state_.held.erase({job.worker, job.id}) > 0) --state_.shares.at(share_key(job)).running;
+    state_.expiries.erase({job.lease_until, job.id});
     if (const auto it = state_.workers.find(job.worker); it != state_.workers.end())
       it->second.jobs.erase(job.id);
   }
@@ -591,7 +598,8 @@ void restore(JobRecord job, SchedulerState& state) {
   if (job.phase == JobPhase::kQueued) state.queue.add(job);
   if (const TimeMs at = deadline(job, state); at > 0) state.deadlines.emplace(at, job.id);
   if (job.phase == JobPhase::kRunning || job.phase == JobPhase::kCancelling) {
-    state.held.insert(job.id);
+    state.held.emplace(job.worker, job.id);
+    state.expiries.emplace(job.lease_until, job.id);
     state.prefixes.begin(job);
     ++state.shares[share_key(job)].running;
     if (const auto it = state.workers.find(job.worker); it != state.workers.end())

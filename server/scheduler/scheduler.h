@@ -35,7 +35,8 @@ struct SchedulerState {
   std::uint64_t epoch = 1, next_fence = 1, next_sequence = 1;
   std::map<std::string, JobRecord> jobs;               // the caller may drop ended ones once they are stored
   JobQueue queue;                                      // of the queued ones
-  std::set<std::string> held;                          // ids of leased jobs
+  std::set<std::pair<std::string, std::string>> held;  // (worker, job) of each lease
+  std::set<std::pair<TimeMs, std::string>> expiries;   // (lease_until, job) of each lease
   std::set<std::pair<TimeMs, std::string>> deadlines;  // when the next timeout of each open job is over
   Shares shares;
   Prefixes prefixes;

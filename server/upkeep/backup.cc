@@ -1,18 +1,19 @@
 // SQLite's own online copy, then the blobs of the copy, then a rename.
 #include "server/upkeep/backup.h"
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
 #include "common/error.h"
 #include "common/files.h"
 #include "common/ids.h"
-#include "formats/file_tree.h"
 #include "formats/manifest.h"
-#include "server/blobs/disk/blob_store.h"
+#include "server/blobs/blob_store.h"
 #include "server/store/sqlite/database.h"
 #include "server/store/sqlite/schema.h"
 #include "server/store/sqlite/statement.h"
@@ -54,12 +55,19 @@ void forget_stage_outputs(const fs::path& path) {
     Statement(database.get(), "DELETE FROM stage_outputs").run();
 }
 
-// The bytes of a blob, where they are there and whole. The source is only read: its server may be running.
-std::optional<std::string> read_blob(const fs::path& data, const Digest& digest) {
+// The bytes of a blob, where they are there and whole.
+std::optional<std::string> read_blob(const BlobShelf& shelf, const Digest& digest) {
   try {
-    auto bytes = read_file(blob_path(data / "blobs", digest), kMaxBlobBytes);
-    if (sha256(bytes) == digest) return bytes;
-  } catch (const Error&) {
+    const auto blob = shelf.open(digest);
+    std::string bytes;
+    const bool complete =
+        blob && blob->read(0, std::min(blob->size(), kMaxBlobBytes), [&](std::span<const std::byte> piece) {
+          bytes.append(reinterpret_cast<const char*>(piece.data()), piece.size());
+          return true;
+        });
+    if (complete && sha256(bytes) == digest) return bytes;
+  } catch (const Error& error) {
+    if (error.code() == ErrorCode::kUnavailable) throw;  // nothing is known of the blob
   }
   return std::nullopt;
 }
@@ -84,11 +92,12 @@ BackupReport copy_blobs(const fs::path& path, const fs::path& from, const fs::pa
   report.artifacts = number(database.get(), "SELECT count(*) FROM manifests");
   report.epoch = number(database.get(), "SELECT value FROM meta WHERE key = 'epoch'");
   BlobStore target(to);
+  const auto source = open_shelf(from, ShelfUse::kRead);  // its server may be running
   for (const auto& [digest, size] : blobs_of(database.get())) {
     ++report.blobs;
     report.bytes += size;
     if (target.has(digest)) continue;
-    if (const auto bytes = read_blob(from, digest)) {
+    if (const auto bytes = read_blob(*source, digest)) {
       put_blob(target, digest, *bytes);
       report.copied_bytes += size;
     } else {

@@ -7,7 +7,7 @@
 #include "common/error.h"
 #include "common/files.h"
 #include "formats/manifest.h"
-#include "server/blobs/disk/blob_store.h"
+#include "server/blobs/blob_store.h"
 #include "server/store/sqlite/database.h"
 #include "server/store/sqlite/schema.h"
 #include "server/store/sqlite/statement.h"

@@ -8,7 +8,7 @@
 #include <string>
 
 #include "server/api/coordinator.h"
-#include "server/blobs/disk/blob_store.h"
+#include "server/blobs/blob_store.h"
 #include "server/store/sqlite/job_store.h"
 #include "server/sweeps/sweeps.h"
 

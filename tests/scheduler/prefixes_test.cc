@@ -230,14 +230,14 @@ class RandomLife : public SharedPrefixes {
 
   std::vector<JobRecord> running() {
     std::vector<JobRecord> jobs;
-    for (const auto& id : state_.held) jobs.push_back(state_.jobs.at(id));
+    for (const auto& [worker, id] : state_.held) jobs.push_back(state_.jobs.at(id));
     return jobs;
   }
 
   void check(std::uint64_t seed) {
     for (const auto& [prefix, maker] : state_.prefixes.makers()) {
       const auto it = state_.jobs.find(maker);
-      const bool runs = it != state_.jobs.end() && state_.held.contains(maker);
+      const bool runs = it != state_.jobs.end() && state_.held.contains({it->second.worker, maker});
       if (!runs) after_[prefix] = std::max(after_[prefix], now_);  // then only for so long; see below
       if (runs) after_.erase(prefix);
     }

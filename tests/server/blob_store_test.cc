@@ -1,5 +1,5 @@
 // What the blob store promises when disks, streams and clients misbehave.
-#include "server/blobs/disk/blob_store.h"
+#include "server/blobs/blob_store.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

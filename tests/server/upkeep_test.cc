@@ -7,7 +7,7 @@
 #include <thread>
 
 #include "formats/manifest.h"
-#include "server/blobs/disk/blob_store.h"
+#include "server/blobs/blob_store.h"
 #include "server/store/sqlite/job_store.h"
 #include "server/upkeep/backup.h"
 #include "server/upkeep/data_lock.h"

@@ -126,7 +126,14 @@ void Invariants::sweep(const SchedulerState& state) const {
   demand(state.queue.size() == queue_.size(), "queue-index", "", "the queue is not what was queued");
   for (const auto& id : queue_)
     demand(state.queue.contains(state.jobs.at(id)), "queue-index", id, "it is not in the queue");
-  demand(state.held == held_, "queue-index", "", "the leased jobs are not what was leased");
+  std::set<std::pair<std::string, std::string>> leases;
+  std::set<std::pair<TimeMs, std::string>> expiries;
+  for (const auto& id : held_) {
+    leases.emplace(state.jobs.at(id).worker, id);
+    expiries.emplace(state.jobs.at(id).lease_until, id);
+  }
+  demand(state.held == leases, "queue-index", "", "the leased jobs are not what was leased");
+  demand(state.expiries == expiries, "queue-index", "", "leases run out at other times than their jobs say");
   std::set<std::string> projects, workers;
   for (const auto& [kind, name] : pauses_)
     (kind == PauseRecord::Kind::kProject ? projects : workers).insert(name);

@@ -1,10 +1,10 @@
-// Blobs on disk by content: FOLDER/blobs/ab/<64 hex>. Whole, verified and durable, or not there.
+// Blobs by content, wherever they lie (shelf.h). Whole, verified and durable, or not there.
 #pragma once
 
 #include <condition_variable>
 #include <cstdint>
 #include <filesystem>
-#include <functional>
+#include <memory>
 #include <mutex>
 #include <set>
 #include <span>
@@ -13,25 +13,23 @@
 
 #include "common/digest.h"
 #include "common/files.h"
+#include "server/blobs/shelf.h"
 
 namespace wring {
 
-inline constexpr std::uint64_t kMaxBlobBytes = 64ull << 20;
-
 // Throws kInvalidArgument "BAD_UPLOAD_ID" unless it is 1 to 64 letters, digits and dashes.
 void check_upload_id(const std::string& upload_id);
-[[noreturn]] void throw_blob_not_found(const Digest& digest);
 
 // Any thread may call. Two uploads with one id exclude each other.
 class BlobStore {
  public:
-  // Makes FOLDER/blobs, FOLDER/uploads and FOLDER/corrupt. Forgets old uploads.
+  // Makes FOLDER/uploads, and forgets old ones. Blobs lie where FOLDER/blobs.yaml says, or in FOLDER.
   explicit BlobStore(const std::filesystem::path& folder);
 
   bool has(const Digest& digest) const;
   // The same for who counts on the blob from now on: it is as young as one just written.
   bool renew(const Digest& digest);
-  std::vector<Digest> all() const;  // of all blobs that are there; files of other names are passed over
+  std::vector<Digest> all() const;                 // of all blobs that are there
   std::uint64_t size(const Digest& digest) const;  // throws kNotFound "BLOB_NOT_FOUND"
 
   // Bytes of an upload that are on disk; the whole size where the blob is there. Falls (to 0) only where the
@@ -43,10 +41,8 @@ class BlobStore {
 
   // Reads [offset, offset + limit) (limit 0: to the end) piece by piece, until `sink` returns false. What is
   // read in part is verified before; what is read whole, on the way. Throws kDataLoss "BLOB_CORRUPT" where
-  // the disk no longer holds what was written; the blob is then set aside in FOLDER/corrupt, so that it can
-  // be uploaded again.
-  void read(const Digest& digest, std::uint64_t offset, std::uint64_t limit,
-            const std::function<bool(std::span<const std::byte>)>& sink);
+  // its place no longer holds what was written; the blob is then set aside, so that it can be uploaded again.
+  void read(const Digest& digest, std::uint64_t offset, std::uint64_t limit, const ByteSink& sink);
 
   // Deletes the blob where nothing has written, renewed or claimed it since `before`. Returns its bytes; 0
   // where it stays.
@@ -99,17 +95,13 @@ class BlobStore {
   };
 
  private:
-  std::filesystem::path path_of(const Digest& digest) const;
   std::filesystem::path part_of(const Digest& digest, const std::string& upload_id) const;
-  void set_aside(const Digest& digest);
-  void sync_names();
-  void set_arriving(const Digest& digest, bool arriving);
 
-  std::filesystem::path blobs_, uploads_, corrupt_;
+  std::filesystem::path uploads_;
+  std::unique_ptr<BlobShelf> shelf_;
   mutable std::mutex mutex_;
   std::condition_variable released_;
   std::set<std::filesystem::path> in_use_;  // part files
-  std::set<Digest> arriving_;               // renamed, and their names not known to be on disk
   std::mutex removal_;                      // between a look at a blob's age and its deletion
   std::multiset<Digest> claimed_;
 };

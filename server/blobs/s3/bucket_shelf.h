@@ -1,0 +1,45 @@
+// Blobs in a bucket: PREFIX/blobs/<64 hex>, one object each.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "server/blobs/s3/s3_client.h"
+#include "server/blobs/shelf.h"
+
+namespace wring {
+
+// A blob is at most 64 MiB (artifacts are cut into chunks), so one PUT takes it: what an upload resumes at is
+// the chunk, and within it the part file on the server's disk. The service verifies the digest of each PUT.
+class BucketShelf final : public BlobShelf {
+ public:
+  // Asks the bucket whether it is there. Throws Error(kFailedPrecondition, "NO_BUCKET"), and as
+  // S3Client::send().
+  BucketShelf(S3Place place, S3Keys keys);
+
+  bool has(const Digest& digest) const override;
+  std::unique_ptr<ShelvedBlob> open(const Digest& digest) const override;
+  std::uint64_t size(const Digest& digest) const override;
+  std::vector<Digest> all() const override;
+  bool renew(const Digest& digest) override;
+  void put(const Digest& digest, const std::filesystem::path& part) override;
+  // By the service's clock: `before` should leave more than the clocks differ.
+  std::uint64_t remove_older(const Digest& digest, std::filesystem::file_time_type before) override;
+  std::string set_aside(const Digest& digest) override;
+
+ private:
+  bool copy(const std::string& from, const std::string& to) const;
+
+  std::unique_ptr<S3Client> client_;
+};
+
+// One page of a bucket's list (ListObjectsV2): the names behind `prefix`, and where the next one begins.
+struct BucketPage {
+  std::vector<std::string> names;
+  std::string next;  // continuation token; empty: this was the last one
+};
+
+// Throws Error(kInternal, "S3_ANSWER").
+BucketPage parse_bucket_page(const std::string& xml, const std::string& prefix);
+
+}  // namespace wring
