@@ -6,6 +6,8 @@ import subprocess
 import threading
 import time
 
+from service import end
+
 DISK = "96m"  # of the server's data folder and of each worker's cache
 
 
@@ -116,7 +118,7 @@ class Faults:
         self.service.start_server()
 
     def server_ends(self, _, seconds):
-        self.service.end(self.service.server)
+        end(self.service.server)
         time.sleep(seconds / 4)
         self.service.start_server()
 
@@ -142,7 +144,7 @@ class Faults:
         self.service.launch_worker(worker)
 
     def worker_drains(self, worker, seconds):
-        self.service.end(self.service.workers[worker])
+        end(self.service.workers[worker])
         time.sleep(seconds / 4)
         self.service.launch_worker(worker)
 

@@ -63,16 +63,6 @@ class ChaoticService(Service):
         if self.server.poll() is not None:
             self.start_server()
 
-    @staticmethod
-    def end(process):
-        """As an operator would: SIGTERM, and SIGKILL for one that cannot end now."""
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
     def engines_of(self, worker):
         return self.engines({self.workers[worker].pid})
 

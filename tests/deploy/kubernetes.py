@@ -1,10 +1,9 @@
 #!/usr/bin/env python3
 """deploy/kubernetes: each overlay renders, is what Kubernetes takes, fits together, and starts programs with options that they have.
 
-Needs kubectl, the wheel kubernetes-validate, and the programs in build/release/bin.
+Needs kubectl (scripts/bootstrap --kubernetes), the wheel kubernetes-validate, and the programs in build/release/bin.
 """
 import re
-import shutil
 import subprocess
 import unittest
 from pathlib import Path
@@ -40,7 +39,6 @@ def options_of(program):
     return set(re.findall(r"--[a-z][a-z-]+", text))
 
 
-@unittest.skipUnless(shutil.which("kubectl"), "kubectl is needed: Debian's kubernetes-client, or a newer one")
 class Manifests(unittest.TestCase):
     def on_each(self, check):
         self.assertTrue(OVERLAYS)

@@ -173,6 +173,26 @@ class BadInputTests:
                 self.assertIn(answer.status, (1, 2), str(answer))
                 self.assertIn("error:", answer.err)
 
+    def test_a_gguf_that_is_cut_off_says_what_to_do(self):
+        file = scratch / "cut.gguf"
+        file.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 1, 0)[:10])
+        answer = self.service.cli("run", "--local", "rtn(bits=4)", "--model", file, "--out", self.folder / "cut")
+        self.assertEqual(answer.status, 2, str(answer))
+        self.assertIn("fetch the file again", answer.err)
+
+    def test_a_gguf_of_another_architecture_names_those_that_are_supported(self):
+        """Its own keys have other names: the first one that is missed must not be the answer."""
+        text = lambda value: struct.pack("<Q", len(value)) + value  # noqa: E731
+        key = text(b"general.architecture") + struct.pack("<I", 8) + text(b"mamba")
+        tensor = text(b"token_embd.weight") + struct.pack("<IQIQ", 1, 8, 0, 0)
+        head = b"GGUF" + struct.pack("<IQQ", 3, 1, 1) + key + tensor
+        file = scratch / "mamba.gguf"
+        file.write_bytes(head + bytes(-len(head) % 32) + bytes(32))
+        answer = self.service.cli("run", "--local", "rtn(bits=4)", "--model", file, "--out", self.folder / "mamba")
+        self.assertEqual(answer.status, 2, str(answer))
+        for part in ("mamba", "llama, qwen2"):
+            self.assertIn(part, answer.err)
+
     def test_a_job_that_may_not_have_the_memory_it_needs(self):
         answer = self.service.cli("submit", "wanda(pattern=0.5, samples=1000, sequence_length=128)", "--model", scratch / "slow",
                                   "--data", f"calibration={scratch / 'text.txt'}", "--memory", "150MB", "--max-attempts", "1", "--wait")

@@ -105,6 +105,13 @@ class Door(unittest.TestCase):
         self.assertEqual(result.returncode, 2)
         self.assertIn("--insecure-plaintext", result.stderr)
 
+    def test_up_ends_as_the_server_that_refuses_to_start(self):
+        command = [programs / "wring", "up", "--data", self.folder / "up", "--grpc", "0.0.0.0:0", "--http", "127.0.0.1:0", "--detach"]
+        for _ in range(2):  # the second time with a log that is there
+            result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+            self.assertEqual(result.returncode, 2, result.stderr)
+            self.assertEqual(result.stderr.count("can be reached from other machines"), 1, result.stderr)
+
     def test_tokens_that_are_missing_unknown_expired_or_revoked(self):
         cli = self.service.cli
         self.refused(cli("jobs", "--json", token=""), "NO_TOKEN")

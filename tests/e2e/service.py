@@ -21,6 +21,16 @@ def free_port():
         return listener.getsockname()[1]
 
 
+def end(process):
+    """As an operator would: SIGTERM, and SIGKILL for one that cannot end now."""
+    process.terminate()
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
 class Answer:
     """What a run of the CLI left: its exit status, standard output (`json` where it is JSON) and standard error."""
 
@@ -88,12 +98,7 @@ class Service:
     def stop(self):
         for process in [*self.workers.values(), self.server]:
             if process and process.poll() is None:
-                process.terminate()
-                try:
-                    process.wait(20)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
+                end(process)
 
     def cli(self, *arguments, server=None):
         command = [self.programs / "wring", "--server", server or self.grpc, *map(str, arguments)]

@@ -108,6 +108,15 @@ def manifest_seeds() -> dict[str, bytes]:
     return {name: json.dumps(value, sort_keys=True, separators=(",", ":")).encode() for name, value in variants.items()}
 
 
+def bucket_page_seeds() -> dict[str, bytes]:
+    def page(inside: str) -> bytes:
+        return f'<?xml version="1.0"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{inside}</ListBucketResult>'.encode()
+
+    objects = "".join(f"<Contents><Key>blobs/{c * 64}</Key><Size>3</Size></Contents>" for c in "ab")
+    return {"last": page(objects + "<IsTruncated>false</IsTruncated>"), "none": page(""), "deep": b"<a>" * 100,
+            "more": page(objects + "<IsTruncated>true</IsTruncated><NextContinuationToken>1/a=&amp;</NextContinuationToken>")}
+
+
 def csv_seeds() -> dict[str, bytes]:
     return {"plain": b"a,b\nc,d\n", "quoted": b'"a,b","say ""hi""","two\nlines"\r\n,\n', "endless": b'a,"b', "behind": b'"a"b,c\n'}
 
@@ -220,7 +229,7 @@ def onnx_seeds() -> dict[str, bytes]:
 
 def main() -> None:
     groups = {"safetensors": safetensors_seeds(), "gguf": gguf_seeds(), "manifest": manifest_seeds(), "recipe": recipe_seeds(),
-              "imatrix": imatrix_seeds(), "ggml_encode": ggml_encode_seeds(), "csv": csv_seeds(),
+              "imatrix": imatrix_seeds(), "ggml_encode": ggml_encode_seeds(), "csv": csv_seeds(), "bucket_page": bucket_page_seeds(),
               "tokenizer_json": tokenizer_json_seeds(), "gguf_vocabulary": gguf_vocabulary_seeds(), "sweep": sweep_seeds(), "onnx": onnx_seeds()}
     for group, seeds in groups.items():
         folder = CORPUS / group

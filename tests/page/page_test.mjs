@@ -244,7 +244,7 @@ const tests = {
     assert.equal(await rows.count(), trials.length);
     await page.getByRole("button", { name: "KL divergence, mean" }).click();
     const kl = (trial) => trial.metrics.find((m) => m.metric === "kl_mean").value;
-    const order = trials.toSorted((a, b) => kl(a) - kl(b)).map((trial) => trial.number);
+    const order = [...trials].sort((a, b) => kl(a) - kl(b)).map((trial) => trial.number);
     const shown = () => rows.locator("td:first-child a").allTextContents();
     if ((await shown())[0] !== order[0]) order.reverse();
     assert.deepEqual(await shown(), order);

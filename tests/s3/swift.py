@@ -7,12 +7,13 @@ import hashlib
 import hmac
 import os
 import shutil
-import socket
 import subprocess
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+
+from service import end, free_port
 
 KEY_ID, SECRET = "test:tester", "testing"
 PROGRAMS = ("swift-proxy-server", "swift-account-server", "swift-container-server", "swift-object-server", "swift-ring-builder")
@@ -74,11 +75,6 @@ def why_not():
     return f"not installed: {', '.join(missing)}" if missing else "needs root" if os.geteuid() else ""
 
 
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
-
-
 class Swift:
     def __init__(self, folder):
         self.folder = Path(folder)
@@ -137,13 +133,7 @@ class Swift:
                                                     env=os.environ | {"SWIFT_DIR": str(self.folder)}, start_new_session=True)
 
     def _end(self, kind):
-        process = self.processes.pop(kind)
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(self.processes.pop(kind))
 
     def stop(self):
         for kind in list(self.processes):

@@ -1,8 +1,9 @@
 // Lists of a bucket, as services write them.
+#include "server/blobs/s3/bucket_page.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "server/blobs/s3/bucket_shelf.h"
 #include "tests/common/thrown_by.h"
 
 namespace wring {
@@ -33,6 +34,12 @@ TEST(BucketPage, ThatIsNoneIsAnError) {
                           "<ListBucketResult><Contents><Size>1</Size></Contents></ListBucketResult>",
                           "<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>"})
     EXPECT_EQ(thrown_by([&] { parse_bucket_page(xml, ""); }).reason(), "S3_ANSWER") << xml;
+}
+
+TEST(BucketPage, ThatLiesDeeperThanAnyListIsAnErrorAndNoEndOfTheProcess) {
+  std::string xml;
+  for (int i = 0; i < 1'000'000; ++i) xml += "<a>";
+  EXPECT_EQ(thrown_by([&] { parse_bucket_page(xml, ""); }).reason(), "S3_ANSWER");
 }
 
 }  // namespace

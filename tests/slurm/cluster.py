@@ -10,6 +10,8 @@ import subprocess
 import time
 from pathlib import Path
 
+from service import end
+
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "scontrol", "sinfo")
 NODES = ("n1", "n2")
 CONFIG = """
@@ -104,13 +106,7 @@ class Cluster:
                                                     start_new_session=True)
 
     def _end(self, name):
-        process = self.processes.pop(name)
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(self.processes.pop(name))
 
     def run(self, program, *arguments, check=True):
         result = subprocess.run([find(program), *arguments], env=self.environment, capture_output=True, text=True, timeout=60)

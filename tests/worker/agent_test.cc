@@ -61,6 +61,7 @@ class AgentTest : public testing::Test {
     agent->drain();
     thread.join();
     agent.reset();
+    EXPECT_TRUE(server.workers.wait_no_lease());
   }
 
   pid_t engine_pid() {
@@ -181,7 +182,7 @@ TEST_F(TwoWorkers, AStageOfWhichAChunkIsGoneIsRunAgain) {
   for (const auto& [key, kept] : server.workers.stages)
     server.artifacts.blobs.erase(Manifest::parse(kept.manifest_json()).files.at(0).chunks.at(0).digest.hex());
   const auto second = run("two", "job2");
-  EXPECT_EQ(second.outcome(), "succeeded");
+  ASSERT_EQ(second.outcome(), "succeeded");
   EXPECT_EQ(second.stages(0).state(), "done");
 }
 

@@ -184,13 +184,15 @@ class FakeWorkers final : public v1::Workers::Service {
                         v1::LeaseJobResponse* response) override {
     const Stopwatch watch;
     std::unique_lock lock(mutex);
-    while (queue.empty()) {
-      const bool over = watch.seconds() >= request->wait_seconds();
-      if (over || closing || context->IsCancelled()) return grpc::Status::OK;
+    ++leasing;
+    while (queue.empty() && watch.seconds() < request->wait_seconds() && !closing && !context->IsCancelled())
       changed.wait_for(lock, std::chrono::milliseconds(20));
+    if (!queue.empty() && !closing && !context->IsCancelled()) {
+      *response = queue.front();
+      queue.pop_front();
     }
-    *response = queue.front();
-    queue.pop_front();
+    --leasing;
+    changed.notify_all();
     return grpc::Status::OK;
   }
 
@@ -260,6 +262,12 @@ class FakeWorkers final : public v1::Workers::Service {
     return finished.size() >= count ? finished[count - 1] : v1::FinishAttemptRequest{};
   }
 
+  // Whether no call waits for a job any more: one whose worker is gone would take the next worker's.
+  bool wait_no_lease(double seconds = 120) {
+    std::unique_lock lock(mutex);
+    return changed.wait_for(lock, std::chrono::duration<double>(seconds), [&] { return leasing == 0; });
+  }
+
   bool wait_report(const std::string& name, const std::string& state, double seconds = 120) {
     std::unique_lock lock(mutex);
     return changed.wait_for(lock, std::chrono::duration<double>(seconds), [&] {
@@ -280,7 +288,7 @@ class FakeWorkers final : public v1::Workers::Service {
   int stage_questions = 0;
   std::string action = "continue";
   bool stale = false, closing = false, ask_register = false;
-  int heartbeats = 0;
+  int heartbeats = 0, leasing = 0;
 };
 
 // Both services on a port of 127.0.0.1; the port stays its own through stop() and start().

@@ -1,14 +1,13 @@
 // Each blob one object; nothing of it is known here that the bucket does not say.
 #include "server/blobs/s3/bucket_shelf.h"
 
-#include <boost/property_tree/xml_parser.hpp>
 #include <cctype>
 #include <chrono>
 #include <cstdio>
-#include <sstream>
 #include <utility>
 
 #include "common/error.h"
+#include "server/blobs/s3/bucket_page.h"
 
 namespace wring {
 
@@ -60,27 +59,6 @@ std::int64_t in_seconds(fs::file_time_type time) {
 }
 
 }  // namespace
-
-BucketPage parse_bucket_page(const std::string& xml, const std::string& prefix) {
-  BucketPage page;
-  boost::property_tree::ptree tree;
-  try {
-    std::istringstream in(xml);
-    boost::property_tree::read_xml(in, tree);
-    const auto& result = tree.get_child("ListBucketResult");
-    for (const auto& [name, entry] : result) {
-      if (name != "Contents") continue;
-      const auto key = entry.get<std::string>("Key");
-      if (key.starts_with(prefix)) page.names.push_back(key.substr(prefix.size()));
-    }
-    if (result.get("IsTruncated", "false") == "true")
-      page.next = result.get<std::string>("NextContinuationToken");
-  } catch (const boost::property_tree::ptree_error& error) {
-    throw Error(ErrorCode::kInternal, "S3_ANSWER",
-                std::string("the bucket's list cannot be read: ") + error.what());
-  }
-  return page;
-}
 
 BucketShelf::BucketShelf(S3Place place, S3Keys keys)
     : client_(std::make_unique<S3Client>(std::move(place), std::move(keys))) {

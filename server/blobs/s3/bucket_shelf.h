@@ -33,13 +33,4 @@ class BucketShelf final : public BlobShelf {
   std::unique_ptr<S3Client> client_;
 };
 
-// One page of a bucket's list (ListObjectsV2): the names behind `prefix`, and where the next one begins.
-struct BucketPage {
-  std::vector<std::string> names;
-  std::string next;  // continuation token; empty: this was the last one
-};
-
-// Throws Error(kInternal, "S3_ANSWER").
-BucketPage parse_bucket_page(const std::string& xml, const std::string& prefix);
-
 }  // namespace wring

@@ -2,6 +2,7 @@
 #include "server/blobs/s3/s3_client.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <cstdio>
 #include <thread>
@@ -128,7 +129,6 @@ std::string S3Client::send_once(const S3Request& request, S3Answer& answer) {
       bytes = std::filesystem::file_size(request.file);
     }
     set(CURLOPT_INFILESIZE_LARGE, static_cast<curl_off_t>(bytes));
-    set(CURLOPT_READFUNCTION, &std::fread);
     set(CURLOPT_READDATA, file.get());
   } else if (request.method == "DELETE") {
     set(CURLOPT_CUSTOMREQUEST, "DELETE");
