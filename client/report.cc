@@ -22,8 +22,11 @@ struct Known {
   bool hidden = false;
 };
 
-constexpr std::array<Known, 16> kKnown{{
+constexpr std::array<Known, 19> kKnown{{
+    {"accuracy", "top1", "accuracy", "", true},
+    {"accuracy", "cross_entropy", "cross entropy", ""},
     {"size", "parameters", "parameters", ""},
+    {"size", "macs", "multiply-adds", ""},
     {"perplexity", "perplexity", "perplexity", ""},
     {"perplexity", "kl_mean", "KL", "perplexity"},
     {"perplexity", "top1_agreement", "top-1 agreement", "perplexity", true},
@@ -149,6 +152,7 @@ std::string forecast(const Json& stage) {
 
 // "cached, 269.0 MB of another worker, 0:35 saved"
 std::string cached(const Json& stage) {
+  if (json_or<std::string>(stage, "cached_in", "") == "skipped") return "not needed: a later one was at hand";
   std::string text = "cached";
   if (const auto bytes = json_or<std::uint64_t>(stage, "cached_bytes", 0); bytes > 0)
     text += ", " + human_bytes(bytes) +
@@ -160,19 +164,37 @@ std::string cached(const Json& stage) {
 
 // What the stages' cache did for the job; empty where it did nothing.
 std::string cache_line(const Json& job) {
-  std::uint64_t own = 0, others = 0, made = 0, bytes = 0;
+  std::uint64_t own = 0, others = 0, skipped = 0, made = 0, bytes = 0;
   double seconds = 0;
   for (const auto& stage : job.value("stages", Json::array())) {
     if (json_or<std::string>(stage, "key", "").empty()) continue;
     const auto where = json_or<std::string>(stage, "cached_in", "");
-    ++(where.empty() ? made : where == "project" ? others : own);
+    ++(where.empty() ? made : where == "project" ? others : where == "skipped" ? skipped : own);
     bytes += json_or<std::uint64_t>(stage, "cached_bytes", 0);
     seconds += json_or<double>(stage, "saved_seconds", 0);
   }
   if (own + others == 0) return "";
   return std::to_string(own) + " steps of this worker, " + std::to_string(others) + " of others, " +
-         std::to_string(made) + " made; " + human_bytes(bytes) +
-         (seconds > 0 ? " and " + human_duration(seconds) : "") + " saved";
+         (skipped > 0 ? std::to_string(skipped) + " not needed, " : "") + std::to_string(made) + " made; " +
+         human_bytes(bytes) + (seconds > 0 ? " and " + human_duration(seconds) : "") + " saved";
+}
+
+// "accuracy held out 91.2 % -> 90.8 %, parameters 270.9 k -> 102.1 k": what a graph's stage says of itself.
+std::string graph_remark(const Json& stage) {
+  const Json report = stage.value("report", Json::object());
+  std::vector<std::string> parts;
+  const auto add = [&](const char* label, const Json& json, const char* before, const char* after,
+                       const auto& text) {
+    if (json.contains(before) && json.contains(after))
+      parts.push_back(std::string(label) + " " + text(json.at(before).get<double>()) + " -> " +
+                      text(json.at(after).get<double>()));
+  };
+  add("accuracy held out", report.value("training", Json::object()), "held_out_accuracy_before",
+      "held_out_accuracy_after", [](double share) { return with_digits("%.1f %%", 100 * share); });
+  for (const auto& [key, label] : {std::pair{"parameters", "parameters"}, std::pair{"macs", "multiply-adds"}})
+    if (const Json counts = report.value(key, Json::object()); counts.is_object())
+      add(label, counts, "before", "after", plain);
+  return join(parts, ", ");
 }
 
 std::string stage_lines(const Json& job) {
@@ -185,7 +207,7 @@ std::string stage_lines(const Json& job) {
     rows.push_back({"stage " + std::to_string(++number), json_or<std::string>(stage, "name", ""),
                     human_duration(json_or<double>(stage, "seconds", 0)),
                     peak > 0 ? "peak " + human_bytes(peak) : "",
-                    state == "cached" ? cached(stage) : forecast(stage)});
+                    state == "cached" ? cached(stage) : forecast(stage), graph_remark(stage)});
   }
   return rows.empty() ? "" : table(rows);
 }

@@ -54,11 +54,12 @@ void add_eval(CLI::App& app, int& status) {
   static LocalOptions options;
   static std::string suite = "perplexity";
   static std::vector<std::string> parameters;
-  eval->add_option("model", options.model, "Hugging Face folder, GGUF file or Wring artifact")->required();
+  eval->add_option("model", options.model, "Hugging Face folder, GGUF or ONNX file, or Wring artifact")
+      ->required();
   eval->add_option("--suite", suite,
-                   "perplexity, multiple-choice, in-context, similarity, size, latency or sample")
+                   "perplexity, multiple-choice, in-context, similarity, accuracy, size, latency or sample")
       ->capture_default_str();
-  eval->add_option("--data", options.data, "PATH of the text (or NAME=PATH)");
+  eval->add_option("--data", options.data, "PATH of the text or labelled examples (or NAME=PATH)");
   eval->add_option("--reference", options.reference,
                    "Dense model: adds KL divergence and agreement to it (perplexity), or similarity");
   const auto add_parameter = [&](const std::string& name, const char* help) {

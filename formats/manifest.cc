@@ -15,7 +15,7 @@
 namespace wring {
 namespace {
 
-constexpr std::uint64_t kSplit = 16ull << 20, kJoin = 1ull << 20, kMaxChunk = 64ull << 20;
+constexpr std::uint64_t kSplit = 16ull << 20, kJoin = 1ull << 20, kOwn = 64ull << 10, kMaxChunk = 64ull << 20;
 constexpr std::size_t kMaxText = 64u << 20, kMaxChunks = 1'000'000;
 
 const std::array<std::string_view, 9> kKinds{"model",  "dataset", "bitstream",      "index",        "summary",
@@ -131,7 +131,9 @@ std::vector<std::uint64_t> chunk_sizes(std::uint64_t size, std::span<const std::
   bool joinable = false;  // the last size is a whole piece, not the rest of a split one
   for (const auto end : cuts) {
     std::uint64_t piece = end - std::exchange(begin, end);
-    if (joinable && sizes.back() + piece < kJoin) {
+    // A large piece begins a chunk whatever lies before it, so that two files agree again soon after a
+    // change.
+    if (joinable && piece < kOwn && sizes.back() + piece < kJoin) {
       sizes.back() += piece;
       continue;
     }

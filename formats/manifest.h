@@ -50,8 +50,8 @@ struct Manifest {
 };
 
 // Chunk boundaries of a file: cuts at `tensor_starts` (offsets, ascending), pieces above 16 MiB split at 16
-// MiB, neighbours joined while the joined piece stays below 1 MiB. Returns the chunks' sizes, which add up to
-// `size`.
+// MiB, pieces below 64 KiB joined to the chunk before them while that stays below 1 MiB. Returns the chunks'
+// sizes, which add up to `size`.
 std::vector<std::uint64_t> chunk_sizes(std::uint64_t size, std::span<const std::uint64_t> tensor_starts);
 
 // The manifest of a folder (or of one file) on disk. Files that are safetensors or GGUF by name and header

@@ -60,6 +60,23 @@ Json check_sparsity(const Json& value, const ParameterSpec& p, const std::string
   }
 }
 
+// One number, a list of them, or their text with commas between, in brackets or not: as a list.
+std::optional<Json> numbers_of(const Json& value) {
+  constexpr std::size_t kMost = 64;
+  Json given = value.is_array() ? value : Json::array({value});
+  if (value.is_string()) {
+    const auto text = value.get<std::string>();
+    given = Json::parse(text.starts_with("[") ? text : "[" + text + "]", nullptr, false);
+  }
+  if (given.is_discarded() || given.empty() || given.size() > kMost) return std::nullopt;
+  Json list = Json::array();
+  for (const auto& number : given) {
+    if (!number.is_number()) return std::nullopt;
+    list.push_back(number.get<double>() + 0.0);
+  }
+  return std::make_optional<Json>(std::move(list));
+}
+
 Json check_type(const Json& value, const ParameterSpec& p, const std::string& field, const Source& source) {
   const auto wrong = [&](const std::string& wanted) {
     source.fail("WRONG_TYPE", field,
@@ -75,6 +92,11 @@ Json check_type(const Json& value, const ParameterSpec& p, const std::string& fi
   if (p.type == "number") {
     if (!value.is_number()) wrong("a number");
     return value.get<double>() + 0.0;  // -0.0 is 0.0
+  }
+  if (p.type == "numbers") {
+    const auto list = numbers_of(value);
+    if (!list) wrong("a number or a list of numbers");
+    return *list;
   }
   if (p.type == "boolean" && !value.is_boolean()) wrong("true or false");
   if (p.type == "string" && !value.is_string()) wrong("a string (quote it)");
@@ -116,6 +138,7 @@ std::string allowed_values(const ParameterSpec& p) {
   if (p.maximum) return "at most " + bound_text(*p.maximum);
   if (p.type == "integer") return "any whole number";
   if (p.type == "number") return "any number";
+  if (p.type == "numbers") return "numbers";
   if (p.type == "boolean") return "true or false";
   if (p.type == "sparsity-pattern") return "a share above 0 and below 1 (0.5), or N:M (2:4)";
   if (p.type == "stages") return "a list of stages, or one line of them";
@@ -131,9 +154,12 @@ Json check_value(const Json& given, const ParameterSpec& p, const std::string& f
                 shown(given) + " is not allowed; it is " + allowed_values(p) + with_unit(p),
                 (value.is_string() ? did_you_mean(value.get<std::string>(), choice_names(p)) : "") + p.name +
                     ": " + p.help);
-  const bool low = p.minimum && value.is_number() && value.get<double>() < *p.minimum;
-  const bool high = p.maximum && value.is_number() && value.get<double>() > *p.maximum;
-  if (low || high)
+  const auto outside = [&](const Json& number) {
+    return number.is_number() && ((p.minimum && number.get<double>() < *p.minimum) ||
+                                  (p.maximum && number.get<double>() > *p.maximum));
+  };
+  if (value.is_array() && p.type == "numbers" ? std::any_of(value.begin(), value.end(), outside)
+                                              : outside(value))
     source.fail("OUT_OF_RANGE", field,
                 shown(given) + " is out of range; allowed: " + allowed_values(p) + with_unit(p),
                 p.name + ": " + p.help);

@@ -177,16 +177,17 @@ Recipe build(const Json& json, const Catalogue& catalogue, const Source& source)
   return recipe;
 }
 
-// Calls that name a format are exports, wherever they stand.
+// Calls that name a format are exports and those that name a suite evaluations, wherever they stand.
 Json split_one_line(std::string_view text, const Catalogue& catalogue) {
-  Json stages = Json::array(), exports = Json::array();
+  Json stages = Json::array(), evaluations = Json::array(), exports = Json::array();
   for (const auto& call : split_calls(text)) {
     const auto start = std::min(call.find_first_not_of(' '), call.size());
     const auto* spec =
         catalogue.find(std::string_view(call).substr(start, call.find_first_of(" (", start) - start));
-    (spec && spec->kind == "export" ? exports : stages).push_back(call);
+    const std::string kind = spec ? spec->kind : "";
+    (kind == "export" ? exports : kind == "evaluation" ? evaluations : stages).push_back(call);
   }
-  return {{"stages", stages}, {"exports", exports}};
+  return {{"stages", stages}, {"evaluations", evaluations}, {"exports", exports}};
 }
 
 struct ReadRecipe {

@@ -61,7 +61,7 @@ void check_data_name(const std::string& name, const std::vector<std::string>& kn
 }
 
 bool is_usual_data(const std::string& name) {
-  return name == "calibration" || name == "test";
+  return name == "calibration" || name == "train" || name == "test";
 }
 
 std::string evaluation_recipe(const std::string& suite, const std::vector<std::string>& parameters) {

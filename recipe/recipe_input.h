@@ -19,7 +19,7 @@ std::string recipe_label(const std::string& recipe_or_file);
 void check_data_name(const std::string& name, const std::vector<std::string>& known,
                      const std::string& field);
 // Whether data of this name may be handed to a recipe that reads none of it: scripts give every recipe the
-// same two.
+// same ones.
 bool is_usual_data(const std::string& name);
 
 // A recipe that only evaluates. `parameters` of the suite as NAME=VALUE. Throws Error(kInvalidArgument,

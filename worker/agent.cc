@@ -77,12 +77,13 @@ v1::Worker describe_worker(const WorkerOptions& options, const Cache& cache) {
   return worker;
 }
 
-std::optional<Sandbox> make_sandbox(const WorkerOptions& options) {
+std::optional<Sandbox> make_sandbox(const WorkerOptions& options, const Cache& cache) {
   if (!options.sandbox) {
     spdlog::warn("engines run without a sandbox, as asked for");
     return std::nullopt;
   }
-  std::optional<Sandbox> sandbox(std::in_place, fs::absolute(options.engine));
+  const std::vector writable{fs::absolute(cache.work()), fs::absolute(cache.snapshots())};
+  std::optional<Sandbox> sandbox(std::in_place, fs::absolute(options.engine), writable);
   spdlog::info("engines' sandbox: {}", sandbox->describe());
   return sandbox;
 }
@@ -94,7 +95,7 @@ Agent::Agent(WorkerOptions options)
       cache_(take_cache_folder(options_.cache, options_.cache_below), options_.cache_bytes),
       worker_(describe_worker(options_, cache_)),
       metrics_(worker_, cache_),
-      sandbox_(make_sandbox(options_)),
+      sandbox_(make_sandbox(options_, cache_)),
       coordinator_(options_.server, security_of(options_)),
       sharer_(coordinator_, cache_, options_.share_seconds) {
   if (options_.metrics.empty()) return;

@@ -178,7 +178,7 @@ class Attempt final : public EngineListener {
     const StageSharer::Pause pause(at_.sharer);
     for (const auto& exported : result.exports) {
       check_inside(exported.path);
-      hand_in(exported);
+      finish_.add_exports(hand_in(exported));
     }
     if (!result.made.path.empty()) {
       if (result.made.path != out())
@@ -229,6 +229,7 @@ class Attempt final : public EngineListener {
 
   void stopped() {
     finish_.clear_result();
+    finish_.clear_exports();
     finish_.clear_error();
     finish_.clear_evaluations();
     switch (stop_.reason()) {
@@ -280,6 +281,7 @@ void finish(const Workplace& at, const v1::FinishAttemptRequest& request, const 
     auto failed = request;
     failed.set_outcome("failed");
     failed.clear_result();
+    failed.clear_exports();
     failed.clear_evaluations();
     *failed.mutable_error() = to_detail(error);
     failed.mutable_error()->set_message("the server does not take the result: " + error.message());

@@ -137,7 +137,8 @@ int main(int argc, char** argv) {
     wring::init_logging("wring-worker", flags.log_level, flags.log_format);
     if (flags.options.engine.empty()) flags.options.engine = wring::sibling_program("wring-engine");
     if (flags.check_sandbox) {
-      std::puts(wring::Sandbox(std::filesystem::absolute(flags.options.engine)).to_json().dump().c_str());
+      const wring::Sandbox sandbox(std::filesystem::absolute(flags.options.engine), {});
+      std::puts(sandbox.to_json().dump().c_str());
       return 0;
     }
     check_options(flags.options);

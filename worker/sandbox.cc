@@ -35,12 +35,13 @@ namespace fs = std::filesystem;
 
 constexpr rlim_t kMostFiles = 65'536;
 
-constexpr std::array<std::pair<Sandbox::Measure, const char*>, 7> kMeasures{
+constexpr std::array<std::pair<Sandbox::Measure, const char*>, 8> kMeasures{
     {{Sandbox::kNamespaces, "namespaces"},
      {Sandbox::kNetwork, "network"},
      {Sandbox::kNoPrivileges, "no_privileges"},
      {Sandbox::kNoCoreFile, "no_core_file"},
      {Sandbox::kPrograms, "programs"},
+     {Sandbox::kWrites, "writes"},
      {Sandbox::kScope, "scope"},
      {Sandbox::kCalls, "calls"}}};
 
@@ -72,22 +73,70 @@ FileDescriptor make_ruleset(const Ruleset& ruleset, std::size_t size) {
   return FileDescriptor(static_cast<int>(::syscall(SYS_landlock_create_ruleset, &ruleset, size, 0)));
 }
 
-FileDescriptor may_execute(const std::vector<fs::path>& programs) {
-  auto ruleset = make_ruleset({LANDLOCK_ACCESS_FS_EXECUTE}, sizeof(std::uint64_t));
+// Linking and renaming from one folder to another is refused by every ruleset that does not allow it, and
+// takes a kernel that can: Linux 5.19.
+constexpr std::uint64_t kMove = LANDLOCK_ACCESS_FS_REFER;
+constexpr std::uint64_t kTruncate = 1u << 14;  // LANDLOCK_ACCESS_FS_TRUNCATE, of Linux 6.2
+constexpr std::uint64_t kWriteFile = LANDLOCK_ACCESS_FS_WRITE_FILE;
+constexpr std::uint64_t kChangeFolder =
+    LANDLOCK_ACCESS_FS_REMOVE_DIR | LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_MAKE_CHAR |
+    LANDLOCK_ACCESS_FS_MAKE_DIR | LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_MAKE_SOCK |
+    LANDLOCK_ACCESS_FS_MAKE_FIFO | LANDLOCK_ACCESS_FS_MAKE_BLOCK | LANDLOCK_ACCESS_FS_MAKE_SYM;
+
+// What this kernel can handle of the accesses above.
+std::uint64_t known_accesses() {
+  const auto abi = ::syscall(SYS_landlock_create_ruleset, nullptr, 0, LANDLOCK_CREATE_RULESET_VERSION);
+  return LANDLOCK_ACCESS_FS_EXECUTE | kWriteFile | kChangeFolder | (abi >= 2 ? kMove : 0) |
+         (abi >= 3 ? kTruncate : 0);
+}
+
+struct Allowed {
+  fs::path path;
+  std::uint64_t accesses;  // below it
+};
+
+// A ruleset for what is handled of `accesses`, and for `scoped`; none where the kernel lacks it, or a path is
+// not there.
+FileDescriptor allow(std::uint64_t accesses, const std::vector<Allowed>& rules, std::uint64_t scoped = 0) {
+  const auto handled = accesses & known_accesses();
+  auto ruleset = make_ruleset({handled, 0, scoped}, scoped ? sizeof(Ruleset) : sizeof(std::uint64_t));
   if (!ruleset) return {};
-  for (const auto& path : programs) {
+  for (const auto& [path, allowed] : rules) {
     const FileDescriptor file(::open(path.c_str(), O_PATH | O_CLOEXEC));
-    const landlock_path_beneath_attr rule{LANDLOCK_ACCESS_FS_EXECUTE, file.get()};
+    const landlock_path_beneath_attr rule{allowed & handled, file.get()};
+    if (rule.allowed_access == 0) continue;
     if (!file || ::syscall(SYS_landlock_add_rule, ruleset.get(), LANDLOCK_RULE_PATH_BENEATH, &rule, 0) != 0)
       return {};
   }
   return ruleset;
 }
 
-FileDescriptor programs_of(const fs::path& program) {
+FileDescriptor programs_of(const fs::path& program, const std::vector<fs::path>& writable) {
   const auto loader = loader_of(program);
   if (!loader) return {};
-  return may_execute(loader->empty() ? std::vector{program} : std::vector{program, *loader});
+  std::vector<Allowed> rules{{program, LANDLOCK_ACCESS_FS_EXECUTE}};
+  if (!loader->empty()) rules.push_back({*loader, LANDLOCK_ACCESS_FS_EXECUTE});
+  for (const auto& folder : writable) rules.push_back({folder, kMove});
+  return allow(LANDLOCK_ACCESS_FS_EXECUTE | kMove, rules);
+}
+
+FileDescriptor writes_of(const std::vector<fs::path>& writable) {
+  // Its peak of memory is reset by a file of /proc; CUDA writes to its devices.
+  std::vector<Allowed> rules{{"/proc", kWriteFile}};
+  for (const auto& entry : fs::directory_iterator("/dev")) {
+    const auto name = entry.path().filename().string();
+    if (name == "null" || name == "zero" || name.starts_with("nvidia"))
+      rules.push_back({entry.path(), kWriteFile | kTruncate});
+  }
+  for (const auto& folder : writable)
+    rules.push_back({folder, kWriteFile | kTruncate | kChangeFolder | kMove});
+  return allow(kWriteFile | kTruncate | kChangeFolder | kMove, rules);
+}
+
+FileDescriptor scope_of(const std::vector<fs::path>& writable) {
+  std::vector<Allowed> rules;
+  for (const auto& folder : writable) rules.push_back({folder, kMove});
+  return allow(kMove, rules, kScopeSignals);
 }
 
 bool write_text(const char* path, const std::string& text) {
@@ -133,11 +182,12 @@ bool restrict_to(const FileDescriptor& ruleset) {
 
 }  // namespace
 
-Sandbox::Sandbox(const fs::path& program)
+Sandbox::Sandbox(const fs::path& program, const std::vector<fs::path>& writable)
     : uid_map_(std::to_string(::geteuid()) + " " + std::to_string(::geteuid()) + " 1"),
       gid_map_(std::to_string(::getegid()) + " " + std::to_string(::getegid()) + " 1"),
-      programs_(programs_of(program)),
-      scope_(make_ruleset({0, 0, kScopeSignals}, sizeof(Ruleset))),
+      programs_(programs_of(program, writable)),
+      writes_(writes_of(writable)),
+      scope_(scope_of(writable)),
       calls_(seccomp_filter(false)) {
   auto pipe = Pipe::create();
   const pid_t child = ::fork();
@@ -179,6 +229,8 @@ bool Sandbox::take(Measure measure) const {
       return limit_resources();
     case kPrograms:
       return restrict_to(programs_);
+    case kWrites:
+      return restrict_to(writes_);
     case kScope:
       return restrict_to(scope_);
     case kCalls: {

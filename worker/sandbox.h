@@ -1,5 +1,5 @@
-// What keeps an engine to its work: no network but a loopback of its own, no program but itself, none of the
-// calls that reach outside.
+// What keeps an engine to its work: no network but a loopback of its own, no program but itself, no file to
+// write but those of its job, none of the calls that reach outside.
 #pragma once
 
 #include <linux/filter.h>
@@ -27,11 +27,13 @@ class Sandbox {
     kNoCoreFile = 1u << 3,    // limits: a crash writes no memory to the disk
     kPrograms = 1u << 4,      // Landlock: executes nothing but its own program
     kScope = 1u << 5,         // Landlock: signals no process outside
-    kCalls = 1u << 6,  // seccomp: the calls and socket families that an engine has no use for are refused
+    kCalls = 1u << 6,   // seccomp: the calls and socket families that an engine has no use for are refused
+    kWrites = 1u << 7,  // Landlock: changes nothing outside the folders that are its own
   };
 
-  // Of the engine `program`. Where that is a script its interpreters must run, so kPrograms is left out.
-  explicit Sandbox(const std::filesystem::path& program);
+  // Of the engine `program`, which changes files below `writable` alone, and what it needs of /proc and /dev.
+  // Where it is a script its interpreters must run, so kPrograms is left out.
+  Sandbox(const std::filesystem::path& program, const std::vector<std::filesystem::path>& writable);
 
   // Takes all measures that the kernel allows. Between fork and exec: async-signal-safe. False where one that
   // had been allowed was refused, with errno.
@@ -47,7 +49,7 @@ class Sandbox {
   bool enter_namespaces() const;
 
   std::string uid_map_, gid_map_;
-  FileDescriptor programs_, scope_;  // Landlock rulesets; none where the kernel lacks it
+  FileDescriptor programs_, writes_, scope_;  // Landlock rulesets; none where the kernel lacks it
   std::vector<sock_filter> calls_;
   unsigned allowed_ = 0;
 };

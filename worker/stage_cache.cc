@@ -46,8 +46,9 @@ std::optional<StageCache::Found> StageCache::find_in_project(const Digest& key) 
 }
 
 void StageCache::describe(v1::StageStatus& stage) const {
+  if (stage.state() != "cached") return;
   const auto found = found_.find(stage.key());
-  if (stage.state() != "cached" || found == found_.end()) return;
+  if (found == found_.end()) return stage.set_cached_in("skipped");
   stage.set_cached_in(found->second.where);
   stage.set_cached_bytes(found->second.bytes);
   stage.set_saved_seconds(found->second.seconds);

@@ -85,7 +85,7 @@ void get_artifact(CliContext& context, const std::string& what, const std::strin
 // What `path` looks like: weights make a model, anything else is data.
 std::string kind_of(const std::string& path) {
   for (const auto& file : FileTree::on_disk(path).paths())
-    if (file.ends_with(".safetensors") || file.ends_with(".gguf")) return "model";
+    if (file.ends_with(".safetensors") || file.ends_with(".gguf") || file.ends_with(".onnx")) return "model";
   return "dataset";
 }
 

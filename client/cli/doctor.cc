@@ -8,6 +8,7 @@
 #include "client/cli/completion.h"
 #include "client/cli/context.h"
 #include "client/cli/programs.h"
+#include "common/clock.h"
 #include "common/text.h"
 #include "recipe/spec.h"
 
@@ -15,6 +16,7 @@ namespace wring {
 namespace {
 
 constexpr std::uint64_t kLittleDisk = 5'000'000'000;
+constexpr std::int64_t kSoonSeconds = 30 * 86'400;
 
 enum class Verdict { kOk, kNote, kMissing };
 
@@ -92,6 +94,33 @@ Finding check_sandbox() {
           off.empty() ? "" : "Engines run with what is allowed; docs/operations.md says what each part is."};
 }
 
+// What the server's door asks for, as far as this caller may know.
+Finding check_tokens(CliContext& context) {
+  const bool has_token = !context.config().token.empty();
+  std::vector<v1::Token> tokens;
+  try {
+    tokens = context.client().tokens();
+  } catch (const Error& e) {
+    if (e.code() != ErrorCode::kPermissionDenied) throw;
+    return {"tokens", Verdict::kOk, "this one is no admin's: what there are is not to be seen", ""};
+  }
+  if (tokens.empty())
+    return {"tokens", Verdict::kOk, "none: whoever reaches the server may do everything",
+            has_token ? "The server takes no notice of the token that is configured." : ""};
+  const auto now = SystemClock().now_ms() / 1000;
+  std::size_t valid = 0, ending = 0;
+  for (const auto& token : tokens) {
+    if (token.has_revoke_time() || (token.has_expire_time() && token.expire_time().seconds() <= now))
+      continue;
+    ++valid;
+    if (token.has_expire_time() && token.expire_time().seconds() <= now + kSoonSeconds) ++ending;
+  }
+  return {"tokens", ending > 0 ? Verdict::kNote : Verdict::kOk,
+          std::to_string(valid) + " valid" +
+              (ending > 0 ? ", " + std::to_string(ending) + " for less than 30 days" : ""),
+          ending > 0 ? "wring tokens list says which; wring tokens create makes others." : ""};
+}
+
 std::vector<Finding> check_server(CliContext& context) {
   const auto config = context.config();
   if (config.server.empty())
@@ -111,6 +140,7 @@ std::vector<Finding> check_server(CliContext& context) {
     findings.push_back({"workers", workers.empty() ? Verdict::kNote : Verdict::kOk,
                         std::to_string(workers.size()),
                         workers.empty() ? "Jobs wait until a wring-worker registers." : ""});
+    findings.push_back(check_tokens(context));
     return findings;
   } catch (const Error& e) {
     return {{"server", Verdict::kNote, where + ": " + e.message(), e.hint()}};

@@ -86,6 +86,8 @@ std::string describe_job(const v1::Job& job) {
   add_time("max runtime", job.spec().max_runtime_seconds());
   add_time("queued timeout", job.spec().queued_timeout_seconds());
   add_time("total timeout", job.spec().total_timeout_seconds());
+  add("results", job.spec().retention().pinned() ? "pinned" : "");
+  add_time("results expire after", job.spec().retention().expire_after_seconds());
   add("seed", std::to_string(job.spec().seed()));
   add("recipe digest", job.recipe_digest());
   add("result", job.result());

@@ -22,6 +22,7 @@ struct Flags {
   std::uint64_t seed = 0;
   std::uint32_t threads = 0, devices = 0, max_attempts = 0;
   std::int32_t priority = 0;
+  RetentionFlags retention;
   bool wait = false;
 };
 
@@ -67,6 +68,7 @@ v1::JobSpec job_spec(CliContext& context, const Flags& flags, const std::string&
   spec.mutable_retry()->set_max_attempts(flags.max_attempts);
   spec.set_priority(flags.priority);
   spec.set_project(flags.project);
+  if (auto retention = retention_of(flags.retention)) *spec.mutable_retention() = *std::move(retention);
   const auto data = data_inputs(flags, validated);
   spec.set_model(input_digest(context, flags.model, "model"));
   for (const auto& [name, path] : data) (*spec.mutable_data())[name] = input_digest(context, path, "dataset");
@@ -80,6 +82,20 @@ void submit(CliContext& context, const Flags& flags) {
 }
 
 }  // namespace
+
+void add_retention_flags(CLI::App& verb, RetentionFlags& flags) {
+  auto* expire = verb.add_option("--expire-after", flags.expire_after,
+                                 "Delete what it makes this long after it has succeeded: 12h, 30d");
+  verb.add_flag("--pin", flags.pin, "Let nobody discard what it makes")->excludes(expire);
+}
+
+std::optional<v1::Retention> retention_of(const RetentionFlags& flags) {
+  if (!flags.pin && flags.expire_after.empty()) return std::nullopt;
+  v1::Retention retention;
+  retention.set_pinned(flags.pin);
+  if (!flags.pin) retention.set_expire_after_seconds(parse_seconds(flags.expire_after, "--expire-after"));
+  return retention;
+}
 
 void submit_and_report(CliContext& context, const v1::JobSpec& spec, const std::string& request_id,
                        bool wait) {
@@ -118,6 +134,7 @@ void add_submit_verbs(CLI::App& app, CliContext& context) {
                    "Whose share of the workers it takes: a-z, 0-9, '.', '_', '-'; default: default");
   verb->add_option("--priority", flags->priority, "Higher goes first, -100 to 100")->capture_default_str();
   verb->add_option("--max-attempts", flags->max_attempts, "Attempts before it counts as failed; 0: 5");
+  add_retention_flags(*verb, flags->retention);
   verb->add_option("--request-id", flags->request_id, "UUID; sending the same one again gives the same job");
   verb->add_flag("--wait", flags->wait, "Follow the job and print its report");
   verb->callback([&context, flags] { submit(context, *flags); });

@@ -46,6 +46,7 @@ void add_sweep_flags(CLI::App& verb, SweepFlags& flags) {
   verb.add_option("--max-attempts", flags.max_attempts, "Attempts before a trial counts as failed; 0: 5");
   verb.add_option("--priority", flags.priority, "Of its trials; higher goes first, -100 to 100")
       ->capture_default_str();
+  add_retention_flags(verb, flags.retention);
   verb.add_option("--request-id", flags.request_id, "UUID; sending the same one again gives the same sweep");
   verb.add_flag("--validate", flags.validate, "Only check it; nothing is uploaded or kept");
   verb.add_flag("--wait", flags.wait, "Follow the sweep and print its trials");
@@ -65,6 +66,7 @@ v1::SweepSpec sweep_spec(const SweepFlags& flags, const std::string& sweep, cons
     spec.set_max_runtime_seconds(parse_seconds(flags.max_runtime, "--max-runtime"));
   spec.mutable_retry()->set_max_attempts(flags.max_attempts);
   spec.set_priority(flags.priority);
+  if (auto retention = retention_of(flags.retention)) *spec.mutable_retention() = *std::move(retention);
   return spec;
 }
 

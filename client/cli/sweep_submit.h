@@ -4,6 +4,7 @@
 #include <string>
 
 #include "client/cli/context.h"
+#include "client/cli/submit.h"
 
 namespace wring {
 
@@ -12,6 +13,7 @@ struct SweepFlags {
   std::string name, project, device = "cpu", memory, max_runtime, request_id;
   std::uint32_t threads = 0, max_attempts = 0;
   std::int32_t priority = 0;
+  RetentionFlags retention;
   bool wait = false, validate = false;
 };
 void add_sweep_flags(CLI::App& verb, SweepFlags& flags);

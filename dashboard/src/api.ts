@@ -24,7 +24,7 @@ export interface Stage {
   progress?: Progress;
   forecast_seconds: number;
   forecast_peak_bytes: string;
-  cached_in: string; // where a cached step's output came from: "worker", "project"
+  cached_in: string; // where a cached step's output came from: "worker", "project"; "skipped": nothing needed it
   cached_bytes: string;
   saved_seconds: number;
 }
@@ -49,6 +49,7 @@ export interface JobSpec {
   data: Record<string, string>;
   seed: string;
   priority: number;
+  project: string;
 }
 export interface JobError {
   code: string;
@@ -76,6 +77,10 @@ export interface Job {
   error?: JobError;
   recipe_digest: string;
   evaluations: Evaluation[];
+  paused: boolean;
+  sweep: string; // whose trial it is; empty: none's
+  trial: string;
+  ahead: number; // while queued: jobs of its project with the same needs that go first; 1,000 at most
 }
 export interface JobEvent {
   number: string;
@@ -114,6 +119,8 @@ export interface Sweep {
   waiting_reason: string;
   exhausted: boolean;
   end_reason: string;
+  models: string[]; // what its inputs name
+  datasets: string[];
 }
 export interface Trial {
   number: string;
@@ -145,6 +152,8 @@ export interface Artifact {
   manifest_json: string;
   name: string;
   created_by_job: string;
+  pinned: boolean;
+  expire_time?: string;
 }
 export interface Manifest {
   files: { path: string; size: number; chunks: { sha256: string; size: number }[] }[];
@@ -160,6 +169,29 @@ export interface Worker {
   last_seen: string;
   jobs: string[];
   draining: boolean;
+  paused: boolean;
+}
+export interface Quota {
+  queued: string; // 0: no limit
+  running: string;
+  bytes: string;
+}
+export interface Project {
+  name: string;
+  paused: boolean;
+  queued: string;
+  running: string;
+  bytes: string;
+  quota?: Quota;
+}
+export interface Token {
+  id: string;
+  name: string;
+  scope: string;
+  project: string; // empty: all
+  create_time: string;
+  expire_time?: string;
+  revoke_time?: string;
 }
 export interface Session {
   login: boolean; // whether the server asks for a token
@@ -243,12 +275,19 @@ function parse<T>(text: string): T {
   return JSON.parse(text, (key, value) => (key === "state" && typeof value === "string" ? value.replace(/^(JOB|SWEEP)_STATE_/, "") : value));
 }
 
-export type Query = Record<string, string | number | undefined>;
+export type Query = Record<string, string | number | string[] | undefined>;
+
+/** "queued,failed" as the query says it. */
+export const stateNames = (states: string) =>
+  states
+    .split(",")
+    .filter(Boolean)
+    .map((state) => "JOB_STATE_" + state.toUpperCase());
 
 /** GET. The browser keeps the answer under its ETag and asks again with If-None-Match. */
 export async function get<T>(path: string, query: Query = {}): Promise<T> {
   const words = Object.entries(query).flatMap(([key, value]) =>
-    value === undefined || value === "" ? [] : [`${key}=${encodeURIComponent(value)}`],
+    (Array.isArray(value) ? value : value === undefined || value === "" ? [] : [value]).map((one) => `${key}=${encodeURIComponent(one)}`),
   );
   const response = await ask(`/api/v1/${path}${words.length ? "?" + words.join("&") : ""}`);
   return parse<T>(await response.text());
@@ -261,6 +300,10 @@ export async function post<T>(path: string, body: unknown): Promise<T> {
     body: JSON.stringify(body),
   });
   return parse<T>(await response.text());
+}
+
+export async function remove(path: string): Promise<void> {
+  await ask("/api/v1/" + path, { method: "DELETE" });
 }
 
 export function fileUrl(digest: string, path: string): string {

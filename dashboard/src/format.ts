@@ -12,6 +12,12 @@ export function bytes(value: number | string): string {
   return `${unit === 0 ? n : n.toFixed(1)} ${UNITS[unit]}`;
 }
 
+/** "60 MB", "1.5gb", "2000": bytes; undefined: it is no size. */
+export function parseBytes(text: string): number | undefined {
+  const match = /^\s*(\d+(?:\.\d+)?)\s*([kmgt]?)b?\s*$/i.exec(text);
+  return match ? Number(match[1]) * 1000 ** " kmgt".indexOf(match[2].toLowerCase() || " ") : undefined;
+}
+
 /** 0:07, 1:02:05 */
 export function duration(seconds: number): string {
   const s = Math.max(0, Math.round(seconds));
@@ -19,13 +25,14 @@ export function duration(seconds: number): string {
   return s >= 3600 ? `${Math.floor(s / 3600)}:${two(Math.floor(s / 60) % 60)}:${two(s % 60)}` : `${Math.floor(s / 60)}:${two(s % 60)}`;
 }
 
+/** "3 min ago", "in 2 d". */
 export function ago(time: string, now: number): string {
   const s = Math.round((now - Date.parse(time)) / 1000);
-  if (s < 5) return "just now";
-  if (s < 60) return `${s} s ago`;
-  if (s < 3600) return `${Math.floor(s / 60)} min ago`;
-  if (s < 86400) return `${Math.floor(s / 3600)} h ago`;
-  return `${Math.floor(s / 86400)} d ago`;
+  const size = Math.abs(s);
+  if (size < 5) return "just now";
+  const [length, unit] = size < 60 ? [1, "s"] : size < 3600 ? [60, "min"] : size < 86400 ? [3600, "h"] : [86400, "d"];
+  const much = `${Math.floor(size / length)} ${unit}`;
+  return s > 0 ? `${much} ago` : `in ${much}`;
 }
 
 const EXACT = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" });

@@ -17,10 +17,13 @@ const JobPage = lazy(() => import("./pages/Job"));
 const Compare = lazy(() => import("./pages/Compare"));
 const Sweeps = lazy(() => import("./pages/Sweeps"));
 const SweepPage = lazy(() => import("./pages/Sweep"));
+const NewSweep = lazy(() => import("./pages/NewSweep"));
 const Submit = lazy(() => import("./pages/Submit"));
 const Artifacts = lazy(() => import("./pages/Artifacts"));
 const ArtifactPage = lazy(() => import("./pages/Artifact"));
 const Workers = lazy(() => import("./pages/Workers"));
+const Try = lazy(() => import("./pages/Try"));
+const Access = lazy(() => import("./pages/Access"));
 
 const client: QueryClient = new QueryClient({
   // A token may end while the page is open: then its holder logs in again.
@@ -45,7 +48,9 @@ const VIEWS = [
   ["/compare", "Compare"],
   ["/submit", "Submit"],
   ["/artifacts", "Artifacts"],
+  ["/try", "Try it"],
   ["/workers", "Workers"],
+  ["/access", "Access"],
 ];
 
 function Frame() {
@@ -92,12 +97,15 @@ function Frame() {
               <Route path="/jobs" component={Jobs} />
               <Route path="/jobs/:id">{({ id }) => <JobPage key={id} id={id} />}</Route>
               <Route path="/sweeps" component={Sweeps} />
+              <Route path="/sweeps/new" component={NewSweep} />
               <Route path="/sweeps/:id">{({ id }) => <SweepPage key={id} id={id} />}</Route>
               <Route path="/compare" component={Compare} />
               <Route path="/submit" component={Submit} />
               <Route path="/artifacts" component={Artifacts} />
               <Route path="/artifacts/:digest">{({ digest }) => <ArtifactPage key={digest} digest={digest} />}</Route>
               <Route path="/workers" component={Workers} />
+              <Route path="/try" component={Try} />
+              <Route path="/access" component={Access} />
               <Route path="/">
                 <Redirect to="/jobs" replace />
               </Route>

@@ -15,7 +15,8 @@
 namespace wring {
 namespace {
 
-constexpr std::int64_t kWholeRows = 16384;  // a layer of more is probed by so many and by half of them
+constexpr double kWholeWeights = 12e6;       // a layer of more is probed by some of its rows:
+constexpr std::int64_t kProbedRows = 16384;  // so many, and half of them
 
 double weights_of(const Layer& layer) {
   return static_cast<double>(layer.weight().rows()) * static_cast<double>(layer.weight().columns());
@@ -41,7 +42,8 @@ std::uint64_t settle() {
 // What compressing a layer took.
 struct Sample {
   double seconds, stored_bytes;
-  double resident, working;  // memory before it, and highest above that
+  double weights, weights_kept;  // before, and after
+  double resident, working;      // memory before it, and highest above that
 };
 
 class Probe {
@@ -118,8 +120,12 @@ class Probe {
 
  private:
   StageEstimate result(double hidden) const {
-    return {seconds_, static_cast<std::uint64_t>(hidden + peak_), static_cast<std::uint64_t>(stored_bytes_),
-            method_.needs_reference(), method_.reads_data()};
+    return {seconds_,
+            static_cast<std::uint64_t>(hidden + peak_),
+            static_cast<std::uint64_t>(stored_bytes_),
+            weights_ > 0 ? weights_kept_ / weights_ : 1,
+            method_.needs_reference(),
+            method_.reads_data()};
   }
 
   bool targeted(const std::vector<Layer*>& layers) const {
@@ -266,6 +272,8 @@ class Probe {
   void count(const Sample& sample, double times) {
     seconds_ += times * sample.seconds;
     stored_bytes_ += times * sample.stored_bytes;
+    weights_ += times * sample.weights;
+    weights_kept_ += times * sample.weights_kept;
   }
 
   // Of a calibration pass, whose peak is that of its last block: all new weights are there by then, this one
@@ -280,30 +288,33 @@ class Probe {
   // Of the whole layer, from two samples of its rows where it is large.
   Sample whole(const Layer& layer, const Statistics* x) const {
     const auto rows = layer.weight().rows();
-    if (rows <= kWholeRows) return compress(layer, x, rows);
+    if (weights_of(layer) <= kWholeWeights || rows <= kProbedRows) return compress(layer, x, rows);
     const auto before = static_cast<double>(settle());
-    const Sample first = compress(layer, x, kWholeRows / 2);  // makes ready what the tap's layers share
-    const Sample low = compress(layer, x, kWholeRows / 2), high = compress(layer, x, kWholeRows);
-    const double size = static_cast<double>(rows) / kWholeRows;
+    const Sample first = compress(layer, x, kProbedRows / 2);  // makes ready what the tap's layers share
+    const Sample low = compress(layer, x, kProbedRows / 2), high = compress(layer, x, kProbedRows);
+    const double size = static_cast<double>(rows) / kProbedRows;
     const auto line = [&](double a, double b) { return b + std::max(0.0, b - a) * 2 * (size - 1); };
     // Memory comes in pages and arenas: the line may be too steep, never the proportion; and the second
     // sample finds a heap that the first has left full of holes.
     const double working =
         std::min(line(std::min(first.working, low.working), high.working), high.working * size);
     return {line(low.seconds, high.seconds) + std::max(0.0, first.seconds - low.seconds),
-            line(low.stored_bytes, high.stored_bytes), before,
+            line(low.stored_bytes, high.stored_bytes), line(low.weights, high.weights),
+            line(low.weights_kept, high.weights_kept), before,
             // The samples are copies; the layer itself is read where its file is mapped.
             std::max(first.working, working) + static_cast<double>(layer.weight().stored_bytes())};
   }
 
   Sample compress(const Layer& layer, const Statistics* x, std::int64_t rows) const {
     Layer sample = first_rows(layer, rows);
+    const double weights = weights_of(sample);
     const auto before = static_cast<double>(settle());
     const Stopwatch watch;
     const auto kept = method_.needs_reference() ? sample.weight().stored_bytes() : 0;
     method_.try_out(sample, x);
-    return {watch.seconds(), static_cast<double>(sample.weight().stored_bytes() - kept), before,
-            static_cast<double>(peak_resident_bytes()) - before};
+    return {watch.seconds(), static_cast<double>(sample.weight().stored_bytes() - kept),
+            weights,         weights_of(sample),
+            before,          static_cast<double>(peak_resident_bytes()) - before};
   }
 
   Model& model_;
@@ -314,6 +325,7 @@ class Probe {
   at::Tensor hidden_;  // of one batch
   double resident_;    // before the probes
   double seconds_ = 0, stored_bytes_ = 0, peak_ = 0;
+  double weights_ = 0, weights_kept_ = 0;  // of the layers tried out, and after it
 };
 
 }  // namespace

@@ -12,6 +12,7 @@ struct StageEstimate {
   double seconds = 0;
   std::uint64_t working_bytes = 0;  // of memory, highest, the new weights that are there by then included
   std::uint64_t stored_bytes = 0;   // the targeted layers' new weights
+  double weights_kept = 1;          // share of the targeted layers' weights that are not cut out
   bool adds = false;                // to the weights that are there, which stay as they are stored
   bool streams = false;             // the whole model is run meanwhile
 };

@@ -1,8 +1,12 @@
 // Time of a forward pass, and tokens a second of cached greedy decoding; medians after warm-up.
+#include <c10/core/GradMode.h>
+
 #include <algorithm>
+#include <functional>
 
 #include "common/clock.h"
-#include "engine/eval/suite.h"
+#include "engine/eval/graph_suite.h"
+#include "engine/graph/graph_file.h"
 #include "engine/model/generate.h"
 
 namespace wring {
@@ -24,19 +28,24 @@ double median(std::vector<double> values) {
   return values.size() % 2 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
 }
 
+// Of a pass that ends with its result at hand.
+double median_seconds(std::int64_t repeats, Progress& progress, const std::function<void()>& pass) {
+  std::vector<double> seconds;
+  for (std::int64_t i = -1; i < repeats; ++i) {  // the first one warms up
+    const Stopwatch watch;
+    pass();
+    if (i >= 0) seconds.push_back(watch.seconds());
+    progress.report(static_cast<std::uint64_t>(i + 1), static_cast<std::uint64_t>(repeats), "passes");
+  }
+  return median(seconds);
+}
+
 double forward_seconds(EvaluationInput& input, std::int64_t batch, std::int64_t length,
                        std::int64_t repeats) {
   const auto ids =
       at::randint(0, input.model.vocabulary_size(), {batch, length}, at::kLong).to(input.model.device());
   const DecodedLayers decoded(input.model.layers(), at::kFloat);
-  std::vector<double> seconds;
-  for (std::int64_t i = -1; i < repeats; ++i) {  // the first one warms up
-    const Stopwatch watch;
-    (void)input.model.forward(ids).sum().item<float>();
-    if (i >= 0) seconds.push_back(watch.seconds());
-    input.progress.report(static_cast<std::uint64_t>(i + 1), static_cast<std::uint64_t>(repeats), "passes");
-  }
-  return median(seconds);
+  return median_seconds(repeats, input.progress, [&] { (void)input.model.forward(ids).sum().item<float>(); });
 }
 
 // Median over three runs of tokens / second, prompt of 8 tokens not counted.
@@ -75,7 +84,25 @@ std::vector<EvaluationRow> latency(const Params& params, EvaluationInput& input)
   return rows;
 }
 
+// On values of the graph's own making; a batch that the file fixes stays.
+std::vector<EvaluationRow> graph_latency(const Params& params, const GraphEvaluation& input) {
+  const auto batch = params.get<std::int64_t>("batch"), repeats = params.get<std::int64_t>("repeats");
+  const c10::NoGradGuard unrecorded;
+  const NamedValues values = example_inputs(input.graph, batch);
+  std::vector<EvaluationRow> rows{row("forward_seconds",
+                                      median_seconds(repeats, input.progress,
+                                                     [&] {
+                                                       for (const auto& [name, value] :
+                                                            input.graph.run(values))
+                                                         (void)value.sum().item();
+                                                     }),
+                                      "s", repeats)};
+  rows.back().details = {{"batch", values.begin()->second.size(0)}};
+  return rows;
+}
+
 WRING_SUITE("latency", latency);
+WRING_GRAPH_SUITE("latency", graph_latency);
 
 }  // namespace
 }  // namespace wring

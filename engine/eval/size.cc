@@ -1,5 +1,9 @@
-// Bytes truly on disk, and bits per weight; beside what the parameters would take in bf16.
-#include "engine/eval/suite.h"
+// Bytes truly on disk, and bits per weight; beside what the parameters would take in bf16. Of graphs also
+// multiply-adds.
+#include "engine/eval/graph_suite.h"
+#include "engine/graph/graph_file.h"
+#include "engine/graph/macs.h"
+#include "formats/model_kind.h"
 
 namespace wring {
 namespace {
@@ -14,26 +18,60 @@ EvaluationRow row(std::string metric, double value, std::string unit) {
   return r;
 }
 
-std::vector<EvaluationRow> size(const Params&, EvaluationInput& input) {
-  const auto [weights, all] = bytes_of(input.files);
-  const auto count = static_cast<double>(input.model.parameter_count());
-  input.progress.report(1, 1, "files");
+std::vector<EvaluationRow> rows_of(const FileTree& files, std::uint64_t parameters) {
+  const auto [weights, all] = bytes_of(files);
+  const auto count = static_cast<double>(parameters);
   return {row("weight_bytes", static_cast<double>(weights), "bytes"),
           row("artifact_bytes", static_cast<double>(all), "bytes"),
           row("bits_per_weight", 8.0 * static_cast<double>(weights) / count, "bits"),
           row("parameters", count, ""), row("share_of_bf16", static_cast<double>(all) / (2.0 * count), "")};
 }
 
+std::vector<EvaluationRow> size(const Params&, EvaluationInput& input) {
+  input.progress.report(1, 1, "files");
+  return rows_of(input.files, input.model.parameter_count());
+}
+
+bool has_free_sizes(const Graph& graph) {
+  for (const auto& input : graph.inputs()) {
+    if (!input.shape) return true;
+    for (std::size_t i = 1; i < input.shape->size(); ++i)
+      if (!(*input.shape)[i].size) return true;
+  }
+  return false;
+}
+
+// Beside the same rows, the multiply-adds of one example where its size is known.
+std::vector<EvaluationRow> graph_size(const Params&, const GraphEvaluation& input) {
+  auto rows = rows_of(input.files, input.graph.parameter_count());
+  if (!has_free_sizes(input.graph)) {
+    double macs = 0;
+    Json nodes = Json::array();
+    for (const auto& node : count_macs(input.graph, example_inputs(input.graph, 1))) {
+      macs += static_cast<double>(node.macs);
+      nodes.push_back({{"node", node.name}, {"operation", node.operation}, {"macs", node.macs}});
+    }
+    rows.push_back(row("macs", macs, ""));
+    rows.back().details = {{"nodes", nodes}};
+  }
+  input.progress.report(1, 1, "files");
+  return rows;
+}
+
 WRING_SUITE("size", size);
+WRING_GRAPH_SUITE("size", graph_size);
 
 }  // namespace
 
 FileBytes bytes_of(const FileTree& files) {
   FileBytes bytes;
+  const bool graph = holds_graph(files.paths());
   for (const auto& path : files.paths()) {
     const auto size = files.open(path).size();
     bytes.all += size;
-    if (path.ends_with(".safetensors") || path.ends_with(".gguf")) bytes.weights += size;
+    if (graph ? path.ends_with(".onnx") || path.ends_with(".onnx.data")
+              : path.ends_with(".safetensors") || path.ends_with(".gguf"))
+      bytes.weights += size;
   }
   return bytes;
 }

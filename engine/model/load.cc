@@ -93,13 +93,14 @@ Json read_json(const FileTree& tree, const std::string& path) {
 }
 
 bool is_weight_file(const std::string& path) {
-  static const std::array<std::string_view, 13> kEndings{".safetensors",
+  static const std::array<std::string_view, 14> kEndings{".safetensors",
                                                          ".safetensors.index.json",
                                                          ".gguf",
                                                          ".bin",
                                                          ".bin.index.json",
                                                          ".onnx",
                                                          ".onnx_data",
+                                                         ".onnx.data",
                                                          ".pt",
                                                          ".pth",
                                                          ".h5",

@@ -9,8 +9,8 @@
 namespace wring {
 namespace {
 
-at::ScalarType scalar_type(const SafetensorsEntry& entry) {
-  switch (entry.type) {
+at::ScalarType scalar_type(const FileTensor& file) {
+  switch (file.type) {
     case ElementType::kF64:
       return at::kDouble;
     case ElementType::kF32:
@@ -37,7 +37,7 @@ at::ScalarType scalar_type(const SafetensorsEntry& entry) {
       break;
   }
   throw Error(ErrorCode::kUnimplemented, "UNSUPPORTED_DTYPE",
-              "element type " + std::string(safetensors_name(entry.type)) + " is not supported", entry.name);
+              "element type " + std::string(safetensors_name(file.type)) + " is not supported", file.name);
 }
 
 ElementType element_type(const at::Tensor& tensor) {
@@ -73,9 +73,8 @@ ElementType element_type(const at::Tensor& tensor) {
 
 }  // namespace
 
-at::Tensor read_tensor(const SafetensorsReader& reader, const std::string& name) {
-  const FileTensor file = reader.tensor(name);
-  const auto type = scalar_type(reader.entry(name));
+at::Tensor tensor_of(const FileTensor& file) {
+  const auto type = scalar_type(file);
   auto* data = const_cast<std::byte*>(file.data.data.data());
   const auto options = at::TensorOptions().dtype(type);
   if (file.data.data.empty()) return at::empty(file.shape, options);
@@ -86,6 +85,10 @@ at::Tensor read_tensor(const SafetensorsReader& reader, const std::string& name)
   at::Tensor copy = at::empty(file.shape, options);
   std::copy(file.data.data.begin(), file.data.data.end(), static_cast<std::byte*>(copy.data_ptr()));
   return copy;
+}
+
+at::Tensor read_tensor(const SafetensorsReader& reader, const std::string& name) {
+  return tensor_of(reader.tensor(name));
 }
 
 TensorToWrite to_write(const std::string& name, const at::Tensor& tensor) {

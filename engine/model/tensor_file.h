@@ -9,8 +9,9 @@
 
 namespace wring {
 
-// The tensor `name`, in place in the mapped file where it is aligned: never written to. Throws
-// kUnimplemented "UNSUPPORTED_DTYPE" for an element type that ATen lacks.
+// A tensor as it lies in a file, in place where it is aligned: never written to. Throws kUnimplemented
+// "UNSUPPORTED_DTYPE" for an element type that ATen lacks.
+at::Tensor tensor_of(const FileTensor& file);
 at::Tensor read_tensor(const SafetensorsReader& reader, const std::string& name);
 
 // What writes `tensor` (of any device) under `name`.

@@ -12,10 +12,14 @@
 #include "common/text.h"
 #include "engine/calibrate/calibrate.h"
 #include "engine/calibrate/stored_statistics.h"
+#include "engine/data/batches.h"
+#include "engine/eval/graph_suite.h"
 #include "engine/math/matmul.h"
+#include "engine/methods/graph_method.h"
 #include "engine/model/load.h"
 #include "engine/model/padded_tokens.h"
 #include "engine/model/tensor_file.h"
+#include "engine/run/body.h"
 #include "engine/run/checked_export.h"
 #include "engine/run/failure.h"
 #include "engine/run/hardware.h"
@@ -64,8 +68,11 @@ class Run {
 
   std::vector<StageForecast> forecast() {
     load();
-    Room room(spec_, *model_);
     std::vector<StageForecast> forecasts;
+    if (body_->is_graph())
+      throw Error(ErrorCode::kUnimplemented, "NO_FORECAST", "stages of graphs are not forecast", "model",
+                  "wring run --local runs the recipe.");
+    Room room(spec_, model());
     for (std::size_t i = 0; i < spec_.recipe.stages.size(); ++i) {
       const auto& stage = spec_.recipe.stages[i];
       const auto statistics =
@@ -81,9 +88,10 @@ class Run {
     failed_step_ = -1;
     check_data();
     load();
-    model_->check_finite();
+    body_->check_finite();
     let_go();
     steps_ = plan_steps(spec_);
+    find_stages();
     forecast_steps();
     announce();
     for (const Step& step : steps_) {
@@ -109,16 +117,21 @@ class Run {
  private:
   void load() {
     files_ = spec_.model.files;
-    model_ = load_model(files_, device_);
-    check_recipe(spec_, *model_, files_);
+    body_ = Body::load(files_, device_);
+    check_recipe(spec_, *body_, files_);
   }
 
   // Of what was read before: pages of the models, free memory.
   void let_go() {
     reference_.reset();
-    model_.reset();
-    model_ = load_model(files_, device_);
+    read_again();
     release_free_memory();
+  }
+
+  // What was written is from here on the model.
+  void read_again() {
+    body_.reset();
+    body_ = Body::load(files_, device_);
   }
 
   // Mapped, and decoded layer by layer as any model.
@@ -143,16 +156,43 @@ class Run {
       if (!is_usual_data(name)) check_data_name(name, known, "data." + name);
   }
 
+  // Looks for stages from the last one back to one that is at hand: those before it are not needed, but for
+  // an evaluation between them that is not at hand.
+  void find_stages() {
+    bool wanted = true;  // by what comes after
+    for (auto step = steps_.rbegin(); step != steps_.rend(); ++step) {
+      if (step->stage) {
+        needed_[step->plan.index] = wanted;
+        wanted = wanted && !kept(*step);
+      } else if (step->evaluation && !wanted && step->when != "before") {
+        wanted = !step->plan.key || !kept(*step);
+      }
+    }
+  }
+
+  // The output that was kept under the step's key. One that was found stays: what comes before it may not be
+  // there.
+  std::optional<FileTree> kept(const Step& step) {
+    auto& found = found_[step.plan.index];
+    if (!found) found = observer_.look_up(step.plan);
+    return found;
+  }
+
+  bool is_needed(const Step& stage) const { return needed_.at(stage.plan.index); }
+  // Whether the step does without its statistics.
+  bool is_at_hand(const Step& step) { return (step.stage && !is_needed(step)) || kept(step); }
+
   // What each stage that is not at hand will take, and its statistics; refuses a job that this machine has no
   // room for.
   void forecast_steps() {
+    if (body_->is_graph()) return;
     std::optional<Room> room;
     for (auto& step : steps_) {
       if (step.exported && room) room->add_export(*step.exported);
       if (!step.stage && !step.statistics) continue;
-      if (step.statistics && observer_.look_up(fed_by(step).plan)) continue;
-      if (observer_.look_up(step.plan)) continue;
-      if (!room) room.emplace(spec_, *model_);
+      if (is_at_hand(step.statistics ? fed_by(step) : step)) continue;
+      if (step.statistics && kept(step)) continue;
+      if (!room) room.emplace(spec_, model());
       if (step.statistics)
         step.plan.forecast = forecast_statistics(*step.statistics, fed_by(step).params(), step.field, *room);
       else
@@ -169,13 +209,13 @@ class Run {
   }
 
   StageForecast forecast_stage(const StageSpec& stage, const std::string& field, Room& room, bool gathered) {
-    const auto chosen = targets_of(stage, field, *model_);
+    const auto chosen = targets_of(stage, field, model());
     const Params params(stage.params, field + ".params");
     const auto method = make_method(stage.method, params);
     std::vector<std::string> names;
     for (const Layer* layer : chosen) names.push_back(layer->name());
     const StageEstimate estimate =
-        estimate_stage(*model_, *method, chosen, forecast_calibration(*method, params, field), gathered);
+        estimate_stage(model(), *method, chosen, forecast_calibration(*method, params, field), gathered);
     let_go();
     return room.add_stage(stage.method, names, estimate);
   }
@@ -185,9 +225,9 @@ class Run {
     const Params params(values, field + ".params");
     const auto which = statistics_named(statistics);
     const auto method = gather_statistics(which);
-    const StageEstimate estimate = estimate_stage(*model_, *method, statistics_targets(*model_),
+    const StageEstimate estimate = estimate_stage(model(), *method, statistics_targets(model()),
                                                   forecast_calibration(*method, params, field));
-    const auto bytes = statistics_bytes(*model_, which);
+    const auto bytes = statistics_bytes(model(), which);
     let_go();
     return room.add_statistics(estimate, bytes);
   }
@@ -210,31 +250,38 @@ class Run {
     return calibration;
   }
 
-  Model& model() { return *model_; }  // as the steps so far left it
+  Model& model() { return body_->model(); }  // as the steps so far left it
 
   const Tokenizer& tokenizer() {
     if (!tokenizer_) tokenizer_ = load_tokenizer(spec_.model.files);
     return *tokenizer_;
   }
 
-  StepOutcome run_stage(const Step& step) {
+  static StepOutcome not_needed() {
     StepOutcome outcome;
-    if (const auto kept = observer_.look_up(step.plan)) {
+    outcome.cached = true;
+    outcome.report["needed"] = false;
+    return outcome;
+  }
+
+  StepOutcome run_stage(const Step& step) {
+    if (!is_needed(step)) return not_needed();
+    StepOutcome outcome;
+    if (const auto output = kept(step)) {
       outcome.cached = true;
-      files_ = *kept;
+      files_ = *output;
       lineage_ = json_at<Json>(parse_json(files_.open("wring.json").read_all().text(), "wring.json"),
                                "lineage", "wring.json");
     } else {
-      outcome.report = compress(step);
+      outcome.report = body_->is_graph() ? transform_graph(step) : compress(step);
       release_free_memory();
       outcome.path = spec_.work / ("stage-" + std::to_string(step.plan.index));
       lineage_.push_back(lineage_entry(step));
-      save_model(model(), spec_.model.files, with_lineage_of_input(), outcome.path, spec_.durability);
+      body_->save(spec_.model.files, with_lineage_of_input(), outcome.path, spec_.durability);
       files_ = FileTree::on_disk(outcome.path);
     }
     stored_.reset();
-    model_.reset();                        // from here on the model is what was written
-    model_ = load_model(files_, device_);  // mapped before the agent may move the folder
+    read_again();  // mapped before the agent may move the folder
     if (last_stage(steps_) == &step) link_result();
     return outcome;
   }
@@ -242,24 +289,20 @@ class Run {
   // For the step that comes next, unless that is at hand.
   StepOutcome run_statistics(const Step& step) {
     const Step& reader = fed_by(step);
+    if (is_at_hand(reader)) return not_needed();
     StepOutcome outcome;
-    if (observer_.look_up(reader.plan)) {
-      outcome.cached = true;
-      outcome.report["needed"] = false;
-      return outcome;
-    }
     const auto which = statistics_named(*step.statistics);
-    if (const auto kept = observer_.look_up(step.plan)) {
+    if (const auto output = kept(step)) {
       outcome.cached = true;
-      stored_ = std::make_shared<StoredStatistics>(*kept, which, device_);
+      stored_ = std::make_shared<StoredStatistics>(*output, which, device_);
       return outcome;
     }
     const fs::path folder = spec_.work / ("step-" + std::to_string(step.plan.index));
     outcome.report =
-        run_method(step, *gather_statistics(which, folder), reader.params(), statistics_targets(*model_));
+        run_method(step, *gather_statistics(which, folder), reader.params(), statistics_targets(model()));
     release_free_memory();
     if (!outcome.report.at("kept").get<bool>()) return outcome;  // its reader gathers its own
-    outcome.report["bytes"] = statistics_bytes(*model_, which);
+    outcome.report["bytes"] = statistics_bytes(model(), which);
     outcome.path = folder;
     stored_ = std::make_shared<StoredStatistics>(FileTree::on_disk(folder), which, device_);
     return outcome;
@@ -268,10 +311,32 @@ class Run {
   Json compress(const Step& step) {
     const auto& stage = *step.stage;
     const auto method = make_method(stage.method, Params(stage.params, step.field + ".params"));
-    const auto chosen = targets_of(stage, step.field, *model_);
-    method->check_model(*model_, chosen);
+    const auto chosen = targets_of(stage, step.field, model());
+    method->check_model(model(), chosen);
     if (method->needs_reference()) load_reference();
     return run_method(step, *method, stage.params, chosen);
+  }
+
+  Json transform_graph(const Step& step) {
+    const Params params(step.stage->params, step.field + ".params");
+    const auto method = make_graph_method(step.stage->method, params);
+    const auto data = [&](const Normalisation& normalisation) {
+      const auto name = params.get<std::string>("data");
+      return read_batches(Classifier(body_->graph()), spec_.data.at(name).files, name, normalisation);
+    };
+    StepProgress progress(observer_, step.plan);
+    Snapshot snapshot = snapshot_of(step);
+    const bool was_cut_off = snapshot.state().has_value();
+    Json report = Json::object();
+    OnnxModel made = method->run({body_->graph(), data, progress, snapshot, spec_.seed}, report);
+    body_ = Body(std::make_unique<Graph>(std::move(made)));
+    if (was_cut_off) report["resumed_at_step"] = snapshot.resumed_at();
+    return report;
+  }
+
+  Snapshot snapshot_of(const Step& step) const {
+    return Snapshot(spec_.snapshots.empty() ? fs::path() : spec_.snapshots / step.plan.key->hex(),
+                    body_->stored_bytes());
   }
 
   Json run_method(const Step& step, const Method& method, const Json& values,
@@ -282,11 +347,10 @@ class Run {
     if (method.reads_data() && !stored_)
       std::tie(calibration.ids, calibration.mask) = calibration_tokens(params, step.field);
     StepProgress progress(observer_, step.plan);
-    Snapshot snapshot(spec_.snapshots.empty() ? fs::path() : spec_.snapshots / step.plan.key->hex(),
-                      model().stored_bytes());
+    Snapshot snapshot = snapshot_of(step);
     const bool was_cut_off = snapshot.state().has_value();
     reset_peak_device_bytes(device_);
-    Json report = method.run({*model_, chosen, calibration, progress, snapshot,
+    Json report = method.run({model(), chosen, calibration, progress, snapshot,
                               method.needs_reference() ? reference_.get() : nullptr, spec_.seed});
     if (!device_.is_cpu()) report["peak_device_bytes"] = peak_device_bytes(device_);
     if (was_cut_off)
@@ -310,9 +374,10 @@ class Run {
 
   // Encoders have no more positions than their table.
   std::int64_t longest_sequence(std::int64_t length) const {
-    if (model_->kind() == "decoder-lm") return length;
-    return std::min(
-        length, json_or<std::int64_t>(model_->config(), "max_position_embeddings", length, "config.json"));
+    const Model& model = body_->model();
+    if (model.kind() == "decoder-lm") return length;
+    return std::min(length,
+                    json_or<std::int64_t>(model.config(), "max_position_embeddings", length, "config.json"));
   }
 
   // Of the stage at `field`, read once for its forecast and its run.
@@ -388,10 +453,10 @@ class Run {
     StepOutcome outcome;
     std::vector<EvaluationRow> rows;
     if (step.plan.key) {
-      if (const auto kept = observer_.look_up(step.plan)) {
+      if (const auto output = kept(step)) {
         outcome.cached = true;
-        keep_outputs(step, *kept);
-        for (const auto& row : parse_json(kept->open("rows.json").read_all().text(), "rows.json"))
+        keep_outputs(step, *output);
+        for (const auto& row : parse_json(output->open("rows.json").read_all().text(), "rows.json"))
           rows.push_back(EvaluationRow::from_json(row));
       }
     }
@@ -399,8 +464,9 @@ class Run {
       StepProgress progress(observer_, step.plan);
       const bool compared = step.when != "before" || spec_.reference;
       std::vector<NamedTensor> outputs;
-      rows = measure(*step.evaluation, step.field, compared, {model(), files_}, progress,
-                     is_baseline(step) ? &outputs : nullptr, &step);
+      rows = body_->is_graph() ? measure_graph(step, progress)
+                               : measure(*step.evaluation, step.field, compared, {model(), files_}, progress,
+                                         is_baseline(step) ? &outputs : nullptr, &step);
       if (step.plan.key) outcome.path = write_measured(step, rows, outputs);
       if (step.plan.key) keep_outputs(step, FileTree::on_disk(outcome.path));
     }
@@ -470,6 +536,18 @@ class Run {
     return rows;
   }
 
+  std::vector<EvaluationRow> measure_graph(const Step& step, Progress& progress) const {
+    const auto& evaluation = *step.evaluation;
+    const auto data = [&](const std::string& name) -> const FileTree& { return spec_.data.at(name).files; };
+    auto rows = find_graph_suite(evaluation.suite)(Params(evaluation.params, step.field + ".params"),
+                                                   {body_->graph(), files_, data, spec_.seed, progress});
+    for (auto& row : rows) {
+      row.seed = spec_.seed;
+      row.hardware = hardware_name(spec_.device, threads_);
+    }
+    return rows;
+  }
+
   // None where it failed: what the stages made is a result without it.
   std::optional<StepOutcome> try_export(const Step& step) {
     try {
@@ -532,7 +610,7 @@ class Run {
     fs::create_directories(folder);
     write_file_atomic(folder / "rows.json", json.dump(), spec_.durability);
     std::vector<TensorToWrite> tensors;
-    std::uint64_t bytes = model().stored_bytes();
+    std::uint64_t bytes = body_->stored_bytes();
     for (const auto& output : outputs) {
       tensors.push_back(to_write(output.suffix, output.tensor));
       bytes += output.tensor.nbytes();
@@ -557,7 +635,7 @@ class Run {
     result.rows = rows_;
     result.exports = exports_;
     if (!last_stage(steps_)) return result;
-    result.metadata = model_metadata(model(), spec_.model.files);
+    result.metadata = body_->metadata(spec_.model.files);
     result.metadata["lineage"] = with_lineage_of_input();
     result.artifact = build_manifest(half_, result.kind, result.metadata).digest();
     for (auto& row : result.rows)
@@ -576,10 +654,13 @@ class Run {
   at::Device device_;
   int threads_;
   std::vector<Step> steps_;
-  std::shared_ptr<const StoredStatistics> stored_;  // of the step that comes next
-  FileTree files_;                                  // of the model as it is now
+  std::map<std::size_t, bool> needed_;                    // stages by index
+  std::map<std::size_t, std::optional<FileTree>> found_;  // steps by index
+  std::shared_ptr<const StoredStatistics> stored_;        // of the step that comes next
+  FileTree files_;                                        // of the model as it is now
   fs::path half_;
-  std::unique_ptr<Model> model_, reference_;
+  std::optional<Body> body_;
+  std::unique_ptr<Model> reference_;
   std::unique_ptr<Tokenizer> tokenizer_;
   std::map<std::string, std::pair<at::Tensor, at::Tensor>> tokens_;
   Json lineage_ = Json::array();

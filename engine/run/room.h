@@ -16,9 +16,10 @@ class Room {
  public:
   Room(const JobSpec& spec, const Model& model);
 
-  // `targets` by name, of the input. What the estimate's probes read of the model must be gone from memory.
+  // `targets` by name; `estimate` of the input's layers, whatever earlier stages have cut out of them. What
+  // the estimate's probes read of the model must be gone from memory.
   StageForecast add_stage(const std::string& method, const std::vector<std::string>& targets,
-                          const StageEstimate& estimate);
+                          StageEstimate estimate);
 
   // Statistics of so many bytes, which a stage would do without where the disk is full.
   StageForecast add_statistics(const StageEstimate& estimate, std::uint64_t bytes);
@@ -36,6 +37,7 @@ class Room {
   struct Stored {
     std::uint64_t weights, bytes;  // as the stages so far leave them
     std::uint64_t input_bytes;
+    std::uint64_t input_weights;
   };
   struct Stage {
     std::string method;
@@ -46,7 +48,7 @@ class Room {
   std::map<std::string, Stored> layers_;
   std::uint64_t resident_, anonymous_;  // of this process beside a stage
   std::uint64_t model_bytes_;           // as the stages so far leave it
-  std::uint64_t disk_bytes_ = 0;        // that one stage writes, highest: the agent makes room between stages
+  std::uint64_t disk_bytes_ = 0;        // that the stages write: each output stays until the job ends
   std::uint64_t export_bytes_ = 0;      // of all exports
   double seconds_per_byte_;             // of writing below spec.work
   std::vector<Stage> stages_;

@@ -6,10 +6,11 @@
 
 #include "common/error.h"
 #include "common/text.h"
-#include "engine/methods/method.h"
+#include "engine/methods/graph_method.h"
 #include "engine/run/checked_export.h"
 #include "engine/run/hardware.h"
 #include "recipe/levels.h"
+#include "recipe/model_kind.h"
 #include "recipe/stage_key.h"
 
 namespace wring {
@@ -89,12 +90,16 @@ class Planner {
   std::vector<Step> steps_;
 };
 
-void check_takes(const std::string& name, const std::vector<std::string>& takes, const Model& model,
-                 const std::string& field) {
-  if (std::find(takes.begin(), takes.end(), model.kind()) == takes.end())
-    throw Error(ErrorCode::kInvalidArgument, "WRONG_MODEL_KIND",
-                name + " does not take a " + std::string(model.kind()), field,
-                "It takes: " + join(takes, ", ") + ".");
+void check_graph_stages(const Recipe& recipe, const Graph& graph) {
+  for (std::size_t i = 0; i < recipe.stages.size(); ++i) {
+    const auto& stage = recipe.stages[i];
+    const std::string field = stage_field(i);
+    const auto method = make_graph_method(stage.method, Params(stage.params, field + ".params"));
+    if (stage.targets != std::vector<std::string>{"Linear"})  // what a recipe gets that names none
+      throw Error(ErrorCode::kInvalidArgument, "NO_TARGETS", "a graph's stage takes no targets",
+                  field + ".targets", "Leave targets out: all units that can leave are looked at.");
+    method->check(graph);
+  }
 }
 
 }  // namespace
@@ -126,7 +131,8 @@ std::map<std::string, Digest> data_of(const JobSpec& spec, const std::string& na
 
 std::map<std::string, Digest> inputs_of(const JobSpec& spec, const StageSpec& stage) {
   auto used = data_of(spec, stage.method, stage.params);
-  if (make_method(stage.method, Params(stage.params, "params"))->needs_reference())
+  if (!is_graph_method(stage.method) &&
+      make_method(stage.method, Params(stage.params, "params"))->needs_reference())
     used.emplace("reference", dense_input(spec).digest);
   return used;
 }
@@ -143,7 +149,10 @@ std::set<const Layer*> targets_of(const StageSpec& stage, const std::string& fie
   return chosen;
 }
 
-void check_recipe(const JobSpec& spec, const Model& model, const FileTree& source) {
+void check_recipe(const JobSpec& spec, const Body& body, const FileTree& source) {
+  check_model_kind(spec.recipe, {body.kind()});
+  if (body.is_graph()) return check_graph_stages(spec.recipe, body.graph());
+  const Model& model = body.model();
   const Recipe& recipe = spec.recipe;
   bool layers_kept = true;
   for (std::size_t i = 0; i < recipe.stages.size(); ++i) {
@@ -164,14 +173,7 @@ void check_recipe(const JobSpec& spec, const Model& model, const FileTree& sourc
           field + ".method",
           "Run the stages before it as a recipe of their own, and hand in what comes out as the model.");
     layers_kept = layers_kept && method->keeps_layers();
-    check_takes(stage.method, Catalogue::embedded().method(stage.method, field).takes, model,
-                field + ".method");
     method->check_model(model, targets_of(stage, field, model));
-  }
-  for (std::size_t i = 0; i < recipe.evaluations.size(); ++i) {
-    const auto& suite = recipe.evaluations[i].suite;
-    const std::string field = evaluation_field(i) + ".suite";
-    check_takes(suite, Catalogue::embedded().suite(suite, field).takes, model, field);
   }
   for (std::size_t i = 0; i < recipe.exports.size(); ++i)
     check_export(recipe.exports[i], model, source, export_field(i));

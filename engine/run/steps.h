@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "engine/model/model.h"
+#include "engine/run/body.h"
 #include "engine/run/job.h"
 #include "recipe/stage_key.h"
 
@@ -52,6 +53,6 @@ std::set<const Layer*> targets_of(const StageSpec& stage, const std::string& fie
 
 // Every stage and export against the model's kind, every stage against the layers it targets, before anything
 // runs. Throws Error.
-void check_recipe(const JobSpec& spec, const Model& model, const FileTree& source);
+void check_recipe(const JobSpec& spec, const Body& body, const FileTree& source);
 
 }  // namespace wring

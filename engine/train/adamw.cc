@@ -6,12 +6,10 @@
 #include <cmath>
 #include <utility>
 
-#include "common/error.h"
-
 namespace wring {
 
 AdamW::AdamW(std::vector<at::Tensor> parameters, const AdamWOptions& options)
-    : options_(options), parameters_(std::move(parameters)) {
+    : Optimizer(std::move(parameters)), options_(options) {
   for (const auto& parameter : parameters_) {
     first_.push_back(at::zeros_like(parameter, at::TensorOptions().requires_grad(false)));
     second_.push_back(at::zeros_like(first_.back()));
@@ -19,16 +17,15 @@ AdamW::AdamW(std::vector<at::Tensor> parameters, const AdamWOptions& options)
   }
 }
 
-double AdamW::clip_gradients(double most) {
-  double squares = 0;
-  for (const auto& parameter : parameters_)
-    if (const auto& gradient = parameter.grad(); gradient.defined())
-      squares += gradient.square().sum(at::kDouble).item<double>();
-  const double norm = std::sqrt(squares);
-  if (most > 0 && norm > most)
-    for (const auto& parameter : parameters_)
-      if (parameter.grad().defined()) parameter.mutable_grad().mul_(most / norm);
-  return norm;
+at::Tensor AdamW::direction(std::size_t i) const {
+  const c10::NoGradGuard unrecorded;
+  const at::Tensor& gradient = parameters_[i].grad();
+  if (!gradient.defined()) return {};
+  const double step = steps_[i].item<double>() + 1;
+  const at::Tensor first = first_[i].lerp(gradient, 1 - options_.beta1),
+                   second = second_[i].mul(options_.beta2).addcmul_(gradient, gradient, 1 - options_.beta2);
+  const at::Tensor size = second.div_(1 - std::pow(options_.beta2, step)).sqrt_().add_(options_.epsilon);
+  return first.div(size).div_((1 - std::pow(options_.beta1, step)) * (options_.ascend ? -1 : 1));
 }
 
 void AdamW::step(double learning_rate) {
@@ -47,10 +44,6 @@ void AdamW::step(double learning_rate) {
                     options_.beta2, options_.weight_decay, options_.epsilon, false, options_.ascend);
 }
 
-void AdamW::clear_gradients() {
-  for (auto& parameter : parameters_) parameter.mutable_grad() = at::Tensor();
-}
-
 std::vector<NamedTensor> AdamW::state() const {
   std::vector<NamedTensor> state;
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
@@ -63,17 +56,11 @@ std::vector<NamedTensor> AdamW::state() const {
 }
 
 void AdamW::set_state(const std::map<std::string, at::Tensor>& state) {
-  const auto take = [&](const std::string& name, at::Tensor& into) {
-    const auto it = state.find(name);
-    if (it == state.end() || it->second.sizes() != into.sizes())
-      throw Error(ErrorCode::kDataLoss, "BAD_SNAPSHOT", "no optimiser state " + name + " of this shape");
-    into.copy_(it->second);
-  };
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     const auto number = std::to_string(i);
-    take("first." + number, first_[i]);
-    take("second." + number, second_[i]);
-    take("steps." + number, steps_[i]);
+    take_state(state, "first." + number, first_[i]);
+    take_state(state, "second." + number, second_[i]);
+    take_state(state, "steps." + number, steps_[i]);
   }
 }
 

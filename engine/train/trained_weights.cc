@@ -127,7 +127,7 @@ void TrainedWeights::set_mask(std::size_t i, const at::Tensor& keep) {
   if (trained.leaf.defined()) trained.held = value(i).clone();
 }
 
-void TrainedWeights::hold_masked() {
+void TrainedWeights::hold() {
   const c10::NoGradGuard unrecorded;
   for (auto& trained : layers_)
     if (trained.held.defined()) trained.leaf.copy_(at::where(trained.mask.ne(0), trained.leaf, trained.held));

@@ -12,6 +12,7 @@
 
 #include "engine/methods/method.h"
 #include "engine/model/model.h"
+#include "engine/train/training_loop.h"
 
 namespace wring {
 
@@ -36,25 +37,24 @@ void check_trainable(const std::set<const Layer*>& targets);
 // Holds all of the model decoded, where it computes and in what its products are computed (the stage's
 // calibration.forward); leaves, their gradients and all between the products are fp32. What masked reps leave
 // out stays zero.
-class TrainedWeights {
+class TrainedWeights final : public Trainable {
  public:
   TrainedWeights(const StageInput& stage, const TrainedParts& parts);
-  ~TrainedWeights();
+  ~TrainedWeights() override;
   TrainedWeights(const TrainedWeights&) = delete;
   TrainedWeights& operator=(const TrainedWeights&) = delete;
 
-  const std::vector<at::Tensor>& leaves() const { return leaves_; }
+  const std::vector<at::Tensor>& leaves() const override { return leaves_; }
   std::size_t layer_count() const { return layers_.size(); }
   const Layer& layer(std::size_t i) const { return *layers_[i].layer; }
 
-  // Before each forward whose gradients are wanted: the layers' weights are made of the leaves anew.
-  void refresh();
+  // The layers' weights are made of the leaves anew.
+  void refresh() override;
 
   // What counts of a layer's weight from the next refresh() on: bool [out, in].
   void set_mask(std::size_t i, const at::Tensor& keep);
-  // After an optimiser's step, whose momentum and decay move what is left out too: it gets back the value
-  // that it had when it was left out.
-  void hold_masked();
+  // Momentum and decay move what is left out too: it gets back the value that it had when it was left out.
+  void hold() override;
   // [out, in] fp32, before the mask.
   at::Tensor value(std::size_t i) const;
 
@@ -62,9 +62,9 @@ class TrainedWeights {
   // "change": of the weight, relative to what it was, "sparsity", "bits"}.
   std::vector<Json> store();
 
-  // Leaves and masks, for a snapshot; and back. Throws Error(kDataLoss) where they do not fit.
-  std::vector<NamedTensor> state() const;
-  void set_state(const std::map<std::string, at::Tensor>& state);
+  // Leaves and masks.
+  std::vector<NamedTensor> state() const override;
+  void set_state(const std::map<std::string, at::Tensor>& state) override;
 
  private:
   struct Trained {

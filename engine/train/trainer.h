@@ -1,34 +1,26 @@
-// The one training loop: batches from a seed, a schedule, held-out sequences, snapshots by step.
+// Training of token models: the loop over a stage's sequences.
 #pragma once
 
 #include <ATen/ATen.h>
 
 #include <cstdint>
 #include <functional>
-#include <string>
 #include <vector>
 
 #include "common/json.h"
 #include "engine/methods/method.h"
 #include "engine/train/adamw.h"
-#include "engine/train/schedule.h"
 #include "engine/train/trained_weights.h"
+#include "engine/train/training_loop.h"
 
 namespace wring {
 
-struct TrainOptions {
-  std::int64_t batch = 8;  // sequences a step
-  double clip = 1;         // of the gradients' norm; 0: none
-  LearningRate rate;       // and how many steps
+struct TrainOptions : LoopOptions {
   AdamWOptions optimizer;
-  std::string rate_field;  // of learning_rate, for messages
 
-  static TrainOptions from(const Params& params);  // steps, batch, learning_rate, decay, warmup, ...
+  static TrainOptions from(const Params& params);  // what the loop reads, and weight_decay
   TrainingSize size(std::int64_t rank) const { return {rate.steps, batch, rank}; }
 };
-
-// At least so many between two snapshots; 60 unless a test says otherwise.
-void set_seconds_between_snapshots(double seconds);
 
 struct Objective {
   // Of sequences ids [n, positions] where the model computes -> a scalar, their mean, with its gradient.
@@ -37,11 +29,8 @@ struct Objective {
   std::function<void(std::int64_t step)> before_step;
 };
 
-// Trains on the stage's sequences: each epoch takes all of them in a new order. A sixteenth of them, at most
-// 32, is held out. Goes on after the step that the snapshot holds, and ends with the bits of a run that was
-// not cut off. Returns {"steps", "tokens", "loss": [of up to 200 steps], "held_out_before",
-// "held_out_after"}. Throws Error(kInvalidArgument, "DIVERGED") naming the step where the loss is no longer
-// finite.
+// Trains on the stage's sequences by run_training_loop(), whose report gets "tokens". A sixteenth of them, at
+// most 32, is held out.
 Json train(const StageInput& stage, TrainedWeights& weights, const TrainOptions& options,
            const Objective& objective);
 

@@ -113,6 +113,16 @@ v1::Artifact set_retention(const v1::SetRetentionRequest& request, TimeMs now, J
   return get_artifact(digest, store, project);
 }
 
+void check_retention(const v1::Retention& retention, const std::string& field) {
+  const double seconds = retention.expire_after_seconds();
+  if (!(seconds >= 0 && seconds <= 1e9))
+    throw Error(ErrorCode::kInvalidArgument, "OUT_OF_RANGE", "results expire after 0 (never) to 1e9 seconds",
+                field + ".expire_after_seconds");
+  if (retention.pinned() && seconds > 0)
+    throw Error(ErrorCode::kInvalidArgument, "BAD_RETENTION", "a pinned artifact does not expire", field,
+                "One or the other.");
+}
+
 v1::ListArtifactsResponse list_artifacts(const v1::ListArtifactsRequest& request, JobStore& store,
                                          const Within& project) {
   const int limit = page_size(request.page_size(), 50, 1000);

@@ -41,6 +41,10 @@ v1::Artifact get_artifact(const std::string& digest_or_prefix, JobStore& store, 
 v1::Artifact set_retention(const v1::SetRetentionRequest& request, TimeMs now, JobStore& store,
                            const Within& project);
 
+// Of what a job or sweep asks for its results. Throws Error kInvalidArgument that names the field under
+// `field`.
+void check_retention(const v1::Retention& retention, const std::string& field);
+
 v1::ListArtifactsResponse list_artifacts(const v1::ListArtifactsRequest& request, JobStore& store,
                                          const Within& project);
 

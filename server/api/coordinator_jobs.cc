@@ -10,14 +10,19 @@
 #include "common/error.h"
 #include "common/ids.h"
 #include "common/text.h"
+#include "formats/manifest.h"
+#include "formats/model_kind.h"
+#include "recipe/model_kind.h"
 #include "recipe/recipe.h"
 #include "recipe/recipe_input.h"
 #include "recipe/stage_key.h"
+#include "server/api/artifact_catalogue.h"
 #include "server/api/coordinator.h"
 #include "server/api/messages.h"
 #include "server/api/page_tokens.h"
 #include "server/auth/tenant_blobs.h"
 #include "server/store/sqlite/audit_rows.h"
+#include "server/store/sqlite/sweep_rows.h"
 
 namespace wring {
 namespace {
@@ -25,6 +30,7 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr std::size_t kMaxRecipe = 1u << 20;
+constexpr std::size_t kMaxAhead = 1000;
 constexpr int kMaxRows = 10'000;  // evaluation rows in one Job
 
 void check_request(const v1::SubmitJobRequest& request) {
@@ -48,6 +54,7 @@ void check_request(const v1::SubmitJobRequest& request) {
   if (spec.priority() < -100 || spec.priority() > 100)
     refuse("OUT_OF_RANGE", "a priority is -100 to 100", "spec.priority");
   if (!spec.project().empty()) check_project(spec.project(), "spec.project");
+  check_retention(spec.retention(), "spec.retention");
 }
 
 // Rounded up: what is not none stays so.
@@ -128,6 +135,14 @@ v1::Event progress_event(const JobRecord& record, const v1::Progress& progress, 
   return event;
 }
 
+// What a model may be, as far as the names of its files say.
+std::vector<std::string> kinds_of(const Manifest& model) {
+  std::vector<std::string> paths;
+  for (const auto& file : model.files) paths.push_back(file.path);
+  if (holds_graph(paths)) return {"graph"};
+  return {"decoder-lm", "encoder"};
+}
+
 bool ever_leased(const JobRecord& job) {  // else it has no stages
   return job.fence.n > 0;
 }
@@ -185,6 +200,8 @@ v1::Job Coordinator::submit(const Within& project, const v1::SubmitJobRequest& r
   if (!request.validate_only()) store_.check_space();
   const std::shared_lock inputs(store_.inputs());  // they stay until the job is stored
   check_inputs(project, spec, recipe.data_names());
+  if (const auto model = store_.artifact(spec.model(), project))
+    check_model_kind(recipe, kinds_of(Manifest::parse(model->manifest_json())));
   StoredJob stored{{}, spec, recipe.normal_form().dump(), recipe.digest().hex()};
   if (stored.spec.name().empty())
     stored.spec.set_name(recipe.name.empty() ? line_of(spec.recipe()) : recipe.name);
@@ -243,6 +260,7 @@ v1::Job Coordinator::message(const StoredJob& stored, Stages stages, bool whole)
   }
   const std::lock_guard lock(mutex_);
   job.set_waiting_reason(waiting_reason(r, clock_.now_ms(), ledger_.state()));
+  if (whole) job.set_ahead(static_cast<std::uint32_t>(ledger_.state().queue.ahead_of(r, kMaxAhead)));
   if (job.waiting_reason() == kNoWorker && !pool_.empty()) job.set_waiting_reason(pool_);
   if (const auto live = live_.find(r.id); live != live_.end())
     for (auto& stage : *job.mutable_stages())
@@ -256,6 +274,10 @@ v1::Job Coordinator::job(const Within& project, const std::string& id_or_prefix)
   if (!stored)  // deleted in between
     throw Error(ErrorCode::kNotFound, "JOB_NOT_FOUND", "there is no job " + id_or_prefix.substr(0, 80), "id");
   auto result = message(*stored, true);
+  if (const auto trial = store_.read([&](sqlite3* db) { return trial_of_job(db, stored->record.id); })) {
+    result.set_sweep(trial->first);
+    result.set_trial(trial->second);
+  }
   EvaluationFilter rows;
   rows.job = stored->record.id;
   rows.limit = kMaxRows;
@@ -323,10 +345,13 @@ v1::Job Coordinator::pause(const Within& project, const std::string& id_or_prefi
 void Coordinator::remove(const Within& project, const std::string& id_or_prefix, const std::string& etag) {
   const auto id = resolve_to_change(id_or_prefix, project);
   {
-    const std::lock_guard lock(mutex_);  // held over the write: nobody may load the job meanwhile
-    ledger_.check_removable(id, etag, [this](const auto& job) { return load(job); });
-    store_.remove_job(id);
-    ledger_.forget(id);
+    const std::lock_guard lock(mutex_);
+    ledger_.begin_remove(id, etag, [this](const auto& job) { return load(job); });
+  }
+  store_.remove_job(id);
+  {
+    const std::lock_guard lock(mutex_);
+    ledger_.end_remove(id);
     live_.erase(id);
   }
   news_.notify_all();

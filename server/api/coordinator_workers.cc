@@ -17,6 +17,7 @@ using namespace std::chrono_literals;
 constexpr double kMaxWaitSeconds = 30;
 constexpr TimeMs kAfterTheEnd = 3'600'000;  // of a lease, its worker may still hand in stages
 constexpr int kMaxRows = 100'000;           // evaluation rows in one request
+constexpr int kMaxExports = 1000;
 
 [[noreturn]] void throw_not_yours(const std::string& worker) {
   throw Error(ErrorCode::kPermissionDenied, "WORKER_NOT_YOURS",
@@ -49,12 +50,18 @@ bool is_stage(const v1::StageStatus& step) {
   return !step.name().starts_with("evaluate: ") && !step.name().starts_with("export: ");
 }
 
+// Of a cached step, for the metrics.
+const char* source_of(const v1::StageStatus& stage) {
+  if (stage.cached_in() == "project") return "project";
+  return stage.cached_in() == "skipped" ? "skipped" : "worker";
+}
+
 void count_end(const v1::StageStatus& stage, Metrics& metrics) {
   if (stage.state() == "done") metrics.stage_ended("made", 0, 0);
   if (stage.state() == "done" && is_stage(stage)) metrics.stage_ran(stage.name(), stage.seconds());
   if (stage.state() == "cached")
-    metrics.stage_ended(stage.cached_in() == "project" ? "project" : "worker",
-                        static_cast<double>(stage.cached_bytes()), std::max(stage.saved_seconds(), 0.0));
+    metrics.stage_ended(source_of(stage), static_cast<double>(stage.cached_bytes()),
+                        std::max(stage.saved_seconds(), 0.0));
 }
 
 const char* to_text(LeaseAction action) {
@@ -67,6 +74,19 @@ const char* to_text(LeaseAction action) {
       return "lost";
   }
   return "lost";
+}
+
+// Digests of the artifacts that a success has made, all of them committed.
+std::vector<std::string> made_by(const v1::FinishAttemptRequest& request, JobStore& store) {
+  if (request.exports_size() > kMaxExports)
+    throw Error(ErrorCode::kInvalidArgument, "TOO_MANY", "more than 1,000 exports of one job", "exports");
+  std::vector<std::string> made(request.exports().begin(), request.exports().end());
+  if (!request.result().empty()) made.push_back(request.result());
+  for (const auto& digest : made)
+    if (!store.has_artifact(digest, {}))
+      throw Error(ErrorCode::kFailedPrecondition, "ARTIFACT_NOT_FOUND", "the result was not committed",
+                  digest == request.result() ? "result" : "exports", "CommitArtifact first.");
+  return made;
 }
 
 // Whether prefix_names() names what the step makes.
@@ -243,18 +263,15 @@ void Coordinator::finish(const v1::FinishAttemptRequest& request) {
   check_word(request.outcome(), {"succeeded", "failed", "cancelled", "released"}, "BAD_OUTCOME", "outcome",
              "succeeded, failed, cancelled or released.");
   const bool succeeded = request.outcome() == "succeeded";
-  if (succeeded && !request.result().empty() && !store_.has_artifact(request.result(), {}))
-    throw Error(ErrorCode::kFailedPrecondition, "ARTIFACT_NOT_FOUND", "the result was not committed",
-                "result", "CommitArtifact first.");
   StoreBatch batch;
   batch.stages.assign(request.stages().begin(), request.stages().end());
   if (succeeded) {
     batch.evaluations = rows_of(request.job_id(), request.evaluations(), clock_.now_ms());
     batch.all_evaluations = true;
-    batch.result = request.result();
+    batch.made = made_by(request, store_);
   }
-  FinishInput input{request.job_id(), to_fence(request.fence()), request.outcome(), batch.result,
-                    std::nullopt};
+  FinishInput input{request.job_id(), to_fence(request.fence()), request.outcome(),
+                    succeeded ? request.result() : "", std::nullopt};
   if (request.has_error()) input.error = to_json(request.error());
   apply(input, std::move(batch), request.job_id());
 }

@@ -23,8 +23,8 @@ v1::Method to_message(const MethodSpec& spec) {
 
 std::vector<const MethodSpec*> all_specs() {
   auto specs = Catalogue::embedded().methods();
-  const auto suites = Catalogue::embedded().suites();
-  specs.insert(specs.end(), suites.begin(), suites.end());
+  for (const auto& more : {Catalogue::embedded().suites(), Catalogue::embedded().formats()})
+    specs.insert(specs.end(), more.begin(), more.end());
   return specs;
 }
 

@@ -7,7 +7,8 @@
 
 namespace wring {
 
-v1::ListMethodsResponse list_methods(const v1::ListMethodsRequest& request);  // methods, then suites, by name
+v1::ListMethodsResponse list_methods(
+    const v1::ListMethodsRequest& request);      // methods, suites, export formats; each by name
 v1::Method get_method(const std::string& name);  // throws kNotFound, with the nearest known name as hint
 v1::ValidateRecipeResponse validate_recipe(const std::string& recipe);  // throws as parse_recipe
 

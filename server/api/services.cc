@@ -10,12 +10,7 @@
 #include "common/log.h"
 #include "proto/rpc/channel.h"
 #include "proto/rpc/status.h"
-#include "server/api/artifact_catalogue.h"
-#include "server/api/messages.h"
-#include "server/api/page_tokens.h"
-#include "server/api/queries.h"
 #include "server/api/stage_outputs.h"
-#include "server/upkeep/collect.h"
 #include "wring/v1/artifacts.grpc.pb.h"
 #include "wring/v1/evaluations.grpc.pb.h"
 #include "wring/v1/jobs.grpc.pb.h"
@@ -30,8 +25,6 @@ namespace {
 
 using grpc::ServerContext;
 using grpc::Status;
-
-constexpr int kMaxDigests = 10'000;
 
 // Whether an error is the operator's to see: a bug, a full disk, damaged data.
 bool is_ours(const Error& error) {
@@ -103,14 +96,14 @@ Status answer(const Backend& backend, ServerContext& context, std::string_view m
   return status;
 }
 
-bool is_worker(const Door::Visit& visit) {
-  return visit.caller.scope == Scope::kWorker;
-}
-
-// Whose artifacts the call is about: a worker's, those of the project whose job it calls for.
-Within project_of(const Backend& backend, const Door::Visit& visit) {
-  if (!is_worker(visit)) return visit.caller.project;
-  return backend.coordinator.project_for(visit.caller.id, visit.job);
+// What calls.h says of the method.
+Status unary(const Backend& backend, ServerContext& context, std::string_view method,
+             const google::protobuf::Message& request, google::protobuf::Message& response) {
+  std::vector<std::string> missing;
+  const auto body = [&](Door::Visit& visit) {
+    find_call(method)->run(backend, visit, request, response, missing);
+  };
+  return answer(backend, context, method, body, missing);
 }
 
 class ArtifactsService final : public v1::Artifacts::Service {
@@ -119,15 +112,7 @@ class ArtifactsService final : public v1::Artifacts::Service {
 
   Status FindMissingBlobs(ServerContext* context, const v1::FindMissingBlobsRequest* request,
                           v1::FindMissingBlobsResponse* response) override {
-    return answer(b_, *context, "Artifacts/FindMissingBlobs", [&](Door::Visit& visit) {
-      if (request->digests_size() > kMaxDigests)
-        throw Error(ErrorCode::kInvalidArgument, "TOO_MANY", "more than 10,000 digests in one request",
-                    "digests", "Ask in several requests.");
-      std::vector<Digest> digests;
-      for (int i = 0; i < request->digests_size(); ++i)
-        digests.push_back(Digest::parse(request->digests(i), "digests[" + std::to_string(i) + "]"));
-      for (const auto& digest : blobs_of(visit).missing(digests)) response->add_missing(digest.hex());
-    });
+    return unary(b_, *context, "Artifacts/FindMissingBlobs", *request, *response);
   }
 
   Status WriteBlob(ServerContext* context, grpc::ServerReader<v1::WriteBlobRequest>* reader,
@@ -137,7 +122,7 @@ class ArtifactsService final : public v1::Artifacts::Service {
       if (!reader->Read(&message))
         throw Error(ErrorCode::kInvalidArgument, "EMPTY_STREAM", "no message came", "digest");
       const Digest digest = Digest::parse(message.digest(), "digest");
-      const TenantBlobs blobs = blobs_of(visit);
+      const TenantBlobs blobs = blobs_of(b_, visit);
       if (blobs.missing({digest}).empty()) return response->set_committed_size(b_.blobs.size(digest));
       auto upload = blobs.upload(digest, message.size(), message.upload_id());
       do {
@@ -155,71 +140,48 @@ class ArtifactsService final : public v1::Artifacts::Service {
 
   Status QueryWriteStatus(ServerContext* context, const v1::QueryWriteStatusRequest* request,
                           v1::QueryWriteStatusResponse* response) override {
-    return answer(b_, *context, "Artifacts/QueryWriteStatus", [&](Door::Visit& visit) {
-      const Digest digest = Digest::parse(request->digest(), "digest");
-      const TenantBlobs blobs = blobs_of(visit);
-      response->set_complete(blobs.missing({digest}).empty());
-      response->set_committed_size(blobs.committed_size(digest, request->upload_id()));
-    });
+    return unary(b_, *context, "Artifacts/QueryWriteStatus", *request, *response);
   }
 
   Status ReadBlob(ServerContext* context, const v1::ReadBlobRequest* request,
                   grpc::ServerWriter<v1::ReadBlobResponse>* writer) override {
     return answer(b_, *context, "Artifacts/ReadBlob", [&](Door::Visit& visit) {
-      blobs_of(visit).read(Digest::parse(request->digest(), "digest"), request->offset(), request->limit(),
-                           [&](std::span<const std::byte> piece) {
-                             v1::ReadBlobResponse response;
-                             response.set_data(piece.data(), piece.size());
-                             b_.metrics.blob_bytes("out", static_cast<double>(piece.size()));
-                             return writer->Write(response);
-                           });
+      blobs_of(b_, visit).read(Digest::parse(request->digest(), "digest"), request->offset(),
+                               request->limit(), [&](std::span<const std::byte> piece) {
+                                 v1::ReadBlobResponse response;
+                                 response.set_data(piece.data(), piece.size());
+                                 b_.metrics.blob_bytes("out", static_cast<double>(piece.size()));
+                                 return writer->Write(response);
+                               });
     });
   }
 
   Status CommitArtifact(ServerContext* context, const v1::CommitArtifactRequest* request,
                         v1::Artifact* response) override {
-    std::vector<std::string> missing;
-    const auto body = [&](Door::Visit& visit) {
-      *response = commit_artifact(*request, b_.clock.now_ms(), b_.store, blobs_of(visit), missing);
-    };
-    return answer(b_, *context, "Artifacts/CommitArtifact", body, missing);
+    return unary(b_, *context, "Artifacts/CommitArtifact", *request, *response);
   }
 
   Status GetArtifact(ServerContext* context, const v1::GetArtifactRequest* request,
                      v1::Artifact* response) override {
-    return answer(b_, *context, "Artifacts/GetArtifact", [&](Door::Visit& visit) {
-      *response = get_artifact(request->digest(), b_.store, project_of(b_, visit));
-    });
+    return unary(b_, *context, "Artifacts/GetArtifact", *request, *response);
   }
 
   Status ListArtifacts(ServerContext* context, const v1::ListArtifactsRequest* request,
                        v1::ListArtifactsResponse* response) override {
-    return answer(b_, *context, "Artifacts/ListArtifacts", [&](Door::Visit& visit) {
-      *response = list_artifacts(*request, b_.store, visit.caller.project);
-    });
+    return unary(b_, *context, "Artifacts/ListArtifacts", *request, *response);
   }
 
   Status SetRetention(ServerContext* context, const v1::SetRetentionRequest* request,
                       v1::Artifact* response) override {
-    return answer(b_, *context, "Artifacts/SetRetention", [&](Door::Visit& visit) {
-      visit.object = request->digest();
-      *response = set_retention(*request, b_.clock.now_ms(), b_.store, visit.caller.project);
-    });
+    return unary(b_, *context, "Artifacts/SetRetention", *request, *response);
   }
 
   Status DeleteArtifact(ServerContext* context, const v1::DeleteArtifactRequest* request,
-                        v1::DeleteArtifactResponse*) override {
-    return answer(b_, *context, "Artifacts/DeleteArtifact", [&](Door::Visit& visit) {
-      visit.object = request->digest();
-      delete_artifact(request->digest(), b_.store, b_.blobs, visit.caller.project);
-    });
+                        v1::DeleteArtifactResponse* response) override {
+    return unary(b_, *context, "Artifacts/DeleteArtifact", *request, *response);
   }
 
  private:
-  TenantBlobs blobs_of(const Door::Visit& visit) const {
-    return {b_.blobs, b_.store, project_of(b_, visit), !is_worker(visit)};
-  }
-
   Backend b_;
 };
 
@@ -228,20 +190,18 @@ class JobsService final : public v1::Jobs::Service {
   explicit JobsService(Backend backend) : b_(backend) {}
 
   Status SubmitJob(ServerContext* context, const v1::SubmitJobRequest* request, v1::Job* response) override {
-    return answer(b_, *context, "Jobs/SubmitJob", [&](Door::Visit& visit) {
-      *response = b_.coordinator.submit(visit.caller.project, *request);
-    });
+    return unary(b_, *context, "Jobs/SubmitJob", *request, *response);
   }
   Status GetJob(ServerContext* context, const v1::GetJobRequest* request, v1::Job* response) override {
-    return answer(b_, *context, "Jobs/GetJob", [&](Door::Visit& visit) {
-      *response = b_.coordinator.job(visit.caller.project, request->id());
-    });
+    return unary(b_, *context, "Jobs/GetJob", *request, *response);
   }
   Status ListJobs(ServerContext* context, const v1::ListJobsRequest* request,
                   v1::ListJobsResponse* response) override {
-    return answer(b_, *context, "Jobs/ListJobs", [&](Door::Visit& visit) {
-      *response = b_.coordinator.list(visit.caller.project, *request);
-    });
+    return unary(b_, *context, "Jobs/ListJobs", *request, *response);
+  }
+  Status ListEvents(ServerContext* context, const v1::ListEventsRequest* request,
+                    v1::ListEventsResponse* response) override {
+    return unary(b_, *context, "Jobs/ListEvents", *request, *response);
   }
   Status WatchJob(ServerContext* context, const v1::WatchJobRequest* request,
                   grpc::ServerWriter<v1::Event>* writer) override {
@@ -255,35 +215,20 @@ class JobsService final : public v1::Jobs::Service {
     });
   }
   Status CancelJob(ServerContext* context, const v1::CancelJobRequest* request, v1::Job* response) override {
-    return answer(b_, *context, "Jobs/CancelJob", [&](Door::Visit& visit) {
-      visit.object = request->id();
-      *response = b_.coordinator.cancel(visit.caller.project, request->id(), request->etag());
-    });
+    return unary(b_, *context, "Jobs/CancelJob", *request, *response);
   }
   Status RetryJob(ServerContext* context, const v1::RetryJobRequest* request, v1::Job* response) override {
-    return answer(b_, *context, "Jobs/RetryJob", [&](Door::Visit& visit) {
-      visit.object = request->id();
-      *response = b_.coordinator.retry(visit.caller.project, request->id(), request->etag());
-    });
+    return unary(b_, *context, "Jobs/RetryJob", *request, *response);
   }
   Status PauseJob(ServerContext* context, const v1::PauseJobRequest* request, v1::Job* response) override {
-    return answer(b_, *context, "Jobs/PauseJob", [&](Door::Visit& visit) {
-      visit.object = request->id();
-      *response = b_.coordinator.pause(visit.caller.project, request->id(), request->etag(), true);
-    });
+    return unary(b_, *context, "Jobs/PauseJob", *request, *response);
   }
   Status ResumeJob(ServerContext* context, const v1::ResumeJobRequest* request, v1::Job* response) override {
-    return answer(b_, *context, "Jobs/ResumeJob", [&](Door::Visit& visit) {
-      visit.object = request->id();
-      *response = b_.coordinator.pause(visit.caller.project, request->id(), request->etag(), false);
-    });
+    return unary(b_, *context, "Jobs/ResumeJob", *request, *response);
   }
   Status DeleteJob(ServerContext* context, const v1::DeleteJobRequest* request,
-                   v1::DeleteJobResponse*) override {
-    return answer(b_, *context, "Jobs/DeleteJob", [&](Door::Visit& visit) {
-      visit.object = request->id();
-      b_.coordinator.remove(visit.caller.project, request->id(), request->etag());
-    });
+                   v1::DeleteJobResponse* response) override {
+    return unary(b_, *context, "Jobs/DeleteJob", *request, *response);
   }
 
  private:
@@ -354,23 +299,15 @@ class WorkersService final : public v1::Workers::Service {
   }
   Status ListWorkers(ServerContext* context, const v1::ListWorkersRequest* request,
                      v1::ListWorkersResponse* response) override {
-    return answer(b_, *context, "Workers/ListWorkers", [&](Door::Visit& visit) {
-      *response = b_.coordinator.list(visit.caller.project, *request);
-    });
+    return unary(b_, *context, "Workers/ListWorkers", *request, *response);
   }
   Status PauseWorker(ServerContext* context, const v1::PauseWorkerRequest* request,
                      v1::Worker* response) override {
-    return answer(b_, *context, "Workers/PauseWorker", [&](Door::Visit& visit) {
-      visit.object = request->id();
-      *response = b_.coordinator.pause_worker(request->id(), true);
-    });
+    return unary(b_, *context, "Workers/PauseWorker", *request, *response);
   }
   Status ResumeWorker(ServerContext* context, const v1::ResumeWorkerRequest* request,
                       v1::Worker* response) override {
-    return answer(b_, *context, "Workers/ResumeWorker", [&](Door::Visit& visit) {
-      visit.object = request->id();
-      *response = b_.coordinator.pause_worker(request->id(), false);
-    });
+    return unary(b_, *context, "Workers/ResumeWorker", *request, *response);
   }
 
  private:
@@ -392,30 +329,19 @@ class ProjectsService final : public v1::Projects::Service {
 
   Status PauseProject(ServerContext* context, const v1::PauseProjectRequest* request,
                       v1::Project* response) override {
-    return answer(b_, *context, "Projects/PauseProject", [&](Door::Visit& visit) {
-      visit.object = request->name();
-      *response = b_.coordinator.pause_project(visit.caller.project, request->name(), true);
-    });
+    return unary(b_, *context, "Projects/PauseProject", *request, *response);
   }
   Status ResumeProject(ServerContext* context, const v1::ResumeProjectRequest* request,
                        v1::Project* response) override {
-    return answer(b_, *context, "Projects/ResumeProject", [&](Door::Visit& visit) {
-      visit.object = request->name();
-      *response = b_.coordinator.pause_project(visit.caller.project, request->name(), false);
-    });
+    return unary(b_, *context, "Projects/ResumeProject", *request, *response);
   }
   Status SetQuota(ServerContext* context, const v1::SetQuotaRequest* request,
                   v1::Project* response) override {
-    return answer(b_, *context, "Projects/SetQuota", [&](Door::Visit& visit) {
-      visit.object = request->name();
-      *response = b_.coordinator.set_quota(*request);
-    });
+    return unary(b_, *context, "Projects/SetQuota", *request, *response);
   }
   Status ListProjects(ServerContext* context, const v1::ListProjectsRequest* request,
                       v1::ListProjectsResponse* response) override {
-    return answer(b_, *context, "Projects/ListProjects", [&](Door::Visit& visit) {
-      *response = b_.coordinator.list(visit.caller.project, *request);
-    });
+    return unary(b_, *context, "Projects/ListProjects", *request, *response);
   }
 
  private:
@@ -428,90 +354,51 @@ class SweepsService final : public v1::Sweeps::Service {
 
   Status SubmitSweep(ServerContext* context, const v1::SubmitSweepRequest* request,
                      v1::Sweep* response) override {
-    return answer(b_, *context, "Sweeps/SubmitSweep",
-                  [&](Door::Visit& visit) { *response = b_.sweeps.submit(visit.caller.project, *request); });
+    return unary(b_, *context, "Sweeps/SubmitSweep", *request, *response);
   }
   Status GetSweep(ServerContext* context, const v1::GetSweepRequest* request, v1::Sweep* response) override {
-    return answer(b_, *context, "Sweeps/GetSweep", [&](Door::Visit& visit) {
-      *response = b_.sweeps.get(visit.caller.project, request->id());
-    });
+    return unary(b_, *context, "Sweeps/GetSweep", *request, *response);
   }
   Status ListSweeps(ServerContext* context, const v1::ListSweepsRequest* request,
                     v1::ListSweepsResponse* response) override {
-    return answer(b_, *context, "Sweeps/ListSweeps",
-                  [&](Door::Visit& visit) { *response = b_.sweeps.list(visit.caller.project, *request); });
+    return unary(b_, *context, "Sweeps/ListSweeps", *request, *response);
   }
   Status ListTrials(ServerContext* context, const v1::ListTrialsRequest* request,
                     v1::ListTrialsResponse* response) override {
-    return answer(b_, *context, "Sweeps/ListTrials",
-                  [&](Door::Visit& visit) { *response = b_.sweeps.trials(visit.caller.project, *request); });
+    return unary(b_, *context, "Sweeps/ListTrials", *request, *response);
   }
   Status QueryFront(ServerContext* context, const v1::QueryFrontRequest* request,
                     v1::QueryFrontResponse* response) override {
-    return answer(b_, *context, "Sweeps/QueryFront",
-                  [&](Door::Visit& visit) { *response = b_.sweeps.front(visit.caller.project, *request); });
+    return unary(b_, *context, "Sweeps/QueryFront", *request, *response);
   }
   Status PauseSweep(ServerContext* context, const v1::PauseSweepRequest* request,
                     v1::Sweep* response) override {
-    return changed(*context, "Sweeps/PauseSweep", *request, *response, [&](const Within& within) {
-      return b_.sweeps.pause(within, request->id(), request->etag(), true);
-    });
+    return unary(b_, *context, "Sweeps/PauseSweep", *request, *response);
   }
   Status ResumeSweep(ServerContext* context, const v1::ResumeSweepRequest* request,
                      v1::Sweep* response) override {
-    return changed(*context, "Sweeps/ResumeSweep", *request, *response, [&](const Within& within) {
-      return b_.sweeps.pause(within, request->id(), request->etag(), false);
-    });
+    return unary(b_, *context, "Sweeps/ResumeSweep", *request, *response);
   }
   Status StopSweep(ServerContext* context, const v1::StopSweepRequest* request,
                    v1::Sweep* response) override {
-    return changed(*context, "Sweeps/StopSweep", *request, *response, [&](const Within& within) {
-      return b_.sweeps.stop(within, request->id(), request->etag());
-    });
+    return unary(b_, *context, "Sweeps/StopSweep", *request, *response);
   }
   Status CancelSweep(ServerContext* context, const v1::CancelSweepRequest* request,
                      v1::Sweep* response) override {
-    return changed(*context, "Sweeps/CancelSweep", *request, *response, [&](const Within& within) {
-      return b_.sweeps.cancel(within, request->id(), request->etag());
-    });
+    return unary(b_, *context, "Sweeps/CancelSweep", *request, *response);
   }
   Status ExtendSweep(ServerContext* context, const v1::ExtendSweepRequest* request,
                      v1::Sweep* response) override {
-    return changed(*context, "Sweeps/ExtendSweep", *request, *response,
-                   [&](const Within& within) { return b_.sweeps.extend(within, *request); });
+    return unary(b_, *context, "Sweeps/ExtendSweep", *request, *response);
   }
   Status DeleteSweep(ServerContext* context, const v1::DeleteSweepRequest* request,
-                     v1::DeleteSweepResponse*) override {
-    return answer(b_, *context, "Sweeps/DeleteSweep", [&](Door::Visit& visit) {
-      visit.object = request->id();
-      b_.sweeps.remove(visit.caller.project, request->id(), request->etag());
-    });
+                     v1::DeleteSweepResponse* response) override {
+    return unary(b_, *context, "Sweeps/DeleteSweep", *request, *response);
   }
 
  private:
-  template <typename Request, typename Body>
-  Status changed(ServerContext& context, std::string_view method, const Request& request, v1::Sweep& response,
-                 Body body) {
-    return answer(b_, context, method, [&](Door::Visit& visit) {
-      visit.object = request.id();
-      response = body(visit.caller.project);
-    });
-  }
-
   Backend b_;
 };
-
-v1::Token to_message(const Token& token) {
-  v1::Token message;
-  message.set_id(token.id);
-  message.set_name(token.name);
-  message.set_scope(std::string(to_string(token.scope)));
-  message.set_project(token.project);
-  *message.mutable_create_time() = to_timestamp(token.create_time);
-  if (token.expire_time > 0) *message.mutable_expire_time() = to_timestamp(token.expire_time);
-  if (token.revoke_time > 0) *message.mutable_revoke_time() = to_timestamp(token.revoke_time);
-  return message;
-}
 
 class TokensService final : public v1::Tokens::Service {
  public:
@@ -519,34 +406,15 @@ class TokensService final : public v1::Tokens::Service {
 
   Status CreateToken(ServerContext* context, const v1::CreateTokenRequest* request,
                      v1::CreateTokenResponse* response) override {
-    return answer(b_, *context, "Tokens/CreateToken", [&](Door::Visit& visit) {
-      Token asked;
-      asked.name = request->name();
-      asked.scope = parse_scope(request->scope());
-      asked.project = request->project();
-      if (request->has_expire_time()) asked.expire_time = to_time(request->expire_time());
-      const auto [token, secret] = b_.tokens.create(asked, b_.clock.now_ms());
-      *response->mutable_token() = to_message(token);
-      response->set_secret(secret);
-    });
+    return unary(b_, *context, "Tokens/CreateToken", *request, *response);
   }
   Status ListTokens(ServerContext* context, const v1::ListTokensRequest* request,
                     v1::ListTokensResponse* response) override {
-    return answer(b_, *context, "Tokens/ListTokens", [&](Door::Visit& visit) {
-      const PageTokens tokens(*request, visit.caller.project, b_.store.page_key());
-      const int limit = page_size(request->page_size(), 50, 1000);
-      for (const auto& token : b_.tokens.list(tokens.name(), limit))
-        *response->add_tokens() = to_message(token);
-      if (response->tokens_size() == limit)
-        response->set_next_page_token(tokens.token(response->tokens(limit - 1).id()));
-    });
+    return unary(b_, *context, "Tokens/ListTokens", *request, *response);
   }
   Status RevokeToken(ServerContext* context, const v1::RevokeTokenRequest* request,
                      v1::Token* response) override {
-    return answer(b_, *context, "Tokens/RevokeToken", [&](Door::Visit& visit) {
-      visit.object = request->id();
-      *response = to_message(b_.tokens.revoke(request->id(), b_.clock.now_ms()));
-    });
+    return unary(b_, *context, "Tokens/RevokeToken", *request, *response);
   }
 
  private:
@@ -559,18 +427,15 @@ class MethodsService final : public v1::Methods::Service {
 
   Status ListMethods(ServerContext* context, const v1::ListMethodsRequest* request,
                      v1::ListMethodsResponse* response) override {
-    return answer(b_, *context, "Methods/ListMethods",
-                  [&](Door::Visit&) { *response = list_methods(*request); });
+    return unary(b_, *context, "Methods/ListMethods", *request, *response);
   }
   Status GetMethod(ServerContext* context, const v1::GetMethodRequest* request,
                    v1::Method* response) override {
-    return answer(b_, *context, "Methods/GetMethod",
-                  [&](Door::Visit&) { *response = get_method(request->name()); });
+    return unary(b_, *context, "Methods/GetMethod", *request, *response);
   }
   Status ValidateRecipe(ServerContext* context, const v1::ValidateRecipeRequest* request,
                         v1::ValidateRecipeResponse* response) override {
-    return answer(b_, *context, "Methods/ValidateRecipe",
-                  [&](Door::Visit&) { *response = validate_recipe(request->recipe()); });
+    return unary(b_, *context, "Methods/ValidateRecipe", *request, *response);
   }
 
  private:
@@ -583,9 +448,7 @@ class EvaluationsService final : public v1::Evaluations::Service {
 
   Status QueryEvaluations(ServerContext* context, const v1::QueryEvaluationsRequest* request,
                           v1::QueryEvaluationsResponse* response) override {
-    return answer(b_, *context, "Evaluations/QueryEvaluations", [&](Door::Visit& visit) {
-      *response = query_evaluations(*request, b_.store, visit.caller.project);
-    });
+    return unary(b_, *context, "Evaluations/QueryEvaluations", *request, *response);
   }
 
  private:

@@ -29,6 +29,7 @@ constexpr Access kTable[] = {
     {"Jobs/GetJob", kViewer, false, false},
     {"Jobs/ListJobs", kViewer, false, false},
     {"Jobs/WatchJob", kViewer, false, false},
+    {"Jobs/ListEvents", kViewer, false, false},
     {"Jobs/CancelJob", kSubmitter, false, true},
     {"Jobs/RetryJob", kSubmitter, false, true},
     {"Jobs/PauseJob", kSubmitter, false, true},

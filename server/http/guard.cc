@@ -40,11 +40,11 @@ void check_host(const HttpRequest& request, const std::vector<std::string>& name
       "Use its address, or start it with --http-name " + (name.empty() ? "NAME" : name.substr(0, 80)) + ".");
 }
 
-void check_same_site(const HttpRequest& request) {
+void check_same_site(const HttpRequest& request, const std::string& content_type) {
   const auto type = lower(request.content_type.substr(0, request.content_type.find_first_of("; ")));
-  if (type != "application/json")
-    throw Error(ErrorCode::kInvalidArgument, "UNSUPPORTED_MEDIA_TYPE", "the body must be JSON",
-                "Content-Type", "Send Content-Type: application/json.");
+  if (!content_type.empty() && type != content_type)
+    throw Error(ErrorCode::kInvalidArgument, "UNSUPPORTED_MEDIA_TYPE", "the body must be of another type",
+                "Content-Type", "Send Content-Type: " + content_type + ".");
   const bool own_origin = request.origin.empty() || request.origin == "http://" + request.host ||
                           request.origin == "https://" + request.host;  // https: behind a proxy
   const bool own_fetch =

@@ -39,9 +39,11 @@ int http_status(const Error& error) {
   if (error.reason() == "METHOD_NOT_ALLOWED") return 405;
   if (error.reason() == "UNSUPPORTED_MEDIA_TYPE") return 415;
   if (error.reason() == "RANGE_NOT_SATISFIABLE") return 416;
+  if (error.reason() == "DIGEST_MISMATCH") return 400;  // what was sent is at fault, not the disk
   switch (error.code()) {
     case ErrorCode::kInvalidArgument:
     case ErrorCode::kOutOfRange:
+    case ErrorCode::kUnimplemented:  // what a recipe asks for, and no server does
       return 400;
     case ErrorCode::kUnauthenticated:
       return 401;
@@ -131,9 +133,12 @@ class Connection : public std::enable_shared_from_this<Connection<Stream>> {
     auto& message = parser_->get();
     const auto header = [&](auto name) { return std::string(message[name]); };
     const auto method = message.method();
-    if (method != http::verb::get && method != http::verb::head && method != http::verb::post)
+    constexpr http::verb kServed[] = {http::verb::get, http::verb::head, http::verb::post, http::verb::put,
+                                      http::verb::delete_};
+    if (std::find(std::begin(kServed), std::end(kServed), method) == std::end(kServed))
       throw Error(ErrorCode::kUnimplemented, "METHOD_NOT_ALLOWED",
-                  std::string(message.method_string()) + " is not served here", "", "GET, HEAD, POST");
+                  std::string(message.method_string()) + " is not served here", "",
+                  "GET, HEAD, POST, PUT, DELETE");
     return {std::string(message.method_string()),
             std::string(message.target()),
             header(http::field::host),

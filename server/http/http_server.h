@@ -15,7 +15,7 @@ namespace wring {
 
 // Names are lower case; a header that was not sent is empty.
 struct HttpRequest {
-  std::string method;  // GET, HEAD or POST: others are refused before
+  std::string method;  // GET, HEAD, POST, PUT or DELETE: others are refused before
   std::string target;  // as sent: "/api/v1/jobs?page_size=10"
   std::string host, origin, fetch_site, content_type, accept_encoding, if_none_match, range;
   std::string authorization, cookie, request_id;

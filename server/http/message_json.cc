@@ -9,6 +9,7 @@
 #include "common/error.h"
 #include "common/json.h"
 #include "server/http/etag.h"
+#include "server/http/pack.h"
 
 namespace wring {
 namespace {
@@ -27,6 +28,11 @@ std::string bytes_of(const google::protobuf::Message& message) {
 }
 
 }  // namespace
+
+std::unique_ptr<google::protobuf::Message> new_message(const google::protobuf::Descriptor& type) {
+  auto* const factory = google::protobuf::MessageFactory::generated_factory();
+  return std::unique_ptr<google::protobuf::Message>(factory->GetPrototype(&type)->New());
+}
 
 HttpResponse json(const google::protobuf::Message& message) {
   static auto* const types = google::protobuf::util::NewTypeResolverForDescriptorPool(
@@ -50,16 +56,18 @@ void parse_into(const std::string& body, google::protobuf::Message& message) {
                 "The members are those of " + message.GetDescriptor()->full_name() + " in proto/wring/v1.");
 }
 
-HttpResponse with_tag(const HttpRequest& request, const std::string& tag) {
+HttpResponse tagged(const HttpRequest& request, const std::string& tag,
+                    const std::function<std::string()>& body) {
   HttpResponse response;
-  response.headers.emplace_back("Cache-Control", "private, no-cache");
-  return with_etag(request, std::move(response), tag);
+  response.headers = {{"Cache-Control", "private, no-cache"}, {"Vary", "Accept-Encoding"}};
+  response = with_etag(request, std::move(response), "W/" + tag);
+  if (response.status == 304) return response;
+  response.body = body();
+  return packed(request, std::move(response));
 }
 
 HttpResponse tagged(const HttpRequest& request, const google::protobuf::Message& message) {
-  auto response = with_tag(request, etag_of(WRING_VERSION + bytes_of(message)));
-  if (response.status != 304) response.body = json(message).body;
-  return response;
+  return tagged(request, etag_of(WRING_VERSION + bytes_of(message)), [&] { return json(message).body; });
 }
 
 }  // namespace wring

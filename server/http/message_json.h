@@ -3,25 +3,25 @@
 
 #include <google/protobuf/message.h>
 
+#include <functional>
+#include <memory>
 #include <string>
 
 #include "server/http/http_server.h"
 
 namespace wring {
 
+std::unique_ptr<google::protobuf::Message> new_message(const google::protobuf::Descriptor& type);
+
 HttpResponse json(const google::protobuf::Message& message);
 
 // Takes a message of the API from the body; an empty one is {}. Throws kInvalidArgument "MALFORMED_REQUEST".
 void parse_into(const std::string& body, google::protobuf::Message& message);
-template <typename Message>
-Message parse(const std::string& body) {
-  Message message;
-  parse_into(body, message);
-  return message;
-}
 
-// An answer without its body, or a 304 where the asker has what the tag names.
-HttpResponse with_tag(const HttpRequest& request, const std::string& tag);
+// JSON under the tag of what it says, packed where the asker takes that; or a 304 where he has it. The tag is
+// a weak one: it stands for what is said, packed or not.
+HttpResponse tagged(const HttpRequest& request, const std::string& tag,
+                    const std::function<std::string()>& body);
 // Under a tag of the message's bytes: its JSON, which costs most, is made only where the asker lacks it.
 HttpResponse tagged(const HttpRequest& request, const google::protobuf::Message& message);
 

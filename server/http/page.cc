@@ -6,6 +6,7 @@
 #include "common/digest.h"
 #include "common/files.h"
 #include "server/http/etag.h"
+#include "server/http/pack.h"
 
 namespace wring {
 namespace {
@@ -38,7 +39,8 @@ std::string content_type_of(const fs::path& path) {
 }
 
 bool is_page(const std::string& path) {
-  static const std::set<std::string> views{"", "jobs", "sweeps", "compare", "submit", "artifacts", "workers"};
+  static const std::set<std::string> views{"",          "jobs",    "sweeps", "compare", "submit",
+                                           "artifacts", "workers", "try",    "access"};
   return path.starts_with('/') && views.contains(path.substr(1, path.find('/', 1) - 1));
 }
 
@@ -68,16 +70,16 @@ std::optional<HttpResponse> Page::answer(const HttpRequest& request, const std::
     return response;
   }
   const File& file = it->second;
-  const bool packed = !file.gzip.empty() && request.accept_encoding.find("gzip") != std::string::npos;
+  const bool as_gzip = !file.gzip.empty() && takes_gzip(request.accept_encoding);
   response.content_type = file.content_type;
-  response.body = packed ? file.gzip : file.body;
-  if (packed) response.headers.emplace_back("Content-Encoding", "gzip");
+  response.body = as_gzip ? file.gzip : file.body;
+  if (as_gzip) response.headers.emplace_back("Content-Encoding", "gzip");
   response.headers.emplace_back("Vary", "Accept-Encoding");
   const bool hashed = path.starts_with("/assets/");  // another content has another name
   response.headers.emplace_back("Cache-Control", hashed ? "public, max-age=31536000, immutable" : "no-cache");
   // One tag a representation: a cache that holds one must not answer for the other.
   return with_etag(request, std::move(response),
-                   packed ? file.etag.substr(0, file.etag.size() - 1) + "-gzip\"" : file.etag);
+                   as_gzip ? file.etag.substr(0, file.etag.size() - 1) + "-gzip\"" : file.etag);
 }
 
 }  // namespace wring

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "server/api/services.h"
+#include "server/api/calls.h"
 #include "server/http/http_server.h"
 
 namespace wring {
@@ -17,12 +17,11 @@ struct RouteOptions {
   std::function<std::string()> provisioner;  // its health; empty: there is none
 };
 
-// GET: /healthz, /metrics, the dashboard, and under /api/v1/ the same messages as gRPC's, as protobuf's JSON:
-//   jobs, jobs/ID, jobs/ID/events, evaluations, artifacts, artifacts/DIGEST, artifacts/DIGEST/files/PATH
-//   (bytes), workers, methods, methods/NAME, and those of sweep_routes.h
-// POST with a JSON body: jobs (a SubmitJobRequest), jobs/ID/cancel, jobs/ID/retry ({} or {"etag": ..}),
-//   recipes/validate ({"recipe": ..})
-// GETs have an ETag. All but /healthz and /metrics check Host; POSTs check where they come from (guard.h).
+// /healthz, /metrics, the dashboard, and under /api/v1/ the calls as the protos' annotations say (rules.h),
+// in protobuf's JSON. Beside them there: openapi.json, the session (session.h), artifacts/DIGEST/files/PATH
+// (bytes, in ranges).
+// GETs of JSON have an ETag. All but /healthz and /metrics check Host; what changes something checks where it
+// comes from (guard.h).
 HttpHandler make_routes(Backend backend, RouteOptions options = {});
 
 }  // namespace wring

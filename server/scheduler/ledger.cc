@@ -7,6 +7,13 @@
 #include "common/error.h"
 
 namespace wring {
+namespace {
+
+[[noreturn]] void throw_no_job(const std::string& id) {
+  throw Error(ErrorCode::kNotFound, "JOB_NOT_FOUND", "there is no job " + id, "id");
+}
+
+}  // namespace
 
 Ledger::Ledger(const SchedulerOptions& options, StoredState stored, TimeMs now) {
   state_.options = options;
@@ -65,18 +72,28 @@ void Ledger::stored(const Outcome& outcome) {
   }
 }
 
-void Ledger::check_removable(const std::string& id, const std::string& etag, const Load& load) {
+void Ledger::begin_remove(const std::string& id, const std::string& etag, const Load& load) {
   load_if_absent(id, load);
+  try {
+    check_removable(id, etag);
+  } catch (const Error&) {
+    drop_if_ended(id);
+    throw;
+  }
+  removing_.insert(id);
+}
+
+void Ledger::check_removable(const std::string& id, const std::string& etag) const {
   const auto it = state_.jobs.find(id);
-  if (it == state_.jobs.end())
-    throw Error(ErrorCode::kNotFound, "JOB_NOT_FOUND", "there is no job " + id, "id");
+  if (it == state_.jobs.end()) throw_no_job(id);
   check_etag(id, etag);
   if (!is_terminal(it->second.phase))
     throw Error(ErrorCode::kFailedPrecondition, "JOB_NOT_ENDED", "job " + id + " has not ended", "id",
                 "Cancel it first.");
 }
 
-void Ledger::forget(const std::string& id) {
+void Ledger::end_remove(const std::string& id) {
+  removing_.erase(id);
   state_.jobs.erase(id);
   on_disk_.erase(id);
 }
@@ -96,6 +113,7 @@ std::optional<std::uint64_t> Ledger::stored_event(const std::string& id) const {
 }
 
 void Ledger::load_if_absent(const std::string& id, const Load& load) {
+  if (removing_.contains(id)) throw_no_job(id);
   if (state_.jobs.contains(id)) return;
   auto job = load(id);
   if (!job) return;

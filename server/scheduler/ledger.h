@@ -56,9 +56,10 @@ class Ledger {
   // The outcome is on disk.
   void stored(const Outcome& outcome);
 
-  // Throws where the job may not be deleted. From here until forget() the caller lets nobody else in.
-  void check_removable(const std::string& id, const std::string& etag, const Load& load);
-  void forget(const std::string& id);
+  // Throws where the job may not be deleted. From here until end_remove(), when it is gone from the disk, it
+  // is not found.
+  void begin_remove(const std::string& id, const std::string& etag, const Load& load);
+  void end_remove(const std::string& id);
 
   // A request id is submitted by one caller at a time, so that two equal ones cannot both find it new.
   // Returns whether it was free; an empty one always is.
@@ -74,12 +75,14 @@ class Ledger {
     std::uint64_t version = 0, last_event = 0;
   };
   void load_if_absent(const std::string& id, const Load& load);
+  void check_removable(const std::string& id, const std::string& etag) const;
   void drop_if_ended(const std::string& id);
   void check_etag(const std::string& id, const std::string& etag) const;
 
   SchedulerState state_;
   std::map<std::string, OnDisk> on_disk_;  // of the jobs in state_
   std::set<std::string> submitting_;
+  std::set<std::string> removing_;  // jobs
 };
 
 // The job that a request made before, given the stored (job, digest of the request). Throws kAlreadyExists

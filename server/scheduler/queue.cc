@@ -109,6 +109,18 @@ const std::string* JobQueue::next(const std::function<bool(const JobNeeds&)>& fi
   return first;
 }
 
+std::size_t JobQueue::ahead_of(const JobRecord& job, std::size_t most) const {
+  const auto same_needs = ready_.find(job.needs);
+  if (same_needs == ready_.end()) return 0;
+  const auto line = same_needs->second.find(job.project);
+  if (line == same_needs->second.end() || !line->second.contains(place(job))) return 0;
+  std::size_t ahead = 0;
+  for (auto it = line->second.begin(); ahead < most && it != line->second.end() && it->first < place(job);
+       ++it)
+    ++ahead;
+  return ahead;
+}
+
 void JobQueue::for_each_ready(
     const std::function<void(const JobNeeds&, const std::string&, std::size_t)>& visit) const {
   for (const auto& [needs, projects] : ready_)

@@ -61,6 +61,7 @@ v1::SubmitJobRequest job_request(const StoredSweep& stored, const Sweep& sweep, 
   job.set_max_runtime_seconds(stored.spec.max_runtime_seconds());
   job.set_priority(stored.spec.priority());
   job.set_project(stored.record.project);
+  if (stored.spec.has_retention()) *job.mutable_retention() = stored.spec.retention();
   return request;
 }
 

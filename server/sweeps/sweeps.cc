@@ -8,6 +8,7 @@
 
 #include "common/error.h"
 #include "common/ids.h"
+#include "server/api/artifact_catalogue.h"
 #include "server/api/messages.h"
 #include "server/api/page_tokens.h"
 #include "server/store/sqlite/artifact_rows.h"
@@ -30,6 +31,7 @@ void check_request(const v1::SubmitSweepRequest& request) {
   if (spec.sweep().size() > kMaxText || spec.recipe().size() > kMaxText)
     refuse("SWEEP_TOO_LARGE", "a sweep or recipe of more than 1 MiB", "spec.sweep");
   if (!spec.project().empty()) check_project(spec.project(), "spec.project");
+  check_retention(spec.retention(), "spec.retention");
 }
 
 v1::Objective to_message(const Objective& objective) {

@@ -28,9 +28,23 @@ void remove_journals(const fs::path& path) {
   for (const char* suffix : {"-wal", "-shm", "-journal"}) fs::remove(path.string() + suffix);
 }
 
+void copy_whole(const fs::path& from, const fs::path& to) {
+  std::error_code error;
+  fs::copy_file(from, to, error);
+  if (error) throw_io_error("copy", from, error.value());
+}
+
+// SQLite cannot open a database that it may not write beside. What is mounted read-only does not change, so
+// that its files are copied as they are; the first connection to the copy takes the journal in.
+void copy_files(const fs::path& from, const fs::path& to) {
+  copy_whole(from, to);
+  if (fs::exists(from.string() + "-wal")) copy_whole(from.string() + "-wal", to.string() + "-wal");
+}
+
 void copy_database(const fs::path& from, const fs::path& to) {
   remove_journals(to);
   fs::remove(to);
+  if (is_read_only(from.parent_path())) return copy_files(from, to);
   const auto source = open_database(from), target = open_database(to);
   const std::unique_ptr<sqlite3_backup, decltype(&sqlite3_backup_finish)> copy(
       sqlite3_backup_init(target.get(), "main", source.get(), "main"), &sqlite3_backup_finish);
@@ -148,7 +162,8 @@ BackupReport back_up(const fs::path& data, const fs::path& folder) {
 
 BackupReport restore_backup(const fs::path& folder, const fs::path& data, const Clock& clock) {
   check_has_database(folder);
-  const FileDescriptor lock = lock_data(data), source_lock = lock_data(folder);
+  const FileDescriptor lock = lock_data(data),
+                       source_lock = is_read_only(folder) ? FileDescriptor() : lock_data(folder);
   const auto half = data / "restore.db";
   check_empty(data, half);
   copy_database(folder / kDatabase, half);

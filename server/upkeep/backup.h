@@ -22,15 +22,15 @@ struct BackupReport {
 };
 
 // Copies the job database as it is now and every blob that its artifacts name from `data`, whose server may
-// be running, into `folder`, which then has a data folder's layout. A second backup into it copies the blobs
-// that are new. The database appears last: a backup that is cut off leaves the one before it. Throws Error:
-// kNotFound "NO_DATA", kResourceExhausted "DISK_FULL".
+// be running, or which may be mounted read-only, into `folder`, which then has a data folder's layout. A
+// second backup into it copies the blobs that are new. The database appears last: a backup that is cut off
+// leaves the one before it. Throws Error: kNotFound "NO_DATA", kResourceExhausted "DISK_FULL".
 BackupReport back_up(const std::filesystem::path& data, const std::filesystem::path& folder);
 
 // Makes `data` (which holds neither a job database nor blobs, but of a restore that was cut off) from a
-// backup. The epoch becomes the time, so that it is higher than that of an earlier restore of the same
-// backup: whoever holds a lease that was given since the backup is refused. Throws Error: kFailedPrecondition
-// "DATA_NOT_EMPTY", "DATA_IN_USE"; else as back_up().
+// backup, which may be mounted read-only. The epoch becomes the time, so that it is higher than that of an
+// earlier restore of the same backup: whoever holds a lease that was given since the backup is refused.
+// Throws Error: kFailedPrecondition "DATA_NOT_EMPTY", "DATA_IN_USE"; else as back_up().
 BackupReport restore_backup(const std::filesystem::path& folder, const std::filesystem::path& data,
                             const Clock& clock);
 

@@ -3,6 +3,8 @@
 
 #include <unistd.h>
 
+#include <cerrno>
+
 #include "common/error.h"
 #include "common/files.h"
 #include "common/folder_lock.h"
@@ -27,6 +29,10 @@ FileDescriptor lock_data(const std::filesystem::path& folder) {
   return lock_folder(
       folder, Error(ErrorCode::kFailedPrecondition, "DATA_IN_USE", "another process uses " + folder.string(),
                     "data", "Stop that server, or give this one a folder of its own."));
+}
+
+bool is_read_only(const std::filesystem::path& folder) {
+  return ::access(folder.c_str(), W_OK) != 0 && errno == EROFS;
 }
 
 void check_has_database(const std::filesystem::path& folder) {

@@ -233,6 +233,21 @@ TEST(MappedFile, LetsGoOfMemoryButNotOfBytes) {
   EXPECT_TRUE(whole() == content);
 }
 
+// Pages come in folios: the last page of one piece brings back those of the one before.
+TEST(MappedFile, LetsGoOfAllPiecesThatAreReadOneAfterTheOther) {
+  constexpr std::size_t kSize = 32 << 20, kPiece = 100'000;
+  const TempDir folder;
+  write_file_atomic(folder.path() / "f", std::string(kSize, 'x'));
+  const auto mapped = MappedFile::open(folder.path() / "f");
+  const std::size_t before = resident_file_bytes();
+  for (std::size_t at = 0; at < kSize; at += kPiece) {
+    const auto piece = mapped->bytes().subspan(at, std::min(kPiece, kSize - at));
+    EXPECT_EQ(std::count(piece.begin(), piece.end(), std::byte{'x'}), static_cast<long>(piece.size()));
+    mapped->let_go(piece);
+  }
+  EXPECT_LE(resident_file_bytes(), before + (5u << 20));
+}
+
 TEST(FileDescriptor, ClosesWhatItHeldWhenItIsGivenAnotherAndNotWhatItReleased) {
   const auto open_null = [] { return ::open("/dev/null", O_RDONLY | O_CLOEXEC); };
   FileDescriptor held(open_null());

@@ -15,6 +15,7 @@ import unittest
 import uuid
 from pathlib import Path
 
+import google.api.annotations_pb2
 import grpc
 
 from service import Answer, Service
@@ -119,8 +120,12 @@ class Door(unittest.TestCase):
         expiring, _ = self.service.token("--scope", "viewer", "--project", "a", "--expires", "1s")
         time.sleep(1.1)
         self.refused(cli("jobs", "--json", token=expiring), "TOKEN_EXPIRED")
-        secret, name = self.service.token("--scope", "viewer", "--project", "a")
+        secret, name = self.service.token("--scope", "viewer", "--project", "a", "--expires", "20d")
         self.assertEqual(cli("jobs", "--json", token=secret).status, 0)
+        found, seen = ({finding["what"]: finding["found"] for finding in cli("doctor", "--json", **who).json["findings"]}
+                       for who in ({}, {"token": secret}))
+        self.assertRegex(found["tokens"], r"^[0-9]+ valid, [1-9][0-9]* for less than 30 days$")
+        self.assertIn("no admin's", seen["tokens"])
         self.assertEqual(cli("tokens", "revoke", name).status, 0)
         self.refused(cli("jobs", "--json", token=secret), "TOKEN_REVOKED")
         listed = {token["id"]: token for token in cli("tokens", "list", "--json").json["tokens"]}
@@ -233,7 +238,8 @@ class HostileClient(unittest.TestCase):
         generated = cls.folder / "generated"
         generated.mkdir()
         protos = sorted((ROOT / "proto/wring/v1").glob("*.proto"))
-        subprocess.run([sys.executable, "-m", "grpc_tools.protoc", f"-I{ROOT / 'proto'}", f"--python_out={generated}",
+        googleapis = Path(google.api.annotations_pb2.__file__).parents[2]
+        subprocess.run([sys.executable, "-m", "grpc_tools.protoc", f"-I{ROOT / 'proto'}", f"-I{googleapis}", f"--python_out={generated}",
                         f"--grpc_python_out={generated}", *protos], check=True)
         sys.path.insert(0, str(generated))
         from wring.v1 import artifacts_pb2, artifacts_pb2_grpc, jobs_pb2, jobs_pb2_grpc

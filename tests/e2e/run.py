@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests/e2e")]
 import torch  # noqa: E402
 import transformers  # noqa: E402
+import yaml  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
 import bad_input  # noqa: E402
@@ -28,8 +29,10 @@ import door  # noqa: E402
 from bad_input import BadInputTests  # noqa: E402
 from door import Door, HostileClient  # noqa: E402, F401
 from goals import GoalTests  # noqa: E402
+from graphs import GraphTests  # noqa: E402
 from metrics import MetricsTests  # noqa: E402
 from random_models import TEXT, make_decoder, make_encoder  # noqa: E402
+from rest import RestTests  # noqa: E402
 from service import DEADLINE, SLOW_RECIPE, Service  # noqa: E402
 from sweeps import SweepTests  # noqa: E402
 
@@ -199,7 +202,16 @@ class Sweeps(GoalTests, SweepTests, WithService):
         return scratch
 
 
+class Graphs(GraphTests, WithService):
+    pass
+
+
 class Metrics(MetricsTests, WithService):
+    def scratch(self):
+        return scratch
+
+
+class Rest(RestTests, WithService):
     def scratch(self):
         return scratch
 
@@ -281,6 +293,39 @@ class PythonClient(WithService):
         self.assertEqual((code, reason, field), ("INVALID_ARGUMENT", "UNKNOWN_METHOD", "stages[0].method"))
         self.assertIn("gtpq", message)
         self.assertIn("gptq", hint)
+
+    def test_limits_at_submit_pauses_and_what_becomes_of_the_result(self):
+        answer = self.python(f"""
+            import json, time, wring
+            with wring.Client() as client:
+                client.pause_project("calm")
+                spec = dict(model={str(scratch / "tiny")!r}, project="calm", seed=77, priority=7, max_attempts=2, memory_bytes=1 << 32)
+                late = client.submit("rtn(bits=4, group_size=32)", queued_timeout_seconds=0.5, **spec)
+                job = client.submit("rtn(bits=8, group_size=32)", expire_after_seconds=3600, total_timeout_seconds=500, **spec)
+                client.pause_job(job.id)
+                projects = {{p.name: (p.paused, p.queued) for p in client.projects()}}
+                waiting = client.job(job.id)
+                assert (waiting.spec.priority, waiting.spec.retry.max_attempts, waiting.spec.total_timeout_seconds) == (7, 2, 500)
+                assert waiting.paused and waiting.waiting_reason.startswith("paused"), waiting.waiting_reason
+                client.cancel(late.id)
+                client.delete_job(late.id)
+                client.resume_project("calm")
+                client.resume_job(job.id)
+                ended = client.wait(job.id)
+                artifact = client.artifact(ended.result)
+                kept = artifact.expire_time.seconds - ended.end_time.seconds
+                client.retain(ended.result, pin=True)
+                try:
+                    client.discard(ended.result)
+                except wring.WringError as error:
+                    refused = error.reason
+                client.retain(ended.result)
+                client.discard(ended.result)
+                left = [a.digest for a in client.artifacts(limit=0)]
+                print(json.dumps([projects["calm"], kept, artifact.created_by_job == job.id, refused, ended.result in left,
+                                  [j.id for j in client.jobs(states=["succeeded"], project="calm")] == [job.id],
+                                  client.workers()[0].devices[0].kind, client.validate("rtn(bits=4)")["stages"][0]["method"]]))""")
+        self.assertEqual(answer, [[True, 2], 3600, True, "ARTIFACT_PINNED", False, True, "cpu", "rtn"])
 
     def test_a_job_has_the_name_that_its_recipe_gives_it(self):
         named, unnamed = self.folder / "r1.yaml", self.folder / "r2.yaml"
@@ -466,8 +511,14 @@ class SharedStages(SlowJobs):
         self.assertEqual(metrics["wring_stage_saved_bytes_total"], first["cached_bytes"])
         self.assertEqual(metrics["wring_stages_differed_total"], 0)
         self.assertIn("1 of others", self.service.cli("job", job["id"]).out)
-        stranger = self.service.submit(SLOW_RECIPE, scratch / "slow", *arguments, "--project", "stranger")
+        self.service.wait_for("both stages shared", lambda: self.service.metrics()["wring_stage_outputs"] >= 2)
         self.only_workers("three")
+        again = self.completes(self.service.submit(SLOW_RECIPE, scratch / "slow", *arguments), arguments)
+        self.assertEqual([stage["cached_in"] for stage in again["stages"]], ["skipped", "project"])
+        self.assertEqual(again["stages"][0]["cached_bytes"], 0)
+        self.assertIn("1 not needed", self.service.cli("job", again["id"]).out)
+        stranger = self.service.submit(SLOW_RECIPE, scratch / "slow", *arguments, "--project", "stranger")
+        self.only_workers("four")
         self.assertEqual([stage["state"] for stage in self.succeeded(self.service.wait_for_end(stranger))["stages"]], ["done", "done"])
 
 

@@ -85,5 +85,28 @@ TEST(Room, AStageIsCountedOnWhatTheStageBeforeItStores) {
   EXPECT_LT(second.peak_bytes, first.peak_bytes) << "the wide weights leave as the packed ones come";
 }
 
+TEST(Room, BehindACutNothingIsCountedOfWhatWasCutOut) {
+  const auto model = small_model::make();
+  std::vector<std::string> names;
+  for (const Layer* layer : small_model::linear_layers(*model, false)) names.push_back(layer->name());
+  const JobSpec spec;
+  Room cut_room(spec, *model), whole_room(spec, *model);
+  StageEstimate cut, packed;
+  cut.stored_bytes = 750'000'000;
+  cut.weights_kept = 0.75;
+  packed.stored_bytes = 100'000'000;
+  packed.working_bytes = 400'000'000;
+  packed.seconds = 8;
+  const auto before = cut_room.add_stage("cuts", names, cut);
+  const auto behind = cut_room.add_stage("packs", names, packed),
+             whole = whole_room.add_stage("packs", names, packed);
+  const auto layers = static_cast<double>(names.size());  // shares of layers are rounded down
+  EXPECT_EQ(before.weights, whole.weights);
+  EXPECT_NEAR(static_cast<double>(behind.weights), 0.75 * static_cast<double>(whole.weights), layers);
+  EXPECT_NEAR(static_cast<double>(behind.bytes_after), 75e6, 1e6);
+  EXPECT_NEAR(behind.seconds, 6, 0.1);
+  EXPECT_LT(behind.peak_bytes, whole.peak_bytes);
+}
+
 }  // namespace
 }  // namespace wring

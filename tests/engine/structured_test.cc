@@ -272,7 +272,15 @@ TEST(Structured, ForecastsWhatItWillStore) {
     const auto calibration = random_calibration();
     const auto stage = make_method(method, Params(flap_params(0.3), "p"));
     const auto estimate = estimate_stage(*model, *stage, targets, calibration);
+    const auto weights = [&] {
+      double sum = 0;
+      for (const Layer* layer : random_family::linear_layers(*model))
+        sum += static_cast<double>(layer->weight().rows() * layer->weight().columns());
+      return sum;
+    };
+    const double before = weights();
     run(*model, method, flap_params(0.3), calibration);
+    EXPECT_NEAR(estimate.weights_kept, weights() / before, 0.05) << method;
     std::uint64_t stored = 0;
     for (const Layer* layer : random_family::linear_layers(*model)) stored += layer->weight().stored_bytes();
     EXPECT_NEAR(static_cast<double>(estimate.stored_bytes), static_cast<double>(stored),

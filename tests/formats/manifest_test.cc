@@ -4,7 +4,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <numeric>
+#include <random>
+#include <set>
 
 #include "formats/safetensors.h"
 #include "tests/formats/test_files.h"
@@ -103,20 +106,70 @@ TEST(ChunkSizes, CutAtTensorsThatAreLargeEnough) {
   EXPECT_THAT(chunk_sizes(9 * kMiB, starts), ElementsAre(2 * kMiB, 3 * kMiB, 4 * kMiB));
 }
 
-TEST(ChunkSizes, JoinNeighboursWhileTheyStayBelowAMebibyte) {
-  const std::vector<std::uint64_t> starts{100, 300'000, 600'000, 900'000};
-  EXPECT_THAT(chunk_sizes(1'200'000, starts), ElementsAre(900'000, 300'000));
+TEST(ChunkSizes, JoinSmallPiecesToTheChunkBeforeThemWhileItStaysBelowAMebibyte) {
+  const std::vector<std::uint64_t> starts{1'000'000, 1'040'000, 1'080'000, 1'120'000};
+  EXPECT_THAT(chunk_sizes(1'150'000, starts), ElementsAre(1'040'000, 110'000));
+}
+
+TEST(ChunkSizes, BeginAChunkAtEachLargePieceWhateverLiesBeforeIt) {
+  const std::vector<std::uint64_t> starts{100, 200, 100'000, 150'000};
+  EXPECT_THAT(chunk_sizes(250'000, starts), ElementsAre(200, 149'800, 100'000));
 }
 
 TEST(ChunkSizes, NeverJoinAPieceToTheRestOfASplitOne) {
-  const std::vector<std::uint64_t> starts{17 * kMiB - 500'000};
-  EXPECT_THAT(chunk_sizes(17 * kMiB, starts), ElementsAre(16 * kMiB, kMiB - 500'000, 500'000));
+  const std::vector<std::uint64_t> starts{17 * kMiB - 50'000};
+  EXPECT_THAT(chunk_sizes(17 * kMiB, starts), ElementsAre(16 * kMiB, kMiB - 50'000, 50'000));
 }
 
 TEST(ChunkSizes, AddUpForStartsOutsideOrTwice) {
   const std::vector<std::uint64_t> starts{0, 2 * kMiB, 2 * kMiB, 99 * kMiB};
   const auto sizes = chunk_sizes(3 * kMiB, starts);
   EXPECT_THAT(sizes, ElementsAre(2 * kMiB, kMiB));
+}
+
+// A file of 30 layers of SmolLM2's shapes in 4 bits; one of them may be of 3 bits and other values.
+Manifest thirty_layers(int other_layer) {
+  TempDir folder;
+  std::vector<TensorToWrite> tensors;
+  for (int layer = 0; layer < 30; ++layer)
+    for (const auto& [name, weights] : {std::pair{"input_norm", 576 * 4},
+                                        {"q", 576 * 576},
+                                        {"k", 576 * 192},
+                                        {"v", 576 * 192},
+                                        {"o", 576 * 576},
+                                        {"post_norm", 576 * 4},
+                                        {"gate", 576 * 1536},
+                                        {"up", 576 * 1536},
+                                        {"down", 576 * 1536}}) {
+      const bool other = layer == other_layer;
+      const std::int64_t bytes = weights * (other ? 3 : 4) / 8;
+      const auto seed =
+          static_cast<unsigned>(100 * layer + (other ? 5000 : 0) + static_cast<int>(tensors.size() % 9));
+      tensors.push_back(
+          {"layers." + std::to_string(layer) + "." + name, ElementType::kU8, {bytes}, [bytes, seed] {
+             std::mt19937_64 random(seed);
+             const auto words = std::make_shared<std::vector<std::uint64_t>>(bytes / 8 + 1);
+             std::generate(words->begin(), words->end(), random);
+             return Bytes{std::as_bytes(std::span(*words)).first(static_cast<std::size_t>(bytes)), words};
+           }});
+    }
+  write_safetensors(folder.path(), "model", tensors);
+  return build_manifest(folder.path(), "model");
+}
+
+TEST(BuildManifest, OfTwoModelsThatShareAllLayersButOneStoresThatOneAgainAndLittleBesides) {
+  const Manifest base = thirty_layers(-1);
+  std::set<Digest> known;
+  for (const auto& chunk : base.files[0].chunks) known.insert(chunk.digest);
+  const std::uint64_t layer_bytes = base.total_bytes() / 30;
+  for (const int other : {0, 17, 29}) {
+    std::uint64_t stored = 0;
+    const Manifest changed = thirty_layers(other);
+    for (const auto& chunk : changed.files[0].chunks)
+      if (!known.contains(chunk.digest)) stored += chunk.size;
+    EXPECT_GE(stored, layer_bytes * 3 / 4);
+    EXPECT_LE(stored, layer_bytes + 2 * kMiB) << "layer " << other;
+  }
 }
 
 TEST(BuildManifest, HashesEveryFileInOrderAndCutsSafetensorsAtTensors) {

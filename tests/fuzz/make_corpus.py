@@ -1,10 +1,14 @@
 #!/usr/bin/env python3
 """Writes the seed corpora of the fuzz targets: a few small valid inputs each, and the lies worth starting from."""
 
+import gzip
 import hashlib
+import io
 import json
 import pathlib
 import struct
+import zipfile
+import zlib
 
 CORPUS = pathlib.Path(__file__).parent / "corpus"
 
@@ -227,10 +231,36 @@ def onnx_seeds() -> dict[str, bytes]:
     }
 
 
+def dataset_seeds() -> dict[str, bytes]:
+    """Pictures and arrays by the standard library alone; a JPEG of one grey block from its tables."""
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    def png(colour: int, bits: int, row: bytes, *more: bytes) -> bytes:
+        return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 2, 2, bits, colour, 0, 0, 0)) + b"".join(more) + chunk(b"IDAT", zlib.compress(2 * (b"\0" + row))) + chunk(b"IEND", b"")
+
+    def segment(marker: int, data: bytes) -> bytes:
+        return bytes([255, marker]) + struct.pack(">H", len(data) + 2) + data
+
+    jpeg = b"\xff\xd8" + segment(0xdb, b"\0" + bytes([1] * 64)) + segment(0xc0, struct.pack(">BHHBBBB", 8, 8, 8, 1, 1, 0x11, 0))
+    jpeg += segment(0xc4, b"\0" + bytes([1] + [0] * 15) + b"\0") + segment(0xc4, b"\x10" + bytes([1] + [0] * 15) + b"\0") + segment(0xda, bytes([1, 1, 0, 0, 63, 0])) + b"\x3f\xff\xd9"
+    header = b"{'descr': '|u1', 'fortran_order': False, 'shape': (2, 3), }"
+    npy = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + bytes(6)
+    archives = {}
+    for name, method in (("stored", zipfile.ZIP_STORED), ("deflated", zipfile.ZIP_DEFLATED)):
+        content = io.BytesIO()
+        with zipfile.ZipFile(content, "w", method) as archive:
+            archive.writestr(zipfile.ZipInfo("x.npy"), npy, method)
+        archives[name] = content.getvalue()
+    idx = b"\0\0\x08\x02" + struct.pack(">II", 2, 3) + bytes(6)
+    return {"grey": png(0, 8, b"\0\xff"), "colour": png(2, 8, bytes(6)), "alpha": png(6, 16, bytes(16)), "palette": png(3, 1, b"\x40", chunk(b"PLTE", bytes(6))),
+            "jpeg": jpeg, "idx": idx, "idx-gz": gzip.compress(idx, mtime=0), **archives}
+
+
 def main() -> None:
     groups = {"safetensors": safetensors_seeds(), "gguf": gguf_seeds(), "manifest": manifest_seeds(), "recipe": recipe_seeds(),
               "imatrix": imatrix_seeds(), "ggml_encode": ggml_encode_seeds(), "csv": csv_seeds(), "bucket_page": bucket_page_seeds(),
-              "tokenizer_json": tokenizer_json_seeds(), "gguf_vocabulary": gguf_vocabulary_seeds(), "sweep": sweep_seeds(), "onnx": onnx_seeds()}
+              "tokenizer_json": tokenizer_json_seeds(), "gguf_vocabulary": gguf_vocabulary_seeds(), "sweep": sweep_seeds(), "onnx": onnx_seeds(), "dataset": dataset_seeds()}
     for group, seeds in groups.items():
         folder = CORPUS / group
         folder.mkdir(parents=True, exist_ok=True)

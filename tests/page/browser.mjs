@@ -26,8 +26,16 @@ export async function api(address, path) {
   return response.json();
 }
 
+/** Counts the clicks that reach the page, over its reloads; `clicks()` says how many. */
+export async function countClicks(page) {
+  await page.addInitScript(() =>
+    addEventListener("click", () => sessionStorage.setItem("clicks", Number(sessionStorage.getItem("clicks")) + 1), true),
+  );
+  return () => page.evaluate(() => Number(sessionStorage.getItem("clicks")));
+}
+
 /** Every view, with what shows that it is there. */
-export function views({ done, failed, compared, result, sweep }) {
+export function views({ done, failed, compared, result, sweep, tried }) {
   return [
     { name: "jobs", path: "/jobs", ready: "table.jobs tbody tr" },
     { name: "jobs-empty", path: "/jobs?name=nothing-is-called-so", ready: ".empty" },
@@ -35,6 +43,7 @@ export function views({ done, failed, compared, result, sweep }) {
     { name: "job-timeline", path: `/jobs/${done}?tab=timeline`, ready: ".gantt-bar" },
     { name: "job-layers", path: `/jobs/${done}?tab=layers`, ready: ".chart canvas" },
     { name: "job-recipe", path: `/jobs/${done}?tab=recipe`, ready: "pre.code" },
+    { name: "job-recipe-diff", path: `/jobs/${done}?tab=recipe&against=${compared.find((id) => id !== done)}`, ready: "pre.diff" },
     { name: "job-files", path: `/jobs/${done}?tab=files`, ready: "table[aria-label='Files']" },
     { name: "job-failed", path: `/jobs/${failed}`, ready: ".notice.bad" },
     { name: "compare", path: `/compare?jobs=${compared.join(",")}`, ready: ".chart canvas" },
@@ -44,9 +53,12 @@ export function views({ done, failed, compared, result, sweep }) {
     { name: "sweep-trials", path: `/sweeps/${sweep}?tab=trials`, ready: "table[aria-label='Trials']" },
     { name: "sweep-parameters", path: `/sweeps/${sweep}?tab=parameters`, ready: ".chart canvas" },
     { name: "sweep-space", path: `/sweeps/${sweep}?tab=space`, ready: "pre.code" },
+    { name: "sweep-new", path: "/sweeps/new", ready: ".good-text" },
     { name: "submit", path: `/submit?from=${done}`, ready: ".step" },
     { name: "artifacts", path: "/artifacts", ready: "table[aria-label='Artifacts']" },
     { name: "artifact", path: `/artifacts/${result}`, ready: ".chart canvas" },
+    { name: "try", path: `/try?model=${result}&jobs=${tried.join(",")}`, ready: "blockquote" },
     { name: "workers", path: "/workers", ready: ".workers .card" },
+    { name: "access", path: "/access", ready: "table[aria-label='Projects']" },
   ];
 }

@@ -5,7 +5,7 @@ import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { promisify } from "node:util";
-import { api, browser, open, views } from "./browser.mjs";
+import { api, browser, countClicks, open, views } from "./browser.mjs";
 
 const [factsFile, ...wanted] = process.argv.slice(2);
 const facts = JSON.parse(readFileSync(factsFile, "utf8"));
@@ -17,6 +17,7 @@ const all = views({
   compared: [jobs["rtn-3bit"], jobs["rtn-8bit"], jobs.gptq],
   result: facts.result,
   sweep: facts.sweep,
+  tried: facts.tried,
 });
 const sha256 = (bytes) => createHash("sha256").update(bytes).digest("hex");
 
@@ -128,6 +129,109 @@ const tests = {
     await why.getByText("stages[0].params.group_size").waitFor();
     await why.getByText(/48 does not divide the \d+ input features/).waitFor();
     await why.getByText(/accepts a divisor/).waitFor();
+  },
+
+  async "the best of a sweep at a size is two clicks and the size away"({ page }) {
+    const clicks = await countClicks(page);
+    const { trials } = await api(address, `sweeps/${facts.sweep}/trials`);
+    const value = (trial, metric) => trial.metrics.find((m) => m.metric === metric).value;
+    const sizes = trials.map((trial) => value(trial, "weight_bytes")).sort((a, b) => a - b);
+    const most = Math.ceil(sizes[sizes.length - 2] / 1000); // kB: the largest is out
+    const allowed = trials.filter((trial) => value(trial, "weight_bytes") <= most * 1000);
+    const best = allowed.reduce((a, b) => (value(b, "kl_mean") < value(a, "kl_mean") ? b : a));
+    await page.goto("/sweeps");
+    await page.getByRole("link", { name: "bits", exact: true }).click();
+    await page.getByLabel("Best at no more than").click();
+    await page.keyboard.type(`${most} kB`);
+    await page.getByRole("status").getByRole("link", { name: `trial ${best.number}`, exact: true }).click();
+    await page.waitForURL(new RegExp(`/jobs/${best.job_id}$`));
+    assert.ok((await clicks()) <= 4, `${await clicks()} clicks`);
+    await page.locator(".facts").getByRole("link", { name: facts.sweep }).click(); // and back to its sweep
+    await page.waitForURL(new RegExp(`/sweeps/${facts.sweep}`));
+  },
+
+  async "running again with 3 bits takes four clicks, which layer lost most two"({ page }) {
+    const clicks = await countClicks(page);
+    await page.goto(`/jobs/${jobs["rtn-8bit"]}`);
+    await page.getByRole("link", { name: "Run again with changes" }).click();
+    await page.getByText("The server accepts this recipe.").waitFor();
+    await page.getByRole("combobox", { name: /^bits/ }).click();
+    await page.getByRole("option", { name: "3", exact: true }).click();
+    await page.getByText("The server accepts this recipe.").waitFor();
+    await page.getByRole("button", { name: "Submit" }).click();
+    await page.waitForURL(/\/jobs\/[a-z0-9]{12}$/);
+    assert.ok((await clicks()) <= 4, `${await clicks()} clicks`);
+    assert.match((await api(address, "jobs/" + page.url().split("/").at(-1))).spec.recipe, /bits: 3/);
+    await page.goto("/jobs?name=gptq");
+    const before = await clicks();
+    await page.getByRole("link", { name: "gptq", exact: true }).click();
+    await page.getByRole("tab", { name: "Layers" }).click();
+    await page.locator("table[aria-label=Layers] tbody tr").first().waitFor();
+    assert.ok((await clicks()) - before <= 4);
+  },
+
+  async "what waits, why, and how many go first is three clicks away"({ page }) {
+    const clicks = await countClicks(page);
+    const ids = [await submit("endless"), await submit("endless"), await submit("endless")];
+    await page.goto("/jobs");
+    await page.getByRole("button", { name: "Active" }).click();
+    await page.locator("tr", { hasText: ids[2] }).getByText("Waits: all workers that fit are busy").waitFor();
+    await page.locator("tr", { hasText: ids[2] }).getByRole("link").click();
+    await page.getByText("1 job goes first.").waitFor();
+    assert.ok((await clicks()) <= 4);
+    await page.getByRole("button", { name: "Pause" }).click();
+    await page.getByText(/Waits: paused/).waitFor();
+    for (const id of ids) await cli("cancel", id);
+    await page.getByText("Cancelled", { exact: true }).waitFor();
+    await page.getByRole("button", { name: "Delete" }).click();
+    await page.getByRole("button", { name: "Delete the job" }).click();
+    await page.waitForURL(/\/jobs$/);
+    await assert.rejects(api(address, `jobs/${ids[2]}`), /404/);
+  },
+
+  async "two recipes differ by the lines that differ"({ page }) {
+    await page.goto(`/jobs/${jobs.gptq}?tab=recipe`);
+    await page.locator(".hljs-string, .hljs-attr").first().waitFor();
+    await page.getByRole("combobox", { name: "Compare with" }).click();
+    await page.getByRole("option", { name: /rtn-3bit/ }).click();
+    await page.locator("ins", { hasText: "method: gptq" }).waitFor();
+    await page.locator("del", { hasText: "method: rtn" }).waitFor();
+    assert.match(page.url(), new RegExp(`against=${jobs["rtn-3bit"]}`));
+    assert.equal(await page.locator("ins, del", { hasText: "suite: size" }).count(), 0);
+  },
+
+  async "a prompt is answered by a model and by the one that it was made from"({ page }) {
+    await page.goto(`/artifacts/${facts.result}`);
+    await page.locator(".head-actions").getByRole("link", { name: "Try it" }).click();
+    await page.getByText(/Beside tiny, which it was made from/).waitFor();
+    await page.getByLabel("Tokens").fill("5");
+    await page.getByRole("button", { name: "Send" }).click();
+    await page.waitForURL(/jobs=/);
+    await page.waitForFunction(() => document.querySelectorAll("blockquote").length === 2, undefined, { timeout: 60_000 });
+    const ids = decodeURIComponent(new URL(page.url()).searchParams.get("jobs")).split(",");
+    const said = await Promise.all(ids.map((id) => api(address, `jobs/${id}`)));
+    assert.equal(said[1].spec.model, facts.result);
+    assert.notEqual(said[0].spec.model, facts.result);
+    const texts = said.map((job) => job.evaluations.find((row) => row.suite === "sample").text);
+    assert.deepEqual(await page.locator("blockquote").allTextContents(), texts);
+  },
+
+  async "a sweep is written, refused, mended and run by form"({ page, complaints }) {
+    await page.goto("/sweeps");
+    await page.getByRole("link", { name: "New sweep" }).click();
+    const yaml = page.getByLabel("Sweep", { exact: true });
+    await page.getByText(/accepts this sweep: grid over .*: 6 trials/).waitFor();
+    await yaml.fill((await yaml.inputValue()).replace("[3, 4, 8]", "[3, 9]"));
+    await page.locator("#verdict .bad-text").waitFor();
+    assert.match(complaints.splice(0).join(), /^Failed to load resource: .* 400/); // the browser's own line on the refusal
+    await yaml.fill((await yaml.inputValue()).replace("[3, 9]", "[3]").replace("[32, 64]", "[16]"));
+    await page.getByText(/accepts this sweep: grid over .*: 1 trial,/).waitFor();
+    await page.getByRole("combobox", { name: "Model: model" }).click();
+    await page.getByRole("option", { name: /tiny/ }).click();
+    await page.getByLabel("Name", { exact: true }).fill("by form");
+    await page.getByRole("button", { name: "Submit" }).click();
+    await page.waitForURL(/\/sweeps\/[a-z0-9]{12}$/);
+    await page.locator(".head-line").getByText("Succeeded", { exact: true }).waitFor({ timeout: 60_000 });
   },
 
   async "a form that the server refuses names the field; mended, it becomes a job that succeeds"({ page, complaints }) {
@@ -440,6 +544,38 @@ const tests = {
     await token.waitFor();
     await page.reload();
     await token.waitFor();
+  },
+
+  async "an admin sets a quota and makes a token, whose holder sees why he may change nothing"({ page, complaints }) {
+    await page.goto(`${facts.closed.address}/access`);
+    await page.getByLabel("Token").fill(facts.closed.token);
+    await page.getByRole("button", { name: "Log in" }).click();
+    await page.getByLabel("Name", { exact: true }).fill("reader");
+    await page.getByRole("combobox", { name: "Scope" }).click();
+    await page.getByRole("option", { name: /^Viewer/ }).click();
+    await page.getByRole("button", { name: "Make the token" }).click();
+    const secret = (await page.getByLabel("Secret").textContent()).trim();
+    const row = page.locator("tr", { hasText: "reader" });
+    await row.getByText("viewer").waitFor();
+    await page.getByRole("button", { name: "Quota" }).click();
+    await page.getByLabel(/^Queued jobs/).fill("7");
+    await page.getByRole("button", { name: "Save" }).click();
+    await page.getByRole("cell", { name: "0 of 7" }).waitFor();
+    assert.deepEqual(await seriousViolations(page), []);
+    const other = await (await page.context().browser().newContext({ baseURL: facts.closed.address })).newPage();
+    await other.goto("/jobs");
+    await other.getByLabel("Token").fill(secret);
+    await other.getByRole("button", { name: "Log in" }).click();
+    await other.getByText("Your token is a viewer’s").waitFor();
+    assert.equal(await other.getByRole("link", { name: "New job" }).count(), 0);
+    await other.goto("/access");
+    await other.getByRole("cell", { name: "0 of 7" }).waitFor();
+    assert.equal(await other.getByRole("button", { name: "Quota" }).count(), 0);
+    await row.getByRole("button", { name: "Revoke" }).click();
+    await page.getByRole("button", { name: "Revoke the token" }).click();
+    await row.getByText("revoked").waitFor();
+    await other.getByLabel("Token").waitFor({ timeout: 15_000 }); // shut out at once
+    await other.context().close();
   },
 
   async "axe finds no serious violation in any view, light or dark"({ page }) {

@@ -75,6 +75,11 @@ def prepare(service, folder):
     assert waited.status == 0, str(waited)
     long = sweep(folder, name="long", stage="gptq(bits=4, group_size=32, samples=4096, sequence_length=256)", model=folder / "slow",
                  strategy="grid", trials=4, space="stages.gptq.bits: [2, 3, 4, 8]")
+    (folder / "sample.yaml").write_text("evaluations: ['sample(tokens=5)']\n")
+    tried = [service.submit(folder / "sample.yaml", model) for model in (folder / "tiny", ended["gptq"]["artifact_digest"])]
+    for job in tried:
+        assert service.wait_for_end(job)["state"] == "SUCCEEDED", service.logs()
+    assert service.cli("pause", "project", "resting").status == 0  # one that is listed though it has no job
     out = folder / "out"
     fetched = service.cli("get", ended["gptq"]["artifact_digest"], "--out", out)
     assert fetched.status == 0, str(fetched)
@@ -82,7 +87,7 @@ def prepare(service, folder):
     recipe(folder, "live", "- gptq(bits=4, group_size=32, samples=96, sequence_length=128)").rename(folder / "live.yaml")
     recipe(folder, "endless", "- gptq(bits=4, group_size=32, samples=4096, sequence_length=256)").rename(folder / "endless.yaml")
     return {"address": f"http://{service.http}", "grpc": service.grpc, "wring": str(service.programs / "wring"), "folder": str(folder), "out": str(out),
-            "jobs": jobs, "sweep": submitted.json["id"], "long": str(long), "result": ended["gptq"]["artifact_digest"], "hostile": HOSTILE, "slow": str(folder / "slow"), "text": str(text)}
+            "jobs": jobs, "sweep": submitted.json["id"], "tried": tried, "long": str(long), "result": ended["gptq"]["artifact_digest"], "hostile": HOSTILE, "slow": str(folder / "slow"), "text": str(text)}
 
 
 def main():
@@ -100,6 +105,7 @@ def main():
         closed = Service(options.bin.resolve(), folder / "closed")
         try:
             closed.start_server()
+            assert closed.cli("pause", "project", "resting").status == 0  # one that is listed though it has no job
             service.start_server()
             service.start_worker()
             facts = folder / "facts.json"

@@ -4,8 +4,8 @@ import { api, browser, open, views } from "./browser.mjs";
 
 const [address, folder, ...wanted] = process.argv.slice(2);
 mkdirSync(folder, { recursive: true });
-const succeeded = (await api(address, "jobs?state=succeeded&page_size=50")).jobs;
-const failed = (await api(address, "jobs?state=failed")).jobs[0];
+const succeeded = (await api(address, "jobs?states=JOB_STATE_SUCCEEDED&page_size=50")).jobs;
+const failed = (await api(address, "jobs?states=JOB_STATE_FAILED")).jobs[0];
 // The job with most stages shows most; those of the model that has most jobs are compared.
 const done = [...succeeded].sort((a, b) => b.stages.length - a.stages.length)[0];
 const sized = succeeded.filter((job) => job.stages.some((stage) => stage.name.startsWith("evaluate: size")));
@@ -15,7 +15,10 @@ const compared = sized
   .sort((a, b) => b.length - a.length)[0]
   .map((job) => job.id);
 const sweep = (await api(address, "sweeps")).sweeps[0];
-const all = views({ done: done.id, failed: failed.id, compared, result: done.result, sweep: sweep.id });
+const tried = succeeded.filter((job) => job.stages.length === 1 && job.stages[0].name === "evaluate: sample").slice(0, 2).map((job) => job.id);
+const all = views({ done: done.id, failed: failed.id, compared, result: done.result, sweep: sweep.id, tried }).filter(
+  (view) => view.name !== "try" || tried.length > 0,
+);
 const chrome = await browser();
 for (const theme of ["light", "dark"]) {
   for (const [suffix, viewport] of [

@@ -296,7 +296,7 @@ def chunk_sizes(size, starts):
     pieces = np.diff(sorted({0, size, *(start for start in starts if start < size)})).tolist()
     sizes, joins = [], False
     for piece in pieces:
-        if joins and sizes[-1] + piece < 1 << 20:
+        if joins and piece < 64 << 10 and sizes[-1] + piece < 1 << 20:
             sizes[-1] += piece
             continue
         joins = piece <= 16 << 20

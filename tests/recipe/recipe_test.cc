@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 
 #include "common/error.h"
+#include "recipe/model_kind.h"
+#include "tests/common/thrown_by.h"
 
 namespace wring {
 namespace {
@@ -142,7 +144,7 @@ TEST(RecipeError, UnknownKeyNamesTheNearestAndItsLine) {
 TEST(RecipeError, UnknownMethodOrSuiteNamesTheNearest) {
   expect_refused("stages:\n  - rtn\n  - gptk(bits=4)\n", "UNKNOWN_METHOD", "stages[1].method",
                  {"'gptk'", "Did you mean 'gptq'?", "recipe line 3"});
-  expect_refused("perplexity", "UNKNOWN_METHOD", "stages[0].method",
+  expect_refused("stages: [perplexity]", "UNKNOWN_METHOD", "stages[0].method",
                  {"is an evaluation suite", "under evaluations"});
   expect_refused("zzz", "UNKNOWN_METHOD", "stages[0].method", {"Known: ", "sparsegpt"});
   expect_refused("evaluations: [perplexty]", "UNKNOWN_SUITE", "evaluations[0].suite", {"'perplexity'"});
@@ -232,7 +234,43 @@ TEST(RecipeError, InACallNamesTheColumn) {
   expect_refused("gptq(bits=4, bits=4)", "MALFORMED_RECIPE", "stages[0]", {"'bits' stands twice"});
   expect_refused("gptq(bits=)", "MALFORMED_RECIPE", "stages[0]", {"a value is missing"});
   expect_refused("rtn | ", "MALFORMED_RECIPE", "stages[1]", {"a name is missing"});
-  expect_refused("sample(prompt='x", "MALFORMED_RECIPE", "stages[0]", {"closing quote"});
+  expect_refused("sample(prompt='x", "MALFORMED_RECIPE", "evaluations[0]", {"closing quote"});
+}
+
+TEST(OneLine, HoldsSuitesAndFormatsBesideStages) {
+  const Recipe recipe = parse_recipe("hesso | accuracy(data=held) | size");
+  ASSERT_EQ(recipe.stages.size(), 1u);
+  ASSERT_EQ(recipe.evaluations.size(), 2u);
+  EXPECT_EQ(recipe.evaluations[0].params.at("data"), "held");
+  EXPECT_EQ(parse_recipe("size").evaluations.size(), 1u);
+}
+
+TEST(Numbers, AreOneOrSeveralAndAListInTheNormalForm) {
+  const auto mean = [](const std::string& text) {
+    return parse_recipe("accuracy(mean=" + text + ")").evaluations.at(0).params.at("mean");
+  };
+  EXPECT_EQ(mean("0.5"), Json::array({0.5}));
+  EXPECT_EQ(mean("[0.5, 0.25, 1]"), Json::array({0.5, 0.25, 1.0}));
+  EXPECT_EQ(mean("'0.5, 0.25'"), Json::array({0.5, 0.25}));
+  EXPECT_EQ(mean("'[0.5, 0.25]'"), Json::array({0.5, 0.25}));  // as --param hands it on
+  for (const char* wrong : {"a", "[]", "[a]", "true", "'1, x'"})
+    expect_refused(std::string("accuracy(mean=") + wrong + ")", "WRONG_TYPE", "evaluations[0].params.mean");
+  expect_refused("accuracy(std=[1, 0])", "OUT_OF_RANGE", "evaluations[0].params.std");
+}
+
+TEST(ModelKind, ThatAMethodSuiteOrFormatDoesNotTakeIsRefusedWithWhatDoes) {
+  const auto refused = [](const char* recipe, const std::vector<std::string>& kinds) {
+    return thrown_by([&] { check_model_kind(parse_recipe(recipe), kinds); });
+  };
+  const Error error = refused("hesso | gptq(bits=4)", {"graph"});
+  EXPECT_EQ(error.reason(), "WRONG_MODEL_KIND");
+  EXPECT_EQ(error.field(), "stages[1].method");
+  EXPECT_THAT(error.message(), HasSubstr("this model is an ONNX graph"));
+  EXPECT_THAT(error.hint(), HasSubstr("hesso"));
+  EXPECT_EQ(refused("hesso", {"decoder-lm", "encoder"}).field(), "stages[0].method");
+  EXPECT_EQ(refused("hesso | size | perplexity", {"graph"}).field(), "evaluations[1].suite");
+  EXPECT_EQ(refused("hesso | gguf", {"graph"}).field(), "exports[0].format");
+  check_model_kind(parse_recipe("similarity | rtn(bits=4)"), {"decoder-lm", "encoder"});
 }
 
 TEST(OneLine, KeepsBarsCommasAndBracketsInsideQuotes) {

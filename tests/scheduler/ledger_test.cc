@@ -131,6 +131,22 @@ TEST_F(LedgerTest, AnOlderEtagIsRefusedAndLeavesNothingBehind) {
   EXPECT_EQ(apply(RetryInput{"j"}, "j", "2").outcome.changed.size(), 1u);
 }
 
+TEST_F(LedgerTest, AJobThatIsBeingDeletedIsNotFoundAndLeavesNothingBehind) {
+  const auto load = [&](const std::string& id) { return std::optional(disk_.at(id)); };
+  write(apply(SubmitInput{"j", {}, 0}));
+  EXPECT_EQ(refused([&] { ledger_->begin_remove("j", "", load); }), "JOB_NOT_ENDED");
+  write(apply(CancelInput{"j"}, "j"));
+  EXPECT_EQ(refused([&] { ledger_->begin_remove("j", "1", load); }), "ETAG_MISMATCH");
+  EXPECT_FALSE(ledger_->state().jobs.contains("j"));
+  ledger_->begin_remove("j", "2", load);
+  EXPECT_EQ(refused([&] { apply(RetryInput{"j"}, "j"); }), "JOB_NOT_FOUND");
+  EXPECT_EQ(refused([&] { ledger_->begin_remove("j", "", load); }), "JOB_NOT_FOUND");
+  disk_.erase("j");
+  ledger_->end_remove("j");
+  EXPECT_FALSE(ledger_->state().jobs.contains("j"));
+  EXPECT_FALSE(ledger_->stored_event("j"));
+}
+
 TEST_F(LedgerTest, OneSubmitOfARequestIdIsUnderWayAtATime) {
   EXPECT_TRUE(ledger_->begin_submit("r"));
   EXPECT_FALSE(ledger_->begin_submit("r"));

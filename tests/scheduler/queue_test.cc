@@ -53,6 +53,26 @@ TEST_F(Fairness, OneWorkerServesProjectsInTurnEachInTheOrderOfItsSubmits) {
   EXPECT_THAT(order, ElementsAre("a1", "b1", "c1", "a2", "b2", "a3"));
 }
 
+TEST_F(Fairness, AJobKnowsHowManyOfItsProjectGoFirst) {
+  submit_to("a", "a1");
+  submit_to("b", "b1");
+  submit_to("a", "a2");
+  submit_to("a", "a3", 1);
+  submit_to("a", "other", 0, "cuda");
+  const auto ahead = [&](const char* id) { return state_.queue.ahead_of(job(id), 1000); };
+  EXPECT_EQ(ahead("a3"), 0u);
+  EXPECT_EQ(ahead("a1"), 1u);
+  EXPECT_EQ(ahead("a2"), 2u);
+  EXPECT_EQ(ahead("b1"), 0u);
+  EXPECT_EQ(ahead("other"), 0u);
+  EXPECT_EQ(state_.queue.ahead_of(job("a2"), 1), 1u);
+  apply(PauseJobInput{"a3", true});
+  EXPECT_EQ(ahead("a3"), 0u);
+  EXPECT_EQ(ahead("a2"), 1u);
+  EXPECT_EQ(lease().id, "a1");
+  EXPECT_EQ(ahead("a1"), 0u);
+}
+
 TEST_F(Fairness, APriorityGoesBeforeAShare) {
   submit_to("a", "a1");
   submit_to("a", "a2", 1);

@@ -140,6 +140,21 @@ TEST_F(Errors, CarryReasonDomainFieldAndHint) {
   EXPECT_EQ(bad.field_violations(0).field(), "stages[0].params.group_sise");
 }
 
+TEST_F(Errors, OfAMethodThatDoesNotTakeTheModelComeAtTheSubmit) {
+  const auto reason_of = [&](const std::string& recipe, const std::string& model) {
+    auto request = submission(recipe);
+    request.mutable_spec()->set_model(model);
+    return thrown_by([&] { submit(request); }).reason();
+  };
+  const auto graph = upload("a graph", "model", "net.onnx");
+  EXPECT_EQ(reason_of("rtn(bits=4)", graph), "WRONG_MODEL_KIND");
+  EXPECT_EQ(reason_of("magnitude-units", upload("weights", "model", "model.safetensors")),
+            "WRONG_MODEL_KIND");
+  auto request = submission("magnitude-units | size");
+  request.mutable_spec()->set_model(graph);
+  EXPECT_FALSE(submit(request).id().empty());
+}
+
 TEST_F(Errors, OfTenThousandBytesStillArrive) {
   auto request = submission("rtn(" + std::string(10'000, 'x') + "=4)");
   EXPECT_EQ(thrown_by([&] { submit(request); }).code(), ErrorCode::kInvalidArgument);
@@ -243,7 +258,7 @@ TEST_F(Methods, TheCatalogueIsThereWithoutWorkers) {
   const auto list = call(*methods_, &v1::Methods::Stub::ListMethods, v1::ListMethodsRequest());
   std::vector<std::string> names;
   for (const auto& method : list.methods()) names.push_back(method.name());
-  EXPECT_THAT(names, testing::IsSupersetOf({"gptq", "rtn", "perplexity"}));
+  EXPECT_THAT(names, testing::IsSupersetOf({"gptq", "rtn", "perplexity", "gguf"}));
   EXPECT_EQ(list.catalogue_digest(), Catalogue::embedded().digest().hex());
   v1::GetMethodRequest request;
   request.set_name("gtpq");

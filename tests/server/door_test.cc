@@ -4,6 +4,7 @@
 #include <atomic>
 #include <set>
 
+#include "formats/manifest.h"
 #include "server/store/sqlite/audit_rows.h"
 #include "server/upkeep/collect.h"
 #include "tests/server/test_service.h"
@@ -408,7 +409,7 @@ TEST(WorkersSight, OfAJobThatWentBackToTheQueueItLastsAnHour) {
   StoreBatch batch;
   auto& model = batch.artifacts.emplace_back();
   model.set_digest(std::string(64, 'a'));
-  model.set_manifest_json("{}");
+  model.set_manifest_json(Manifest{"model", {{"file", 1, {{sha256("m"), 1}}}}}.canonical());
   store.write(std::move(batch)).get();
   Coordinator coordinator(store, clock, metrics, {});
   v1::SubmitJobRequest request;

@@ -86,8 +86,83 @@ TEST_F(Jobs, ASuccessWhoseArtifactWasNotCommittedIsRefused) {
   add_worker();
   auto end = ending(lease(), "succeeded");
   end.set_result(std::string(64, 'a'));
+  EXPECT_EQ(thrown_by([&] { finish(end); }).field(), "result");
+  end.clear_result();
+  end.add_exports(std::string(64, 'a'));
+  EXPECT_EQ(thrown_by([&] { finish(end); }).field(), "exports");
   EXPECT_EQ(thrown_by([&] { finish(end); }).reason(), "ARTIFACT_NOT_FOUND");
   EXPECT_EQ(get(end.job_id()).state(), v1::JOB_STATE_RUNNING);
+}
+
+// Runs jobs whose results are kept as their submits ask.
+class Retained : public Jobs {
+ protected:
+  Retained() { add_worker(); }
+
+  static v1::Retention expire_after(double seconds) {
+    v1::Retention retention;
+    retention.set_expire_after_seconds(seconds);
+    return retention;
+  }
+  static v1::Retention pinned() {
+    v1::Retention retention;
+    retention.set_pinned(true);
+    return retention;
+  }
+
+  // A job that ends with `content`, uploaded by its worker, as its result, and perhaps another as an export.
+  v1::Job run(const v1::Retention& retention, const std::string& content, const std::string& exported = {}) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));  // what is there is older than the job
+    auto request = submission();
+    *request.mutable_spec()->mutable_retention() = retention;
+    submit(request);
+    auto end = ending(lease(), "succeeded");
+    end.set_result(upload(content));
+    if (!exported.empty()) end.add_exports(upload(exported));
+    finish(end);
+    return get(end.job_id());
+  }
+  v1::Artifact artifact(const std::string& digest) {
+    v1::GetArtifactRequest request;
+    request.set_digest(digest);
+    return call(*artifacts_, &v1::Artifacts::Stub::GetArtifact, request);
+  }
+};
+
+TEST_F(Retained, ResultAndExportsExpireAsLongAfterTheSuccessAsAsked) {
+  const auto job = run(expire_after(3600), "the result", "an export");
+  for (const auto& digest : {job.result(), upload("an export")}) {
+    const auto kept = artifact(digest);
+    EXPECT_EQ(kept.created_by_job(), job.id());
+    EXPECT_EQ(kept.expire_time().seconds(), job.end_time().seconds() + 3600);
+  }
+  EXPECT_EQ(job.spec().retention().expire_after_seconds(), 3600);
+  EXPECT_TRUE(artifact(run(pinned(), "another").result()).pinned());
+  EXPECT_FALSE(artifact(run({}, "a third").result()).has_expire_time());
+}
+
+TEST_F(Retained, WhatTheProjectHadIsKeptAtLeastAsLongAsItWasToBe) {
+  const auto had = upload("an upload");
+  EXPECT_FALSE(artifact(run(expire_after(60), "an upload").result()).has_expire_time());
+  const auto first = run(expire_after(3600), "the result");
+  const auto until = artifact(first.result()).expire_time().seconds();
+  EXPECT_EQ(artifact(run(expire_after(60), "the result").result()).expire_time().seconds(), until);
+  EXPECT_GE(artifact(run(expire_after(7200), "the result").result()).expire_time().seconds(), until + 3600);
+  EXPECT_FALSE(artifact(run({}, "the result").result()).has_expire_time());
+  EXPECT_FALSE(artifact(run(expire_after(60), "the result").result()).has_expire_time());
+  EXPECT_TRUE(artifact(run(pinned(), "an upload").result()).pinned());
+  EXPECT_TRUE(artifact(run(expire_after(60), "an upload").result()).pinned());
+  EXPECT_EQ(artifact(first.result()).created_by_job(), first.id());
+  EXPECT_EQ(artifact(had).digest(), had);
+}
+
+TEST_F(Retained, WhatCannotBeIsRefusedAtSubmitByItsField) {
+  auto request = submission();
+  *request.mutable_spec()->mutable_retention() = expire_after(-1);
+  EXPECT_EQ(thrown_by([&] { submit(request); }).field(), "spec.retention.expire_after_seconds");
+  request.mutable_spec()->mutable_retention()->set_expire_after_seconds(5);
+  request.mutable_spec()->mutable_retention()->set_pinned(true);
+  EXPECT_EQ(thrown_by([&] { submit(request); }).field(), "spec.retention");
 }
 
 TEST_F(Jobs, ARestartInMidJobLosesNothingAndTheWorkerGoesOnUnderItsLease) {

@@ -358,7 +358,7 @@ TEST_F(Store, AnArtifactIsFoundByPrefixKeepsItsManifestAndItsFirstMaker) {
   write(batch);
   for (const char* id : {"job1", "job2"}) {
     auto done = submission(make_job(id, id[3] - '0'));
-    done.result = artifact.digest();
+    done.made = {artifact.digest()};
     write(std::move(done));
   }
   reopen();

@@ -1,6 +1,7 @@
 // What a backup, a restore and a check of a data folder promise.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/mount.h>
 
 #include <atomic>
 #include <fstream>
@@ -110,6 +111,46 @@ TEST_F(Upkeep, ABackupOfAServerThatRunsIsRestoredWhole) {
   EXPECT_TRUE(store.artifact(model, {}).has_value());
   EXPECT_TRUE(check_data(restored()).is_clean());
   EXPECT_EQ(read_file(path_of(restored(), "second")), "second");
+}
+
+// A view of a folder that cannot be changed, where this process may mount one.
+class ReadOnly {
+ public:
+  ReadOnly(const fs::path& folder, const fs::path& at) : at_(at) {
+    fs::create_directories(at_);
+    mounted_ = ::mount(folder.c_str(), at_.c_str(), nullptr, MS_BIND, nullptr) == 0;
+    if (mounted_)
+      EXPECT_EQ(::mount(nullptr, at_.c_str(), nullptr, MS_BIND | MS_REMOUNT | MS_RDONLY, nullptr), 0);
+  }
+  ~ReadOnly() {
+    if (mounted_) ::umount2(at_.c_str(), MNT_DETACH);
+  }
+  ReadOnly(const ReadOnly&) = delete;
+  ReadOnly& operator=(const ReadOnly&) = delete;
+  bool mounted() const { return mounted_; }
+
+ private:
+  fs::path at_;
+  bool mounted_;
+};
+
+TEST_F(Upkeep, WhatIsMountedReadOnlyIsBackedUpAndRestoredFrom) {
+  Data server(data());
+  const auto model = server.put("m", {"first"});  // lies in the journal still
+  ASSERT_TRUE(fs::exists(data() / "wring.db-wal"));
+  const ReadOnly snapshot(data(), folder_.path() / "snapshot");
+  if (!snapshot.mounted()) GTEST_SKIP() << "this process may not mount";
+  EXPECT_FALSE(is_read_only(data()));
+  const auto kept = back_up(folder_.path() / "snapshot", backup());
+  EXPECT_EQ(kept.artifacts, 1u);
+  EXPECT_EQ(kept.copied_bytes, 5u);
+
+  const ReadOnly medium(backup(), folder_.path() / "medium");
+  const auto report = restore_backup(folder_.path() / "medium", restored(), clock_);
+  EXPECT_EQ(report.copied_bytes, 5u);
+  EXPECT_EQ(report.epoch, static_cast<std::uint64_t>(kNow));
+  EXPECT_TRUE(JobStore(restored()).artifact(model, {}).has_value());
+  EXPECT_TRUE(check_data(restored()).is_clean());
 }
 
 TEST_F(Upkeep, EveryRestoreRaisesTheEpochAlsoASecondOfOneBackup) {

@@ -96,20 +96,21 @@ void Invariants::on_refusal(const SchedulerInput& input, const std::string& etag
     demand(!holds(finish->job, finish->fence), "holder-heard", finish->job,
            "its holder is refused: " + error.reason());
     const Known* const known = find(finish->job);
-    demand(!known || known->told != std::pair{finish->fence, finish->outcome}, "told-twice-stored-once",
-           finish->job, "the same end, told again, is refused: " + error.reason());
+    demand(!known || may_be_gone(finish->job) || known->told != std::pair{finish->fence, finish->outcome},
+           "told-twice-stored-once", finish->job, "the same end, told again, is refused: " + error.reason());
   }
   if (const auto* pause = std::get_if<PauseJobInput>(&input)) {
     const Known* const known = find(pause->job);
-    demand(known && pause->paused &&
-               (is_terminal(known->record.phase) || known->record.phase == JobPhase::kCancelling),
+    demand(may_be_gone(pause->job) ||
+               (known && pause->paused &&
+                (is_terminal(known->record.phase) || known->record.phase == JobPhase::kCancelling)),
            "acknowledged-job-kept", pause->job, "a pause is refused: " + error.reason());
   }
   if (const auto* cancel = std::get_if<CancelInput>(&input)) {
     const Known* const known = find(cancel->job);
     const bool ended =
         known && (known->record.phase == JobPhase::kSucceeded || known->record.phase == JobPhase::kFailed);
-    demand(ended || !etag.empty(), "acknowledged-job-kept", cancel->job,
+    demand(ended || !etag.empty() || may_be_gone(cancel->job), "acknowledged-job-kept", cancel->job,
            "a cancel is refused: " + error.reason());
   }
 }

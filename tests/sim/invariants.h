@@ -35,7 +35,16 @@ class Invariants {
   void on_refusal(const SchedulerInput& input, const std::string& etag, const Error& error);
   void on_commit(const Batch& batch, const Storage& storage);
   void on_answer(const Waiting& waiting, const Storage& storage);
+  void on_remove(const std::string& job, const std::string& etag);  // the ledger lets it be deleted
+  void on_removed(const std::string& job) { removing_.erase(job); }
+  void on_backup() { backup_ = jobs_; }
+  void on_restore(const Storage& storage);
   void on_crash(const Storage& storage);
+  // What a client has seen of a job: by one watch, from its first event on.
+  void on_watched(const std::string& job, const std::vector<JobEvent>& seen, const Storage& storage) const;
+  // Whether it may be unknown, or known anew, though it was acknowledged: deleted, or made after a backup
+  // that was restored.
+  bool may_be_gone(const std::string& job) const { return removing_.contains(job) || gone_.contains(job); }
   void on_recovery(const SchedulerState& state, const Storage& storage);
   void on_clock_jump(TimeMs by);
   void on_submitted(const std::string& request_id, const std::string& job);  // as the client was told
@@ -105,10 +114,14 @@ class Invariants {
   void take_in(const Outcome& outcome);
   void take_in(const JobRecord& record);
   void check_pause(const Known& known) const;
+  void forget(const std::string& job, const Storage& storage);
+  void forget(const std::string& job);
   Known known_from(const Row& row) const;
 
   World& world_;
-  std::unordered_map<std::string, Known> jobs_;
+  std::unordered_map<std::string, Known> jobs_, backup_;
+  std::set<std::string> removing_, gone_;
+  std::map<Fence, std::string> fences_;  // told to a worker, and of which job
   std::set<std::string> queue_, held_;
   Storage::Pauses pauses_;
   std::map<std::string, Quota> quotas_;

@@ -23,14 +23,78 @@ void Invariants::on_commit(const Batch& batch, const Storage& storage) {
                std::to_string(row ? row->record.version : 0));
     last_change_ = world_.now;
   }
+  if (!batch.removed.empty()) forget(batch.removed, storage);
   if (batch.submitted && !batch.request_id.empty())
     demand(!storage.request(batch.request_id), "submitted-twice-is-one-job", batch.outcome.changed.front().id,
            "a second job of request " + batch.request_id);
 }
 
+void Invariants::on_remove(const std::string& job, const std::string& etag) {
+  const Known* const known = find(job);
+  demand(known && is_terminal(known->record.phase), "deleted-jobs-had-ended", job, "its deletion is taken");
+  demand(etag.empty() || std::to_string(known->record.version) == etag, "etag-compared", job,
+         "deleted with etag " + etag);
+  demand(removing_.insert(job).second, "deleted-jobs-had-ended", job, "it is deleted twice at a time");
+}
+
+// It goes from the disk.
+void Invariants::forget(const std::string& job, const Storage& storage) {
+  const Known* const known = find(job);
+  const Row* const row = storage.row(job);
+  demand(known && row && row->record.version == known->record.version && is_terminal(row->record.phase),
+         "deleted-jobs-had-ended", job, "it has changed since its deletion was taken");
+  gone_.insert(job);
+  forget(job);
+  last_change_ = world_.now;
+}
+
+void Invariants::forget(const std::string& job) {
+  jobs_.erase(job);
+  acknowledged_.erase(job);
+  acknowledged_stages_.erase(job);
+  succeeded_.erase(job);
+}
+
+// What was told since the backup need not hold any more, but for one thing: no lease that was given since may
+// be taken for one of those given from now on.
+void Invariants::on_restore(const Storage& storage) {
+  jobs_ = backup_;
+  std::set<std::string> lost;
+  for (auto& [job, version] : acknowledged_) {
+    const Row* const row = storage.row(job);
+    if (row) version = std::min(version, row->record.version);
+    if (!row) lost.insert(job);
+  }
+  for (const auto& job : lost) {
+    gone_.insert(job);
+    forget(job);
+  }
+  for (auto& [job, stages] : acknowledged_stages_)
+    stages.erase(stages.upper_bound(storage.row(job)->events.size()), stages.end());
+  std::erase_if(succeeded_, [&](const auto& job) {
+    return storage.row(job.first)->record.phase != JobPhase::kSucceeded;
+  });
+}
+
+void Invariants::on_watched(const std::string& job, const std::vector<JobEvent>& seen,
+                            const Storage& storage) const {
+  const Row* const row = storage.row(job);
+  demand(row != nullptr, "acknowledged-job-kept", job, "a watch of it has ended, and it is not there");
+  demand(seen.size() <= row->events.size() && !seen.empty() && is_terminal(seen.back().phase),
+         "watchers-see-every-event", job, "a watch has ended before the job");
+  for (std::size_t i = 0; i < seen.size(); ++i)
+    demand(seen[i].number == i + 1 && seen[i].type == row->events[i].type &&
+               seen[i].payload == row->events[i].payload,
+           "watchers-see-every-event", job, "event " + std::to_string(i + 1) + " was seen as another one");
+}
+
 // Somebody is told: it must be on disk, and stay there.
 void Invariants::on_answer(const Waiting& waiting, const Storage& storage) {
-  if (waiting.call == Waiting::Call::kNobody || waiting.job.empty()) return;
+  if (const auto& job = waiting.outcome.leased) {
+    const auto [given, is_new] = fences_.try_emplace(job->fence, job->id);
+    demand(is_new, "fences-rise", job->id, "its fence was given to " + given->second + " before");
+  }
+  if (waiting.call == Waiting::Call::kNobody || waiting.job.empty() || may_be_gone(waiting.job)) return;
   const Row* const row = storage.row(waiting.job);
   demand(row && row->record.version >= waiting.version, "answered-after-the-commit", waiting.job,
          "version " + std::to_string(waiting.version) + " is told of and not on disk");
@@ -45,7 +109,7 @@ void Invariants::on_answer(const Waiting& waiting, const Storage& storage) {
 
 void Invariants::on_submitted(const std::string& request_id, const std::string& job) {
   const auto known = job_of_request_.try_emplace(request_id, job).first->second;
-  demand(known == job, "submitted-twice-is-one-job", job,
+  demand(known == job || may_be_gone(known), "submitted-twice-is-one-job", job,
          "request " + request_id + " was " + known + " before");
 }
 
@@ -80,6 +144,7 @@ void Invariants::on_crash(const Storage& storage) {
     }
     ++it;
   }
+  removing_.clear();
   workers_.clear();
   pauses_ = storage.pauses();
   quotas_ = storage.quotas();
@@ -151,6 +216,7 @@ void Invariants::sweep(const SchedulerState& state) const {
       demand(held_.contains(job) && state.jobs.at(job).worker == id, "queue-index", job,
              id + " does not hold it");
   for (const auto& [id, job] : state.jobs) {
+    if (removing_.contains(id)) continue;
     const Known* const known = find(id);
     demand(known && known->record.version == job.version && known->record.phase == job.phase,
            "state-is-replay", id, "changed without a word");

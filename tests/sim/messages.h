@@ -30,6 +30,13 @@ struct PauseJobCall {
   std::string job;
   bool paused = true;
 };
+struct DeleteCall {
+  std::string job, etag;
+};
+struct WatchCall {
+  std::string job;
+  std::uint64_t after = 0;
+};
 struct LeaseCall {
   LeaseInput input;
   TimeMs wait_ms = 0;
@@ -38,9 +45,9 @@ struct HangUp {  // the caller no longer waits for `call`
   std::uint64_t call = 0;
 };
 
-using Request =
-    std::variant<SubmitCall, CancelCall, RetryCall, PauseJobCall, PauseProjectInput, PauseWorkerInput,
-                 QuotaInput, RegisterInput, LeaseCall, RenewInput, StageInput, FinishInput, HangUp>;
+using Request = std::variant<SubmitCall, CancelCall, RetryCall, PauseJobCall, DeleteCall, WatchCall,
+                             PauseProjectInput, PauseWorkerInput, QuotaInput, RegisterInput, LeaseCall,
+                             RenewInput, StageInput, FinishInput, HangUp>;
 
 // Who asks: the answer finds its way back by this.
 struct Caller {
@@ -57,6 +64,8 @@ struct Answer {
   std::optional<JobRecord> leased;
   std::vector<LeaseAction> renewed;
   bool register_again = false;
+  std::vector<JobEvent> events;  // of a watch, after its cursor
+  bool ended = false;            // a watch has nothing more to wait for
 };
 
 }  // namespace wring::sim

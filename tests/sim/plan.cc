@@ -25,7 +25,7 @@ std::string_view to_string(Fault fault) {
   constexpr std::array<std::string_view, kFaultKinds> kNames{
       "loss",          "duplicate",    "delay",        "partition", "told-failed",
       "worker-kill",   "worker-pause", "worker-drain", "crash",     "crash-at-commit",
-      "clock-forward", "clock-back",   "disk-full",    "engine"};
+      "clock-forward", "clock-back",   "disk-full",    "engine",    "restore"};
   return kNames[static_cast<std::size_t>(fault)];
 }
 
@@ -43,6 +43,8 @@ Plan make_plan(std::uint64_t seed, std::uint32_t workers, std::uint32_t jobs) {
   plan.faults_end = random.between(10'000, random.chance(0.3) ? 180'000 : 60'000);
   plan.late_jobs = random.chance(0.3);
   for (auto& fault : plan.faults) fault = random.chance(0.6);
+  // Rare, because what it loses the invariants cannot ask for.
+  plan.faults[static_cast<std::size_t>(Fault::kRestore)] = random.chance(0.2);
   plan.loss = random.chance(0.2) ? 0.2 : 0.02;
   plan.duplicate = random.chance(0.2) ? 0.2 : 0.02;
   plan.delay = random.chance(0.2) ? 0.2 : 0.02;
@@ -96,6 +98,12 @@ JobPlan Plan::job(std::uint32_t index) const {
   job.cancel_with_etag = random.chance(0.3);
   job.submit_again = random.chance(0.1);
   job.reuse_request = random.chance(0.05);
+  job.watched = random.chance(0.3);
+  if (random.chance(0.2)) {  // a request id is deleted with its job, and may then make another
+    job.delete_at = job.submit_at + random.between(0, 60'000);
+    job.delete_with_etag = random.chance(0.3);
+    job.submit_again = job.reuse_request = false;
+  }
   const auto stages = random.between(1, 4);
   for (int i = 0; i < stages; ++i)
     job.stages.push_back(random.chance(0.3) ? random.between(0, 50) : random.between(50, 4'000));

@@ -27,9 +27,10 @@ enum class Fault {
   kClockForward,   // of the coordinator's wall clock
   kClockBack,
   kDiskFull,
-  kEngine,  // engines that crash, run out of something, or refuse the recipe
+  kEngine,   // engines that crash, run out of something, or refuse the recipe
+  kRestore,  // a backup is taken, and later takes the place of the database
 };
-inline constexpr int kFaultKinds = 14;
+inline constexpr int kFaultKinds = 15;
 std::string_view to_string(Fault fault);
 
 struct WorkerPlan {
@@ -44,8 +45,9 @@ struct JobPlan {
   std::int32_t priority = 0;
   std::string project;
   TimeMs queued_timeout = 0, total_timeout = 0;
-  TimeMs submit_at = 0, cancel_at = -1, retry_at = -1, pause_at = -1;  // -1: never
-  bool cancel_with_etag = false, submit_again = false, reuse_request = false;
+  TimeMs submit_at = 0, cancel_at = -1, retry_at = -1, pause_at = -1, delete_at = -1;  // -1: never
+  bool cancel_with_etag = false, delete_with_etag = false, submit_again = false, reuse_request = false;
+  bool watched = false;
   std::vector<TimeMs> stages;
 };
 

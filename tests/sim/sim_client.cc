@@ -19,6 +19,8 @@ void SimClient::start() {
     if (plan.reuse_request) add(plan.submit_at + random_.between(0, 3'000), {Act::kReuse, job});
     if (plan.cancel_at >= 0) add(plan.cancel_at, {Act::kCancel, job, {}, 0, plan.cancel_with_etag});
     if (plan.retry_at >= 0) add(plan.retry_at, {Act::kRetry, job});
+    if (plan.delete_at >= 0) add(plan.delete_at, {Act::kDelete, job, {}, 0, plan.delete_with_etag});
+    if (plan.watched) add(plan.submit_at, {Act::kWatch, job});
     if (plan.pause_at >= 0) add_pause(plan.pause_at, random_.between(0, 10'000), {Act::kPause, job});
   }
   if (index_ > 0) return;
@@ -60,6 +62,7 @@ void SimClient::act(std::uint64_t number) {
   if (task.act == Act::kResume && !task.of && !pause_told_.contains(task.job))
     return after(500, kAct, number);
   ++task.tries;
+  if (task.job_id.empty() && known != jobs_.end()) task.job_id = known->second.job;
   task_of_call_[call(request(task), 10'000)] = number;
 }
 
@@ -73,6 +76,8 @@ Request SimClient::request(const Task& task) const {
   const std::string etag = task.with_etag ? std::to_string(known.version) : "";
   if (task.act == Act::kCancel) return CancelCall{known.job, etag};
   if (task.act == Act::kRetry) return RetryCall{known.job, etag};
+  if (task.act == Act::kDelete) return DeleteCall{known.job, etag};
+  if (task.act == Act::kWatch) return WatchCall{task.job_id, task.events.size()};
   return PauseJobCall{known.job, pauses};
 }
 
@@ -91,9 +96,26 @@ void SimClient::on_answer(std::uint64_t call, Answer answer) {
   const auto number = it->second;
   task_of_call_.erase(it);
   Task& task = tasks_[number];
+  if (task.act == Act::kWatch && watches_on(task, answer)) return after(answer.away ? 500 : 0, kAct, number);
   if (tries_again(task, answer)) return after(random_.between(50, 2'000), kAct, number);
   on_done(task, answer);
   --open_;
+}
+
+// From its cursor, until it has seen the job end. Over a restore the numbers are those of other events.
+bool SimClient::watches_on(Task& task, const Answer& answer) const {
+  if (world_.storage.restores() > 0 || answer.refused == "JOB_NOT_FOUND") return false;
+  for (const auto& event : answer.events) {
+    if (event.number != task.events.size() + 1)
+      throw Violation{
+          "watchers-see-every-event", task.job_id,
+          "event " + std::to_string(event.number) + " follows " + std::to_string(task.events.size())};
+    task.events.push_back(event);
+    if (is_terminal(event.phase)) return false;
+  }
+  if (answer.ended && answer.events.empty())
+    throw Violation{"watchers-see-every-event", task.job_id, "it has ended, and no event said so"};
+  return true;
 }
 
 bool SimClient::tries_again(Task& task, const Answer& answer) const {
@@ -109,7 +131,13 @@ void SimClient::on_done(Task& task, const Answer& answer) {
   const auto wrong = [&](const char* invariant, const std::string& what) {
     throw Violation{invariant, answer.job, what + (answer.refused.empty() ? "" : ": " + answer.refused)};
   };
+  if (task.act == Act::kWatch) {
+    if (!world_.invariants.may_be_gone(task.job_id) && world_.storage.restores() == 0)
+      world_.invariants.on_watched(task.job_id, task.events, world_.storage);
+    return;
+  }
   if (task.act == Act::kReuse) {
+    if (world_.invariants.may_be_gone(jobs_.at(task.job).job)) return;  // and its request with it
     if (answer.refused != "REQUEST_ID_REUSED")
       wrong("submitted-twice-is-one-job", "a request id was taken twice");
     return;
@@ -119,11 +147,14 @@ void SimClient::on_done(Task& task, const Answer& answer) {
     if (!answer.refused.empty()) wrong("acknowledged-job-kept", "a submit is refused");
     world_.invariants.on_submitted("r" + std::to_string(task.job), answer.job);
   }
+  const bool of_a_job = !task.of && !task.quota && jobs_.contains(task.job);
+  if (answer.refused == "JOB_NOT_FOUND" && of_a_job && world_.invariants.may_be_gone(jobs_.at(task.job).job))
+    return;
   if (answer.refused == "JOB_NOT_FOUND")
     wrong("acknowledged-job-kept", "a job that was acknowledged is not found");
-  if (!answer.refused.empty() || task.of || task.quota) return;
+  if (!answer.refused.empty() || task.of || task.quota || task.act == Act::kDelete) return;
   Answer& newest = jobs_[task.job];
-  if (answer.version >= newest.version) newest = answer;
+  if (answer.version >= newest.version || answer.job != newest.job) newest = answer;
 }
 
 }  // namespace wring::sim

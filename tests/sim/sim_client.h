@@ -24,7 +24,7 @@ class SimClient final : public CallingActor {
 
  private:
   enum Kind : std::uint32_t { kAct = 1 };
-  enum class Act { kSubmit, kSubmitAgain, kReuse, kCancel, kRetry, kPause, kResume, kQuota };
+  enum class Act { kSubmit, kSubmitAgain, kReuse, kCancel, kRetry, kPause, kResume, kQuota, kDelete, kWatch };
   // One thing to do, tried until it is answered.
   struct Task {
     Act act = Act::kSubmit;
@@ -33,6 +33,8 @@ class SimClient final : public CallingActor {
     int tries = 0;
     bool with_etag = false;
     std::optional<QuotaInput> quota = {};
+    std::string job_id = {};            // that is watched
+    std::vector<JobEvent> events = {};  // that the watch has seen
   };
 
   void on_answer(std::uint64_t call, Answer answer) override;
@@ -43,6 +45,7 @@ class SimClient final : public CallingActor {
   Request request(const Task& task) const;
   void on_done(Task& task, const Answer& answer);
   bool tries_again(Task& task, const Answer& answer) const;
+  bool watches_on(Task& task, const Answer& answer) const;
 
   const std::uint32_t index_;
   Random random_;

@@ -8,6 +8,11 @@
 #include "tests/sim/world.h"
 
 namespace wring::sim {
+namespace {
+
+constexpr TimeMs kLookMs = 500;
+
+}  // namespace
 
 void SimCoordinator::start() {
   ledger_.emplace(world_.plan.options, world_.storage.stored_state(), world_.wall());
@@ -19,8 +24,11 @@ void SimCoordinator::crash(const char* when) {
   if (!up()) return;
   world_.note({}, std::string("the coordinator dies ") + when);
   for (const auto& [number, lease] : leases_) world_.network.reset(lease.caller);
+  for (const auto& [job, watch] : watches_) world_.network.reset(watch.caller);
   leases_.clear();
   lease_of_call_.clear();
+  watches_.clear();
+  job_of_watch_.clear();
   blocked_.clear();
   wake_is_due_ = false;
   ledger_.reset();
@@ -43,6 +51,7 @@ void SimCoordinator::on_event(std::uint32_t kind, std::uint64_t what) {
     return after(world_.plan.tick_ms, kTick);
   }
   if (kind == kPoll) return poll(what);
+  if (kind == kLook) return look(what);
   wake_is_due_ = false;
   std::vector<std::uint64_t> waiting;
   for (const auto& [number, lease] : leases_) waiting.push_back(number);
@@ -105,6 +114,7 @@ void SimCoordinator::on_stored(Waiting waiting) {
     if (job.phase == JobPhase::kQueued && !std::exchange(wake_is_due_, true))
       after(world_.random.between(0, world_.plan.wake_ms), kWake);
   world_.invariants.on_answer(waiting, world_.storage);
+  for (const auto& job : waiting.outcome.changed) tell_watches(job.id);
   switch (waiting.call) {
     case Waiting::Call::kNobody:
       return;
@@ -115,6 +125,11 @@ void SimCoordinator::on_stored(Waiting waiting) {
       return answer_job(waiting.caller, waiting.job);
     case Waiting::Call::kLease:
       return leased(waiting);
+    case Waiting::Call::kRemove:
+      ledger_->end_remove(waiting.job);
+      world_.invariants.on_removed(waiting.job);
+      tell_watches(waiting.job);
+      return world_.network.answer(waiting.caller, {});
     default:
       world_.network.answer(waiting.caller, {});
   }
@@ -122,6 +137,7 @@ void SimCoordinator::on_stored(Waiting waiting) {
 
 void SimCoordinator::answer_job(const Caller& caller, const std::string& job) {
   const Row* const row = world_.storage.row(job);
+  if (!row) return refuse(caller, "JOB_NOT_FOUND");  // deleted in between
   Answer answer;
   answer.job = job;
   answer.version = row->record.version;
@@ -184,6 +200,69 @@ void SimCoordinator::handle(const Caller& caller, const PauseJobCall& call) {
   apply_and_answer(PauseJobInput{call.job, call.paused}, waiting, {}, call.job);
 }
 
+void SimCoordinator::handle(const Caller& caller, const DeleteCall& call) {
+  if (!world_.storage.row(call.job)) return refuse(caller, "JOB_NOT_FOUND");
+  ledger_->begin_remove(call.job, call.etag, [this](const auto& id) { return world_.storage.load(id); });
+  world_.invariants.on_remove(call.job, call.etag);
+  Batch batch;
+  batch.removed = call.job;
+  world_.storage.write(std::move(batch), {Waiting::Call::kRemove, caller, {}, 0, call.job, {}});
+}
+
+void SimCoordinator::handle(const Caller& caller, const WatchCall& call) {
+  const Watch watch{caller, call, ++watch_calls_};
+  if (tell(watch)) return;
+  watches_.emplace(call.job, watch);
+  job_of_watch_[watch.number] = call.job;
+  after(kLookMs, kLook, watch.number);
+}
+
+// Once around the loop of Coordinator::watch(). Returns whether there was something to tell.
+bool SimCoordinator::tell(const Watch& watch) {
+  const Row* const row = world_.storage.row(watch.call.job);
+  if (!row) {
+    refuse(watch.caller, "JOB_NOT_FOUND");
+    return true;
+  }
+  Answer answer;
+  for (const auto& event : row->events)
+    if (event.number > watch.call.after) answer.events.push_back(event);
+  answer.ended = is_terminal(row->record.phase);
+  if (answer.events.empty() && !answer.ended) return false;
+  answer.job = watch.call.job;
+  world_.network.answer(watch.caller, std::move(answer));
+  return true;
+}
+
+// Something was stored: whoever waits for the job's next event is woken by what the ledger says of it.
+void SimCoordinator::tell_watches(const std::string& job) {
+  const auto stored = ledger_->stored_event(job);
+  const auto [begin, end] = watches_.equal_range(job);
+  for (auto it = begin; it != end;) {
+    const bool is_news = !stored || *stored > it->second.call.after;
+    if (!is_news || !tell(it->second)) {
+      ++it;
+      continue;
+    }
+    job_of_watch_.erase(it->second.number);
+    it = watches_.erase(it);
+  }
+}
+
+// Nobody has woken it for a while.
+void SimCoordinator::look(std::uint64_t number) {
+  const auto known = job_of_watch_.find(number);
+  if (known == job_of_watch_.end()) return;
+  const std::string job = known->second;
+  const auto [begin, end] = watches_.equal_range(job);
+  const auto it = std::find_if(begin, end, [&](const auto& entry) { return entry.second.number == number; });
+  if (!tell(it->second)) return after(kLookMs, kLook, number);
+  job_of_watch_.erase(known);
+  watches_.erase(it);
+  if (world_.storage.row(job))
+    throw Violation{"watchers-are-woken", job, "an event was stored, and its watcher slept on"};
+}
+
 void SimCoordinator::handle(const Caller& caller, const PauseProjectInput& input) {
   apply_and_answer(input, {Waiting::Call::kPause, caller});
 }
@@ -237,6 +316,11 @@ void SimCoordinator::handle(const Caller& caller, const LeaseCall& call) {
 void SimCoordinator::handle(const Caller& caller, const HangUp&) {
   const auto [begin, end] = lease_of_call_.equal_range(call_of(caller));
   for (auto it = begin; it != end; ++it) leases_.at(it->second).gone = true;
+  std::erase_if(watches_, [&](const auto& entry) {
+    const bool left = call_of(entry.second.caller) == call_of(caller);
+    if (left) job_of_watch_.erase(entry.second.number);
+    return left;
+  });
 }
 
 void SimCoordinator::forget_lease(std::uint64_t number) {

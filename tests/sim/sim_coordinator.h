@@ -29,7 +29,7 @@ class SimCoordinator final : public Actor {
   const Ledger& ledger() const { return *ledger_; }
 
  private:
-  enum Kind : std::uint32_t { kTick, kWake, kPoll, kStart };
+  enum Kind : std::uint32_t { kTick, kWake, kPoll, kStart, kLook };
   struct Lease {  // a worker's long poll
     Caller caller;
     LeaseCall call;
@@ -37,11 +37,18 @@ class SimCoordinator final : public Actor {
     bool gone = false;
     bool stepping = false;  // its step is on the way to the disk
   };
+  struct Watch {
+    Caller caller;
+    WatchCall call;
+    std::uint64_t number = 0;
+  };
 
   void handle(const Caller& caller, const SubmitCall& call);
   void handle(const Caller& caller, const CancelCall& call);
   void handle(const Caller& caller, const RetryCall& call);
   void handle(const Caller& caller, const PauseJobCall& call);
+  void handle(const Caller& caller, const DeleteCall& call);
+  void handle(const Caller& caller, const WatchCall& call);
   void handle(const Caller& caller, const PauseProjectInput& input);
   void handle(const Caller& caller, const PauseWorkerInput& input);
   void handle(const Caller& caller, const QuotaInput& input);
@@ -62,6 +69,9 @@ class SimCoordinator final : public Actor {
   void wait_on(std::uint64_t number);
   void poll(std::uint64_t number);
   void leased(const Waiting& waiting);
+  bool tell(const Watch& watch);
+  void tell_watches(const std::string& job);
+  void look(std::uint64_t number);
   void end_submit(const std::string& request_id);
   void answer_job(const Caller& caller, const std::string& job);
   void refuse(const Caller& caller, const std::string& reason);
@@ -73,7 +83,9 @@ class SimCoordinator final : public Actor {
 
   std::map<std::uint64_t, Lease> leases_;
   std::multimap<CallOf, std::uint64_t> lease_of_call_;
-  std::uint64_t lease_calls_ = 0, ids_ = 0;
+  std::multimap<std::string, Watch> watches_;          // by job
+  std::map<std::uint64_t, std::string> job_of_watch_;  // by number
+  std::uint64_t lease_calls_ = 0, watch_calls_ = 0, ids_ = 0;
   bool wake_is_due_ = false;
   std::vector<std::pair<Caller, SubmitCall>> blocked_;  // wait for an equal request id
 };

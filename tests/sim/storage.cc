@@ -59,25 +59,38 @@ void Storage::hand_back(std::vector<Item> items, std::size_t most) {
 void Storage::put(const Batch& batch) {
   world_.invariants.on_commit(batch, *this);
   for (const auto& record : batch.outcome.changed) {
-    Row& row = rows_[record.id];
+    Row& row = committed_.rows[record.id];
     row.record = record;
-    if (batch.submitted) row.plan = batch.plan;
+    if (batch.submitted) row.plan = plan_of_[record.id] = batch.plan;
   }
   if (const auto& job = batch.outcome.leased) {
-    served_[share_key(*job)] = job->fence.n;
-    std::erase_if(served_, [&](const auto& turn) { return turn.second + kTurnsRemembered <= job->fence.n; });
+    committed_.served[share_key(*job)] = job->fence.n;
+    std::erase_if(committed_.served,
+                  [&](const auto& turn) { return turn.second + kTurnsRemembered <= job->fence.n; });
   }
   if (const auto& pause = batch.outcome.pause) {
     if (pause->paused)
-      pauses_.emplace(pause->kind, pause->name);
+      committed_.pauses.emplace(pause->kind, pause->name);
     else
-      pauses_.erase({pause->kind, pause->name});
+      committed_.pauses.erase({pause->kind, pause->name});
   }
-  if (const auto& quota = batch.outcome.quota) quotas_[quota->first] = quota->second;
-  for (const auto& event : batch.outcome.events) rows_.at(event.job).events.push_back(event);
+  if (const auto& quota = batch.outcome.quota) committed_.quotas[quota->first] = quota->second;
+  for (const auto& event : batch.outcome.events) committed_.rows.at(event.job).events.push_back(event);
   if (batch.submitted && !batch.request_id.empty())
-    requests_[batch.request_id] = {batch.outcome.changed.front().id, batch.request_digest};
-  if (batch.worker) workers_.insert_or_assign(batch.worker->id, *batch.worker);
+    committed_.requests[batch.request_id] = {batch.outcome.changed.front().id, batch.request_digest};
+  if (batch.worker) committed_.workers.insert_or_assign(batch.worker->id, *batch.worker);
+  if (!batch.removed.empty()) {
+    committed_.rows.erase(batch.removed);
+    std::erase_if(committed_.requests,
+                  [&](const auto& request) { return request.second.first == batch.removed; });
+  }
+}
+
+// The epoch becomes the time, as there, so that a second restore of one backup has another.
+void Storage::restore() {
+  ++restores_;
+  committed_ = *backup_;
+  committed_.epoch = std::max(committed_.epoch + 1, static_cast<std::uint64_t>(world_.wall()));
 }
 
 void Storage::crash() {
@@ -91,15 +104,15 @@ void Storage::crash() {
 
 StoredState Storage::stored_state() const {
   StoredState stored;
-  stored.epoch = epoch_;
-  for (const auto& [id, worker] : workers_) stored.workers.push_back(worker);
-  stored.served = served_;
-  stored.quotas = quotas_;
-  for (const auto& [kind, name] : pauses_)
+  stored.epoch = committed_.epoch;
+  for (const auto& [id, worker] : committed_.workers) stored.workers.push_back(worker);
+  stored.served = committed_.served;
+  stored.quotas = committed_.quotas;
+  for (const auto& [kind, name] : committed_.pauses)
     (kind == PauseRecord::Kind::kProject ? stored.paused_projects : stored.paused_workers).insert(name);
-  for (const auto& [id, row] : rows_) {
+  for (const auto& [key, n] : committed_.served) stored.highest_fence = std::max(stored.highest_fence, n);
+  for (const auto& [id, row] : committed_.rows) {
     stored.highest_sequence = std::max(stored.highest_sequence, row.record.sequence);
-    stored.highest_fence = std::max(stored.highest_fence, row.record.fence.n);
     if (!is_terminal(row.record.phase)) stored.open_jobs.push_back(record_from_json(to_json(row.record)));
   }
   std::sort(stored.open_jobs.begin(), stored.open_jobs.end(),
@@ -114,14 +127,14 @@ std::optional<JobRecord> Storage::load(const std::string& id) const {
 }
 
 std::optional<std::pair<std::string, std::string>> Storage::request(const std::string& id) const {
-  const auto it = requests_.find(id);
-  if (it == requests_.end()) return std::nullopt;
+  const auto it = committed_.requests.find(id);
+  if (it == committed_.requests.end()) return std::nullopt;
   return it->second;
 }
 
 const Row* Storage::row(const std::string& id) const {
-  const auto it = rows_.find(id);
-  return it == rows_.end() ? nullptr : &it->second;
+  const auto it = committed_.rows.find(id);
+  return it == committed_.rows.end() ? nullptr : &it->second;
 }
 
 }  // namespace wring::sim

@@ -21,11 +21,22 @@ struct Batch {
   std::uint32_t plan = 0;  // of the submitted job
   std::string request_id, request_digest;
   std::optional<WorkerRecord> worker;
+  std::string removed;  // a job
 };
 
 // Whom the coordinator answers once a batch is on disk, and how.
 struct Waiting {
-  enum class Call { kNobody, kSubmit, kJob, kRegister, kLease, kStage, kFinish, kPause } call = Call::kNobody;
+  enum class Call {
+    kNobody,
+    kSubmit,
+    kJob,
+    kRegister,
+    kLease,
+    kStage,
+    kFinish,
+    kPause,
+    kRemove
+  } call = Call::kNobody;
   Caller caller;
   Outcome outcome;
   std::uint64_t lease = 0;
@@ -47,8 +58,12 @@ class Storage final : public Actor {
   void write(Batch batch, Waiting waiting);
   // The coordinator's process ended: what was not on disk is gone.
   void crash();
-  // As `wring-server restore` does.
-  void raise_epoch() { ++epoch_; }
+  void raise_epoch() { ++committed_.epoch; }
+  // As `wring-server backup` and `wring-server restore` do; no server runs meanwhile.
+  void back_up() { backup_ = committed_; }
+  bool has_backup() const { return backup_.has_value(); }
+  void restore();
+  std::uint32_t restores() const { return restores_; }
   void fill(TimeMs until) { full_until_ = until; }
   bool full() const { return waits_for_space_; }
 
@@ -57,11 +72,12 @@ class Storage final : public Actor {
   std::optional<JobRecord> load(const std::string& id) const;
   std::optional<std::pair<std::string, std::string>> request(const std::string& id) const;
   using Pauses = std::set<std::pair<PauseRecord::Kind, std::string>>;
-  const Pauses& pauses() const { return pauses_; }
-  const std::map<std::string, Quota>& quotas() const { return quotas_; }
-  const std::map<ShareKey, std::uint64_t>& served() const { return served_; }
-  const std::map<std::string, Row>& rows() const { return rows_; }
+  const Pauses& pauses() const { return committed_.pauses; }
+  const std::map<std::string, Quota>& quotas() const { return committed_.quotas; }
+  const std::map<ShareKey, std::uint64_t>& served() const { return committed_.served; }
+  const std::map<std::string, Row>& rows() const { return committed_.rows; }
   const Row* row(const std::string& id) const;
+  std::uint32_t plan_of(const std::string& job) const { return plan_of_.at(job); }  // also of one deleted
 
  private:
   enum Kind : std::uint32_t { kWritten, kSynced };
@@ -74,13 +90,19 @@ class Storage final : public Actor {
   void put(const Batch& batch);
   void hand_back(std::vector<Item> items, std::size_t most);
 
-  std::uint64_t epoch_ = 1;
-  std::map<std::string, Row> rows_;
-  std::map<std::string, std::pair<std::string, std::string>> requests_;
-  std::map<std::string, WorkerRecord> workers_;
-  std::map<ShareKey, std::uint64_t> served_;
-  Pauses pauses_;
-  std::map<std::string, Quota> quotas_;
+  struct Database {
+    std::uint64_t epoch = 1;
+    std::map<std::string, Row> rows;
+    std::map<std::string, std::pair<std::string, std::string>> requests;
+    std::map<std::string, WorkerRecord> workers;
+    std::map<ShareKey, std::uint64_t> served;
+    Pauses pauses;
+    std::map<std::string, Quota> quotas;
+  };
+  Database committed_;
+  std::optional<Database> backup_;
+  std::uint32_t restores_ = 0;
+  std::map<std::string, std::uint32_t> plan_of_;
   std::vector<Item> waiting_, in_flight_;
   bool written_ = false;  // in the cache: a crash may find it on disk or not
   bool waits_for_space_ = false;

@@ -40,7 +40,7 @@ class World {
   bool faulty() const { return now < plan.faults_end; }
   // Whether a fault with this probability strikes now; counts it.
   bool strikes(Fault fault, double probability);
-  std::uint32_t plan_of(const std::string& job) const { return storage.row(job)->plan; }
+  std::uint32_t plan_of(const std::string& job) const { return storage.plan_of(job); }
 
   CallingActor& caller(std::uint32_t actor);
   void note(const std::string& job, const std::string& text) { trace.note(now, job, text); }
@@ -64,6 +64,7 @@ class World {
   void schedule_faults();
   void strike(Fault fault);
   void jump(TimeMs by);
+  void back_up_or_restore();
   bool is_over() const;
   void finish();
 

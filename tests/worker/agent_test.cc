@@ -65,11 +65,13 @@ class AgentTest : public testing::Test {
   }
 
   pid_t engine_pid() {
-    const auto file = folder.path() / "pid";
+    const auto file = engine_folder() / "pid";
     becomes_true([&] { return fs::exists(file) && fs::file_size(file) > 0; });
     return static_cast<pid_t>(std::stoi(read_file(file)));
   }
-  Json write_pid() { return {"write-pid", (folder.path() / "pid").string()}; }
+  Json write_pid() { return {"write-pid", (engine_folder() / "pid").string()}; }
+  // In which an engine may write, and nobody clears up while its job runs.
+  fs::path engine_folder() { return folder.path() / "cache" / "snapshots"; }
   bool scratch_is_empty() { return fs::is_empty(folder.path() / "cache" / "work"); }
 
   // The FinishAttempt of a job whose engine does `actions`.
@@ -339,7 +341,7 @@ TEST_F(AgentTest, EndsAJobAtItsTimeLimit) {
 class Cancel : public AgentTest, public testing::WithParamInterface<bool> {};
 
 TEST_P(Cancel, EndsTheEngineAndItsChildrenWithinTwoSecondsAndLeavesNothing) {
-  const auto child_file = (folder.path() / "child").string();
+  const auto child_file = (engine_folder() / "child").string();
   test::Actions actions = {Json{"stage", "first"}, write_pid(), Json{"child", child_file}};
   if (GetParam()) actions.push_back("ignore-sigterm");
   actions.push_back({"sleep", 1000});

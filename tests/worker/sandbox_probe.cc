@@ -13,6 +13,7 @@
 #include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -76,6 +77,26 @@ void list_descriptors() {
   std::fprintf(stderr, "descriptors:%s\n", open.c_str());
 }
 
+int open_and_close(const std::string& path, int flags) {
+  const int fd = ::open(path.c_str(), flags, 0600);
+  if (fd >= 0) ::close(fd);
+  return fd;
+}
+
+// In the working folder, and in one that is not the engine's.
+void try_files(const std::string& elsewhere) {
+  say("file of its own", open_and_close("own", O_WRONLY | O_CREAT | O_TRUNC));
+  say("folder of its own", ::mkdir("sub", 0700));
+  say("move of its own", ::link("own", "sub/own") == 0 ? ::rename("sub/own", "moved") : -1);
+  say("peak of memory", open_and_close("/proc/self/clear_refs", O_WRONLY));
+  say("read elsewhere", ::access(elsewhere.c_str(), R_OK | X_OK));
+  say("overwrite elsewhere", open_and_close(elsewhere + "/theirs", O_WRONLY | O_TRUNC));
+  say("removal elsewhere", ::unlink((elsewhere + "/theirs").c_str()));
+  say("file elsewhere", open_and_close(elsewhere + "/new", O_WRONLY | O_CREAT));
+  say("folder elsewhere", ::mkdir((elsewhere + "/sub").c_str(), 0700));
+  say("link to elsewhere", ::link("own", (elsewhere + "/own").c_str()));
+}
+
 // Each of them harmless where it is not refused.
 void try_calls() {
   say("ptrace", ::ptrace(PTRACE_PEEKDATA, 0, nullptr, nullptr));
@@ -111,6 +132,7 @@ int main(int argc, char** argv) {
   say("signal to the agent", ::kill(::getppid(), 0));
   say("another program", start("/bin/true"));
   say("its own program", start("/proc/self/exe"));
+  try_files(start_message.at("elsewhere").get<std::string>());
   try_calls();
   rlimit core{};
   ::getrlimit(RLIMIT_CORE, &core);

@@ -53,7 +53,7 @@ class SandboxTest : public testing::Test {
     run.folder = folder_.path();
     run.sandbox = sandbox;
     run.log = folder_.path() / "log";
-    run.start = {{"port", port_}, {"descriptor", listener_.get()}};
+    run.start = {{"port", port_}, {"descriptor", listener_.get()}, {"elsewhere", elsewhere_.path().string()}};
     NoListener listener;
     const auto outcome = run_engine(run, listener, StopSignal());
     EXPECT_EQ(outcome.error->reason(), "ENGINE_CRASH") << outcome.error->message();  // it said no result
@@ -61,7 +61,7 @@ class SandboxTest : public testing::Test {
   }
 
   const fs::path probe_ = sibling_program("wring_sandbox_probe");
-  TempDir folder_;
+  TempDir folder_, elsewhere_;
   FileDescriptor listener_{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
   int port_ = 0;
 };
@@ -70,20 +70,22 @@ TEST_F(SandboxTest, TheProbeCanDoAllOfItWithoutOne) {
   const auto said = attempts(nullptr);
   for (const char* allowed :
        {"connect: done", "another program: done", "signal to the agent: done", "netlink: done",
+        "file elsewhere: done", "folder elsewhere: done", "link to elsewhere: done",
         "ptrace: No such process", "mount: No such file", "unshare: done"})
     EXPECT_THAT(said, HasSubstr(allowed));
 }
 
 // By other ways than the sandbox's own probe, so that no test below is left out where it need not be.
 TEST_F(SandboxTest, TakesWhatTheKernelOffers) {
-  const Sandbox sandbox(probe_);
+  const Sandbox sandbox(probe_, {folder_.path()});
   EXPECT_EQ(sandbox.has(Sandbox::kCalls), fs::exists("/proc/sys/kernel/seccomp/actions_avail"));
   EXPECT_EQ(sandbox.has(Sandbox::kPrograms), ::syscall(SYS_landlock_create_ruleset, nullptr, 0, 1) > 0);
+  EXPECT_EQ(sandbox.has(Sandbox::kWrites), sandbox.has(Sandbox::kPrograms));
   EXPECT_EQ(sandbox.has(Sandbox::kNamespaces), std::system("unshare --user --net true 2>/dev/null") == 0);
 }
 
 TEST_F(SandboxTest, HasNoWayOutToTheNetworkAndALoopbackOfItsOwn) {
-  const Sandbox sandbox(probe_);
+  const Sandbox sandbox(probe_, {folder_.path()});
   const auto said = attempts(&sandbox);
   EXPECT_THAT(said, Not(HasSubstr("connect: done")));
   EXPECT_THAT(said, HasSubstr("netlink: Address family not supported"));
@@ -93,7 +95,7 @@ TEST_F(SandboxTest, HasNoWayOutToTheNetworkAndALoopbackOfItsOwn) {
 }
 
 TEST_F(SandboxTest, HasNothingOfTheAgentsButThePipes) {
-  const Sandbox sandbox(probe_);
+  const Sandbox sandbox(probe_, {folder_.path()});
   if (!sandbox.has(Sandbox::kNamespaces)) GTEST_SKIP() << "this kernel refuses namespaces";
   const auto said = attempts(&sandbox);
   EXPECT_THAT(said, HasSubstr("descriptors: 0 1 2 3 4\n"));
@@ -107,15 +109,30 @@ TEST_F(SandboxTest, HasNothingOfTheAgentsButThePipes) {
 }
 
 TEST_F(SandboxTest, ExecutesItsOwnProgramAndNoOther) {
-  const Sandbox sandbox(probe_);
+  const Sandbox sandbox(probe_, {folder_.path()});
   if (!sandbox.has(Sandbox::kPrograms)) GTEST_SKIP() << "this kernel has no Landlock";
   const auto said = attempts(&sandbox);
   EXPECT_THAT(said, HasSubstr("another program: Permission denied"));
   EXPECT_THAT(said, HasSubstr("its own program: done"));
 }
 
+TEST_F(SandboxTest, WritesInItsFoldersAndNowhereElse) {
+  std::ofstream(elsewhere_.path() / "theirs") << "kept";
+  const Sandbox sandbox(probe_, {folder_.path()});
+  if (!sandbox.has(Sandbox::kWrites)) GTEST_SKIP() << "this kernel has no Landlock";
+  const auto said = attempts(&sandbox);
+  for (const char* allowed : {"file of its own: done", "folder of its own: done", "move of its own: done",
+                              "peak of memory: done", "read elsewhere: done"})
+    EXPECT_THAT(said, HasSubstr(allowed));
+  for (const char* refused :
+       {"file elsewhere", "folder elsewhere", "overwrite elsewhere", "removal elsewhere"})
+    EXPECT_THAT(said, HasSubstr(std::string(refused) + ": Permission denied"));
+  EXPECT_THAT(said, Not(HasSubstr("link to elsewhere: done")));
+  EXPECT_EQ(read_file(elsewhere_.path() / "theirs"), "kept");
+}
+
 TEST_F(SandboxTest, IsRefusedCallsThatReachOutsideAndKeepsThreadsAndLocalSockets) {
-  const Sandbox sandbox(probe_);
+  const Sandbox sandbox(probe_, {folder_.path()});
   if (!sandbox.has(Sandbox::kCalls)) GTEST_SKIP() << "this kernel has no seccomp filters";
   const auto said = attempts(&sandbox);
   for (const char* call :
@@ -128,11 +145,11 @@ TEST_F(SandboxTest, IsRefusedCallsThatReachOutsideAndKeepsThreadsAndLocalSockets
 TEST_F(SandboxTest, OfAScriptLetsItsInterpreterRun) {
   const auto script = folder_.path() / "engine";
   std::ofstream(script) << "#!/bin/sh\n";
-  EXPECT_FALSE(Sandbox(script).has(Sandbox::kPrograms));
+  EXPECT_FALSE(Sandbox(script, {}).has(Sandbox::kPrograms));
 }
 
 TEST_F(SandboxTest, SaysWhatIsOn) {
-  const Sandbox sandbox(probe_);
+  const Sandbox sandbox(probe_, {folder_.path()});
   const auto json = sandbox.to_json();
   for (const auto& [name, on] : json.items()) EXPECT_THAT(sandbox.describe(), HasSubstr(name));
   EXPECT_EQ(json.at("calls"), sandbox.has(Sandbox::kCalls));

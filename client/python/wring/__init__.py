@@ -1,5 +1,6 @@
-"""Thin client of the Wring compression service: submit, watch, get, evals."""
+"""Thin client of the Wring compression service: jobs, artifacts, sweeps, projects over its API."""
 
-from wring.client import Client, JobFailed, WringError
+from wring.client import Client
+from wring.errors import JobFailed, WringError
 
 __all__ = ["Client", "JobFailed", "WringError"]

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 MANIFEST_FILE = ".wring-manifest.json"
 MOST_BYTES = 16 << 20   # a longer piece is split
-LEAST_BYTES = 1 << 20   # neighbours are joined while the joined piece stays below
+LEAST_BYTES = 1 << 20   # small pieces are joined to the chunk before them while that stays below
+OWN_BYTES = 64 << 10    # a piece of so many begins a chunk
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def _chunk_sizes(size: int, starts):
     joinable = False  # the last size is a whole piece, not the rest of a split one
     for begin, end in zip(edges, edges[1:]):
         piece = end - begin
-        if joinable and sizes[-1] + piece < LEAST_BYTES:
+        if joinable and piece < OWN_BYTES and sizes[-1] + piece < LEAST_BYTES:
             sizes[-1] += piece
             continue
         joinable = piece <= MOST_BYTES

@@ -1,15 +1,20 @@
 // One artifact: where it came from, what its layers weigh, who measured it, its files.
-import { useQuery } from "@tanstack/react-query";
+import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useMemo } from "react";
-import { Link } from "wouter";
-import { type Artifact, type Evaluation, get, type Job } from "../api";
+import { Link, useLocation } from "wouter";
+import { type Artifact, type Evaluation, get, type Job, post, remove } from "../api";
 import { bytes, figure, short } from "../format";
+import { ancestors, licence } from "../lineage";
 import { type ModelLayer, modelOf } from "../model_layers";
-import { Digest, Failure, Loaded, Loading, Time, useTitle } from "../parts/basics";
+import { Failure, Loaded, Loading, Time, useTitle } from "../parts/basics";
 import { Chart, type Colors } from "../parts/chart";
+import { Confirm } from "../parts/controls";
 import { Files } from "../parts/files";
+import { useBarred } from "../parts/session";
+import { tellFailure } from "../parts/toast";
 
-const DEEPEST = 8;
+const MOST_LINKS = 24;
+const MOST_COMPARED = 12;
 
 export default function ArtifactPage({ digest }: { digest: string }) {
   const query = useQuery({ queryKey: ["artifact", digest], queryFn: () => get<Artifact>(`artifacts/${digest}`), staleTime: Infinity });
@@ -27,10 +32,22 @@ function OneArtifact({ artifact }: { artifact: Artifact }) {
           </Link>
           <h1 className="clip">{artifact.name || short(artifact.digest)}</h1>
         </div>
-        {artifact.kind === "model" && artifact.created_by_job && (
-          <Link className="button primary" href={`/submit?from=${artifact.created_by_job}`}>
-            Run again with changes
-          </Link>
+        {artifact.kind !== "model" ? (
+          <div className="head-actions">
+            <Keeping artifact={artifact} />
+          </div>
+        ) : (
+          <div className="head-actions">
+            <Keeping artifact={artifact} />
+            <Link className="button" href={`/try?model=${artifact.digest}`}>
+              Try it
+            </Link>
+            {artifact.created_by_job && (
+              <Link className="button primary" href={`/submit?from=${artifact.created_by_job}`}>
+                Run again with changes
+              </Link>
+            )}
+          </div>
         )}
       </div>
       <dl className="facts">
@@ -48,6 +65,11 @@ function OneArtifact({ artifact }: { artifact: Artifact }) {
             <Time time={artifact.create_time} />
           </dd>
         </div>
+        <div>
+          <dt>Kept</dt>
+          <dd>{artifact.pinned ? "pinned" : artifact.expire_time ? <>until <Time time={artifact.expire_time} /></> : "until it is deleted"}</dd>
+        </div>
+        <Licence artifact={artifact} />
         <div className="fact-wide">
           <dt>SHA-256</dt>
           <dd>
@@ -63,22 +85,53 @@ function OneArtifact({ artifact }: { artifact: Artifact }) {
   );
 }
 
-interface Ancestor {
-  artifact: Artifact;
-  job?: Job;
+/** A pinned one cannot be deleted. */
+function Keeping({ artifact }: { artifact: Artifact }) {
+  const barred = useBarred("submitter");
+  const client = useQueryClient();
+  const [, go] = useLocation();
+  const path = `artifacts/${artifact.digest}`;
+  const pin = useMutation({
+    mutationFn: () => post<Artifact>(`${path}/retention`, { pinned: !artifact.pinned }),
+    onSuccess: () => client.invalidateQueries({ queryKey: ["artifact", artifact.digest] }),
+    onError: tellFailure,
+  });
+  const discard = useMutation({
+    mutationFn: () => remove(path),
+    onSuccess: () => {
+      go("/artifacts");
+      return client.invalidateQueries({ queryKey: ["artifacts"] });
+    },
+    onError: tellFailure,
+  });
+  if (barred) return <p className="muted small">{barred}</p>;
+  return (
+    <>
+      <button className="button" disabled={pin.isPending} onClick={() => pin.mutate()}>
+        {artifact.pinned ? "Unpin" : "Pin"}
+      </button>
+      <Confirm
+        trigger="Delete"
+        title={`Delete ${artifact.name || short(artifact.digest)}?`}
+        action="Delete the artifact"
+        disabled={artifact.pinned || discard.isPending}
+        onConfirm={() => discard.mutate()}
+      >
+        It leaves every list; what no other artifact shares is deleted from the disk a day later. Jobs that named it cannot be retried.
+      </Confirm>
+    </>
+  );
 }
 
-/** Up the chain: the artifact, the job that made it, that job's model, and so on. */
-async function ancestors(artifact: Artifact): Promise<Ancestor[]> {
-  const chain: Ancestor[] = [{ artifact }];
-  while (chain.length < DEEPEST) {
-    const last = chain[chain.length - 1];
-    if (!last.artifact.created_by_job) break;
-    last.job = await get<Job>(`jobs/${last.artifact.created_by_job}`).catch(() => undefined); // it may be deleted
-    if (!last.job) break;
-    chain.push({ artifact: await get<Artifact>(`artifacts/${last.job.spec.model}`) });
-  }
-  return chain.reverse();
+function Licence({ artifact }: { artifact: Artifact }) {
+  const query = useQuery({ queryKey: ["licence", artifact.digest], queryFn: () => licence(artifact), staleTime: Infinity, retry: false });
+  if (artifact.kind !== "model") return null;
+  return (
+    <div>
+      <dt>Licence</dt>
+      <dd>{query.data || <span className="muted">{query.isPending ? "…" : "it does not say"}</span>}</dd>
+    </div>
+  );
 }
 
 function Lineage({ artifact }: { artifact: Artifact }) {
@@ -236,26 +289,44 @@ function LayerList({ layers }: { layers: ModelLayer[] }) {
   );
 }
 
-/** Jobs that measured it, as their input or as their result. */
+/** Jobs that measured it: as what they began with, or as what they made. */
 function UsedBy({ artifact }: { artifact: Artifact }) {
   const query = useQuery({
     queryKey: ["measured", artifact.digest],
     queryFn: () => get<{ evaluations: Evaluation[] }>("evaluations", { artifact: artifact.digest, page_size: 1000 }),
     staleTime: 10000,
   });
-  const jobs = [...new Set((query.data?.evaluations ?? []).map((row) => row.job_id))];
+  const rows = query.data?.evaluations ?? [];
+  const began = new Set(rows.filter((row) => row.when === "before").map((row) => row.job_id));
+  const made = new Set(rows.filter((row) => row.when !== "before").map((row) => row.job_id));
+  return (
+    <>
+      <JobLinks title="Made from this" jobs={[...began]} />
+      <JobLinks title="Measured in" jobs={[...made].filter((job) => !began.has(job))} />
+    </>
+  );
+}
+
+function JobLinks({ title, jobs }: { title: string; jobs: string[] }) {
   if (jobs.length === 0) return null;
   return (
     <section className="block">
-      <h2>Measured in</h2>
+      <h2>
+        {title} <span className="muted">{jobs.length}</span>
+      </h2>
       <ul className="inline">
-        {jobs.map((job) => (
+        {jobs.slice(0, MOST_LINKS).map((job) => (
           <li key={job}>
-            <Digest digest={job} to={`/jobs/${job}`} />
+            <JobLink id={job} />
           </li>
         ))}
       </ul>
-      {jobs.length > 1 && <Link href={`/compare?jobs=${jobs.slice(0, 12).join(",")}`}>Compare them</Link>}
+      {jobs.length > 1 && <Link href={`/compare?jobs=${jobs.slice(0, MOST_COMPARED).join(",")}`}>Compare them</Link>}
     </section>
   );
+}
+
+function JobLink({ id }: { id: string }) {
+  const query = useQuery({ queryKey: ["job", id], queryFn: () => get<Job>(`jobs/${id}`), staleTime: 60_000, retry: false });
+  return <Link href={`/jobs/${id}`}>{query.data?.spec.name || id}</Link>;
 }

@@ -2,13 +2,14 @@
 import { useQueries, useQuery } from "@tanstack/react-query";
 import { useCallback, useMemo } from "react";
 import { Link, useLocation, useSearchParams } from "wouter";
-import { get, isActive, type Job, type NormalForm, post, type Value } from "../api";
+import { get, isActive, type Job, type NormalForm, post, stateNames, type Value } from "../api";
 import { csv, front, type Point } from "../compare";
 import { bytes, direction, figure, formatOf } from "../format";
 import { Empty, Failure, Loading, StateBadge, Table, useTitle } from "../parts/basics";
 import { axis, Chart, type Colors } from "../parts/chart";
 import { type Axis, cell, Parallel } from "../parts/parallel";
 import { Check, Choice } from "../parts/controls";
+import { LayerOverlay } from "../parts/layer_overlay";
 import { Figure, lines, metricName } from "../parts/results";
 import { saveText } from "../save";
 
@@ -50,7 +51,7 @@ function Choose({ chosen }: { chosen: string[] }) {
   const [, go] = useLocation();
   const query = useQuery({
     queryKey: ["jobs", "succeeded", "", ""],
-    queryFn: () => get<{ jobs: Job[] }>("jobs", { state: "succeeded", page_size: 50 }),
+    queryFn: () => get<{ jobs: Job[] }>("jobs", { states: stateNames("succeeded"), page_size: 50 }),
   });
   if (query.error) return <Failure error={query.error} retry={() => query.refetch()} />;
   if (!query.data) return <Loading />;
@@ -142,6 +143,7 @@ function Comparison({ jobs }: { jobs: Job[] }) {
         <p className="muted">A chart of size against quality needs two jobs whose recipes measure `size` and one quality in common.</p>
       )}
       <Lines jobs={jobs} name={name} quality={quality} />
+      <LayerOverlay jobs={jobs} name={name} />
       <MetricTable jobs={jobs} name={name} />
     </>
   );

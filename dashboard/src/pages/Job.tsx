@@ -7,11 +7,13 @@ import { bytes, duration, short } from "../format";
 import { remainingText, runningStage, seconds } from "../job_text";
 import { layerReports } from "../layers";
 import { Digest, Failure, Loaded, StateBadge, Time, useNow, useTitle } from "../parts/basics";
-import { useCancel, useRetry } from "../parts/calls";
+import { useCancel, usePause, useRemove, useRetry } from "../parts/calls";
 import { Confirm } from "../parts/controls";
 import { Files } from "../parts/files";
 import { Layers } from "../parts/layers";
+import { RecipeTab } from "../parts/recipe_tab";
 import { Results } from "../parts/results";
+import { useBarred } from "../parts/session";
 import { Timeline } from "../parts/timeline";
 
 export default function JobPage({ id }: { id: string }) {
@@ -36,6 +38,11 @@ function OneJob({ job }: { job: Job }) {
       {job.state === "QUEUED" && (
         <div className="notice" role="status">
           <strong>Waits: {job.waiting_reason}</strong>
+          {job.ahead > 0 && (
+            <p>
+              {job.ahead >= 1000 ? "1,000 or more" : job.ahead} {job.ahead === 1 ? "job goes" : "jobs go"} first.
+            </p>
+          )}
           {job.error && <p>The attempt before ended with: {job.error.message}</p>}
         </div>
       )}
@@ -65,12 +72,7 @@ function OneJob({ job }: { job: Job }) {
           <Layers job={job} />
         </Tabs.Panel>
         <Tabs.Panel value="recipe">
-          <pre className="code" tabIndex={0} aria-label="Recipe">
-            {job.spec.recipe}
-          </pre>
-          <p className="muted small">
-            Digest of its normal form: <code className="wrap">{job.recipe_digest}</code>
-          </p>
+          <RecipeTab job={job} />
         </Tabs.Panel>
         <Tabs.Panel value="files">
           <JobFiles job={job} />
@@ -83,6 +85,9 @@ function OneJob({ job }: { job: Job }) {
 function Head({ job }: { job: Job }) {
   const cancel = useCancel();
   const retry = useRetry();
+  const pause = usePause();
+  const remove = useRemove();
+  const barred = useBarred("submitter");
   const running = runningStage(job);
   return (
     <div className="head">
@@ -101,7 +106,15 @@ function Head({ job }: { job: Job }) {
           )}
         </div>
       </div>
-      <div className="head-actions">
+      {barred ? (
+        <p className="muted small">{barred}</p>
+      ) : (
+        <div className="head-actions">
+          {isActive(job.state) && job.state !== "CANCELLING" && (
+            <button className="button" disabled={pause.isPending} onClick={() => pause.mutate({ id: job.id, paused: !job.paused })}>
+              {job.paused ? "Resume" : "Pause"}
+            </button>
+          )}
         {isActive(job.state) && (
           <Confirm
             trigger="Cancel"
@@ -118,10 +131,22 @@ function Head({ job }: { job: Job }) {
             Retry
           </button>
         )}
+        {!isActive(job.state) && (
+          <Confirm
+            trigger="Delete"
+            title={`Delete ${job.spec.name || job.id}?`}
+            action="Delete the job"
+            disabled={remove.isPending}
+            onConfirm={() => remove.mutate(job.id)}
+          >
+            Its events and figures go with it. What it made stays among the artifacts.
+          </Confirm>
+        )}
         <Link className="button primary" href={`/submit?from=${job.id}`}>
           Run again with changes
         </Link>
-      </div>
+        </div>
+      )}
     </div>
   );
 }
@@ -178,6 +203,11 @@ function Facts({ job }: { job: Job }) {
       {job.result && (
         <Fact name="Result">
           <Digest digest={job.result} to={`/artifacts/${job.result}`} />
+        </Fact>
+      )}
+      {job.sweep && (
+        <Fact name="Sweep">
+          <Link href={`/sweeps/${job.sweep}?tab=trials`}>{job.sweep}</Link> <span className="muted">trial {job.trial}</span>
         </Fact>
       )}
       <Fact name="Time">{took === null ? "–" : duration(took)}</Fact>

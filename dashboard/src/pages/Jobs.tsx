@@ -10,6 +10,7 @@ import { Bar, Empty, Loaded, StateBadge, Time, useNow, useTitle } from "../parts
 import { useCancel, useRetry } from "../parts/calls";
 import { Check, Confirm, Segments } from "../parts/controls";
 import { useJobList } from "../parts/job_list";
+import { useBarred } from "../parts/session";
 
 const STATES = [
   { value: "all", label: "All" },
@@ -173,6 +174,7 @@ export function Jobs() {
   const query = useJobList(state, name, shown);
   const cancel = useCancel();
   const retry = useRetry();
+  const barred = useBarred("submitter");
   const change = (next: Record<string, string>, replace = false) => {
     shown.current = { first: 0, last: 0 };
     window.scrollTo(0, 0);
@@ -189,9 +191,13 @@ export function Jobs() {
     <>
       <div className="head">
         <h1>Jobs</h1>
-        <Link href="/submit" className="button primary">
-          New job
-        </Link>
+        {barred ? (
+          <p className="muted small">{barred}</p>
+        ) : (
+          <Link href="/submit" className="button primary">
+            New job
+          </Link>
+        )}
       </div>
       <div className="tools">
         <Segments
@@ -236,6 +242,7 @@ export function Jobs() {
         cancel={(id) => cancel.mutate(id)}
         retry={(id) => retry.mutate(id)}
         clear={() => setSelected({})}
+        barred={barred}
       />
     </>
   );
@@ -249,10 +256,11 @@ interface ChosenProps {
   cancel: (id: string) => void;
   retry: (id: string) => void;
   clear: () => void;
+  barred: string;
 }
 
 /** What can be done with the selected jobs. */
-function Chosen({ jobs, cancel, retry, clear }: ChosenProps) {
+function Chosen({ jobs, cancel, retry, clear, barred }: ChosenProps) {
   const cancellable = jobs.filter((job) => isActive(job.state));
   const retriable = jobs.filter((job) => job.state === "FAILED" || job.state === "CANCELLED");
   const each = (some: JobLine[], act: (id: string) => void) => () => {
@@ -270,7 +278,7 @@ function Chosen({ jobs, cancel, retry, clear }: ChosenProps) {
       )}
       <Confirm
         trigger="Cancel"
-        disabled={cancellable.length === 0}
+        disabled={cancellable.length === 0 || barred !== ""}
         title={verb("Cancel", cancellable) + "?"}
         action={cancellable.length === 1 ? "Cancel the job" : "Cancel them"}
         onConfirm={each(cancellable, cancel)}
@@ -279,8 +287,8 @@ function Chosen({ jobs, cancel, retry, clear }: ChosenProps) {
       </Confirm>
       <button
         className="button"
-        disabled={retriable.length === 0}
-        title={retriable.length === 0 ? "Jobs that failed or were cancelled can be retried" : verb("Retry", retriable)}
+        disabled={retriable.length === 0 || barred !== ""}
+        title={barred || (retriable.length === 0 ? "Jobs that failed or were cancelled can be retried" : verb("Retry", retriable))}
         onClick={each(retriable, retry)}
       >
         Retry

@@ -1,11 +1,13 @@
 // A new job: a form made of the methods' specs beside the recipe's YAML; the server checks every keystroke's pause.
 import { useMutation, useQuery } from "@tanstack/react-query";
-import { useEffect, useId, useMemo, useRef, useState } from "react";
+import { useEffect, useMemo, useRef, useState } from "react";
 import { Link, useLocation, useSearchParams } from "wouter";
-import { type Artifact, get, type Job, type JobSpec, methodSpecs, type MethodSpec, type NormalForm, post, Problem, uuid } from "../api";
-import { bytes, short } from "../format";
+import { get, type Job, type JobSpec, methodSpecs, type MethodSpec, type NormalForm, post, Problem, uuid } from "../api";
 import { Failure, Loaded, useTitle } from "../parts/basics";
-import { Choice, type Option } from "../parts/controls";
+import { Choice } from "../parts/controls";
+import { useArtifacts, useVerdict, Verdict, withValue } from "../parts/inputs";
+import { inputIds, Labelled } from "../parts/labelled";
+import { useBarred } from "../parts/session";
 import { StepForm } from "../parts/step_form";
 import { tellFailure } from "../parts/toast";
 import { type Draft, draftOf, emptyDraft, newStep, type Step, yamlOf } from "../recipe";
@@ -28,6 +30,11 @@ export default function Submit() {
             </p>
           )}
         </div>
+        {!from && (
+          <Link className="button" href="/sweeps/new">
+            A sweep instead
+          </Link>
+        )}
       </div>
       <Loaded query={specs}>
         {(all) =>
@@ -43,43 +50,6 @@ interface Checked {
   data_names: string[];
 }
 
-/** The server's word on a recipe, once typing has paused; the answer to an older text never replaces that to a newer. */
-function useValidation(text: string) {
-  const [settled, setSettled] = useState(text);
-  useEffect(() => {
-    const timer = setTimeout(() => setSettled(text), 250);
-    return () => clearTimeout(timer);
-  }, [text]);
-  const query = useQuery({
-    queryKey: ["validate", settled],
-    queryFn: () => post<Checked>("recipes/validate", { recipe: settled }),
-    enabled: settled.trim() !== "",
-    staleTime: Infinity,
-    retry: false,
-  });
-  return {
-    answer: settled === text ? query.data : undefined,
-    problem: settled === text && query.error instanceof Problem ? query.error : undefined,
-    last: query.data,
-  };
-}
-
-function useArtifacts(kind: string): Option[] {
-  const query = useQuery({
-    queryKey: ["artifacts", kind, ""],
-    queryFn: () => get<{ artifacts: Artifact[] }>("artifacts", { kind, page_size: 200 }),
-  });
-  return (query.data?.artifacts ?? []).map((a) => ({
-    value: a.digest,
-    label: a.name || short(a.digest),
-    detail: `${bytes(a.total_bytes)} · ${short(a.digest)}`,
-  }));
-}
-
-/** The job's own artifact may be older than the list that was loaded. */
-const withValue = (options: Option[], value: string): Option[] =>
-  value === "" || options.some((o) => o.value === value) ? options : [{ value, label: short(value) }, ...options];
-
 function JobForm({ specs, start }: { specs: MethodSpec[]; start?: JobSpec }) {
   const [draft, setDraft] = useState<Draft>(emptyDraft);
   const [text, setText] = useState(start?.recipe ?? "");
@@ -89,8 +59,9 @@ function JobForm({ specs, start }: { specs: MethodSpec[]; start?: JobSpec }) {
   const [name, setName] = useState(start?.name ?? "");
   const [priority, setPriority] = useState(String(start?.priority ?? 0));
   const typed = useRef(start !== undefined); // the text was typed (or loaded) and the form follows it
-  const { answer, problem, last } = useValidation(text);
+  const { answer, problem, last } = useVerdict("validate", text, (recipe) => post<Checked>("recipes/validate", { recipe }));
   const [, go] = useLocation();
+  const barred = useBarred("submitter");
   const models = useArtifacts("model");
   const datasets = useArtifacts("dataset");
 
@@ -185,6 +156,15 @@ function JobForm({ specs, start }: { specs: MethodSpec[]; start?: JobSpec }) {
           problem={problem}
           onChange={(evaluations) => edit({ ...draft, evaluations })}
         />
+        <Steps
+          title="Exports"
+          add="Add an export"
+          kind="exports"
+          steps={draft.exports}
+          specs={specs.filter((s) => s.kind === "export")}
+          problem={problem}
+          onChange={(exports) => edit({ ...draft, exports })}
+        />
         <fieldset className="card">
           <legend>Job</legend>
           <div className="grid">
@@ -240,68 +220,27 @@ function JobForm({ specs, start }: { specs: MethodSpec[]; start?: JobSpec }) {
               setText(e.target.value);
             }}
           />
-          <div id="verdict" className="verdict small" aria-live="polite">
-            {problem ? (
-              <span className="bad-text">
-                {problem.field && <code>{problem.field}</code>} {problem.message}{" "}
-                {problem.hint && <span className="muted">{problem.hint}</span>}
-              </span>
-            ) : answer ? (
-              <span className="good-text">The server accepts this recipe.</span>
-            ) : text.trim() ? (
-              <span className="muted">Checking…</span>
-            ) : (
-              <span className="muted">Fill in the form, or write YAML here; each follows the other.</span>
-            )}
-          </div>
+          <Verdict
+            text={text}
+            problem={problem}
+            accepted={answer && "The server accepts this recipe."}
+            empty="Fill in the form, or write YAML here; each follows the other."
+          />
         </div>
         {said && <Failure error={said} />}
         <button
           className="button primary wide"
           type="submit"
-          disabled={!answer || missing.length > 0 || submit.isPending}
+          disabled={!answer || missing.length > 0 || submit.isPending || barred !== ""}
           aria-describedby="missing"
         >
           {submit.isPending ? "Submitting…" : "Submit"}
         </button>
         <p id="missing" className="muted small">
-          {missing.length > 0 && `Still to choose: ${missing.join(", ")}.`}
+          {barred || (missing.length > 0 && `Still to choose: ${missing.join(", ")}.`)}
         </p>
       </div>
     </form>
-  );
-}
-
-interface Ids {
-  id: string;
-  labelledBy: string;
-  describedBy: string;
-  invalid: boolean;
-}
-const inputIds = (ids: Ids) => ({ id: ids.id, "aria-describedby": ids.describedBy, "aria-invalid": ids.invalid || undefined });
-
-function Labelled({
-  label,
-  help,
-  error,
-  children,
-}: {
-  label: string;
-  help: string;
-  error?: string;
-  children: (ids: Ids) => React.ReactNode;
-}) {
-  const id = useId();
-  return (
-    <div className="labelled">
-      <label id={`${id}-label`} htmlFor={id}>
-        {label}
-      </label>
-      {children({ id, labelledBy: `${id}-label`, describedBy: `${id}-help`, invalid: error !== undefined })}
-      <p id={`${id}-help`} className={error ? "bad-text small" : "muted small"}>
-        {error ?? help}
-      </p>
-    </div>
   );
 }
 
@@ -316,7 +255,7 @@ function Steps({
 }: {
   title: string;
   add: string;
-  kind: "stages" | "evaluations";
+  kind: "stages" | "evaluations" | "exports";
   steps: Step[];
   specs: MethodSpec[];
   problem?: Problem;

@@ -7,8 +7,10 @@ import { type Front, get, goesOn, type Job, type Sweep, type Trial, trials as fe
 import { bytes, duration, figure } from "../format";
 import { Bar, Empty, Loaded, StateBadge, Time, useTitle } from "../parts/basics";
 import { useSweepCall } from "../parts/calls";
+import { Code } from "../parts/code";
 import { Confirm } from "../parts/controls";
 import { metricName } from "../parts/results";
+import { useBarred } from "../parts/session";
 import { SweepFront } from "../parts/sweep_front";
 import { TrialParallel } from "../parts/parallel";
 import { Trials } from "../parts/trials";
@@ -83,9 +85,7 @@ function OneSweep({ sweep }: { sweep: Sweep }) {
           <Loaded query={trials}>{(all) => <TrialParallel sweep={sweep} trials={all} />}</Loaded>
         </Tabs.Panel>
         <Tabs.Panel value="space">
-          <pre className="code" tabIndex={0} aria-label="Sweep">
-            {sweep.spec.sweep}
-          </pre>
+          <Code label="Sweep" text={sweep.spec.sweep} />
         </Tabs.Panel>
       </Tabs.Root>
     </>
@@ -97,6 +97,7 @@ function Head({ sweep }: { sweep: Sweep }) {
   const resume = useSweepCall("resume");
   const stop = useSweepCall("stop");
   const cancel = useSweepCall("cancel");
+  const barred = useBarred("submitter");
   const name = sweep.spec.name || sweep.id;
   const busy = pause.isPending || resume.isPending || stop.isPending || cancel.isPending;
   const makesTrials = sweep.state === "RUNNING" || sweep.state === "PAUSED";
@@ -113,35 +114,39 @@ function Head({ sweep }: { sweep: Sweep }) {
           {sweep.end_reason && <span className="muted">{sweep.end_reason}</span>}
         </div>
       </div>
-      <div className="head-actions">
-        <Extend sweep={sweep} />
-        {sweep.state === "RUNNING" && (
-          <button className="button" disabled={busy} onClick={() => pause.mutate({ id: sweep.id })}>
-            Pause
-          </button>
-        )}
-        {sweep.state === "PAUSED" && (
-          <button className="button primary" disabled={busy} onClick={() => resume.mutate({ id: sweep.id })}>
-            Resume
-          </button>
-        )}
-        {makesTrials && (
-          <Confirm trigger="Stop" title={`Stop ${name}?`} action="Stop the sweep" disabled={busy} onConfirm={() => stop.mutate({ id: sweep.id })}>
-            It makes no more trials; those that run go on. Extending it goes on from there.
-          </Confirm>
-        )}
-        {goesOn(sweep.state) && (
-          <Confirm
-            trigger="Cancel"
-            title={`Cancel ${name}?`}
-            action="Cancel the sweep"
-            disabled={busy || sweep.state === "CANCELLING"}
-            onConfirm={() => cancel.mutate({ id: sweep.id })}
-          >
-            Trials that run are cancelled, and it cannot go on. What has ended stays.
-          </Confirm>
-        )}
-      </div>
+      {barred ? (
+        <p className="muted small">{barred}</p>
+      ) : (
+        <div className="head-actions">
+          <Extend sweep={sweep} />
+          {sweep.state === "RUNNING" && (
+            <button className="button" disabled={busy} onClick={() => pause.mutate({ id: sweep.id })}>
+              Pause
+            </button>
+          )}
+          {sweep.state === "PAUSED" && (
+            <button className="button primary" disabled={busy} onClick={() => resume.mutate({ id: sweep.id })}>
+              Resume
+            </button>
+          )}
+          {makesTrials && (
+            <Confirm trigger="Stop" title={`Stop ${name}?`} action="Stop the sweep" disabled={busy} onConfirm={() => stop.mutate({ id: sweep.id })}>
+              It makes no more trials; those that run go on. Extending it goes on from there.
+            </Confirm>
+          )}
+          {goesOn(sweep.state) && (
+            <Confirm
+              trigger="Cancel"
+              title={`Cancel ${name}?`}
+              action="Cancel the sweep"
+              disabled={busy || sweep.state === "CANCELLING"}
+              onConfirm={() => cancel.mutate({ id: sweep.id })}
+            >
+              Trials that run are cancelled, and it cannot go on. What has ended stays.
+            </Confirm>
+          )}
+        </div>
+      )}
     </div>
   );
 }

@@ -3,12 +3,14 @@ import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { Link, useSearchParams } from "wouter";
 import { get, goesOn, type Sweep } from "../api";
 import { Bar, Empty, Loaded, StateBadge, Table, Time, useTitle } from "../parts/basics";
+import { useBarred } from "../parts/session";
 import { ended, progress } from "../sweep";
 
 export default function Sweeps() {
   useTitle("Sweeps");
   const [params, setParams] = useSearchParams();
   const token = params.get("page") ?? "";
+  const barred = useBarred("submitter");
   const query = useQuery({
     queryKey: ["sweeps", token],
     queryFn: () => get<{ sweeps: Sweep[]; next_page_token: string }>("sweeps", { page_token: token, page_size: 50 }),
@@ -19,6 +21,13 @@ export default function Sweeps() {
     <>
       <div className="head">
         <h1>Sweeps</h1>
+        {barred ? (
+          <p className="muted small">{barred}</p>
+        ) : (
+          <Link href="/sweeps/new" className="button primary">
+            New sweep
+          </Link>
+        )}
       </div>
       <Loaded query={query}>
         {(page) =>

@@ -1,9 +1,11 @@
 // Who does the work: devices, what they hold, when they were last heard of.
-import { useQuery } from "@tanstack/react-query";
+import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link } from "wouter";
-import { get, type Worker } from "../api";
+import { get, post, type Worker } from "../api";
 import { bytes } from "../format";
 import { Empty, Loaded, Time, useNow, useTitle } from "../parts/basics";
+import { useBarred } from "../parts/session";
+import { tellFailure } from "../parts/toast";
 
 const GONE_AFTER = 60_000; // milliseconds; as the server counts connected workers
 
@@ -42,17 +44,35 @@ export default function Workers() {
   );
 }
 
+/** A paused worker is leased nothing more; what it runs goes on. */
+function Pausing({ worker }: { worker: Worker }) {
+  const barred = useBarred("admin");
+  const client = useQueryClient();
+  const pause = useMutation({
+    mutationFn: () => post<Worker>(`workers/${encodeURIComponent(worker.id)}/${worker.paused ? "resume" : "pause"}`, {}),
+    onSuccess: () => client.invalidateQueries({ queryKey: ["workers"] }),
+    onError: tellFailure,
+  });
+  if (barred) return null;
+  return (
+    <button className="button quiet" disabled={pause.isPending} onClick={() => pause.mutate()} aria-label={`${worker.paused ? "Resume" : "Pause"} ${worker.name}`}>
+      {worker.paused ? "Resume" : "Pause"}
+    </button>
+  );
+}
+
 function OneWorker({ worker, now }: { worker: Worker; now: number }) {
   const gone = now - Date.parse(worker.last_seen) > GONE_AFTER;
-  const state = gone ? "Gone" : worker.draining ? "Draining" : worker.jobs.length > 0 ? "Busy" : "Idle";
+  const state = gone ? "Gone" : worker.draining ? "Draining" : worker.paused ? "Paused" : worker.jobs.length > 0 ? "Busy" : "Idle";
   return (
     <li className="card">
       <header className="step-head">
         <h2>{worker.name}</h2>
-        <span className="badge" data-state={{ Gone: "CANCELLED", Draining: "CANCELLING", Busy: "RUNNING", Idle: "SUCCEEDED" }[state]}>
+        <span className="badge" data-state={{ Gone: "CANCELLED", Draining: "CANCELLING", Paused: "PAUSED", Busy: "RUNNING", Idle: "SUCCEEDED" }[state]}>
           <span className="dot" aria-hidden />
           {state}
         </span>
+        {!gone && <Pausing worker={worker} />}
       </header>
       <dl className="facts">
         <div>

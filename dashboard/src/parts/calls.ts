@@ -1,6 +1,7 @@
 // What changes a job or a sweep, from any page.
 import { useMutation, useQueryClient } from "@tanstack/react-query";
-import { type Job, post, type Sweep } from "../api";
+import { useLocation } from "wouter";
+import { type Job, post, remove, type Sweep } from "../api";
 import { tellFailure, toasts } from "./toast";
 
 function useJobCall(verb: "cancel" | "retry", done: string) {
@@ -18,6 +19,29 @@ function useJobCall(verb: "cancel" | "retry", done: string) {
 
 export const useCancel = () => useJobCall("cancel", "is being cancelled");
 export const useRetry = () => useJobCall("retry", "is back in the queue");
+
+export function usePause() {
+  const client = useQueryClient();
+  return useMutation({
+    mutationFn: ({ id, paused }: { id: string; paused: boolean }) => post<Job>(`jobs/${id}/${paused ? "pause" : "resume"}`, {}),
+    onSuccess: (job) => client.setQueryData(["job", job.id], job),
+    onError: tellFailure,
+  });
+}
+
+/** Deletes a job and leaves its page. */
+export function useRemove() {
+  const client = useQueryClient();
+  const [, go] = useLocation();
+  return useMutation({
+    mutationFn: (id: string) => remove(`jobs/${id}`),
+    onSuccess: () => {
+      go("/jobs");
+      return client.invalidateQueries({ queryKey: ["jobs"] });
+    },
+    onError: tellFailure,
+  });
+}
 
 const SWEEP_VERBS = {
   pause: "makes no more trials until it is resumed",

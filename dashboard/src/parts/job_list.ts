@@ -1,6 +1,6 @@
 // The list of jobs that a page scrolls through, alive where it is looked at.
 import { keepPreviousData, useQuery, useQueryClient } from "@tanstack/react-query";
-import { get, isActive, Problem } from "../api";
+import { get, isActive, Problem, stateNames } from "../api";
 import { type JobList, NOTHING, type Page, renew, type Shown } from "../job_list";
 
 const AHEAD = 50; // rows that are there before they are scrolled to
@@ -8,7 +8,7 @@ const AHEAD = 50; // rows that are there before they are scrolled to
 export function useJobList(state: string, name: string, shown: { current: Shown }) {
   const client = useQueryClient();
   const queryKey = ["jobs", state, name];
-  const ask = (token: string) => get<Page>("jobs", { state, name_contains: name, page_token: token, page_size: 50 });
+  const ask = (token: string) => get<Page>("jobs", { states: stateNames(state), name_contains: name, page_token: token, page_size: 50 });
 
   async function newest(): Promise<JobList> {
     const known = client.getQueryData<JobList>(queryKey) ?? NOTHING;

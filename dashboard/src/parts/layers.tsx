@@ -9,7 +9,7 @@ import { axis, Chart, type Colors } from "./chart";
 import { Choice, Segments } from "./controls";
 
 type Metric = "error" | "sparsity" | "bits";
-const METRICS: { value: Metric; label: string }[] = [
+export const METRICS: { value: Metric; label: string }[] = [
   { value: "error", label: "Error" },
   { value: "sparsity", label: "Sparsity" },
   { value: "bits", label: "Bits" },

@@ -10,6 +10,15 @@ function useSession() {
   return useQuery({ queryKey: KEY, queryFn: () => get<Session>("session"), refetchInterval: 30_000 });
 }
 
+const SCOPES = ["viewer", "submitter", "admin"];
+
+/** Why the caller may not do what needs this scope; empty: he may. */
+export function useBarred(needed: "submitter" | "admin"): string {
+  const { data } = useSession();
+  if (!data?.login || SCOPES.indexOf(data.scope) >= SCOPES.indexOf(needed)) return "";
+  return `Your token is a ${data.scope}’s: this takes a ${needed}’s.`;
+}
+
 /** What it holds is shown once the server lets this browser in. */
 export function LoggedIn({ children }: { children: ReactNode }) {
   const { data, isPending } = useSession();

@@ -1,8 +1,9 @@
 // The trials by two objectives with the Pareto front through them; by one objective, how the best of it came down.
+import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { useCallback, useMemo } from "react";
-import { useLocation, useSearchParams } from "wouter";
-import type { Front, Objective, Sweep, Trial } from "../api";
-import { formatOf } from "../format";
+import { Link, useLocation, useSearchParams } from "wouter";
+import { type Front, type Objective, post, type Sweep, type Trial } from "../api";
+import { bytes, formatOf, parseBytes } from "../format";
 import { bestSoFar, valueOf } from "../sweep";
 import { Empty } from "./basics";
 import { axis, Chart, type Colors } from "./chart";
@@ -53,12 +54,56 @@ export function SweepFront({ sweep, trials, front }: { sweep: Sweep; trials: Tri
             : `No trial holds all constraints yet${front.nearest ? `; trial ${front.nearest.number} comes nearest` : ""}.`}
         </span>
       </div>
+      <Best sweep={sweep} ended={measured.length} />
       {x ? (
         <TwoObjectives trials={measured} front={front} x={x} y={y} onClick={open} />
       ) : (
         <OneObjective trials={measured} front={front} objective={y} onClick={open} />
       )}
     </>
+  );
+}
+
+/** The best trial by the first objective among those of a size, as the server finds it. */
+function Best({ sweep, ended }: { sweep: Sweep; ended: number }) {
+  const [params, setParams] = useSearchParams();
+  const size = sweep.objectives.find((objective) => objective.metric.endsWith("_bytes"));
+  const text = params.get("most") ?? "";
+  const maximum = parseBytes(text);
+  const query = useQuery({
+    queryKey: ["best", sweep.id, maximum, ended],
+    queryFn: () =>
+      post<Front>(`sweeps/${sweep.id}/front`, { constraints: [{ metric: size!.metric, suite: size!.suite, maximum }] }),
+    enabled: size !== undefined && maximum !== undefined,
+    placeholderData: keepPreviousData,
+  });
+  if (!size || sweep.objectives[0] === size) return null;
+  const best = query.data?.trials[0];
+  const value = best && valueOf(best, sweep.objectives[0]);
+  return (
+    <div className="tools">
+      <label htmlFor="most">Best at no more than</label>
+      <input
+        id="most"
+        className="field most"
+        placeholder="60 MB"
+        value={text}
+        aria-invalid={(text !== "" && maximum === undefined) || undefined}
+        onChange={(event) => setParams((old) => (old.set("most", event.target.value), old), { replace: true })}
+      />
+      <span role="status">
+        {maximum === undefined || !query.data ? (
+          <span className="muted small">{text && maximum === undefined ? "A size: 60 MB, 1.5 GB." : `of ${name(size).toLowerCase()}`}</span>
+        ) : best ? (
+          <>
+            <Link href={`/jobs/${best.job_id}`}>trial {best.number}</Link>: {name(sweep.objectives[0])}{" "}
+            {value === undefined ? "–" : format(sweep.objectives[0])(value)}, {bytes(valueOf(best, size) ?? 0)}
+          </>
+        ) : (
+          <span className="muted">none is so small{query.data.nearest ? `; trial ${query.data.nearest.number} comes nearest` : ""}</span>
+        )}
+      </span>
+    </div>
   );
 }
 

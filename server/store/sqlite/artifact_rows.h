@@ -4,6 +4,7 @@
 #include <sqlite3.h>
 
 #include <string>
+#include <vector>
 
 #include "server/scheduler/records.h"
 #include "wring/v1/artifacts.pb.h"
@@ -21,8 +22,9 @@ void put_artifact(sqlite3* db, const v1::Artifact& artifact);
 // nothing where there is none, or the project has it.
 void share_artifact(sqlite3* db, const std::string& digest, const std::string& project);
 
-// Notes on the artifact, which becomes one of the job's project, that `job` made it; the first job stays its
-// maker.
-void put_maker(sqlite3* db, const std::string& digest, const JobRecord& job);
+// Notes on the artifacts, which become ones of the job's project, that `job`, which has ended, made them, and
+// how long its spec wants them kept. The first job stays the maker; what the project had before the job was
+// submitted, or another job made, is kept no shorter than it was to be.
+void put_made(sqlite3* db, const std::vector<std::string>& digests, const JobRecord& job);
 
 }  // namespace wring

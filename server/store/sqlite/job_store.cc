@@ -143,7 +143,7 @@ void put_batch(sqlite3* db, const StoreBatch& batch) {
     const std::string& job = batch.outcome.changed.front().id;
     for (const auto& stage : batch.stages) put_stage(db, job, stage);
     put_evaluations(db, job, batch);
-    if (!batch.result.empty()) put_maker(db, batch.result, batch.outcome.changed.front());
+    if (!batch.made.empty()) put_made(db, batch.made, batch.outcome.changed.front());
   }
   for (const auto& artifact : batch.artifacts) put_artifact(db, artifact);
   if (batch.worker)

@@ -56,7 +56,7 @@ struct StoreBatch {
   std::vector<v1::Evaluation> evaluations;
   int evaluations_of_stage = -1;  // they replace those that this stage reported before
   bool all_evaluations = false;   // they replace every row of the job
-  std::string result;             // digest of an artifact that the job has made: its project's from then on
+  std::vector<std::string> made;  // digests of artifacts that the job has made: its project's from then on
   std::vector<v1::Artifact>
       artifacts;  // of no project: of "default"; one that is there, and had expired, is kept
   std::optional<v1::Worker> worker;

@@ -38,6 +38,34 @@ void put_row(sqlite3* db, v1::Artifact artifact, const std::string& project) {
   own_chunks(db, project, manifest_of(db, artifact.digest()));
 }
 
+// Of the artifact's row; its project is a column of its own.
+void update_row(sqlite3* db, std::int64_t row, v1::Artifact artifact) {
+  artifact.clear_project();
+  Statement update(db, "UPDATE artifacts SET message = ?, expire_time = ? WHERE row = ?");
+  update.bind(artifact.SerializeAsString());
+  artifact.has_expire_time() ? update.bind(TimeUtil::TimestampToMilliseconds(artifact.expire_time()))
+                             : update.bind_null();
+  update.bind(row).run();
+}
+
+v1::Retention retention_of(sqlite3* db, const std::string& job) {
+  Statement row(db, "SELECT spec FROM jobs WHERE id = ?");
+  row.bind(job);
+  v1::JobSpec spec;
+  if (row.row()) spec.ParseFromString(row.text(0));
+  return spec.retention();
+}
+
+// As a job wants it that ended at `end`. One that is not new is kept no shorter than it was to be.
+void retain(v1::Artifact& artifact, const v1::Retention& wanted, TimeMs end, bool is_new) {
+  if (wanted.pinned()) artifact.set_pinned(true);
+  if (artifact.pinned() || wanted.expire_after_seconds() == 0) return artifact.clear_expire_time();
+  if (!is_new && !artifact.has_expire_time()) return;
+  const auto until = end + static_cast<TimeMs>(wanted.expire_after_seconds() * 1000);
+  if (is_new || TimeUtil::TimestampToMilliseconds(artifact.expire_time()) < until)
+    *artifact.mutable_expire_time() = TimeUtil::MillisecondsToTimestamp(until);
+}
+
 // An artifact whose time was over before it was handed in again is kept: whoever did counts on it.
 void revive(sqlite3* db, const std::string& digest, const std::string& project, TimeMs now) {
   v1::Artifact artifact;
@@ -102,20 +130,25 @@ void share_artifact(sqlite3* db, const std::string& digest, const std::string& p
   put_row(db, std::move(artifact), project);
 }
 
-void put_maker(sqlite3* db, const std::string& digest, const JobRecord& job) {
-  share_artifact(db, digest, job.project);
-  v1::Artifact artifact;
-  {
-    Statement row(db, "SELECT message FROM artifacts WHERE digest = ? AND project = ?");
-    row.bind(digest).bind(job.project);
-    if (!row.row() || !artifact.ParseFromString(row.text(0)) || !artifact.created_by_job().empty()) return;
+void put_made(sqlite3* db, const std::vector<std::string>& digests, const JobRecord& job) {
+  const auto retention = retention_of(db, job.id);
+  for (const auto& digest : digests) {
+    share_artifact(db, digest, job.project);
+    v1::Artifact artifact;
+    std::int64_t at = 0;
+    {
+      Statement row(db, "SELECT message, project, row FROM artifacts WHERE digest = ? AND project = ?");
+      row.bind(digest).bind(job.project);
+      if (!row.row()) continue;
+      artifact = read_artifact(row, false);
+      at = row.integer(2);
+    }
+    const bool is_new = artifact.created_by_job().empty() &&
+                        TimeUtil::TimestampToMilliseconds(artifact.create_time()) >= job.create_time;
+    if (artifact.created_by_job().empty()) artifact.set_created_by_job(job.id);
+    retain(artifact, retention, job.end_time, is_new);
+    update_row(db, at, std::move(artifact));
   }
-  artifact.set_created_by_job(job.id);
-  Statement(db, "UPDATE artifacts SET message = ? WHERE digest = ? AND project = ?")
-      .bind(artifact.SerializeAsString())
-      .bind(digest)
-      .bind(job.project)
-      .run();
 }
 
 bool JobStore::has_artifact(const std::string& digest, const Within& project) {
@@ -174,14 +207,10 @@ bool JobStore::set_retention(const std::string& digest, bool pinned, std::option
     }
     found = !changed.empty();
     for (auto& [row, artifact] : changed) {
-      artifact.clear_project();
       artifact.set_pinned(pinned);
       artifact.clear_expire_time();
       if (expire_time) *artifact.mutable_expire_time() = TimeUtil::MillisecondsToTimestamp(*expire_time);
-      Statement update(db, "UPDATE artifacts SET message = ?, expire_time = ? WHERE row = ?");
-      update.bind(artifact.SerializeAsString());
-      expire_time ? update.bind(*expire_time) : update.bind_null();
-      update.bind(row).run();
+      update_row(db, row, std::move(artifact));
     }
   });
   return found;

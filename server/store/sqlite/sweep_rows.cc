@@ -236,6 +236,13 @@ std::vector<TrialEnd> ends_to_note(sqlite3* db, bool all) {
   return ends;
 }
 
+std::optional<std::pair<std::string, std::uint64_t>> trial_of_job(sqlite3* db, const std::string& job) {
+  Statement row(db, "SELECT sweep, n FROM trials WHERE job = ?");
+  row.bind(job);
+  if (!row.row()) return std::nullopt;
+  return std::pair{row.text(0), static_cast<std::uint64_t>(row.integer(1))};
+}
+
 std::optional<TrialEnd> end_to_note(sqlite3* db, const std::string& job) {
   Statement row(db,
                 "SELECT t.sweep, t.n, t.job, j.phase FROM trials t JOIN jobs j ON j.id = t.job "

@@ -100,6 +100,8 @@ TrialCounts count_trials(sqlite3* db, const std::string& sweep);
 std::vector<std::string> open_trial_jobs(sqlite3* db, const std::string& sweep);
 // Ends to be noted: of open trials, or, where `all`, also of those whose job was retried since.
 std::vector<TrialEnd> ends_to_note(sqlite3* db, bool all);
+// Sweep and number of the trial that is this job; nullopt: it is none.
+std::optional<std::pair<std::string, std::uint64_t>> trial_of_job(sqlite3* db, const std::string& job);
 // Of the trial that is this job, where its end differs from what is noted.
 std::optional<TrialEnd> end_to_note(sqlite3* db, const std::string& job);
 

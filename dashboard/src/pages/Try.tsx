@@ -1,0 +1,198 @@
+// A prompt to a model and to the dense one that it was made from, side by side. Each answer is a job that only samples.
+import { useMutation, useQueries, useQuery } from "@tanstack/react-query";
+import { useState } from "react";
+import { Link, useSearchParams } from "wouter";
+import { type Artifact, get, isActive, type Job, post, uuid } from "../api";
+import { bytes, short } from "../format";
+import { ancestors } from "../lineage";
+import { Empty, Failure, StateBadge, useTitle } from "../parts/basics";
+import { Choice } from "../parts/controls";
+import { useArtifacts, withValue } from "../parts/inputs";
+import { inputIds, Labelled } from "../parts/labelled";
+import { useBarred } from "../parts/session";
+
+const PROMPT = "The state of the Union is";
+
+interface Wanted {
+  prompt: string;
+  tokens: number;
+  temperature: number;
+  seed: string;
+}
+
+const recipe = ({ prompt, tokens, temperature }: Wanted) =>
+  JSON.stringify({ name: "try it", evaluations: [{ suite: "sample", params: { prompt, tokens, temperature }, when: ["before"] }] });
+
+/** The model that nothing was done to yet: the first in its line. */
+async function origin(digest: string): Promise<Artifact> {
+  const chain = await ancestors(await get<Artifact>(`artifacts/${digest}`));
+  return chain[0].artifact;
+}
+
+export default function Try() {
+  useTitle("Try it");
+  const [params, setParams] = useSearchParams();
+  const model = params.get("model") ?? "";
+  const ids = (params.get("jobs") ?? "").split(",").filter(Boolean);
+  return (
+    <>
+      <div className="head">
+        <div className="head-title">
+          <h1>Try it</h1>
+          <p className="muted">One prompt to a model and to the dense one that it was made from. Each answer is a job, in the queue as any other.</p>
+        </div>
+      </div>
+      <Form
+        key={model}
+        model={model}
+        onModel={(next) => setParams({ model: next })}
+        onJobs={(jobs) => setParams({ model, jobs: jobs.join(",") })}
+      />
+      {ids.length > 0 ? (
+        <Answers ids={ids} />
+      ) : (
+        <Empty title={model ? "No prompt was sent yet" : "Choose a model"}>
+          <p className="muted">It must be a language model that writes: the answers of both appear here.</p>
+        </Empty>
+      )}
+    </>
+  );
+}
+
+function Form({ model, onModel, onJobs }: { model: string; onModel: (model: string) => void; onJobs: (jobs: string[]) => void }) {
+  const barred = useBarred("submitter");
+  const models = useArtifacts("model");
+  const [wanted, setWanted] = useState<Wanted>({ prompt: PROMPT, tokens: 40, temperature: 0, seed: "0" });
+  const parent = useQuery({ queryKey: ["origin", model], queryFn: () => origin(model), enabled: model !== "", staleTime: Infinity });
+  const send = useMutation({
+    mutationFn: () =>
+      Promise.all(
+        [...new Set([parent.data!.digest, model])].map((digest) =>
+          post<Job>("jobs", { request_id: uuid(), spec: { name: "try it", recipe: recipe(wanted), model: digest, seed: wanted.seed || "0" } }),
+        ),
+      ),
+    onSuccess: (jobs) => onJobs(jobs.map((job) => job.id)),
+  });
+  const number = (key: "tokens" | "temperature", label: string, help: string, more: Record<string, number | string>) => (
+    <Labelled label={label} help={help}>
+      {(ids) => (
+        <input
+          {...inputIds(ids)}
+          className="field"
+          type="number"
+          required
+          value={wanted[key]}
+          onChange={(event) => setWanted({ ...wanted, [key]: event.target.valueAsNumber })}
+          {...more}
+        />
+      )}
+    </Labelled>
+  );
+  return (
+    <form
+      className="card try"
+      onSubmit={(event) => {
+        event.preventDefault();
+        send.mutate();
+      }}
+    >
+      <Labelled
+        label="Model"
+        help={
+          parent.data && parent.data.digest !== model
+            ? `Beside ${parent.data.name || short(parent.data.digest)}, which it was made from.`
+            : parent.data
+              ? "It was handed in: there is no other to compare it with."
+              : "A model that a job has made, or one that was handed in."
+        }
+      >
+        {(ids) => <Choice {...ids} value={model} options={withValue(models, model)} onChange={onModel} placeholder="Choose a model" />}
+      </Labelled>
+      <Labelled label="Prompt" help="What both go on from.">
+        {(ids) => (
+          <textarea
+            {...inputIds(ids)}
+            className="field"
+            rows={3}
+            required
+            value={wanted.prompt}
+            onChange={(event) => setWanted({ ...wanted, prompt: event.target.value })}
+          />
+        )}
+      </Labelled>
+      <div className="grid">
+        {number("tokens", "Tokens", "How many each writes, at most 4,096.", { min: 1, max: 4096 })}
+        {number("temperature", "Temperature", "0: always the likeliest.", { min: 0, max: 10, step: "any" })}
+        <Labelled label="Seed" help="Of the draws, above temperature 0.">
+          {(ids) => (
+            <input
+              {...inputIds(ids)}
+              className="field"
+              inputMode="numeric"
+              pattern="[0-9]*"
+              value={wanted.seed}
+              onChange={(event) => setWanted({ ...wanted, seed: event.target.value })}
+            />
+          )}
+        </Labelled>
+      </div>
+      {(send.error || parent.error) && <Failure error={send.error ?? parent.error} />}
+      <div className="head-actions">
+        <button className="button primary" disabled={!parent.data || send.isPending || barred !== ""} aria-describedby="try-barred">
+          {send.isPending ? "Sending…" : "Send"}
+        </button>
+        <span id="try-barred" className="muted small">
+          {barred}
+        </span>
+      </div>
+    </form>
+  );
+}
+
+function Answers({ ids }: { ids: string[] }) {
+  const queries = useQueries({
+    queries: ids.map((id) => ({
+      queryKey: ["job", id],
+      queryFn: () => get<Job>(`jobs/${id}`),
+      refetchInterval: (q: { state: { data?: Job } }) => (q.state.data && !isActive(q.state.data.state) ? (false as const) : 700),
+    })),
+  });
+  return (
+    <div className="pair block">
+      {queries.map((query, i) =>
+        query.data ? <Answer key={ids[i]} job={query.data} /> : query.error && <Failure key={ids[i]} error={query.error} />,
+      )}
+    </div>
+  );
+}
+
+function Answer({ job }: { job: Job }) {
+  const model = useQuery({
+    queryKey: ["artifact", job.spec.model],
+    queryFn: () => get<Artifact>(`artifacts/${job.spec.model}`),
+    staleTime: Infinity,
+  });
+  const sample = job.evaluations.find((row) => row.suite === "sample" && row.text);
+  return (
+    <figure aria-busy={isActive(job.state)}>
+      <figcaption className="head-line">
+        <Link href={`/artifacts/${job.spec.model}`}>{model.data?.name || short(job.spec.model)}</Link>
+        {model.data && <span>{bytes(model.data.total_bytes)}</span>}
+        <Link href={`/jobs/${job.id}`}>
+          <StateBadge state={job.state} />
+        </Link>
+      </figcaption>
+      {sample ? (
+        <blockquote>{sample.text}</blockquote>
+      ) : job.error && job.state === "FAILED" ? (
+        <p className="bad-text">
+          {job.error.message} <span className="muted">{job.error.hint}</span>
+        </p>
+      ) : (
+        <p className="muted" role="status">
+          {job.state === "QUEUED" ? `Waits: ${job.waiting_reason}` : isActive(job.state) ? "Writing…" : "It wrote nothing."}
+        </p>
+      )}
+    </figure>
+  );
+}

@@ -1,0 +1,82 @@
+// What several jobs did to the same layers: a line a job over the blocks, one kind of layer at a time.
+import { useMemo } from "react";
+import { useSearchParams } from "wouter";
+import type { Job } from "../api";
+import { figure } from "../format";
+import { layerReports, type LayerReport, place } from "../layers";
+import { axis, Chart, type Colors } from "./chart";
+import { Choice, Segments } from "./controls";
+import { METRICS } from "./layers";
+
+/** Of the last stage that told most: what it did to each layer. */
+function reportOf(job: Job): LayerReport[] {
+  const all = job.stages.map(layerReports);
+  const most = Math.max(0, ...all.map((report) => report.length));
+  return all.findLast((report) => report.length === most) ?? [];
+}
+
+export function LayerOverlay({ jobs, name }: { jobs: Job[]; name: Map<string, string> }) {
+  const [params, setParams] = useSearchParams();
+  const reports = useMemo(
+    () =>
+      jobs.flatMap((job) => {
+        const layers = reportOf(job).filter((layer) => place(layer.layer).block >= 0);
+        return layers.length > 0 ? [{ job, layers }] : [];
+      }),
+    [jobs],
+  );
+  const metric = METRICS.find((m) => m.value === params.get("metric"))?.value ?? "error";
+  const kinds = useMemo(
+    () => [...new Set(reports.flatMap(({ layers }) => layers.map((layer) => place(layer.layer).kind)))].sort(),
+    [reports],
+  );
+  const kind = kinds.find((k) => k === params.get("kind")) ?? kinds[0];
+  const option = useMemo(() => {
+    const series = reports.map(({ job, layers }) => ({
+      name: name.get(job.id)!,
+      type: "line",
+      data: layers
+        .filter((layer) => place(layer.layer).kind === kind && layer[metric] !== undefined)
+        .map((layer) => [place(layer.layer).block, layer[metric]!])
+        .toSorted((a, b) => a[0] - b[0]),
+      symbol: "circle",
+      symbolSize: 6,
+      lineStyle: { width: 1.5 },
+      emphasis: { focus: "series" },
+    }));
+    const positive = series.every(({ data }) => data.every(([, value]) => value > 0));
+    return (c: Colors) => ({
+      grid: { left: 64, right: 16, top: 40, bottom: 44 },
+      legend: { type: "scroll", top: 0, left: 0, textStyle: { color: c.muted }, itemWidth: 14, itemHeight: 8, icon: "roundRect" },
+      xAxis: axis(c, "Block", { type: "value", minInterval: 1, min: "dataMin", max: "dataMax", splitLine: { show: false } }),
+      yAxis: axis(c, "", {
+        type: metric === "error" && positive ? "log" : "value",
+        scale: true,
+        axisLabel: { color: c.muted, formatter: (v: number) => figure(v) },
+      }),
+      tooltip: {
+        trigger: "item",
+        formatter: (item: { seriesName: string; data: [number, number] }) =>
+          `${item.seriesName}\nblock ${item.data[0]}, ${kind}\n${metric} ${figure(item.data[1])}`,
+      },
+      series,
+    });
+  }, [reports, name, metric, kind]);
+  if (reports.length < 2) return null;
+  const change = (key: string, value: string) => setParams((old) => (old.set(key, value), old), { replace: true });
+  return (
+    <section className="block">
+      <h2>Layers</h2>
+      <div className="tools">
+        <Choice
+          label="Kind of layer"
+          value={kind}
+          options={kinds.map((value) => ({ value, label: value }))}
+          onChange={(next) => change("kind", next)}
+        />
+        <Segments label="Metric" value={metric} options={METRICS} onChange={(next) => change("metric", next)} />
+      </div>
+      <Chart label={`${metric} of ${kind} by block in ${reports.length} jobs`} option={option} height={320} name="wring-layers" />
+    </section>
+  );
+}

@@ -1,0 +1,179 @@
+// HESSO-CRIC: before units are shrunk for good, suspects are walked towards zero in cycles that are taken
+// back, and scored along the way (Chen et al. 2024; card C3, part C).
+#include <ATen/CPUGeneratorImpl.h>
+
+#include <algorithm>
+#include <array>
+#include <set>
+
+#include "engine/methods/graph/hybrid.h"
+#include "engine/methods/graph/saliency.h"
+#include "engine/run/snapshot.h"
+
+namespace wring {
+namespace {
+
+constexpr std::array kProbedShares{0.25, 0.5, 0.75};
+constexpr std::int64_t kProbed = 256;  // examples
+
+// Every tensor of a training run as it was: running statistics too. Moments start anew with each cycle.
+class Restore {
+ public:
+  explicit Restore(GraphWeights& weights) : weights_(weights) {
+    for (const auto& named : weights.state()) first_[named.suffix] = named.tensor.clone();
+  }
+  void operator()() const { weights_.set_state(first_); }
+
+ private:
+  GraphWeights& weights_;
+  std::map<std::string, at::Tensor> first_;
+};
+
+class HessoCric final : public GraphMethod {
+ public:
+  explicit HessoCric(const Params& params)
+      : training_(GraphTraining::from(params)),
+        schedule_(HybridSchedule::from(params, training_.loop, 1)),
+        saliency_(SaliencyOptions::from(params)),
+        target_(params.get<double>("target_group_sparsity")),
+        multiple_(params.get<std::int64_t>("group_divisible")),
+        cycles_(params.get<std::int64_t>("max_cycle_period")),
+        sampling_steps_(params.get<std::int64_t>("sampling_steps")),
+        tolerance_(params.get<std::int64_t>("tolerance")) {}
+
+  void check(const Graph& graph) const override { check_trainable_graph(graph, training_); }
+
+  OnnxModel run(const GraphStage& stage, Json& report) const override {
+    const Batches batches = stage.data(training_.normalisation);
+    const NamedValues example = example_of(stage.graph, batches);
+    const GraphLabels labels = units_of(stage.graph, example);
+    const UnitValues values(stage.graph, labels);
+    Hybrid hybrid(labels, values, schedule_);
+    {
+      GraphWeights weights(stage.graph);
+      const at::Tensor told = at::zeros({2}, at::kLong);  // cycles, and how many units were examined
+      // A snapshot is of the hybrid phase, which knows what was chosen.
+      if (!stage.snapshot.state()) choose({stage, batches, labels, values, weights}, hybrid, told);
+      weights.keep("units", hybrid.state());
+      weights.keep("told", told);
+      GraphHooks hooks;
+      hooks.after_update = [&](std::int64_t step) {
+        if (step >= schedule_.begin) hybrid.shrink(step);
+      };
+      report["training"] = train_graph(stage, batches, training_, weights, hooks);
+      report["cycles"] = told[0].item<std::int64_t>();
+      report["sampled_steps"] = told[0].item<std::int64_t>() * sampling_steps_;
+      report["examined"] = told[1].item<std::int64_t>();
+    }
+    return cut_units(stage.graph, labels, hybrid.removed(), example, report);
+  }
+
+ private:
+  struct Parts {
+    const GraphStage& stage;
+    const Batches& batches;
+    const GraphLabels& labels;
+    const UnitValues& values;
+    GraphWeights& weights;
+  };
+
+  std::vector<std::size_t> lowest(const GraphLabels& labels, const at::Tensor& scores) const {
+    std::vector<bool> removed(labels.units.size());
+    return choose_units(labels, scores, units_to_remove(labels, target_), multiple_, removed);
+  }
+
+  // Sums of saliencies over the steps of all cycles.
+  struct Sampled {
+    at::Tensor sum;
+    std::int64_t samples = 0;
+  };
+
+  // One cycle: the suspects shrink while all trains; who else looks removable meanwhile is suspected next.
+  // The first cycle's suspects are those of its first step.
+  std::set<std::size_t> cycle(const Parts& parts, const std::set<std::size_t>& suspects,
+                              std::set<std::size_t>& examined, Sampled& sampled) const {
+    GraphTraining training = training_;
+    training.loop.rate = {training.loop.rate.peak, sampling_steps_, 0, LearningRate::Decay::kConstant};
+    training.scores_held_out = false;
+    const HybridSchedule schedule{0, 1, sampling_steps_};
+    Hybrid trial(parts.labels, parts.values, schedule);
+    trial.choose({suspects.begin(), suspects.end()});
+    std::set<std::size_t> next;
+    GraphHooks hooks;
+    hooks.before_update = [&](std::int64_t, const Optimizer& optimizer) {
+      const at::Tensor scores = saliency(parts.values, parts.weights, optimizer, saliency_);
+      const auto low = lowest(parts.labels, scores);
+      if (sampled.samples++ == 0) {
+        sampled.sum = scores;
+        trial.choose(low);
+        examined.insert(low.begin(), low.end());
+      } else {
+        sampled.sum = sampled.sum + scores;
+      }
+      for (const auto unit : low)
+        if (!examined.contains(unit)) next.insert(unit);
+    };
+    hooks.after_update = [&](std::int64_t step) { trial.shrink(step); };
+    Snapshot none;
+    const GraphStage& stage = parts.stage;
+    (void)train_graph({stage.graph, stage.data, stage.progress, none, stage.seed}, parts.batches, training,
+                      parts.weights, hooks);
+    return next;
+  }
+
+  // The loss, over that of the whole network, with a quarter, a half and three quarters of a family's least
+  // units at zero: the mean of the three, for each unit of the family over how many there are.
+  at::Tensor loss_of_families(const Parts& parts, const at::Tensor& sizes, const Restore& restore) const {
+    const Classifier classifier(parts.stage.graph);
+    auto generator = at::make_generator<at::CPUGeneratorImpl>(parts.stage.seed);
+    const at::Tensor examples = at::randperm(parts.batches.count(), generator, at::TensorOptions(at::kLong))
+                                    .narrow(0, 0, std::min(kProbed, parts.batches.count()));
+    const double whole = classifier.score(parts.batches, examples).mean_loss() + 1e-12;
+    at::Tensor share = at::zeros_like(sizes);
+    for (const auto& family : parts.labels.families) {
+      std::vector<std::size_t> order = family.units;
+      std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+        return sizes[static_cast<std::int64_t>(a)].item<double>() <
+               sizes[static_cast<std::int64_t>(b)].item<double>();
+      });
+      double ratio = 0;
+      for (const double probed : kProbedShares) {
+        const auto count = static_cast<std::ptrdiff_t>(probed * static_cast<double>(order.size()));
+        zero_units(parts.stage.graph, parts.labels, {order.begin(), order.begin() + count});
+        ratio += classifier.score(parts.batches, examples).mean_loss() / whole / kProbedShares.size();
+        restore();
+      }
+      for (const auto unit : family.units)
+        share[static_cast<std::int64_t>(unit)] = ratio / static_cast<double>(order.size());
+    }
+    return share;
+  }
+
+  void choose(const Parts& parts, Hybrid& hybrid, const at::Tensor& told) const {
+    const Restore restore(parts.weights);
+    const at::Tensor at_risk = loss_of_families(parts, parts.values.squares().sqrt(), restore);
+    Sampled sampled;
+    std::set<std::size_t> suspects, examined;
+    std::int64_t done = 0;
+    while (done < cycles_ && (done == 0 || static_cast<std::int64_t>(suspects.size()) > tolerance_)) {
+      examined.insert(suspects.begin(), suspects.end());
+      suspects = cycle(parts, suspects, examined, sampled);
+      restore();
+      ++done;
+    }
+    hybrid.choose(lowest(parts.labels, sampled.sum / sampled.samples + at_risk));
+    told[0] = done;
+    told[1] = static_cast<std::int64_t>(examined.size());
+  }
+
+  GraphTraining training_;
+  HybridSchedule schedule_;
+  SaliencyOptions saliency_;
+  double target_;
+  std::int64_t multiple_, cycles_, sampling_steps_, tolerance_;
+};
+
+WRING_GRAPH_METHOD("hesso-cric", HessoCric);
+
+}  // namespace
+}  // namespace wring

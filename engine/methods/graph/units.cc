@@ -1,0 +1,198 @@
+// Units as rows of index lists, so that a score of all of them is one sum a parameter.
+#include "engine/methods/graph/units.h"
+
+#include <c10/core/GradMode.h>
+
+#include <algorithm>
+#include <map>
+#include <numeric>
+#include <utility>
+
+#include "common/error.h"
+#include "engine/graph/macs.h"
+
+namespace wring {
+namespace {
+
+constexpr double kMostDifference = 1e-3;
+
+// A tensor of the size of the axis, to be broadcast along it.
+at::Tensor along(const at::Tensor& values, std::int64_t axis, std::int64_t rank) {
+  std::vector<std::int64_t> shape(static_cast<std::size_t>(rank), 1);
+  shape[static_cast<std::size_t>(axis)] = values.size(0);
+  return values.view(shape);
+}
+
+at::Tensor sum_but(const at::Tensor& values, std::int64_t axis) {
+  std::vector<std::int64_t> others;
+  for (std::int64_t i = 0; i < values.dim(); ++i)
+    if (i != axis) others.push_back(i);
+  return others.empty() ? values.to(at::kDouble) : values.sum(others, false, at::kDouble);
+}
+
+std::uint64_t macs_of(const Graph& graph, const NamedValues& example) {
+  std::uint64_t macs = 0;
+  for (const auto& node : count_macs(graph, example)) macs += node.macs;
+  return macs / static_cast<std::uint64_t>(example.begin()->second.size(0));
+}
+
+double difference(const NamedValues& a, const NamedValues& b) {
+  double most = 0;
+  for (const auto& [name, value] : a) {
+    const double away = ((value - b.at(name)).abs() / value.abs().clamp_min(1)).max().item<double>();
+    most = away <= most ? most : away;  // NaN counts
+  }
+  return most;
+}
+
+Json family_line(const GraphLabels& labels, const UnitFamily& family, const std::vector<bool>& gone) {
+  const auto left =
+      std::count_if(family.units.begin(), family.units.end(), [&](auto unit) { return !gone[unit]; });
+  const auto& unit = labels.units[family.units.front()];
+  const auto& slice = unit.producers.empty() ? unit.slices.front() : unit.producers.front();
+  return {{"layer", slice.tensor}, {"units", left}, {"of", family.units.size()}};
+}
+
+}  // namespace
+
+UnitValues::UnitValues(Graph& graph, const GraphLabels& labels)
+    : graph_(graph), count_(static_cast<std::int64_t>(labels.units.size())) {
+  std::map<std::string, std::size_t> numbers;
+  for (const auto& parameter : graph.parameters()) numbers.emplace(parameter.name, numbers.size());
+  std::map<std::pair<std::size_t, std::int64_t>,
+           std::pair<std::vector<std::int64_t>, std::vector<std::int64_t>>>
+      places;
+  for (std::size_t unit = 0; unit < labels.units.size(); ++unit)
+    for (const auto& slice : labels.units[unit].producers) {
+      const auto it = numbers.find(slice.tensor);
+      if (it == numbers.end()) continue;
+      auto& [indices, units] = places[{it->second, slice.axis}];
+      indices.insert(indices.end(), slice.indices.begin(), slice.indices.end());
+      units.insert(units.end(), slice.indices.size(), static_cast<std::int64_t>(unit));
+    }
+  for (const auto& [place, lists] : places)
+    places_.push_back({place.first, place.second, at::tensor(lists.first, at::kLong).to(graph.device()),
+                       at::tensor(lists.second, at::kLong).to(graph.device())});
+  const auto values = parameters();
+  lengths_ = sum([&](std::size_t i) { return at::ones_like(values[i]); });
+}
+
+std::vector<at::Tensor> UnitValues::parameters() const {
+  std::vector<at::Tensor> values;
+  for (const auto& parameter : graph_.parameters()) values.push_back(parameter.value.detach());
+  return values;
+}
+
+at::Tensor UnitValues::sum(const std::function<at::Tensor(std::size_t parameter)>& value) const {
+  const c10::NoGradGuard unrecorded;
+  at::Tensor sums = at::zeros({count_}, at::TensorOptions(at::kDouble).device(graph_.device()));
+  for (const auto& place : places_) {
+    const at::Tensor values = value(place.parameter);
+    if (values.defined())
+      sums.index_add_(0, place.units, sum_but(values, place.axis).index_select(0, place.indices));
+  }
+  return sums.cpu();
+}
+
+at::Tensor UnitValues::squares() const {
+  const auto values = parameters();
+  return sum([&](std::size_t i) { return values[i].square(); });
+}
+
+at::Tensor UnitValues::dot(const std::vector<at::Tensor>& others) const {
+  const auto values = parameters();
+  return sum([&](std::size_t i) { return values[i] * others[i]; });
+}
+
+at::Tensor UnitValues::spread(const Place& place, const at::Tensor& factors, double others,
+                              const at::Tensor& like) const {
+  at::Tensor by_index = at::full({like.size(place.axis)}, others, like.options());
+  by_index.index_copy_(0, place.indices,
+                       factors.to(like.device(), like.scalar_type()).index_select(0, place.units));
+  return along(by_index, place.axis, like.dim());
+}
+
+void UnitValues::scale(const at::Tensor& factors) const {
+  const c10::NoGradGuard unrecorded;
+  const auto values = parameters();
+  for (const auto& place : places_) {
+    at::Tensor value = values[place.parameter];
+    value.mul_(spread(place, factors, 1, value));
+  }
+}
+
+void UnitValues::add(const at::Tensor& factors, const std::vector<at::Tensor>& others) const {
+  const c10::NoGradGuard unrecorded;
+  const auto values = parameters();
+  for (const auto& place : places_) {
+    at::Tensor value = values[place.parameter];
+    value.addcmul_(spread(place, factors, 0, value), others[place.parameter]);
+  }
+}
+
+GraphLabels units_of(const Graph& graph, const NamedValues& example) {
+  const c10::NoGradGuard unrecorded;
+  GraphLabels labels = infer_labels(graph, example);
+  if (labels.units.empty())
+    throw Error(ErrorCode::kInvalidArgument, "NOTHING_TO_CUT",
+                "nothing can be cut out of this graph without a change of its outputs", "model",
+                "docs/graphs.md says what is a barrier.");
+  return labels;
+}
+
+std::vector<std::size_t> choose_units(const GraphLabels& labels, const at::Tensor& scores, std::size_t total,
+                                      std::int64_t multiple, std::vector<bool>& removed) {
+  std::vector<std::size_t> family_of(labels.units.size()), left(labels.families.size());
+  for (std::size_t f = 0; f < labels.families.size(); ++f)
+    for (const auto unit : labels.families[f].units) {
+      family_of[unit] = f;
+      left[f] += !removed[unit];
+    }
+  const at::Tensor order = scores.argsort(/*stable=*/true, 0, false);
+  std::size_t gone = static_cast<std::size_t>(std::count(removed.begin(), removed.end(), true));
+  std::vector<std::size_t> added;
+  const auto lots = static_cast<std::size_t>(multiple);
+  for (std::int64_t i = 0; i < order.size(0) && gone < total; ++i) {
+    const auto unit = static_cast<std::size_t>(order[i].item<std::int64_t>());
+    if (removed[unit] || left[family_of[unit]] <= lots) continue;
+    removed[unit] = true;
+    --left[family_of[unit]];
+    ++gone;
+    added.push_back(unit);
+  }
+  for (std::size_t i = added.size(); i-- > 0;) {  // the best of a family that is no multiple stay
+    const auto unit = added[i];
+    if (left[family_of[unit]] % lots == 0) continue;
+    removed[unit] = false;
+    ++left[family_of[unit]];
+    added.erase(added.begin() + static_cast<std::ptrdiff_t>(i));
+  }
+  return added;
+}
+
+OnnxModel cut_units(Graph& graph, const GraphLabels& labels, const std::vector<std::size_t>& removed,
+                    const NamedValues& example, Json& report) {
+  const c10::NoGradGuard unrecorded;
+  zero_units(graph, labels, removed);
+  OnnxModel model = erase_units(graph, labels, removed);
+  Graph cut(model);
+  cut.compute_on(graph.device());
+  const double away = difference(graph.run(example), cut.run(example));
+  if (!(away <= kMostDifference))
+    throw Error(ErrorCode::kInternal, "CUT_CHANGED_OUTPUTS",
+                "the cut network's outputs differ by " + std::to_string(away) +
+                    " from those with the same units at zero",
+                "model");
+  std::vector<bool> gone(labels.units.size());
+  for (const auto unit : removed) gone[unit] = true;
+  report["units"] = labels.units.size();
+  report["removed"] = removed.size();
+  report["parameters"] = {{"before", graph.parameter_count()}, {"after", cut.parameter_count()}};
+  report["macs"] = {{"before", macs_of(graph, example)}, {"after", macs_of(cut, example)}};
+  report["difference"] = away;
+  report["layers"] = Json::array();
+  for (const auto& family : labels.families) report["layers"].push_back(family_line(labels, family, gone));
+  return model;
+}
+
+}  // namespace wring

@@ -1,0 +1,69 @@
+// Removal units of a graph for its structured methods: their values side by side, a choice among them, the
+// cut.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <functional>
+#include <vector>
+
+#include "engine/graph/labels.h"
+#include "engine/methods/graph_method.h"
+
+namespace wring {
+
+// Where units' producers lie in a graph's parameters (card C1's zero-invariant groups). Running statistics
+// are no values of a unit. Refers to the graph.
+class UnitValues {
+ public:
+  UnitValues(Graph& graph, const GraphLabels& labels);
+
+  // Of each unit, the sum over its values of what `value` gives for parameter i, in its shape (undefined: 0):
+  // fp64 [units].
+  at::Tensor sum(const std::function<at::Tensor(std::size_t parameter)>& value) const;
+
+  at::Tensor squares() const;  // of the parameters
+  const at::Tensor& lengths() const { return lengths_; }
+
+  at::Tensor dot(const std::vector<at::Tensor>& others) const;  // with tensors of the parameters' shapes
+
+  // Multiplies each unit's values, or adds so much of other tensors of the parameters' shapes: factors
+  // [units].
+  void scale(const at::Tensor& factors) const;
+  void add(const at::Tensor& factors, const std::vector<at::Tensor>& others) const;
+
+ private:
+  struct Place {
+    std::size_t parameter;
+    std::int64_t axis;
+    at::Tensor indices, units;  // int64, side by side
+  };
+
+  std::vector<at::Tensor> parameters() const;
+  // The factors of a place's units along its axis; `others` where no unit lies.
+  at::Tensor spread(const Place& place, const at::Tensor& factors, double others,
+                    const at::Tensor& like) const;
+
+  Graph& graph_;
+  std::int64_t count_;
+  std::vector<Place> places_;
+  at::Tensor lengths_;
+};
+
+// The labels, of which there are some. Throws Error(kInvalidArgument, "NOTHING_TO_CUT").
+GraphLabels units_of(const Graph& graph, const NamedValues& example);
+
+// Adds to `removed` those of least score until `total` units are gone in all, but leaves each family one unit
+// at least and a multiple of `multiple`; then fewer leave. scores fp64 [units]. Returns those that were
+// added.
+std::vector<std::size_t> choose_units(const GraphLabels& labels, const at::Tensor& scores, std::size_t total,
+                                      std::int64_t multiple, std::vector<bool>& removed);
+
+// The graph without the units, after a check that it gives what it gives with them at zero. Puts "units",
+// "removed", "parameters" and "macs" (before and after), "difference" of the outputs (relative where they are
+// above 1) and "layers" (a line a family) into the report. Throws Error(kInternal, "CUT_CHANGED_OUTPUTS")
+// where that is above 1e-3.
+OnnxModel cut_units(Graph& graph, const GraphLabels& labels, const std::vector<std::size_t>& removed,
+                    const NamedValues& example, Json& report);
+
+}  // namespace wring

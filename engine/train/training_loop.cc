@@ -1,0 +1,162 @@
+// Which examples a step takes is a function of the seed and the step alone.
+#include "engine/train/training_loop.h"
+
+#include <ATen/CPUGeneratorImpl.h>
+
+#include <algorithm>
+#include <cmath>
+#include <optional>
+
+#include "common/clock.h"
+#include "common/error.h"
+#include "engine/run/progress.h"
+#include "engine/run/snapshot.h"
+
+namespace wring {
+namespace {
+
+constexpr std::size_t kCurve = 200;  // points of the loss in the report
+constexpr const char *kWeights = "weights", *kOptimizer = "optimizer";
+
+double seconds_between_snapshots = 60;
+
+// A curve's points, thinned evenly.
+std::vector<double> thinned(const std::vector<double>& values) {
+  std::vector<double> points;
+  const std::size_t stride = (values.size() + kCurve - 1) / kCurve;
+  for (std::size_t i = 0; i < values.size(); i += stride) points.push_back(values[i]);
+  return points;
+}
+
+void call(const std::function<void(std::int64_t)>& hook, std::int64_t step) {
+  if (hook) hook(step);
+}
+
+class Loop {
+ public:
+  Loop(Trainable& trainable, Optimizer& optimizer, const LoopOptions& options, const LoopTask& task,
+       const LoopContext& context)
+      : trainable_(trainable), optimizer_(optimizer), options_(options), task_(task), context_(context) {}
+
+  Json run() {
+    take_up();
+    if (!held_out_before_) held_out_before_ = task_.held_out_loss();
+    const Stopwatch watch;
+    double kept_at = 0;
+    for (std::int64_t step = static_cast<std::int64_t>(losses_.size()); step < options_.rate.steps; ++step) {
+      report(step);
+      call(task_.before_step, step);
+      losses_.push_back(one(step));
+      if (watch.seconds() - kept_at < seconds_between_snapshots || step + 1 == options_.rate.steps) continue;
+      keep();
+      kept_at = watch.seconds();
+    }
+    report(options_.rate.steps);
+    return {{"steps", options_.rate.steps},
+            {"loss", thinned(losses_)},
+            {"held_out_before", *held_out_before_},
+            {"held_out_after", task_.held_out_loss()}};
+  }
+
+ private:
+  void report(std::int64_t done) const {
+    context_.progress.report(static_cast<std::uint64_t>(done),
+                             static_cast<std::uint64_t>(options_.rate.steps), "steps", "loss",
+                             losses_.empty() ? *held_out_before_ : losses_.back());
+  }
+
+  // Those that a step trains on: the n-th examples of all epochs one after the other, each in an order of its
+  // own.
+  at::Tensor batch_of(std::int64_t step) {
+    std::vector<std::int64_t> numbers;
+    for (std::int64_t i = step * options_.batch; i < (step + 1) * options_.batch; ++i) {
+      const std::int64_t epoch = i / task_.examples;
+      if (epoch != epoch_) {
+        auto generator =
+            at::make_generator<at::CPUGeneratorImpl>(context_.seed + static_cast<std::uint64_t>(epoch));
+        order_ = at::randperm(task_.examples, generator, at::TensorOptions(at::kLong));
+        epoch_ = epoch;
+      }
+      numbers.push_back(order_[i % task_.examples].item<std::int64_t>());
+    }
+    return at::tensor(numbers, at::kLong);
+  }
+
+  // One step. Returns its loss.
+  double one(std::int64_t step) {
+    const at::Tensor batch = batch_of(step);
+    double sum = 0;
+    for (std::int64_t first = 0; first < batch.size(0); first += task_.at_once) {
+      const at::Tensor part = batch.narrow(0, first, std::min(task_.at_once, batch.size(0) - first));
+      const double share = static_cast<double>(part.size(0)) / static_cast<double>(batch.size(0));
+      trainable_.refresh();
+      const at::Tensor loss = task_.loss(part, step) * share;
+      loss.backward();
+      sum += loss.item<double>();
+    }
+    const double norm = optimizer_.clip_gradients(options_.clip);
+    if (!std::isfinite(sum) || !std::isfinite(norm))
+      throw Error(ErrorCode::kInvalidArgument, "DIVERGED",
+                  "the loss or its gradient is no longer finite at step " + std::to_string(step),
+                  options_.rate_field, "Lower it, or lengthen the warm-up.");
+    call(task_.before_update, step);
+    optimizer_.step(options_.rate.at(step));
+    optimizer_.clear_gradients();
+    trainable_.hold();
+    call(task_.after_update, step);
+    return sum;
+  }
+
+  void keep() {
+    context_.snapshot.put(kWeights, trainable_.state());
+    context_.snapshot.put(kOptimizer, optimizer_.state());
+    context_.snapshot.commit({{"losses", losses_}, {"held_out_before", *held_out_before_}});
+  }
+
+  void take_up() {
+    const auto& state = context_.snapshot.state();
+    if (!state) return;
+    const auto losses = json_at<std::vector<double>>(*state, "losses", "snapshot");
+    trainable_.set_state(context_.snapshot.part(kWeights).tensors);
+    optimizer_.set_state(context_.snapshot.part(kOptimizer).tensors);
+    held_out_before_ = json_at<double>(*state, "held_out_before", "snapshot");
+    losses_ = losses;
+    context_.snapshot.note_resumed(losses_.size());
+  }
+
+  Trainable& trainable_;
+  Optimizer& optimizer_;
+  const LoopOptions& options_;
+  const LoopTask& task_;
+  const LoopContext& context_;
+  std::int64_t epoch_ = -1;
+  at::Tensor order_;  // of that epoch
+  std::vector<double> losses_;
+  std::optional<double> held_out_before_;
+};
+
+}  // namespace
+
+LoopOptions LoopOptions::from(const Params& params) {
+  LoopOptions options;
+  options.batch = params.get<std::int64_t>("batch");
+  options.clip = params.get<double>("clip");
+  options.rate.peak = params.get<double>("learning_rate");
+  options.rate.steps = params.get<std::int64_t>("steps");
+  options.rate.warmup =
+      static_cast<std::int64_t>(params.get<double>("warmup") * static_cast<double>(options.rate.steps));
+  options.rate.decay = parse_decay(params.get<std::string>("decay"));
+  options.rate_field = params.field("learning_rate");
+  return options;
+}
+
+void set_seconds_between_snapshots(double seconds) {
+  seconds_between_snapshots = seconds;
+}
+
+Json run_training_loop(Trainable& trainable, Optimizer& optimizer, const LoopOptions& options,
+                       const LoopTask& task, const LoopContext& context) {
+  return Loop(trainable, optimizer, options, task, context).run();
+}
+
+}  // namespace wring

@@ -1,0 +1,12 @@
+// What kind of model a folder holds, from the names of its files alone.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace wring {
+
+// An ONNX graph: an .onnx file, and no weights in the forms that transformer families are read from.
+bool holds_graph(const std::vector<std::string>& paths);
+
+}  // namespace wring
