@@ -60,6 +60,15 @@ void check_data_name(const std::string& name, const std::vector<std::string>& kn
               known.empty() ? "It reads none." : "It reads: " + join(known, ", ") + ".");
 }
 
+void check_data_is_there(const std::vector<std::string>& known,
+                         const std::function<bool(const std::string&)>& handed_in, const std::string& field) {
+  for (const auto& name : known)
+    if (!handed_in(name))
+      throw Error(ErrorCode::kInvalidArgument, "MISSING_DATA",
+                  "the recipe reads data '" + name + "', which was not handed in", field + "." + name,
+                  "Add --data " + name + "=PATH.");
+}
+
 bool is_usual_data(const std::string& name) {
   return name == "calibration" || name == "train" || name == "test";
 }

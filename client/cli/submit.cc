@@ -26,7 +26,7 @@ struct Flags {
   bool wait = false;
 };
 
-// The paths or digests by the names of the recipe's data inputs: those it reads, and no others.
+// The paths or digests by the names of the recipe's data inputs: all that it reads, and no others.
 std::map<std::string, std::string> data_inputs(const Flags& flags, const v1::ValidateRecipeResponse& recipe) {
   std::map<std::string, std::string> data;
   const std::vector<std::string> known(recipe.data_names().begin(), recipe.data_names().end());
@@ -40,6 +40,7 @@ std::map<std::string, std::string> data_inputs(const Flags& flags, const v1::Val
     check_data_name(input.first, known, "--data");
     add_data_input(data, input);
   }
+  check_data_is_there(known, [&](const auto& name) { return data.contains(name); }, "data");
   return data;
 }
 

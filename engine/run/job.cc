@@ -146,12 +146,8 @@ class Run {
   }
 
   void check_data() const {
-    for (const auto& name : spec_.recipe.data_names())
-      if (!spec_.data.contains(name))
-        throw Error(ErrorCode::kInvalidArgument, "MISSING_DATA",
-                    "the recipe reads data '" + name + "', which was not handed in", "data." + name,
-                    "Add --data " + name + "=PATH.");
     const auto known = spec_.recipe.data_names();
+    check_data_is_there(known, [&](const auto& name) { return spec_.data.contains(name); }, "data");
     for (const auto& [name, input] : spec_.data)
       if (!is_usual_data(name)) check_data_name(name, known, "data." + name);
   }

@@ -162,11 +162,8 @@ void Coordinator::check_inputs(const Within& project, const v1::JobSpec& spec,
     check_data_name(name, data_names, "spec.data." + name);
     known(digest, "spec.data." + name);
   }
-  for (const auto& name : data_names)
-    if (!spec.data().contains(name))
-      throw Error(ErrorCode::kInvalidArgument, "MISSING_DATA",
-                  "the recipe reads data '" + name + "', which was not handed in", "spec.data." + name,
-                  "Add --data " + name + "=PATH.");
+  check_data_is_there(
+      data_names, [&](const auto& name) { return spec.data().contains(name); }, "spec.data");
 }
 
 std::optional<v1::Job> Coordinator::job_of_request(const std::string& request_id, const std::string& digest) {
