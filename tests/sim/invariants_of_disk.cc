@@ -58,8 +58,10 @@ void Invariants::forget(const std::string& job) {
 // What was told since the backup need not hold any more, but for one thing: no lease that was given since may
 // be taken for one of those given from now on.
 void Invariants::on_restore(const Storage& storage) {
-  jobs_ = backup_;
   std::set<std::string> lost;
+  for (const auto& [job, known] : jobs_)
+    if (!storage.row(job)) lost.insert(job);
+  jobs_ = backup_;
   for (auto& [job, version] : acknowledged_) {
     const Row* const row = storage.row(job);
     if (row) version = std::min(version, row->record.version);
@@ -152,6 +154,10 @@ void Invariants::on_crash(const Storage& storage) {
   held_.clear();
   shares_.clear();
   newest_lease_ = 0;
+  for (const auto& [key, n] : storage.served()) {  // also of jobs that were deleted
+    shares_[key].second = n;
+    newest_lease_ = std::max(newest_lease_, n);
+  }
   for (const auto& [id, known] : jobs_) {
     const JobRecord& job = known.record;
     auto& [leased, newest] = shares_[{job.project, job.needs.device}];

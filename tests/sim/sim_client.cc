@@ -144,6 +144,10 @@ void SimClient::on_done(Task& task, const Answer& answer) {
   }
   if (task.act == Act::kPause && !task.of) pause_told_.insert(task.job);
   if (task.act == Act::kSubmit || task.act == Act::kSubmitAgain) {
+    const auto made = jobs_.find(task.job);
+    if (answer.refused == "REQUEST_ID_REUSED" && made != jobs_.end() &&
+        world_.invariants.may_be_gone(made->second.job))
+      return;  // another took the request's id when it was free again
     if (!answer.refused.empty()) wrong("acknowledged-job-kept", "a submit is refused");
     world_.invariants.on_submitted("r" + std::to_string(task.job), answer.job);
   }
