@@ -43,8 +43,10 @@ class Invariants {
   // What a client has seen of a job: by one watch, from its first event on.
   void on_watched(const std::string& job, const std::vector<JobEvent>& seen, const Storage& storage) const;
   // Whether it may be unknown, or known anew, though it was acknowledged: deleted, or made after a backup
-  // that was restored.
-  bool may_be_gone(const std::string& job) const { return removing_.contains(job) || gone_.contains(job); }
+  // that was restored, or on its way out in a crash: somebody may have been told that it is gone.
+  bool may_be_gone(const std::string& job) const {
+    return removing_.contains(job) || was_removing_.contains(job) || gone_.contains(job);
+  }
   void on_recovery(const SchedulerState& state, const Storage& storage);
   void on_clock_jump(TimeMs by);
   void on_submitted(const std::string& request_id, const std::string& job);  // as the client was told
@@ -120,7 +122,7 @@ class Invariants {
 
   World& world_;
   std::unordered_map<std::string, Known> jobs_, backup_;
-  std::set<std::string> removing_, gone_;
+  std::set<std::string> removing_, was_removing_, gone_;
   std::map<Fence, std::string> fences_;  // told to a worker, and of which job
   std::set<std::string> queue_, held_;
   Storage::Pauses pauses_;

@@ -146,6 +146,7 @@ void Invariants::on_crash(const Storage& storage) {
     }
     ++it;
   }
+  was_removing_.merge(removing_);
   removing_.clear();
   workers_.clear();
   pauses_ = storage.pauses();
