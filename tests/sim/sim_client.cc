@@ -151,9 +151,7 @@ void SimClient::on_done(Task& task, const Answer& answer) {
     if (!answer.refused.empty()) wrong("acknowledged-job-kept", "a submit is refused");
     world_.invariants.on_submitted("r" + std::to_string(task.job), answer.job);
   }
-  const bool of_a_job = !task.of && !task.quota && jobs_.contains(task.job);
-  if (answer.refused == "JOB_NOT_FOUND" && of_a_job && world_.invariants.may_be_gone(jobs_.at(task.job).job))
-    return;
+  if (answer.refused == "JOB_NOT_FOUND" && world_.invariants.may_be_gone(task.job_id)) return;
   if (answer.refused == "JOB_NOT_FOUND")
     wrong("acknowledged-job-kept", "a job that was acknowledged is not found");
   if (!answer.refused.empty() || task.of || task.quota || task.act == Act::kDelete) return;
