@@ -19,8 +19,8 @@ std::string recipe_label(const std::string& recipe_or_file);
 // has no `name`.
 void check_data_name(const std::string& name, const std::vector<std::string>& known,
                      const std::string& field);
-// Throws Error(kInvalidArgument, "MISSING_DATA") about `field` and the name, where a recipe that reads `known`
-// was not handed one of them; `handed_in` says which were.
+// Throws Error(kInvalidArgument, "MISSING_DATA") about `field` and the name, where a recipe that reads
+// `known` was not handed one of them; `handed_in` says which were.
 void check_data_is_there(const std::vector<std::string>& known,
                          const std::function<bool(const std::string&)>& handed_in, const std::string& field);
 // Whether data of this name may be handed to a recipe that reads none of it: scripts give every recipe the

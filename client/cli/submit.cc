@@ -40,7 +40,8 @@ std::map<std::string, std::string> data_inputs(const Flags& flags, const v1::Val
     check_data_name(input.first, known, "--data");
     add_data_input(data, input);
   }
-  check_data_is_there(known, [&](const auto& name) { return data.contains(name); }, "data");
+  check_data_is_there(
+      known, [&](const auto& name) { return data.contains(name); }, "data");
   return data;
 }
 

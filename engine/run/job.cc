@@ -147,7 +147,8 @@ class Run {
 
   void check_data() const {
     const auto known = spec_.recipe.data_names();
-    check_data_is_there(known, [&](const auto& name) { return spec_.data.contains(name); }, "data");
+    check_data_is_there(
+        known, [&](const auto& name) { return spec_.data.contains(name); }, "data");
     for (const auto& [name, input] : spec_.data)
       if (!is_usual_data(name)) check_data_name(name, known, "data." + name);
   }
