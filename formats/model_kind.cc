@@ -12,4 +12,8 @@ bool holds_graph(const std::vector<std::string>& paths) {
   return any(".onnx") && !any(".safetensors") && !any(".gguf");
 }
 
+bool holds_graph_weights(const std::string& path) {
+  return path.ends_with(".onnx") || path.ends_with(".onnx_data") || path.ends_with(".onnx.data");
+}
+
 }  // namespace wring

@@ -8,5 +8,7 @@ namespace wring {
 
 // An ONNX graph: an .onnx file, and no weights in the forms that transformer families are read from.
 bool holds_graph(const std::vector<std::string>& paths);
+// An .onnx file, or one of external weights as exporters name them: net.onnx_data, net.onnx.data.
+bool holds_graph_weights(const std::string& path);
 
 }  // namespace wring

@@ -77,6 +77,7 @@ class Attempt final : public EngineListener {
     run.program = fs::absolute(at_.options.engine);
     run.folder = work();
     run.sandbox = at_.sandbox;
+    run.writable = {scratch_.path(), at_.cache.snapshots()};
     run.log = at_.cache.log_folder(job_.id()) / "engine.log";
     run.memory_bytes = smaller_limit(resources.memory_bytes(), at_.options.memory_bytes);
     run.seconds = job_.spec().max_runtime_seconds();

@@ -81,7 +81,13 @@ class Supervisor {
     options.argv = {run_.program.string(), "job"};
     options.working_directory = run_.folder;
     options.environment = {{"HOME", run_.folder.string()}, {"TMPDIR", run_.folder.string()}};
-    if (run_.sandbox) options.in_child = [this] { return run_.sandbox->enter(); };
+    FileDescriptor narrower;
+    if (run_.sandbox) {
+      std::vector folders = run_.writable;
+      folders.push_back(run_.folder);
+      narrower = run_.sandbox->narrow(folders);
+      options.in_child = [&] { return run_.sandbox->enter(narrower); };
+    }
     options.descriptors = {{nothing.get(), 0},
                            {log.write.get(), 1},
                            {log.write.get(), 2},

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "common/json.h"
 #include "worker/pipe.h"
@@ -33,8 +34,9 @@ struct EngineRun {
   std::filesystem::path program;     // absolute
   std::filesystem::path folder;      // its working folder, its home and its place for temporary files
   const Sandbox* sandbox = nullptr;  // none: it may do what this process may
-  std::filesystem::path log;         // its standard output and error go here, at most 16 MiB
-  Json start;                        // the start message
+  std::vector<std::filesystem::path> writable;  // what else than `folder` the sandbox lets it change
+  std::filesystem::path log;                    // its standard output and error go here, at most 16 MiB
+  Json start;                                   // the start message
   std::uint64_t memory_bytes =
       0;               // limit of its anonymous and shared memory (mapped blobs do not count); 0: none
   double seconds = 0;  // limit of its run; 0: none

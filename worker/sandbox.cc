@@ -120,17 +120,27 @@ FileDescriptor programs_of(const fs::path& program, const std::vector<fs::path>&
   return allow(LANDLOCK_ACCESS_FS_EXECUTE | kMove, rules);
 }
 
-FileDescriptor writes_of(const std::vector<fs::path>& writable) {
-  // Its peak of memory is reset by a file of /proc; CUDA writes to its devices.
-  std::vector<Allowed> rules{{"/proc", kWriteFile}};
+constexpr std::uint64_t kChanges = kWriteFile | kTruncate | kChangeFolder | kMove;
+
+FileDescriptor writes_of(const std::vector<fs::path>& writable, std::vector<Allowed> rules) {
   for (const auto& entry : fs::directory_iterator("/dev")) {
     const auto name = entry.path().filename().string();
     if (name == "null" || name == "zero" || name.starts_with("nvidia"))
       rules.push_back({entry.path(), kWriteFile | kTruncate});
   }
-  for (const auto& folder : writable)
-    rules.push_back({folder, kWriteFile | kTruncate | kChangeFolder | kMove});
-  return allow(kWriteFile | kTruncate | kChangeFolder | kMove, rules);
+  for (const auto& folder : writable) rules.push_back({folder, kChanges});
+  return allow(kChanges, rules);
+}
+
+// A process resets its peak of memory by a file of its own in /proc, whose name only it knows: system calls
+// alone, as it is between fork and exec.
+bool allow_own_process(const FileDescriptor& ruleset) {
+  const int own = ::open("/proc/self", O_PATH | O_CLOEXEC);
+  const landlock_path_beneath_attr rule{kWriteFile, own};
+  const bool added =
+      own >= 0 && ::syscall(SYS_landlock_add_rule, ruleset.get(), LANDLOCK_RULE_PATH_BENEATH, &rule, 0) == 0;
+  if (own >= 0) ::close(own);
+  return added;
 }
 
 FileDescriptor scope_of(const std::vector<fs::path>& writable) {
@@ -186,14 +196,14 @@ Sandbox::Sandbox(const fs::path& program, const std::vector<fs::path>& writable)
     : uid_map_(std::to_string(::geteuid()) + " " + std::to_string(::geteuid()) + " 1"),
       gid_map_(std::to_string(::getegid()) + " " + std::to_string(::getegid()) + " 1"),
       programs_(programs_of(program, writable)),
-      writes_(writes_of(writable)),
+      writes_(writes_of(writable, {{"/proc", kWriteFile}})),
       scope_(scope_of(writable)),
       calls_(seccomp_filter(false)) {
   auto pipe = Pipe::create();
   const pid_t child = ::fork();
   if (child < 0) throw_io_error("fork for", "a look at the kernel", errno);
   if (child == 0) {
-    const unsigned taken = attempt(~0u);
+    const unsigned taken = attempt(~0u, {});
     [[maybe_unused]] const auto n = ::write(pipe.write.get(), &taken, sizeof taken);
     ::_exit(0);
   }
@@ -203,21 +213,30 @@ Sandbox::Sandbox(const fs::path& program, const std::vector<fs::path>& writable)
   calls_ = seccomp_filter(has(kNamespaces) || has(kNetwork));
 }
 
-bool Sandbox::enter() const {
-  return attempt(allowed_) == allowed_;
+FileDescriptor Sandbox::narrow(const std::vector<fs::path>& folders) const {
+  if (!has(kWrites)) return {};
+  auto ruleset = writes_of(folders, {});
+  if (!ruleset)
+    throw Error(ErrorCode::kInternal, "SANDBOX",
+                std::string("an engine's folders cannot be fenced: ") + std::strerror(errno));
+  return ruleset;
+}
+
+bool Sandbox::enter(const FileDescriptor& narrower) const {
+  return attempt(allowed_, narrower) == allowed_;
 }
 
 // Takes the measures of `wanted` and returns those that were taken.
-unsigned Sandbox::attempt(unsigned wanted) const {
+unsigned Sandbox::attempt(unsigned wanted, const FileDescriptor& narrower) const {
   unsigned taken = 0;
   for (const auto& [measure, name] : kMeasures) {
     if (!(wanted & measure) || (measure == kNetwork && (taken & kNamespaces))) continue;
-    if (take(measure)) taken |= measure;
+    if (take(measure, narrower)) taken |= measure;
   }
   return taken;
 }
 
-bool Sandbox::take(Measure measure) const {
+bool Sandbox::take(Measure measure, const FileDescriptor& narrower) const {
   switch (measure) {
     case kNamespaces:
       return enter_namespaces();
@@ -230,7 +249,7 @@ bool Sandbox::take(Measure measure) const {
     case kPrograms:
       return restrict_to(programs_);
     case kWrites:
-      return restrict_to(writes_);
+      return restrict_to(writes_) && (!narrower || (allow_own_process(narrower) && restrict_to(narrower)));
     case kScope:
       return restrict_to(scope_);
     case kCalls: {

@@ -35,17 +35,21 @@ class Sandbox {
   // Where it is a script its interpreters must run, so kPrograms is left out.
   Sandbox(const std::filesystem::path& program, const std::vector<std::filesystem::path>& writable);
 
-  // Takes all measures that the kernel allows. Between fork and exec: async-signal-safe. False where one that
-  // had been allowed was refused, with errno.
-  bool enter() const;
+  // Of one engine: of all that engines may change what lies below `folders`, and what is its own of /proc.
+  // Empty where the kernel lacks kWrites. Throws Error(kInternal, "SANDBOX") where it could not be made.
+  FileDescriptor narrow(const std::vector<std::filesystem::path>& folders) const;
+
+  // Takes all measures that the kernel allows, with what narrow() made. Between fork and exec:
+  // async-signal-safe. False where one that had been allowed was refused, with errno.
+  bool enter(const FileDescriptor& narrower) const;
 
   bool has(Measure measure) const { return (allowed_ & measure) != 0; }
   Json to_json() const;          // {"network": true, "programs": true, ...}
   std::string describe() const;  // for people: what is on, and what this kernel refuses
 
  private:
-  unsigned attempt(unsigned wanted) const;
-  bool take(Measure measure) const;
+  unsigned attempt(unsigned wanted, const FileDescriptor& narrower) const;
+  bool take(Measure measure, const FileDescriptor& narrower) const;
   bool enter_namespaces() const;
 
   std::string uid_map_, gid_map_;

@@ -1,6 +1,7 @@
 // Pixels stay bytes until their batch comes.
 #include "engine/data/batches.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "common/error.h"
@@ -36,6 +37,12 @@ std::string text_of(at::IntArrayRef sizes) {
   std::string text;
   for (const auto size : sizes) text += (text.empty() ? "" : ", ") + (size < 0 ? "?" : std::to_string(size));
   return "[" + text + "]";
+}
+
+// The same numbers in more or fewer axes: an image as one row.
+bool is_laid_out_otherwise(const std::vector<std::int64_t>& sizes, const std::vector<std::int64_t>& given) {
+  return sizes.size() != given.size() && product(sizes) == product(given) &&
+         std::all_of(sizes.begin(), sizes.end(), [](auto size) { return size >= 0; });
 }
 
 bool fits(const std::vector<std::int64_t>& sizes, at::IntArrayRef given) {
@@ -84,7 +91,7 @@ void Batches::check(const std::string& name) {
     channels_last_ = !fits(sizes_, first) && fits(sizes_, given);
     if (channels_last_ || fits(sizes_, first)) return;
     given = first;
-  } else if (fits(sizes_, given) || product(sizes_) == product(given)) {
+  } else if (fits(sizes_, given) || is_laid_out_otherwise(sizes_, given)) {
     return;
   }
   throw Error(ErrorCode::kInvalidArgument, "SHAPE_MISMATCH",
@@ -92,8 +99,8 @@ void Batches::check(const std::string& name) {
               "Hand in examples of the network's size.");
 }
 
-std::int64_t Batches::label_count() const {
-  return data_.labels.max().item<std::int64_t>() + 1;
+std::int64_t Batches::highest_label() const {
+  return data_.labels.max().item<std::int64_t>();
 }
 
 at::Tensor Batches::laid_out(const at::Tensor& values) const {

@@ -40,7 +40,7 @@ class Batches {
 
   std::int64_t count() const { return data_.count(); }
   at::Tensor labels(const at::Tensor& examples) const { return data_.labels.index_select(0, examples); }
-  std::int64_t label_count() const;  // the highest label + 1
+  std::int64_t highest_label() const;
   const std::vector<std::string>& classes() const { return data_.classes; }
 
   // fp32 [n, ...] of examples int64 [n].

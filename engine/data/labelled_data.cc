@@ -46,9 +46,14 @@ bool is_idx(const std::string& path) {
   return ends_in(path, {"ubyte", "ubyte.gz", ".idx", ".idx.gz"});
 }
 
+std::uint64_t most_bytes() {
+  const std::uint64_t memory = total_memory_bytes();
+  return memory > 0 ? memory / 2 : kMostArrayBytes;
+}
+
 void check_bytes(double count, double each, const std::string& name) {
-  const double bytes = count * each, most = static_cast<double>(total_memory_bytes()) / 2;
-  if (bytes > most && most > 0)
+  const double bytes = count * each;
+  if (bytes > static_cast<double>(most_bytes()))
     throw Error(ErrorCode::kResourceExhausted, "DATA_TOO_LARGE",
                 "the examples would take " + human_bytes(static_cast<std::uint64_t>(bytes)) +
                     ", more than half of this machine's memory",
@@ -139,7 +144,7 @@ class ImageFolder {
 };
 
 // Bytes that look like images as [n, h, w, c]; all else as it is.
-at::Tensor as_images(const at::Tensor& inputs, std::optional<ImageSize> size) {
+at::Tensor as_images(const at::Tensor& inputs, std::optional<ImageSize> size, const std::string& name) {
   if (inputs.scalar_type() != at::kByte) return inputs;
   at::Tensor images = inputs;
   if (images.dim() == 3) images = images.unsqueeze(3);
@@ -147,14 +152,16 @@ at::Tensor as_images(const at::Tensor& inputs, std::optional<ImageSize> size) {
   const auto colours = [&](std::int64_t axis) { return images.size(axis) == 1 || images.size(axis) == 3; };
   if (!colours(3) && colours(1)) images = images.permute({0, 2, 3, 1}).contiguous();
   if (!size || (images.size(1) == size->first && images.size(2) == size->second)) return images;
+  check_bytes(static_cast<double>(images.size(0) * images.size(3)),
+              static_cast<double>(size->first) * static_cast<double>(size->second), name);
   at::Tensor scaled = at::empty({images.size(0), size->first, size->second, images.size(3)}, at::kByte);
   for (std::int64_t i = 0; i < images.size(0); ++i) scaled[i].copy_(resized(images[i], *size));
   return scaled;
 }
 
 // Checks labels [n] or [n, 1] against the inputs [n, ...].
-LabelledData labelled(const at::Tensor& inputs, at::Tensor labels, const std::string& place,
-                      std::optional<ImageSize> size) {
+LabelledData labelled(const at::Tensor& inputs, at::Tensor labels, const std::string& name,
+                      const std::string& place, std::optional<ImageSize> size) {
   if (labels.dim() == 2 && labels.size(1) == 1) labels = labels.squeeze(1);
   if (!at::isIntegralType(labels.scalar_type(), false) || labels.dim() != 1)
     throw_bad(place, "the labels are no list of whole numbers");
@@ -169,7 +176,7 @@ LabelledData labelled(const at::Tensor& inputs, at::Tensor labels, const std::st
   const at::Tensor values = bytes ? inputs : inputs.to(at::kFloat);
   if (!bytes && !at::isfinite(values).all().item<bool>())
     throw Error(ErrorCode::kInvalidArgument, "NOT_FINITE", "the examples hold NaN or infinity", place);
-  return {as_images(values, size), labels, {}};
+  return {as_images(values, size, name), labels, {}};
 }
 
 using Arrays = std::map<std::string, std::function<at::Tensor()>>;
@@ -187,12 +194,17 @@ at::Tensor array_named(const Arrays& arrays, std::span<const std::string_view> n
 LabelledData of_arrays(const Arrays& arrays, const std::string& name, const std::string& place,
                        std::optional<ImageSize> size) {
   const at::Tensor inputs = array_named(arrays, kInputNames, name, place);
-  return labelled(inputs, array_named(arrays, kLabelNames, name, place), place, size);
+  return labelled(inputs, array_named(arrays, kLabelNames, name, place), name, place, size);
 }
 
 LabelledData of_npz(const FileView& file, const std::string& name, std::optional<ImageSize> size) {
+  const NpzReader reader(file);
   Arrays arrays;
-  for (const auto& array : read_npz(file)) arrays[lower(array.name)] = [array] { return tensor_of(array); };
+  for (const auto& array : reader.names())
+    arrays[lower(array)] = [&, array] {
+      check_bytes(1, static_cast<double>(reader.bytes(array)), name);
+      return tensor_of(reader.read(array));
+    };
   return of_arrays(arrays, name, file.name(), size);
 }
 
@@ -206,8 +218,8 @@ LabelledData of_safetensors(const FileTree& files, const std::string& name, std:
 
 // Whether the file of a pair is for data of that name, as MNIST's files are named.
 bool is_for(const std::string& path, const std::string& name) {
-  const auto has = [&](const char* word) { return lower(path).find(word) != std::string::npos; };
-  return name == "test" ? has("test") || has("t10k") : has("train");
+  const auto has = [&](const std::string& word) { return lower(path).find(word) != std::string::npos; };
+  return has(lower(name)) || (name == "test" && has("t10k"));
 }
 
 LabelledData of_idx(const FileTree& files, std::vector<std::string> paths, const std::string& name,
@@ -217,9 +229,10 @@ LabelledData of_idx(const FileTree& files, std::vector<std::string> paths, const
     throw_bad("data." + name,
               std::to_string(paths.size()) + " idx files for '" + name + "' in " + files.origin(),
               "Hand in a folder of two: one of images, one of labels.");
-  FileTensor inputs = read_idx(files.open(paths[0])), labels = read_idx(files.open(paths[1]));
+  FileTensor inputs = read_idx(files.open(paths[0]), most_bytes()),
+             labels = read_idx(files.open(paths[1]), most_bytes());
   if (inputs.shape.size() < labels.shape.size()) std::swap(inputs, labels);
-  return labelled(tensor_of(inputs), tensor_of(labels), inputs.name, size);
+  return labelled(tensor_of(inputs), tensor_of(labels), name, inputs.name, size);
 }
 
 }  // namespace

@@ -97,7 +97,7 @@ std::vector<EvaluationRow> graph_latency(const Params& params, const GraphEvalua
                                                          (void)value.sum().item();
                                                      }),
                                       "s", repeats)};
-  rows.back().details = {{"batch", values.begin()->second.size(0)}};
+  rows.back().details = {{"batch", example_count(input.graph, values)}};
   return rows;
 }
 

@@ -45,11 +45,13 @@ bool has_free_sizes(const Graph& graph) {
 std::vector<EvaluationRow> graph_size(const Params&, const GraphEvaluation& input) {
   auto rows = rows_of(input.files, input.graph.parameter_count());
   if (!has_free_sizes(input.graph)) {
+    const NamedValues example = example_inputs(input.graph, 1);
+    const auto count = static_cast<std::uint64_t>(example_count(input.graph, example));
     double macs = 0;
     Json nodes = Json::array();
-    for (const auto& node : count_macs(input.graph, example_inputs(input.graph, 1))) {
-      macs += static_cast<double>(node.macs);
-      nodes.push_back({{"node", node.name}, {"operation", node.operation}, {"macs", node.macs}});
+    for (const auto& node : count_macs(input.graph, example)) {
+      macs += static_cast<double>(node.macs) / static_cast<double>(count);
+      nodes.push_back({{"node", node.name}, {"operation", node.operation}, {"macs", node.macs / count}});
     }
     rows.push_back(row("macs", macs, ""));
     rows.back().details = {{"nodes", nodes}};
@@ -69,8 +71,7 @@ FileBytes bytes_of(const FileTree& files) {
   for (const auto& path : files.paths()) {
     const auto size = files.open(path).size();
     bytes.all += size;
-    if (graph ? path.ends_with(".onnx") || path.ends_with(".onnx.data")
-              : path.ends_with(".safetensors") || path.ends_with(".gguf"))
+    if (graph ? holds_graph_weights(path) : path.ends_with(".safetensors") || path.ends_with(".gguf"))
       bytes.weights += size;
   }
   return bytes;

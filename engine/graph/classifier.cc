@@ -110,9 +110,17 @@ Batches read_batches(const Classifier& classifier, const FileTree& files, const 
   Batches batches(read_labelled(files, name, classifier.image_size()), normalisation,
                   classifier.example_sizes(), "data." + name);
   const std::int64_t classes = classifier.class_count(batches);
-  if (batches.label_count() > classes)
+  const auto named = static_cast<std::int64_t>(batches.classes().size());
+  if (named > 0 && named < classes)
+    throw Error(ErrorCode::kInvalidArgument, "MISSING_CLASSES",
+                "images lie in folders of " + std::to_string(named) + " classes, the network scores " +
+                    std::to_string(classes),
+                "data." + name,
+                "Folders are numbered in the order of their names: hand in one of each class, with an image "
+                "at least, or arrays with labels.");
+  if (batches.highest_label() >= classes)
     throw Error(ErrorCode::kInvalidArgument, "BAD_LABEL",
-                "label " + std::to_string(batches.label_count() - 1) +
+                "label " + std::to_string(batches.highest_label()) +
                     (batches.classes().empty() ? "" : " ('" + batches.classes().back() + "')") +
                     " is beyond the " + std::to_string(classes) + " classes that the network scores",
                 "data." + name, "Labels count from 0; folders are numbered in the order of their names.");

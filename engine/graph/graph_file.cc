@@ -69,4 +69,10 @@ NamedValues example_inputs(const Graph& graph, std::int64_t batch) {
   return values;
 }
 
+std::int64_t example_count(const Graph& graph, const NamedValues& values) {
+  for (const auto& input : graph.inputs())
+    if (const at::Tensor& value = values.at(input.name); value.dim() > 0) return value.size(0);
+  return 1;
+}
+
 }  // namespace wring

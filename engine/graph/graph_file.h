@@ -25,4 +25,7 @@ void save_graph(const Graph& graph, const FileTree& source, const Json& lineage,
 // one.
 NamedValues example_inputs(const Graph& graph, std::int64_t batch);
 
+// How many examples `values` are: the first size of the first input that has one.
+std::int64_t example_count(const Graph& graph, const NamedValues& values);
+
 }  // namespace wring

@@ -15,6 +15,7 @@
 #include "engine/model/tensor_file.h"
 #include "engine/text/gguf_tokenizer_json.h"
 #include "formats/gguf.h"
+#include "formats/model_kind.h"
 #include "formats/safetensors.h"
 
 namespace wring {
@@ -93,21 +94,19 @@ Json read_json(const FileTree& tree, const std::string& path) {
 }
 
 bool is_weight_file(const std::string& path) {
-  static const std::array<std::string_view, 14> kEndings{".safetensors",
+  static const std::array<std::string_view, 11> kEndings{".safetensors",
                                                          ".safetensors.index.json",
                                                          ".gguf",
                                                          ".bin",
                                                          ".bin.index.json",
-                                                         ".onnx",
-                                                         ".onnx_data",
-                                                         ".onnx.data",
                                                          ".pt",
                                                          ".pth",
                                                          ".h5",
                                                          ".msgpack",
                                                          ".ot",
                                                          ".tflite"};
-  return std::any_of(kEndings.begin(), kEndings.end(), [&](std::string_view e) { return path.ends_with(e); });
+  return holds_graph_weights(path) ||
+         std::any_of(kEndings.begin(), kEndings.end(), [&](std::string_view e) { return path.ends_with(e); });
 }
 
 // Files of the folder itself, and what quantisers say of their own weights.

@@ -51,65 +51,8 @@ T number_at(std::string_view text, std::size_t at) {
   return value;
 }
 
-struct ZipEntry {
-  std::string name;
-  std::uint16_t method;
-  std::uint64_t packed, size, header;  // bytes as they lie, bytes in the end, where its header is
-};
-
 constexpr std::size_t kZipEnd = 22, kZipEntry = 46, kZipHeader = 30;
 constexpr std::uint32_t kZip64 = 0xffffffff;
-
-// The directory at the end of the archive.
-std::vector<ZipEntry> zip_directory(const FileView& file) {
-  const auto bad = [&](const char* why) { throw_bad("BAD_NPZ", file, "", why); };
-  if (file.size() < kZipEnd) bad("no zip archive");
-  const std::uint64_t tail_at = file.size() - std::min<std::uint64_t>(file.size(), kZipEnd + 65535);
-  const Bytes tail = file.read(tail_at, file.size() - tail_at);
-  const auto end = tail.text().rfind("PK\x05\x06");
-  if (end == std::string_view::npos || tail.data.size() - end < kZipEnd) bad("no zip archive");
-  const auto count = number_at<std::uint16_t>(tail.text(), end + 10);
-  const auto size = number_at<std::uint32_t>(tail.text(), end + 12);
-  const auto at = number_at<std::uint32_t>(tail.text(), end + 16);
-  if (at == kZip64 || count == 0xffff) throw_unsupported(file, "", "ZIP64");
-  if (at > file.size() || size > file.size() - at) bad("the zip directory lies outside the file");
-  const Bytes bytes = file.read(at, size);
-  std::string_view left = bytes.text();
-  std::vector<ZipEntry> entries;
-  for (int i = 0; i < count; ++i) {
-    if (left.size() < kZipEntry || !left.starts_with("PK\x01\x02")) bad("the zip directory ends too early");
-    const std::size_t name = number_at<std::uint16_t>(left, 28);
-    const std::size_t whole =
-        kZipEntry + name + number_at<std::uint16_t>(left, 30) + number_at<std::uint16_t>(left, 32);
-    if (left.size() < whole) bad("the zip directory ends too early");
-    entries.push_back({std::string(left.substr(kZipEntry, name)), number_at<std::uint16_t>(left, 10),
-                       number_at<std::uint32_t>(left, 20), number_at<std::uint32_t>(left, 24),
-                       number_at<std::uint32_t>(left, 42)});
-    left.remove_prefix(whole);
-  }
-  return entries;
-}
-
-Bytes unpack(const FileView& file, const ZipEntry& entry) {
-  if (entry.packed == kZip64 || entry.size == kZip64 || entry.header == kZip64)
-    throw_unsupported(file, entry.name, "ZIP64");
-  const auto bad = [&](const char* why) { throw_bad("BAD_NPZ", file, entry.name, why); };
-  if (entry.header > file.size() || file.size() - entry.header < kZipHeader) bad("lies outside the file");
-  const Bytes header = file.read(entry.header, kZipHeader);
-  if (!header.text().starts_with("PK\x03\x04")) bad("has no zip header");
-  const std::uint64_t begin = entry.header + kZipHeader + number_at<std::uint16_t>(header.text(), 26) +
-                              number_at<std::uint16_t>(header.text(), 28);
-  if (begin > file.size() || entry.packed > file.size() - begin) bad("lies outside the file");
-  const Bytes packed = file.read(begin, entry.packed);
-  if (entry.method == 0) {
-    if (entry.packed != entry.size) bad("is stored, but of two sizes");
-    return packed;
-  }
-  if (entry.method != 8) throw_unsupported(file, entry.name, "zip method " + std::to_string(entry.method));
-  auto bytes = inflate_bytes(packed.data, DeflateForm::kRaw, entry.size, file.name() + ": " + entry.name);
-  if (bytes.size() != entry.size) bad("inflates to another size than the directory says");
-  return owned(std::move(bytes));
-}
 
 // What stands behind 'KEY': in the header's dictionary.
 std::string_view header_value(std::string_view header, std::string_view key) {
@@ -171,21 +114,92 @@ FileTensor parse_npy(const FileView& file, const std::string& name, const Bytes&
 
 }  // namespace
 
-std::vector<FileTensor> read_npz(const FileView& file) {
-  std::vector<FileTensor> arrays;
-  for (const auto& entry : zip_directory(file)) {
-    const std::string name =
-        entry.name.ends_with(".npy") ? entry.name.substr(0, entry.name.size() - 4) : entry.name;
-    arrays.push_back(parse_npy(file, name, unpack(file, entry)));
+NpzReader::NpzReader(FileView file) : file_(std::move(file)), entries_(directory(file_)) {}
+
+// The directory at the end of the archive.
+std::vector<NpzReader::Entry> NpzReader::directory(const FileView& file) {
+  const auto bad = [&](const char* why) { throw_bad("BAD_NPZ", file, "", why); };
+  if (file.size() < kZipEnd) bad("no zip archive");
+  const std::uint64_t tail_at = file.size() - std::min<std::uint64_t>(file.size(), kZipEnd + 65535);
+  const Bytes tail = file.read(tail_at, file.size() - tail_at);
+  const auto end = tail.text().rfind("PK\x05\x06");
+  if (end == std::string_view::npos || tail.data.size() - end < kZipEnd) bad("no zip archive");
+  const auto count = number_at<std::uint16_t>(tail.text(), end + 10);
+  const auto size = number_at<std::uint32_t>(tail.text(), end + 12);
+  const auto at = number_at<std::uint32_t>(tail.text(), end + 16);
+  if (at == kZip64 || count == 0xffff) throw_unsupported(file, "", "ZIP64");
+  if (at > file.size() || size > file.size() - at) bad("the zip directory lies outside the file");
+  const Bytes bytes = file.read(at, size);
+  std::string_view left = bytes.text();
+  std::vector<Entry> entries;
+  for (int i = 0; i < count; ++i) {
+    if (left.size() < kZipEntry || !left.starts_with("PK\x01\x02")) bad("the zip directory ends too early");
+    const std::size_t name = number_at<std::uint16_t>(left, 28);
+    const std::size_t whole =
+        kZipEntry + name + number_at<std::uint16_t>(left, 30) + number_at<std::uint16_t>(left, 32);
+    if (left.size() < whole) bad("the zip directory ends too early");
+    std::string array(left.substr(kZipEntry, name));
+    if (array.ends_with(".npy")) array.resize(array.size() - 4);
+    entries.push_back({std::move(array), number_at<std::uint16_t>(left, 10),
+                       number_at<std::uint32_t>(left, 16), number_at<std::uint32_t>(left, 20),
+                       number_at<std::uint32_t>(left, 24), number_at<std::uint32_t>(left, 42)});
+    left.remove_prefix(whole);
   }
-  return arrays;
+  return entries;
 }
 
-FileTensor read_idx(const FileView& file) {
+std::vector<std::string> NpzReader::names() const {
+  std::vector<std::string> names;
+  for (const auto& entry : entries_) names.push_back(entry.name);
+  return names;
+}
+
+const NpzReader::Entry& NpzReader::entry(const std::string& name) const {
+  const auto it =
+      std::find_if(entries_.begin(), entries_.end(), [&](const auto& entry) { return entry.name == name; });
+  if (it == entries_.end()) throw_bad("BAD_NPZ", file_, name, "holds no such array");
+  return *it;
+}
+
+std::uint64_t NpzReader::bytes(const std::string& name) const {
+  return entry(name).size;
+}
+
+FileTensor NpzReader::read(const std::string& name) const {
+  return parse_npy(file_, name, unpack(entry(name)));
+}
+
+Bytes NpzReader::unpack(const Entry& entry) const {
+  if (entry.packed == kZip64 || entry.size == kZip64 || entry.header == kZip64)
+    throw_unsupported(file_, entry.name, "ZIP64");
+  const auto bad = [&](const char* why) { throw_bad("BAD_NPZ", file_, entry.name, why); };
+  if (entry.header > file_.size() || file_.size() - entry.header < kZipHeader) bad("lies outside the file");
+  const auto check = [&](std::span<const std::byte> bytes) {
+    if (crc32_of(bytes) != entry.checksum) bad("is damaged: its checksum is another one");
+  };
+  const Bytes header = file_.read(entry.header, kZipHeader);
+  if (!header.text().starts_with("PK\x03\x04")) bad("has no zip header");
+  const std::uint64_t begin = entry.header + kZipHeader + number_at<std::uint16_t>(header.text(), 26) +
+                              number_at<std::uint16_t>(header.text(), 28);
+  if (begin > file_.size() || entry.packed > file_.size() - begin) bad("lies outside the file");
+  const Bytes packed = file_.read(begin, entry.packed);
+  if (entry.method == 0) {
+    if (entry.packed != entry.size) bad("is stored, but of two sizes");
+    check(packed.data);
+    return packed;
+  }
+  if (entry.method != 8) throw_unsupported(file_, entry.name, "zip method " + std::to_string(entry.method));
+  auto bytes = inflate_bytes(packed.data, DeflateForm::kRaw, entry.size, file_.name() + ": " + entry.name);
+  if (bytes.size() != entry.size) bad("inflates to another size than the directory says");
+  check(bytes);
+  return owned(std::move(bytes));
+}
+
+FileTensor read_idx(const FileView& file, std::uint64_t most) {
   const auto bad = [&](const char* why) { throw_bad("BAD_IDX", file, "", why); };
   Bytes bytes = file.read_all();
   if (bytes.text().starts_with("\x1f\x8b"))
-    bytes = owned(inflate_bytes(bytes.data, DeflateForm::kGzip, kMostArrayBytes, file.name()));
+    bytes = owned(inflate_bytes(bytes.data, DeflateForm::kGzip, most, file.name()));
   const auto byte = [&](std::size_t at) { return std::to_integer<std::uint32_t>(bytes.data[at]); };
   if (bytes.data.size() < 8 || byte(0) != 0 || byte(1) != 0) bad("no idx file");
   if (byte(2) != 8) bad("its elements are no bytes");

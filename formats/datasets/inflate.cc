@@ -13,7 +13,7 @@ namespace {
 constexpr std::size_t kPiece = 1u << 20, kMostInput = 1u << 30;
 
 [[noreturn]] void throw_bad(const std::string& place, const std::string& why) {
-  throw Error(ErrorCode::kDataLoss, "BAD_DEFLATE", why, place);
+  throw Error(ErrorCode::kInvalidArgument, "BAD_DEFLATE", why, place);
 }
 
 struct Stream {
@@ -55,6 +55,10 @@ std::vector<std::byte> inflate_bytes(std::span<const std::byte> bytes, DeflateFo
   }
   out.resize(made);
   return out;
+}
+
+std::uint32_t crc32_of(std::span<const std::byte> bytes) {
+  return static_cast<std::uint32_t>(crc32_z(0, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size()));
 }
 
 }  // namespace wring

@@ -76,14 +76,15 @@ const char* to_text(LeaseAction action) {
   return "lost";
 }
 
-// Digests of the artifacts that a success has made, all of them committed.
-std::vector<std::string> made_by(const v1::FinishAttemptRequest& request, JobStore& store) {
+// Digests of the artifacts that a success has made, all of them committed in the job's project.
+std::vector<std::string> made_by(const v1::FinishAttemptRequest& request, JobStore& store,
+                                 const Within& project) {
   if (request.exports_size() > kMaxExports)
     throw Error(ErrorCode::kInvalidArgument, "TOO_MANY", "more than 1,000 exports of one job", "exports");
   std::vector<std::string> made(request.exports().begin(), request.exports().end());
   if (!request.result().empty()) made.push_back(request.result());
   for (const auto& digest : made)
-    if (!store.has_artifact(digest, {}))
+    if (!store.has_artifact(digest, project))
       throw Error(ErrorCode::kFailedPrecondition, "ARTIFACT_NOT_FOUND", "the result was not committed",
                   digest == request.result() ? "result" : "exports", "CommitArtifact first.");
   return made;
@@ -268,7 +269,8 @@ void Coordinator::finish(const v1::FinishAttemptRequest& request) {
   if (succeeded) {
     batch.evaluations = rows_of(request.job_id(), request.evaluations(), clock_.now_ms());
     batch.all_evaluations = true;
-    batch.made = made_by(request, store_);
+    const auto job = newest(request.job_id());
+    batch.made = made_by(request, store_, job ? Within(job->project) : Within());
   }
   FinishInput input{request.job_id(), to_fence(request.fence()), request.outcome(),
                     succeeded ? request.result() : "", std::nullopt};

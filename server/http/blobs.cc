@@ -1,7 +1,10 @@
 // One request a piece; the store keeps what came of an upload.
 #include "server/http/blobs.h"
 
+#include <memory>
 #include <span>
+#include <string>
+#include <utility>
 
 namespace wring {
 
@@ -34,6 +37,10 @@ HttpResponse read_blob(const Backend& backend, const Door::Visit& visit, const v
               return true;
             });
   backend.metrics.blob_bytes("out", static_cast<double>(response.body.size()));
+  response.length = response.body.size();
+  response.next_piece = [body = std::make_shared<std::string>(std::move(response.body))] {
+    return std::exchange(*body, {});  // as a piece it is written in parts, each with a time limit of its own
+  };
   return response;
 }
 

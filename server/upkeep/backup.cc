@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "common/error.h"
 #include "common/files.h"
@@ -34,11 +35,26 @@ void copy_whole(const fs::path& from, const fs::path& to) {
   if (error) throw_io_error("copy", from, error.value());
 }
 
-// SQLite cannot open a database that it may not write beside. What is mounted read-only does not change, so
-// that its files are copied as they are; the first connection to the copy takes the journal in.
+// Size and time of the last change; nothing where there is no such file.
+std::optional<std::pair<std::uintmax_t, fs::file_time_type>> state_of(const fs::path& path) {
+  if (!fs::exists(path)) return std::nullopt;
+  return std::pair(fs::file_size(path), fs::last_write_time(path));
+}
+
+// SQLite cannot open a database that it may not write beside, so that the files of one that is mounted
+// read-only are copied as they are; the first connection to the copy takes the journal in. They are one state
+// of the database only where nobody writes to them elsewhere meanwhile.
 void copy_files(const fs::path& from, const fs::path& to) {
+  const fs::path journal = from.string() + "-wal";
+  const auto before = std::pair(state_of(from), state_of(journal));
   copy_whole(from, to);
-  if (fs::exists(from.string() + "-wal")) copy_whole(from.string() + "-wal", to.string() + "-wal");
+  if (before.second) copy_whole(journal, to.string() + "-wal");
+  if (std::pair(state_of(from), state_of(journal)) == before) return;
+  remove_journals(to);
+  fs::remove(to);
+  throw Error(ErrorCode::kFailedPrecondition, "DATA_CHANGES",
+              from.string() + " is mounted read-only here, and its server writes to it elsewhere", "",
+              "Back up where the server runs, or mount a snapshot of the volume.");
 }
 
 void copy_database(const fs::path& from, const fs::path& to) {

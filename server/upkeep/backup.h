@@ -22,9 +22,10 @@ struct BackupReport {
 };
 
 // Copies the job database as it is now and every blob that its artifacts name from `data`, whose server may
-// be running, or which may be mounted read-only, into `folder`, which then has a data folder's layout. A
-// second backup into it copies the blobs that are new. The database appears last: a backup that is cut off
-// leaves the one before it. Throws Error: kNotFound "NO_DATA", kResourceExhausted "DISK_FULL".
+// be running, or which may be mounted read-only where nobody writes to it meanwhile, into `folder`, which
+// then has a data folder's layout. A second backup into it copies the blobs that are new. The database
+// appears last: a backup that is cut off leaves the one before it. Throws Error: kNotFound "NO_DATA",
+// kResourceExhausted "DISK_FULL", kFailedPrecondition "DATA_CHANGES".
 BackupReport back_up(const std::filesystem::path& data, const std::filesystem::path& folder);
 
 // Makes `data` (which holds neither a job database nor blobs, but of a restore that was cut off) from a

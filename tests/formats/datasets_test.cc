@@ -112,6 +112,13 @@ const std::string kNpz = bytes_of(
     "4b01022d032d0000000800000021000b9202344a000000900000000a00000000000000000000008001910000006c6162"
     "656c732e6e7079504b0506000000000200020070000000170100000000");
 
+std::vector<FileTensor> read_npz(const FileView& file) {
+  const NpzReader reader(file);
+  std::vector<FileTensor> arrays;
+  for (const auto& name : reader.names()) arrays.push_back(reader.read(name));
+  return arrays;
+}
+
 TEST_F(DataSets, AnArchiveOfNumpyIsRead) {
   const auto arrays = read_npz(file("a.npz", kNpz));
   ASSERT_EQ(arrays.size(), 2u);
@@ -124,9 +131,24 @@ TEST_F(DataSets, AnArchiveOfNumpyIsRead) {
   EXPECT_EQ(std::to_integer<int>(arrays[1].data.data[8]), 1);
 }
 
+// numpy.savez(x=uint8 "abcdef").
+const std::string kStoredNpz = bytes_of(
+    "504b03042d0000000000000021004e83b272ffffffffffffffff05001400782e6e707901001000860000000000000086"
+    "00000000000000934e554d5059010076007b276465736372273a20277c7531272c2027666f727472616e5f6f72646572"
+    "273a2046616c73652c20277368617065273a2028362c292c207d20202020202020202020202020202020202020202020"
+    "20202020202020202020202020202020202020202020202020202020202020202020202020200a616263646566504b01"
+    "022d032d0000000000000021004e83b2728600000086000000050000000000000000000000800100000000782e6e7079"
+    "504b0506000000000100010033000000bd0000000000");
+
 TEST_F(DataSets, ADamagedArchiveIsRefused) {
   damage(kNpz, read_npz);
   EXPECT_EQ(thrown_by([&] { (void)read_npz(file("b.npz", "nothing")); }).reason(), "BAD_NPZ");
+  std::string turned = kStoredNpz;  // a value, which is nobody's length or offset
+  turned[turned.find("abcdef") + 2] = 'x';
+  const Error error = thrown_by([&] { (void)read_npz(file("turned.npz", turned)); });
+  EXPECT_EQ(error.reason(), "BAD_NPZ");
+  EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
+  EXPECT_EQ(error.field(), "x");
 }
 
 const std::string kIdx = std::string("\0\0\x08\x03\0\0\0\x02\0\0\0\x01\0\0\0\x03", 16) + "abcdef";
@@ -137,7 +159,7 @@ TEST_F(DataSets, AnIdxFileIsReadGzippedOrNot) {
     const FileTensor tensor = read_idx(file("a-idx3-ubyte", bytes));
     EXPECT_EQ(tensor.shape, (std::vector<std::int64_t>{2, 1, 3}));
     EXPECT_EQ(tensor.data.text(), "abcdef");
-    damage(bytes, read_idx);
+    damage(bytes, [](const FileView& view) { return read_idx(view); });
   }
 }
 

@@ -23,7 +23,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     fuzz::require(image.channels == 1 || image.channels == 3);
   });
   fuzz::expect_error_or_success([&] {
-    for (const auto& array : read_npz(file)) check(array);
+    const NpzReader reader(file);
+    for (const auto& name : reader.names()) check(reader.read(name));
   });
   return fuzz::expect_error_or_success([&] { check(read_idx(file)); });
 }

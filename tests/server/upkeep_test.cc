@@ -153,6 +153,32 @@ TEST_F(Upkeep, WhatIsMountedReadOnlyIsBackedUpAndRestoredFrom) {
   EXPECT_TRUE(check_data(restored()).is_clean());
 }
 
+TEST_F(Upkeep, OfALiveServersReadOnlyViewABackupIsWholeOrRefused) {
+  Data server(data());
+  server.put("m", {"first"});
+  const ReadOnly view(data(), folder_.path() / "view");
+  if (!view.mounted()) GTEST_SKIP() << "this process may not mount";
+  std::atomic<bool> stop = false;
+  std::thread writer([&] {
+    for (int i = 0; !stop; ++i) server.put("m" + std::to_string(i), {"chunk " + std::to_string(i)});
+  });
+  int refused = 0;
+  for (int i = 0; i < 20; ++i) {
+    const auto folder = folder_.path() / ("backup" + std::to_string(i));
+    try {
+      back_up(folder_.path() / "view", folder);
+      EXPECT_TRUE(check_data(folder).is_clean()) << i;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.reason(), "DATA_CHANGES");
+      EXPECT_FALSE(fs::exists(folder / "wring.db"));
+      ++refused;
+    }
+  }
+  stop = true;
+  writer.join();
+  EXPECT_GT(refused, 0);
+}
+
 TEST_F(Upkeep, EveryRestoreRaisesTheEpochAlsoASecondOfOneBackup) {
   Data(data()).put("m", {"x"});
   back_up(data(), backup());

@@ -129,6 +129,7 @@ int main(int argc, char** argv) {
   say("descriptor of the agent",
       ::open((agent + "/fd/" + std::to_string(start_message.at("descriptor").get<int>())).c_str(), O_RDONLY));
   say("memory of the agent", ::open((agent + "/mem").c_str(), O_RDWR));
+  say("memory score of the agent", open_and_close(agent + "/oom_score_adj", O_WRONLY));
   say("signal to the agent", ::kill(::getppid(), 0));
   say("another program", start("/bin/true"));
   say("its own program", start("/proc/self/exe"));

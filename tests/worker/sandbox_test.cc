@@ -69,9 +69,9 @@ class SandboxTest : public testing::Test {
 TEST_F(SandboxTest, TheProbeCanDoAllOfItWithoutOne) {
   const auto said = attempts(nullptr);
   for (const char* allowed :
-       {"connect: done", "another program: done", "signal to the agent: done", "netlink: done",
-        "file elsewhere: done", "folder elsewhere: done", "link to elsewhere: done",
-        "ptrace: No such process", "mount: No such file", "unshare: done"})
+       {"connect: done", "memory score of the agent: done", "another program: done",
+        "signal to the agent: done", "netlink: done", "file elsewhere: done", "folder elsewhere: done",
+        "link to elsewhere: done", "ptrace: No such process", "mount: No such file", "unshare: done"})
     EXPECT_THAT(said, HasSubstr(allowed));
 }
 
@@ -124,10 +124,21 @@ TEST_F(SandboxTest, WritesInItsFoldersAndNowhereElse) {
   for (const char* allowed : {"file of its own: done", "folder of its own: done", "move of its own: done",
                               "peak of memory: done", "read elsewhere: done"})
     EXPECT_THAT(said, HasSubstr(allowed));
-  for (const char* refused :
-       {"file elsewhere", "folder elsewhere", "overwrite elsewhere", "removal elsewhere"})
+  for (const char* refused : {"file elsewhere", "folder elsewhere", "overwrite elsewhere",
+                              "removal elsewhere", "memory score of the agent"})
     EXPECT_THAT(said, HasSubstr(std::string(refused) + ": Permission denied"));
   EXPECT_THAT(said, Not(HasSubstr("link to elsewhere: done")));
+  EXPECT_EQ(read_file(elsewhere_.path() / "theirs"), "kept");
+}
+
+TEST_F(SandboxTest, OfOneEngineKeepsItOutOfAnothersFolder) {
+  std::ofstream(elsewhere_.path() / "theirs") << "kept";
+  const Sandbox sandbox(probe_, {folder_.path(), elsewhere_.path()});
+  if (!sandbox.has(Sandbox::kWrites)) GTEST_SKIP() << "this kernel has no Landlock";
+  const auto said = attempts(&sandbox);
+  EXPECT_THAT(said, HasSubstr("move of its own: done"));
+  EXPECT_THAT(said, HasSubstr("peak of memory: done"));
+  EXPECT_THAT(said, HasSubstr("overwrite elsewhere: Permission denied"));
   EXPECT_EQ(read_file(elsewhere_.path() / "theirs"), "kept");
 }
 

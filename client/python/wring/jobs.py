@@ -46,8 +46,8 @@ class Jobs(Connection):
             label = pathlib.Path(recipe).stem
             recipe = pathlib.Path(recipe).read_text(encoding="utf-8")
         valid = self._call(self._methods.ValidateRecipe, methods_pb2.ValidateRecipeRequest(recipe=recipe))
-        # Scripts give every recipe the same two.
-        data = {key: value for key, value in (data or {}).items() if key in valid.data_names or key not in ("calibration", "test")}
+        # Scripts give every recipe the same ones.
+        data = {key: value for key, value in (data or {}).items() if key in valid.data_names or key not in ("calibration", "train", "test")}
         for key in data:  # before anything large is sent
             if key not in valid.data_names:
                 raise WringError("INVALID_ARGUMENT", f"the recipe reads no data '{key}'", "UNKNOWN_DATA", f"data[{key!r}]",

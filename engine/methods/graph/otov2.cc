@@ -93,6 +93,7 @@ class Otov2 final : public GraphMethod {
     std::vector<std::size_t> removed;
     for (std::int64_t i = 0; i < state.size(0); ++i)
       if (state[i].item<std::int64_t>() == kZero) removed.push_back(static_cast<std::size_t>(i));
+    keep_multiples(labels, multiple_, removed);
     return cut_units(stage.graph, labels, removed, example, report);
   }
 

@@ -4,17 +4,45 @@
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <numeric>
 #include <utility>
 
 #include "common/error.h"
+#include "engine/graph/graph_file.h"
 #include "engine/graph/macs.h"
 
 namespace wring {
 namespace {
 
 constexpr double kMostDifference = 1e-3;
+
+// How many units of each family are left, and whose each unit is.
+struct Left {
+  Left(const GraphLabels& labels, const std::vector<bool>& removed)
+      : family_of(labels.units.size()), units(labels.families.size()) {
+    for (std::size_t f = 0; f < labels.families.size(); ++f)
+      for (const auto unit : labels.families[f].units) {
+        family_of[unit] = f;
+        units[f] += !removed[unit];
+      }
+  }
+  std::size_t& of(std::size_t unit) { return units[family_of[unit]]; }
+
+  std::vector<std::size_t> family_of, units;
+};
+
+// The last that were added stay in a family that is no multiple.
+void round_up(Left& left, std::size_t multiple, std::vector<bool>& removed, std::vector<std::size_t>& added) {
+  for (std::size_t i = added.size(); i-- > 0;) {
+    const auto unit = added[i];
+    if (left.of(unit) % multiple == 0) continue;
+    removed[unit] = false;
+    ++left.of(unit);
+    added.erase(added.begin() + static_cast<std::ptrdiff_t>(i));
+  }
+}
 
 // A tensor of the size of the axis, to be broadcast along it.
 at::Tensor along(const at::Tensor& values, std::int64_t axis, std::int64_t rank) {
@@ -33,14 +61,15 @@ at::Tensor sum_but(const at::Tensor& values, std::int64_t axis) {
 std::uint64_t macs_of(const Graph& graph, const NamedValues& example) {
   std::uint64_t macs = 0;
   for (const auto& node : count_macs(graph, example)) macs += node.macs;
-  return macs / static_cast<std::uint64_t>(example.begin()->second.size(0));
+  return macs / static_cast<std::uint64_t>(example_count(graph, example));
 }
 
 double difference(const NamedValues& a, const NamedValues& b) {
   double most = 0;
   for (const auto& [name, value] : a) {
     const double away = ((value - b.at(name)).abs() / value.abs().clamp_min(1)).max().item<double>();
-    most = away <= most ? most : away;  // NaN counts
+    if (std::isnan(away)) return away;
+    most = std::max(most, away);
   }
   return most;
 }
@@ -142,32 +171,28 @@ GraphLabels units_of(const Graph& graph, const NamedValues& example) {
 
 std::vector<std::size_t> choose_units(const GraphLabels& labels, const at::Tensor& scores, std::size_t total,
                                       std::int64_t multiple, std::vector<bool>& removed) {
-  std::vector<std::size_t> family_of(labels.units.size()), left(labels.families.size());
-  for (std::size_t f = 0; f < labels.families.size(); ++f)
-    for (const auto unit : labels.families[f].units) {
-      family_of[unit] = f;
-      left[f] += !removed[unit];
-    }
+  Left left(labels, removed);
   const at::Tensor order = scores.argsort(/*stable=*/true, 0, false);
   std::size_t gone = static_cast<std::size_t>(std::count(removed.begin(), removed.end(), true));
   std::vector<std::size_t> added;
   const auto lots = static_cast<std::size_t>(multiple);
   for (std::int64_t i = 0; i < order.size(0) && gone < total; ++i) {
     const auto unit = static_cast<std::size_t>(order[i].item<std::int64_t>());
-    if (removed[unit] || left[family_of[unit]] <= lots) continue;
+    if (removed[unit] || left.of(unit) <= lots) continue;
     removed[unit] = true;
-    --left[family_of[unit]];
+    --left.of(unit);
     ++gone;
     added.push_back(unit);
   }
-  for (std::size_t i = added.size(); i-- > 0;) {  // the best of a family that is no multiple stay
-    const auto unit = added[i];
-    if (left[family_of[unit]] % lots == 0) continue;
-    removed[unit] = false;
-    ++left[family_of[unit]];
-    added.erase(added.begin() + static_cast<std::ptrdiff_t>(i));
-  }
+  round_up(left, lots, removed, added);
   return added;
+}
+
+void keep_multiples(const GraphLabels& labels, std::int64_t multiple, std::vector<std::size_t>& removed) {
+  std::vector<bool> gone(labels.units.size());
+  for (const auto unit : removed) gone[unit] = true;
+  Left left(labels, gone);
+  round_up(left, static_cast<std::size_t>(multiple), gone, removed);
 }
 
 OnnxModel cut_units(Graph& graph, const GraphLabels& labels, const std::vector<std::size_t>& removed,

@@ -59,6 +59,10 @@ GraphLabels units_of(const Graph& graph, const NamedValues& example);
 std::vector<std::size_t> choose_units(const GraphLabels& labels, const at::Tensor& scores, std::size_t total,
                                       std::int64_t multiple, std::vector<bool>& removed);
 
+// Takes units out of `removed`, the last first, until what is left of each family is a multiple of
+// `multiple`.
+void keep_multiples(const GraphLabels& labels, std::int64_t multiple, std::vector<std::size_t>& removed);
+
 // The graph without the units, after a check that it gives what it gives with them at zero. Puts "units",
 // "removed", "parameters" and "macs" (before and after), "difference" of the outputs (relative where they are
 // above 1) and "layers" (a line a family) into the report. Throws Error(kInternal, "CUT_CHANGED_OUTPUTS")
