@@ -17,8 +17,10 @@
 #include "server/api/grpc_server.h"
 #include "server/auth/certificates.h"
 #include "server/http/routes.h"
+#include "server/http/standby.h"
 #include "server/provision/provisioner.h"
 #include "server/stage_cache_flags.h"
+#include "server/store/place.h"
 #include "server/upkeep/collect.h"
 #include "server/upkeep/data_lock.h"
 #include "server/verbs.h"
@@ -94,6 +96,20 @@ RouteOptions route_options(const Options& options, const std::optional<TlsFiles>
   return routes;
 }
 
+// Waits until the database is this server's to write; false where a signal comes first.
+bool leads(Database& database, const Address& http, const std::optional<TlsFiles>& tls,
+           const sigset_t& signals) {
+  if (database.lead()) return true;
+  spdlog::info("another server leads; this one stands by");
+  const HttpServer standby(http.host, http.port, standby_answer, tls);
+  constexpr timespec kBetweenTries{0, 250'000'000};
+  do {
+    if (::sigtimedwait(&signals, nullptr, &kBetweenTries) > 0) return false;
+  } while (!database.lead());
+  spdlog::info("this server leads from now on");
+  return true;
+}
+
 int serve(const Options& options) {
   init_logging("wring-server", options.log_level, options.log_format);
   const auto tls = tls_of(options);
@@ -111,7 +127,9 @@ int serve(const Options& options) {
 
   const SystemClock clock;
   Metrics metrics;
-  JobStore store(folder);
+  auto database = open_database(folder);
+  if (!leads(*database, http_address, tls, signals)) return 0;
+  JobStore store(std::move(database));
   BlobStore blobs(folder);
   SchedulerOptions scheduler;
   scheduler.lease_ms = static_cast<TimeMs>(options.lease_seconds * 1000);

@@ -10,7 +10,8 @@
 #include "common/text.h"
 #include "server/auth/init.h"
 #include "server/stage_cache_flags.h"
-#include "server/store/sqlite/audit_rows.h"
+#include "server/store/audit_rows.h"
+#include "server/store/place.h"
 #include "server/upkeep/backup.h"
 #include "server/upkeep/collect.h"
 #include "server/upkeep/data_lock.h"
@@ -85,9 +86,9 @@ int collect(const std::string& data, double grace_hours, const StageCacheLimits&
 // One screen of entries is printed while the next one is read.
 int print_audit(const std::string& data, std::int64_t after, bool as_json) {
   check_has_database(data);
-  const auto database = open_database(std::filesystem::path(data) / kDatabase);
+  const auto database = open_database(data)->connect();
   for (;;) {
-    const auto page = audit_entries(database.get(), after, 1000);
+    const auto page = audit_entries(*database, after, 1000);
     if (page.empty()) return 0;
     for (const auto& entry : page) {
       const Json json = entry.to_json();

@@ -7,7 +7,7 @@
 #include "common/error.h"
 #include "server/api/messages.h"
 #include "server/api/page_tokens.h"
-#include "server/store/sqlite/audit_rows.h"
+#include "server/store/audit_rows.h"
 
 namespace wring {
 namespace {

@@ -10,7 +10,7 @@
 #include "common/digest.h"
 #include "formats/manifest.h"
 #include "server/auth/tenant_blobs.h"
-#include "server/store/sqlite/job_store.h"
+#include "server/store/job_store.h"
 
 namespace wring {
 

@@ -16,7 +16,7 @@
 #include "server/http/metrics.h"
 #include "server/scheduler/demand.h"
 #include "server/scheduler/ledger.h"
-#include "server/store/sqlite/job_store.h"
+#include "server/store/job_store.h"
 #include "wring/v1/jobs.pb.h"
 #include "wring/v1/projects.pb.h"
 #include "wring/v1/workers.pb.h"

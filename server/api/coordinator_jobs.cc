@@ -21,8 +21,8 @@
 #include "server/api/messages.h"
 #include "server/api/page_tokens.h"
 #include "server/auth/tenant_blobs.h"
-#include "server/store/sqlite/audit_rows.h"
-#include "server/store/sqlite/sweep_rows.h"
+#include "server/store/audit_rows.h"
+#include "server/store/sweep_rows.h"
 
 namespace wring {
 namespace {
@@ -180,7 +180,7 @@ void Coordinator::check_bytes(const std::string& project) {
     const auto& quotas = ledger_.state().quotas;
     if (const auto it = quotas.find(project); it == quotas.end() || it->second.bytes == 0) return;
   }
-  const auto [bytes, most] = store_.read([&](sqlite3* db) { return bytes_of(db, project); });
+  const auto [bytes, most] = store_.read([&](Connection& db) { return bytes_of(db, project); });
   if (most > 0 && bytes >= most) throw_over_bytes(project, bytes, most);
 }
 
@@ -271,7 +271,7 @@ v1::Job Coordinator::job(const Within& project, const std::string& id_or_prefix)
   if (!stored)  // deleted in between
     throw Error(ErrorCode::kNotFound, "JOB_NOT_FOUND", "there is no job " + id_or_prefix.substr(0, 80), "id");
   auto result = message(*stored, true);
-  if (const auto trial = store_.read([&](sqlite3* db) { return trial_of_job(db, stored->record.id); })) {
+  if (const auto trial = store_.read([&](Connection& db) { return trial_of_job(db, stored->record.id); })) {
     result.set_sweep(trial->first);
     result.set_trial(trial->second);
   }

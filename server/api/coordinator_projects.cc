@@ -36,7 +36,7 @@ v1::Project Coordinator::project_message(const std::string& name) {
   if (const auto queued = state.queue.by_project().find(name); queued != state.queue.by_project().end())
     project.set_queued(queued->second);
   project.set_running(running_jobs(name, state));
-  project.set_bytes(store_.read([&](sqlite3* db) { return bytes_of(db, name).first; }));
+  project.set_bytes(store_.read([&](Connection& db) { return bytes_of(db, name).first; }));
   if (const auto quota = state.quotas.find(name); quota != state.quotas.end()) {
     project.mutable_quota()->set_queued(quota->second.queued);
     project.mutable_quota()->set_running(quota->second.running);

@@ -7,7 +7,7 @@
 #include <optional>
 #include <string>
 
-#include "server/store/sqlite/job_store.h"
+#include "server/store/job_store.h"
 
 namespace wring {
 

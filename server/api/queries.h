@@ -1,7 +1,7 @@
 // What is only read: the catalogue of methods, and evaluation rows.
 #pragma once
 
-#include "server/store/sqlite/job_store.h"
+#include "server/store/job_store.h"
 #include "wring/v1/evaluations.pb.h"
 #include "wring/v1/methods.pb.h"
 

@@ -8,7 +8,7 @@
 #include "server/auth/tenant_blobs.h"
 #include "server/blobs/blob_store.h"
 #include "server/http/metrics.h"
-#include "server/store/sqlite/job_store.h"
+#include "server/store/job_store.h"
 #include "wring/v1/workers.pb.h"
 
 namespace wring {

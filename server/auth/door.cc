@@ -138,7 +138,8 @@ AuditEntry Door::entry_of(const Visit& visit, const std::string& outcome) const 
 
 // An open server does not wait for the disk: everybody is the same caller there.
 void Door::put(const Visit& visit, AuditEntry entry) {
-  auto written = store_.change_later([entry = std::move(entry)](sqlite3* db) { put_audit_entry(db, entry); });
+  auto written =
+      store_.change_later([entry = std::move(entry)](Connection& db) { put_audit_entry(db, entry); });
   if (visit.caller.id != kLocal) written.get();
 }
 
@@ -164,7 +165,7 @@ void Door::note_stranger(std::string_view method, const Credentials& credentials
     if (const auto more = std::exchange(strangers_left_out_, 0))
       entry.outcome += " (" + std::to_string(more) + " more calls before it)";
   }
-  store_.change_later([entry = std::move(entry)](sqlite3* db) { put_audit_entry(db, entry); });
+  store_.change_later([entry = std::move(entry)](Connection& db) { put_audit_entry(db, entry); });
 }
 
 }  // namespace wring

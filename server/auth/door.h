@@ -9,7 +9,7 @@
 #include "common/error.h"
 #include "server/auth/access.h"
 #include "server/auth/tokens.h"
-#include "server/store/sqlite/audit_rows.h"
+#include "server/store/audit_rows.h"
 
 namespace wring {
 

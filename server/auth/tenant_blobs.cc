@@ -12,20 +12,20 @@ namespace {
 // A project's claim is renewed at most so often (seconds): each renewal is a write.
 constexpr int kRenewal = 3600;
 
-bool is_owned(sqlite3* db, const std::string& project, const Digest& digest) {
+bool is_owned(Connection& db, const std::string& project, const Digest& digest) {
   Statement row(db, "SELECT 1 FROM project_blobs WHERE project = ? AND digest = ?");
   row.bind(project).bind(digest.hex());
   return row.row();
 }
 
-bool is_old(sqlite3* db, const std::string& project, const Digest& digest) {
+bool is_old(Connection& db, const std::string& project, const Digest& digest) {
   Statement row(db,
                 "SELECT 1 FROM project_blobs WHERE project = ? AND digest = ? AND time < unixepoch() - ?");
   row.bind(project).bind(digest.hex()).bind(kRenewal);
   return row.row();
 }
 
-void renew_rows(sqlite3* db, const std::string& project, const std::vector<Digest>& digests) {
+void renew_rows(Connection& db, const std::string& project, const std::vector<Digest>& digests) {
   for (const auto& digest : digests)
     Statement(db, "UPDATE project_blobs SET time = unixepoch() WHERE project = ? AND digest = ?")
         .bind(project)
@@ -35,7 +35,7 @@ void renew_rows(sqlite3* db, const std::string& project, const std::vector<Diges
 
 }  // namespace
 
-std::pair<std::uint64_t, std::uint64_t> bytes_of(sqlite3* db, const std::string& project) {
+std::pair<std::uint64_t, std::uint64_t> bytes_of(Connection& db, const std::string& project) {
   Statement row(db,
                 "SELECT coalesce((SELECT bytes FROM project_bytes WHERE project = ?1), 0), "
                 "coalesce((SELECT bytes FROM quotas WHERE project = ?1), 0)");
@@ -51,7 +51,7 @@ void throw_over_bytes(const std::string& project, std::uint64_t bytes, std::uint
 }
 
 bool TenantBlobs::has(const Digest& digest, std::uint64_t size) const {
-  if (!project_.empty() && !store_.read([&](sqlite3* db) { return is_owned(db, project_, digest); }))
+  if (!project_.empty() && !store_.read([&](Connection& db) { return is_owned(db, project_, digest); }))
     return false;
   return blobs_.has(digest) && blobs_.size(digest) == size;
 }
@@ -59,7 +59,7 @@ bool TenantBlobs::has(const Digest& digest, std::uint64_t size) const {
 std::vector<Digest> TenantBlobs::missing(const std::vector<Digest>& digests) const {
   std::vector<Digest> lacking, old;
   for (const auto& digest : digests) {
-    const auto [owned, stale] = store_.read([&](sqlite3* db) {
+    const auto [owned, stale] = store_.read([&](Connection& db) {
       return project_.empty() ? std::pair(true, false)
                               : std::pair(is_owned(db, project_, digest), is_old(db, project_, digest));
     });
@@ -68,7 +68,7 @@ std::vector<Digest> TenantBlobs::missing(const std::vector<Digest>& digests) con
     else if (stale)
       old.push_back(digest);
   }
-  if (!old.empty()) store_.change_later([&](sqlite3* db) { renew_rows(db, project_, old); }).get();
+  if (!old.empty()) store_.change_later([&](Connection& db) { renew_rows(db, project_, old); }).get();
   return lacking;
 }
 
@@ -79,14 +79,14 @@ std::uint64_t TenantBlobs::committed_size(const Digest& digest, const std::strin
 
 void TenantBlobs::read(const Digest& digest, std::uint64_t offset, std::uint64_t limit,
                        const std::function<bool(std::span<const std::byte>)>& sink) const {
-  if (!project_.empty() && !store_.read([&](sqlite3* db) { return is_owned(db, project_, digest); }))
+  if (!project_.empty() && !store_.read([&](Connection& db) { return is_owned(db, project_, digest); }))
     throw_blob_not_found(digest);
   blobs_.read(digest, offset, limit, sink);
 }
 
 void TenantBlobs::check_room(std::uint64_t bytes) const {
   if (project_.empty() || !limited_) return;
-  const auto [has, most] = store_.read([&](sqlite3* db) { return bytes_of(db, project_); });
+  const auto [has, most] = store_.read([&](Connection& db) { return bytes_of(db, project_); });
   if (most > 0 && has + bytes > most) throw_over_bytes(project_, has, most);
 }
 
@@ -106,7 +106,7 @@ void TenantBlobs::add(const Digest& digest, std::uint64_t size) const {
   if (project_.empty()) return;  // a manifest that is committed says whose it is
   std::uint64_t has = 0, most = 0;
   bool fits = false;
-  store_.change([&](sqlite3* db) {
+  store_.change([&](Connection& db) {
     std::tie(has, most) = bytes_of(db, project_);
     fits = !limited_ || most == 0 || has + size <= most || is_owned(db, project_, digest);
     if (fits)
@@ -122,12 +122,12 @@ void TenantBlobs::add(const Digest& digest, std::uint64_t size) const {
 }
 
 void forget_unused_blobs(JobStore& store, TimeMs grace) {
-  const auto before = store.read([&](sqlite3* db) {
+  const auto before = store.read([&](Connection& db) {
     Statement now(db, "SELECT unixepoch()");
     now.row();
     return now.integer(0) - grace / 1000 + (grace == 0);
   });
-  const auto unused = store.read([&](sqlite3* db) {
+  const auto unused = store.read([&](Connection& db) {
     Statement rows(db,
                    "SELECT project, digest FROM project_blobs WHERE time < ? EXCEPT "
                    "SELECT made.project, json_extract(c.value, '$.sha256') FROM "
@@ -140,7 +140,7 @@ void forget_unused_blobs(JobStore& store, TimeMs grace) {
     return found;
   });
   if (unused.empty()) return;
-  store.change([&](sqlite3* db) {  // only where nobody has asked for it meanwhile
+  store.change([&](Connection& db) {  // only where nobody has asked for it meanwhile
     for (const auto& [project, digest] : unused)
       Statement(db, "DELETE FROM project_blobs WHERE project = ? AND digest = ? AND time < ?")
           .bind(project)

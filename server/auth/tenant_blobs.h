@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "server/blobs/blob_store.h"
-#include "server/store/sqlite/job_store.h"
+#include "server/store/job_store.h"
 
 namespace wring {
 
@@ -48,7 +48,7 @@ class TenantBlobs {
 };
 
 // Bytes of the project's blobs, and how many it may have (0: no limit).
-std::pair<std::uint64_t, std::uint64_t> bytes_of(sqlite3* db, const std::string& project);
+std::pair<std::uint64_t, std::uint64_t> bytes_of(Connection& db, const std::string& project);
 [[noreturn]] void throw_over_bytes(const std::string& project, std::uint64_t bytes, std::uint64_t most);
 
 // Takes from projects the blobs that none of their artifacts and shared stages is made of and that nobody has

@@ -5,7 +5,7 @@
 #include "common/error.h"
 #include "common/ids.h"
 #include "server/api/messages.h"
-#include "server/store/sqlite/audit_rows.h"
+#include "server/store/audit_rows.h"
 
 namespace wring {
 namespace {
@@ -28,7 +28,7 @@ void check(const Token& token, TimeMs now) {
 }  // namespace
 
 Tokens::Tokens(JobStore& store) : store_(store) {
-  store.read([&](sqlite3* db) {
+  store.read([&](Connection& db) {
     Statement rows(
         db, "SELECT id, hash, name, scope, project, create_time, expire_time, revoke_time FROM tokens");
     while (rows.row()) {
@@ -104,8 +104,11 @@ Token Tokens::revoke(const std::string& id, TimeMs now) {
 
 // On disk first: a token that is told is never lost, one that is revoked stays so.
 void Tokens::put(const Token& token, const std::string& hash) {
-  store_.change([&](sqlite3* db) {
-    Statement(db, "INSERT OR REPLACE INTO tokens VALUES(?,?,?,?,?,?,?,?)")
+  store_.change([&](Connection& db) {
+    Statement(
+        db,
+        "INSERT INTO tokens VALUES(?,?,?,?,?,?,?,?) ON CONFLICT(id) DO UPDATE SET name = excluded.name, "
+        "expire_time = excluded.expire_time, revoke_time = excluded.revoke_time")
         .bind(token.id)
         .bind(hash)
         .bind(token.name)

@@ -10,7 +10,7 @@
 
 #include "common/clock.h"
 #include "server/auth/access.h"
-#include "server/store/sqlite/job_store.h"
+#include "server/store/job_store.h"
 
 namespace wring {
 

@@ -73,7 +73,7 @@ std::optional<FilePath> file_path(const std::string& path) {
 // Probes call it by any name, and it says nothing. The figures are of all projects together.
 std::optional<HttpResponse> watch_over(const Backend& b, const RouteOptions& options,
                                        const HttpRequest& request, const std::string& path) {
-  if (path == "/healthz") {
+  if (path == "/healthz" || path == "/readyz") {
     Json health{{"status", "ok"}};
     if (options.provisioner) health["provisioner"] = options.provisioner();
     return HttpResponse{200, "application/json", health.dump(), {}, {}};
@@ -136,7 +136,7 @@ std::string name_of_route(const HttpRequest& request) {
   if (const auto* const rule = find_rule(request.method, path)) return rule->method->name();
   if (is_session(path)) return "session";
   if (file_path(path)) return "file";
-  if (path == "/healthz" || path == "/metrics") return path.substr(1);
+  if (path == "/healthz" || path == "/readyz" || path == "/metrics") return path.substr(1);
   return "page";
 }
 

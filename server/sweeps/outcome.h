@@ -3,7 +3,7 @@
 
 #include "recipe/pareto.h"
 #include "recipe/sweep.h"
-#include "server/store/sqlite/job_store.h"
+#include "server/store/job_store.h"
 
 namespace wring {
 

@@ -109,7 +109,7 @@ void SweepRunner::wait_for(const std::string& id, const std::string& reason) {
 }
 
 void SweepRunner::run() {
-  guard([&] { note_ends(store_.read([](sqlite3* db) { return ends_to_note(db, true); })); });
+  guard([&] { note_ends(store_.read([](Connection& db) { return ends_to_note(db, true); })); });
   for (bool look = false;;) {
     guard([&] { round(look); });
     std::unique_lock lock(mutex_);
@@ -135,14 +135,14 @@ void SweepRunner::round(bool look) {
     const std::lock_guard lock(mutex_);
     heard.swap(ended_);
   }
-  note_ends(store_.read([&](sqlite3* db) {
+  note_ends(store_.read([&](Connection& db) {
     if (look) return ends_to_note(db, false);
     std::vector<TrialEnd> ends;
     for (const auto& job : heard)
       if (auto end = end_to_note(db, job)) ends.push_back(*std::move(end));
     return ends;
   }));
-  const auto open = store_.read([](sqlite3* db) { return open_sweeps(db); });
+  const auto open = store_.read([](Connection& db) { return open_sweeps(db); });
   std::erase_if(live_, [&](const auto& known) {
     return std::find(open.begin(), open.end(), known.first) == open.end();
   });
@@ -160,7 +160,7 @@ void SweepRunner::note_ends(std::vector<TrialEnd> ends) {
                                                   "job " + end.job + " was deleted", "job")
                                                 .to_json()}});
   }
-  store_.change([&](sqlite3* db) {
+  store_.change([&](Connection& db) {
     for (std::size_t i = 0; i < ends.size(); ++i) put_trial_end(db, ends[i], outcomes[i]);
   });
   for (std::size_t i = 0; i < ends.size(); ++i) see_end(ends[i], outcomes[i]);
@@ -180,7 +180,7 @@ void SweepRunner::see_end(const TrialEnd& end, const Json& outcome) {
 }
 
 std::optional<StoredSweep> SweepRunner::find(const std::string& id) {
-  return store_.read([&](sqlite3* db) { return find_sweep(db, id); });
+  return store_.read([&](Connection& db) { return find_sweep(db, id); });
 }
 
 void SweepRunner::advance(const std::string& id) {
@@ -228,7 +228,7 @@ void SweepRunner::rebuild(Live& live) {
   constexpr int kPage = 1000;
   for (bool more = true; more;) {
     const auto page = store_.read(
-        [&](sqlite3* db) { return list_trials(db, live.stored.record.id, live.trials.size(), kPage); });
+        [&](Connection& db) { return list_trials(db, live.stored.record.id, live.trials.size(), kPage); });
     for (const auto& row : page) {
       live.trials.push_back(to_view(row, live.sweep));
       live.open += !live.trials.back().ended;
@@ -240,7 +240,7 @@ void SweepRunner::rebuild(Live& live) {
 }
 
 void SweepRunner::cancel_trials(const std::string& id) {
-  for (const auto& job : store_.read([&](sqlite3* db) { return open_trial_jobs(db, id); })) {
+  for (const auto& job : store_.read([&](Connection& db) { return open_trial_jobs(db, id); })) {
     try {
       coordinator_.cancel({}, job, {});
     } catch (const Error& error) {  // it has ended, or was deleted, in between
@@ -270,7 +270,7 @@ SweepRunner::Step SweepRunner::make_trial(Live& live) {
   live.end_reason = next.reason.empty() ? "the strategy has tried all that it would" : next.reason;
   if (!record.exhausted) {
     live.stored.record.exhausted = true;
-    store_.change([&](sqlite3* db) { update_sweep(db, live.stored.record); });
+    store_.change([&](Connection& db) { update_sweep(db, live.stored.record); });
   }
   return Step::kDone;
 }
@@ -298,7 +298,7 @@ bool SweepRunner::submit_trial(Live& live, const Proposal& proposal) {
       wait_for(id, error.message());
       return false;
     }
-    store_.change([&](sqlite3* db) { put_failed_trial(db, trial, error.to_json()); });
+    store_.change([&](Connection& db) { put_failed_trial(db, trial, error.to_json()); });
     view.ended = true;
   }
   wait_for(id, "");
@@ -314,7 +314,7 @@ void SweepRunner::end(SweepRecord record, SweepPhase phase, const std::string& r
   record.end_time = clock_.now_ms();
   record.end_reason = reason;
   ++record.version;
-  store_.change([&](sqlite3* db) { update_sweep(db, record); });
+  store_.change([&](Connection& db) { update_sweep(db, record); });
   wait_for(record.id, "");
   wake();
   spdlog::info("sweep {} ended: {}", record.id, reason);

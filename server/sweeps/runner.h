@@ -11,7 +11,7 @@
 
 #include "common/clock.h"
 #include "server/api/coordinator.h"
-#include "server/store/sqlite/sweep_rows.h"
+#include "server/store/sweep_rows.h"
 #include "server/sweeps/strategy.h"
 
 namespace wring {

@@ -11,8 +11,8 @@
 #include "server/api/artifact_catalogue.h"
 #include "server/api/messages.h"
 #include "server/api/page_tokens.h"
-#include "server/store/sqlite/artifact_rows.h"
-#include "server/store/sqlite/audit_rows.h"
+#include "server/store/artifact_rows.h"
+#include "server/store/audit_rows.h"
 #include "server/sweeps/outcome.h"
 
 namespace wring {
@@ -90,7 +90,7 @@ std::vector<TrialRow> all_trials(JobStore& store, const std::string& id) {
   std::vector<TrialRow> trials;
   constexpr int kPage = 1000;
   for (bool more = true; more;) {
-    auto page = store.read([&](sqlite3* db) { return list_trials(db, id, trials.size(), kPage); });
+    auto page = store.read([&](Connection& db) { return list_trials(db, id, trials.size(), kPage); });
     more = page.size() == kPage;
     std::move(page.begin(), page.end(), std::back_inserter(trials));
   }
@@ -156,7 +156,7 @@ v1::Sweep Sweeps::submit(const Within& project, const v1::SubmitSweepRequest& re
   const auto request_id = request_key(project, request.request_id()), digest = request_digest(spec);
   {
     const std::lock_guard rows(runner_.rows());
-    const auto known = store_.read([&](sqlite3* db) { return find_sweep_request(db, request_id); });
+    const auto known = store_.read([&](Connection& db) { return find_sweep_request(db, request_id); });
     if (const auto before = submitted_before(known, digest)) {
       AuditNote::about(*before);
       return get({}, *before);
@@ -166,7 +166,7 @@ v1::Sweep Sweeps::submit(const Within& project, const v1::SubmitSweepRequest& re
     const auto artifacts = check_inputs(project, spec, sweep);
     record.id = random_id();
     AuditNote::about(record.id);
-    store_.change([&](sqlite3* db) {
+    store_.change([&](Connection& db) {
       record.sequence = highest_sweep_sequence(db) + 1;
       put_sweep(db, stored, request_id, digest);
       for (const auto& artifact : artifacts) share_artifact(db, artifact, record.project);
@@ -177,7 +177,7 @@ v1::Sweep Sweeps::submit(const Within& project, const v1::SubmitSweepRequest& re
 }
 
 StoredSweep Sweeps::find(const Within& project, const std::string& id) {
-  return store_.read([&](sqlite3* db) {
+  return store_.read([&](Connection& db) {
     auto stored = find_sweep(db, resolve_sweep(db, id, project));
     if (!stored)
       throw Error(ErrorCode::kNotFound, "SWEEP_NOT_FOUND", "there is no sweep " + id.substr(0, 80), "id");
@@ -211,7 +211,7 @@ v1::Sweep Sweeps::message(const StoredSweep& stored, bool whole) {
   message.mutable_bounds()->set_bytes(r.bytes);
   message.set_parallel(sweep.parallel);
   message.set_expected_trials(expected_trials(sweep, r.extents));
-  const auto counts = store_.read([&](sqlite3* db) { return count_trials(db, r.id); });
+  const auto counts = store_.read([&](Connection& db) { return count_trials(db, r.id); });
   message.set_trials(counts.made);
   message.set_queued(counts.queued);
   message.set_running(counts.running);
@@ -239,7 +239,7 @@ v1::ListSweepsResponse Sweeps::list(const Within& project, const v1::ListSweepsR
   const Within within = request.project().empty() ? project : request.project();
   if (!project.empty() && within != project) return {};
   v1::ListSweepsResponse response;
-  const auto sweeps = store_.read([&](sqlite3* db) { return list_sweeps(db, within, before, limit); });
+  const auto sweeps = store_.read([&](Connection& db) { return list_sweeps(db, within, before, limit); });
   for (const auto& stored : sweeps) *response.add_sweeps() = message(stored, false);
   if (response.sweeps_size() == limit && sweeps.back().record.sequence > 1)
     response.set_next_page_token(tokens.token(sweeps.back().record.sequence));
@@ -253,7 +253,8 @@ v1::ListTrialsResponse Sweeps::trials(const Within& project, const v1::ListTrial
   const auto stored = find(project, request.id());
   const Sweep sweep = read_sweep(stored.spec.sweep(), stored.spec.recipe());
   v1::ListTrialsResponse response;
-  const auto rows = store_.read([&](sqlite3* db) { return list_trials(db, stored.record.id, from, limit); });
+  const auto rows =
+      store_.read([&](Connection& db) { return list_trials(db, stored.record.id, from, limit); });
   for (const auto& row : rows) *response.add_trials() = to_message(row, sweep);
   if (response.trials_size() == limit) response.set_next_page_token(tokens.token(rows.back().number + 1));
   return response;
@@ -307,7 +308,7 @@ v1::Sweep Sweeps::change(const Within& project, const std::string& id, const std
     check_etag(record, etag);
     if (change(record)) {
       ++record.version;
-      store_.change([&](sqlite3* db) { update_sweep(db, record); });
+      store_.change([&](Connection& db) { update_sweep(db, record); });
     }
   }
   runner_.wake();
@@ -372,7 +373,7 @@ void Sweeps::remove(const Within& project, const std::string& id, const std::str
   if (!has_ended(record.phase))
     throw Error(ErrorCode::kFailedPrecondition, "SWEEP_NOT_ENDED", "sweep " + record.id + " has not ended",
                 "id", "Cancel it first.");
-  store_.change([&](sqlite3* db) { remove_sweep(db, record.id); });
+  store_.change([&](Connection& db) { remove_sweep(db, record.id); });
 }
 
 }  // namespace wring

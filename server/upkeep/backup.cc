@@ -15,15 +15,19 @@
 #include "common/ids.h"
 #include "formats/manifest.h"
 #include "server/blobs/blob_store.h"
-#include "server/store/sqlite/database.h"
+#include "server/store/place.h"
+#include "server/store/sqlite/connection.h"
 #include "server/store/sqlite/schema.h"
-#include "server/store/sqlite/statement.h"
+#include "server/store/statement.h"
 #include "server/upkeep/data_lock.h"
 
 namespace wring {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr const char* kInstead =
+    "pg_dump and pg_restore do it, and a copy of the blobs (docs/operations.md).";
 
 void remove_journals(const fs::path& path) {
   for (const char* suffix : {"-wal", "-shm", "-journal"}) fs::remove(path.string() + suffix);
@@ -61,15 +65,15 @@ void copy_database(const fs::path& from, const fs::path& to) {
   remove_journals(to);
   fs::remove(to);
   if (is_read_only(from.parent_path())) return copy_files(from, to);
-  const auto source = open_database(from), target = open_database(to);
+  const SqliteConnection source(from), target(to);
   const std::unique_ptr<sqlite3_backup, decltype(&sqlite3_backup_finish)> copy(
-      sqlite3_backup_init(target.get(), "main", source.get(), "main"), &sqlite3_backup_finish);
-  const int code = copy ? sqlite3_backup_step(copy.get(), -1) : sqlite3_errcode(target.get());
-  if (code != SQLITE_DONE) throw_sqlite(target.get(), code);
+      sqlite3_backup_init(target.handle(), "main", source.handle(), "main"), &sqlite3_backup_finish);
+  const int code = copy ? sqlite3_backup_step(copy.get(), -1) : sqlite3_errcode(target.handle());
+  if (code != SQLITE_DONE) throw_sqlite(target.handle(), code);
 }
 
 // Sizes by digest, of every chunk of every artifact.
-std::map<Digest, std::uint64_t> blobs_of(sqlite3* database) {
+std::map<Digest, std::uint64_t> blobs_of(Connection& database) {
   std::map<Digest, std::uint64_t> blobs;
   Statement rows(database, "SELECT manifest FROM manifests");
   while (rows.row())
@@ -78,11 +82,15 @@ std::map<Digest, std::uint64_t> blobs_of(sqlite3* database) {
   return blobs;
 }
 
+void raise_epoch(const fs::path& path, TimeMs least) {
+  SqliteConnection database(path);
+  Statement(database, "UPDATE meta SET value = max(value + 1, ?) WHERE key = 'epoch'").bind(least).run();
+}
+
 // Their chunks are not in a backup.
 void forget_stage_outputs(const fs::path& path) {
-  const auto database = open_database(path);
-  if (has_table(database.get(), "stage_outputs"))
-    Statement(database.get(), "DELETE FROM stage_outputs").run();
+  SqliteConnection database(path);
+  if (database.has_table("stage_outputs")) database.execute("DELETE FROM stage_outputs");
 }
 
 // The bytes of a blob, where they are there and whole.
@@ -108,22 +116,22 @@ void put_blob(BlobStore& blobs, const Digest& digest, std::string_view bytes) {
   upload.finish();
 }
 
-std::uint64_t number(sqlite3* database, const char* sql) {
+std::uint64_t number(Connection& database, const char* sql) {
   Statement row(database, sql);
   return row.row() ? static_cast<std::uint64_t>(row.integer(0)) : 0;
 }
 
 // Copies the blobs that the database at `path` names; its rows are counted.
 BackupReport copy_blobs(const fs::path& path, const fs::path& from, const fs::path& to) {
-  const auto database = open_database(path);
-  migrate(database.get());
+  SqliteConnection database(path);
+  migrate(database);
   BackupReport report;
-  report.jobs = number(database.get(), "SELECT count(*) FROM jobs");
-  report.artifacts = number(database.get(), "SELECT count(*) FROM manifests");
-  report.epoch = number(database.get(), "SELECT value FROM meta WHERE key = 'epoch'");
+  report.jobs = number(database, "SELECT count(*) FROM jobs");
+  report.artifacts = number(database, "SELECT count(*) FROM manifests");
+  report.epoch = number(database, "SELECT value FROM meta WHERE key = 'epoch'");
   BlobStore target(to);
   const auto source = open_shelf(from, ShelfUse::kRead);  // its server may be running
-  for (const auto& [digest, size] : blobs_of(database.get())) {
+  for (const auto& [digest, size] : blobs_of(database)) {
     ++report.blobs;
     report.bytes += size;
     if (target.has(digest)) continue;
@@ -165,6 +173,7 @@ Json BackupReport::to_json() const {
 }
 
 BackupReport back_up(const fs::path& data, const fs::path& folder) {
+  check_on_sqlite(data, "backup", kInstead);
   check_has_database(data);
   if (fs::exists(folder) && fs::equivalent(data, folder))
     throw Error(ErrorCode::kInvalidArgument, "SAME_FOLDER", "the backup would replace what it copies", "to");
@@ -177,15 +186,14 @@ BackupReport back_up(const fs::path& data, const fs::path& folder) {
 }
 
 BackupReport restore_backup(const fs::path& folder, const fs::path& data, const Clock& clock) {
+  check_on_sqlite(data, "restore", kInstead);
   check_has_database(folder);
   const FileDescriptor lock = lock_data(data),
                        source_lock = is_read_only(folder) ? FileDescriptor() : lock_data(folder);
   const auto half = data / "restore.db";
   check_empty(data, half);
   copy_database(folder / kDatabase, half);
-  Statement(open_database(half).get(), "UPDATE meta SET value = max(value + 1, ?) WHERE key = 'epoch'")
-      .bind(clock.now_ms())
-      .run();
+  raise_epoch(half, clock.now_ms());
   forget_stage_outputs(half);
   const auto report = copy_blobs(half, folder, data);
   publish(half, data);

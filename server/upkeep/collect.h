@@ -11,7 +11,7 @@
 #include "common/json.h"
 #include "server/blobs/blob_store.h"
 #include "server/http/metrics.h"
-#include "server/store/sqlite/job_store.h"
+#include "server/store/job_store.h"
 
 namespace wring {
 

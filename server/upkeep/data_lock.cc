@@ -8,7 +8,8 @@
 #include "common/error.h"
 #include "common/files.h"
 #include "common/folder_lock.h"
-#include "server/store/sqlite/database.h"
+#include "server/store/place.h"
+#include "server/store/sqlite/connection.h"
 
 namespace wring {
 
@@ -36,7 +37,7 @@ bool is_read_only(const std::filesystem::path& folder) {
 }
 
 void check_has_database(const std::filesystem::path& folder) {
-  if (std::filesystem::exists(folder / kDatabase)) return;
+  if (std::filesystem::exists(folder / kDatabase) || is_on_postgresql(folder)) return;
   throw Error(ErrorCode::kNotFound, "NO_DATA", "there is no job database in " + folder.string(), "data",
               "Give the folder that wring-server has as --data, or a backup of it.");
 }

@@ -8,9 +8,9 @@
 #include "common/files.h"
 #include "formats/manifest.h"
 #include "server/blobs/blob_store.h"
-#include "server/store/sqlite/database.h"
-#include "server/store/sqlite/schema.h"
-#include "server/store/sqlite/statement.h"
+#include "server/store/place.h"
+#include "server/store/sqlite/connection.h"
+#include "server/store/statement.h"
 #include "server/upkeep/data_lock.h"
 #include "wring/v1/artifacts.pb.h"
 #include "wring/v1/jobs.pb.h"
@@ -20,7 +20,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::vector<std::string> integrity(sqlite3* database) {
+std::vector<std::string> integrity(const fs::path& file) {
+  SqliteConnection database(file);
   std::vector<std::string> found;
   try {
     Statement rows(database, "PRAGMA integrity_check");
@@ -49,7 +50,7 @@ void read_blobs(BlobStore& blobs, FsckReport& report) {
 }
 
 // Ids of the jobs whose model, data or result is the artifact.
-std::vector<std::string> jobs_of(sqlite3* database, const std::string& artifact) {
+std::vector<std::string> jobs_of(Connection& database, const std::string& artifact) {
   std::vector<std::string> ids;
   Statement rows(database, "SELECT id, spec, record FROM jobs ORDER BY sequence");
   while (rows.row()) {
@@ -81,15 +82,14 @@ std::uint64_t missing_chunks(const std::string& digest, const std::string& text,
 }
 
 // One that lacks a chunk is no loss: it is forgotten when it is asked for.
-void add_stage_outputs(sqlite3* database, std::set<Digest>& used) {
-  if (!has_table(database, "stage_outputs")) return;
+void add_stage_outputs(Connection& database, std::set<Digest>& used) {
   Statement rows(database, "SELECT manifest FROM stage_outputs");
   while (rows.row())
     for (const auto& file : Manifest::parse(rows.text(0)).files)
       for (const auto& chunk : file.chunks) used.insert(chunk.digest);
 }
 
-void find_chunks(sqlite3* database, const BlobStore& blobs, FsckReport& report) {
+void find_chunks(Connection& database, const BlobStore& blobs, FsckReport& report) {
   std::set<Digest> used;
   Statement rows(
       database,
@@ -129,15 +129,13 @@ Json FsckReport::to_json() const {
 FsckReport check_data(const fs::path& folder) {
   check_has_database(folder);
   const FileDescriptor lock = lock_data(folder);
-  const auto database = open_database(folder / kDatabase);
-  BlobStore blobs(folder);
   FsckReport report;
-  report.database = integrity(database.get());
+  if (!is_on_postgresql(folder)) report.database = integrity(folder / kDatabase);
+  BlobStore blobs(folder);
   read_blobs(blobs, report);
-  if (report.database.empty()) {
-    migrate(database.get());  // of an older release: as its next server would
-    find_chunks(database.get(), blobs, report);
-  }
+  if (!report.database.empty()) return report;
+  const auto database = open_database(folder)->connect_to_write();  // as its next server would
+  find_chunks(*database, blobs, report);
   return report;
 }
 

@@ -29,7 +29,8 @@ struct FsckReport {
   std::vector<Artifact> artifacts;  // that cannot be read whole
 };
 
-// Checks the job database, reads every blob, and looks for every artifact's chunks. Damaged blobs are set
+// Checks the job database (PostgreSQL checks its own), reads every blob, and looks for every artifact's
+// chunks. Damaged blobs are set
 // aside, so that they can be uploaded again. No server may use the folder meanwhile. Throws Error: kNotFound
 // "NO_DATA", kFailedPrecondition "DATA_IN_USE".
 FsckReport check_data(const std::filesystem::path& folder);

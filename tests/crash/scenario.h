@@ -9,7 +9,7 @@
 
 #include "server/api/coordinator.h"
 #include "server/blobs/blob_store.h"
-#include "server/store/sqlite/job_store.h"
+#include "server/store/job_store.h"
 #include "server/sweeps/sweeps.h"
 
 namespace wring::crash {

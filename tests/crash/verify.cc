@@ -5,7 +5,7 @@
 
 #include "common/error.h"
 #include "formats/manifest.h"
-#include "server/store/sqlite/database.h"
+#include "server/store/sqlite/connection.h"
 #include "server/upkeep/backup.h"
 #include "server/upkeep/fsck.h"
 
@@ -113,7 +113,7 @@ class Verifier {
   // Its trials have every number once, and each is a job: no job of it is beside them.
   void check_sweep(Session& session) {
     if (promises_.sweep.empty()) return;
-    session.store().read([&](sqlite3* db) {
+    session.store().read([&](Connection& db) {
       const auto sweep = find_sweep(db, promises_.sweep);
       if (!sweep) return say("sweep " + promises_.sweep + " is lost");
       const auto trials = list_trials(db, promises_.sweep, 0, 1000);

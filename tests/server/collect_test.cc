@@ -11,6 +11,7 @@
 #include "formats/manifest.h"
 #include "server/api/artifact_catalogue.h"
 #include "tests/common/thrown_by.h"
+#include "tests/server/data_folder.h"
 
 namespace wring {
 namespace {
@@ -87,7 +88,7 @@ class Collecting : public testing::Test {
     store_.write(std::move(batch)).get();
   }
 
-  TempDir folder_;
+  DataFolder folder_;
   JobStore store_{folder_.path()};
   BlobStore blobs_{folder_.path()};
   std::atomic<int> uploads_ = 0;

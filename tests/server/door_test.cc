@@ -5,7 +5,7 @@
 #include <set>
 
 #include "formats/manifest.h"
-#include "server/store/sqlite/audit_rows.h"
+#include "server/store/audit_rows.h"
 #include "server/upkeep/collect.h"
 #include "tests/server/test_service.h"
 #include "wring/v1/tokens.grpc.pb.h"
@@ -159,7 +159,7 @@ class Closed : public Service {
     return call(*with(admin_).projects, &v1::Projects::Stub::SetQuota, request);
   }
   std::vector<AuditEntry> audit() {
-    return server_->store.read([](sqlite3* db) { return audit_entries(db, 0, 1000); });
+    return server_->store.read([](Connection& db) { return audit_entries(db, 0, 1000); });
   }
 
   std::string admin_;
@@ -535,7 +535,7 @@ TEST_F(Closed, NotesWhoChangedWhatAndWhatCameOfIt) {
                                  "submitter@a Jobs/SubmitJob " + id + " OK", "viewer@a Jobs/SubmitJob  SCOPE",
                                  "@ Jobs/SubmitJob ipv4:127.0.0.1 BAD_TOKEN",
                                  "submitter@a Jobs/SubmitJob  ARTIFACT_NOT_FOUND"));
-  EXPECT_THROW(server_->store.read([](sqlite3* db) { execute(db, "DELETE FROM audit"); }), Error);
+  EXPECT_THROW(server_->store.read([](Connection& db) { db.execute("DELETE FROM audit"); }), Error);
 }
 
 // What the disk has after a crash is what other connections see: a row and its change come together.
@@ -546,7 +546,7 @@ TEST_F(Closed, NoChangeIsSeenWithoutItsAuditRow) {
   std::size_t looks = 0, lonely = 0;
   std::thread reader([&] {
     for (; !done || looks == 0; ++looks)
-      lonely += server_->store.read([](sqlite3* db) {
+      lonely += server_->store.read([](Connection& db) {
         Statement row(db,
                       "SELECT (SELECT count(*) FROM jobs) <> "
                       "(SELECT count(*) FROM audit WHERE method = 'Jobs/SubmitJob' AND outcome = 'OK')");

@@ -152,7 +152,7 @@ TEST_F(StageOutputsTest, ThoseUsedLongestAgoGoFirstWhereAllAreTooLarge) {
 TEST_F(StageOutputsTest, AreBytesOfTheirProjectAndAtMostHalfOfItsQuota) {
   const auto maker = leased("ours");
   const auto bytes = [&] {
-    return server_->store.read([](sqlite3* db) { return bytes_of(db, "ours"); }).first;
+    return server_->store.read([](Connection& db) { return bytes_of(db, "ours"); }).first;
   };
   const auto before = bytes();
   send_and_keep(maker, "12345", sha256("first").hex());

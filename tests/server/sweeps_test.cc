@@ -191,7 +191,7 @@ TEST_F(SweepsApi, AStartNotesWhatHasEndedMeanwhile) {
   {
     JobStore store(folder_.path());
     store.change(
-        [](sqlite3* db) { execute(db, "UPDATE trials SET phase = 5, outcome = '{\"error\": {}}'"); });
+        [](Connection& db) { db.execute("UPDATE trials SET phase = 5, outcome = '{\"error\": {}}'"); });
   }
   start();
   wait_until([&] { return trials(made.id())[0].metrics_size() == 1; });

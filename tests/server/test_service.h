@@ -18,6 +18,7 @@
 #include "server/api/grpc_server.h"
 #include "server/http/routes.h"
 #include "tests/common/thrown_by.h"
+#include "tests/server/data_folder.h"
 #include "wring/v1/artifacts.grpc.pb.h"
 #include "wring/v1/evaluations.grpc.pb.h"
 #include "wring/v1/jobs.grpc.pb.h"
@@ -218,7 +219,7 @@ class Service : public testing::Test {
     return row;
   }
 
-  TempDir folder_;
+  DataFolder folder_;
   SchedulerOptions options_;
   RouteOptions routes_;
   DoorOptions door_options_;

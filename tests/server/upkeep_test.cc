@@ -9,7 +9,7 @@
 
 #include "formats/manifest.h"
 #include "server/blobs/blob_store.h"
-#include "server/store/sqlite/job_store.h"
+#include "server/store/job_store.h"
 #include "server/upkeep/backup.h"
 #include "server/upkeep/data_lock.h"
 #include "server/upkeep/fsck.h"

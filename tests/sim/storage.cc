@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "server/store/sqlite/record_json.h"
+#include "server/store/record_json.h"
 #include "tests/sim/world.h"
 
 namespace wring::sim {

@@ -14,7 +14,7 @@
 
 namespace wring::sim {
 
-// One transaction's part: what store/sqlite's StoreBatch holds of the scheduler.
+// One transaction's part: what store's StoreBatch holds of the scheduler.
 struct Batch {
   Outcome outcome;
   bool submitted = false;

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "common/error.h"
-#include "server/store/sqlite/statement.h"
+#include "server/store/statement.h"
 
 namespace wring {
 namespace {
@@ -124,7 +124,7 @@ constexpr std::array<const char*, 9> kMigrations{R"sql(
 )sql"};
 
 // Its statement is over when this returns: a migration may drop tables.
-std::size_t schema_of(sqlite3* database) {
+std::size_t schema_of(SqliteConnection& database) {
   Statement version(database, "PRAGMA user_version");
   version.row();
   return static_cast<std::size_t>(version.integer(0));
@@ -136,11 +136,11 @@ std::size_t newest_schema() {
   return kMigrations.size();
 }
 
-void migrate(sqlite3* database) {
+void migrate(SqliteConnection& database) {
   migrate_to(newest_schema(), database);
 }
 
-void migrate_to(std::size_t schema, sqlite3* database) {
+void migrate_to(std::size_t schema, SqliteConnection& database) {
   const std::size_t current = schema_of(database);
   if (current > kMigrations.size())
     throw Error(ErrorCode::kFailedPrecondition, "NEWER_SCHEMA",
@@ -148,10 +148,10 @@ void migrate_to(std::size_t schema, sqlite3* database) {
                     std::to_string(kMigrations.size()),
                 "data", "Run the release that wrote it, or restore an older backup.");
   for (std::size_t i = current; i < schema; ++i) {
-    execute(database, "BEGIN IMMEDIATE");
-    execute(database, kMigrations[i]);
-    execute(database, ("PRAGMA user_version = " + std::to_string(i + 1)).c_str());
-    execute(database, "COMMIT");
+    database.begin();
+    database.execute(kMigrations[i]);
+    database.execute("PRAGMA user_version = " + std::to_string(i + 1));
+    database.commit();
   }
 }
 

@@ -1,8 +1,6 @@
 // The audit log: who changed what, when, and what came of it. Rows are only added.
 #pragma once
 
-#include <sqlite3.h>
-
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -11,6 +9,7 @@
 
 #include "common/clock.h"
 #include "common/json.h"
+#include "server/store/connection.h"
 
 namespace wring {
 
@@ -28,9 +27,9 @@ struct AuditEntry {
   std::string request_id;
 };
 
-void put_audit_entry(sqlite3* db, const AuditEntry& entry);
+void put_audit_entry(Connection& db, const AuditEntry& entry);
 // Entries after `after`, at most `limit`, in order.
-std::vector<AuditEntry> audit_entries(sqlite3* db, std::int64_t after, int limit);
+std::vector<AuditEntry> audit_entries(Connection& db, std::int64_t after, int limit);
 
 // The row of the call that this thread answers, as long as this lives: the first change of the call takes it
 // into its own transaction, so that no change is on disk without its row. Changes made on other threads, or

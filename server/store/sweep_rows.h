@@ -2,8 +2,6 @@
 // within JobStore::read().
 #pragma once
 
-#include <sqlite3.h>
-
 #include <cstdint>
 #include <optional>
 #include <set>
@@ -11,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "server/store/sqlite/job_store.h"
+#include "server/store/job_store.h"
 #include "wring/v1/sweeps.pb.h"
 
 namespace wring {
@@ -72,39 +70,39 @@ struct TrialCounts {
   std::uint64_t made = 0, queued = 0, running = 0, succeeded = 0, failed = 0, cancelled = 0, bytes = 0;
 };
 
-void put_trial(sqlite3* db, const NewTrial& trial, const std::string& job);
+void put_trial(Connection& db, const NewTrial& trial, const std::string& job);
 // One that failed before it was a job.
-void put_failed_trial(sqlite3* db, const NewTrial& trial, const Json& error);
-void put_trial_end(sqlite3* db, const TrialEnd& end, const Json& outcome);
+void put_failed_trial(Connection& db, const NewTrial& trial, const Json& error);
+void put_trial_end(Connection& db, const TrialEnd& end, const Json& outcome);
 
-void put_sweep(sqlite3* db, const StoredSweep& sweep, const std::string& request_id,
+void put_sweep(Connection& db, const StoredSweep& sweep, const std::string& request_id,
                const std::string& request_digest);
-void update_sweep(sqlite3* db, const SweepRecord& record);
-void remove_sweep(sqlite3* db, const std::string& id);
+void update_sweep(Connection& db, const SweepRecord& record);
+void remove_sweep(Connection& db, const std::string& id);
 
-std::optional<StoredSweep> find_sweep(sqlite3* db, const std::string& id);
+std::optional<StoredSweep> find_sweep(Connection& db, const std::string& id);
 // Id and digest of the sweep that a request made before.
-std::optional<std::pair<std::string, std::string>> find_sweep_request(sqlite3* db,
+std::optional<std::pair<std::string, std::string>> find_sweep_request(Connection& db,
                                                                       const std::string& request_id);
 // Throws kNotFound "SWEEP_NOT_FOUND", kInvalidArgument "AMBIGUOUS".
-std::string resolve_sweep(sqlite3* db, const std::string& prefix, const Within& project);
-std::vector<StoredSweep> list_sweeps(sqlite3* db, const Within& project, std::uint64_t before_sequence,
+std::string resolve_sweep(Connection& db, const std::string& prefix, const Within& project);
+std::vector<StoredSweep> list_sweeps(Connection& db, const Within& project, std::uint64_t before_sequence,
                                      int limit);
-std::vector<std::string> open_sweeps(sqlite3* db);  // ids, oldest first
-std::uint64_t highest_sweep_sequence(sqlite3* db);
+std::vector<std::string> open_sweeps(Connection& db);  // ids, oldest first
+std::uint64_t highest_sweep_sequence(Connection& db);
 
 // From number `from` on; a trial that has not ended has its job's phase.
-std::vector<TrialRow> list_trials(sqlite3* db, const std::string& sweep, std::uint64_t from, int limit);
-TrialCounts count_trials(sqlite3* db, const std::string& sweep);
+std::vector<TrialRow> list_trials(Connection& db, const std::string& sweep, std::uint64_t from, int limit);
+TrialCounts count_trials(Connection& db, const std::string& sweep);
 // Jobs of the sweep's trials that have not ended.
-std::vector<std::string> open_trial_jobs(sqlite3* db, const std::string& sweep);
+std::vector<std::string> open_trial_jobs(Connection& db, const std::string& sweep);
 // Ends to be noted: of open trials, or, where `all`, also of those whose job was retried since.
-std::vector<TrialEnd> ends_to_note(sqlite3* db, bool all);
+std::vector<TrialEnd> ends_to_note(Connection& db, bool all);
 // Sweep and number of the trial that is this job; nullopt: it is none.
-std::optional<std::pair<std::string, std::uint64_t>> trial_of_job(sqlite3* db, const std::string& job);
+std::optional<std::pair<std::string, std::uint64_t>> trial_of_job(Connection& db, const std::string& job);
 // Of the trial that is this job, where its end differs from what is noted.
-std::optional<TrialEnd> end_to_note(sqlite3* db, const std::string& job);
+std::optional<TrialEnd> end_to_note(Connection& db, const std::string& job);
 
-void add_inputs_of_open_sweeps(sqlite3* db, std::set<std::pair<std::string, std::string>>& inputs);
+void add_inputs_of_open_sweeps(Connection& db, std::set<std::pair<std::string, std::string>>& inputs);
 
 }  // namespace wring

@@ -1,5 +1,5 @@
 // Sweeps and trials in and out of the job database.
-#include "server/store/sqlite/sweep_rows.h"
+#include "server/store/sweep_rows.h"
 
 #include "common/error.h"
 
@@ -42,7 +42,7 @@ TrialEnd read_end(Statement& row) {
 
 }  // namespace
 
-void put_trial(sqlite3* db, const NewTrial& trial, const std::string& job) {
+void put_trial(Connection& db, const NewTrial& trial, const std::string& job) {
   Statement(db, "INSERT INTO trials(sweep, n, job, phase, point) VALUES(?,?,?,0,?)")
       .bind(trial.sweep)
       .bind(trial.number)
@@ -51,7 +51,7 @@ void put_trial(sqlite3* db, const NewTrial& trial, const std::string& job) {
       .run();
 }
 
-void put_failed_trial(sqlite3* db, const NewTrial& trial, const Json& error) {
+void put_failed_trial(Connection& db, const NewTrial& trial, const Json& error) {
   Statement(db, "INSERT INTO trials(sweep, n, job, phase, point, outcome) VALUES(?,?,NULL,?,?,?)")
       .bind(trial.sweep)
       .bind(trial.number)
@@ -61,7 +61,7 @@ void put_failed_trial(sqlite3* db, const NewTrial& trial, const Json& error) {
       .run();
 }
 
-void put_trial_end(sqlite3* db, const TrialEnd& end, const Json& outcome) {
+void put_trial_end(Connection& db, const TrialEnd& end, const Json& outcome) {
   Statement(db, "UPDATE trials SET phase = ?, bytes = ?, outcome = ? WHERE sweep = ? AND n = ?")
       .bind(end.phase)
       .bind(json_or<std::uint64_t>(outcome, "bytes", 0))
@@ -71,7 +71,7 @@ void put_trial_end(sqlite3* db, const TrialEnd& end, const Json& outcome) {
       .run();
 }
 
-void put_sweep(sqlite3* db, const StoredSweep& sweep, const std::string& request_id,
+void put_sweep(Connection& db, const StoredSweep& sweep, const std::string& request_id,
                const std::string& request_digest) {
   Statement row(db,
                 "INSERT INTO sweeps(id, sequence, project, phase, record, spec, request_id, request_digest) "
@@ -86,7 +86,7 @@ void put_sweep(sqlite3* db, const StoredSweep& sweep, const std::string& request
   row.bind(request_digest).run();
 }
 
-void update_sweep(sqlite3* db, const SweepRecord& record) {
+void update_sweep(Connection& db, const SweepRecord& record) {
   Statement(db, "UPDATE sweeps SET phase = ?, record = ? WHERE id = ?")
       .bind(static_cast<int>(record.phase))
       .bind(to_json(record).dump())
@@ -94,19 +94,19 @@ void update_sweep(sqlite3* db, const SweepRecord& record) {
       .run();
 }
 
-void remove_sweep(sqlite3* db, const std::string& id) {
+void remove_sweep(Connection& db, const std::string& id) {
   Statement(db, "DELETE FROM trials WHERE sweep = ?").bind(id).run();
   Statement(db, "DELETE FROM sweeps WHERE id = ?").bind(id).run();
 }
 
-std::optional<StoredSweep> find_sweep(sqlite3* db, const std::string& id) {
+std::optional<StoredSweep> find_sweep(Connection& db, const std::string& id) {
   Statement row(db, "SELECT id, sequence, project, phase, record, spec FROM sweeps WHERE id = ?");
   row.bind(id);
   if (!row.row()) return std::nullopt;
   return read_sweep(row);
 }
 
-std::optional<std::pair<std::string, std::string>> find_sweep_request(sqlite3* db,
+std::optional<std::pair<std::string, std::string>> find_sweep_request(Connection& db,
                                                                       const std::string& request_id) {
   Statement row(db, "SELECT id, request_digest FROM sweeps WHERE request_id = ?");
   row.bind(request_id);
@@ -114,7 +114,7 @@ std::optional<std::pair<std::string, std::string>> find_sweep_request(sqlite3* d
   return std::pair{row.text(0), row.text(1)};
 }
 
-std::string resolve_sweep(sqlite3* db, const std::string& prefix, const Within& project) {
+std::string resolve_sweep(Connection& db, const std::string& prefix, const Within& project) {
   std::vector<std::string> found;
   if (prefix.size() >= 3) {
     Statement rows(db,
@@ -131,7 +131,7 @@ std::string resolve_sweep(sqlite3* db, const std::string& prefix, const Within& 
   return found.front();
 }
 
-std::vector<StoredSweep> list_sweeps(sqlite3* db, const Within& project, std::uint64_t before_sequence,
+std::vector<StoredSweep> list_sweeps(Connection& db, const Within& project, std::uint64_t before_sequence,
                                      int limit) {
   Statement rows(db,
                  "SELECT id, sequence, project, phase, record, spec FROM sweeps "
@@ -144,19 +144,19 @@ std::vector<StoredSweep> list_sweeps(sqlite3* db, const Within& project, std::ui
   return sweeps;
 }
 
-std::vector<std::string> open_sweeps(sqlite3* db) {
+std::vector<std::string> open_sweeps(Connection& db) {
   Statement rows(db, "SELECT id FROM sweeps WHERE phase <= 4 ORDER BY sequence");
   std::vector<std::string> ids;
   while (rows.row()) ids.push_back(rows.text(0));
   return ids;
 }
 
-std::uint64_t highest_sweep_sequence(sqlite3* db) {
+std::uint64_t highest_sweep_sequence(Connection& db) {
   Statement row(db, "SELECT max(sequence) FROM sweeps");
   return row.row() ? static_cast<std::uint64_t>(row.integer(0)) : 0;
 }
 
-std::vector<TrialRow> list_trials(sqlite3* db, const std::string& sweep, std::uint64_t from, int limit) {
+std::vector<TrialRow> list_trials(Connection& db, const std::string& sweep, std::uint64_t from, int limit) {
   Statement rows(db,
                  "SELECT t.n, t.job, t.phase, t.point, t.outcome, j.phase FROM trials t "
                  "LEFT JOIN jobs j ON j.id = t.job WHERE t.sweep = ? AND t.n >= ? ORDER BY t.n LIMIT ?");
@@ -176,7 +176,7 @@ std::vector<TrialRow> list_trials(sqlite3* db, const std::string& sweep, std::ui
   return trials;
 }
 
-TrialCounts count_trials(sqlite3* db, const std::string& sweep) {
+TrialCounts count_trials(Connection& db, const std::string& sweep) {
   TrialCounts counts;
   std::uint64_t deleted = 0;  // jobs, before their end was noted
   const auto of = [&](std::int64_t phase) -> std::uint64_t& {
@@ -195,8 +195,9 @@ TrialCounts count_trials(sqlite3* db, const std::string& sweep) {
     }
     return deleted;
   };
-  Statement ended(
-      db, "SELECT phase, count(*), sum(bytes) FROM trials WHERE sweep = ? AND phase > 0 GROUP BY phase");
+  Statement ended(db,
+                  "SELECT phase, count(*), CAST(sum(bytes) AS BIGINT) FROM trials WHERE sweep = ? AND phase "
+                  "> 0 GROUP BY phase");
   ended.bind(sweep);
   while (ended.row()) {
     of(ended.integer(0)) += static_cast<std::uint64_t>(ended.integer(1));
@@ -214,7 +215,7 @@ TrialCounts count_trials(sqlite3* db, const std::string& sweep) {
   return counts;
 }
 
-std::vector<std::string> open_trial_jobs(sqlite3* db, const std::string& sweep) {
+std::vector<std::string> open_trial_jobs(Connection& db, const std::string& sweep) {
   Statement rows(db, "SELECT job FROM trials WHERE sweep = ? AND phase = 0");
   rows.bind(sweep);
   std::vector<std::string> jobs;
@@ -222,7 +223,7 @@ std::vector<std::string> open_trial_jobs(sqlite3* db, const std::string& sweep) 
   return jobs;
 }
 
-std::vector<TrialEnd> ends_to_note(sqlite3* db, bool all) {
+std::vector<TrialEnd> ends_to_note(Connection& db, bool all) {
   const char* const of_open =
       "SELECT t.sweep, t.n, t.job, j.phase FROM trials t LEFT JOIN jobs j ON j.id = t.job "
       "WHERE t.phase = 0 AND (j.phase IS NULL OR j.phase >= 4) ORDER BY t.sweep, t.n";
@@ -236,14 +237,14 @@ std::vector<TrialEnd> ends_to_note(sqlite3* db, bool all) {
   return ends;
 }
 
-std::optional<std::pair<std::string, std::uint64_t>> trial_of_job(sqlite3* db, const std::string& job) {
+std::optional<std::pair<std::string, std::uint64_t>> trial_of_job(Connection& db, const std::string& job) {
   Statement row(db, "SELECT sweep, n FROM trials WHERE job = ?");
   row.bind(job);
   if (!row.row()) return std::nullopt;
   return std::pair{row.text(0), static_cast<std::uint64_t>(row.integer(1))};
 }
 
-std::optional<TrialEnd> end_to_note(sqlite3* db, const std::string& job) {
+std::optional<TrialEnd> end_to_note(Connection& db, const std::string& job) {
   Statement row(db,
                 "SELECT t.sweep, t.n, t.job, j.phase FROM trials t JOIN jobs j ON j.id = t.job "
                 "WHERE t.job = ? AND j.phase >= 4 AND j.phase <> t.phase");
@@ -252,7 +253,7 @@ std::optional<TrialEnd> end_to_note(sqlite3* db, const std::string& job) {
   return read_end(row);
 }
 
-void add_inputs_of_open_sweeps(sqlite3* db, std::set<std::pair<std::string, std::string>>& inputs) {
+void add_inputs_of_open_sweeps(Connection& db, std::set<std::pair<std::string, std::string>>& inputs) {
   Statement rows(db, "SELECT spec, project FROM sweeps WHERE phase <= 4");
   while (rows.row()) {
     v1::SweepSpec spec;

@@ -2,27 +2,29 @@
 #pragma once
 
 #include <condition_variable>
-#include <filesystem>
+#include <memory>
 #include <mutex>
 #include <vector>
 
-#include "server/store/sqlite/database.h"
+#include "server/store/database.h"
 
 namespace wring {
 
 // Some connections of one database. Any thread may call.
 class Readers {
  public:
-  explicit Readers(const std::filesystem::path& path);
+  explicit Readers(Database& database);
 
  private:
   friend class Reader;
+  Database& database_;
   std::mutex mutex_;
   std::condition_variable returned_;
-  std::vector<Database> idle_;
+  std::vector<std::unique_ptr<Connection>> idle_;
 };
 
-// One of them, as long as this lives; waits for one. Sees what was committed before.
+// One of them, as long as this lives; waits for one. Sees what was committed before. One that has lost its
+// database is opened again: throws as Database::connect().
 class Reader {
  public:
   explicit Reader(Readers& readers);
@@ -30,11 +32,13 @@ class Reader {
   Reader(const Reader&) = delete;
   Reader& operator=(const Reader&) = delete;
 
-  sqlite3* get() const { return database_.get(); }
+  Connection& get() const { return *connection_; }
 
  private:
+  void give_back();
+
   Readers& readers_;
-  Database database_;
+  std::unique_ptr<Connection> connection_;
 };
 
 }  // namespace wring

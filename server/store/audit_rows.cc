@@ -1,11 +1,11 @@
 // Rows of the audit log.
-#include "server/store/sqlite/audit_rows.h"
+#include "server/store/audit_rows.h"
 
 #include <google/protobuf/util/time_util.h>
 
 #include <utility>
 
-#include "server/store/sqlite/statement.h"
+#include "server/store/statement.h"
 
 namespace wring {
 
@@ -29,7 +29,7 @@ Json AuditEntry::to_json() const {
           {"request_id", request_id}};
 }
 
-void put_audit_entry(sqlite3* db, const AuditEntry& entry) {
+void put_audit_entry(Connection& db, const AuditEntry& entry) {
   Statement(db,
             "INSERT INTO audit(time, caller, scope, project, method, object, outcome, request_id) "
             "VALUES(?,?,?,?,?,?,?,?)")
@@ -44,7 +44,7 @@ void put_audit_entry(sqlite3* db, const AuditEntry& entry) {
       .run();
 }
 
-std::vector<AuditEntry> audit_entries(sqlite3* db, std::int64_t after, int limit) {
+std::vector<AuditEntry> audit_entries(Connection& db, std::int64_t after, int limit) {
   Statement rows(db,
                  "SELECT row, time, caller, scope, project, method, object, outcome, request_id FROM audit "
                  "WHERE row > ? ORDER BY row LIMIT ?");

@@ -1,19 +1,17 @@
 // Stage outputs by project and key: rows of the job database.
-#include <sqlite3.h>
-
 #include <utility>
 
-#include "server/store/sqlite/artifact_rows.h"
-#include "server/store/sqlite/job_store.h"
+#include "server/store/artifact_rows.h"
+#include "server/store/job_store.h"
 
 namespace wring {
 namespace {
 
 // All that the shared stages of a project with a quota may take is half of it: those used longest ago go.
-void trim_to_quota(sqlite3* db, const std::string& project) {
+void trim_to_quota(Connection& db, const std::string& project) {
   Statement(db,
             "DELETE FROM stage_outputs WHERE row IN (SELECT row FROM (SELECT row, sum(bytes) "
-            "OVER (ORDER BY used DESC, row DESC) AS newer FROM stage_outputs WHERE project = ?1) "
+            "OVER (ORDER BY used DESC, row DESC) AS newer FROM stage_outputs WHERE project = ?1) AS ranked "
             "WHERE newer > (SELECT bytes / 2 FROM quotas WHERE project = ?1 AND bytes > 0))")
       .bind(project)
       .run();
@@ -34,10 +32,10 @@ std::optional<StageOutput> JobStore::stage_output(const std::string& project, co
 std::string JobStore::put_stage_output(const StageOutput& output) {
   std::string first;
   writer_
-      ->write([&](sqlite3* db) {
+      ->write([&](Connection& db) {
         Statement(db,
-                  "INSERT OR IGNORE INTO stage_outputs(project, key, digest, bytes, seconds, used, manifest) "
-                  "VALUES(?,?,?,?,?,?,?)")
+                  "INSERT INTO stage_outputs(project, key, digest, bytes, seconds, used, manifest) "
+                  "VALUES(?,?,?,?,?,?,?) ON CONFLICT DO NOTHING")
             .bind(output.project)
             .bind(output.key)
             .bind(output.digest)
@@ -57,7 +55,7 @@ std::string JobStore::put_stage_output(const StageOutput& output) {
 }
 
 void JobStore::use_stage_output(const std::string& project, const std::string& key, TimeMs now) {
-  writer_->write([=](sqlite3* db) {
+  writer_->write([=](Connection& db) {
     Statement(db, "UPDATE stage_outputs SET used = ? WHERE project = ? AND key = ?")
         .bind(now)
         .bind(project)
@@ -68,7 +66,7 @@ void JobStore::use_stage_output(const std::string& project, const std::string& k
 
 void JobStore::remove_stage_output(const std::string& project, const std::string& key) {
   writer_
-      ->write([&](sqlite3* db) {
+      ->write([&](Connection& db) {
         Statement(db, "DELETE FROM stage_outputs WHERE project = ? AND key = ?")
             .bind(project)
             .bind(key)
@@ -80,16 +78,16 @@ void JobStore::remove_stage_output(const std::string& project, const std::string
 std::uint64_t JobStore::trim_stage_outputs(TimeMs used_before, std::uint64_t max_bytes) {
   std::uint64_t removed = 0;
   writer_
-      ->write([&](sqlite3* db) {
+      ->write([&](Connection& db) {
         Statement(
             db,
             "DELETE FROM stage_outputs WHERE used < ?1 OR row IN (SELECT row FROM (SELECT row, sum(bytes) "
-            "OVER (ORDER BY used DESC, row DESC) AS newer FROM stage_outputs WHERE used >= ?1) "
-            "WHERE newer > ?2)")
+            "OVER (ORDER BY used DESC, row DESC) AS newer FROM stage_outputs WHERE used >= ?1) AS ranked "
+            "WHERE newer > CAST(?2 AS BIGINT))")
             .bind(used_before)
             .bind(max_bytes)
             .run();
-        removed = static_cast<std::uint64_t>(sqlite3_changes(db));
+        removed = static_cast<std::uint64_t>(db.changes());
       })
       .get();
   return removed;
@@ -97,7 +95,7 @@ std::uint64_t JobStore::trim_stage_outputs(TimeMs used_before, std::uint64_t max
 
 StageOutputTotals JobStore::stage_output_totals() {
   const Reader reader(*readers_);
-  Statement row(reader.get(), "SELECT count(*), ifnull(sum(bytes), 0) FROM stage_outputs");
+  Statement row(reader.get(), "SELECT count(*), coalesce(CAST(sum(bytes) AS BIGINT), 0) FROM stage_outputs");
   row.row();
   return {static_cast<std::uint64_t>(row.integer(0)), static_cast<std::uint64_t>(row.integer(1))};
 }

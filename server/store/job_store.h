@@ -1,5 +1,4 @@
-// The job database on SQLite: jobs, events, stages, evaluations, artifacts; WAL, synchronous=FULL, one
-// batched writer.
+// The job database: jobs, events, stages, evaluations, artifacts; one batched writer.
 #pragma once
 
 #include <filesystem>
@@ -14,10 +13,10 @@
 #include <vector>
 
 #include "server/scheduler/scheduler.h"
-#include "server/store/sqlite/database.h"
-#include "server/store/sqlite/readers.h"
-#include "server/store/sqlite/statement.h"
-#include "server/store/sqlite/writer.h"
+#include "server/store/database.h"
+#include "server/store/readers.h"
+#include "server/store/statement.h"
+#include "server/store/writer.h"
 #include "wring/v1/artifacts.pb.h"
 #include "wring/v1/evaluations.pb.h"
 #include "wring/v1/jobs.pb.h"
@@ -95,9 +94,10 @@ using Within = std::string;
 // Reads see only what is committed. Any thread may call.
 class JobStore {
  public:
-  // Opens or makes FOLDER/wring.db and brings its schema up to date. Throws Error kFailedPrecondition
-  // "NEWER_SCHEMA" where a later release wrote it.
+  // Opens the database of a data folder, or makes it, and brings its schema up to date. Throws Error
+  // kFailedPrecondition "NEWER_SCHEMA" where a later release wrote it.
   explicit JobStore(const std::filesystem::path& folder);
+  explicit JobStore(std::unique_ptr<Database> database);
   ~JobStore();
 
   // Becomes ready when the batch, and every one before it, is on disk. What is changed by write(),
@@ -105,9 +105,9 @@ class JobStore {
   std::future<void> write(StoreBatch batch);
   void remove_job(const std::string& id);
   // Runs `action` in the order of the writes; returns once it is on disk. It may run more than once.
-  void change(std::function<void(sqlite3*)> action) { asked_for(std::move(action)).get(); }
+  void change(std::function<void(Connection&)> action) { asked_for(std::move(action)).get(); }
   // The same for what no caller has asked for.
-  std::future<void> change_later(std::function<void(sqlite3*)> action) {
+  std::future<void> change_later(std::function<void(Connection&)> action) {
     return writer_->write(std::move(action));
   }
   // What `look` makes of what is committed.
@@ -174,14 +174,14 @@ class JobStore {
   std::shared_mutex& inputs() { return inputs_; }
 
  private:
-  std::future<void> asked_for(std::function<void(sqlite3*)> action);
+  std::future<void> asked_for(std::function<void(Connection&)> action);
   std::string open_reader_of(const std::string& digest, const Within& project);
   std::set<std::pair<std::string, std::string>> inputs_of_open_jobs();  // and sweeps: digests, projects
   bool is_pinned(const std::string& digest, const Within& project);
 
-  std::filesystem::path path_;
+  std::unique_ptr<Database> database_;
   std::string page_key_;
-  Database write_database_;
+  std::unique_ptr<Connection> write_connection_;
   std::unique_ptr<Readers> readers_;
   std::shared_mutex inputs_;  // exclusively, by who deletes an artifact
   std::unique_ptr<Writer> writer_;

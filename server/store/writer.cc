@@ -1,5 +1,5 @@
 // Group commit.
-#include "server/store/sqlite/writer.h"
+#include "server/store/writer.h"
 
 #include <chrono>
 #include <cstdlib>
@@ -7,11 +7,10 @@
 
 #include "common/error.h"
 #include "common/log.h"
-#include "server/store/sqlite/statement.h"
 
 namespace wring {
 
-Writer::Writer(sqlite3* database) : database_(database), thread_([this] { run(); }) {}
+Writer::Writer(Connection& database) : database_(database), thread_([this] { run(); }) {}
 
 Writer::~Writer() {
   {
@@ -22,7 +21,7 @@ Writer::~Writer() {
   thread_.join();
 }
 
-std::future<void> Writer::write(std::function<void(sqlite3*)> action) {
+std::future<void> Writer::write(std::function<void(Connection&)> action) {
   std::future<void> done;
   {
     const std::lock_guard lock(mutex_);
@@ -50,14 +49,14 @@ void Writer::run() {
 void Writer::commit(const std::vector<Item>& batch) {
   for (;;) {
     try {
-      execute(database_, "BEGIN IMMEDIATE");
+      database_.begin();
       for (const auto& item : batch) item.action(database_);
-      execute(database_, "COMMIT");
+      database_.commit();
       if (waits_for_space_.exchange(false)) spdlog::info("the job database has disk space again");
       return;
     } catch (...) {
       const Error error = current_error();
-      sqlite3_exec(database_, "ROLLBACK", nullptr, nullptr, nullptr);
+      database_.rollback();
       if (error.reason() == "DISK_FULL") {
         if (!waits_for_space_.exchange(true)) spdlog::error("{}; commits wait", error.message());
         pause();

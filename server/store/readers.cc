@@ -1,5 +1,5 @@
 // A few connections, handed out and taken back.
-#include "server/store/sqlite/readers.h"
+#include "server/store/readers.h"
 
 #include <utility>
 
@@ -10,21 +10,33 @@ constexpr int kConnections = 4;
 
 }  // namespace
 
-Readers::Readers(const std::filesystem::path& path) {
-  for (int i = 0; i < kConnections; ++i) idle_.push_back(open_database(path));
+Readers::Readers(Database& database) : database_(database) {
+  for (int i = 0; i < kConnections; ++i) idle_.push_back(database.connect());
 }
 
 Reader::Reader(Readers& readers) : readers_(readers) {
   std::unique_lock lock(readers_.mutex_);
   readers_.returned_.wait(lock, [&] { return !readers_.idle_.empty(); });
-  database_ = std::move(readers_.idle_.back());
+  connection_ = std::move(readers_.idle_.back());
   readers_.idle_.pop_back();
+  lock.unlock();
+  if (connection_->is_alive()) return;
+  try {
+    connection_ = readers_.database_.connect();
+  } catch (...) {
+    give_back();
+    throw;
+  }
 }
 
 Reader::~Reader() {
+  give_back();
+}
+
+void Reader::give_back() {
   {
     const std::lock_guard lock(readers_.mutex_);
-    readers_.idle_.push_back(std::move(database_));
+    readers_.idle_.push_back(std::move(connection_));
   }
   readers_.returned_.notify_one();
 }

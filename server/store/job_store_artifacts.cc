@@ -2,9 +2,9 @@
 #include <google/protobuf/util/time_util.h>
 
 #include "common/error.h"
-#include "server/store/sqlite/artifact_rows.h"
-#include "server/store/sqlite/job_store.h"
-#include "server/store/sqlite/sweep_rows.h"
+#include "server/store/artifact_rows.h"
+#include "server/store/job_store.h"
+#include "server/store/sweep_rows.h"
 
 namespace wring {
 namespace {
@@ -20,16 +20,17 @@ v1::Artifact read_artifact(Statement& row, bool with_manifest) {
   return artifact;
 }
 
-std::string manifest_of(sqlite3* db, const std::string& digest) {
+std::string manifest_of(Connection& db, const std::string& digest) {
   Statement row(db, "SELECT manifest FROM manifests WHERE digest = ?");
   row.bind(digest);
   return row.row() ? row.text(0) : "{}";
 }
 
-void put_row(sqlite3* db, v1::Artifact artifact, const std::string& project) {
+void put_row(Connection& db, v1::Artifact artifact, const std::string& project) {
   artifact.clear_manifest_json();
   artifact.clear_project();
-  Statement(db, "INSERT OR IGNORE INTO artifacts(project, digest, kind, message) VALUES(?,?,?,?)")
+  Statement(db,
+            "INSERT INTO artifacts(project, digest, kind, message) VALUES(?,?,?,?) ON CONFLICT DO NOTHING")
       .bind(project)
       .bind(artifact.digest())
       .bind(artifact.kind())
@@ -39,7 +40,7 @@ void put_row(sqlite3* db, v1::Artifact artifact, const std::string& project) {
 }
 
 // Of the artifact's row; its project is a column of its own.
-void update_row(sqlite3* db, std::int64_t row, v1::Artifact artifact) {
+void update_row(Connection& db, std::int64_t row, v1::Artifact artifact) {
   artifact.clear_project();
   Statement update(db, "UPDATE artifacts SET message = ?, expire_time = ? WHERE row = ?");
   update.bind(artifact.SerializeAsString());
@@ -48,7 +49,7 @@ void update_row(sqlite3* db, std::int64_t row, v1::Artifact artifact) {
   update.bind(row).run();
 }
 
-v1::Retention retention_of(sqlite3* db, const std::string& job) {
+v1::Retention retention_of(Connection& db, const std::string& job) {
   Statement row(db, "SELECT spec FROM jobs WHERE id = ?");
   row.bind(job);
   v1::JobSpec spec;
@@ -67,7 +68,7 @@ void retain(v1::Artifact& artifact, const v1::Retention& wanted, TimeMs end, boo
 }
 
 // An artifact whose time was over before it was handed in again is kept: whoever did counts on it.
-void revive(sqlite3* db, const std::string& digest, const std::string& project, TimeMs now) {
+void revive(Connection& db, const std::string& digest, const std::string& project, TimeMs now) {
   v1::Artifact artifact;
   {
     Statement row(db, "SELECT message FROM artifacts WHERE digest = ? AND project = ? AND expire_time <= ?");
@@ -83,7 +84,7 @@ void revive(sqlite3* db, const std::string& digest, const std::string& project, 
 }
 
 // Where no project has the artifact any more.
-void forget_manifest(sqlite3* db, const std::string& digest) {
+void forget_manifest(Connection& db, const std::string& digest) {
   Statement(db,
             "DELETE FROM manifests WHERE digest = ?1 AND NOT EXISTS "
             "(SELECT 1 FROM artifacts WHERE digest = ?1)")
@@ -93,19 +94,20 @@ void forget_manifest(sqlite3* db, const std::string& digest) {
 
 }  // namespace
 
-void own_chunks(sqlite3* db, const std::string& project, const std::string& manifest) {
+void own_chunks(Connection& db, const std::string& project, const std::string& manifest) {
   Statement(db,
             "INSERT INTO project_blobs "
-            "SELECT ?, json_extract(c.value, '$.sha256'), json_extract(c.value, '$.size'), unixepoch() "
-            "FROM json_each(?, '$.files') f, json_each(f.value, '$.chunks') c "
-            "WHERE true ON CONFLICT(project, digest) DO UPDATE SET time = excluded.time")
+            "SELECT ?, json_extract(c.value, '$.sha256'), "
+            "max(CAST(json_extract(c.value, '$.size') AS BIGINT)), unixepoch() "
+            "FROM json_each(?, '$.files') f, json_each(f.value, '$.chunks') c GROUP BY 2 "
+            "ON CONFLICT(project, digest) DO UPDATE SET time = excluded.time")
       .bind(project)
       .bind(manifest)
       .run();
 }
 
-void put_artifact(sqlite3* db, const v1::Artifact& artifact) {
-  Statement(db, "INSERT OR IGNORE INTO manifests VALUES(?,?)")
+void put_artifact(Connection& db, const v1::Artifact& artifact) {
+  Statement(db, "INSERT INTO manifests(digest, manifest) VALUES(?,?) ON CONFLICT DO NOTHING")
       .bind(artifact.digest())
       .bind(artifact.manifest_json())
       .run();
@@ -114,7 +116,7 @@ void put_artifact(sqlite3* db, const v1::Artifact& artifact) {
   revive(db, artifact.digest(), project, TimeUtil::TimestampToMilliseconds(artifact.create_time()));
 }
 
-void share_artifact(sqlite3* db, const std::string& digest, const std::string& project) {
+void share_artifact(Connection& db, const std::string& digest, const std::string& project) {
   v1::Artifact artifact;
   {
     Statement row(db,
@@ -130,7 +132,7 @@ void share_artifact(sqlite3* db, const std::string& digest, const std::string& p
   put_row(db, std::move(artifact), project);
 }
 
-void put_made(sqlite3* db, const std::vector<std::string>& digests, const JobRecord& job) {
+void put_made(Connection& db, const std::vector<std::string>& digests, const JobRecord& job) {
   const auto retention = retention_of(db, job.id);
   for (const auto& digest : digests) {
     share_artifact(db, digest, job.project);
@@ -182,7 +184,8 @@ ArtifactPage JobStore::artifacts(const std::string& kind, std::int64_t before_ro
   Statement rows(
       reader.get(),
       "SELECT message, project, row FROM artifacts a WHERE row < ?1 AND (?2 = '' OR kind = ?2) AND "
-      "iif(?3 = '', row = (SELECT min(row) FROM artifacts WHERE digest = a.digest), project = ?3) "
+      "CASE WHEN ?3 = '' THEN row = (SELECT min(row) FROM artifacts WHERE digest = a.digest) ELSE project = "
+      "?3 END "
       "ORDER BY row DESC LIMIT ?4");
   rows.bind(before_row > 0 ? before_row : INT64_MAX).bind(kind).bind(project).bind(limit);
   ArtifactPage page;
@@ -196,7 +199,7 @@ ArtifactPage JobStore::artifacts(const std::string& kind, std::int64_t before_ro
 bool JobStore::set_retention(const std::string& digest, bool pinned, std::optional<TimeMs> expire_time,
                              const Within& project) {
   bool found = false;
-  change([&](sqlite3* db) {
+  change([&](Connection& db) {
     std::vector<std::pair<std::int64_t, v1::Artifact>> changed;
     {
       Statement rows(db,
@@ -229,7 +232,7 @@ void JobStore::remove_artifact(const std::string& digest, const Within& project)
     throw Error(ErrorCode::kFailedPrecondition, "ARTIFACT_IN_USE",
                 reader + ", which has not ended, reads artifact " + digest, "digest",
                 "Wait for it, or cancel it.");
-  change([&](sqlite3* db) {
+  change([&](Connection& db) {
     Statement(db, "DELETE FROM artifacts WHERE digest = ?1 AND (?2 = '' OR project = ?2)")
         .bind(digest)
         .bind(project)
@@ -290,7 +293,7 @@ std::uint64_t JobStore::remove_expired(const std::vector<std::pair<std::string, 
   const std::lock_guard lock(inputs_);
   const auto used = inputs_of_open_jobs();
   std::uint64_t removed = 0;
-  change([&](sqlite3* db) {
+  change([&](Connection& db) {
     for (const auto& [digest, project] : artifacts) {
       if (used.contains({digest, project})) continue;
       Statement(db, "DELETE FROM artifacts WHERE digest = ? AND project = ? AND expire_time <= ?")
@@ -298,7 +301,7 @@ std::uint64_t JobStore::remove_expired(const std::vector<std::pair<std::string, 
           .bind(project)
           .bind(now)
           .run();
-      removed += static_cast<std::uint64_t>(sqlite3_changes(db));
+      removed += static_cast<std::uint64_t>(db.changes());
       forget_manifest(db, digest);
     }
   });

@@ -1,5 +1,5 @@
 // A job's record to JSON and back.
-#include "server/store/sqlite/record_json.h"
+#include "server/store/record_json.h"
 
 namespace wring {
 

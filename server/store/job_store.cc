@@ -1,28 +1,24 @@
 // Rows in and out of the job database.
-#include "server/store/sqlite/job_store.h"
+#include "server/store/job_store.h"
 
 #include <algorithm>
 #include <span>
 #include <utility>
 
 #include "common/error.h"
-#include "server/store/sqlite/artifact_rows.h"
-#include "server/store/sqlite/audit_rows.h"
-#include "server/store/sqlite/record_json.h"
-#include "server/store/sqlite/schema.h"
-#include "server/store/sqlite/sweep_rows.h"
+#include "server/store/artifact_rows.h"
+#include "server/store/audit_rows.h"
+#include "server/store/place.h"
+#include "server/store/record_json.h"
+#include "server/store/sweep_rows.h"
 
 namespace wring {
 namespace {
 
-// New jobs go all over the tables that are ordered by id: 32 MiB of pages are kept. A checkpoint every 32 MiB
-// writes the pages that every commit changes less often.
-constexpr const char* kWriterPragmas = "PRAGMA cache_size = -32768; PRAGMA wal_autocheckpoint = 8192";
-
 // So many jobs of a name are read one by one; where there are more, a page of them is soon found in order.
 constexpr int kFewNames = 1000;
 
-void put_job(sqlite3* db, const StoredJob& job) {
+void put_job(Connection& db, const StoredJob& job) {
   Statement(db,
             "INSERT INTO jobs(id, sequence, name, phase, record, spec, normal_form, recipe_digest, fence_n, "
             "project) "
@@ -40,7 +36,7 @@ void put_job(sqlite3* db, const StoredJob& job) {
       .run();
 }
 
-void put_changed(sqlite3* db, std::span<const JobRecord> changed) {
+void put_changed(Connection& db, std::span<const JobRecord> changed) {
   for (const auto& record : changed)
     Statement(db, "UPDATE jobs SET phase = ?, record = ?, fence_n = ? WHERE id = ?")
         .bind(static_cast<int>(record.phase))
@@ -50,22 +46,27 @@ void put_changed(sqlite3* db, std::span<const JobRecord> changed) {
         .run();
 }
 
-void put_outcome(sqlite3* db, const Outcome& outcome) {
+void put_outcome(Connection& db, const Outcome& outcome) {
   if (const auto& pause = outcome.pause)
-    Statement(db, pause->paused ? "INSERT OR IGNORE INTO pauses VALUES(?,?)"
+    Statement(db, pause->paused ? "INSERT INTO pauses VALUES(?,?) ON CONFLICT DO NOTHING"
                                 : "DELETE FROM pauses WHERE kind = ? AND name = ?")
         .bind(static_cast<int>(pause->kind))
         .bind(pause->name)
         .run();
   if (const auto& quota = outcome.quota)
-    Statement(db, "INSERT OR REPLACE INTO quotas VALUES(?,?,?,?)")
+    Statement(
+        db,
+        "INSERT INTO quotas VALUES(?,?,?,?) ON CONFLICT(project) DO UPDATE SET queued = excluded.queued, "
+        "running = excluded.running, bytes = excluded.bytes")
         .bind(quota->first)
         .bind(quota->second.queued)
         .bind(quota->second.running)
         .bind(quota->second.bytes)
         .run();
   if (outcome.leased)
-    Statement(db, "INSERT OR REPLACE INTO shares VALUES(?,?,?)")
+    Statement(db,
+              "INSERT INTO shares VALUES(?,?,?) ON CONFLICT(project, device) DO UPDATE SET fence_n = "
+              "excluded.fence_n")
         .bind(outcome.leased->project)
         .bind(outcome.leased->needs.device)
         .bind(outcome.leased->fence.n)
@@ -86,7 +87,7 @@ void put_outcome(sqlite3* db, const Outcome& outcome) {
         .run();
 }
 
-void put_stage(sqlite3* db, const std::string& job, const v1::StageStatus& stage) {
+void put_stage(Connection& db, const std::string& job, const v1::StageStatus& stage) {
   Statement(
       db,
       "INSERT INTO stages(job_id, idx, state, status) VALUES(?,?,?,?) ON CONFLICT(job_id, idx) DO UPDATE SET "
@@ -99,7 +100,7 @@ void put_stage(sqlite3* db, const std::string& job, const v1::StageStatus& stage
       .run();
 }
 
-void put_evaluations(sqlite3* db, const std::string& job, const StoreBatch& batch) {
+void put_evaluations(Connection& db, const std::string& job, const StoreBatch& batch) {
   if (batch.all_evaluations)
     Statement(db, "DELETE FROM evaluations WHERE job_id = ?").bind(job).run();
   else if (!batch.evaluations.empty())
@@ -121,7 +122,7 @@ void put_evaluations(sqlite3* db, const std::string& job, const StoreBatch& batc
         .run();
 }
 
-void put_submitted(sqlite3* db, const StoreBatch& batch) {
+void put_submitted(Connection& db, const StoreBatch& batch) {
   put_job(db, *batch.submitted);
   const v1::JobSpec& spec = batch.submitted->spec;
   share_artifact(db, spec.model(), batch.submitted->record.project);
@@ -135,7 +136,7 @@ void put_submitted(sqlite3* db, const StoreBatch& batch) {
       .run();
 }
 
-void put_batch(sqlite3* db, const StoreBatch& batch) {
+void put_batch(Connection& db, const StoreBatch& batch) {
   if (batch.submitted) put_submitted(db, batch);
   put_changed(db, std::span(batch.outcome.changed).subspan(batch.submitted ? 1 : 0));  // it is the first one
   put_outcome(db, batch.outcome);
@@ -147,7 +148,7 @@ void put_batch(sqlite3* db, const StoreBatch& batch) {
   }
   for (const auto& artifact : batch.artifacts) put_artifact(db, artifact);
   if (batch.worker)
-    Statement(db, "INSERT OR REPLACE INTO workers VALUES(?,?)")
+    Statement(db, "INSERT INTO workers VALUES(?,?) ON CONFLICT(id) DO UPDATE SET message = excluded.message")
         .bind(batch.worker->id())
         .bind(batch.worker->SerializeAsString())
         .run();
@@ -162,7 +163,7 @@ StoredJob read_job(Statement& row) {
   return job;
 }
 
-std::string secret(sqlite3* db, const char* name) {
+std::string secret(Connection& db, const char* name) {
   Statement row(db, "SELECT value FROM secrets WHERE name = ?");
   row.bind(name);
   return row.row() ? row.text(0) : "";
@@ -180,7 +181,8 @@ std::optional<std::string> phrase_of(const std::string& text) {
 
 // The sequences of all jobs whose names have the text, as a JSON list; nullopt where they are many, or the
 // index cannot tell.
-std::optional<std::string> few_with_name(sqlite3* db, const JobFilter& filter) {
+std::optional<std::string> few_with_name(Connection& db, const JobFilter& filter) {
+  if (!db.finds_names()) return std::nullopt;
   const auto phrase = phrase_of(filter.name_contains);
   if (!phrase) return std::nullopt;
   Statement rows(db, "SELECT rowid FROM job_names WHERE job_names MATCH ? LIMIT ?");
@@ -191,47 +193,49 @@ std::optional<std::string> few_with_name(sqlite3* db, const JobFilter& filter) {
   return sequences.dump();
 }
 
-// Conditions of jobs(): of sequences before ?1, project ?2, names with ?3; at most ?4; of the sequences in
+// Conditions of jobs(): of sequences before ?1, at most ?2; of project ?3, names with ?4, the sequences in
 // ?5.
 std::string among_few(const std::set<JobPhase>& phases) {
   std::string list;
   for (const auto phase : phases)
     list += (list.empty() ? "" : ", ") + std::to_string(static_cast<int>(phase));
   return "sequence IN (SELECT value FROM json_each(?5)) AND +sequence < ?1 AND +phase IN (" + list +
-         ") AND (?2 = '' OR project = ?2) AND instr(name, ?3) > 0";
+         ") AND (?3 = '' OR project = ?3) AND instr(name, ?4) > 0";
 }
 
-// The newest of each phase come from an index each, and the newest of these are read whole.
+// The newest of each phase come from an index each, and the newest of these are read whole. ?1 and ?2 as
+// above; project and name, where they are asked for, come as the next ones.
 std::string newest_of_each(const std::set<JobPhase>& phases, const JobFilter& filter) {
-  std::string newest;
+  std::string conditions, newest;
+  int next = 3;
+  if (!filter.project.empty()) conditions += " AND project = ?" + std::to_string(next++);
+  if (!filter.name_contains.empty()) conditions += " AND instr(name, ?" + std::to_string(next) + ") > 0";
   for (const auto phase : phases) {
     newest += newest.empty() ? "" : " UNION ALL ";
     newest += "SELECT * FROM (SELECT sequence, id FROM jobs WHERE phase = " +
-              std::to_string(static_cast<int>(phase)) + " AND sequence < ?1";
-    if (!filter.project.empty()) newest += " AND project = ?2";
-    if (!filter.name_contains.empty()) newest += " AND instr(name, ?3) > 0";
-    newest += " ORDER BY sequence DESC LIMIT ?4)";
+              std::to_string(static_cast<int>(phase)) + " AND sequence < ?1" + conditions +
+              " ORDER BY sequence DESC LIMIT ?2) AS newest" + std::to_string(static_cast<int>(phase));
   }
-  return "id IN (SELECT id FROM (" + newest + " ORDER BY sequence DESC LIMIT ?4))";
+  return "id IN (SELECT id FROM (" + newest + " ORDER BY sequence DESC LIMIT ?2) AS newest)";
 }
 
 }  // namespace
 
-JobStore::JobStore(const std::filesystem::path& folder) : path_(folder / kDatabase) {
-  write_database_ = open_database(path_);
-  migrate(write_database_.get());
-  execute(write_database_.get(), kWriterPragmas);
-  page_key_ = secret(write_database_.get(), "page_tokens");
-  readers_ = std::make_unique<Readers>(path_);
-  writer_ = std::make_unique<Writer>(write_database_.get());
+JobStore::JobStore(const std::filesystem::path& folder) : JobStore(open_database(folder)) {}
+
+JobStore::JobStore(std::unique_ptr<Database> database)
+    : database_(std::move(database)), write_connection_(database_->connect_to_write()) {
+  page_key_ = secret(*write_connection_, "page_tokens");
+  readers_ = std::make_unique<Readers>(*database_);
+  writer_ = std::make_unique<Writer>(*write_connection_);
 }
 
 JobStore::~JobStore() = default;
 
-std::future<void> JobStore::asked_for(std::function<void(sqlite3*)> action) {
+std::future<void> JobStore::asked_for(std::function<void(Connection&)> action) {
   auto note = AuditNote::take();
   if (!note) return writer_->write(std::move(action));
-  return writer_->write([action = std::move(action), note = std::move(*note)](sqlite3* db) {
+  return writer_->write([action = std::move(action), note = std::move(*note)](Connection& db) {
     action(db);
     put_audit_entry(db, note);
   });
@@ -239,11 +243,11 @@ std::future<void> JobStore::asked_for(std::function<void(sqlite3*)> action) {
 
 std::future<void> JobStore::write(StoreBatch batch) {
   return asked_for(
-      [batch = std::make_shared<StoreBatch>(std::move(batch))](sqlite3* db) { put_batch(db, *batch); });
+      [batch = std::make_shared<StoreBatch>(std::move(batch))](Connection& db) { put_batch(db, *batch); });
 }
 
 void JobStore::remove_job(const std::string& id) {
-  change([id](sqlite3* db) {
+  change([id](Connection& db) {
     for (const char* sql : {"DELETE FROM jobs WHERE id = ?", "DELETE FROM events WHERE job_id = ?",
                             "DELETE FROM stages WHERE job_id = ?", "DELETE FROM evaluations WHERE job_id = ?",
                             "DELETE FROM requests WHERE job_id = ?"})
@@ -263,7 +267,7 @@ std::vector<StoredJob> JobStore::load_open_jobs() {
 
 namespace {
 
-std::uint64_t single(sqlite3* db, const char* sql) {
+std::uint64_t single(Connection& db, const char* sql) {
   Statement row(db, sql);
   return row.row() ? static_cast<std::uint64_t>(row.integer(0)) : 0;
 }
@@ -325,12 +329,12 @@ std::vector<StoredJob> JobStore::jobs(const JobFilter& filter) {
   const auto few = few_with_name(reader.get(), filter);
   const std::string sql = "SELECT record, spec, normal_form, recipe_digest FROM jobs WHERE " +
                           (few ? among_few(phases) : newest_of_each(phases, filter)) +
-                          " ORDER BY sequence DESC LIMIT ?4";
+                          " ORDER BY sequence DESC LIMIT ?2";
   Statement rows(reader.get(), sql.c_str());
   rows.bind(filter.before_sequence ? static_cast<std::int64_t>(filter.before_sequence) : INT64_MAX)
-      .bind(filter.project)
-      .bind(filter.name_contains)
       .bind(filter.limit);
+  if (few || !filter.project.empty()) rows.bind(filter.project);
+  if (few || !filter.name_contains.empty()) rows.bind(filter.name_contains);
   if (few) rows.bind(*few);
   std::vector<StoredJob> jobs;
   while (rows.row()) jobs.push_back(read_job(rows));

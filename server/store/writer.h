@@ -1,8 +1,6 @@
 // The one writer of the database: commits that come together share one transaction and one fsync.
 #pragma once
 
-#include <sqlite3.h>
-
 #include <atomic>
 #include <condition_variable>
 #include <functional>
@@ -10,6 +8,8 @@
 #include <mutex>
 #include <thread>
 #include <vector>
+
+#include "server/store/connection.h"
 
 namespace wring {
 
@@ -21,26 +21,26 @@ namespace wring {
 // restart goes on from the last commit.
 class Writer {
  public:
-  explicit Writer(sqlite3* database);
+  explicit Writer(Connection& database);
   ~Writer();  // commits what waits
   Writer(const Writer&) = delete;
   Writer& operator=(const Writer&) = delete;
 
   // Becomes ready when the action is on disk. It may run more than once.
-  std::future<void> write(std::function<void(sqlite3*)> action);
+  std::future<void> write(std::function<void(Connection&)> action);
 
   bool waits_for_space() const { return waits_for_space_; }
 
  private:
   struct Item {
-    std::function<void(sqlite3*)> action;
+    std::function<void(Connection&)> action;
     std::promise<void> done;
   };
   void run();
   void commit(const std::vector<Item>& batch);
   void pause();
 
-  sqlite3* database_;
+  Connection& database_;
   std::mutex mutex_;
   std::condition_variable arrived_;
   std::vector<Item> waiting_;
