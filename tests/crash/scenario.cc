@@ -9,6 +9,7 @@
 #include "recipe/spec.h"
 #include "server/api/artifact_catalogue.h"
 #include "server/auth/tenant_blobs.h"
+#include "server/store/sqlite/connection.h"
 #include "server/upkeep/backup.h"
 #include "server/upkeep/collect.h"
 #include "server/upkeep/data_lock.h"

@@ -169,6 +169,7 @@ TEST_F(StageOutputsTest, AreBytesOfTheirProjectAndAtMostHalfOfItsQuota) {
 }
 
 TEST_F(StageOutputsTest, AreNoPartOfABackupAndUsedBlobsToFsck) {
+  OF_SQLITE_ALONE();
   send_and_keep(leased("ours"), "output");
   TempDir other;
   back_up(folder_.path(), other.path() / "backup");
