@@ -53,6 +53,7 @@ void Writer::commit(const std::vector<Item>& batch) {
       execute(database_, "BEGIN IMMEDIATE");
       for (const auto& item : batch) item.action(database_);
       execute(database_, "COMMIT");
+      ++commits_;
       if (waits_for_space_.exchange(false)) spdlog::info("the job database has disk space again");
       return;
     } catch (...) {
