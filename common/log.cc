@@ -72,5 +72,8 @@ LogScope::~LogScope() {
 void log_warning(const std::string& message) {
   spdlog::warn("{}", message);
 }
+void log_info(const std::string& message) {
+  spdlog::info("{}", message);
+}
 
 }  // namespace wring

@@ -14,5 +14,6 @@ void init_logging(const std::string& name, const std::string& level = "info",
                   const std::string& format = "text");
 
 void log_warning(const std::string& message);
+void log_info(const std::string& message);
 
 }  // namespace wring

@@ -67,7 +67,7 @@ class Attempt final : public EngineListener {
     Json start{{"model", inputs_.fetch_artifact(job_.spec().model(), "model")}, {"data", Json::object()}};
     for (const auto& [name, digest] : job_.spec().data())
       start["data"][name] = inputs_.fetch_artifact(digest, "data." + name);
-    spdlog::debug("job {}: inputs at hand after {:.2f} s", job_.id(), watch.seconds());
+    say(fmt::format("inputs at hand after {:.2f} s", watch.seconds()));
     return start;
   }
 
@@ -143,6 +143,7 @@ class Attempt final : public EngineListener {
     new_rows_.clear();
   }
 
+  void on_log(const std::string& line) override { at_.keeper.log(line); }
   void on_memory(std::uint64_t bytes) override { at_.metrics.engine_memory(bytes); }
 
   // Only what the engine made in its own scratch folder is taken from it.
@@ -195,6 +196,12 @@ class Attempt final : public EngineListener {
     finish_.set_outcome("succeeded");
   }
 
+  // Here and in the job's log.
+  void say(const std::string& line) {
+    spdlog::info("job {}: {}", job_.id(), line);
+    at_.keeper.log("worker: " + line);
+  }
+
   // Uploads what the store lacks of a folder, the manifest last. Returns its digest.
   std::string hand_in(const MadeArtifact& made) {
     const Stopwatch watch;
@@ -216,13 +223,14 @@ class Attempt final : public EngineListener {
     if (committed.digest() != digest)
       throw Error(ErrorCode::kDataLoss, "RESULT_MISMATCH",
                   "the server calls the result " + committed.digest() + ", not " + digest);
-    spdlog::info("job {}: result {} handed in, {} of {} sent in {:.2f} s", job_.id(), digest.substr(0, 12),
-                 human_bytes(sent), human_bytes(manifest.total_bytes()), watch.seconds());
+    say(fmt::format("{} handed in, {} of {} sent in {:.2f} s", digest.substr(0, 12), human_bytes(sent),
+                    human_bytes(manifest.total_bytes()), watch.seconds()));
     return digest;
   }
 
   void fail(const v1::ErrorDetail& error) {
     spdlog::warn("job {} failed: {} ({})", job_.id(), error.message(), error.reason());
+    at_.keeper.flush();
     finish_.set_outcome("failed");
     if (error.reason() == "DISK_FULL") remove_snapshots();
     *finish_.mutable_error() = error;

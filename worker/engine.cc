@@ -116,7 +116,10 @@ class Supervisor {
                                {err_ ? err_.get() : -1, POLLIN, 0},
                                {in_ && !to_send_.empty() ? in_.get() : -1, POLLOUT, 0}}};
     if (::poll(fds.data(), fds.size(), wait_ms) <= 0) return;
-    if (fds[1].revents) drain(err_, [&](std::string_view bytes) { log_.append(bytes); });
+    if (fds[1].revents)
+      drain(err_, [&](std::string_view bytes) {
+        for (const auto& line : log_.append(bytes)) listener_.on_log(line);
+      });
     if (fds[0].revents && drain(out_, [&](std::string_view bytes) { take(bytes); })) closed_ = true;
     if (fds[2].revents) flush();
   }

@@ -26,6 +26,7 @@ class EngineListener {
   virtual void on_progress(const ProgressLine& progress) = 0;
   virtual void on_done(const DoneLine& done) = 0;
   virtual void on_rows(const RowsLine& rows) = 0;
+  virtual void on_log(const std::string& line) = 0;
   // Ten times a second: its anonymous and shared memory.
   virtual void on_memory(std::uint64_t bytes) = 0;
 };

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "common/files.h"
 
@@ -16,11 +17,12 @@ class EngineLog {
  public:
   static constexpr std::uint64_t kMaxBytes = 16u << 20;
   static constexpr std::size_t kLastLines = 20;
-  static constexpr std::size_t kMaxLine = 1000;  // of a last line; longer ones are cut
+  static constexpr std::size_t kMaxLine = 1000;  // bytes of a line that is told; longer ones are cut
 
   explicit EngineLog(const std::filesystem::path& path);
 
-  void append(std::string_view bytes);
+  // Returns the lines that end with these bytes.
+  std::vector<std::string> append(std::string_view bytes);
   std::string last_lines() const;
 
  private:

@@ -10,6 +10,7 @@ namespace {
 
 constexpr double kBusySeconds = 0.75;  // between heartbeats of a running job: how fast a cancel comes through
 constexpr double kProgressSeconds = 0.5;  // between heartbeats while progress is made
+constexpr std::size_t kMostLines = 1000;
 
 auto seconds(double value) {
   return std::chrono::duration_cast<std::chrono::steady_clock::duration>(
@@ -29,7 +30,7 @@ LeaseKeeper::~LeaseKeeper() = default;
 
 void LeaseKeeper::begin(const std::string& job_id, const v1::Fence& fence, StopSignal& stop) {
   const std::lock_guard lock(mutex_);
-  lease_ = Lease{job_id, fence, &stop, {}, {}, ++leases_};
+  lease_ = Lease{job_id, fence, &stop, ++leases_};
   changed_.notify_all();
 }
 
@@ -38,6 +39,14 @@ void LeaseKeeper::progress(const v1::Progress& progress) {
   if (!lease_) return;
   lease_->progress[progress.stage()] = progress;
   changed_.notify_all();
+}
+
+void LeaseKeeper::log(const std::string& line) {
+  const std::lock_guard lock(mutex_);
+  if (!lease_) return;
+  lease_->log.push_back(line);
+  ++lease_->logged;
+  if (lease_->log.size() > kMostLines) lease_->log.pop_front();
 }
 
 void LeaseKeeper::report(v1::StageStatus stage, std::vector<v1::Evaluation> evaluations) {
@@ -54,7 +63,9 @@ void LeaseKeeper::report(v1::StageStatus stage, std::vector<v1::Evaluation> eval
 
 void LeaseKeeper::flush() {
   std::unique_lock lock(mutex_);
-  while (lease_ && !lease_->reports.empty() && !*lease_->stop)
+  if (lease_) lease_->flushing = true;
+  changed_.notify_all();
+  while (lease_ && !(lease_->reports.empty() && lease_->log.empty()) && !*lease_->stop)
     changed_.wait_for(lock, std::chrono::milliseconds(50));
 }
 
@@ -73,9 +84,15 @@ LeaseKeeper::Lease* LeaseKeeper::lease(std::uint64_t number) {
   return lease_ && lease_->number == number ? &*lease_ : nullptr;
 }
 
+// Whether something is to be told now, and not with the heartbeat that is due next.
+bool LeaseKeeper::is_urgent() const {
+  return lease_ && (!lease_->reports.empty() || (lease_->flushing && !lease_->log.empty()));
+}
+
 LeaseKeeper::Time LeaseKeeper::next_due(Time last) const {
   double wait = 0.5 * heartbeat_seconds_;
-  if (lease_) wait = std::min(wait, lease_->progress.empty() ? kBusySeconds : kProgressSeconds);
+  if (lease_)
+    wait = std::min(wait, lease_->progress.empty() && lease_->log.empty() ? kBusySeconds : kProgressSeconds);
   return last + seconds(wait);
 }
 
@@ -85,8 +102,8 @@ void LeaseKeeper::run(const std::stop_token& stop) {
   auto last = std::chrono::steady_clock::now();
   while (!stop.stop_requested()) {
     const bool reports = lease_ && !lease_->reports.empty();
-    if (!reports && std::chrono::steady_clock::now() < next_due(last)) {
-      changed_.wait_until(lock, stop, next_due(last), [&] { return lease_ && !lease_->reports.empty(); });
+    if (!is_urgent() && std::chrono::steady_clock::now() < next_due(last)) {
+      changed_.wait_until(lock, stop, next_due(last), [&] { return is_urgent(); });
       continue;
     }
     bool answered;
@@ -131,14 +148,16 @@ bool LeaseKeeper::send_heartbeat(std::unique_lock<std::mutex>& lock) {
   v1::HeartbeatRequest request;
   request.set_worker_id(worker_.id());
   request.set_draining(draining_);
-  std::uint64_t number = 0;
+  std::uint64_t number = 0, logged = 0;
   if (lease_) {
     number = lease_->number;
+    logged = lease_->logged;
     auto* const status = request.add_leases();
     status->set_job_id(lease_->job_id);
     *status->mutable_fence() = lease_->fence;
     for (const auto& [stage, progress] : lease_->progress) *status->add_progress() = progress;
     lease_->progress.clear();
+    for (const auto& line : lease_->log) status->add_log(line);
   }
   lock.unlock();
   std::optional<v1::HeartbeatResponse> response;
@@ -151,6 +170,10 @@ bool LeaseKeeper::send_heartbeat(std::unique_lock<std::mutex>& lock) {
     if (answered) spdlog::warn("the server refuses the heartbeat: {}", error.what());
   }
   lock.lock();
+  if (auto* const lease = this->lease(number); lease && answered) {
+    while (!lease->log.empty() && lease->logged - lease->log.size() < logged) lease->log.pop_front();
+    changed_.notify_all();
+  }
   if (response) obey(*response, number);
   return answered;
 }

@@ -33,8 +33,9 @@ class LeaseKeeper {
   // server says.
   void begin(const std::string& job_id, const v1::Fence& fence, StopSignal& stop);
   void progress(const v1::Progress& progress);
+  void log(const std::string& line);  // of the job; the newest thousand wait for the server
   void report(v1::StageStatus stage, std::vector<v1::Evaluation> evaluations = {});
-  // Waits until all reports have been taken by the server, or `stop` is set.
+  // Waits until all reports and lines have been taken by the server, or `stop` is set.
   void flush();
   void end();
 
@@ -47,12 +48,16 @@ class LeaseKeeper {
     std::string job_id;
     v1::Fence fence;
     StopSignal* stop;
-    std::map<std::uint32_t, v1::Progress> progress;  // not told yet
-    std::deque<v1::ReportStageRequest> reports;      // not taken yet
-    std::uint64_t number;                            // tells it from an earlier lease
+    std::uint64_t number;                              // tells it from an earlier lease
+    std::map<std::uint32_t, v1::Progress> progress{};  // not told yet
+    std::deque<v1::ReportStageRequest> reports{};      // not taken yet
+    std::deque<std::string> log{};                     // likewise
+    std::uint64_t logged = 0;                          // lines that were ever put in
+    bool flushing = false;                             // somebody waits until they are taken
   };
 
   void run(const std::stop_token& stop);
+  bool is_urgent() const;
   Time next_due(Time last) const;
   bool send_report(std::unique_lock<std::mutex>& lock);
   bool send_heartbeat(std::unique_lock<std::mutex>& lock);

@@ -80,7 +80,7 @@ export interface Job {
   paused: boolean;
   sweep: string; // whose trial it is; empty: none's
   trial: string;
-  ahead: number; // while queued: jobs of its project with the same needs that go first; 1,000 at most
+  ahead: number; // while queued: jobs of its project with the same needs that go first; 1,000 at most, in lists 100
 }
 export interface JobEvent {
   number: string;
@@ -89,6 +89,11 @@ export interface JobEvent {
   state: string;
   attempt: number;
   payload_json: string;
+}
+export interface LogLine {
+  number: string;
+  time: string;
+  text: string;
 }
 export interface Objective {
   metric: string;

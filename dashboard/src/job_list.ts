@@ -14,6 +14,7 @@ export interface JobLine {
   name: string;
   state: State;
   waiting: string;
+  ahead: number; // at most 100
   error: string;
   steps: number;
   cached: number;
@@ -45,6 +46,7 @@ function line(job: Job): JobLine {
     name: job.spec.name,
     state: job.state,
     waiting: job.waiting_reason,
+    ahead: job.ahead,
     error: job.error?.message ?? "",
     steps: job.stages.length,
     cached: job.stages.filter((stage) => stage.state === "cached").length,

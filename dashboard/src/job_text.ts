@@ -39,6 +39,12 @@ export function progressText(stage: Stage): string {
   return `${p.done}/${p.total} ${p.unit}${p.metric ? ` · ${p.metric} ${figure(p.value)}` : ""}`;
 }
 
+/** "3 jobs go first"; counted no further than `most`. */
+export function aheadText(ahead: number, most: number): string {
+  if (ahead === 0) return "";
+  return `${ahead >= most ? `${most.toLocaleString("en")} or more` : ahead} ${ahead === 1 ? "job goes" : "jobs go"} first`;
+}
+
 /** Seconds that the newest attempt took or has taken. */
 export function seconds(job: Pick<Job, "start_time" | "end_time">, now: number): number | null {
   if (!job.start_time) return null;

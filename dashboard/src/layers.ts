@@ -18,8 +18,8 @@ export function layerReports(stage: Stage): LayerReport[] {
   }
 }
 
-/** "model.layers.3.mlp.up_proj" -> block 3, kind "mlp.up_proj"; layers outside of blocks have block -1. */
+/** "model.layers.3.mlp.up_proj" -> block 3, kind "mlp.up_proj" (a GGUF file: "blk.3.ffn_up"); layers outside of blocks have block -1. */
 export function place(layer: string): { block: number; kind: string } {
-  const match = /(?:^|\.)(?:layers?|h|blocks?)\.(\d+)\.(.+)$/.exec(layer);
+  const match = /(?:^|\.)(?:layers?|h|blk|blocks?)\.(\d+)\.(.+)$/.exec(layer);
   return match ? { block: Number(match[1]), kind: match[2] } : { block: -1, kind: layer };
 }

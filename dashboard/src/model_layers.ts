@@ -1,47 +1,45 @@
-// The layers of a model artifact with their storage and bytes: wring.json beside the headers of the tensor files.
+// The layers of a model artifact with their storage and bytes: from the heads of its tensor files, and wring.json beside them.
 import { type Artifact, fileBytes, type Manifest } from "./api";
+import { ggufTensors } from "./gguf";
 import { place } from "./layers";
+import { onnxTensors } from "./onnx";
 import { type Tensor, tensors } from "./safetensors";
 
 export interface ModelLayer {
   name: string;
-  block: number;
+  group: string; // "block 3", or in a graph the operation
   kind: string;
   rep: string;
   bits: number | null; // a stored weight with its scales; null where the count of weights is not known
   shape: string;
   bytes: number;
+  attributes: Record<string, number | string | boolean>;
+  tensors: Tensor[];
 }
 
 interface Stored {
   rep: string;
   attributes: Record<string, number | string | boolean>;
 }
-export interface LineageStep {
-  input?: string;
-  method?: string;
-  params?: Record<string, unknown>;
-}
-export interface Model {
-  layers: ModelLayer[];
-  lineage: LineageStep[];
-}
 
 async function json<T>(digest: string, path: string): Promise<T> {
   return JSON.parse(new TextDecoder().decode(await fileBytes(digest, path))) as T;
 }
 
-/** null: it has no tensor files that this page reads (a GGUF). */
-export async function modelOf(artifact: Artifact): Promise<Model | null> {
-  const manifest = JSON.parse(artifact.manifest_json) as Manifest;
-  const files = manifest.files.map((file) => file.path);
-  const weights = files.filter((path) => path.endsWith(".safetensors"));
-  if (weights.length === 0) return null;
-  const all = (await Promise.all(weights.map((path) => tensors(artifact.digest, path)))).flat();
-  const wring = files.includes("wring.json")
-    ? await json<{ layers: Record<string, Stored>; lineage?: LineageStep[] }>(artifact.digest, "wring.json")
-    : { layers: {} };
-  return { layers: layersOf(all, wring.layers), lineage: ("lineage" in wring && wring.lineage) || [] };
+/** null: it has no files of tensors. */
+export async function modelOf(artifact: Artifact): Promise<ModelLayer[] | null> {
+  const { files } = JSON.parse(artifact.manifest_json) as Manifest;
+  const all: Tensor[] = [];
+  for (const { path, size } of files) {
+    if (path.endsWith(".safetensors")) all.push(...(await tensors(artifact.digest, path)));
+    if (path.endsWith(".gguf")) all.push(...(await ggufTensors(artifact.digest, path, size)));
+    if (path.endsWith(".onnx")) all.push(...(await onnxTensors(artifact.digest, path, size)));
+  }
+  if (all.length === 0) return null;
+  const wring = files.some((file) => file.path === "wring.json")
+    ? await json<{ layers?: Record<string, Stored> }>(artifact.digest, "wring.json")
+    : {};
+  return layersOf(all, wring.layers ?? {});
 }
 
 /** Tensors of one layer together: "a.b.weight" and "a.b.scales" belong to layer "a.b". */
@@ -52,13 +50,23 @@ export function layersOf(all: Tensor[], stored: Record<string, Stored>): ModelLa
     groups.set(name, [...(groups.get(name) ?? []), tensor]);
   }
   return [...groups].map(([name, group]) => {
-    const { rep, attributes } = stored[name] ?? { rep: "dense", attributes: {} };
-    const total = group.reduce((sum, tensor) => sum + tensor.bytes, 0);
     const weight = group.find((tensor) => tensor.name.endsWith(".weight")) ?? group[0];
-    const dense = rep === "dense";
+    const plain = /^[FBIU]F?\d+$/.test(weight.dtype); // else blocks of a GGUF file's
+    const { rep, attributes } = stored[name] ?? { rep: plain ? "dense" : weight.dtype, attributes: {} };
     const details = Object.entries(attributes).map(([key, value]) => `${key} ${value}`);
-    const count = dense ? weight.shape.reduce((a, b) => a * b, 1) : null;
+    const count = name in stored && rep !== "dense" ? null : weight.shape.reduce((a, b) => a * b, 1);
     const bits = typeof attributes.bits === "number" ? attributes.bits : count ? (weight.bytes * 8) / count : null;
-    return { name, ...place(name), rep, bits, shape: dense ? weight.shape.join(" × ") : details.join(", "), bytes: total };
+    const { block, kind } = place(name);
+    return {
+      name,
+      group: block >= 0 ? `block ${block}` : (weight.operation ?? "other"),
+      kind,
+      rep,
+      bits,
+      shape: count === null ? details.join(", ") : weight.shape.join(" × "),
+      bytes: group.reduce((sum, tensor) => sum + tensor.bytes, 0),
+      attributes,
+      tensors: group,
+    };
   });
 }

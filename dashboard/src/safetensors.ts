@@ -6,6 +6,8 @@ export interface Tensor {
   dtype: string;
   shape: number[];
   bytes: number;
+  at?: { path: string; offset: number }; // where it lies, of those whose values this page reads
+  operation?: string; // in a graph: of the node that reads it, "Conv"
 }
 
 const LARGEST = 50_000_000; // bytes of a header; a model of 100,000 tensors has about 12,000,000
@@ -19,5 +21,11 @@ export async function tensors(digest: string, path: string): Promise<Tensor[]> {
   >;
   return Object.entries(header)
     .filter(([name]) => name !== "__metadata__")
-    .map(([name, t]) => ({ name, dtype: t.dtype, shape: t.shape, bytes: t.data_offsets[1] - t.data_offsets[0] }));
+    .map(([name, t]) => ({
+      name,
+      dtype: t.dtype,
+      shape: t.shape,
+      bytes: t.data_offsets[1] - t.data_offsets[0],
+      at: { path, offset: 8 + length + t.data_offsets[0] },
+    }));
 }

@@ -18,6 +18,8 @@
 #include "common/clock.h"
 #include "common/error.h"
 #include "common/files.h"
+#include "common/logger.h"
+#include "common/text.h"
 #include "engine/run/failure.h"
 #include "engine/run/hardware.h"
 #include "engine/run/job.h"
@@ -129,6 +131,7 @@ class PipeObserver final : public JobObserver {
   void on_start(const StepPlan& step) override {
     started_ = Stopwatch();
     first_done_.reset();
+    log_info(step.name + " begins");
     pipe_.send({{"type", "step_started"}, {"index", step.index}, {"name", step.name}});
   }
 
@@ -138,6 +141,11 @@ class PipeObserver final : public JobObserver {
     last_sent_ = Stopwatch();
     if (!first_done_) first_done_ = done;  // more than 0 where the stage goes on after an earlier run
     const double made = static_cast<double>(done - std::min(done, *first_done_));
+    if (last_logged_.seconds() >= 1 || done == total) {
+      last_logged_ = Stopwatch();
+      log_info(step.name + ": " + std::to_string(done) + " of " + std::to_string(total) + " " + unit +
+               (metric.empty() ? "" : ", " + metric + " " + figure(value)));
+    }
     const double eta = made > 0 ? started_.seconds() / made * static_cast<double>(total - done) : 0;
     pipe_.send({{"type", "progress"},
                 {"index", step.index},
@@ -150,6 +158,9 @@ class PipeObserver final : public JobObserver {
   }
 
   void on_done(const StepPlan& step, const StepOutcome& outcome) override {
+    log_info(step.name + (outcome.cached ? " comes from the cache"
+                                         : " took " + figure(outcome.seconds) + " s, peak " +
+                                               human_bytes(outcome.peak_bytes)));
     pipe_.send({{"type", "step_done"},
                 {"index", step.index},
                 {"name", step.name},
@@ -163,7 +174,12 @@ class PipeObserver final : public JobObserver {
 
   void on_rows(const std::vector<EvaluationRow>& rows) override {
     Json list = Json::array();
-    for (const auto& row : rows) list.push_back(row.to_json());
+    for (const auto& row : rows) {
+      list.push_back(row.to_json());
+      if (row.text.empty())
+        log_info(row.suite + " " + row.when + ": " + row.metric + " " + figure(row.value) +
+                 (row.unit.empty() ? "" : " " + row.unit));
+    }
     pipe_.send({{"type", "evaluation"}, {"rows", list}});
   }
 
@@ -173,7 +189,14 @@ class PipeObserver final : public JobObserver {
 
  private:
   Pipe& pipe_;
-  Stopwatch started_, last_sent_;
+  // Four significant digits.
+  static std::string figure(double value) {
+    char text[32];
+    std::snprintf(text, sizeof text, "%.4g", value);
+    return text;
+  }
+
+  Stopwatch started_, last_sent_, last_logged_;
   std::optional<std::uint64_t> first_done_;  // of the step
 };
 

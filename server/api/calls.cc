@@ -157,6 +157,12 @@ std::vector<Call> job_calls() {
           }),
       call("Jobs/ListEvents", list_events),
       call(
+          "Jobs/ListLogLines",
+          +[](B b, Visit visit, const v1::ListLogLinesRequest& request, v1::ListLogLinesResponse& response) {
+            const auto id = b.store.resolve_job(request.id(), visit.caller.project);
+            for (auto& line : b.store.log_lines(id, request.after())) *response.add_lines() = std::move(line);
+          }),
+      call(
           "Jobs/CancelJob",
           +[](B b, Visit visit, const v1::CancelJobRequest& request, v1::Job& response) {
             visit.object = request.id();

@@ -1,6 +1,7 @@
 // The coordinator: feeds requests to the scheduler, stores what comes of it, and wakes whoever waits.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
@@ -78,6 +79,8 @@ class Coordinator {
   wring::v1::LeaseJobResponse lease(const wring::v1::LeaseJobRequest& request,
                                     const std::function<bool()>& gone);
   wring::v1::HeartbeatResponse heartbeat(const wring::v1::HeartbeatRequest& request);
+  // Rises with what is told of jobs besides what is stored.
+  std::uint64_t progress_heard() const { return progress_heard_; }
   // Of the job whose newest lease, running or over, has this fence. Throws STALE_LEASE.
   std::string project_of(const std::string& job, const wring::v1::Fence& fence);
   void report_stage(const wring::v1::ReportStageRequest& request);
@@ -140,6 +143,7 @@ class Coordinator {
   Ledger ledger_;
   AttemptMetrics attempts_;
   std::map<std::string, Live> live_;
+  std::atomic<std::uint64_t> progress_heard_ = 0;
   std::map<std::string, wring::v1::Worker> workers_;
   std::function<void(const std::string&)> hear_end_;
   std::string pool_;

@@ -30,8 +30,8 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr std::size_t kMaxRecipe = 1u << 20;
-constexpr std::size_t kMaxAhead = 1000;
-constexpr int kMaxRows = 10'000;  // evaluation rows in one Job
+constexpr std::size_t kMaxAhead = 1000, kMaxAheadInLists = 100;  // one step each, under the lock
+constexpr int kMaxRows = 10'000;                                 // evaluation rows in one Job
 
 void check_request(const v1::SubmitJobRequest& request) {
   const v1::JobSpec& spec = request.spec();
@@ -257,7 +257,8 @@ v1::Job Coordinator::message(const StoredJob& stored, Stages stages, bool whole)
   }
   const std::lock_guard lock(mutex_);
   job.set_waiting_reason(waiting_reason(r, clock_.now_ms(), ledger_.state()));
-  if (whole) job.set_ahead(static_cast<std::uint32_t>(ledger_.state().queue.ahead_of(r, kMaxAhead)));
+  job.set_ahead(
+      static_cast<std::uint32_t>(ledger_.state().queue.ahead_of(r, whole ? kMaxAhead : kMaxAheadInLists)));
   if (job.waiting_reason() == kNoWorker && !pool_.empty()) job.set_waiting_reason(pool_);
   if (const auto live = live_.find(r.id); live != live_.end())
     for (auto& stage : *job.mutable_stages())

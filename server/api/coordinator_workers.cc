@@ -5,6 +5,7 @@
 
 #include "common/error.h"
 #include "common/log.h"
+#include "common/utf8.h"
 #include "server/api/coordinator.h"
 #include "server/api/messages.h"
 #include "server/api/page_tokens.h"
@@ -18,6 +19,7 @@ constexpr double kMaxWaitSeconds = 30;
 constexpr TimeMs kAfterTheEnd = 3'600'000;  // of a lease, its worker may still hand in stages
 constexpr int kMaxRows = 100'000;           // evaluation rows in one request
 constexpr int kMaxExports = 1000;
+constexpr std::size_t kMaxLogLine = 1000;  // bytes
 
 [[noreturn]] void throw_not_yours(const std::string& worker) {
   throw Error(ErrorCode::kPermissionDenied, "WORKER_NOT_YOURS",
@@ -62,6 +64,14 @@ void count_end(const v1::StageStatus& stage, Metrics& metrics) {
   if (stage.state() == "cached")
     metrics.stage_ended(source_of(stage), static_cast<double>(stage.cached_bytes()),
                         std::max(stage.saved_seconds(), 0.0));
+}
+
+// The newest of them, none too long.
+std::vector<std::string> log_of(const v1::LeaseStatus& lease) {
+  std::vector<std::string> lines;
+  for (int i = std::max(0, lease.log_size() - JobStore::kLogLines); i < lease.log_size(); ++i)
+    lines.push_back(valid_utf8(lease.log(i).substr(0, kMaxLogLine)));
+  return lines;
 }
 
 const char* to_text(LeaseAction action) {
@@ -209,11 +219,14 @@ v1::HeartbeatResponse Coordinator::heartbeat(const v1::HeartbeatRequest& request
       auto* answer = response.add_answers();
       answer->set_job_id(lease.job_id());
       answer->set_action(to_text(action));
+      if (action != LeaseAction::kLost && lease.log_size() > 0)
+        store_.add_log_lines(lease.job_id(), log_of(lease), clock_.now_ms());
       if (action == LeaseAction::kLost || lease.progress_size() == 0 || !ledger_.stored_event(lease.job_id()))
         continue;
       Live& live = live_[lease.job_id()];
       for (const auto& progress : lease.progress()) live.progress[progress.stage()] = progress;
       ++live.version;
+      ++progress_heard_;
       news = true;
     }
   }

@@ -203,6 +203,10 @@ class JobsService final : public v1::Jobs::Service {
                     v1::ListEventsResponse* response) override {
     return unary(b_, *context, "Jobs/ListEvents", *request, *response);
   }
+  Status ListLogLines(ServerContext* context, const v1::ListLogLinesRequest* request,
+                      v1::ListLogLinesResponse* response) override {
+    return unary(b_, *context, "Jobs/ListLogLines", *request, *response);
+  }
   Status WatchJob(ServerContext* context, const v1::WatchJobRequest* request,
                   grpc::ServerWriter<v1::Event>* writer) override {
     return answer(b_, *context, "Jobs/WatchJob", [&](Door::Visit& visit) {

@@ -30,6 +30,7 @@ constexpr Access kTable[] = {
     {"Jobs/ListJobs", kViewer, false, false},
     {"Jobs/WatchJob", kViewer, false, false},
     {"Jobs/ListEvents", kViewer, false, false},
+    {"Jobs/ListLogLines", kViewer, false, false},
     {"Jobs/CancelJob", kSubmitter, false, true},
     {"Jobs/RetryJob", kSubmitter, false, true},
     {"Jobs/PauseJob", kSubmitter, false, true},

@@ -9,10 +9,14 @@ std::string etag_of(const std::string& content) {
   return '"' + sha256(content).hex().substr(0, 32) + '"';
 }
 
+// Tags are compared weakly, so a W/ before one says nothing.
+bool has_etag(const HttpRequest& request, const std::string& etag) {
+  return request.if_none_match == "*" || request.if_none_match.find(etag) != std::string::npos;
+}
+
 HttpResponse with_etag(const HttpRequest& request, HttpResponse response, const std::string& etag) {
   response.headers.emplace_back("ETag", etag);
-  const auto& known = request.if_none_match;  // tags are compared weakly, so a W/ before one says nothing
-  if (known == "*" || known.find(etag) != std::string::npos) {
+  if (has_etag(request, etag)) {
     response.status = 304;
     response.body.clear();
   }

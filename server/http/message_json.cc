@@ -66,8 +66,8 @@ HttpResponse tagged(const HttpRequest& request, const std::string& tag,
   return packed(request, std::move(response));
 }
 
-HttpResponse tagged(const HttpRequest& request, const google::protobuf::Message& message) {
-  return tagged(request, etag_of(WRING_VERSION + bytes_of(message)), [&] { return json(message).body; });
+std::string tag_of(const google::protobuf::Message& message) {
+  return etag_of(WRING_VERSION + bytes_of(message));
 }
 
 }  // namespace wring

@@ -22,7 +22,7 @@ void parse_into(const std::string& body, google::protobuf::Message& message);
 // a weak one: it stands for what is said, packed or not.
 HttpResponse tagged(const HttpRequest& request, const std::string& tag,
                     const std::function<std::string()>& body);
-// Under a tag of the message's bytes: its JSON, which costs most, is made only where the asker lacks it.
-HttpResponse tagged(const HttpRequest& request, const google::protobuf::Message& message);
+// Of the message's bytes: its JSON, which costs most, need not be made for it.
+std::string tag_of(const google::protobuf::Message& message);
 
 }  // namespace wring

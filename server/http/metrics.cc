@@ -3,6 +3,8 @@
 
 #include <prometheus/text_serializer.h>
 
+#include <algorithm>
+
 namespace wring {
 
 std::string LabelValues::of(const std::string& value) {
@@ -81,6 +83,11 @@ Metrics::Metrics()
                           .Name("wring_project_jobs_queued")
                           .Help("Jobs that wait for a worker, by project")
                           .Register(*registry_)),
+      queue_age_(prometheus::BuildGauge()
+                     .Name("wring_queue_oldest_seconds")
+                     .Help("Time since the submission of the oldest job that waits for a worker, by project "
+                           "and kind of device")
+                     .Register(*registry_)),
       pool_jobs_(prometheus::BuildGauge()
                      .Name("wring_provision_jobs")
                      .Help("Batch jobs of provisioned workers, by state")
@@ -120,6 +127,18 @@ void Metrics::queued_by_project(const std::map<std::string, std::size_t>& queued
   for (const auto& [project, jobs] : queued) shown[projects_.of(project)] += jobs;
   for (const auto& [project, jobs] : shown)
     project_queued_.Add({{"project", project}}).Set(static_cast<double>(jobs));
+}
+// What has none any more is set to 0.
+void Metrics::queue_ages(const std::map<std::pair<std::string, std::string>, double>& seconds) {
+  std::map<std::pair<std::string, std::string>, double> shown;
+  for (const auto& project : projects_.known())
+    for (const auto& device : devices_.known()) shown[{project, device}] = 0;
+  for (const auto& [share, age] : seconds) {
+    auto& oldest = shown[{projects_.of(share.first), devices_.of(share.second)}];
+    oldest = std::max(oldest, age);
+  }
+  for (const auto& [share, age] : shown)
+    queue_age_.Add({{"project", share.first}, {"device", share.second}}).Set(age);
 }
 void Metrics::blob_bytes(const std::string& direction, double bytes) {
   blob_.Add({{"direction", direction}}).Increment(bytes);

@@ -12,6 +12,7 @@
 #include <mutex>
 #include <set>
 #include <string>
+#include <utility>
 
 namespace wring {
 
@@ -46,6 +47,8 @@ class Metrics {
   void attempt_ended(const std::string& outcome, const std::string& reason);
   void queue(std::size_t queued, std::size_t running, std::size_t workers);
   void queued_by_project(const std::map<std::string, std::size_t>& queued);
+  // Of the oldest queued job of each (project, kind of device).
+  void queue_ages(const std::map<std::pair<std::string, std::string>, double>& seconds);
   void blob_bytes(const std::string& direction, double bytes);
   void collected(double bytes) { collected_.Increment(bytes); }
   // A stage with a key ended: "made", or taken from the cache of its "worker" or its "project".
@@ -79,7 +82,7 @@ class Metrics {
   prometheus::Family<prometheus::Counter>& stages_;
   prometheus::Counter &saved_bytes_, &saved_seconds_, &differed_;
   prometheus::Gauge &queued_, &running_, &workers_, &outputs_, &output_bytes_;
-  prometheus::Family<prometheus::Gauge>& project_queued_;
+  prometheus::Family<prometheus::Gauge>&project_queued_, &queue_age_;
   prometheus::Family<prometheus::Gauge>& pool_jobs_;
   prometheus::Family<prometheus::Gauge>& pool_up_;
   prometheus::Counter &pool_submitted_, &pool_cancelled_;

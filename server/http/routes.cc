@@ -14,6 +14,7 @@
 #include "server/http/message_json.h"
 #include "server/http/openapi.h"
 #include "server/http/page.h"
+#include "server/http/recent_tags.h"
 #include "server/http/rules.h"
 #include "server/http/session.h"
 #include "server/http/target.h"
@@ -44,9 +45,20 @@ HttpResponse let_in(const Backend& b, std::string_view method, const HttpRequest
   return response;
 }
 
+// Of all that calls about jobs answer with.
+std::uint64_t version_of(const Backend& b) {
+  return b.store.commits() + b.coordinator.progress_heard();
+}
+
 // What the rule's call answers. Those that stream over gRPC are a request a piece here.
-HttpResponse answer(const Backend& b, const HttpRule& rule, const HttpRequest& request, const Target& target,
-                    Door::Visit& visit) {
+HttpResponse answer(const Backend& b, RecentTags& recent, const HttpRule& rule, const HttpRequest& request,
+                    const Target& target, Door::Visit& visit) {
+  const bool is_poll = is_read(request) && rule.name.starts_with("Jobs/");
+  const std::string question = is_poll ? visit.caller.project + " " + request.target : "";
+  const auto version = version_of(b);
+  if (is_poll && !request.if_none_match.empty())
+    if (const auto tag = recent.find(question, version, b.clock.now_ms()); tag && has_etag(request, *tag))
+      return tagged(request, *tag, [] { return std::string(); });
   const auto message = request_of(rule, target, request.body);
   if (rule.raw_body) return json(write_blob(b, visit, static_cast<v1::WriteBlobRequest&>(*message)));
   if (rule.raw_response) return read_blob(b, visit, static_cast<v1::ReadBlobRequest&>(*message));
@@ -55,7 +67,10 @@ HttpResponse answer(const Backend& b, const HttpRule& rule, const HttpRequest& r
   const auto response = new_message(*call->response);
   std::vector<std::string> missing;
   call->run(b, visit, *message, *response, missing);
-  return is_read(request) ? tagged(request, *response) : json(*response);
+  if (!is_read(request)) return json(*response);
+  const std::string tag = tag_of(*response);
+  if (is_poll) recent.put(question, version, b.clock.now_ms(), tag);
+  return tagged(request, tag, [&] { return json(*response).body; });
 }
 
 // A file of an artifact: the one path below a call's that is no call of its own.
@@ -108,7 +123,7 @@ std::optional<HttpResponse> beside_the_calls(const Backend& b, const Page& page,
   });
 }
 
-HttpResponse route(const Backend& b, const RouteOptions& options, const Page& page,
+HttpResponse route(const Backend& b, const RouteOptions& options, const Page& page, RecentTags& recent,
                    const HttpRequest& request) {
   const Target target = parse_target(request.target);
   if (auto response = watch_over(b, options, request, target.path)) {
@@ -122,7 +137,7 @@ HttpResponse route(const Backend& b, const RouteOptions& options, const Page& pa
                                : rule->has_body() ? "application/json"
                                                   : "");
     return let_in(b, rule->name, request,
-                  [&](Door::Visit& visit) { return answer(b, *rule, request, target, visit); });
+                  [&](Door::Visit& visit) { return answer(b, recent, *rule, request, target, visit); });
   }
   if (auto response = beside_the_calls(b, page, request, target.path)) return std::move(*response);
   if (const auto allowed = allowed_verbs(target.path); !allowed.empty()) throw_method(allowed);
@@ -159,9 +174,10 @@ class Timed {
 HttpHandler make_routes(Backend backend, RouteOptions options) {
   http_rules();  // an annotation that cannot be served ends the server at its start
   const auto page = std::make_shared<const Page>(options.page);
-  return [backend, options = std::move(options), page](const HttpRequest& request) {
+  const auto recent = std::make_shared<RecentTags>();
+  return [backend, options = std::move(options), page, recent](const HttpRequest& request) {
     const Timed timed(backend.metrics, request);
-    return route(backend, options, *page, request);
+    return route(backend, options, *page, *recent, request);
   };
 }
 

@@ -22,11 +22,15 @@ void JobQueue::add(const JobRecord& job) {
     delayed_.emplace(job.not_before, job.id);
   else
     make_ready(job);
+  since_[share_key(job)].insert(job.create_time);
 }
 
 void JobQueue::remove(const JobRecord& job) {
   const auto count = by_project_.find(job.project);
   if (--count->second == 0) by_project_.erase(count);
+  const auto since = since_.find(share_key(job));
+  since->second.erase(since->second.find(job.create_time));
+  if (since->second.empty()) since_.erase(since);
   if (paused_.erase(job.id) > 0 || delayed_.erase({job.not_before, job.id}) > 0) return;
   if (const auto it = parked_.find(job.id); it != parked_.end()) {
     const auto waiting = waiting_for_.find(it->second);

@@ -47,6 +47,9 @@ class JobQueue {
   // How many each project has; none where it has none.
   const std::map<std::string, std::size_t>& by_project() const { return by_project_; }
 
+  // When those that wait were submitted.
+  const std::map<ShareKey, std::multiset<TimeMs>>& since() const { return since_; }
+
   // Lets jobs be leased whose backoff is over. A backoff longer than any that is given means that the clock
   // was set back since: it is over.
   void wake(TimeMs now, TimeMs max_backoff, const Jobs& jobs);
@@ -78,6 +81,7 @@ class JobQueue {
   std::map<std::string, std::string> parked_;                 // job -> prefix it waits for
   std::map<std::string, std::set<std::string>> waiting_for_;  // and by prefix
   std::map<std::string, std::size_t> by_project_;
+  std::map<ShareKey, std::multiset<TimeMs>> since_;
 };
 
 }  // namespace wring

@@ -1,6 +1,8 @@
 // Rows in and out of the job database.
 #include "server/store/job_store.h"
 
+#include <google/protobuf/util/time_util.h>
+
 #include <algorithm>
 #include <span>
 #include <utility>
@@ -87,16 +89,29 @@ void put_outcome(Connection& db, const Outcome& outcome) {
         .run();
 }
 
-void put_stage(Connection& db, const std::string& job, const v1::StageStatus& stage) {
-  Statement(
+// A cached stage has the report of a job of its project that ran it.
+void fill_report(Connection& db, const std::string& job, v1::StageStatus& stage) {
+  Statement row(
       db,
-      "INSERT INTO stages(job_id, idx, state, status) VALUES(?,?,?,?) ON CONFLICT(job_id, idx) DO UPDATE SET "
-      "state = excluded.state, status = excluded.status "
-      "WHERE NOT (excluded.state = 'pending' AND stages.state IN ('done', 'cached'))")
+      "SELECT s.status FROM stages s JOIN jobs j ON j.id = s.job_id WHERE s.key = ?1 AND s.key <> '' "
+      "AND s.state = 'done' AND j.project = (SELECT project FROM jobs WHERE id = ?2) LIMIT 1");
+  row.bind(stage.key()).bind(job);
+  v1::StageStatus made;
+  if (row.row() && made.ParseFromString(row.text(0))) stage.set_report_json(made.report_json());
+}
+
+void put_stage(Connection& db, const std::string& job, v1::StageStatus stage) {
+  if (stage.state() == "cached" && !stage.key().empty()) fill_report(db, job, stage);
+  Statement(db,
+            "INSERT INTO stages(job_id, idx, state, status, key) VALUES(?,?,?,?,?) "
+            "ON CONFLICT(job_id, idx) DO UPDATE SET "
+            "state = excluded.state, status = excluded.status, key = excluded.key "
+            "WHERE NOT (excluded.state = 'pending' AND stages.state IN ('done', 'cached'))")
       .bind(job)
       .bind(static_cast<std::uint64_t>(stage.index()))
       .bind(stage.state())
       .bind(stage.SerializeAsString())
+      .bind(stage.key())
       .run();
 }
 
@@ -248,9 +263,10 @@ std::future<void> JobStore::write(StoreBatch batch) {
 
 void JobStore::remove_job(const std::string& id) {
   change([id](Connection& db) {
-    for (const char* sql : {"DELETE FROM jobs WHERE id = ?", "DELETE FROM events WHERE job_id = ?",
-                            "DELETE FROM stages WHERE job_id = ?", "DELETE FROM evaluations WHERE job_id = ?",
-                            "DELETE FROM requests WHERE job_id = ?"})
+    for (const char* sql :
+         {"DELETE FROM jobs WHERE id = ?", "DELETE FROM events WHERE job_id = ?",
+          "DELETE FROM stages WHERE job_id = ?", "DELETE FROM evaluations WHERE job_id = ?",
+          "DELETE FROM requests WHERE job_id = ?", "DELETE FROM log_lines WHERE job_id = ?"})
       Statement(db, sql).bind(id).run();
   });
 }
@@ -402,6 +418,42 @@ EvaluationPage JobStore::evaluations(const EvaluationFilter& filter) {
     page.rows.emplace_back().ParseFromString(rows.text(1));
   }
   return page;
+}
+
+void JobStore::add_log_lines(const std::string& job, std::vector<std::string> lines, TimeMs now) {
+  change_later([job, lines = std::move(lines), now](Connection& db) {
+    Statement newest(db, "SELECT coalesce(max(number), 0) FROM log_lines WHERE job_id = ?");
+    newest.bind(job);
+    newest.row();
+    std::int64_t number = newest.integer(0);
+    for (const auto& line : lines)
+      Statement(db,
+                "INSERT INTO log_lines SELECT ?1, ?2, ?3, ?4 WHERE EXISTS (SELECT 1 FROM jobs WHERE id = ?1)")
+          .bind(job)
+          .bind(++number)
+          .bind(now)
+          .bind(line)
+          .run();
+    Statement(db, "DELETE FROM log_lines WHERE job_id = ? AND number <= ?")
+        .bind(job)
+        .bind(number - kLogLines)
+        .run();
+  });
+}
+
+std::vector<v1::LogLine> JobStore::log_lines(const std::string& job, std::uint64_t after) {
+  const Reader reader(*readers_);
+  Statement rows(reader.get(),
+                 "SELECT number, time, text FROM log_lines WHERE job_id = ? AND number > ? ORDER BY number");
+  rows.bind(job).bind(after);
+  std::vector<v1::LogLine> lines;
+  while (rows.row()) {
+    auto& line = lines.emplace_back();
+    line.set_number(static_cast<std::uint64_t>(rows.integer(0)));
+    *line.mutable_time() = google::protobuf::util::TimeUtil::MillisecondsToTimestamp(rows.integer(1));
+    line.set_text(rows.text(2));
+  }
+  return lines;
 }
 
 std::vector<v1::Worker> JobStore::workers() {

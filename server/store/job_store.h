@@ -116,6 +116,8 @@ class JobStore {
     const Reader reader(*readers_);
     return look(reader.get());
   }
+  // Rises with every commit, before whoever waits for it hears of it.
+  std::uint64_t commits() const { return writer_->commits(); }
   // Throws kResourceExhausted "DISK_FULL" while commits wait for disk space.
   void check_space() const;
 
@@ -140,6 +142,10 @@ class JobStore {
   std::vector<v1::StageStatus> stages(const std::string& job);
   std::map<std::string, std::vector<v1::StageStatus>> stages(const std::vector<std::string>& jobs);  // by job
   EvaluationPage evaluations(const EvaluationFilter& filter);
+  // The newest kLogLines of a job stay. Returns at once.
+  static constexpr int kLogLines = 1000;
+  void add_log_lines(const std::string& job, std::vector<std::string> lines, TimeMs now);
+  std::vector<v1::LogLine> log_lines(const std::string& job, std::uint64_t after);
   bool has_artifact(const std::string& digest, const Within& project);
   // With its manifest; by digest or a unique prefix of 4 digits or more. Throws kInvalidArgument "AMBIGUOUS".
   std::optional<v1::Artifact> artifact(const std::string& digest_or_prefix, const Within& project);

@@ -52,6 +52,7 @@ void Writer::commit(const std::vector<Item>& batch) {
       database_.begin();
       for (const auto& item : batch) item.action(database_);
       database_.commit();
+      ++commits_;
       if (waits_for_space_.exchange(false)) spdlog::info("the job database has disk space again");
       return;
     } catch (...) {

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <cstdint>
 #include <functional>
 #include <future>
 #include <mutex>
@@ -30,6 +31,7 @@ class Writer {
   std::future<void> write(std::function<void(Connection&)> action);
 
   bool waits_for_space() const { return waits_for_space_; }
+  std::uint64_t commits() const { return commits_; }
 
  private:
   struct Item {
@@ -46,6 +48,7 @@ class Writer {
   std::vector<Item> waiting_;
   bool stopping_ = false;
   std::atomic<bool> waits_for_space_ = false;
+  std::atomic<std::uint64_t> commits_ = 0;
   std::thread thread_;
 };
 

@@ -35,12 +35,13 @@ export async function countClicks(page) {
 }
 
 /** Every view, with what shows that it is there. */
-export function views({ done, failed, compared, result, sweep, tried }) {
+export function views({ done, failed, compared, result, layer, sweep, tried }) {
   return [
     { name: "jobs", path: "/jobs", ready: "table.jobs tbody tr" },
     { name: "jobs-empty", path: "/jobs?name=nothing-is-called-so", ready: ".empty" },
     { name: "job-results", path: `/jobs/${done}?tab=results`, ready: "table[aria-label='Before and after']" },
     { name: "job-timeline", path: `/jobs/${done}?tab=timeline`, ready: ".gantt-bar" },
+    { name: "job-log", path: `/jobs/${done}?tab=log`, ready: ".log" },
     { name: "job-layers", path: `/jobs/${done}?tab=layers`, ready: ".chart canvas" },
     { name: "job-recipe", path: `/jobs/${done}?tab=recipe`, ready: "pre.code" },
     { name: "job-recipe-diff", path: `/jobs/${done}?tab=recipe&against=${compared.find((id) => id !== done)}`, ready: "pre.diff" },
@@ -57,6 +58,7 @@ export function views({ done, failed, compared, result, sweep, tried }) {
     { name: "submit", path: `/submit?from=${done}`, ready: ".step" },
     { name: "artifacts", path: "/artifacts", ready: "table[aria-label='Artifacts']" },
     { name: "artifact", path: `/artifacts/${result}`, ready: ".chart canvas" },
+    { name: "artifact-layer", path: `/artifacts/${result}?layer=${layer}`, ready: ".layer .chart canvas" },
     { name: "try", path: `/try?model=${result}&jobs=${tried.join(",")}`, ready: "blockquote" },
     { name: "workers", path: "/workers", ready: ".workers .card" },
     { name: "access", path: "/access", ready: "table[aria-label='Projects']" },

@@ -16,6 +16,7 @@ const all = views({
   failed: jobs.failed,
   compared: [jobs["rtn-3bit"], jobs["rtn-8bit"], jobs.gptq],
   result: facts.result,
+  layer: "model.layers.0.mlp.up_proj",
   sweep: facts.sweep,
   tried: facts.tried,
 });
@@ -453,6 +454,39 @@ const tests = {
       .first()
       .waitFor();
     await page.getByRole("link", { name: "tiny" }).first().waitFor(); // lineage
+    const report = JSON.parse((await api(address, `jobs/${jobs.gptq}`)).stages.find((stage) => stage.name === "gptq").report_json).layers;
+    const { layer, error } = report.find((one) => one.layer.endsWith("up_proj"));
+    await page.getByRole("button", { name: layer, exact: true }).click();
+    const card = page.getByRole("region", { name: `Layer ${layer}` });
+    await card.getByRole("img", { name: `How the weights of ${layer} are spread` }).locator("canvas").waitFor();
+    const shown = await card.locator("dl > div", { hasText: "Error" }).locator("dd").textContent();
+    assert.ok(Math.abs(Number(shown) / error - 1) < 1e-3, `${shown} is not ${error}`);
+    assert.deepEqual(await seriousViolations(page), []);
+    await page.reload();
+    await card.waitFor(); // it is in the address
+  },
+
+  async "the tensors of a GGUF file and of an ONNX graph are layers, too"({ page }) {
+    for (const { digest, rows } of facts.others) {
+      await page.goto(`/artifacts/${digest}`);
+      await page.waitForSelector(".chart canvas");
+      await page.getByText("All layers as a table").click();
+      const table = page.locator("table[aria-label=Layers] tbody tr");
+      const texts = await table.evaluateAll((all) => all.map((row) => [...row.cells].map((cell) => cell.textContent.trim())));
+      assert.deepEqual(texts, rows);
+    }
+  },
+
+  async "what the engine says is in the log as it runs"({ page }) {
+    await page.goto(`/jobs/${jobs.gptq}?tab=log`);
+    await page.getByText(/^gptq took [0-9.]+ s, peak/).waitFor();
+    const id = await submit("endless");
+    await page.goto(`/jobs/${id}?tab=log`);
+    const log = page.getByRole("log");
+    await log.getByText("gptq begins").waitFor({ timeout: 60_000 });
+    const count = await log.locator("time").count();
+    await page.waitForFunction((n) => document.querySelectorAll(".log time").length > n, count, { timeout: 60_000 });
+    await cli("cancel", id);
   },
 
   async "dark and light are chosen, kept, and the system's by default"({ page }) {
@@ -493,11 +527,11 @@ const tests = {
   },
 
   async "the keyboard reaches a job, its tabs and the dialog"({ page }) {
-    await page.goto("/jobs");
+    await page.goto("/jobs?name=gptq");
     await page.waitForSelector("table.jobs tbody tr");
     await page.keyboard.press("Tab");
     assert.equal(await page.evaluate(() => document.activeElement.textContent), "Skip to content");
-    await page.locator("table.jobs tbody").getByRole("link").last().focus();
+    await page.getByRole("link", { name: "gptq", exact: true }).focus();
     await page.keyboard.press("Enter");
     await page.getByRole("tab", { name: "Results" }).focus();
     await page.keyboard.press("ArrowRight");

@@ -16,6 +16,9 @@ ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests/e2e")]
 
+import gguf  # noqa: E402
+import numpy  # noqa: E402
+import onnx  # noqa: E402
 from random_models import TEXT, make_decoder  # noqa: E402
 from service import Service  # noqa: E402
 
@@ -48,6 +51,29 @@ def sweep(folder, **members):
     names = ["test", "calibration"] if members["stage"].startswith("gptq") else ["test"]
     path.write_text(SWEEP.format(data=", ".join(f"{name}: {folder}/text.txt" for name in names), **members))
     return path
+
+
+def other_files(service, folder):
+    """A GGUF file and an ONNX graph in the store, with the rows that the page has of their layers, largest first."""
+    ones = numpy.ones((96, 64), dtype=numpy.float32)
+    writer = gguf.GGUFWriter(folder / "net.gguf", "llama")
+    writer.add_array("tokenizer.ggml.tokens", ["a", "bc"] * 20000)
+    writer.add_uint32("llama.block_count", 1)
+    writer.add_tensor("blk.0.ffn_up.weight", gguf.quants.quantize(ones, gguf.GGMLQuantizationType.Q8_0), raw_dtype=gguf.GGMLQuantizationType.Q8_0)
+    writer.add_tensor("output_norm.weight", ones[0])
+    for step in (writer.write_header_to_file, writer.write_kv_data_to_file, writer.write_tensors_to_file, writer.close):
+        step()
+    value = onnx.helper.make_tensor_value_info
+    node = onnx.helper.make_node("Gemm", ["x", "fc.weight", "fc.bias"], ["y"], name="fc", transB=1)
+    graph = onnx.helper.make_graph([node], "net", [value("x", onnx.TensorProto.FLOAT, [1, 64])], [value("y", onnx.TensorProto.FLOAT, [1, 96])],
+                                   [onnx.numpy_helper.from_array(ones, "fc.weight"), onnx.numpy_helper.from_array(ones[:, 0].copy(), "fc.bias")])
+    onnx.save(onnx.helper.make_model(graph), folder / "net.onnx")
+    rows = {"net.gguf": [["blk.0.ffn_up", "Q8_0 8.5 bits", "96 × 64", "6.5 kB"], ["output_norm", "dense 32 bits", "64", "256 B"]],
+            "net.onnx": [["fc", "dense 32 bits", "96 × 64", "25.0 kB"]]}
+    put = {name: service.cli("put", folder / name, "--kind", "model", "--json") for name in rows}
+    for answer in put.values():
+        assert answer.status == 0, str(answer)
+    return [{"digest": put[name].json["digest"], "rows": rows[name]} for name in rows]
 
 
 def prepare(service, folder):
@@ -87,7 +113,7 @@ def prepare(service, folder):
     recipe(folder, "live", "- gptq(bits=4, group_size=32, samples=96, sequence_length=128)").rename(folder / "live.yaml")
     recipe(folder, "endless", "- gptq(bits=4, group_size=32, samples=4096, sequence_length=256)").rename(folder / "endless.yaml")
     return {"address": f"http://{service.http}", "grpc": service.grpc, "wring": str(service.programs / "wring"), "folder": str(folder), "out": str(out),
-            "jobs": jobs, "sweep": submitted.json["id"], "tried": tried, "long": str(long), "result": ended["gptq"]["artifact_digest"], "hostile": HOSTILE, "slow": str(folder / "slow"), "text": str(text)}
+            "jobs": jobs, "sweep": submitted.json["id"], "tried": tried, "others": other_files(service, folder), "long": str(long), "result": ended["gptq"]["artifact_digest"], "hostile": HOSTILE, "slow": str(folder / "slow"), "text": str(text)}
 
 
 def main():

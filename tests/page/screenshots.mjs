@@ -7,7 +7,7 @@ mkdirSync(folder, { recursive: true });
 const succeeded = (await api(address, "jobs?states=JOB_STATE_SUCCEEDED&page_size=50")).jobs;
 const failed = (await api(address, "jobs?states=JOB_STATE_FAILED")).jobs[0];
 // The job with most stages shows most; those of the model that has most jobs are compared.
-const done = [...succeeded].sort((a, b) => b.stages.length - a.stages.length)[0];
+const done = await api(address, "jobs/" + [...succeeded].sort((a, b) => b.stages.length - a.stages.length)[0].id);
 const sized = succeeded.filter((job) => job.stages.some((stage) => stage.name.startsWith("evaluate: size")));
 const ofModel = (model) => sized.filter((job) => job.spec.model === model);
 const compared = sized
@@ -16,7 +16,8 @@ const compared = sized
   .map((job) => job.id);
 const sweep = (await api(address, "sweeps")).sweeps[0];
 const tried = succeeded.filter((job) => job.stages.length === 1 && job.stages[0].name === "evaluate: sample").slice(0, 2).map((job) => job.id);
-const all = views({ done: done.id, failed: failed.id, compared, result: done.result, sweep: sweep.id, tried }).filter(
+const layer = JSON.parse(done.stages.findLast((stage) => stage.report_json.includes('"layer"')).report_json).layers[0].layer;
+const all = views({ layer, done: done.id, failed: failed.id, compared, result: done.result, sweep: sweep.id, tried }).filter(
   (view) => view.name !== "try" || tried.length > 0,
 );
 const chrome = await browser();

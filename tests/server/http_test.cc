@@ -7,6 +7,7 @@
 
 #include "common/json.h"
 #include "server/api/calls.h"
+#include "server/http/recent_tags.h"
 #include "server/http/rules.h"
 #include "tests/server/test_service.h"
 
@@ -274,6 +275,37 @@ TEST_F(Http, APollThatFindsNothingNewIsA304WithoutABody) {
   cancel(job.id());
   EXPECT_EQ(get("/api/v1/jobs", "If-None-Match: " + header(list, "ETag") + "\r\n").status, 200);
   EXPECT_EQ(get("/api/v1/jobs/" + job.id(), "If-None-Match: " + header(one, "ETag") + "\r\n").status, 200);
+}
+
+TEST_F(Http, ProgressThatIsNotStoredIsNewsToAPoll) {
+  const auto job = submit();
+  add_worker();
+  const auto leased = lease();
+  report(leased, 0, "running");
+  const auto poll = [&](const std::string& tag) {
+    return get("/api/v1/jobs/" + job.id(), "If-None-Match: " + tag + "\r\n");
+  };
+  const auto tag = header(poll("none"), "ETag");
+  EXPECT_EQ(poll(tag).status, 304);
+  v1::Progress progress;
+  progress.set_done(1);
+  progress.set_total(2);
+  heartbeat(leased, progress);
+  EXPECT_EQ(poll(tag).status, 200);
+}
+
+TEST(RecentTags, CountForTheVersionThatTheyWereMadeOfAndNotForLong) {
+  RecentTags tags;
+  EXPECT_EQ(tags.find("a", 1, 0), std::nullopt);
+  tags.put("a", 1, 5000, "tag");
+  EXPECT_EQ(tags.find("a", 1, 5999), "tag");
+  EXPECT_EQ(tags.find("a", 1, 6000), std::nullopt);
+  EXPECT_EQ(tags.find("a", 1, 4999), std::nullopt) << "the clock was set back";
+  EXPECT_EQ(tags.find("a", 2, 5000), std::nullopt);
+  EXPECT_EQ(tags.find("b", 1, 5000), std::nullopt);
+  for (int i = 0; i < 1000; ++i) tags.put(std::to_string(i), 1, 5000, "t");
+  EXPECT_EQ(tags.find("a", 1, 5000), std::nullopt) << "it grows without end";
+  EXPECT_EQ(tags.find("999", 1, 5000), "t");
 }
 
 // The order of a protobuf map is another in each message.

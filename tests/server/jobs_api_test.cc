@@ -254,6 +254,73 @@ TEST_F(Jobs, WatchGivesKeptEventsThenLiveOnesAndEndsWithTheJob) {
   EXPECT_THAT(numbers, ElementsAre(1, 2, 3, 0, 4, 5)) << "progress is not kept";
 }
 
+TEST_F(Jobs, TheLogHasTheNewestThousandLinesAndNothingOfALostLease) {
+  const auto job = submit();
+  add_worker();
+  const auto leased = lease();
+  const auto log = [&](std::uint64_t after) {
+    v1::ListLogLinesRequest request;
+    request.set_id(job.id());
+    request.set_after(after);
+    return call(*jobs_, &v1::Jobs::Stub::ListLogLines, request);
+  };
+  const auto say = [&](const v1::LeaseJobResponse& lease, int from, int to, const std::string& more = "") {
+    v1::HeartbeatRequest request;
+    request.set_worker_id("w");
+    auto* status = request.add_leases();
+    status->set_job_id(lease.job().id());
+    *status->mutable_fence() = lease.fence();
+    for (int i = from; i <= to; ++i) status->add_log("line " + std::to_string(i) + more);
+    return call(*workers_, &v1::Workers::Stub::Heartbeat, request).answers(0).action();
+  };
+  EXPECT_THAT(log(0).lines(), SizeIs(0));
+  EXPECT_EQ(say(leased, 1, 3), "continue");
+  report(leased, 0, "running");  // what was written before it is on disk with it
+  ASSERT_THAT(log(0).lines(), SizeIs(3));
+  EXPECT_EQ(log(2).lines(0).text(), "line 3");
+  EXPECT_EQ(log(2).lines(0).number(), 3u);
+  say(leased, 4, 1002, std::string(2000, 'x'));
+  report(leased, 0, "done");
+  ASSERT_THAT(log(0).lines(), SizeIs(1000));
+  EXPECT_EQ(log(0).lines(0).text(), "line 3");
+  EXPECT_THAT(log(1001).lines(0).text(), SizeIs(1000));
+  finish(ending(leased, "released"));
+  EXPECT_EQ(say(leased, 1, 1), "lost");
+  cancel(job.id());
+  EXPECT_THAT(log(0).lines(), SizeIs(1000));
+  v1::DeleteJobRequest removed;
+  removed.set_id(job.id());
+  call(*jobs_, &v1::Jobs::Stub::DeleteJob, removed);
+  EXPECT_EQ(thrown_by([&] { log(0); }).reason(), "JOB_NOT_FOUND");
+}
+
+TEST_F(Jobs, ACachedStageHasTheReportOfTheJobOfItsProjectThatRanIt) {
+  add_worker();
+  const auto ran = [&](const std::string& project, const std::string& state, const std::string& report) {
+    auto request = submission();
+    request.mutable_spec()->set_project(project);
+    const auto job = call(*jobs_, &v1::Jobs::Stub::SubmitJob, request);
+    const auto leased = lease();
+    v1::ReportStageRequest stage;
+    stage.set_job_id(job.id());
+    *stage.mutable_fence() = leased.fence();
+    stage.mutable_stage()->set_name("rtn");
+    stage.mutable_stage()->set_state(state);
+    stage.mutable_stage()->set_key("the key");
+    stage.mutable_stage()->set_report_json(report);
+    call(*workers_, &v1::Workers::Stub::ReportStage, stage);
+    auto end = ending(leased, "cancelled");
+    *end.add_stages() = stage.stage();
+    cancel(job.id());
+    finish(end);
+    return get(job.id()).stages(0);
+  };
+  EXPECT_EQ(ran("ours", "cached", "{}").report_json(), "{}");
+  ran("ours", "done", R"({"layers":[1]})");
+  EXPECT_EQ(ran("ours", "cached", R"({"needed":false})").report_json(), R"({"layers":[1]})");
+  EXPECT_EQ(ran("theirs", "cached", "{}").report_json(), "{}");
+}
+
 TEST_F(Jobs, WatchFromACursorGivesOnlyWhatCameAfter) {
   const auto job = submit();
   cancel(job.id());

@@ -30,6 +30,15 @@ TEST(Metrics, AProjectWithoutQueuedJobsGoesToZeroAndManyProjectsAreOne) {
   EXPECT_THAT(text, HasSubstr("wring_project_jobs_queued{project=\"_other\"} 202"));  // 99 have names
 }
 
+TEST(Metrics, TheAgeOfTheOldestQueuedJobGoesToZeroOnceNoneWaits) {
+  Metrics metrics;
+  metrics.queue_ages({{{"vision", "cpu"}, 12.5}, {{"vision", "cuda"}, 3}});
+  EXPECT_THAT(metrics.text(),
+              HasSubstr("wring_queue_oldest_seconds{device=\"cpu\",project=\"vision\"} 12.5"));
+  metrics.queue_ages({});
+  EXPECT_THAT(metrics.text(), HasSubstr("wring_queue_oldest_seconds{device=\"cpu\",project=\"vision\"} 0"));
+}
+
 class ServiceMetrics : public Service {
  protected:
   std::string text() { return server_->metrics.text(); }

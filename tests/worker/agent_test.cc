@@ -244,6 +244,13 @@ TEST_F(AgentTest, TellsHowAnEngineCrashedAndWhatItSaidLast) {
   EXPECT_TRUE(finished.result().empty());
 }
 
+TEST_F(AgentTest, TheServerHasAllLinesOfAnEngineBeforeItHearsOfItsEndAlsoWhatIsNoUtf8) {
+  const auto finished =
+      outcome_of({{"stage", "first"}, {"log", "all is well"}, {"log_bytes", "41ff420a"}, {"exit", 3}});
+  EXPECT_EQ(finished.error().last_log(), "all is well\nA\uFFFDB\n");
+  EXPECT_THAT(server.workers.log, testing::IsSupersetOf({"all is well", "A\uFFFDB"}));
+}
+
 TEST_F(AgentTest, AnEngineThatExitsWithoutAWordHasCrashed) {
   const auto finished = outcome_of({{"exit", 0}});
   EXPECT_EQ(finished.error().reason(), "ENGINE_CRASH");

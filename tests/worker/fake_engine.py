@@ -90,6 +90,9 @@ class Engine:
             raw(argument["text"] * argument.get("times", 1))
         elif action == "log":
             print(argument, file=sys.stderr, flush=True)
+        elif action == "log_bytes":
+            sys.stderr.buffer.write(bytes.fromhex(argument))
+            sys.stderr.buffer.flush()
         elif action == "signal":
             os.kill(os.getpid(), argument)
         elif action == "exit":

@@ -203,6 +203,7 @@ class FakeWorkers final : public v1::Workers::Service {
     response->set_register_again(std::exchange(ask_register, false));
     for (const auto& lease : request->leases()) {
       for (const auto& p : lease.progress()) progress.push_back(p);
+      for (const auto& line : lease.log()) log.push_back(line);
       auto* const answer = response->add_answers();
       answer->set_job_id(lease.job_id());
       answer->set_action(action);
@@ -284,6 +285,7 @@ class FakeWorkers final : public v1::Workers::Service {
   std::vector<v1::ReportStageRequest> reports;
   std::vector<v1::FinishAttemptRequest> finished;
   std::vector<v1::Progress> progress;
+  std::vector<std::string> log;                        // lines of heartbeats
   std::map<std::string, v1::KeepStageRequest> stages;  // by key; the first one
   int stage_questions = 0;
   std::string action = "continue";

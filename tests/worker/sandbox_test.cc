@@ -30,6 +30,7 @@ class NoListener final : public EngineListener {
   void on_progress(const ProgressLine&) override {}
   void on_done(const DoneLine&) override {}
   void on_rows(const RowsLine&) override {}
+  void on_log(const std::string&) override {}
   void on_memory(std::uint64_t) override {}
 };
 

@@ -12,7 +12,7 @@ import { tellFailure, toasts } from "../parts/toast";
 const SCOPES = [
   { value: "viewer", label: "Viewer", detail: "reads" },
   { value: "submitter", label: "Submitter", detail: "also submits, uploads, deletes" },
-  { value: "admin", label: "Admin", detail: "may everything" },
+  { value: "admin", label: "Admin", detail: "may do everything" },
   { value: "worker", label: "Worker", detail: "takes jobs, on this machine" },
 ];
 
@@ -178,7 +178,7 @@ function Tokens() {
         {({ tokens }) => (
           <>
             {tokens.length === 0 ? (
-              <p className="muted">There is none: everybody who reaches this server may everything. The first one is an admin’s, and closes it.</p>
+              <p className="muted">There is none: everybody who reaches this server may do everything. The first one is an admin’s, and closes it.</p>
             ) : (
               <Table label="Tokens">
                 <thead>

@@ -1,17 +1,19 @@
 // One artifact: where it came from, what its layers weigh, who measured it, its files.
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
-import { useMemo } from "react";
-import { Link, useLocation } from "wouter";
+import { useCallback, useMemo } from "react";
+import { Link, useLocation, useSearchParams } from "wouter";
 import { type Artifact, type Evaluation, get, type Job, post, remove } from "../api";
 import { bytes, figure, short } from "../format";
+import { type LayerReport, layerReports } from "../layers";
 import { ancestors, licence } from "../lineage";
 import { type ModelLayer, modelOf } from "../model_layers";
 import { Failure, Loaded, Loading, Time, useTitle } from "../parts/basics";
-import { Chart, type Colors } from "../parts/chart";
+import { axis, Chart, type Colors } from "../parts/chart";
 import { Confirm } from "../parts/controls";
 import { Files } from "../parts/files";
 import { useBarred } from "../parts/session";
 import { tellFailure } from "../parts/toast";
+import { type Spread, weightSpread } from "../weights";
 
 const MOST_LINKS = 24;
 const MOST_COMPARED = 12;
@@ -171,7 +173,22 @@ function Lineage({ artifact }: { artifact: Artifact }) {
   );
 }
 
+/** What the stages of the job that made it said of each layer: of each the last one. */
+function useReports(job: string): Map<string, LayerReport> {
+  const query = useQuery({ queryKey: ["job", job], queryFn: () => get<Job>(`jobs/${job}`), enabled: job !== "", staleTime: 60_000, retry: false });
+  return useMemo(
+    () => new Map((query.data?.stages ?? []).flatMap(layerReports).map((report) => [report.layer, report])),
+    [query.data],
+  );
+}
+
 function ModelLayers({ artifact }: { artifact: Artifact }) {
+  const [params, setParams] = useSearchParams();
+  const choose = useCallback(
+    (name: string) => setParams((old) => (name ? old.set("layer", name) : old.delete("layer"), old), { replace: true }),
+    [setParams],
+  );
+  const reports = useReports(artifact.created_by_job);
   const query = useQuery({ queryKey: ["model", artifact.digest], queryFn: () => modelOf(artifact), staleTime: Infinity, retry: false });
   if (query.error) return <Failure error={query.error} />;
   if (query.data === undefined) return <Loading rows={4} />;
@@ -179,31 +196,35 @@ function ModelLayers({ artifact }: { artifact: Artifact }) {
     return (
       <section className="block">
         <h2>Layers</h2>
-        <p className="muted">Its weights are in a format whose layers are not shown here yet.</p>
+        <p className="muted">It holds no safetensors, GGUF or ONNX file.</p>
       </section>
     );
+  const layers = query.data;
+  const chosen = layers.find((layer) => layer.name === params.get("layer"));
   return (
     <section className="block">
       <h2>
-        Layers <span className="muted">{query.data.layers.length}</span>
+        Layers <span className="muted">{layers.length}</span>
       </h2>
-      <Treemap layers={query.data.layers} />
-      <LayerList layers={query.data.layers} />
+      <Treemap layers={layers} onChoose={choose} />
+      {chosen && <OneLayer digest={artifact.digest} layer={chosen} report={reports.get(chosen.name)} close={() => choose("")} />}
+      <LayerList layers={layers} reports={reports} onChoose={choose} />
     </section>
   );
 }
 
 /** "packed-int 4 bits", "dense 32 bits", "masked": what a rectangle's colour stands for. */
-const storage = (layer: ModelLayer) => layer.rep + (layer.bits ? ` ${figure(layer.bits)} bits` : "");
+const storage = (layer: ModelLayer) =>
+  typeof layer.attributes.type === "string" ? layer.attributes.type : layer.rep + (layer.bits ? ` ${figure(layer.bits)} bits` : "");
 
-function Treemap({ layers }: { layers: ModelLayer[] }) {
+function Treemap({ layers, onChoose }: { layers: ModelLayer[]; onChoose: (name: string) => void }) {
+  const click = useCallback((data: unknown) => onChoose((data as { layer?: ModelLayer })?.layer?.name ?? ""), [onChoose]);
   const option = useMemo(() => {
     const kinds = [...new Set(layers.map(storage))];
     const total = layers.reduce((sum, layer) => sum + layer.bytes, 0);
     const groups = new Map<string, ModelLayer[]>();
     for (const layer of layers) {
-      const group = layer.block >= 0 ? `block ${layer.block}` : "other";
-      groups.set(group, [...(groups.get(group) ?? []), layer]);
+      groups.set(layer.group, [...(groups.get(layer.group) ?? []), layer]);
     }
     return (c: Colors) => ({
       tooltip: {
@@ -217,6 +238,7 @@ function Treemap({ layers }: { layers: ModelLayer[] }) {
           nodeClick: false,
           breadcrumb: { show: false },
           left: 0,
+          sort: false, // blocks in their order
           right: 0,
           top: 0,
           bottom: 0,
@@ -230,7 +252,7 @@ function Treemap({ layers }: { layers: ModelLayer[] }) {
           data: [...groups].map(([name, group]) => ({
             name,
             children: group.map((layer) => ({
-              name: layer.block >= 0 ? layer.kind : layer.name,
+              name: layer.group.startsWith("block") ? layer.kind.split(".").at(-1)! : layer.kind,
               value: layer.bytes,
               layer,
               itemStyle: { color: c.series[kinds.indexOf(storage(layer)) % c.series.length] },
@@ -253,12 +275,98 @@ function Treemap({ layers }: { layers: ModelLayer[] }) {
           </li>
         ))}
       </ul>
-      <Chart label={`Bytes of ${layers.length} layers`} option={option} height={340} />
+      <Chart label={`Bytes of ${layers.length} layers`} option={option} height={340} onClick={click} />
     </>
   );
 }
 
-function LayerList({ layers }: { layers: ModelLayer[] }) {
+/** How its weights are spread, and what it lost. */
+function OneLayer({ digest, layer, report, close }: { digest: string; layer: ModelLayer; report?: LayerReport; close: () => void }) {
+  const query = useQuery({
+    queryKey: ["weights", digest, layer.name],
+    queryFn: () => weightSpread(digest, layer),
+    staleTime: Infinity,
+    retry: false,
+  });
+  const spread = query.data;
+  return (
+    <section className="card layer" aria-label={`Layer ${layer.name}`}>
+      <div className="head">
+        <h3 className="wrap">{layer.name}</h3>
+        <button className="button quiet" onClick={close}>
+          Close
+        </button>
+      </div>
+      <dl className="facts">
+        <LayerFact name="Storage">{storage(layer)}</LayerFact>
+        <LayerFact name="Bytes">{bytes(layer.bytes)}</LayerFact>
+        {report?.error !== undefined && <LayerFact name="Error">{figure(report.error)}</LayerFact>}
+        {report?.sparsity !== undefined && <LayerFact name="Sparsity">{(report.sparsity * 100).toFixed(1)} %</LayerFact>}
+        {spread && (
+          <>
+            <LayerFact name="Mean">{figure(spread.mean)}</LayerFact>
+            <LayerFact name="Standard deviation">{figure(spread.deviation)}</LayerFact>
+            <LayerFact name="Zeros">{(spread.zeros * 100).toFixed(1)} %</LayerFact>
+          </>
+        )}
+      </dl>
+      {query.error ? (
+        <Failure error={query.error} />
+      ) : query.isPending ? (
+        <Loading rows={3} />
+      ) : !spread ? (
+        <p className="muted">Weights that are stored as {layer.rep} are not decoded in the page.</p>
+      ) : (
+        <Histogram spread={spread} name={layer.name} />
+      )}
+    </section>
+  );
+}
+
+const LayerFact = ({ name, children }: { name: string; children: React.ReactNode }) => (
+  <div>
+    <dt>{name}</dt>
+    <dd>{children}</dd>
+  </div>
+);
+
+function Histogram({ spread, name }: { spread: Spread; name: string }) {
+  const option = useMemo(
+    () => (c: Colors) => ({
+      grid: { left: 64, right: 16, top: 12, bottom: 44 },
+      xAxis: axis(c, "Weight", {
+        type: "category",
+        data: spread.counts.map((_, i) => figure(spread.from + (i + 0.5) * spread.step)),
+        splitLine: { show: false },
+      }),
+      yAxis: axis(c, "", { type: "value", axisLabel: { color: c.muted, formatter: (v: number) => figure(v) } }),
+      tooltip: {
+        trigger: "item",
+        formatter: (item: { name: string; value: number }) => `about ${item.name}\n${figure(item.value)} weights`,
+      },
+      series: [{ type: "bar", data: spread.counts, barCategoryGap: "8%", itemStyle: { color: c.series[0] } }],
+    }),
+    [spread],
+  );
+  return (
+    <>
+      <Chart label={`How the weights of ${name} are spread`} option={option} height={220} />
+      {spread.read < spread.all && (
+        <p className="muted small">
+          Of the first {figure(spread.read)} of {figure(spread.all)} weights.
+        </p>
+      )}
+    </>
+  );
+}
+
+interface LayerListProps {
+  layers: ModelLayer[];
+  reports: Map<string, LayerReport>;
+  onChoose: (name: string) => void;
+}
+
+function LayerList({ layers, reports, onChoose }: LayerListProps) {
   const sorted = layers.toSorted((a, b) => b.bytes - a.bytes);
   return (
     <details>
@@ -270,15 +378,21 @@ function LayerList({ layers }: { layers: ModelLayer[] }) {
               <th>Layer</th>
               <th>Storage</th>
               <th>Shape or attributes</th>
+              {reports.size > 0 && <th className="number">Error</th>}
               <th className="number">Bytes</th>
             </tr>
           </thead>
           <tbody>
             {sorted.map((layer) => (
               <tr key={layer.name}>
-                <td>{layer.name}</td>
+                <td>
+                  <button className="link" onClick={() => onChoose(layer.name)}>
+                    {layer.name}
+                  </button>
+                </td>
                 <td>{storage(layer)}</td>
                 <td className="muted">{layer.shape}</td>
+                {reports.size > 0 && <td className="number">{errorOf(reports.get(layer.name))}</td>}
                 <td className="number">{bytes(layer.bytes)}</td>
               </tr>
             ))}
@@ -288,6 +402,8 @@ function LayerList({ layers }: { layers: ModelLayer[] }) {
     </details>
   );
 }
+
+const errorOf = (report?: LayerReport) => (report?.error === undefined ? "–" : figure(report.error));
 
 /** Jobs that measured it: as what they began with, or as what they made. */
 function UsedBy({ artifact }: { artifact: Artifact }) {

@@ -4,7 +4,7 @@ import { useQuery } from "@tanstack/react-query";
 import { Link, useSearchParams } from "wouter";
 import { type Artifact, events, get, isActive, type Job, type JobError } from "../api";
 import { bytes, duration, short } from "../format";
-import { remainingText, runningStage, seconds } from "../job_text";
+import { aheadText, remainingText, runningStage, seconds } from "../job_text";
 import { layerReports } from "../layers";
 import { Digest, Failure, Loaded, StateBadge, Time, useNow, useTitle } from "../parts/basics";
 import { useCancel, usePause, useRemove, useRetry } from "../parts/calls";
@@ -12,6 +12,7 @@ import { Confirm } from "../parts/controls";
 import { Files } from "../parts/files";
 import { Layers } from "../parts/layers";
 import { RecipeTab } from "../parts/recipe_tab";
+import { Log } from "../parts/log";
 import { Results } from "../parts/results";
 import { useBarred } from "../parts/session";
 import { Timeline } from "../parts/timeline";
@@ -38,11 +39,7 @@ function OneJob({ job }: { job: Job }) {
       {job.state === "QUEUED" && (
         <div className="notice" role="status">
           <strong>Waits: {job.waiting_reason}</strong>
-          {job.ahead > 0 && (
-            <p>
-              {job.ahead >= 1000 ? "1,000 or more" : job.ahead} {job.ahead === 1 ? "job goes" : "jobs go"} first.
-            </p>
-          )}
+          {job.ahead > 0 && <p>{aheadText(job.ahead, 1000)}.</p>}
           {job.error && <p>The attempt before ended with: {job.error.message}</p>}
         </div>
       )}
@@ -52,6 +49,7 @@ function OneJob({ job }: { job: Job }) {
           {[
             ["results", "Results"],
             ["timeline", "Timeline"],
+            ["log", "Log"],
             ["layers", "Layers"],
             ["recipe", "Recipe"],
             ["files", "Files"],
@@ -67,6 +65,9 @@ function OneJob({ job }: { job: Job }) {
         </Tabs.Panel>
         <Tabs.Panel value="timeline">
           <Loaded query={log}>{(all) => <Timeline job={job} events={all} />}</Loaded>
+        </Tabs.Panel>
+        <Tabs.Panel value="log">
+          <Log job={job} />
         </Tabs.Panel>
         <Tabs.Panel value="layers">
           <Layers job={job} />

@@ -5,7 +5,7 @@ import { Link, useSearchParams } from "wouter";
 import { isActive } from "../api";
 import { duration } from "../format";
 import type { JobLine, JobList, Shown } from "../job_list";
-import { progressText, seconds, stageProgress } from "../job_text";
+import { aheadText, progressText, seconds, stageProgress } from "../job_text";
 import { Bar, Empty, Loaded, StateBadge, Time, useNow, useTitle } from "../parts/basics";
 import { useCancel, useRetry } from "../parts/calls";
 import { Check, Confirm, Segments } from "../parts/controls";
@@ -25,7 +25,8 @@ const phone = matchMedia("(max-width: 760px)"); // rows are cards then, with a g
 /** The one line that says where a job stands, or why it doesn't move. */
 function Where({ job }: { job: JobLine }) {
   const { running } = job;
-  if (job.state === "QUEUED") return <span className="muted">Waits: {job.waiting}</span>;
+  if (job.state === "QUEUED")
+    return <span className="muted">{[`Waits: ${job.waiting}`, aheadText(job.ahead, 100)].filter(Boolean).join(" · ")}</span>;
   if (job.state === "FAILED")
     return (
       <span className="bad-text clip" title={job.error}>

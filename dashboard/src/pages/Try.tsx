@@ -2,7 +2,7 @@
 import { useMutation, useQueries, useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { Link, useSearchParams } from "wouter";
-import { type Artifact, get, isActive, type Job, post, uuid } from "../api";
+import { type Artifact, get, isActive, type Job, post, remove, uuid } from "../api";
 import { bytes, short } from "../format";
 import { ancestors } from "../lineage";
 import { Empty, Failure, StateBadge, useTitle } from "../parts/basics";
@@ -22,6 +22,7 @@ interface Wanted {
 
 const recipe = ({ prompt, tokens, temperature }: Wanted) =>
   JSON.stringify({ name: "try it", evaluations: [{ suite: "sample", params: { prompt, tokens, temperature }, when: ["before"] }] });
+const BEGINNING = '{"name":"try it","evaluations":[{"suite":"sample"';
 
 /** The model that nothing was done to yet: the first in its line. */
 async function origin(digest: string): Promise<Artifact> {
@@ -34,6 +35,7 @@ export default function Try() {
   const [params, setParams] = useSearchParams();
   const model = params.get("model") ?? "";
   const ids = (params.get("jobs") ?? "").split(",").filter(Boolean);
+  const barred = useBarred("submitter");
   return (
     <>
       <div className="head">
@@ -45,11 +47,27 @@ export default function Try() {
       <Form
         key={model}
         model={model}
+        before={ids}
         onModel={(next) => setParams({ model: next })}
         onJobs={(jobs) => setParams({ model, jobs: jobs.join(",") })}
       />
       {ids.length > 0 ? (
-        <Answers ids={ids} />
+        <>
+          <Answers ids={ids} />
+          <p className="muted small">
+            These are jobs; the next prompt takes their place.{" "}
+            <button
+              className="link"
+              disabled={barred !== ""}
+              onClick={() => {
+                for (const id of ids) discard(id);
+                setParams({ model });
+              }}
+            >
+              Delete them
+            </button>
+          </p>
+        </>
       ) : (
         <Empty title={model ? "No prompt was sent yet" : "Choose a model"}>
           <p className="muted">It must be a language model that writes: the answers of both appear here.</p>
@@ -59,7 +77,22 @@ export default function Try() {
   );
 }
 
-function Form({ model, onModel, onJobs }: { model: string; onModel: (model: string) => void; onJobs: (jobs: string[]) => void }) {
+/** Takes an answer's job out of the list of jobs. The address may name any job: no other is touched. */
+const discard = async (id: string) => {
+  const job = await get<Job>(`jobs/${id}`).catch(() => undefined);
+  if (!job?.spec.recipe.startsWith(BEGINNING)) return;
+  await post(`jobs/${id}/cancel`, {}).catch(() => {}); // it has ended
+  await remove(`jobs/${id}`).catch(() => {}); // its worker has not stopped yet, or it is gone: it stays, or is away
+};
+
+interface FormProps {
+  model: string;
+  before: string[]; // jobs of the answers that are shown
+  onModel: (model: string) => void;
+  onJobs: (jobs: string[]) => void;
+}
+
+function Form({ model, before, onModel, onJobs }: FormProps) {
   const barred = useBarred("submitter");
   const models = useArtifacts("model");
   const [wanted, setWanted] = useState<Wanted>({ prompt: PROMPT, tokens: 40, temperature: 0, seed: "0" });
@@ -71,7 +104,10 @@ function Form({ model, onModel, onJobs }: { model: string; onModel: (model: stri
           post<Job>("jobs", { request_id: uuid(), spec: { name: "try it", recipe: recipe(wanted), model: digest, seed: wanted.seed || "0" } }),
         ),
       ),
-    onSuccess: (jobs) => onJobs(jobs.map((job) => job.id)),
+    onSuccess: (jobs) => {
+      for (const job of before) discard(job);
+      onJobs(jobs.map((job) => job.id));
+    },
   });
   const number = (key: "tokens" | "temperature", label: string, help: string, more: Record<string, number | string>) => (
     <Labelled label={label} help={help}>

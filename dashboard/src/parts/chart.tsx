@@ -2,6 +2,7 @@
 import { BarChart, LineChart, ParallelChart, ScatterChart, TreemapChart } from "echarts/charts";
 import { AriaComponent, GridComponent, LegendComponent, ParallelComponent, TooltipComponent } from "echarts/components";
 import { type ECharts, type EChartsCoreOption, init, use } from "echarts/core";
+import { LabelLayout } from "echarts/features";
 import { CanvasRenderer } from "echarts/renderers";
 import { useEffect, useRef } from "react";
 import { save } from "../save";
@@ -18,6 +19,7 @@ use([
   TooltipComponent,
   LegendComponent,
   AriaComponent,
+  LabelLayout,
   CanvasRenderer,
 ]);
 

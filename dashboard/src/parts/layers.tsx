@@ -29,7 +29,7 @@ export function Layers({ job }: { job: Job }) {
       <Empty title="No layers reported yet">
         <p className="muted">
           {job.stages.some((s) => s.state === "cached")
-            ? "A stage whose output came from the cache has no report in this job; the job that ran it has."
+            ? "Its stages came from the cache, and the job that ran them is no longer there."
             : "Each stage tells what it did to every layer when it ends."}
         </p>
       </Empty>

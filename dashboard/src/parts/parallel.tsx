@@ -41,13 +41,12 @@ export function Parallel({ axes, rows, label }: { axes: Axis[]; rows: { name: st
           nameTextStyle: { color: c.muted },
           axisLine: { lineStyle: { color: c.line } },
           axisTick: { show: false },
-          axisLabel: { color: c.muted },
           areaSelectStyle: { color: c.accent, borderColor: c.accent, opacity: 0.25 },
         },
       },
       parallelAxis: told.map(({ axis, values }, dim) => {
         const scale = scaleOf(axis, values);
-        return { dim, name: axis.name, ...scale, axisLabel: { color: c.muted, ...scale.axisLabel } };
+        return { dim, name: axis.name, ...scale, z: 3, axisLabel: { color: c.muted, textBorderColor: c.back, textBorderWidth: 3, ...scale.axisLabel } }; // over the lines
       }),
       tooltip: { trigger: "item", formatter: (item: { name: string }) => item.name },
       series: [

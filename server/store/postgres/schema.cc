@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::size_t kFirst = 9;  // what SQLite's first nine come to
 
-constexpr std::array<const char*, 1> kMigrations{R"sql(
+constexpr std::array<const char*, 2> kMigrations{R"sql(
   CREATE FUNCTION unixepoch() RETURNS bigint LANGUAGE sql STABLE AS
     $$ SELECT CAST(floor(extract(epoch FROM statement_timestamp())) AS bigint) $$;
   CREATE FUNCTION instr(text, text) RETURNS integer LANGUAGE sql IMMUTABLE AS $$ SELECT strpos($1, $2) $$;
@@ -99,6 +99,12 @@ constexpr std::array<const char*, 1> kMigrations{R"sql(
   CREATE UNIQUE INDEX trials_by_job ON trials(job) WHERE job IS NOT NULL;
   CREATE INDEX trials_by_phase ON trials(sweep, phase, bytes);
   CREATE INDEX open_trials ON trials(sweep) WHERE phase = 0;
+)sql",
+                                                  R"sql(
+  CREATE TABLE log_lines(
+    job_id TEXT NOT NULL, number BIGINT NOT NULL, time BIGINT NOT NULL, text TEXT NOT NULL, PRIMARY KEY(job_id, number));
+  ALTER TABLE stages ADD COLUMN key TEXT NOT NULL DEFAULT '';
+  CREATE INDEX stages_by_key ON stages(key) WHERE state = 'done' AND key <> '';
 )sql"};
 
 constexpr std::size_t kNewest = kFirst + kMigrations.size() - 1;

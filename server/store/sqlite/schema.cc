@@ -10,7 +10,7 @@
 namespace wring {
 namespace {
 
-constexpr std::array<const char*, 9> kMigrations{R"sql(
+constexpr std::array<const char*, 10> kMigrations{R"sql(
   CREATE TABLE meta(key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
   INSERT INTO meta VALUES('epoch', 1);
   CREATE TABLE jobs(
@@ -33,20 +33,20 @@ constexpr std::array<const char*, 9> kMigrations{R"sql(
     row INTEGER PRIMARY KEY, digest TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, message BLOB NOT NULL, manifest TEXT NOT NULL);
   CREATE TABLE workers(id TEXT PRIMARY KEY, message BLOB NOT NULL) WITHOUT ROWID;
 )sql",
-                                                 R"sql(
+                                                  R"sql(
   ALTER TABLE jobs ADD COLUMN project TEXT NOT NULL DEFAULT 'default';
   CREATE INDEX jobs_by_project ON jobs(project, sequence);
   CREATE TABLE shares(
     project TEXT NOT NULL, device TEXT NOT NULL, fence_n INTEGER NOT NULL, PRIMARY KEY(project, device)) WITHOUT ROWID;
 )sql",
-                                                 R"sql(
+                                                  R"sql(
   CREATE TABLE pauses(kind INTEGER NOT NULL, name TEXT NOT NULL, PRIMARY KEY(kind, name)) WITHOUT ROWID;
 )sql",
-                                                 R"sql(
+                                                  R"sql(
   ALTER TABLE artifacts ADD COLUMN expire_time INTEGER;
   CREATE INDEX artifacts_by_expiry ON artifacts(expire_time) WHERE expire_time IS NOT NULL;
 )sql",
-                                                 R"sql(
+                                                  R"sql(
   CREATE TABLE manifests(digest TEXT NOT NULL UNIQUE, manifest TEXT NOT NULL);
   INSERT INTO manifests SELECT digest, manifest FROM artifacts;
   ALTER TABLE artifacts RENAME TO artifacts_4;
@@ -86,19 +86,19 @@ constexpr std::array<const char*, 9> kMigrations{R"sql(
   CREATE TRIGGER audit_is_not_changed BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
   CREATE TRIGGER audit_is_not_deleted BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
 )sql",
-                                                 R"sql(
+                                                  R"sql(
   CREATE TABLE stage_outputs(
     row INTEGER PRIMARY KEY, project TEXT NOT NULL, key TEXT NOT NULL, digest TEXT NOT NULL, bytes INTEGER NOT NULL,
     seconds REAL NOT NULL, used INTEGER NOT NULL, manifest TEXT NOT NULL, UNIQUE(project, key));
   CREATE INDEX stage_outputs_by_use ON stage_outputs(used);
 )sql",
-                                                 R"sql(
+                                                  R"sql(
   DROP INDEX jobs_by_phase;
   DROP INDEX jobs_by_project;
   CREATE INDEX jobs_by_phase ON jobs(phase, sequence, name);
   CREATE INDEX jobs_by_project ON jobs(project, phase, sequence, name);
 )sql",
-                                                 R"sql(
+                                                  R"sql(
   CREATE TABLE sweeps(
     id TEXT PRIMARY KEY, sequence INTEGER NOT NULL UNIQUE, project TEXT NOT NULL, phase INTEGER NOT NULL, record TEXT NOT NULL,
     spec BLOB NOT NULL, request_id TEXT, request_digest TEXT NOT NULL) WITHOUT ROWID;
@@ -110,7 +110,7 @@ constexpr std::array<const char*, 9> kMigrations{R"sql(
   CREATE INDEX trials_by_phase ON trials(sweep, phase, bytes);
   CREATE INDEX open_trials ON trials(sweep) WHERE phase = 0;
 )sql",
-                                                 R"sql(
+                                                  R"sql(
   CREATE TABLE secrets(name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
   INSERT INTO secrets VALUES('page_tokens', randomblob(32));
   CREATE VIRTUAL TABLE job_names USING fts5(name, content = '', columnsize = 0, tokenize = 'trigram case_sensitive 1');
@@ -121,6 +121,13 @@ constexpr std::array<const char*, 9> kMigrations{R"sql(
   CREATE TRIGGER job_loses_name AFTER DELETE ON jobs BEGIN
     INSERT INTO job_names(job_names, rowid, name) VALUES('delete', OLD.sequence, OLD.name);
   END;
+)sql",
+                                                  R"sql(
+  CREATE TABLE log_lines(
+    job_id TEXT NOT NULL, number INTEGER NOT NULL, time INTEGER NOT NULL, text TEXT NOT NULL,
+    PRIMARY KEY(job_id, number)) WITHOUT ROWID;
+  ALTER TABLE stages ADD COLUMN key TEXT NOT NULL DEFAULT '';
+  CREATE INDEX stages_by_key ON stages(key) WHERE state = 'done' AND key <> '';
 )sql"};
 
 // Its statement is over when this returns: a migration may drop tables.
