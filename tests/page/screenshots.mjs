@@ -15,7 +15,7 @@ const compared = sized
   .sort((a, b) => b.length - a.length)[0]
   .map((job) => job.id);
 const sweep = (await api(address, "sweeps")).sweeps[0];
-const tried = succeeded.filter((job) => job.stages.length === 1 && job.stages[0].name === "evaluate: sample").slice(0, 2).map((job) => job.id);
+const tried = succeeded.filter((job) => job.stages.length === 1 && job.stages[0].name.startsWith("evaluate: sample")).slice(0, 2).map((job) => job.id);
 const layer = JSON.parse(done.stages.findLast((stage) => stage.report_json.includes('"layer"')).report_json).layers[0].layer;
 const all = views({ layer, done: done.id, failed: failed.id, compared, result: done.result, sweep: sweep.id, tried }).filter(
   (view) => view.name !== "try" || tried.length > 0,
@@ -32,6 +32,7 @@ for (const theme of ["light", "dark"]) {
       if (wanted.length === 0 && suffix && view.name !== "jobs" && view.name !== "job-results") continue;
       await page.goto(view.path);
       await page.waitForSelector(view.ready);
+      if (view.name === "artifact-layer") await page.locator(view.ready).scrollIntoViewIfNeeded();
       await page.waitForTimeout(700); // charts fade in
       await page.screenshot({ path: `${folder}/${view.name}${suffix}-${theme}.png` });
     }

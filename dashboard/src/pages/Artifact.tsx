@@ -217,6 +217,10 @@ function ModelLayers({ artifact }: { artifact: Artifact }) {
 const storage = (layer: ModelLayer) =>
   typeof layer.attributes.type === "string" ? layer.attributes.type : layer.rep + (layer.bits ? ` ${figure(layer.bits)} bits` : "");
 
+/** What stands outside of blocks first. */
+const byBlock = ([a]: [string, unknown], [b]: [string, unknown]) =>
+  Number(a.startsWith("block")) - Number(b.startsWith("block")) || a.localeCompare(b, "en", { numeric: true });
+
 function Treemap({ layers, onChoose }: { layers: ModelLayer[]; onChoose: (name: string) => void }) {
   const click = useCallback((data: unknown) => onChoose((data as { layer?: ModelLayer })?.layer?.name ?? ""), [onChoose]);
   const option = useMemo(() => {
@@ -249,7 +253,7 @@ function Treemap({ layers, onChoose }: { layers: ModelLayer[]; onChoose: (name: 
             { itemStyle: { borderWidth: 0, gapWidth: 3 }, upperLabel: { show: false } },
             { itemStyle: { borderColor: c.line, gapWidth: 1 } },
           ],
-          data: [...groups].map(([name, group]) => ({
+          data: [...groups].sort(byBlock).map(([name, group]) => ({
             name,
             children: group.map((layer) => ({
               name: layer.group.startsWith("block") ? layer.kind.split(".").at(-1)! : layer.kind,
