@@ -100,7 +100,7 @@ constexpr std::array<const char*, 2> kMigrations{R"sql(
   CREATE INDEX trials_by_phase ON trials(sweep, phase, bytes);
   CREATE INDEX open_trials ON trials(sweep) WHERE phase = 0;
 )sql",
-                                                  R"sql(
+                                                 R"sql(
   CREATE TABLE log_lines(
     job_id TEXT NOT NULL, number BIGINT NOT NULL, time BIGINT NOT NULL, text TEXT NOT NULL, PRIMARY KEY(job_id, number));
   ALTER TABLE stages ADD COLUMN key TEXT NOT NULL DEFAULT '';
