@@ -580,6 +580,17 @@ const tests = {
     await token.waitFor();
   },
 
+  async "who makes an open server's first token sees its secret and is logged in with it"({ page }) {
+    await page.goto(`${facts.closing}/access`);
+    await page.getByLabel("Name", { exact: true }).fill("first");
+    await page.getByRole("button", { name: "Make the token" }).click();
+    const secret = (await page.getByLabel("Secret").textContent()).trim();
+    await page.getByText("admin, all projects").waitFor();
+    const answer = await fetch(`${facts.closing}/api/v1/jobs`, { headers: { Authorization: `Bearer ${secret}` } });
+    assert.equal(answer.status, 200);
+    assert.equal((await fetch(`${facts.closing}/api/v1/jobs`)).status, 401);
+  },
+
   async "an admin sets a quota and makes a token, whose holder sees why he may change nothing"({ page, complaints }) {
     await page.goto(`${facts.closed.address}/access`);
     await page.getByLabel("Token").fill(facts.closed.token);

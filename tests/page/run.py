@@ -127,22 +127,26 @@ def main():
     with tempfile.TemporaryDirectory(prefix="wring-page-") as scratch:
         folder = Path(scratch)
         service = Service(options.bin.resolve(), folder)
-        (folder / "closed").mkdir()
-        closed = Service(options.bin.resolve(), folder / "closed")
+        for name in ("closed", "closing"):
+            (folder / name).mkdir()
+        closed, closing = (Service(options.bin.resolve(), folder / name) for name in ("closed", "closing"))
         try:
             closed.start_server()
+            closing.start_server()
             assert closed.cli("pause", "project", "resting").status == 0  # one that is listed though it has no job
             service.start_server()
             service.start_worker()
             facts = folder / "facts.json"
             token = closed.cli("tokens", "create", "--scope", "admin", "--json").json["secret"]
-            facts.write_text(json.dumps(prepare(service, folder) | {"closed": {"address": f"http://{closed.http}", "token": token}}))
+            facts.write_text(json.dumps(prepare(service, folder) | {"closed": {"address": f"http://{closed.http}", "token": token},
+                                                                     "closing": f"http://{closing.http}"}))
             result = subprocess.run(["node", HERE / "page_test.mjs", facts, *options.tests])
             if result.returncode:
                 print(service.logs())
         finally:
             service.stop()
             closed.stop()
+            closing.stop()
     return result.returncode
 
 

@@ -1,7 +1,7 @@
 // Who may have what: projects with their quotas, and the tokens that callers come with.
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
-import { get, type Project, post, type Quota, type Token } from "../api";
+import { get, type Project, post, type Quota, type Session, type Token } from "../api";
 import { bytes } from "../format";
 import { Empty, Failure, Loaded, Table, Time, useTitle } from "../parts/basics";
 import { Choice, Confirm } from "../parts/controls";
@@ -256,15 +256,18 @@ function NewToken({ first }: { first: boolean }) {
   const [project, setProject] = useState("");
   const [days, setDays] = useState("90");
   const make = useMutation({
-    mutationFn: () =>
-      post<{ token: Token; secret: string }>("tokens", {
+    mutationFn: async () => {
+      const made = await post<{ token: Token; secret: string }>("tokens", {
         name,
         scope,
         project,
         ...(Number(days) > 0 && { expire_time: new Date(Date.now() + Number(days) * 86_400_000).toISOString() }),
-      }),
-    // The first token closes the server: this page must log in with it.
-    onSuccess: () => client.invalidateQueries({ queryKey: first ? ["session"] : ["tokens"] }),
+      });
+      // The first token closes the server: who made it is logged in with it, or would not see its secret.
+      if (first) client.setQueryData(["session"], await post<Session>("login", { token: made.secret }));
+      return made;
+    },
+    onSuccess: () => client.invalidateQueries({ queryKey: ["tokens"] }),
   });
   if (make.data)
     return (
