@@ -24,14 +24,14 @@ PostgresPlace read_place(const Json& json, const Source& source) {
   check_keys(json, {"postgresql", "lease_seconds"}, "", source);
   PostgresPlace place;
   place.url = string_or_empty(json, "postgresql", "", source);
-  char* raw = nullptr;
-  PQconninfoOption* const options = PQconninfoParse(place.url.c_str(), &raw);
-  const std::string problem = raw ? raw : "";
-  PQfreemem(raw);
+  PQconninfoOption* const options = PQconninfoParse(place.url.c_str(), nullptr);
   PQconninfoFree(options);
   if (place.url.empty() || !options)
-    source.fail("BAD_URL", "postgresql", place.url.empty() ? "it names no database" : problem,
-                "For instance postgresql://wring@db.example.org/wring?sslmode=verify-full.");
+    source.fail(
+        "BAD_URL", "postgresql",
+        place.url.empty() ? "it names no database" : "this is no address of a database",
+        "For instance postgresql://wring@db.example.org/wring?sslmode=verify-full; what is special in a "
+        "password is written as %25.");
   place.lease = std::chrono::seconds(whole_of(json, "lease_seconds", 5, 1, 60, "", source));
   return place;
 }
@@ -45,6 +45,12 @@ bool is_on_postgresql(const fs::path& data) {
 std::unique_ptr<Database> open_database(const fs::path& data) {
   if (!is_on_postgresql(data)) return std::make_unique<SqliteDatabase>(data / kDatabase);
   const auto file = data / kFile;
+  // What the file knows of the folder's blobs another database would not know, and delete them.
+  if (fs::exists(data / kDatabase))
+    throw Error(ErrorCode::kFailedPrecondition, "TWO_DATABASES",
+                data.string() + " has " + kDatabase + " and " + kFile +
+                    ": which of them its blobs belong to is not clear",
+                "data", "Give PostgreSQL a data folder of its own.");
   try {
     const auto document = parse_yaml(read_file(file, 1u << 20), kFile);
     return std::make_unique<PostgresDatabase>(read_place(document.value, Source{kFile, document.lines}));

@@ -9,7 +9,7 @@
 namespace wring {
 
 // What DATA/database.yaml names (docs/operations.md); DATA/wring.db where there is no such file. Throws
-// Error(kInvalidArgument) that names the key.
+// Error(kInvalidArgument) that names the key; kFailedPrecondition "TWO_DATABASES" where both are there.
 std::unique_ptr<Database> open_database(const std::filesystem::path& data);
 
 bool is_on_postgresql(const std::filesystem::path& data);

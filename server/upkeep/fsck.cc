@@ -131,11 +131,12 @@ FsckReport check_data(const fs::path& folder) {
   const FileDescriptor lock = lock_data(folder);
   FsckReport report;
   if (!is_on_postgresql(folder)) report.database = integrity(folder / kDatabase);
+  const auto database = open_database(folder);  // whose lock, where it has one, is held until all is compared
+  std::unique_ptr<Connection> connection;
+  if (report.database.empty()) connection = database->connect_to_write();  // as its next server would
   BlobStore blobs(folder);
   read_blobs(blobs, report);
-  if (!report.database.empty()) return report;
-  const auto database = open_database(folder)->connect_to_write();  // as its next server would
-  find_chunks(*database, blobs, report);
+  if (connection) find_chunks(*connection, blobs, report);
   return report;
 }
 

@@ -3,6 +3,7 @@
 
     run.py [unittest's arguments]        prints how long each takeover took
 """
+import http.client
 import json
 import os
 import random
@@ -19,26 +20,14 @@ os.environ |= {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1", "GOMP_SPINCOUNT": "10
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests/e2e"), str(ROOT / "tests/chaos"), str(ROOT / "tests/pg")]
 import postgres  # noqa: E402
-from clients import Client, put_by_cli  # noqa: E402
+from clients import RECIPES, Client, put_by_cli, undisturbed  # noqa: E402
 from history import PHASES, check, read_history  # noqa: E402
 from pair import LEASE_SECONDS, Pair  # noqa: E402
 
 PROGRAMS = ROOT / "build/release/bin"
-RECIPES = [f"rtn(bits={bits}, group_size={group})" for bits in (3, 4, 8) for group in (16, 32)]
 # Suites of wring_server_test whose database is that of WRING_TEST_POSTGRESQL.
 CONTRACT = ["Store", "Postgres", "DatabasePlace", "Collecting", "Artifacts", "Closed", "Errors", "Evaluations", "Http", "HttpSweeps", "Jobs", "Methods",
             "Retained", "Service", "ServiceMetrics", "StageOutputsTest", "SweepsApi"]
-
-
-def undisturbed(model):
-    """The digest that each recipe gives."""
-    digests = {}
-    for recipe in RECIPES:
-        with tempfile.TemporaryDirectory() as folder:
-            result = subprocess.run([PROGRAMS / "wring", "run", "--local", recipe, "--model", model, "--out", f"{folder}/out", "--json"],
-                                    check=True, capture_output=True, text=True)
-            digests[recipe] = json.loads(result.stdout)["artifact_digest"]
-    return digests
 
 
 class OnPostgres(unittest.TestCase):
@@ -73,7 +62,7 @@ class OnTwoServers(OnPostgres):
         super().setUpClass()
         from random_models import make_decoder
         make_decoder(cls.scratch / "tiny", seed=1)
-        cls.expected = undisturbed(cls.scratch / "tiny")
+        cls.expected = undisturbed(PROGRAMS, cls.scratch / "tiny")
 
     def setUp(self):
         self.folder = Path(tempfile.mkdtemp(prefix="pair-", dir=self.scratch))
@@ -132,18 +121,22 @@ class Takeover(OnTwoServers):
         jobs = self.submit(4)
         stopped = self.pair.current()
         other = self.pair.other(stopped)
-        address = self.pair.ports[stopped][0]
+        model = self.pair.cli("put", self.scratch / "tiny", "--json").json["digest"]
         os.kill(self.pair.servers[stopped].pid, signal.SIGSTOP)
         seconds = self.pair.seconds_until_it_leads(other)
         epoch = self.epoch()
         self.pair.wait_for("the balancer", lambda: self.pair.leader == other)
-        late = subprocess.Popen([PROGRAMS / "wring", "--server", address, "submit", RECIPES[0], "--model", jobs[0][1], "--name", "late"],
-                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # the kernel takes it in for the stopped one
+        late = http.client.HTTPConnection(self.pair.ports[stopped][1], timeout=60)  # the kernel takes it in for the stopped one
+        late.request("POST", "/api/v1/jobs", json.dumps({"spec": {"name": "late", "recipe": RECIPES[0], "model": model}}),
+                     {"Content-Type": "application/json"})
         jobs += self.submit(2)
         os.kill(self.pair.servers[stopped].pid, signal.SIGCONT)
         self.assertNotEqual(self.pair.servers[stopped].wait(60), 0)
-        late.kill()
-        late.wait()
+        try:
+            self.assertNotEqual(late.getresponse().status, 200)
+        except (http.client.HTTPException, OSError):
+            pass  # it ended without an answer
+        self.assertEqual(len(self.rows()["jobs"]), len(jobs))
         log = (self.folder / f"{stopped}.log").read_text()
         self.assertTrue("no longer leads" in log or "another server leads: the epoch is" in log, log[-3000:])
         self.check_ends(jobs)

@@ -78,6 +78,20 @@ TEST_F(Artifacts, WithoutAllTheirChunksAreRefusedWithTheMissingOnesNamed) {
   EXPECT_THAT(subjects, ElementsAre(sha256("abc").hex(), sha256("def").hex()));
 }
 
+TEST_F(Artifacts, OfWhichTheMetadataHoldANulAreStored) {
+  write_blob(pieces("abc", random_uuid(), 0, 3));
+  Manifest manifest;
+  manifest.kind = "model";
+  manifest.files = {{"a", 3, {{sha256("abc"), 3}}}};
+  manifest.metadata = {{"note", std::string("a\0b", 3)}, {"path", "c:\\u0000"}};
+  v1::CommitArtifactRequest request;
+  request.set_manifest_json(manifest.canonical());
+  const auto digest = call(*artifacts_, &v1::Artifacts::Stub::CommitArtifact, request).digest();
+  v1::GetArtifactRequest get;
+  get.set_digest(digest);
+  EXPECT_EQ(call(*artifacts_, &v1::Artifacts::Stub::GetArtifact, get).manifest_json(), manifest.canonical());
+}
+
 TEST_F(Artifacts, AManifestThatWouldLeaveItsFolderIsRefused) {
   v1::CommitArtifactRequest request;
   request.set_manifest_json(

@@ -5,6 +5,7 @@
 
 #include <fstream>
 #include <set>
+#include <thread>
 
 #include "server/store/job_store.h"
 #include "server/store/place.h"
@@ -52,6 +53,22 @@ TEST(DatabasePlace, ThatIsWrongIsNamedByItsKey) {
   EXPECT_EQ(refused("postgresql: [").reason(), "MALFORMED_CONFIG");
 }
 
+TEST(DatabasePlace, DoesNotTellThePassword) {
+  for (const char* url : {"postgresql://wring:pa%ss@db/x", "password=a sec ret"}) {
+    const Error error = refused(std::string("postgresql: '") + url + "'");
+    EXPECT_EQ(error.reason(), "BAD_URL");
+    for (const char* secret : {"pa%ss", "sec ret", "\"sec\""})
+      EXPECT_EQ((error.message() + error.field() + error.hint()).find(secret), std::string::npos);
+  }
+}
+
+TEST(DatabasePlace, InAFolderThatHasADatabaseIsRefused) {
+  const TempDir folder;
+  std::ofstream(folder.path() / kDatabase) << "";
+  std::ofstream(folder.path() / "database.yaml") << "postgresql: 'postgresql:///x'";
+  EXPECT_EQ(thrown_by([&] { open_database(folder.path()); }).reason(), "TWO_DATABASES");
+}
+
 class Postgres : public testing::Test {
  protected:
   void SetUp() override {
@@ -81,6 +98,22 @@ TEST_F(Postgres, OneServerLeadsAndTheNextOneUnderALaterEpoch) {
   first.reset();
   ASSERT_TRUE(second->lead());
   EXPECT_GT(epoch(*second->connect_to_write()), before);
+}
+
+TEST_F(Postgres, ASchemaThatIsNotThereIsNamed) {
+  std::ofstream(folder_.path() / "database.yaml")
+      << "postgresql: \"" << DataFolder::url() << "&options=-csearch_path%3Dnobody_made_it\"\n";
+  auto database = open();
+  EXPECT_EQ(thrown_by([&] { database->lead(); }).reason(), "NO_SCHEMA");
+}
+
+TEST_F(Postgres, ASessionThatWaitsForTheLockMayIdle) {
+  auto first = open(), second = open();
+  ASSERT_TRUE(first->lead());
+  EXPECT_FALSE(second->lead());
+  std::this_thread::sleep_for(1500ms);  // longer than the lease
+  first.reset();
+  EXPECT_TRUE(second->lead());
 }
 
 TEST_F(Postgres, ATransactionUnderAnEarlierEpochIsRefusedAndChangesNothing) {

@@ -157,9 +157,14 @@ class PostgresStatement final : public Prepared {
 
 PGconn* connect(const std::string& url) {
   // What the URL says wins over what stands before it.
-  const char* const keys[] = {"connect_timeout", "tcp_user_timeout", "fallback_application_name",
-                              "client_encoding", "dbname",           nullptr};
-  const char* const values[] = {"10", "10000", "wring-server", "UTF8", url.c_str(), nullptr};
+  const char* const keys[] = {"connect_timeout",
+                              "tcp_user_timeout",
+                              "fallback_application_name",
+                              "client_encoding",
+                              "target_session_attrs",
+                              "dbname",
+                              nullptr};
+  const char* const values[] = {"10", "10000", "wring-server", "UTF8", "read-write", url.c_str(), nullptr};
   return PQconnectdbParams(keys, values, 1);
 }
 

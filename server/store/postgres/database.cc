@@ -13,13 +13,18 @@ namespace {
 
 constexpr int kBeatsInALease = 5;
 
-// Later than that of every server before, also where the database was restored from a dump.
-std::uint64_t raise_epoch(PostgresConnection& connection) {
+// Later than that of every server before, also where the database was restored from a dump. Only while the
+// session `leader` has the lock: one that lost it unheard must not end the next one.
+std::uint64_t raise_epoch(PostgresConnection& connection, int leader) {
   Statement row(connection,
                 "UPDATE meta SET value = greatest(value + 1, "
                 "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)) "
-                "WHERE key = 'epoch' RETURNING value");
-  row.row();
+                "WHERE key = 'epoch' AND EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND "
+                "granted AND pid = ?) "
+                "RETURNING value");
+  row.bind(static_cast<std::int64_t>(leader));
+  if (!row.row())
+    throw Error(ErrorCode::kUnavailable, "NOT_THE_LEADER", "this server's lock on the database is gone");
   return static_cast<std::uint64_t>(row.integer(0));
 }
 
@@ -41,14 +46,23 @@ std::unique_ptr<Connection> PostgresDatabase::connect() {
 
 bool PostgresDatabase::lead() {
   if (holder_.joinable()) return true;
-  {
-    Statement lock(lock_, "SELECT CAST(pg_try_advisory_lock(7433, hashtext(current_schema())) AS INTEGER)");
-    lock.row();
-    if (!lock.integer(0)) return false;
-  }
+  // Before the lock is taken, so that it is never held without a limit.
   lock_.execute("SET idle_session_timeout = " + std::to_string(place_.lease.count()));
+  if (!take_lock()) {
+    lock_.execute("SET idle_session_timeout = 0");
+    return false;
+  }
   holder_ = std::jthread([this](const std::stop_token& stopped) { hold(stopped); });
   return true;
+}
+
+bool PostgresDatabase::take_lock() {
+  Statement lock(lock_, "SELECT CAST(pg_try_advisory_lock(7433, hashtext(current_schema())) AS INTEGER)");
+  lock.row();
+  if (lock.is_null(0))
+    throw Error(ErrorCode::kFailedPrecondition, "NO_SCHEMA", "the database has no schema of the search path",
+                "data", "Make it: CREATE SCHEMA, by a role that may.");
+  return lock.integer(0) != 0;
 }
 
 void PostgresDatabase::hold(const std::stop_token& stopped) {
@@ -75,7 +89,7 @@ std::unique_ptr<Connection> PostgresDatabase::connect_to_write() {
                 "data", "Stop the servers that database.yaml's database has, and those that wait for it.");
   auto connection = std::make_unique<PostgresConnection>(place_.url);
   migrate(*connection);
-  connection->fence(raise_epoch(*connection), place_.lease);
+  connection->fence(raise_epoch(*connection, PQbackendPID(lock_.session())), place_.lease);
   return connection;
 }
 

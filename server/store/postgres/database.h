@@ -29,10 +29,12 @@ class PostgresDatabase final : public Database {
 
   std::unique_ptr<Connection> connect() override;
   bool lead() override;
-  // Leads, where it does not yet. Throws Error kFailedPrecondition "DATABASE_IN_USE", "NEWER_SCHEMA". Once.
+  // Leads, where it does not yet. Throws Error kFailedPrecondition "DATABASE_IN_USE", "NEWER_SCHEMA",
+  // "NO_SCHEMA". Once.
   std::unique_ptr<Connection> connect_to_write() override;
 
  private:
+  bool take_lock();
   void hold(const std::stop_token& stopped);
 
   PostgresPlace place_;

@@ -18,12 +18,15 @@ constexpr std::array<const char*, 2> kMigrations{R"sql(
   CREATE FUNCTION instr(text, text) RETURNS integer LANGUAGE sql IMMUTABLE AS $$ SELECT strpos($1, $2) $$;
   CREATE FUNCTION instr(bytea, text) RETURNS integer LANGUAGE sql IMMUTABLE AS
     $$ SELECT position(convert_to($2, 'UTF8') IN $1) $$;
+  -- PostgreSQL has no U+0000, and refuses a whole document for one.
+  CREATE FUNCTION as_json(text) RETURNS json LANGUAGE sql IMMUTABLE AS
+    $$ SELECT CAST(replace($1, '\u0000', '\ufffd') AS json) $$;
   CREATE FUNCTION json_extract(text, text) RETURNS text LANGUAGE sql IMMUTABLE AS
-    $$ SELECT CAST($1 AS json) ->> substr($2, 3) $$;
+    $$ SELECT as_json($1) ->> substr($2, 3) $$;
   CREATE FUNCTION json_each(text) RETURNS TABLE(value text) LANGUAGE sql IMMUTABLE AS
-    $$ SELECT json_array_elements_text(CAST($1 AS json)) $$;
+    $$ SELECT json_array_elements_text(as_json($1)) $$;
   CREATE FUNCTION json_each(text, text) RETURNS TABLE(value text) LANGUAGE sql IMMUTABLE AS
-    $$ SELECT CAST(json_array_elements(CAST($1 AS json) -> substr($2, 3)) AS text) $$;
+    $$ SELECT CAST(json_array_elements(as_json($1) -> substr($2, 3)) AS text) $$;
 
   CREATE TABLE meta(key TEXT PRIMARY KEY, value BIGINT NOT NULL);
   INSERT INTO meta VALUES('epoch', 1), ('schema', 0);
