@@ -3,6 +3,7 @@ import http.client
 import json
 import random
 import subprocess
+import tempfile
 import threading
 import time
 import uuid
@@ -11,6 +12,18 @@ from history import TERMINAL
 
 TIMEOUT = 5       # seconds of one call
 OPEN_JOBS = 6     # of one client at a time
+RECIPES = [f"rtn(bits={bits}, group_size={group})" for bits in (3, 4, 8) for group in (16, 32)]
+
+
+def undisturbed(programs, model):
+    """The digest that each recipe gives."""
+    digests = {}
+    for recipe in RECIPES:
+        with tempfile.TemporaryDirectory() as folder:
+            result = subprocess.run([programs / "wring", "run", "--local", recipe, "--model", model, "--out", f"{folder}/out", "--json"],
+                                    check=True, capture_output=True, text=True)
+            digests[recipe] = json.loads(result.stdout)["artifact_digest"]
+    return digests
 
 
 class Unknown(Exception):

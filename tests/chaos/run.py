@@ -18,7 +18,7 @@ from pathlib import Path
 os.environ |= {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1", "GOMP_SPINCOUNT": "10000"}
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests/e2e"), str(ROOT / "tests/chaos")]
-from clients import Client, put_by_cli  # noqa: E402
+from clients import RECIPES, Client, put_by_cli, undisturbed  # noqa: E402
 from faults import Faults, SmallDisks  # noqa: E402
 from history import PHASES, check, read_database, read_history  # noqa: E402
 from injections import INJECTIONS, not_found  # noqa: E402
@@ -27,7 +27,6 @@ from service import Service  # noqa: E402
 
 PROGRAMS = ROOT / "build/release/bin"
 IO_FAULTS = ROOT / "build/release/tests/libwring_io_faults.so"
-RECIPES = [f"rtn(bits={bits}, group_size={group})" for bits in (3, 4, 8) for group in (16, 32)]
 IO_FAILS_ONE_IN = 200  # of the server's calls on files, while its disk is ill
 
 
@@ -65,17 +64,6 @@ class ChaoticService(Service):
 
     def engines_of(self, worker):
         return self.engines({self.workers[worker].pid})
-
-
-def undisturbed(model):
-    """The digest that each recipe gives."""
-    digests = {}
-    for recipe in RECIPES:
-        with tempfile.TemporaryDirectory() as folder:
-            result = subprocess.run([PROGRAMS / "wring", "run", "--local", recipe, "--model", model, "--out", f"{folder}/out", "--json"],
-                                    check=True, capture_output=True, text=True)
-            digests[recipe] = json.loads(result.stdout)["artifact_digest"]
-    return digests
 
 
 def run_load(service, args, model, folder):
@@ -130,7 +118,7 @@ def audit(service, folder, expected, kills):
 def chaos(args, folder):
     from random_models import make_decoder
     make_decoder(folder / "tiny", seed=1)
-    expected = undisturbed(folder / "tiny")
+    expected = undisturbed(PROGRAMS, folder / "tiny")
     service = ChaoticService(folder, args.seed)
     try:
         service.start_server()

@@ -5,7 +5,7 @@ import { Link, useLocation } from "wouter";
 import { post, Problem, type Sweep, uuid } from "../api";
 import { Failure, useTitle } from "../parts/basics";
 import { Choice } from "../parts/controls";
-import { useArtifacts, useVerdict, Verdict, withValue } from "../parts/inputs";
+import { SubmitButton, useArtifacts, useVerdict, Verdict, withValue } from "../parts/inputs";
 import { inputIds, Labelled } from "../parts/labelled";
 import { useBarred } from "../parts/session";
 import { tellFailure } from "../parts/toast";
@@ -113,17 +113,7 @@ export default function NewSweep() {
             </Labelled>
           </fieldset>
           {said && <Failure error={said} />}
-          <button
-            className="button primary wide"
-            type="submit"
-            disabled={!answer || missing.length > 0 || submit.isPending || barred !== ""}
-            aria-describedby="missing"
-          >
-            {submit.isPending ? "Submitting…" : "Submit"}
-          </button>
-          <p id="missing" className="muted small">
-            {barred || (missing.length > 0 && `Still to choose: ${missing.join(", ")}.`)}
-          </p>
+          <SubmitButton accepted={Boolean(answer)} missing={missing} barred={barred} pending={submit.isPending} />
         </div>
       </form>
     </>

@@ -5,7 +5,7 @@ import { Link, useLocation, useSearchParams } from "wouter";
 import { get, type Job, type JobSpec, methodSpecs, type MethodSpec, type NormalForm, post, Problem, uuid } from "../api";
 import { Failure, Loaded, useTitle } from "../parts/basics";
 import { Choice } from "../parts/controls";
-import { useArtifacts, useVerdict, Verdict, withValue } from "../parts/inputs";
+import { SubmitButton, useArtifacts, useVerdict, Verdict, withValue } from "../parts/inputs";
 import { inputIds, Labelled } from "../parts/labelled";
 import { useBarred } from "../parts/session";
 import { StepForm } from "../parts/step_form";
@@ -228,17 +228,7 @@ function JobForm({ specs, start }: { specs: MethodSpec[]; start?: JobSpec }) {
           />
         </div>
         {said && <Failure error={said} />}
-        <button
-          className="button primary wide"
-          type="submit"
-          disabled={!answer || missing.length > 0 || submit.isPending || barred !== ""}
-          aria-describedby="missing"
-        >
-          {submit.isPending ? "Submitting…" : "Submit"}
-        </button>
-        <p id="missing" className="muted small">
-          {barred || (missing.length > 0 && `Still to choose: ${missing.join(", ")}.`)}
-        </p>
+        <SubmitButton accepted={Boolean(answer)} missing={missing} barred={barred} pending={submit.isPending} />
       </div>
     </form>
   );

@@ -68,3 +68,22 @@ export function Verdict({
     </div>
   );
 }
+
+/** The form's last line: the button, and what is in its way. */
+export function SubmitButton({ accepted, missing, barred, pending }: { accepted: boolean; missing: (string | false)[]; barred: string; pending: boolean }) {
+  return (
+    <>
+      <button
+        className="button primary wide"
+        type="submit"
+        disabled={!accepted || missing.length > 0 || pending || barred !== ""}
+        aria-describedby="missing"
+      >
+        {pending ? "Submitting…" : "Submit"}
+      </button>
+      <p id="missing" className="muted small">
+        {barred || (missing.length > 0 && `Still to choose: ${missing.join(", ")}.`)}
+      </p>
+    </>
+  );
+}

@@ -4,9 +4,9 @@ import { useSearchParams } from "wouter";
 import type { Job } from "../api";
 import { figure } from "../format";
 import { layerReports, type LayerReport, place } from "../layers";
-import { axis, Chart, type Colors } from "./chart";
+import { Chart, type Colors } from "./chart";
 import { Choice, Segments } from "./controls";
-import { METRICS } from "./layers";
+import { blockLine, METRICS, overBlocks } from "./layers";
 
 /** Of the last stage that told most: what it did to each layer. */
 function reportOf(job: Job): LayerReport[] {
@@ -32,28 +32,18 @@ export function LayerOverlay({ jobs, name }: { jobs: Job[]; name: Map<string, st
   );
   const kind = kinds.find((k) => k === params.get("kind")) ?? kinds[0];
   const option = useMemo(() => {
-    const series = reports.map(({ job, layers }) => ({
-      name: name.get(job.id)!,
-      type: "line",
-      data: layers
-        .filter((layer) => place(layer.layer).kind === kind && layer[metric] !== undefined)
-        .map((layer) => [place(layer.layer).block, layer[metric]!])
-        .toSorted((a, b) => a[0] - b[0]),
-      symbol: "circle",
-      symbolSize: 6,
-      lineStyle: { width: 1.5 },
-      emphasis: { focus: "series" },
-    }));
+    const series = reports.map(({ job, layers }) =>
+      blockLine(
+        name.get(job.id)!,
+        layers
+          .filter((layer) => place(layer.layer).kind === kind && layer[metric] !== undefined)
+          .map((layer) => [place(layer.layer).block, layer[metric]!]),
+      ),
+    );
     const positive = series.every(({ data }) => data.every(([, value]) => value > 0));
     return (c: Colors) => ({
+      ...overBlocks(c, metric, positive, "scroll"),
       grid: { left: 64, right: 16, top: 40, bottom: 44 },
-      legend: { type: "scroll", top: 0, left: 0, textStyle: { color: c.muted }, itemWidth: 14, itemHeight: 8, icon: "roundRect" },
-      xAxis: axis(c, "Block", { type: "value", minInterval: 1, min: "dataMin", max: "dataMax", splitLine: { show: false } }),
-      yAxis: axis(c, "", {
-        type: metric === "error" && positive ? "log" : "value",
-        scale: true,
-        axisLabel: { color: c.muted, formatter: (v: number) => figure(v) },
-      }),
       tooltip: {
         trigger: "item",
         formatter: (item: { seriesName: string; data: [number, number] }) =>

@@ -16,6 +16,32 @@ export const METRICS: { value: Metric; label: string }[] = [
 ];
 const SHOWN = 12;
 
+/** What charts of layers have in common: blocks along, the metric upwards, by its logarithm where all errors are above 0. */
+export function overBlocks(c: Colors, metric: Metric, positive: boolean, legend: "plain" | "scroll") {
+  return {
+    legend: { type: legend, top: 0, left: 0, textStyle: { color: c.muted }, itemWidth: 14, itemHeight: 8, icon: "roundRect" },
+    xAxis: axis(c, "Block", { type: "value", minInterval: 1, min: "dataMin", max: "dataMax", splitLine: { show: false } }),
+    yAxis: axis(c, "", {
+      type: metric === "error" && positive ? "log" : "value",
+      scale: true,
+      axisLabel: { color: c.muted, formatter: (v: number) => figure(v) },
+    }),
+  };
+}
+
+/** A line over the blocks: [block, value, ...what its tooltip needs]. */
+export function blockLine(name: string, data: [number, number, ...string[]][]) {
+  return {
+    name,
+    type: "line",
+    data: data.toSorted((a, b) => a[0] - b[0]),
+    symbol: "circle",
+    symbolSize: 6,
+    lineStyle: { width: 1.5 },
+    emphasis: { focus: "series" },
+  };
+}
+
 export function Layers({ job }: { job: Job }) {
   const [params, setParams] = useSearchParams();
   const stages = job.stages.filter((stage) => layerReports(stage).length > 0);
@@ -63,27 +89,13 @@ function LayerChart({ report, metric }: { report: LayerReport[]; metric: Metric 
     }
     const positive = report.every((layer) => (layer[metric] ?? 0) > 0);
     return (c: Colors) => ({
+      ...overBlocks(c, metric, positive, "plain"),
       grid: { left: 64, right: 16, top: 56, bottom: 44 },
-      legend: { type: "plain", top: 0, left: 0, textStyle: { color: c.muted }, itemWidth: 14, itemHeight: 8, icon: "roundRect" },
-      xAxis: axis(c, "Block", { type: "value", minInterval: 1, min: "dataMin", max: "dataMax", splitLine: { show: false } }),
-      yAxis: axis(c, "", {
-        type: metric === "error" && positive ? "log" : "value",
-        scale: true,
-        axisLabel: { color: c.muted, formatter: (v: number) => figure(v) },
-      }),
       tooltip: {
         trigger: "item",
         formatter: (item: { data: [number, number, string] }) => `${item.data[2]}\n${metric} ${figure(item.data[1])}`,
       },
-      series: [...kinds].map(([kind, data]) => ({
-        name: kind,
-        type: "line",
-        data: data.toSorted((a, b) => a[0] - b[0]),
-        symbol: "circle",
-        symbolSize: 6,
-        lineStyle: { width: 1.5 },
-        emphasis: { focus: "series" },
-      })),
+      series: [...kinds].map(([kind, data]) => blockLine(kind, data)),
     });
   }, [report, metric]);
   return <Chart label={`${metric} of each layer by block`} option={option} height={360} />;
