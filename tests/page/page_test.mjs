@@ -467,14 +467,34 @@ const tests = {
   },
 
   async "the tensors of a GGUF file and of an ONNX graph are layers, too"({ page }) {
-    for (const { digest, rows } of facts.others) {
+    for (const { digest, rows, layer, mean, deviation } of facts.others) {
       await page.goto(`/artifacts/${digest}`);
       await page.waitForSelector(".chart canvas");
       await page.getByText("All layers as a table").click();
       const table = page.locator("table[aria-label=Layers] tbody tr");
       const texts = await table.evaluateAll((all) => all.map((row) => [...row.cells].map((cell) => cell.textContent.trim())));
       assert.deepEqual(texts, rows);
+      await page.getByRole("button", { name: layer, exact: true }).click();
+      const card = page.getByRole("region", { name: `Layer ${layer}` });
+      await card.getByRole("img", { name: `How the weights of ${layer} are spread` }).locator("canvas").waitFor();
+      for (const [name, wanted] of [
+        ["Mean", mean],
+        ["Standard deviation", deviation],
+      ]) {
+        const shown = Number(await card.locator("dl > div", { hasText: name }).locator("dd").textContent());
+        assert.ok(Math.abs(shown / wanted - 1) < 2e-3, `${name} of ${layer}: ${shown}, not ${wanted}`);
+      }
     }
+  },
+
+  async "a result whose model was deleted has a lineage without it, and can be tried alone"({ page, complaints }) {
+    await page.goto(`/artifacts/${facts.orphan}`);
+    await page.getByText("a model that was deleted").waitFor();
+    await page.locator(".lineage").getByRole("link", { name: "rtn" }).waitFor();
+    await page.locator(".head-actions").getByRole("link", { name: "Try it" }).click();
+    await page.getByText("What it was made from is not known any more").waitFor();
+    assert.equal(await page.getByRole("button", { name: "Send" }).isDisabled(), false);
+    assert.ok(complaints.splice(0).every((line) => line.includes("404")));
   },
 
   async "what the engine says is in the log as it runs"({ page }) {
