@@ -92,6 +92,7 @@ class Attempt final : public EngineListener {
     start["work"] = work().string();
     start["snapshots"] = at_.cache.snapshots().string();
     start["memory_bytes"] = run.memory_bytes;
+    start["plan_only"] = job_.spec().plan_only();
     run.start = std::move(start);
     return run;
   }
@@ -106,16 +107,23 @@ class Attempt final : public EngineListener {
       stage.set_name(plan.steps[i].name);
       if (plan.steps[i].kind == "stage") models_.insert(i);
       if (plan.steps[i].key) stage.set_key(plan.steps[i].key->hex());
-      stage.set_forecast_seconds(plan.steps[i].forecast_seconds);
-      stage.set_forecast_peak_bytes(plan.steps[i].forecast_peak_bytes);
+      const auto& forecast = plan.steps[i].forecast;
+      stage.set_forecast_seconds(forecast.seconds);
+      stage.set_forecast_peak_bytes(forecast.peak_bytes);
+      stage.set_forecast_bytes_before(forecast.bytes_before);
+      stage.set_forecast_bytes_after(forecast.bytes_after);
       stage.set_state("pending");
       at_.keeper.report(stage);
+      if (job_.spec().plan_only() && plan.steps[i].at_hand) stage.set_state("cached");
     }
   }
 
   std::optional<Json> on_lookup(const LookupLine& lookup) override { return cached_.find(lookup.key); }
 
   void on_started(const StartedLine& started) override {
+    if (job_.spec().plan_only())
+      throw Error(ErrorCode::kInternal, "ENGINE_PROTOCOL", "the engine runs what it was only to plan", "",
+                  "Install worker and engine of one release.");
     share_finished();
     auto& stage = stages_[started.index];
     stage.set_index(started.index);
@@ -135,6 +143,8 @@ class Attempt final : public EngineListener {
     stage = done.stage;
     stage.set_forecast_seconds(planned.forecast_seconds());
     stage.set_forecast_peak_bytes(planned.forecast_peak_bytes());
+    stage.set_forecast_bytes_before(planned.forecast_bytes_before());
+    stage.set_forecast_bytes_after(planned.forecast_bytes_after());
     if (planned.progress().total() > 0) *stage.mutable_progress() = planned.progress();
     cached_.describe(stage);
     at_.metrics.step_ended(stage);
@@ -255,8 +265,9 @@ class Attempt final : public EngineListener {
     }
   }
 
-  // Of a job that is over.
+  // Of a job that is over. One that was only planned has none, and its stages are also other jobs'.
   void remove_snapshots() const {
+    if (job_.spec().plan_only()) return;
     for (const auto& [index, stage] : stages_)
       if (!stage.key().empty()) at_.cache.remove_snapshot(Digest::parse(stage.key()));
   }
@@ -303,6 +314,8 @@ void finish(const Workplace& at, const v1::FinishAttemptRequest& request, const 
 bool run_attempt(const Workplace& workplace, const v1::LeaseJobResponse& lease, const v1::Device& device,
                  StopSignal& stop, const StopSignal& leave) {
   const LogScope job("job", lease.job().id());
+  std::optional<LogScope> submit;
+  if (!lease.request_id().empty()) submit.emplace("request", lease.request_id());
   workplace.metrics.attempt_began();
   spdlog::info("job {} ({}): attempt {}", lease.job().id(), lease.job().spec().name(), lease.job().attempt());
   workplace.keeper.begin(lease.job().id(), lease.fence(), stop);

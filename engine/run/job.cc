@@ -94,6 +94,7 @@ class Run {
     find_stages();
     forecast_steps();
     announce();
+    if (spec_.plan_only) return {};
     for (const Step& step : steps_) {
       failed_step_ = static_cast<int>(step.plan.index);
       observer_.check_cancelled();
@@ -187,8 +188,9 @@ class Run {
     for (auto& step : steps_) {
       if (step.exported && room) room->add_export(*step.exported);
       if (!step.stage && !step.statistics) continue;
-      if (is_at_hand(step.statistics ? fed_by(step) : step)) continue;
-      if (step.statistics && kept(step)) continue;
+      step.plan.at_hand =
+          is_at_hand(step.statistics ? fed_by(step) : step) || (step.statistics && kept(step));
+      if (step.plan.at_hand) continue;
       if (!room) room.emplace(spec_, model());
       if (step.statistics)
         step.plan.forecast = forecast_statistics(*step.statistics, fed_by(step).params(), step.field, *room);

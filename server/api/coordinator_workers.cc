@@ -19,6 +19,7 @@ constexpr double kMaxWaitSeconds = 30;
 constexpr TimeMs kAfterTheEnd = 3'600'000;  // of a lease, its worker may still hand in stages
 constexpr int kMaxRows = 100'000;           // evaluation rows in one request
 constexpr int kMaxExports = 1000;
+constexpr int kMaxDevices = 1024;
 constexpr std::size_t kMaxLogLine = 1000;  // bytes
 
 [[noreturn]] void throw_not_yours(const std::string& worker) {
@@ -116,7 +117,7 @@ void Coordinator::register_worker(const v1::Worker& worker, const std::string& c
   if (worker.slurm_job().size() > 64)
     throw Error(ErrorCode::kInvalidArgument, "BAD_SLURM_JOB", "a Slurm job's id is at most 64 characters",
                 "worker.slurm_job");
-  if (worker.methods_size() > 10'000 || worker.devices_size() > 1024)
+  if (worker.methods_size() > 10'000 || worker.devices_size() > kMaxDevices)
     throw Error(ErrorCode::kInvalidArgument, "WORKER_TOO_LARGE", "too many methods or devices", "worker");
   {
     const std::lock_guard lock(mutex_);
@@ -127,6 +128,7 @@ void Coordinator::register_worker(const v1::Worker& worker, const std::string& c
   StoreBatch batch;
   batch.worker = worker;
   batch.worker->set_caller(caller);
+  batch.worker->clear_use();
   *batch.worker->mutable_last_seen() = to_timestamp(clock_.now_ms());
   apply(RegisterInput{to_record(worker)}, batch);
   {
@@ -193,6 +195,7 @@ v1::LeaseJobResponse Coordinator::lease_message(const JobRecord& record) {
   response.mutable_fence()->set_epoch(record.fence.epoch);
   response.mutable_fence()->set_n(record.fence.n);
   response.set_normal_form_json(stored->normal_form);
+  response.set_request_id(record.request_id);
   metrics_.lease_granted();
   return response;
 }
@@ -213,6 +216,9 @@ v1::HeartbeatResponse Coordinator::heartbeat(const v1::HeartbeatRequest& request
   bool news = false;
   {
     const std::lock_guard lock(mutex_);
+    const auto known = workers_.find(request.worker_id());
+    if (known != workers_.end() && request.has_use() && request.use().devices_size() <= kMaxDevices)
+      *known->second.mutable_use() = request.use();
     for (int i = 0; i < request.leases_size(); ++i) {
       const auto& lease = request.leases(i);
       const auto action = outcome.renewed[static_cast<std::size_t>(i)];

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "common/ids.h"
+#include "common/log.h"
 
 namespace wring {
 namespace {
@@ -23,6 +24,17 @@ void check_valid(const Token& token, TimeMs now) {
     refuse("TOKEN_REVOKED", token.id + " was revoked", "Ask an admin for another token.");
   if (token.expire_time != 0 && token.expire_time <= now)
     refuse("TOKEN_EXPIRED", token.id + " has expired", "Ask an admin for another token.");
+}
+
+// What was asked to change, beside the audit log: with the ids that other lines, and a worker's, have.
+void log(const AuditEntry& entry) {
+  std::optional<LogScope> job;
+  std::string object = entry.object.substr(0, 80);  // what a caller has sent, where nothing has that name
+  for (char& c : object)
+    if (c < ' ' || c > '~') c = '?';
+  if (entry.method.starts_with("Jobs/") && !object.empty()) job.emplace("job", object);
+  spdlog::info("{}{}{} by {}: {}", entry.method, object.empty() ? "" : " ", object, entry.caller,
+               entry.outcome);
 }
 
 }  // namespace
@@ -93,10 +105,11 @@ void Door::leave(const Visit& visit, const std::optional<AuditNote>& note, const
     const std::lock_guard lock(mutex_);
     --traffic_.at(visit.caller.id).open;
   }
-  if (!note || (note->was_taken() && outcome == kDone)) return;
+  if (!note || note->is_of_nothing()) return;
   AuditEntry entry = entry_of(visit, outcome);
   if (!note->object().empty()) entry.object = note->object();
-  put(visit, std::move(entry));
+  log(entry);
+  if (!note->was_taken() || outcome != kDone) put(visit, std::move(entry));
 }
 
 bool Door::Bucket::take(double per_second, double most, TimeMs now) {

@@ -63,6 +63,7 @@ class Transition {
     job.queued_timeout = input.queued_timeout;
     job.total_timeout = input.total_timeout;
     job.prefixes = input.prefixes;
+    job.request_id = input.request_id;
     begin_run(job);
     enqueue(job);
     commit(state_.jobs.emplace(job.id, std::move(job)).first->second, "queued");

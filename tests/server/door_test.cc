@@ -524,6 +524,12 @@ TEST_F(Closed, NotesWhoChangedWhatAndWhatCameOfIt) {
   refusal([&] { submit(with("wring_nonsense"), model); });
   refusal([&] { submit(a, std::string(64, '0')); });
   list(a);
+  v1::SubmitJobRequest question;
+  question.set_validate_only(true);
+  refusal([&] { call(*a.jobs, &v1::Jobs::Stub::SubmitJob, question); });
+  question.mutable_spec()->set_recipe("rtn(bits=4)");
+  question.mutable_spec()->set_model(model);
+  EXPECT_EQ(call(*a.jobs, &v1::Jobs::Stub::SubmitJob, question).id(), "");
   std::vector<std::string> lines;
   for (const auto& entry : audit()) {
     EXPECT_GT(entry.time, 0);

@@ -43,6 +43,41 @@ TEST_F(Jobs, ValidateOnlyLeavesNoJob) {
   EXPECT_THAT(call(*jobs_, &v1::Jobs::Stub::ListJobs, v1::ListJobsRequest()).jobs(), IsEmpty());
 }
 
+TEST_F(Jobs, OneThatIsOnlyPlannedWaitsForAWorkerThatCanAndEndsWithForecastsAlone) {
+  auto request = submission();
+  request.mutable_spec()->set_plan_only(true);
+  const auto id = submit(request).id();
+  add_worker();
+  EXPECT_FALSE(lease().leased());
+  EXPECT_EQ(get(id).waiting_reason(), "no connected worker has method plan-only@1");
+  add_worker("planner", {kPlanOnly});
+  const auto leased = lease(0, "planner");
+  ASSERT_TRUE(leased.leased());
+  EXPECT_TRUE(leased.job().spec().plan_only());
+  auto end = ending(leased, "succeeded");
+  auto& stage = *end.add_stages();
+  stage.set_name("rtn");
+  stage.set_state("pending");
+  stage.set_forecast_peak_bytes(900);
+  stage.set_forecast_bytes_after(20);
+  finish(end);
+  const auto planned = get(id);
+  EXPECT_EQ(planned.state(), v1::JOB_STATE_SUCCEEDED);
+  EXPECT_EQ(planned.result(), "");
+  EXPECT_EQ(planned.stages(0).forecast_peak_bytes(), 900u);
+  EXPECT_EQ(planned.stages(0).forecast_bytes_after(), 20u);
+}
+
+TEST_F(Jobs, AWorkerLearnsWhichCallSubmittedItsJobAlsoOverARestart) {
+  grpc::ClientContext context;
+  context.AddMetadata("x-request-id", "call-1");
+  v1::Job job;
+  check(jobs_->SubmitJob(&context, submission(), &job));
+  start();
+  add_worker();
+  EXPECT_EQ(lease().request_id(), "call-1");
+}
+
 TEST_F(Jobs, TheWayOfAJobFromQueueToResult) {
   const auto job = submit();
   EXPECT_EQ(job.state(), v1::JOB_STATE_QUEUED);
@@ -535,6 +570,29 @@ TEST_F(Jobs, AWorkerShowsWhatItHolds) {
   ASSERT_THAT(list.workers(), SizeIs(1));
   EXPECT_EQ(list.workers(0).name(), "vm-w");
   EXPECT_THAT(list.workers(0).jobs(), ElementsAre(job.id()));
+}
+
+TEST_F(Jobs, AWorkerShowsWhatItsLastHeartbeatToldOfItsUse) {
+  add_worker();
+  const auto shown = [&] {
+    return call(*workers_, &v1::Workers::Stub::ListWorkers, v1::ListWorkersRequest()).workers(0);
+  };
+  EXPECT_FALSE(shown().has_use());
+  v1::HeartbeatRequest request;
+  request.set_worker_id("w");
+  auto& device = *request.mutable_use()->add_devices();
+  device.set_kind("cpu");
+  device.set_busy(0.25);
+  request.mutable_use()->set_cache_bytes(7);
+  call(*workers_, &v1::Workers::Stub::Heartbeat, request);
+  EXPECT_EQ(shown().use().devices(0).busy(), 0.25);
+  EXPECT_FALSE(shown().use().devices(0).has_memory_bytes());
+  EXPECT_EQ(shown().use().cache_bytes(), 7u);
+  request.clear_use();
+  call(*workers_, &v1::Workers::Stub::Heartbeat, request);
+  EXPECT_EQ(shown().use().cache_bytes(), 7u);
+  start();
+  EXPECT_FALSE(shown().has_use());
 }
 
 TEST_F(Jobs, WorkersAreListedInPages) {

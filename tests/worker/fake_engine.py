@@ -90,6 +90,8 @@ class Engine:
             raw(argument["text"] * argument.get("times", 1))
         elif action == "log":
             print(argument, file=sys.stderr, flush=True)
+        elif action == "log_start":
+            print(argument + " " + json.dumps(self.start[argument]), file=sys.stderr, flush=True)
         elif action == "log_bytes":
             sys.stderr.buffer.write(bytes.fromhex(argument))
             sys.stderr.buffer.flush()
