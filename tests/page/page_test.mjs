@@ -581,7 +581,7 @@ const tests = {
   },
 
   async "a name of markup is text in every view"({ page }) {
-    for (const path of ["/jobs", `/jobs/${jobs.failed}`, `/submit?from=${jobs.failed}`, `/compare?jobs=${jobs.failed},${jobs.gptq}`]) {
+    for (const path of ["/jobs?state=failed", `/jobs/${jobs.failed}`, `/submit?from=${jobs.failed}`, `/compare?jobs=${jobs.failed},${jobs.gptq}`]) {
       await page.goto(path);
       await page.getByText(facts.hostile).first().waitFor();
     }
