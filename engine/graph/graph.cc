@@ -114,6 +114,8 @@ void Graph::take_initializers() {
       parameters_.push_back({file.name, tensor, std::vector<std::string>(file.shape.size())});
     else
       constants_[file.name] = tensor;
+    if (role.weight && !role.fixed && at::isIntegralType(tensor.scalar_type(), false))
+      code_count_ += static_cast<std::uint64_t>(tensor.numel());
   }
 }
 
@@ -138,7 +140,7 @@ at::Tensor* Graph::find_tensor(const std::string& name) {
 }
 
 std::uint64_t Graph::parameter_count() const {
-  std::uint64_t count = 0;
+  std::uint64_t count = code_count_;
   for (const auto& parameter : parameters_) count += static_cast<std::uint64_t>(parameter.value.numel());
   return count;
 }

@@ -14,6 +14,7 @@
 #include "engine/calibrate/stored_statistics.h"
 #include "engine/data/batches.h"
 #include "engine/eval/graph_suite.h"
+#include "engine/graph/input_arrays.h"
 #include "engine/math/matmul.h"
 #include "engine/methods/graph_method.h"
 #include "engine/model/load.h"
@@ -325,7 +326,11 @@ class Run {
     Snapshot snapshot = snapshot_of(step);
     const bool was_cut_off = snapshot.state().has_value();
     Json report = Json::object();
-    OnnxModel made = method->run({body_->graph(), data, progress, snapshot, spec_.seed}, report);
+    const auto arrays = [&] {
+      const auto name = params.get<std::string>("data");
+      return read_input_arrays(body_->graph(), spec_.data.at(name).files, name);
+    };
+    OnnxModel made = method->run({body_->graph(), data, progress, snapshot, spec_.seed, arrays}, report);
     body_ = Body(std::make_unique<Graph>(std::move(made)));
     if (was_cut_off) report["resumed_at_step"] = snapshot.resumed_at();
     return report;

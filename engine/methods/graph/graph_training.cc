@@ -42,6 +42,9 @@ GraphTraining GraphTraining::from(const Params& params) {
 }
 
 void check_trainable_graph(const Graph& graph, const GraphTraining& training) {
+  if (graph.parameters().empty())
+    throw Error(ErrorCode::kInvalidArgument, "NOTHING_TO_TRAIN", "the graph has no weights in floats",
+                "model", "Train before quantising, or with qat.");
   const auto fixed = Classifier(graph).fixed_batch();
   if (fixed && *fixed != training.loop.batch)
     throw Error(ErrorCode::kInvalidArgument, "FIXED_BATCH",
