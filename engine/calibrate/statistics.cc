@@ -83,7 +83,7 @@ std::vector<NamedTensor> Statistics::tensors() const {
   std::vector<NamedTensor> named{{"size", at::tensor({rows_, features_}, at::kLong)}};
   if (squares_.defined()) named.push_back({"squares", squares_});
   if (magnitudes_.defined()) named.push_back({"magnitudes", magnitudes_});
-  if (gram_.defined()) named.push_back({"gram", pack_triangle(gram_)});
+  if (gram_.defined()) named.push_back({"gram", packed() ? gram_ : pack_triangle(gram_)});
   if (moved_sum_.defined()) {
     named.push_back({"origin", origin_.defined() ? origin_ : at::zeros_like(moved_sum_)});
     named.push_back({"moved_sum", moved_sum_});
@@ -109,14 +109,25 @@ std::unique_ptr<Statistics> Statistics::restore(const std::map<std::string, at::
   const auto sums = [&](const char* name) { return find(name, n, at::kDouble).to(device); };
   if (wanted.contains(Statistic::kInputNorm)) restored->squares_ = sums("squares");
   if (wanted.contains(Statistic::kInputMagnitude)) restored->magnitudes_ = sums("magnitudes");
-  if (wanted.contains(Statistic::kHessian))
-    restored->gram_ = unpack_triangle(find("gram", triangle_size(n), at::kFloat), n).to(device);
+  if (wanted.contains(Statistic::kHessian)) {
+    restored->gram_ = find("gram", triangle_size(n), at::kFloat);
+    if (!device.is_cpu()) restored->gram_ = unpack_triangle(restored->gram_, n).to(device);
+  }
   if (wanted.contains(Statistic::kMoments)) {
     restored->origin_ = sums("origin");
     restored->moved_sum_ = sums("moved_sum");
     restored->moved_squares_ = sums("moved_squares");
   }
   return restored;
+}
+
+std::uint64_t Statistics::packed_bytes(std::uint64_t features, const std::set<Statistic>& wanted) {
+  std::uint64_t bytes = 0;
+  for (const Statistic statistic : wanted)
+    bytes += statistic == Statistic::kHessian   ? features * (features + 1) / 2 * sizeof(float)
+             : statistic == Statistic::kMoments ? 3 * features * sizeof(double)
+                                                : features * sizeof(double);
+  return bytes;
 }
 
 Statistics::Statistics(std::int64_t features, std::set<Statistic> wanted, at::Device device)
@@ -133,8 +144,9 @@ Statistics::Statistics(std::int64_t features, std::set<Statistic> wanted, at::De
 }
 
 void Statistics::add(const at::Tensor& x) {
-  if (x.dim() != 2 || x.size(1) != features_)
-    throw Error(ErrorCode::kInternal, "STATISTIC", "inputs of another width than the layer's");
+  if (x.dim() != 2 || x.size(1) != features_ || packed())
+    throw Error(ErrorCode::kInternal, "STATISTIC",
+                "inputs of another width than the layer's, or after the last");
   hessian_ = at::Tensor();
   factors_.clear();
   for (std::int64_t taken = 0; taken < x.size(0);) {
@@ -151,6 +163,33 @@ void Statistics::add(const at::Tensor& x) {
     if (pending_rows_ == kRowBlock) sum_pending();
   }
   rows_ += x.size(0);
+}
+
+void Statistics::add(const Statistics& later) {
+  sum_pending();
+  later.sum_pending();
+  hessian_ = at::Tensor();
+  factors_.clear();
+  if (squares_.defined()) squares_.add_(later.squares_);
+  if (magnitudes_.defined()) magnitudes_.add_(later.magnitudes_);
+  if (gram_.defined()) gram_.add_(later.gram_);
+  if (later.origin_.defined() && origin_.defined()) {  // about this origin: x - o = (x - o') + (o' - o)
+    const at::Tensor moved = later.origin_ - origin_;
+    const auto rows = static_cast<double>(later.rows_);
+    moved_squares_.add_(later.moved_squares_ + 2 * moved * later.moved_sum_ + rows * moved.square());
+    moved_sum_.add_(later.moved_sum_ + rows * moved);
+  } else if (later.origin_.defined()) {
+    origin_ = later.origin_;
+    moved_sum_.copy_(later.moved_sum_);
+    moved_squares_.copy_(later.moved_squares_);
+  }
+  rows_ += later.rows_;
+}
+
+void Statistics::pack() {
+  sum_pending();
+  pending_ = at::Tensor();
+  if (gram_.defined() && !packed() && device_.is_cpu()) gram_ = pack_triangle(gram_);
 }
 
 void Statistics::sum_pending() const {
@@ -213,7 +252,8 @@ at::Tensor Statistics::hessian() const {
   const std::lock_guard lock(mutex_);
   sum_pending();
   if (!hessian_.defined()) {
-    const at::Tensor lower = gram_.tril() * (2.0 / static_cast<double>(std::max<std::int64_t>(1, rows_)));
+    const double scale = 2.0 / static_cast<double>(std::max<std::int64_t>(1, rows_));
+    const at::Tensor lower = (packed() ? unpack_triangle(gram_, features_) : gram_.tril()).mul_(scale);
     hessian_ = lower + lower.tril(-1).t();
   }
   return hessian_;

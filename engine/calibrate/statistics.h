@@ -34,11 +34,20 @@ class Statistics {
 
   void add(const at::Tensor& x);  // [rows, features]
 
+  // Adds the sums of other rows, gathered of the same input. Both are packed, or neither.
+  void add(const Statistics& later);
+
+  // No more rows come: on the CPU the Hessian's sums become a triangle, half as large.
+  void pack();
+
   // The sums, once everything is added; and back, with the same bits. The Hessian's are a triangle by rows.
   std::vector<NamedTensor> tensors() const;
   // Throws Error(kDataLoss, "BAD_STATISTICS") where one of `wanted` is missing or of another shape.
   static std::unique_ptr<Statistics> restore(const std::map<std::string, at::Tensor>& tensors,
                                              const std::set<Statistic>& wanted, at::Device device);
+
+  // Of the sums of so many features, packed.
+  static std::uint64_t packed_bytes(std::uint64_t features, const std::set<Statistic>& wanted);
 
   std::int64_t rows() const { return rows_; }
   std::int64_t features() const { return features_; }
@@ -65,14 +74,15 @@ class Statistics {
  private:
   void sum_block(const at::Tensor& block) const;  // [at most kRowBlock, features]
   void sum_pending() const;
+  bool packed() const { return gram_.defined() && gram_.dim() == 1; }
 
   std::int64_t features_, rows_ = 0;
   at::Device device_;
   std::set<Statistic> wanted_;
-  mutable std::mutex mutex_;                               // of everything below, once everything is added
-  mutable at::Tensor squares_;                             // [in] fp64
-  mutable at::Tensor magnitudes_;                          // [in] fp64
-  mutable at::Tensor gram_;                                // [in, in] fp32, lower triangle of X^T X
+  mutable std::mutex mutex_;       // of everything below, once everything is added
+  mutable at::Tensor squares_;     // [in] fp64
+  mutable at::Tensor magnitudes_;  // [in] fp64
+  mutable at::Tensor gram_;        // [in, in] fp32, lower triangle of X^T X; packed: that alone, by rows
   mutable at::Tensor origin_, moved_sum_, moved_squares_;  // [in] fp64: the first row; sums of x less it
   mutable at::Tensor pending_;                             // [kRowBlock, in]: rows of a block not yet full
   mutable std::int64_t pending_rows_ = 0;
