@@ -191,6 +191,16 @@ TEST(EntropyRange, KeepsWhatIsEvenAndClipsAFewFarValues) {
   EXPECT_EQ(range.low, -range.high);
 }
 
+TEST(EntropyRange, ZerosBehindAReluDoNotNarrowIt) {
+  const at::Tensor x = (at::arange(2048, at::kDouble) + 0.5) / 2048 * 5;
+  at::Tensor counts = (at::exp(-x * x / 2) * 1e6).floor();
+  const ValueRange plain = entropy_range({{0, 5}, counts});
+  counts[0] = 1e9;
+  const ValueRange range = entropy_range({{0, 5}, counts});
+  EXPECT_NEAR(range.high, plain.high, 0.1);
+  EXPECT_GT(range.high, 2.5);
+}
+
 TEST(Ptq, StoresWeightsAndBiasesAsTheirScalesSay) {
   const OnnxModel model = classifier_model();
   const Made made = run("ptq", model);

@@ -47,6 +47,18 @@ double divergence(const at::Tensor& counts, std::int64_t first, std::int64_t las
   return at::where(there, p * (p.clamp_min(kTiny) / q).log(), at::zeros_like(p)).sum().item<double>();
 }
 
+// Codes have a zero, so how many values are zero says nothing of a range: the bin where zero lies counts as
+// the next one does. Behind a Relu it would outweigh all others.
+at::Tensor without_zeros(const Histogram& histogram) {
+  const auto [low, high] = histogram.bounds;
+  const std::int64_t bins = histogram.counts.size(0);
+  const double place = -low / (high - low) * static_cast<double>(bins);
+  const auto zero = std::clamp<std::int64_t>(static_cast<std::int64_t>(place), 0, bins - 1);
+  at::Tensor counts = histogram.counts.clone();
+  counts[zero] = counts[zero + 1 < bins ? zero + 1 : zero - 1];
+  return counts;
+}
+
 }  // namespace
 
 ValueRange percentile_range(const Histogram& histogram, double percentile) {
@@ -64,6 +76,7 @@ ValueRange entropy_range(const Histogram& histogram) {
   const auto [low, high] = histogram.bounds;
   const std::int64_t bins = histogram.counts.size(0);
   const double width = (high - low) / static_cast<double>(bins);
+  const at::Tensor counts = without_zeros(histogram);
   ValueRange best = histogram.bounds;
   double least = std::numeric_limits<double>::infinity();
   constexpr int kSteps = 128;
@@ -72,7 +85,7 @@ ValueRange entropy_range(const Histogram& histogram) {
     const auto first = static_cast<std::int64_t>(std::llround((share * low - low) / width));
     const auto last = static_cast<std::int64_t>(std::llround((share * high - low) / width));
     if (last - first < kLevels) break;
-    const double loss = divergence(histogram.counts, first, last);
+    const double loss = divergence(counts, first, last);
     if (loss >= least) continue;
     least = loss;
     best = {low + width * static_cast<double>(first), low + width * static_cast<double>(last)};
