@@ -7,20 +7,19 @@
 """
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tarfile
 import tempfile
 from pathlib import Path
 
-import numpy
 import torch
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests/parity"))
+sys.path.insert(0, str(ROOT / "tests/conformance"))
+from image_fixtures import DATA, decoded, export  # noqa: E402
+
 ENGINE = ROOT / "build/release/bin/wring-engine"
-DATA = Path(os.environ.get("WRING_DATA", ROOT.parent / "shared/data"))
 MEAN, STD = "[0.485, 0.456, 0.406]", "[0.229, 0.224, 0.225]"
 
 
@@ -31,9 +30,7 @@ def net():
 
 def prepare(folder):
     folder.mkdir(parents=True, exist_ok=True)
-    torch.onnx.export(net(), torch.zeros(2, 3, 32, 32), str(folder / "resnet20.onnx"), input_names=["image"], output_names=["scores"], opset_version=17,
-                      dynamo=False, dynamic_axes={"image": {0: "batch"}, "scores": {0: "batch"}}, do_constant_folding=False,
-                      training=torch.onnx.TrainingMode.PRESERVE)
+    export(net(), (3, 32, 32), folder / "resnet20.onnx")
     with tarfile.open(DATA / "cifar10/cifar10-jpg.tar.gz") as archive:
         archive.extractall(folder, filter="data")
 
@@ -48,11 +45,8 @@ def figures(result):
 
 
 def dense(folder):
-    from PIL import Image
-    files = sorted((folder / "test").glob("*/*.jpg"))
-    classes = sorted({file.parent.name for file in files})
-    labels = torch.tensor([classes.index(file.parent.name) for file in files])
-    pixels = torch.tensor(numpy.stack([numpy.array(Image.open(file)) for file in files])).permute(0, 3, 1, 2)
+    images, labels = decoded(folder, "test")
+    pixels, labels = torch.tensor(images).permute(0, 3, 1, 2), torch.tensor(labels)
     model, mean, std = net(), *(torch.tensor(json.loads(text)).view(3, 1, 1) for text in (MEAN, STD))
     with torch.no_grad():
         logits = torch.cat([model((part / 255 - mean) / std) for part in pixels.split(500)])

@@ -212,6 +212,31 @@ std::string stage_lines(const Json& job) {
   return rows.empty() ? "" : table(rows);
 }
 
+// Of a job that was only planned: what each stage would take and leave.
+std::string plan_report(const Json& job) {
+  std::vector<std::vector<std::string>> rows{{"stage", "", "time", "peak memory", "bytes now", "bytes then"}};
+  std::uint64_t peak = 0;
+  double seconds = 0;
+  for (const auto& stage : job.value("stages", Json::array())) {
+    const auto bytes = [&](const char* key) {
+      const auto value = json_or<std::uint64_t>(stage, key, 0);
+      return value == 0 ? std::string() : human_bytes(value);
+    };
+    const auto stage_peak = json_or<std::uint64_t>(stage, "forecast_peak_bytes", 0);
+    const auto stage_seconds = json_or<double>(stage, "forecast_seconds", 0);
+    peak = std::max(peak, stage_peak);
+    seconds += stage_seconds;
+    rows.push_back({std::to_string(rows.size()), json_or<std::string>(stage, "name", ""),
+                    json_or<std::string>(stage, "state", "") == "cached" ? "at hand"
+                    : stage_peak > 0 ? "about " + human_duration(stage_seconds)
+                                     : "no forecast",
+                    bytes("forecast_peak_bytes"), bytes("forecast_bytes_before"),
+                    bytes("forecast_bytes_after")});
+  }
+  return table(rows) +
+         (peak == 0 ? "" : "about " + human_duration(seconds) + " in all, peak " + human_bytes(peak) + "\n");
+}
+
 std::string sample_lines(const Json& evaluations) {
   std::string text;
   for (const auto& row : evaluations) {
@@ -335,6 +360,7 @@ std::vector<MetricPair> pair_metrics(const Json& evaluations) {
 }
 
 std::string job_report(const Json& job) {
+  if (json_or<bool>(job, "plan_only", false)) return plan_report(job);
   const auto evaluations = job.value("evaluations", Json::array());
   std::string text = metrics_table(pair_metrics(evaluations));
   if (!text.empty()) text += "\n";

@@ -1,13 +1,17 @@
 // Artifacts as folders: uploads that send only what is missing, downloads that appear whole or not at all.
 #include <fcntl.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cctype>
+#include <span>
 
 #include "client/connection.h"
 #include "common/files.h"
+#include "common/folder_lock.h"
 #include "formats/manifest.h"
 #include "formats/tree_chunks.h"
+#include "proto/rpc/status.h"
 #include "proto/rpc/transfer.h"
 
 namespace wring {
@@ -27,6 +31,14 @@ Manifest manifest_of(const fs::path& path, const std::string& kind) {
   return manifest;
 }
 
+// The same for the same tree, when it is sent from here again.
+std::string upload_name(const fs::path& path) {
+  char host[256] = "";
+  ::gethostname(host, sizeof host - 1);
+  return std::string(host) + " " + std::to_string(::geteuid()) + " " +
+         fs::absolute(path).lexically_normal().string();
+}
+
 // Sends what the store lacks, and commits. Returns the bytes sent.
 std::uint64_t send_and_commit(Connection& connection, const fs::path& path, const Manifest& manifest,
                               const std::function<void()>& commit, const TransferProgress& progress) {
@@ -39,16 +51,35 @@ std::uint64_t send_and_commit(Connection& connection, const fs::path& path, cons
   };
   TransferOptions options;
   options.progress = progress;
+  options.upload_name = upload_name(path);
   return upload_and_commit(*connection.artifacts, blobs, read, commit, options);
 }
 
-// Downloads one file of an artifact; each chunk is verified.
+// Whether the file holds the chunk where it stands; stands behind it then.
+bool has_chunk(int file, const Chunk& chunk) {
+  std::string bytes(chunk.size, '\0');
+  std::size_t n = 0;
+  for (ssize_t got = 1; n < bytes.size() && got > 0; n += static_cast<std::size_t>(std::max<ssize_t>(got, 0)))
+    got = ::read(file, bytes.data() + n, bytes.size() - n);
+  return n == bytes.size() && sha256(bytes) == chunk.digest;
+}
+
+// Downloads one file of an artifact; each chunk is verified. Those that are there at its start stay.
 void fetch_file(Connection& connection, const ManifestFile& file, const fs::path& path,
                 const std::function<void(std::uint64_t)>& on_bytes) {
   fs::create_directories(path.parent_path());
-  FileDescriptor out(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
+  FileDescriptor out(::open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644));
   if (!out) throw_io_error("create", path, errno);
-  for (const auto& chunk : file.chunks) {
+  std::uint64_t done = 0;
+  auto chunks = std::span(file.chunks);
+  for (; !chunks.empty() && has_chunk(out.get(), chunks.front()); chunks = chunks.subspan(1)) {
+    done += chunks.front().size;
+    on_bytes(chunks.front().size);
+  }
+  if (::ftruncate(out.get(), static_cast<off_t>(done)) != 0 ||
+      ::lseek(out.get(), static_cast<off_t>(done), SEEK_SET) < 0)
+    throw_io_error("cut", path, errno);
+  for (const auto& chunk : chunks) {
     const auto bytes = download_blob(*connection.artifacts, chunk.digest, chunk.size);
     write_all(out.get(), std::as_bytes(std::span(bytes)), path);
     on_bytes(chunk.size);
@@ -98,19 +129,28 @@ v1::Artifact Client::download_artifact(const std::string& digest, const fs::path
                 "the manifest that the server sent is not that of " + found.digest());
   const auto target = fs::absolute(out).lexically_normal();
   const auto parent = target.has_filename() ? target.parent_path() : target.parent_path().parent_path();
-  fs::create_directories(parent);
-  const TempDir half(parent);
-  const auto folder = half.path() / "tree";
+  // Stays where this is broken off: the same call goes on from there.
+  const auto half =
+      parent / ("." + target.filename().string() + "." + found.digest().substr(0, 12) + ".part");
+  const auto folder = half / "tree";
   fs::create_directories(folder);
+  const auto lock = lock_folder(half, Error(ErrorCode::kFailedPrecondition, "DOWNLOAD_IN_USE",
+                                            "another process downloads to " + out.string(), "--out"));
   std::uint64_t done = 0;
-  for (const auto& file : manifest.files)
-    fetch_file(*connection_, file, folder / file.path, [&](std::uint64_t bytes) {
-      done += bytes;
-      if (progress) progress(done, manifest.total_bytes());
-    });
+  try {
+    for (const auto& file : manifest.files)
+      fetch_file(*connection_, file, folder / file.path, [&](std::uint64_t bytes) {
+        done += bytes;
+        if (progress) progress(done, manifest.total_bytes());
+      });
+  } catch (const Error& error) {
+    if (!is_away(error)) fs::remove_all(half);
+    throw;
+  }
   write_file_atomic(folder / kManifestFile, manifest.canonical());
   sync_path(folder);
   fs::rename(folder, target);
+  fs::remove_all(half);
   sync_path(parent);
   return found;
 }

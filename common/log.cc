@@ -69,6 +69,12 @@ LogScope::~LogScope() {
   scopes.pop_back();
 }
 
+std::string LogScope::id_of(std::string_view name) {
+  for (auto scope = scopes.rbegin(); scope != scopes.rend(); ++scope)
+    if (scope->first == name) return scope->second;
+  return "";
+}
+
 void log_warning(const std::string& message) {
   spdlog::warn("{}", message);
 }

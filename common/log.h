@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 
 #include <string>
+#include <string_view>
 
 #include "common/logger.h"
 
@@ -15,6 +16,8 @@ class LogScope {
   // `name`: a literal, "job" or "request".
   LogScope(const char* name, std::string id);
   ~LogScope();
+  // Of the innermost scope of this thread with that name; empty: there is none.
+  static std::string id_of(std::string_view name);
   LogScope(const LogScope&) = delete;
   LogScope& operator=(const LogScope&) = delete;
 };

@@ -1,4 +1,6 @@
 // wring-engine: runs recipes, with a service (job) or without any (run, eval, generate).
+#include <malloc.h>
+
 #include <CLI/CLI.hpp>
 #include <cstdio>
 
@@ -186,9 +188,19 @@ bool json_wanted(const CLI::App& app) {
   return false;
 }
 
+// glibc moves its thresholds with what a program frees, so that the same work takes more memory the second
+// time than the first, when it was forecast. Tensors as large as a head's are pages of their own; a batch's
+// activations stay in the heap, as fresh pages for each would cost time.
+void fix_heap_thresholds() {
+  constexpr int kOwnPages = 1 << 20;
+  ::mallopt(M_MMAP_THRESHOLD, kOwnPages);
+  ::mallopt(M_TRIM_THRESHOLD, 2 * kOwnPages);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  fix_heap_thresholds();
   init_logging("wring-engine");
   CLI::App app("Wring's compression engine", "wring-engine");
   app.require_subcommand(1);

@@ -133,7 +133,9 @@ std::string member(const std::string& parent, const std::string& key) {
 
 std::string allowed_values(const ParameterSpec& p) {
   if (!p.choices.empty()) return "one of " + join(choice_names(p), ", ");
-  if (p.minimum && p.maximum) return bound_text(*p.minimum) + " to " + bound_text(*p.maximum);
+  if (p.minimum && p.maximum)
+    return bound_text(*p.minimum) + " to " + bound_text(*p.maximum) +
+           (p.excluded ? " but " + bound_text(*p.excluded) : "");
   if (p.minimum) return "at least " + bound_text(*p.minimum);
   if (p.maximum) return "at most " + bound_text(*p.maximum);
   if (p.type == "integer") return "any whole number";
@@ -156,7 +158,8 @@ Json check_value(const Json& given, const ParameterSpec& p, const std::string& f
                     ": " + p.help);
   const auto outside = [&](const Json& number) {
     return number.is_number() && ((p.minimum && number.get<double>() < *p.minimum) ||
-                                  (p.maximum && number.get<double>() > *p.maximum));
+                                  (p.maximum && number.get<double>() > *p.maximum) ||
+                                  (p.excluded && number.get<double>() == *p.excluded));
   };
   if (value.is_array() && p.type == "numbers" ? std::any_of(value.begin(), value.end(), outside)
                                               : outside(value))
@@ -189,6 +192,9 @@ Json check_params(const Json& given, const MethodSpec& spec, const std::string& 
                   p.name + " is " + allowed_values(p) + with_unit(p) + ": " + p.help);
     params[p.name] = check_value(it == given.end() ? p.default_value : *it, p, field + "." + p.name, source);
   }
+  if (params.contains("window") && params.contains("stride") && params["stride"] > params["window"])
+    source.fail("OUT_OF_RANGE", field + ".stride", "a stride above the window leaves text out",
+                "At most " + params["window"].dump() + ", the window.");
   return params;
 }
 

@@ -26,7 +26,8 @@ void check_known(const std::string& value, const std::vector<std::string>& known
 }
 
 ParameterSpec parse_parameter(const std::string& name, const Json& json, const std::string& field) {
-  check_keys(json, {"type", "unit", "default", "min", "max", "choices", "help"}, field, Source{"spec", {}});
+  check_keys(json, {"type", "unit", "default", "min", "max", "except", "choices", "help"}, field,
+             Source{"spec", {}});
   ParameterSpec parameter;
   parameter.name = name;
   parameter.type = json_at<std::string>(json, "type", field);
@@ -35,6 +36,7 @@ ParameterSpec parse_parameter(const std::string& name, const Json& json, const s
   if (json.contains("default")) parameter.default_value = json.at("default");
   if (json.contains("min")) parameter.minimum = json_at<double>(json, "min", field);
   if (json.contains("max")) parameter.maximum = json_at<double>(json, "max", field);
+  if (json.contains("except")) parameter.excluded = json_at<double>(json, "except", field);
   if (json.contains("choices")) parameter.choices = json_at<std::vector<Json>>(json, "choices", field);
   check_known(
       parameter.type,
@@ -97,6 +99,7 @@ Json MethodSpec::to_json() const {
         {"name", p.name}, {"type", p.type}, {"unit", p.unit}, {"default", p.default_value}, {"help", p.help}};
     if (p.minimum) entry["min"] = *p.minimum;
     if (p.maximum) entry["max"] = *p.maximum;
+    if (p.excluded) entry["except"] = *p.excluded;
     if (!p.choices.empty()) entry["choices"] = p.choices;
     list.push_back(std::move(entry));
   }

@@ -21,8 +21,9 @@ struct ParameterSpec {
   std::string unit;    // may be empty
   Json default_value;  // null: required
   std::optional<double> minimum, maximum;
-  std::vector<Json> choices;  // allowed values; empty: any in range
-  std::string help;           // one line
+  std::optional<double> excluded;  // a number between them that means nothing
+  std::vector<Json> choices;       // allowed values; empty: any in range
+  std::string help;                // one line
 };
 
 // What a method (kind sparse, quantize, ...), an evaluation suite (kind evaluation) or an export format (kind

@@ -10,7 +10,7 @@ def allowed(parameter):
         return ", ".join(str(choice) for choice in parameter["choices"])
     low, high = parameter.get("min"), parameter.get("max")
     if low is not None and high is not None:
-        return f"{low:g} to {high:g}"
+        return f"{low:g} to {high:g}" + (f" but {parameter['except']:g}" if "except" in parameter else "")
     return parameter["type"]
 
 

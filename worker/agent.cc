@@ -11,6 +11,7 @@
 #include "common/error.h"
 #include "common/files.h"
 #include "common/log.h"
+#include "proto/rpc/channel.h"
 #include "recipe/spec.h"
 #include "worker/attempt.h"
 #include "worker/engine.h"
@@ -71,6 +72,7 @@ v1::Worker describe_worker(const WorkerOptions& options, const Cache& cache) {
       worker.add_methods(method->name + "@" + std::to_string(method->version));
     for (const auto* suite : Catalogue::embedded().suites())
       worker.add_methods(suite->name + "@" + std::to_string(suite->version));
+    worker.add_methods(kPlanOnly);
   } else {
     spdlog::warn("the engine is of another release than this worker: its catalogue is {}", hello.catalogue);
   }
@@ -94,7 +96,8 @@ Agent::Agent(WorkerOptions options)
     : options_(std::move(options)),
       cache_(take_cache_folder(options_.cache, options_.cache_below), options_.cache_bytes),
       worker_(describe_worker(options_, cache_)),
-      metrics_(worker_, cache_),
+      meter_(worker_),
+      metrics_(worker_, cache_, meter_),
       sandbox_(make_sandbox(options_, cache_)),
       coordinator_(options_.server, security_of(options_)),
       sharer_(coordinator_, cache_, options_.share_seconds) {
@@ -144,7 +147,7 @@ void Agent::run() {
 void Agent::work_until_told() {
   try {
     const auto terms = register_worker();
-    LeaseKeeper keeper(coordinator_, worker_, terms.heartbeat_seconds());
+    LeaseKeeper keeper(coordinator_, worker_, terms.heartbeat_seconds(), [this] { return use(); });
     for (Backoff full(kFullDiskSeconds, kMaxFullDiskSeconds); !draining_ && idle_seconds_left() > 0;) {
       const auto leased = lease();
       if (!leased.leased()) continue;
@@ -208,6 +211,17 @@ v1::LeaseJobResponse Agent::lease() {
     register_worker();
   }
   return response;
+}
+
+v1::WorkerUse Agent::use() {
+  v1::WorkerUse use;
+  for (auto& device : meter_.read()) *use.add_devices() = std::move(device);
+  const CacheUse cache = cache_.use();
+  use.set_cache_bytes(cache.bytes);
+  use.set_cache_limit_bytes(cache.limit);
+  use.set_cache_claimed_bytes(cache.claimed);
+  use.set_cache_missed_bytes(cache.missed);
+  return use;
 }
 
 bool Agent::work(const v1::LeaseJobResponse& lease, LeaseKeeper& keeper) {

@@ -50,10 +50,12 @@ class Agent {
   bool work(const v1::LeaseJobResponse& lease, LeaseKeeper& keeper);  // whether the disk had room for it
   void wait_for_room(double seconds);
   v1::Device device_for(const v1::JobSpec& spec) const;
+  v1::WorkerUse use();
 
   const WorkerOptions options_;
   Cache cache_;
   v1::Worker worker_;
+  DeviceMeter meter_;
   WorkerMetrics metrics_;
   std::optional<MetricsEndpoint> endpoint_;
   std::optional<Sandbox> sandbox_;  // of engines

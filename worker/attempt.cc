@@ -36,7 +36,7 @@ class Attempt final : public EngineListener {
         scratch_(workplace.cache.work()),
         coordinator_(workplace.coordinator.for_job(job_.id())),
         inputs_(coordinator_, workplace.cache, scratch_.path(), stop),
-        cached_(coordinator_, workplace.cache, inputs_, job_.id(), lease.fence()) {
+        cached_(coordinator_, workplace.cache, inputs_, job_, lease.fence()) {
     fs::create_directories(at_.cache.log_folder(job_.id()));
     finish_.set_job_id(job_.id());
     *finish_.mutable_fence() = lease.fence();
@@ -77,11 +77,13 @@ class Attempt final : public EngineListener {
     run.program = fs::absolute(at_.options.engine);
     run.folder = work();
     run.sandbox = at_.sandbox;
-    run.writable = {scratch_.path(), at_.cache.snapshots()};
+    run.writable = {scratch_.path(), snapshots()};
     run.log = at_.cache.log_folder(job_.id()) / "engine.log";
     run.memory_bytes = smaller_limit(resources.memory_bytes(), at_.options.memory_bytes);
+    run.limit_is_jobs = resources.memory_bytes() > 0 && run.memory_bytes == resources.memory_bytes();
     run.seconds = job_.spec().max_runtime_seconds();
     fs::create_directories(work());
+    fs::create_directories(snapshots());
     start["type"] = "start";
     start["v"] = 1;
     start["recipe"] = parse_json(lease_.normal_form_json(), "the recipe's normal form");
@@ -90,12 +92,15 @@ class Attempt final : public EngineListener {
     start["device"] = device_.kind() == "cuda" ? "cuda:" + std::to_string(device_.index()) : "cpu";
     start["out"] = out().string();
     start["work"] = work().string();
-    start["snapshots"] = at_.cache.snapshots().string();
+    start["snapshots"] = snapshots().string();
     start["memory_bytes"] = run.memory_bytes;
+    start["plan_only"] = job_.spec().plan_only();
     run.start = std::move(start);
     return run;
   }
 
+  const std::string& project() const { return job_.spec().project(); }
+  fs::path snapshots() const { return at_.cache.snapshots(project()); }
   fs::path work() const { return scratch_.path() / "work"; }
   fs::path out() const { return scratch_.path() / "out"; }
 
@@ -106,16 +111,23 @@ class Attempt final : public EngineListener {
       stage.set_name(plan.steps[i].name);
       if (plan.steps[i].kind == "stage") models_.insert(i);
       if (plan.steps[i].key) stage.set_key(plan.steps[i].key->hex());
-      stage.set_forecast_seconds(plan.steps[i].forecast_seconds);
-      stage.set_forecast_peak_bytes(plan.steps[i].forecast_peak_bytes);
+      const auto& forecast = plan.steps[i].forecast;
+      stage.set_forecast_seconds(forecast.seconds);
+      stage.set_forecast_peak_bytes(forecast.peak_bytes);
+      stage.set_forecast_bytes_before(forecast.bytes_before);
+      stage.set_forecast_bytes_after(forecast.bytes_after);
       stage.set_state("pending");
       at_.keeper.report(stage);
+      if (job_.spec().plan_only() && plan.steps[i].at_hand) stage.set_state("cached");
     }
   }
 
   std::optional<Json> on_lookup(const LookupLine& lookup) override { return cached_.find(lookup.key); }
 
   void on_started(const StartedLine& started) override {
+    if (job_.spec().plan_only())
+      throw Error(ErrorCode::kInternal, "ENGINE_PROTOCOL", "the engine runs what it was only to plan", "",
+                  "Install worker and engine of one release.");
     share_finished();
     auto& stage = stages_[started.index];
     stage.set_index(started.index);
@@ -135,6 +147,8 @@ class Attempt final : public EngineListener {
     stage = done.stage;
     stage.set_forecast_seconds(planned.forecast_seconds());
     stage.set_forecast_peak_bytes(planned.forecast_peak_bytes());
+    stage.set_forecast_bytes_before(planned.forecast_bytes_before());
+    stage.set_forecast_bytes_after(planned.forecast_bytes_after());
     if (planned.progress().total() > 0) *stage.mutable_progress() = planned.progress();
     cached_.describe(stage);
     at_.metrics.step_ended(stage);
@@ -156,9 +170,9 @@ class Attempt final : public EngineListener {
 
   void keep(const DoneLine& done) {
     check_inside(done.path);
-    if (!at_.cache.keep_stage(*done.key, done.path, inputs_.hold())) return;
+    if (!at_.cache.keep_stage(project(), *done.key, done.path, inputs_.hold())) return;
     const char* kind = models_.contains(done.stage.index()) ? "model" : "report";
-    finished_ = {job_.id(), lease_.fence(), *done.key, kind, done.stage.seconds()};
+    finished_ = {job_.id(), project(), lease_.fence(), *done.key, kind, done.stage.seconds()};
   }
 
   // Once the next step runs, or nothing more does: the last stage's chunks are mostly those of the result,
@@ -255,10 +269,11 @@ class Attempt final : public EngineListener {
     }
   }
 
-  // Of a job that is over.
+  // Of a job that is over. One that was only planned has none, and its stages are also other jobs'.
   void remove_snapshots() const {
+    if (job_.spec().plan_only()) return;
     for (const auto& [index, stage] : stages_)
-      if (!stage.key().empty()) at_.cache.remove_snapshot(Digest::parse(stage.key()));
+      if (!stage.key().empty()) at_.cache.remove_snapshot(project(), Digest::parse(stage.key()));
   }
 
   const Workplace& at_;
@@ -303,6 +318,8 @@ void finish(const Workplace& at, const v1::FinishAttemptRequest& request, const 
 bool run_attempt(const Workplace& workplace, const v1::LeaseJobResponse& lease, const v1::Device& device,
                  StopSignal& stop, const StopSignal& leave) {
   const LogScope job("job", lease.job().id());
+  std::optional<LogScope> submit;
+  if (!lease.request_id().empty()) submit.emplace("request", lease.request_id());
   workplace.metrics.attempt_began();
   spdlog::info("job {} ({}): attempt {}", lease.job().id(), lease.job().spec().name(), lease.job().attempt());
   workplace.keeper.begin(lease.job().id(), lease.fence(), stop);

@@ -49,12 +49,21 @@ void touch(const fs::path& path) {
 }
 
 // Of the entries of `folder`.
-void keep_newest(const fs::path& folder, std::size_t count) {
-  std::vector<std::pair<fs::file_time_type, fs::path>> entries;
+using Entries = std::vector<std::pair<fs::file_time_type, fs::path>>;
+
+void add_entries(const fs::path& folder, Entries& entries) {
   for (const auto& entry : fs::directory_iterator(folder))
     entries.emplace_back(entry.last_write_time(), entry.path());
+}
+
+void keep_newest(Entries entries, std::size_t count) {
   std::sort(entries.begin(), entries.end());
   for (std::size_t i = 0; i + count < entries.size(); ++i) fs::remove_all(entries[i].second);
+}
+
+// A stage's name here: the same key is another one in each project.
+Digest own_key(const std::string& project, const Digest& key) {
+  return sha256(project + "/" + key.hex());
 }
 
 std::optional<Digest> digest_of_name(const fs::path& path) {
@@ -222,9 +231,9 @@ void Cache::add(std::span<const BlobRef> blobs) {
   }
 }
 
-std::optional<KeptStage> Cache::find_stage(const Digest& key, Hold& hold) {
+std::optional<KeptStage> Cache::find_stage(const std::string& project, const Digest& key, Hold& hold) {
   const std::lock_guard lock(mutex_);
-  const Name name{kStage, key};
+  const Name name{kStage, own_key(project, key)};
   const auto it = entries_.find(name);
   if (it == entries_.end()) return std::nullopt;
   std::error_code gone;
@@ -237,8 +246,8 @@ std::optional<KeptStage> Cache::find_stage(const Digest& key, Hold& hold) {
   return KeptStage{path_of(name), it->second.bytes};
 }
 
-bool Cache::keep_stage(const Digest& key, const fs::path& folder, Hold& hold) {
-  const Name name{kStage, key};
+bool Cache::keep_stage(const std::string& project, const Digest& key, const fs::path& folder, Hold& hold) {
+  const Name name{kStage, own_key(project, key)};
   const auto bytes = tree_bytes(folder);
   const TempDir half(work());
   link_tree(folder, half.path() / "stage");
@@ -250,14 +259,14 @@ bool Cache::keep_stage(const Digest& key, const fs::path& folder, Hold& hold) {
       spdlog::warn("stage {} is not kept: {}", key.hex(), error.what());
       return false;
     }
-    write_file_atomic(record_of(key), stage_record(bytes, false));
+    write_file_atomic(record_of(name.second), stage_record(bytes, false));
     fs::rename(half.path() / "stage", path_of(name));
     entries_[name] = {bytes, ++uses_, true, uses_};
     bytes_ += bytes;
-    unsynced_.push_back(key);
+    unsynced_.push_back(name.second);
     unsynced_changed_.notify_one();
   }
-  remove_snapshot(key);
+  remove_snapshot(project, key);
   this->hold(name, hold);
   return true;
 }
@@ -332,14 +341,25 @@ fs::path Cache::log_folder(const std::string& job_id) const {
   return folder_ / "jobs" / job_id;
 }
 
-void Cache::remove_snapshot(const Digest& key) const {
+// By digest, as a project's name may hold anything.
+fs::path Cache::snapshots(const std::string& project) const {
+  return snapshots() / sha256(project).hex().substr(0, 16);
+}
+
+void Cache::remove_snapshot(const std::string& project, const Digest& key) const {
   std::error_code ignored;
-  fs::remove_all(snapshots() / key.hex(), ignored);
+  fs::remove_all(snapshots(project) / key.hex(), ignored);
 }
 
 void Cache::trim() const {
-  keep_newest(folder_ / "jobs", kMaxLogs);
-  keep_newest(snapshots(), kMaxSnapshots);
+  Entries logs, snapshots;
+  std::error_code ignored;
+  add_entries(folder_ / "jobs", logs);
+  for (const auto& project : fs::directory_iterator(this->snapshots()))
+    if (project.is_directory() && !fs::remove(project, ignored))  // only where it is empty
+      add_entries(project.path(), snapshots);
+  keep_newest(std::move(logs), kMaxLogs);
+  keep_newest(std::move(snapshots), kMaxSnapshots);
 }
 
 }  // namespace wring

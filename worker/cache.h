@@ -46,8 +46,8 @@ struct CacheUse {
 // The folder, which belongs to one process at a time:
 //   lock  worker.json                  who has it, and the id under which the server knows it
 //   blobs/ab/abcdef...                 chunks, whole and verified when they came
-//   stages/KEY/  stages/KEY.json       output of a stage, and whether it has reached the disk
-//   snapshots/KEY/                     what an engine has finished of a stage, of the newest kMaxSnapshots
+//   stages/KEY/  stages/KEY.json       output of a project's stage, and whether it has reached the disk
+//   snapshots/PROJECT/KEY/             what an engine has finished of a stage, of the newest kMaxSnapshots
 //   jobs/ID/engine.log                 logs, of the newest kMaxLogs jobs
 //   work/                              scratch; emptied at start
 // What is in it survives kill -9 at any instruction. Blobs and stages that a Hold names are never evicted.
@@ -94,15 +94,18 @@ class Cache {
   // Blobs that claim() asked for have come.
   void add(std::span<const BlobRef> blobs);
 
-  // The kept output of a stage, held; nullopt where there is none.
-  std::optional<KeptStage> find_stage(const Digest& key, Hold& hold);
+  // The kept output of a stage of the project, held; nullopt where there is none. A project learns nothing of
+  // what ran for another one.
+  std::optional<KeptStage> find_stage(const std::string& project, const Digest& key, Hold& hold);
   // Keeps the files below `folder` (on the same file system: they are linked, not copied) as the output under
   // `key`, and holds it. The first writer wins. Returns false where it is too large to be kept.
-  bool keep_stage(const Digest& key, const std::filesystem::path& folder, Hold& hold);
+  bool keep_stage(const std::string& project, const Digest& key, const std::filesystem::path& folder,
+                  Hold& hold);
 
-  // Of stages that are not whole; an engine writes below it. Kept stages have none.
+  // Of stages that are not whole; a project's engines write below the second. Kept stages have none.
   std::filesystem::path snapshots() const { return folder_ / "snapshots"; }
-  void remove_snapshot(const Digest& key) const;
+  std::filesystem::path snapshots(const std::string& project) const;
+  void remove_snapshot(const std::string& project, const Digest& key) const;
 
   // Removes the logs of the oldest jobs beyond kMaxLogs, and the oldest snapshots beyond kMaxSnapshots.
   void trim() const;

@@ -81,6 +81,8 @@ class Supervisor {
     options.argv = {run_.program.string(), "job"};
     options.working_directory = run_.folder;
     options.environment = {{"HOME", run_.folder.string()}, {"TMPDIR", run_.folder.string()}};
+    for (const char* secret : {"WRING_TOKEN", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "PGPASSWORD"})
+      options.environment.emplace_back(secret, "");
     FileDescriptor narrower;
     if (run_.sandbox) {
       std::vector folders = run_.writable;
@@ -207,11 +209,15 @@ class Supervisor {
     }
     const auto used = status_bytes(status, "RssAnon:") + status_bytes(status, "RssShmem:");
     listener_.on_memory(used);
-    if (run_.memory_bytes > 0 && used > run_.memory_bytes)
-      failure_ = Error(ErrorCode::kResourceExhausted, "MEMORY_LIMIT",
-                       "engine used " + human_bytes(used) + " of " + human_bytes(run_.memory_bytes),
-                       "resources.memory_bytes",
+    if (run_.memory_bytes == 0 || used <= run_.memory_bytes) return;
+    const std::string told = "engine used " + human_bytes(used) + " of " + human_bytes(run_.memory_bytes);
+    if (run_.limit_is_jobs)
+      failure_ = Error(ErrorCode::kResourceExhausted, "MEMORY_LIMIT", told, "resources.memory_bytes",
                        "Give the job more memory, or take fewer calibration samples or a shorter sequence.");
+    else  // a larger worker may have the room
+      failure_ =
+          Error(ErrorCode::kResourceExhausted, "OUT_OF_MEMORY", told + " that its worker gives a job",
+                "--memory", "Start a worker with a larger --memory, or take fewer calibration samples.");
   }
 
   // SIGTERM first; SIGKILL once the grace is over, and at once where it broke a limit or the protocol.

@@ -39,8 +39,9 @@ struct EngineRun {
   std::filesystem::path log;                    // its standard output and error go here, at most 16 MiB
   Json start;                                   // the start message
   std::uint64_t memory_bytes =
-      0;               // limit of its anonymous and shared memory (mapped blobs do not count); 0: none
-  double seconds = 0;  // limit of its run; 0: none
+      0;  // limit of its anonymous and shared memory (mapped blobs do not count); 0: none
+  bool limit_is_jobs = false;  // which else is the worker's
+  double seconds = 0;          // limit of its run; 0: none
 };
 
 struct EngineOutcome {
@@ -53,7 +54,8 @@ struct EngineOutcome {
 // with the calling thread. Ignores SIGPIPE in this process from now on.
 //
 // Errors in the outcome: what the engine says; ENGINE_CRASH (with the signal), OUT_OF_MEMORY (the kernel's
-// doing), MEMORY_LIMIT, MAX_RUNTIME, ENGINE_PROTOCOL; the engine's last 20 log lines with each.
+// doing, or the worker's limit), MEMORY_LIMIT (the job's), MAX_RUNTIME, ENGINE_PROTOCOL; the engine's last 20
+// log lines with each.
 EngineOutcome run_engine(const EngineRun& run, EngineListener& listener, const StopSignal& stop);
 
 // What `program devices` prints. Throws Error(kFailedPrecondition, "NO_ENGINE") where it does not work.

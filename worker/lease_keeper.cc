@@ -19,10 +19,12 @@ auto seconds(double value) {
 
 }  // namespace
 
-LeaseKeeper::LeaseKeeper(Coordinator& coordinator, v1::Worker worker, double heartbeat_seconds)
+LeaseKeeper::LeaseKeeper(Coordinator& coordinator, v1::Worker worker, double heartbeat_seconds,
+                         std::function<v1::WorkerUse()> use)
     : coordinator_(coordinator),
       worker_(std::move(worker)),
-      heartbeat_seconds_(heartbeat_seconds > 0 ? heartbeat_seconds : 5) {
+      heartbeat_seconds_(heartbeat_seconds > 0 ? heartbeat_seconds : 5),
+      use_(std::move(use)) {
   thread_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
 }
 
@@ -163,6 +165,7 @@ bool LeaseKeeper::send_heartbeat(std::unique_lock<std::mutex>& lock) {
   std::optional<v1::HeartbeatResponse> response;
   bool answered = true;
   try {
+    *request.mutable_use() = use_();
     response = coordinator_.heartbeat(request);
     if (response->register_again()) coordinator_.register_worker(worker_);
   } catch (const Error& error) {

@@ -6,6 +6,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -23,8 +24,9 @@ namespace wring {
 class LeaseKeeper {
  public:
   // `heartbeat_seconds` as the server asked for. `worker` is registered again where the server does not know
-  // it.
-  LeaseKeeper(Coordinator& coordinator, v1::Worker worker, double heartbeat_seconds);
+  // it. `use`: what heartbeats say of it, asked for on the keeper's thread.
+  LeaseKeeper(Coordinator& coordinator, v1::Worker worker, double heartbeat_seconds,
+              std::function<v1::WorkerUse()> use);
   ~LeaseKeeper();
   LeaseKeeper(const LeaseKeeper&) = delete;
   LeaseKeeper& operator=(const LeaseKeeper&) = delete;
@@ -67,6 +69,7 @@ class LeaseKeeper {
   Coordinator& coordinator_;
   const v1::Worker worker_;
   const double heartbeat_seconds_;
+  const std::function<v1::WorkerUse()> use_;
 
   std::mutex mutex_;
   std::condition_variable_any changed_;

@@ -19,6 +19,33 @@ prometheus::Family<prometheus::Counter>& counters(prometheus::Registry& registry
   return prometheus::BuildCounter().Name(name).Help(help).Register(registry);
 }
 
+std::string name_of(const std::string& kind, std::uint32_t index) {
+  return kind + ":" + std::to_string(index);
+}
+
+// How much of each device is in use, as far as that is known.
+std::vector<prometheus::MetricFamily> device_families(const std::vector<v1::DeviceUse>& devices) {
+  prometheus::MetricFamily used{"wring_worker_device_used_bytes",
+                                "Memory of a device that all programs of the machine use",
+                                MetricType::Gauge,
+                                {}},
+      busy{"wring_worker_device_busy_ratio",
+           "Share of the last seconds in which a device computed",
+           MetricType::Gauge,
+           {}};
+  const auto add = [](prometheus::MetricFamily& family, const v1::DeviceUse& device, double value) {
+    prometheus::ClientMetric metric;
+    metric.label.push_back({"device", name_of(device.kind(), device.index())});
+    metric.gauge.value = value;
+    family.metric.push_back(std::move(metric));
+  };
+  for (const auto& device : devices) {
+    if (device.has_memory_bytes()) add(used, device, static_cast<double>(device.memory_bytes()));
+    if (device.has_busy()) add(busy, device, device.busy());
+  }
+  return {std::move(used), std::move(busy)};
+}
+
 prometheus::MetricFamily one(const char* name, const char* help, MetricType type, std::uint64_t value) {
   prometheus::ClientMetric metric;
   if (type == MetricType::Counter)
@@ -28,11 +55,11 @@ prometheus::MetricFamily one(const char* name, const char* help, MetricType type
   return {name, help, type, {std::move(metric)}};
 }
 
-// The registry's, and the cache's own figures as they are at the moment.
-class WithCache final : public prometheus::Collectable {
+// The registry's, and the cache's and the devices' own figures as they are at the moment.
+class OfTheMoment final : public prometheus::Collectable {
  public:
-  WithCache(std::shared_ptr<prometheus::Registry> registry, const Cache& cache)
-      : registry_(std::move(registry)), cache_(cache) {}
+  OfTheMoment(std::shared_ptr<prometheus::Registry> registry, const Cache& cache, DeviceMeter& meter)
+      : registry_(std::move(registry)), cache_(cache), meter_(meter) {}
 
   std::vector<prometheus::MetricFamily> Collect() const override {
     auto families = registry_->Collect();
@@ -46,19 +73,21 @@ class WithCache final : public prometheus::Collectable {
     families.push_back(one("wring_worker_cache_missed_bytes_total",
                            "Bytes of them that the cache lacked, and the server was asked for",
                            MetricType::Counter, use.missed));
+    for (auto& family : device_families(meter_.read())) families.push_back(std::move(family));
     return families;
   }
 
  private:
   std::shared_ptr<prometheus::Registry> registry_;
   const Cache& cache_;
+  DeviceMeter& meter_;
 };
 
 }  // namespace
 
-WorkerMetrics::WorkerMetrics(const v1::Worker& worker, const Cache& cache)
+WorkerMetrics::WorkerMetrics(const v1::Worker& worker, const Cache& cache, DeviceMeter& meter)
     : registry_(std::make_shared<prometheus::Registry>()),
-      collectable_(std::make_shared<WithCache>(registry_, cache)),
+      collectable_(std::make_shared<OfTheMoment>(registry_, cache, meter)),
       attempts_(counters(*registry_, "wring_worker_attempts_total", "Attempts that ended, by outcome")),
       steps_(counters(*registry_, "wring_worker_steps_total",
                       "Stages and evaluations that ended, by source: made, or taken from the cache of this "
@@ -71,7 +100,7 @@ WorkerMetrics::WorkerMetrics(const v1::Worker& worker, const Cache& cache)
                      .Help("Memory of a device, or what --memory allows of it")
                      .Register(*registry_);
   for (const auto& device : worker.devices())
-    memory.Add({{"device", device.kind() + ":" + std::to_string(device.index())}})
+    memory.Add({{"device", name_of(device.kind(), device.index())}})
         .Set(static_cast<double>(device.memory_bytes()));
 }
 

@@ -12,6 +12,7 @@
 
 #include "common/address.h"
 #include "worker/cache.h"
+#include "worker/device_meter.h"
 #include "wring/v1/workers.pb.h"
 
 namespace wring {
@@ -19,8 +20,8 @@ namespace wring {
 // Any thread may call.
 class WorkerMetrics {
  public:
-  // The cache outlives this; its figures are those of the moment in which they are asked for.
-  WorkerMetrics(const v1::Worker& worker, const Cache& cache);
+  // Cache and meter outlive this; their figures are those of the moment in which they are asked for.
+  WorkerMetrics(const v1::Worker& worker, const Cache& cache, DeviceMeter& meter);
 
   void attempt_began() { running_.Set(1); }
   // `outcome`: of FinishAttempt; empty: the lease was lost.

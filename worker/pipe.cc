@@ -53,6 +53,7 @@ HelloLine parse_hello(const Json& json) {
     device.set_name(get<std::string>(entry, "name"));
     device.set_memory_bytes(get<std::uint64_t>(entry, "memory_bytes"));
     device.set_threads(get<std::uint32_t>(entry, "threads"));
+    device.set_pci_bus_id(get<std::string>(entry, "pci_bus_id"));
     hello.devices.push_back(device);
   }
   return hello;
@@ -64,8 +65,13 @@ PlanLine parse_plan(const Json& json) {
     if (index_of(entry) != plan.steps.size())
       throw_protocol("the steps of the engine's plan are not in order");
     const Json forecast = get<Json>(entry, "forecast", Json::object());
-    plan.steps.push_back({at<std::string>(entry, "name"), get<std::string>(entry, "kind"), key_of(entry),
-                          get<double>(forecast, "seconds"), get<std::uint64_t>(forecast, "peak_bytes")});
+    plan.steps.push_back(
+        {at<std::string>(entry, "name"),
+         get<std::string>(entry, "kind"),
+         key_of(entry),
+         {get<double>(forecast, "seconds"), get<std::uint64_t>(forecast, "peak_bytes"),
+          get<std::uint64_t>(forecast, "bytes_before"), get<std::uint64_t>(forecast, "bytes_after")},
+         get<bool>(entry, "at_hand")});
   }
   return plan;
 }
@@ -98,7 +104,7 @@ v1::Evaluation parse_row(const Json& json) {
   v1::Evaluation row;
   row.set_suite(at<std::string>(json, "suite"));
   row.set_metric(at<std::string>(json, "metric"));
-  row.set_value(number(json, "value"));
+  row.set_value(at<double>(json, "value"));  // an engine refuses what is not finite
   row.set_unit(get<std::string>(json, "unit"));
   row.set_n(get<std::uint64_t>(json, "n"));
   if (const auto value = number(json, "stderr"); !std::isnan(value)) row.set_stderr(value);

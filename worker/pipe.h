@@ -42,11 +42,17 @@ struct HelloLine {
   std::vector<v1::Device> devices;
   std::string catalogue;
 };
+// 0: none.
+struct Forecast {
+  double seconds = 0;
+  std::uint64_t peak_bytes = 0;
+  std::uint64_t bytes_before = 0, bytes_after = 0;  // of the weights that a stage changes
+};
 struct PlannedStep {
   std::string name, kind;
-  std::optional<Digest> key;              // of the output
-  double forecast_seconds = 0;            // 0: none
-  std::uint64_t forecast_peak_bytes = 0;  // 0: none
+  std::optional<Digest> key;  // of the output
+  Forecast forecast;
+  bool at_hand = false;  // nothing is left to do for it
 };
 struct PlanLine {
   std::vector<PlannedStep> steps;  // by index

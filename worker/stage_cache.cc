@@ -7,15 +7,20 @@
 
 namespace wring {
 
-StageCache::StageCache(Coordinator& coordinator, Cache& cache, Inputs& inputs, const std::string& job_id,
+StageCache::StageCache(Coordinator& coordinator, Cache& cache, Inputs& inputs, const v1::Job& job,
                        const v1::Fence& fence)
-    : coordinator_(coordinator), cache_(cache), inputs_(inputs), job_id_(job_id), fence_(fence) {}
+    : coordinator_(coordinator),
+      cache_(cache),
+      inputs_(inputs),
+      job_id_(job.id()),
+      project_(job.spec().project()),
+      fence_(fence) {}
 
 std::optional<Json> StageCache::find(const Digest& key) {
   const auto known = found_.find(key.hex());
   if (known != found_.end() && known->second.where == std::string("project")) return known->second.input;
   std::optional<Found> found;
-  if (const auto kept = cache_.find_stage(key, inputs_.hold()))
+  if (const auto kept = cache_.find_stage(project_, key, inputs_.hold()))
     found = Found{{{"path", kept->path.string()}}, "worker", kept->bytes, 0};
   else
     found = find_in_project(key);

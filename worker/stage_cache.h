@@ -15,7 +15,7 @@ namespace wring {
 class StageCache {
  public:
   // A lease of the job under `fence` says which project may be asked. All outlive this.
-  StageCache(Coordinator& coordinator, Cache& cache, Inputs& inputs, const std::string& job_id,
+  StageCache(Coordinator& coordinator, Cache& cache, Inputs& inputs, const v1::Job& job,
              const v1::Fence& fence);
 
   // The output under `key` as an input of docs/pipe.md, in the cache and held; nullopt where nobody has it,
@@ -37,7 +37,7 @@ class StageCache {
   Coordinator& coordinator_;
   Cache& cache_;
   Inputs& inputs_;
-  const std::string& job_id_;
+  const std::string &job_id_, &project_;
   const v1::Fence& fence_;
   std::map<std::string, Found> found_;  // by the key's digits
 };

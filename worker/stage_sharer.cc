@@ -80,7 +80,7 @@ bool StageSharer::hand_in(const Output& output, const std::stop_token& stop) {
   const LogScope job("job", output.job_id);
   try {
     Cache::Hold hold(cache_);
-    const auto kept = cache_.find_stage(output.key, hold);
+    const auto kept = cache_.find_stage(output.project, output.key, hold);
     if (!kept || output.seconds < static_cast<double>(kept->bytes) / kFetchBytesPerSecond) return true;
     const auto manifest = build_manifest(kept->path, output.kind);
     v1::KeepStageRequest request;

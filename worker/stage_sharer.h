@@ -21,7 +21,7 @@ class StageSharer {
  public:
   // A step's output that the cache keeps.
   struct Output {
-    std::string job_id;
+    std::string job_id, project;
     v1::Fence fence;
     Digest key;
     std::string kind;    // of its manifest

@@ -23,7 +23,7 @@ struct Flags {
   std::uint32_t threads = 0, devices = 0, max_attempts = 0;
   std::int32_t priority = 0;
   RetentionFlags retention;
-  bool wait = false;
+  bool wait = false, plan = false;
 };
 
 // The paths or digests by the names of the recipe's data inputs: all that it reads, and no others.
@@ -70,6 +70,7 @@ v1::JobSpec job_spec(CliContext& context, const Flags& flags, const std::string&
   spec.mutable_retry()->set_max_attempts(flags.max_attempts);
   spec.set_priority(flags.priority);
   spec.set_project(flags.project);
+  spec.set_plan_only(flags.plan);
   if (auto retention = retention_of(flags.retention)) *spec.mutable_retention() = *std::move(retention);
   const auto data = data_inputs(flags, validated);
   spec.set_model(input_digest(context, flags.model, "model"));
@@ -80,7 +81,8 @@ v1::JobSpec job_spec(CliContext& context, const Flags& flags, const std::string&
 void submit(CliContext& context, const Flags& flags) {
   const auto recipe = read_recipe(flags.recipe);
   const auto validated = context.client().validate(recipe);  // before anything large is sent
-  submit_and_report(context, job_spec(context, flags, recipe, validated), flags.request_id, flags.wait);
+  submit_and_report(context, job_spec(context, flags, recipe, validated), flags.request_id,
+                    flags.wait || flags.plan);
 }
 
 }  // namespace
@@ -139,6 +141,8 @@ void add_submit_verbs(CLI::App& app, CliContext& context) {
   add_retention_flags(*verb, flags->retention);
   verb->add_option("--request-id", flags->request_id, "UUID; sending the same one again gives the same job");
   verb->add_flag("--wait", flags->wait, "Follow the job and print its report");
+  verb->add_flag("--plan", flags->plan,
+                 "Run nothing: have a worker say what time and memory each stage would take there");
   verb->callback([&context, flags] { submit(context, *flags); });
 }
 

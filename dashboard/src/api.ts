@@ -24,6 +24,8 @@ export interface Stage {
   progress?: Progress;
   forecast_seconds: number;
   forecast_peak_bytes: string;
+  forecast_bytes_before: string; // of the weights that it is to change
+  forecast_bytes_after: string;
   cached_in: string; // where a cached step's output came from: "worker", "project"; "skipped": nothing needed it
   cached_bytes: string;
   saved_seconds: number;
@@ -50,6 +52,7 @@ export interface JobSpec {
   seed: string;
   priority: number;
   project: string;
+  plan_only: boolean; // it ends where its first stage would begin
 }
 export interface JobError {
   code: string;
@@ -175,6 +178,14 @@ export interface Worker {
   jobs: string[];
   draining: boolean;
   paused: boolean;
+  use?: WorkerUse;
+}
+export interface WorkerUse {
+  devices: { kind: string; index: number; memory_bytes?: string; busy?: number }[];
+  cache_bytes: string;
+  cache_limit_bytes: string;
+  cache_claimed_bytes: string; // of blobs that jobs needed
+  cache_missed_bytes: string; // of them, those that were fetched
 }
 export interface Quota {
   queued: string; // 0: no limit

@@ -49,11 +49,15 @@ export function figure(value: number): string {
   return size !== 0 && size < 1e-3 ? Number(value.toPrecision(3)).toExponential() : String(Number(value.toPrecision(4)));
 }
 
+/** Shares of right answers: "top1", "arc_easy_accuracy_norm". */
+const isAccuracy = (metric: string) => metric === "top1" || /(^|_)accuracy(_norm)?(_change)?$/.test(metric);
+
 /** A value of an evaluation with its unit. */
 export function measured(value: number, unit: string, metric: string): string {
   if (unit === "bytes") return bytes(value);
   if (unit === "s") return value < 1 ? `${figure(value * 1000)} ms` : `${figure(value)} s`;
-  if (metric.includes("share") || metric.includes("agreement") || metric.includes("overlap")) return `${(value * 100).toFixed(2)} %`;
+  if (metric.includes("share") || metric.includes("agreement") || metric.includes("overlap") || isAccuracy(metric))
+    return `${(value * 100).toFixed(2)} %`;
   return unit && !["bits", "tokens"].includes(unit)
     ? `${figure(value)} ${unit.replace("tokens/s", "tok/s").replace("nats/token", "nats")}`
     : figure(value);
@@ -73,7 +77,7 @@ export const short = (digest: string) => digest.slice(0, 12);
 
 /** 1 where more is better, -1 where less is, 0 where that is not known. */
 export function direction(metric: string): number {
-  if (/^(perplexity|nll|kl_|weight_bytes|artifact_bytes|bits_per_weight|share_of|forward_seconds|peak)/.test(metric)) return -1;
-  if (/^(top1_agreement|decode_speed|cosine|neighbour_overlap|accuracy)/.test(metric)) return 1;
+  if (/^(perplexity|nll|kl_|cross_entropy|weight_bytes|artifact_bytes|bits_per_weight|share_of|forward_seconds|peak|macs$|parameters$)/.test(metric)) return -1;
+  if (/^(top1_agreement|decode_speed|cosine|neighbour_overlap)/.test(metric) || isAccuracy(metric)) return 1;
   return 0;
 }

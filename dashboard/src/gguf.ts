@@ -46,6 +46,7 @@ export async function ggufTensors(digest: string, path: string, size: number): P
     if (count > MOST) throw new Error(`${path} is no GGUF file of a model`);
     return count;
   };
+  let alignment = 32;
   const skip = async (type: number): Promise<void> => {
     if (type === TEXT) {
       const length = await u64();
@@ -67,8 +68,10 @@ export async function ggufTensors(digest: string, path: string, size: number): P
   const count = bounded(await u64());
   const keys = bounded(await u64());
   for (let i = 0; i < keys; ++i) {
-    await text();
-    await skip(await u32());
+    const key = await text();
+    const type = await u32();
+    if (key === "general.alignment" && type === 4) alignment = await u32();
+    else await skip(type);
   }
   const all: Tensor[] = [];
   for (let i = 0; i < count; ++i) {
@@ -76,9 +79,11 @@ export async function ggufTensors(digest: string, path: string, size: number): P
     const shape: number[] = [];
     for (let axes = bounded(await u32()); axes > 0; --axes) shape.unshift(await u64()); // ggml's first axis is the innermost
     const type = await u32();
-    await u64(); // where it lies
+    const offset = await u64();
     const [dtype, elements, bytes] = TYPES[type] ?? [`type ${type}`, 1, 0];
-    all.push({ name, dtype, shape, bytes: (shape.reduce((a, b) => a * b, 1) / elements) * bytes });
+    all.push({ name, dtype, shape, bytes: (shape.reduce((a, b) => a * b, 1) / elements) * bytes, at: { path, offset } });
   }
+  const data = Math.ceil(file.at / alignment) * alignment;
+  for (const tensor of all) tensor.at!.offset += data;
   return all;
 }

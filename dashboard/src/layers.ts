@@ -23,3 +23,22 @@ export function place(layer: string): { block: number; kind: string } {
   const match = /(?:^|\.)(?:layers?|h|blk|blocks?)\.(\d+)\.(.+)$/.exec(layer);
   return match ? { block: Number(match[1]), kind: match[2] } : { block: -1, kind: layer };
 }
+
+// What a GGUF file calls the layers that reports name as Hugging Face does.
+const GGUF_PARTS: Record<string, string> = {
+  "self_attn.q_proj": "attn_q",
+  "self_attn.k_proj": "attn_k",
+  "self_attn.v_proj": "attn_v",
+  "self_attn.o_proj": "attn_output",
+  "mlp.gate_proj": "ffn_gate",
+  "mlp.up_proj": "ffn_up",
+  "mlp.down_proj": "ffn_down",
+};
+const GGUF_WHOLE: Record<string, string> = { "model.embed_tokens": "token_embd", lm_head: "output" };
+
+/** The layer's name in a GGUF file; the same where it has none there. */
+export function ggufName(layer: string): string {
+  const match = /^model\.layers\.(\d+)\.(.+)$/.exec(layer);
+  const part = match && GGUF_PARTS[match[2]];
+  return part ? `blk.${match[1]}.${part}` : (GGUF_WHOLE[layer] ?? layer);
+}

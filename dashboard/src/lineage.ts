@@ -1,22 +1,29 @@
 // Where an artifact came from, and under which licence it stands.
-import { type Artifact, fileBytes, get, type Job, type Manifest } from "./api";
+import { type Artifact, fileBytes, get, type Job, type Manifest, Problem } from "./api";
 
 const DEEPEST = 8;
 
 export interface Ancestor {
   artifact: Artifact;
-  job?: Job;
+  job?: Job; // that made it
 }
 
-/** Up the chain: the artifact, the job that made it, that job's model, and so on. */
+/** undefined: it was deleted. */
+const ifThere = (error: unknown) => {
+  if (error instanceof Problem && error.status === 404) return undefined;
+  throw error;
+};
+
+/** The chain down to the artifact: what it was made from, by which job, and so on. The first has a job where that one's model was deleted. */
 export async function ancestors(artifact: Artifact): Promise<Ancestor[]> {
   const chain: Ancestor[] = [{ artifact }];
   while (chain.length < DEEPEST) {
     const last = chain[chain.length - 1];
     if (!last.artifact.created_by_job) break;
-    last.job = await get<Job>(`jobs/${last.artifact.created_by_job}`).catch(() => undefined); // it may be deleted
-    if (!last.job) break;
-    chain.push({ artifact: await get<Artifact>(`artifacts/${last.job.spec.model}`) });
+    last.job = await get<Job>(`jobs/${last.artifact.created_by_job}`).catch(ifThere);
+    const model = last.job && (await get<Artifact>(`artifacts/${last.job.spec.model}`).catch(ifThere));
+    if (!model) break;
+    chain.push({ artifact: model });
   }
   return chain.reverse();
 }

@@ -14,6 +14,7 @@ export interface ModelLayer {
   shape: string;
   bytes: number;
   attributes: Record<string, number | string | boolean>;
+  stored: boolean; // as wring.json says; else its weight is a tensor of the file
   tensors: Tensor[];
 }
 
@@ -66,6 +67,7 @@ export function layersOf(all: Tensor[], stored: Record<string, Stored>): ModelLa
       shape: count === null ? details.join(", ") : weight.shape.join(" × "),
       bytes: group.reduce((sum, tensor) => sum + tensor.bytes, 0),
       attributes,
+      stored: name in stored,
       tensors: group,
     };
   });

@@ -62,17 +62,31 @@ export async function onnxTensors(digest: string, path: string, size: number): P
   const all: Tensor[] = [];
   const readers = new Map<string, string>();
 
+  async function entry(end: number, entries: Record<string, string>) {
+    const words = ["", "", ""];
+    await message(end, async (field, length) => {
+      if (field === 1 || field === 2) words[field] = await file.text(length);
+    });
+    entries[words[1]] = words[2];
+  }
+
   async function tensor(end: number) {
     const shape: number[] = [];
     let [name, type] = ["", 0];
+    let at: Tensor["at"];
+    const external: Record<string, string> = {};
     await message(end, async (field, value, kind) => {
       if (field === 1 && kind === VARINT) shape.push(value);
       if (field === 1 && kind === BYTES) for (const last = file.at + value; file.at < last; ) shape.push(await varint()); // packed
       if (field === 2) type = value;
       if (field === 8) name = await file.text(value);
+      if (field === 9 || (field === 4 && kind === BYTES)) at = { path, offset: file.at }; // its bytes, or packed floats
+      if (field === 13) await entry(file.at + value, external);
     });
+    // Weights in a file beside it are named from its own folder.
+    if (external.location) at = { path: path.slice(0, path.lastIndexOf("/") + 1) + external.location, offset: Number(external.offset ?? 0) };
     const [dtype, bits] = TYPES[type] ?? [`type ${type}`, 0];
-    all.push({ name, dtype, shape, bytes: Math.ceil((shape.reduce((a, b) => a * b, 1) * bits) / 8) });
+    all.push({ name, dtype, shape, bytes: Math.ceil((shape.reduce((a, b) => a * b, 1) * bits) / 8), at });
   }
 
   async function node(end: number) {

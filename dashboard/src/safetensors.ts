@@ -6,7 +6,7 @@ export interface Tensor {
   dtype: string;
   shape: number[];
   bytes: number;
-  at?: { path: string; offset: number }; // where it lies, of those whose values this page reads
+  at?: { path: string; offset: number }; // where its values lie, where that is known
   operation?: string; // in a graph: of the node that reads it, "Conv"
 }
 

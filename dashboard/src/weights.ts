@@ -1,44 +1,12 @@
-// The values of a layer's first rows, where their storage is one that this page decodes, and how they are spread.
+// How the values of a layer's first rows are spread, read by range requests.
 import { fileBytes } from "./api";
+import { BLOCKS } from "./ggml";
 import type { ModelLayer } from "./model_layers";
+import { firstValues } from "./reps";
 import type { Tensor } from "./safetensors";
 
-const MOST = 1_000_000; // values
-
-const WIDTH: Record<string, number> = { F32: 4, F16: 2, BF16: 2, F64: 8, I8: 1, U8: 1 };
-
-function half(bits: number): number {
-  const sign = bits & 0x8000 ? -1 : 1;
-  const exponent = (bits >> 10) & 31;
-  const fraction = bits & 1023;
-  if (exponent === 31) return fraction ? NaN : sign * Infinity;
-  return sign * (exponent === 0 ? fraction * 2 ** -24 : (1024 + fraction) * 2 ** (exponent - 25));
-}
-
-function decode(dtype: string, view: DataView): Float64Array {
-  const width = WIDTH[dtype];
-  const values = new Float64Array(view.byteLength / width);
-  const word = new DataView(new ArrayBuffer(4));
-  const read: Record<string, (at: number) => number> = {
-    F32: (at) => view.getFloat32(at, true),
-    F64: (at) => view.getFloat64(at, true),
-    F16: (at) => half(view.getUint16(at, true)),
-    BF16: (at) => (word.setUint32(0, view.getUint16(at, true) * 65536), word.getFloat32(0)),
-    I8: (at) => view.getInt8(at),
-    U8: (at) => view.getUint8(at),
-  };
-  for (let i = 0; i < values.length; ++i) values[i] = read[dtype](i * width);
-  return values;
-}
-
-/** Of the first `rows` of a tensor's first axis. */
-async function firstRows(digest: string, tensor: Tensor, rows: number): Promise<DataView> {
-  const { path, offset } = tensor.at!;
-  const size = (tensor.bytes / tensor.shape[0]) * rows;
-  return new DataView(await fileBytes(digest, path, offset, offset + size));
-}
-
-const product = (shape: number[]) => shape.reduce((a, b) => a * b, 1);
+const MOST = 1_000_000; // values; products of factors are computed, not read
+const MOST_OF_FACTORS = 250_000;
 
 export interface Spread {
   from: number;
@@ -49,6 +17,7 @@ export interface Spread {
   mean: number;
   deviation: number;
   zeros: number; // share
+  drawn: boolean; // whether zeros are counted in a bar: many would hide all else
 }
 
 export function spreadOf(values: ArrayLike<number>, all: number, bins = 60): Spread {
@@ -62,7 +31,9 @@ export function spreadOf(values: ArrayLike<number>, all: number, bins = 60): Spr
   }
   const step = (high - low) / bins || 1;
   const counts = new Array<number>(bins).fill(0);
-  for (let i = 0; i < values.length; ++i) ++counts[Math.min(bins - 1, Math.floor((values[i] - low) / step))];
+  const drawn = zeros <= 0.2 * values.length;
+  for (let i = 0; i < values.length; ++i)
+    if (drawn || values[i] !== 0) ++counts[Math.min(bins - 1, Math.floor((values[i] - low) / step))];
   const mean = sum / values.length;
   return {
     from: low,
@@ -73,45 +44,31 @@ export function spreadOf(values: ArrayLike<number>, all: number, bins = 60): Spr
     mean,
     deviation: Math.sqrt(Math.max(0, squares / values.length - mean ** 2)),
     zeros: zeros / values.length,
+    drawn,
   };
 }
 
-/** Code i of a row is bits [i bits, (i + 1) bits) of its bytes. */
-function codes(row: Uint8Array, count: number, bits: number): number[] {
-  return Array.from({ length: count }, (_, i) => {
-    const at = i * bits;
-    const two = row[at >> 3] | ((row[(at >> 3) + 1] ?? 0) << 8);
-    return (two >> (at & 7)) & ((1 << bits) - 1);
-  });
-}
-
-async function packed(digest: string, layer: ModelLayer, part: (suffix: string) => Tensor | undefined): Promise<Spread> {
-  const { bits, group_size, symmetric } = layer.attributes as { bits: number; group_size: number; symmetric: boolean };
-  const [code, scale, zero] = [part("codes")!, part("scales")!, symmetric ? undefined : part("zeros")];
-  const [all, groups] = scale.shape;
-  const columns = groups * group_size;
-  const rows = Math.min(all, Math.max(1, Math.floor(MOST / columns)));
-  const [codeBytes, scaleBytes, zeroBytes] = await Promise.all([code, scale, zero].map((t) => t && firstRows(digest, t, rows)));
-  const scales = decode(scale.dtype, scaleBytes!);
-  const row = (view: DataView, r: number) =>
-    new Uint8Array(view.buffer, view.byteOffset + (view.byteLength / rows) * r, view.byteLength / rows);
-  const values = new Float64Array(rows * columns);
-  for (let r = 0; r < rows; ++r) {
-    const zeros = zeroBytes ? codes(row(zeroBytes, r), groups, bits) : undefined;
-    codes(row(codeBytes!, r), columns, bits).forEach((c, i) => {
-      const group = Math.floor(i / group_size);
-      values[r * columns + i] = (c - (zeros ? zeros[group] : 2 ** (bits - 1))) * scales[r * groups + group];
-    });
-  }
-  return spreadOf(values, all * columns);
+/** Blocks lie along the last axis, however many axes there are before it. */
+function rowsOfBlocks(tensor?: Tensor): Tensor | undefined {
+  if (!tensor || !(tensor.dtype in BLOCKS)) return tensor;
+  const columns = tensor.shape.at(-1) ?? 1;
+  return { ...tensor, shape: [tensor.shape.reduce((a, b) => a * b, 1) / columns, columns] };
 }
 
 /** null: of no storage that is decoded here. */
 export async function weightSpread(digest: string, layer: ModelLayer): Promise<Spread | null> {
-  const part = (suffix: string) => layer.tensors.find((tensor) => tensor.name === `${layer.name}.${suffix}`);
-  if (layer.rep === "packed-int" && part("codes") && part("scales")) return packed(digest, layer, part);
-  const weight = layer.rep === "masked" ? part("values") : layer.rep === "dense" ? (part("weight") ?? layer.tensors[0]) : undefined;
-  if (!weight?.at || !(weight.dtype in WIDTH) || weight.bytes === 0) return null;
-  const rows = Math.min(weight.shape[0] ?? 1, Math.max(1, Math.floor(MOST / product(weight.shape.slice(1)))));
-  return spreadOf(decode(weight.dtype, await firstRows(digest, weight.shape.length ? weight : { ...weight, shape: [1] }, rows)), product(weight.shape));
+  const find = (suffix: string): Tensor | undefined => {
+    const tensor = layer.tensors.find((one) => one.name === `${layer.name}.${suffix}`);
+    const alone = suffix === "weight" && !layer.stored && layer.tensors.length === 1 ? layer.tensors[0] : undefined;
+    return rowsOfBlocks(tensor ?? alone);
+  };
+  const read = async (suffix: string, rows: number) => {
+    const { at, bytes, shape } = find(suffix)!;
+    const all = shape.length === 0 ? 1 : shape[0];
+    return new DataView(await fileBytes(digest, at!.path, at!.offset, at!.offset + Math.ceil((bytes / all) * rows)));
+  };
+  const parts = { find: (suffix: string) => (find(suffix)?.at && find(suffix)!.bytes > 0 ? find(suffix) : undefined), read };
+  const most = layer.rep === "low-rank" || layer.rep === "sum" ? MOST_OF_FACTORS : MOST;
+  const values = await firstValues(layer.stored ? layer.rep : "dense", layer.attributes, parts, most);
+  return values && spreadOf(values.values, values.all);
 }

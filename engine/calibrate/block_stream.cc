@@ -18,15 +18,22 @@ BlockStream::BlockStream(Model& model, const Calibration& calibration)
                    mask = calibration.mask.defined() ? calibration.mask.to(device) : at::Tensor();
   const DecodedLayers decoded(model.embedding_layers(), at::kFloat);
   const std::int64_t step = calibration.sequences_per_batch();
+  const at::Tensor hidden = at::empty({ids.size(0), ids.size(1), model.hidden_size()}, device);
   for (std::int64_t start = 0; start < ids.size(0); start += step) {
     const std::int64_t count = std::min(step, ids.size(0) - start);
-    Batch batch{model.embed(ids.narrow(0, start, count), at::kFloat), {}, {}};
+    Batch batch{hidden.narrow(0, start, count), {}, {}};
+    batch.hidden.copy_(model.embed(ids.narrow(0, start, count), at::kFloat));
     if (mask.defined()) {
       batch.mask = mask.narrow(0, start, count);
       batch.rows = at::nonzero(batch.mask.reshape({-1})).reshape({-1});
     }
     batches_.push_back(std::move(batch));
   }
+}
+
+BlockStream::BlockStream(const BlockStream& other)
+    : model_(other.model_), calibration_(other.calibration_), batches_(other.batches_) {
+  for (auto& batch : batches_) batch.hidden = batch.hidden.clone();
 }
 
 void BlockStream::observe(std::size_t block, TapObserver& observer) const {
@@ -40,7 +47,7 @@ void BlockStream::observe(std::size_t block, TapObserver& observer) const {
 void BlockStream::advance(std::size_t block) {
   const DecodedLayers decoded(model_->block_layers(block), calibration_->forward);
   for (auto& batch : batches_)
-    batch.hidden = model_->run_block(block, batch.hidden, {batch.mask, nullptr, nullptr});
+    batch.hidden.copy_(model_->run_block(block, batch.hidden, {batch.mask, nullptr, nullptr}));
 }
 
 void BlockStream::observe_and_advance(std::size_t block, TapObserver& observer) {
@@ -48,7 +55,7 @@ void BlockStream::observe_and_advance(std::size_t block, TapObserver& observer) 
   const DecodedLayers decoded(model_->block_layers(block), calibration_->forward);
   for (auto& batch : batches_) {
     observer.set_rows(batch.rows);
-    batch.hidden = model_->run_block(block, batch.hidden, {batch.mask, nullptr, &observer});
+    batch.hidden.copy_(model_->run_block(block, batch.hidden, {batch.mask, nullptr, &observer}));
   }
 }
 
@@ -72,7 +79,7 @@ void BlockStream::set_hidden(const std::map<std::string, at::Tensor>& hidden) {
     const auto it = hidden.find(std::to_string(i));
     if (it == hidden.end() || it->second.sizes() != batches_[i].hidden.sizes())
       throw Error(ErrorCode::kDataLoss, "BAD_SNAPSHOT", "hidden states are missing or of another shape");
-    batches_[i].hidden = it->second.to(batches_[i].hidden.options(), /*non_blocking=*/false, /*copy=*/true);
+    batches_[i].hidden.copy_(it->second);
   }
 }
 

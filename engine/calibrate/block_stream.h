@@ -13,11 +13,16 @@
 
 namespace wring {
 
-// Holds the hidden states before one block: first those that the embedding gives. Where the calibration has
-// stored statistics there are none, and only observe_and_advance() and observe_head() may be called.
+// Holds the hidden states before one block: first those that the embedding gives. They stay where they are as
+// the blocks change them, so that a pass takes no more memory at its end than at its start. Where the
+// calibration has stored statistics there are none, and only observe_and_advance() and observe_head() may be
+// called.
 class BlockStream {
  public:
   BlockStream(Model& model, const Calibration& calibration);
+  BlockStream(const BlockStream& other);  // with hidden states of its own
+  BlockStream(BlockStream&&) = default;
+  BlockStream& operator=(BlockStream&&) = default;
 
   // Shows `observer` the inputs of the block's layers; the hidden states stay.
   void observe(std::size_t block, TapObserver& observer) const;
@@ -31,7 +36,8 @@ class BlockStream {
   // Shows `observer` the inputs of the model's head. After the last block.
   void observe_head(Layer& head, TapObserver& observer) const;
 
-  // Hidden states by batch, for a snapshot; and back. Throws Error(kDataLoss) where they do not fit.
+  // Hidden states by batch: the stream's own tensors, which change as it goes on. And back: throws
+  // Error(kDataLoss) where they do not fit.
   std::vector<NamedTensor> hidden() const;
   void set_hidden(const std::map<std::string, at::Tensor>& hidden);
 

@@ -111,11 +111,13 @@ class Probe {
     if (same > 0) this->block(observed, all / same);
     forward(observed, same > 0 ? all / same : 0);
     if (targeted(model_.head_layers())) head();
-    // Twice where they come from the heap: each block's take the place of the last one's, and fit its holes
-    // badly. The largest tensors are pages of their own.
-    const double share = hidden_.nbytes() < (32u << 20) ? 2 : 1;
-    const double kept = gathered_ ? 0 : share * static_cast<double>(hidden_.nbytes()) * batches();
-    return result(kept + stored_bytes_);
+    const double hidden = gathered_ ? 0 : static_cast<double>(hidden_.nbytes()) * batches();
+    // What is cut is chosen over all blocks, and cut when their hidden states are gone.
+    if (weights_kept_ < weights_)
+      peak_ = std::max(hidden + pass_peak_, stored_bytes_ + layer_peak_);
+    else
+      peak_ = hidden + stored_bytes_ + std::max(pass_peak_, pass_layer_peak_);
+    return result(0);
   }
 
  private:
@@ -217,7 +219,7 @@ class Probe {
       else
         seconds_ += times * (decoded_in + batches() * second_time(observe));
     }
-    if (!gathered_) note_peak(static_cast<double>(peak_resident_bytes()));
+    if (!gathered_) note_pass();
     for (Layer* layer : layers)
       if (targets_.contains(layer)) add(whole(*layer, observer.of(*layer)), times);
   }
@@ -233,7 +235,7 @@ class Probe {
     seconds_ += times * batches() * second_time([&] {
                   model_.run_block(block, hidden_, {{}, nullptr, nullptr});
                 });
-    note_peak(static_cast<double>(peak_resident_bytes()));
+    note_pass();
   }
 
   void head() {
@@ -245,7 +247,7 @@ class Probe {
       });
       if (!gathered_) {
         seconds_ += batches() * seconds;
-        note_peak(static_cast<double>(peak_resident_bytes()));
+        note_pass();
       }
       if (targets_.contains(layer)) add(whole(*layer, observer.of(*layer)), 1);
     }
@@ -280,10 +282,14 @@ class Probe {
   // among them.
   void add(const Sample& sample, double times) {
     count(sample, times);
-    note_peak(sample.resident + sample.working - sample.stored_bytes);
+    const double working = sample.working - sample.stored_bytes;
+    layer_peak_ = std::max(layer_peak_, working);
+    pass_layer_peak_ = std::max(pass_layer_peak_, sample.resident + working - resident_);
   }
 
-  void note_peak(double resident) { peak_ = std::max(peak_, resident - resident_); }
+  void note_pass() {
+    pass_peak_ = std::max(pass_peak_, static_cast<double>(peak_resident_bytes()) - resident_);
+  }
 
   // Of the whole layer, from two samples of its rows where it is large.
   Sample whole(const Layer& layer, const Statistics* x) const {
@@ -325,6 +331,9 @@ class Probe {
   at::Tensor hidden_;  // of one batch
   double resident_;    // before the probes
   double seconds_ = 0, stored_bytes_ = 0, peak_ = 0;
+  double pass_peak_ = 0;                   // beside the hidden states and the new weights: of running blocks,
+  double pass_layer_peak_ = 0;             // of compressing a layer while its statistics are there,
+  double layer_peak_ = 0;                  // and alone
   double weights_ = 0, weights_kept_ = 0;  // of the layers tried out, and after it
 };
 

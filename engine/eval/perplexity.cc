@@ -29,9 +29,6 @@ Windows cut_windows(const Params& params, const EvaluationInput& input) {
   cut.window = params.get<std::int64_t>("window");
   cut.stride = params.get<std::int64_t>("stride");
   if (cut.stride == 0) cut.stride = cut.window;
-  if (cut.stride > cut.window)
-    throw Error(ErrorCode::kInvalidArgument, "OUT_OF_RANGE", "a stride above the window leaves text out",
-                params.field("stride"));
   const auto ids =
       tokenize_corpus(input.data(name), name, input.tokenizer, static_cast<std::size_t>(cut.window));
   std::int64_t count = (static_cast<std::int64_t>(ids.size()) - cut.window) / cut.stride + 1;

@@ -30,8 +30,8 @@ Suite find_suite(const std::string& name) {
 Json EvaluationRow::to_json() const {
   Json json{{"suite", suite}, {"metric", metric}, {"value", value}, {"unit", unit},
             {"n", n},         {"seed", seed},     {"when", when}};
-  if (standard_error) json["stderr"] = *standard_error;
-  if (baseline_value) json["baseline_value"] = *baseline_value;
+  json["stderr"] = standard_error ? Json(*standard_error) : Json();
+  json["baseline_value"] = baseline_value ? Json(*baseline_value) : Json();
   if (!hardware.empty()) json["hardware"] = hardware;
   if (!text.empty()) json["text"] = text;
   if (!details.empty()) json["details"] = details;
@@ -46,9 +46,13 @@ EvaluationRow EvaluationRow::from_json(const Json& json) {
   row.value = json_at<double>(json, "value", "evaluation");
   row.unit = json_or<std::string>(json, "unit", "", "evaluation");
   row.n = json_or<std::uint64_t>(json, "n", 0, "evaluation");
-  if (json.contains("stderr")) row.standard_error = json_at<double>(json, "stderr", "evaluation");
-  if (json.contains("baseline_value"))
-    row.baseline_value = json_at<double>(json, "baseline_value", "evaluation");
+  const auto number = [&](const char* key) {
+    const auto it = json.find(key);
+    return it == json.end() || it->is_null() ? std::optional<double>()
+                                             : json_at<double>(json, key, "evaluation");
+  };
+  row.standard_error = number("stderr");
+  row.baseline_value = number("baseline_value");
   row.seed = json_or<std::uint64_t>(json, "seed", 0, "evaluation");
   row.hardware = json_or<std::string>(json, "hardware", "", "evaluation");
   row.when = json_or<std::string>(json, "when", "", "evaluation");

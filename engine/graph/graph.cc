@@ -4,6 +4,7 @@
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
+#include <memory>
 #include <new>
 #include <set>
 #include <sstream>
@@ -87,9 +88,20 @@ std::vector<std::vector<std::string>> last_reads(const OnnxGraph& graph) {
   return names;
 }
 
+// Graphs inside nodes are shared by copies of a model, and bring_to_normal_form() changes them.
+void own_inner_graphs(OnnxGraph& graph) {
+  for (auto& node : graph.nodes)
+    for (auto& attribute : node.attributes)
+      if (auto* inner = std::get_if<std::shared_ptr<OnnxGraph>>(&attribute.value)) {
+        *inner = std::make_shared<OnnxGraph>(**inner);
+        own_inner_graphs(**inner);
+      }
+}
+
 }  // namespace
 
 Graph::Graph(OnnxModel model) : model_(std::move(model)) {
+  own_inner_graphs(model_.graph);
   bring_to_normal_form(model_.graph, opset());
   own_running_statistics(model_.graph);
   std::set<std::string> given;
@@ -114,6 +126,8 @@ void Graph::take_initializers() {
       parameters_.push_back({file.name, tensor, std::vector<std::string>(file.shape.size())});
     else
       constants_[file.name] = tensor;
+    if (role.weight && !role.fixed && at::isIntegralType(tensor.scalar_type(), false))
+      code_count_ += static_cast<std::uint64_t>(tensor.numel());
   }
 }
 
@@ -138,7 +152,7 @@ at::Tensor* Graph::find_tensor(const std::string& name) {
 }
 
 std::uint64_t Graph::parameter_count() const {
-  std::uint64_t count = 0;
+  std::uint64_t count = code_count_;
   for (const auto& parameter : parameters_) count += static_cast<std::uint64_t>(parameter.value.numel());
   return count;
 }

@@ -57,6 +57,7 @@ class Graph {
   const NamedValues& constants() const { return constants_; }
   at::Tensor* find_tensor(const std::string& name);  // of both; null where there is none
 
+  // Elements of parameters, and of weights that are stored as integer codes.
   std::uint64_t parameter_count() const;
 
   // Moves parameters and constants; inputs of run() are moved there, outputs stay.
@@ -101,6 +102,7 @@ class Graph {
   std::vector<OnnxValue> inputs_;
   std::list<Parameter> parameters_;
   NamedValues constants_;
+  std::uint64_t code_count_ = 0;
   std::map<const OnnxGraph*, Plan> plans_;
   at::Device device_ = at::kCPU;
 };

@@ -21,12 +21,6 @@ bool is_taken(const OnnxGraph& graph, const std::string& name) {
                      [&](const OnnxNode& node) { return has(node.outputs, name); });
 }
 
-std::string free_name(const OnnxGraph& graph, const std::string& stem) {
-  std::string name = stem;
-  for (int i = 2; is_taken(graph, name); ++i) name = stem + "/" + std::to_string(i);
-  return name;
-}
-
 // What an input comes to behind nodes that only hand it on.
 std::string source_of(const OnnxGraph& graph, std::string name) {
   for (auto node = graph.nodes.rbegin(); node != graph.nodes.rend(); ++node)  // sorted: makers come before
@@ -35,6 +29,12 @@ std::string source_of(const OnnxGraph& graph, std::string name) {
 }
 
 }  // namespace
+
+std::string free_name(const OnnxGraph& graph, const std::string& stem) {
+  std::string name = stem;
+  for (int i = 2; is_taken(graph, name); ++i) name = stem + "/" + std::to_string(i);
+  return name;
+}
 
 std::size_t readers_of(const OnnxGraph& graph, const std::string& name) {
   std::size_t count = 0;

@@ -8,6 +8,9 @@
 
 namespace wring {
 
+// `stem`, with a number behind it where a value of the graph has that name.
+std::string free_name(const OnnxGraph& graph, const std::string& stem);
+
 // How often the graph's nodes, the graphs inside them and its outputs read the value.
 std::size_t readers_of(const OnnxGraph& graph, const std::string& name);
 

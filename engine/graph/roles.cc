@@ -34,8 +34,8 @@ const std::vector<Places>& places() {
       {"Clip", {}, {1, 2}},
       {"Pad", {}, {2}},
       {"Dropout", {}, {1}},
-      {"QuantizeLinear", {}, {1}},
-      {"DequantizeLinear", {}, {1}},
+      {"QuantizeLinear", {}, {1, 2}},
+      {"DequantizeLinear", {}, {1, 2}},
       {"OneHot", {}, {2}},
       {"Range", {}, {0, 1, 2}},
   };
@@ -46,11 +46,13 @@ bool holds(const std::vector<std::size_t>& list, std::size_t i) {
   return std::find(list.begin(), list.end(), i) != list.end();
 }
 
-bool moves_values(const OnnxNode& node) {
-  static const std::vector<std::string> operators{"Cast",     "CastLike",  "Concat",   "Expand",
-                                                  "Identity", "Reshape",   "Slice",    "Split",
-                                                  "Squeeze",  "Transpose", "Unsqueeze"};
-  return std::find(operators.begin(), operators.end(), node.operation) != operators.end();
+// Whether the node hands the values of its input i on, or rounds them.
+bool moves_values(const OnnxNode& node, std::size_t i) {
+  static const std::vector<std::string> operators{
+      "Cast",    "CastLike", "Concat", "DequantizeLinear", "Expand",    "Identity", "QuantizeLinear",
+      "Reshape", "Slice",    "Split",  "Squeeze",          "Transpose", "Unsqueeze"};
+  return (i == 0 || node.operation == "Concat") &&
+         std::find(operators.begin(), operators.end(), node.operation) != operators.end();
 }
 
 // From the last node to the first, so that a role reaches the initializer through what only moves its values.
@@ -68,7 +70,7 @@ void add_roles(const OnnxGraph& graph, std::map<std::string, InitializerRole>& r
     }
     for (std::size_t i = 0; i < node->inputs.size(); ++i) {
       InitializerRole& role = roles[node->inputs[i]];
-      const bool moved = moves_values(*node);
+      const bool moved = moves_values(*node, i);
       role.weight =
           role.weight || (row != places().end() && holds(row->weights, i)) || (moved && of_outputs.weight);
       role.fixed =

@@ -19,6 +19,8 @@ struct GraphStage {
   Progress& progress;
   Snapshot& snapshot;
   std::uint64_t seed = 0;  // the job's
+  // The same data as one array for each of the graph's inputs, examples along their first axes.
+  std::function<NamedValues()> arrays = {};
 };
 
 // Immutable. The methods for token models are `Method`s (method.h): their specs take other kinds.

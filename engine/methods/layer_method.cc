@@ -17,8 +17,12 @@ Json LayerMethod::run(const StageInput& stage) const {
 
 // A reference of zeros, so that there is something to work towards: none of the stages before has run.
 void LayerMethod::try_out(Layer& layer, const Statistics* x) const {
+  if (!needs_reference()) {
+    compress_layer(layer, *this, x, nullptr);
+    return;
+  }
   const auto zeros = dense_rep(at::zeros({layer.weight().rows(), layer.weight().columns()}));
-  compress_layer(layer, *this, x, needs_reference() ? zeros.get() : nullptr);
+  compress_layer(layer, *this, x, zeros.get());
 }
 
 }  // namespace wring

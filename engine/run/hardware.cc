@@ -40,9 +40,14 @@ int cuda_device_count() {
   return at::hasCUDA() ? static_cast<int>(at::detail::getCUDAHooks().deviceCount()) : 0;
 }
 
-// The name and the memory of CUDA device `index` as its driver tells them, so that no CUDA toolkit is needed.
-std::pair<std::string, std::uint64_t> describe_cuda(int index) {
-  std::pair<std::string, std::uint64_t> known{"cuda", 0};
+struct CudaDevice {
+  std::string name = "cuda", pci_bus_id;
+  std::uint64_t memory_bytes = 0;
+};
+
+// CUDA device `index` as its driver tells of it, so that no CUDA toolkit is needed.
+CudaDevice describe_cuda(int index) {
+  CudaDevice known;
   void* const driver = ::dlopen("libcuda.so.1", RTLD_NOW);
   if (!driver) return known;
   const auto call = [&](const char* name, auto... arguments) {
@@ -50,12 +55,14 @@ std::pair<std::string, std::uint64_t> describe_cuda(int index) {
     return function && function(arguments...) == 0;
   };
   int device = 0;
-  char name[256] = "";
+  char name[256] = "", bus[64] = "";
   std::size_t bytes = 0;
   if (!call("cuInit", 0U) || !call("cuDeviceGet", &device, index)) return known;
   if (call("cuDeviceGetName", static_cast<char*>(name), static_cast<int>(sizeof name), device))
-    known.first = name;
-  if (call("cuDeviceTotalMem_v2", &bytes, device)) known.second = bytes;
+    known.name = name;
+  if (call("cuDeviceGetPCIBusId", static_cast<char*>(bus), static_cast<int>(sizeof bus), device))
+    known.pci_bus_id = bus;
+  if (call("cuDeviceTotalMem_v2", &bytes, device)) known.memory_bytes = bytes;
   return known;
 }
 
@@ -71,9 +78,13 @@ Json list_devices() {
                      {"memory_bytes", pages * page},
                      {"threads", std::thread::hardware_concurrency()}});
   for (int i = 0; i < cuda_device_count(); ++i) {
-    const auto [name, memory] = describe_cuda(i);
-    devices.push_back(
-        {{"kind", "cuda"}, {"index", i}, {"name", name}, {"memory_bytes", memory}, {"threads", 0}});
+    const auto device = describe_cuda(i);
+    devices.push_back({{"kind", "cuda"},
+                       {"index", i},
+                       {"name", device.name},
+                       {"memory_bytes", device.memory_bytes},
+                       {"threads", 0},
+                       {"pci_bus_id", device.pci_bus_id}});
   }
   return devices;
 }
@@ -136,7 +147,7 @@ std::uint64_t total_memory_bytes() {
 
 std::string hardware_name(const std::string& device, int threads) {
   if (device == "cpu") return "cpu: " + processor_name() + ", " + std::to_string(threads) + " threads";
-  return device + ": " + describe_cuda(parse_device(device).index()).first;
+  return device + ": " + describe_cuda(parse_device(device).index()).name;
 }
 
 std::string kernel_level(const std::string& device) {

@@ -2,6 +2,7 @@
 #include "engine/run/job.h"
 
 #include <algorithm>
+#include <cmath>
 #include <memory>
 #include <set>
 #include <tuple>
@@ -14,6 +15,7 @@
 #include "engine/calibrate/stored_statistics.h"
 #include "engine/data/batches.h"
 #include "engine/eval/graph_suite.h"
+#include "engine/graph/input_arrays.h"
 #include "engine/math/matmul.h"
 #include "engine/methods/graph_method.h"
 #include "engine/model/load.h"
@@ -22,6 +24,7 @@
 #include "engine/run/body.h"
 #include "engine/run/checked_export.h"
 #include "engine/run/failure.h"
+#include "engine/run/graph_forecast.h"
 #include "engine/run/hardware.h"
 #include "engine/run/room.h"
 #include "engine/run/snapshot.h"
@@ -69,10 +72,7 @@ class Run {
   std::vector<StageForecast> forecast() {
     load();
     std::vector<StageForecast> forecasts;
-    if (body_->is_graph())
-      throw Error(ErrorCode::kUnimplemented, "NO_FORECAST", "stages of graphs are not forecast", "model",
-                  "wring run --local runs the recipe.");
-    Room room(spec_, model());
+    Room room(spec_, *body_);
     for (std::size_t i = 0; i < spec_.recipe.stages.size(); ++i) {
       const auto& stage = spec_.recipe.stages[i];
       const auto statistics =
@@ -89,11 +89,13 @@ class Run {
     check_data();
     load();
     body_->check_finite();
+    check_texts();
     let_go();
     steps_ = plan_steps(spec_);
     find_stages();
     forecast_steps();
     announce();
+    if (spec_.plan_only) return {};
     for (const Step& step : steps_) {
       failed_step_ = static_cast<int>(step.plan.index);
       observer_.check_cancelled();
@@ -153,6 +155,21 @@ class Run {
       if (!is_usual_data(name)) check_data_name(name, known, "data." + name);
   }
 
+  // What evaluations will read, before hours are spent on stages.
+  void check_texts() {
+    if (body_->is_graph()) return;
+    for (const auto& evaluation : spec_.recipe.evaluations) {
+      const Params params(evaluation.params, "evaluations");
+      if (!params.has("data")) continue;
+      const auto name = params.get<std::string>("data");
+      const FileTree& files = spec_.data.at(name).files;
+      if (params.has("window"))
+        (void)tokenize_corpus(files, name, tokenizer(), params.get<std::size_t>("window"));
+      else
+        check_not_empty(files, name);
+    }
+  }
+
   // Looks for stages from the last one back to one that is at hand: those before it are not needed, but for
   // an evaluation between them that is not at hand.
   void find_stages() {
@@ -182,14 +199,16 @@ class Run {
   // What each stage that is not at hand will take, and its statistics; refuses a job that this machine has no
   // room for.
   void forecast_steps() {
-    if (body_->is_graph()) return;
     std::optional<Room> room;
     for (auto& step : steps_) {
       if (step.exported && room) room->add_export(*step.exported);
       if (!step.stage && !step.statistics) continue;
-      if (is_at_hand(step.statistics ? fed_by(step) : step)) continue;
-      if (step.statistics && kept(step)) continue;
-      if (!room) room.emplace(spec_, model());
+      step.plan.at_hand =
+          is_at_hand(step.statistics ? fed_by(step) : step) || (step.statistics && kept(step));
+      if (step.plan.at_hand) continue;
+      if (body_->is_graph() && !spec_.plan_only && !trains(Params(step.stage->params, step.field)))
+        continue;  // it would be run twice
+      if (!room) room.emplace(spec_, *body_);
       if (step.statistics)
         step.plan.forecast = forecast_statistics(*step.statistics, fed_by(step).params(), step.field, *room);
       else
@@ -206,6 +225,7 @@ class Run {
   }
 
   StageForecast forecast_stage(const StageSpec& stage, const std::string& field, Room& room, bool gathered) {
+    if (body_->is_graph()) return forecast_graph_stage(stage, field, room);
     const auto chosen = targets_of(stage, field, model());
     const Params params(stage.params, field + ".params");
     const auto method = make_method(stage.method, params);
@@ -215,6 +235,20 @@ class Run {
         estimate_stage(model(), *method, chosen, forecast_calibration(*method, params, field), gathered);
     let_go();
     return room.add_stage(stage.method, names, estimate);
+  }
+
+  static bool trains(const Params& params) { return params.has("steps"); }
+
+  // Of the graph that was handed in, whatever earlier stages cut out of it.
+  StageForecast forecast_graph_stage(const StageSpec& stage, const std::string& field, Room& room) {
+    const Params params(stage.params, field + ".params");
+    const auto method = make_graph_method(stage.method, params);
+    if (trains(params)) (void)batches_of(params, Normalisation::from(params));
+    NoProgress quiet;
+    Snapshot none;
+    const GraphEstimate estimate = estimate_graph_stage(*method, graph_stage(params, quiet, none));
+    read_again();  // it was trained
+    return room.add_graph_stage(stage.method, body_->graph(), estimate);
   }
 
   StageForecast forecast_statistics(const StatisticsSpec& statistics, const Json& values,
@@ -317,18 +351,43 @@ class Run {
   Json transform_graph(const Step& step) {
     const Params params(step.stage->params, step.field + ".params");
     const auto method = make_graph_method(step.stage->method, params);
-    const auto data = [&](const Normalisation& normalisation) {
-      const auto name = params.get<std::string>("data");
-      return read_batches(Classifier(body_->graph()), spec_.data.at(name).files, name, normalisation);
-    };
     StepProgress progress(observer_, step.plan);
     Snapshot snapshot = snapshot_of(step);
     const bool was_cut_off = snapshot.state().has_value();
     Json report = Json::object();
-    OnnxModel made = method->run({body_->graph(), data, progress, snapshot, spec_.seed}, report);
+    OnnxModel made = method->run(graph_stage(params, progress, snapshot), report);
     body_ = Body(std::make_unique<Graph>(std::move(made)));
     if (was_cut_off) report["resumed_at_step"] = snapshot.resumed_at();
     return report;
+  }
+
+  GraphStage graph_stage(const Params& params, Progress& progress, Snapshot& snapshot) {
+    const auto labelled = [this, params](const Normalisation& normalisation) {
+      return batches_of(params, normalisation);
+    };
+    const auto arrays = [this, params] {
+      const auto name = params.get<std::string>("data");
+      const auto input = spec_.data.find(name);
+      if (input == spec_.data.end()) throw_no_forecast(name);
+      return read_input_arrays(body_->graph(), input->second.files, name);
+    };
+    return {body_->graph(), labelled, progress, snapshot, spec_.seed, arrays};
+  }
+
+  // Read once for the forecasts and the runs of all stages that take them so. For a forecast alone there may
+  // be none.
+  const Batches& batches_of(const Params& params, const Normalisation& normalisation) {
+    const auto name = params.get<std::string>("data");
+    const auto key = Json{name, normalisation.mean, normalisation.deviation}.dump();
+    const auto known = batches_.find(key);
+    if (known != batches_.end()) return known->second;
+    const Classifier classifier(body_->graph());
+    const auto input = spec_.data.find(name);
+    return batches_
+        .emplace(key, input == spec_.data.end()
+                          ? blank_batches(classifier, name, normalisation)
+                          : read_batches(classifier, input->second.files, name, normalisation))
+        .first->second;
   }
 
   Snapshot snapshot_of(const Step& step) const {
@@ -491,6 +550,12 @@ class Run {
   }
 
   void note(std::vector<EvaluationRow>& rows, const Step& step) {
+    for (const auto& row : rows)
+      if (!std::isfinite(row.value) || !std::isfinite(row.standard_error.value_or(0)))
+        throw Error(ErrorCode::kInvalidArgument, "NOT_FINITE",
+                    row.metric + " of " + row.suite + " is " + std::to_string(row.value) +
+                        ": the model gives NaN or infinity on this data",
+                    step.field, "Compress it less, or find the stage that breaks it: when: each.");
     for (auto& row : rows) row.when = step.when;
     if (step.evaluation && step.when != "before") add_baselines(rows, *step.evaluation);
     rows_.insert(rows_.end(), rows.begin(), rows.end());
@@ -660,6 +725,7 @@ class Run {
   std::unique_ptr<Model> reference_;
   std::unique_ptr<Tokenizer> tokenizer_;
   std::map<std::string, std::pair<at::Tensor, at::Tensor>> tokens_;
+  std::map<std::string, Batches> batches_;  // by data and normalisation
   Json lineage_ = Json::array();
   std::vector<EvaluationRow> rows_;
   std::map<const EvaluationSpec*, std::vector<EvaluationRow>>

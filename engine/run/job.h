@@ -37,6 +37,7 @@ struct JobSpec {
   std::filesystem::path work;                    // scratch; exists
   Durability durability = Durability::kMachine;  // of all that is written
   bool share_statistics = false;    // gathers those of dense stages in steps of their own, for other jobs too
+  bool plan_only = false;           // ends once the plan was told
   std::filesystem::path snapshots;  // of stages by key, for a run that goes on after this one; empty: none
 };
 
@@ -58,6 +59,7 @@ struct StepPlan {
   std::string kind;                       // "stage", "statistics", "evaluation", "export"
   std::optional<Digest> key;              // names the output's content; none for timings
   std::optional<StageForecast> forecast;  // of a stage or statistics that are not at hand already
+  bool at_hand = false;                   // a stage or statistics that nothing is left to do for
 };
 
 struct StepOutcome {

@@ -115,6 +115,7 @@ class PipeObserver final : public JobObserver {
                       {"kind", step.kind},
                       {"key", step.key ? step.key->hex() : ""}});
       if (step.forecast) list.back()["forecast"] = step.forecast->to_json();
+      if (step.at_hand) list.back()["at_hand"] = true;
     }
     pipe_.send({{"type", "plan"}, {"steps", list}});
   }
@@ -221,6 +222,7 @@ JobSpec read_start(const Json& start) {
   spec.durability = Durability::kProcess;  // what is kept is the agent's to sync
   spec.memory_bytes = json_or<std::uint64_t>(start, "memory_bytes", 0);
   spec.share_statistics = true;
+  spec.plan_only = json_or<bool>(start, "plan_only", false);
   spec.snapshots = json_or<std::string>(start, "snapshots", "");
   return spec;
 }

@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "engine/calibrate/estimate.h"
+#include "engine/run/body.h"
+#include "engine/run/graph_forecast.h"
 #include "engine/run/job.h"
 
 namespace wring {
@@ -14,12 +16,15 @@ namespace wring {
 // Adds up a job's steps in order. Made once the model is loaded, before anything reads it.
 class Room {
  public:
-  Room(const JobSpec& spec, const Model& model);
+  Room(const JobSpec& spec, const Body& body);
 
   // `targets` by name; `estimate` of the input's layers, whatever earlier stages have cut out of them. What
   // the estimate's probes read of the model must be gone from memory.
   StageForecast add_stage(const std::string& method, const std::vector<std::string>& targets,
                           StageEstimate estimate);
+
+  // Of the graph as it was handed in: what a stage cuts out of it is known once it has.
+  StageForecast add_graph_stage(const std::string& method, const Graph& graph, const GraphEstimate& estimate);
 
   // Statistics of so many bytes, which a stage would do without where the disk is full.
   StageForecast add_statistics(const StageEstimate& estimate, std::uint64_t bytes);

@@ -46,6 +46,12 @@ std::string read_corpus(const FileTree& data, const std::string& what) {
   return text;
 }
 
+void check_not_empty(const FileTree& data, const std::string& what) {
+  for (const auto& path : data.paths())
+    if (data.open(path).size() > 0) return;
+  throw_empty(what, data.origin() + " holds no byte");
+}
+
 std::vector<std::int32_t> tokenize_corpus(const FileTree& data, const std::string& what,
                                           const Tokenizer& tokenizer, std::size_t least) {
   auto ids = tokenizer.encode(read_corpus(data, what));

@@ -14,6 +14,9 @@ namespace wring {
 // Throws Error(kInvalidArgument, "EMPTY_TEXT") naming `what` where there is nothing but white space.
 std::string read_corpus(const FileTree& data, const std::string& what);
 
+// Throws as read_corpus() where the files hold nothing.
+void check_not_empty(const FileTree& data, const std::string& what);
+
 // Ids of the whole text without special tokens. Throws "EMPTY_TEXT" where that is fewer than `least` ids.
 std::vector<std::int32_t> tokenize_corpus(const FileTree& data, const std::string& what,
                                           const Tokenizer& tokenizer, std::size_t least);

@@ -115,7 +115,7 @@ class Loop {
 
   void take_up() {
     const auto& state = context_.snapshot.state();
-    if (!state) return;
+    if (!state || !state->contains("losses")) return;  // of what the method did before
     const auto losses = json_at<std::vector<double>>(*state, "losses", "snapshot");
     trainable_.set_state(context_.snapshot.part(kWeights).tensors);
     optimizer_.set_state(context_.snapshot.part(kOptimizer).tensors);

@@ -63,9 +63,10 @@ struct LoopContext {
 void set_seconds_between_snapshots(double seconds);
 
 // Each epoch takes all examples in a new order, which hangs on the seed alone. Goes on after the step that
-// the snapshot holds, and ends with the bits of a run that was not cut off. Returns {"steps", "loss": [of up
-// to 200 steps], "held_out_before", "held_out_after"}. Throws Error(kInvalidArgument, "DIVERGED") naming the
-// step where the loss is no longer finite.
+// the snapshot holds, if it holds "losses" (a method may keep what it did before), and ends with the bits of
+// a run that was not cut off. Returns {"steps", "loss": [of up to 200 steps], "held_out_before",
+// "held_out_after"}. Throws Error(kInvalidArgument, "DIVERGED") naming the step where the loss is no longer
+// finite.
 Json run_training_loop(Trainable& trainable, Optimizer& optimizer, const LoopOptions& options,
                        const LoopTask& task, const LoopContext& context);
 

@@ -16,6 +16,9 @@ inline constexpr int kKeepaliveMs = 30'000;
 // Metadata of a worker's calls: the leased job that they are made for.
 inline constexpr const char* kJobMetadata = "wring-job";
 
+// Among the methods of a worker: it ends a job that is to be planned alone at its plan.
+inline constexpr const char* kPlanOnly = "plan-only@1";
+
 // What a channel brings along; PEM texts.
 struct ChannelSecurity {
   std::string token;             // goes with every call as the metadata `authorization: Bearer TOKEN`

@@ -96,6 +96,9 @@ bool is_away(const Error& error) {
     case ErrorCode::kCancelled:
     case ErrorCode::kUnknown:  // "Stream removed"
       return error.reason() == kRpc;
+    case ErrorCode::kResourceExhausted:  // of calls, not of what a job needs; the second is gRPC's own word
+      return error.reason() == "RATE_LIMITED" || error.reason() == "TOO_MANY_CALLS" ||
+             (error.reason() == kRpc && error.message() == "Server Threadpool Exhausted");
     default:
       return false;
   }

@@ -210,8 +210,9 @@ std::vector<Digest> find_missing(v1::Artifacts::StubInterface& stub, std::span<c
 
 void upload_blob(v1::Artifacts::StubInterface& stub, const Digest& digest, std::span<const std::byte> bytes,
                  const TransferOptions& options) {
-  const auto upload_id = random_uuid();
-  std::uint64_t committed = 0;
+  const auto upload_id =
+      options.upload_name.empty() ? random_uuid() : sha256(options.upload_name + " " + digest.hex()).hex();
+  std::uint64_t committed = 0;  // as far as is known: a server that has more says so
   for (Patience patience(options);;) {
     const auto before = committed;
     auto status = send_from(stub, digest, bytes, upload_id, committed, options, committed);

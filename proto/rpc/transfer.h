@@ -26,6 +26,7 @@ struct TransferOptions {
   TransferProgress progress;
   std::function<bool()> stop;  // asked often; true ends the transfer with Error(kCancelled, "STOPPED")
   Durability durability = Durability::kMachine;  // of what download_blobs() writes
+  std::string upload_name;  // uploads under the same name go on where one that died has stopped; empty: anew
 };
 
 struct BlobRef {

@@ -108,6 +108,21 @@ class Coordinator {
     std::uint64_t version = 0;
   };
 
+  // A worker's wait for a job.
+  class Poll {
+   public:
+    Poll(Coordinator& at, std::string worker);
+    ~Poll();
+    Poll(const Poll&) = delete;
+    Poll& operator=(const Poll&) = delete;
+    bool is_newest() const;
+
+   private:
+    Coordinator& at_;
+    std::string worker_;
+    std::uint64_t number_ = 0;
+  };
+
   // Steps, stores the outcome and `batch` in one transaction, waits for the disk, wakes waiters. Where the
   // step changes nothing, nothing is stored. `job`, where given, is loaded and its etag checked before.
   Outcome apply(const SchedulerInput& input, StoreBatch batch = {}, const std::string& job = {},
@@ -136,7 +151,9 @@ class Coordinator {
   const Clock& clock_;
   Metrics& metrics_;
   std::mutex mutex_;
-  std::condition_variable work_;       // something may be leased
+  std::condition_variable work_;                // something may be leased
+  std::map<std::string, std::uint64_t> polls_;  // the newest of each worker that waits
+  std::uint64_t newest_poll_ = 0;
   std::condition_variable news_;       // something happened to a job
   std::condition_variable submitted_;  // a submit under a request id is over
   std::condition_variable stop_;       // of the ticker, which every step would wake otherwise

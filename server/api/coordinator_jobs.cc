@@ -9,9 +9,11 @@
 #include "common/digest.h"
 #include "common/error.h"
 #include "common/ids.h"
+#include "common/log.h"
 #include "common/text.h"
 #include "formats/manifest.h"
 #include "formats/model_kind.h"
+#include "proto/rpc/channel.h"
 #include "recipe/model_kind.h"
 #include "recipe/recipe.h"
 #include "recipe/recipe_input.h"
@@ -77,6 +79,7 @@ JobNeeds needs_of(const v1::JobSpec& spec, const Recipe& recipe) {
   for (const auto& stage : recipe.stages) methods.insert(stage.method + "@" + std::to_string(stage.version));
   for (const auto& evaluation : recipe.evaluations)
     methods.insert(evaluation.suite + "@" + std::to_string(evaluation.version));
+  if (spec.plan_only()) methods.insert(kPlanOnly);
   needs.methods.assign(methods.begin(), methods.end());
   return needs;
 }
@@ -186,6 +189,7 @@ void Coordinator::check_bytes(const std::string& project) {
 
 v1::Job Coordinator::submit(const Within& project, const v1::SubmitJobRequest& request,
                             std::optional<NewTrial> trial) {
+  if (request.validate_only()) AuditNote::nothing();
   check_request(request);
   const v1::JobSpec& spec = request.spec();
   if (!spec.project().empty()) check_within(project, spec.project(), "spec.project");
@@ -214,7 +218,8 @@ v1::Job Coordinator::submit(const Within& project, const v1::SubmitJobRequest& r
                           stored.record.project,
                           in_ms(spec.queued_timeout_seconds()),
                           in_ms(spec.total_timeout_seconds()),
-                          trial ? prefixes_of(stored, recipe) : std::vector<std::string>{}};
+                          trial ? prefixes_of(stored, recipe) : std::vector<std::string>{},
+                          LogScope::id_of("request")};
   AuditNote::about(input.id);
   StoreBatch batch;
   batch.submitted = stored;

@@ -19,6 +19,7 @@ constexpr double kMaxWaitSeconds = 30;
 constexpr TimeMs kAfterTheEnd = 3'600'000;  // of a lease, its worker may still hand in stages
 constexpr int kMaxRows = 100'000;           // evaluation rows in one request
 constexpr int kMaxExports = 1000;
+constexpr int kMaxDevices = 1024;
 constexpr std::size_t kMaxLogLine = 1000;  // bytes
 
 [[noreturn]] void throw_not_yours(const std::string& worker) {
@@ -41,6 +42,9 @@ std::vector<v1::Evaluation> rows_of(const std::string& job, const Rows& rows, Ti
                 "evaluations");
   std::vector<v1::Evaluation> stored(rows.begin(), rows.end());
   for (auto& row : stored) {
+    if (!std::isfinite(row.value()) || !std::isfinite(row.stderr()) || !std::isfinite(row.baseline_value()))
+      throw Error(ErrorCode::kInvalidArgument, "NOT_FINITE",
+                  row.metric() + " of " + row.suite() + " is not a finite number", "evaluations");
     row.set_job_id(job);
     if (!row.has_create_time()) *row.mutable_create_time() = to_timestamp(now);
   }
@@ -116,7 +120,7 @@ void Coordinator::register_worker(const v1::Worker& worker, const std::string& c
   if (worker.slurm_job().size() > 64)
     throw Error(ErrorCode::kInvalidArgument, "BAD_SLURM_JOB", "a Slurm job's id is at most 64 characters",
                 "worker.slurm_job");
-  if (worker.methods_size() > 10'000 || worker.devices_size() > 1024)
+  if (worker.methods_size() > 10'000 || worker.devices_size() > kMaxDevices)
     throw Error(ErrorCode::kInvalidArgument, "WORKER_TOO_LARGE", "too many methods or devices", "worker");
   {
     const std::lock_guard lock(mutex_);
@@ -127,6 +131,7 @@ void Coordinator::register_worker(const v1::Worker& worker, const std::string& c
   StoreBatch batch;
   batch.worker = worker;
   batch.worker->set_caller(caller);
+  batch.worker->clear_use();
   *batch.worker->mutable_last_seen() = to_timestamp(clock_.now_ms());
   apply(RegisterInput{to_record(worker)}, batch);
   {
@@ -161,8 +166,28 @@ std::string Coordinator::project_for(const std::string& caller, const std::strin
   return job->project;
 }
 
+// A worker polls once at a time: a newer poll says that it is no longer at the other end of the older one,
+// whose connection may not have noticed.
+Coordinator::Poll::Poll(Coordinator& at, std::string worker) : at_(at), worker_(std::move(worker)) {
+  const std::lock_guard lock(at_.mutex_);
+  at_.polls_[worker_] = number_ = ++at_.newest_poll_;
+  at_.work_.notify_all();
+}
+
+Coordinator::Poll::~Poll() {
+  const std::lock_guard lock(at_.mutex_);
+  if (at_.polls_[worker_] == number_) at_.polls_.erase(worker_);
+}
+
+bool Coordinator::Poll::is_newest() const {
+  const std::lock_guard lock(at_.mutex_);
+  return at_.polls_[worker_] == number_;
+}
+
 v1::LeaseJobResponse Coordinator::lease(const v1::LeaseJobRequest& request,
-                                        const std::function<bool()>& gone) {
+                                        const std::function<bool()>& hung_up) {
+  const Poll poll(*this, request.worker_id());
+  const auto gone = [&] { return hung_up() || !poll.is_newest(); };
   using Time = std::chrono::steady_clock;
   LeaseInput input{request.worker_id(), {}};
   for (const auto& device : request.free_devices()) ++input.free_devices[device.kind()];
@@ -193,6 +218,7 @@ v1::LeaseJobResponse Coordinator::lease_message(const JobRecord& record) {
   response.mutable_fence()->set_epoch(record.fence.epoch);
   response.mutable_fence()->set_n(record.fence.n);
   response.set_normal_form_json(stored->normal_form);
+  response.set_request_id(record.request_id);
   metrics_.lease_granted();
   return response;
 }
@@ -213,6 +239,9 @@ v1::HeartbeatResponse Coordinator::heartbeat(const v1::HeartbeatRequest& request
   bool news = false;
   {
     const std::lock_guard lock(mutex_);
+    const auto known = workers_.find(request.worker_id());
+    if (known != workers_.end() && request.has_use() && request.use().devices_size() <= kMaxDevices)
+      *known->second.mutable_use() = request.use();
     for (int i = 0; i < request.leases_size(); ++i) {
       const auto& lease = request.leases(i);
       const auto action = outcome.renewed[static_cast<std::size_t>(i)];

@@ -131,6 +131,7 @@ class ArtifactsService final : public v1::Artifacts::Service {
                       "data");
         upload.append(message.write_offset(), std::as_bytes(std::span(message.data())));
         b_.metrics.blob_bytes("in", static_cast<double>(message.data().size()));
+        b_.door.check_still(visit.caller);
       } while (reader->Read(&message));
       upload.finish();
       blobs.add(digest, upload.committed());
@@ -151,6 +152,7 @@ class ArtifactsService final : public v1::Artifacts::Service {
                                  v1::ReadBlobResponse response;
                                  response.set_data(piece.data(), piece.size());
                                  b_.metrics.blob_bytes("out", static_cast<double>(piece.size()));
+                                 b_.door.check_still(visit.caller);
                                  return writer->Write(response);
                                });
     });

@@ -5,6 +5,8 @@
 #include <utility>
 
 #include "common/ids.h"
+#include "common/log.h"
+#include "common/utf8.h"
 
 namespace wring {
 namespace {
@@ -13,6 +15,12 @@ constexpr const char* kLocal = "local";
 
 // Anybody can make calls without a token: at most 2 MB of rows in a day.
 constexpr double kStrangersPerSecond = 0.1, kMostStrangers = 60;
+
+constexpr std::size_t kMostText = 256;  // of what a caller sent and an audit row keeps
+
+std::string of_bounded_length(const std::string& text) {
+  return valid_utf8(text.substr(0, kMostText));
+}
 
 [[noreturn]] void refuse(const char* reason, const std::string& message, const std::string& hint) {
   throw Error(ErrorCode::kUnauthenticated, reason, message, "", hint);
@@ -23,6 +31,17 @@ void check_valid(const Token& token, TimeMs now) {
     refuse("TOKEN_REVOKED", token.id + " was revoked", "Ask an admin for another token.");
   if (token.expire_time != 0 && token.expire_time <= now)
     refuse("TOKEN_EXPIRED", token.id + " has expired", "Ask an admin for another token.");
+}
+
+// What was asked to change, beside the audit log: with the ids that other lines, and a worker's, have.
+void log(const AuditEntry& entry) {
+  std::optional<LogScope> job;
+  std::string object = entry.object.substr(0, 80);  // what a caller has sent, where nothing has that name
+  for (char& c : object)
+    if (c < ' ' || c > '~') c = '?';
+  if (entry.method.starts_with("Jobs/") && !object.empty()) job.emplace("job", object);
+  spdlog::info("{}{}{} by {}: {}", entry.method, object.empty() ? "" : " ", object, entry.caller,
+               entry.outcome);
 }
 
 }  // namespace
@@ -93,10 +112,11 @@ void Door::leave(const Visit& visit, const std::optional<AuditNote>& note, const
     const std::lock_guard lock(mutex_);
     --traffic_.at(visit.caller.id).open;
   }
-  if (!note || (note->was_taken() && outcome == kDone)) return;
+  if (!note || note->is_of_nothing()) return;
   AuditEntry entry = entry_of(visit, outcome);
   if (!note->object().empty()) entry.object = note->object();
-  put(visit, std::move(entry));
+  log(entry);
+  if (!note->was_taken() || outcome != kDone) put(visit, std::move(entry));
 }
 
 bool Door::Bucket::take(double per_second, double most, TimeMs now) {
@@ -131,9 +151,9 @@ AuditEntry Door::entry_of(const Visit& visit, const std::string& outcome) const 
           std::string(to_string(visit.caller.scope)),
           visit.caller.project,
           std::string(visit.access->method),
-          visit.object,
+          of_bounded_length(visit.object),
           outcome,
-          visit.request_id};
+          of_bounded_length(visit.request_id)};
 }
 
 // An open server does not wait for the disk: everybody is the same caller there.

@@ -12,6 +12,8 @@ namespace {
 // A project's claim is renewed at most so often (seconds): each renewal is a write.
 constexpr int kRenewal = 3600;
 
+constexpr std::size_t kPrefix = 16;  // digits of an upload's id that are the project's
+
 bool is_owned(Connection& db, const std::string& project, const Digest& digest) {
   Statement row(db, "SELECT 1 FROM project_blobs WHERE project = ? AND digest = ?");
   row.bind(project).bind(digest.hex());
@@ -84,22 +86,33 @@ void TenantBlobs::read(const Digest& digest, std::uint64_t offset, std::uint64_t
   blobs_.read(digest, offset, limit, sink);
 }
 
+bool TenantBlobs::is_limited() const {
+  return !project_.empty() && limited_ &&
+         store_.read([&](Connection& db) { return bytes_of(db, project_); }).second > 0;
+}
+
 void TenantBlobs::check_room(std::uint64_t bytes) const {
   if (project_.empty() || !limited_) return;
   const auto [has, most] = store_.read([&](Connection& db) { return bytes_of(db, project_); });
   if (most > 0 && has + bytes > most) throw_over_bytes(project_, has, most);
 }
 
+std::string TenantBlobs::own_prefix() const {
+  return sha256(project_).hex().substr(0, kPrefix);
+}
+
 // Ids are at most 64 letters, digits and dashes, and so is this: a project's name may hold more than those.
 std::string TenantBlobs::own(const std::string& upload_id) const {
   check_upload_id(upload_id);
-  return project_.empty() ? upload_id : sha256(project_ + " " + upload_id).hex();
+  if (project_.empty()) return upload_id;
+  return own_prefix() + sha256(project_ + " " + upload_id).hex().substr(kPrefix);
 }
 
 BlobStore::Upload TenantBlobs::upload(const Digest& digest, std::uint64_t size,
                                       const std::string& upload_id) const {
-  check_room(size);
-  return {blobs_, digest, size, own(upload_id)};
+  const auto id = own(upload_id);
+  if (is_limited()) check_room(size + blobs_.part_bytes(own_prefix(), digest, id));
+  return {blobs_, digest, size, id};
 }
 
 void TenantBlobs::add(const Digest& digest, std::uint64_t size) const {

@@ -31,7 +31,8 @@ class TenantBlobs {
 
   // Throws kResourceExhausted "QUOTA_BYTES" where the project may not have so many bytes more.
   void check_room(std::uint64_t bytes) const;
-  // The project's own upload, apart from those of others that have the same id.
+  // The project's own upload, apart from those of others that have the same id. Throws as check_room(), where
+  // uploads that were begun count, too.
   BlobStore::Upload upload(const Digest& digest, std::uint64_t size, const std::string& upload_id) const;
   // A blob that was uploaded is the project's from now on. Throws as check_room().
   void add(const Digest& digest, std::uint64_t size) const;
@@ -40,6 +41,8 @@ class TenantBlobs {
 
  private:
   std::string own(const std::string& upload_id) const;
+  std::string own_prefix() const;
+  bool is_limited() const;
 
   BlobStore& blobs_;
   JobStore& store_;

@@ -115,6 +115,22 @@ std::uint64_t BlobStore::part_size(const Digest& digest, const std::string& uplo
   return bytes;
 }
 
+std::uint64_t BlobStore::part_bytes(const std::string& id_prefix, const Digest& digest,
+                                    const std::string& upload_id) const {
+  const auto own = part_of(digest, upload_id);
+  const auto begin = digest.hex().size() + 1;
+  std::uint64_t bytes = 0;
+  for (const auto& part : fs::directory_iterator(uploads_)) {
+    if (part.path() == own ||
+        part.path().filename().string().compare(begin, id_prefix.size(), id_prefix) != 0)
+      continue;
+    std::error_code gone;
+    const auto size = part.file_size(gone);
+    if (!gone) bytes += size;
+  }
+  return bytes;
+}
+
 void BlobStore::read(const Digest& digest, std::uint64_t offset, std::uint64_t limit, const ByteSink& sink) {
   const auto blob = shelf_->open(digest);
   if (!blob) throw_blob_not_found(digest);

@@ -39,6 +39,10 @@ class BlobStore {
   // The same where it does not count whether the blob is there.
   std::uint64_t part_size(const Digest& digest, const std::string& upload_id) const;
 
+  // Bytes of all uploads whose ids begin so, but for this one.
+  std::uint64_t part_bytes(const std::string& id_prefix, const Digest& digest,
+                           const std::string& upload_id) const;
+
   // Reads [offset, offset + limit) (limit 0: to the end) piece by piece, until `sink` returns false. What is
   // read in part is verified before; what is read whole, on the way. Throws kDataLoss "BLOB_CORRUPT" where
   // its place no longer holds what was written; the blob is then set aside, so that it can be uploaded again.

@@ -255,11 +255,19 @@ struct HttpServer::Impl {
   void accept() {
     acceptor.async_accept(asio::make_strand(context), [this](beast::error_code failed, tcp::socket socket) {
       if (failed == asio::error::operation_aborted) return;
-      if (!failed && tls)
+      if (failed) return accept_later();  // no descriptor is left, most likely
+      if (tls)
         std::make_shared<Connection<Tls>>(Tls(std::move(socket), *tls), handler)->start();
-      else if (!failed)
+      else
         std::make_shared<Connection<Plain>>(Plain(std::move(socket)), handler)->start();
       accept();
+    });
+  }
+
+  void accept_later() {
+    pause.expires_after(std::chrono::milliseconds(100));
+    pause.async_wait([this](beast::error_code stopped) {
+      if (!stopped) accept();
     });
   }
 
@@ -267,6 +275,7 @@ struct HttpServer::Impl {
   std::optional<asio::ssl::context> tls;
   asio::io_context context;
   tcp::acceptor acceptor{context};
+  asio::steady_timer pause{context};
   std::vector<std::thread> threads;
 };
 

@@ -70,6 +70,7 @@ struct JobRecord {
   TimeMs queued_until = 0, total_until = 0;  // when those of this stay in the queue and of this run are over
   TimeMs create_time = 0, start_time = 0, end_time = 0;
   std::string crash_signature;  // of the last attempt that failed without an explanation
+  std::string request_id;       // of the call that submitted it, for logs
   std::string told_outcome;     // of the newest lease, as its worker told it; empty: not told
   std::set<std::pair<std::uint32_t, std::string>> reported;  // (stage, state) under the newest lease
   std::vector<std::string> prefixes;                         // of prefix_names(); empty: not told

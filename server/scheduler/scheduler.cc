@@ -63,6 +63,7 @@ class Transition {
     job.queued_timeout = input.queued_timeout;
     job.total_timeout = input.total_timeout;
     job.prefixes = input.prefixes;
+    job.request_id = input.request_id;
     begin_run(job);
     enqueue(job);
     commit(state_.jobs.emplace(job.id, std::move(job)).first->second, "queued");
@@ -335,7 +336,8 @@ class Transition {
     if (reason == "DISK_FULL" || reason == "IO_ERROR" || reason == "DATABASE")
       return fail_infrastructure(job, error);
     if (reason == "OUT_OF_MEMORY" || reason == "NOT_ENOUGH_MEMORY") return fail_memory(job, error);
-    if (reason == "NOT_ENOUGH_DISK" && fits_another(job, job.needs)) return fail_infrastructure(job, error);
+    if ((reason == "NOT_ENOUGH_DISK" || reason == "CACHE_TOO_SMALL") && fits_another(job, job.needs))
+      return fail_infrastructure(job, error);
     switch (error_code_from_string(json_or<std::string>(error, "code", "UNKNOWN"))) {
       case ErrorCode::kUnavailable:
       case ErrorCode::kAborted:

@@ -55,6 +55,7 @@ struct SubmitInput {
   std::string project = kDefaultProject;
   TimeMs queued_timeout = 0, total_timeout = 0;  // 0: none
   std::vector<std::string> prefixes;
+  std::string request_id = {};
 };
 struct RegisterInput {
   WorkerRecord worker;

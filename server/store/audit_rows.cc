@@ -68,6 +68,10 @@ void AuditNote::about(const std::string& object) {
   if (note_of_call) note_of_call->object_ = object;
 }
 
+void AuditNote::nothing() {
+  if (note_of_call) note_of_call->nothing_ = true;
+}
+
 std::optional<AuditEntry> AuditNote::take() {
   if (!note_of_call || std::exchange(note_of_call->taken_, true)) return std::nullopt;
   AuditEntry entry = note_of_call->entry_();

@@ -43,15 +43,18 @@ class AuditNote {
 
   // Says what the call on this thread changes, where `entry` does not know it.
   static void about(const std::string& object);
+  // Says that the call on this thread only asks, whatever comes of it.
+  static void nothing();
   // The row of the call on this thread; nullopt where there is none or it was taken before.
   static std::optional<AuditEntry> take();
   bool was_taken() const { return taken_; }
+  bool is_of_nothing() const { return nothing_; }
   const std::string& object() const { return object_; }
 
  private:
   std::function<AuditEntry()> entry_;
   std::string object_;
-  bool taken_ = false;
+  bool taken_ = false, nothing_ = false;
 };
 
 }  // namespace wring

@@ -294,6 +294,7 @@ std::uint64_t JobStore::remove_expired(const std::vector<std::pair<std::string, 
   const auto used = inputs_of_open_jobs();
   std::uint64_t removed = 0;
   change([&](Connection& db) {
+    removed = 0;  // a commit that finds the disk full is made again
     for (const auto& [digest, project] : artifacts) {
       if (used.contains({digest, project})) continue;
       Statement(db, "DELETE FROM artifacts WHERE digest = ? AND project = ? AND expire_time <= ?")

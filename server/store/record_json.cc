@@ -31,6 +31,7 @@ Json to_json(const JobRecord& r) {
           {"start_time", r.start_time},
           {"end_time", r.end_time},
           {"crash_signature", r.crash_signature},
+          {"request_id", r.request_id},
           {"told_outcome", r.told_outcome},
           {"reported", r.reported},
           {"prefixes", r.prefixes},
@@ -69,8 +70,9 @@ JobRecord record_from_json(const Json& j) {
   r.crash_signature = j.at("crash_signature");
   r.told_outcome = j.at("told_outcome");
   r.reported = j.at("reported").get<std::set<std::pair<std::uint32_t, std::string>>>();
-  r.prefixes = j.value("prefixes", r.prefixes);  // nor did it these two
+  r.prefixes = j.value("prefixes", r.prefixes);  // nor did it these three
   r.stages_made = j.value("stages_made", r.stages_made);
+  r.request_id = j.value("request_id", r.request_id);
   r.result = j.at("result");
   if (!j.at("error").is_null()) r.error = j.at("error");
   r.last_event = j.at("last_event");

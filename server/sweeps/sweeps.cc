@@ -140,6 +140,7 @@ std::set<std::string> Sweeps::check_inputs(const Within& project, const v1::Swee
 }
 
 v1::Sweep Sweeps::submit(const Within& project, const v1::SubmitSweepRequest& request) {
+  if (request.validate_only()) AuditNote::nothing();
   check_request(request);
   const v1::SweepSpec& spec = request.spec();
   if (!spec.project().empty()) check_within(project, spec.project(), "spec.project");

@@ -201,6 +201,24 @@ TEST_F(TreeTest, ADownloadedFolderKeepsWhatItsArtifactSaidOfItselfUntilAFileIsAl
   EXPECT_EQ(altered.find("lineage"), std::string::npos);
 }
 
+TEST_F(TreeTest, ADownloadThatWasKilledIsGoneOnWithAfterItsLastWholeChunk) {
+  write("a", std::string(100'000, 'a'));
+  write("b", std::string(100'000, 'b'));
+  write("c", "small");
+  const auto digest = client_.upload_tree(model(), "model").artifact.digest();
+  const auto half = folder_.path() / (".out." + digest.substr(0, 12) + ".part") / "tree";
+  fs::create_directories(half);
+  std::ofstream(half / "a") << std::string(100'000, 'a');
+  std::ofstream(half / "b") << std::string(50'000, 'b');
+  std::ofstream(half / "c") << "smalx and longer";
+  client_.download_artifact(digest, out());
+  EXPECT_EQ(server_.artifacts.reads, 2) << "all but the first";
+  EXPECT_EQ(read_file(out() / "a") + read_file(out() / "b"),
+            std::string(100'000, 'a') + std::string(100'000, 'b'));
+  EXPECT_EQ(read_file(out() / "c"), "small");
+  EXPECT_FALSE(fs::exists(half.parent_path()));
+}
+
 TEST_F(TreeTest, ACorruptChunkIsDataLossAndLeavesNoFolder) {
   write("a", "text");
   const auto digest = client_.upload_tree(model(), "model").artifact.digest();

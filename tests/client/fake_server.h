@@ -79,6 +79,7 @@ class FakeArtifacts final : public v1::Artifacts::Service {
   grpc::Status ReadBlob(grpc::ServerContext*, const v1::ReadBlobRequest* request,
                         grpc::ServerWriter<v1::ReadBlobResponse>* writer) override {
     const std::lock_guard lock(mutex);
+    ++reads;
     v1::ReadBlobResponse response;
     response.set_data(blobs.at(request->digest()).substr(request->offset()));
     writer->Write(response);
@@ -105,7 +106,7 @@ class FakeArtifacts final : public v1::Artifacts::Service {
 
   std::mutex mutex;
   std::map<std::string, std::string> blobs, manifests;
-  int writes = 0;
+  int writes = 0, reads = 0;
   int lose_at_commit = 0;  // how many commits find a chunk gone that was there
 
  private:

@@ -96,8 +96,11 @@ TEST_F(InitLogging, AsJsonIsOneObjectALineWithTheIdsAroundIt) {
     {
       const LogScope job("job", "k3f9");
       spdlog::warn("two\nlines and a \"quote\"");
+      EXPECT_EQ(LogScope::id_of("job"), "k3f9");
     }
     spdlog::info("after");
+    EXPECT_EQ(LogScope::id_of("request"), "r-1");
+    EXPECT_EQ(LogScope::id_of("job"), "");
   });
   std::istringstream lines(text);
   std::string line;

@@ -103,6 +103,14 @@ class Manifests(unittest.TestCase):
         for number in names.values():
             self.assertIn(f":{number}", arguments)
 
+    def test_a_standby_lives_and_is_not_ready(self):
+        def check(objects):
+            server = dict(pods(objects))["wring-server"]["spec"]["containers"][0]
+            asked = {probe: server[probe]["httpGet"]["path"] for probe in ("startupProbe", "livenessProbe", "readinessProbe")}
+            self.assertEqual(asked, {"startupProbe": "/healthz", "livenessProbe": "/healthz", "readinessProbe": "/readyz"})
+
+        self.on_each(check)
+
     def test_pods_are_restricted(self):
         """The Pod Security Standard `restricted`, which the namespace enforces, and more: no token, a root folder that is read only."""
         def check(objects):

@@ -1,6 +1,7 @@
 """Graphs through the service and without it: data in each form, training, pruning, what is refused."""
 import gzip
 import json
+import shutil
 import struct
 import subprocess
 import tempfile
@@ -8,8 +9,11 @@ import zlib
 from pathlib import Path
 
 import numpy
+import onnx
 import onnxruntime
 import torch
+from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
 from safetensors.numpy import save_file
 from torch import nn
 
@@ -63,7 +67,24 @@ class Net(nn.Module):
 
     def forward(self, x):
         x = self.first(x)
-        return self.head(torch.relu(self.inner(x) + x).mean((2, 3)))
+        return self.head(nn.functional.adaptive_avg_pool2d(torch.relu(self.inner(x) + x), 1).flatten(1))
+
+
+class Two(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.names, self.body = nn.Embedding(9, 6), nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 3))
+
+    def forward(self, a, b):
+        return self.body(a + self.names(b))
+
+
+class Batches(CalibrationDataReader):
+    def __init__(self, batches):
+        self.batches = iter(batches)
+
+    def get_next(self):
+        return next(self.batches, None)
 
 
 def make_net(path, batch=None):
@@ -114,10 +135,23 @@ class GraphTests:
         self.assertEqual(self.wring("get", answer.json["id"], "--out", out).status, 0)
         self.assertAlmostEqual(self.top1(out / "net.onnx"), after["value"], delta=1 / 150)
         self.assertLess((out / "net.onnx").stat().st_size, (self.folder / "net.onnx").stat().st_size)
-        report = next(stage["report"] for stage in answer.json["stages"] if stage["name"] == "hesso")
-        self.assertEqual((report["units"], report["removed"]), (40, 20))
+        stage = next(stage for stage in answer.json["stages"] if stage["name"] == "hesso")
+        self.assertEqual((stage["report"]["units"], stage["report"]["removed"]), (40, 20))
+        self.assertGreater(stage["forecast_peak_bytes"], 0.8 * stage["peak_bytes"])
+        self.assertLess(stage["forecast_peak_bytes"], 1.3 * stage["peak_bytes"])
+        self.assertGreater(stage["forecast_seconds"], 0)
         again = self.wring("eval", out, "--local", "--suite", "accuracy", "--data", test, "--param", "mean=0.3", "--param", "std=0.2")
         self.assertEqual(figures(again.json["evaluations"])["accuracy", "top1", "before"]["value"], after["value"])
+
+    def test_a_plan_forecasts_each_stage_with_and_without_data(self):
+        recipe = f"magnitude-units(target_group_sparsity=0.2) | {HESSO}"
+        for data in (["--data", f"train={self.folder / 'train'}"], []):
+            answer = self.wring("plan", recipe, "--model", self.folder / "net.onnx", *data)
+            self.assertEqual(answer.status, 0, str(answer))
+            self.assertEqual([stage["method"] for stage in answer.json["stages"]], ["magnitude-units", "hesso"])
+            for stage in answer.json["stages"]:
+                self.assertGreater(stage["seconds"], 0)
+                self.assertGreater(stage["peak_bytes"], stage["bytes_before"])
 
     def test_accuracy_and_loss_are_pytorchs_whatever_form_the_images_have(self):
         images, labels = self.test
@@ -138,6 +172,87 @@ class GraphTests:
                 rows = figures(answer.json["evaluations"])
                 self.assertEqual(rows["accuracy", "top1", "before"]["value"], (logits.argmax(1).numpy() == labels).mean())
                 self.assertAlmostEqual(rows["accuracy", "cross_entropy", "before"]["value"], loss, places=5)
+
+    def run_local(self, recipe, model, out, **data):
+        answer = self.service.cli("run", "--local", recipe, "--model", model, "--out", out, "--json", *(part for name, path in data.items() for part in ("--data", f"{name}={path}")))
+        self.assertEqual(answer.status, 0, str(answer))
+        return answer.json
+
+    def test_onnxruntime_computes_int8_with_integers_and_no_worse_than_what_its_own_quantiser_makes(self):
+        images, labels = self.train
+        numpy.savez(self.folder / "some.npz", images=images[:64], labels=labels[:64])
+        trained, small = self.folder / "trained", self.folder / "int8"
+        self.run_local(f"train-classifier({TRAINING})", self.folder / "net.onnx", trained, train=self.folder / "train")
+        report = self.run_local(f"ptq(mean=0.3, std=0.2) | {ACCURACY}", trained / "net.onnx", small, calibration=self.folder / "some.npz", test=self.folder / "test")
+        rows = figures(report["evaluations"])
+        mine = self.top1(small / "net.onnx")
+        self.assertAlmostEqual(mine, rows["accuracy", "top1", "after"]["value"], delta=2 / 150)
+        theirs = self.folder / "theirs.onnx"
+        quant_pre_process(str(trained / "net.onnx"), str(theirs.with_suffix(".prepared.onnx")), skip_symbolic_shape=True)
+        x = ((images[:64, None].astype(numpy.float32) / 255 - 0.3) / 0.2).astype(numpy.float32)
+        quantize_static(str(theirs.with_suffix(".prepared.onnx")), str(theirs), Batches([{"x": x}]), per_channel=True, activation_type=QuantType.QUInt8)
+        self.assertGreaterEqual(mine, self.top1(theirs) - 2 / 150)
+        self.assertGreater(mine, 0.9)
+        self.assertLess((small / "net.onnx").stat().st_size, (trained / "net.onnx").stat().st_size)
+        operators = self.optimised(small / "net.onnx")
+        self.assertEqual(operators.count("QLinearConv"), 3, operators)
+        self.assertNotIn("Conv", operators)
+        self.assertIn("QLinearAdd", operators)
+
+    def optimised(self, file):
+        """Operators of the graph that onnxruntime runs."""
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+        options.optimized_model_filepath = str(self.folder / "optimised.onnx")
+        onnxruntime.InferenceSession(str(file), options)
+        return [node.op_type for node in onnx.load(options.optimized_model_filepath).graph.node]
+
+    def test_a_graph_of_two_inputs_is_quantised_by_an_array_for_each(self):
+        torch.manual_seed(1)
+        net, a, b = Two().eval(), torch.randn(40, 6), torch.randint(0, 9, (40,))
+        torch.onnx.export(net, (a, b), self.folder / "two.onnx", dynamo=False, input_names=["a", "b"], output_names=["y"], opset_version=17,
+                          dynamic_axes={name: {0: "batch"} for name in ("a", "b", "y")})
+        numpy.savez(self.folder / "two.npz", a=a.numpy(), b=b.numpy())
+        self.run_local("ptq", self.folder / "two.onnx", self.folder / "two-int8", calibration=self.folder / "two.npz")
+        made = onnxruntime.InferenceSession(self.folder / "two-int8/two.onnx").run(None, {"a": a.numpy(), "b": b.numpy()})[0]
+        with torch.no_grad():
+            exact = net(a, b).numpy()
+        self.assertLess(numpy.square(made - exact).mean(), 1e-3 * numpy.square(exact).mean())
+        self.assertGreater(numpy.abs(made - exact).max(), 0)
+        numpy.savez(self.folder / "one.npz", a=a.numpy())
+        answer = self.service.cli("run", "--local", "ptq", "--model", self.folder / "two.onnx", "--data", f"calibration={self.folder / 'one.npz'}", "--out", self.folder / "none")
+        self.assertNotEqual(answer.status, 0)
+        self.assertIn("no array 'b'", answer.err)
+
+    def test_one_shot_methods_cut_what_pytorch_says_is_least(self):
+        images, labels = self.train
+        numpy.savez(self.folder / "all.npz", images=images, labels=labels)
+        torch.manual_seed(5)
+        net = Net().eval()
+        with torch.no_grad():
+            for norm in (net.first[1], net.inner[1], net.inner[4]):
+                norm.weight.copy_(torch.rand(norm.weight.shape) + 0.5)
+                norm.bias.copy_(torch.randn(norm.bias.shape) * 0.1)
+        torch.onnx.export(net, torch.zeros(2, 1, SIDE, SIDE), self.folder / "scored.onnx", dynamo=False, input_names=["x"], output_names=["y"], opset_version=17,
+                          dynamic_axes={"x": {0: "batch"}, "y": {0: "batch"}}, do_constant_folding=False, training=torch.onnx.TrainingMode.PRESERVE)
+        nn.functional.cross_entropy(net((torch.tensor(images[:, None]) / 255 - 0.3) / 0.2), torch.tensor(labels)).backward()
+        weight, norm = net.inner[0].weight, net.inner[1]
+        values = torch.cat([weight.flatten(1), norm.weight[:, None], norm.bias[:, None]], 1).detach()
+        slopes = torch.cat([weight.grad.flatten(1), norm.weight.grad[:, None], norm.bias.grad[:, None]], 1)
+        scores = {"magnitude-units(norm=l1)": values.abs().sum(1), "magnitude-units(norm=l2)": values.norm(dim=1), "magnitude-units(norm=bn-scale)": norm.weight.detach().abs(),
+                  "taylor-units(scope=family, examples=480, batch=480, mean=0.3, std=0.2)": (values * slopes).sum(1).abs()}
+        kept = set()
+        for recipe, score in scores.items():
+            with self.subTest(recipe):
+                out = self.folder / "scored"
+                shutil.rmtree(out, ignore_errors=True)
+                self.run_local(recipe, self.folder / "scored.onnx", out, **({"train": self.folder / "all.npz"} if "taylor" in recipe else {}))
+                made = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in onnx.load(out / "scored.onnx").graph.initializer}
+                expected = norm.weight.detach()[score.argsort()[12:].sort().values].numpy()
+                numpy.testing.assert_array_equal(made["inner.1.weight"], expected)
+                kept.add(tuple(expected))
+        self.assertGreaterEqual(len(kept), 3)  # both norms may say the same
 
     def test_what_does_not_fit_is_refused_with_its_place(self):
         net, test = self.folder / "net.onnx", self.folder / "test"

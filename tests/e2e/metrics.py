@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import tempfile
 import unittest
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -99,4 +100,18 @@ class MetricsTests:
             self.assertLessEqual({"time", "level", "program", "message"}, line.keys())
         self.assertTrue(any(line.get("job") == job and "attempt 1" in line["message"] for line in worker), worker)
         self.assertTrue(any(line.get("job") == job and "succeeded" in line["message"] for line in server), server)
-        self.assertTrue(any(line.get("request") and "Jobs/SubmitJob OK" in line["message"] for line in server), server)
+        submits = [line for line in server if line.get("job") == job and line["message"].startswith("Jobs/SubmitJob")]
+        self.assertEqual([(line["level"], line["message"]) for line in submits], [("info", f"Jobs/SubmitJob {job} by local: OK")])
+        request = submits[0]["request"]
+        self.assertTrue(any(line.get("request") == request and "Jobs/SubmitJob OK" in line["message"] for line in server), server)
+        self.assertEqual({line.get("request") for line in worker if line.get("job") == job}, {request})
+        for name in (job, "no%0Aid"):
+            asked = urllib.request.Request(f"http://{self.service.http}/api/v1/jobs/{name}", method="DELETE", headers={"X-Request-Id": "from-a-page"})
+            try:
+                urllib.request.urlopen(asked).close()
+            except urllib.error.HTTPError as error:
+                self.assertEqual((name, error.code), ("no%0Aid", 404))
+                error.close()
+        self.assertIn("Jobs/DeleteJob no?id by local: JOB_NOT_FOUND", [line["message"] for line in lines("server")])
+        deleted = [line for line in lines("server") if line.get("request") == "from-a-page" and line.get("job") == job]
+        self.assertEqual([line["message"] for line in deleted if line["level"] == "info"], [f"Jobs/DeleteJob {job} by local: OK"])

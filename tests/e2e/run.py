@@ -188,6 +188,22 @@ class Jobs(WithService):
         subprocess.run([PROGRAMS / "wring-engine", "logits", model, "--ids", ids, "--out", out], check=True)
         return load_file(out)["logits"]
 
+    def test_a_plan_makes_nothing_and_says_what_the_job_then_takes_and_what_is_at_hand(self):
+        arguments = ["gptq(bits=4, group_size=32, samples=9, sequence_length=64, propagate=dense)", "--model", scratch / "tiny", "--data", f"calibration={scratch / 'text.txt'}"]
+        plan = self.succeeded(self.service.cli("submit", *arguments, "--plan", "--json").json)
+        self.assertEqual([(stage["name"], stage["state"]) for stage in plan["stages"]], [("statistics: hessian", "pending"), ("gptq", "pending")])
+        self.assertEqual((plan["artifact_digest"], plan["evaluations"]), ("", []))
+        stage = plan["stages"][1]
+        self.assertGreater(stage["forecast_seconds"], 0)
+        self.assertGreater(stage["forecast_bytes_before"], stage["forecast_bytes_after"])
+        job = self.succeeded(self.service.cli("submit", *arguments, "--wait", "--json").json)
+        self.assertEqual([made["key"] for made in job["stages"]], [planned["key"] for planned in plan["stages"]])
+        self.assertEqual([made["forecast_bytes_after"] for made in job["stages"]], [planned["forecast_bytes_after"] for planned in plan["stages"]])
+        self.assertLess(abs(job["stages"][1]["peak_bytes"] - stage["forecast_peak_bytes"]), job["stages"][1]["peak_bytes"])
+        again = self.service.cli("submit", *arguments, "--plan")
+        self.assertEqual(again.status, 0, str(again))
+        self.assertEqual(again.out.count("at hand"), 2, str(again))
+
     def test_the_same_request_id_gives_the_same_job(self):
         request = ("submit", "rtn(bits=4, group_size=32)", "--model", scratch / "tiny", "--request-id",
                    "9c1f3ad8-54f6-4b0e-8a3f-3a2f62c7f001", "--json")
@@ -363,7 +379,7 @@ class SlowJobs(WithService):
     def finished_blocks(self):
         """Of the stage that the worker's engine is in, by its snapshot."""
         finished = 0
-        for state in (self.folder / "worker/snapshots").glob("*/state.json"):
+        for state in (self.folder / "worker/snapshots").glob("*/*/state.json"):
             try:
                 finished = max(finished, json.loads(state.read_text())["state"]["blocks"])
             except FileNotFoundError:  # the stage has just ended
@@ -390,7 +406,7 @@ class Crashes(SlowJobs):
         report = ended["stages"][1]["report"]
         self.assertGreaterEqual(report["resumed_at_block"], finished)
         self.assertEqual(len(report["layers"]), 16 * 7)
-        self.assertEqual(list((self.folder / "worker/snapshots").iterdir()), [], "snapshots of a job that is over")
+        self.assertEqual(list((self.folder / "worker/snapshots").glob("*/*")), [], "snapshots of a job that is over")
 
     def test_a_killed_worker_leaves_no_engine_and_its_job_goes_on(self):
         job, arguments = self.in_second_stage()
@@ -427,7 +443,7 @@ class Crashes(SlowJobs):
         self.assertEqual(self.service.cli("cancel", job).status, 0)
         self.assertEqual(self.service.wait_for_end(job)["state"], "CANCELLED")
         self.service.wait_for("the engine's end", lambda: not self.service.engines(), 5)
-        self.assertEqual(list((self.folder / "worker/snapshots").iterdir()), [], "snapshots of a cancelled job")
+        self.assertEqual(list((self.folder / "worker/snapshots").glob("*/*")), [], "snapshots of a cancelled job")
         self.assertEqual(self.service.cli("watch", job).status, 6)
         self.assertEqual(self.service.cli("retry", job).status, 0)
         ended = self.completes(job, arguments)

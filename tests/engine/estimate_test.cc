@@ -3,9 +3,15 @@
 
 #include <gtest/gtest.h>
 
+#include "common/clock.h"
+#include "engine/graph/classifier.h"
+#include "engine/run/graph_forecast.h"
 #include "engine/run/progress.h"
 #include "engine/run/room.h"
 #include "engine/run/snapshot.h"
+#include "recipe/recipe.h"
+#include "tests/common/thrown_by.h"
+#include "tests/engine/small_classifier.h"
 #include "tests/engine/small_model.h"
 
 namespace wring {
@@ -69,11 +75,11 @@ TEST(Estimate, MoreTokensTakeMoreMemory) {
 }
 
 TEST(Room, AStageIsCountedOnWhatTheStageBeforeItStores) {
-  const auto model = small_model::make();
+  const Body body(small_model::make());
   std::vector<std::string> names;
-  for (const Layer* layer : small_model::linear_layers(*model, false)) names.push_back(layer->name());
+  for (const Layer* layer : small_model::linear_layers(body.model(), false)) names.push_back(layer->name());
   const JobSpec spec;
-  Room room(spec, *model);
+  Room room(spec, body);
   StageEstimate dense, packed;
   dense.stored_bytes = 900'000'000;
   packed.stored_bytes = 100'000'000;
@@ -86,11 +92,11 @@ TEST(Room, AStageIsCountedOnWhatTheStageBeforeItStores) {
 }
 
 TEST(Room, BehindACutNothingIsCountedOfWhatWasCutOut) {
-  const auto model = small_model::make();
+  const Body body(small_model::make());
   std::vector<std::string> names;
-  for (const Layer* layer : small_model::linear_layers(*model, false)) names.push_back(layer->name());
+  for (const Layer* layer : small_model::linear_layers(body.model(), false)) names.push_back(layer->name());
   const JobSpec spec;
-  Room cut_room(spec, *model), whole_room(spec, *model);
+  Room cut_room(spec, body), whole_room(spec, body);
   StageEstimate cut, packed;
   cut.stored_bytes = 750'000'000;
   cut.weights_kept = 0.75;
@@ -106,6 +112,32 @@ TEST(Room, BehindACutNothingIsCountedOfWhatWasCutOut) {
   EXPECT_NEAR(static_cast<double>(behind.bytes_after), 75e6, 1e6);
   EXPECT_NEAR(behind.seconds, 6, 0.1);
   EXPECT_LT(behind.peak_bytes, whole.peak_bytes);
+}
+
+TEST(GraphForecast, IsTheFirstStepsTimesTheirNumberAndLeavesTheRestUndone) {
+  const StageSpec stage =
+      parse_recipe("train-classifier(steps=1000000, batch=16, learning_rate=0.01)").stages.at(0);
+  const auto method = make_graph_method(stage.method, Params(stage.params, "params"));
+  Graph graph(small_classifier::model());
+  NoProgress quiet;
+  Snapshot none;
+  const auto data = [](const Normalisation&) { return small_classifier::batches(240); };
+  const Stopwatch watch;
+  const GraphEstimate estimate = estimate_graph_stage(*method, {graph, data, quiet, none, 5});
+  EXPECT_GT(estimate.seconds, 100 * watch.seconds());
+  EXPECT_GT(estimate.resident_bytes, 1'000'000u);
+}
+
+TEST(GraphForecast, BlankExamplesAreOfTheNetworksSizeAndAreNotMadeWhereItIsFree) {
+  const Graph graph(small_classifier::model());
+  const Batches blank = blank_batches(Classifier(graph), "train", {{0.5}, {0.5}, "mean"});
+  EXPECT_EQ(blank.inputs(at::arange(2)).sizes(), (std::vector<std::int64_t>{2, 1, 8, 8}));
+  OnnxModel model = small_classifier::model();
+  (*model.graph.inputs.front().shape)[2] = {std::nullopt, "height"};
+  const Graph free(model);
+  const Error error = thrown_by([&] { (void)blank_batches(Classifier(free), "train", {}); });
+  EXPECT_EQ(error.reason(), "NO_FORECAST");
+  EXPECT_EQ(error.field(), "data.train");
 }
 
 }  // namespace

@@ -4,7 +4,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <map>
+#include <tuple>
 
 #include "engine/graph/classifier.h"
 #include "engine/graph/macs.h"
@@ -34,9 +37,10 @@ struct Made {
   Json report = Json::object();
 };
 
-Made run(const std::string& line, Progress& progress, Snapshot& snapshot, std::int64_t examples = 240) {
-  Graph graph(small_classifier::model());
-  const auto data = [&](const Normalisation&) { return small_classifier::batches(examples); };
+Made run(const std::string& line, Progress& progress, Snapshot& snapshot,
+         const OnnxModel& model = small_classifier::model()) {
+  Graph graph(model);
+  const auto data = [](const Normalisation&) { return small_classifier::batches(240); };
   Made made;
   made.model = method_of(line)->run({graph, data, progress, snapshot, 5}, made.report);
   return made;
@@ -46,6 +50,12 @@ Made run(const std::string& line) {
   NoProgress quiet;
   Snapshot none;
   return run(line, quiet, none);
+}
+
+bool equal(const OnnxModel& a, const OnnxModel& b) {
+  for (std::size_t i = 0; i < a.graph.initializers.size(); ++i)
+    if (a.graph.initializers[i].data.text() != b.graph.initializers[i].data.text()) return false;
+  return a.graph.initializers.size() == b.graph.initializers.size();
 }
 
 const std::string kShort = "steps=60, batch=16, learning_rate=0.05";
@@ -92,6 +102,73 @@ TEST(HessoCric, WalksItsSuspectsBackAndRemovesItsShare) {
   EXPECT_LE(made.report.at("difference").get<double>(), 1e-4);
 }
 
+// Sees the graph's parameters at each step, told apart by how many steps its phase has.
+class Watcher final : public Progress {
+ public:
+  explicit Watcher(Graph& graph) : graph_(graph) {}
+  void report(std::uint64_t done, std::uint64_t total, const std::string& unit, const std::string&,
+              double) override {
+    for (const char* name : {"a.w", "b.w"})
+      if (unit == "steps") seen_[{total, done, name}] = graph_.find_tensor(name)->detach().clone();
+  }
+  const at::Tensor& at(std::uint64_t total, std::uint64_t done, const char* name) const {
+    return seen_.at({total, done, name});
+  }
+
+ private:
+  Graph& graph_;
+  std::map<std::tuple<std::uint64_t, std::uint64_t, std::string>, at::Tensor> seen_;
+};
+
+TEST(HessoCric, TrainsFromWhereItWasBeforeTheCycleThatWalkedSuspectsToZero) {
+  Graph graph(small_classifier::model());
+  std::map<std::string, at::Tensor> before;
+  for (const auto& parameter : graph.parameters()) before[parameter.name] = parameter.value.clone();
+  Watcher watcher(graph);
+  Snapshot none;
+  Json report;
+  const auto data = [](const Normalisation&) { return small_classifier::batches(240); };
+  (void)method_of("hesso-cric(" + kShort +
+                  ", target_group_sparsity=0.5, sampling_steps=10, max_cycle_period=1)")
+      ->run({graph, data, watcher, none, 5}, report);
+  std::int64_t walked = 0;
+  for (const char* name : {"a.w", "b.w"}) {
+    walked += (watcher.at(10, 10, name).flatten(1).norm(2, 1) == 0).sum().item<std::int64_t>();
+    EXPECT_TRUE(at::equal(watcher.at(60, 0, name), before.at(name))) << name;
+  }
+  EXPECT_EQ(walked, 10);  // half of the units; each lies in one of the two
+}
+
+// Ends the run when it has reported so often.
+class Counter final : public Progress {
+ public:
+  explicit Counter(int most) : most_(most) {}
+  void report(std::uint64_t, std::uint64_t, const std::string&, const std::string&, double) override {
+    if (++count_ == most_) throw Error(ErrorCode::kCancelled, "CANCELLED", "killed");
+  }
+  int count() const { return count_; }
+
+ private:
+  int most_, count_ = 0;
+};
+
+TEST(HessoCric, ARunThatWasKilledInACycleDoesNotRunThoseBeforeItAgain) {
+  const std::string line = "hesso-cric(" + kShort + ", sampling_steps=10, max_cycle_period=3)";
+  Counter whole(-1), killed(6 + 11 + 5), resumed(-1);  // probes, a cycle, some steps of the second
+  Snapshot none;
+  const Made expected = run(line, whole, none);
+  const TempDir folder;
+  {
+    Snapshot snapshot(folder.path() / "stage");
+    EXPECT_THROW((void)run(line, killed, snapshot), Error);
+  }
+  Snapshot snapshot(folder.path() / "stage");
+  const Made made = run(line, resumed, snapshot);
+  EXPECT_TRUE(equal(expected.model, made.model));
+  EXPECT_EQ(expected.report, made.report);
+  EXPECT_EQ(resumed.count(), whole.count() - 6 - 11);
+}
+
 TEST(Otov2, DrivesItsShareOfTheUnitsToExactZeroAndNoMoreThanItsCandidates) {
   const Made made = run("otov2(steps=400, batch=16, learning_rate=0.2, target_group_sparsity=0.4, lambda=1)");
   EXPECT_GE(made.report.at("removed"), 8);
@@ -132,17 +209,11 @@ class Killer final : public Progress {
   std::uint64_t last_;
 };
 
-bool equal(const OnnxModel& a, const OnnxModel& b) {
-  for (std::size_t i = 0; i < a.graph.initializers.size(); ++i)
-    if (a.graph.initializers[i].data.text() != b.graph.initializers[i].data.text()) return false;
-  return a.graph.initializers.size() == b.graph.initializers.size();
-}
-
 TEST(GraphTraining, ARunThatWasKilledEndsWithTheBitsOfOneThatWasNot) {
   set_seconds_between_snapshots(0);
-  for (const std::string method :
-       {"hesso(pruning_periods=4, optimizer=sgd, ", "hesso(optimizer=adamw, ",
-        "hesso-cric(sampling_steps=10, max_cycle_period=2, ", "otov2(lambda=1, "}) {
+  for (const std::string method : {"hesso(pruning_periods=4, optimizer=sgd, ", "hesso(optimizer=adamw, ",
+                                   "hesso-cric(sampling_steps=10, max_cycle_period=2, ", "otov2(lambda=1, ",
+                                   "qat(weight_bits=4, examples=32, "}) {
     const std::string line = method + kShort + ", shift=1, mirror=true)";
     const Made whole = run(line);
     const TempDir folder;
@@ -160,6 +231,30 @@ TEST(GraphTraining, ARunThatWasKilledEndsWithTheBitsOfOneThatWasNot) {
     EXPECT_TRUE(equal(whole.model, resumed.model));
     EXPECT_EQ(whole.report, resumed.report);
   }
+  set_seconds_between_snapshots(60);
+}
+
+TEST(GraphTraining, WhatDropoutDropsHangsOnTheSeedAndTheStepAlone) {
+  set_seconds_between_snapshots(0);
+  OnnxModel model = small_classifier::model();
+  OnnxNode head = std::move(model.graph.nodes.back());
+  head.inputs[0] = "kept";
+  model.graph.nodes.back() = small_classifier::node("Dropout", {"f"}, "kept");
+  model.graph.nodes.push_back(std::move(head));
+  const std::string line = "train-classifier(" + kShort + ")";
+  NoProgress quiet;
+  Snapshot none;
+  const Made whole = run(line, quiet, none, model);
+  const TempDir folder;
+  {
+    Killer killer(25);
+    Snapshot snapshot(folder.path() / "stage");
+    EXPECT_THROW((void)run(line, killer, snapshot, model), Error);
+  }
+  at::rand({7});  // what else has drawn meanwhile is of no matter
+  Snapshot snapshot(folder.path() / "stage");
+  EXPECT_TRUE(equal(whole.model, run(line, quiet, snapshot, model).model));
+  EXPECT_EQ(snapshot.resumed_at(), 25u);
   set_seconds_between_snapshots(60);
 }
 
@@ -185,6 +280,79 @@ TEST(MagnitudeUnits, CutsTheUnitsOfLeastNorm) {
     EXPECT_EQ(tensor.shape, (std::vector<std::int64_t>{6, 4, 3, 3}));
     EXPECT_GT(to_tensor(tensor, tensor.name).flatten(1).norm(2, 1).min().item<float>(), 0.1);
   }
+}
+
+Json cut_by(const std::string& line, Graph& graph, OnnxModel& model, std::int64_t examples = 240) {
+  NoProgress quiet;
+  Snapshot none;
+  Json report;
+  const auto data = [&](const Normalisation&) { return small_classifier::batches(examples); };
+  model = method_of(line)->run({graph, data, quiet, none, 5}, report);
+  return report;
+}
+
+// Which of b's channels a one-shot method keeps, by their gains, which are all different.
+std::vector<double> kept_gains(const OnnxModel& model) {
+  std::vector<double> kept;
+  for (const auto& tensor : model.graph.initializers)
+    if (tensor.name == "bn.g") {
+      const at::Tensor values = to_tensor(tensor, tensor.name);
+      for (std::int64_t i = 0; i < values.size(0); ++i) kept.push_back(values[i].item<double>());
+    }
+  return kept;
+}
+
+TEST(MagnitudeUnits, CutsTheLeastGainsWhateverTheWeights) {
+  OnnxModel model = small_classifier::model();
+  const at::Tensor gains = at::tensor({5., -1., 9., 2., -8., 3., 12., 4., 6., 7., 10., 11.}, at::kFloat);
+  for (auto& tensor : model.graph.initializers)
+    if (tensor.name == "bn.g") tensor = to_onnx(tensor.name, gains);
+  Graph graph(model);
+  OnnxModel made;
+  const Json report = cut_by("magnitude-units(norm=bn-scale)", graph, made);
+  EXPECT_EQ(report.at("removed"), 10);
+  EXPECT_THAT(kept_gains(made), testing::ElementsAre(9, -8, 12, 7, 10, 11));
+}
+
+TEST(MagnitudeUnits, WithoutNormsTheirScalesAreNoMeasure) {
+  OnnxModel model;
+  model.opsets = {{"", 17}};
+  model.graph.inputs = {{"x", OnnxType::kFloat, {{{1, ""}, {1, ""}, {1, ""}, {1, ""}}}}};
+  model.graph.outputs = {{"y", OnnxType::kFloat, std::nullopt}};
+  model.graph.nodes = {small_classifier::node("Conv", {"x", "a"}, "h"),
+                       small_classifier::node("Conv", {"h", "b"}, "y")};
+  model.graph.initializers = {to_onnx("a", at::ones({2, 1, 1, 1})), to_onnx("b", at::ones({1, 2, 1, 1}))};
+  Graph graph(model);
+  OnnxModel made;
+  EXPECT_EQ(thrown_by([&] { (void)cut_by("magnitude-units(norm=bn-scale)", graph, made); }).field(),
+            "stages[0].params.norm");
+}
+
+// What autograd says of the loss when each channel behind b's norm is scaled by a gate: the change, to first
+// order, of taking it away by its gain and shift, which here are all that the unit has besides b's weights.
+TEST(TaylorUnits, CutsWhatTheLossHangsOnLeast) {
+  OnnxModel model = small_classifier::model();
+  for (auto& tensor : model.graph.initializers)
+    if (tensor.name == "bn.g") tensor = to_onnx(tensor.name, at::arange(12, at::kFloat) / 4 + 0.5);
+  Graph graph(model);
+  const Batches batches = small_classifier::batches(240);
+  std::map<std::string, at::Tensor> x;
+  graph.track_gradients(true);
+  for (const auto& parameter : graph.parameters()) x[parameter.name] = parameter.value;
+  const at::Tensor logits = graph.run({{"x", batches.inputs(at::arange(240, at::kLong))}}).at("y");
+  at::cross_entropy_loss(logits, batches.labels(at::arange(240, at::kLong))).backward();
+  at::Tensor change = at::zeros({12});
+  for (const char* name : {"b.w", "bn.g", "bn.b"})
+    change += (x.at(name) * x.at(name).grad()).detach().reshape({12, -1}).sum(1);
+  const at::Tensor order = change.square().argsort();
+  std::vector<double> expected;
+  for (std::int64_t i = 6; i < 12; ++i) expected.push_back(x.at("bn.g")[order[i]].item<double>());
+  std::sort(expected.begin(), expected.end());
+  graph.track_gradients(false);
+  OnnxModel made;
+  const Json report = cut_by("taylor-units(scope=family, examples=240, batch=240)", graph, made);
+  EXPECT_EQ(report.at("removed"), 10);
+  EXPECT_THAT(kept_gains(made), testing::ElementsAreArray(expected));
 }
 
 // Two convolutions' channels: the family "inside" is a's output and b's input.

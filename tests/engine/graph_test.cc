@@ -124,6 +124,18 @@ TEST(Graph, TheBranchOfAnIfSeesTheScopeAroundIt) {
   EXPECT_THAT(with(false), ElementsAre(-1, 0, 1, 2, 3, 4));
 }
 
+TEST(Graph, LeavesTheBranchesOfTheModelThatItWasMadeOfAsTheyAre) {
+  const auto branch = std::make_shared<OnnxGraph>();
+  branch->nodes = {node("Constant", {}, {"k"}, {{"value_float", 2.0F}}), node("Add", {"x", "k"}, {"z"})};
+  branch->outputs = {{"z", std::nullopt, std::nullopt}};
+  const OnnxModel model =
+      model_of({node("If", {"c"}, {"y"}, {{"then_branch", branch}, {"else_branch", branch}})},
+               {to_onnx("c", at::scalar_tensor(true, at::kBool))});
+  EXPECT_THAT(run(model), ElementsAre(2, 3, 4, 5, 6, 7));
+  EXPECT_EQ(branch->nodes.size(), 2u);  // the constant was lifted in a copy
+  EXPECT_THAT(run(model), ElementsAre(2, 3, 4, 5, 6, 7));
+}
+
 TEST(Graph, SoftmaxBeforeOpset13TakesAllAxesFromItsOwnAsOne) {
   const auto sums = [](std::int64_t opset) {
     const Graph graph(model_of({node("Softmax", {"x"}, {"y"}, {{"axis", std::int64_t{0}}})}, {}, opset));

@@ -13,7 +13,9 @@
 #include "common/random.h"
 #include "engine/graph/graph.h"
 #include "engine/graph/labels.h"
+#include "engine/methods/graph/graph_rounding.h"
 #include "engine/model/tensor_file.h"
+#include "engine/run/progress.h"
 
 namespace {
 
@@ -122,6 +124,22 @@ void cut_case(const fs::path& folder, const NamedValues& inputs, double share, b
   write_file_atomic(folder / "cut.json", report.dump(), Durability::kProcess);
 }
 
+// The graph in int8, its ranges those of the inputs: int8.onnx and int8.safetensors. Nothing where no
+// operator can be.
+void int8_case(const fs::path& folder, const NamedValues& inputs) {
+  const Graph graph(read_onnx(folder / "net.onnx"));
+  NoProgress quiet;
+  Json report;
+  const GraphExamples examples{1, 1, [&](const at::Tensor&) { return inputs; }};
+  OnnxModel model = rounded_graph(graph, examples, {}, quiet, report);
+  if (report.at("layers").empty()) return;
+  model = stored_graph(graph, examples, std::move(model), report);
+  NamedValues values;
+  for (const auto& [name, value] : Graph(model).run(inputs)) values["output." + name] = value;
+  write_onnx(folder / "int8.onnx", model, kOnnxInlineBytes, Durability::kProcess);
+  write_values(folder, "int8", values);
+}
+
 void run_case(const fs::path& folder) {
   const Json options = parse_json(read_file(folder / "case.json"), "case.json");
   Graph graph(read_onnx(folder / "net.onnx"));
@@ -135,6 +153,7 @@ void run_case(const fs::path& folder) {
   write_values(folder, "outputs", values);
   write_onnx(folder / "after.onnx", graph.to_onnx(), json_or(options, "inline_bytes", kOnnxInlineBytes),
              Durability::kProcess);
+  if (json_or(options, "int8", false)) int8_case(folder, inputs);
   const double share = json_or(options, "cut", 0.0);
   if (share > 0) cut_case(folder, inputs, share, json_or(options, "alone", false));
 }

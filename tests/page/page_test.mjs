@@ -467,14 +467,76 @@ const tests = {
   },
 
   async "the tensors of a GGUF file and of an ONNX graph are layers, too"({ page }) {
-    for (const { digest, rows } of facts.others) {
+    for (const { digest, rows, layer, mean, deviation } of facts.others) {
       await page.goto(`/artifacts/${digest}`);
       await page.waitForSelector(".chart canvas");
       await page.getByText("All layers as a table").click();
       const table = page.locator("table[aria-label=Layers] tbody tr");
       const texts = await table.evaluateAll((all) => all.map((row) => [...row.cells].map((cell) => cell.textContent.trim())));
       assert.deepEqual(texts, rows);
+      await page.getByRole("button", { name: layer, exact: true }).click();
+      const card = page.getByRole("region", { name: `Layer ${layer}` });
+      await card.getByRole("img", { name: `How the weights of ${layer} are spread` }).locator("canvas").waitFor();
+      for (const [name, wanted] of [
+        ["Mean", mean],
+        ["Standard deviation", deviation],
+      ]) {
+        const shown = Number(await card.locator("dl > div", { hasText: name }).locator("dd").textContent());
+        assert.ok(Math.abs(shown / wanted - 1) < 2e-3, `${name} of ${layer}: ${shown}, not ${wanted}`);
+      }
     }
+  },
+
+  async "a result whose model was deleted has a lineage without it, and can be tried alone"({ page, complaints }) {
+    await page.goto(`/artifacts/${facts.orphan}`);
+    await page.getByText("a model that was deleted").waitFor();
+    await page.locator(".lineage").getByRole("link", { name: "rtn" }).waitFor();
+    await page.locator(".head-actions").getByRole("link", { name: "Try it" }).click();
+    await page.getByText("What it was made from is not known any more").waitFor();
+    assert.equal(await page.getByRole("button", { name: "Send" }).isDisabled(), false);
+    assert.ok(complaints.splice(0).every((line) => line.includes("404")));
+  },
+
+  async "what a recipe would take is told before it is submitted, by a job that leaves no trace"({ page }) {
+    await page.goto(`/submit?from=${jobs.gptq}`);
+    await page.getByText("The server accepts this recipe.").waitFor();
+    const plan = page.getByRole("region", { name: "Plan", exact: true });
+    const clear = () => page.waitForFunction(async () => !(await (await fetch("/api/v1/jobs")).json()).jobs.some((job) => job.spec.plan_only));
+    await plan.getByRole("button", { name: "Estimate time and memory" }).click();
+    const row = plan.locator("tbody tr", { hasText: "gptq" });
+    await row.waitFor({ timeout: 60_000 });
+    await plan.getByText("at hand: it was made before").first().waitFor(); // by the same worker
+    await clear();
+    await page.getByRole("combobox", { name: /^bits/ }).click();
+    await page.getByRole("option", { name: "3", exact: true }).click();
+    await row.waitFor({ state: "detached" }); // it was of another recipe
+    await page.getByText("The server accepts this recipe.").waitFor();
+    await plan.getByRole("button", { name: "Estimate time and memory" }).click();
+    await row.getByText(/MB/).first().waitFor({ timeout: 60_000 });
+    const cells = await row.locator("td").allTextContents();
+    assert.match(cells[1], /^\d+:\d\d$/);
+    assert.match(cells[2], /^[\d.]+ [MG]B$/);
+    assert.match(cells[3], /^[\d.]+ kB → [\d.]+ kB$/);
+    assert.deepEqual(await seriousViolations(page), []);
+    await clear();
+    await cli("pause", "worker", (await api(address, "workers")).workers[0].id);
+    try {
+      await plan.getByRole("button", { name: "Estimate again" }).click();
+      await plan.getByText(/Waits: paused: all connected workers that fit/).waitFor();
+      await plan.getByRole("button", { name: "Stop" }).click();
+      await clear();
+    } finally {
+      await cli("resume", "worker", (await api(address, "workers")).workers[0].id);
+    }
+    const job = await api(address, `jobs/${jobs.gptq}`);
+    assert.equal(job.spec.plan_only, false);
+  },
+
+  async "a worker's card says how busy its machine is and what its cache spared"({ page }) {
+    await page.goto("/workers");
+    await page.getByText(/^\d+ % busy, [\d.]+ GB in use$/).waitFor();
+    await page.getByText(/^[\d.]+ % of what jobs needed was there$/).waitFor();
+    await page.getByText(/^[\d.]+ [kM]B of 50.0 GB/).waitFor();
   },
 
   async "what the engine says is in the log as it runs"({ page }) {
@@ -519,7 +581,7 @@ const tests = {
   },
 
   async "a name of markup is text in every view"({ page }) {
-    for (const path of ["/jobs", `/jobs/${jobs.failed}`, `/submit?from=${jobs.failed}`, `/compare?jobs=${jobs.failed},${jobs.gptq}`]) {
+    for (const path of ["/jobs?state=failed", `/jobs/${jobs.failed}`, `/submit?from=${jobs.failed}`, `/compare?jobs=${jobs.failed},${jobs.gptq}`]) {
       await page.goto(path);
       await page.getByText(facts.hostile).first().waitFor();
     }

@@ -53,27 +53,64 @@ def sweep(folder, **members):
     return path
 
 
+# Where a block has its fp16 numbers; all other bytes may be anything.
+HALVES = {"F16": [0], "Q4_0": [0], "Q4_1": [0, 2], "Q5_0": [0], "Q5_1": [0, 2], "Q8_0": [0], "IQ4_NL": [0], "Q2_K": [80, 82], "Q3_K": [108],
+          "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208]}
+
+
+def golden_blocks(path):
+    """Blocks of random bytes, of each type that the page decodes, and their values by the package gguf."""
+    random = numpy.random.default_rng(7)
+    golden = {}
+    for name in ("F32", "F16", "BF16", "MXFP4", *HALVES):
+        kind = gguf.GGMLQuantizationType[name]
+        elements, size = gguf.GGML_QUANT_SIZES[kind]
+        blocks = random.integers(0, 256, (4096 // elements, size), dtype=numpy.uint8)
+        for at in HALVES.get(name, []):
+            blocks[:, at:at + 2] = random.standard_normal(len(blocks)).astype("<f2").view(numpy.uint8).reshape(-1, 2)
+        if name in ("F32", "BF16"):
+            floats = random.standard_normal(len(blocks)).astype("<f4").view(numpy.uint8).reshape(-1, 4)
+            blocks = floats[:, -size:].copy()
+        if name == "MXFP4":
+            blocks[:, 0] = random.integers(100, 140, len(blocks))
+        values = gguf.quants.dequantize(blocks.reshape(-1), kind)
+        golden[name] = {"hex": blocks.tobytes().hex(), "values": [float(value) for value in values]}
+    path.write_text(json.dumps(golden))
+
+
 def other_files(service, folder):
-    """A GGUF file and an ONNX graph in the store, with the rows that the page has of their layers, largest first."""
-    ones = numpy.ones((96, 64), dtype=numpy.float32)
+    """A GGUF file and an ONNX graph in the store, with the rows that the page has of their layers, largest first, and how one's weights are spread."""
+    random = numpy.random.default_rng(5)
+    weights = random.standard_normal((96, 64)).astype(numpy.float32) + 1
     writer = gguf.GGUFWriter(folder / "net.gguf", "llama")
     writer.add_array("tokenizer.ggml.tokens", ["a", "bc"] * 20000)
     writer.add_uint32("llama.block_count", 1)
-    writer.add_tensor("blk.0.ffn_up.weight", gguf.quants.quantize(ones, gguf.GGMLQuantizationType.Q8_0), raw_dtype=gguf.GGMLQuantizationType.Q8_0)
-    writer.add_tensor("output_norm.weight", ones[0])
+    writer.add_tensor("blk.0.ffn_up.weight", gguf.quants.quantize(weights, gguf.GGMLQuantizationType.Q8_0), raw_dtype=gguf.GGMLQuantizationType.Q8_0)
+    writer.add_tensor("output_norm.weight", weights[0])
     for step in (writer.write_header_to_file, writer.write_kv_data_to_file, writer.write_tensors_to_file, writer.close):
         step()
     value = onnx.helper.make_tensor_value_info
     node = onnx.helper.make_node("Gemm", ["x", "fc.weight", "fc.bias"], ["y"], name="fc", transB=1)
     graph = onnx.helper.make_graph([node], "net", [value("x", onnx.TensorProto.FLOAT, [1, 64])], [value("y", onnx.TensorProto.FLOAT, [1, 96])],
-                                   [onnx.numpy_helper.from_array(ones, "fc.weight"), onnx.numpy_helper.from_array(ones[:, 0].copy(), "fc.bias")])
+                                   [onnx.numpy_helper.from_array(weights, "fc.weight"), onnx.numpy_helper.from_array(weights[:, 0].copy(), "fc.bias")])
     onnx.save(onnx.helper.make_model(graph), folder / "net.onnx")
     rows = {"net.gguf": [["blk.0.ffn_up", "Q8_0 8.5 bits", "96 × 64", "6.5 kB"], ["output_norm", "dense 32 bits", "64", "256 B"]],
             "net.onnx": [["fc", "dense 32 bits", "96 × 64", "25.0 kB"]]}
     put = {name: service.cli("put", folder / name, "--kind", "model", "--json") for name in rows}
     for answer in put.values():
         assert answer.status == 0, str(answer)
-    return [{"digest": put[name].json["digest"], "rows": rows[name]} for name in rows]
+    spread = {"mean": float(weights.mean()), "deviation": float(weights.std())}
+    layers = {"net.gguf": "blk.0.ffn_up", "net.onnx": "fc"}
+    return [{"digest": put[name].json["digest"], "rows": rows[name], "layer": layers[name], **spread} for name in rows]
+
+
+def orphan(service, folder):
+    """A result whose model was deleted since."""
+    make_decoder(folder / "parent", seed=3)
+    job = service.wait_for_end(service.submit(recipe(folder, "orphan", "- rtn(bits=4, group_size=32)"), folder / "parent", "--data", f"test={folder}/text.txt"))
+    assert job["state"] == "SUCCEEDED", service.logs()
+    assert service.cli("discard", job["model"]).status == 0
+    return job["artifact_digest"]
 
 
 def prepare(service, folder):
@@ -113,7 +150,7 @@ def prepare(service, folder):
     recipe(folder, "live", "- gptq(bits=4, group_size=32, samples=96, sequence_length=128)").rename(folder / "live.yaml")
     recipe(folder, "endless", "- gptq(bits=4, group_size=32, samples=4096, sequence_length=256)").rename(folder / "endless.yaml")
     return {"address": f"http://{service.http}", "grpc": service.grpc, "wring": str(service.programs / "wring"), "folder": str(folder), "out": str(out),
-            "jobs": jobs, "sweep": submitted.json["id"], "tried": tried, "others": other_files(service, folder), "long": str(long), "result": ended["gptq"]["artifact_digest"], "hostile": HOSTILE, "slow": str(folder / "slow"), "text": str(text)}
+            "jobs": jobs, "sweep": submitted.json["id"], "tried": tried, "others": other_files(service, folder), "orphan": orphan(service, folder), "long": str(long), "result": ended["gptq"]["artifact_digest"], "hostile": HOSTILE, "slow": str(folder / "slow"), "text": str(text)}
 
 
 def main():
@@ -126,6 +163,8 @@ def main():
     subprocess.run(["node", HERE / "job_list_test.mjs"], check=True)
     with tempfile.TemporaryDirectory(prefix="wring-page-") as scratch:
         folder = Path(scratch)
+        golden_blocks(folder / "blocks.json")
+        subprocess.run(["node", HERE / "weights_test.mjs", folder / "blocks.json"], check=True)
         service = Service(options.bin.resolve(), folder)
         for name in ("closed", "closing"):
             (folder / name).mkdir()

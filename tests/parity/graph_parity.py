@@ -26,6 +26,7 @@ from graph_nets import FAMILIES, NETS
 ROOT = Path(__file__).resolve().parents[2]
 TOLERANCE = 1e-4
 RATE = 0.01
+MOST_OF_ROUNDING = 0.5
 warnings.filterwarnings("ignore")
 logging.disable(logging.WARNING)
 
@@ -80,6 +81,18 @@ def cut_checks(folder, inputs):
             ("by onnxruntime", max(difference(again[name], cut["zeroed." + name]) for name in names))], report
 
 
+def int8_checks(folder, inputs, dense):
+    """Int8 by onnxruntime beside the engine's own run of the same file: their difference as a share of what rounding costs, of which a
+    code that falls on the other side of a half is a small part."""
+    if not (folder / "int8.onnx").is_file():
+        return
+    ours, theirs = load_file(folder / "int8.safetensors")["output.out"], run_onnx(folder / "int8.onnx", inputs)["out"]
+    def size(values):  # noqa: E306
+        return numpy.sqrt(numpy.square(values, dtype=numpy.float64).mean())
+    print(f"       int8 {size(ours - dense) / size(dense):.1e} of the outputs, apart {size(ours - theirs) / size(ours - dense):.2f} of it")
+    yield "int8", 0 if size(ours - theirs) <= MOST_OF_ROUNDING * size(ours - dense) else float("inf")
+
+
 class Net:
     """One network of graph_nets.py: cases for wring_graph, and what they must come to."""
 
@@ -101,7 +114,7 @@ class Net:
         with torch.no_grad():
             self.dense = self.net(*self.tensors).numpy()
         self.cotangent = torch.randn(self.dense.shape)
-        write_case(self.plain, self.inputs, cut=0.5, alone=True)
+        write_case(self.plain, self.inputs, cut=0.5, alone=True, int8=self.opset >= 13)
         write_case(self.trained, self.inputs | {"cotangent.out": self.cotangent.numpy()}, training=True, learning_rate=RATE)
 
     def folders(self):
@@ -114,6 +127,7 @@ class Net:
         yield "written", difference(run_onnx(self.plain / "after.onnx", self.inputs)["out"], self.dense)
         checks, self.report = cut_checks(self.plain, self.inputs)
         yield from checks
+        yield from int8_checks(self.plain, self.inputs, plain["output.out"])
         self.net.train()
         out = self.net(*self.tensors)
         (out * self.cotangent).sum().backward()

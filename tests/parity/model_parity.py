@@ -8,6 +8,7 @@ largest difference allowed is 2e-4. Exit status 1 where a model differs; a real 
 """
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
@@ -115,7 +116,7 @@ class Comparison:
         with torch.no_grad():
             expected = reference.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=count, do_sample=False,
                                           pad_token_id=tokenizer.eos_token_id or 0)[0, ids.shape[1]:]
-        result = subprocess.run([self.engine, "generate", model, "--prompt", prompt, "--tokens", str(count), "--json"],
+        result = subprocess.run([self.engine, "generate", model, "--prompt", prompt, "--tokens", str(count), "--device", self.device, "--json"],
                                 capture_output=True, text=True)
         if result.returncode:
             return self.judge(name, False, f"wring-engine generate ended with {result.returncode}: {result.stderr.strip()}")
@@ -158,6 +159,36 @@ def real_decoder(comparison):
         comparison.compare("smollm2-offgrid (folder)", plain, reference, ids, torch.ones_like(ids))
 
 
+def perplexity_of(reference, ids, window):
+    losses = []
+    with torch.no_grad():
+        for part in ids[:len(ids) // window * window].view(-1, window):
+            logits = reference(part[None]).logits[0, :-1]
+            losses.append(torch.nn.functional.cross_entropy(logits, part[1:], reduction="sum").item())
+    return math.exp(sum(losses) / (len(losses) * (window - 1)))
+
+
+def dense_perplexity(comparison):
+    """WikiText-2 by the protocol of docs/results/main-job.md, where it is at hand: transformers has 23.940; else some windows of both."""
+    name, folder = "SmolLM2-135M-Instruct: perplexity", MODELS / "smollm2"
+    file = folder / "SmolLM2-135M-Instruct.Q4_1.gguf"
+    if not comparison.wanted(name) or not file.is_file():
+        return
+    wiki = Path(os.environ.get("WRING_DATA", "/nowhere")) / "wikitext2/wiki.test.raw"
+    windows, text = (32, wiki) if wiki.is_file() else (4, DATA / "test.txt")
+    if wiki.is_file():
+        expected = 23.940
+    else:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, gguf_file=file.name)
+        reference = transformers.AutoModelForCausalLM.from_pretrained(folder, gguf_file=file.name, dtype=torch.float32).eval()
+        ids = tokenizer(text.read_text(encoding="utf-8"), add_special_tokens=False, return_tensors="pt").input_ids[0, :windows * 1024]
+        expected = perplexity_of(reference, ids, 1024)
+    output = subprocess.run([comparison.engine, "eval", file, "--suite", "perplexity", "--data", text, "--window", "1024", "--windows", str(windows),
+                             "--device", comparison.device, "--json"], check=True, capture_output=True, text=True).stdout
+    got = next(row["value"] for row in json.loads(output)["evaluations"] if row["metric"] == "perplexity")
+    comparison.judge(name, abs(got / expected - 1) < 1e-3, f"{got:.3f}, transformers {expected:.3f} ({windows} windows of 1024)")
+
+
 def real_encoder(comparison):
     name, folder = "all-MiniLM-L6-v2", MODELS / "minilm"
     if not comparison.wanted(name):
@@ -182,6 +213,7 @@ def main():
     comparison = Comparison(options.bin / "wring-engine", options.device, options.parts)
     random_models(comparison)
     real_decoder(comparison)
+    dense_perplexity(comparison)
     real_encoder(comparison)
     print(f"model parity: {comparison.passed} passed, {comparison.failed} failed, {comparison.skipped} skipped")
     return 1 if comparison.failed or not comparison.passed else 0

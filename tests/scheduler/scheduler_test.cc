@@ -349,15 +349,20 @@ TEST_F(Retry, AJobsOwnMemoryLimitIsAsSmallElsewhere) {
   EXPECT_EQ(job().phase, JobPhase::kFailed);
 }
 
-TEST_F(Retry, WhatFindsTooLittleDiskGoesToAnotherWorkerWhereThereIsOne) {
-  const auto small = error("RESOURCE_EXHAUSTED", "NOT_ENOUGH_DISK");
-  submit("alone");
-  finish("alone", lease().fence, "failed", small);
-  EXPECT_EQ(job("alone").phase, JobPhase::kFailed);
+TEST_F(Retry, WhatFindsTooLittleDiskOrCacheGoesToAnotherWorkerWhereThereIsOne) {
+  const char* const reasons[] = {"NOT_ENOUGH_DISK", "CACHE_TOO_SMALL"};
+  for (const char* reason : reasons) {
+    submit(reason);
+    finish(reason, lease().fence, "failed", error("RESOURCE_EXHAUSTED", reason));
+    EXPECT_EQ(job(reason).phase, JobPhase::kFailed);
+  }
   add_worker("other");
-  submit("j");
-  finish("j", lease().fence, "failed", small);
-  EXPECT_EQ(job().phase, JobPhase::kQueued);
+  for (const char* reason : reasons) {
+    const std::string id = std::string("again ") + reason;
+    submit(id);
+    finish(id, lease().fence, "failed", error("RESOURCE_EXHAUSTED", reason));
+    EXPECT_EQ(job(id).phase, JobPhase::kQueued);
+  }
 }
 
 TEST_F(Retry, AnIllDiskIsNoCrashHoweverOftenItIsTheSame) {

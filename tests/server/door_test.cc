@@ -516,6 +516,39 @@ TEST_F(Closed, DiscardedBytesCountUntilTheyAreCollected) {
   put_blob(a, "more");
 }
 
+TEST_F(Closed, UploadsThatWereBegunCountTowardsTheQuota) {
+  const auto a = somebody(Scope::kSubmitter, "a"), b = somebody(Scope::kSubmitter, "b");
+  set_quota("a", {0, 0, 3000});
+  const auto begin = [](const Somebody& who, const std::string& blob) {  // all but its last byte
+    grpc::ClientContext context;
+    v1::WriteBlobResponse response;
+    const auto writer = who.artifacts->WriteBlob(&context, &response);
+    auto messages = pieces(blob, "begun", 0, blob.size());
+    messages.back().mutable_data()->pop_back();
+    for (const auto& message : messages) writer->Write(message);
+    writer->WritesDone();
+    check(writer->Finish());
+  };
+  EXPECT_EQ(refusal([&] { begin(a, std::string(2000, 'x')); }), "BLOB_SIZE");
+  EXPECT_EQ(refusal([&] { begin(a, std::string(2000, 'y')); }), "QUOTA_BYTES");
+  EXPECT_EQ(refusal([&] { begin(b, std::string(2000, 'y')); }), "BLOB_SIZE") << "another project's";
+  grpc::ClientContext context;
+  v1::WriteBlobResponse response;
+  const auto writer = a.artifacts->WriteBlob(&context, &response);
+  for (const auto& message : pieces(std::string(2000, 'x'), "begun", 1999, 2000)) writer->Write(message);
+  writer->WritesDone();
+  check(writer->Finish());
+  EXPECT_EQ(response.committed_size(), 2000u) << "the upload itself goes on";
+}
+
+TEST_F(Closed, WhatACallerSentIsCutInTheAuditLog) {
+  const auto a = somebody(Scope::kSubmitter, "a");
+  v1::CancelJobRequest cancel;
+  cancel.set_id(std::string(1 << 20, 'x'));
+  refusal([&] { call(*a.jobs, &v1::Jobs::Stub::CancelJob, cancel); });
+  EXPECT_EQ(audit().back().object, std::string(256, 'x'));
+}
+
 TEST_F(Closed, NotesWhoChangedWhatAndWhatCameOfIt) {
   const auto a = somebody(Scope::kSubmitter, "a"), viewer = somebody(Scope::kViewer, "a");
   const auto model = put(a, "a model");
@@ -524,6 +557,12 @@ TEST_F(Closed, NotesWhoChangedWhatAndWhatCameOfIt) {
   refusal([&] { submit(with("wring_nonsense"), model); });
   refusal([&] { submit(a, std::string(64, '0')); });
   list(a);
+  v1::SubmitJobRequest question;
+  question.set_validate_only(true);
+  refusal([&] { call(*a.jobs, &v1::Jobs::Stub::SubmitJob, question); });
+  question.mutable_spec()->set_recipe("rtn(bits=4)");
+  question.mutable_spec()->set_model(model);
+  EXPECT_EQ(call(*a.jobs, &v1::Jobs::Stub::SubmitJob, question).id(), "");
   std::vector<std::string> lines;
   for (const auto& entry : audit()) {
     EXPECT_GT(entry.time, 0);

@@ -1,4 +1,7 @@
 // Jobs, projects and workers through the API, by a real channel on loopback.
+#include <atomic>
+#include <cmath>
+#include <future>
 #include <thread>
 
 #include "tests/server/test_service.h"
@@ -41,6 +44,41 @@ TEST_F(Jobs, ValidateOnlyLeavesNoJob) {
   request.set_validate_only(true);
   EXPECT_THAT(submit(request).id(), IsEmpty());
   EXPECT_THAT(call(*jobs_, &v1::Jobs::Stub::ListJobs, v1::ListJobsRequest()).jobs(), IsEmpty());
+}
+
+TEST_F(Jobs, OneThatIsOnlyPlannedWaitsForAWorkerThatCanAndEndsWithForecastsAlone) {
+  auto request = submission();
+  request.mutable_spec()->set_plan_only(true);
+  const auto id = submit(request).id();
+  add_worker();
+  EXPECT_FALSE(lease().leased());
+  EXPECT_EQ(get(id).waiting_reason(), "no connected worker has method plan-only@1");
+  add_worker("planner", {kPlanOnly});
+  const auto leased = lease(0, "planner");
+  ASSERT_TRUE(leased.leased());
+  EXPECT_TRUE(leased.job().spec().plan_only());
+  auto end = ending(leased, "succeeded");
+  auto& stage = *end.add_stages();
+  stage.set_name("rtn");
+  stage.set_state("pending");
+  stage.set_forecast_peak_bytes(900);
+  stage.set_forecast_bytes_after(20);
+  finish(end);
+  const auto planned = get(id);
+  EXPECT_EQ(planned.state(), v1::JOB_STATE_SUCCEEDED);
+  EXPECT_EQ(planned.result(), "");
+  EXPECT_EQ(planned.stages(0).forecast_peak_bytes(), 900u);
+  EXPECT_EQ(planned.stages(0).forecast_bytes_after(), 20u);
+}
+
+TEST_F(Jobs, AWorkerLearnsWhichCallSubmittedItsJobAlsoOverARestart) {
+  grpc::ClientContext context;
+  context.AddMetadata("x-request-id", "call-1");
+  v1::Job job;
+  check(jobs_->SubmitJob(&context, submission(), &job));
+  start();
+  add_worker();
+  EXPECT_EQ(lease().request_id(), "call-1");
 }
 
 TEST_F(Jobs, TheWayOfAJobFromQueueToResult) {
@@ -347,6 +385,51 @@ TEST_F(Jobs, CancelReachesTheWorkerWithItsNextHeartbeat) {
   EXPECT_EQ(cancel(job.id()).state(), v1::JOB_STATE_CANCELLED);
 }
 
+TEST_F(Jobs, ANewerPollOfAWorkerEndsTheOlderOneEmptyHanded) {
+  add_worker();
+  v1::LeaseJobRequest request;
+  request.set_worker_id("w");
+  request.set_wait_seconds(20);
+  *request.add_free_devices() = v1::Device();
+  request.mutable_free_devices(0)->set_kind("cpu");
+  std::atomic<bool> waits = false;
+  auto older = std::async(std::launch::async, [&] {
+    return server_->coordinator.lease(request, [&] {
+      waits = true;
+      return false;
+    });
+  });
+  while (!waits) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  auto newer = std::async(std::launch::async,
+                          [&] { return server_->coordinator.lease(request, [] { return false; }); });
+  EXPECT_FALSE(older.get().leased());
+  const auto id = submit().id();
+  EXPECT_EQ(newer.get().job().id(), id);
+}
+
+TEST_F(Jobs, ARowThatIsNoNumberIsRefusedAndTheServerGoesOn) {
+  const auto id = submit().id();
+  add_worker();
+  const auto leased = lease();
+  for (const double value : {std::nan(""), HUGE_VAL}) {
+    v1::ReportStageRequest request;
+    request.set_job_id(id);
+    *request.mutable_fence() = leased.fence();
+    request.mutable_stage()->set_state("done");
+    auto* const row = request.add_evaluations();
+    row->set_suite("perplexity");
+    row->set_metric("perplexity");
+    row->set_value(value);
+    const auto error = thrown_by([&] { call(*workers_, &v1::Workers::Stub::ReportStage, request); });
+    EXPECT_EQ(error.reason() + " " + error.field(), "NOT_FINITE evaluations");
+    row->set_value(1);
+    row->set_stderr(value);
+    EXPECT_EQ(thrown_by([&] { call(*workers_, &v1::Workers::Stub::ReportStage, request); }).reason(),
+              "NOT_FINITE");
+  }
+  EXPECT_EQ(get(id).state(), v1::JOB_STATE_RUNNING);
+}
+
 TEST_F(Jobs, APauseTakesAJobFromItsWorkerAndOutlivesARestart) {
   const auto id = submit().id();
   add_worker();
@@ -535,6 +618,29 @@ TEST_F(Jobs, AWorkerShowsWhatItHolds) {
   ASSERT_THAT(list.workers(), SizeIs(1));
   EXPECT_EQ(list.workers(0).name(), "vm-w");
   EXPECT_THAT(list.workers(0).jobs(), ElementsAre(job.id()));
+}
+
+TEST_F(Jobs, AWorkerShowsWhatItsLastHeartbeatToldOfItsUse) {
+  add_worker();
+  const auto shown = [&] {
+    return call(*workers_, &v1::Workers::Stub::ListWorkers, v1::ListWorkersRequest()).workers(0);
+  };
+  EXPECT_FALSE(shown().has_use());
+  v1::HeartbeatRequest request;
+  request.set_worker_id("w");
+  auto& device = *request.mutable_use()->add_devices();
+  device.set_kind("cpu");
+  device.set_busy(0.25);
+  request.mutable_use()->set_cache_bytes(7);
+  call(*workers_, &v1::Workers::Stub::Heartbeat, request);
+  EXPECT_EQ(shown().use().devices(0).busy(), 0.25);
+  EXPECT_FALSE(shown().use().devices(0).has_memory_bytes());
+  EXPECT_EQ(shown().use().cache_bytes(), 7u);
+  request.clear_use();
+  call(*workers_, &v1::Workers::Stub::Heartbeat, request);
+  EXPECT_EQ(shown().use().cache_bytes(), 7u);
+  start();
+  EXPECT_FALSE(shown().has_use());
 }
 
 TEST_F(Jobs, WorkersAreListedInPages) {

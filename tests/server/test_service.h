@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "common/files.h"
 #include "common/ids.h"
@@ -160,7 +161,8 @@ class Service : public testing::Test {
     return call(*jobs_, &v1::Jobs::Stub::ResumeJob, request);
   }
 
-  void add_worker(const std::string& id = "w") {
+  // `more`: methods beside those of this release.
+  void add_worker(const std::string& id = "w", const std::vector<std::string>& more = {}) {
     v1::RegisterWorkerRequest request;
     request.mutable_worker()->set_id(id);
     request.mutable_worker()->set_name("vm-" + id);
@@ -170,6 +172,7 @@ class Service : public testing::Test {
     for (const auto& spec : {Catalogue::embedded().methods(), Catalogue::embedded().suites()})
       for (const auto* method : spec)
         request.mutable_worker()->add_methods(method->name + "@" + std::to_string(method->version));
+    for (const auto& method : more) request.mutable_worker()->add_methods(method);
     call(*workers_, &v1::Workers::Stub::RegisterWorker, request);
   }
   v1::LeaseJobResponse lease(double wait_seconds = 0, const std::string& worker = "w") {

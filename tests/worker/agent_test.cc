@@ -71,7 +71,9 @@ class AgentTest : public testing::Test {
   }
   Json write_pid() { return {"write-pid", (engine_folder() / "pid").string()}; }
   // In which an engine may write, and nobody clears up while its job runs.
-  fs::path engine_folder() { return folder.path() / "cache" / "snapshots"; }
+  fs::path engine_folder() {  // of a job without a project
+    return folder.path() / "cache" / "snapshots" / sha256("").hex().substr(0, 16);
+  }
   bool scratch_is_empty() { return fs::is_empty(folder.path() / "cache" / "work"); }
 
   // The FinishAttempt of a job whose engine does `actions`.
@@ -133,6 +135,39 @@ TEST_F(AgentTest, TakesFinishedStagesFromItsCache) {
   EXPECT_EQ(second.outcome(), "succeeded");
   EXPECT_EQ(second.stages(0).state(), "cached");
   EXPECT_EQ(second.stages(1).state(), "done");
+}
+
+TEST_F(AgentTest, AJobThatIsOnlyPlannedEndsWithItsForecastsAndLeavesOthersSnapshotsAlone) {
+  const std::string key(64, 'a');
+  const Json made{{"index", 0}, {"name", "made"}, {"kind", "stage"}, {"key", key}, {"at_hand", true}},
+      next{{"index", 1},
+           {"name", "next"},
+           {"kind", "stage"},
+           {"key", std::string(64, 'b')},
+           {"forecast", {{"seconds", 12.5}, {"peak_bytes", 900}, {"bytes_before", 80}, {"bytes_after", 20}}}};
+  const Json plan{{"type", "plan"}, {"steps", {made, next}}};
+  fs::create_directories(engine_folder() / key);
+  const auto finished =
+      outcome_of({{"log_start", "plan_only"}, {"say", plan}, {"say", {{"type", "result"}, {"path", ""}}}},
+                 [](v1::JobSpec& spec) { spec.set_plan_only(true); });
+  EXPECT_EQ(finished.outcome(), "succeeded");
+  EXPECT_EQ(finished.result(), "");
+  ASSERT_EQ(finished.stages_size(), 2);
+  EXPECT_EQ(finished.stages(0).state(), "cached");
+  EXPECT_EQ(finished.stages(1).state(), "pending");
+  EXPECT_EQ(finished.stages(1).forecast_seconds(), 12.5);
+  EXPECT_EQ(finished.stages(1).forecast_peak_bytes(), 900u);
+  EXPECT_EQ(finished.stages(1).forecast_bytes_before(), 80u);
+  EXPECT_EQ(finished.stages(1).forecast_bytes_after(), 20u);
+  EXPECT_TRUE(fs::exists(engine_folder() / key));
+  const std::lock_guard lock(server.workers.mutex);
+  EXPECT_THAT(server.workers.log, testing::Contains(HasSubstr("plan_only true")));
+}
+
+TEST_F(AgentTest, AnEngineThatRunsWhatItWasOnlyToPlanIsEnded) {
+  const auto finished = outcome_of(kWholeJob, [](v1::JobSpec& spec) { spec.set_plan_only(true); });
+  EXPECT_EQ(finished.outcome(), "failed");
+  EXPECT_EQ(finished.error().reason(), "ENGINE_PROTOCOL");
 }
 
 // Another worker with a cache of its own: what it finds it has from the server.
@@ -336,6 +371,16 @@ TEST_F(AgentTest, EndsAnEngineThatNeedsMoreMemoryThanItsLimit) {
   EXPECT_THAT(finished.error().message(), HasSubstr("of 150.0 MB"));
 }
 
+TEST_F(AgentTest, AnEngineThatNeedsMoreThanTheWorkersLimitMayFitALargerWorker) {
+  server.enqueue("job1", {{"allocate", 400 << 20}});
+  auto o = options();
+  o.memory_bytes = 150'000'000;
+  start(o);
+  const auto finished = server.workers.wait_finished();
+  EXPECT_EQ(finished.error().code(), "RESOURCE_EXHAUSTED");
+  EXPECT_EQ(finished.error().reason() + " " + finished.error().field(), "OUT_OF_MEMORY --memory");
+}
+
 TEST_F(AgentTest, EndsAJobAtItsTimeLimit) {
   const Stopwatch watch;
   const auto finished =
@@ -518,6 +563,20 @@ TEST_F(AgentTest, CarriesProgressInItsHeartbeats) {
   ASSERT_FALSE(server.workers.progress.empty());
   EXPECT_EQ(server.workers.progress[0].unit(), "blocks");
   EXPECT_EQ(server.workers.progress[0].total(), 2u);
+}
+
+TEST_F(AgentTest, SaysWithItsHeartbeatsWhatItsDevicesAndItsCacheAreUsedFor) {
+  EXPECT_EQ(outcome_of(kWholeJob).outcome(), "succeeded");
+  v1::WorkerUse use;
+  ASSERT_TRUE(becomes_true([&] {
+    const std::lock_guard lock(server.workers.mutex);
+    use = server.workers.use;
+    return use.cache_bytes() > 5000;  // the input's
+  }));
+  ASSERT_EQ(use.devices_size(), 1);
+  EXPECT_EQ(use.devices(0).kind(), "cpu");
+  EXPECT_GT(use.devices(0).memory_bytes(), 0u);
+  EXPECT_EQ(use.cache_missed_bytes(), 5000u);
 }
 
 TEST_F(AgentTest, NeedsAnEngineThatWorks) {

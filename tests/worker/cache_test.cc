@@ -134,12 +134,13 @@ TEST(StageCache, KeepsTheFilesOfTheFirstWriterAndLeavesTheEnginesOwnInPlace) {
   Cache cache(folder.path() / "cache", 3000);
   Cache::Hold hold(cache);
   const auto key = sha256("key");
-  EXPECT_EQ(cache.find_stage(key, hold), std::nullopt);
+  EXPECT_EQ(cache.find_stage("p", key, hold), std::nullopt);
   const auto made = write_stage(cache, "first output");
-  EXPECT_TRUE(cache.keep_stage(key, made, hold));
-  EXPECT_TRUE(cache.keep_stage(key, write_stage(cache, "another output"), hold));
+  EXPECT_TRUE(cache.keep_stage("p", key, made, hold));
+  EXPECT_TRUE(cache.keep_stage("p", key, write_stage(cache, "another output"), hold));
   EXPECT_TRUE(fs::exists(made / "sub" / "weights"));
-  EXPECT_EQ(read_file(cache.find_stage(key, hold).value().path / "sub" / "weights"), "first output");
+  EXPECT_EQ(read_file(cache.find_stage("p", key, hold).value().path / "sub" / "weights"), "first output");
+  EXPECT_EQ(cache.find_stage("another project", key, hold), std::nullopt);
   EXPECT_EQ(cache.bytes(), 12u);
 }
 
@@ -149,14 +150,14 @@ TEST(StageCache, SharesTheLimitWithBlobs) {
   use(cache, {'a', 'b'});
   {
     Cache::Hold hold(cache);
-    cache.keep_stage(sha256("key"), write_stage(cache, std::string(1500, 's')), hold);
-    EXPECT_FALSE(cache.keep_stage(sha256("huge"), write_stage(cache, std::string(5000, 'h')), hold));
+    cache.keep_stage("p", sha256("key"), write_stage(cache, std::string(1500, 's')), hold);
+    EXPECT_FALSE(cache.keep_stage("p", sha256("huge"), write_stage(cache, std::string(5000, 'h')), hold));
   }
   EXPECT_LE(cache.bytes(), 3000u);
   EXPECT_FALSE(has(cache, 'a'));
   Cache::Hold hold(cache);
   cache.claim(std::vector{blob('x', 3000)}, hold);
-  EXPECT_EQ(cache.find_stage(sha256("key"), hold), std::nullopt);
+  EXPECT_EQ(cache.find_stage("p", sha256("key"), hold), std::nullopt);
 }
 
 TEST(StageCache, SurvivesKill9AtOnce) {
@@ -166,7 +167,7 @@ TEST(StageCache, SurvivesKill9AtOnce) {
   if (child == 0) {
     Cache cache(folder.path() / "cache", 3000);
     Cache::Hold hold(cache);
-    cache.keep_stage(key, write_stage(cache, "kept"), hold);
+    cache.keep_stage("p", key, write_stage(cache, "kept"), hold);
     ::kill(::getpid(), SIGKILL);
   }
   int status = 0;
@@ -174,7 +175,7 @@ TEST(StageCache, SurvivesKill9AtOnce) {
   ASSERT_TRUE(WIFSIGNALED(status));
   Cache cache(folder.path() / "cache", 3000);
   Cache::Hold hold(cache);
-  EXPECT_EQ(read_file(cache.find_stage(key, hold).value().path / "sub" / "weights"), "kept");
+  EXPECT_EQ(read_file(cache.find_stage("p", key, hold).value().path / "sub" / "weights"), "kept");
 }
 
 TEST(StageCache, TrustsNothingOfAnotherBootThatHadNotReachedTheDisk) {
@@ -183,28 +184,29 @@ TEST(StageCache, TrustsNothingOfAnotherBootThatHadNotReachedTheDisk) {
   {
     Cache cache(folder.path() / "cache", 3000);
     Cache::Hold hold(cache);
-    cache.keep_stage(key, write_stage(cache, "kept"), hold);
-    cache.keep_stage(other, write_stage(cache, "other"), hold);
+    cache.keep_stage("p", key, write_stage(cache, "kept"), hold);
+    cache.keep_stage("p", other, write_stage(cache, "other"), hold);
   }
   const auto stages = folder.path() / "cache" / "stages";
-  std::ofstream(stages / (other.hex() + ".json")) << R"({"bytes":5,"boot":"an earlier one","synced":false})";
-  fs::create_directories(stages / bare.hex());
+  const auto name = [](const Digest& of) { return sha256("p/" + of.hex()).hex(); };
+  std::ofstream(stages / (name(other) + ".json")) << R"({"bytes":5,"boot":"an earlier one","synced":false})";
+  fs::create_directories(stages / name(bare));
   Cache cache(folder.path() / "cache", 3000);
   Cache::Hold hold(cache);
-  EXPECT_EQ(cache.find_stage(other, hold), std::nullopt);
-  EXPECT_EQ(cache.find_stage(bare, hold), std::nullopt);
-  EXPECT_FALSE(fs::exists(stages / other.hex()));
-  EXPECT_FALSE(fs::exists(stages / bare.hex()));
-  EXPECT_NE(cache.find_stage(key, hold), std::nullopt);
+  EXPECT_EQ(cache.find_stage("p", other, hold), std::nullopt);
+  EXPECT_EQ(cache.find_stage("p", bare, hold), std::nullopt);
+  EXPECT_FALSE(fs::exists(stages / name(other)));
+  EXPECT_FALSE(fs::exists(stages / name(bare)));
+  EXPECT_NE(cache.find_stage("p", key, hold), std::nullopt);
   EXPECT_EQ(
-      json_at<bool>(parse_json(read_file(stages / (key.hex() + ".json")), "record"), "synced", "record"),
+      json_at<bool>(parse_json(read_file(stages / (name(key) + ".json")), "record"), "synced", "record"),
       true);
 }
 
 TEST(Cache, KeepsTheNewestSnapshotsAndNoneOfAKeptStage) {
   const TempDir folder;
   Cache cache(folder.path() / "cache", 3000);
-  const auto snapshot = [&](const Digest& key) { return cache.snapshots() / key.hex(); };
+  const auto snapshot = [&](const Digest& key) { return cache.snapshots("p") / key.hex(); };
   std::vector<Digest> keys;
   for (std::size_t i = 0; i < Cache::kMaxSnapshots + 2; ++i) {
     keys.push_back(sha256(std::to_string(i)));
@@ -215,7 +217,7 @@ TEST(Cache, KeepsTheNewestSnapshotsAndNoneOfAKeptStage) {
   EXPECT_FALSE(fs::exists(snapshot(keys[0])) || fs::exists(snapshot(keys[1])));
   EXPECT_TRUE(fs::exists(snapshot(keys[2])));
   Cache::Hold hold(cache);
-  cache.keep_stage(keys[2], write_stage(cache, "kept"), hold);
+  cache.keep_stage("p", keys[2], write_stage(cache, "kept"), hold);
   EXPECT_FALSE(fs::exists(snapshot(keys[2])));
   EXPECT_TRUE(fs::exists(snapshot(keys[3])));
 }

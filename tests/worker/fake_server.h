@@ -200,6 +200,7 @@ class FakeWorkers final : public v1::Workers::Service {
                          v1::HeartbeatResponse* response) override {
     const std::lock_guard lock(mutex);
     ++heartbeats;
+    if (request->has_use()) use = request->use();
     response->set_register_again(std::exchange(ask_register, false));
     for (const auto& lease : request->leases()) {
       for (const auto& p : lease.progress()) progress.push_back(p);
@@ -291,6 +292,7 @@ class FakeWorkers final : public v1::Workers::Service {
   std::string action = "continue";
   bool stale = false, closing = false, ask_register = false;
   int heartbeats = 0, leasing = 0;
+  v1::WorkerUse use;  // of the newest heartbeat that told it
 };
 
 // Both services on a port of 127.0.0.1; the port stays its own through stop() and start().

@@ -28,7 +28,8 @@ class WorkerMetricsTest : public testing::Test {
 
   TempDir folder;
   Cache cache{folder.path(), 1000};
-  WorkerMetrics metrics{worker(), cache};
+  DeviceMeter meter{worker(), {folder.path() / "proc", "", 0}};
+  WorkerMetrics metrics{worker(), cache, meter};
 };
 
 TEST_F(WorkerMetricsTest, TellOfTheEngineWhileItRuns) {
@@ -41,6 +42,16 @@ TEST_F(WorkerMetricsTest, TellOfTheEngineWhileItRuns) {
   EXPECT_THAT(text(), HasSubstr("wring_worker_jobs_running 0"));
   EXPECT_THAT(text(), HasSubstr("wring_worker_engine_bytes 0"));
   EXPECT_THAT(text(), HasSubstr("wring_worker_attempts_total{outcome=\"lost\"} 1"));
+}
+
+TEST_F(WorkerMetricsTest, TellHowMuchOfADeviceIsInUseAsFarAsThatIsKnown) {
+  EXPECT_THAT(text(), testing::Not(HasSubstr("wring_worker_device_used_bytes{")));
+  std::filesystem::create_directories(folder.path() / "proc");
+  write_file_atomic(folder.path() / "proc/meminfo", "MemTotal: 1000 kB\nMemAvailable: 400 kB\n");
+  write_file_atomic(folder.path() / "proc/stat", "cpu  10 0 0 30 0 0 0 0\n");
+  EXPECT_THAT(text(), HasSubstr("wring_worker_device_used_bytes{device=\"cpu:0\"} 614400"));
+  write_file_atomic(folder.path() / "proc/stat", "cpu  20 0 0 60 0 0 0 0\n");
+  EXPECT_THAT(text(), HasSubstr("wring_worker_device_busy_ratio{device=\"cpu:0\"} 0.25"));
 }
 
 TEST_F(WorkerMetricsTest, TellStepsByWhereTheyCameFrom) {

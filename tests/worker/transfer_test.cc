@@ -38,6 +38,14 @@ TEST(Away, IsAServerThatBreaksCallsOffAndNotOneThatRefuses) {
        {grpc::StatusCode::UNAVAILABLE, grpc::StatusCode::CANCELLED, grpc::StatusCode::UNKNOWN})
     EXPECT_TRUE(is_away(from_status({code, "Stream removed"}))) << code;
   EXPECT_FALSE(is_away(from_status({grpc::StatusCode::UNIMPLEMENTED, ""})));
+  const auto refusal = [](const char* reason) {
+    return from_status(to_status(Error(ErrorCode::kResourceExhausted, reason, "")));
+  };
+  EXPECT_TRUE(is_away(refusal("RATE_LIMITED")) && is_away(refusal("TOO_MANY_CALLS")));
+  EXPECT_FALSE(is_away(refusal("QUOTA_BYTES")));
+  const auto full = grpc::StatusCode::RESOURCE_EXHAUSTED;
+  EXPECT_TRUE(is_away(from_status({full, "Server Threadpool Exhausted"})));
+  EXPECT_FALSE(is_away(from_status({full, "Received message larger than max (5 vs. 4)"})));
   EXPECT_FALSE(is_away(from_status(to_status(Error(ErrorCode::kUnknown, "NOT_MAPPED", "")))));
 }
 
@@ -48,6 +56,20 @@ TEST_F(Transfer, UploadGoesOnWhereTheStreamBroke) {
   EXPECT_EQ(server.artifacts.blob(sha256(bytes).hex()), bytes);
   EXPECT_EQ(server.artifacts.received, bytes.size());  // no byte twice
   EXPECT_EQ(server.artifacts.write_streams, 2);
+}
+
+TEST_F(Transfer, UploadOfAProcessThatDiedIsGoneOnWithUnderItsName) {
+  const auto bytes = random_bytes(5 << 20, 1);
+  TransferOptions options;
+  options.upload_name = "host 0 /models/a";
+  options.patience_seconds = -1;
+  server.artifacts.break_writes_after = 3 << 20;
+  EXPECT_THROW(upload_blob(*stub, sha256(bytes), view(bytes), options), Error);
+  const std::uint64_t before = server.artifacts.received;
+  EXPECT_EQ(before, 3u << 20);
+  upload_blob(*stub, sha256(bytes), view(bytes), options);
+  EXPECT_EQ(server.artifacts.blob(sha256(bytes).hex()), bytes);
+  EXPECT_EQ(server.artifacts.received, bytes.size()) << "no byte twice";
 }
 
 TEST_F(Transfer, UploadBeginsAnewWhereTheDiskLostWhatAnEarlierStreamHadSent) {

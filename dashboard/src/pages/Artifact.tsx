@@ -4,7 +4,7 @@ import { useCallback, useMemo } from "react";
 import { Link, useLocation, useSearchParams } from "wouter";
 import { type Artifact, type Evaluation, get, type Job, post, remove } from "../api";
 import { bytes, figure, short } from "../format";
-import { type LayerReport, layerReports } from "../layers";
+import { ggufName, type LayerReport, layerReports } from "../layers";
 import { ancestors, licence } from "../lineage";
 import { type ModelLayer, modelOf } from "../model_layers";
 import { Failure, Loaded, Loading, Time, useTitle } from "../parts/basics";
@@ -144,6 +144,7 @@ function Lineage({ artifact }: { artifact: Artifact }) {
     <section className="block">
       <h2>Lineage</h2>
       <ol className="lineage">
+        {query.data[0].job && <li className="muted">a model that was deleted</li>}
         {query.data.map(({ artifact: a, job }) => (
           <li key={a.digest} aria-current={a.digest === artifact.digest ? "true" : undefined}>
             {job && (
@@ -173,11 +174,11 @@ function Lineage({ artifact }: { artifact: Artifact }) {
   );
 }
 
-/** What the stages of the job that made it said of each layer: of each the last one. */
+/** What the stages of the job that made it said of each layer, under both of its names: of each the last one. */
 function useReports(job: string): Map<string, LayerReport> {
   const query = useQuery({ queryKey: ["job", job], queryFn: () => get<Job>(`jobs/${job}`), enabled: job !== "", staleTime: 60_000, retry: false });
   return useMemo(
-    () => new Map((query.data?.stages ?? []).flatMap(layerReports).map((report) => [report.layer, report])),
+    () => new Map((query.data?.stages ?? []).flatMap(layerReports).flatMap((report) => [report.layer, ggufName(report.layer)].map((name) => [name, report]))),
     [query.data],
   );
 }
@@ -355,11 +356,10 @@ function Histogram({ spread, name }: { spread: Spread; name: string }) {
   return (
     <>
       <Chart label={`How the weights of ${name} are spread`} option={option} height={220} />
-      {spread.read < spread.all && (
-        <p className="muted small">
-          Of the first {figure(spread.read)} of {figure(spread.all)} weights.
-        </p>
-      )}
+      <p className="muted small">
+        {spread.read < spread.all && `Of the first ${figure(spread.read)} of ${figure(spread.all)} weights. `}
+        {!spread.drawn && "Zeros are in no bar."}
+      </p>
     </>
   );
 }

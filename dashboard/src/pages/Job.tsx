@@ -11,6 +11,7 @@ import { useCancel, usePause, useRemove, useRetry } from "../parts/calls";
 import { Confirm } from "../parts/controls";
 import { Files } from "../parts/files";
 import { Layers } from "../parts/layers";
+import { PlanTable } from "../parts/plan";
 import { RecipeTab } from "../parts/recipe_tab";
 import { Log } from "../parts/log";
 import { Results } from "../parts/results";
@@ -44,6 +45,12 @@ function OneJob({ job }: { job: Job }) {
         </div>
       )}
       <Facts job={job} />
+      {job.spec.plan_only && (
+        <section className="block">
+          <h2>Plan</h2>
+          {job.state === "SUCCEEDED" ? <PlanTable job={job} /> : <p className="muted">It is only planned: none of its stages run.</p>}
+        </section>
+      )}
       <Tabs.Root value={tab} onValueChange={(next) => setParams((old) => (old.set("tab", String(next)), old), { replace: true })}>
         <Tabs.List className="tabs" aria-label="About this job">
           {[

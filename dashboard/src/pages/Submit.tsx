@@ -7,6 +7,7 @@ import { Failure, Loaded, useTitle } from "../parts/basics";
 import { Choice } from "../parts/controls";
 import { SubmitButton, useArtifacts, useVerdict, Verdict, withValue } from "../parts/inputs";
 import { inputIds, Labelled } from "../parts/labelled";
+import { Plan } from "../parts/plan";
 import { useBarred } from "../parts/session";
 import { StepForm } from "../parts/step_form";
 import { tellFailure } from "../parts/toast";
@@ -76,20 +77,18 @@ function JobForm({ specs, start }: { specs: MethodSpec[]; start?: JobSpec }) {
   };
   const dataNames = (answer ?? last)?.data_names ?? [];
   const request_id = useMemo(uuid, [text, model, data, seed, name, priority]); // the same for a second click
+  const spec = {
+    ...start, // what the form does not show stays as it was: resources, retries, time limits
+    plan_only: false,
+    name,
+    recipe: text,
+    model,
+    data: Object.fromEntries(dataNames.map((key) => [key, data[key] ?? ""])),
+    seed: seed || "0",
+    priority: Number(priority) || 0,
+  };
   const submit = useMutation({
-    mutationFn: () =>
-      post<Job>("jobs", {
-        request_id,
-        spec: {
-          ...start, // what the form does not show stays as it was: resources, retries, time limits
-          name,
-          recipe: text,
-          model,
-          data: Object.fromEntries(dataNames.map((key) => [key, data[key] ?? ""])),
-          seed: seed || "0",
-          priority: Number(priority) || 0,
-        },
-      }),
+    mutationFn: () => post<Job>("jobs", { request_id, spec }),
     onSuccess: (job) => go(`/jobs/${job.id}`),
     onError: (error) => !(error instanceof Problem && error.field) && tellFailure(error),
   });
@@ -227,6 +226,7 @@ function JobForm({ specs, start }: { specs: MethodSpec[]; start?: JobSpec }) {
             empty="Fill in the form, or write YAML here; each follows the other."
           />
         </div>
+        <Plan spec={spec} about={request_id} disabled={!answer || missing.length > 0 || barred !== ""} />
         {said && <Failure error={said} />}
         <SubmitButton accepted={Boolean(answer)} missing={missing} barred={barred} pending={submit.isPending} />
       </div>

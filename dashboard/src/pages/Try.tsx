@@ -2,10 +2,11 @@
 import { useMutation, useQueries, useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { Link, useSearchParams } from "wouter";
-import { type Artifact, get, isActive, type Job, post, remove, uuid } from "../api";
+import { type Artifact, get, isActive, type Job, post, uuid } from "../api";
 import { bytes, short } from "../format";
 import { ancestors } from "../lineage";
 import { Empty, Failure, StateBadge, useTitle } from "../parts/basics";
+import { discardJob } from "../parts/calls";
 import { Choice } from "../parts/controls";
 import { useArtifacts, withValue } from "../parts/inputs";
 import { inputIds, Labelled } from "../parts/labelled";
@@ -81,8 +82,7 @@ export default function Try() {
 const discard = async (id: string) => {
   const job = await get<Job>(`jobs/${id}`).catch(() => undefined);
   if (!job?.spec.recipe.startsWith(BEGINNING)) return;
-  await post(`jobs/${id}/cancel`, {}).catch(() => {}); // it has ended
-  await remove(`jobs/${id}`).catch(() => {}); // its worker has not stopped yet, or it is gone: it stays, or is away
+  await discardJob(id);
 };
 
 interface FormProps {
@@ -138,7 +138,9 @@ function Form({ model, before, onModel, onJobs }: FormProps) {
           parent.data && parent.data.digest !== model
             ? `Beside ${parent.data.name || short(parent.data.digest)}, which it was made from.`
             : parent.data
-              ? "It was handed in: there is no other to compare it with."
+              ? parent.data.created_by_job
+                ? "What it was made from is not known any more: there is no other to compare it with."
+                : "It was handed in: there is no other to compare it with."
               : "A model that a job has made, or one that was handed in."
         }
       >

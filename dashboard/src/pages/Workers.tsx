@@ -1,7 +1,7 @@
 // Who does the work: devices, what they hold, when they were last heard of.
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link } from "wouter";
-import { get, post, type Worker } from "../api";
+import { get, post, type Worker, type WorkerUse } from "../api";
 import { bytes } from "../format";
 import { Empty, Loaded, Time, useNow, useTitle } from "../parts/basics";
 import { useBarred } from "../parts/session";
@@ -61,6 +61,22 @@ function Pausing({ worker }: { worker: Worker }) {
   );
 }
 
+/** By all programs of the machine. */
+function InUse({ use }: { use?: WorkerUse["devices"][number] }) {
+  const said = [
+    use?.busy !== undefined && `${Math.round(use.busy * 100)} % busy`,
+    use?.memory_bytes !== undefined && `${bytes(use.memory_bytes)} in use`,
+  ].filter(Boolean);
+  return said.length > 0 && <div className="muted small">{said.join(", ")}</div>;
+}
+
+/** Of the bytes that jobs needed since the worker's start. */
+function HitRate({ use }: { use: WorkerUse }) {
+  const claimed = Number(use.cache_claimed_bytes);
+  if (claimed === 0) return null;
+  return <div className="muted small">{((1 - Number(use.cache_missed_bytes) / claimed) * 100).toFixed(1)} % of what jobs needed was there</div>;
+}
+
 function OneWorker({ worker, now }: { worker: Worker; now: number }) {
   const gone = now - Date.parse(worker.last_seen) > GONE_AFTER;
   const state = gone ? "Gone" : worker.draining ? "Draining" : worker.paused ? "Paused" : worker.jobs.length > 0 ? "Busy" : "Idle";
@@ -89,6 +105,7 @@ function OneWorker({ worker, now }: { worker: Worker; now: number }) {
             <dd>
               {device.name}, {bytes(device.memory_bytes)}
               {device.threads > 0 && `, ${device.threads} threads`}
+              {!gone && <InUse use={worker.use?.devices.find((d) => d.kind === device.kind && d.index === device.index)} />}
             </dd>
           </div>
         ))}
@@ -104,6 +121,15 @@ function OneWorker({ worker, now }: { worker: Worker; now: number }) {
                 ))}
           </dd>
         </div>
+        {!gone && worker.use && (
+          <div>
+            <dt>Cache</dt>
+            <dd>
+              {bytes(worker.use.cache_bytes)} of {bytes(worker.use.cache_limit_bytes)}
+              <HitRate use={worker.use} />
+            </dd>
+          </div>
+        )}
         <div>
           <dt>Version</dt>
           <dd>{worker.version}</dd>

@@ -43,6 +43,12 @@ export function useRemove() {
   });
 }
 
+/** Takes a job that was only a question out of the list of jobs. */
+export async function discardJob(id: string, ended = false) {
+  if (!ended) await post(`jobs/${id}/cancel`, {}).catch(() => {}); // it has ended meanwhile
+  await remove(`jobs/${id}`).catch(() => {}); // its worker has not stopped yet, or it is gone: it stays, or is away
+}
+
 const SWEEP_VERBS = {
   pause: "makes no more trials until it is resumed",
   resume: "goes on",

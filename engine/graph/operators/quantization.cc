@@ -1,5 +1,6 @@
 // Values to integer codes and back, by a scale a tensor or an index of one axis.
 #include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
 
 #include <array>
 #include <vector>
@@ -49,15 +50,19 @@ at::ScalarType code_type(const Call& call) {
   return scalar_type(*given, "output_dtype");
 }
 
-// Ties are rounded to even.
+// Ties are rounded to even. Where a gradient is wanted the codes stay floats, and it passes as if nothing had
+// been rounded, but not where codes end (the straight-through estimator of Bengio et al. 2013).
 Tensors quantize(const Call& call) {
   const at::Tensor given = call.input(0), scale = along_axis(call, given, call.input(1));
   const at::Tensor x = at::isFloatingType(given.scalar_type()) ? given : given.to(scale.scalar_type());
   const auto type = code_type(call);
   const Range range = range_of(call, type);
-  at::Tensor codes = at::round(x / scale.to(x.scalar_type()));
+  const at::Tensor steps = x / scale.to(x.scalar_type());
+  const bool tracked = c10::GradMode::is_enabled() && steps.requires_grad();
+  at::Tensor codes = tracked ? steps + (at::round(steps) - steps).detach() : at::round(steps);
   if (call.has_input(2)) codes = codes + along_axis(call, x, call.input(2)).to(codes.scalar_type());
-  return {at::clamp(codes, range.low, range.high).to(type)};
+  codes = at::clamp(codes, range.low, range.high);
+  return {tracked ? codes : codes.to(type)};
 }
 
 Tensors dequantize(const Call& call) {

@@ -42,6 +42,9 @@ GraphTraining GraphTraining::from(const Params& params) {
 }
 
 void check_trainable_graph(const Graph& graph, const GraphTraining& training) {
+  if (graph.parameters().empty())
+    throw Error(ErrorCode::kInvalidArgument, "NOTHING_TO_TRAIN", "the graph has no weights in floats",
+                "model", "Train before quantising, or with qat.");
   const auto fixed = Classifier(graph).fixed_batch();
   if (fixed && *fixed != training.loop.batch)
     throw Error(ErrorCode::kInvalidArgument, "FIXED_BATCH",
@@ -71,6 +74,7 @@ Json train_graph(const GraphStage& stage, const Batches& batches, const GraphTra
   task.at_once = training.loop.batch;
   task.loss = [&](const at::Tensor& numbers, std::int64_t step) {
     const at::Tensor examples = trained.index_select(0, numbers);
+    at::manual_seed(Random(stage.seed, static_cast<std::uint64_t>(step)).next());  // dropout's
     const at::Tensor inputs = batches.varied_inputs(examples, training.augmentation,
                                                     Random(stage.seed, static_cast<std::uint64_t>(step)));
     const at::Tensor logits = classifier.logits(inputs, GraphMode::kTraining);

@@ -8,6 +8,7 @@
 
 #include "engine/methods/graph/hybrid.h"
 #include "engine/methods/graph/saliency.h"
+#include "engine/run/progress.h"
 #include "engine/run/snapshot.h"
 
 namespace wring {
@@ -15,6 +16,7 @@ namespace {
 
 constexpr std::array kProbedShares{0.25, 0.5, 0.75};
 constexpr std::int64_t kProbed = 256;  // examples
+constexpr const char* kCycles = "cycles";
 
 // Every tensor of a training run as it was: running statistics too. Moments start anew with each cycle.
 class Restore {
@@ -52,8 +54,9 @@ class HessoCric final : public GraphMethod {
     {
       GraphWeights weights(stage.graph);
       const at::Tensor told = at::zeros({2}, at::kLong);  // cycles, and how many units were examined
-      // A snapshot is of the hybrid phase, which knows what was chosen.
-      if (!stage.snapshot.state()) choose({stage, batches, labels, values, weights}, hybrid, told);
+      // A snapshot of the hybrid phase knows what was chosen.
+      const auto& state = stage.snapshot.state();
+      if (!state || state->contains(kCycles)) choose({stage, batches, labels, values, weights}, hybrid, told);
       weights.keep("units", hybrid.state());
       weights.keep("told", told);
       GraphHooks hooks;
@@ -82,22 +85,23 @@ class HessoCric final : public GraphMethod {
     return choose_units(labels, scores, units_to_remove(labels, target_), multiple_, removed);
   }
 
-  // Sums of saliencies over the steps of all cycles.
+  // What the cycles so far have come to.
   struct Sampled {
-    at::Tensor sum;
-    std::int64_t samples = 0;
+    at::Tensor sum;  // of saliencies, over the steps of all cycles
+    std::int64_t samples = 0, cycles = 0;
+    std::set<std::size_t> suspects, examined;
   };
 
   // One cycle: the suspects shrink while all trains; who else looks removable meanwhile is suspected next.
   // The first cycle's suspects are those of its first step.
-  std::set<std::size_t> cycle(const Parts& parts, const std::set<std::size_t>& suspects,
-                              std::set<std::size_t>& examined, Sampled& sampled) const {
+  void cycle(const Parts& parts, Sampled& sampled) const {
     GraphTraining training = training_;
     training.loop.rate = {training.loop.rate.peak, sampling_steps_, 0, LearningRate::Decay::kConstant};
     training.scores_held_out = false;
     const HybridSchedule schedule{0, 1, sampling_steps_};
     Hybrid trial(parts.labels, parts.values, schedule);
-    trial.choose({suspects.begin(), suspects.end()});
+    sampled.examined.insert(sampled.suspects.begin(), sampled.suspects.end());
+    trial.choose({sampled.suspects.begin(), sampled.suspects.end()});
     std::set<std::size_t> next;
     GraphHooks hooks;
     hooks.before_update = [&](std::int64_t, const Optimizer& optimizer) {
@@ -106,19 +110,20 @@ class HessoCric final : public GraphMethod {
       if (sampled.samples++ == 0) {
         sampled.sum = scores;
         trial.choose(low);
-        examined.insert(low.begin(), low.end());
+        sampled.examined.insert(low.begin(), low.end());
       } else {
         sampled.sum = sampled.sum + scores;
       }
       for (const auto unit : low)
-        if (!examined.contains(unit)) next.insert(unit);
+        if (!sampled.examined.contains(unit)) next.insert(unit);
     };
     hooks.after_update = [&](std::int64_t step) { trial.shrink(step); };
     Snapshot none;
     const GraphStage& stage = parts.stage;
     (void)train_graph({stage.graph, stage.data, stage.progress, none, stage.seed}, parts.batches, training,
                       parts.weights, hooks);
-    return next;
+    sampled.suspects = next;
+    ++sampled.cycles;
   }
 
   // The loss, over that of the whole network, with a quarter, a half and three quarters of a family's least
@@ -130,6 +135,8 @@ class HessoCric final : public GraphMethod {
                                     .narrow(0, 0, std::min(kProbed, parts.batches.count()));
     const double whole = classifier.score(parts.batches, examples).mean_loss() + 1e-12;
     at::Tensor share = at::zeros_like(sizes);
+    const std::size_t probes = parts.labels.families.size() * kProbedShares.size();
+    std::size_t done = 0;
     for (const auto& family : parts.labels.families) {
       std::vector<std::size_t> order = family.units;
       std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
@@ -138,6 +145,7 @@ class HessoCric final : public GraphMethod {
       });
       double ratio = 0;
       for (const double probed : kProbedShares) {
+        parts.stage.progress.report(done++, probes, "probes");
         const auto count = static_cast<std::ptrdiff_t>(probed * static_cast<double>(order.size()));
         zero_units(parts.stage.graph, parts.labels, {order.begin(), order.begin() + count});
         ratio += classifier.score(parts.batches, examples).mean_loss() / whole / kProbedShares.size();
@@ -149,21 +157,49 @@ class HessoCric final : public GraphMethod {
     return share;
   }
 
+  static at::Tensor as_tensor(const std::set<std::size_t>& units) {
+    return at::tensor(std::vector<std::int64_t>(units.begin(), units.end()), at::kLong);
+  }
+  static std::set<std::size_t> as_set(const at::Tensor& numbers) {
+    std::set<std::size_t> units;
+    for (std::int64_t i = 0; i < numbers.size(0); ++i)
+      units.insert(static_cast<std::size_t>(numbers[i].item<std::int64_t>()));
+    return units;
+  }
+
+  // The weights are then as they were before the first cycle.
+  static void keep(Snapshot& snapshot, const Sampled& sampled, const at::Tensor& at_risk) {
+    snapshot.put(kCycles, {{"sum", sampled.sum},
+                           {"at_risk", at_risk},
+                           {"suspects", as_tensor(sampled.suspects)},
+                           {"examined", as_tensor(sampled.examined)}});
+    snapshot.commit({{kCycles, sampled.cycles}, {"samples", sampled.samples}});
+  }
+  static Sampled taken_up(const Snapshot& snapshot, at::Tensor& at_risk) {
+    const auto part = snapshot.part(kCycles);
+    at_risk = part.tensors.at("at_risk").clone();
+    return {part.tensors.at("sum").clone(), json_at<std::int64_t>(*snapshot.state(), "samples", "snapshot"),
+            json_at<std::int64_t>(*snapshot.state(), kCycles, "snapshot"),
+            as_set(part.tensors.at("suspects")), as_set(part.tensors.at("examined"))};
+  }
+
   void choose(const Parts& parts, Hybrid& hybrid, const at::Tensor& told) const {
     const Restore restore(parts.weights);
-    const at::Tensor at_risk = loss_of_families(parts, parts.values.squares().sqrt(), restore);
+    at::Tensor at_risk;
     Sampled sampled;
-    std::set<std::size_t> suspects, examined;
-    std::int64_t done = 0;
-    while (done < cycles_ && (done == 0 || static_cast<std::int64_t>(suspects.size()) > tolerance_)) {
-      examined.insert(suspects.begin(), suspects.end());
-      suspects = cycle(parts, suspects, examined, sampled);
+    if (parts.stage.snapshot.state())
+      sampled = taken_up(parts.stage.snapshot, at_risk);
+    else
+      at_risk = loss_of_families(parts, parts.values.squares().sqrt(), restore);
+    while (sampled.cycles < cycles_ &&
+           (sampled.cycles == 0 || static_cast<std::int64_t>(sampled.suspects.size()) > tolerance_)) {
+      cycle(parts, sampled);
       restore();
-      ++done;
+      keep(parts.stage.snapshot, sampled, at_risk);
     }
     hybrid.choose(lowest(parts.labels, sampled.sum / sampled.samples + at_risk));
-    told[0] = done;
-    told[1] = static_cast<std::int64_t>(examined.size());
+    told[0] = sampled.cycles;
+    told[1] = static_cast<std::int64_t>(sampled.examined.size());
   }
 
   GraphTraining training_;

@@ -179,6 +179,7 @@ std::vector<std::size_t> choose_units(const GraphLabels& labels, const at::Tenso
   for (std::int64_t i = 0; i < order.size(0) && gone < total; ++i) {
     const auto unit = static_cast<std::size_t>(order[i].item<std::int64_t>());
     if (removed[unit] || left.of(unit) <= lots) continue;
+    if (std::isinf(scores[static_cast<std::int64_t>(unit)].item<double>())) break;
     removed[unit] = true;
     --left.of(unit);
     ++gone;
@@ -186,6 +187,38 @@ std::vector<std::size_t> choose_units(const GraphLabels& labels, const at::Tenso
   }
   round_up(left, lots, removed, added);
   return added;
+}
+
+OneShot OneShot::from(const Params& params) {
+  return {params.get<double>("target_group_sparsity"), params.get<std::string>("scope") == "family",
+          params.get<std::int64_t>("group_divisible")};
+}
+
+std::vector<std::size_t> least_units(const GraphLabels& labels, const at::Tensor& scores,
+                                     const OneShot& cut) {
+  const auto share_of = [&](std::size_t count) {
+    return static_cast<std::size_t>(std::floor(cut.target * static_cast<double>(count)));
+  };
+  std::vector<bool> removed(labels.units.size());
+  if (!cut.by_family)
+    return choose_units(labels, scores, share_of(labels.units.size()), cut.multiple, removed);
+  std::vector<std::size_t> units;
+  for (const auto& family : labels.families) {
+    GraphLabels alone;
+    UnitFamily numbers;
+    std::vector<double> own;
+    for (const auto unit : family.units) {
+      numbers.units.push_back(alone.units.size());
+      alone.units.push_back(labels.units[unit]);
+      own.push_back(scores[static_cast<std::int64_t>(unit)].item<double>());
+    }
+    alone.families = {numbers};
+    std::vector<bool> gone(own.size());
+    for (const auto i :
+         choose_units(alone, at::tensor(own, at::kDouble), share_of(own.size()), cut.multiple, gone))
+      units.push_back(family.units[i]);
+  }
+  return units;
 }
 
 void keep_multiples(const GraphLabels& labels, std::int64_t multiple, std::vector<std::size_t>& removed) {

@@ -59,6 +59,18 @@ GraphLabels units_of(const Graph& graph, const NamedValues& example);
 std::vector<std::size_t> choose_units(const GraphLabels& labels, const at::Tensor& scores, std::size_t total,
                                       std::int64_t multiple, std::vector<bool>& removed);
 
+// What one-shot methods cut: a share of each family alike, or of all units.
+struct OneShot {
+  double target;  // share
+  bool by_family;
+  std::int64_t multiple;
+
+  static OneShot from(const Params& params);  // target_group_sparsity, scope, group_divisible
+};
+
+// The units of least score; those that are infinite stay.
+std::vector<std::size_t> least_units(const GraphLabels& labels, const at::Tensor& scores, const OneShot& cut);
+
 // Takes units out of `removed`, the last first, until what is left of each family is a multiple of
 // `multiple`.
 void keep_multiples(const GraphLabels& labels, std::int64_t multiple, std::vector<std::size_t>& removed);

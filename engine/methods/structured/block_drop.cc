@@ -72,7 +72,8 @@ class BlockDrop final : public Method {
   // block influence.
   static std::vector<double> measure(const StageInput& stage) {
     const auto measured = walk_blocks(stage, [&](std::size_t block, BlockStream& stream) -> BlockTensors {
-      const auto before = stream.hidden();
+      auto before = stream.hidden();  // which the stream changes where they lie
+      for (auto& batch : before) batch.tensor = batch.tensor.clone();
       stream.advance(block);
       const auto after = stream.hidden();
       double sum = 0;

@@ -60,7 +60,10 @@ void remove_older_files(const fs::path& folder, std::chrono::hours age) {
 
 }  // namespace
 
+// A folder that is there was synced: by whoever made it, before anyone else could see it here.
 void make_folder(const fs::path& path) {
+  static std::mutex mutex;
+  const std::lock_guard lock(mutex);
   if (fs::is_directory(path)) return;
   if (::mkdir(path.c_str(), 0755) != 0 && errno != EEXIST) throw_io_error("create", path, errno);
   sync_path(path.parent_path());
