@@ -189,8 +189,7 @@ bool json_wanted(const CLI::App& app) {
 }
 
 // glibc moves its thresholds with what a program frees, so that the same work takes more memory the second
-// time than the first, when it was forecast. Tensors as large as a head's are pages of their own; a batch's
-// activations stay in the heap, as fresh pages for each would cost time.
+// time than the first, when it was forecast. Larger tensors are pages of their own, which leave no holes.
 void fix_heap_thresholds() {
   constexpr int kOwnPages = 1 << 20;
   ::mallopt(M_MMAP_THRESHOLD, kOwnPages);

@@ -2,7 +2,6 @@
 #include "engine/run/graph_forecast.h"
 
 #include <algorithm>
-#include <optional>
 
 #include "common/clock.h"
 #include "common/error.h"
@@ -26,7 +25,7 @@ class FirstSteps final : public Progress {
               double) override {
     if (unit != "steps") return;
     if (done == 0) before_steps_ = watch_.seconds();
-    if (done == std::min(kWarmUp, total - 1)) first_timed_ = watch_.seconds();
+    if (done == kWarmUp) first_timed_ = watch_.seconds();
     if (done <= kWarmUp) return;
     const double taken = watch_.seconds() - first_timed_;
     if (taken < kSeconds && done < kMostSteps) return;
@@ -54,7 +53,7 @@ GraphEstimate estimate_graph_stage(const GraphMethod& method, const GraphStage& 
   Json ignored = Json::object();
   double seconds = 0;
   try {
-    (void)method.run({stage.graph, stage.data, first_steps, none, stage.seed}, ignored);
+    (void)method.run({stage.graph, stage.data, first_steps, none, stage.seed, stage.arrays}, ignored);
     seconds = watch.seconds();
   } catch (const Enough&) {
     seconds = first_steps.seconds();

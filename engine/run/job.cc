@@ -13,24 +13,20 @@
 #include "common/text.h"
 #include "engine/calibrate/calibrate.h"
 #include "engine/calibrate/stored_statistics.h"
-#include "engine/data/batches.h"
 #include "engine/eval/graph_suite.h"
-#include "engine/graph/input_arrays.h"
 #include "engine/math/matmul.h"
 #include "engine/methods/graph_method.h"
 #include "engine/model/load.h"
-#include "engine/model/padded_tokens.h"
 #include "engine/model/tensor_file.h"
 #include "engine/run/body.h"
 #include "engine/run/checked_export.h"
 #include "engine/run/failure.h"
 #include "engine/run/graph_forecast.h"
 #include "engine/run/hardware.h"
+#include "engine/run/job_data.h"
 #include "engine/run/room.h"
 #include "engine/run/snapshot.h"
 #include "engine/run/steps.h"
-#include "engine/text/corpus.h"
-#include "recipe/recipe_input.h"
 
 namespace wring {
 namespace {
@@ -59,6 +55,7 @@ class Run {
       : spec_(spec),
         observer_(observer),
         failed_step_(failed_step),
+        data_(spec),
         device_(parse_device(spec.device)),
         threads_(set_threads(spec.threads)) {}
 
@@ -86,10 +83,10 @@ class Run {
 
   JobResult run() {
     failed_step_ = -1;
-    check_data();
+    data_.check_names();
     load();
     body_->check_finite();
-    check_texts();
+    if (!body_->is_graph()) data_.check_texts();
     let_go();
     steps_ = plan_steps(spec_);
     find_stages();
@@ -145,29 +142,6 @@ class Run {
     std::vector<StepPlan> plans;
     for (const auto& step : steps_) plans.push_back(step.plan);
     observer_.on_plan(plans);
-  }
-
-  void check_data() const {
-    const auto known = spec_.recipe.data_names();
-    check_data_is_there(
-        known, [&](const auto& name) { return spec_.data.contains(name); }, "data");
-    for (const auto& [name, input] : spec_.data)
-      if (!is_usual_data(name)) check_data_name(name, known, "data." + name);
-  }
-
-  // What evaluations will read, before hours are spent on stages.
-  void check_texts() {
-    if (body_->is_graph()) return;
-    for (const auto& evaluation : spec_.recipe.evaluations) {
-      const Params params(evaluation.params, "evaluations");
-      if (!params.has("data")) continue;
-      const auto name = params.get<std::string>("data");
-      const FileTree& files = spec_.data.at(name).files;
-      if (params.has("window"))
-        (void)tokenize_corpus(files, name, tokenizer(), params.get<std::size_t>("window"));
-      else
-        check_not_empty(files, name);
-    }
   }
 
   // Looks for stages from the last one back to one that is at hand: those before it are not needed, but for
@@ -243,7 +217,7 @@ class Run {
   StageForecast forecast_graph_stage(const StageSpec& stage, const std::string& field, Room& room) {
     const Params params(stage.params, field + ".params");
     const auto method = make_graph_method(stage.method, params);
-    if (trains(params)) (void)batches_of(params, Normalisation::from(params));
+    if (trains(params)) (void)data_.batches(body_->graph(), params, Normalisation::from(params));
     NoProgress quiet;
     Snapshot none;
     const GraphEstimate estimate = estimate_graph_stage(*method, graph_stage(params, quiet, none));
@@ -272,21 +246,12 @@ class Run {
   // Of tokens only the shape counts, where they are not at hand.
   Calibration forecast_calibration(const Method& method, const Params& params, const std::string& field) {
     Calibration calibration = calibration_of(method, params);
-    if (method.reads_data() && spec_.data.contains(params.get<std::string>("data")))
-      std::tie(calibration.ids, calibration.mask) = calibration_tokens(params, field);
-    else if (method.reads_data())
-      calibration.ids = at::zeros({params.get<std::int64_t>("samples"),
-                                   longest_sequence(params.get<std::int64_t>("sequence_length"))},
-                                  at::kLong);
+    if (method.reads_data())
+      std::tie(calibration.ids, calibration.mask) = data_.tokens_or_blank(model(), params, field);
     return calibration;
   }
 
   Model& model() { return body_->model(); }  // as the steps so far left it
-
-  const Tokenizer& tokenizer() {
-    if (!tokenizer_) tokenizer_ = load_tokenizer(spec_.model.files);
-    return *tokenizer_;
-  }
 
   static StepOutcome not_needed() {
     StepOutcome outcome;
@@ -363,31 +328,10 @@ class Run {
 
   GraphStage graph_stage(const Params& params, Progress& progress, Snapshot& snapshot) {
     const auto labelled = [this, params](const Normalisation& normalisation) {
-      return batches_of(params, normalisation);
+      return data_.batches(body_->graph(), params, normalisation);
     };
-    const auto arrays = [this, params] {
-      const auto name = params.get<std::string>("data");
-      const auto input = spec_.data.find(name);
-      if (input == spec_.data.end()) throw_no_forecast(name);
-      return read_input_arrays(body_->graph(), input->second.files, name);
-    };
+    const auto arrays = [this, params] { return data_.arrays(body_->graph(), params); };
     return {body_->graph(), labelled, progress, snapshot, spec_.seed, arrays};
-  }
-
-  // Read once for the forecasts and the runs of all stages that take them so. For a forecast alone there may
-  // be none.
-  const Batches& batches_of(const Params& params, const Normalisation& normalisation) {
-    const auto name = params.get<std::string>("data");
-    const auto key = Json{name, normalisation.mean, normalisation.deviation}.dump();
-    const auto known = batches_.find(key);
-    if (known != batches_.end()) return known->second;
-    const Classifier classifier(body_->graph());
-    const auto input = spec_.data.find(name);
-    return batches_
-        .emplace(key, input == spec_.data.end()
-                          ? blank_batches(classifier, name, normalisation)
-                          : read_batches(classifier, input->second.files, name, normalisation))
-        .first->second;
   }
 
   Snapshot snapshot_of(const Step& step) const {
@@ -401,7 +345,7 @@ class Run {
     Calibration calibration = calibration_of(method, params);
     calibration.stored = stored_;
     if (method.reads_data() && !stored_)
-      std::tie(calibration.ids, calibration.mask) = calibration_tokens(params, step.field);
+      std::tie(calibration.ids, calibration.mask) = data_.calibration_tokens(model(), params, step.field);
     StepProgress progress(observer_, step.plan);
     Snapshot snapshot = snapshot_of(step);
     const bool was_cut_off = snapshot.state().has_value();
@@ -426,41 +370,6 @@ class Run {
     if (propagate == "dense") calibration.propagate = Propagate::kDense;
     if (propagate == "reference") calibration.propagate = Propagate::kReference;
     return calibration;
-  }
-
-  // Encoders have no more positions than their table.
-  std::int64_t longest_sequence(std::int64_t length) const {
-    const Model& model = body_->model();
-    if (model.kind() == "decoder-lm") return length;
-    return std::min(length,
-                    json_or<std::int64_t>(model.config(), "max_position_embeddings", length, "config.json"));
-  }
-
-  // Of the stage at `field`, read once for its forecast and its run.
-  const std::pair<at::Tensor, at::Tensor>& calibration_tokens(const Params& params,
-                                                              const std::string& field) {
-    const auto known = tokens_.find(field);
-    return known != tokens_.end() ? known->second
-                                  : tokens_.emplace(field, read_calibration_tokens(params)).first->second;
-  }
-
-  // Decoders: consecutive blocks of the text. Encoders: its sentences, padded. [samples, sequence_length] and
-  // their mask.
-  std::pair<at::Tensor, at::Tensor> read_calibration_tokens(const Params& params) {
-    const auto name = params.get<std::string>("data");
-    const auto samples = params.get<std::int64_t>("samples"),
-               length = params.get<std::int64_t>("sequence_length");
-    const FileTree& files = spec_.data.at(name).files;
-    if (model().kind() == "decoder-lm") {
-      const auto ids = tokenize_corpus(files, name, tokenizer(), static_cast<std::size_t>(length));
-      const auto count = std::min<std::int64_t>(samples, static_cast<std::int64_t>(ids.size()) / length);
-      const auto all = at::tensor(
-          at::ArrayRef<std::int32_t>(ids.data(), static_cast<std::size_t>(count * length)), at::kInt);
-      return {all.to(at::kLong).reshape({count, length}), {}};
-    }
-    const auto padded = tokenize_sentences(read_sentences(files, name, static_cast<std::size_t>(samples)),
-                                           longest_sequence(length), tokenizer());
-    return {padded.ids, padded.mask};
   }
 
   Json lineage_entry(const Step& step) const {
@@ -581,7 +490,7 @@ class Run {
                           compared && !spec_.reference && before != before_.end() ? before->second : kNone,
                           dense_outputs,
                           outputs,
-                          tokenizer(),
+                          data_.tokenizer(),
                           measured.files,
                           data,
                           spec_.seed,
@@ -713,6 +622,7 @@ class Run {
   const JobSpec& spec_;
   JobObserver& observer_;
   int& failed_step_;
+  JobData data_;
   at::Device device_;
   int threads_;
   std::vector<Step> steps_;
@@ -723,9 +633,6 @@ class Run {
   fs::path half_;
   std::optional<Body> body_;
   std::unique_ptr<Model> reference_;
-  std::unique_ptr<Tokenizer> tokenizer_;
-  std::map<std::string, std::pair<at::Tensor, at::Tensor>> tokens_;
-  std::map<std::string, Batches> batches_;  // by data and normalisation
   Json lineage_ = Json::array();
   std::vector<EvaluationRow> rows_;
   std::map<const EvaluationSpec*, std::vector<EvaluationRow>>

@@ -128,6 +128,24 @@ TEST(GraphForecast, IsTheFirstStepsTimesTheirNumberAndLeavesTheRestUndone) {
   EXPECT_GT(estimate.resident_bytes, 1'000'000u);
 }
 
+// What a method of several inputs does.
+class ReadsArrays final : public GraphMethod {
+ public:
+  void check(const Graph&) const override {}
+  OnnxModel run(const GraphStage& stage, Json&) const override {
+    EXPECT_EQ(stage.arrays().at("x").numel(), 3);
+    return stage.graph.to_onnx();
+  }
+};
+
+TEST(GraphForecast, HandsOnTheArraysOfMethodsThatReadThem) {
+  Graph graph(small_classifier::model());
+  NoProgress quiet;
+  Snapshot none;
+  const auto arrays = [] { return NamedValues{{"x", at::ones({3})}}; };
+  EXPECT_GT(estimate_graph_stage(ReadsArrays(), {graph, {}, quiet, none, 5, arrays}).resident_bytes, 0u);
+}
+
 TEST(GraphForecast, BlankExamplesAreOfTheNetworksSizeAndAreNotMadeWhereItIsFree) {
   const Graph graph(small_classifier::model());
   const Batches blank = blank_batches(Classifier(graph), "train", {{0.5}, {0.5}, "mean"});

@@ -314,15 +314,22 @@ TEST(MagnitudeUnits, CutsTheLeastGainsWhateverTheWeights) {
   EXPECT_THAT(kept_gains(made), testing::ElementsAre(9, -8, 12, 7, 10, 11));
 }
 
-TEST(MagnitudeUnits, WithoutNormsTheirScalesAreNoMeasure) {
+// Two convolutions of one by one; the second's weights are 1: the family "inside" is a's output and b's
+// input.
+OnnxModel two_convolutions(const at::Tensor& first) {
   OnnxModel model;
   model.opsets = {{"", 17}};
   model.graph.inputs = {{"x", OnnxType::kFloat, {{{1, ""}, {1, ""}, {1, ""}, {1, ""}}}}};
   model.graph.outputs = {{"y", OnnxType::kFloat, std::nullopt}};
   model.graph.nodes = {small_classifier::node("Conv", {"x", "a"}, "h"),
                        small_classifier::node("Conv", {"h", "b"}, "y")};
-  model.graph.initializers = {to_onnx("a", at::ones({2, 1, 1, 1})), to_onnx("b", at::ones({1, 2, 1, 1}))};
-  Graph graph(model);
+  model.graph.initializers = {to_onnx("a", first.reshape({2, 1, 1, 1})),
+                              to_onnx("b", at::ones({1, 2, 1, 1}))};
+  return model;
+}
+
+TEST(MagnitudeUnits, WithoutNormsTheirScalesAreNoMeasure) {
+  Graph graph(two_convolutions(at::ones({2})));
   OnnxModel made;
   EXPECT_EQ(thrown_by([&] { (void)cut_by("magnitude-units(norm=bn-scale)", graph, made); }).field(),
             "stages[0].params.norm");
@@ -355,18 +362,9 @@ TEST(TaylorUnits, CutsWhatTheLossHangsOnLeast) {
   EXPECT_THAT(kept_gains(made), testing::ElementsAreArray(expected));
 }
 
-// Two convolutions' channels: the family "inside" is a's output and b's input.
 struct TwoUnits {
   TwoUnits() {
-    OnnxModel model;
-    model.opsets = {{"", 17}};
-    model.graph.inputs = {{"x", OnnxType::kFloat, {{{1, ""}, {1, ""}, {1, ""}, {1, ""}}}}};
-    model.graph.outputs = {{"y", OnnxType::kFloat, std::nullopt}};
-    model.graph.nodes = {small_classifier::node("Conv", {"x", "a"}, "h"),
-                         small_classifier::node("Conv", {"h", "b"}, "y")};
-    model.graph.initializers = {to_onnx("a", at::tensor({3., -4.}, at::kFloat).reshape({2, 1, 1, 1})),
-                                to_onnx("b", at::tensor({1., 1.}, at::kFloat).reshape({1, 2, 1, 1}))};
-    graph = std::make_unique<Graph>(model);
+    graph = std::make_unique<Graph>(two_convolutions(at::tensor({3., -4.}, at::kFloat)));
     labels = infer_labels(*graph, {{"x", at::ones({1, 1, 1, 1})}});
   }
   std::unique_ptr<Graph> graph;

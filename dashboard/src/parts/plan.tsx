@@ -47,7 +47,6 @@ export function PlanTable({ job }: { job: Job }) {
       </Table>
       <p className="muted small">
         {peak > 0 && `About ${duration(sum)} in all, at most ${bytes(peak)} of memory, by an estimate of worker ${job.worker}. `}
-        {peak === 0 && stages.some((stage) => stage.state !== "cached") && "Stages of graphs are not forecast. "}
         {stages.length < job.stages.length && "What evaluations and exports take is not forecast; it comes on top."}
       </p>
     </>
