@@ -79,11 +79,11 @@ void Coordinator::tick() {
       const SchedulerState& state = ledger_.state();
       for (const auto& [id, worker] : state.workers) present += takes_jobs(worker, clock_.now_ms(), state);
       metrics_.queue(state.queue.size(), state.held.size(), present);
-      metrics_.queued_by_project(state.queue.by_project());
-      std::map<ShareKey, double> ages;
+      std::map<ShareKey, Metrics::Waiting> queues;
       for (const auto& [share, since] : state.queue.since())
-        ages[share] = static_cast<double>(std::max<TimeMs>(0, clock_.now_ms() - *since.begin())) / 1000;
-      metrics_.queue_ages(ages);
+        queues[share] = {since.size(),
+                         static_cast<double>(std::max<TimeMs>(0, clock_.now_ms() - *since.begin())) / 1000};
+      metrics_.queues(queues);
     }
     apply(TickInput{});
   }

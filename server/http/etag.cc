@@ -11,7 +11,8 @@ std::string etag_of(const std::string& content) {
 
 // Tags are compared weakly, so a W/ before one says nothing.
 bool has_etag(const HttpRequest& request, const std::string& etag) {
-  return request.if_none_match == "*" || request.if_none_match.find(etag) != std::string::npos;
+  const std::string opaque = etag.starts_with("W/") ? etag.substr(2) : etag;
+  return request.if_none_match == "*" || request.if_none_match.find(opaque) != std::string::npos;
 }
 
 HttpResponse with_etag(const HttpRequest& request, HttpResponse response, const std::string& etag) {

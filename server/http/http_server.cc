@@ -23,17 +23,6 @@
 #include "common/log.h"
 
 namespace wring {
-namespace {
-
-namespace asio = boost::asio;
-namespace beast = boost::beast;
-namespace http = boost::beast::http;
-using tcp = asio::ip::tcp;
-
-constexpr std::size_t kMaxHeader = 16 * 1024, kMaxBody = 3 << 20;
-constexpr std::size_t kWritten = 256 * 1024;  // of a piece at once
-constexpr auto kIdle = std::chrono::seconds(30);
-constexpr int kThreads = 4;  // a handler waits for the disk
 
 int http_status(const Error& error) {
   if (error.reason() == "METHOD_NOT_ALLOWED") return 405;
@@ -64,6 +53,18 @@ int http_status(const Error& error) {
   }
 }
 
+namespace {
+
+namespace asio = boost::asio;
+namespace beast = boost::beast;
+namespace http = boost::beast::http;
+using tcp = asio::ip::tcp;
+
+constexpr std::size_t kMaxHeader = 16 * 1024, kMaxBody = 3 << 20;
+constexpr std::size_t kWritten = 256 * 1024;  // of a piece at once
+constexpr auto kIdle = std::chrono::seconds(30);
+constexpr int kThreads = 4;  // a handler waits for the disk
+
 // RFC 9457, with the error's own members beside.
 HttpResponse problem(int status, const Error& error) {
   Json json{{"type", "about:blank"},     {"title", error.reason()},  {"status", status},
@@ -73,6 +74,7 @@ HttpResponse problem(int status, const Error& error) {
   HttpResponse response{
       status, "application/problem+json", json.dump(-1, ' ', false, Json::error_handler_t::replace), {}, {}};
   if (status == 405) response.headers.emplace_back("Allow", error.hint());
+  if (status == 416) response.headers.emplace_back("Content-Range", error.hint());
   return response;
 }
 
@@ -145,9 +147,11 @@ class Connection : public std::enable_shared_from_this<Connection<Stream>> {
             header(http::field::origin),
             header("Sec-Fetch-Site"),
             header(http::field::content_type),
+            header(http::field::accept),
             header(http::field::accept_encoding),
             header(http::field::if_none_match),
             header(http::field::range),
+            header(http::field::if_range),
             header(http::field::authorization),
             header(http::field::cookie),
             id,
@@ -202,7 +206,8 @@ class Connection : public std::enable_shared_from_this<Connection<Stream>> {
     message_.set("Cross-Origin-Resource-Policy", "same-origin");
     message_.set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; sandbox");
     if (response.status != 304) message_.set(http::field::content_type, response.content_type);
-    for (const auto& [name, value] : response.headers) message_.set(name, value);
+    for (const auto& [name, value] : response.headers)
+      if (value.find_first_of("\r\n") == std::string::npos) message_.set(name, value);
   }
 
   void write_pieces(const std::function<std::string()>& next, bool keep) {

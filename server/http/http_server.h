@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "common/error.h"
 #include "server/auth/certificates.h"
 
 namespace wring {
@@ -17,7 +18,7 @@ namespace wring {
 struct HttpRequest {
   std::string method;  // GET, HEAD, POST, PUT or DELETE: others are refused before
   std::string target;  // as sent: "/api/v1/jobs?page_size=10"
-  std::string host, origin, fetch_site, content_type, accept_encoding, if_none_match, range;
+  std::string host, origin, fetch_site, content_type, accept, accept_encoding, if_none_match, range, if_range;
   std::string authorization, cookie, request_id;
   bool loopback = false;  // from this machine
   bool tls = false;
@@ -34,6 +35,9 @@ struct HttpResponse {
   std::function<std::string()> next_piece;
   std::uint64_t length = 0;
 };
+
+// Of the problem that the error becomes.
+int http_status(const Error& error);
 
 // Must be callable from several threads. What it throws becomes a problem (RFC 9457).
 using HttpHandler = std::function<HttpResponse(const HttpRequest&)>;

@@ -58,6 +58,8 @@ Metrics::Metrics()
       rpc_seconds_(seconds(*registry_, "wring_rpc_seconds",
                            "Time to answer an RPC, by method; without LeaseJob and WatchJob, which wait for "
                            "something to happen")),
+      https_(
+          counters(*registry_, "wring_http_requests_total", "HTTP requests answered, by route and status")),
       http_seconds_(seconds(*registry_, "wring_http_seconds", "Time to answer an HTTP request, by route")),
       stage_seconds_(seconds(*registry_, "wring_stage_seconds", "Time that a stage took, by method")),
       stages_(counters(*registry_, "wring_stages_total",
@@ -81,7 +83,7 @@ Metrics::Metrics()
                           "Bytes of these outputs, chunks that they share counted each time")),
       project_queued_(prometheus::BuildGauge()
                           .Name("wring_project_jobs_queued")
-                          .Help("Jobs that wait for a worker, by project")
+                          .Help("Jobs that wait for a worker, by project and kind of device")
                           .Register(*registry_)),
       queue_age_(prometheus::BuildGauge()
                      .Name("wring_queue_oldest_seconds")
@@ -120,25 +122,21 @@ void Metrics::queue(std::size_t queued, std::size_t running, std::size_t workers
   running_.Set(static_cast<double>(running));
   workers_.Set(static_cast<double>(workers));
 }
-// A project that has none any more is set to 0.
-void Metrics::queued_by_project(const std::map<std::string, std::size_t>& queued) {
-  std::map<std::string, std::size_t> shown;
-  for (const auto& project : projects_.known()) shown[project] = 0;
-  for (const auto& [project, jobs] : queued) shown[projects_.of(project)] += jobs;
-  for (const auto& [project, jobs] : shown)
-    project_queued_.Add({{"project", project}}).Set(static_cast<double>(jobs));
-}
 // What has none any more is set to 0.
-void Metrics::queue_ages(const std::map<std::pair<std::string, std::string>, double>& seconds) {
-  std::map<std::pair<std::string, std::string>, double> shown;
+void Metrics::queues(const std::map<std::pair<std::string, std::string>, Waiting>& queues) {
+  std::map<std::pair<std::string, std::string>, Waiting> shown;
   for (const auto& project : projects_.known())
-    for (const auto& device : devices_.known()) shown[{project, device}] = 0;
-  for (const auto& [share, age] : seconds) {
-    auto& oldest = shown[{projects_.of(share.first), devices_.of(share.second)}];
-    oldest = std::max(oldest, age);
+    for (const auto& device : devices_.known()) shown[{project, device}] = {};
+  for (const auto& [share, waiting] : queues) {
+    auto& sum = shown[{projects_.of(share.first), devices_.of(share.second)}];
+    sum.jobs += waiting.jobs;
+    sum.oldest_seconds = std::max(sum.oldest_seconds, waiting.oldest_seconds);
   }
-  for (const auto& [share, age] : shown)
-    queue_age_.Add({{"project", share.first}, {"device", share.second}}).Set(age);
+  for (const auto& [share, waiting] : shown) {
+    const prometheus::Labels labels{{"project", share.first}, {"device", share.second}};
+    project_queued_.Add(labels).Set(static_cast<double>(waiting.jobs));
+    queue_age_.Add(labels).Set(waiting.oldest_seconds);
+  }
 }
 void Metrics::blob_bytes(const std::string& direction, double bytes) {
   blob_.Add({{"direction", direction}}).Increment(bytes);
@@ -171,7 +169,8 @@ void Metrics::rpc(const std::string& method, const std::string& code) {
 void Metrics::rpc_took(const std::string& method, double seconds) {
   rpc_seconds_.Add({{"method", method}}, kCall).Observe(seconds);
 }
-void Metrics::http_took(const std::string& route, double seconds) {
+void Metrics::http(const std::string& route, int status, double seconds) {
+  https_.Add({{"route", route}, {"status", std::to_string(status)}}).Increment();
   http_seconds_.Add({{"route", route}}, kCall).Observe(seconds);
 }
 

@@ -46,9 +46,12 @@ class Metrics {
   // worker drains, or its job was paused). `reason`: of the error; empty: none.
   void attempt_ended(const std::string& outcome, const std::string& reason);
   void queue(std::size_t queued, std::size_t running, std::size_t workers);
-  void queued_by_project(const std::map<std::string, std::size_t>& queued);
-  // Of the oldest queued job of each (project, kind of device).
-  void queue_ages(const std::map<std::pair<std::string, std::string>, double>& seconds);
+  // By (project, kind of device): how many wait, and how long the oldest has.
+  struct Waiting {
+    std::size_t jobs = 0;
+    double oldest_seconds = 0;
+  };
+  void queues(const std::map<std::pair<std::string, std::string>, Waiting>& queues);
   void blob_bytes(const std::string& direction, double bytes);
   void collected(double bytes) { collected_.Increment(bytes); }
   // A stage with a key ended: "made", or taken from the cache of its "worker" or its "project".
@@ -63,7 +66,7 @@ class Metrics {
   void pool_failed(const std::string& reason);
   void rpc(const std::string& method, const std::string& code);
   void rpc_took(const std::string& method, double seconds);
-  void http_took(const std::string& route, double seconds);
+  void http(const std::string& route, int status, double seconds);
 
   std::string text() const;  // Prometheus's exposition format
 
@@ -78,7 +81,9 @@ class Metrics {
   prometheus::Family<prometheus::Counter>& blob_;
   prometheus::Counter& collected_;
   prometheus::Family<prometheus::Counter>& rpcs_;
-  prometheus::Family<prometheus::Histogram>&rpc_seconds_, &http_seconds_, &stage_seconds_;
+  prometheus::Family<prometheus::Histogram>& rpc_seconds_;
+  prometheus::Family<prometheus::Counter>& https_;
+  prometheus::Family<prometheus::Histogram>&http_seconds_, &stage_seconds_;
   prometheus::Family<prometheus::Counter>& stages_;
   prometheus::Counter &saved_bytes_, &saved_seconds_, &differed_;
   prometheus::Gauge &queued_, &running_, &workers_, &outputs_, &output_bytes_;

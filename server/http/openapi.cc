@@ -112,7 +112,7 @@ class Document {
              {{"schemas", schemas_},
               {"securitySchemes",
                {{"token", {{"type", "http"}, {"scheme", "bearer"}}},
-                {"session", {{"type", "apiKey"}, {"in", "cookie"}, {"name", "wring_token"}}}}}}}};
+                {"session", {{"type", "apiKey"}, {"in", "cookie"}, {"name", "wring_token_PORT"}}}}}}}};
   }
 
  private:

@@ -58,9 +58,18 @@ Page::Page(const fs::path& folder) {
   }
 }
 
+// A person sees the page, which says that there is nothing.
+std::optional<HttpResponse> Page::not_found(const HttpRequest& request, const std::string& path) const {
+  const bool by_person = request.accept.find("text/html") != std::string::npos;
+  if (!by_person || path.starts_with("/api/") || !files_.contains("/index.html")) return std::nullopt;
+  auto response = answer(request, "/");
+  response->status = 404;
+  return response;
+}
+
 std::optional<HttpResponse> Page::answer(const HttpRequest& request, const std::string& path) const {
   const auto it = files_.find(is_page(path) ? "/index.html" : path);
-  if (it == files_.end() && !is_page(path)) return std::nullopt;
+  if (it == files_.end() && !is_page(path)) return not_found(request, path);
   HttpResponse response;
   response.headers = {{"Content-Security-Policy", kPolicy}, {"Cross-Origin-Opener-Policy", "same-origin"}};
   if (it == files_.end()) {

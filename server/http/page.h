@@ -24,6 +24,8 @@ class Page {
   struct File {
     std::string content_type, body, gzip, etag;
   };
+  std::optional<HttpResponse> not_found(const HttpRequest& request, const std::string& path) const;
+
   std::map<std::string, File> files_;  // by path with its leading slash
 };
 

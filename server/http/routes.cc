@@ -13,6 +13,7 @@
 #include "server/http/guard.h"
 #include "server/http/message_json.h"
 #include "server/http/openapi.h"
+#include "server/http/pack.h"
 #include "server/http/page.h"
 #include "server/http/recent_tags.h"
 #include "server/http/rules.h"
@@ -59,6 +60,8 @@ HttpResponse answer(const Backend& b, RecentTags& recent, const HttpRule& rule, 
   if (is_poll && !request.if_none_match.empty())
     if (const auto tag = recent.find(question, version, b.clock.now_ms()); tag && has_etag(request, *tag))
       return tagged(request, *tag, [] { return std::string(); });
+  if (visit.access->audited)
+    b.store.check_space();  // a change would hold one of few threads until there is some
   const auto message = request_of(rule, target, request.body);
   if (rule.raw_body) return json(write_blob(b, visit, static_cast<v1::WriteBlobRequest&>(*message)));
   if (rule.raw_response) return read_blob(b, visit, static_cast<v1::ReadBlobRequest&>(*message));
@@ -67,7 +70,7 @@ HttpResponse answer(const Backend& b, RecentTags& recent, const HttpRule& rule, 
   const auto response = new_message(*call->response);
   std::vector<std::string> missing;
   call->run(b, visit, *message, *response, missing);
-  if (!is_read(request)) return json(*response);
+  if (!is_read(request)) return packed(request, json(*response));
   const std::string tag = tag_of(*response);
   if (is_poll) recent.put(question, version, b.clock.now_ms(), tag);
   return tagged(request, tag, [&] { return json(*response).body; });
@@ -94,6 +97,7 @@ std::optional<HttpResponse> watch_over(const Backend& b, const RouteOptions& opt
     return HttpResponse{200, "application/json", health.dump(), {}, {}};
   }
   if (path != "/metrics") return std::nullopt;
+  if (b.door.is_open()) check_host(request, options.names);  // with tokens a foreign page has none
   if (const Caller caller = b.door.identify(credentials_of(request)); !caller.project.empty())
     throw Error(ErrorCode::kPermissionDenied, "SCOPE", "the figures are of all projects", "",
                 "Ask an admin for a token of all projects (wring tokens create --all-projects).");
@@ -119,7 +123,11 @@ std::optional<HttpResponse> beside_the_calls(const Backend& b, const Page& page,
   if (!file) return page.answer(request, path);
   return let_in(b, "Artifacts/GetArtifact", request, [&](Door::Visit& visit) {
     const auto artifact = get_artifact(file->digest, b.store, project_of(b, visit));
-    return artifact_file(request, Manifest::parse(artifact.manifest_json()), file->path, b.blobs);
+    const auto sends = [&b, caller = visit.caller](std::uint64_t bytes) {
+      b.door.check_still(caller);
+      b.metrics.blob_bytes("out", static_cast<double>(bytes));
+    };
+    return artifact_file(request, Manifest::parse(artifact.manifest_json()), file->path, b.blobs, sends);
   });
 }
 
@@ -155,20 +163,6 @@ std::string name_of_route(const HttpRequest& request) {
   return "page";
 }
 
-// Also of a request that throws.
-class Timed {
- public:
-  Timed(Metrics& metrics, const HttpRequest& request) : metrics_(metrics), route_(name_of_route(request)) {}
-  ~Timed() { metrics_.http_took(route_, watch_.seconds()); }
-  Timed(const Timed&) = delete;
-  Timed& operator=(const Timed&) = delete;
-
- private:
-  Metrics& metrics_;
-  const std::string route_;
-  const Stopwatch watch_;
-};
-
 }  // namespace
 
 HttpHandler make_routes(Backend backend, RouteOptions options) {
@@ -176,8 +170,16 @@ HttpHandler make_routes(Backend backend, RouteOptions options) {
   const auto page = std::make_shared<const Page>(options.page);
   const auto recent = std::make_shared<RecentTags>();
   return [backend, options = std::move(options), page, recent](const HttpRequest& request) {
-    const Timed timed(backend.metrics, request);
-    return route(backend, options, *page, *recent, request);
+    const Stopwatch watch;
+    const std::string name = name_of_route(request);
+    try {
+      auto response = route(backend, options, *page, *recent, request);
+      backend.metrics.http(name, response.status, watch.seconds());
+      return response;
+    } catch (...) {
+      backend.metrics.http(name, http_status(current_error()), watch.seconds());
+      throw;
+    }
   };
 }
 

@@ -10,14 +10,21 @@ namespace {
 constexpr const char* kSession = "/api/v1/session";
 constexpr const char* kLogin = "/api/v1/login";
 constexpr const char* kLogout = "/api/v1/logout";
-constexpr std::string_view kCookie = "wring_token=";
+// Cookies are of a host, whatever its port; servers on several ports of one have one each.
+std::string cookie_name(const HttpRequest& request) {
+  const auto colon = request.host.rfind(':');
+  std::string port = colon == std::string::npos ? "" : request.host.substr(colon + 1);
+  if (port.size() > 5 || port.find_first_not_of("0123456789") != std::string::npos) port.clear();
+  return port.empty() ? "wring_token=" : "wring_token_" + port + "=";
+}
 
-std::string cookie_token(const std::string& cookies) {
+std::string cookie_token(const HttpRequest& request) {
+  const std::string name = cookie_name(request), &cookies = request.cookie;
   for (std::size_t at = 0; at < cookies.size();) {
     const auto end = std::min(cookies.find(';', at), cookies.size());
     const auto start = cookies.find_first_not_of(' ', at);
-    if (start < end && cookies.compare(start, kCookie.size(), kCookie) == 0)
-      return cookies.substr(start + kCookie.size(), end - start - kCookie.size());
+    if (start < end && cookies.compare(start, name.size(), name) == 0)
+      return cookies.substr(start + name.size(), end - start - name.size());
     at = end + 1;
   }
   return "";
@@ -36,7 +43,7 @@ HttpResponse describe_session(const Door& door, const Caller& caller) {
 // Sent with this site's own requests alone, and out of scripts' reach.
 void set_cookie(HttpResponse& response, const HttpRequest& request, const std::string& token,
                 const std::string& more) {
-  response.headers.emplace_back("Set-Cookie", std::string(kCookie) + token +
+  response.headers.emplace_back("Set-Cookie", cookie_name(request) + token +
                                                   "; Path=/; HttpOnly; SameSite=Strict" +
                                                   (request.tls ? "; Secure" : "") + more);
 }
@@ -46,7 +53,7 @@ void set_cookie(HttpResponse& response, const HttpRequest& request, const std::s
 Credentials credentials_of(const HttpRequest& request) {
   Credentials credentials;
   credentials.token =
-      request.authorization.empty() ? cookie_token(request.cookie) : bearer_token(request.authorization);
+      request.authorization.empty() ? cookie_token(request) : bearer_token(request.authorization);
   credentials.loopback = request.loopback;
   credentials.request_id = request.request_id;
   return credentials;
@@ -68,7 +75,8 @@ HttpResponse change_session(const Door& door, const HttpRequest& request, const 
   Credentials credentials = credentials_of(request);
   credentials.token = json_or<std::string>(parse_json(request.body, "the body"), "token", "");
   auto response = describe_session(door, door.identify(credentials));
-  set_cookie(response, request, credentials.token, "");
+  if (!door.is_open())
+    set_cookie(response, request, credentials.token, "");  // who was let in has a known one
   return response;
 }
 

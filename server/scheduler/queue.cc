@@ -119,9 +119,13 @@ std::size_t JobQueue::ahead_of(const JobRecord& job, std::size_t most) const {
   const auto line = same_needs->second.find(job.project);
   if (line == same_needs->second.end() || !line->second.contains(place(job))) return 0;
   std::size_t ahead = 0;
-  for (auto it = line->second.begin(); ahead < most && it != line->second.end() && it->first < place(job);
-       ++it)
-    ++ahead;
+  for (const auto& [needs, projects] : ready_) {
+    const auto other = projects.find(job.project);
+    if (needs.device != job.needs.device || other == projects.end()) continue;
+    for (auto it = other->second.begin(); ahead < most && it != other->second.end() && it->first < place(job);
+         ++it)
+      ++ahead;
+  }
   return ahead;
 }
 

@@ -59,7 +59,8 @@ class JobQueue {
   const std::string* next(const std::function<bool(const JobNeeds&)>& fits,
                           const std::function<bool(const std::string&)>& may_run, const Shares& shares) const;
 
-  // How many jobs of its project with equal needs go before a ready one, at most `most`; of another 0.
+  // How many jobs of its project for the same kind of device go before a ready one, at most `most`; of
+  // another 0.
   std::size_t ahead_of(const JobRecord& job, std::size_t most) const;
 
   // How many jobs of each (needs, project) wake() has let be leased and are not parked.

@@ -59,7 +59,7 @@ class MetricsTests:
         ended = self.jobs()
         self.assertEqual(self.service.cli("pause", "project", "held").status, 0)
         self.service.submit("rtn(bits=4, group_size=32)", self.scratch() / "tiny", "--project", "held")
-        held = 'wring_project_jobs_queued{project="held"}'
+        held = 'wring_project_jobs_queued{device="cpu",project="held"}'
         self.service.wait_for("a job that waits", lambda: self.service.metrics().get(held) == 1, 10)
         texts = self.exposition()
         families = dict(re.findall(r"^# TYPE (\w+) (\w+)$", "\n".join(texts), re.MULTILINE))

@@ -65,6 +65,13 @@ TEST_F(Fairness, AJobKnowsHowManyOfItsProjectGoFirst) {
   EXPECT_EQ(ahead("a2"), 2u);
   EXPECT_EQ(ahead("b1"), 0u);
   EXPECT_EQ(ahead("other"), 0u);
+  JobRecord picky = job("a2");
+  picky.id = "picky";
+  picky.needs.methods = {"gptq@1"};
+  picky.sequence += 100;
+  JobQueue queue = state_.queue;
+  queue.add(picky);
+  EXPECT_EQ(queue.ahead_of(picky, 1000), 3u) << "jobs of other methods go before it as well";
   EXPECT_EQ(state_.queue.ahead_of(job("a2"), 1), 1u);
   apply(PauseJobInput{"a3", true});
   EXPECT_EQ(ahead("a3"), 0u);
@@ -264,6 +271,43 @@ TEST_F(Pauses, OfAJobThatHasEndedOrIsAboutToAreRefused) {
   finish("j", fence, "cancelled");
   EXPECT_EQ(refused([&] { apply(PauseJobInput{"j"}); }), "JOB_ENDED");
   EXPECT_THAT(apply(PauseJobInput{"j", false}).changed, IsEmpty());
+}
+
+TEST_F(Timeouts, AnAttemptWhoseWorkerDoesNotEndItIsEndedALeaseLater) {
+  SubmitInput input{"j"};
+  input.max_runtime = 5'000;
+  apply(input);
+  now_ += 60'000;
+  apply(TickInput{});
+  EXPECT_EQ(job().phase, JobPhase::kQueued) << "it does not run yet";
+  const auto fence = lease().fence;
+  const TimeMs until = now_ + 5'000 + state_.options.lease_ms;
+  for (; now_ < until; now_ += 1'000) {
+    EXPECT_EQ(renew("j", fence), LeaseAction::kContinue);
+    apply(TickInput{});
+  }
+  tick_at(until);
+  EXPECT_EQ(failed_of(), "MAX_RUNTIME");
+  EXPECT_EQ(renew("j", fence), LeaseAction::kLost);
+  apply(RetryInput{"j"});
+  lease();
+  SchedulerState restarted;
+  restore(job(), restarted);
+  EXPECT_THAT(restarted.deadlines, ElementsAre(Pair(now_ + 5'000 + state_.options.lease_ms, "j")));
+}
+
+TEST_F(Matching, WorkersThatAreLongGoneAreForgotten) {
+  add_worker("gone");
+  add_worker("paused");
+  apply(PauseWorkerInput{"paused", true});
+  submit("j");
+  lease("w");
+  now_ += state_.options.forget_worker_ms;
+  WorkerRecord fresh;
+  fresh.id = "fresh";
+  EXPECT_THAT(apply(RegisterInput{fresh}).forgotten, ElementsAre("gone")) << "w has a job";
+  EXPECT_EQ(refused([&] { lease("gone"); }), "WORKER_NOT_FOUND");
+  EXPECT_TRUE(state_.workers.contains("paused"));
 }
 
 TEST_F(Pauses, EndWithTheJob) {

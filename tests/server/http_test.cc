@@ -251,7 +251,8 @@ TEST_F(Http, AnswersToNoNameButItsOwn) {
   for (const char* host :
        {"localhost", "LOCALHOST:7480", "127.0.0.1", "127.0.0.1:7480", "[::1]:7480", "10.1.2.3"})
     EXPECT_EQ(get("/api/v1/jobs", "", host).status, 200) << host;
-  EXPECT_EQ(get("/metrics", "", "prometheus-calls-it-so").status, 200);
+  EXPECT_EQ(get("/metrics", "", "evil.example").status, 403) << "a page may call itself so, and read them";
+  EXPECT_EQ(get("/healthz", "", "whatever").status, 200);
   routes_.names = {"wring.example"};
   start();
   EXPECT_EQ(get("/api/v1/jobs", "", "Wring.Example:7480").status, 200);
@@ -270,6 +271,8 @@ TEST_F(Http, APollThatFindsNothingNewIsA304WithoutABody) {
     EXPECT_EQ(second.status, 304) << path;
     EXPECT_EQ(second.body, "");
     EXPECT_EQ(header(second, "ETag"), tag);
+    const auto strong = get(path, "If-None-Match: " + tag.substr(tag.find('"')) + "\r\n");
+    EXPECT_EQ(strong.status, 304) << "tags are compared weakly";
   }
   const auto list = get("/api/v1/jobs"), one = get("/api/v1/jobs/" + job.id());
   cancel(job.id());
@@ -364,7 +367,17 @@ TEST_F(Http, ServesAFileOfAnArtifactWholeAndInRanges) {
   EXPECT_EQ(get(path + "sub/c++%20weights.bin", "Range: bytes=-3\r\n").body, "bbb");
   EXPECT_EQ(get(path + "sub/c++%20weights.bin", "Range: bytes=4999-\r\n").body, "b");
   EXPECT_EQ(get(path + "sub/c++%20weights.bin", "Range: bytes=4998-9999\r\n").body, "bb");
-  EXPECT_EQ(get(path + "sub/c++%20weights.bin", "Range: bytes=5000-\r\n").status, 416);
+  const auto beyond = get(path + "sub/c++%20weights.bin", "Range: bytes=5000-\r\n");
+  EXPECT_EQ(beyond.status, 416);
+  EXPECT_EQ(header(beyond, "Content-Range"), "bytes */5000");
+  const std::string tag = header(beyond, "ETag").empty() ? header(part, "ETag") : "",
+                    range = "Range: bytes=1-2\r\n";
+  EXPECT_EQ(get(path + "sub/c++%20weights.bin", range + "If-None-Match: " + tag + "\r\n").status, 304);
+  EXPECT_EQ(get(path + "sub/c++%20weights.bin", range + "If-Range: " + tag + "\r\n").status, 206);
+  EXPECT_EQ(get(path + "sub/c++%20weights.bin", range + "If-Range: \"old\"\r\n").status, 200);
+  EXPECT_EQ(send("HEAD", path + "sub/c++%20weights.bin", "", range).status, 200) << "ranges are of GET alone";
+  EXPECT_EQ(header(part, "Cache-Control"), "private, no-cache")
+      << "the next user of a browser asks the server";
   EXPECT_EQ(get(path + "sub/c++%20weights.bin", "Range: bytes=0-1,3-4\r\n").status, 200);
   EXPECT_EQ(get(path + "sub/c++%20weights.bin", "If-None-Match: " + header(whole, "ETag") + "\r\n").status,
             304);
@@ -414,6 +427,9 @@ TEST_F(Http, ServesThePageByHashedNamesUnderAStrictPolicy) {
   EXPECT_EQ(get("/", "If-None-Match: " + header(get("/"), "ETag") + "\r\n").status, 304);
   for (const char* path : {"/assets/none.js", "/assets/../../wring.db", "/elsewhere", "/assets"})
     EXPECT_EQ(get(path).status, 404) << path;
+  const auto lost = get("/elsewhere", "Accept: text/html,*/*\r\n");
+  EXPECT_EQ(lost.status, 404);
+  EXPECT_EQ(lost.body, "<!doctype html>") << "a person is told by the page";
 }
 
 TEST_F(Http, SaysHowToBuildThePageWhereThereIsNone) {
@@ -437,6 +453,8 @@ TEST_F(Http, TimesRequestsByRouteHoweverTheyEnd) {
   EXPECT_THAT(text, HasSubstr("wring_http_seconds_count{route=\"GetJob\"} 1"));
   EXPECT_THAT(text, HasSubstr("wring_http_seconds_count{route=\"page\"} 2"));
   EXPECT_THAT(text, HasSubstr("wring_http_seconds_count{route=\"healthz\"} 1"));
+  EXPECT_THAT(text, HasSubstr("wring_http_requests_total{route=\"ListJobs\",status=\"200\"} 1"));
+  EXPECT_THAT(text, HasSubstr("wring_http_requests_total{route=\"GetJob\",status=\"404\"} 1"));
 }
 
 TEST_F(Http, AnswersUnderTheRequestIdThatItIsGivenAlsoWhereItFails) {
@@ -551,6 +569,34 @@ TEST_F(Http, AnswersByTheTokensThatItMakes) {
   const std::string path = "/api/v1/tokens/" + viewer["token"]["id"].get<std::string>();
   EXPECT_EQ(post(path + "/revoke", "{}", json + as_admin).status, 200);
   EXPECT_EQ(get("/api/v1/jobs", as_viewer).json()["reason"], "TOKEN_REVOKED");
+}
+
+TEST_F(Http, ADownloadEndsWithTheTokenItBeganWith) {
+  const auto digest = upload("content");
+  const auto admin = post("/api/v1/tokens", R"({"scope": "admin", "name": "me"})").json();
+  const auto handler = make_routes(server_->backend, {});
+  HttpRequest request{
+      .method = "GET", .target = "/api/v1/artifacts/" + digest + "/files/file", .host = "localhost"};
+  request.authorization = "Bearer " + admin["secret"].get<std::string>();
+  const auto before = handler(request), after = handler(request);
+  EXPECT_EQ(before.next_piece(), "content");
+  server_->tokens.revoke(admin["token"]["id"], server_->clock.now_ms());
+  EXPECT_EQ(thrown_by([&] { after.next_piece(); }).reason(), "TOKEN_REVOKED");
+  EXPECT_THAT(server_->metrics.text(), HasSubstr("wring_blob_bytes_total{direction=\"out\"} 7"));
+}
+
+TEST_F(Http, ALoginSetsACookieOfItsPortAndNoneWhereNobodyLogsIn) {
+  const std::string json = "Content-Type: application/json\r\n";
+  const auto open = post("/api/v1/login", Json{{"token", "a\r\nX-Evil: 1\r\n\r\n<b>"}}.dump(), json);
+  EXPECT_EQ(open.status, 200);
+  EXPECT_THAT(open.headers, testing::Not(HasSubstr("Evil")));
+  EXPECT_EQ(header(open, "Set-Cookie"), "");
+  const std::string secret = post("/api/v1/tokens", R"({"scope": "admin"})").json()["secret"];
+  const auto login = post("/api/v1/login", Json{{"token", secret}}.dump(), json, "localhost:81");
+  EXPECT_THAT(header(login, "Set-Cookie"), HasSubstr("wring_token_81=" + secret + ";"));
+  const std::string cookie = "Cookie: wring_token_80=other; wring_token_81=" + secret + "\r\n";
+  EXPECT_EQ(get("/api/v1/jobs", cookie, "localhost:81").status, 200);
+  EXPECT_EQ(get("/api/v1/jobs", cookie, "localhost:80").status, 401);
 }
 
 TEST_F(Http, DescribesItselfInOpenApi) {

@@ -18,25 +18,21 @@ TEST(LabelValues, AreBoundedAndTheRestIsOne) {
   EXPECT_EQ(values.known().size(), 2u);
 }
 
-TEST(Metrics, AProjectWithoutQueuedJobsGoesToZeroAndManyProjectsAreOne) {
+TEST(Metrics, AQueueThatIsEmptyGoesToZeroAndManyProjectsAreOne) {
   Metrics metrics;
-  metrics.queued_by_project({{"vision", 3}});
-  EXPECT_THAT(metrics.text(), HasSubstr("wring_project_jobs_queued{project=\"vision\"} 3"));
-  std::map<std::string, std::size_t> many;
-  for (int i = 0; i < 200; ++i) many["p" + std::to_string(i)] = 2;
-  metrics.queued_by_project(many);
-  const auto text = metrics.text();
-  EXPECT_THAT(text, HasSubstr("wring_project_jobs_queued{project=\"vision\"} 0"));
-  EXPECT_THAT(text, HasSubstr("wring_project_jobs_queued{project=\"_other\"} 202"));  // 99 have names
-}
-
-TEST(Metrics, TheAgeOfTheOldestQueuedJobGoesToZeroOnceNoneWaits) {
-  Metrics metrics;
-  metrics.queue_ages({{{"vision", "cpu"}, 12.5}, {{"vision", "cuda"}, 3}});
+  metrics.queues({{{"vision", "cpu"}, {3, 12.5}}, {{"vision", "cuda"}, {1, 3}}});
+  EXPECT_THAT(metrics.text(), HasSubstr("wring_project_jobs_queued{device=\"cpu\",project=\"vision\"} 3"));
   EXPECT_THAT(metrics.text(),
               HasSubstr("wring_queue_oldest_seconds{device=\"cpu\",project=\"vision\"} 12.5"));
-  metrics.queue_ages({});
-  EXPECT_THAT(metrics.text(), HasSubstr("wring_queue_oldest_seconds{device=\"cpu\",project=\"vision\"} 0"));
+  std::map<std::pair<std::string, std::string>, Metrics::Waiting> many;
+  for (int i = 0; i < 200; ++i) many[{"p" + std::to_string(i), "cpu"}] = {2, static_cast<double>(i)};
+  metrics.queues(many);
+  const auto text = metrics.text();
+  EXPECT_THAT(text, HasSubstr("wring_project_jobs_queued{device=\"cpu\",project=\"vision\"} 0"));
+  EXPECT_THAT(text, HasSubstr("wring_queue_oldest_seconds{device=\"cuda\",project=\"vision\"} 0"));
+  EXPECT_THAT(text, HasSubstr("wring_project_jobs_queued{device=\"cpu\",project=\"_other\"} 202"))
+      << "99 have names";
+  EXPECT_THAT(text, HasSubstr("wring_queue_oldest_seconds{device=\"cpu\",project=\"_other\"} 199"));
 }
 
 class ServiceMetrics : public Service {
