@@ -82,6 +82,7 @@ class Attempt final : public EngineListener {
     run.memory_bytes = smaller_limit(resources.memory_bytes(), at_.options.memory_bytes);
     run.limit_is_jobs = resources.memory_bytes() > 0 && run.memory_bytes == resources.memory_bytes();
     run.seconds = job_.spec().max_runtime_seconds();
+    run.began = began_;
     fs::create_directories(work());
     fs::create_directories(snapshots());
     start["type"] = "start";
@@ -276,6 +277,7 @@ class Attempt final : public EngineListener {
       if (!stage.key().empty()) at_.cache.remove_snapshot(project(), Digest::parse(stage.key()));
   }
 
+  const Stopwatch began_;
   const Workplace& at_;
   const v1::Job& job_;
   const v1::LeaseJobResponse& lease_;

@@ -170,7 +170,6 @@ void Cache::read_stages() {
 }
 
 CacheUse Cache::use() const {
-  const std::lock_guard lock(mutex_);
   return {bytes_, max_bytes_, claimed_, missed_};
 }
 
@@ -188,13 +187,15 @@ void Cache::hold(const Name& name, Hold& hold) {
   touch(name.first == kBlob ? path_of(name) : record_of(name.second));
 }
 
-std::vector<BlobRef> Cache::claim(std::span<const BlobRef> blobs, Hold& hold) {
+std::vector<BlobRef> Cache::claim(std::span<const BlobRef> blobs, Hold& hold,
+                                  const std::function<bool()>& stop) {
   const std::lock_guard lock(mutex_);
   std::vector<BlobRef> absent;
   std::set<Digest> seen;
   std::uint64_t needed = 0;
   for (const auto& blob : blobs) {
     if (!seen.insert(blob.digest).second) continue;
+    if (stop()) throw Error(ErrorCode::kCancelled, "STOPPED", "the look into the cache was stopped");
     this->hold({kBlob, blob.digest}, hold);
     claimed_ += blob.size;
     if (is_whole(blob)) continue;

@@ -2,10 +2,12 @@
 // first.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -70,7 +72,7 @@ class Cache {
   // Throws Error(kInvalidArgument, "BAD_JOB_ID") for an id that is no plain file name.
   std::filesystem::path log_folder(const std::string& job_id) const;
   std::uint64_t bytes() const { return use().bytes; }
-  CacheUse use() const;
+  CacheUse use() const;  // at once, whatever the cache is at
 
   // Keeps what it names from being evicted, for as long as it lives.
   class Hold {
@@ -89,8 +91,10 @@ class Cache {
 
   // Holds all of `blobs` and returns those that must be fetched: absent, of another size, or (looked at once
   // a process) not what their digest says. Makes room for them: Error(kResourceExhausted, "CACHE_TOO_SMALL")
-  // where what is held leaves too little.
-  std::vector<BlobRef> claim(std::span<const BlobRef> blobs, Hold& hold);
+  // where what is held leaves too little, and kCancelled "STOPPED" once `stop`, asked before each look, says
+  // so.
+  std::vector<BlobRef> claim(
+      std::span<const BlobRef> blobs, Hold& hold, const std::function<bool()>& stop = [] { return false; });
   // Blobs that claim() asked for have come.
   void add(std::span<const BlobRef> blobs);
 
@@ -140,8 +144,7 @@ class Cache {
   mutable std::mutex mutex_;
   std::map<Name, Entry> entries_;
   std::map<Name, int> holds_;
-  std::uint64_t bytes_ = 0;
-  std::uint64_t claimed_ = 0, missed_ = 0;
+  std::atomic<std::uint64_t> bytes_ = 0, claimed_ = 0, missed_ = 0;  // written under the mutex
   std::uint64_t uses_ = 0;
   std::deque<Digest> unsynced_;
   std::condition_variable_any unsynced_changed_;

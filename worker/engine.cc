@@ -195,7 +195,7 @@ class Supervisor {
   }
 
   void check_limits() {
-    if (run_.seconds > 0 && since_start_.seconds() > run_.seconds && !result_)
+    if (run_.seconds > 0 && run_.began.seconds() > run_.seconds && !result_)
       failure_ = Error(ErrorCode::kDeadlineExceeded, "MAX_RUNTIME",
                        "the job ran longer than its limit of " + human_duration(run_.seconds),
                        "max_runtime_seconds", "Finished stages are kept: raise the limit and retry.");
@@ -290,7 +290,7 @@ class Supervisor {
   ExitStatus status_;
   LineBuffer lines_;
   std::string to_send_;
-  Stopwatch since_start_, since_memory_, since_result_;
+  Stopwatch since_memory_, since_result_;
   std::optional<Stopwatch> since_term_;
   bool closed_ = false, killed_ = false;
   std::int32_t step_ = -1;

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "common/clock.h"
 #include "common/json.h"
 #include "worker/pipe.h"
 #include "worker/sandbox.h"
@@ -41,7 +42,8 @@ struct EngineRun {
   std::uint64_t memory_bytes =
       0;  // limit of its anonymous and shared memory (mapped blobs do not count); 0: none
   bool limit_is_jobs = false;  // which else is the worker's
-  double seconds = 0;          // limit of its run; 0: none
+  double seconds = 0;          // limit of the attempt; 0: none
+  Stopwatch began;             // the attempt
 };
 
 struct EngineOutcome {

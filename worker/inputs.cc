@@ -40,7 +40,7 @@ Json Inputs::fetch_artifact(const std::string& digest, const std::string& name) 
 }
 
 Json Inputs::fetch(const Manifest& manifest, const std::string& name) {
-  const auto missing = cache_.claim(chunks_of(manifest), hold_);
+  const auto missing = cache_.claim(chunks_of(manifest), hold_, [this] { return static_cast<bool>(stop_); });
   TransferOptions options = patient(stop_);
   options.durability = Durability::kProcess;  // a cache that starts anew verifies what it finds
   download_blobs(coordinator_.artifacts(), missing, cache_.blobs(), options);

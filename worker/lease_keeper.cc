@@ -1,4 +1,4 @@
-// The keeper's thread: reports in order, then heartbeats when they are due.
+// The keeper's thread: heartbeats when they are due, which bring cancels, and reports in order between them.
 #include "worker/lease_keeper.h"
 
 #include <algorithm>
@@ -103,13 +103,13 @@ void LeaseKeeper::run(const std::stop_token& stop) {
   Backoff backoff(0.1, 2);
   auto last = std::chrono::steady_clock::now();
   while (!stop.stop_requested()) {
-    const bool reports = lease_ && !lease_->reports.empty();
-    if (!is_urgent() && std::chrono::steady_clock::now() < next_due(last)) {
+    const bool due = std::chrono::steady_clock::now() >= next_due(last);
+    if (!due && !is_urgent()) {
       changed_.wait_until(lock, stop, next_due(last), [&] { return is_urgent(); });
       continue;
     }
     bool answered;
-    if (reports) {
+    if (!due && lease_ && !lease_->reports.empty()) {
       answered = send_report(lock);
     } else {
       answered = send_heartbeat(lock);

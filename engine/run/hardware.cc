@@ -6,8 +6,9 @@
 #include <c10/core/CachingDeviceAllocator.h>
 #include <dlfcn.h>
 #include <malloc.h>
-#include <unistd.h>
+#include <torch/version.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
@@ -43,10 +44,12 @@ int cuda_device_count() {
 struct CudaDevice {
   std::string name = "cuda", pci_bus_id;
   std::uint64_t memory_bytes = 0;
+  int major = 0, minor = 0;  // of its compute capability
 };
 
 // CUDA device `index` as its driver tells of it, so that no CUDA toolkit is needed.
 CudaDevice describe_cuda(int index) {
+  constexpr int kMajor = 75, kMinor = 76;  // CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_...
   CudaDevice known;
   void* const driver = ::dlopen("libcuda.so.1", RTLD_NOW);
   if (!driver) return known;
@@ -63,19 +66,19 @@ CudaDevice describe_cuda(int index) {
   if (call("cuDeviceGetPCIBusId", static_cast<char*>(bus), static_cast<int>(sizeof bus), device))
     known.pci_bus_id = bus;
   if (call("cuDeviceTotalMem_v2", &bytes, device)) known.memory_bytes = bytes;
+  call("cuDeviceGetAttribute", &known.major, kMajor, device);
+  call("cuDeviceGetAttribute", &known.minor, kMinor, device);
   return known;
 }
 
 }  // namespace
 
 Json list_devices() {
-  const auto pages = static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)),
-             page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
   Json devices = Json::array();
   devices.push_back({{"kind", "cpu"},
                      {"index", 0},
                      {"name", processor_name()},
-                     {"memory_bytes", pages * page},
+                     {"memory_bytes", total_memory_bytes()},
                      {"threads", std::thread::hardware_concurrency()}});
   for (int i = 0; i < cuda_device_count(); ++i) {
     const auto device = describe_cuda(i);
@@ -142,7 +145,10 @@ std::uint64_t anonymous_bytes() {
 }
 
 std::uint64_t total_memory_bytes() {
-  return kilobytes_of("/proc/meminfo", "MemTotal:");
+  const auto machine = kilobytes_of("/proc/meminfo", "MemTotal:");
+  std::uint64_t container = 0;  // "max": no limit of its own
+  std::ifstream("/sys/fs/cgroup/memory.max") >> container;
+  return container > 0 ? std::min(machine, container) : machine;
 }
 
 std::string hardware_name(const std::string& device, int threads) {
@@ -151,11 +157,19 @@ std::string hardware_name(const std::string& device, int threads) {
 }
 
 std::string kernel_level(const std::string& device) {
-  if (device != "cpu") return device.substr(0, device.find(':'));
+  const std::string library = " torch " + std::string(TORCH_VERSION);
+  if (device != "cpu") {
+    const auto cuda = describe_cuda(parse_device(device).index());
+    return "sm" + std::to_string(cuda.major) + std::to_string(cuda.minor) + library;
+  }
   __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx512f"))
-    return __builtin_cpu_supports("avx512bf16") ? "avx512-bf16" : "avx512";
-  return __builtin_cpu_supports("avx2") ? "avx2" : "baseline";
+  // The libraries choose their kernels by the maker, too.
+  const char* const maker = __builtin_cpu_is("intel") ? "intel " : __builtin_cpu_is("amd") ? "amd " : "";
+  const char* const set = !__builtin_cpu_supports("avx512f")
+                              ? __builtin_cpu_supports("avx2") ? "avx2" : "baseline"
+                          : __builtin_cpu_supports("avx512bf16") ? "avx512-bf16"
+                                                                 : "avx512";
+  return maker + (set + library);
 }
 
 }  // namespace wring

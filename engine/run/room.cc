@@ -16,9 +16,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// A job is refused only where the estimate is so far above what it may have: estimates have been up to 31 %
+// A job is refused only where the estimate is so far above what it may have: estimates are to be up to 15 %
 // high.
-constexpr double kTolerance = 1.5;
+constexpr double kTolerance = 1.15;
 
 // Of the heap: holes between what stays and what comes and goes, which a probe of one block does not have,
 // and what earlier stages leave behind: 3 to 12 % were missing (docs/results/main-job.md).

@@ -7,16 +7,10 @@
 #include "common/error.h"
 #include "server/api/messages.h"
 #include "server/api/page_tokens.h"
+#include "server/store/artifact_rows.h"
 #include "server/store/audit_rows.h"
 
 namespace wring {
-namespace {
-
-bool is_over(const v1::Artifact& artifact, TimeMs now) {
-  return artifact.has_expire_time() && to_time(artifact.expire_time()) <= now;
-}
-
-}  // namespace
 
 Manifest parse_manifest(const std::string& text) {
   try {
@@ -53,7 +47,8 @@ void check_chunks(const Manifest& manifest, const TenantBlobs& blobs, std::vecto
 }
 
 v1::Artifact commit_artifact(const v1::CommitArtifactRequest& request, TimeMs now, JobStore& store,
-                             const TenantBlobs& blobs, std::vector<std::string>& missing) {
+                             const TenantBlobs& blobs, const std::string& job,
+                             std::vector<std::string>& missing) {
   if (request.name().size() > 200)
     throw Error(ErrorCode::kInvalidArgument, "NAME_TOO_LONG", "a name of more than 200 bytes", "name");
   if (!request.project().empty()) {
@@ -67,7 +62,7 @@ v1::Artifact commit_artifact(const v1::CommitArtifactRequest& request, TimeMs no
   check_chunks(manifest, blobs, missing);
   std::string project = request.project().empty() ? blobs.project() : request.project();
   if (project.empty()) project = kDefaultProject;
-  if (auto known = store.artifact(digest, project); known && !is_over(*known, now)) return *known;
+  if (auto known = store.artifact(digest, project); known && !known->has_expire_time()) return *known;
   v1::Artifact artifact;
   artifact.set_project(project);
   artifact.set_digest(digest);
@@ -77,6 +72,10 @@ v1::Artifact commit_artifact(const v1::CommitArtifactRequest& request, TimeMs no
   *artifact.mutable_create_time() = to_timestamp(now);
   artifact.set_manifest_json(manifest.canonical());
   artifact.set_name(request.name());
+  if (!job.empty()) {
+    artifact.set_created_by_job(job);
+    *artifact.mutable_expire_time() = to_timestamp(now + kUntilTheJobEnds);
+  }
   StoreBatch batch;
   batch.artifacts.push_back(artifact);
   store.write(std::move(batch)).get();

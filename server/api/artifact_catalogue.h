@@ -16,11 +16,13 @@ namespace wring {
 
 // Checks the manifest and that every chunk is there for this caller, with its size; commits it durably as an
 // artifact of request.project() (empty: the caller's, or "default"); idempotent; one whose time was over, and
-// that was not deleted yet, is kept from now on. Throws Error kInvalidArgument "BAD_MANIFEST",
+// that was not deleted yet, is kept from now on. What a `job` hands in goes after a day, unless its success
+// keeps it. Throws Error kInvalidArgument "BAD_MANIFEST",
 // "NAME_TOO_LONG"; kNotFound "PROJECT_NOT_FOUND"; kFailedPrecondition "MISSING_BLOBS" with their digests in
 // `missing`.
 v1::Artifact commit_artifact(const v1::CommitArtifactRequest& request, TimeMs now, JobStore& store,
-                             const TenantBlobs& blobs, std::vector<std::string>& missing);
+                             const TenantBlobs& blobs, const std::string& job,
+                             std::vector<std::string>& missing);
 
 // A manifest from a request's field manifest_json, which errors name.
 Manifest parse_manifest(const std::string& text);

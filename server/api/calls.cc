@@ -110,7 +110,8 @@ std::vector<Call> artifact_calls() {
           "Artifacts/CommitArtifact",
           +[](B b, Visit visit, const v1::CommitArtifactRequest& request, v1::Artifact& response,
               Missing& missing) {
-            response = commit_artifact(request, b.clock.now_ms(), b.store, blobs_of(b, visit), missing);
+            const std::string job = visit.job.empty() || !b.store.job(visit.job) ? "" : visit.job;
+            response = commit_artifact(request, b.clock.now_ms(), b.store, blobs_of(b, visit), job, missing);
           }),
       call(
           "Artifacts/GetArtifact",

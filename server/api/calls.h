@@ -28,6 +28,7 @@ struct Backend {
   const Clock& clock;
   Metrics& metrics;
   double heartbeat_seconds = 3;  // what workers are asked for
+  double silence_seconds = 60;   // that a stream's client may neither give nor take a message
 };
 
 // Who is let in may call from any thread.

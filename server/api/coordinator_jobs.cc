@@ -219,7 +219,8 @@ v1::Job Coordinator::submit(const Within& project, const v1::SubmitJobRequest& r
                           in_ms(spec.queued_timeout_seconds()),
                           in_ms(spec.total_timeout_seconds()),
                           trial ? prefixes_of(stored, recipe) : std::vector<std::string>{},
-                          LogScope::id_of("request")};
+                          LogScope::id_of("request"),
+                          in_ms(spec.max_runtime_seconds())};
   AuditNote::about(input.id);
   StoreBatch batch;
   batch.submitted = stored;

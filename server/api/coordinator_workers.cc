@@ -2,9 +2,11 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <shared_mutex>
 
 #include "common/error.h"
 #include "common/log.h"
+#include "common/text.h"
 #include "common/utf8.h"
 #include "server/api/coordinator.h"
 #include "server/api/messages.h"
@@ -20,7 +22,11 @@ constexpr TimeMs kAfterTheEnd = 3'600'000;  // of a lease, its worker may still 
 constexpr int kMaxRows = 100'000;           // evaluation rows in one request
 constexpr int kMaxExports = 1000;
 constexpr int kMaxDevices = 1024;
-constexpr std::size_t kMaxLogLine = 1000;  // bytes
+constexpr std::uint32_t kMaxStages = 10'000;
+constexpr std::size_t kMaxProgressBytes = 1000;   // of one stage
+constexpr std::size_t kMaxLogLine = 1000;         // bytes
+constexpr std::size_t kMaxWorkerBytes = 1 << 20;  // of what a worker says of itself
+constexpr std::size_t kMaxStageBytes = 16 << 20;  // of a step's status: a line of an engine's pipe
 
 [[noreturn]] void throw_not_yours(const std::string& worker) {
   throw Error(ErrorCode::kPermissionDenied, "WORKER_NOT_YOURS",
@@ -33,6 +39,13 @@ void check_word(const std::string& word, std::initializer_list<const char*> allo
   if (std::find(allowed.begin(), allowed.end(), word) == allowed.end())
     throw Error(ErrorCode::kInvalidArgument, reason,
                 "'" + word.substr(0, 40) + "' is none of the values allowed", field, hint);
+}
+
+// The server keeps it, in memory or in each later answer about the job.
+void check_size(const google::protobuf::Message& message, std::size_t most, const char* field) {
+  if (message.ByteSizeLong() > most)
+    throw Error(ErrorCode::kInvalidArgument, "MESSAGE_TOO_LARGE",
+                "more than " + human_bytes(most) + " in one message", field);
 }
 
 template <typename Rows>
@@ -99,7 +112,7 @@ std::vector<std::string> made_by(const v1::FinishAttemptRequest& request, JobSto
   if (!request.result().empty()) made.push_back(request.result());
   for (const auto& digest : made)
     if (!store.has_artifact(digest, project))
-      throw Error(ErrorCode::kFailedPrecondition, "ARTIFACT_NOT_FOUND", "the result was not committed",
+      throw Error(ErrorCode::kAborted, "ARTIFACT_NOT_FOUND", "the result was not committed, or is gone",
                   digest == request.result() ? "result" : "exports", "CommitArtifact first.");
   return made;
 }
@@ -120,6 +133,7 @@ void Coordinator::register_worker(const v1::Worker& worker, const std::string& c
   if (worker.slurm_job().size() > 64)
     throw Error(ErrorCode::kInvalidArgument, "BAD_SLURM_JOB", "a Slurm job's id is at most 64 characters",
                 "worker.slurm_job");
+  check_size(worker, kMaxWorkerBytes, "worker");
   if (worker.methods_size() > 10'000 || worker.devices_size() > kMaxDevices)
     throw Error(ErrorCode::kInvalidArgument, "WORKER_TOO_LARGE", "too many methods or devices", "worker");
   {
@@ -133,9 +147,10 @@ void Coordinator::register_worker(const v1::Worker& worker, const std::string& c
   batch.worker->set_caller(caller);
   batch.worker->clear_use();
   *batch.worker->mutable_last_seen() = to_timestamp(clock_.now_ms());
-  apply(RegisterInput{to_record(worker)}, batch);
+  const Outcome outcome = apply(RegisterInput{to_record(worker)}, batch);
   {
     const std::lock_guard lock(mutex_);
+    for (const auto& forgotten : outcome.forgotten) workers_.erase(forgotten);
     workers_[worker.id()] = *batch.worker;
   }
   spdlog::info("worker {} ({}) is here", worker.id(), worker.name());
@@ -240,7 +255,7 @@ v1::HeartbeatResponse Coordinator::heartbeat(const v1::HeartbeatRequest& request
   {
     const std::lock_guard lock(mutex_);
     const auto known = workers_.find(request.worker_id());
-    if (known != workers_.end() && request.has_use() && request.use().devices_size() <= kMaxDevices)
+    if (known != workers_.end() && request.has_use() && request.use().ByteSizeLong() <= kMaxWorkerBytes)
       *known->second.mutable_use() = request.use();
     for (int i = 0; i < request.leases_size(); ++i) {
       const auto& lease = request.leases(i);
@@ -253,7 +268,9 @@ v1::HeartbeatResponse Coordinator::heartbeat(const v1::HeartbeatRequest& request
       if (action == LeaseAction::kLost || lease.progress_size() == 0 || !ledger_.stored_event(lease.job_id()))
         continue;
       Live& live = live_[lease.job_id()];
-      for (const auto& progress : lease.progress()) live.progress[progress.stage()] = progress;
+      for (const auto& progress : lease.progress())
+        if (progress.stage() < kMaxStages && progress.ByteSizeLong() <= kMaxProgressBytes)
+          live.progress[progress.stage()] = progress;
       ++live.version;
       ++progress_heard_;
       news = true;
@@ -276,6 +293,7 @@ void Coordinator::report_stage(const v1::ReportStageRequest& request) {
   const v1::StageStatus& stage = request.stage();
   check_word(stage.state(), {"pending", "running", "done", "cached"}, "BAD_STATE", "stage.state",
              "pending, running, done or cached.");
+  check_size(stage, kMaxStageBytes, "stage");
   StoreBatch batch;
   batch.stages.push_back(stage);
   batch.evaluations = rows_of(request.job_id(), request.evaluations(), clock_.now_ms());
@@ -306,8 +324,10 @@ void Coordinator::finish(const v1::FinishAttemptRequest& request) {
   check_word(request.outcome(), {"succeeded", "failed", "cancelled", "released"}, "BAD_OUTCOME", "outcome",
              "succeeded, failed, cancelled or released.");
   const bool succeeded = request.outcome() == "succeeded";
+  const std::shared_lock made(store_.inputs());  // it stays until the job names it
   StoreBatch batch;
   batch.stages.assign(request.stages().begin(), request.stages().end());
+  for (const auto& stage : batch.stages) check_size(stage, kMaxStageBytes, "stages");
   if (succeeded) {
     batch.evaluations = rows_of(request.job_id(), request.evaluations(), clock_.now_ms());
     batch.all_evaluations = true;

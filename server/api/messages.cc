@@ -74,7 +74,8 @@ WorkerRecord to_record(const v1::Worker& worker) {
   record.draining = worker.draining();
   for (const auto& device : worker.devices()) {
     ++record.devices[device.kind()];
-    record.memory_bytes = std::max<std::uint64_t>(record.memory_bytes, device.memory_bytes());
+    if (device.kind() == "cpu")  // where an engine's memory is, and what jobs ask for
+      record.memory_bytes = std::max<std::uint64_t>(record.memory_bytes, device.memory_bytes());
   }
   record.methods.insert(worker.methods().begin(), worker.methods().end());
   return record;

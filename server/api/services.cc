@@ -10,6 +10,7 @@
 #include "common/log.h"
 #include "proto/rpc/channel.h"
 #include "proto/rpc/status.h"
+#include "server/api/silence_limit.h"
 #include "server/api/stage_outputs.h"
 #include "wring/v1/artifacts.grpc.pb.h"
 #include "wring/v1/evaluations.grpc.pb.h"
@@ -108,7 +109,7 @@ Status unary(const Backend& backend, ServerContext& context, std::string_view me
 
 class ArtifactsService final : public v1::Artifacts::Service {
  public:
-  explicit ArtifactsService(Backend backend) : b_(backend) {}
+  ArtifactsService(Backend backend, SilenceLimit& silence) : b_(backend), silence_(silence) {}
 
   Status FindMissingBlobs(ServerContext* context, const v1::FindMissingBlobsRequest* request,
                           v1::FindMissingBlobsResponse* response) override {
@@ -119,8 +120,8 @@ class ArtifactsService final : public v1::Artifacts::Service {
                    v1::WriteBlobResponse* response) override {
     return answer(b_, *context, "Artifacts/WriteBlob", [&](Door::Visit& visit) {
       v1::WriteBlobRequest message;
-      if (!reader->Read(&message))
-        throw Error(ErrorCode::kInvalidArgument, "EMPTY_STREAM", "no message came", "digest");
+      const auto read = [&] { return silence_.wait(*context, [&] { return reader->Read(&message); }); };
+      if (!read()) throw Error(ErrorCode::kInvalidArgument, "EMPTY_STREAM", "no message came", "digest");
       const Digest digest = Digest::parse(message.digest(), "digest");
       const TenantBlobs blobs = blobs_of(b_, visit);
       if (blobs.missing({digest}).empty()) return response->set_committed_size(b_.blobs.size(digest));
@@ -132,7 +133,7 @@ class ArtifactsService final : public v1::Artifacts::Service {
         upload.append(message.write_offset(), std::as_bytes(std::span(message.data())));
         b_.metrics.blob_bytes("in", static_cast<double>(message.data().size()));
         b_.door.check_still(visit.caller);
-      } while (reader->Read(&message));
+      } while (read());
       upload.finish();
       blobs.add(digest, upload.committed());
       response->set_committed_size(upload.committed());
@@ -153,7 +154,7 @@ class ArtifactsService final : public v1::Artifacts::Service {
                                  response.set_data(piece.data(), piece.size());
                                  b_.metrics.blob_bytes("out", static_cast<double>(piece.size()));
                                  b_.door.check_still(visit.caller);
-                                 return writer->Write(response);
+                                 return silence_.wait(*context, [&] { return writer->Write(response); });
                                });
     });
   }
@@ -185,11 +186,12 @@ class ArtifactsService final : public v1::Artifacts::Service {
 
  private:
   Backend b_;
+  SilenceLimit& silence_;
 };
 
 class JobsService final : public v1::Jobs::Service {
  public:
-  explicit JobsService(Backend backend) : b_(backend) {}
+  JobsService(Backend backend, SilenceLimit& silence) : b_(backend), silence_(silence) {}
 
   Status SubmitJob(ServerContext* context, const v1::SubmitJobRequest* request, v1::Job* response) override {
     return unary(b_, *context, "Jobs/SubmitJob", *request, *response);
@@ -216,7 +218,7 @@ class JobsService final : public v1::Jobs::Service {
                            [&](const v1::Event* event) {
                              if (context->IsCancelled()) return false;
                              if (!event) b_.door.check_still(visit.caller);
-                             return !event || writer->Write(*event);
+                             return !event || silence_.wait(*context, [&] { return writer->Write(*event); });
                            });
     });
   }
@@ -239,6 +241,7 @@ class JobsService final : public v1::Jobs::Service {
 
  private:
   Backend b_;
+  SilenceLimit& silence_;
 };
 
 class WorkersService final : public v1::Workers::Service {
@@ -295,8 +298,8 @@ class WorkersService final : public v1::Workers::Service {
                    v1::KeepStageResponse* response) override {
     std::vector<std::string> missing;
     const auto body = [&](Door::Visit& visit) {
-      const auto project = b_.coordinator.project_of(request->job_id(), request->fence());
       check_job(visit, request->job_id());
+      const auto project = b_.coordinator.project_of(request->job_id(), request->fence());
       const TenantBlobs uploaded(b_.blobs, b_.store, is_worker(visit) ? project : Within());
       *response = outputs().keep(project, *request, uploaded, b_.clock.now_ms(), missing);
       b_.coordinator.stage_shared(request->job_id(), request->key());
@@ -465,14 +468,16 @@ class EvaluationsService final : public v1::Evaluations::Service {
 
 struct Services::Impl {
   explicit Impl(Backend backend)
-      : artifacts(backend),
-        jobs(backend),
+      : silence(backend.silence_seconds),
+        artifacts(backend, silence),
+        jobs(backend, silence),
         workers(backend),
         projects(backend),
         sweeps(backend),
         tokens(backend),
         methods(backend),
         evaluations(backend) {}
+  SilenceLimit silence;
   ArtifactsService artifacts;
   JobsService jobs;
   WorkersService workers;

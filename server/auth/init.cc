@@ -11,6 +11,7 @@
 #include "common/text.h"
 #include "server/auth/certificates.h"
 #include "server/auth/tokens.h"
+#include "server/store/audit_rows.h"
 #include "server/upkeep/data_lock.h"
 
 namespace wring {
@@ -64,7 +65,10 @@ InitReport init_server(const fs::path& data, const InitOptions& options) {
   Token token;
   token.name = "wring-server init";
   token.scope = Scope::kAdmin;
-  std::tie(token, report.secret) = Tokens(store).create(token, SystemClock().now_ms());
+  const TimeMs now = SystemClock().now_ms();
+  const AuditNote note(
+      [now] { return AuditEntry{0, now, "operator", "", "", "wring-server init", "", "OK", ""}; });
+  std::tie(token, report.secret) = Tokens(store).create(token, now);
   report.token_id = token.id;
   return report;
 }

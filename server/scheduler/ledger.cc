@@ -31,6 +31,7 @@ Ledger::Ledger(const SchedulerOptions& options, StoredState stored, TimeMs now) 
     // Further off than it can be means that the clock was set back since.
     job.queued_until = std::min(job.queued_until, now + options.max_backoff_ms + job.queued_timeout);
     job.total_until = std::min(job.total_until, now + job.total_timeout);
+    job.attempt_until = std::min(job.attempt_until, now + job.max_runtime + options.lease_ms);
     on_disk_[job.id] = {job.version, job.last_event};
     restore(std::move(job), state_);
   }

@@ -67,7 +67,9 @@ struct JobRecord {
   TimeMs lease_until = 0;
   TimeMs not_before = 0;                         // backoff
   TimeMs queued_timeout = 0, total_timeout = 0;  // lengths; 0: none
+  TimeMs max_runtime = 0;                        // of one attempt
   TimeMs queued_until = 0, total_until = 0;  // when those of this stay in the queue and of this run are over
+  TimeMs attempt_until = 0;  // when that of this attempt is over, though its worker says nothing
   TimeMs create_time = 0, start_time = 0, end_time = 0;
   std::string crash_signature;  // of the last attempt that failed without an explanation
   std::string request_id;       // of the call that submitted it, for logs

@@ -26,7 +26,11 @@ TimeMs deadline(const JobRecord& job, const SchedulerState& state) {
   const TimeMs queued = job.phase == JobPhase::kQueued && !paused ? job.queued_until : 0;
   const TimeMs total =
       job.phase == JobPhase::kQueued || job.phase == JobPhase::kRunning ? job.total_until : 0;
-  return queued == 0 || total == 0 ? std::max(queued, total) : std::min(queued, total);
+  const TimeMs attempt = job.phase == JobPhase::kRunning ? job.attempt_until : 0;
+  TimeMs first = 0;
+  for (const TimeMs at : {queued, total, attempt})
+    if (at > 0 && (first == 0 || at < first)) first = at;
+  return first;
 }
 
 // "90 s", "0.5 s".
@@ -62,6 +66,7 @@ class Transition {
     job.create_time = now_;
     job.queued_timeout = input.queued_timeout;
     job.total_timeout = input.total_timeout;
+    job.max_runtime = input.max_runtime;
     job.prefixes = input.prefixes;
     job.request_id = input.request_id;
     begin_run(job);
@@ -70,6 +75,7 @@ class Transition {
   }
 
   void operator()(const RegisterInput& input) {
+    forget_workers();
     WorkerRecord worker = input.worker;
     worker.last_seen = now_;
     worker.jobs.clear();
@@ -248,6 +254,17 @@ class Transition {
  private:
   static constexpr int kMostTimeouts = 100;  // in one step; the next one goes on
 
+  // Those that will not come again: pods, batch jobs. One that does registers anew.
+  void forget_workers() {
+    std::erase_if(state_.workers, [&](const auto& entry) {
+      const auto& [id, worker] = entry;
+      const bool goes = worker.jobs.empty() && !state_.paused_workers.contains(id) &&
+                        worker.last_seen + state_.options.forget_worker_ms <= now_;
+      if (goes) outcome_.forgotten.push_back(id);
+      return goes;
+    });
+  }
+
   void release(const Prefixes::Freed& freed) {
     for (const auto& prefix : freed) state_.queue.release(prefix, state_.jobs);
   }
@@ -422,14 +439,19 @@ class Transition {
   void time_out(JobRecord& job) {
     const bool queued = job.phase == JobPhase::kQueued;
     const bool total = job.total_until > 0 && job.total_until <= now_;
-    const TimeMs timeout = total ? job.total_timeout : job.queued_timeout;
+    const char *reason = "QUEUED_TIMEOUT", *field = "queued_timeout_seconds";
     std::string message =
-        total ? "the job has not ended within " + in_seconds(timeout) + ", its total timeout"
-              : "no worker took the job within " + in_seconds(timeout) + ", its queued timeout";
+        "no worker took the job within " + in_seconds(job.queued_timeout) + ", its queued timeout";
+    if (total) {
+      reason = "TOTAL_TIMEOUT", field = "total_timeout_seconds";
+      message = "the job has not ended within " + in_seconds(job.total_timeout) + ", its total timeout";
+    } else if (!queued) {
+      reason = "MAX_RUNTIME", field = "max_runtime_seconds";
+      message = "the attempt has not ended within " + in_seconds(job.max_runtime) + ", its limit";
+    }
     if (queued) message += "; " + waiting_reason(job, now_, state_);
     if (queued) dequeue(job);
-    end_failed(job, Error(ErrorCode::kDeadlineExceeded, total ? "TOTAL_TIMEOUT" : "QUEUED_TIMEOUT", message,
-                          total ? "total_timeout_seconds" : "queued_timeout_seconds",
+    end_failed(job, Error(ErrorCode::kDeadlineExceeded, reason, message, field,
                           "Finished stages are kept: retry it, or submit it with a longer timeout.")
                         .to_json());
   }
@@ -446,6 +468,8 @@ class Transition {
     job.reported.clear();
     job.stages_made = 0;
     state_.prefixes.begin(job);
+    // Its worker, which ends it in time, has as long as a lease to say so.
+    job.attempt_until = job.max_runtime > 0 ? now_ + job.max_runtime + state_.options.lease_ms : 0;
     state_.held.emplace(worker.id, job.id);
     worker.jobs.insert(job.id);
     worker.polled = 0;

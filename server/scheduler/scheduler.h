@@ -26,8 +26,9 @@ struct SchedulerOptions {
   TimeMs lease_ms = 15'000;
   TimeMs backoff_ms = 1'000;  // after the first infrastructure failure; doubles
   TimeMs max_backoff_ms = 60'000;
-  TimeMs worker_gone_ms = 60'000;  // not seen for so long: not present
-  TimeMs preferred_ms = 500;       // a job is left to a worker that asked so recently and has its inputs
+  TimeMs worker_gone_ms = 60'000;               // not seen for so long: not present
+  TimeMs forget_worker_ms = 30 * 86'400'000LL;  // not seen for so long: forgotten
+  TimeMs preferred_ms = 500;  // a job is left to a worker that asked so recently and has its inputs
 };
 
 struct SchedulerState {
@@ -56,6 +57,7 @@ struct SubmitInput {
   TimeMs queued_timeout = 0, total_timeout = 0;  // 0: none
   std::vector<std::string> prefixes;
   std::string request_id = {};
+  TimeMs max_runtime = 0;  // of one attempt; 0: no limit
 };
 struct RegisterInput {
   WorkerRecord worker;
@@ -140,6 +142,7 @@ struct Outcome {
   std::optional<std::pair<std::string, Quota>> quota;  // a project's new one
   std::optional<JobRecord> leased;                     // answer to LeaseInput
   std::vector<LeaseAction> renewed;                    // answers to RenewInput, in order
+  std::vector<std::string> forgotten;                  // workers
 };
 
 // Whether a worker with these devices free can run a job.

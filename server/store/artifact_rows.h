@@ -10,6 +10,9 @@
 
 namespace wring {
 
+// So long what a job has handed in is there; once it succeeds, its spec says how long.
+inline constexpr TimeMs kUntilTheJobEnds = 86'400'000;
+
 // What the manifest is made of is the project's from now on.
 void own_chunks(Connection& db, const std::string& project, const std::string& manifest);
 

@@ -87,6 +87,8 @@ void put_outcome(Connection& db, const Outcome& outcome) {
         .bind(static_cast<std::uint64_t>(event.attempt))
         .bind(event.payload.dump())
         .run();
+  for (const auto& worker : outcome.forgotten)
+    Statement(db, "DELETE FROM workers WHERE id = ?").bind(worker).run();
 }
 
 // A cached stage has the report of a job of its project that ran it.
@@ -421,6 +423,7 @@ EvaluationPage JobStore::evaluations(const EvaluationFilter& filter) {
 }
 
 void JobStore::add_log_lines(const std::string& job, std::vector<std::string> lines, TimeMs now) {
+  if (writer_->waits_for_space()) return;  // they would wait in memory
   change_later([job, lines = std::move(lines), now](Connection& db) {
     Statement newest(db, "SELECT coalesce(max(number), 0) FROM log_lines WHERE job_id = ?");
     newest.bind(job);

@@ -1,6 +1,8 @@
 // Rows of artifacts: one of what each is made of, one for each project that has it.
 #include <google/protobuf/util/time_util.h>
 
+#include <shared_mutex>
+
 #include "common/error.h"
 #include "server/store/artifact_rows.h"
 #include "server/store/job_store.h"
@@ -9,6 +11,7 @@
 namespace wring {
 namespace {
 
+using google::protobuf::operator>;  // of timestamps
 using google::protobuf::util::TimeUtil;
 
 // Columns: message, project, and, where wanted, the manifest.
@@ -26,16 +29,20 @@ std::string manifest_of(Connection& db, const std::string& digest) {
   return row.row() ? row.text(0) : "{}";
 }
 
+Statement& bind_expiry(Statement& statement, const v1::Artifact& artifact) {
+  return artifact.has_expire_time()
+             ? statement.bind(TimeUtil::TimestampToMilliseconds(artifact.expire_time()))
+             : statement.bind_null();
+}
+
 void put_row(Connection& db, v1::Artifact artifact, const std::string& project) {
   artifact.clear_manifest_json();
   artifact.clear_project();
-  Statement(db,
-            "INSERT INTO artifacts(project, digest, kind, message) VALUES(?,?,?,?) ON CONFLICT DO NOTHING")
-      .bind(project)
-      .bind(artifact.digest())
-      .bind(artifact.kind())
-      .bind(artifact.SerializeAsString())
-      .run();
+  Statement insert(db,
+                   "INSERT INTO artifacts(project, digest, kind, message, expire_time) VALUES(?,?,?,?,?) "
+                   "ON CONFLICT DO NOTHING");
+  insert.bind(project).bind(artifact.digest()).bind(artifact.kind()).bind(artifact.SerializeAsString());
+  bind_expiry(insert, artifact).run();
   own_chunks(db, project, manifest_of(db, artifact.digest()));
 }
 
@@ -44,9 +51,7 @@ void update_row(Connection& db, std::int64_t row, v1::Artifact artifact) {
   artifact.clear_project();
   Statement update(db, "UPDATE artifacts SET message = ?, expire_time = ? WHERE row = ?");
   update.bind(artifact.SerializeAsString());
-  artifact.has_expire_time() ? update.bind(TimeUtil::TimestampToMilliseconds(artifact.expire_time()))
-                             : update.bind_null();
-  update.bind(row).run();
+  bind_expiry(update, artifact).bind(row).run();
 }
 
 v1::Retention retention_of(Connection& db, const std::string& job) {
@@ -67,20 +72,31 @@ void retain(v1::Artifact& artifact, const v1::Retention& wanted, TimeMs end, boo
     *artifact.mutable_expire_time() = TimeUtil::MillisecondsToTimestamp(until);
 }
 
-// An artifact whose time was over before it was handed in again is kept: whoever did counts on it.
-void revive(Connection& db, const std::string& digest, const std::string& project, TimeMs now) {
+// Whether the artifact is there for a job that has not succeeded, and goes unless it does.
+bool is_provisional(Connection& db, const v1::Artifact& artifact) {
+  Statement row(db, "SELECT 1 FROM jobs WHERE id = ? AND phase <> ?");
+  row.bind(artifact.created_by_job()).bind(static_cast<int>(JobPhase::kSucceeded));
+  return row.row();
+}
+
+// One that would go before what is handed in now is kept as that is, and one whose time is over, or that no
+// success has kept, as if it were new: whoever handed it in counts on it.
+void revive(Connection& db, const v1::Artifact& handed_in, const std::string& project) {
   v1::Artifact artifact;
+  std::int64_t at = 0;
   {
-    Statement row(db, "SELECT message FROM artifacts WHERE digest = ? AND project = ? AND expire_time <= ?");
-    row.bind(digest).bind(project).bind(now);
+    Statement row(db,
+                  "SELECT message, row FROM artifacts WHERE digest = ? AND project = ? AND expire_time > 0");
+    row.bind(handed_in.digest()).bind(project);
     if (!row.row() || !artifact.ParseFromString(row.text(0))) return;
+    at = row.integer(1);
   }
+  const auto& until = handed_in.has_expire_time() ? handed_in.expire_time() : handed_in.create_time();
+  if (artifact.expire_time() > until && (handed_in.has_expire_time() || !is_provisional(db, artifact)))
+    return;
   artifact.clear_expire_time();
-  Statement(db, "UPDATE artifacts SET message = ?, expire_time = NULL WHERE digest = ? AND project = ?")
-      .bind(artifact.SerializeAsString())
-      .bind(digest)
-      .bind(project)
-      .run();
+  if (handed_in.has_expire_time()) *artifact.mutable_expire_time() = handed_in.expire_time();
+  update_row(db, at, std::move(artifact));
 }
 
 // Where no project has the artifact any more.
@@ -113,7 +129,7 @@ void put_artifact(Connection& db, const v1::Artifact& artifact) {
       .run();
   const std::string project = artifact.project().empty() ? kDefaultProject : artifact.project();
   put_row(db, artifact, project);
-  revive(db, artifact.digest(), project, TimeUtil::TimestampToMilliseconds(artifact.create_time()));
+  revive(db, artifact, project);
 }
 
 void share_artifact(Connection& db, const std::string& digest, const std::string& project) {
@@ -145,8 +161,9 @@ void put_made(Connection& db, const std::vector<std::string>& digests, const Job
       artifact = read_artifact(row, false);
       at = row.integer(2);
     }
-    const bool is_new = artifact.created_by_job().empty() &&
-                        TimeUtil::TimestampToMilliseconds(artifact.create_time()) >= job.create_time;
+    const bool is_own = artifact.created_by_job().empty() || artifact.created_by_job() == job.id;
+    const bool is_new =
+        is_own && TimeUtil::TimestampToMilliseconds(artifact.create_time()) >= job.create_time;
     if (artifact.created_by_job().empty()) artifact.set_created_by_job(job.id);
     retain(artifact, retention, job.end_time, is_new);
     update_row(db, at, std::move(artifact));
@@ -198,6 +215,7 @@ ArtifactPage JobStore::artifacts(const std::string& kind, std::int64_t before_ro
 
 bool JobStore::set_retention(const std::string& digest, bool pinned, std::optional<TimeMs> expire_time,
                              const Within& project) {
+  const std::shared_lock lock(inputs_);  // no deletion has looked whether it is pinned
   bool found = false;
   change([&](Connection& db) {
     std::vector<std::pair<std::int64_t, v1::Artifact>> changed;

@@ -27,6 +27,8 @@ Json to_json(const JobRecord& r) {
           {"total_timeout", r.total_timeout},
           {"queued_until", r.queued_until},
           {"total_until", r.total_until},
+          {"max_runtime", r.max_runtime},
+          {"attempt_until", r.attempt_until},
           {"create_time", r.create_time},
           {"start_time", r.start_time},
           {"end_time", r.end_time},
@@ -77,6 +79,8 @@ JobRecord record_from_json(const Json& j) {
   if (!j.at("error").is_null()) r.error = j.at("error");
   r.last_event = j.at("last_event");
   r.version = j.at("version");
+  r.max_runtime = j.value("max_runtime", r.max_runtime);
+  r.attempt_until = j.value("attempt_until", r.attempt_until);
   return r;
 }
 

@@ -106,7 +106,11 @@ void find_chunks(Connection& database, const BlobStore& blobs, FsckReport& repor
     if (missing == 0) continue;
     v1::Artifact artifact;
     artifact.ParseFromString(rows.text(1));
-    report.artifacts.push_back({digest, artifact.name(), missing, jobs_of(database, digest)});
+    auto jobs = jobs_of(database, digest);
+    if (const auto& maker = artifact.created_by_job();
+        !maker.empty() && std::find(jobs.begin(), jobs.end(), maker) == jobs.end())
+      jobs.push_back(maker);  // of an export
+    report.artifacts.push_back({digest, artifact.name(), missing, std::move(jobs)});
   }
   add_stage_outputs(database, used);
   for (const auto& digest : blobs.all())

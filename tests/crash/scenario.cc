@@ -106,7 +106,8 @@ std::string Session::put(const std::string& name, const std::vector<std::string>
   request.set_manifest_json(Manifest{"model", {file}}.canonical());
   std::vector<std::string> missing;
   const auto digest =
-      commit_artifact(request, clock_.now_ms(), store_, TenantBlobs(blobs_, store_, {}), missing).digest();
+      commit_artifact(request, clock_.now_ms(), store_, TenantBlobs(blobs_, store_, {}), "", missing)
+          .digest();
   promises_->artifacts.insert(digest);
   said();
   return digest;

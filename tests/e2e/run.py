@@ -26,11 +26,15 @@ from safetensors.torch import load_file  # noqa: E402
 
 import bad_input  # noqa: E402
 import door  # noqa: E402
+import golden  # noqa: E402
+import operations  # noqa: E402
 from bad_input import BadInputTests  # noqa: E402
 from door import Door, HostileClient  # noqa: E402, F401
 from goals import GoalTests  # noqa: E402
+from golden import Golden  # noqa: E402, F401
 from graphs import GraphTests  # noqa: E402
 from metrics import MetricsTests  # noqa: E402
+from operations import Operations  # noqa: E402, F401
 from random_models import TEXT, make_decoder, make_encoder  # noqa: E402
 from rest import RestTests  # noqa: E402
 from service import DEADLINE, SLOW_RECIPE, Service  # noqa: E402
@@ -671,7 +675,7 @@ def main():
         print(folder.name, file=sys.stderr)
     scratch = Path(folder.name)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that services end with a run that is stopped
-    for part in (door, bad_input):
+    for part in (door, bad_input, golden, operations):
         part.programs, part.scratch = PROGRAMS, scratch
     make_models(scratch)
     unittest.main(argv=[sys.argv[0], *options.tests], verbosity=2 if options.v else 1)

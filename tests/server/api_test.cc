@@ -232,6 +232,31 @@ TEST_F(Errors, OfBlobsAndManifestsNameTheFieldOfTheRequest) {
             "manifest_json.files[0].chunks[0].sha256");
 }
 
+TEST_F(Errors, WhatAWorkerSaysIsBounded) {
+  v1::RegisterWorkerRequest registration;
+  registration.mutable_worker()->set_id("w");
+  registration.mutable_worker()->set_name(std::string(2 << 20, 'x'));
+  const auto refused = thrown_by([&] { call(*workers_, &v1::Workers::Stub::RegisterWorker, registration); });
+  EXPECT_EQ(refused.reason() + " " + refused.field(), "MESSAGE_TOO_LARGE worker");
+  add_worker();
+  submit();
+  const auto lease = this->lease();
+  v1::ReportStageRequest report;
+  report.set_job_id(lease.job().id());
+  *report.mutable_fence() = lease.fence();
+  report.mutable_stage()->set_state("running");
+  report.mutable_stage()->set_report_json(std::string(17 << 20, ' '));
+  EXPECT_EQ(thrown_by([&] { call(*workers_, &v1::Workers::Stub::ReportStage, report); }).field(), "stage");
+  this->report(lease, 0, "running");
+  v1::Progress progress;
+  progress.set_done(3);
+  heartbeat(lease, progress);
+  progress.set_unit(std::string(2000, 'x'));
+  progress.set_done(4);
+  heartbeat(lease, progress);
+  EXPECT_EQ(get(lease.job().id()).stages(0).progress().done(), 3u);
+}
+
 TEST_F(Errors, HealthIsToldForEachService) {
   // Messages with the fields of grpc.health.v1: a name; a status, 1 for SERVING.
   grpc::TemplatedGenericStub<v1::GetMethodRequest, v1::ListWorkersRequest> health(channel_);

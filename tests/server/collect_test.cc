@@ -38,7 +38,7 @@ class Collecting : public testing::Test {
         if (!has(text)) put_blob(text);
       std::vector<std::string> missing;
       try {
-        return commit_artifact(request, now, store_, {blobs_, store_, {}}, missing).digest();
+        return commit_artifact(request, now, store_, {blobs_, store_, {}}, "", missing).digest();
       } catch (const Error& error) {
         if (error.reason() != "MISSING_BLOBS") throw;
       }

@@ -179,6 +179,39 @@ TEST_F(Retained, ResultAndExportsExpireAsLongAfterTheSuccessAsAsked) {
   EXPECT_FALSE(artifact(run({}, "a third").result()).has_expire_time());
 }
 
+TEST_F(Retained, WhatAnAttemptHandsInGoesUnlessItsJobSucceeds) {
+  const auto hand_in = [&](const std::string& job, const std::string& content) {
+    write_blob(pieces(content, random_uuid(), 0, content.size()));
+    Manifest manifest;
+    manifest.kind = "model";
+    manifest.files = {{"file", content.size(), {{sha256(content), content.size()}}}};
+    v1::CommitArtifactRequest request;
+    request.set_manifest_json(manifest.canonical());
+    grpc::ClientContext context;
+    context.AddMetadata(kJobMetadata, job);
+    v1::Artifact made;
+    check(artifacts_->CommitArtifact(&context, request, &made));
+    return made;
+  };
+  submit();
+  auto leased = lease();
+  const auto lost = hand_in(leased.job().id(), "of a cancelled job");
+  EXPECT_EQ(lost.created_by_job(), leased.job().id());
+  EXPECT_EQ(lost.expire_time().seconds() - lost.create_time().seconds(), 86'400);
+  cancel(leased.job().id());
+  finish(ending(leased, "cancelled"));
+  EXPECT_TRUE(artifact(lost.digest()).has_expire_time());
+  upload("of a cancelled job");
+  EXPECT_FALSE(artifact(lost.digest()).has_expire_time()) << "somebody counts on it now";
+
+  submit();
+  leased = lease();
+  auto success = ending(leased, "succeeded");
+  success.set_result(hand_in(leased.job().id(), "of a success").digest());
+  finish(success);
+  EXPECT_FALSE(artifact(success.result()).has_expire_time());
+}
+
 TEST_F(Retained, WhatTheProjectHadIsKeptAtLeastAsLongAsItWasToBe) {
   const auto had = upload("an upload");
   EXPECT_FALSE(artifact(run(expire_after(60), "an upload").result()).has_expire_time());

@@ -34,14 +34,14 @@ namespace wring {
 // that ended would.
 struct RunningServer {
   explicit RunningServer(const std::filesystem::path& folder, SchedulerOptions options = {},
-                         RouteOptions routes = {}, DoorOptions door_options = {})
+                         RouteOptions routes = {}, DoorOptions door_options = {}, double silence_seconds = 60)
       : store(folder),
         blobs(folder),
         coordinator(store, clock, metrics, options),
         sweeps(store, coordinator, clock),
         tokens(store),
         door(store, tokens, clock, door_options),
-        backend{coordinator, sweeps, store, blobs, tokens, door, clock, metrics},
+        backend{coordinator, sweeps, store, blobs, tokens, door, clock, metrics, 3, silence_seconds},
         grpc(backend, "127.0.0.1:0"),
         http("127.0.0.1", 0, make_routes(backend, std::move(routes))) {}
 
@@ -64,7 +64,7 @@ class Service : public testing::Test {
 
   void start() {
     server_.reset();
-    server_.emplace(folder_.path(), options_, routes_, door_options_);
+    server_.emplace(folder_.path(), options_, routes_, door_options_, silence_seconds_);
     channel_ = make_channel("127.0.0.1:" + std::to_string(server_->grpc.port()));
     artifacts_ = v1::Artifacts::NewStub(channel_);
     jobs_ = v1::Jobs::NewStub(channel_);
@@ -226,6 +226,7 @@ class Service : public testing::Test {
   SchedulerOptions options_;
   RouteOptions routes_;
   DoorOptions door_options_;
+  double silence_seconds_ = 60;
   std::optional<RunningServer> server_;
   std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<v1::Artifacts::Stub> artifacts_;

@@ -242,5 +242,21 @@ TEST(Cache, WorkersOfOneMachineEachFindAFolderBelowACommonOne) {
   EXPECT_EQ(thrown_by([&] { take_cache_folder(first.path); }).reason(), "CACHE_IN_USE");
 }
 
+TEST(Cache, ALookThatIsStoppedLeavesTheCacheAsItWas) {
+  TempDir folder;
+  Cache cache(folder.path(), 5000);
+  Cache::Hold hold(cache);
+  int asked = 0;
+  const auto stop = [&] {
+    cache.use();  // a heartbeat asks at any time
+    return ++asked > 1;
+  };
+  EXPECT_EQ(thrown_by([&] {
+              cache.claim(std::vector{blob('a'), blob('b')}, hold, stop);
+            }).reason(),
+            "STOPPED");
+  EXPECT_EQ(cache.claim(std::vector{blob('a'), blob('b')}, hold).size(), 2u);
+}
+
 }  // namespace
 }  // namespace wring
