@@ -2,14 +2,32 @@
 #include "formats/model_kind.h"
 
 #include <algorithm>
+#include <string_view>
 
 namespace wring {
 
+namespace {
+
+bool any(const std::vector<std::string>& paths, std::string_view ending) {
+  return std::any_of(paths.begin(), paths.end(), [&](const auto& path) { return path.ends_with(ending); });
+}
+
+bool is_onnx_alone(const std::vector<std::string>& paths) {
+  return any(paths, ".onnx") && !any(paths, ".safetensors") && !any(paths, ".gguf");
+}
+
+bool is_marked(const std::vector<std::string>& paths) {
+  return std::find(paths.begin(), paths.end(), kOnnxExportFile) != paths.end();
+}
+
+}  // namespace
+
 bool holds_graph(const std::vector<std::string>& paths) {
-  const auto any = [&](const char* ending) {
-    return std::any_of(paths.begin(), paths.end(), [&](const auto& path) { return path.ends_with(ending); });
-  };
-  return any(".onnx") && !any(".safetensors") && !any(".gguf");
+  return is_onnx_alone(paths) && !is_marked(paths);
+}
+
+bool holds_onnx_export(const std::vector<std::string>& paths) {
+  return is_onnx_alone(paths) && is_marked(paths);
 }
 
 bool holds_graph_weights(const std::string& path) {

@@ -6,8 +6,12 @@
 
 namespace wring {
 
+// Beside an .onnx file that Wring has exported: it is read as the transformer that it holds, not as a graph.
+inline constexpr char kOnnxExportFile[] = "wring_onnx.json";
+
 // An ONNX graph: an .onnx file, and no weights in the forms that transformer families are read from.
 bool holds_graph(const std::vector<std::string>& paths);
+bool holds_onnx_export(const std::vector<std::string>& paths);
 // An .onnx file, or one of external weights as exporters name them: net.onnx_data, net.onnx.data.
 bool holds_graph_weights(const std::string& path);
 

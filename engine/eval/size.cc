@@ -67,11 +67,12 @@ WRING_GRAPH_SUITE("size", graph_size);
 
 FileBytes bytes_of(const FileTree& files) {
   FileBytes bytes;
-  const bool graph = holds_graph(files.paths());
-  for (const auto& path : files.paths()) {
+  const auto paths = files.paths();
+  const bool onnx = holds_graph(paths) || holds_onnx_export(paths);
+  for (const auto& path : paths) {
     const auto size = files.open(path).size();
     bytes.all += size;
-    if (graph ? holds_graph_weights(path) : path.ends_with(".safetensors") || path.ends_with(".gguf"))
+    if (onnx ? holds_graph_weights(path) : path.ends_with(".safetensors") || path.ends_with(".gguf"))
       bytes.weights += size;
   }
   return bytes;

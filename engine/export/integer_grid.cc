@@ -27,12 +27,15 @@ bool is_float8(const Layer& layer) {
 }
 
 IntegerGrid integer_grid(const Layer& layer) {
-  const WeightRep& rep = without_rounding(layer.weight());
+  return integer_grid(without_rounding(layer.weight()), layer.name());
+}
+
+IntegerGrid integer_grid(const WeightRep& rep, const std::string& layer) {
   const Json attributes = rep.attributes();
   IntegerGrid grid;
-  grid.bits = json_at<int>(attributes, "bits", layer.name());
-  grid.group_size = json_at<std::int64_t>(attributes, "group_size", layer.name());
-  grid.symmetric = json_at<bool>(attributes, "symmetric", layer.name());
+  grid.bits = json_at<int>(attributes, "bits", layer);
+  grid.group_size = json_at<std::int64_t>(attributes, "group_size", layer);
+  grid.symmetric = json_at<bool>(attributes, "symmetric", layer);
   const std::int64_t groups = rep.columns() / grid.group_size;
   for (const auto& named : rep.tensors()) {
     if (named.suffix == "codes") grid.codes = unpack_rows(named.tensor, rep.columns(), grid.bits);

@@ -21,6 +21,7 @@ struct IntegerGrid {
 // these formats want as plain values.
 bool is_integer_grid(const Layer& layer);
 IntegerGrid integer_grid(const Layer& layer);
+IntegerGrid integer_grid(const WeightRep& rep, const std::string& layer);  // of a packed-int rep
 
 // The same of eight-bit and four-bit floats.
 bool is_float8(const Layer& layer);

@@ -2,13 +2,18 @@
 #include "engine/export/verify.h"
 
 #include <cmath>
+#include <optional>
 #include <set>
+#include <utility>
 
 #include "common/error.h"
 #include "common/text.h"
 #include "engine/export/exporter.h"
+#include "engine/export/onnx_check.h"
 #include "engine/model/load.h"
+#include "engine/model/onnx_source.h"
 #include "formats/gguf.h"
+#include "formats/model_kind.h"
 #include "formats/safetensors.h"
 
 namespace wring {
@@ -51,6 +56,12 @@ struct Sizes {
   std::uint64_t tensors = 0, files = 0;  // bytes; of files with their headers, and a GGUF's vocabulary
 };
 
+std::uint64_t bytes_of(const OnnxModel& onnx) {
+  std::uint64_t bytes = 0;
+  for (const auto& tensor : onnx.graph.initializers) bytes += tensor.data.data.size();
+  return bytes;
+}
+
 Sizes sizes_of(const FileTree& tree) {
   Sizes sizes;
   for (const auto& path : tree.paths()) {
@@ -62,7 +73,7 @@ Sizes sizes_of(const FileTree& tree) {
     }
     if (safetensors)
       for (const auto& entry : read_safetensors_header(file).entries) sizes.tensors += entry.bytes;
-    if (gguf || safetensors) sizes.files += file.size();
+    if (gguf || safetensors || holds_graph_weights(path)) sizes.files += file.size();
   }
   return sizes;
 }
@@ -86,18 +97,26 @@ Json verify_export(const std::filesystem::path& path, const Json& claims) {
   }
   for (const auto& parameter : model->parameters()) tensors.add(parameter.name, digest_of(parameter.value));
   (void)inputs.finish();
-  const Sizes sizes = sizes_of(tree);
+  Sizes sizes = sizes_of(tree);
+  std::optional<double> distance;
+  if (holds_onnx_export(tree.paths())) {
+    OnnxModel onnx = read_onnx_export(tree);
+    sizes.tensors = bytes_of(onnx);
+    distance = check_onnx_graph(Graph(std::move(onnx)), *model);
+  }
   const auto claimed = json_at<std::uint64_t>(claims, "bytes", "claims");
   const double over = static_cast<double>(sizes.tensors) - static_cast<double>(claimed);
   if (std::abs(over) > kBytesTolerance * static_cast<double>(claimed))
     throw_differs(
         "", "the tensors take " + human_bytes(sizes.tensors) + ", claimed were " + human_bytes(claimed));
-  return {{"weights", weights.finish()},
-          {"tensors", tensors.finish()},
-          {"tensor_bytes", sizes.tensors},
-          {"file_bytes", sizes.files},
-          {"bits_per_weight",
-           8.0 * static_cast<double>(sizes.files) / static_cast<double>(model->parameter_count())}};
+  Json report{{"weights", weights.finish()},
+              {"tensors", tensors.finish()},
+              {"tensor_bytes", sizes.tensors},
+              {"file_bytes", sizes.files},
+              {"bits_per_weight",
+               8.0 * static_cast<double>(sizes.files) / static_cast<double>(model->parameter_count())}};
+  if (distance) report["graph_distance"] = *distance;
+  return report;
 }
 
 }  // namespace wring

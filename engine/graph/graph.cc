@@ -127,7 +127,7 @@ void Graph::take_initializers() {
     else
       constants_[file.name] = tensor;
     if (role.weight && !role.fixed && at::isIntegralType(tensor.scalar_type(), false))
-      code_count_ += static_cast<std::uint64_t>(tensor.numel());
+      code_count_ += static_cast<std::uint64_t>(tensor.numel() * role.codes_a_byte);
   }
 }
 

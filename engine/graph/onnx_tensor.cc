@@ -52,6 +52,14 @@ OnnxType onnx_type(at::ScalarType type) {
   return it->first;
 }
 
+at::Tensor view_of(const OnnxTensor& tensor, const std::string& place) {
+  const auto options = at::TensorOptions().dtype(scalar_type(tensor.type, place));
+  if (tensor.data.data.empty()) return at::empty(tensor.shape, options);
+  const auto owner = tensor.data.owner;
+  return at::from_blob(
+      const_cast<std::byte*>(tensor.data.data.data()), tensor.shape, [owner](void*) {}, options);
+}
+
 at::Tensor to_tensor(const OnnxTensor& tensor, const std::string& place) {
   at::Tensor made = at::empty(tensor.shape, at::TensorOptions().dtype(scalar_type(tensor.type, place)));
   if (!tensor.data.data.empty())

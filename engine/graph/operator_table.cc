@@ -46,10 +46,10 @@ std::vector<OperatorKind> operator_kinds() {
 
 OperatorFunction find_operator(const OnnxNode& node) {
   const auto& table = operator_table();
-  if (const auto it = table.find(node.operation); it != table.end() && node.domain.empty()) return it->second;
+  if (const auto it = table.find(describe(node)); it != table.end()) return it->second;
   const std::string domain = node.domain.empty() ? "ai.onnx" : node.domain;
   const auto known = names();
-  std::string hint = "Supported of ai.onnx: " + join(known, ", ") + ".";
+  std::string hint = "Supported: " + join(known, ", ") + ".";
   throw Error(ErrorCode::kUnimplemented, "UNSUPPORTED_OPERATOR",
               "the operator " + node.operation + " of the domain " + domain + " is not supported", node.name,
               std::move(hint));

@@ -13,7 +13,7 @@ namespace wring {
 using OperatorFunction = Tensors (*)(const Call&);
 
 struct OperatorRow {
-  std::string_view name;
+  std::string_view name;  // with its domain, where that is another than ai.onnx: "com.microsoft.MatMulNBits"
   OperatorFunction compute;
 };
 

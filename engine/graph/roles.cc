@@ -20,6 +20,8 @@ const std::vector<Places>& places() {
       {"ConvTranspose", {1, 2}, {}},
       {"Gemm", {0, 1, 2}, {}},
       {"MatMul", {0, 1}, {}},
+      {"MatMulInteger", {0, 1}, {2, 3}},
+      {"MatMulNBits", {1}, {2, 3}},
       {"Gather", {0}, {}},
       {"BatchNormalization", {1, 2}, {3, 4}},
       {"InstanceNormalization", {1, 2}, {}},
@@ -44,6 +46,12 @@ const std::vector<Places>& places() {
 
 bool holds(const std::vector<std::size_t>& list, std::size_t i) {
   return std::find(list.begin(), list.end(), i) != list.end();
+}
+
+int codes_a_byte(const OnnxNode& node) {
+  const auto* bits = node.find("bits");
+  const auto* given = bits ? std::get_if<std::int64_t>(&bits->value) : nullptr;
+  return given && *given > 0 && *given < 8 ? static_cast<int>(8 / *given) : given ? 1 : 2;
 }
 
 // Whether the node hands the values of its input i on, or rounds them.
@@ -71,6 +79,7 @@ void add_roles(const OnnxGraph& graph, std::map<std::string, InitializerRole>& r
     for (std::size_t i = 0; i < node->inputs.size(); ++i) {
       InitializerRole& role = roles[node->inputs[i]];
       const bool moved = moves_values(*node, i);
+      if (node->operation == "MatMulNBits" && i == 1) role.codes_a_byte = codes_a_byte(*node);
       role.weight =
           role.weight || (row != places().end() && holds(row->weights, i)) || (moved && of_outputs.weight);
       role.fixed =

@@ -11,6 +11,7 @@
 #include "common/error.h"
 #include "common/files.h"
 #include "engine/model/gguf_source.h"
+#include "engine/model/onnx_source.h"
 #include "engine/model/quantized_layers.h"
 #include "engine/model/tensor_file.h"
 #include "engine/text/gguf_tokenizer_json.h"
@@ -111,8 +112,9 @@ bool is_weight_file(const std::string& path) {
 
 // Files of the folder itself, and what quantisers say of their own weights.
 bool describes_weights(std::string_view path) {
-  static const std::array<std::string_view, 5> kNames{"config.json", "wring.json", "quantize_config.json",
-                                                      "quant_config.json", "recipe.yaml"};
+  static const std::array<std::string_view, 6> kNames{"config.json",          "wring.json",
+                                                      "quantize_config.json", "quant_config.json",
+                                                      "recipe.yaml",          kOnnxExportFile};
   return std::find(kNames.begin(), kNames.end(), path) != kNames.end();
 }
 
@@ -125,6 +127,8 @@ std::vector<std::string> companion_files(const FileTree& source) {
 }
 
 std::unique_ptr<Model> read_model(const FileTree& tree) {
+  if (holds_onnx_export(tree.paths()))
+    return make_model(read_json(tree, "config.json"), OnnxTensors(read_onnx_export(tree)));
   if (tree.has("config.json")) {
     Json layers = Json::object();
     if (tree.has("wring.json")) {

@@ -1,4 +1,5 @@
-// Loading a model from a Hugging Face folder, a GGUF file or a Wring artifact; and writing the latter.
+// Loading a model from a Hugging Face folder, a GGUF file, an ONNX export of Wring or a Wring artifact; and
+// writing the latter.
 #pragma once
 
 #include <filesystem>

@@ -8,8 +8,8 @@ namespace wring {
 void throw_quantized_input(const std::string& what, const std::string& member) {
   throw Error(ErrorCode::kUnimplemented, "QUANTIZED_INPUT", what,
               "config.json.quantization_config" + (member.empty() ? "" : "." + member),
-              "Read here: compressed-tensors (pack-quantized), gptq, awq (gemm). Else hand in the model "
-              "before it was quantised, or its GGUF.");
+              "Read here: compressed-tensors (pack-quantized), gptq, awq (gemm), bitsandbytes (4 "
+              "bits). Else hand in the model before it was quantised, or its GGUF.");
 }
 
 void throw_bad_quantized_layer(const std::string& layer, const std::string& what) {
@@ -57,6 +57,7 @@ std::unique_ptr<QuantizedLayers> read_quantization(const Json& config) {
   if (method == "compressed-tensors") return read_compressed_tensors(config);
   if (method == "gptq") return read_gptq(config);
   if (method == "awq") return read_awq(config);
+  if (method == "bitsandbytes") return read_bitsandbytes(config);
   throw_quantized_input("models quantised by '" + method.substr(0, 80) + "' are not read", "quant_method");
 }
 

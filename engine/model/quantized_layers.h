@@ -26,7 +26,7 @@ class QuantizedLayers {
                                                   const StoredTensors& stored) const = 0;
 };
 
-// Reads compressed-tensors (pack-quantized), GPTQ (both checkpoint formats) and AWQ (GEMM). Throws
+// Reads compressed-tensors, GPTQ (both checkpoint formats), AWQ (GEMM) and bitsandbytes (4 bits). Throws
 // Error(kUnimplemented, "QUANTIZED_INPUT") naming the member for what is not read.
 std::unique_ptr<QuantizedLayers> read_quantization(const Json& config);
 
@@ -34,6 +34,7 @@ std::unique_ptr<QuantizedLayers> read_quantization(const Json& config);
 std::unique_ptr<QuantizedLayers> read_compressed_tensors(const Json& config);
 std::unique_ptr<QuantizedLayers> read_gptq(const Json& config);
 std::unique_ptr<QuantizedLayers> read_awq(const Json& config);
+std::unique_ptr<QuantizedLayers> read_bitsandbytes(const Json& config);
 
 // What the readers share. A matrix of 32-bit words, and one of scales: of at least one element each.
 at::Tensor packed_matrix(const std::string& layer, const char* suffix, const StoredTensors& stored);

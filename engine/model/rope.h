@@ -21,14 +21,20 @@ class RotaryEmbedding {
   // x [batch, heads, positions, head_dim] (halves layout) rotated for positions first .. first + positions.
   at::Tensor rotate(const at::Tensor& x, std::int64_t first) const;
 
+  struct Dynamic {
+    double theta = 0, factor = 1, trained_length = 0;
+    std::int64_t head_dim = 0;  // 0: not dynamic
+  };
+
+  // What angles are made of: position x frequency, cosine and sine x factor.
+  const at::Tensor& frequencies() const { return inverse_frequency_; }  // [head_dim / 2] fp32
+  double attention_factor() const { return attention_factor_; }
+  const Dynamic& dynamic() const { return dynamic_; }
+
  private:
   struct Angles {
     std::int64_t first = 0;
     at::Tensor cosine, sine;  // [positions, head_dim / 2] fp32
-  };
-  struct Dynamic {
-    double theta = 0, factor = 1, trained_length = 0;
-    std::int64_t head_dim = 0;  // 0: not dynamic
   };
   at::Tensor inverse_frequency(std::int64_t length) const;  // of a sequence so long
   Angles angles(std::int64_t first, std::int64_t positions, at::Device device) const;

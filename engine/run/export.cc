@@ -30,6 +30,10 @@ void print_report(const Json& report) {
   std::cout << report.at("format").get<std::string>() << "  " << report.at("path").get<std::string>() << "\n"
             << "read back by a fresh process: " << report.at("weights") << " weights and "
             << report.at("tensors") << " other tensors hold what was meant, to the bit\n"
+            << (report.contains("graph_distance")
+                    ? "its graph, run beside the model, is " +
+                          format_number(100 * report.at("graph_distance").get<double>(), 5) + " % off\n"
+                    : "")
             << human_bytes(report.at("file_bytes").get<std::uint64_t>()) << " of weight files, "
             << format_number(report.at("bits_per_weight").get<double>(), 3) << " bits a weight on disk\n";
   for (const auto& row : report.at("evaluations"))

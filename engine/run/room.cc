@@ -41,13 +41,15 @@ double measure_disk(const fs::path& folder, Durability durability) {
   return seconds / static_cast<double>(bytes.size());
 }
 
-// Of formats that store weights in a type of their own.
-std::optional<double> bytes_of_a_weight(const ExportSpec& exported) {
+// Of formats that store weights in a type of their own; `held`: what one takes in the model.
+std::optional<double> bytes_of_a_weight(const ExportSpec& exported, double held) {
   const auto text = [&](const char* key) {
     return json_or<std::string>(exported.params, key, "", "exports");
   };
-  if (exported.format == "huggingface")
-    return static_cast<double>(at::elementSize(export_dtype(text("dtype"))));
+  constexpr double kPacked = 2;  // below it weights are integers, which ONNX keeps
+  const bool plain = exported.format == "huggingface" ||
+                     (exported.format == "onnx" && (held >= kPacked || text("weights") == "plain"));
+  if (plain) return static_cast<double>(at::elementSize(export_dtype(text("dtype"))));
   if (exported.format != "gguf") return std::nullopt;
   constexpr std::uint64_t kSome = 256;  // weights in whole blocks of each type
   return static_cast<double>(ggml_row_bytes(gguf_file_type(text("type")).type, kSome)) / kSome;
@@ -154,9 +156,11 @@ void Room::note_resident() {
 
 void Room::add_export(const ExportSpec& exported) {
   export_bytes_ += model_bytes_;  // packed formats hold what the layers store
-  const auto bytes = bytes_of_a_weight(exported);
-  if (!bytes) return;
   for (const auto& [name, layer] : layers_) {
+    const auto bytes =
+        bytes_of_a_weight(exported, static_cast<double>(layer.bytes) /
+                                        static_cast<double>(std::max<std::uint64_t>(layer.weights, 1)));
+    if (!bytes) continue;
     export_bytes_ -= std::min(export_bytes_, layer.bytes);
     export_bytes_ += static_cast<std::uint64_t>(*bytes * static_cast<double>(layer.weights));
   }

@@ -118,9 +118,13 @@ OnnxModel read_onnx(const std::filesystem::path& file);
 
 inline constexpr std::uint64_t kOnnxInlineBytes = 1'900'000'000;  // protobuf ends at 2 GiB
 
+// The data of an initializer that has none, when it is its turn to be written.
+using OnnxDataMaker = std::function<Bytes(const OnnxTensor&)>;
+
 // Writes FILE, atomically. Where the tensors come to more than `inline_bytes` in sum, those of 1 KiB and more
 // go to FILE.data beside it, at offsets that are multiples of 64.
 void write_onnx(const std::filesystem::path& file, const OnnxModel& model,
-                std::uint64_t inline_bytes = kOnnxInlineBytes, Durability durability = Durability::kMachine);
+                std::uint64_t inline_bytes = kOnnxInlineBytes, Durability durability = Durability::kMachine,
+                const OnnxDataMaker& make = nullptr);
 
 }  // namespace wring

@@ -1,6 +1,9 @@
 // OnnxModel to ModelProto and to a file, with large tensors beside it where protobuf has no room for them.
+#include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 #include <onnx.pb.h>
 
+#include <climits>
+#include <exception>
 #include <type_traits>
 #include <utility>
 
@@ -12,18 +15,25 @@ namespace {
 
 constexpr std::uint64_t kSmallTensor = 1024, kAlignment = 64;
 
+std::uint64_t bytes_of(const OnnxTensor& tensor) {
+  std::uint64_t elements = 1;
+  for (const auto size : tensor.shape) elements *= static_cast<std::uint64_t>(size);
+  return onnx_bytes(tensor.type, elements);
+}
+
 // Where a tensor's values go.
 class TensorWriter {
  public:
   // `data_file` null: all inline.
-  TensorWriter(AtomicFile* data_file, std::string location)
-      : data_file_(data_file), location_(std::move(location)) {}
+  TensorWriter(AtomicFile* data_file, std::string location, const OnnxDataMaker& make)
+      : data_file_(data_file), location_(std::move(location)), make_(make) {}
 
   void write(const OnnxTensor& tensor, onnx::TensorProto& proto) {
     proto.set_name(tensor.name);
     proto.set_data_type(static_cast<std::int32_t>(tensor.type));
     for (const auto size : tensor.shape) proto.add_dims(size);
-    const auto data = tensor.data.data;
+    const Bytes bytes = tensor.data.data.empty() && make_ ? make_(tensor) : tensor.data;
+    const auto data = bytes.data;
     if (!data_file_ || data.size() < kSmallTensor)
       proto.set_raw_data(data.data(), data.size());
     else
@@ -51,6 +61,7 @@ class TensorWriter {
 
   AtomicFile* data_file_;
   std::string location_;
+  const OnnxDataMaker& make_;
   std::uint64_t offset_ = 0;
 };
 
@@ -124,19 +135,54 @@ void write_graph(const OnnxGraph& graph, TensorWriter& tensors, onnx::GraphProto
 
 std::uint64_t bytes_of(const OnnxGraph& graph) {
   std::uint64_t bytes = 0;
-  for (const auto& tensor : graph.initializers) bytes += tensor.data.data.size();
+  for (const auto& tensor : graph.initializers) bytes += bytes_of(tensor);
   return bytes;
+}
+
+// Takes what protobuf writes. Its errors wait, since a stream ends in a destructor.
+class FileStream final : public google::protobuf::io::CopyingOutputStream {
+ public:
+  explicit FileStream(AtomicFile& file) : file_(file) {}
+
+  bool Write(const void* data, int size) override {
+    try {
+      if (!error_) file_.write({static_cast<const std::byte*>(data), static_cast<std::size_t>(size)});
+    } catch (...) {
+      error_ = std::current_exception();
+    }
+    return !error_;
+  }
+  void check() const {
+    if (error_) std::rethrow_exception(error_);
+  }
+
+ private:
+  AtomicFile& file_;
+  std::exception_ptr error_;
+};
+
+void write_message(const onnx::ModelProto& proto, const std::filesystem::path& path, Durability durability) {
+  if (proto.ByteSizeLong() > INT_MAX)
+    bad_onnx("", "the model comes to more than 2 GiB without its large tensors");
+  AtomicFile file(path);
+  FileStream stream(file);
+  {
+    google::protobuf::io::CopyingOutputStreamAdaptor adaptor(&stream);
+    (void)proto.SerializeToZeroCopyStream(&adaptor);
+  }
+  stream.check();
+  file.commit(durability);
 }
 
 }  // namespace
 
 void write_onnx(const std::filesystem::path& file, const OnnxModel& model, std::uint64_t inline_bytes,
-                Durability durability) {
+                Durability durability, const OnnxDataMaker& make) {
   std::filesystem::path data_path = file;
   data_path += ".data";
   std::optional<AtomicFile> data_file;
   if (bytes_of(model.graph) > inline_bytes) data_file.emplace(data_path);
-  TensorWriter tensors(data_file ? &*data_file : nullptr, data_path.filename().string());
+  TensorWriter tensors(data_file ? &*data_file : nullptr, data_path.filename().string(), make);
   onnx::ModelProto proto;
   proto.set_ir_version(model.ir_version);
   proto.set_producer_name(model.producer);
@@ -151,11 +197,8 @@ void write_onnx(const std::filesystem::path& file, const OnnxModel& model, std::
     entry->set_value(value);
   }
   write_graph(model.graph, tensors, *proto.mutable_graph());
-  std::string bytes;
-  if (!proto.SerializeToString(&bytes))
-    bad_onnx("", "the model comes to more than 2 GiB without its large tensors");
   if (data_file) data_file->commit(durability);
-  write_file_atomic(file, bytes, durability);
+  write_message(proto, file, durability);
 }
 
 }  // namespace wring

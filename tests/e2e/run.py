@@ -155,12 +155,13 @@ class Jobs(WithService):
         self.assertEqual(scores[0], scores[1])
 
     def test_exports_are_artifacts_of_their_own_that_hold_what_the_result_holds(self):
-        recipe = "rtn(bits=4, group_size=32) | compressed-tensors | gguf(type=F16)"
+        recipe = "rtn(bits=4, group_size=32) | compressed-tensors | gguf(type=F16) | onnx"
         job = self.service.cli("submit", recipe, "--model", scratch / "tiny", "--wait", "--json").json
         self.succeeded(job)
         digests = {row["when"]: row["artifact"] for row in job["evaluations"] if row["suite"] == "export"}
-        self.assertEqual(set(digests), {"export: compressed-tensors", "export: gguf(type=F16)"})
-        self.assertEqual([stage["name"] for stage in job["stages"]], ["rtn", "export: compressed-tensors", "export: gguf(type=F16)"])
+        exports = ["export: compressed-tensors", "export: gguf(type=F16)", "export: onnx"]
+        self.assertEqual(set(digests), set(exports))
+        self.assertEqual([stage["name"] for stage in job["stages"]], ["rtn", *exports])
         for when, digest in digests.items():
             out = self.folder / when.replace(": ", "-").split("(")[0]
             self.assertEqual(self.service.cli("get", digest, "--out", out).status, 0)
@@ -173,6 +174,7 @@ class Jobs(WithService):
         ours = self.logits(result, ids)
         self.assertLess((ours - self.logits(self.folder / "export-compressed-tensors", ids)).abs().max(), 1e-2)
         self.assertLess((ours - self.logits(self.folder / "export-gguf", ids)).abs().max(), 1e-2)
+        self.assertLess((ours - self.logits(self.folder / "export-onnx", ids)).abs().max(), 1e-4)
 
     def test_an_export_that_fails_leaves_a_local_run_its_result_and_the_exports_before_it(self):
         out = self.folder / "kept-result"

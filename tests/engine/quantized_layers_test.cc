@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <functional>
 #include <map>
 #include <string>
@@ -173,7 +174,60 @@ TEST(AwqLayers, HoldEvenColumnsInTheLowNibblesOfAWord) {
                         at::arange(8).unsqueeze(1).repeat({1, 8}).to(at::kFloat)));
 }
 
+const Json kBitsAndBytes{{"quant_method", "bitsandbytes"}, {"load_in_4bit", true}};
+
+at::Tensor bytes_of(const std::string& text) {
+  at::Tensor bytes = at::empty({static_cast<std::int64_t>(text.size())}, at::kByte);
+  std::copy(text.begin(), text.end(), bytes.mutable_data_ptr<std::uint8_t>());
+  return bytes;
+}
+
+// [2, 3] in blocks of 4: codes 1 2 3 4 5 15 of a table of 0, 1, 2, ...
+Tensors bitsandbytes_tensors(const Json& more = Json::object()) {
+  Json state{{"quant_type", "nf4"}, {"blocksize", 4}, {"dtype", "float32"}, {"shape", {2, 3}}};
+  state.update(more);
+  return {{"weight", at::tensor({0x12, 0x34, 0x5f}, at::kByte).unsqueeze(1)},
+          {"weight.quant_map", at::arange(16).to(at::kFloat)},
+          {"weight.absmax", at::tensor({1.0F, 10.0F})},
+          {"weight.quant_state.bitsandbytes__nf4", bytes_of(state.dump())}};
+}
+
+TEST(BitsAndBytesLayers, HoldTheFirstOfTwoValuesInTheHighNibbleOnAScaleABlock) {
+  const at::Tensor expected = at::tensor({1.0F, 2.0F, 3.0F, 4.0F, 50.0F, 150.0F}).reshape({2, 3});
+  EXPECT_TRUE(at::equal(read(kBitsAndBytes, bitsandbytes_tensors())->decode(at::kFloat), expected));
+  const auto halves = read(kBitsAndBytes, bitsandbytes_tensors({{"dtype", "float16"}}));
+  EXPECT_EQ(source_dtype(*halves), at::kHalf);
+}
+
+TEST(BitsAndBytesLayers, ReadScalesThatAreQuantisedThemselves) {
+  Tensors nested = bitsandbytes_tensors({{"nested_blocksize", 256}, {"nested_offset", 1.0}});
+  nested["weight.absmax"] = at::tensor({2, 4}, at::kByte);
+  nested["weight.nested_quant_map"] = at::arange(256).to(at::kFloat) / 4;
+  nested["weight.nested_absmax"] = at::tensor({8.0F});  // 0.5 * 8 + 1 and 1 * 8 + 1
+  const at::Tensor expected = at::tensor({5.0F, 10.0F, 15.0F, 20.0F, 45.0F, 135.0F}).reshape({2, 3});
+  EXPECT_TRUE(at::equal(read(kBitsAndBytes, nested)->decode(at::kFloat), expected));
+}
+
+TEST(BitsAndBytesLayers, ThatAreDamagedAreRefusedByName) {
+  for (const auto& [name, tensor] : bitsandbytes_tensors()) {
+    if (name.find("quant_state") != std::string::npos) continue;
+    Tensors damaged = bitsandbytes_tensors();
+    damaged[name] = tensor.narrow(0, 0, tensor.size(0) - 1);
+    EXPECT_EQ(reason(kBitsAndBytes, damaged), "BAD_WEIGHT_REP") << name;
+    damaged[name] = tensor.to(at::kDouble);
+    EXPECT_EQ(reason(kBitsAndBytes, damaged), "BAD_WEIGHT_REP") << name;
+    damaged.erase(name);
+    EXPECT_EQ(reason(kBitsAndBytes, damaged), "NO_SUCH_TENSOR") << name;
+  }
+  for (const Json& state : {Json{{"shape", {2, 4}}}, Json{{"shape", {6}}}, Json{{"shape", {0, 3}}},
+                            Json{{"shape", {1LL << 40, 1LL << 40}}}, Json{{"blocksize", 0}},
+                            Json{{"blocksize", 3}}, Json{{"blocksize", 2}}, Json{{"dtype", "int8"}}})
+    EXPECT_EQ(reason(kBitsAndBytes, bitsandbytes_tensors(state)), "BAD_WEIGHT_REP") << state;
+  EXPECT_EQ(reason({{"quant_method", "bitsandbytes"}, {"load_in_8bit", true}}, {}), "QUANTIZED_INPUT");
+}
+
 TEST(QuantizedLayers, ThatAreStoredPlainlyAreNoneOfTheReaders) {
+  EXPECT_EQ(read(kBitsAndBytes, {{"weight", at::ones({8, 8})}}), nullptr);
   EXPECT_EQ(read(gptq(4), {{"weight", at::ones({8, 8})}}), nullptr);
   EXPECT_EQ(read(kAwq, {{"weight", at::ones({8, 8})}}), nullptr);
   EXPECT_EQ(read(compressed(4, true), {{"weight", at::ones({8, 8})}}), nullptr);

@@ -127,6 +127,24 @@ TEST(Onnx, LargeTensorsGoToAFileBesideItAndComeBack) {
   EXPECT_EQ(error.field(), "m.onnx.data");
 }
 
+TEST(Onnx, TensorsWithoutDataAreMadeWhenTheirTurnComes) {
+  for (const std::uint64_t inline_bytes : {std::uint64_t{1000}, kOnnxInlineBytes}) {
+    const TempDir folder;
+    OnnxModel model = example();
+    const OnnxTensor large = model.graph.initializers.at(1);
+    model.graph.initializers.at(1).data = {};
+    std::vector<std::string> made;
+    write_onnx(folder.path() / "m.onnx", model, inline_bytes, Durability::kProcess,
+               [&](const OnnxTensor& tensor) {
+                 made.push_back(tensor.name);
+                 return large.data;
+               });
+    EXPECT_THAT(made, ElementsAre("large"));
+    EXPECT_EQ(std::filesystem::exists(folder.path() / "m.onnx.data"), inline_bytes == 1000);
+    expect_example(read_onnx(folder.path() / "m.onnx"));
+  }
+}
+
 TEST(Onnx, TypedFieldsGiveTheBytesOfEachType) {
   EXPECT_THAT(values<std::int8_t>(read_tensor(tensor_proto(3, {2}, field(5, varint(5) + varint(~0ull))))),
               ElementsAre(5, -1));

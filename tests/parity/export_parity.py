@@ -11,6 +11,7 @@ with auto-round's packers.
 import importlib.metadata
 import json
 import os
+import shutil
 import sys
 import unicodedata
 import unittest
@@ -25,7 +26,7 @@ from compressed_tensors.compressors import BaseCompressor  # noqa: E402
 from compressed_tensors.compressors.pack_quantized import pack_to_int32  # noqa: E402
 from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme  # noqa: E402
 from gguf import GGUFReader, dequantize  # noqa: E402
-from safetensors.torch import load_file  # noqa: E402
+from safetensors.torch import load_file, save_file  # noqa: E402
 
 import export_support as support  # noqa: E402
 from export_support import DATA, MODELS  # noqa: E402
@@ -435,6 +436,39 @@ class GptqAndAwq(Exports):
             config = transformers.AutoConfig.from_pretrained(self.folder / "export").quantization_config
             parsed = transformers.quantizers.AutoQuantizationConfig.from_dict(config)
             self.assertEqual((parsed.bits, parsed.group_size), (4, 32))
+
+
+class BitsAndBytes(Exports):
+    """Folders as bitsandbytes writes them, made in numpy; nothing here quantises."""
+
+    def check(self, dtype, nested, **options):
+        plain, rng = self.model(**options), np.random.default_rng(nested)
+        tensors, stored, meant = load_file(plain / "model.safetensors"), {}, {}
+        for name, weight in tensors.items():
+            if name.endswith("proj.weight"):
+                made, values = support.nf4(weight.numpy(), name, rng, dtype, nested)
+                stored |= {key: torch.from_numpy(np.ascontiguousarray(value).copy()) for key, value in made.items()}
+                meant[name] = torch.from_numpy(values).to(getattr(torch, dtype))
+            else:
+                stored[name] = meant[name] = weight
+        for folder, content in (("nf4", stored), ("dense", meant)):
+            shutil.copytree(plain, self.folder / folder)
+            save_file(content, self.folder / folder / "model.safetensors", {"format": "pt"})
+        config = json.loads((plain / "config.json").read_text())
+        config["quantization_config"] = {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4",
+                                         "bnb_4bit_use_double_quant": nested, "bnb_4bit_compute_dtype": dtype}
+        (self.folder / "nf4/config.json").write_text(json.dumps(config))
+        report = engine.export(self.folder / "nf4", "huggingface(dtype=float32)", self.folder / "export")
+        self.assert_claimed(report, {name: value.float().numpy() for name, value in meant.items()})
+        ids = torch.arange(40)[None]
+        self.assertTrue(torch.equal(engine.logits(self.folder / "nf4", ids), engine.logits(self.folder / "dense", ids)))
+        print(f"ok     numpy {np.__version__}: bitsandbytes nf4, {dtype}{', double quantisation' if nested else ''}: weights equal", flush=True)
+
+    def test_nf4(self):
+        self.check("bfloat16", False)
+
+    def test_double_quantisation_with_blocks_across_rows(self):
+        self.check("float32", True, hidden_size=72, intermediate_size=101, num_attention_heads=6, num_key_value_heads=3)
 
 
 class SmolLM2(Exports):

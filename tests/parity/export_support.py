@@ -161,6 +161,32 @@ def write_artifact(plain, folder, layers):
     return folder
 
 
+# The values of NF4 (QLoRA, appendix E).
+NF4 = np.array([-1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635, -0.18477343022823334,
+                -0.09105003625154495, 0.0, 0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224,
+                0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0], np.float32)
+
+
+def nf4(weight, name, rng, dtype, nested, block=64, outer=256):
+    """-> the tensors that bitsandbytes stores of a weight [out, in], codes drawn and scales near the weight's, and the fp32 values they mean."""
+    count = weight.size
+    blocks = -(-count // block)
+    codes, state = rng.integers(0, 16, count + count % 2, np.uint8), {"quant_type": "nf4", "blocksize": block, "dtype": dtype, "shape": list(weight.shape)}
+    tensors = {f"{name}.quant_map": NF4}
+    if nested:
+        table, places = np.sort(rng.uniform(-1, 1, 256)).astype(np.float32), rng.integers(0, 256, blocks, np.uint8)
+        outers, offset = rng.uniform(0.01, 0.05, -(-blocks // outer)).astype(np.float32), 0.0625
+        scales = table[places] * outers.repeat(outer)[:blocks] + np.float32(offset)
+        state |= {"nested_blocksize": outer, "nested_dtype": "float32", "nested_offset": offset}
+        tensors |= {f"{name}.absmax": places, f"{name}.nested_quant_map": table, f"{name}.nested_absmax": outers}
+    else:
+        scales = rng.uniform(0.05, 0.2, blocks).astype(np.float32)
+        tensors[f"{name}.absmax"] = scales
+    packed = (codes[0::2] << 4 | codes[1::2])[:, None]
+    tensors |= {name: packed, f"{name}.quant_state.bitsandbytes__nf4": np.frombuffer(json.dumps(state).encode(), np.uint8)}
+    return tensors, (NF4[codes[:count]] * scales.repeat(block)[:count]).reshape(weight.shape)
+
+
 def random_grid(rng, shape, bits, group, symmetric):
     rows, groups = shape[0], shape[1] // group
     return {"bits": bits, "codes": rng.integers(0, 1 << bits, shape, np.uint8),

@@ -1,0 +1,112 @@
+// The graph on this engine's executor, which knows nothing of the families.
+#include "engine/export/onnx_check.h"
+
+#include <c10/core/GradMode.h>
+
+#include <algorithm>
+
+#include "common/error.h"
+#include "common/text.h"
+
+namespace wring {
+namespace {
+
+constexpr std::int64_t kTokens = 12, kFirst = 7, kPadded = 3;
+
+// fp32: the same sums in another order. fp16: 2^-11 a value, over the depth of a network. Rounded inputs:
+// what lies half-way between two codes goes either way.
+constexpr double kMostInFp32 = 1e-3, kMostInFp16 = 0.03, kMostRounded = 0.15;
+
+struct Tokens {
+  at::Tensor ids, mask, positions;  // int64 [2, kTokens]; the second sequence begins with padding
+};
+
+Tokens some_tokens(const Model& model) {
+  const at::Tensor places = at::arange(2 * kTokens, at::kLong).reshape({2, kTokens});
+  const at::Tensor row = at::arange(kTokens, at::kLong).unsqueeze(0).expand({2, kTokens}).contiguous();
+  at::Tensor mask = at::ones({2, kTokens}, at::kLong);
+  mask[1].narrow(0, 0, kPadded).zero_();
+  return {at::remainder(places * 7919 + 5, model.vocabulary_size()), mask, row};
+}
+
+NamedValues part_of(const Graph& graph, const Tokens& tokens, std::int64_t first, std::int64_t count) {
+  NamedValues inputs;
+  for (const auto& input : graph.inputs()) {
+    const auto piece = [&](const at::Tensor& whole) { return whole.narrow(1, first, count); };
+    if (input.name == "input_ids") inputs[input.name] = piece(tokens.ids);
+    if (input.name == "position_ids") inputs[input.name] = piece(tokens.positions);
+    if (input.name == "attention_mask") inputs[input.name] = tokens.mask.narrow(1, 0, first + count);
+    if (input.name == "token_type_ids") inputs[input.name] = at::zeros_like(piece(tokens.ids));
+  }
+  return inputs;
+}
+
+std::string present_of(const std::string& past) {
+  return "present" + past.substr(past.find('.'));
+}
+
+bool is_past(const OnnxValue& input) {
+  return input.name.starts_with("past_key_values.");
+}
+
+// What the cache holds after `earlier`; empty keys and values before anything was run.
+void add_cache(const Graph& graph, const NamedValues* earlier, NamedValues& inputs) {
+  for (const auto& input : graph.inputs()) {
+    if (!is_past(input)) continue;
+    const auto& shape = *input.shape;
+    const auto type = *input.type == OnnxType::kFloat16 ? at::kHalf : at::kFloat;
+    inputs[input.name] = earlier ? earlier->at(present_of(input.name))
+                                 : at::zeros({2, *shape[1].size, 0, *shape[3].size}, type);
+  }
+}
+
+double distance(const at::Tensor& found, const at::Tensor& expected, const at::Tensor& mask) {
+  const at::Tensor keep = mask.to(at::kBool).unsqueeze(2);
+  const at::Tensor difference = (found.to(at::kFloat) - expected).masked_select(keep),
+                   size = expected.masked_select(keep);
+  return (difference.square().mean() / size.square().mean()).sqrt().item<double>();
+}
+
+double most_allowed(const Graph& graph, const Model& model) {
+  const auto layers = model.layers();
+  if (std::any_of(layers.begin(), layers.end(),
+                  [](const Layer* layer) { return input_rounding(layer->weight()).has_value(); }))
+    return kMostRounded;
+  const auto& nodes = graph.nodes().initializers;
+  const bool half = std::any_of(nodes.begin(), nodes.end(),
+                                [](const OnnxTensor& tensor) { return tensor.type == OnnxType::kFloat16; });
+  return half ? kMostInFp16 : kMostInFp32;
+}
+
+}  // namespace
+
+double check_onnx_graph(const Graph& graph, const Model& model) {
+  const c10::NoGradGuard no_grad;
+  const Tokens tokens = some_tokens(model);
+  ForwardContext context;
+  context.attention_mask = tokens.mask.to(at::kBool);
+  const at::Tensor expected = model.forward(tokens.ids, context);
+  const std::string output = model.kind() == "encoder" ? "last_hidden_state" : "logits";
+  NamedValues inputs = part_of(graph, tokens, 0, kTokens);
+  add_cache(graph, nullptr, inputs);
+  double furthest = distance(graph.run(inputs).at(output), expected, tokens.mask);
+  if (model.kind() != "encoder") {
+    NamedValues first = part_of(graph, tokens, 0, kFirst);
+    add_cache(graph, nullptr, first);
+    const NamedValues earlier = graph.run(first);
+    NamedValues rest = part_of(graph, tokens, kFirst, kTokens - kFirst);
+    add_cache(graph, &earlier, rest);
+    const at::Tensor both = at::cat({earlier.at(output), graph.run(rest).at(output)}, 1);
+    furthest = std::max(furthest, distance(both, expected, tokens.mask));
+  }
+  const double most = most_allowed(graph, model);
+  if (furthest <= most) return furthest;  // a NaN is not
+  throw Error(ErrorCode::kInternal, "EXPORT_DIFFERS",
+              "the graph's outputs are " + format_number(100 * furthest, 3) +
+                  " % from the model's, and its types explain " + format_number(100 * most, 1) + " %",
+              output,
+              "The file does not hold what the exporter meant: it has changed since, or this is a defect of "
+              "Wring.");
+}
+
+}  // namespace wring

@@ -1,0 +1,525 @@
+#!/usr/bin/env python3
+"""Runs what `wring-engine export --to onnx` writes in onnxruntime: outputs as the engine's own, weights as claimed, the cache, damage.
+
+    onnx_parity.py [--bin build/release/bin] [-v] [TEST...]     e.g. onnx_parity.py Decoder
+
+Weights are unpacked in numpy after onnxruntime's description of MatMulNBits and DequantizeLinear, not after the engine's code.
+"""
+import importlib.metadata
+import json
+import os
+import sys
+import unittest
+from pathlib import Path
+
+os.environ |= {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import numpy as np  # noqa: E402
+import onnx  # noqa: E402
+import onnxruntime  # noqa: E402
+import torch  # noqa: E402
+import transformers  # noqa: E402
+from onnx import numpy_helper  # noqa: E402
+
+import export_support as support  # noqa: E402
+from export_support import DATA, MODELS  # noqa: E402
+from random_models import make_decoder, make_encoder, randomise, save, wordpiece_tokenizer  # noqa: E402
+
+TOLERANCE = 3e-4  # fp32: both sides multiply the same values, in another order; logits are below 50
+HALF = 0.02       # fp16, over the root mean square of the outputs: 2^-11 a value, and products here are fp32's
+MODEL = "model.onnx"
+engine = None  # set by main()
+
+SHAPES = {
+    "tied head, no grouping": dict(tie_word_embeddings=True, num_key_value_heads=4),
+    "qwen2 (biases), head size not hidden / heads": dict(family="qwen2", head_dim=24),
+    "odd sizes": dict(vocab_size=301, hidden_size=72, intermediate_size=100, num_attention_heads=6, num_key_value_heads=3),
+}
+ROPES = {
+    "dynamic": dict(rope_type="dynamic", factor=4.0),
+    "llama3": dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=16),
+    "yarn": dict(rope_type="yarn", factor=4.0, original_max_position_embeddings=16),
+}
+# Recipe, and what the nodes of its layers are.
+QUANTISED = {
+    "rtn(bits=4, group_size=32)": "MatMulNBits",
+    "rtn(bits=3, group_size=-1)": "MatMulNBits",
+    "rtn(bits=2, group_size=32, symmetric=false)": "MatMulNBits",  # in fp16, as each third
+    "rtn(bits=5, group_size=16, symmetric=false)": "MatMulNBits",
+    "rtn(bits=8, group_size=-1, symmetric=false)": "DequantizeLinear",
+}
+
+
+def tokens(vocabulary, batch=2, count=40):
+    return torch.randint(0, vocabulary, (batch, count), generator=torch.Generator().manual_seed(5))
+
+
+def relative(found, expected):
+    return float(np.sqrt(np.square(found - expected).mean() / np.square(expected).mean()))
+
+
+def open_session(folder, rounding=False):
+    """`rounding`: by default onnxruntime rounds to int8 what is multiplied by int8 weights of DequantizeLinear."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = 1, 3
+    if not rounding:
+        options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
+    return onnxruntime.InferenceSession(str(folder / MODEL), options, providers=["CPUExecutionProvider"])
+
+
+class Session:
+    """A decoder as its users run it: names and shapes are those of Hugging Face Optimum's exports."""
+
+    def __init__(self, folder, rounding=False):
+        self.run = open_session(folder, rounding)
+        self.inputs = {given.name: given for given in self.run.get_inputs()}
+        self.outputs = [made.name for made in self.run.get_outputs()]
+
+    def empty(self, batch):
+        types = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+        return {name: np.zeros([batch, given.shape[1], 0, given.shape[3]], types[given.type])
+                for name, given in self.inputs.items() if name.startswith("past_key_values.")}
+
+    def step(self, ids, mask, positions, past):
+        """-> logits, and the cache with these ids in it."""
+        made = dict(zip(self.outputs, self.run.run(None, {"input_ids": ids, "attention_mask": mask, "position_ids": positions, **past})))
+        return made["logits"], {name: made[name.replace("past_key_values", "present")] for name in past}
+
+    def logits(self, ids, mask=None):
+        ids = np.asarray(ids)
+        mask = np.ones_like(ids) if mask is None else mask
+        positions = np.maximum(mask.cumsum(1) - 1, 0)
+        return self.step(ids, mask, positions, self.empty(len(ids)))[0]
+
+    def stepwise(self, ids, first):
+        """`first` tokens at once, then one at a time."""
+        ids = np.asarray(ids)
+        past, made = self.empty(len(ids)), []
+        for begin, end in [(0, first)] + [(i, i + 1) for i in range(first, ids.shape[1])]:
+            positions = np.broadcast_to(np.arange(begin, end), (len(ids), end - begin)).copy()
+            logits, past = self.step(ids[:, begin:end], np.ones((len(ids), end), np.int64), positions, past)
+            made.append(logits)
+        return np.concatenate(made, 1)
+
+
+def read(folder):
+    model = onnx.load(folder / MODEL)
+    onnx.checker.check_model(str(folder / MODEL))
+    return model
+
+
+def weights_of(model):
+    """{Hugging Face's name: fp32 array} of a file's initializers, as its nodes read them."""
+    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    nodes = {name: node for node in reversed(model.graph.node) for name in node.input}
+
+    def part(name):
+        if f"{name}.codes" in stored:
+            values = {a.name: a.i for a in nodes[f"{name}.codes"].attribute}
+            rows, columns, bits, block = (values[key] for key in ("N", "K", "bits", "block_size"))
+            unpack = lambda array, count: support.bits_of(array.reshape(rows, -1), bits, count).astype(np.float32)  # noqa: E731
+            zeros = unpack(stored[f"{name}.zeros"], columns // block) if f"{name}.zeros" in stored else np.float32(1 << (bits - 1))
+            zeros = np.broadcast_to(zeros, (rows, columns // block)).repeat(block, 1)
+            scales = stored[f"{name}.scales"].astype(np.float32).reshape(rows, -1).repeat(block, 1)
+            return (unpack(stored[f"{name}.codes"], columns) - zeros) * scales
+        if f"{name}.codes_t" in stored:
+            zeros = stored.get(f"{name}.zeros", np.zeros(1, np.int8)).astype(np.float32)
+            return ((stored[f"{name}.codes_t"].astype(np.float32) - zeros) * stored[f"{name}.scales"]).T
+        return None
+
+    values = {}
+    for name, array in stored.items():
+        layer = name.rpartition(".")[0]
+        if name.endswith((".codes", ".codes_t")):
+            values[f"{layer}.weight"] = part(layer)
+        elif name.endswith((".weight", ".bias")):
+            values[name] = array.astype(np.float32)
+        elif name.endswith((".weight_t", ".bias_t")):
+            values[name[:-2]] = array.astype(np.float32).T
+    return values
+
+
+class Onnx(support.InFolder):
+    def row(self, what):
+        print(f"ok     onnxruntime {onnxruntime.__version__}: {what}", flush=True)
+
+    def decoder(self, **options):
+        make_decoder(self.folder / "model", seed=len(options), **options)
+        return self.folder / "model"
+
+    def export(self, source, to="onnx", weights=True):
+        """-> the report; the weights in the file are the claimed ones."""
+        report = engine.export(source, to, self.folder / "export")
+        self.assertIn("graph_distance", report)
+        if weights:
+            self.assertEqual(support.unclaimed(report["claims"], weights_of(read(self.folder / "export"))), [])
+        return report
+
+    def assert_decodes(self, source, what, most=TOLERANCE, half=False):
+        """All at once, in steps, and beside padding; `source`: what the engine reads."""
+        run = Session(self.folder / "export")
+        ids = tokens(json.loads((self.folder / "export/config.json").read_text())["vocab_size"])
+        expected = engine.logits(source, ids).numpy()
+        whole, steps = run.logits(ids), run.stepwise(ids, 33)
+        padded = np.concatenate([np.zeros((2, 5), np.int64), ids.numpy()], 1)
+        beside = run.logits(padded, np.concatenate([np.zeros((2, 5), np.int64), np.ones(ids.shape, np.int64)], 1))[:, 5:]
+        apart = relative if half else lambda a, b: float(np.abs(a - b).max())
+        off = [apart(logits, expected) for logits in (whole, steps, beside)]
+        self.assertLessEqual(max(off), most, off)
+        self.row(f"{what}: logits within {off[0]:.0e}, token by token {off[1]:.0e}, padded {off[2]:.0e}"
+                 f"{' of their root mean square' if half else ''}")
+        return run
+
+
+class Decoder(Onnx):
+    def test_shapes_in_fp32(self):
+        for shape, options in SHAPES.items():
+            with self.subTest(shape=shape):
+                self.setUp()
+                self.export(self.decoder(**options))
+                self.assert_decodes(self.folder / "model", f"fp32, {shape}")
+
+    def test_rotary_scalings(self):
+        for kind, scaling in ROPES.items():
+            with self.subTest(kind=kind):
+                self.setUp()
+                self.export(self.decoder(rope_parameters=scaling | {"rope_theta": 10000.0}, max_position_embeddings=512 if kind != "dynamic" else 24))
+                session = Session(self.folder / "export")
+                ids = tokens(384)
+                off = float(np.abs(session.logits(ids) - engine.logits(self.folder / "model", ids).numpy()).max())
+                self.assertLessEqual(off, TOLERANCE)
+                self.row(f"rope {kind}: logits within {off:.0e}")
+
+    def test_fp16(self):
+        self.export(self.decoder(family="qwen2", tie_word_embeddings=True), "onnx(dtype=float16)")
+        run = self.assert_decodes(self.folder / "model", "fp16, qwen2 with a tied head", HALF, half=True)
+        self.assertEqual(run.inputs["past_key_values.0.key"].type, "tensor(float16)")
+
+    def test_integers_stay_integers(self):
+        for number, (recipe, operator) in enumerate(QUANTISED.items()):
+            half = number % 3 == 2
+            with self.subTest(recipe):
+                self.setUp()
+                small = engine.compress(recipe, self.decoder(), self.folder / "small")
+                report = self.export(small, "onnx(dtype=float16)" if half else "onnx")
+                operators = [node.op_type for node in read(self.folder / "export").graph.node]
+                self.assertGreaterEqual(operators.count(operator), 3 * 7)
+                self.assert_decodes(small, f"{recipe}{', fp16' if half else ''}: {operator}, {report['bits_per_weight']:.2f} bits a weight",
+                                    HALF if half else TOLERANCE, half)
+
+    def test_what_onnxruntime_makes_of_int8_weights_by_default(self):
+        small = engine.compress("rtn(bits=8, group_size=-1)", self.decoder(), self.folder / "small")
+        self.export(small)
+        ids = tokens(384)
+        off = relative(Session(self.folder / "export", rounding=True).logits(ids), engine.logits(small, ids).numpy())
+        self.assertGreater(off, TOLERANCE)
+        self.assertLessEqual(off, HALF)
+        self.row(f"rows of 8 bits with the default session.qdq_matmulnbits_accuracy_level, 4: logits {off:.1g} of their root mean square apart")
+
+    def test_groups_that_are_no_power_of_two_are_blocks_of_one_scale(self):
+        small = engine.compress("rtn(bits=4, group_size=48)", self.decoder(hidden_size=96, intermediate_size=144), self.folder / "small")
+        self.export(small)
+        blocks = {a.i for node in read(self.folder / "export").graph.node for a in node.attribute if a.name == "block_size"}
+        self.assertEqual(blocks, {16})
+        self.assert_decodes(small, "groups of 48 as blocks of 16")
+
+    def test_plain_values_of_an_artifact(self):
+        small = engine.compress("rtn(bits=4, group_size=4)", self.decoder(), self.folder / "small")
+        self.export(small, "onnx(weights=plain)")
+        self.assert_decodes(small, "groups of 4 as values")
+
+    def test_thin_factors_and_sums_stay_what_they_are(self):
+        source = self.decoder()
+        thin = engine.compress("svd(rank=12)", source, self.folder / "thin")
+        self.export(thin, weights=False)
+        self.assertEqual([node.op_type for node in read(self.folder / "export").graph.node].count("MatMul"), 3 * (2 * 7 + 2) + 1)
+        self.assert_decodes(thin, "svd of rank 12: two products a layer")
+        compensated = engine.compress("rtn(bits=4, group_size=32) | svd-compensation(rank=8)", source, self.folder / "sum")
+        (self.folder / "export").rename(self.folder / "first")
+        self.export(compensated, weights=False)
+        operators = [node.op_type for node in read(self.folder / "export").graph.node]
+        self.assertGreaterEqual(operators.count("MatMulNBits"), 3 * 7)
+        self.assert_decodes(compensated, "4 bits and a low-rank path of rank 8")
+
+    def test_int8_inputs_are_multiplied_as_integers(self):
+        """What rounding does to the logits is as large in onnxruntime. A value half-way between two codes goes up or down by the
+        last bit of a sum, and each token's largest lies so: at most the share 0.6 of the effect lies between (as in transformers)."""
+        for recipe, operator in (("rtn(bits=8, group_size=-1)", "MatMulInteger"), ("rtn(bits=4, group_size=32)", "MatMulNBits")):
+            with self.subTest(recipe):
+                self.setUp()
+                source, ids = self.decoder(), tokens(384)
+                plain = engine.compress(recipe, source, self.folder / "plain")
+                small = engine.compress(f"{recipe} | round-inputs()", source, self.folder / "small")
+                self.export(small)
+                self.assertGreaterEqual([node.op_type for node in read(self.folder / "export").graph.node].count(operator), 3 * 7)
+                theirs = Session(self.folder / "export").logits(ids)
+                ours, without = (engine.logits(path, ids).numpy() for path in (small, plain))
+                size = lambda a, b: float(np.sqrt(np.square(a - b).mean()))  # noqa: E731
+                effect, between = size(ours, without), size(ours, theirs)
+                self.assertGreater(effect, 20 * TOLERANCE)
+                self.assertLess(abs(size(theirs, without) / effect - 1), 0.1)
+                self.assertLess(between, 0.6 * effect)
+                self.row(f"{recipe} | round-inputs(): {operator}, rounding moves logits by {effect:.3g} here, {size(theirs, without):.3g} there, "
+                         f"{between:.1g} apart")
+
+    def test_widths_that_differ_by_block(self):
+        source, cut = self.decoder(family="qwen2", num_hidden_layers=5, num_key_value_heads=4), self.folder / "cut"
+        engine.run("run", "flap(ratio=0.45, samples=8, sequence_length=32, min_keep=0)", "--model", source, "--data",
+                   f"calibration={DATA / 'calibration.txt'}", "--out", cut, "--quiet")
+        config = json.loads((cut / "config.json").read_text())
+        self.assertIn("intermediate_size_per_layer", config)
+        self.export(cut)
+        session = self.assert_decodes(cut, f"flap, heads {config.get('num_attention_heads_per_layer')}, widths {config['intermediate_size_per_layer']}")
+        prompt, made = list(range(3, 9)), self.greedy(session, list(range(3, 9)))
+        here = engine.logits(cut, torch.tensor([prompt + made]))[0, len(prompt) - 1:-1].argmax(-1).tolist()
+        self.assertEqual(made, here)
+        packed = engine.compress("rtn(bits=8, group_size=-1)", cut, self.folder / "packed")
+        (self.folder / "export").rename(self.folder / "first")
+        self.export(packed)
+        self.assert_decodes(packed, "the same with rows of 8 bits")
+
+    def greedy(self, session, prompt, count=12):
+        ids = new = np.array([prompt])
+        past, made = session.empty(1), []
+        for _ in range(count):
+            length = ids.shape[1]
+            logits, past = session.step(new, np.ones((1, length), np.int64), np.arange(length - new.shape[1], length)[None], past)
+            new = logits[:, -1:].argmax(-1)
+            ids = np.concatenate([ids, new], 1)
+            made.append(int(new[0, 0]))
+        return made
+
+    def test_tensors_beside_the_graph(self):
+        self.export(self.decoder(), "onnx(inline_bytes=0)")
+        self.assertLess((self.folder / "export" / MODEL).stat().st_size, 150_000)
+        offsets = [int(entry.value) for tensor in onnx.load(self.folder / "export" / MODEL, load_external_data=False).graph.initializer
+                   for entry in tensor.external_data if entry.key == "offset"]
+        self.assertTrue(offsets and all(offset % 64 == 0 for offset in offsets))
+        self.assert_decodes(self.folder / "export", "external data, and the engine reads it back")
+
+    def test_what_was_exported_is_read_as_a_model_and_as_a_graph(self):
+        small = engine.compress("rtn(bits=4, group_size=32)", self.decoder(), self.folder / "small")
+        self.export(small)
+        ids = tokens(384)
+        self.assertTrue(torch.equal(engine.logits(small, ids), engine.logits(self.folder / "export", ids)))
+        again = engine.compress("rtn(bits=8, group_size=32)", self.folder / "export", self.folder / "again")
+        self.assertTrue((again / "model.safetensors").exists())
+        result = engine.call("eval", self.folder / "export" / MODEL, "--suite", "size", "--json")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        rows = {row["metric"]: row["value"] for row in json.loads(result.stdout)["evaluations"]}
+        self.assertGreater(rows["parameters"], 0)
+
+    def test_names_are_those_of_optimum(self):
+        self.export(self.decoder())
+        session = Session(self.folder / "export")
+        past = [f"{i}.{part}" for i in range(3) for part in ("key", "value")]
+        self.assertEqual(list(session.inputs), ["input_ids", "attention_mask", "position_ids", *(f"past_key_values.{name}" for name in past)])
+        self.assertEqual(session.outputs, ["logits", *(f"present.{name}" for name in past)])
+        model = read(self.folder / "export")
+        self.assertEqual([(entry.domain, entry.version) for entry in model.opset_import], [("", 17)])
+
+
+class Encoder(Onnx):
+    def outputs(self, ids, mask=None, types=None):
+        ids, run = np.asarray(ids), open_session(self.folder / "export")
+        given = {"input_ids": ids, "attention_mask": np.ones_like(ids) if mask is None else np.asarray(mask),
+                 "token_type_ids": np.zeros_like(ids) if types is None else np.asarray(types)}
+        return dict(zip([made.name for made in run.get_outputs()], run.run(None, given)))
+
+    def check(self, kind, names, **options):
+        """Names that transformers' own output has, and pooler_output; padding and two kinds of tokens."""
+        make_encoder(self.folder / "made")
+        model = randomise(kind(transformers.BertConfig.from_pretrained(self.folder / "made", **options)), 1)
+        save(model, wordpiece_tokenizer(300), self.folder / "bert", torch.float32, "1GB")
+        self.export(self.folder / "bert")
+        ids, types = tokens(300), torch.zeros(2, 40, dtype=torch.long)
+        types[:, 20:] = 1
+        mask = torch.ones_like(ids)
+        mask[1, 30:] = 0
+        made = self.outputs(ids, mask, types)
+        with torch.no_grad():
+            expected = model(input_ids=ids, attention_mask=mask, token_type_ids=types, output_hidden_states=True)
+            hidden = expected.hidden_states[-1]
+            theirs = dict(expected) | {"last_hidden_state": hidden}
+            pooler = getattr(getattr(model, "bert", model), "pooler", None)
+            if pooler is not None:
+                theirs["pooler_output"] = pooler(hidden)
+        self.assertEqual(sorted(made), sorted(names))
+        off = {}
+        for name in names:
+            keep = mask.bool().numpy() if made[name].shape[:2] == ids.shape else slice(None)
+            off[name] = relative(made[name][keep], theirs[name].numpy()[keep])
+        self.assertLessEqual(max(off.values()), TOLERANCE, off)
+        self.row(f"{kind.__name__}: {', '.join(f'{name} within {d:.0e}' for name, d in off.items())} of transformers'")
+
+    def test_heads(self):
+        hidden, pooled = "last_hidden_state", "pooler_output"
+        for kind, names, options in ((transformers.BertModel, [hidden, pooled], {}),
+                                     (transformers.BertForSequenceClassification, [hidden, pooled, "logits"], dict(num_labels=5)),
+                                     (transformers.BertForTokenClassification, [hidden, "logits"], dict(num_labels=3)),
+                                     (transformers.BertForQuestionAnswering, [hidden, "start_logits", "end_logits"], {}),
+                                     (transformers.BertForMaskedLM, [hidden, "logits"], dict(hidden_act="gelu_new"))):
+            with self.subTest(kind.__name__):
+                self.setUp()
+                self.check(kind, names, **options)
+
+    def test_integers_and_fp16(self):
+        for recipe, to, most in (("rtn(bits=8, group_size=-1)", "onnx", TOLERANCE),
+                                 ("rtn(bits=4, group_size=32)", "onnx(dtype=float16)", HALF)):
+            with self.subTest(recipe, to=to):
+                self.setUp()
+                make_encoder(self.folder / "model")
+                small = engine.compress(recipe, self.folder / "model", self.folder / "small")
+                report = self.export(small, to)
+                ids = tokens(300)
+                off = relative(self.outputs(ids)["last_hidden_state"], engine.logits(small, ids).numpy())
+                self.assertLessEqual(off, most)
+                self.row(f"BERT, {recipe}, {to}: hidden states within {off:.0e} of their root mean square, {report['bits_per_weight']:.2f} bits a weight")
+
+    def test_widths_that_differ_by_block(self):
+        make_encoder(self.folder / "model", num_hidden_layers=4)
+        engine.run("run", "flap(ratio=0.45, samples=8, sequence_length=32, min_keep=0)", "--model", self.folder / "model", "--data",
+                   f"calibration={DATA / 'calibration.txt'}", "--out", self.folder / "cut", "--quiet")
+        self.export(self.folder / "cut")
+        ids = tokens(300)
+        off = relative(self.outputs(ids)["last_hidden_state"], engine.logits(self.folder / "cut", ids).numpy())
+        self.assertLessEqual(off, TOLERANCE)
+        config = json.loads((self.folder / "cut/config.json").read_text())
+        self.row(f"flap of a BERT, heads {config.get('num_attention_heads_per_layer')}, widths {config.get('intermediate_size_per_layer')}: "
+                 f"hidden states within {off:.0e}")
+
+
+LAYER = "model.layers.1.mlp.down_proj"
+# Artifact's recipe: initializers of which a bit is flipped.
+DAMAGED = {
+    "rtn(bits=4, group_size=32, symmetric=false)": [f"{LAYER}.codes", f"{LAYER}.scales", f"{LAYER}.zeros", "model.embed_tokens.weight",
+                                                   "model.norm.weight", "model.layers.2.self_attn.q_proj.bias", "lm_head.weight_t"],
+    "rtn(bits=8, group_size=-1)": [f"{LAYER}.codes_t"],
+    "svd(rank=8)": [f"{LAYER}.b_t"],
+}
+
+
+class Damage(Onnx):
+    def verify(self, claims):
+        return engine.call("verify", self.folder / "export", "--claims", claims)
+
+    def refused(self, claims, what):
+        result = self.verify(claims)
+        self.assertIn(result.returncode, (1, 2), what + result.stdout + result.stderr)  # no signal
+        self.assertTrue(result.stderr.startswith("error: "), result.stderr)
+        print(f"ok     onnx: {what}: {' '.join(result.stderr.split())[:120]}", flush=True)
+
+    def test_a_flipped_bit_is_found(self):
+        for recipe, names in DAMAGED.items():
+            self.setUp()
+            small = engine.compress(recipe, self.decoder(family="qwen2"), self.folder / "small")
+            report, file = self.export(small, weights=False), self.folder / "export" / MODEL
+            whole = file.read_bytes()
+            model = onnx.load_from_string(whole)
+            raw = {tensor.name: tensor.raw_data for tensor in model.graph.initializer}
+            for name in names:
+                with self.subTest(name):
+                    self.assertEqual(whole.count(raw[name]), 1)
+                    flipped = bytearray(whole)
+                    flipped[whole.index(raw[name]) + len(raw[name]) // 2] ^= 1
+                    file.write_bytes(flipped)
+                    self.refused(report["claims_file"], f"a bit of {name} flipped")
+            file.write_bytes(whole)
+            self.assertEqual(self.verify(report["claims_file"]).returncode, 0)
+
+    def test_a_changed_graph_is_found(self):
+        """Names and weights are all there; what the graph computes is another thing."""
+        small = engine.compress("rtn(bits=4, group_size=32)", self.decoder(), self.folder / "small")
+        report, file = self.export(small), self.folder / "export" / MODEL
+
+        def first(model, operation, scope=""):
+            return next(node for node in model.graph.node if node.op_type == operation and scope in node.name)
+
+        def swap(model):
+            q, k = (next(node for node in model.graph.node if f"self_attn.{x}_proj.codes" in " ".join(node.input)) for x in ("q", "k"))
+            q.name, k.name = k.name, q.name
+            rotated = [node for node in model.graph.node if node.op_type == "Split"]
+            rotated[0].output[0], rotated[0].output[1] = rotated[0].output[1], rotated[0].output[0]
+
+        changes = {
+            "block_size of a MatMulNBits": lambda m: setattr(next(a for a in first(m, "MatMulNBits").attribute if a.name == "block_size"), "i", 16),
+            "a shape": lambda m: m.graph.initializer[[t.name for t in m.graph.initializer].index(f"{LAYER}.codes")].dims.__setitem__(0, 32),
+            "halves of a rotation": swap,
+            "Sin for Cos": lambda m: setattr(first(m, "Cos"), "op_type", "Sin"),
+            "the epsilon's node": lambda m: setattr(first(m, "Sqrt"), "op_type", "Exp"),
+        }
+        for what, change in changes.items():
+            with self.subTest(what):
+                model = onnx.load(self.folder / "export" / MODEL)
+                whole = file.read_bytes()
+                change(model)
+                onnx.save(model, file)
+                self.refused(report["claims_file"], what)
+                file.write_bytes(whole)
+        self.assertEqual(self.verify(report["claims_file"]).returncode, 0)
+
+    def test_damage_beside_the_graph_is_found(self):
+        report = self.export(self.decoder(), "onnx(inline_bytes=0)")
+        data = self.folder / "export" / (MODEL + ".data")
+        whole = data.read_bytes()
+        for what, bytes_ in (("a bit of the external data flipped", whole[:1000] + bytes([whole[1000] ^ 1]) + whole[1001:]),
+                             ("external data cut off", whole[:-64])):
+            data.write_bytes(bytes_)
+            self.refused(report["claims_file"], what)
+
+
+# Recipe, --to, and what the error must say: where, what, and the way out.
+REFUSED = [
+    ("rtn(bits=4, group_size=8)", "onnx", ["model.layers.0.self_attn.q_proj", "groups of 8", "weights=plain"]),
+    ("fp8() | round-inputs(type=float8_e4m3)", "onnx", ["model.layers.0.self_attn.q_proj", "float8_e4m3", "compressed-tensors"]),
+    ("rtn(bits=4, group_size=32)", "onnx(dtype=bfloat16)", ["dtype", "float16"]),
+    ("rtn(bits=4, group_size=32)", "onnx(accuracy_level=5)", ["accuracy_level", "4"]),
+    ("rtn(bits=4, group_size=32)", "onnx(inline_bytes=3000000000)", ["inline_bytes", "1900000000"]),
+    ("rtn(bits=4, group_size=32)", "onnx(opset=21)", ["opset"]),
+]
+
+
+class BadInput(Onnx):
+    def test_what_onnx_cannot_hold_is_refused_and_nothing_is_left(self):
+        source, made = self.decoder(), {}
+        for recipe, to, expected in REFUSED:
+            with self.subTest(recipe, to=to):
+                small = made.setdefault(recipe, self.folder / f"small-{len(made)}")
+                if not small.exists():
+                    engine.compress(recipe, source, small)
+                (self.folder / "here").mkdir(exist_ok=True)
+                result = engine.call("export", small, "--to", to, "--out", self.folder / "here/export")
+                self.assertEqual(result.returncode, 2, result.stderr)
+                for text in expected:
+                    self.assertIn(text, result.stderr)
+                self.assertEqual(list((self.folder / "here").iterdir()), [])
+                print(f"ok     {to} of {recipe}: {' '.join(result.stderr.split())[:150]}", flush=True)
+
+    def test_values_beyond_fp16_are_named(self):
+        source = self.decoder()
+        tensors = support.load_file(source / "model.safetensors")
+        tensors["model.layers.1.mlp.up_proj.weight"][3, 4] = 1e6
+        support.save_file(tensors, source / "model.safetensors", {"format": "pt"})
+        result = engine.call("export", source, "--to", "onnx(dtype=float16)", "--out", self.folder / "export")
+        self.assertEqual(result.returncode, 2)
+        self.assertIn("model.layers.1.mlp.up_proj.weight", result.stderr)
+
+
+class MiniLM(Onnx):
+    """The encoder that the project measures with; the decoder: onnx_perplexity.py."""
+
+    def test_rows_of_8_bits(self):
+        if not (MODELS / "minilm").is_dir():
+            self.skipTest("run scripts/models")
+        small = engine.compress("rtn(bits=8, group_size=-1)", MODELS / "minilm", self.folder / "small")
+        report, ids = self.export(small), tokens(30000, 2, 64)
+        off = relative(Encoder.outputs(self, ids)["last_hidden_state"], engine.logits(small, ids).numpy())
+        self.assertLessEqual(off, TOLERANCE)
+        self.row(f"all-MiniLM-L6-v2, rows of 8 bits: hidden states within {off:.0e}, {report['file_bytes'] / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    engine, rest = support.command_line(__doc__)
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    unittest.main(argv=[sys.argv[0], *rest])
