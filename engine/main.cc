@@ -10,6 +10,7 @@
 #include "common/logger.h"
 #include "engine/run/export.h"
 #include "engine/run/failure.h"
+#include "engine/run/helpers.h"
 #include "engine/run/local.h"
 #include "engine/run/pipe.h"
 #include "recipe/recipe_input.h"
@@ -27,7 +28,12 @@ void add_common(CLI::App* command, LocalOptions& options) {
                       "Original model, where --model is compressed already: what evaluations compare with, "
                       "and what eora puts back");
   command->add_option("--seed", options.seed, "Seed of everything random")->capture_default_str();
-  command->add_option("--threads", options.threads, "Threads; 0: all cores")->capture_default_str();
+  command
+      ->add_option("--processes", options.processes,
+                   "Processes that share calibration and training: 1, 2, 4 or 8; on cuda each takes a device")
+      ->type_name("N");
+  command->add_option("--threads", options.threads, "Threads of each process; 0: all cores")
+      ->capture_default_str();
   command->add_option("--device", options.device, "cpu or cuda:N")->capture_default_str();
   command->add_flag("--json", options.json, "Print JSON");
   command->add_flag("-q,--quiet", options.quiet, "No progress bar");
@@ -179,6 +185,11 @@ void add_tools(CLI::App& app, int& status) {
   });
   app.add_subcommand("job", "Run the one job that an agent sends over descriptors 3 and 4 (docs/pipe.md)")
       ->callback([&status] { status = run_piped_job(3, 4); });
+  static int rank = 0, size = 0;
+  auto* join = app.add_subcommand("join", "Help the process of a job that started this one")->group("");
+  join->add_option("rank", rank)->required();
+  join->add_option("size", size)->required();
+  join->callback([&status] { status = run_helper(rank, size); });
 }
 
 // Whether the verb that ran has --json, and it was given.

@@ -12,7 +12,7 @@
 
 namespace wring {
 
-inline constexpr int kNumericsVersion = 3;    // raised when the engine's arithmetic changes results
+inline constexpr int kNumericsVersion = 4;    // raised when the engine's arithmetic changes results
 inline constexpr int kStatisticsVersion = 1;  // raised when stored statistics hold something else
 
 // Never in here: host, path, YAML order, comments, thread count.

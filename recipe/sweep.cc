@@ -132,11 +132,12 @@ StrategySpec parse_strategy(const Json& given, const Json& recipe, const Source&
 }
 
 SweepBounds parse_bounds(const Json& json, const Source& source) {
-  check_keys(json, {"trials", "seconds", "bytes"}, "bounds", source);
+  check_keys(json, {"trials", "seconds", "bytes", "failures"}, "bounds", source);
   SweepBounds bounds;
   bounds.trials = whole_of(json, "trials", 0, 1, kMostTrials, "bounds", source);
   if (json.contains("seconds")) bounds.seconds = number_of(json, "seconds", 1, 1e9, "bounds", source);
   bounds.bytes = whole_of(json, "bytes", 0, 1, 1ull << 60, "bounds", source);
+  bounds.failures = whole_of(json, "failures", 0, 1, kMostTrials, "bounds", source);
   return bounds;
 }
 

@@ -53,8 +53,9 @@ struct StrategySpec {
 // 0: none. No trial is made once one is reached.
 struct SweepBounds {
   std::uint64_t trials = 0;
-  double seconds = 0;       // since the sweep was submitted
-  std::uint64_t bytes = 0;  // of the trials' results
+  double seconds = 0;          // since the sweep was submitted
+  std::uint64_t bytes = 0;     // of the trials' results
+  std::uint64_t failures = 0;  // of trials before one has succeeded
 };
 
 struct Sweep {

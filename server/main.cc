@@ -131,6 +131,7 @@ int serve(const Options& options) {
   if (!leads(*database, http_address, tls, signals)) return 0;
   JobStore store(std::move(database));
   BlobStore blobs(folder);
+  blobs.claim_place(store.id(), store.is_empty());
   SchedulerOptions scheduler;
   scheduler.lease_ms = static_cast<TimeMs>(options.lease_seconds * 1000);
   Coordinator coordinator(store, clock, metrics, scheduler);

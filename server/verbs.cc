@@ -75,6 +75,7 @@ int collect(const std::string& data, double grace_hours, const StageCacheLimits&
   const FileDescriptor lock = lock_data(data);
   JobStore store(data);
   BlobStore blobs(data);
+  blobs.claim_place(store.id(), store.is_empty());
   const auto report = collect_garbage(store, blobs, SystemClock().now_ms(), in_ms(grace_hours), stages);
   print(report.to_json(), as_json,
         std::to_string(report.expired) + " artifacts had expired; forgot " + std::to_string(report.stages) +

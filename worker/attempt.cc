@@ -1,6 +1,7 @@
 // The way of an attempt, from the inputs to FinishAttempt.
 #include "worker/attempt.h"
 
+#include <algorithm>
 #include <optional>
 #include <set>
 #include <utility>
@@ -89,7 +90,9 @@ class Attempt final : public EngineListener {
     start["v"] = 1;
     start["recipe"] = parse_json(lease_.normal_form_json(), "the recipe's normal form");
     start["seed"] = job_.spec().seed();
-    start["threads"] = resources.threads() > 0 ? resources.threads() : at_.options.threads;
+    const auto processes = std::max(1u, resources.processes());
+    start["processes"] = processes;
+    start["threads"] = resources.threads() > 0 ? resources.threads() : threads_of_each(processes);
     start["device"] = device_.kind() == "cuda" ? "cuda:" + std::to_string(device_.index()) : "cpu";
     start["out"] = out().string();
     start["work"] = work().string();
@@ -98,6 +101,12 @@ class Attempt final : public EngineListener {
     start["plan_only"] = job_.spec().plan_only();
     run.start = std::move(start);
     return run;
+  }
+
+  // Of the worker's threads; 0: of all there are.
+  std::uint32_t threads_of_each(std::uint32_t processes) const {
+    const auto threads = at_.options.threads;
+    return threads == 0 ? 0 : std::max(1u, threads / processes);
   }
 
   const std::string& project() const { return job_.spec().project(); }

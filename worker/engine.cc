@@ -41,6 +41,22 @@ std::uint64_t status_bytes(const std::string& status, const char* name) {
                                  : std::strtoull(status.c_str() + at + std::strlen(name), nullptr, 10) * 1024;
 }
 
+// Anonymous and shared memory of a process and of those that its main thread has started; 0 once it has
+// ended.
+std::uint64_t memory_with_children(pid_t pid) {
+  const std::string folder = "/proc/" + std::to_string(pid);
+  std::string status;
+  try {
+    status = read_file(folder + "/status");
+  } catch (const Error&) {
+    return 0;
+  }
+  std::uint64_t bytes = status_bytes(status, "RssAnon:") + status_bytes(status, "RssShmem:");
+  std::ifstream children(folder + "/task/" + std::to_string(pid) + "/children");
+  for (pid_t child = 0; children >> child;) bytes += memory_with_children(child);
+  return bytes;
+}
+
 // How often the kernel has killed a process of this machine (or container) for memory since it started.
 std::uint64_t oom_kills() {
   std::istringstream text(read_file("/proc/vmstat"));
@@ -201,13 +217,7 @@ class Supervisor {
                        "max_runtime_seconds", "Finished stages are kept: raise the limit and retry.");
     if (since_memory_.seconds() < kMemoryCheckSeconds) return;
     since_memory_ = Stopwatch();
-    std::string status;
-    try {
-      status = read_file("/proc/" + std::to_string(child_.pid()) + "/status");
-    } catch (const Error&) {  // it has just ended
-      return;
-    }
-    const auto used = status_bytes(status, "RssAnon:") + status_bytes(status, "RssShmem:");
+    const auto used = memory_with_children(child_.pid());
     listener_.on_memory(used);
     if (run_.memory_bytes == 0 || used <= run_.memory_bytes) return;
     const std::string told = "engine used " + human_bytes(used) + " of " + human_bytes(run_.memory_bytes);

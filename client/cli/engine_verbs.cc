@@ -16,7 +16,7 @@ struct Flags {
   std::string recipe, model, reference, out, device, prompt;
   std::vector<std::string> data;
   std::uint64_t seed = 0;
-  std::uint32_t threads = 0, tokens = 0;
+  std::uint32_t threads = 0, processes = 0, tokens = 0;
   double temperature = 0;
   bool local = false;
 };
@@ -69,7 +69,10 @@ void add_engine_verbs(CLI::App& app, CliContext& context) {
                        "Original model, where --model is compressed already");
   run_verb->add_option("--out", flags->out, "Folder for the result")->required();
   run_verb->add_option("--seed", flags->seed, "Seed of everything random")->check(whole_number());
-  run_verb->add_option("--threads", flags->threads, "Threads; 0: all");
+  run_verb->add_option(
+      "--processes", flags->processes,
+      "Processes that share calibration and training: 1, 2, 4 or 8; on cuda each takes a device");
+  run_verb->add_option("--threads", flags->threads, "Threads of each process; 0: all cores");
   run_verb->add_option("--device", flags->device, "cpu or cuda:N");
   run_verb->callback([&context, flags] { run(context, *flags); });
 

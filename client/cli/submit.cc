@@ -20,7 +20,7 @@ struct Flags {
                                                         total_timeout;
   std::vector<std::string> data;
   std::uint64_t seed = 0;
-  std::uint32_t threads = 0, devices = 0, max_attempts = 0;
+  std::uint32_t threads = 0, processes = 0, max_attempts = 0;
   std::int32_t priority = 0;
   RetentionFlags retention;
   bool wait = false, plan = false;
@@ -57,7 +57,7 @@ v1::JobSpec job_spec(CliContext& context, const Flags& flags, const std::string&
   spec.set_recipe(recipe);
   spec.set_seed(flags.seed);
   spec.mutable_resources()->set_device(flags.device);
-  spec.mutable_resources()->set_device_count(flags.devices);
+  spec.mutable_resources()->set_processes(flags.processes);
   spec.mutable_resources()->set_threads(flags.threads);
   if (!flags.memory.empty())
     spec.mutable_resources()->set_memory_bytes(parse_bytes(flags.memory, "--memory"));
@@ -126,8 +126,10 @@ void add_submit_verbs(CLI::App& app, CliContext& context) {
   verb->add_option("--device", flags->device, "cpu or cuda")
       ->check(CLI::IsMember({"cpu", "cuda"}))
       ->capture_default_str();
-  verb->add_option("--device-count", flags->devices, "How many devices; an engine runs on 1");
-  verb->add_option("--threads", flags->threads, "Threads; 0: the worker's");
+  verb->add_option(
+      "--processes", flags->processes,
+      "Processes that share calibration and training: 1, 2, 4 or 8; on cuda each takes a device");
+  verb->add_option("--threads", flags->threads, "Threads of each process; 0: the worker's");
   verb->add_option("--memory", flags->memory, "Memory limit of the job: 4GB, 512MiB");
   verb->add_option("--max-runtime", flags->max_runtime, "Longest time of one attempt: 90s, 10m, 2h");
   verb->add_option("--queued-timeout", flags->queued_timeout,

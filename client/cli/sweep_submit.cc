@@ -40,7 +40,9 @@ void add_sweep_flags(CLI::App& verb, SweepFlags& flags) {
   verb.add_option("--device", flags.device, "cpu or cuda")
       ->check(CLI::IsMember({"cpu", "cuda"}))
       ->capture_default_str();
-  verb.add_option("--threads", flags.threads, "Threads of a trial; 0: the worker's");
+  verb.add_option("--processes", flags.processes,
+                  "Processes of a trial that share calibration and training: 1, 2, 4 or 8");
+  verb.add_option("--threads", flags.threads, "Threads of each process of a trial; 0: the worker's");
   verb.add_option("--memory", flags.memory, "Memory limit of a trial: 4GB, 512MiB");
   verb.add_option("--max-runtime", flags.max_runtime, "Longest time of one attempt of a trial: 90s, 10m, 2h");
   verb.add_option("--max-attempts", flags.max_attempts, "Attempts before a trial counts as failed; 0: 5");
@@ -59,6 +61,7 @@ v1::SweepSpec sweep_spec(const SweepFlags& flags, const std::string& sweep, cons
   spec.set_name(flags.name);
   spec.set_project(flags.project);
   spec.mutable_resources()->set_device(flags.device);
+  spec.mutable_resources()->set_processes(flags.processes);
   spec.mutable_resources()->set_threads(flags.threads);
   if (!flags.memory.empty())
     spec.mutable_resources()->set_memory_bytes(parse_bytes(flags.memory, "--memory"));

@@ -9,6 +9,7 @@
 #include "engine/calibrate/calibrate.h"
 #include "engine/run/hardware.h"
 #include "engine/run/progress.h"
+#include "engine/run/team.h"
 
 namespace wring {
 namespace {
@@ -69,11 +70,24 @@ std::size_t resume(const StageInput& stage, BlockWork& work, BlockStream& stream
 
 void keep(Snapshot& snapshot, std::size_t block, const Snapshot::Part& part, const BlockStream* stream,
           const std::vector<Json>& reports) {
-  std::vector<NamedTensor> tensors;
+  std::vector<NamedTensor> tensors, hidden;
   for (const auto& [name, tensor] : part.tensors) tensors.push_back({name, tensor});
+  if (stream) hidden = stream->gather_hidden();
   snapshot.put(block_part_name(block), tensors, part.attributes);
-  if (stream) snapshot.put("hidden", stream->hidden());
+  if (stream) snapshot.put("hidden", hidden);
   snapshot.commit({{"blocks", block + 1}, {"hidden", stream != nullptr}, {"reports", reports}});
+}
+
+// All processes go on at one block; none before all have read the snapshot, to which the first one adds.
+void check_same(Team& team, std::size_t block) {
+  for (int rank = 0; rank < team.size(); ++rank) {
+    const auto theirs = team.share(rank, {{{"block", block}}, {}}).json.at("block").get<std::size_t>();
+    if (theirs != block)
+      throw Error(ErrorCode::kDataLoss, "BAD_SNAPSHOT",
+                  "the stage's snapshot has " + std::to_string(theirs) + " blocks in one process, " +
+                      std::to_string(block) + " in another",
+                  "", "It is read anew: run the job again.");
+  }
 }
 
 }  // namespace
@@ -85,11 +99,14 @@ std::string block_part_name(std::size_t block) {
 BlockStream run_blocks(const StageInput& stage, std::size_t last, bool outputs_needed, BlockWork& work,
                        std::vector<Json>& reports) {
   BlockStream stream(stage.model, stage.calibration);
-  for (std::size_t block = resume(stage, work, stream, reports); block < last; ++block) {
+  std::size_t block = resume(stage, work, stream, reports);
+  check_same(stage.calibration.team(), block);
+  const bool kept = stage.snapshot.keeps();
+  for (; block < last; ++block) {
     report(stage, block, reports);
     const bool go_on = outputs_needed || block + 1 < last;
     const auto part = work.run(block, go_on, stream, reports);
-    keep(stage.snapshot, block, part, go_on ? &stream : nullptr, reports);
+    if (kept) keep(stage.snapshot, block, part, go_on ? &stream : nullptr, reports);
     release_free_memory();
   }
   report(stage, stage.model.block_count(), reports);

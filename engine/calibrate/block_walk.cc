@@ -3,6 +3,7 @@
 
 #include "engine/calibrate/block_pass.h"
 #include "engine/calibrate/calibrate.h"
+#include "engine/run/team.h"
 
 namespace wring {
 namespace {
@@ -39,6 +40,18 @@ class Walk final : public BlockWork {
 };
 
 }  // namespace
+
+BlockTensors found_by_all(Team& team, BlockTensors own) {
+  if (team.alone()) return own;
+  BlockTensors all;
+  for (int rank = 0; rank < team.size(); ++rank) {
+    Parcel parcel;
+    if (rank == team.rank())
+      for (const auto& [name, tensor] : own) parcel.tensors.push_back({name, tensor});
+    for (auto& [name, tensor] : team.share(rank, std::move(parcel)).tensors) all[name] = std::move(tensor);
+  }
+  return all;
+}
 
 std::vector<BlockTensors> walk_blocks(const StageInput& stage,
                                       const std::function<BlockTensors(std::size_t, BlockStream&)>& measure,

@@ -24,4 +24,7 @@ std::vector<BlockTensors> walk_blocks(
     const StageInput& stage, const std::function<BlockTensors(std::size_t, BlockStream&)>& measure,
     const std::function<void(std::size_t, const BlockTensors&)>& apply = {});
 
+// What each process of the team has found of a block, in all of them.
+BlockTensors found_by_all(Team& team, BlockTensors own);
+
 }  // namespace wring

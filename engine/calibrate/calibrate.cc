@@ -3,8 +3,10 @@
 #include "engine/calibrate/calibrate.h"
 
 #include <algorithm>
+#include <map>
 #include <memory>
 #include <optional>
+#include <string>
 #include <utility>
 
 #include "common/error.h"
@@ -12,6 +14,7 @@
 #include "engine/calibrate/compress_layer.h"
 #include "engine/run/hardware.h"
 #include "engine/run/progress.h"
+#include "engine/run/team.h"
 
 namespace wring {
 namespace {
@@ -97,7 +100,7 @@ class CompressBlock final : public BlockWork {
       stream.observe_and_advance(block, observer);
     else if (!layers.empty())
       observe(block, layers, stream, observer);
-    for (Layer* layer : layers) reports.push_back(compress(stage_, method_, *layer, observer.of(*layer)));
+    compress_all(block, layers, observer, reports);
     release_free_memory();
     if (!dense && outputs_needed) stream.advance(block);
     return part(layers);
@@ -126,6 +129,64 @@ class CompressBlock final : public BlockWork {
   }
 
  private:
+  // Each process compresses some of the layers; then all have all.
+  void compress_all(std::size_t block, const std::vector<Layer*>& layers, const TapObserver& observer,
+                    std::vector<Json>& reports) {
+    Team& team = stage_.calibration.team();
+    const auto owners = owners_of(layers, team.size());
+    std::vector<Json> made(layers.size());
+    std::vector<Layer*> mine;
+    for (std::size_t i = 0; i < layers.size(); ++i) {
+      if (owners[i] != team.rank()) continue;
+      made[i] = compress(stage_, method_, *layers[i], observer.of(*layers[i]));
+      mine.push_back(layers[i]);
+    }
+    for (int rank = 0; !team.alone() && rank < team.size(); ++rank) {
+      Parcel parcel;
+      if (rank == team.rank()) parcel = parcel_of(mine, made);
+      parcel = team.share(rank, std::move(parcel));
+      if (rank == team.rank()) continue;
+      Snapshot::Part theirs{parcel.json.at("layers"), {}};
+      for (auto& [name, tensor] : parcel.tensors) theirs.tensors.emplace(name, tensor);
+      restore(block, theirs)();
+      for (std::size_t i = 0; i < layers.size(); ++i)
+        if (owners[i] == rank) made[i] = parcel.json.at("reports").at(i);
+    }
+    for (auto& report : made) reports.push_back(std::move(report));
+  }
+
+  static Parcel parcel_of(const std::vector<Layer*>& layers, const std::vector<Json>& reports) {
+    const Snapshot::Part own = part(layers);
+    Parcel parcel{{{"layers", own.attributes}, {"reports", reports}}, {}};
+    for (const auto& [name, tensor] : own.tensors) parcel.tensors.push_back({name, tensor});
+    return parcel;
+  }
+
+  // The process that compresses each layer: those of one tap stay together, as they share its factor; the
+  // most costly go first, each to whoever has least to do.
+  static std::vector<int> owners_of(const std::vector<Layer*>& layers, int processes) {
+    std::map<std::string, double> costs;
+    for (const Layer* layer : layers) {
+      const auto rows = static_cast<double>(layer->weight().rows()),
+                 columns = static_cast<double>(layer->weight().columns());
+      costs[layer->input_tap()] += (rows + columns / 3) * columns * columns;
+    }
+    std::vector<std::string> taps;
+    for (const auto& [tap, cost] : costs) taps.push_back(tap);
+    std::stable_sort(taps.begin(), taps.end(),
+                     [&](const auto& a, const auto& b) { return costs.at(a) > costs.at(b); });
+    std::vector<double> load(static_cast<std::size_t>(processes));
+    std::map<std::string, int> owner;
+    for (const auto& tap : taps) {
+      const auto least = std::min_element(load.begin(), load.end());
+      *least += costs.at(tap);
+      owner[tap] = static_cast<int>(least - load.begin());
+    }
+    std::vector<int> owners;
+    for (const Layer* layer : layers) owners.push_back(owner.at(layer->input_tap()));
+    return owners;
+  }
+
   void observe(std::size_t block, const std::vector<Layer*>& layers, const BlockStream& stream,
                TapObserver& observer) const {
     std::optional<ReferenceWeights> exchanged;
@@ -159,12 +220,19 @@ std::vector<Json> calibrated(const StageInput& stage, const LayerMethod& method)
   for (Layer* layer : head) {
     TapObserver observer(stage.targets, method.needs());
     stream.observe_head(*layer, observer);
-    reports.push_back(compress(stage, method, *layer, observer.of(*layer)));
+    // Nothing comes after it: the other processes' model is not kept.
+    if (stage.calibration.team().first())
+      reports.push_back(compress(stage, method, *layer, observer.of(*layer)));
   }
   return reports;
 }
 
 }  // namespace
+
+Team& Calibration::team() const {
+  static Team alone;
+  return processes ? *processes : alone;
+}
 
 std::vector<Json> compress_layers(const StageInput& stage, const LayerMethod& method) {
   if (stage.reference) check_reference(stage.model, *stage.reference, stage.targets);

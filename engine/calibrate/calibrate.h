@@ -15,6 +15,7 @@
 namespace wring {
 
 class StoredStatistics;
+class Team;
 
 // What a block's inputs are computed through: the blocks before it as compressed, or as they were.
 // kReference: those before it as compressed, and the block itself with the reference model's weights.
@@ -32,6 +33,10 @@ struct Calibration {
   // With kDense: what gather_statistics() made of the same model and tokens, which is read instead of
   // gathering it again; `ids` are not needed then.
   std::shared_ptr<const StoredStatistics> stored;
+
+  // The processes that share the sequences; null: this one has all.
+  Team* processes = nullptr;
+  Team& team() const;
 
   // That go through a block at once: bounds the activations of one forward.
   std::int64_t sequences_per_batch() const { return std::max<std::int64_t>(1, 2048 / ids.size(1)); }

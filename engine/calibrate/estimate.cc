@@ -49,12 +49,13 @@ struct Sample {
 class Probe {
  public:
   Probe(Model& model, const Method& method, const std::set<const Layer*>& targets,
-        const Calibration& calibration, bool gathered)
+        const Calibration& calibration, bool gathered, int processes)
       : model_(model),
         method_(method),
         targets_(targets),
         calibration_(calibration),
         gathered_(gathered),
+        processes_(processes),
         resident_(static_cast<double>(settle())) {}
 
   StageEstimate data_free() {
@@ -79,7 +80,7 @@ class Probe {
     const double sequences = static_cast<double>(std::max<std::int64_t>(
                      1, std::min(training_tokens_at_once(model_.device()) / calibration_.ids.size(1),
                                  size.batch))),
-                 times = static_cast<double>(size.steps * size.batch) / sequences;
+                 times = static_cast<double>(size.steps * size.batch) / (sequences * processes_);
     const at::Tensor ids = at::zeros({static_cast<std::int64_t>(sequences), calibration_.ids.size(1)},
                                      at::TensorOptions(at::kLong).device(model_.device()));
     const Gradient block = gradient_of_block(ids), head = gradient_of_head(ids);
@@ -117,6 +118,7 @@ class Probe {
       peak_ = std::max(hidden + pass_peak_, stored_bytes_ + layer_peak_);
     else
       peak_ = hidden + stored_bytes_ + std::max(pass_peak_, pass_layer_peak_);
+    peak_ = std::max(peak_, processes_ * hidden + stored_bytes_);  // the first one gathers all for a snapshot
     return result(0);
   }
 
@@ -127,7 +129,8 @@ class Probe {
             static_cast<std::uint64_t>(stored_bytes_),
             weights_ > 0 ? weights_kept_ / weights_ : 1,
             method_.needs_reference(),
-            method_.reads_data()};
+            method_.reads_data(),
+            processes_};
   }
 
   bool targeted(const std::vector<Layer*>& layers) const {
@@ -137,10 +140,21 @@ class Probe {
   at::ScalarType observed_in() const { return dense() ? calibration_.forward : calibration_.observe; }
 
   std::int64_t batch_sequences() const {
-    return std::min(calibration_.sequences_per_batch(), calibration_.ids.size(0));
+    const std::int64_t part = (calibration_.ids.size(0) + kParts - 1) / kParts;
+    return std::min(calibration_.sequences_per_batch(), part);
   }
+  // Of one process.
   double batches() const {
-    return static_cast<double>(calibration_.ids.size(0)) / static_cast<double>(batch_sequences());
+    return static_cast<double>(calibration_.ids.size(0)) /
+           static_cast<double>(batch_sequences() * processes_);
+  }
+
+  // Sums of parts that wait for others (PartTree): at most three beside those that are gathered.
+  double waiting_bytes(const TapObserver& observer) const {
+    std::uint64_t bytes = 0;
+    for (const auto& [tap, statistics] : observer.by_tap())
+      bytes += 3 * bytes_of_sums(static_cast<std::uint64_t>(statistics->features()), method_.needs());
+    return static_cast<double>(bytes);
   }
 
   struct Gradient {
@@ -219,7 +233,7 @@ class Probe {
       else
         seconds_ += times * (decoded_in + batches() * second_time(observe));
     }
-    if (!gathered_) note_pass();
+    if (!gathered_) note_pass(waiting_bytes(observer));
     for (Layer* layer : layers)
       if (targets_.contains(layer)) add(whole(*layer, observer.of(*layer)), times);
   }
@@ -272,7 +286,7 @@ class Probe {
   }
 
   void count(const Sample& sample, double times) {
-    seconds_ += times * sample.seconds;
+    seconds_ += times * sample.seconds / processes_;
     stored_bytes_ += times * sample.stored_bytes;
     weights_ += times * sample.weights;
     weights_kept_ += times * sample.weights_kept;
@@ -287,8 +301,8 @@ class Probe {
     pass_layer_peak_ = std::max(pass_layer_peak_, sample.resident + working - resident_);
   }
 
-  void note_pass() {
-    pass_peak_ = std::max(pass_peak_, static_cast<double>(peak_resident_bytes()) - resident_);
+  void note_pass(double beside = 0) {
+    pass_peak_ = std::max(pass_peak_, static_cast<double>(peak_resident_bytes()) + beside - resident_);
   }
 
   // Of the whole layer, from two samples of its rows where it is large.
@@ -328,6 +342,7 @@ class Probe {
   const std::set<const Layer*>& targets_;
   const Calibration& calibration_;
   bool gathered_;      // observing is not counted
+  int processes_;      // that share batches and layers
   at::Tensor hidden_;  // of one batch
   double resident_;    // before the probes
   double seconds_ = 0, stored_bytes_ = 0, peak_ = 0;
@@ -340,8 +355,8 @@ class Probe {
 }  // namespace
 
 StageEstimate estimate_stage(Model& model, const Method& method, const std::set<const Layer*>& targets,
-                             const Calibration& calibration, bool gathered) {
-  Probe probe(model, method, targets, calibration, gathered);
+                             const Calibration& calibration, bool gathered, int processes) {
+  Probe probe(model, method, targets, calibration, gathered, processes);
   if (method.training()) return probe.training();
   return method.reads_data() ? probe.calibrated() : probe.data_free();
 }

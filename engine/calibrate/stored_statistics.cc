@@ -133,11 +133,7 @@ std::uint64_t statistics_bytes(Model& model, const std::set<Statistic>& which) {
   for (const Layer* layer : statistics_targets(model))
     features[layer->input_tap()] = static_cast<std::uint64_t>(layer->weight().columns());
   std::uint64_t bytes = 0;
-  for (const auto& [tap, n] : features)
-    for (const Statistic statistic : which)
-      bytes += statistic == Statistic::kHessian   ? n * (n + 1) / 2 * sizeof(float)
-               : statistic == Statistic::kMoments ? 3 * n * sizeof(double)
-                                                  : n * sizeof(double);
+  for (const auto& [tap, n] : features) bytes += bytes_of_sums(n, which);
   return bytes;
 }
 

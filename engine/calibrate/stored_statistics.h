@@ -3,18 +3,15 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <map>
 #include <memory>
 #include <set>
 #include <string>
 
-#include "engine/calibrate/statistics.h"
+#include "engine/calibrate/parts.h"
 #include "engine/methods/method.h"
 #include "formats/safetensors.h"
 
 namespace wring {
-
-using StatisticsByTap = std::map<std::string, std::unique_ptr<Statistics>>;
 
 // A folder of gather_statistics(): BLOCK.safetensors a block and head.safetensors, each with the sums of its
 // taps. A block's are read when they are asked for, and nothing is kept. Any thread may read.

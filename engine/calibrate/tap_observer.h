@@ -9,7 +9,7 @@
 #include <string>
 #include <utility>
 
-#include "engine/calibrate/statistics.h"
+#include "engine/calibrate/parts.h"
 #include "engine/model/layer.h"
 
 namespace wring {
@@ -25,19 +25,21 @@ class TapObserver final : public InputObserver {
 
   void on_input(const Layer& layer, const at::Tensor& x) override {
     if (!targets_.contains(&layer)) return;
-    const auto [owner, fresh] = owners_.try_emplace(layer.input_tap(), &layer);
-    if (owner->second != &layer) return;
+    if (owners_.try_emplace(layer.input_tap(), &layer).first->second != &layer) return;
     auto& statistics = statistics_[layer.input_tap()];
-    if (fresh) statistics = std::make_unique<Statistics>(x.size(1), wanted_, x.device());
+    if (!statistics) statistics = std::make_unique<Statistics>(x.size(1), wanted_, x.device());
     statistics->add(keep_.defined() ? x.index_select(0, keep_) : x);
   }
 
-  // As if they had been gathered here.
-  void take(std::map<std::string, std::unique_ptr<Statistics>> statistics) {
-    statistics_ = std::move(statistics);
-  }
+  // What came since the last part's end was the next part.
+  void end_part() { parts_.add(std::exchange(statistics_, {})); }
+  // All parts have come: from here on the statistics are those of all rows of all processes.
+  void finish(Team& team, at::Device device) { statistics_ = parts_.finish(team, wanted_, device); }
 
-  const std::map<std::string, std::unique_ptr<Statistics>>& by_tap() const { return statistics_; }
+  // As if they had been gathered here.
+  void take(StatisticsByTap statistics) { statistics_ = std::move(statistics); }
+
+  const StatisticsByTap& by_tap() const { return statistics_; }
 
   const Statistics* of(const Layer& layer) const {
     const auto it = statistics_.find(layer.input_tap());
@@ -49,7 +51,8 @@ class TapObserver final : public InputObserver {
   std::set<Statistic> wanted_;
   at::Tensor keep_;
   std::map<std::string, const Layer*> owners_;
-  std::map<std::string, std::unique_ptr<Statistics>> statistics_;
+  StatisticsByTap statistics_;
+  PartTree parts_;
 };
 
 }  // namespace wring

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <memory>
 #include <set>
+#include <thread>
 #include <tuple>
 #include <utility>
 
@@ -23,6 +24,7 @@
 #include "engine/run/failure.h"
 #include "engine/run/graph_forecast.h"
 #include "engine/run/hardware.h"
+#include "engine/run/helpers.h"
 #include "engine/run/job_data.h"
 #include "engine/run/room.h"
 #include "engine/run/snapshot.h"
@@ -49,6 +51,12 @@ class StepProgress final : public Progress {
   const StepPlan& plan_;
 };
 
+// Of each process while all compute; what the first one does alone has those of all.
+int threads_apart(const JobSpec& spec) {
+  if (spec.threads > 0) return spec.threads;
+  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()) / spec.processes);
+}
+
 class Run {
  public:
   Run(const JobSpec& spec, JobObserver& observer, int& failed_step)
@@ -57,7 +65,8 @@ class Run {
         failed_step_(failed_step),
         data_(spec),
         device_(parse_device(spec.device)),
-        threads_(set_threads(spec.threads)) {}
+        apart_(threads_apart(spec)),
+        threads_(set_threads(spec.threads * spec.processes)) {}
 
   ~Run() {
     std::error_code ignored;
@@ -205,10 +214,9 @@ class Run {
     const auto method = make_method(stage.method, params);
     std::vector<std::string> names;
     for (const Layer* layer : chosen) names.push_back(layer->name());
-    const StageEstimate estimate =
-        estimate_stage(model(), *method, chosen, forecast_calibration(*method, params, field), gathered);
+    const auto found = estimate(*method, chosen, forecast_calibration(*method, params, field), gathered);
     let_go();
-    return room.add_stage(stage.method, names, estimate);
+    return room.add_stage(stage.method, names, found);
   }
 
   static bool trains(const Params& params) { return params.has("steps"); }
@@ -230,11 +238,20 @@ class Run {
     const Params params(values, field + ".params");
     const auto which = statistics_named(statistics);
     const auto method = gather_statistics(which);
-    const StageEstimate estimate = estimate_stage(model(), *method, statistics_targets(model()),
-                                                  forecast_calibration(*method, params, field));
+    const auto found =
+        estimate(*method, statistics_targets(model()), forecast_calibration(*method, params, field), false);
     const auto bytes = statistics_bytes(model(), which);
     let_go();
-    return room.add_statistics(estimate, bytes);
+    return room.add_statistics(found, bytes);
+  }
+
+  StageEstimate estimate(const Method& method, const std::set<const Layer*>& targets,
+                         const Calibration& calibration, bool gathered) {
+    const int processes = can_split(method) ? spec_.processes : 1;
+    if (processes > 1) set_threads(apart_);
+    const auto found = estimate_stage(model(), method, targets, calibration, gathered, processes);
+    set_threads(threads_);
+    return found;
   }
 
   static std::set<Statistic> statistics_named(const StatisticsSpec& statistics) {
@@ -290,7 +307,7 @@ class Run {
     const auto which = statistics_named(*step.statistics);
     if (const auto output = kept(step)) {
       outcome.cached = true;
-      stored_ = std::make_shared<StoredStatistics>(*output, which, device_);
+      keep_statistics(*output, which);
       return outcome;
     }
     const fs::path folder = spec_.work / ("step-" + std::to_string(step.plan.index));
@@ -300,8 +317,13 @@ class Run {
     if (!outcome.report.at("kept").get<bool>()) return outcome;  // its reader gathers its own
     outcome.report["bytes"] = statistics_bytes(model(), which);
     outcome.path = folder;
-    stored_ = std::make_shared<StoredStatistics>(FileTree::on_disk(folder), which, device_);
+    keep_statistics(FileTree::on_disk(folder), which);
     return outcome;
+  }
+
+  void keep_statistics(FileTree files, const std::set<Statistic>& which) {
+    stored_ = std::make_shared<StoredStatistics>(files, which, device_);
+    stored_files_ = std::move(files);
   }
 
   Json compress(const Step& step) {
@@ -350,12 +372,38 @@ class Run {
     Snapshot snapshot = snapshot_of(step);
     const bool was_cut_off = snapshot.state().has_value();
     reset_peak_device_bytes(device_);
+    const bool split = spec_.processes > 1 && !step.evaluation && can_split(method);
+    if (split) calibration.processes = &begin_together(step, method, values, chosen, calibration, snapshot);
     Json report = method.run({model(), chosen, calibration, progress, snapshot,
                               method.needs_reference() ? reference_.get() : nullptr, spec_.seed});
+    set_threads(threads_);
     if (!device_.is_cpu()) report["peak_device_bytes"] = peak_device_bytes(device_);
     if (was_cut_off)
       report[method.training() ? "resumed_at_step" : "resumed_at_block"] = snapshot.resumed_at();
     return report;
+  }
+
+  // The other processes join the stage.
+  Team& begin_together(const Step& step, const Method& method, const Json& values,
+                       const std::set<const Layer*>& chosen, const Calibration& calibration,
+                       const Snapshot& snapshot) {
+    set_threads(apart_);
+    if (!helpers_) helpers_.emplace(spec_.processes, apart_, spec_.device);
+    SharedStage stage{files_,
+                      {},
+                      {},
+                      step.stage ? step.stage->method : "",
+                      method.needs(),
+                      values,
+                      step.field + ".params",
+                      chosen,
+                      calibration,
+                      snapshot.folder(),
+                      spec_.seed};
+    if (method.needs_reference()) stage.reference = dense_input(spec_).files;
+    if (stored_) stage.statistics = stored_files_;
+    helpers_->begin(stage);
+    return helpers_->team();
   }
 
   // All but the tokens.
@@ -624,12 +672,14 @@ class Run {
   int& failed_step_;
   JobData data_;
   at::Device device_;
-  int threads_;
+  int apart_, threads_;             // of a process while all compute; of what this one does alone
+  std::optional<Helpers> helpers_;  // once they were needed
   std::vector<Step> steps_;
   std::map<std::size_t, bool> needed_;                    // stages by index
   std::map<std::size_t, std::optional<FileTree>> found_;  // steps by index
   std::shared_ptr<const StoredStatistics> stored_;        // of the step that comes next
-  FileTree files_;                                        // of the model as it is now
+  FileTree stored_files_;
+  FileTree files_;  // of the model as it is now
   fs::path half_;
   std::optional<Body> body_;
   std::unique_ptr<Model> reference_;

@@ -30,7 +30,8 @@ struct JobSpec {
   std::map<std::string, JobInput> data;
   std::optional<JobInput> reference;  // what evaluations compare with; none: the input, once it was changed
   std::uint64_t seed = 0;
-  int threads = 0;                               // 0: all cores
+  int processes = 1;                             // that share calibration and training: 1, 2, 4 or 8
+  int threads = 0;                               // of each process; 0: all cores, shared among them
   std::string device = "cpu";                    // "cpu", "cuda:0"
   std::uint64_t memory_bytes = 0;                // that the engine may take; 0: what the machine has
   std::filesystem::path out;                     // of the result; does not exist yet, its parent does

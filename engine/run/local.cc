@@ -19,6 +19,7 @@
 #include "engine/run/hardware.h"
 #include "engine/run/job.h"
 #include "engine/text/corpus.h"
+#include "recipe/processes.h"
 #include "recipe/recipe_input.h"
 
 namespace wring {
@@ -86,6 +87,7 @@ JobSpec make_spec(const LocalOptions& options) {
   }
   if (!options.reference.empty()) spec.reference = input_on_disk(options.reference, "model");
   spec.seed = options.seed;
+  spec.processes = checked_processes(options.processes, "processes");
   spec.threads = options.threads;
   spec.device = options.device;
   return spec;

@@ -16,6 +16,7 @@ struct LocalOptions {
   std::filesystem::path reference;  // model that evaluations compare with; empty: the input
   std::uint64_t seed = 0;
   int threads = 0;
+  std::uint32_t processes = 0;
   std::string device = "cpu";
   bool json = false, quiet = false;
 };

@@ -23,6 +23,7 @@
 #include "engine/run/failure.h"
 #include "engine/run/hardware.h"
 #include "engine/run/job.h"
+#include "recipe/processes.h"
 
 namespace wring {
 namespace {
@@ -215,6 +216,7 @@ JobSpec read_start(const Json& start) {
   const Json data = json_or<Json>(start, "data", Json::object());
   for (const auto& [name, input] : data.items()) spec.data.emplace(name, read_input(input, "dataset"));
   spec.seed = json_or<std::uint64_t>(start, "seed", 0);
+  spec.processes = checked_processes(json_or<std::uint32_t>(start, "processes", 0), "processes");
   spec.threads = json_or<int>(start, "threads", 0);
   spec.device = json_or<std::string>(start, "device", "cpu");
   spec.out = json_at<std::string>(start, "out", "start");

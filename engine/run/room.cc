@@ -114,7 +114,7 @@ StageForecast Room::add_stage(const std::string& method, const std::vector<std::
   const auto heap = anonymous_ + estimate.working_bytes;
   forecast.peak_bytes =
       resident_ + std::max(running, saving) + kept + (estimate.adds ? reference : 0) + holes(heap);
-  stages_.push_back({method, heap});
+  stages_.push_back({method, heap * static_cast<std::uint64_t>(estimate.processes)});
   model_bytes_ = staying + forecast.bytes_after;
   disk_bytes_ += model_bytes_;
   forecast.seconds = estimate.seconds + seconds_per_byte_ * static_cast<double>(model_bytes_);
@@ -143,7 +143,7 @@ StageForecast Room::add_statistics(const StageEstimate& estimate, std::uint64_t 
   forecast.seconds = estimate.seconds + seconds_per_byte_ * static_cast<double>(bytes);
   const auto heap = anonymous_ + estimate.working_bytes;
   forecast.peak_bytes = resident_ + estimate.working_bytes + holes(heap);
-  stages_.push_back({forecast.name, heap});
+  stages_.push_back({forecast.name, heap * static_cast<std::uint64_t>(estimate.processes)});
   return forecast;
 }
 

@@ -28,6 +28,17 @@ Snapshot::Snapshot(fs::path folder, std::uint64_t reserve_bytes)
   }
 }
 
+Snapshot Snapshot::of_another(fs::path folder) {
+  Snapshot snapshot;
+  snapshot.mine_ = false;
+  snapshot.folder_ = std::move(folder);
+  try {
+    snapshot.take_up();
+  } catch (const std::exception&) {  // whose it is says so, and removes it
+  }
+  return snapshot;
+}
+
 // Whether there is something of this boot.
 bool Snapshot::take_up() {
   if (folder_.empty() || !fs::exists(folder_ / "state.json")) return false;
@@ -56,7 +67,7 @@ fs::path Snapshot::file(const std::string& name) const {
 
 template <typename Action>
 void Snapshot::guarded(const Action& write) {
-  if (folder_.empty()) return;
+  if (folder_.empty() || !mine_) return;
   try {
     write();
   } catch (const std::exception& error) {
@@ -97,13 +108,14 @@ void Snapshot::commit(Json state) {
 
 void Snapshot::clear() {
   std::error_code ignored;
-  if (!folder_.empty()) fs::remove_all(folder_, ignored);
+  if (!folder_.empty() && mine_) fs::remove_all(folder_, ignored);
   state_.reset();
   parts_ = Json::object();
 }
 
 // Parts that were replaced, and those of a put() that no commit() followed.
 void Snapshot::remove_unnamed() const {
+  if (!mine_) return;
   std::set<std::string> named{"state.json"};
   for (const auto& part : parts_) named.insert(json_at<std::string>(part, "file", "state.json"));
   for (const auto& entry : fs::directory_iterator(folder_))

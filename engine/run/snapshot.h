@@ -26,6 +26,12 @@ class Snapshot {
   Snapshot() = default;
   // Takes up what the folder holds; what is not whole in it is removed.
   explicit Snapshot(std::filesystem::path folder, std::uint64_t reserve_bytes = 0);
+  // What another process keeps in the folder, and goes on keeping there; this one adds nothing.
+  static Snapshot of_another(std::filesystem::path folder);
+
+  // Whether what is put is kept, by this process or the other one, for all it knows.
+  bool keeps() const { return !folder_.empty(); }
+  const std::filesystem::path& folder() const { return folder_; }
 
   // Of the last commit(); nullopt: there was none.
   const std::optional<Json>& state() const { return state_; }
@@ -51,6 +57,7 @@ class Snapshot {
   void guarded(const Action& write);
   void remove_unnamed() const;
 
+  bool mine_ = true;
   std::filesystem::path folder_;  // empty: keeps nothing
   std::optional<Json> state_;
   Json parts_ = Json::object();  // name -> {"file", "attributes"}

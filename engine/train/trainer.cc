@@ -50,8 +50,8 @@ Json train(const StageInput& stage, TrainedWeights& weights, const TrainOptions&
   task.held_out_loss = [&] { return mean_loss(last, task.at_once, weights, objective, device); };
   task.before_step = objective.before_step;
   AdamW optimizer(weights.leaves(), options.optimizer);
-  Json report =
-      run_training_loop(weights, optimizer, options, task, {stage.progress, stage.snapshot, stage.seed});
+  Json report = run_training_loop(weights, optimizer, options, task,
+                                  {stage.progress, stage.snapshot, stage.seed, stage.calibration.processes});
   report["tokens"] = options.rate.steps * options.batch * ids.size(1);
   return report;
 }

@@ -11,6 +11,7 @@
 #include "common/error.h"
 #include "engine/run/progress.h"
 #include "engine/run/snapshot.h"
+#include "engine/run/team.h"
 
 namespace wring {
 namespace {
@@ -36,11 +37,17 @@ class Loop {
  public:
   Loop(Trainable& trainable, Optimizer& optimizer, const LoopOptions& options, const LoopTask& task,
        const LoopContext& context)
-      : trainable_(trainable), optimizer_(optimizer), options_(options), task_(task), context_(context) {}
+      : trainable_(trainable),
+        optimizer_(optimizer),
+        options_(options),
+        task_(task),
+        context_(context),
+        team_(context.processes ? *context.processes : alone_) {}
 
   Json run() {
     take_up();
-    if (!held_out_before_) held_out_before_ = task_.held_out_loss();
+    check_same();
+    if (!held_out_before_) held_out_before_ = held_out_loss();
     const Stopwatch watch;
     double kept_at = 0;
     for (std::int64_t step = static_cast<std::int64_t>(losses_.size()); step < options_.rate.steps; ++step) {
@@ -55,7 +62,7 @@ class Loop {
     return {{"steps", options_.rate.steps},
             {"loss", thinned(losses_)},
             {"held_out_before", *held_out_before_},
-            {"held_out_after", task_.held_out_loss()}};
+            {"held_out_after", held_out_loss()}};
   }
 
  private:
@@ -64,6 +71,9 @@ class Loop {
                              static_cast<std::uint64_t>(options_.rate.steps), "steps", "loss",
                              losses_.empty() ? *held_out_before_ : losses_.back());
   }
+
+  // For the report, which is the first process's.
+  double held_out_loss() const { return team_.first() ? task_.held_out_loss() : 0; }
 
   // Those that a step trains on: the n-th examples of all epochs one after the other, each in an order of its
   // own.
@@ -85,15 +95,18 @@ class Loop {
   // One step. Returns its loss.
   double one(std::int64_t step) {
     const at::Tensor batch = batch_of(step);
+    const std::int64_t end = batch.size(0) * (team_.rank() + 1) / team_.size();
     double sum = 0;
-    for (std::int64_t first = 0; first < batch.size(0); first += task_.at_once) {
-      const at::Tensor part = batch.narrow(0, first, std::min(task_.at_once, batch.size(0) - first));
+    for (std::int64_t first = batch.size(0) * team_.rank() / team_.size(); first < end;
+         first += task_.at_once) {
+      const at::Tensor part = batch.narrow(0, first, std::min(task_.at_once, end - first));
       const double share = static_cast<double>(part.size(0)) / static_cast<double>(batch.size(0));
       trainable_.refresh();
       const at::Tensor loss = task_.loss(part, step) * share;
       loss.backward();
       sum += loss.item<double>();
     }
+    sum = add_up_gradients(sum);
     const double norm = optimizer_.clip_gradients(options_.clip);
     if (!std::isfinite(sum) || !std::isfinite(norm))
       throw Error(ErrorCode::kInvalidArgument, "DIVERGED",
@@ -107,7 +120,21 @@ class Loop {
     return sum;
   }
 
+  // Of all processes. Returns the sum of their losses.
+  double add_up_gradients(double loss) {
+    if (team_.alone()) return loss;
+    std::vector<at::Tensor> all{at::tensor(loss, at::kDouble)};
+    for (const auto& leaf : trainable_.leaves()) all.push_back(leaf.grad());
+    team_.add_up(all);
+    for (std::size_t i = 0; i < trainable_.leaves().size(); ++i) {
+      at::Tensor leaf = trainable_.leaves()[i];
+      leaf.mutable_grad() = all[i + 1].defined() ? all[i + 1].to(leaf.device()) : at::Tensor();
+    }
+    return all.front().item<double>();
+  }
+
   void keep() {
+    if (!team_.first()) return;
     context_.snapshot.put(kWeights, trainable_.state());
     context_.snapshot.put(kOptimizer, optimizer_.state());
     context_.snapshot.commit({{"losses", losses_}, {"held_out_before", *held_out_before_}});
@@ -124,11 +151,22 @@ class Loop {
     context_.snapshot.note_resumed(losses_.size());
   }
 
+  // A step of an earlier snapshot would be added to one of a later.
+  void check_same() {
+    const auto first = team_.share(0, {{{"step", losses_.size()}}, {}}).json.at("step").get<std::size_t>();
+    if (first != losses_.size())
+      throw Error(ErrorCode::kDataLoss, "BAD_SNAPSHOT",
+                  "two processes found different snapshots of the stage", "",
+                  "They are read anew: run the job again.");
+  }
+
   Trainable& trainable_;
   Optimizer& optimizer_;
   const LoopOptions& options_;
   const LoopTask& task_;
   const LoopContext& context_;
+  Team alone_;
+  Team& team_;
   std::int64_t epoch_ = -1;
   at::Tensor order_;  // of that epoch
   std::vector<double> losses_;

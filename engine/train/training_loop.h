@@ -18,6 +18,7 @@ namespace wring {
 
 class Progress;
 class Snapshot;
+class Team;
 
 // What a loop trains: leaves that an optimiser moves, and all else that changes meanwhile.
 class Trainable {
@@ -57,6 +58,7 @@ struct LoopContext {
   Progress& progress;
   Snapshot& snapshot;
   std::uint64_t seed;
+  Team* processes = nullptr;  // that share each step's examples; null: this one takes all
 };
 
 // At least so many between two snapshots; 60 unless a test says otherwise.
@@ -64,9 +66,10 @@ void set_seconds_between_snapshots(double seconds);
 
 // Each epoch takes all examples in a new order, which hangs on the seed alone. Goes on after the step that
 // the snapshot holds, if it holds "losses" (a method may keep what it did before), and ends with the bits of
-// a run that was not cut off. Returns {"steps", "loss": [of up to 200 steps], "held_out_before",
-// "held_out_after"}. Throws Error(kInvalidArgument, "DIVERGED") naming the step where the loss is no longer
-// finite.
+// a run that was not cut off. Of a team each process takes some of a step's examples; gradients are added in
+// the order of the ranks, so that equal teams end with equal bits. Returns {"steps", "loss": [of up to 200
+// steps], "held_out_before", "held_out_after"}. Throws Error(kInvalidArgument, "DIVERGED") naming the step
+// where the loss is no longer finite.
 Json run_training_loop(Trainable& trainable, Optimizer& optimizer, const LoopOptions& options,
                        const LoopTask& task, const LoopContext& context);
 

@@ -15,6 +15,7 @@
 #include "formats/model_kind.h"
 #include "proto/rpc/channel.h"
 #include "recipe/model_kind.h"
+#include "recipe/processes.h"
 #include "recipe/recipe.h"
 #include "recipe/recipe_input.h"
 #include "recipe/stage_key.h"
@@ -72,8 +73,11 @@ JobNeeds needs_of(const v1::JobSpec& spec, const Recipe& recipe) {
                 "'" + needs.device.substr(0, 40) + "' is no kind of device", "spec.resources.device",
                 "cpu or cuda.");
   if (spec.resources().device_count() > 1)  // they would be reserved, and lie idle
-    throw Error(ErrorCode::kInvalidArgument, "OUT_OF_RANGE", "an engine runs on one device",
-                "spec.resources.device_count", "Leave it out, or 1.");
+    throw Error(ErrorCode::kInvalidArgument, "OUT_OF_RANGE", "a process of the engine runs on one device",
+                "spec.resources.device_count",
+                "Leave it out, and set processes: each has a device of its own.");
+  const int processes = checked_processes(spec.resources().processes(), "spec.resources.processes");
+  if (needs.device == "cuda") needs.device_count = static_cast<std::uint32_t>(processes);
   needs.memory_bytes = spec.resources().memory_bytes();
   std::set<std::string> methods;
   for (const auto& stage : recipe.stages) methods.insert(stage.method + "@" + std::to_string(stage.version));

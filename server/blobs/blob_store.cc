@@ -46,6 +46,24 @@ BlobStore::BlobStore(const fs::path& folder) : uploads_(folder / "uploads"), she
   forget_old_uploads();
 }
 
+void BlobStore::claim_place(const std::string& database, bool is_new) {
+  std::string owner = shelf_->owner();
+  while (!owner.empty() && std::isspace(static_cast<unsigned char>(owner.back()))) owner.pop_back();
+  if (owner.empty() && !(is_new && !shelf_->all().empty())) {
+    shelf_->set_owner(database);
+    owner = shelf_->owner();
+  }
+  if (owner == database) return;
+  throw Error(ErrorCode::kFailedPrecondition, "BLOBS_OF_ANOTHER",
+              owner.empty()
+                  ? "the job database is empty, and there are blobs, which it would delete"
+                  : "the blobs belong to the job database " + owner + ", and this one is " + database,
+              "blobs.yaml",
+              "Does database.yaml lack in this data folder? Where the blobs' own database is gone for good, "
+              "write " +
+                  database + " into the file or object 'owner' that lies beside 'blobs'.");
+}
+
 void BlobStore::forget_old_uploads() {
   const auto yesterday = fs::file_time_type::clock::now() - std::chrono::hours(24);
   for (const auto& entry : fs::directory_iterator(uploads_)) {

@@ -26,6 +26,11 @@ class BlobStore {
   // Makes FOLDER/uploads, and forgets old ones. Blobs lie where FOLDER/blobs.yaml says, or in FOLDER.
   explicit BlobStore(const std::filesystem::path& folder);
 
+  // Makes sure that the blobs are those of the job database of that id, so that no other one's collector
+  // deletes them. Blobs that are nobody's become its own, unless it `is_new`. Throws
+  // Error(kFailedPrecondition, "BLOBS_OF_ANOTHER").
+  void claim_place(const std::string& database, bool is_new);
+
   bool has(const Digest& digest) const;
   // The same for who counts on the blob from now on: it is as young as one just written.
   bool renew(const Digest& digest);

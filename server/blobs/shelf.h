@@ -47,6 +47,10 @@ class BlobShelf {
   virtual std::uint64_t remove_older(const Digest& digest, std::filesystem::file_time_type before) = 0;
   // Takes a damaged blob away, to a place where people find it. Returns that place.
   virtual std::string set_aside(const Digest& digest) = 0;
+  // The job database that the blobs belong to, by its id; empty where none has been written. And that, where
+  // none has: of two at once, one stays.
+  virtual std::string owner() const = 0;
+  virtual void set_owner(const std::string& database) = 0;
 };
 
 [[noreturn]] void throw_blob_not_found(const Digest& digest);

@@ -7,6 +7,7 @@
 #include <span>
 #include <utility>
 
+#include "common/digest.h"
 #include "common/error.h"
 #include "server/store/artifact_rows.h"
 #include "server/store/audit_rows.h"
@@ -248,6 +249,16 @@ JobStore::JobStore(std::unique_ptr<Database> database)
 }
 
 JobStore::~JobStore() = default;
+
+std::string JobStore::id() const {
+  return sha256("the database of " + page_key_).hex().substr(0, 32);
+}
+
+bool JobStore::is_empty() {
+  return read([](Connection& db) {
+    return !Statement(db, "SELECT 1 FROM manifests UNION ALL SELECT 1 FROM jobs LIMIT 1").row();
+  });
+}
 
 std::future<void> JobStore::asked_for(std::function<void(Connection&)> action) {
   auto note = AuditNote::take();

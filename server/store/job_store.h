@@ -126,6 +126,8 @@ class JobStore {
   std::uint64_t highest_sequence();
   std::uint64_t highest_fence();
   std::uint64_t epoch();
+  std::string id() const;                                    // of this database, through backups and restores
+  bool is_empty();                                           // it has neither jobs nor artifacts
   const std::string& page_key() const { return page_key_; }  // 32 secret bytes of this database
   std::map<ShareKey, std::uint64_t> served();                // n of each share's newest lease
   std::vector<v1::Worker> workers();

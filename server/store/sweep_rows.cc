@@ -195,22 +195,18 @@ TrialCounts count_trials(Connection& db, const std::string& sweep) {
     }
     return deleted;
   };
-  Statement ended(db,
-                  "SELECT phase, count(*), CAST(sum(bytes) AS BIGINT) FROM trials WHERE sweep = ? AND phase "
-                  "> 0 GROUP BY phase");
-  ended.bind(sweep);
-  while (ended.row()) {
-    of(ended.integer(0)) += static_cast<std::uint64_t>(ended.integer(1));
-    counts.made += static_cast<std::uint64_t>(ended.integer(1));
-    counts.bytes += static_cast<std::uint64_t>(ended.integer(2));
-  }
-  Statement open(db,
-                 "SELECT coalesce(j.phase, 0), count(*) FROM trials t LEFT JOIN jobs j ON j.id = t.job "
-                 "WHERE t.sweep = ? AND t.phase = 0 GROUP BY 1");
-  open.bind(sweep);
-  while (open.row()) {
-    of(open.integer(0)) += static_cast<std::uint64_t>(open.integer(1));
-    counts.made += static_cast<std::uint64_t>(open.integer(1));
+  // One statement, as a trial whose end is noted between two would be in neither.
+  Statement rows(
+      db,
+      "SELECT phase, count(*), CAST(sum(bytes) AS BIGINT) FROM trials WHERE sweep = ?1 AND phase > 0 "
+      "GROUP BY phase UNION ALL "
+      "SELECT coalesce(j.phase, 0), count(*), CAST(0 AS BIGINT) FROM trials t LEFT JOIN jobs j "
+      "ON j.id = t.job WHERE t.sweep = ?1 AND t.phase = 0 GROUP BY 1");
+  rows.bind(sweep);
+  while (rows.row()) {
+    of(rows.integer(0)) += static_cast<std::uint64_t>(rows.integer(1));
+    counts.made += static_cast<std::uint64_t>(rows.integer(1));
+    counts.bytes += static_cast<std::uint64_t>(rows.integer(2));
   }
   return counts;
 }

@@ -49,6 +49,7 @@ void delete_artifact(const std::string& digest, JobStore& store, BlobStore& blob
 CollectReport collect_garbage(JobStore& store, BlobStore& blobs, TimeMs now, TimeMs grace,
                               const StageCacheLimits& stages) {
   CollectReport report;
+  blobs.claim_place(store.id(), /*is_new=*/false);
   const auto expired = store.expired(now);
   for (const auto& [digest, project] : expired) renew_chunks(digest, store, blobs, project);
   report.expired = store.remove_expired(expired, now);

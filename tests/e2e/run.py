@@ -456,6 +456,70 @@ class Crashes(SlowJobs):
         self.assertEqual(ended["stages"][0]["state"], "cached")
 
 
+class Processes(SlowJobs):
+    """A job in several processes: one digest, and none of them outlives the others."""
+
+    def helpers(self):
+        return self.service.engines(set(self.service.engines()))
+
+    def in_two_processes(self):
+        type(self).serial += 1
+        arguments = [*self.data, "--seed", str(self.serial), "--threads", "1"]
+        return self.service.submit(SLOW_RECIPE, scratch / "slow", *arguments, "--processes", "2"), arguments
+
+    def calibrating(self, job):
+        self.service.wait_for_stage(job, 1, ["running"])
+        self.service.wait_for("three blocks", lambda: self.finished_blocks() >= 3)
+        return self.helpers()
+
+    def test_one_two_and_four_of_a_thread_each_make_one_artifact(self):
+        recipe = " | ".join(f"{stage}, samples=16, sequence_length=64)"
+                            for stage in ("awq-scaling(group_size=32", "sparsegpt(pattern=0.5", "gptq(group_size=32"))
+        arguments = [*self.data, "--threads", "1"]
+        runs = [local(recipe, scratch / "tiny", *arguments, "--processes", n) for n in (1, 2, 4)]
+        self.assertEqual(len({run["artifact_digest"] for run in runs}), 1, [run["artifact_digest"] for run in runs])
+
+    def test_a_killed_process_ends_the_attempt_and_the_next_one_goes_on(self):
+        job, arguments = self.in_two_processes()
+        helpers = self.calibrating(job)
+        self.assertEqual(len(helpers), 1)
+        os.kill(helpers[0], signal.SIGKILL)
+        ended = self.completes(job, arguments)
+        self.assertGreater(ended["attempt"], 1)
+        self.assertGreaterEqual(ended["stages"][1]["report"]["resumed_at_block"], 3)
+        self.assertIn("process 2 of the job's 2 was ended by signal 9", (self.folder / "worker.log").read_text())
+
+    def test_killed_first_cancelled_or_without_a_worker_none_is_left(self):
+        def gone(pids):
+            self.service.wait_for("the processes' end", lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), 10)
+
+        job, arguments = self.in_two_processes()
+        helpers = self.calibrating(job)
+        self.service.kill_engine()
+        gone(helpers)
+        self.completes(job, arguments)
+        job, _ = self.in_two_processes()
+        processes = self.calibrating(job) + self.service.engines()
+        self.assertEqual(len(processes), 2)
+        self.service.cli("cancel", job)
+        gone(processes)
+        job, arguments = self.in_two_processes()
+        processes = self.calibrating(job) + self.service.engines()
+        self.service.kill_worker()
+        gone(processes)
+        self.service.workers.clear()
+        self.service.start_worker()
+        self.completes(job, arguments)
+
+    def test_what_cannot_be_split_so_is_refused_with_the_field(self):
+        answer = self.service.cli("submit", SLOW_RECIPE, "--model", scratch / "slow", *self.data, "--processes", "3")
+        self.assertEqual(answer.status, 2, str(answer))
+        self.assertIn("spec.resources.processes: a job has 1, 2, 4 or 8 processes, not 3", answer.err)
+        answer = self.service.cli("run", "--local", "rtn", "--model", scratch / "tiny", "--out", self.folder / "out", "--processes", "16")
+        self.assertEqual(answer.status, 2, str(answer))
+        self.assertIn("processes: a job has 1, 2, 4 or 8 processes, not 16", answer.err)
+
+
 class Scheduling(WithService):
     """Who is served next."""
 

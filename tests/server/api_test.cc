@@ -201,6 +201,8 @@ TEST_F(Errors, OfASubmitNameWhatIsWrong) {
             "OUT_OF_RANGE spec.total_timeout_seconds");
   EXPECT_EQ(reason_of([](auto& s) { s.mutable_resources()->set_device_count(2); }),
             "OUT_OF_RANGE spec.resources.device_count");
+  EXPECT_EQ(reason_of([](auto& s) { s.mutable_resources()->set_processes(3); }),
+            "OUT_OF_RANGE spec.resources.processes");
   for (const char* name : {"Vision", "-x", "a b", "../x", "\xc3\xa9"})
     EXPECT_EQ(reason_of([&](auto& s) { s.set_project(name); }), "BAD_PROJECT spec.project") << name;
   EXPECT_EQ(reason_of([](auto& s) { s.set_project(std::string(64, 'x')); }), "BAD_PROJECT spec.project");

@@ -111,6 +111,18 @@ TEST_F(Collecting, TakesOldBlobsThatNoArtifactIsMadeOf) {
   EXPECT_FALSE(has("young"));
 }
 
+TEST_F(Collecting, TakesNothingThatIsAnotherDatabases) {
+  put_blob("theirs");
+  make_old("theirs");
+  const DataFolder other;
+  JobStore empty(other.path());
+  EXPECT_EQ(thrown_by([&] { blobs_.claim_place(empty.id(), /*is_new=*/true); }).reason(), "BLOBS_OF_ANOTHER");
+  blobs_.claim_place(store_.id(), /*is_new=*/false);
+  EXPECT_EQ(thrown_by([&] { collect_garbage(empty, blobs_, kNow, kDay); }).reason(), "BLOBS_OF_ANOTHER");
+  EXPECT_TRUE(has("theirs"));
+  EXPECT_EQ(collect().blobs, 1u);
+}
+
 TEST_F(Collecting, LeavesABlobThatAnUploadFoundInTheStore) {
   put_blob("chunk");
   make_old("chunk");

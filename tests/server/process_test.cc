@@ -73,6 +73,21 @@ TEST_F(Process, ASecondOneOnTheSameFolderIsRefused) {
   EXPECT_THAT(log(), HasSubstr("another process uses"));
 }
 
+TEST_F(Process, WhoseDatabaseIsNotThatOfTheBlobsIsRefused) {
+  const auto share = folder_.path() / "share", other = folder_.path() / "other";
+  for (const auto& folder : {share, data(), other}) fs::create_directory(folder);
+  for (const auto& folder : {data(), other})
+    std::ofstream(folder / "blobs.yaml") << "folder: " << share.string() << "\n";
+  auto server = start_ready();
+  server->signal(SIGTERM);
+  server->wait();
+  const auto second = start({"--data", other.string(), "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"});
+  EXPECT_EQ(second->wait().code, exit_status(ErrorCode::kFailedPrecondition));
+  EXPECT_THAT(log(),
+              HasSubstr("blobs.yaml: the blobs belong to the job database " + read_file(share / "owner")));
+  start_ready();
+}
+
 TEST_F(Process, WhatWasAcknowledgedIsThereAfterKill9) {
   auto server = start_ready();
   v1::RegisterWorkerRequest request;

@@ -147,6 +147,13 @@ TEST_P(Shelf, IsWhatAStoreIsBuiltOn) {
   EXPECT_EQ(store.remove_unused(sha256(text), fs::file_time_type::clock::now() + hours(1)), text.size());
 }
 
+TEST_P(Shelf, RemembersWhoseItIs) {
+  EXPECT_EQ(shelf_->owner(), "");
+  shelf_->set_owner("a");
+  EXPECT_EQ(shelf_->owner(), "a");
+  EXPECT_EQ(open_shelf(folder_.path())->owner(), "a");
+}
+
 class FolderShelfTest : public Shelf {};
 
 // A bucket verifies digests itself: tests/s3 damages an object in its service.

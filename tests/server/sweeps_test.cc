@@ -207,6 +207,24 @@ TEST_F(SweepsApi, WhereAllFailTheSweepHas) {
   });
 }
 
+TEST_F(SweepsApi, GivesUpWhereItsFirstTrialsFailAndNotWhereOneHasSucceeded) {
+  add_worker();
+  const std::string space = "space: {seed: {low: 1, high: 9999}}, strategy: random, parallel: 1, ";
+  const auto hopeless = submit(space + "bounds: {trials: 500, failures: 3}");
+  wait_until([&] {
+    while (run_one(0, "failed")) {
+    }
+    return sweep(hopeless.id()).state() == v1::SWEEP_STATE_FAILED;
+  });
+  EXPECT_EQ(sweep(hopeless.id()).failed(), 3u);
+  EXPECT_THAT(sweep(hopeless.id()).end_reason(), HasSubstr("bounds.failures"));
+  const auto lucky = submit(space + "bounds: {trials: 6, failures: 3}");
+  for (const char* outcome : {"failed", "failed", "succeeded", "failed", "failed", "failed"})
+    wait_until([&] { return run_one(5, outcome); });
+  wait_until([&] { return sweep(lucky.id()).state() == v1::SWEEP_STATE_SUCCEEDED; });
+  EXPECT_EQ(sweep(lucky.id()).failed(), 5u);
+}
+
 TEST_F(SweepsApi, ConstraintsLeaveOutAndSayHowNearItCame) {
   add_worker();
   const auto made = submit(

@@ -15,10 +15,11 @@ from wring.v1 import evaluations_pb2, jobs_pb2, methods_pb2
 TERMINAL = {jobs_pb2.JOB_STATE_SUCCEEDED, jobs_pb2.JOB_STATE_FAILED, jobs_pb2.JOB_STATE_CANCELLED}
 
 
-def set_limits(spec, device="cpu", threads=0, memory_bytes=0, max_attempts=0, priority=0, max_runtime_seconds=0.0,
+def set_limits(spec, device="cpu", threads=0, processes=0, memory_bytes=0, max_attempts=0, priority=0, max_runtime_seconds=0.0,
                expire_after_seconds=0.0, pin=False):
     """What submit() and submit_sweep() let say of a job, or of a sweep's jobs."""
     spec.resources.device, spec.resources.threads, spec.resources.memory_bytes = device, threads, memory_bytes
+    spec.resources.processes = processes
     spec.retry.max_attempts = max_attempts
     spec.priority = priority
     spec.max_runtime_seconds = max_runtime_seconds
@@ -37,7 +38,7 @@ class Jobs(Connection):
         content gives the same job.
 
         queued_timeout_seconds: longest wait for a worker, each time; total_timeout_seconds: from here to the end.
-        limits: device ("cpu" or "cuda"), threads, memory_bytes, max_attempts, priority (-100 to 100), max_runtime_seconds of
+        limits: device ("cpu" or "cuda"), threads (of each process), processes (that share calibration and training), memory_bytes, max_attempts, priority (-100 to 100), max_runtime_seconds of
         one attempt; expire_after_seconds (the server deletes what the job makes that long after its success) or pin (nobody
         can discard it). 0 is the server's default, or no limit.
         """

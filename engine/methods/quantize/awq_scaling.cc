@@ -11,6 +11,7 @@
 #include "engine/calibrate/block_walk.h"
 #include "engine/math/matmul.h"
 #include "engine/methods/quantize/grid.h"
+#include "engine/run/team.h"
 
 namespace wring {
 namespace {
@@ -118,11 +119,14 @@ class AwqScaling final : public Method {
         [&](std::size_t block, BlockStream& stream) {
           TapObserver observer(stage.targets, needs());
           stream.observe_and_advance(block, observer);  // scaling changes no output
+          Team& team = stage.calibration.team();
           BlockTensors found;
-          for (const auto& tap : taps_of(stage.model, block))
-            if (const Statistics* x = observer.of(*tap.readers.front()))
-              search(tap, stage.targets, *x, found);
-          return found;
+          int number = 0;  // each process takes some taps
+          for (const auto& tap : taps_of(stage.model, block)) {
+            const Statistics* const x = observer.of(*tap.readers.front());
+            if (x && number++ % team.size() == team.rank()) search(tap, stage.targets, *x, found);
+          }
+          return found_by_all(team, std::move(found));
         },
         [&](std::size_t block, const BlockTensors& found) {
           for (const auto& tap : taps_of(stage.model, block))

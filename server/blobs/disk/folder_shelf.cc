@@ -89,7 +89,10 @@ std::uint64_t size_of(int fd, const fs::path& path) {
 }
 
 FolderShelf::FolderShelf(const fs::path& folder, ShelfUse access)
-    : blobs_(folder / "blobs"), incoming_(folder / "incoming"), corrupt_(folder / "corrupt") {
+    : blobs_(folder / "blobs"),
+      incoming_(folder / "incoming"),
+      corrupt_(folder / "corrupt"),
+      owner_(folder / "owner") {
   if (access == ShelfUse::kRead) return;
   for (const auto& path : {blobs_, incoming_, corrupt_}) make_folder(path);
   remove_older_files(incoming_, std::chrono::hours(24));
@@ -201,6 +204,21 @@ std::string FolderShelf::set_aside(const Digest& digest) {
   std::error_code ignored;
   fs::rename(path_of(digest), corrupt_ / digest.hex(), ignored);
   return corrupt_.string();
+}
+
+std::string FolderShelf::owner() const {
+  return fs::exists(owner_) ? read_file(owner_, 4096) : "";
+}
+
+void FolderShelf::set_owner(const std::string& database) {
+  const auto file = incoming_ / random_uuid();
+  write_file_atomic(file, database);
+  const bool linked = ::link(file.c_str(), owner_.c_str()) == 0;
+  const int error = errno;
+  std::error_code ignored;
+  fs::remove(file, ignored);
+  if (!linked && error != EEXIST) throw_io_error("create", owner_, error);
+  sync_path(owner_.parent_path());
 }
 
 }  // namespace wring

@@ -24,6 +24,8 @@ class FolderShelf final : public BlobShelf {
   void put(const Digest& digest, const std::filesystem::path& part) override;
   std::uint64_t remove_older(const Digest& digest, std::filesystem::file_time_type before) override;
   std::string set_aside(const Digest& digest) override;
+  std::string owner() const override;
+  void set_owner(const std::string& database) override;
 
  private:
   std::filesystem::path path_of(const Digest& digest) const;
@@ -31,7 +33,7 @@ class FolderShelf final : public BlobShelf {
   void set_arriving(const Digest& digest, bool arriving);
   void move_in(const std::filesystem::path& part, const std::filesystem::path& path);
 
-  std::filesystem::path blobs_, incoming_, corrupt_;
+  std::filesystem::path blobs_, incoming_, corrupt_, owner_;
   mutable std::mutex mutex_;
   std::set<Digest> arriving_;  // renamed, and their names not known to be on disk
 };

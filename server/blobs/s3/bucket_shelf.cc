@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "common/error.h"
+#include "common/files.h"
 #include "server/blobs/s3/bucket_page.h"
 
 namespace wring {
@@ -16,6 +17,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr std::uint64_t kPageBytes = 8u << 20;
+constexpr const char* kOwner = "owner";
 
 std::string key_of(const Digest& digest) {
   return "blobs/" + digest.hex();
@@ -135,6 +137,18 @@ std::string BucketShelf::set_aside(const Digest& digest) {
   copy(key_of(digest), corrupt);
   client_->send({.method = "DELETE", .key = key_of(digest)});
   return client_->path_of(corrupt);
+}
+
+std::string BucketShelf::owner() const {
+  const auto answer = client_->send({.method = "GET", .key = kOwner});
+  return answer.status == 404 ? "" : answer.body;
+}
+
+void BucketShelf::set_owner(const std::string& database) {
+  const TempDir folder;
+  const auto file = folder.path() / kOwner;
+  write_file_atomic(file, database);
+  client_->send({.method = "PUT", .key = kOwner, .file = file, .file_sha256 = sha256(database).hex()});
 }
 
 }  // namespace wring

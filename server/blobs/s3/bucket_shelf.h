@@ -26,6 +26,8 @@ class BucketShelf final : public BlobShelf {
   // By the service's clock: `before` should leave more than the clocks differ.
   std::uint64_t remove_older(const Digest& digest, std::filesystem::file_time_type before) override;
   std::string set_aside(const Digest& digest) override;
+  std::string owner() const override;
+  void set_owner(const std::string& database) override;
 
  private:
   bool copy(const std::string& from, const std::string& to) const;
