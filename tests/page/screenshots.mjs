@@ -10,7 +10,7 @@ const succeeded = await newest("SUCCEEDED");
 const [[failed], [running], [queued]] = await Promise.all(["FAILED", "RUNNING", "QUEUED"].map(newest));
 // The job with most stages shows most; those of the model that has most jobs are compared.
 const done = await api(address, "jobs/" + [...succeeded].sort((a, b) => b.stages.length - a.stages.length)[0].id);
-const sized = succeeded.filter((job) => job.stages.some((stage) => stage.name.startsWith("evaluate: size")));
+const sized = succeeded.filter((job) => !job.spec.name.includes("/") && job.stages.some((stage) => stage.name.startsWith("evaluate: size"))); // no trials
 const ofModel = (model) => sized.filter((job) => job.spec.model === model);
 const compared = sized
   .map((job) => ofModel(job.spec.model))
@@ -22,7 +22,8 @@ const sweep = (await api(address, "sweeps")).sweeps[0];
 const tried = succeeded
   .filter((job) => job.stages.length === 1 && job.stages[0].name.startsWith("evaluate: sample"))
   .slice(0, 2)
-  .map((job) => job.id);
+  .map((job) => job.id)
+  .reverse(); // the dense model's first
 const layer = JSON.parse(done.stages.findLast((stage) => stage.report_json.includes('"layer"')).report_json).layers[0].layer;
 
 const PHONE = ["jobs", "job-results", "submit"];
