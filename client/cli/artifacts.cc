@@ -106,9 +106,10 @@ void put_artifact(CliContext& context, const std::string& path, std::string kind
                 human_bytes(uploaded.sent_bytes) + " sent)\n");
 }
 
-void list_artifacts(CliContext& context, const std::string& kind, int limit) {
+void list_artifacts(CliContext& context, const std::string& kind, const std::string& name, int limit) {
   v1::ListArtifactsRequest request;
   request.set_kind(kind);
+  request.set_name_contains(name);
   std::vector<v1::Artifact> all;
   do {
     request.set_page_size(std::min(1000, limit - static_cast<int>(all.size())));
@@ -240,8 +241,9 @@ void add_artifact_verbs(CLI::App& app, CliContext& context) {
 
   auto* list = add_verb(app, "artifacts", "List artifacts, newest first", "wring artifacts --kind model");
   list->add_option("--kind", flags->kind, "Only this kind");
+  list->add_option("--name", flags->name, "Only those with this in their name");
   list->add_option("--limit", flags->limit, "How many")->check(CLI::Range(1, 1000000))->capture_default_str();
-  list->callback([&context, flags] { list_artifacts(context, flags->kind, flags->limit); });
+  list->callback([&context, flags] { list_artifacts(context, flags->kind, flags->name, flags->limit); });
 
   auto* show = add_verb(app, "artifact", "Show an artifact: files, sizes, what it says of itself",
                         "wring artifact show 4be1f00d");

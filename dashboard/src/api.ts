@@ -151,6 +151,12 @@ export interface Front {
   any_feasible: boolean;
   nearest?: Trial;
 }
+export interface Savings {
+  stages: string;
+  cached: string; // of them
+  bytes: string;
+  seconds: number;
+}
 export interface Artifact {
   digest: string;
   kind: string;
@@ -162,6 +168,7 @@ export interface Artifact {
   created_by_job: string;
   pinned: boolean;
   expire_time?: string;
+  project: string;
 }
 export interface Manifest {
   files: { path: string; size: number; chunks: { sha256: string; size: number }[] }[];
@@ -186,6 +193,16 @@ export interface WorkerUse {
   cache_limit_bytes: string;
   cache_claimed_bytes: string; // of blobs that jobs needed
   cache_missed_bytes: string; // of them, those that were fetched
+}
+export interface System {
+  version: string;
+  start_time: string;
+  stored_bytes: string;
+  disk_free_bytes: string;
+  disk_bytes: string;
+  stage_outputs: string;
+  stage_output_bytes: string;
+  stages: { made: string; from_worker: string; from_project: string; skipped: string }; // since the server's start
 }
 export interface Quota {
   queued: string; // 0: no limit
@@ -332,22 +349,13 @@ export async function fileBytes(digest: string, path: string, from?: number, to?
   return (await ask(fileUrl(digest, path), { headers })).arrayBuffer();
 }
 
-export async function events(id: string): Promise<JobEvent[]> {
+/** The job's events after that number. */
+export async function events(id: string, after: string): Promise<JobEvent[]> {
   const all: JobEvent[] = [];
   for (;;) {
-    const page = await get<{ events: JobEvent[] }>(`jobs/${id}/events`, { after: all.length ? all[all.length - 1].number : 0 });
+    const page = await get<{ events: JobEvent[] }>(`jobs/${id}/events`, { after: all.at(-1)?.number ?? after });
     all.push(...page.events);
     if (page.events.length < 1000) return all;
-  }
-}
-
-export async function trials(sweep: string): Promise<Trial[]> {
-  const all: Trial[] = [];
-  for (let token = ""; ; ) {
-    const page = await get<{ trials: Trial[]; next_page_token: string }>(`sweeps/${sweep}/trials`, { page_size: 1000, page_token: token });
-    all.push(...page.trials);
-    token = page.next_page_token;
-    if (!token) return all;
   }
 }
 

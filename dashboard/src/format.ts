@@ -63,6 +63,9 @@ export function measured(value: number, unit: string, metric: string): string {
     : figure(value);
 }
 
+/** Metrics that end at 1, which their axes need not pass. */
+export const isShare = (metric: string) => /cosine|agreement|overlap/.test(metric) || (isAccuracy(metric) && !metric.endsWith("_change"));
+
 /** How an axis of this metric writes its values. */
 export const formatOf = (metric: string) => (metric.endsWith("_bytes") ? bytes : figure);
 
@@ -81,3 +84,26 @@ export function direction(metric: string): number {
   if (/^(top1_agreement|decode_speed|cosine|neighbour_overlap)/.test(metric) || isAccuracy(metric)) return 1;
   return 0;
 }
+
+const WORDS: Record<string, string> = {
+  perplexity: "Perplexity",
+  nll: "Negative log likelihood",
+  kl_mean: "KL divergence, mean",
+  kl_p99: "KL divergence, 99th percentile",
+  kl_max: "KL divergence, worst",
+  top1_agreement: "Top-1 agreement",
+  weight_bytes: "Bytes of weights",
+  artifact_bytes: "Bytes on disk",
+  bits_per_weight: "Bits per weight",
+  parameters: "Parameters",
+  macs: "Multiply-adds",
+  top1: "Accuracy",
+  cross_entropy: "Cross entropy",
+  share_of_bf16: "Share of bf16",
+  forward_seconds: "Forward pass",
+  decode_speed: "Decoding",
+  cosine_mean: "Cosine to dense, mean",
+  cosine_min: "Cosine to dense, worst",
+  neighbour_overlap: "Neighbour overlap",
+};
+export const metricName = (metric: string) => WORDS[metric] ?? metric.replaceAll("_", " ");

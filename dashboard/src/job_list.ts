@@ -1,7 +1,7 @@
 // The newest part of a list of jobs, as far as it was scrolled: put together from the server's pages, which are asked for
 // again where they are on the screen, in any order.
 import type { Job, Stage, State } from "./api";
-import { remainingText, runningStage } from "./job_text";
+import { methodsOf, remainingText, runningStage } from "./job_text";
 
 export interface Page {
   jobs: Job[];
@@ -12,6 +12,10 @@ export interface Page {
 export interface JobLine {
   id: string;
   name: string;
+  project: string;
+  model: string;
+  methods: string; // "gptq → svd"
+  measured: boolean;
   state: State;
   waiting: string;
   ahead: number; // at most 100
@@ -44,6 +48,10 @@ function line(job: Job): JobLine {
   return {
     id: job.id,
     name: job.spec.name,
+    project: job.spec.project,
+    model: job.spec.model,
+    methods: methodsOf(job),
+    measured: job.stages.some((stage) => stage.name.startsWith("evaluate: ")),
     state: job.state,
     waiting: job.waiting_reason,
     ahead: job.ahead,

@@ -1,6 +1,32 @@
 // What can be said of a job in a line: how far it is, how long it will take, how long it took.
-import type { Job, Stage } from "./api";
-import { duration, figure } from "./format";
+import type { Evaluation, Job, Stage } from "./api";
+import { direction, duration, figure, measured, metricName } from "./format";
+
+/** The name of jobs that only sample, for the page Try it. */
+export const TRIED = "try it";
+
+/** "gptq → svd": what was done to the model, without what was only measured or written. */
+export const methodsOf = (job: Job) =>
+  job.stages
+    .filter((stage) => !/^(evaluate|export|statistics): /.test(stage.name))
+    .map((stage) => stage.name)
+    .join(" → ");
+
+/** "98.4 MB → 73.1 MB · Perplexity 23.94 → 24.61": bytes of weights, and the first quality whose better end is known. */
+export function outcomeOf({ evaluations }: { evaluations: Evaluation[] }): string {
+  const size = evaluations.find((row) => row.metric === "weight_bytes" && row.when === "after");
+  const quality = evaluations.find((row) => row.when === "after" && row.suite !== "size" && !row.text && direction(row.metric) !== 0);
+  const told = (row?: Evaluation) => {
+    if (!row) return "";
+    const before = evaluations.find((one) => one.suite === row.suite && one.metric === row.metric && one.when === "before")?.value ?? row.baseline_value;
+    const now = measured(row.value, row.unit, row.metric);
+    const name = row === size ? "" : metricName(row.metric) + " ";
+    // Against the model itself: it agrees with itself wholly.
+    const trivial = before === row.value || before === 0 || (before === 1 && row.unit !== "bytes");
+    return before === undefined || trivial ? name + now : `${name}${measured(before, row.unit, row.metric)} → ${now}`;
+  };
+  return [told(size), told(quality)].filter(Boolean).join(" · ");
+}
 
 export const runningStage = (job: Job): Stage | undefined => job.stages.find((stage) => stage.state === "running");
 

@@ -1,11 +1,12 @@
 // Where an artifact came from, and under which licence it stands.
-import { type Artifact, fileBytes, get, type Job, type Manifest, Problem } from "./api";
+import { type Artifact, type Evaluation, fileBytes, get, type Job, type Manifest, Problem } from "./api";
 
-const DEEPEST = 8;
+const DEEPEST = 100;
 
 export interface Ancestor {
   artifact: Artifact;
   job?: Job; // that made it
+  data: { name: string; artifact: Artifact }[]; // what that job read besides: data sets, teachers
 }
 
 /** undefined: it was deleted. */
@@ -13,19 +14,39 @@ const ifThere = (error: unknown) => {
   if (error instanceof Problem && error.status === 404) return undefined;
   throw error;
 };
+const artifactOf = (digest: string) => get<Artifact>(`artifacts/${digest}`).catch(ifThere);
+const jobOf = (id: string) => get<Job>(`jobs/${id}`).catch(ifThere);
+
+async function dataOf(job: Job) {
+  const all = Object.entries(job.spec.data).map(async ([name, digest]) => ({ name, artifact: await artifactOf(digest) }));
+  return (await Promise.all(all)).flatMap(({ name, artifact }) => (artifact ? [{ name, artifact }] : []));
+}
 
 /** The chain down to the artifact: what it was made from, by which job, and so on. The first has a job where that one's model was deleted. */
 export async function ancestors(artifact: Artifact): Promise<Ancestor[]> {
-  const chain: Ancestor[] = [{ artifact }];
+  const chain: Ancestor[] = [{ artifact, data: [] }];
   while (chain.length < DEEPEST) {
     const last = chain[chain.length - 1];
     if (!last.artifact.created_by_job) break;
-    last.job = await get<Job>(`jobs/${last.artifact.created_by_job}`).catch(ifThere);
-    const model = last.job && (await get<Artifact>(`artifacts/${last.job.spec.model}`).catch(ifThere));
+    last.job = await jobOf(last.artifact.created_by_job);
+    if (last.job) last.data = await dataOf(last.job);
+    const model = last.job && (await artifactOf(last.job.spec.model));
     if (!model) break;
-    chain.push({ artifact: model });
+    chain.push({ artifact: model, data: [] });
   }
   return chain.reverse();
+}
+
+/** What jobs made of it, newest first: of those that measured it before they began. */
+export async function descendants(digest: string, most: number): Promise<{ artifact: Artifact; job: Job }[]> {
+  const { evaluations } = await get<{ evaluations: Evaluation[] }>("evaluations", { artifact: digest, page_size: 1000 });
+  const ids = [...new Set(evaluations.filter((row) => row.when === "before").map((row) => row.job_id))].reverse();
+  const made = ids.slice(0, most).map(async (id) => {
+    const job = await jobOf(id);
+    const artifact = job?.result && job.result !== digest ? await artifactOf(job.result) : undefined;
+    return job && artifact ? [{ artifact, job }] : [];
+  });
+  return (await Promise.all(made)).flat();
 }
 
 /** As the artifact, or the model card among its files, says; empty: neither does. */

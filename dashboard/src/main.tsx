@@ -1,7 +1,7 @@
 // The page's frame: navigation, theme, and which view an address shows.
 import { CSPProvider } from "@base-ui/react/csp-provider";
 import { QueryCache, QueryClient, QueryClientProvider } from "@tanstack/react-query";
-import { lazy, StrictMode, Suspense } from "react";
+import { lazy, StrictMode, Suspense, useEffect, useRef } from "react";
 import { createRoot } from "react-dom/client";
 import { Link, Redirect, Route, Switch, useLocation } from "wouter";
 import { Problem } from "./api";
@@ -10,6 +10,7 @@ import { Empty, Loading } from "./parts/basics";
 import { Segments } from "./parts/controls";
 import { Account, LoggedIn } from "./parts/session";
 import { Toasts } from "./parts/toast";
+import "@fontsource-variable/inter/wght.css";
 import "./styles.css";
 import { applyTheme, setTheme, type Theme, useTheme } from "./theme";
 
@@ -46,16 +47,36 @@ const VIEWS = [
   ["/jobs", "Jobs"],
   ["/sweeps", "Sweeps"],
   ["/compare", "Compare"],
-  ["/submit", "Submit"],
+  ["/submit", "New job"],
   ["/artifacts", "Artifacts"],
   ["/try", "Try it"],
   ["/workers", "Workers"],
   ["/access", "Access"],
 ];
 
+/** A new view begins at its top, and with the keyboard: what was followed to it is gone. Going back is the browser's. */
+function useArrival(location: string) {
+  const shown = useRef(location);
+  const back = useRef("");
+  useEffect(() => {
+    const note = () => (back.current = window.location.pathname);
+    addEventListener("popstate", note, true); // before the view changes
+    return () => removeEventListener("popstate", note, true);
+  }, []);
+  useEffect(() => {
+    const from = shown.current;
+    shown.current = location;
+    if (from === location) return;
+    if (from !== "/") document.getElementById("main")?.focus({ preventScroll: true });
+    if (back.current !== location) scrollTo(0, 0);
+    back.current = "";
+  }, [location]);
+}
+
 function Frame() {
   const [location] = useLocation();
   const theme = useTheme();
+  useArrival(location);
   return (
     <>
       <a className="skip" href="#main">

@@ -1,5 +1,5 @@
 // What can be said of a sweep and its trials without a screen.
-import type { Job, Objective, Sweep, Trial } from "./api";
+import type { Objective, Sweep, Trial } from "./api";
 
 export const ended = (sweep: Sweep) => Number(sweep.succeeded) + Number(sweep.failed) + Number(sweep.cancelled);
 
@@ -30,17 +30,12 @@ export function bestSoFar(trials: Trial[], objective: Objective): [number, numbe
   });
 }
 
-/** What the trials' jobs took from caches instead of making it. */
-export function saved(jobs: Job[]): { stages: number; cached: number; bytes: number; seconds: number } {
-  const sum = { stages: 0, cached: 0, bytes: 0, seconds: 0 };
-  for (const stage of jobs.flatMap((job) => job.stages)) {
-    if (stage.state === "done" || stage.state === "cached") ++sum.stages;
-    if (stage.state !== "cached") continue;
-    ++sum.cached;
-    sum.bytes += Number(stage.cached_bytes);
-    sum.seconds += Math.max(0, stage.saved_seconds);
-  }
-  return sum;
+/** Why it ended, in words for people. */
+export function endWords(sweep: Sweep): string {
+  const bound = /^bounds\.(trials|bytes|seconds) is reached$/.exec(sweep.end_reason)?.[1];
+  if (bound === "trials") return `all ${Number(sweep.bounds?.trials ?? sweep.trials)} trials that it may make were made`;
+  if (bound === "bytes") return "its results are as large as they may be";
+  return bound ? "its time was over" : sweep.end_reason;
 }
 
 /** How many trials each fidelity has had, from the lowest. Empty where the strategy knows none. */

@@ -126,7 +126,9 @@ v1::ListArtifactsResponse list_artifacts(const v1::ListArtifactsRequest& request
                                          const Within& project) {
   const int limit = page_size(request.page_size(), 50, 1000);
   const PageTokens tokens(request, project, store.page_key());
-  auto page = store.artifacts(request.kind(), static_cast<std::int64_t>(tokens.position()), limit, project);
+  auto page = store.artifacts(
+      {request.kind(), request.name_contains(), static_cast<std::int64_t>(tokens.position()), limit},
+      project);
   v1::ListArtifactsResponse response;
   for (auto& artifact : page.artifacts) *response.add_artifacts() = std::move(artifact);
   if (response.artifacts_size() == limit && page.last_row > 1)

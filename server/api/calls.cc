@@ -102,6 +102,21 @@ void list_tokens(B b, Visit visit, const v1::ListTokensRequest& request, v1::Lis
     response.set_next_page_token(tokens.token(response.tokens(limit - 1).id()));
 }
 
+v1::System system_of(B b, const Within& project) {
+  v1::System system;
+  system.set_version(WRING_VERSION);
+  *system.mutable_start_time() = to_timestamp(b.coordinator.start_time());
+  system.set_stored_bytes(b.store.stored_bytes(project));
+  const auto disk = b.blobs.disk();
+  system.set_disk_free_bytes(disk.available);
+  system.set_disk_bytes(disk.capacity);
+  const auto outputs = b.store.stage_output_totals(project);
+  system.set_stage_outputs(outputs.count);
+  system.set_stage_output_bytes(outputs.bytes);
+  *system.mutable_stages() = b.coordinator.stage_sources();
+  return system;
+}
+
 std::vector<Call> artifact_calls() {
   return {
       call("Artifacts/FindMissingBlobs", find_missing_blobs),
@@ -224,6 +239,11 @@ std::vector<Call> sweep_calls() {
             response = b.sweeps.front(visit.caller.project, request);
           }),
       call(
+          "Sweeps/QuerySavings",
+          +[](B b, Visit visit, const v1::QuerySavingsRequest& request, v1::QuerySavingsResponse& response) {
+            response = b.sweeps.savings(visit.caller.project, request.id());
+          }),
+      call(
           "Sweeps/PauseSweep",
           +[](B b, Visit visit, const v1::PauseSweepRequest& request, v1::Sweep& response) {
             visit.object = request.id();
@@ -313,6 +333,9 @@ std::vector<Call> house_calls() {
             visit.object = request.id();
             response = b.coordinator.pause_worker(request.id(), false);
           }),
+      call(
+          "Workers/GetSystem", +[](B b, Visit visit, const v1::GetSystemRequest&,
+                                   v1::System& response) { response = system_of(b, visit.caller.project); }),
   };
 }
 

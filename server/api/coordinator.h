@@ -92,6 +92,9 @@ class Coordinator {
 
   // For workers like `like` that say which Slurm job they run in.
   PoolDemand pool_demand(const WorkerRecord& like);
+  TimeMs start_time() const { return start_time_; }
+  wring::v1::StageSources stage_sources() const;
+
   // What a queued job that waits for a worker says of the pool; empty: nothing.
   void describe_pool(std::string text);
 
@@ -129,6 +132,7 @@ class Coordinator {
                 const std::string& etag = {});
   LedgerEntry step_locked(const SchedulerInput& input, const std::string& job, const std::string& etag);
   void publish(const Outcome& outcome);
+  void count_end(const wring::v1::StageStatus& stage);
   std::optional<JobRecord> load(const std::string& id);    // as it is on disk
   std::optional<JobRecord> newest(const std::string& id);  // of an open job: what is being written
   void tick();
@@ -149,6 +153,7 @@ class Coordinator {
 
   JobStore& store_;
   const Clock& clock_;
+  const TimeMs start_time_ = clock_.now_ms();
   Metrics& metrics_;
   std::mutex mutex_;
   std::condition_variable work_;                // something may be leased
@@ -161,6 +166,7 @@ class Coordinator {
   AttemptMetrics attempts_;
   std::map<std::string, Live> live_;
   std::atomic<std::uint64_t> progress_heard_ = 0;
+  std::atomic<std::uint64_t> made_ = 0, from_worker_ = 0, from_project_ = 0, skipped_ = 0;  // stages
   std::map<std::string, wring::v1::Worker> workers_;
   std::function<void(const std::string&)> hear_end_;
   std::string pool_;

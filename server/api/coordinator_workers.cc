@@ -75,14 +75,6 @@ const char* source_of(const v1::StageStatus& stage) {
   return stage.cached_in() == "skipped" ? "skipped" : "worker";
 }
 
-void count_end(const v1::StageStatus& stage, Metrics& metrics) {
-  if (stage.state() == "done") metrics.stage_ended("made", 0, 0);
-  if (stage.state() == "done" && is_stage(stage)) metrics.stage_ran(stage.name(), stage.seconds());
-  if (stage.state() == "cached")
-    metrics.stage_ended(source_of(stage), static_cast<double>(stage.cached_bytes()),
-                        std::max(stage.saved_seconds(), 0.0));
-}
-
 // The newest of them, none too long.
 std::vector<std::string> log_of(const v1::LeaseStatus& lease) {
   std::vector<std::string> lines;
@@ -124,6 +116,29 @@ bool is_prefix(const v1::StageStatus& step) {
 }
 
 }  // namespace
+
+void Coordinator::count_end(const v1::StageStatus& stage) {
+  if (stage.state() == "done") {
+    ++made_;
+    metrics_.stage_ended("made", 0, 0);
+    if (is_stage(stage)) metrics_.stage_ran(stage.name(), stage.seconds());
+  }
+  if (stage.state() == "cached") {
+    const std::string source = source_of(stage);
+    ++(source == "project" ? from_project_ : source == "skipped" ? skipped_ : from_worker_);
+    metrics_.stage_ended(source, static_cast<double>(stage.cached_bytes()),
+                         std::max(stage.saved_seconds(), 0.0));
+  }
+}
+
+v1::StageSources Coordinator::stage_sources() const {
+  v1::StageSources sources;
+  sources.set_made(made_);
+  sources.set_from_worker(from_worker_);
+  sources.set_from_project(from_project_);
+  sources.set_skipped(skipped_);
+  return sources;
+}
 
 void Coordinator::register_worker(const v1::Worker& worker, const std::string& caller,
                                   const std::function<bool(const std::string&)>& is_valid) {
@@ -306,7 +321,7 @@ void Coordinator::report_stage(const v1::ReportStageRequest& request) {
   const auto outcome = apply(StageInput{request.job_id(), to_fence(request.fence()), stage.index(),
                                         stage.state(), payload, is_prefix(stage)},
                              std::move(batch), request.job_id());
-  if (!outcome.events.empty() && !stage.key().empty()) count_end(stage, metrics_);
+  if (!outcome.events.empty() && !stage.key().empty()) count_end(stage);
 }
 
 void Coordinator::stage_shared(const std::string& id, const std::string& key) {

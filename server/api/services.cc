@@ -318,6 +318,10 @@ class WorkersService final : public v1::Workers::Service {
                       v1::Worker* response) override {
     return unary(b_, *context, "Workers/ResumeWorker", *request, *response);
   }
+  Status GetSystem(ServerContext* context, const v1::GetSystemRequest* request,
+                   v1::System* response) override {
+    return unary(b_, *context, "Workers/GetSystem", *request, *response);
+  }
 
  private:
   // On a server without tokens anybody may be any worker.
@@ -379,6 +383,10 @@ class SweepsService final : public v1::Sweeps::Service {
   Status QueryFront(ServerContext* context, const v1::QueryFrontRequest* request,
                     v1::QueryFrontResponse* response) override {
     return unary(b_, *context, "Sweeps/QueryFront", *request, *response);
+  }
+  Status QuerySavings(ServerContext* context, const v1::QuerySavingsRequest* request,
+                      v1::QuerySavingsResponse* response) override {
+    return unary(b_, *context, "Sweeps/QuerySavings", *request, *response);
   }
   Status PauseSweep(ServerContext* context, const v1::PauseSweepRequest* request,
                     v1::Sweep* response) override {

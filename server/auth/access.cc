@@ -48,6 +48,7 @@ constexpr Access kTable[] = {
     {"Sweeps/ListSweeps", kViewer, false, false},
     {"Sweeps/ListTrials", kViewer, false, false},
     {"Sweeps/QueryFront", kViewer, false, false},
+    {"Sweeps/QuerySavings", kViewer, false, false},
     {"Sweeps/PauseSweep", kSubmitter, false, true},
     {"Sweeps/ResumeSweep", kSubmitter, false, true},
     {"Sweeps/StopSweep", kSubmitter, false, true},
@@ -67,6 +68,7 @@ constexpr Access kTable[] = {
     {"Workers/ListWorkers", kViewer, false, false},
     {"Workers/PauseWorker", kAdmin, false, true},
     {"Workers/ResumeWorker", kAdmin, false, true},
+    {"Workers/GetSystem", kViewer, false, false},
 };
 
 }  // namespace

@@ -53,6 +53,9 @@ class BlobStore {
   // its place no longer holds what was written; the blob is then set aside, so that it can be uploaded again.
   void read(const Digest& digest, std::uint64_t offset, std::uint64_t limit, const ByteSink& sink);
 
+  // Of the volume where uploads grow.
+  std::filesystem::space_info disk() const { return std::filesystem::space(uploads_); }
+
   // Deletes the blob where nothing has written, renewed or claimed it since `before`. Returns its bytes; 0
   // where it stays.
   std::uint64_t remove_unused(const Digest& digest, std::filesystem::file_time_type before);

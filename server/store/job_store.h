@@ -72,6 +72,11 @@ struct EvaluationPage {
   std::vector<v1::Evaluation> rows;
   std::int64_t last_row = 0;
 };
+struct ArtifactFilter {
+  std::string kind, name_contains;  // empty: all
+  std::int64_t before_row = 0;      // 0: from the newest
+  int limit = 50;
+};
 struct ArtifactPage {
   std::vector<v1::Artifact> artifacts;  // newest first, without manifests
   std::int64_t last_row = 0;
@@ -151,8 +156,8 @@ class JobStore {
   bool has_artifact(const std::string& digest, const Within& project);
   // With its manifest; by digest or a unique prefix of 4 digits or more. Throws kInvalidArgument "AMBIGUOUS".
   std::optional<v1::Artifact> artifact(const std::string& digest_or_prefix, const Within& project);
-  // Each once, also where several projects have it. Row 0: from the newest.
-  ArtifactPage artifacts(const std::string& kind, std::int64_t before_row, int limit, const Within& project);
+  // Each once, also where several projects have it.
+  ArtifactPage artifacts(const ArtifactFilter& filter, const Within& project);
 
   // Of an artifact that is there; returns whether it is.
   bool set_retention(const std::string& digest, bool pinned, std::optional<TimeMs> expire_time,
@@ -174,7 +179,8 @@ class JobStore {
   // Forgets those last used before `used_before`, and of the others those used longest ago beyond `max_bytes`
   // in all. Returns how many.
   std::uint64_t trim_stage_outputs(TimeMs used_before, std::uint64_t max_bytes);
-  StageOutputTotals stage_output_totals();
+  StageOutputTotals stage_output_totals(const Within& project = {});
+  std::uint64_t stored_bytes(const Within& project);  // as quotas count them
 
   // Calls `sink` with the manifest of every artifact and every stage's output.
   void for_each_manifest(const std::function<void(const std::string&)>& sink);

@@ -195,20 +195,29 @@ std::optional<v1::Artifact> JobStore::artifact(const std::string& prefix, const 
   return found;
 }
 
-ArtifactPage JobStore::artifacts(const std::string& kind, std::int64_t before_row, int limit,
-                                 const Within& project) {
+// The message holds the name among other words, so that a row may still be of another name.
+ArtifactPage JobStore::artifacts(const ArtifactFilter& filter, const Within& project) {
   const Reader reader(*readers_);
-  Statement rows(
-      reader.get(),
-      "SELECT message, project, row FROM artifacts a WHERE row < ?1 AND (?2 = '' OR kind = ?2) AND "
-      "CASE WHEN ?3 = '' THEN row = (SELECT min(row) FROM artifacts WHERE digest = a.digest) ELSE project = "
-      "?3 END "
-      "ORDER BY row DESC LIMIT ?4");
-  rows.bind(before_row > 0 ? before_row : INT64_MAX).bind(kind).bind(project).bind(limit);
   ArtifactPage page;
-  while (rows.row()) {
-    page.last_row = rows.integer(2);
-    page.artifacts.push_back(read_artifact(rows, false));
+  page.last_row = filter.before_row > 0 ? filter.before_row : INT64_MAX;
+  const auto limit = static_cast<std::size_t>(filter.limit);
+  for (bool more = true; more && page.artifacts.size() < limit;) {
+    Statement rows(
+        reader.get(),
+        "SELECT message, project, row FROM artifacts a WHERE row < ?1 AND (?2 = '' OR kind = ?2) AND "
+        "CASE WHEN ?3 = '' THEN row = (SELECT min(row) FROM artifacts WHERE digest = a.digest) ELSE project "
+        "= ?3 END AND (?5 = '' OR instr(message, ?5) > 0) "
+        "ORDER BY row DESC LIMIT ?4");
+    rows.bind(page.last_row).bind(filter.kind).bind(project).bind(filter.limit).bind(filter.name_contains);
+    int read = 0;
+    while (page.artifacts.size() < limit && rows.row()) {
+      ++read;
+      page.last_row = rows.integer(2);
+      auto artifact = read_artifact(rows, false);
+      if (artifact.name().find(filter.name_contains) != std::string::npos)
+        page.artifacts.push_back(std::move(artifact));
+    }
+    more = read == filter.limit;
   }
   return page;
 }

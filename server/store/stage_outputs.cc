@@ -93,11 +93,24 @@ std::uint64_t JobStore::trim_stage_outputs(TimeMs used_before, std::uint64_t max
   return removed;
 }
 
-StageOutputTotals JobStore::stage_output_totals() {
+StageOutputTotals JobStore::stage_output_totals(const Within& project) {
   const Reader reader(*readers_);
-  Statement row(reader.get(), "SELECT count(*), coalesce(CAST(sum(bytes) AS BIGINT), 0) FROM stage_outputs");
+  Statement row(reader.get(),
+                "SELECT count(*), coalesce(CAST(sum(bytes) AS BIGINT), 0) FROM stage_outputs "
+                "WHERE ?1 = '' OR project = ?1");
+  row.bind(project);
   row.row();
   return {static_cast<std::uint64_t>(row.integer(0)), static_cast<std::uint64_t>(row.integer(1))};
+}
+
+std::uint64_t JobStore::stored_bytes(const Within& project) {
+  const Reader reader(*readers_);
+  Statement row(reader.get(),
+                "SELECT coalesce(CAST(sum(bytes) AS BIGINT), 0) FROM project_bytes "
+                "WHERE ?1 = '' OR project = ?1");
+  row.bind(project);
+  row.row();
+  return static_cast<std::uint64_t>(row.integer(0));
 }
 
 }  // namespace wring

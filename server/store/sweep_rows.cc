@@ -211,6 +211,29 @@ TrialCounts count_trials(Connection& db, const std::string& sweep) {
   return counts;
 }
 
+TrialSavings sum_savings(Connection& db, const std::string& sweep) {
+  TrialSavings saved;
+  Statement done(db,
+                 "SELECT count(*) FROM trials t JOIN stages s ON s.job_id = t.job "
+                 "WHERE t.sweep = ? AND s.state = 'done'");
+  done.bind(sweep);
+  done.row();
+  saved.stages = static_cast<std::uint64_t>(done.integer(0));
+  Statement cached(db,
+                   "SELECT s.status FROM trials t JOIN stages s ON s.job_id = t.job "
+                   "WHERE t.sweep = ? AND s.state = 'cached'");
+  cached.bind(sweep);
+  while (cached.row()) {
+    v1::StageStatus stage;
+    stage.ParseFromString(cached.text(0));
+    ++saved.stages;
+    ++saved.cached;
+    saved.bytes += stage.cached_bytes();
+    saved.seconds += std::max(0.0, stage.saved_seconds());
+  }
+  return saved;
+}
+
 std::vector<std::string> open_trial_jobs(Connection& db, const std::string& sweep) {
   Statement rows(db, "SELECT job FROM trials WHERE sweep = ? AND phase = 0");
   rows.bind(sweep);

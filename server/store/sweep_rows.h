@@ -70,6 +70,12 @@ struct TrialCounts {
   std::uint64_t made = 0, queued = 0, running = 0, succeeded = 0, failed = 0, cancelled = 0, bytes = 0;
 };
 
+// What stages of trials took from caches.
+struct TrialSavings {
+  std::uint64_t stages = 0, cached = 0, bytes = 0;
+  double seconds = 0;
+};
+
 void put_trial(Connection& db, const NewTrial& trial, const std::string& job);
 // One that failed before it was a job.
 void put_failed_trial(Connection& db, const NewTrial& trial, const Json& error);
@@ -94,6 +100,7 @@ std::uint64_t highest_sweep_sequence(Connection& db);
 // From number `from` on; a trial that has not ended has its job's phase.
 std::vector<TrialRow> list_trials(Connection& db, const std::string& sweep, std::uint64_t from, int limit);
 TrialCounts count_trials(Connection& db, const std::string& sweep);
+TrialSavings sum_savings(Connection& db, const std::string& sweep);
 // Jobs of the sweep's trials that have not ended.
 std::vector<std::string> open_trial_jobs(Connection& db, const std::string& sweep);
 // Ends to be noted: of open trials, or, where `all`, also of those whose job was retried since.

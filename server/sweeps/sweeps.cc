@@ -298,6 +298,17 @@ v1::QueryFrontResponse Sweeps::front(const Within& project, const v1::QueryFront
   return response;
 }
 
+v1::QuerySavingsResponse Sweeps::savings(const Within& project, const std::string& id) {
+  const auto sweep = find(project, id).record.id;
+  const auto saved = store_.read([&](Connection& db) { return sum_savings(db, sweep); });
+  v1::QuerySavingsResponse response;
+  response.set_stages(saved.stages);
+  response.set_cached(saved.cached);
+  response.set_bytes(saved.bytes);
+  response.set_seconds(saved.seconds);
+  return response;
+}
+
 v1::Sweep Sweeps::change(const Within& project, const std::string& id, const std::string& etag,
                          const std::function<bool(SweepRecord&)>& change) {
   std::string found;

@@ -24,6 +24,7 @@ class Sweeps {
   v1::ListSweepsResponse list(const Within& project, const v1::ListSweepsRequest& request);
   v1::ListTrialsResponse trials(const Within& project, const v1::ListTrialsRequest& request);
   v1::QueryFrontResponse front(const Within& project, const v1::QueryFrontRequest& request);
+  v1::QuerySavingsResponse savings(const Within& project, const std::string& id);
   v1::Sweep pause(const Within& project, const std::string& id, const std::string& etag, bool paused);
   v1::Sweep stop(const Within& project, const std::string& id, const std::string& etag);
   v1::Sweep cancel(const Within& project, const std::string& id, const std::string& etag);

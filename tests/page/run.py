@@ -116,6 +116,7 @@ def orphan(service, folder):
 def prepare(service, folder):
     """Ended jobs of every kind that the tests look at. Returns what they need to know."""
     make_decoder(folder / "tiny", seed=1)
+    (folder / "tiny/README.md").write_text("---\nlicense: apache-2.0\n---\nRandom weights.\n")
     make_decoder(folder / "slow", seed=2, hidden_size=256, intermediate_size=1024, num_hidden_layers=8, num_attention_heads=8)
     text = folder / "text.txt"
     text.write_text("\n".join(TEXT * 200))
@@ -166,26 +167,28 @@ def main():
         golden_blocks(folder / "blocks.json")
         subprocess.run(["node", HERE / "weights_test.mjs", folder / "blocks.json"], check=True)
         service = Service(options.bin.resolve(), folder)
-        for name in ("closed", "closing"):
+        others = {}
+        for name in ("closed", "closing", "shutting"):
             (folder / name).mkdir()
-        closed, closing = (Service(options.bin.resolve(), folder / name) for name in ("closed", "closing"))
+            others[name] = Service(options.bin.resolve(), folder / name)
+        closed = others["closed"]
         try:
-            closed.start_server()
-            closing.start_server()
+            for other in others.values():
+                other.start_server()
             assert closed.cli("pause", "project", "resting").status == 0  # one that is listed though it has no job
             service.start_server()
             service.start_worker()
             facts = folder / "facts.json"
             token = closed.cli("tokens", "create", "--scope", "admin", "--json").json["secret"]
             facts.write_text(json.dumps(prepare(service, folder) | {"closed": {"address": f"http://{closed.http}", "token": token},
-                                                                     "closing": f"http://{closing.http}"}))
+                                                                     **{name: f"http://{others[name].http}" for name in ("closing", "shutting")}}))
             result = subprocess.run(["node", HERE / "page_test.mjs", facts, *options.tests])
             if result.returncode:
                 print(service.logs())
         finally:
             service.stop()
-            closed.stop()
-            closing.stop()
+            for other in others.values():
+                other.stop()
     return result.returncode
 
 

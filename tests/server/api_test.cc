@@ -17,6 +17,7 @@ using testing::IsEmpty;
 using testing::SizeIs;
 
 class Artifacts : public Service {};
+class System : public Service {};
 class Errors : public Service {};
 class Methods : public Service {};
 class Evaluations : public Service {};
@@ -134,6 +135,62 @@ TEST_F(Artifacts, AreListedNewestFirstInPages) {
     request.set_page_token(page.next_page_token());
   } while (!request.page_token().empty());
   EXPECT_THAT(listed, ElementsAre(digests[2], digests[1], digests[0]));
+}
+
+TEST_F(Artifacts, AreListedByAPartOfTheirName) {
+  std::vector<std::string> wanted;
+  for (int i = 0; i < 9; ++i) {
+    const auto content = std::to_string(i);
+    // Every digest has a digit in it, which is no part of the name.
+    wanted.push_back(upload(content, "model", "file", i % 3 == 0 ? "größe-1" : "another"));
+  }
+  const auto listed = [&](const std::string& name, int page_size) {
+    std::vector<std::string> all;
+    v1::ListArtifactsRequest request;
+    request.set_name_contains(name);
+    request.set_page_size(page_size);
+    do {
+      const auto page = call(*artifacts_, &v1::Artifacts::Stub::ListArtifacts, request);
+      EXPECT_LE(page.artifacts_size(), page_size);
+      for (const auto& artifact : page.artifacts()) all.push_back(artifact.digest());
+      request.set_page_token(page.next_page_token());
+    } while (!request.page_token().empty());
+    return all;
+  };
+  for (const int page_size : {1, 2, 50})
+    for (const char* name : {"größe", "1"})
+      EXPECT_THAT(listed(name, page_size), ElementsAre(wanted[6], wanted[3], wanted[0])) << name;
+  EXPECT_THAT(listed("another", 2), SizeIs(6));
+  EXPECT_THAT(listed("Another", 2), IsEmpty());
+}
+
+TEST_F(System, SaysWhatTheServerStoresAndWhatItsCachesSpared) {
+  const auto system = [&] { return call(*workers_, &v1::Workers::Stub::GetSystem, v1::GetSystemRequest()); };
+  upload(std::string(5000, 'x'));
+  auto said = system();
+  EXPECT_EQ(said.version(), WRING_VERSION);
+  EXPECT_EQ(said.stored_bytes(), 5000u);
+  EXPECT_GT(said.disk_free_bytes(), 0u);
+  EXPECT_GE(said.disk_bytes(), said.disk_free_bytes());
+  EXPECT_GT(said.start_time().seconds(), 0);
+  add_worker();
+  submit();
+  const auto leased = lease();
+  v1::ReportStageRequest stage;
+  stage.set_job_id(leased.job().id());
+  *stage.mutable_fence() = leased.fence();
+  for (const char* source : {"", "worker", "project", "project", "skipped"}) {
+    stage.mutable_stage()->set_state(*source ? "cached" : "done");
+    stage.mutable_stage()->set_cached_in(source);
+    stage.mutable_stage()->set_key(std::string(64, 'a'));
+    call(*workers_, &v1::Workers::Stub::ReportStage, stage);
+    stage.mutable_stage()->set_index(stage.stage().index() + 1);
+  }
+  said = system();
+  EXPECT_EQ(said.stages().made(), 1u);
+  EXPECT_EQ(said.stages().from_worker(), 1u);
+  EXPECT_EQ(said.stages().from_project(), 2u);
+  EXPECT_EQ(said.stages().skipped(), 1u);
 }
 
 TEST_F(Errors, CarryReasonDomainFieldAndHint) {

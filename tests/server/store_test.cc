@@ -371,8 +371,8 @@ TEST_F(Store, AnArtifactIsFoundByPrefixKeepsItsManifestAndItsFirstMaker) {
   EXPECT_EQ(found->manifest_json(), R"({"kind":"model"})");
   EXPECT_EQ(found->created_by_job(), "job1");
   EXPECT_FALSE(store_->artifact("aaa", {}));
-  EXPECT_THAT(store_->artifacts("", 0, 10, {}).artifacts, SizeIs(1));
-  EXPECT_THAT(store_->artifacts("dataset", 0, 10, {}).artifacts, IsEmpty());
+  EXPECT_THAT(store_->artifacts({}, {}).artifacts, SizeIs(1));
+  EXPECT_THAT(store_->artifacts({.kind = "dataset"}, {}).artifacts, IsEmpty());
 }
 
 TEST_F(Store, ADeletedJobLeavesNothingBehind) {

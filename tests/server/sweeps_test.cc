@@ -90,6 +90,36 @@ class SweepsApi : public Service {
   }
 };
 
+TEST_F(SweepsApi, TellWhatTheirTrialsTookFromCaches) {
+  add_worker();
+  const auto made = submit("space: {stages.rtn.bits: [3, 4]}, parallel: 2");
+  wait_until([&] { return sweep(made.id()).trials() == 2; });
+  const auto savings = [&](const std::string& id) {
+    v1::QuerySavingsRequest request;
+    request.set_id(id);
+    return call(*sweeps_, &v1::Sweeps::Stub::QuerySavings, request);
+  };
+  EXPECT_EQ(savings(made.id()).stages(), 0u);
+  for (int i = 0; i < 2; ++i) {
+    const auto leased = lease(10);  // the second is held while the first makes what both begin with
+    ASSERT_TRUE(leased.leased());
+    v1::ReportStageRequest report;
+    report.set_job_id(leased.job().id());
+    *report.mutable_fence() = leased.fence();
+    report.mutable_stage()->set_state(i == 0 ? "done" : "cached");
+    report.mutable_stage()->set_cached_bytes(i * 700);
+    report.mutable_stage()->set_saved_seconds(i == 0 ? -1 : 2.5);
+    call(*workers_, &v1::Workers::Stub::ReportStage, report);
+    finish(ending(leased, "cancelled"));
+  }
+  const auto saved = savings(made.id());
+  EXPECT_EQ(saved.stages(), 2u);
+  EXPECT_EQ(saved.cached(), 1u);
+  EXPECT_EQ(saved.bytes(), 700u);
+  EXPECT_EQ(saved.seconds(), 2.5);
+  EXPECT_EQ(savings(submit("space: {stages.rtn.bits: [8]}").id()).stages(), 0u);
+}
+
 TEST_F(SweepsApi, AGridIsItsTrialsAndNoMoreAreOpenThanItSays) {
   add_worker();
   const auto made =

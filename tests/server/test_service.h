@@ -116,14 +116,14 @@ class Service : public testing::Test {
 
   // Uploads a model of one file with this content and commits it. Returns its digest.
   std::string upload(const std::string& content, const std::string& kind = "model",
-                     const std::string& path = "file") {
+                     const std::string& path = "file", const std::string& name = "name") {
     write_blob(pieces(content, random_uuid(), 0, content.size()));
     Manifest manifest;
     manifest.kind = kind;
     manifest.files = {{path, content.size(), {{sha256(content), content.size()}}}};
     v1::CommitArtifactRequest request;
     request.set_manifest_json(manifest.canonical());
-    request.set_name("name");
+    request.set_name(name);
     return call(*artifacts_, &v1::Artifacts::Stub::CommitArtifact, request).digest();
   }
 

@@ -57,9 +57,10 @@ class Artifacts(Connection):
         """An Artifact message with its manifest, by digest or a unique prefix of at least 4 digits."""
         return self._call(self._artifacts.GetArtifact, artifacts_pb2.GetArtifactRequest(digest=digest))
 
-    def artifacts(self, kind: str = "", limit: int = 50) -> list:
+    def artifacts(self, kind: str = "", limit: int = 50, name_contains: str = "") -> list:
         """Artifact messages, newest first, without manifests. limit 0: all."""
-        return self._all(self._artifacts.ListArtifacts, artifacts_pb2.ListArtifactsRequest(kind=kind), "artifacts", limit)
+        request = artifacts_pb2.ListArtifactsRequest(kind=kind, name_contains=name_contains)
+        return self._all(self._artifacts.ListArtifacts, request, "artifacts", limit)
 
     def retain(self, digest: str, expire_after_seconds: float = 0, pin: bool = False):
         """How long the server keeps the artifact: so long from now on, pinned, or (neither) until it is discarded."""

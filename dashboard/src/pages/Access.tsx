@@ -6,7 +6,7 @@ import { bytes } from "../format";
 import { Empty, Failure, Loaded, Table, Time, useTitle } from "../parts/basics";
 import { Choice, Confirm } from "../parts/controls";
 import { inputIds, Labelled } from "../parts/labelled";
-import { useBarred } from "../parts/session";
+import { showSecret, useBarred } from "../parts/session";
 import { tellFailure, toasts } from "../parts/toast";
 
 const SCOPES = [
@@ -263,30 +263,15 @@ function NewToken({ first }: { first: boolean }) {
         project,
         ...(Number(days) > 0 && { expire_time: new Date(Date.now() + Number(days) * 86_400_000).toISOString() }),
       });
-      // The first token closes the server: who made it is logged in with it, or would not see its secret.
-      if (first) client.setQueryData(["session"], await post<Session>("login", { token: made.secret }));
-      return made;
+      showSecret(client, { name: made.token.name || made.token.id, secret: made.secret });
+      // The first token closes the server: who made it is logged in with it.
+      if (first) await post<Session>("login", { token: made.secret }).then((session) => client.setQueryData(["session"], session), tellFailure);
     },
-    onSuccess: () => client.invalidateQueries({ queryKey: ["tokens"] }),
+    onSuccess: () => {
+      setName("");
+      return client.invalidateQueries({ queryKey: ["tokens"] });
+    },
   });
-  if (make.data)
-    return (
-      <div className="notice block" role="status">
-        <strong>The secret of {make.data.token.name || make.data.token.id}. It is shown this once.</strong>
-        <pre className="command" tabIndex={0} aria-label="Secret">
-          {make.data.secret}
-        </pre>
-        <button
-          className="button"
-          onClick={() => {
-            setName("");
-            make.reset();
-          }}
-        >
-          I have kept it
-        </button>
-      </div>
-    );
   return (
     <form
       className="card block"

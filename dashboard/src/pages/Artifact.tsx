@@ -5,7 +5,7 @@ import { Link, useLocation, useSearchParams } from "wouter";
 import { type Artifact, type Evaluation, get, type Job, post, remove } from "../api";
 import { bytes, figure, short } from "../format";
 import { ggufName, type LayerReport, layerReports } from "../layers";
-import { ancestors, licence } from "../lineage";
+import { ancestors, descendants, licence } from "../lineage";
 import { type ModelLayer, modelOf } from "../model_layers";
 import { Failure, Loaded, Loading, Time, useTitle } from "../parts/basics";
 import { axis, Chart, type Colors } from "../parts/chart";
@@ -145,16 +145,23 @@ function Lineage({ artifact }: { artifact: Artifact }) {
       <h2>Lineage</h2>
       <ol className="lineage">
         {query.data[0].job && <li className="muted">a model that was deleted</li>}
-        {query.data.map(({ artifact: a, job }) => (
+        {query.data.map(({ artifact: a, job, data }) => (
           <li key={a.digest} aria-current={a.digest === artifact.digest ? "true" : undefined}>
             {job && (
               <span className="lineage-job">
+                <span>
                 <Link href={`/jobs/${job.id}`}>
                   {job.stages
                     .filter((stage) => !/^(evaluate|export)/.test(stage.name))
                     .map((stage) => stage.name)
                     .join(" → ") || job.spec.name}
                 </Link>
+                {data.map(({ name, artifact: read }) => (
+                  <span key={name} className="small muted lineage-data">
+                    with {name} <Link href={`/artifacts/${read.digest}`}>{read.name || short(read.digest)}</Link>
+                  </span>
+                ))}
+                </span>
               </span>
             )}
             <span className="lineage-artifact">
@@ -170,7 +177,31 @@ function Lineage({ artifact }: { artifact: Artifact }) {
           </li>
         ))}
       </ol>
+      <Descendants digest={artifact.digest} />
     </section>
+  );
+}
+
+/** What jobs made of it that measured it before; the store knows no others. */
+function Descendants({ digest }: { digest: string }) {
+  const query = useQuery({ queryKey: ["descendants", digest], queryFn: () => descendants(digest, MOST_LINKS), staleTime: 60_000, retry: false });
+  const all = query.data ?? [];
+  if (all.length === 0) return null;
+  return (
+    <>
+      <h3 className="lineage-below">Made from it</h3>
+      <ul className="inline">
+        {all.map(({ artifact: a, job }) => (
+          <li key={a.digest}>
+            <Link href={`/artifacts/${a.digest}`}>{a.name || short(a.digest)}</Link>{" "}
+            <span className="muted">
+              {bytes(a.total_bytes)} by <Link href={`/jobs/${job.id}`}>{job.spec.name || job.id}</Link>
+            </span>
+          </li>
+        ))}
+      </ul>
+      {all.length === MOST_LINKS && <p className="muted small">The newest {MOST_LINKS} of them; there may be more.</p>}
+    </>
   );
 }
 
@@ -222,6 +253,10 @@ const storage = (layer: ModelLayer) =>
 const byBlock = ([a]: [string, unknown], [b]: [string, unknown]) =>
   Number(a.startsWith("block")) - Number(b.startsWith("block")) || a.localeCompare(b, "en", { numeric: true });
 
+/** Whether its name fits its rectangle, roughly: the chart is about 1,100 by 340 pixels. */
+const fits = (layer: ModelLayer, total: number) => 0.62 * Math.sqrt((layer.bytes / total) * 1100 * 340) > nameIn(layer).length * 6.5 + 8;
+const nameIn = (layer: ModelLayer) => (layer.group.startsWith("block") ? layer.kind.split(".").at(-1)! : layer.kind);
+
 function Treemap({ layers, onChoose }: { layers: ModelLayer[]; onChoose: (name: string) => void }) {
   const click = useCallback((data: unknown) => onChoose((data as { layer?: ModelLayer })?.layer?.name ?? ""), [onChoose]);
   const option = useMemo(() => {
@@ -257,9 +292,10 @@ function Treemap({ layers, onChoose }: { layers: ModelLayer[]; onChoose: (name: 
           data: [...groups].sort(byBlock).map(([name, group]) => ({
             name,
             children: group.map((layer) => ({
-              name: layer.group.startsWith("block") ? layer.kind.split(".").at(-1)! : layer.kind,
+              name: nameIn(layer),
               value: layer.bytes,
               layer,
+              label: { show: fits(layer, total) },
               itemStyle: { color: c.series[kinds.indexOf(storage(layer)) % c.series.length] },
             })),
           })),
@@ -335,16 +371,25 @@ const LayerFact = ({ name, children }: { name: string; children: React.ReactNode
   </div>
 );
 
+const COMPACT = new Intl.NumberFormat("en", { notation: "compact" }); // 120K
+
 function Histogram({ spread, name }: { spread: Spread; name: string }) {
   const option = useMemo(
     () => (c: Colors) => ({
       grid: { left: 64, right: 16, top: 12, bottom: 44 },
-      xAxis: axis(c, "Weight", {
-        type: "category",
-        data: spread.counts.map((_, i) => figure(spread.from + (i + 0.5) * spread.step)),
-        splitLine: { show: false },
-      }),
-      yAxis: axis(c, "", { type: "value", axisLabel: { color: c.muted, formatter: (v: number) => figure(v) } }),
+      // The bars are categories; what is written under them is a scale of its own, with round marks.
+      xAxis: [
+        { type: "category", data: spread.counts.map((_, i) => figure(spread.from + (i + 0.5) * spread.step)), show: false },
+        axis(c, "Weight", {
+          type: "value",
+          position: "bottom",
+          min: spread.from,
+          max: spread.from + spread.counts.length * spread.step,
+          axisLabel: { color: c.muted, hideOverlap: true, showMinLabel: false, showMaxLabel: false, formatter: (v: number) => figure(Number(v.toPrecision(3))) },
+          splitLine: { show: false },
+        }),
+      ],
+      yAxis: axis(c, "", { type: "value", splitNumber: 3, axisLabel: { color: c.muted, formatter: (v: number) => COMPACT.format(v) } }),
       tooltip: {
         trigger: "item",
         formatter: (item: { name: string; value: number }) => `about ${item.name}\n${figure(item.value)} weights`,

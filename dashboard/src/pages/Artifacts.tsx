@@ -4,7 +4,7 @@ import { Link, useSearchParams } from "wouter";
 import { type Artifact, get } from "../api";
 import { bytes, short } from "../format";
 import { Empty, Loaded, Table, Time, useTitle } from "../parts/basics";
-import { Segments } from "../parts/controls";
+import { NameFilter, Segments } from "../parts/controls";
 
 const KINDS = [
   { value: "all", label: "All" },
@@ -16,10 +16,12 @@ export default function Artifacts() {
   useTitle("Artifacts");
   const [params, setParams] = useSearchParams();
   const kind = params.get("kind") ?? "";
+  const name = params.get("name") ?? "";
   const token = params.get("page") ?? "";
+  const filter = { ...(kind && { kind }), ...(name && { name }) };
   const query = useQuery({
-    queryKey: ["artifacts", kind, token],
-    queryFn: () => get<{ artifacts: Artifact[]; next_page_token: string }>("artifacts", { kind, page_token: token, page_size: 50 }),
+    queryKey: ["artifacts", kind, name, token],
+    queryFn: () => get<{ artifacts: Artifact[]; next_page_token: string }>("artifacts", { kind, name_contains: name, page_token: token, page_size: 50 }),
     placeholderData: keepPreviousData,
     refetchInterval: 5000,
   });
@@ -29,11 +31,23 @@ export default function Artifacts() {
         <h1>Artifacts</h1>
       </div>
       <div className="tools">
-        <Segments label="Kind" value={kind || "all"} options={KINDS} onChange={(next) => setParams(next === "all" ? {} : { kind: next })} />
+        <Segments
+          label="Kind"
+          value={kind || "all"}
+          options={KINDS}
+          onChange={(next) => setParams({ ...(next !== "all" && { kind: next }), ...(name && { name }) })}
+        />
+        <NameFilter name={name} onChange={(next) => setParams({ ...(kind && { kind }), ...(next && { name: next }) }, { replace: true })} />
       </div>
       <Loaded query={query}>
         {(page) =>
-          page.artifacts.length === 0 ? (
+          page.artifacts.length === 0 && name ? (
+            <Empty title="No artifact fits this filter">
+              <button className="button" onClick={() => setParams({})}>
+                Show all artifacts
+              </button>
+            </Empty>
+          ) : page.artifacts.length === 0 ? (
             <Empty title="Nothing here yet">
               <p className="muted">Hand in a model folder, a GGUF file or a text:</p>
               <pre className="command">wring put PATH --name NAME</pre>
@@ -81,12 +95,12 @@ export default function Artifacts() {
               </Table>
               <nav className="pages" aria-label="Pages">
                 {token && (
-                  <button className="button" onClick={() => setParams(kind ? { kind } : {})}>
+                  <button className="button" onClick={() => setParams(filter)}>
                     Newest
                   </button>
                 )}
                 {page.next_page_token && (
-                  <button className="button" onClick={() => setParams({ ...(kind && { kind }), page: page.next_page_token })}>
+                  <button className="button" onClick={() => setParams({ ...filter, page: page.next_page_token })}>
                     Older
                   </button>
                 )}

@@ -1,16 +1,18 @@
 // Jobs side by side: size against quality with the Pareto front, and every figure with the best in its row.
-import { useQueries, useQuery } from "@tanstack/react-query";
-import { useCallback, useMemo } from "react";
+import { keepPreviousData, useQueries, useQuery } from "@tanstack/react-query";
+import { useCallback, useMemo, useState } from "react";
 import { Link, useLocation, useSearchParams } from "wouter";
 import { get, isActive, type Job, type NormalForm, post, stateNames, type Value } from "../api";
 import { csv, front, type Point } from "../compare";
-import { bytes, direction, figure, formatOf } from "../format";
-import { Empty, Failure, Loading, StateBadge, Table, useTitle } from "../parts/basics";
+import { bytes, direction, formatOf, isShare, metricName } from "../format";
+import { TRIED } from "../job_text";
+import { Empty, Failure, Loading, StateBadge, Table, Time, useTitle } from "../parts/basics";
 import { axis, Chart, type Colors } from "../parts/chart";
-import { type Axis, cell, Parallel } from "../parts/parallel";
+import { type Axis, axisOf, cell, Parallel } from "../parts/parallel";
 import { Check, Choice } from "../parts/controls";
 import { LayerOverlay } from "../parts/layer_overlay";
-import { Figure, lines, metricName } from "../parts/results";
+import { Figure, lines } from "../parts/results";
+import { useSettled } from "../parts/search_choice";
 import { saveText } from "../save";
 
 export default function Compare() {
@@ -45,42 +47,68 @@ export default function Compare() {
 
 /** What may be compared, where the address names no jobs. */
 function Choose({ chosen }: { chosen: string[] }) {
-  const [, setParams] = useSearchParams();
-  const [params] = useSearchParams();
-  const picked = new Set((params.get("pick") ?? chosen.join(",")).split(",").filter(Boolean));
+  const [params, setParams] = useSearchParams();
+  const picked = (params.get("pick") ?? chosen.join(",")).split(",").filter(Boolean);
+  const [text, setText] = useState("");
+  const name = useSettled(text);
   const [, go] = useLocation();
   const query = useQuery({
-    queryKey: ["jobs", "succeeded", "", ""],
-    queryFn: () => get<{ jobs: Job[] }>("jobs", { states: stateNames("succeeded"), page_size: 50 }),
+    queryKey: ["jobs", "to compare", name],
+    queryFn: () => get<{ jobs: Job[] }>("jobs", { states: stateNames("succeeded"), name_contains: name, page_size: 50 }),
+    placeholderData: keepPreviousData,
   });
   if (query.error) return <Failure error={query.error} retry={() => query.refetch()} />;
   if (!query.data) return <Loading />;
-  if (query.data.jobs.length === 0)
+  const jobs = query.data.jobs.filter((job) => job.spec.name !== TRIED);
+  if (query.data.jobs.length === 0 && !text && !name)
     return (
       <Empty title="No job has succeeded yet">
         <p className="muted">Two finished jobs can be compared here.</p>
       </Empty>
     );
+  const pick = (next: string[]) => setParams({ pick: next.join(",") }, { replace: true });
   return (
     <>
-      <p className="muted">Choose two or more finished jobs.</p>
-      <ul className="choose">
-        {query.data.jobs.map((job) => (
-          <li key={job.id}>
-            <Check
-              label={`${job.spec.name || job.id} (${job.id})`}
-              checked={picked.has(job.id)}
-              onChange={(on) => {
-                on ? picked.add(job.id) : picked.delete(job.id);
-                setParams({ pick: [...picked].join(",") }, { replace: true });
-              }}
-            />
-          </li>
-        ))}
-      </ul>
-      <button className="button primary" disabled={picked.size < 2} onClick={() => go(`/compare?jobs=${[...picked].join(",")}`)}>
-        Compare {picked.size > 1 ? picked.size : ""}
-      </button>
+      <p className="muted">Choose two or more finished jobs; those that were chosen stay so while you search for others.</p>
+      <div className="tools">
+        <input
+          className="field search"
+          type="search"
+          placeholder="Search by name"
+          aria-label="Search by name"
+          value={text}
+          onChange={(event) => setText(event.target.value)}
+        />
+      </div>
+      {jobs.length === 0 ? (
+        <p className="muted">None of them has “{name}” in its name.</p>
+      ) : (
+        <ul className="choose">
+          {jobs.map((job) => (
+            <li key={job.id}>
+              <Check
+                label={`${job.spec.name || job.id} (${job.id})`}
+                checked={picked.includes(job.id)}
+                onChange={(on) => pick(on ? [...picked, job.id] : picked.filter((id) => id !== job.id))}
+              />
+              <span className="muted small">
+                <Time time={job.create_time} />
+              </span>
+            </li>
+          ))}
+        </ul>
+      )}
+      <div className="selection" role="region" aria-label="Chosen jobs">
+        <span>{picked.length} chosen</span>
+        <button className="button primary" disabled={picked.length < 2} onClick={() => go(`/compare?jobs=${picked.join(",")}`)}>
+          Compare {picked.length > 1 ? picked.length : ""}
+        </button>
+        {picked.length > 0 && (
+          <button className="button quiet" onClick={() => pick([])}>
+            Clear
+          </button>
+        )}
+      </div>
     </>
   );
 }
@@ -97,64 +125,98 @@ function names(jobs: Job[]): Map<string, string> {
   );
 }
 
-const after = (job: Job, metric: string) => job.evaluations.find((row) => row.metric === metric && row.when === "after");
+/** A metric of a suite: two suites may call theirs alike. */
+interface Measure {
+  suite: string;
+  metric: string;
+  name: string; // with the suite where another has that metric too
+}
+
+const keyOf = (m: { suite: string; metric: string }) => `${m.suite} ${m.metric}`;
+
+/** All that the jobs' recipes have measured, in the order of their suites. */
+function measuresOf(jobs: Job[]): Measure[] {
+  const all = new Map(jobs.flatMap((job) => lines(job.evaluations)).map((line) => [keyOf(line), line]));
+  const suites = [...new Set([...all.values()].map((line) => line.suite))];
+  const sorted = [...all.values()].sort((a, b) => suites.indexOf(a.suite) - suites.indexOf(b.suite));
+  return sorted.map(({ suite, metric }) => {
+    const several = sorted.some((line) => line.metric === metric && line.suite !== suite);
+    return { suite, metric, name: metricName(metric) + (several ? `, ${suite}` : "") };
+  });
+}
+
+const rowOf = (job: Job, m: { suite: string; metric: string }, when: string) =>
+  job.evaluations.find((row) => row.suite === m.suite && row.metric === m.metric && row.when === when);
+const after = (job: Job, m: { suite: string; metric: string }) => rowOf(job, m, "after");
+/** Of what was handed in. */
+const before = (job: Job, m: { suite: string; metric: string }) => rowOf(job, m, "before")?.value ?? after(job, m)?.baseline_value;
+
+const SIZE = { suite: "size", metric: "weight_bytes" }; // files beside the weights differ by a few bytes, which say nothing
 
 function Comparison({ jobs }: { jobs: Job[] }) {
   const [params, setParams] = useSearchParams();
   const name = useMemo(() => names(jobs), [jobs]);
-  const qualities = useMemo(() => {
-    const all = new Set(
-      jobs.flatMap((job) =>
-        job.evaluations
-          .filter((row) => row.when === "after" && row.suite !== "size" && !row.text && direction(row.metric) !== 0)
-          .map((row) => row.metric),
-      ),
-    );
-    return [...all];
-  }, [jobs]);
-  const quality = qualities.find((metric) => metric === params.get("quality")) ?? qualities[0];
-  const points = useMemo(
-    () =>
-      jobs.flatMap((job): Point[] => {
-        const size = after(job, "weight_bytes"); // files beside the weights differ by a few bytes, which say nothing
-        const value = quality === undefined ? undefined : after(job, quality);
-        return size && value ? [{ id: job.id, name: name.get(job.id)!, size: size.value, quality: value.value }] : [];
-      }),
-    [jobs, quality, name],
+  const measures = useMemo(() => measuresOf(jobs), [jobs]);
+  const qualities = useMemo(
+    () => measures.filter((m) => m.suite !== "size" && direction(m.metric) !== 0 && jobs.some((job) => after(job, m))),
+    [jobs, measures],
   );
+  const quality = qualities.find((m) => keyOf(m) === params.get("quality")) ?? qualities[0];
+  const points = useMemo(() => {
+    if (!quality) return [];
+    const dense = new Map<string, Point>();
+    const made = jobs.flatMap((job): Point[] => {
+      const [size, value] = [after(job, SIZE), after(job, quality)];
+      const [was, worth] = [before(job, SIZE), before(job, quality)];
+      if (was !== undefined && worth !== undefined) dense.set(job.spec.model, { id: "", name: "handed in", size: was, quality: worth });
+      return size && value ? [{ id: job.id, name: name.get(job.id)!, size: size.value, quality: value.value }] : [];
+    });
+    return made.length > 1 ? [...made, ...dense.values()] : [];
+  }, [jobs, quality, name]);
   return (
     <>
-      {points.length > 1 ? (
+      {quality && points.length > 0 ? (
         <>
           <div className="tools">
             <Choice
               label="Quality"
-              value={quality ?? ""}
-              options={qualities.map((metric) => ({ value: metric, label: metricName(metric) }))}
+              value={keyOf(quality)}
+              options={qualities.map((m) => ({ value: keyOf(m), label: m.name }))}
               onChange={(next) => setParams((old) => (old.set("quality", next), old), { replace: true })}
             />
-            <span className="muted small">
-              {direction(quality!) < 0 ? "Lower is better" : "Higher is better"}; the line joins what no other beats in both.
-            </span>
+            <ul className="legend" aria-label="Marks">
+              <li>
+                <span className="swatch round" data-series="1" aria-hidden /> on the front: no other is smaller and as good
+              </li>
+              <li>
+                <span className="swatch round" data-series="8" aria-hidden /> another is better in both
+              </li>
+              {points.some((p) => !p.id) && (
+                <li>
+                  <span className="swatch diamond" aria-hidden /> what was handed in
+                </li>
+              )}
+            </ul>
           </div>
-          <Scatter points={points} quality={quality!} />
+          <Scatter points={points} quality={quality} />
         </>
       ) : (
         <p className="muted">A chart of size against quality needs two jobs whose recipes measure `size` and one quality in common.</p>
       )}
-      <Lines jobs={jobs} name={name} quality={quality} />
+      <Lines jobs={jobs} name={name} measures={measures} quality={quality} />
       <LayerOverlay jobs={jobs} name={name} />
-      <MetricTable jobs={jobs} name={name} />
+      <MetricTable jobs={jobs} name={name} measures={measures} />
     </>
   );
 }
 
-function Scatter({ points, quality }: { points: Point[]; quality: string }) {
+function Scatter({ points, quality }: { points: Point[]; quality: Measure }) {
   const [, go] = useLocation();
-  const open = useCallback((data: unknown) => Array.isArray(data) && typeof data[3] === "string" && go(`/jobs/${data[3]}`), [go]);
+  const open = useCallback((data: unknown) => Array.isArray(data) && typeof data[3] === "string" && data[3] && go(`/jobs/${data[3]}`), [go]);
   const option = useMemo(() => {
-    const best = front(points, direction(quality));
+    const best = front(points.filter((p) => p.id), direction(quality.metric));
     const row = (p: Point) => [p.size, p.quality, p.name, p.id];
+    const show = formatOf(quality.metric);
     return (c: Colors) => ({
       grid: { left: 72, right: 24, top: 24, bottom: 48 },
       xAxis: axis(c, "Bytes of weights", {
@@ -163,17 +225,18 @@ function Scatter({ points, quality }: { points: Point[]; quality: string }) {
         boundaryGap: ["8%", "8%"],
         axisLabel: { color: c.muted, hideOverlap: true, formatter: (v: number) => bytes(v) },
       }),
-      yAxis: axis(c, metricName(quality), {
+      yAxis: axis(c, quality.name, {
         type: "value",
         scale: true,
         boundaryGap: ["8%", "12%"],
         nameGap: 52,
-        axisLabel: { color: c.muted, formatter: (v: number) => figure(v) },
+        ...(isShare(quality.metric) && { max: (range: { max: number }) => (range.max <= 1 ? 1 : null) }),
+        axisLabel: { color: c.muted, formatter: show },
       }),
       tooltip: {
         trigger: "item",
-        formatter: (item: { data: [number, number, string] }) =>
-          `${item.data[2]}\n${bytes(item.data[0])}\n${metricName(quality)} ${figure(item.data[1])}`,
+        formatter: (item: { value: [number, number, string] }) =>
+          `${item.value[2]}\n${bytes(item.value[0])}\n${quality.name} ${show(item.value[1])}`,
       },
       series: [
         {
@@ -187,10 +250,15 @@ function Scatter({ points, quality }: { points: Point[]; quality: string }) {
         {
           type: "scatter",
           symbolSize: 13,
-          data: points.map((p) => ({ value: row(p), itemStyle: { opacity: 1, color: best.includes(p) ? c.accent : c.muted } })),
+          data: points.map((p) => ({
+            value: row(p),
+            symbol: p.id ? "circle" : "diamond",
+            itemStyle: p.id ? { opacity: 1, color: best.includes(p) ? c.series[0] : c.series[7] } : { color: c.back, borderColor: c.text, borderWidth: 2 },
+          })),
           label: {
             show: true,
             position: "top",
+            distance: 8,
             color: c.text,
             fontSize: 11,
             textBorderColor: c.back,
@@ -205,7 +273,7 @@ function Scatter({ points, quality }: { points: Point[]; quality: string }) {
   const click = useCallback((data: unknown) => open((data as { value?: unknown }).value), [open]);
   return (
     <Chart
-      label={`${metricName(quality)} against bytes of weights of ${points.length} jobs`}
+      label={`${quality.name} against bytes of weights of ${points.filter((p) => p.id).length} jobs`}
       option={option}
       height={340}
       name="wring-compare"
@@ -228,7 +296,7 @@ function parameters(form: NormalForm): Params {
 }
 
 function useParameters(jobs: Job[]): Params[] {
-  const queries = useQueries({
+  return useQueries({
     queries: jobs.map((job) => ({
       queryKey: ["normal", job.recipe_digest],
       queryFn: async () =>
@@ -237,49 +305,97 @@ function useParameters(jobs: Job[]): Params[] {
         ) as NormalForm,
       staleTime: Infinity,
     })),
+    combine: parametersOf,
   });
-  return queries.map((query) => (query.data ? parameters(query.data) : new Map()));
 }
 
-/** Parameters that all have and that differ, the size and the quality that was chosen, as parallel coordinates. */
-function Lines({ jobs, name, quality }: { jobs: Job[]; name: Map<string, string>; quality?: string }) {
-  const params = useParameters(jobs);
-  const keys = [...new Set(params.flatMap((map) => [...map.keys()]))].filter((key) => params.every((map) => map.has(key)));
-  const metrics = ["weight_bytes", quality].filter((metric) => metric !== undefined && jobs.every((job) => after(job, metric))) as string[];
-  const axes: Axis[] = [
-    ...keys.map((key) => ({ name: key })),
-    ...metrics.map((metric) => ({ name: metricName(metric), figure: { lowerIsBetter: direction(metric) < 0, format: formatOf(metric) } })),
-  ];
-  const rows = jobs.map((job, i) => ({
-    name: name.get(job.id)!,
-    cells: [...keys.map((key) => cell(params[i].get(key))), ...metrics.map((metric) => after(job, metric)?.value)],
-  }));
-  if (keys.length === 0 || metrics.length === 0) return null;
+const parametersOf = (queries: { data?: NormalForm }[]): Params[] => queries.map((query) => (query.data ? parameters(query.data) : new Map()));
+
+const FEW_AXES = 9; // that are drawn where nobody has chosen others
+
+/** Parameters that differ, and the figures that have a better end, as parallel coordinates. What a job lacks is a gap, or "–". */
+function Lines({ jobs, name, measures, quality }: { jobs: Job[]; name: Map<string, string>; measures: Measure[]; quality?: Measure }) {
+  const [params, setParams] = useSearchParams();
+  const parameters = useParameters(jobs);
+  const all = useMemo(() => {
+    const keys = [...new Set(parameters.flatMap((map) => [...map.keys()]))];
+    const figures = measures.filter((m) => direction(m.metric) !== 0);
+    const axes = [
+      ...keys.map((key) => ({ id: key, axis: { name: key } as Axis, cells: parameters.map((map) => cell(map.get(key))) })),
+      ...figures.map((m) => ({
+        id: keyOf(m),
+        axis: { name: m.name, figure: axisOf(m.metric, direction(m.metric) < 0) } as Axis,
+        cells: jobs.map((job) => after(job, m)?.value),
+      })),
+    ];
+    return axes.filter(({ cells }) => new Set(cells.map(String)).size > 1);
+  }, [jobs, parameters, measures]);
+  const wanted = params.get("axes")?.split(",");
+  const shown = useMemo(() => {
+    if (wanted) return all.filter(({ id }) => wanted.includes(id));
+    const first = [keyOf(SIZE), quality ? keyOf(quality) : ""];
+    const gaps = ({ cells }: (typeof all)[number]) => Number(cells.some((value) => value === undefined)); // what all have says more
+    const others = all
+      .filter(({ id }) => !first.includes(id))
+      .toSorted((a, b) => gaps(a) - gaps(b))
+      .slice(0, FEW_AXES - first.length);
+    return all.filter((one) => first.includes(one.id) || others.includes(one));
+  }, [all, params, quality]);
+  const color = shown.findIndex(({ id }) => quality && id === keyOf(quality));
+  const axes = useMemo(() => shown.map(({ axis }) => axis), [shown]);
+  const rows = useMemo(() => jobs.map((job, i) => ({ name: name.get(job.id)!, cells: shown.map(({ cells }) => cells[i]) })), [jobs, name, shown]);
+  if (all.length < 2) return null;
+  const toggle = (id: string, on: boolean) => {
+    const next = all.filter((one) => (one.id === id ? on : shown.includes(one))).map((one) => one.id);
+    setParams((old) => (old.set("axes", next.join(",")), old), { replace: true });
+  };
   return (
     <section className="block">
       <h2>Parameters and figures</h2>
-      <p className="muted small">A line a job; figures better upwards. Drag along an axis to pick lines.</p>
-      <Parallel axes={axes} rows={rows} label={`Parameters and figures of ${jobs.length} jobs`} />
+      <p className="muted small">
+        A line a job; figures better upwards.{color >= 0 && ` The stronger its colour, the better its ${axes[color].name}.`} Drag along an axis to pick lines.
+      </p>
+      <details className="axes">
+        <summary>
+          {shown.length} of {all.length} axes
+        </summary>
+        <div className="choices">
+          {all.map((one) => (
+            <Check key={one.id} label={one.axis.name} checked={shown.includes(one)} onChange={(on) => toggle(one.id, on)} />
+          ))}
+        </div>
+      </details>
+      {shown.length > 1 ? (
+        <Parallel axes={axes} rows={rows} color={color} label={`Parameters and figures of ${jobs.length} jobs`} />
+      ) : (
+        <p className="muted">Choose two axes or more.</p>
+      )}
     </section>
   );
 }
 
-function MetricTable({ jobs, name }: { jobs: Job[]; name: Map<string, string> }) {
+function MetricTable({ jobs, name, measures }: { jobs: Job[]; name: Map<string, string>; measures: Measure[] }) {
   const params = useParameters(jobs);
-  const metrics = new Map(jobs.flatMap((job) => lines(job.evaluations).map((line) => [line.metric, line] as const)));
   const keys = [...new Set(params.flatMap((map) => [...map.keys()]))].filter(
     (key) => new Set(params.map((map) => String(map.get(key) ?? ""))).size > 1,
   );
-  const best = (metric: string) => {
-    const values = jobs.map((job) => after(job, metric)?.value).filter((v) => v !== undefined);
-    if (values.length < 2 || direction(metric) === 0) return undefined;
-    return direction(metric) < 0 ? Math.min(...values) : Math.max(...values);
+  const best = (m: Measure) => {
+    const values = jobs.map((job) => after(job, m)?.value).filter((v) => v !== undefined);
+    if (new Set(values).size < 2 || direction(m.metric) === 0) return undefined;
+    return direction(m.metric) < 0 ? Math.min(...values) : Math.max(...values);
   };
   const download = () => {
+    const head = (job: Job) => `${name.get(job.id)} (${job.id})`;
+    const number = (value?: number) => String(value ?? "");
     const rows = [
-      ["metric", ...jobs.map((job) => `${name.get(job.id)} (${job.id})`)],
-      ...keys.map((key) => [key, ...params.map((map) => String(map.get(key) ?? ""))]),
-      ...[...metrics.keys()].map((metric) => [metric, ...jobs.map((job) => String(after(job, metric)?.value ?? ""))]),
+      ["metric", "suite", "unit", ...jobs.flatMap((job) => [head(job), `standard error, ${head(job)}`, `before, ${head(job)}`])],
+      ...keys.map((key) => [key, "", "", ...params.flatMap((map) => [String(map.get(key) ?? ""), "", ""])]),
+      ...measures.map((m) => [
+        m.metric,
+        m.suite,
+        jobs.map((job) => after(job, m)?.unit).find(Boolean) ?? "",
+        ...jobs.flatMap((job) => [number(after(job, m)?.value), number(after(job, m)?.stderr), number(before(job, m))]),
+      ]),
     ];
     saveText("wring-compare.csv", "text/csv", csv(rows));
   };
@@ -308,12 +424,14 @@ function MetricTable({ jobs, name }: { jobs: Job[]; name: Map<string, string> })
           </tr>
         </thead>
         <tbody>
-          {[...metrics.keys()].map((metric) => (
-            <tr key={metric}>
-              <td>{metricName(metric)}</td>
+          {measures.map((m, i) => (
+            <tr key={keyOf(m)} data-group={i > 0 && measures[i - 1].suite !== m.suite ? "" : undefined}>
+              <td>
+                {metricName(m.metric)} {measures[i - 1]?.suite !== m.suite && <span className="tag">{m.suite}</span>}
+              </td>
               {jobs.map((job) => {
-                const row = after(job, metric);
-                const isBest = row !== undefined && row.value === best(metric);
+                const row = after(job, m);
+                const isBest = row !== undefined && row.value === best(m);
                 return (
                   <td key={job.id} className={`number${isBest ? " best" : ""}`}>
                     <Figure row={row} />

@@ -1,6 +1,7 @@
 // One job: what came of it, how it went, what it cost each layer, what was asked, and the files.
 import { Tabs } from "@base-ui/react/tabs";
 import { useQuery } from "@tanstack/react-query";
+import { useState } from "react";
 import { Link, useSearchParams } from "wouter";
 import { type Artifact, events, get, isActive, type Job, type JobError } from "../api";
 import { bytes, duration, short } from "../format";
@@ -16,6 +17,7 @@ import { RecipeTab } from "../parts/recipe_tab";
 import { Log } from "../parts/log";
 import { Results } from "../parts/results";
 import { useBarred } from "../parts/session";
+import { useTail } from "../parts/tail";
 import { Timeline } from "../parts/timeline";
 
 export default function JobPage({ id }: { id: string }) {
@@ -31,8 +33,9 @@ function OneJob({ job }: { job: Job }) {
   useTitle(job.spec.name || job.id);
   const [params, setParams] = useSearchParams();
   const active = isActive(job.state);
-  const tab = params.get("tab") ?? (job.evaluations.length > 0 && !active ? "results" : "timeline");
-  const log = useQuery({ queryKey: ["events", job.id], queryFn: () => events(job.id), refetchInterval: active ? 1500 : false });
+  const [first] = useState(job.evaluations.length > 0 && !active ? "results" : "timeline"); // it stays, also at the job's end
+  const tab = params.get("tab") ?? first;
+  const history = useTail("events", job, (after) => events(job.id, after));
   return (
     <>
       <Head job={job} />
@@ -71,7 +74,7 @@ function OneJob({ job }: { job: Job }) {
           <Results job={job} />
         </Tabs.Panel>
         <Tabs.Panel value="timeline">
-          <Loaded query={log}>{(all) => <Timeline job={job} events={all} />}</Loaded>
+          <Loaded query={history}>{(all) => <Timeline job={job} events={all} />}</Loaded>
         </Tabs.Panel>
         <Tabs.Panel value="log">
           <Log job={job} />
@@ -104,8 +107,10 @@ function Head({ job }: { job: Job }) {
           Jobs
         </Link>
         <h1 className="clip">{job.spec.name || job.id}</h1>
-        <div className="head-line" aria-live="polite">
-          <StateBadge state={job.state} />
+        <div className="head-line">
+          <span aria-live="polite">
+            <StateBadge state={job.state} />
+          </span>
           <code className="muted">{job.id}</code>
           {running && (
             <span className="muted">
@@ -250,10 +255,10 @@ const Fact = ({ name, children }: { name: string; children: React.ReactNode }) =
 
 /** The result's files, and those of each export. */
 function JobFiles({ job }: { job: Job }) {
-  const digests = [...new Set([job.result, ...job.evaluations.filter((row) => row.suite === "export").map((row) => row.artifact)])].filter(
-    Boolean,
-  );
-  if (digests.length === 0)
+  const exported = job.evaluations.filter((row) => row.suite === "export" && row.artifact !== job.result);
+  const all = new Map([[job.result, "Result"], ...exported.map((row) => [row.artifact, `Export: ${row.when.replace(/^export: /, "")}`] as const)]);
+  all.delete("");
+  if (all.size === 0)
     return (
       <p className="muted">
         {job.stages.some((stage) => layerReports(stage).length > 0) && isActive(job.state)
@@ -261,11 +266,11 @@ function JobFiles({ job }: { job: Job }) {
           : "This job has made no files."}
       </p>
     );
-  return digests.map((digest) => <ArtifactFiles key={digest} digest={digest} />);
+  return [...all].map(([digest, title]) => <ArtifactFiles key={digest} digest={digest} title={title} />);
 }
 
-function ArtifactFiles({ digest }: { digest: string }) {
+function ArtifactFiles({ digest, title }: { digest: string; title: string }) {
   const query = useQuery({ queryKey: ["artifact", digest], queryFn: () => get<Artifact>(`artifacts/${digest}`), staleTime: Infinity });
   if (query.error) return <Failure error={query.error} />;
-  return <Loaded query={query}>{(artifact) => <Files artifact={artifact} />}</Loaded>;
+  return <Loaded query={query}>{(artifact) => <Files artifact={artifact} title={title} />}</Loaded>;
 }

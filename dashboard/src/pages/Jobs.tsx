@@ -1,16 +1,17 @@
-// The list of jobs: newest first, filtered by state and name, alive.
+// The list of jobs: newest first, filtered by state, project and name, alive.
+import { useQuery } from "@tanstack/react-query";
 import { useWindowVirtualizer } from "@tanstack/react-virtual";
 import { useEffect, useLayoutEffect, useRef, useState } from "react";
 import { Link, useSearchParams } from "wouter";
-import { isActive } from "../api";
+import { type Artifact, type Evaluation, get, isActive, type Project } from "../api";
 import { duration } from "../format";
 import type { JobLine, JobList, Shown } from "../job_list";
-import { aheadText, progressText, seconds, stageProgress } from "../job_text";
+import { aheadText, outcomeOf, progressText, seconds, stageProgress } from "../job_text";
 import { Bar, Empty, Loaded, StateBadge, Time, useNow, useTitle } from "../parts/basics";
-import { useCancel, useRetry } from "../parts/calls";
-import { Check, Confirm, Segments } from "../parts/controls";
+import { useBulk } from "../parts/calls";
+import { Check, Choice, Confirm, NameFilter, Segments } from "../parts/controls";
 import { useJobList } from "../parts/job_list";
-import { useBarred } from "../parts/session";
+import { useBarred, useOwnProject } from "../parts/session";
 
 const STATES = [
   { value: "all", label: "All" },
@@ -20,7 +21,38 @@ const STATES = [
   { value: "cancelled", label: "Cancelled" },
 ];
 
+const MOST_SELECTED = 1000; // rows, by one click
+const MOST_COMPARED = 24;
+const ALL_PROJECTS = "*"; // no project's name
+
 const phone = matchMedia("(max-width: 760px)"); // rows are cards then, with a gap
+
+const REST = 300; // milliseconds on the screen, after which a row asks for more than the list says
+
+/** What was done and what came of it: size and quality, before and after. */
+function Outcome({ job }: { job: JobLine }) {
+  const [rests, setRests] = useState(false);
+  useEffect(() => {
+    const timer = setTimeout(() => setRests(true), REST);
+    return () => clearTimeout(timer);
+  }, []);
+  const query = useQuery({
+    queryKey: ["outcome", job.id],
+    queryFn: () => get<{ evaluations: Evaluation[] }>("evaluations", { job_id: job.id, page_size: 200 }),
+    select: outcomeOf,
+    enabled: rests && job.measured,
+    staleTime: Infinity,
+  });
+  return (
+    <div className="where">
+      <span className="clip" title={job.methods}>
+        {job.methods || "evaluated"}
+        {job.cached > 0 && <span className="muted"> · {job.cached === job.steps ? "all" : job.cached} from the cache</span>}
+      </span>
+      {query.data && <span className="clip muted small">{query.data}</span>}
+    </div>
+  );
+}
 
 /** The one line that says where a job stands, or why it doesn't move. */
 function Where({ job }: { job: JobLine }) {
@@ -33,13 +65,7 @@ function Where({ job }: { job: JobLine }) {
         {job.error}
       </span>
     );
-  if (job.state === "SUCCEEDED")
-    return (
-      <span className="muted">
-        {job.steps} {job.steps === 1 ? "step" : "steps"}
-        {job.cached > 0 ? `, ${job.cached} from the cache` : ""}
-      </span>
-    );
+  if (job.state === "SUCCEEDED") return <Outcome job={job} />;
   if (!running) return <span className="muted">{job.state === "RUNNING" ? "Starts" : ""}</span>;
   return (
     <div className="where">
@@ -58,44 +84,72 @@ interface RowProps {
   job: JobLine;
   index: number;
   now: number;
+  projects: boolean;
   selected: boolean;
-  onSelect: (on: boolean) => void;
+  onSelect: (on: boolean, range: boolean) => void;
   measure: (row: HTMLTableRowElement | null) => void;
 }
 
-function Row({ job, index, now, selected, onSelect, measure }: RowProps) {
+// As cards on a phone rows are no table to the browser: the roles say that they are one.
+function Row({ job, index, now, projects, selected, onSelect, measure }: RowProps) {
   const took = seconds(job, now);
+  const range = useRef(false);
   return (
-    <tr ref={measure} data-index={index} aria-rowindex={index + 2} data-selected={selected || undefined}>
-      <td className="cell-check">
-        <Check hidden label={`Select ${job.name || job.id}`} checked={selected} onChange={onSelect} />
+    <tr role="row" ref={measure} data-index={index} aria-rowindex={index + 2} data-selected={selected || undefined}>
+      <td
+        role="cell"
+        className="cell-check"
+        onMouseDown={(event) => event.shiftKey && event.preventDefault()} // it selects rows, not their words
+        onPointerDownCapture={(event) => (range.current = event.shiftKey)}
+        onKeyDownCapture={(event) => (range.current = event.shiftKey)}
+      >
+        <Check hidden label={`Select ${job.name || job.id}`} checked={selected} onChange={(on) => onSelect(on, range.current)} />
       </td>
-      <td className="cell-name">
+      <td role="cell" className="cell-name">
         <Link href={`/jobs/${job.id}`} className="strong clip">
           {job.name || job.id}
         </Link>
-        <code className="muted small">{job.id}</code>
+        <span className="clip muted small">
+          <code>{job.id}</code> <Model digest={job.model} />
+        </span>
       </td>
-      <td className="cell-state">
+      <td role="cell" className="cell-state">
         <StateBadge state={job.state} />
       </td>
-      <td className="cell-where">
+      <td role="cell" className="cell-where">
         <Where job={job} />
       </td>
-      <td className="cell-time number">{took === null ? <span className="muted">–</span> : duration(took)}</td>
-      <td className="cell-age">
+      {projects && (
+        <td role="cell" className="cell-project clip" title={job.project}>
+          {job.project}
+        </td>
+      )}
+      <td role="cell" className="cell-time number">
+        {took === null ? <span className="muted">–</span> : duration(took)}
+      </td>
+      <td role="cell" className="cell-age">
         <Time time={job.create_time} />
       </td>
     </tr>
   );
 }
 
+/** Few models have many jobs: each is asked for once. */
+function Model({ digest }: { digest: string }) {
+  const query = useQuery({
+    queryKey: ["artifact's name", digest],
+    queryFn: () => get<Artifact>(`artifacts/${digest}`).then(({ name }) => name, () => ""), // it may have been deleted
+    staleTime: Infinity,
+  });
+  return query.data ? <>· {query.data}</> : null;
+}
+
 /** In the place of the rows that are not on the screen. */
-function Space({ height }: { height: number }) {
+function Space({ height, columns }: { height: number; columns: number }) {
   if (height <= 0) return null;
   return (
     <tr className="space" aria-hidden>
-      <td colSpan={6} style={{ height }} />
+      <td colSpan={columns} style={{ height }} />
     </tr>
   );
 }
@@ -106,12 +160,14 @@ interface RowsProps {
   list: JobList;
   shown: { current: Shown };
   more: () => void; // asks for what comes next
+  projects: boolean; // whether to say whose each is
   selected: Selection;
-  onSelect: (job: JobLine, on: boolean) => void;
+  onSelect: (jobs: JobLine[], on: boolean) => void;
 }
 
 /** The rows on the screen and a few more, of a list as long as it may be. */
-function Rows({ list, shown, more, selected, onSelect }: RowsProps) {
+function Rows({ list, shown, more, projects, selected, onSelect }: RowsProps) {
+  const clicked = useRef("");
   const body = useRef<HTMLTableSectionElement>(null);
   const [margin, setMargin] = useState(0);
   useLayoutEffect(() => setMargin(body.current?.offsetTop ?? 0), []);
@@ -132,37 +188,70 @@ function Rows({ list, shown, more, selected, onSelect }: RowsProps) {
     shown.current = { first, last };
     if (list.next && last + 20 > lines.length) more();
   });
+  /** With shift: all from the row that was clicked before. */
+  const select = (index: number, on: boolean, range: boolean) => {
+    const from = range ? lines.findIndex((line) => line.id === clicked.current) : -1;
+    clicked.current = lines[index].id;
+    onSelect(from < 0 ? [lines[index]] : lines.slice(Math.min(from, index), Math.max(from, index) + 1), on);
+  };
+  const all = lines.slice(0, MOST_SELECTED);
+  const count = all.filter((line) => line.id in selected).length;
+  const columns = projects ? 7 : 6;
   return (
-    <table className="jobs" aria-label="Jobs" aria-rowcount={list.next ? -1 : lines.length + 1}>
-      <thead>
-        <tr>
-          <th>
-            <span className="sr">Select</span>
+    <table role="table" className="jobs" aria-label="Jobs" data-projects={projects || undefined} aria-rowcount={list.next ? -1 : lines.length + 1}>
+      <thead role="rowgroup">
+        <tr role="row">
+          <th role="columnheader" className="cell-check">
+            <Check
+              hidden
+              label={lines.length > all.length || list.next ? `Select the newest ${all.length}` : "Select all"}
+              checked={count === all.length}
+              some={count > 0}
+              onChange={(on) => onSelect(all, on)}
+            />
           </th>
-          <th>Job</th>
-          <th>State</th>
-          <th>Progress</th>
-          <th className="number">Time</th>
-          <th>Submitted</th>
+          <th role="columnheader">Job</th>
+          <th role="columnheader">State</th>
+          <th role="columnheader">Progress</th>
+          {projects && <th role="columnheader">Project</th>}
+          <th role="columnheader" className="number">
+            Time
+          </th>
+          <th role="columnheader">Submitted</th>
         </tr>
       </thead>
-      <tbody ref={body}>
-        <Space height={(items.at(0)?.start ?? margin) - margin} />
+      <tbody role="rowgroup" ref={body}>
+        <Space columns={columns} height={(items.at(0)?.start ?? margin) - margin} />
         {items.map(({ index }) => (
           <Row
             key={lines[index].id}
             job={lines[index]}
             index={index}
             now={now}
+            projects={projects}
             selected={lines[index].id in selected}
-            onSelect={(on) => onSelect(lines[index], on)}
+            onSelect={(on, range) => select(index, on, range)}
             measure={rows.measureElement}
           />
         ))}
-        <Space height={rows.getTotalSize() - ((items.at(-1)?.end ?? margin) - margin)} />
+        <Space columns={columns} height={rows.getTotalSize() - ((items.at(-1)?.end ?? margin) - margin)} />
       </tbody>
     </table>
   );
+}
+
+/** Of a caller who sees all projects: those whose jobs are listed, and those that have something to do. */
+function useProjectNames(lines: JobLine[], chosen: string): string[] {
+  const own = useOwnProject();
+  const query = useQuery({
+    queryKey: ["projects"],
+    queryFn: () => get<{ projects: Project[] }>("projects", { page_size: 1000 }),
+    enabled: own === "",
+    staleTime: 60_000,
+  });
+  if (own !== "") return [];
+  const names = new Set([...(query.data?.projects.map((project) => project.name) ?? []), ...lines.map((line) => line.project), chosen]);
+  return [...names].filter(Boolean).sort();
 }
 
 export function Jobs() {
@@ -170,13 +259,17 @@ export function Jobs() {
   const [params, setParams] = useSearchParams();
   const state = params.get("state") ?? "";
   const name = params.get("name") ?? "";
-  const [selected, setSelected] = useState<Selection>({});
+  const project = params.get("project") ?? "";
+  const filter = [state, name, project].join(" ");
+  const [selection, setSelection] = useState<{ filter: string; jobs: Selection }>({ filter, jobs: {} });
+  const selected = selection.filter === filter ? selection.jobs : {}; // what another filter hides is not to be acted on
   const shown = useRef<Shown>({ first: 0, last: 0 });
-  const query = useJobList(state, name, shown);
-  const cancel = useCancel();
-  const retry = useRetry();
+  const query = useJobList(state, name, project, shown);
+  const act = useBulk();
+  const projects = useProjectNames(query.data?.lines ?? [], project);
   const barred = useBarred("submitter");
   const change = (next: Record<string, string>, replace = false) => {
+    setSelection({ filter: "", jobs: {} });
     shown.current = { first: 0, last: 0 };
     window.scrollTo(0, 0);
     setParams(
@@ -207,6 +300,14 @@ export function Jobs() {
           options={STATES}
           onChange={(next) => change({ state: next === "all" ? "" : next })}
         />
+        {projects.length > 1 && (
+          <Choice
+            label="Project"
+            value={project || ALL_PROJECTS}
+            options={[{ value: ALL_PROJECTS, label: "All projects" }, ...projects.map((value) => ({ value, label: value }))]}
+            onChange={(next) => change({ project: next === ALL_PROJECTS ? "" : next })}
+          />
+        )}
         <NameFilter name={name} onChange={(next) => change({ name: next }, true)} />
       </div>
       <Loaded query={query} rows={8}>
@@ -216,15 +317,17 @@ export function Jobs() {
               list={list}
               shown={shown}
               more={() => query.isError || query.refetch({ cancelRefetch: false })}
+              projects={projects.length > 1}
               selected={selected}
-              onSelect={(job, on) =>
-                setSelected((old) => {
-                  const { [job.id]: _, ...rest } = old;
-                  return on ? { ...rest, [job.id]: job } : rest;
-                })
-              }
+              onSelect={(jobs, on) => {
+                const next = { ...selected };
+                for (const job of jobs)
+                  if (on) next[job.id] = job;
+                  else delete next[job.id];
+                setSelection({ filter, jobs: next });
+              }}
             />
-          ) : state || name ? (
+          ) : state || name || project ? (
             <Empty title="No job fits this filter">
               <button className="button" onClick={() => setParams({})}>
                 Show all jobs
@@ -240,9 +343,8 @@ export function Jobs() {
       </Loaded>
       <Chosen
         jobs={Object.values(selected).map((job) => query.data?.lines.find((fresh) => fresh.id === job.id) ?? job)}
-        cancel={(id) => cancel.mutate(id)}
-        retry={(id) => retry.mutate(id)}
-        clear={() => setSelected({})}
+        act={(verb, jobs) => act.mutate({ verb, jobs })}
+        clear={() => setSelection({ filter, jobs: {} })}
         barred={barred}
       />
     </>
@@ -254,25 +356,24 @@ const verb = (word: string, jobs: JobLine[]) => `${word} ${jobs.length === 1 ? j
 
 interface ChosenProps {
   jobs: JobLine[];
-  cancel: (id: string) => void;
-  retry: (id: string) => void;
+  act: (verb: "cancel" | "retry", jobs: JobLine[]) => void;
   clear: () => void;
   barred: string;
 }
 
 /** What can be done with the selected jobs. */
-function Chosen({ jobs, cancel, retry, clear, barred }: ChosenProps) {
+function Chosen({ jobs, act, clear, barred }: ChosenProps) {
   const cancellable = jobs.filter((job) => isActive(job.state));
   const retriable = jobs.filter((job) => job.state === "FAILED" || job.state === "CANCELLED");
-  const each = (some: JobLine[], act: (id: string) => void) => () => {
-    for (const job of some) act(job.id);
+  const all = (verb: "cancel" | "retry", some: JobLine[]) => () => {
+    act(verb, some);
     clear();
   };
   if (jobs.length === 0) return null;
   return (
     <div className="selection" role="region" aria-label="Selected jobs">
       <span>{jobs.length} selected</span>
-      {jobs.length > 1 && (
+      {jobs.length > 1 && jobs.length <= MOST_COMPARED && (
         <Link className="button primary" href={`/compare?jobs=${jobs.map((job) => job.id).join(",")}`}>
           Compare
         </Link>
@@ -282,7 +383,7 @@ function Chosen({ jobs, cancel, retry, clear, barred }: ChosenProps) {
         disabled={cancellable.length === 0 || barred !== ""}
         title={verb("Cancel", cancellable) + "?"}
         action={cancellable.length === 1 ? "Cancel the job" : "Cancel them"}
-        onConfirm={each(cancellable, cancel)}
+        onConfirm={all("cancel", cancellable)}
       >
         Finished stages are kept: a retry goes on from there.
       </Confirm>
@@ -290,7 +391,7 @@ function Chosen({ jobs, cancel, retry, clear, barred }: ChosenProps) {
         className="button"
         disabled={retriable.length === 0 || barred !== ""}
         title={barred || (retriable.length === 0 ? "Jobs that failed or were cancelled can be retried" : verb("Retry", retriable))}
-        onClick={each(retriable, retry)}
+        onClick={all("retry", retriable)}
       >
         Retry
       </button>
@@ -298,26 +399,5 @@ function Chosen({ jobs, cancel, retry, clear, barred }: ChosenProps) {
         Clear
       </button>
     </div>
-  );
-}
-
-/** Asks for the jobs once typing has paused. */
-function NameFilter({ name, onChange }: { name: string; onChange: (name: string) => void }) {
-  const [text, setText] = useState(name);
-  useEffect(() => setText(name), [name]);
-  useEffect(() => {
-    if (text === name) return;
-    const timer = setTimeout(() => onChange(text), 250);
-    return () => clearTimeout(timer);
-  });
-  return (
-    <input
-      className="field search"
-      type="search"
-      placeholder="Filter by name"
-      aria-label="Filter by name"
-      value={text}
-      onChange={(event) => setText(event.target.value)}
-    />
   );
 }

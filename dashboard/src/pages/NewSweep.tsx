@@ -4,9 +4,11 @@ import { useMemo, useState } from "react";
 import { Link, useLocation } from "wouter";
 import { post, Problem, type Sweep, uuid } from "../api";
 import { Failure, useTitle } from "../parts/basics";
-import { Choice } from "../parts/controls";
-import { SubmitButton, useArtifacts, useVerdict, Verdict, withValue } from "../parts/inputs";
+import { YamlEdit } from "../parts/code";
+import { useDraft } from "../parts/draft";
+import { DraftNote, ProjectField, SubmitButton, useVerdict, Verdict } from "../parts/inputs";
 import { inputIds, Labelled } from "../parts/labelled";
+import { ArtifactChoice } from "../parts/search_choice";
 import { useBarred } from "../parts/session";
 import { tellFailure } from "../parts/toast";
 
@@ -28,40 +30,45 @@ function plan(sweep: Sweep): string {
 }
 
 export default function NewSweep() {
+  const [turn, setTurn] = useState(0);
+  return <SweepForm key={turn} again={() => setTurn(turn + 1)} />;
+}
+
+function SweepForm({ again }: { again: () => void }) {
   useTitle("New sweep");
   const barred = useBarred("submitter");
-  const [text, setText] = useState(START);
-  const [inputs, setInputs] = useState<Record<string, string>>({});
-  const [name, setName] = useState("");
+  const form = useDraft("sweep", { text: START, inputs: {} as Record<string, string>, name: "", project: "" });
+  const { text, inputs, name, project } = form.value;
   const [, go] = useLocation();
-  const models = useArtifacts("model");
-  const datasets = useArtifacts("dataset");
   const { answer, problem, last } = useVerdict("validate sweep", text, (sweep) =>
     post<Sweep>("sweeps", { validate_only: true, spec: { sweep } }),
   );
   const known = answer ?? last;
   const wanted = [...(known?.models ?? []), ...(known?.datasets ?? [])];
   const missing = wanted.filter((key) => !inputs[key]);
-  const request_id = useMemo(uuid, [text, inputs, name]); // the same for a second click
+  const request_id = useMemo(uuid, [text, inputs, name, project]); // the same for a second click
   const submit = useMutation({
     mutationFn: () =>
       post<Sweep>("sweeps", {
         request_id,
-        spec: { name, sweep: text, inputs: Object.fromEntries(wanted.map((key) => [key, inputs[key] ?? ""])) },
+        spec: { name, project, sweep: text, inputs: Object.fromEntries(wanted.map((key) => [key, inputs[key] ?? ""])) },
       }),
-    onSuccess: (sweep) => go(`/sweeps/${sweep.id}`),
+    onSuccess: (sweep) => {
+      form.clear();
+      go(`/sweeps/${sweep.id}`);
+    },
     onError: (error) => !(error instanceof Problem && error.field) && tellFailure(error),
   });
   const said = submit.error instanceof Problem ? submit.error : undefined;
-  const choices = (keys: string[], what: string, options: ReturnType<typeof useArtifacts>) =>
+  const choices = (keys: string[], what: string, kind: "model" | "dataset") =>
     keys.map((key) => (
       <Labelled key={key} label={`${what}: ${key}`} help="The sweep’s YAML calls it so." error={said?.field === `spec.inputs.${key}` ? said.message : undefined}>
         {(ids) => (
-          <Choice
-            {...ids}
+          <ArtifactChoice
+            kind={kind}
+            ids={ids}
             value={inputs[key] ?? ""}
-            options={withValue(options, inputs[key] ?? "")}
-            onChange={(next) => setInputs({ ...inputs, [key]: next })}
+            onChange={(next) => form.change({ inputs: { ...inputs, [key]: next } })}
             placeholder="Choose one"
           />
         )}
@@ -76,6 +83,14 @@ export default function NewSweep() {
           </Link>
           <h1>New sweep</h1>
           <p className="muted">A recipe, a space around it, and a strategy: each trial is a job.</p>
+          {form.kept && (
+            <DraftNote
+              discard={() => {
+                form.clear();
+                again();
+              }}
+            />
+          )}
         </div>
       </div>
       <form
@@ -89,28 +104,27 @@ export default function NewSweep() {
           <h2>
             <label htmlFor="yaml">Sweep</label>
           </h2>
-          <textarea
+          <YamlEdit
             id="yaml"
-            className="field yaml"
-            spellCheck={false}
-            value={text}
-            rows={Math.min(30, Math.max(14, text.split("\n").length + 1))}
+            text={text}
+            rows={10}
             aria-invalid={problem ? true : undefined}
             aria-describedby="verdict"
-            onChange={(event) => setText(event.target.value)}
+            onChange={(event) => form.change({ text: event.target.value })}
           />
           <Verdict text={text} problem={problem} accepted={answer && `The server accepts this sweep: ${plan(answer)}`} empty="Write the sweep’s YAML." />
         </div>
         <div className="submit-side">
           <fieldset className="card">
             <legend>Inputs</legend>
-            {choices(known?.models ?? [], "Model", models)}
-            {choices(known?.datasets ?? [], "Data", datasets)}
+            {choices(known?.models ?? [], "Model", "model")}
+            {choices(known?.datasets ?? [], "Data", "dataset")}
             <Labelled label="Name" help="For people; empty: the YAML’s." error={said?.field === "spec.name" ? said.message : undefined}>
               {(ids) => (
-                <input {...inputIds(ids)} className="field" value={name} maxLength={180} onChange={(event) => setName(event.target.value)} />
+                <input {...inputIds(ids)} className="field" value={name} maxLength={180} onChange={(event) => form.change({ name: event.target.value })} />
               )}
             </Labelled>
+            <ProjectField value={project} onChange={(next) => form.change({ project: next })} error={said?.field === "spec.project" ? said.message : undefined} />
           </fieldset>
           {said && <Failure error={said} />}
           <SubmitButton accepted={Boolean(answer)} missing={missing} barred={barred} pending={submit.isPending} />

@@ -5,9 +5,12 @@ import { Link, useLocation, useSearchParams } from "wouter";
 import { get, type Job, type JobSpec, methodSpecs, type MethodSpec, type NormalForm, post, Problem, uuid } from "../api";
 import { Failure, Loaded, useTitle } from "../parts/basics";
 import { Choice } from "../parts/controls";
-import { SubmitButton, useArtifacts, useVerdict, Verdict, withValue } from "../parts/inputs";
+import { YamlEdit } from "../parts/code";
+import { useDraft } from "../parts/draft";
+import { DraftNote, ProjectField, SubmitButton, useVerdict, Verdict } from "../parts/inputs";
 import { inputIds, Labelled } from "../parts/labelled";
 import { Plan } from "../parts/plan";
+import { ArtifactChoice } from "../parts/search_choice";
 import { useBarred } from "../parts/session";
 import { StepForm } from "../parts/step_form";
 import { tellFailure } from "../parts/toast";
@@ -39,7 +42,7 @@ export default function Submit() {
       </div>
       <Loaded query={specs}>
         {(all) =>
-          from ? <Loaded query={source}>{(job) => <JobForm key={job.id} specs={all} start={job.spec} />}</Loaded> : <JobForm specs={all} />
+          from ? <Loaded query={source}>{(job) => <Began key={job.id} from={job.id} specs={all} start={job.spec} />}</Loaded> : <Began from="" specs={all} />
         }
       </Loaded>
     </>
@@ -51,20 +54,33 @@ interface Checked {
   data_names: string[];
 }
 
-function JobForm({ specs, start }: { specs: MethodSpec[]; start?: JobSpec }) {
+interface FormProps {
+  specs: MethodSpec[];
+  from: string; // id of the job that is run again, or empty
+  start?: JobSpec;
+}
+
+function Began(props: FormProps) {
+  const [turn, setTurn] = useState(0);
+  return <JobForm key={turn} {...props} again={() => setTurn(turn + 1)} />;
+}
+
+function JobForm({ specs, from, start, again }: FormProps & { again: () => void }) {
   const [draft, setDraft] = useState<Draft>(emptyDraft);
-  const [text, setText] = useState(start?.recipe ?? "");
-  const [model, setModel] = useState(start?.model ?? "");
-  const [data, setData] = useState<Record<string, string>>(start?.data ?? {});
-  const [seed, setSeed] = useState(start?.seed ?? "0");
-  const [name, setName] = useState(start?.name ?? "");
-  const [priority, setPriority] = useState(String(start?.priority ?? 0));
-  const typed = useRef(start !== undefined); // the text was typed (or loaded) and the form follows it
+  const form = useDraft(`submit ${from}`, {
+    text: start?.recipe ?? "",
+    model: start?.model ?? "",
+    data: start?.data ?? {},
+    seed: start?.seed ?? "0",
+    name: start?.name ?? "",
+    priority: String(start?.priority ?? 0),
+    project: start?.project ?? "",
+  });
+  const { text, model, data, seed, name, priority, project } = form.value;
+  const typed = useRef(text !== ""); // the text was typed (or loaded) and the form follows it
   const { answer, problem, last } = useVerdict("validate", text, (recipe) => post<Checked>("recipes/validate", { recipe }));
   const [, go] = useLocation();
   const barred = useBarred("submitter");
-  const models = useArtifacts("model");
-  const datasets = useArtifacts("dataset");
 
   useEffect(() => {
     if (answer && typed.current) setDraft((old) => draftOf(JSON.parse(answer.normal_form_json) as NormalForm, specs, old));
@@ -73,10 +89,10 @@ function JobForm({ specs, start }: { specs: MethodSpec[]; start?: JobSpec }) {
   const edit = (next: Draft) => {
     typed.current = false;
     setDraft(next);
-    setText(yamlOf(next));
+    form.change({ text: yamlOf(next) });
   };
   const dataNames = (answer ?? last)?.data_names ?? [];
-  const request_id = useMemo(uuid, [text, model, data, seed, name, priority]); // the same for a second click
+  const request_id = useMemo(uuid, [text, model, data, seed, name, priority, project]); // the same for a second click
   const spec = {
     ...start, // what the form does not show stays as it was: resources, retries, time limits
     plan_only: false,
@@ -86,10 +102,14 @@ function JobForm({ specs, start }: { specs: MethodSpec[]; start?: JobSpec }) {
     data: Object.fromEntries(dataNames.map((key) => [key, data[key] ?? ""])),
     seed: seed || "0",
     priority: Number(priority) || 0,
+    project,
   };
   const submit = useMutation({
     mutationFn: () => post<Job>("jobs", { request_id, spec }),
-    onSuccess: (job) => go(`/jobs/${job.id}`),
+    onSuccess: (job) => {
+      form.clear();
+      go(`/jobs/${job.id}`);
+    },
     onError: (error) => !(error instanceof Problem && error.field) && tellFailure(error),
   });
   const said = submit.error instanceof Problem ? submit.error : undefined;
@@ -109,29 +129,37 @@ function JobForm({ specs, start }: { specs: MethodSpec[]; start?: JobSpec }) {
       }}
     >
       <div className="submit-form">
+        {form.kept && (
+          <DraftNote
+            discard={() => {
+              form.clear();
+              again();
+            }}
+          />
+        )}
         <fieldset className="card">
           <legend>Input</legend>
           <Labelled
             label="Model"
-            help={models.length === 0 ? "None is in the store yet: wring put DIR --name NAME" : "What is compressed."}
+            help="What is compressed. To add one: wring put DIR --name NAME"
             error={fieldError("spec.model")}
           >
-            {(ids) => <Choice {...ids} value={model} options={withValue(models, model)} onChange={setModel} placeholder="Choose a model" />}
+            {(ids) => <ArtifactChoice kind="model" ids={ids} value={model} onChange={(next) => form.change({ model: next })} placeholder="Choose a model" />}
           </Labelled>
           {dataNames.map((key) => (
             <Labelled
               key={key}
               label={`Data: ${key}`}
-              help={datasets.length === 0 ? "None is in the store yet: wring put FILE --name NAME" : "The recipe reads it."}
+              help="The recipe reads it. To add one: wring put FILE --name NAME"
               error={fieldError(`spec.data.${key}`)}
             >
               {(ids) => (
-                <Choice
-                  {...ids}
+                <ArtifactChoice
+                  kind="dataset"
+                  ids={ids}
                   value={data[key] ?? ""}
-                  options={withValue(datasets, data[key] ?? "")}
-                  onChange={(next) => setData({ ...data, [key]: next })}
-                  placeholder="Choose a dataset"
+                  onChange={(next) => form.change({ data: { ...data, [key]: next } })}
+                  placeholder="Choose a data set"
                 />
               )}
             </Labelled>
@@ -169,7 +197,7 @@ function JobForm({ specs, start }: { specs: MethodSpec[]; start?: JobSpec }) {
           <div className="grid">
             <Labelled label="Name" help="For people." error={fieldError("spec.name")}>
               {(ids) => (
-                <input {...inputIds(ids)} className="field" value={name} maxLength={200} onChange={(e) => setName(e.target.value)} />
+                <input {...inputIds(ids)} className="field" value={name} maxLength={200} onChange={(e) => form.change({ name: e.target.value })} />
               )}
             </Labelled>
             <Labelled label="Seed" help="The same seed gives the same digest." error={fieldError("spec.seed")}>
@@ -180,7 +208,7 @@ function JobForm({ specs, start }: { specs: MethodSpec[]; start?: JobSpec }) {
                   inputMode="numeric"
                   pattern="[0-9]*"
                   value={seed}
-                  onChange={(e) => setSeed(e.target.value)}
+                  onChange={(e) => form.change({ seed: e.target.value })}
                 />
               )}
             </Labelled>
@@ -193,10 +221,11 @@ function JobForm({ specs, start }: { specs: MethodSpec[]; start?: JobSpec }) {
                   min={-100}
                   max={100}
                   value={priority}
-                  onChange={(e) => setPriority(e.target.value)}
+                  onChange={(e) => form.change({ priority: e.target.value })}
                 />
               )}
             </Labelled>
+            <ProjectField value={project} onChange={(next) => form.change({ project: next })} error={fieldError("spec.project")} />
           </div>
         </fieldset>
       </div>
@@ -205,18 +234,16 @@ function JobForm({ specs, start }: { specs: MethodSpec[]; start?: JobSpec }) {
           <h2>
             <label htmlFor="yaml">Recipe</label>
           </h2>
-          <textarea
+          <YamlEdit
             id="yaml"
-            className="field yaml"
-            spellCheck={false}
-            value={text}
-            rows={Math.min(24, Math.max(10, text.split("\n").length + 1))}
+            text={text}
+            rows={10}
             aria-invalid={problem ? true : undefined}
             aria-describedby="verdict"
             placeholder={"stages:\n  - method: gptq\n    params: {bits: 4}\nevaluations:\n  - suite: perplexity"}
             onChange={(e) => {
               typed.current = true;
-              setText(e.target.value);
+              form.change({ text: e.target.value });
             }}
           />
           <Verdict

@@ -3,20 +3,18 @@ import { Tabs } from "@base-ui/react/tabs";
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { Link, useSearchParams } from "wouter";
-import { type Front, get, goesOn, type Job, type Sweep, type Trial, trials as fetchTrials } from "../api";
-import { bytes, duration, figure } from "../format";
+import { type Front, get, goesOn, type Savings, type Sweep, type Trial } from "../api";
+import { bytes, duration, figure, metricName } from "../format";
 import { Bar, Empty, Loaded, StateBadge, Time, useTitle } from "../parts/basics";
 import { useSweepCall } from "../parts/calls";
 import { Code } from "../parts/code";
 import { Confirm } from "../parts/controls";
-import { metricName } from "../parts/results";
 import { useBarred } from "../parts/session";
 import { SweepFront } from "../parts/sweep_front";
 import { TrialParallel } from "../parts/parallel";
 import { Trials } from "../parts/trials";
-import { ended, progress, rungs, saved } from "../sweep";
-
-const MOST_JOBS = 1000; // whose stages are looked at for what caches saved
+import { useTrials } from "../parts/trial_pages";
+import { ended, endWords, progress, rungs } from "../sweep";
 
 export default function SweepPage({ id }: { id: string }) {
   const query = useQuery({
@@ -34,7 +32,7 @@ function OneSweep({ sweep }: { sweep: Sweep }) {
   const refetchInterval = goesOn(sweep.state) ? 2000 : false;
   // The tag changes with the end of the sweep, so that its last figures are fetched too.
   const key = [sweep.id, goesOn(sweep.state)];
-  const trials = useQuery({ queryKey: ["trials", ...key], queryFn: () => fetchTrials(sweep.id), refetchInterval, placeholderData: (old) => old });
+  const trials = useTrials(sweep, refetchInterval);
   const front = useQuery({
     queryKey: ["front", ...key],
     queryFn: () => get<Front>(`sweeps/${sweep.id}/front`),
@@ -111,7 +109,7 @@ function Head({ sweep }: { sweep: Sweep }) {
         <div className="head-line" aria-live="polite">
           <StateBadge state={sweep.state} />
           <code className="muted">{sweep.id}</code>
-          {sweep.end_reason && <span className="muted">{sweep.end_reason}</span>}
+          {sweep.end_reason && <span className="muted">{endWords(sweep)}</span>}
         </div>
       </div>
       {barred ? (
@@ -223,7 +221,7 @@ function Facts({ sweep, trials }: { sweep: Sweep; trials: Trial[] }) {
           </dd>
         </div>
       )}
-      <Saved sweep={sweep} trials={trials} />
+      <Saved sweep={sweep} />
       <div>
         <dt>Results</dt>
         <dd>{bytes(sweep.bytes)}</dd>
@@ -239,25 +237,21 @@ function Facts({ sweep, trials }: { sweep: Sweep; trials: Trial[] }) {
 }
 
 /** What the stage cache spared the trials, by the steps of their jobs. */
-function Saved({ sweep, trials }: { sweep: Sweep; trials: Trial[] }) {
-  const name = `${sweep.spec.name || `sweep ${sweep.id}`}/`;
+function Saved({ sweep }: { sweep: Sweep }) {
   const query = useQuery({
-    queryKey: ["sweep-jobs", sweep.id, goesOn(sweep.state)],
-    queryFn: () => get<{ jobs: Job[] }>("jobs", { name_contains: name, page_size: MOST_JOBS }),
+    queryKey: ["savings", sweep.id, goesOn(sweep.state)],
+    queryFn: () => get<Savings>(`sweeps/${sweep.id}/savings`),
     refetchInterval: goesOn(sweep.state) ? 5000 : false,
     placeholderData: (old) => old,
   });
-  const ids = new Set(trials.map((trial) => trial.job_id));
-  const jobs = (query.data?.jobs ?? []).filter((job) => ids.has(job.id));
-  const sum = saved(jobs);
-  if (sum.stages === 0) return null;
+  if (!query.data || query.data.stages === "0") return null;
+  const { stages, cached, bytes: size, seconds } = query.data;
   return (
     <div>
       <dt>Stage cache</dt>
       <dd>
-        {sum.cached} of {sum.stages} steps, {bytes(sum.bytes)}
-        {sum.seconds >= 1 && `, ${duration(sum.seconds)} saved`}
-        {trials.length > jobs.length && <span className="muted"> (of {jobs.length} trials)</span>}
+        {cached} of {stages} steps, {bytes(size)}
+        {seconds >= 1 && `, ${duration(seconds)} saved`}
       </dd>
     </div>
   );

@@ -4,12 +4,12 @@ import { useState } from "react";
 import { Link, useSearchParams } from "wouter";
 import { type Artifact, get, isActive, type Job, post, uuid } from "../api";
 import { bytes, short } from "../format";
+import { TRIED } from "../job_text";
 import { ancestors } from "../lineage";
 import { Empty, Failure, StateBadge, useTitle } from "../parts/basics";
 import { discardJob } from "../parts/calls";
-import { Choice } from "../parts/controls";
-import { useArtifacts, withValue } from "../parts/inputs";
 import { inputIds, Labelled } from "../parts/labelled";
+import { ArtifactChoice } from "../parts/search_choice";
 import { useBarred } from "../parts/session";
 
 const PROMPT = "The state of the Union is";
@@ -22,13 +22,13 @@ interface Wanted {
 }
 
 const recipe = ({ prompt, tokens, temperature }: Wanted) =>
-  JSON.stringify({ name: "try it", evaluations: [{ suite: "sample", params: { prompt, tokens, temperature }, when: ["before"] }] });
-const BEGINNING = '{"name":"try it","evaluations":[{"suite":"sample"';
+  JSON.stringify({ name: TRIED, evaluations: [{ suite: "sample", params: { prompt, tokens, temperature }, when: ["before"] }] });
+const BEGINNING = `{"name":"${TRIED}","evaluations":[{"suite":"sample"`;
 
-/** The model that nothing was done to yet: the first in its line. */
-async function origin(digest: string): Promise<Artifact> {
-  const chain = await ancestors(await get<Artifact>(`artifacts/${digest}`));
-  return chain[0].artifact;
+/** The model that nothing was done to yet, the first in its line; and whose the chosen one is. */
+async function origin(digest: string): Promise<{ parent: Artifact; project: string }> {
+  const artifact = await get<Artifact>(`artifacts/${digest}`);
+  return { parent: (await ancestors(artifact))[0].artifact, project: artifact.project };
 }
 
 export default function Try() {
@@ -94,14 +94,14 @@ interface FormProps {
 
 function Form({ model, before, onModel, onJobs }: FormProps) {
   const barred = useBarred("submitter");
-  const models = useArtifacts("model");
   const [wanted, setWanted] = useState<Wanted>({ prompt: PROMPT, tokens: 40, temperature: 0, seed: "0" });
-  const parent = useQuery({ queryKey: ["origin", model], queryFn: () => origin(model), enabled: model !== "", staleTime: Infinity });
+  const line = useQuery({ queryKey: ["origin", model], queryFn: () => origin(model), enabled: model !== "", staleTime: Infinity });
+  const parent = line.data?.parent;
   const send = useMutation({
     mutationFn: () =>
       Promise.all(
-        [...new Set([parent.data!.digest, model])].map((digest) =>
-          post<Job>("jobs", { request_id: uuid(), spec: { name: "try it", recipe: recipe(wanted), model: digest, seed: wanted.seed || "0" } }),
+        [...new Set([parent!.digest, model])].map((digest) =>
+          post<Job>("jobs", { request_id: uuid(), spec: { name: TRIED, project: line.data!.project, recipe: recipe(wanted), model: digest, seed: wanted.seed || "0" } }),
         ),
       ),
     onSuccess: (jobs) => {
@@ -135,16 +135,16 @@ function Form({ model, before, onModel, onJobs }: FormProps) {
       <Labelled
         label="Model"
         help={
-          parent.data && parent.data.digest !== model
-            ? `Beside ${parent.data.name || short(parent.data.digest)}, which it was made from.`
-            : parent.data
-              ? parent.data.created_by_job
+          parent && parent.digest !== model
+            ? `Beside ${parent.name || short(parent.digest)}, which it was made from.`
+            : parent
+              ? parent.created_by_job
                 ? "What it was made from is not known any more: there is no other to compare it with."
                 : "It was handed in: there is no other to compare it with."
               : "A model that a job has made, or one that was handed in."
         }
       >
-        {(ids) => <Choice {...ids} value={model} options={withValue(models, model)} onChange={onModel} placeholder="Choose a model" />}
+        {(ids) => <ArtifactChoice kind="model" ids={ids} value={model} onChange={onModel} placeholder="Choose a model" />}
       </Labelled>
       <Labelled label="Prompt" help="What both go on from.">
         {(ids) => (
@@ -174,9 +174,9 @@ function Form({ model, before, onModel, onJobs }: FormProps) {
           )}
         </Labelled>
       </div>
-      {(send.error || parent.error) && <Failure error={send.error ?? parent.error} />}
+      {(send.error || line.error) && <Failure error={send.error ?? line.error} />}
       <div className="head-actions">
-        <button className="button primary" disabled={!parent.data || send.isPending || barred !== ""} aria-describedby="try-barred">
+        <button className="button primary" disabled={!parent || send.isPending || barred !== ""} aria-describedby="try-barred">
           {send.isPending ? "Sending…" : "Send"}
         </button>
         <span id="try-barred" className="muted small">

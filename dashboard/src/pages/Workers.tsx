@@ -1,8 +1,8 @@
-// Who does the work: devices, what they hold, when they were last heard of.
+// The server and who does the work: what is stored, devices, what they hold, when they were last heard of.
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link } from "wouter";
-import { get, post, type Worker, type WorkerUse } from "../api";
-import { bytes } from "../format";
+import { get, type Job, post, type System, type Worker, type WorkerUse } from "../api";
+import { bytes, duration } from "../format";
 import { Empty, Loaded, Time, useNow, useTitle } from "../parts/basics";
 import { useBarred } from "../parts/session";
 import { tellFailure } from "../parts/toast";
@@ -22,6 +22,7 @@ export default function Workers() {
       <div className="head">
         <h1>Workers</h1>
       </div>
+      <SystemFacts />
       <Loaded query={query} rows={3}>
         {({ workers }) =>
           workers.length === 0 ? (
@@ -83,11 +84,13 @@ function OneWorker({ worker, now }: { worker: Worker; now: number }) {
   return (
     <li className="card">
       <header className="step-head">
-        <h2>{worker.name}</h2>
-        <span className="badge" data-state={{ Gone: "CANCELLED", Draining: "CANCELLING", Paused: "PAUSED", Busy: "RUNNING", Idle: "SUCCEEDED" }[state]}>
-          <span className="dot" aria-hidden />
-          {state}
-        </span>
+        <div className="head-line">
+          <h2>{worker.name}</h2>
+          <span className="badge" data-state={{ Gone: "CANCELLED", Draining: "CANCELLING", Paused: "PAUSED", Busy: "RUNNING", Idle: "SUCCEEDED" }[state]}>
+            <span className="dot" aria-hidden />
+            {state}
+          </span>
+        </div>
         {!gone && <Pausing worker={worker} />}
       </header>
       <dl className="facts">
@@ -114,11 +117,7 @@ function OneWorker({ worker, now }: { worker: Worker; now: number }) {
           <dd>
             {worker.jobs.length === 0
               ? "none"
-              : worker.jobs.map((job) => (
-                  <Link key={job} href={`/jobs/${job}`}>
-                    <code>{job}</code>{" "}
-                  </Link>
-                ))}
+              : worker.jobs.map((job) => <Lease key={job} id={job} now={now} />)}
           </dd>
         </div>
         {!gone && worker.use && (
@@ -141,13 +140,86 @@ function OneWorker({ worker, now }: { worker: Worker; now: number }) {
           </dd>
         </div>
       </dl>
-      <ul className="chips" aria-label="Methods">
-        {worker.methods.map((method) => (
-          <li key={method} className="tag">
-            {method}
-          </li>
-        ))}
-      </ul>
+      <details>
+        <summary>{worker.methods.length} methods</summary>
+        <ul className="chips" aria-label="Methods">
+          {worker.methods.map((method) => (
+            <li key={method} className="tag">
+              {method}
+            </li>
+          ))}
+        </ul>
+      </details>
     </li>
+  );
+}
+
+/** What it runs, and since when. */
+function Lease({ id, now }: { id: string; now: number }) {
+  const { data: job } = useQuery({ queryKey: ["job", id], queryFn: () => get<Job>(`jobs/${id}`), staleTime: 5000, retry: false });
+  return (
+    <div>
+      <Link href={`/jobs/${id}`}>{job?.spec.name || id}</Link>
+      {job?.start_time && <span className="muted"> for {duration((now - Date.parse(job.start_time)) / 1000)}</span>}
+    </div>
+  );
+}
+
+/** The server itself. */
+function SystemFacts() {
+  const query = useQuery({ queryKey: ["system"], queryFn: () => get<System>("system"), refetchInterval: 5000 });
+  return (
+    <section className="card system" aria-label="System">
+      <h2>System</h2>
+      <Loaded query={query} rows={1}>
+        {(system) => {
+          const { made, from_worker, from_project, skipped } = system.stages;
+          const spared = Number(from_worker) + Number(from_project) + Number(skipped);
+          const ended = spared + Number(made);
+          const free = Number(system.disk_free_bytes) / Number(system.disk_bytes);
+          return (
+            <dl className="facts">
+              <div>
+                <dt>Server</dt>
+                <dd>
+                  {system.version}, started <Time time={system.start_time} />
+                </dd>
+              </div>
+              <div>
+                <dt>Stored</dt>
+                <dd>{bytes(system.stored_bytes)}</dd>
+              </div>
+              <div>
+                <dt>Disk</dt>
+                <dd className={free < 0.05 ? "bad-text" : undefined}>
+                  {bytes(system.disk_free_bytes)} free of {bytes(system.disk_bytes)}
+                </dd>
+              </div>
+              <div>
+                <dt>Stage outputs kept</dt>
+                <dd>
+                  {system.stage_outputs}, {bytes(system.stage_output_bytes)}
+                </dd>
+              </div>
+              <div>
+                <dt>Stages not run again, since the start</dt>
+                <dd>
+                  {ended === 0 ? "none has ended yet" : `${spared} of ${ended}`}
+                  {spared > 0 && (
+                    <span className="muted">
+                      {" "}
+                      ({[Number(from_worker) > 0 && `${from_worker} from a worker’s cache`, Number(from_project) > 0 && `${from_project} from the project’s`, Number(skipped) > 0 && `${skipped} not needed`]
+                        .filter(Boolean)
+                        .join(", ")}
+                      )
+                    </span>
+                  )}
+                </dd>
+              </div>
+            </dl>
+          );
+        }}
+      </Loaded>
+    </section>
   );
 }

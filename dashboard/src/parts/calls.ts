@@ -2,7 +2,7 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useLocation } from "wouter";
 import { type Job, post, remove, type Sweep } from "../api";
-import { tellFailure, toasts } from "./toast";
+import { messageOf, tellFailure, toasts } from "./toast";
 
 function useJobCall(verb: "cancel" | "retry", done: string) {
   const client = useQueryClient();
@@ -19,6 +19,32 @@ function useJobCall(verb: "cancel" | "retry", done: string) {
 
 export const useCancel = () => useJobCall("cancel", "is being cancelled");
 export const useRetry = () => useJobCall("retry", "is back in the queue");
+
+/** Of several jobs, with one answer for all of them. */
+export function useBulk() {
+  const client = useQueryClient();
+  return useMutation({
+    mutationFn: async ({ verb, jobs }: { verb: "cancel" | "retry"; jobs: { id: string; name: string }[] }) => {
+      const failed: { name: string; error: unknown }[] = [];
+      const rest = [...jobs];
+      const one = async () => {
+        for (let job = rest.shift(); job; job = rest.shift())
+          await post<Job>(`jobs/${job.id}/${verb}`, {}).catch((error) => failed.push({ name: job!.name || job!.id, error }));
+      };
+      await Promise.all([one(), one(), one(), one()]); // a browser's connections to one server are few
+      return { verb, jobs, failed };
+    },
+    onSuccess: ({ verb, jobs, failed }) => {
+      const many = jobs.length - failed.length;
+      const done = verb === "cancel" ? ["is being cancelled", "are being cancelled"] : ["is back in the queue", "are back in the queue"];
+      if (many > 0) toasts.add({ title: jobs.length === 1 ? `${jobs[0].name || jobs[0].id}: ${done[0]}` : `${many} ${many === 1 ? `job ${done[0]}` : `jobs ${done[1]}`}` });
+      if (failed.length === 1) tellFailure(failed[0].error);
+      else if (failed.length > 1)
+        toasts.add({ title: `${failed.length} jobs were not changed`, description: `The first is ${failed[0].name}: ${messageOf(failed[0].error)}`, type: "bad", priority: "high" });
+      return client.invalidateQueries({ queryKey: ["jobs"] });
+    },
+  });
+}
 
 export function usePause() {
   const client = useQueryClient();

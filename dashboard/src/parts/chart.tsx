@@ -1,6 +1,6 @@
 // Apache ECharts by module, on a canvas (the policy of this page allows no inline styles), in our colours.
 import { BarChart, LineChart, ParallelChart, ScatterChart, TreemapChart } from "echarts/charts";
-import { AriaComponent, GridComponent, LegendComponent, ParallelComponent, TooltipComponent } from "echarts/components";
+import { AriaComponent, GridComponent, LegendComponent, MarkPointComponent, ParallelComponent, TooltipComponent } from "echarts/components";
 import { type ECharts, type EChartsCoreOption, init, use } from "echarts/core";
 import { LabelLayout } from "echarts/features";
 import { CanvasRenderer } from "echarts/renderers";
@@ -18,6 +18,7 @@ use([
   ParallelComponent,
   TooltipComponent,
   LegendComponent,
+  MarkPointComponent,
   AriaComponent,
   LabelLayout,
   CanvasRenderer,
@@ -30,6 +31,8 @@ export interface Colors {
   back: string;
   surface: string;
   accent: string;
+  bad: string;
+  weak: string; // of the accent, for what is worse
   onSeries: string; // text on a surface of a series' colour
   series: string[];
 }
@@ -42,6 +45,8 @@ function colors(): Colors {
     back: color("back"),
     surface: color("surface"),
     accent: color("accent"),
+    bad: color("bad"),
+    weak: color("weak"),
     onSeries: color("on-series"),
     series: [1, 2, 3, 4, 5, 6, 7, 8].map((i) => color(`series-${i}`)),
   };

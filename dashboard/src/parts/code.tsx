@@ -2,7 +2,7 @@
 import { diffLines } from "diff";
 import yaml from "highlight.js/lib/languages/yaml";
 import { createLowlight } from "lowlight";
-import { Fragment, type ReactNode, useMemo } from "react";
+import { type ComponentProps, Fragment, type ReactNode, useMemo } from "react";
 
 const lowlight = createLowlight({ yaml });
 
@@ -47,5 +47,19 @@ export function Diff({ label, before, after }: { label: string; before: string; 
         ));
       })}
     </pre>
+  );
+}
+
+/** YAML that is written, with the same colours: the text area's own letters are clear, and lie on the coloured ones. */
+export function YamlEdit({ text, rows, ...rest }: { text: string; rows: number } & Omit<ComponentProps<"textarea">, "value">) {
+  const colored = useMemo(() => <Colored text={text} />, [text]);
+  return (
+    <div className="field yaml-edit" aria-invalid={rest["aria-invalid"]}>
+      <pre aria-hidden style={{ minHeight: `calc(${rows} * 1lh)` }}>
+        {text ? colored : <span className="muted">{rest.placeholder}</span>}
+        {"\n"}
+      </pre>
+      <textarea spellCheck={false} autoCapitalize="off" value={text} {...rest} placeholder="" />
+    </div>
   );
 }

@@ -4,7 +4,7 @@ import { Checkbox } from "@base-ui/react/checkbox";
 import { Select } from "@base-ui/react/select";
 import { Toggle } from "@base-ui/react/toggle";
 import { ToggleGroup } from "@base-ui/react/toggle-group";
-import { type ReactNode } from "react";
+import { type ReactNode, useEffect, useState } from "react";
 
 export interface Option {
   value: string;
@@ -12,9 +12,21 @@ export interface Option {
   detail?: string;
 }
 
-const Tick = () => (
+export const Tick = () => (
   <svg width="12" height="12" viewBox="0 0 12 12" fill="none" stroke="currentColor" strokeWidth="2" aria-hidden>
     <path d="M2 6.5 5 9l5-6" />
+  </svg>
+);
+
+const Dash = () => (
+  <svg width="12" height="12" viewBox="0 0 12 12" fill="none" stroke="currentColor" strokeWidth="2" aria-hidden>
+    <path d="M2 6h8" />
+  </svg>
+);
+
+export const Caret = () => (
+  <svg width="10" height="10" viewBox="0 0 10 10" fill="none" stroke="currentColor" strokeWidth="1.5" aria-hidden>
+    <path d="m2 3.5 3 3 3-3" />
   </svg>
 );
 
@@ -52,9 +64,7 @@ export function Choice({
       >
         <Select.Value placeholder={placeholder ?? "Choose"} />
         <Select.Icon className="select-icon">
-          <svg width="10" height="10" viewBox="0 0 10 10" fill="none" stroke="currentColor" strokeWidth="1.5" aria-hidden>
-            <path d="m2 3.5 3 3 3-3" />
-          </svg>
+          <Caret />
         </Select.Icon>
       </Select.Trigger>
       <Select.Portal>
@@ -109,6 +119,7 @@ export function Segments({
 export function Check({
   label,
   checked,
+  some,
   onChange,
   hidden,
   id,
@@ -116,6 +127,7 @@ export function Check({
 }: {
   label: string;
   checked: boolean;
+  some?: boolean; // of what it stands for, where not all is
   onChange: (checked: boolean) => void;
   hidden?: boolean;
   id?: string;
@@ -126,13 +138,12 @@ export function Check({
       className="checkbox"
       id={id}
       checked={checked}
+      indeterminate={some && !checked}
       onCheckedChange={(next) => onChange(next)}
       aria-label={hidden ? label : undefined}
       aria-describedby={describedBy}
     >
-      <Checkbox.Indicator className="checkbox-tick">
-        <Tick />
-      </Checkbox.Indicator>
+      <Checkbox.Indicator className="checkbox-tick">{some && !checked ? <Dash /> : <Tick />}</Checkbox.Indicator>
     </Checkbox.Root>
   );
   return hidden ? (
@@ -180,5 +191,26 @@ export function Confirm({
         </AlertDialog.Popup>
       </AlertDialog.Portal>
     </AlertDialog.Root>
+  );
+}
+
+/** Asks once typing has paused. */
+export function NameFilter({ name, onChange }: { name: string; onChange: (name: string) => void }) {
+  const [text, setText] = useState(name);
+  useEffect(() => setText(name), [name]);
+  useEffect(() => {
+    if (text === name) return;
+    const timer = setTimeout(() => onChange(text), 250);
+    return () => clearTimeout(timer);
+  });
+  return (
+    <input
+      className="field search"
+      type="search"
+      placeholder="Filter by name"
+      aria-label="Filter by name"
+      value={text}
+      onChange={(event) => setText(event.target.value)}
+    />
   );
 }

@@ -2,19 +2,45 @@
 import { type Artifact, fileUrl, type Manifest } from "../api";
 import { bytes } from "../format";
 import { Digest, Table } from "./basics";
+import { toasts } from "./toast";
 
 export const manifestOf = (artifact: Artifact): Manifest => JSON.parse(artifact.manifest_json);
 
-export function Files({ artifact }: { artifact: Artifact }) {
+/** A text that is to be taken elsewhere, without selecting it. */
+export function Copy({ text, what }: { text: string; what: string }) {
+  return (
+    <button
+      type="button"
+      className="copy"
+      aria-label={`Copy ${what}`}
+      title={`Copy ${what}`}
+      onClick={() =>
+        navigator.clipboard.writeText(text).then(
+          () => toasts.add({ title: `Copied: ${what}` }),
+          () => toasts.add({ title: "The browser lets this page copy nothing", type: "bad" }),
+        )
+      }
+    >
+      <svg width="13" height="13" viewBox="0 0 14 14" fill="none" stroke="currentColor" strokeWidth="1.4" aria-hidden>
+        <rect x="4.5" y="4.5" width="8" height="8" rx="1.5" />
+        <path d="M9.5 4.5v-2a1 1 0 0 0-1-1h-6a1 1 0 0 0-1 1v6a1 1 0 0 0 1 1h2" />
+      </svg>
+    </button>
+  );
+}
+
+/** `title`: what the files are; absent: the artifact's name. */
+export function Files({ artifact, title }: { artifact: Artifact; title?: string }) {
+  const command = `wring get ${artifact.digest.slice(0, 12)} --out DIR`;
   const manifest = manifestOf(artifact);
   return (
     <section className="block">
       <h2>
-        {artifact.name || "Files"} <span className="muted">{bytes(artifact.total_bytes)}</span>
+        {title ?? (artifact.name || "Files")} <span className="muted">{bytes(artifact.total_bytes)}</span>
       </h2>
       <p className="muted small">
-        <Digest digest={artifact.digest} to={`/artifacts/${artifact.digest}`} /> · the whole folder:{" "}
-        <code>wring get {artifact.digest.slice(0, 12)} --out DIR</code>
+        <Digest digest={artifact.digest} to={`/artifacts/${artifact.digest}`} /> <Copy text={artifact.digest} what="the digest" /> · the whole folder:{" "}
+        <code>{command}</code> <Copy text={command} what="the command" />
       </p>
       <Table label="Files">
         <thead>
@@ -34,9 +60,13 @@ export function Files({ artifact }: { artifact: Artifact }) {
               <td className="number">{bytes(file.size)}</td>
               <td>
                 {file.chunks.length === 1 ? (
-                  <Digest digest={file.chunks[0].sha256} />
+                  <>
+                    <Digest digest={file.chunks[0].sha256} /> <Copy text={file.chunks[0].sha256} what={`the digest of ${file.path}`} />
+                  </>
                 ) : (
-                  <span className="muted">{file.chunks.length} chunks</span>
+                  <span className="muted" title="Each chunk has its own digest; the manifest names them">
+                    of {file.chunks.length} chunks
+                  </span>
                 )}
               </td>
               <td className="number">

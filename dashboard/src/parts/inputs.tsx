@@ -1,33 +1,41 @@
-// What a job or a sweep begins with, chosen from the store; and text that the server checks while it is written.
+// What the forms of a job and of a sweep share: the project, and text that the server checks while it is written.
 import { useQuery } from "@tanstack/react-query";
-import { useEffect, useState } from "react";
-import { type Artifact, get, Problem } from "../api";
-import { bytes, short } from "../format";
-import type { Option } from "./controls";
+import { useId } from "react";
+import { get, Problem, type Project } from "../api";
+import { inputIds, Labelled } from "./labelled";
+import { useSettled } from "./search_choice";
+import { useOwnProject } from "./session";
 
-export function useArtifacts(kind: string): Option[] {
+/** Whose share of the workers it takes; asked of who sees all projects, of all others it is their own. */
+export function ProjectField({ value, onChange, error }: { value: string; onChange: (value: string) => void; error?: string }) {
+  const own = useOwnProject();
   const query = useQuery({
-    queryKey: ["artifacts", kind, ""],
-    queryFn: () => get<{ artifacts: Artifact[] }>("artifacts", { kind, page_size: 200 }),
+    queryKey: ["projects"],
+    queryFn: () => get<{ projects: Project[] }>("projects", { page_size: 1000 }),
+    enabled: own === "",
+    staleTime: 60_000,
   });
-  return (query.data?.artifacts ?? []).map((a) => ({
-    value: a.digest,
-    label: a.name || short(a.digest),
-    detail: `${bytes(a.total_bytes)} · ${short(a.digest)}`,
-  }));
+  const list = useId();
+  if (own !== "") return null;
+  return (
+    <Labelled label="Project" help="Whose share of the workers it takes." error={error}>
+      {(ids) => (
+        <>
+          <input {...inputIds(ids)} className="field" list={list} placeholder="default" maxLength={63} value={value} onChange={(e) => onChange(e.target.value)} />
+          <datalist id={list}>
+            {query.data?.projects.map((project) => (
+              <option key={project.name} value={project.name} />
+            ))}
+          </datalist>
+        </>
+      )}
+    </Labelled>
+  );
 }
-
-/** The job's own artifact may be older than the list that was loaded. */
-export const withValue = (options: Option[], value: string): Option[] =>
-  value === "" || options.some((o) => o.value === value) ? options : [{ value, label: short(value) }, ...options];
 
 /** The server's word on a text, once typing has paused; the answer to an older text never replaces that to a newer. */
 export function useVerdict<T>(key: string, text: string, check: (text: string) => Promise<T>) {
-  const [settled, setSettled] = useState(text);
-  useEffect(() => {
-    const timer = setTimeout(() => setSettled(text), 250);
-    return () => clearTimeout(timer);
-  }, [text]);
+  const settled = useSettled(text);
   const query = useQuery({
     queryKey: [key, settled],
     queryFn: () => check(settled),
@@ -72,7 +80,7 @@ export function Verdict({
 /** The form's last line: the button, and what is in its way. */
 export function SubmitButton({ accepted, missing, barred, pending }: { accepted: boolean; missing: (string | false)[]; barred: string; pending: boolean }) {
   return (
-    <>
+    <div className="submit-end">
       <button
         className="button primary wide"
         type="submit"
@@ -84,6 +92,16 @@ export function SubmitButton({ accepted, missing, barred, pending }: { accepted:
       <p id="missing" className="muted small">
         {barred || (missing.length > 0 && `Still to choose: ${missing.join(", ")}.`)}
       </p>
-    </>
+    </div>
   );
 }
+
+/** Beside the title of a form that was filled in from a draft. */
+export const DraftNote = ({ discard }: { discard: () => void }) => (
+  <p className="muted small">
+    As you left it.{" "}
+    <button type="button" className="link" onClick={discard}>
+      Start anew
+    </button>
+  </p>
+);

@@ -5,10 +5,10 @@ import { type JobList, NOTHING, type Page, renew, type Shown } from "../job_list
 
 const AHEAD = 50; // rows that are there before they are scrolled to
 
-export function useJobList(state: string, name: string, shown: { current: Shown }) {
+export function useJobList(state: string, name: string, project: string, shown: { current: Shown }) {
   const client = useQueryClient();
-  const queryKey = ["jobs", state, name];
-  const ask = (token: string) => get<Page>("jobs", { states: stateNames(state), name_contains: name, page_token: token, page_size: 50 });
+  const queryKey = ["jobs", state, name, project];
+  const ask = (token: string) => get<Page>("jobs", { states: stateNames(state), name_contains: name, project, page_token: token, page_size: 50 });
 
   async function newest(): Promise<JobList> {
     const known = client.getQueryData<JobList>(queryKey) ?? NOTHING;

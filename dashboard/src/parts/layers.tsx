@@ -36,9 +36,10 @@ export function blockLine(name: string, data: [number, number, ...string[]][]) {
     type: "line",
     data: data.toSorted((a, b) => a[0] - b[0]),
     symbol: "circle",
-    symbolSize: 6,
-    lineStyle: { width: 1.5 },
-    emphasis: { focus: "series" },
+    symbolSize: 5,
+    lineStyle: { width: 1.5, opacity: 0.7 },
+    emphasis: { focus: "series", lineStyle: { width: 3, opacity: 1 } },
+    blur: { lineStyle: { opacity: 0.15 }, itemStyle: { opacity: 0.15 } },
   };
 }
 
@@ -88,6 +89,7 @@ function LayerChart({ report, metric }: { report: LayerReport[]; metric: Metric 
       kinds.get(kind)!.push([block, value, layer.layer]);
     }
     const positive = report.every((layer) => (layer[metric] ?? 0) > 0);
+    const worst = [...kinds.values()].flat().reduce((a, b) => (b[1] > a[1] ? b : a), [0, -Infinity, ""] as [number, number, string]);
     return (c: Colors) => ({
       ...overBlocks(c, metric, positive, "plain"),
       grid: { left: 64, right: 16, top: 56, bottom: 44 },
@@ -95,11 +97,24 @@ function LayerChart({ report, metric }: { report: LayerReport[]; metric: Metric 
         trigger: "item",
         formatter: (item: { data: [number, number, string] }) => `${item.data[2]}\n${metric} ${figure(item.data[1])}`,
       },
-      series: [...kinds].map(([kind, data]) => blockLine(kind, data)),
+      series: [...kinds].map(([kind, data]) => ({
+        ...blockLine(kind, data),
+        ...(data.includes(worst) && metric === "error" && { markPoint: mark(c, worst) }),
+      })),
     });
   }, [report, metric]);
   return <Chart label={`${metric} of each layer by block`} option={option} height={360} />;
 }
+
+/** The layer that lost most, by its name. */
+const mark = (c: Colors, [block, value, layer]: [number, number, string]) => ({
+  symbol: "circle",
+  symbolSize: 14,
+  silent: true,
+  itemStyle: { color: "transparent", borderColor: c.bad, borderWidth: 2 },
+  label: { show: true, position: "top", distance: 8, color: c.text, textBorderColor: c.back, textBorderWidth: 3, fontSize: 11, formatter: layer },
+  data: [{ coord: [block, value] }],
+});
 
 function LayerTable({ report, metric }: { report: LayerReport[]; metric: Metric }) {
   const sorted = report.toSorted((a, b) => (b[metric] ?? 0) - (a[metric] ?? 0));

@@ -1,9 +1,10 @@
 // What engine and worker say of a job, as they say it.
-import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { useLayoutEffect, useRef } from "react";
-import { get, isActive, type Job, type LogLine } from "../api";
+import { useLayoutEffect, useMemo, useRef, useState } from "react";
+import { get, type Job, type LogLine } from "../api";
 import { clock, exact } from "../format";
+import { saveText } from "../save";
 import { Empty, Loaded } from "./basics";
+import { useTail } from "./tail";
 
 const MOST = 1000; // lines, as the server keeps
 
@@ -13,23 +14,31 @@ function parts(text: string): { level: string; words: string } {
   return match ? { level: match[1], words: match[2] } : { level: "", words: text };
 }
 
+interface Said {
+  line: LogLine;
+  level: string;
+  words: string;
+  times: number; // that it was said, one after the other
+}
+
+function said(lines: LogLine[]): Said[] {
+  const all: Said[] = [];
+  for (const line of lines) {
+    const { level, words } = parts(line.text);
+    const last = all.at(-1);
+    if (last && last.words === words) ++last.times;
+    else all.push({ line, level, words: words.replace(/^export (export: )/, "$1"), times: 1 });
+  }
+  return all;
+}
+
 export function Log({ job }: { job: Job }) {
-  const client = useQueryClient();
-  const queryKey = ["log", job.id];
-  const query = useQuery({
-    queryKey,
-    queryFn: async () => {
-      const known = client.getQueryData<LogLine[]>(queryKey) ?? [];
-      const page = await get<{ lines: LogLine[] }>(`jobs/${job.id}/log`, { after: known.at(-1)?.number ?? 0 });
-      return known.concat(page.lines).slice(-MOST);
-    },
-    refetchInterval: isActive(job.state) ? 1000 : false,
-  });
+  const query = useTail("log", job, async (after) => (await get<{ lines: LogLine[] }>(`jobs/${job.id}/log`, { after })).lines, MOST);
   return (
     <Loaded query={query}>
       {(lines) =>
         lines.length > 0 ? (
-          <Lines lines={lines} />
+          <Lines lines={lines} job={job} />
         ) : (
           <Empty title="Nothing was said yet">
             <p className="muted">What the engine and its worker say appears here while the job runs.</p>
@@ -41,32 +50,59 @@ export function Log({ job }: { job: Job }) {
 }
 
 /** Stays at its end as lines come, unless somebody has scrolled up. */
-function Lines({ lines }: { lines: LogLine[] }) {
+function Lines({ lines, job }: { lines: LogLine[]; job: Job }) {
   const box = useRef<HTMLDivElement>(null);
   const atEnd = useRef(true);
+  const [search, setSearch] = useState("");
+  const all = useMemo(() => said(lines), [lines]);
+  const shown = all.filter(({ words }) => words.toLowerCase().includes(search.toLowerCase()));
+  const text = () => lines.map((line) => `${line.time} ${parts(line.text).words}\n`).join("");
   useLayoutEffect(() => {
     if (atEnd.current && box.current) box.current.scrollTop = box.current.scrollHeight;
   }, [lines]);
   return (
-    <div
-      ref={box}
-      className="log"
-      tabIndex={0}
-      role="log"
-      aria-label="Log"
-      onScroll={({ currentTarget: b }) => (atEnd.current = b.scrollHeight - b.scrollTop - b.clientHeight < 24)}
-    >
-      {lines.map((line) => {
-        const { level, words } = parts(line.text);
-        return (
+    <>
+      <div className="tools">
+        <input
+          className="field search"
+          type="search"
+          placeholder="Search the log"
+          aria-label="Search the log"
+          value={search}
+          onChange={(event) => setSearch(event.target.value)}
+        />
+        {search && (
+          <span className="muted small" role="status">
+            {shown.length} of {all.length} lines
+          </span>
+        )}
+        <span className="tools-end">
+          <button className="button" onClick={() => saveText(`${job.id}.log`, "text/plain", text())}>
+            Download
+          </button>
+        </span>
+      </div>
+      <div
+        ref={box}
+        className="log"
+        tabIndex={0}
+        role="log"
+        aria-label="Log"
+        onScroll={({ currentTarget: b }) => (atEnd.current = b.scrollHeight - b.scrollTop - b.clientHeight < 24)}
+      >
+        {shown.map(({ line, level, words, times }) => (
           <div key={line.number} data-level={level}>
             <time dateTime={line.time} title={exact(line.time)}>
               {clock(line.time)}
             </time>
-            <span>{words}</span>
+            <span>
+              {words}
+              {times > 1 && <span className="tag">{times} times</span>}
+            </span>
           </div>
-        );
-      })}
-    </div>
+        ))}
+      </div>
+      {lines.length >= MOST && <p className="muted small">The newest {MOST.toLocaleString("en")} lines; older ones are not kept.</p>}
+    </>
   );
 }

@@ -1,17 +1,18 @@
 // Parallel coordinates: a line a run, over its parameters and its figures; an area drawn on an axis picks lines.
 import { useMemo } from "react";
-import { figure, formatOf } from "../format";
+import { figure, formatOf, isShare, metricName } from "../format";
 import type { Sweep, Trial } from "../api";
 import { dimensionNames, valueOf } from "../sweep";
 import { Empty } from "./basics";
 import { Chart, type Colors } from "./chart";
-import { metricName } from "./results";
 
 export type Cell = string | number | undefined;
 export interface Axis {
   name: string;
-  figure?: { lowerIsBetter: boolean; format: (value: number) => string }; // absent: a parameter
+  figure?: { lowerIsBetter: boolean; format: (value: number) => string; most?: number }; // absent: a parameter
 }
+
+export const axisOf = (metric: string, lowerIsBetter: boolean) => ({ lowerIsBetter, format: formatOf(metric), most: isShare(metric) ? 1 : undefined });
 
 const FEW = 12; // values of a parameter that are written out
 
@@ -22,12 +23,25 @@ function scaleOf(axis: Axis, values: Cell[]) {
   if (!numbers || (!axis.figure && different.length <= FEW))
     return { type: "category", data: different.sort((a, b) => (numbers ? Number(a) - Number(b) : String(a).localeCompare(String(b)))).map(String) };
   const down = axis.figure?.lowerIsBetter ?? false;
-  return { type: "value", scale: true, inverse: down, nameLocation: down ? "start" : "end", axisLabel: { formatter: axis.figure?.format ?? figure } };
+  return { type: "value", scale: true, max: axis.figure?.most, inverse: down, nameLocation: down ? "start" : "end", axisLabel: { formatter: axis.figure?.format ?? figure } };
 }
 
-/** Axes on which all lines are alike say nothing and are left out. */
-export function Parallel({ axes, rows, label }: { axes: Axis[]; rows: { name: string; cells: Cell[] }[]; label: string }) {
+/** From `weak` to `strong`, both as "rgb(r, g, b)": 0 to 1. */
+function between(weak: string, strong: string, share: number): string {
+  const [a, b] = [weak, strong].map((color) => color.match(/\d+/g)!.map(Number));
+  return `rgb(${[0, 1, 2].map((i) => Math.round(a[i] * (1 - share) + b[i] * share)).join(", ")})`;
+}
+
+/** How good each value is among them, from 0 to 1, by its rank: one far off takes no colour from the others. */
+function ranks(values: Cell[], lowerIsBetter: boolean): (number | undefined)[] {
+  const sorted = [...new Set(values.filter((value) => typeof value === "number"))].sort((a, b) => (lowerIsBetter ? b - a : a - b));
+  return values.map((value) => (typeof value === "number" ? (sorted.length > 1 ? sorted.indexOf(value) / (sorted.length - 1) : 1) : undefined));
+}
+
+/** Axes on which all lines are alike say nothing and are left out. `color`: the axis whose figure colours the lines; -1: none does. */
+export function Parallel({ axes, rows, color, label }: { axes: Axis[]; rows: { name: string; cells: Cell[] }[]; color: number; label: string }) {
   const option = useMemo(() => {
+    const good = color < 0 ? [] : ranks(rows.map((row) => row.cells[color]), axes[color].figure?.lowerIsBetter ?? false);
     const told = axes
       .map((axis, i) => ({ axis, values: rows.map((row) => row.cells[i]) }))
       .filter(({ values }) => new Set(values.map(String)).size > 1);
@@ -46,7 +60,7 @@ export function Parallel({ axes, rows, label }: { axes: Axis[]; rows: { name: st
       },
       parallelAxis: told.map(({ axis, values }, dim) => {
         const scale = scaleOf(axis, values);
-        return { dim, name: axis.name, ...scale, z: 3, axisLabel: { color: c.muted, textBorderColor: c.back, textBorderWidth: 3, ...scale.axisLabel } }; // over the lines
+        return { dim, name: axis.name, ...scale, z: 3, axisLabel: { color: c.muted, backgroundColor: c.back, padding: [1, 3], ...scale.axisLabel } }; // over the lines
       }),
       tooltip: { trigger: "item", formatter: (item: { name: string }) => item.name },
       series: [
@@ -57,13 +71,13 @@ export function Parallel({ axes, rows, label }: { axes: Axis[]; rows: { name: st
           data: rows.map((row, i) => ({
             name: row.name,
             value: told.map(({ axis, values }) => (scaleOf(axis, values).type === "category" ? String(values[i] ?? "–") : (values[i] ?? "-"))),
-            lineStyle: { color: c.series[i % (c.series.length - 1)] },
+            lineStyle: good[i] === undefined ? { color: c.series[color < 0 ? i % (c.series.length - 1) : 7] } : { color: between(c.weak, c.accent, good[i]!), width: 1.5 + good[i]! },
           })),
           emphasis: { lineStyle: { width: 3, opacity: 1 } },
         },
       ],
     });
-  }, [axes, rows]);
+  }, [axes, rows, color]);
   return <Chart label={label} option={option} height={380} name="wring-parallel" />;
 }
 
@@ -79,7 +93,7 @@ export function TrialParallel({ sweep, trials }: { sweep: Sweep; trials: Trial[]
   const axes = useMemo(
     (): Axis[] => [
       ...dimensionNames(sweep.dimensions).map((name) => ({ name })),
-      ...figures.map((f) => ({ name: metricName(f.metric), figure: { lowerIsBetter: !f.maximise, format: formatOf(f.metric) } })),
+      ...figures.map((f) => ({ name: metricName(f.metric), figure: axisOf(f.metric, !f.maximise) })),
     ],
     [sweep, figures],
   );
@@ -93,11 +107,16 @@ export function TrialParallel({ sweep, trials }: { sweep: Sweep; trials: Trial[]
         })),
     [trials, figures],
   );
+  const first = sweep.objectives[0];
+  const color = first ? axes.length - figures.length + figures.findIndex((f) => f.metric === first.metric && f.suite === first.suite) : -1;
   if (rows.length < 2) return <Empty title="Two trials must have ended for lines to compare" />;
   return (
     <>
-      <p className="muted small">A line a trial; figures better upwards. Drag along an axis to pick lines.</p>
-      <Parallel axes={axes} rows={rows} label={`Parameters and figures of ${rows.length} trials`} />
+      <p className="muted small">
+        A line a trial; figures better upwards. {color >= 0 && `The stronger its colour, the better its ${axes[color].name}.`} Drag along an axis to pick
+        lines.
+      </p>
+      <Parallel axes={axes} rows={rows} color={color} label={`Parameters and figures of ${rows.length} trials`} />
     </>
   );
 }

@@ -5,7 +5,7 @@ import { get, type Job, methodSpecs, type NormalForm, post } from "../api";
 import { draftOf, emptyDraft, yamlOf } from "../recipe";
 import { Failure, Loading } from "./basics";
 import { Code, Diff } from "./code";
-import { Choice } from "./controls";
+import { JobChoice } from "./search_choice";
 
 /** The recipe without its defaults, however it was written: one line, a mapping, llm-compressor's. */
 async function plain(recipe: string): Promise<string> {
@@ -21,23 +21,15 @@ const title = (job: Job) => job.spec.name || job.id;
 export function RecipeTab({ job }: { job: Job }) {
   const [params, setParams] = useSearchParams();
   const against = params.get("against") ?? "";
-  const others = useQuery({
-    queryKey: ["jobs", "newest"],
-    queryFn: () => get<{ jobs: Job[] }>("jobs", { page_size: 50 }),
-    staleTime: 30_000,
-  });
-  const options = (others.data?.jobs ?? [])
-    .filter((other) => other.id !== job.id)
-    .map((other) => ({ value: other.id, label: title(other), detail: other.id }));
-  if (against && !options.some((option) => option.value === against)) options.unshift({ value: against, label: against, detail: "" });
   return (
     <>
       <div className="tools">
-        <Choice
+        <JobChoice
           label="Compare with"
+          except={job.id}
           value={against}
           placeholder="Compare with another job"
-          options={[{ value: "", label: "The recipe as it was written", detail: "" }, ...options]}
+          first={against ? { value: "", label: "The recipe as it was written" } : undefined}
           onChange={(next) =>
             setParams((old) => (next ? old.set("against", next) : old.delete("against"), old), { replace: true })
           }

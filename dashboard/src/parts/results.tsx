@@ -1,6 +1,6 @@
 // What was measured: before beside after, with standard errors and what changed.
 import type { Evaluation, Job } from "../api";
-import { direction, measured, spread } from "../format";
+import { direction, measured, metricName, spread } from "../format";
 import { Empty, Table } from "./basics";
 
 interface Line {
@@ -21,29 +21,6 @@ export function lines(evaluations: Evaluation[]): Line[] {
   const suites = [...new Set([...all.values()].map((line) => line.suite))];
   return [...all.values()].sort((a, b) => suites.indexOf(a.suite) - suites.indexOf(b.suite));
 }
-
-const WORDS: Record<string, string> = {
-  perplexity: "Perplexity",
-  nll: "Negative log likelihood",
-  kl_mean: "KL divergence, mean",
-  kl_p99: "KL divergence, 99th percentile",
-  kl_max: "KL divergence, worst",
-  top1_agreement: "Top-1 agreement",
-  weight_bytes: "Bytes of weights",
-  artifact_bytes: "Bytes on disk",
-  bits_per_weight: "Bits per weight",
-  parameters: "Parameters",
-  macs: "Multiply-adds",
-  top1: "Accuracy",
-  cross_entropy: "Cross entropy",
-  share_of_bf16: "Share of bf16",
-  forward_seconds: "Forward pass",
-  decode_speed: "Decoding",
-  cosine_mean: "Cosine to dense, mean",
-  cosine_min: "Cosine to dense, worst",
-  neighbour_overlap: "Neighbour overlap",
-};
-export const metricName = (metric: string) => WORDS[metric] ?? metric.replaceAll("_", " ");
 
 export function Figure({ row }: { row?: Evaluation }) {
   if (!row) return <span className="muted">–</span>;
@@ -92,14 +69,14 @@ export function Results({ job }: { job: Job }) {
         <thead>
           <tr>
             <th>Metric</th>
+            <th className="number">Result</th>
+            <th className="number">Change</th>
             <th className="number">Handed in</th>
             {between.map((when) => (
               <th key={when} className="number">
-                {/^\d+$/.test(when) ? `After step ${Number(when) + 1}` : when}
+                {/^\d+$/.test(when) ? `After step ${Number(when) + 1}` : when.replace(/^export: /, "Export: ")}
               </th>
             ))}
-            <th className="number">Result</th>
-            <th className="number">Change</th>
           </tr>
         </thead>
         <tbody>
@@ -107,6 +84,12 @@ export function Results({ job }: { job: Job }) {
             <tr key={line.suite + line.metric} data-group={i > 0 && table[i - 1].suite !== line.suite ? "" : undefined}>
               <td>
                 {metricName(line.metric)} {table[i - 1]?.suite !== line.suite && <span className="tag">{line.suite}</span>}
+              </td>
+              <td className="number strong">
+                <Figure row={line.rows.after} />
+              </td>
+              <td className="number">
+                <Change before={line.rows.before} after={line.rows.after} />
               </td>
               <td className="number">
                 <Figure row={line.rows.before} />
@@ -116,12 +99,6 @@ export function Results({ job }: { job: Job }) {
                   <Figure row={line.rows[when]} />
                 </td>
               ))}
-              <td className="number strong">
-                <Figure row={line.rows.after} />
-              </td>
-              <td className="number">
-                <Change before={line.rows.before} after={line.rows.after} />
-              </td>
             </tr>
           ))}
         </tbody>

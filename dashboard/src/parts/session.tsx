@@ -3,6 +3,7 @@ import { type QueryClient, useMutation, useQuery, useQueryClient } from "@tansta
 import { type ReactNode, useState } from "react";
 import { get, type Problem, post, type Session } from "../api";
 import { Loading, useTitle } from "./basics";
+import { forgetDrafts } from "./draft";
 
 const KEY = ["session"];
 
@@ -23,8 +24,42 @@ export function useBarred(needed: "submitter" | "admin"): string {
 export function LoggedIn({ children }: { children: ReactNode }) {
   const { data, isPending } = useSession();
   if (isPending) return <Loading />;
-  return data?.login && !data.caller ? <Login /> : children;
+  return (
+    <>
+      <Secret />
+      {data?.login && !data.caller ? <Login /> : children}
+    </>
+  );
 }
+
+interface Made {
+  name: string;
+  secret: string;
+}
+const SECRET = [...KEY, "secret"];
+
+/** Shows a new token's secret on top of every view, the login too, until somebody says that he has it. */
+export const showSecret = (client: QueryClient, made: Made) => client.setQueryData(SECRET, made);
+
+function Secret() {
+  const client = useQueryClient();
+  const { data } = useQuery<Made>({ queryKey: SECRET, queryFn: () => Promise.reject(), enabled: false });
+  if (!data) return null;
+  return (
+    <div className="notice" role="status">
+      <strong>The secret of {data.name}. It is shown this once.</strong>
+      <pre className="command" tabIndex={0} aria-label="Secret">
+        {data.secret}
+      </pre>
+      <button className="button" onClick={() => client.resetQueries({ queryKey: SECRET })}>
+        I have kept it
+      </button>
+    </div>
+  );
+}
+
+/** Whose project's things he sees; empty: all projects'. */
+export const useOwnProject = () => useSession().data?.project ?? "";
 
 // What somebody else was shown is forgotten.
 function takeSession(client: QueryClient, session: Session) {
@@ -77,7 +112,11 @@ export function Account() {
   const client = useQueryClient();
   const logout = useMutation({
     mutationFn: () => post<Session>("logout", {}),
-    onSuccess: (session) => takeSession(client, session),
+    onSuccess: (session) => {
+      forgetDrafts();
+      client.resetQueries({ queryKey: SECRET });
+      takeSession(client, session);
+    },
   });
   if (!data?.caller || !data.login) return null;
   return (

@@ -3,12 +3,11 @@ import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { useCallback, useMemo } from "react";
 import { Link, useLocation, useSearchParams } from "wouter";
 import { type Front, type Objective, post, type Sweep, type Trial } from "../api";
-import { bytes, formatOf, parseBytes } from "../format";
+import { bytes, formatOf, metricName, parseBytes } from "../format";
 import { bestSoFar, valueOf } from "../sweep";
 import { Empty } from "./basics";
 import { axis, Chart, type Colors } from "./chart";
 import { Choice } from "./controls";
-import { metricName } from "./results";
 
 const name = (objective: Objective) => metricName(objective.metric);
 const format = (objective: Objective) => formatOf(objective.metric);

@@ -21,7 +21,7 @@ export function Timeline({ job, events }: { job: Job; events: JobEvent[] }) {
     <>
       {all.length === 0 ? (
         <Empty title="No worker has taken it yet" />
-      ) : all.every((attempt) => attempt.spans.length === 0) && !isActive(job.state) ? (
+      ) : all.length === 1 && all[0].spans.length === 0 && !isActive(job.state) ? (
         <Empty title="It ended before its first step" />
       ) : (
         <div className="scroll" tabIndex={0} role="region" aria-label="Timeline">
@@ -30,9 +30,7 @@ export function Timeline({ job, events }: { job: Job; events: JobEvent[] }) {
               <tr>
                 <th>Step</th>
                 <th className="number">Time</th>
-                <th className="number">expected</th>
                 <th className="number">Peak memory</th>
-                <th className="number">expected</th>
                 <th className="gantt-axis">
                   <Axis scale={scale} />
                 </th>
@@ -94,7 +92,7 @@ function AttemptRows({
     <tbody>
       {!alone && (
         <tr className="gantt-attempt">
-          <th colSpan={6} scope="rowgroup">
+          <th colSpan={4} scope="rowgroup">
             Attempt {attempt.number}{" "}
             <span className="muted">
               on {attempt.worker}
@@ -103,6 +101,7 @@ function AttemptRows({
           </th>
         </tr>
       )}
+      <Lead attempt={attempt} scale={scale} now={now} />
       {attempt.spans.map((span) => (
         <SpanRow
           key={`${span.index} ${span.start}`}
@@ -115,10 +114,12 @@ function AttemptRows({
       {pending.map((stage) => (
         <tr key={stage.index} className="muted">
           <td>{stage.name}</td>
-          <td className="number">–</td>
-          <td className="number">{stage.forecast_seconds > 0 ? duration(stage.forecast_seconds) : ""}</td>
-          <td className="number">–</td>
-          <td className="number">{Number(stage.forecast_peak_bytes) > 0 ? bytes(stage.forecast_peak_bytes) : ""}</td>
+          <td className="number">
+            – <Expected>{stage.forecast_seconds > 0 && duration(stage.forecast_seconds)}</Expected>
+          </td>
+          <td className="number">
+            – <Expected>{Number(stage.forecast_peak_bytes) > 0 && bytes(stage.forecast_peak_bytes)}</Expected>
+          </td>
           <td />
         </tr>
       ))}
@@ -126,11 +127,32 @@ function AttemptRows({
   );
 }
 
+/** What the engine had forecast, under what it was. */
+const Expected = ({ children }: { children: React.ReactNode }) => children && <div className="muted small">expected {children}</div>;
+
+const share = (time: number, scale: Scale) => Math.max(0, ((time - scale.start) / (scale.end - scale.start)) * 100);
+
+/** Before its first step the worker fetches what the job reads, and the engine loads it. */
+function Lead({ attempt, scale, now }: { attempt: Attempt; scale: Scale; now: number }) {
+  const end = attempt.spans[0]?.start ?? attempt.end ?? now;
+  const took = (end - attempt.start) / 1000;
+  if (took < 1) return null;
+  return (
+    <tr className="muted">
+      <td>fetch and load</td>
+      <td className="number">{duration(took)}</td>
+      <td />
+      <td className="gantt-cell">
+        <div className="gantt-bar" data-state="lead" style={{ left: `${share(attempt.start, scale)}%`, width: `${share(end, scale) - share(attempt.start, scale)}%` }} />
+      </td>
+    </tr>
+  );
+}
+
 function SpanRow({ span, stage, scale, now }: { span: Span; stage?: Stage; scale: Scale; now: number }) {
-  const whole = scale.end - scale.start;
   const end = span.end ?? now;
-  const left = ((span.start - scale.start) / whole) * 100;
-  const width = Math.max(0, ((end - span.start) / whole) * 100);
+  const left = share(span.start, scale);
+  const width = Math.max(0, share(end, scale) - left);
   const took = span.end === null || !stage || stage.state === "running" ? (end - span.start) / 1000 : stage.seconds;
   return (
     <tr>
@@ -144,10 +166,13 @@ function SpanRow({ span, stage, scale, now }: { span: Span; stage?: Stage; scale
           </div>
         )}
       </td>
-      <td className="number">{duration(took)}</td>
-      <td className="number muted">{stage && stage.forecast_seconds > 0 ? duration(stage.forecast_seconds) : ""}</td>
-      <td className="number">{stage && Number(stage.peak_bytes) > 0 ? bytes(stage.peak_bytes) : ""}</td>
-      <td className="number muted">{stage && Number(stage.forecast_peak_bytes) > 0 ? bytes(stage.forecast_peak_bytes) : ""}</td>
+      <td className="number">
+        {duration(took)} <Expected>{stage && stage.forecast_seconds > 0 && duration(stage.forecast_seconds)}</Expected>
+      </td>
+      <td className="number">
+        {stage && Number(stage.peak_bytes) > 0 && bytes(stage.peak_bytes)}{" "}
+        <Expected>{stage && Number(stage.forecast_peak_bytes) > 0 && bytes(stage.forecast_peak_bytes)}</Expected>
+      </td>
       <td className="gantt-cell">
         <div
           className="gantt-bar"

@@ -4,6 +4,8 @@ import { Problem } from "../api";
 
 export const toasts = Toast.createToastManager();
 
+export const messageOf = (error: unknown) => (error instanceof Problem ? error.message : String(error));
+
 /** The answer to a call that failed. */
 export function tellFailure(error: unknown) {
   const problem = error instanceof Problem ? error : new Problem(0, "UNEXPECTED", String(error));

@@ -11,10 +11,9 @@ import {
 import { useMemo, useState } from "react";
 import { Link } from "wouter";
 import type { Sweep, Trial } from "../api";
-import { duration, measured } from "../format";
+import { duration, measured, metricName } from "../format";
 import { dimensionNames, valueOf } from "../sweep";
 import { Empty, StateBadge, Table } from "./basics";
-import { metricName } from "./results";
 
 const PAGE = 50;
 
