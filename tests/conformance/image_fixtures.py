@@ -47,8 +47,19 @@ class DigitsNet(nn.Module):
         return self.head(nn.functional.max_pool2d(x * self.gate(x), 2).flatten(1))
 
 
-def digits(folder):
-    """A fresh net, and MNIST's 10,000 test images: 8,000 to train on and 2,000 to score, drawn by seed 0."""
+class PlainNet(nn.Sequential):
+    """Six convolutions without norms or skips (card C3's collapse)."""
+
+    def __init__(self):
+        layers, width = [], 1
+        for stride in (2, 1, 2, 1, 2, 1):
+            layers += [nn.Conv2d(width, 16, 3, stride, 1), nn.ReLU()]
+            width = 16
+        super().__init__(*layers, nn.Flatten(), nn.Linear(16 * 16, 10))
+
+
+def mnist(folder):
+    """MNIST's 10,000 test images: 8,000 to train on and 2,000 to score, drawn by seed 0."""
     def read(name, start):
         return numpy.frombuffer(gzip.decompress((DATA / "mnist-t10k" / name).read_bytes()), numpy.uint8, offset=start)
 
@@ -57,9 +68,37 @@ def digits(folder):
     files = {name: folder / f"{name}.npz" for name in ("train", "test")}
     for name, part in (("train", order[:8000]), ("test", order[8000:])):
         numpy.savez(files[name], images=images[part], labels=labels[part])
+    return files
+
+
+def digits(folder):
+    """A fresh net and MNIST's images."""
+    files = mnist(folder)
     torch.manual_seed(0)
     export(DigitsNet().train(), (1, 28, 28), folder / "digits.onnx")
     return folder / "digits.onnx", files
+
+
+def bottleneck(folder):
+    """A plain net trained on MNIST's images; then its third layer's weights are 0.05 of what they were and the fourth's 20 times: the same
+    function, through channels of small norm that all else hangs on."""
+    files = mnist(folder)
+    arrays = numpy.load(files["train"])
+    images, labels = (torch.tensor(arrays["images"])[:, None] / 255 - 0.13) / 0.31, torch.tensor(arrays["labels"])
+    torch.manual_seed(0)
+    net = PlainNet()
+    optimiser = torch.optim.Adam(net.parameters(), 2e-3)
+    for _ in range(4):
+        for part in torch.randperm(len(labels)).split(64):
+            optimiser.zero_grad()
+            nn.functional.cross_entropy(net(images[part]), labels[part]).backward()
+            optimiser.step()
+    with torch.no_grad():
+        net[4].weight *= 0.05
+        net[4].bias *= 0.05
+        net[6].weight *= 20
+    export(net.eval(), (1, 28, 28), folder / "bottleneck.onnx")
+    return folder / "bottleneck.onnx", files
 
 
 def decoded(folder, part):
@@ -91,4 +130,4 @@ def resnet20(folder):
     return folder / "resnet20.onnx", {"train": folder / "some.npz", "calibration": folder / "some.npz", "test": folder / "test.npz"}
 
 
-FIXTURES = {"digits": digits, "resnet20": resnet20}
+FIXTURES = {"digits": digits, "bottleneck": bottleneck, "resnet20": resnet20}

@@ -18,7 +18,7 @@ A file names a model, data, runs (stages of a recipe each), evaluations, budgets
     unmet: ["..."]                        # the card's claims that did not come out; said again each time
     cut: {runs: [eora, none], evaluations: [...], replace: {samples: 8}}  # what CI runs: replace overrides parameters
 
-In claims "dense" is the model that was handed in. "a < b": the mean over seeds is lower by more than the difference's standard error. "a <= b": not higher by more than that. Where perplexities are
+In claims "dense" is the model that was handed in, and a run's name may be followed by what is taken off its values: "trained - 0.01 <= otov2". "a < b": the mean over seeds is lower by more than the difference's standard error. "a <= b": not higher by more than that. Where perplexities are
 compared the difference is that of the negative log-likelihood, paired by window. Exits with 1 where a claim or budget does not hold.
 """
 import argparse
@@ -128,20 +128,28 @@ class Conformance:
             apart = max(abs(value / values[0] - 1) for value in values)
             yield {"budget": f"{budget['metric']} of {', '.join(names)}", "apart": apart, "holds": apart <= budget["within"]}
 
+    @staticmethod
+    def operand(text):
+        """A run's name, and what is taken off its values."""
+        name, _, less = text.partition(" - ")
+        return name, float(less or 0)
+
     def claims(self, key):
         for claim in self.spec.get(key, []):
             metric, chain = (part.strip() for part in claim.split(":", 1))
-            words = chain.split()
-            for a, sign, b in zip(words[::2], words[1::2], words[2::2]):
-                if sign not in ("<", "<="):
-                    raise ValueError(f"{claim}: '{sign}' is neither < nor <=")
+            words = re.split(r"\s+(<=?)\s+", chain)
+            if len(words) < 3:
+                raise ValueError(f"{claim}: neither < nor <= in it")
+            for left, sign, right in zip(words[::2], words[1::2], words[2::2]):
+                (a, less), (b, more) = (self.operand(word) for word in (left, right))
                 unknown = [name for name in (a, b) if name not in self.runs and name != "dense"]
                 if unknown:
                     if self.cut:
                         continue
                     raise ValueError(f"{claim}: no run {unknown[0]}")
                 mean, error = self.difference(a, b, metric)
-                yield {"claim": f"{metric}: {a} {sign} {b}", "values": [self.value(a, metric), self.value(b, metric)],
+                mean += more - less
+                yield {"claim": f"{metric}: {left} {sign} {right}", "values": [self.value(a, metric), self.value(b, metric)],
                        "difference": mean, "stderr": error, "holds": mean < -error if sign == "<" else mean <= error}
 
 
