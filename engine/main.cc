@@ -1,5 +1,4 @@
 // wring-engine: runs recipes, with a service (job) or without any (run, eval, generate).
-#include <malloc.h>
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
@@ -197,14 +196,6 @@ bool json_wanted(const CLI::App& app) {
   for (const auto* verb : app.get_subcommands())
     if (const auto* flag = verb->get_option_no_throw("--json"); flag && flag->count() > 0) return true;
   return false;
-}
-
-// glibc moves its thresholds with what a program frees, so that the same work takes more memory the second
-// time than the first, when it was forecast. Larger tensors are pages of their own, which leave no holes.
-void fix_heap_thresholds() {
-  constexpr int kOwnPages = 1 << 20;
-  ::mallopt(M_MMAP_THRESHOLD, kOwnPages);
-  ::mallopt(M_TRIM_THRESHOLD, 2 * kOwnPages);
 }
 
 }  // namespace

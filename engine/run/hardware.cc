@@ -124,6 +124,18 @@ int set_threads(int threads) {
   return threads;
 }
 
+void fix_heap_thresholds() {
+  constexpr int kOwnPages = 1 << 20;
+  ::mallopt(M_MMAP_THRESHOLD, kOwnPages);
+  ::mallopt(M_TRIM_THRESHOLD, 2 * kOwnPages);
+}
+
+KeptHeap::KeptHeap() {
+  constexpr int kMost = 32 << 20;  // that glibc allows
+  ::mallopt(M_MMAP_THRESHOLD, kMost);
+  ::mallopt(M_TRIM_THRESHOLD, 16 * kMost);
+}
+
 void release_free_memory() {
   ::malloc_trim(0);
 }

@@ -36,6 +36,19 @@ std::uint64_t total_memory_bytes();
 // it would keep most of what was ever used.
 void release_free_memory();
 
+// glibc moves its thresholds with what a program frees, so that the same work takes more memory the second
+// time than the first, when it was forecast. Fixed, larger tensors are pages of their own, which leave no
+// holes; or they stay in the heap, for a step of training asks for the same ones as the one before, and new
+// pages would cost as much as its arithmetic.
+void fix_heap_thresholds();
+class KeptHeap {  // as long as it lives
+ public:
+  KeptHeap();
+  ~KeptHeap() { fix_heap_thresholds(); }
+  KeptHeap(const KeptHeap&) = delete;
+  KeptHeap& operator=(const KeptHeap&) = delete;
+};
+
 // Highest resident memory of this process since the last reset (mapped files that were read count), bytes.
 void reset_peak_resident_bytes();
 std::uint64_t peak_resident_bytes();

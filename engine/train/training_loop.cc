@@ -9,6 +9,7 @@
 
 #include "common/clock.h"
 #include "common/error.h"
+#include "engine/run/hardware.h"
 #include "engine/run/progress.h"
 #include "engine/run/snapshot.h"
 #include "engine/run/team.h"
@@ -194,6 +195,7 @@ void set_seconds_between_snapshots(double seconds) {
 
 Json run_training_loop(Trainable& trainable, Optimizer& optimizer, const LoopOptions& options,
                        const LoopTask& task, const LoopContext& context) {
+  const KeptHeap heap;
   return Loop(trainable, optimizer, options, task, context).run();
 }
 
