@@ -9,6 +9,7 @@
 #include "common/logger.h"
 #include "engine/run/export.h"
 #include "engine/run/failure.h"
+#include "engine/run/hardware.h"
 #include "engine/run/helpers.h"
 #include "engine/run/local.h"
 #include "engine/run/pipe.h"
