@@ -1,12 +1,12 @@
 // The page's frame: navigation, theme, and which view an address shows.
 import { CSPProvider } from "@base-ui/react/csp-provider";
 import { QueryCache, QueryClient, QueryClientProvider } from "@tanstack/react-query";
-import { lazy, StrictMode, Suspense, useEffect, useRef } from "react";
+import { Component, lazy, type ReactNode, StrictMode, Suspense, useEffect, useRef } from "react";
 import { createRoot } from "react-dom/client";
 import { Link, Redirect, Route, Switch, useLocation } from "wouter";
 import { Problem } from "./api";
 import { Jobs } from "./pages/Jobs";
-import { Empty, Loading } from "./parts/basics";
+import { Empty, Failure, Loading } from "./parts/basics";
 import { Segments } from "./parts/controls";
 import { Account, LoggedIn } from "./parts/session";
 import { Toasts } from "./parts/toast";
@@ -73,6 +73,17 @@ function useArrival(location: string) {
   }, [location]);
 }
 
+/** Where a view's script could not be fetched, or failed: the rest of the page stays. */
+class Caught extends Component<{ children: ReactNode }, { error?: unknown }> {
+  state: { error?: unknown } = {};
+  static getDerivedStateFromError = (error: unknown) => ({ error });
+  render() {
+    if (this.state.error === undefined) return this.props.children;
+    const problem = new Problem(0, "VIEW_NOT_LOADED", "This view could not be shown.", "", "Is wring-server running? Was it replaced by another release?");
+    return <Failure error={problem} retry={() => window.location.reload()} />;
+  }
+}
+
 function Frame() {
   const [location] = useLocation();
   const theme = useTheme();
@@ -113,6 +124,7 @@ function Frame() {
       </header>
       <main id="main" tabIndex={-1}>
         <LoggedIn>
+          <Caught key={location}>
           <Suspense fallback={<Loading />}>
             <Switch>
               <Route path="/jobs" component={Jobs} />
@@ -137,6 +149,7 @@ function Frame() {
               </Route>
             </Switch>
           </Suspense>
+          </Caught>
         </LoggedIn>
       </main>
       <Toasts />

@@ -808,6 +808,12 @@ const tests = {
     await page.getByText("The server does not answer.").waitFor();
     await page.context().setOffline(false);
     await page.getByText("The server does not answer.").waitFor({ state: "detached" });
+    await page.context().setOffline(true); // also a view whose script was not fetched yet
+    await page.getByRole("link", { name: "Compare" }).click();
+    await page.getByText("This view could not be shown.").waitFor();
+    await page.context().setOffline(false);
+    await page.getByRole("button", { name: "Try again" }).click();
+    await page.getByRole("heading", { name: "Compare" }).waitFor();
     complaints.length = 0; // the browser's own lines on the failed polls
   },
 

@@ -1,5 +1,5 @@
 // Pictures of every view of a running server, in both themes: screenshots.mjs ADDRESS FOLDER [VIEW...]
-// Those of a job that runs or waits are of one that does; WRING_CLOSED is the address of a server that asks for a token.
+// Those of a job that runs or waits are of one that does; WRING_CLOSED is the address of a server that asks for a token; WRING_THEME takes one theme alone.
 import { mkdirSync } from "node:fs";
 import { api, browser, open, views } from "./browser.mjs";
 
@@ -49,9 +49,8 @@ const all = [
     path: "/jobs",
     ready: "table.jobs",
     async act(page) {
-      await page.getByRole("link", { name: "Workers" }).hover();
-      await page.context().setOffline(true);
-      await page.getByRole("link", { name: "Sweeps" }).click();
+      await page.route("**/api/v1/artifacts*", (route) => route.abort());
+      await page.getByRole("link", { name: "Artifacts" }).click();
       await page.getByText("The server does not answer.").first().waitFor();
     },
   },
@@ -59,7 +58,7 @@ const all = [
 ].filter(Boolean);
 
 const chrome = await browser();
-for (const theme of ["light", "dark"]) {
+for (const theme of process.env.WRING_THEME ? [process.env.WRING_THEME] : ["light", "dark"]) {
   for (const [suffix, viewport] of [
     ["", { width: 1280, height: 820 }],
     ["-phone", { width: 390, height: 800 }],
