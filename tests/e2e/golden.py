@@ -14,6 +14,18 @@ PORTABLE = {"ATEN_CPU_CAPABILITY": "default", "MKL_CBWR": "COMPATIBLE", "MKL_ENA
 
 # recipe: SHA-256 of its weights, 16 digits.
 GOLDEN = {
+    "rtn(bits=4, group_size=32)": "f144b6d662c505a5",
+    "fp8": "ae6c8fd928a090e9",
+    "fp4": "bbb8020851727193",
+    "magnitude(pattern=0.5)": "e79907ecb38050d1",
+    "svd(rank=4)": "7eeb418a94eac593",
+    "round-inputs": "178b666280b8f81d",
+    f"wanda(pattern=2:4, {CALIBRATED})": "1e275d39e8c970f6",
+    f"sparsegpt(pattern=0.5, {CALIBRATED})": "547f3c95a8167baf",
+    f"gptq(bits=4, group_size=32, {CALIBRATED})": "712d7bc4033a19a6",
+    f"awq-scaling(group_size=16, {CALIBRATED}) | rtn(bits=4, group_size=16)": "cc0a580bfc6cd2e5",
+    f"flap(ratio=0.2, {CALIBRATED})": "11ac9993110ed719",
+    f"block-drop(blocks=1, {CALIBRATED})": "0992af82c0dfc31c",
 }
 
 
