@@ -171,7 +171,8 @@ std::string hardware_name(const std::string& device, int threads) {
 std::string kernel_level(const std::string& device) {
   const std::string library = " torch " + std::string(TORCH_VERSION);
   if (device != "cpu") {
-    const auto cuda = describe_cuda(parse_device(device).index());
+    const auto colon = device.find(':');
+    const auto cuda = describe_cuda(colon == std::string::npos ? 0 : std::atoi(device.c_str() + colon + 1));
     return "sm" + std::to_string(cuda.major) + std::to_string(cuda.minor) + library;
   }
   __builtin_cpu_init();
