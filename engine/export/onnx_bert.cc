@@ -1,7 +1,9 @@
 // The BERT encoder as an ONNX graph: sums and norms in fp32, products in the working type.
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 
+#include "common/error.h"
 #include "engine/export/onnx_layers.h"
 
 namespace wring {
@@ -39,7 +41,11 @@ class BertGraph {
 
  private:
   std::string parameter(const std::string& name, at::ScalarType type, bool transposed = false) {
-    return b_.parameter(name, *layers_.parameter(name), type, transposed);
+    const auto* const values = layers_.parameter(name);
+    if (!values)
+      throw Error(ErrorCode::kInvalidArgument, "MISSING_TENSOR", "the model has no " + name, name,
+                  "Its head is not whole: take it out of the checkpoint, or complete it.");
+    return b_.parameter(name, *values, type, transposed);
   }
 
   std::string embed() {
@@ -145,14 +151,23 @@ class BertGraph {
       pooled = b_.node("Tanh", {head(prefix_ + "pooler.dense", first)});
       give("pooler_output", pooled, {kBatch, fixed_size(hidden_size_)});
     }
-    if (const auto scores = head("classifier", pooled.empty() ? hidden : pooled); !scores.empty())
+    const bool by_token = pooled.empty() || is_token_classifier();
+    if (const auto scores = head("classifier", by_token ? hidden : pooled); !scores.empty())
       give("logits", scores,
-           pooled.empty() ? std::vector{kBatch, kPositions, rows_of("classifier.weight")}
-                          : std::vector{kBatch, rows_of("classifier.weight")});
+           by_token ? std::vector{kBatch, kPositions, rows_of("classifier.weight")}
+                    : std::vector{kBatch, rows_of("classifier.weight")});
     write_answer_spans(hidden);
     write_predictions(hidden);
     if (const auto next = pooled.empty() ? "" : head("cls.seq_relationship", pooled); !next.empty())
       give("seq_relationship_logits", next, {kBatch, rows_of("cls.seq_relationship.weight")});
+  }
+
+  // Such a checkpoint may hold a pooler that its class does not read.
+  bool is_token_classifier() const {
+    const auto classes =
+        json_or<std::vector<std::string>>(model_.config(), "architectures", {}, "config.json");
+    return std::any_of(classes.begin(), classes.end(),
+                       [](const auto& name) { return name.ends_with("ForTokenClassification"); });
   }
 
   void write_answer_spans(const std::string& hidden) {

@@ -49,13 +49,28 @@ bool is_past(const OnnxValue& input) {
   return input.name.starts_with("past_key_values.");
 }
 
+[[noreturn]] void refuse(const std::string& name, const std::string& what) {
+  throw Error(ErrorCode::kInternal, "EXPORT_DIFFERS", name + " " + what, name,
+              "The file does not hold what the exporter meant: it has changed since, or this is a defect of "
+              "Wring.");
+}
+
+const at::Tensor& value_of(const NamedValues& values, const std::string& name) {
+  const auto it = values.find(name);
+  if (it == values.end()) refuse(name, "is no output of the graph");
+  return it->second;
+}
+
 // What the cache holds after `earlier`; empty keys and values before anything was run.
 void add_cache(const Graph& graph, const NamedValues* earlier, NamedValues& inputs) {
   for (const auto& input : graph.inputs()) {
     if (!is_past(input)) continue;
+    if (!input.type || !input.shape || input.shape->size() != 4 || !(*input.shape)[1].size ||
+        !(*input.shape)[3].size)
+      refuse(input.name, "is declared otherwise than as heads of one size");
     const auto& shape = *input.shape;
     const auto type = *input.type == OnnxType::kFloat16 ? at::kHalf : at::kFloat;
-    inputs[input.name] = earlier ? earlier->at(present_of(input.name))
+    inputs[input.name] = earlier ? value_of(*earlier, present_of(input.name))
                                  : at::zeros({2, *shape[1].size, 0, *shape[3].size}, type);
   }
 }
@@ -89,14 +104,14 @@ double check_onnx_graph(const Graph& graph, const Model& model) {
   const std::string output = model.kind() == "encoder" ? "last_hidden_state" : "logits";
   NamedValues inputs = part_of(graph, tokens, 0, kTokens);
   add_cache(graph, nullptr, inputs);
-  double furthest = distance(graph.run(inputs).at(output), expected, tokens.mask);
+  double furthest = distance(value_of(graph.run(inputs), output), expected, tokens.mask);
   if (model.kind() != "encoder") {
     NamedValues first = part_of(graph, tokens, 0, kFirst);
     add_cache(graph, nullptr, first);
     const NamedValues earlier = graph.run(first);
     NamedValues rest = part_of(graph, tokens, kFirst, kTokens - kFirst);
     add_cache(graph, &earlier, rest);
-    const at::Tensor both = at::cat({earlier.at(output), graph.run(rest).at(output)}, 1);
+    const at::Tensor both = at::cat({value_of(earlier, output), value_of(graph.run(rest), output)}, 1);
     furthest = std::max(furthest, distance(both, expected, tokens.mask));
   }
   const double most = most_allowed(graph, model);

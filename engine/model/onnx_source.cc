@@ -89,7 +89,9 @@ std::shared_ptr<const WeightRep> OnnxTensors::packed(const std::string& name) co
   const std::int64_t rows = attribute(node, "N"), columns = attribute(node, "K"),
                      bits = attribute(node, "bits"), block = attribute(node, "block_size");
   const at::Tensor codes = tensor(name + ".codes"), scales = tensor(name + ".scales");
-  if (rows < 1 || columns < 1 || block < 1 || (bits != 2 && bits != 4 && bits != 8) || columns % block != 0 ||
+  constexpr std::int64_t kMost = 1LL << 31;  // of rows and of columns
+  if (rows < 1 || columns < 1 || rows > kMost || columns > kMost || block < 16 ||
+      (bits != 2 && bits != 4 && bits != 8) || columns % block != 0 ||
       codes.numel() / rows != columns * bits / 8 || codes.numel() % rows != 0 ||
       scales.numel() != rows * (columns / block))
     refuse(name, "its codes and scales do not fit K, N, bits and block_size");
@@ -99,7 +101,12 @@ std::shared_ptr<const WeightRep> OnnxTensors::packed(const std::string& name) co
   };
   PackedInt parts{
       static_cast<int>(bits), block, unpacked(codes, columns), scales.reshape({rows, blocks}), {}};
-  if (tensors_.contains(name + ".zeros")) parts.zeros = unpacked(tensor(name + ".zeros"), blocks);
+  if (tensors_.contains(name + ".zeros")) {
+    const at::Tensor zeros = tensor(name + ".zeros");
+    if (zeros.numel() != rows * ((blocks * bits + 7) / 8))
+      refuse(name, "its zero points are not one a block");
+    parts.zeros = unpacked(zeros, blocks);
+  }
   return packed_int_rep(parts);
 }
 

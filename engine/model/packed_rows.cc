@@ -3,6 +3,9 @@
 
 #include <ATen/Parallel.h>
 
+#include <string>
+
+#include "common/error.h"
 #include "engine/kernels/bit_pack.h"
 
 namespace wring {
@@ -32,6 +35,10 @@ at::Tensor pack_rows(const at::Tensor& codes, int bits) {
 }
 
 at::Tensor unpack_rows(const at::Tensor& packed, std::int64_t count, int bits) {
+  if (packed.scalar_type() != at::kByte || packed.dim() != 2 || packed.size(1) < packed_bytes(count, bits))
+    throw Error(ErrorCode::kInvalidArgument, "BAD_WEIGHT_REP",
+                "rows of packed codes are shorter than " + std::to_string(count) + " codes of " +
+                    std::to_string(bits) + " bits");
   return map_rows(packed, count,
                   [&](const std::uint8_t* from, std::uint8_t* to) { unpack_bits(from, count, bits, to); });
 }

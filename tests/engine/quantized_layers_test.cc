@@ -10,6 +10,8 @@
 #include <vector>
 
 #include "common/error.h"
+#include "engine/model/packed_rows.h"
+#include "tests/common/thrown_by.h"
 
 namespace wring {
 namespace {
@@ -387,6 +389,13 @@ TEST(QuantizedLayers, OfOtherSchemesAreRefusedByTheirMember) {
                              {"weight_shape", at::tensor({16, 32}, at::kLong)}};
   EXPECT_EQ(reason(other_groups, groups_of_16), "BAD_WEIGHT_REP");
   EXPECT_EQ(reason(ct, groups_of_16), "");
+}
+
+TEST(PackedRows, ThatAreTooShortOrNoBytesAreRefused) {
+  for (const at::Tensor& packed : {at::zeros({1, 127}, at::kByte), at::zeros({1, 0}, at::kByte),
+                                   at::zeros({128}, at::kByte), at::zeros({1, 128}, at::kFloat)})
+    EXPECT_EQ(thrown_by([&] { unpack_rows(packed, 256, 4); }).reason(), "BAD_WEIGHT_REP");
+  EXPECT_EQ(unpack_rows(at::zeros({1, 128}, at::kByte), 256, 4).numel(), 256);
 }
 
 }  // namespace

@@ -323,10 +323,14 @@ class Encoder(Onnx):
                  "token_type_ids": np.zeros_like(ids) if types is None else np.asarray(types)}
         return dict(zip([made.name for made in run.get_outputs()], run.run(None, given)))
 
-    def check(self, kind, names, **options):
-        """Names that transformers' own output has, and pooler_output; padding and two kinds of tokens."""
+    def check(self, kind, names, pooler=False, **options):
+        """Names that transformers' own output has, and pooler_output; padding and two kinds of tokens. `pooler`: one that the
+        class does not read."""
         make_encoder(self.folder / "made")
-        model = randomise(kind(transformers.BertConfig.from_pretrained(self.folder / "made", **options)), 1)
+        model = kind(transformers.BertConfig.from_pretrained(self.folder / "made", **options))
+        if pooler:
+            model.bert.pooler = transformers.models.bert.modeling_bert.BertPooler(model.config)
+        model = randomise(model, 1)
         save(model, wordpiece_tokenizer(300), self.folder / "bert", torch.float32, "1GB")
         self.export(self.folder / "bert")
         ids, types = tokens(300), torch.zeros(2, 40, dtype=torch.long)
@@ -354,6 +358,7 @@ class Encoder(Onnx):
         for kind, names, options in ((transformers.BertModel, [hidden, pooled], {}),
                                      (transformers.BertForSequenceClassification, [hidden, pooled, "logits"], dict(num_labels=5)),
                                      (transformers.BertForTokenClassification, [hidden, "logits"], dict(num_labels=3)),
+                                     (transformers.BertForTokenClassification, [hidden, pooled, "logits"], dict(num_labels=3, pooler=True)),
                                      (transformers.BertForQuestionAnswering, [hidden, "start_logits", "end_logits"], {}),
                                      (transformers.BertForMaskedLM, [hidden, "logits"], dict(hidden_act="gelu_new"))):
             with self.subTest(kind.__name__):

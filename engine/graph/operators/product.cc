@@ -41,16 +41,21 @@ Tensors matmul_nbits(const Call& call) {
   if (bits != 2 && bits != 4 && bits != 8) call.unsupported(std::to_string(bits) + " bits");
   for (std::size_t i = 4; i < call.input_count(); ++i)
     if (call.has_input(i)) call.unsupported("its input " + std::to_string(i));
-  if (block < 16 || rows < 1 || columns < 1 || columns % block != 0 ||
-      packed.numel() != rows * columns * bits / 8 || packed.scalar_type() != at::kByte)
+  constexpr std::int64_t kMost = 1LL << 31;  // of N and of K
+  if (block < 16 || rows < 1 || columns < 1 || rows > kMost || columns > kMost || columns % block != 0 ||
+      packed.numel() % rows != 0 || packed.numel() / rows != columns * bits / 8 ||
+      packed.scalar_type() != at::kByte)
     call.refuse("its codes do not fit N, K, bits and block_size");
   const std::int64_t blocks = columns / block;
+  if (call.input(2).numel() != rows * blocks) call.refuse("its scales are not one a block");
   const auto codes_of = [&](const at::Tensor& bytes, std::int64_t count) {
     return unpack_rows(bytes.cpu().reshape({rows, -1}), count, static_cast<int>(bits)).to(at::kFloat);
   };
   at::Tensor zeros = at::full({rows, blocks}, 1 << (bits - 1), at::kFloat);
   if (call.has_input(3)) {
     if (call.input(3).scalar_type() != at::kByte) call.unsupported("zero points that are no bytes");
+    if (call.input(3).numel() != rows * ((blocks * bits + 7) / 8))
+      call.refuse("its zero points are not one a block");
     zeros = codes_of(call.input(3), blocks);
   }
   const at::Tensor scales = call.input(2).cpu().to(at::kFloat).reshape({rows, blocks, 1});
