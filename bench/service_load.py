@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import sqlite3
+import struct
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,7 @@ PROGRAMS = Path("build/release/bin").resolve()
 JOBS, LISTED = int(os.environ.get("JOBS", "100000")), int(os.environ.get("LISTED", "1000000"))
 EACH, CLIENTS = os.environ.get("EACH", "10"), (1, 8, 64)
 PROJECTS = 10
+SUCCEEDED = 4  # a job's phase
 ALL = ("submit", "workers", "lists", "transfer")
 
 
@@ -97,8 +99,37 @@ def workers():
             server.bench("workers", "--job-seconds", seconds, clients=64)
 
 
+def message(fields):
+    """Bytes of a protobuf message: {number: text, float or small integer}."""
+    out = b""
+    for number, value in fields.items():
+        if isinstance(value, float):
+            out += bytes([number << 3 | 1]) + struct.pack("<d", value)
+        elif isinstance(value, int):
+            out += bytes([number << 3, value])
+        else:
+            out += bytes([number << 3 | 2, len(value)]) + value.encode()
+    return out
+
+
+STEPS = ("gptq", "evaluate: size (before)", "evaluate: size (after)")
+SIZES = {"before": 98.4e6, "after": 73.1e6}
+
+
+def steps_of(job):
+    """A succeeded job's rows of stages, as StageStatus."""
+    return [(job, i, "done", message(({1: i} if i else {}) | {2: name, 3: "done", 4: 1.5})) for i, name in enumerate(STEPS)]
+
+
+def sizes_of(job, model):
+    """What it measured, as Evaluation: the page asks for it row by row."""
+    return [(job, i + 1, model, "size", "weight_bytes", size, message({1: job, 2: model, 3: "size", 4: "weight_bytes", 5: size, 6: "bytes", 12: when}))
+            for i, (when, size) in enumerate(SIZES.items())]
+
+
 def fill(server, model, count):
-    """Copies a job into `count` rows of PROJECTS projects as the server would have written them: 95 of 100 have ended."""
+    """Copies a job into `count` rows of PROJECTS projects as the server would have written them: 95 of 100 have ended, those that succeeded
+    with their steps and what they measured."""
     seed = server.cli("submit", "gptq(bits=4, group_size=64, samples=16, sequence_length=512)", "--model", model, "--data", f"calibration={model}")["id"]
     server.stop()
     database = sqlite3.connect(server.data / "wring.db")
@@ -109,18 +140,25 @@ def fill(server, model, count):
     ids = sorted("".join(draw.choices("0123456789abcdefghjkmnpqrstvwxyz", k=12)) for _ in range(count))  # so that rows come in their order
     sequences = list(range(2, count + 2))
     draw.shuffle(sequences)
-    phases = draw.choices((1, 4, 5, 6), (5, 85, 5, 5), k=count)
+    phases = draw.choices((1, SUCCEEDED, 5, 6), (5, 85, 5, 5), k=count)
 
     def row(job, i, phase):
         project = f"p{i % PROJECTS}"
         entry = record | {"id": job, "sequence": i, "phase": phase, "project": project, "create_time": record["create_time"] + i, "end_time": record["create_time"] + i + 1}
-        return (job, i, f"load {i} ", phase, json.dumps(entry, separators=(",", ":")), spec, normal, digest, fence, project)
+        leased = phase == SUCCEEDED
+        if leased:
+            entry |= {"fence": [record["fence"][0], 1], "attempt": 1, "start_time": entry["create_time"]}
+        return (job, i, f"load {i} ", phase, json.dumps(entry, separators=(",", ":")), spec, normal, digest, 1 if leased else fence, project)
 
     (trigger,) = database.execute("SELECT sql FROM sqlite_master WHERE name = 'job_gets_name'").fetchone()
     database.execute("DROP TRIGGER job_gets_name")  # the index of names takes rows in order alone at speed
     with database:
         database.executemany("INSERT OR IGNORE INTO jobs(id, sequence, name, phase, record, spec, normal_form, recipe_digest, fence_n, project) "
                              "VALUES(?,?,?,?,?,?,?,?,?,?)", map(row, ids, sequences, phases))
+        done = [job for job, phase in zip(ids, phases) if phase == SUCCEEDED]
+        for job in done:
+            database.executemany("INSERT INTO stages(job_id, idx, state, status) VALUES(?,?,?,?)", steps_of(job))
+            database.executemany("INSERT INTO evaluations(job_id, stage, artifact, suite, metric, value, message) VALUES(?,?,?,?,?,?,?)", sizes_of(job, model))
         database.execute("INSERT INTO job_names(rowid, name) SELECT sequence, name FROM jobs WHERE sequence > 1 ORDER BY sequence")
         database.execute(trigger)
         database.execute("INSERT OR REPLACE INTO shares VALUES('p0', 'cpu', 1)")  # a lease was given

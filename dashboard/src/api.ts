@@ -232,7 +232,7 @@ export interface Session {
   scope: string;
   project: string; // empty: all
 }
-export type Value = string | number | boolean | null;
+export type Value = string | number | boolean | null | Value[] | { [key: string]: Value };
 export interface Parameter {
   name: string;
   type: string;

@@ -66,8 +66,17 @@ export function measured(value: number, unit: string, metric: string): string {
 /** Metrics that end at 1, which their axes need not pass. */
 export const isShare = (metric: string) => /cosine|agreement|overlap/.test(metric) || (isAccuracy(metric) && !metric.endsWith("_change"));
 
+/** What its axis must not pass. */
+export const axisEnd = (metric: string) => (isShare(metric) ? { max: (range: { max: number }) => (range.max <= 1 ? 1 : null) } : {});
+
 /** How an axis of this metric writes its values. */
 export const formatOf = (metric: string) => (metric.endsWith("_bytes") ? bytes : figure);
+
+/** "−41 %", "+2.8 %": from a value to another. */
+export function changeText(from: number, to: number): string {
+  const share = Math.abs(to / from - 1) * 100;
+  return `${to < from ? "−" : "+"}${share < 10 ? share.toFixed(1) : Math.round(share)} %`;
+}
 
 /** A standard error: two digits say all that it knows. In the unit of its value. */
 export function spread(error: number, unit: string, metric: string): string {
@@ -107,3 +116,19 @@ const WORDS: Record<string, string> = {
   neighbour_overlap: "Neighbour overlap",
 };
 export const metricName = (metric: string) => WORDS[metric] ?? metric.replaceAll("_", " ");
+
+const SHORT_WORDS: Record<string, string> = {
+  nll: "NLL",
+  kl_mean: "KL",
+  kl_p99: "KL, 99 %",
+  kl_max: "worst KL",
+  top1_agreement: "agreement",
+  weight_bytes: "weights",
+  artifact_bytes: "on disk",
+  bits_per_weight: "bits",
+  cosine_mean: "cosine",
+  cosine_min: "worst cosine",
+  neighbour_overlap: "overlap",
+};
+/** Where there is no room for its name. */
+export const shortName = (metric: string) => SHORT_WORDS[metric] ?? metricName(metric).replace(/^[A-Z](?![A-Z])/, (first) => first.toLowerCase());

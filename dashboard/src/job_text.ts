@@ -1,6 +1,6 @@
 // What can be said of a job in a line: how far it is, how long it will take, how long it took.
 import type { Evaluation, Job, Stage } from "./api";
-import { direction, duration, figure, measured, metricName } from "./format";
+import { changeText, direction, duration, figure, measured, shortName } from "./format";
 
 /** The name of jobs that only sample, for the page Try it. */
 export const TRIED = "try it";
@@ -12,34 +12,52 @@ export const methodsOf = (job: Job) =>
     .map((stage) => stage.name)
     .join(" → ");
 
-/** "98.4 MB → 73.1 MB · Perplexity 23.94 → 24.61": bytes of weights, and the first quality whose better end is known. */
-export function outcomeOf({ evaluations }: { evaluations: Evaluation[] }): string {
-  const size = evaluations.find((row) => row.metric === "weight_bytes" && row.when === "after");
-  const quality = evaluations.find((row) => row.when === "after" && row.suite !== "size" && !row.text && direction(row.metric) !== 0);
-  const told = (row?: Evaluation) => {
-    if (!row) return "";
+/** A figure of a result: "perplexity", "24.61", "23.94", "+2.8 %". */
+export interface Outcome {
+  name: string;
+  now: string;
+  before: string; // of what was handed in; empty, with `change`: it says nothing
+  change: string;
+}
+
+/** Bytes of weights, and the first quality whose better end is known. */
+export function outcomeOf({ evaluations }: { evaluations: Evaluation[] }): { size?: Outcome; quality?: Outcome } {
+  const told = (row?: Evaluation): Outcome | undefined => {
+    if (!row) return undefined;
     const before = evaluations.find((one) => one.suite === row.suite && one.metric === row.metric && one.when === "before")?.value ?? row.baseline_value;
-    const now = measured(row.value, row.unit, row.metric);
-    const name = row === size ? "" : metricName(row.metric) + " ";
-    // Against the model itself: it agrees with itself wholly.
-    const trivial = before === row.value || before === 0 || (before === 1 && row.unit !== "bytes");
-    return before === undefined || trivial ? name + now : `${name}${measured(before, row.unit, row.metric)} → ${now}`;
+    // Against the model itself: it agrees with itself wholly, but for rounding.
+    const trivial = before === undefined || before === row.value || before === 0 || (Math.abs(before - 1) < 1e-4 && row.unit !== "bytes");
+    return {
+      name: shortName(row.metric),
+      now: measured(row.value, row.unit, row.metric),
+      before: trivial ? "" : measured(before, row.unit, row.metric),
+      change: trivial ? "" : changeText(before, row.value),
+    };
   };
-  return [told(size), told(quality)].filter(Boolean).join(" · ");
+  const after = evaluations.filter((row) => row.when === "after");
+  return {
+    size: told(after.find((row) => row.metric === "weight_bytes")),
+    quality: told(after.find((row) => row.suite !== "size" && !row.text && direction(row.metric) !== 0)),
+  };
 }
 
 export const runningStage = (job: Job): Stage | undefined => job.stages.find((stage) => stage.state === "running");
 
-/** Seconds that are left by what the engine expects, and whether stages without a forecast come on top. */
-export function remaining(job: Job): { seconds: number; more: boolean } | null {
+/** Seconds that are left by what the engine expects, and whether they are the least: stages without a forecast come on top. */
+export function remaining(job: Job, now = Date.now()): { seconds: number; more: boolean } | null {
   const running = runningStage(job);
   if (!running) return null;
   let seconds = 0;
   let more = false;
   for (const stage of job.stages) {
     if (stage.state === "running") {
-      if (stage.progress && stage.progress.eta_seconds > 0) seconds += stage.progress.eta_seconds;
-      else more = true;
+      if (stage.progress && stage.progress.eta_seconds > 0) {
+        seconds += stage.progress.eta_seconds;
+      } else {
+        more = true;
+        const gone = job.start_time ? (now - Date.parse(job.start_time)) / 1000 : 0; // of it and what came before
+        seconds += Math.max(0, stage.forecast_seconds - gone);
+      }
     }
     if (stage.state === "pending") {
       if (stage.forecast_seconds > 0) seconds += stage.forecast_seconds;

@@ -24,6 +24,17 @@ export function place(layer: string): { block: number; kind: string } {
   return match ? { block: Number(match[1]), kind: match[2] } : { block: -1, kind: layer };
 }
 
+/** A logarithmic axis about these values alone, with round marks; undefined where not all are above 0. */
+export function logAxis(values: number[]): { min: number; max: number; marks: number[] } | undefined {
+  if (values.length === 0 || values.some((value) => value <= 0)) return undefined;
+  const min = Math.min(...values) / 1.2;
+  const max = Math.max(...values) * 1.3;
+  const digits = max / min > 200 ? [1] : max / min > 30 ? [1, 3] : [1, 2, 5];
+  const marks: number[] = [];
+  for (let power = Math.floor(Math.log10(min)); 10 ** power <= max; ++power) marks.push(...digits.map((digit) => Number(`${digit}e${power}`)));
+  return { min, max, marks: marks.filter((mark) => mark >= min && mark <= max) };
+}
+
 // What a GGUF file calls the layers that reports name as Hugging Face does.
 const GGUF_PARTS: Record<string, string> = {
   "self_attn.q_proj": "attn_q",

@@ -37,16 +37,30 @@ export async function ancestors(artifact: Artifact): Promise<Ancestor[]> {
   return chain.reverse();
 }
 
-/** What jobs made of it, newest first: of those that measured it before they began. */
-export async function descendants(digest: string, most: number): Promise<{ artifact: Artifact; job: Job }[]> {
-  const { evaluations } = await get<{ evaluations: Evaluation[] }>("evaluations", { artifact: digest, page_size: 1000 });
-  const ids = [...new Set(evaluations.filter((row) => row.when === "before").map((row) => row.job_id))].reverse();
-  const made = ids.slice(0, most).map(async (id) => {
-    const job = await jobOf(id);
-    const artifact = job?.result && job.result !== digest ? await artifactOf(job.result) : undefined;
-    return job && artifact ? [{ artifact, job }] : [];
-  });
-  return (await Promise.all(made)).flat();
+/** All that was measured of it, oldest first. */
+export async function measurements(digest: string): Promise<Evaluation[]> {
+  const all: Evaluation[] = [];
+  for (let page_token = ""; ; ) {
+    const page = await get<{ evaluations: Evaluation[]; next_page_token: string }>("evaluations", { artifact: digest, page_size: 1000, page_token });
+    all.push(...page.evaluations);
+    page_token = page.next_page_token;
+    if (!page_token) return all;
+  }
+}
+
+/** What jobs made of it, newest first: of those that measured it before they began. `more`: there may be more than `most`. */
+export async function descendants(rows: Evaluation[], most: number): Promise<{ made: { artifact: Artifact; job: Job }[]; more: boolean }> {
+  const ids = [...new Set(rows.filter((row) => row.when === "before").map((row) => row.job_id))].reverse();
+  const made: { artifact: Artifact; job: Job }[] = [];
+  while (ids.length > 0 && made.length < most) {
+    const some = ids.splice(0, most).map(async (id) => {
+      const job = await jobOf(id);
+      const artifact = job?.result && job.result !== job.spec.model ? await artifactOf(job.result) : undefined;
+      return job && artifact ? [{ artifact, job }] : [];
+    });
+    made.push(...(await Promise.all(some)).flat());
+  }
+  return { made: made.slice(0, most), more: ids.length > 0 || made.length > most };
 }
 
 /** As the artifact, or the model card among its files, says; empty: neither does. */

@@ -8,7 +8,7 @@ import { Problem } from "./api";
 import { Jobs } from "./pages/Jobs";
 import { Empty, Failure, Loading } from "./parts/basics";
 import { Segments } from "./parts/controls";
-import { Account, LoggedIn } from "./parts/session";
+import { Account, LoggedIn, useLoggedOut } from "./parts/session";
 import { Toasts } from "./parts/toast";
 import "@fontsource-variable/inter/wght.css";
 import "./styles.css";
@@ -88,6 +88,7 @@ function Frame() {
   const [location] = useLocation();
   const theme = useTheme();
   useArrival(location);
+  const out = useLoggedOut();
   return (
     <>
       <a className="skip" href="#main">
@@ -101,13 +102,15 @@ function Frame() {
           </svg>
           Wring
         </Link>
-        <nav aria-label="Views">
-          {VIEWS.map(([path, name]) => (
-            <Link key={path} href={path} className="nav" aria-current={location.startsWith(path) ? "page" : undefined}>
-              {name}
-            </Link>
-          ))}
-        </nav>
+        {!out && (
+          <nav aria-label="Views">
+            {VIEWS.map(([path, name]) => (
+              <Link key={path} href={path} className="nav" aria-current={location.startsWith(path) ? "page" : undefined}>
+                {name}
+              </Link>
+            ))}
+          </nav>
+        )}
         <div className="side-end">
           <Account />
           <Segments

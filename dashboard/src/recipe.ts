@@ -21,16 +21,33 @@ export const newStep = (name: string): Step => ({ key: `step-${++counter}`, name
 
 export const emptyDraft: Draft = { name: "", stages: [], evaluations: [], exports: [] };
 
-const same = (a: unknown, b: unknown) => JSON.stringify(a) === JSON.stringify(b);
+export const same = (a: unknown, b: unknown) => JSON.stringify(a) === JSON.stringify(b);
+
+const WORD = /^[A-Za-z][\w-]*$/;
+
+/** Levels as the server reads them, too: "gptq(bits=3) | rtn". One that says more than such a call can stays as it is, and so do all. */
+function callsOf(levels: Value, specs: MethodSpec[]): Value {
+  if (!Array.isArray(levels)) return levels;
+  const calls = (levels as unknown as NormalForm["stages"]).map(({ method, params, targets, ignore }) => {
+    const defaults = specs.find((s) => s.name === method)?.parameters ?? [];
+    const changed = Object.entries(params).filter(([name, value]) => !same(defaults.find((p) => p.name === name)?.default, value));
+    const plain = changed.every(([, value]) => typeof value === "number" || typeof value === "boolean" || WORD.test(String(value)));
+    if (!plain || !same(targets, ["Linear"]) || !same(ignore, ["lm_head"])) return undefined;
+    return changed.length > 0 ? `${method}(${changed.map(([name, value]) => `${name}=${value}`).join(", ")})` : method;
+  });
+  return calls.includes(undefined) ? levels : calls.join(" | ");
+}
 
 /** Only what is not a default, so that the YAML says what was chosen. Keys of rows that stay are kept: a field keeps its focus. */
 export function draftOf(form: NormalForm, specs: MethodSpec[], before: Draft): Draft {
-  const spec = (name: string) => specs.find((s) => s.name === name);
+  const parameter = (method: string, name: string) => specs.find((s) => s.name === method)?.parameters.find((p) => p.name === name);
   const step = (name: string, params: Record<string, Value>, old: Step | undefined): Step => ({
     key: old && old.name === name ? old.key : newStep(name).key,
     name,
     params: Object.fromEntries(
-      Object.entries(params).filter(([key, value]) => !same(spec(name)?.parameters.find((p) => p.name === key)?.default, value)),
+      Object.entries(params)
+        .map(([key, value]) => [key, parameter(name, key)?.type === "stages" ? callsOf(value, specs) : value] as const)
+        .filter(([key, value]) => !same(parameter(name, key)?.default, value)),
     ),
   });
   return {
@@ -50,7 +67,7 @@ export function draftOf(form: NormalForm, specs: MethodSpec[], before: Draft): D
 
 // Flow style of YAML is JSON; short words need no quotes.
 const scalar = (value: Value) =>
-  typeof value === "string" && /^[A-Za-z][\w-]*$/.test(value) && !/^(true|false|null|yes|no|on|off|y|n)$/i.test(value)
+  typeof value === "string" && WORD.test(value) && !/^(true|false|null|yes|no|on|off|y|n)$/i.test(value)
     ? value
     : JSON.stringify(value);
 const list = (values: string[]) => `[${values.map(scalar).join(", ")}]`;

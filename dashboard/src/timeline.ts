@@ -1,5 +1,5 @@
 // The history of a job from its events: attempts, and in each the time that every step took.
-import type { Job, JobEvent } from "./api";
+import { isActive, type Job, type JobEvent } from "./api";
 
 export interface Span {
   index: number;
@@ -62,10 +62,26 @@ export function attempts(events: JobEvent[]): Attempt[] {
   return all;
 }
 
-/** From the first lease to the end, or to now. */
-export function extent(job: Job, all: Attempt[], now: number): [number, number] {
+/** When each step of a running attempt that has not ended is expected to run, one after the other; those that nobody has forecast take no time. */
+export function outlook(job: Job, newest: Attempt | undefined, now: number): Map<number, [number, number]> {
+  const ahead = new Map<number, [number, number]>();
+  if (!newest || newest.end !== null || !isActive(job.state)) return ahead;
+  let at = now;
+  for (const { index, forecast_seconds, progress } of job.stages) {
+    const span = newest.spans.findLast((one) => one.index === index);
+    if (span && span.end !== null) continue;
+    const from = span?.start ?? at;
+    const eta = (span && progress?.eta_seconds) || 0;
+    at = Math.max(at, eta > 0 ? now + eta * 1000 : from + Math.max(0, forecast_seconds) * 1000);
+    if (at > from && (eta > 0 || forecast_seconds > 0)) ahead.set(index, [from, at]);
+  }
+  return ahead;
+}
+
+/** From the first lease to the end; to what is expected of it while it runs. */
+export function extent(job: Job, all: Attempt[], ahead: Map<number, [number, number]>, now: number): [number, number] {
   const start = all[0]?.start ?? now;
-  const end = job.end_time ? Date.parse(job.end_time) : now;
+  const end = job.end_time ? Date.parse(job.end_time) : Math.max(now, ...[...ahead.values()].map(([, to]) => to));
   return [start, Math.max(end, start + 1000)];
 }
 

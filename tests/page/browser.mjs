@@ -62,7 +62,7 @@ export function views({ done, failed, compared, result, layer, sweep, tried }) {
     { name: "artifact", path: `/artifacts/${result}`, ready: ".chart canvas" },
     { name: "artifact-layer", path: `/artifacts/${result}?layer=${layer}`, ready: ".layer .chart canvas" },
     { name: "try", path: `/try?model=${result}&jobs=${tried.join(",")}`, ready: "blockquote" },
-    { name: "workers", path: "/workers", ready: ".workers .card" },
+    { name: "workers", path: "/workers", ready: ".workers tbody tr" },
     { name: "access", path: "/access", ready: "table[aria-label='Projects']" },
   ];
 }

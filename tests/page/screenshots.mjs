@@ -1,5 +1,6 @@
 // Pictures of every view of a running server, in both themes: screenshots.mjs ADDRESS FOLDER [VIEW...]
-// Those of a job that runs or waits are of one that does; WRING_CLOSED is the address of a server that asks for a token; WRING_THEME takes one theme alone.
+// Those of a job that runs or waits are of one that does. WRING_CLOSED is the address of a server that asks for a token, WRING_TOKEN an admin's there;
+// WRING_THEME takes one theme alone.
 import { mkdirSync } from "node:fs";
 import { api, browser, open, views } from "./browser.mjs";
 
@@ -7,16 +8,17 @@ const [address, folder, ...wanted] = process.argv.slice(2);
 mkdirSync(folder, { recursive: true });
 const newest = async (state) => (await api(address, `jobs?states=JOB_STATE_${state}&page_size=50`)).jobs;
 const succeeded = await newest("SUCCEEDED");
-const [[failed], [running], [queued]] = await Promise.all(["FAILED", "RUNNING", "QUEUED"].map(newest));
+const [[failed], [running], waiting] = await Promise.all(["FAILED", "RUNNING", "QUEUED"].map(newest));
 // The job with most stages shows most; those of the model that has most jobs are compared.
 const done = await api(address, "jobs/" + [...succeeded].sort((a, b) => b.stages.length - a.stages.length)[0].id);
-const sized = succeeded.filter((job) => !job.spec.name.includes("/") && job.stages.some((stage) => stage.name.startsWith("evaluate: size"))); // no trials
+const sized = succeeded.filter((job) => !job.spec.name.includes("/") && job.attempt === 1 && job.stages.some((stage) => stage.name.startsWith("evaluate: size"))); // no trials
 const ofModel = (model) => sized.filter((job) => job.spec.model === model);
 const compared = sized
   .map((job) => ofModel(job.spec.model))
   .sort((a, b) => b.length - a.length)[0]
   .slice(0, 6)
   .map((job) => job.id);
+const queued = waiting.find((job) => job.ahead > 0) ?? waiting[0];
 const retried = succeeded.find((job) => job.attempt > 1) ?? done;
 const sweep = (await api(address, "sweeps")).sweeps[0];
 const tried = succeeded
@@ -30,8 +32,14 @@ const PHONE = ["jobs", "job-results", "submit"];
 const TALL = ["compare", "artifact", "submit", "submit-plan", "job-results"]; // what matters is further down than a screen
 const all = [
   ...views({ layer, done: done.id, failed: failed.id, compared, result: done.result, sweep: sweep.id, tried }).filter(
-    (view) => view.name !== "try" || tried.length > 0,
+    (view) => (view.name !== "try" || tried.length > 0) && view.name !== "access" && (view.name !== "jobs" || !running),
   ),
+  running && {
+    name: "jobs",
+    path: "/jobs",
+    ready: "table.jobs tbody tr",
+    act: (page) => page.getByText(/ left$/).first().waitFor({ timeout: 60_000 }),
+  },
   { name: "job-retried", path: `/jobs/${retried.id}?tab=timeline`, ready: ".gantt-attempt" },
   running && { name: "job-running", path: `/jobs/${running.id}`, ready: ".gantt-bar[data-state=running]" },
   queued && { name: "job-queued", path: `/jobs/${queued.id}`, ready: ".notice" },
@@ -39,7 +47,10 @@ const all = [
     name: "submit-plan",
     path: `/submit?from=${done.id}`,
     ready: ".good-text",
-    async act(page) {
+    async act(page, theme) {
+      const recipe = page.getByLabel("Recipe", { exact: true });
+      await recipe.fill((await recipe.inputValue()).replaceAll(/(group_size *[=:] *)\d+/g, "$1" + (theme === "light" ? 96 : 192))); // none that was made before
+      await page.getByText("The server accepts this recipe.").waitFor();
       await page.getByRole("button", { name: "Estimate time and memory" }).click();
       await page.locator("table[aria-label=Plan]").waitFor({ timeout: 120_000 });
     },
@@ -55,6 +66,16 @@ const all = [
     },
   },
   process.env.WRING_CLOSED && { name: "login", path: process.env.WRING_CLOSED, ready: ".login" },
+  process.env.WRING_TOKEN && {
+    name: "access",
+    path: `${process.env.WRING_CLOSED}/access`,
+    ready: ".login",
+    async act(page) {
+      await page.getByLabel("Token").fill(process.env.WRING_TOKEN);
+      await page.getByRole("button", { name: "Log in" }).click();
+      await page.getByRole("row", { name: /viewer/i }).waitFor();
+    },
+  },
 ].filter(Boolean);
 
 const chrome = await browser();
@@ -69,7 +90,7 @@ for (const theme of process.env.WRING_THEME ? [process.env.WRING_THEME] : ["ligh
       const { page, context, complaints } = await open(chrome, address, { colorScheme: theme, reducedMotion: "reduce", viewport });
       await page.goto(view.path);
       await page.waitForSelector(view.ready);
-      await view.act?.(page);
+      await view.act?.(page, theme);
       if (view.name === "artifact-layer") await page.locator(view.ready).scrollIntoViewIfNeeded();
       await page.waitForTimeout(700); // charts and rows come to rest
       await page.screenshot({ path: `${folder}/${view.name}${suffix}-${theme}.png`, fullPage: !suffix && TALL.includes(view.name) });

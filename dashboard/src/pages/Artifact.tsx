@@ -2,15 +2,17 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useCallback, useMemo } from "react";
 import { Link, useLocation, useSearchParams } from "wouter";
-import { type Artifact, type Evaluation, get, type Job, post, remove } from "../api";
+import { type Artifact, get, type Job, post, remove } from "../api";
 import { bytes, figure, short } from "../format";
 import { ggufName, type LayerReport, layerReports } from "../layers";
-import { ancestors, descendants, licence } from "../lineage";
+import { ancestors, descendants, licence, measurements } from "../lineage";
 import { type ModelLayer, modelOf } from "../model_layers";
 import { Failure, Loaded, Loading, Time, useTitle } from "../parts/basics";
 import { axis, Chart, type Colors } from "../parts/chart";
-import { Confirm } from "../parts/controls";
+import { Segments } from "../parts/controls";
 import { Files } from "../parts/files";
+import { DeleteMenu } from "../parts/more";
+import { between, ranks } from "../parts/parallel";
 import { useBarred } from "../parts/session";
 import { tellFailure } from "../parts/toast";
 import { type Spread, weightSpread } from "../weights";
@@ -41,14 +43,14 @@ function OneArtifact({ artifact }: { artifact: Artifact }) {
         ) : (
           <div className="head-actions">
             <Keeping artifact={artifact} />
-            <Link className="button" href={`/try?model=${artifact.digest}`}>
-              Try it
-            </Link>
             {artifact.created_by_job && (
-              <Link className="button primary" href={`/submit?from=${artifact.created_by_job}`}>
+              <Link className="button" href={`/submit?from=${artifact.created_by_job}`}>
                 Run again with changes
               </Link>
             )}
+            <Link className="button primary" href={`/try?model=${artifact.digest}`}>
+              Try it
+            </Link>
           </div>
         )}
       </div>
@@ -112,15 +114,14 @@ function Keeping({ artifact }: { artifact: Artifact }) {
       <button className="button" disabled={pin.isPending} onClick={() => pin.mutate()}>
         {artifact.pinned ? "Unpin" : "Pin"}
       </button>
-      <Confirm
-        trigger="Delete"
+      <DeleteMenu
         title={`Delete ${artifact.name || short(artifact.digest)}?`}
         action="Delete the artifact"
         disabled={artifact.pinned || discard.isPending}
         onConfirm={() => discard.mutate()}
       >
         It leaves every list; what no other artifact shares is deleted from the disk a day later. Jobs that named it cannot be retried.
-      </Confirm>
+      </DeleteMenu>
     </>
   );
 }
@@ -182,10 +183,19 @@ function Lineage({ artifact }: { artifact: Artifact }) {
   );
 }
 
+const useMeasurements = (digest: string) => useQuery({ queryKey: ["measured", digest], queryFn: () => measurements(digest), staleTime: 10_000 });
+
 /** What jobs made of it that measured it before; the store knows no others. */
 function Descendants({ digest }: { digest: string }) {
-  const query = useQuery({ queryKey: ["descendants", digest], queryFn: () => descendants(digest, MOST_LINKS), staleTime: 60_000, retry: false });
-  const all = query.data ?? [];
+  const { data: rows } = useMeasurements(digest);
+  const query = useQuery({
+    queryKey: ["descendants", digest, rows?.length],
+    queryFn: () => descendants(rows!, MOST_LINKS),
+    enabled: rows !== undefined,
+    staleTime: 60_000,
+    retry: false,
+  });
+  const { made: all, more } = query.data ?? { made: [], more: false };
   if (all.length === 0) return null;
   return (
     <>
@@ -200,7 +210,7 @@ function Descendants({ digest }: { digest: string }) {
           </li>
         ))}
       </ul>
-      {all.length === MOST_LINKS && <p className="muted small">The newest {MOST_LINKS} of them; there may be more.</p>}
+      {more && <p className="muted small">The newest {all.length} of them; there may be more.</p>}
     </>
   );
 }
@@ -238,7 +248,7 @@ function ModelLayers({ artifact }: { artifact: Artifact }) {
       <h2>
         Layers <span className="muted">{layers.length}</span>
       </h2>
-      <Treemap layers={layers} onChoose={choose} />
+      <Treemap layers={layers} reports={reports} onChoose={choose} />
       {chosen && <OneLayer digest={artifact.digest} layer={chosen} report={reports.get(chosen.name)} close={() => choose("")} />}
       <LayerList layers={layers} reports={reports} onChoose={choose} />
     </section>
@@ -257,7 +267,25 @@ const byBlock = ([a]: [string, unknown], [b]: [string, unknown]) =>
 const fits = (layer: ModelLayer, total: number) => 0.62 * Math.sqrt((layer.bytes / total) * 1100 * 340) > nameIn(layer).length * 6.5 + 8;
 const nameIn = (layer: ModelLayer) => (layer.group.startsWith("block") ? layer.kind.split(".").at(-1)! : layer.kind);
 
-function Treemap({ layers, onChoose }: { layers: ModelLayer[]; onChoose: (name: string) => void }) {
+/** What the layers' colours may tell. */
+const PAINTS = [
+  { value: "storage", label: "Storage" },
+  { value: "bits", label: "Bits" },
+  { value: "error", label: "Error" },
+];
+
+function Treemap({ layers, reports, onChoose }: LayerListProps) {
+  const [params, setParams] = useSearchParams();
+  const valueOf = {
+    storage: () => undefined,
+    bits: (layer: ModelLayer) => layer.bits ?? undefined,
+    error: (layer: ModelLayer) => reports.get(layer.name)?.error,
+  };
+  const told = PAINTS.filter(({ value }) => value === "storage" || new Set(layers.map(valueOf[value as "bits"])).size > 1);
+  // One colour all over says nothing: the error comes first where it is known.
+  const first = told.some(({ value }) => value === "error") ? "error" : "storage";
+  const paint = (told.find(({ value }) => value === params.get("paint"))?.value ?? first) as keyof typeof valueOf;
+  const values = useMemo(() => layers.map(valueOf[paint]), [layers, reports, paint]);
   const click = useCallback((data: unknown) => onChoose((data as { layer?: ModelLayer })?.layer?.name ?? ""), [onChoose]);
   const option = useMemo(() => {
     const kinds = [...new Set(layers.map(storage))];
@@ -266,10 +294,23 @@ function Treemap({ layers, onChoose }: { layers: ModelLayer[]; onChoose: (name: 
     for (const layer of layers) {
       groups.set(layer.group, [...(groups.get(layer.group) ?? []), layer]);
     }
+    const strength = new Map(ranks(values, false).map((rank, i) => [layers[i], rank]));
+    const looks = (c: Colors, layer: ModelLayer) => {
+      if (paint === "storage") return { itemStyle: { color: c.series[kinds.indexOf(storage(layer)) % c.series.length] } };
+      const rank = strength.get(layer);
+      return { itemStyle: { color: rank === undefined ? c.line : between(c.weak, c.accent, rank) }, label: { color: (rank ?? 0) > 0.5 ? c.onSeries : c.text } };
+    };
     return (c: Colors) => ({
       tooltip: {
         formatter: (item: { name: string; value: number; data: { layer?: ModelLayer } }) =>
-          `${item.data.layer?.name ?? item.name}\n${bytes(item.value)}, ${((item.value / total) * 100).toFixed(1)} %${item.data.layer ? `\n${storage(item.data.layer)}` : ""}`,
+          [
+            item.data.layer?.name ?? item.name,
+            `${bytes(item.value)}, ${((item.value / total) * 100).toFixed(1)} %`,
+            item.data.layer && storage(item.data.layer),
+            item.data.layer && reports.has(item.data.layer.name) && `error ${errorOf(reports.get(item.data.layer.name))}`,
+          ]
+            .filter(Boolean)
+            .join("\n"),
       },
       series: [
         {
@@ -291,25 +332,38 @@ function Treemap({ layers, onChoose }: { layers: ModelLayer[]; onChoose: (name: 
           ],
           data: [...groups].sort(byBlock).map(([name, group]) => ({
             name,
-            children: group.map((layer) => ({
-              name: nameIn(layer),
-              value: layer.bytes,
-              layer,
-              label: { show: fits(layer, total) },
-              itemStyle: { color: c.series[kinds.indexOf(storage(layer)) % c.series.length] },
-            })),
+            children: group.map((layer) => {
+              const { itemStyle, label } = looks(c, layer);
+              return { name: nameIn(layer), value: layer.bytes, layer, itemStyle, label: { ...label, show: fits(layer, total) } };
+            }),
           })),
         },
       ],
     });
-  }, [layers]);
+  }, [layers, reports, values, paint]);
   const kinds = [...new Set(layers.map(storage))];
+  const numbers = values.filter((value) => value !== undefined);
   return (
     <>
+      <div className="tools">
+        {told.length > 1 && (
+          <Segments
+            label="Colours"
+            value={paint}
+            options={told}
+            onChange={(next) => setParams((old) => (old.set("paint", next), old), { replace: true })}
+          />
+        )}
+        {paint !== "storage" && (
+          <span className="scale muted small">
+            {figure(Math.min(...numbers))} <span className="scale-colours" aria-hidden /> {figure(Math.max(...numbers))}, by rank
+          </span>
+        )}
+      </div>
       <ul className="legend" aria-label="Storage">
         {kinds.map((kind, i) => (
           <li key={kind}>
-            <span className="swatch" data-series={(i % 8) + 1} aria-hidden /> {kind}{" "}
+            {paint === "storage" && <span className="swatch" data-series={(i % 8) + 1} aria-hidden />} {kind}{" "}
             <span className="muted">
               {bytes(layers.filter((layer) => storage(layer) === kind).reduce((sum, layer) => sum + layer.bytes, 0))}
             </span>
@@ -456,17 +510,12 @@ const errorOf = (report?: LayerReport) => (report?.error === undefined ? "–" :
 
 /** Jobs that measured it: as what they began with, or as what they made. */
 function UsedBy({ artifact }: { artifact: Artifact }) {
-  const query = useQuery({
-    queryKey: ["measured", artifact.digest],
-    queryFn: () => get<{ evaluations: Evaluation[] }>("evaluations", { artifact: artifact.digest, page_size: 1000 }),
-    staleTime: 10000,
-  });
-  const rows = query.data?.evaluations ?? [];
+  const rows = useMeasurements(artifact.digest).data ?? [];
   const began = new Set(rows.filter((row) => row.when === "before").map((row) => row.job_id));
   const made = new Set(rows.filter((row) => row.when !== "before").map((row) => row.job_id));
   return (
     <>
-      <JobLinks title="Made from this" jobs={[...began]} />
+      <JobLinks title="Measured first in" jobs={[...began]} />
       <JobLinks title="Measured in" jobs={[...made].filter((job) => !began.has(job))} />
     </>
   );

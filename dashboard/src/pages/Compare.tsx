@@ -1,42 +1,57 @@
 // Jobs side by side: size against quality with the Pareto front, and every figure with the best in its row.
-import { keepPreviousData, useQueries, useQuery } from "@tanstack/react-query";
+import { keepPreviousData, useQueries, useQuery, type UseQueryResult } from "@tanstack/react-query";
 import { useCallback, useMemo, useState } from "react";
 import { Link, useLocation, useSearchParams } from "wouter";
 import { get, isActive, type Job, type NormalForm, post, stateNames, type Value } from "../api";
 import { csv, front, type Point } from "../compare";
-import { bytes, direction, formatOf, isShare, metricName } from "../format";
-import { TRIED } from "../job_text";
+import { axisEnd, bytes, direction, formatOf, metricName, shortName } from "../format";
+import { methodsOf, TRIED } from "../job_text";
 import { Empty, Failure, Loading, StateBadge, Table, Time, useTitle } from "../parts/basics";
 import { axis, Chart, type Colors } from "../parts/chart";
 import { type Axis, axisOf, cell, Parallel } from "../parts/parallel";
 import { Check, Choice, SearchField } from "../parts/controls";
 import { LayerOverlay } from "../parts/layer_overlay";
+import { OutcomeFigure, useOutcome } from "../parts/outcome";
 import { Figure, lines } from "../parts/results";
 import { useSettled } from "../parts/search_choice";
 import { saveText } from "../save";
+
+/** Without what changes from poll to poll and is not compared: charts are made anew when their jobs change. */
+const comparedOf = (job: Job): Job => ({
+  ...job,
+  etag: "",
+  ahead: 0,
+  waiting_reason: "",
+  stages: job.stages.map((stage) => ({ ...stage, progress: undefined })),
+});
+
+const together = (queries: UseQueryResult<Job>[]) => ({
+  jobs: queries.flatMap((query) => (query.data ? [query.data] : [])),
+  error: queries.find((query) => query.error)?.error,
+});
 
 export default function Compare() {
   useTitle("Compare");
   const [params] = useSearchParams();
   const ids = (params.get("jobs") ?? "").split(",").filter(Boolean);
-  const queries = useQueries({
+  const { jobs, error } = useQueries({
     queries: ids.map((id) => ({
       queryKey: ["job", id],
       queryFn: () => get<Job>(`jobs/${id}`),
+      select: comparedOf,
       refetchInterval: (q: { state: { data?: Job } }) => (q.state.data && isActive(q.state.data.state) ? 2000 : (false as const)),
     })),
+    combine: together,
   });
-  const failed = queries.find((query) => query.error);
-  const jobs = queries.flatMap((query) => (query.data ? [query.data] : []));
   return (
     <>
       <div className="head">
         <h1>Compare</h1>
       </div>
-      {failed && <Failure error={failed.error} />}
+      {error && <Failure error={error} />}
       {ids.length < 2 ? (
         <Choose chosen={ids} />
-      ) : jobs.length < queries.length && !failed ? (
+      ) : jobs.length < ids.length && !error ? (
         <Loading />
       ) : (
         jobs.length > 0 && <Comparison jobs={jobs} />
@@ -54,7 +69,7 @@ function Choose({ chosen }: { chosen: string[] }) {
   const [, go] = useLocation();
   const query = useQuery({
     queryKey: ["jobs", "to compare", name],
-    queryFn: () => get<{ jobs: Job[] }>("jobs", { states: stateNames("succeeded"), name_contains: name, page_size: 50 }),
+    queryFn: () => get<{ jobs: Job[]; next_page_token: string }>("jobs", { states: stateNames("succeeded"), name_contains: name, page_size: 50 }),
     placeholderData: keepPreviousData,
   });
   if (query.error) return <Failure error={query.error} retry={() => query.refetch()} />;
@@ -84,13 +99,12 @@ function Choose({ chosen }: { chosen: string[] }) {
                 checked={picked.includes(job.id)}
                 onChange={(on) => pick(on ? [...picked, job.id] : picked.filter((id) => id !== job.id))}
               />
-              <span className="muted small">
-                <Time time={job.create_time} />
-              </span>
+              <ChosenBy job={job} />
             </li>
           ))}
         </ul>
       )}
+      {query.data.next_page_token && <p className="muted small">The newest {query.data.jobs.length}; a part of its name finds any other.</p>}
       <div className="selection" role="region" aria-label="Chosen jobs">
         <span>{picked.length} chosen</span>
         <button className="button primary" disabled={picked.length < 2} onClick={() => go(`/compare?jobs=${picked.join(",")}`)}>
@@ -102,6 +116,25 @@ function Choose({ chosen }: { chosen: string[] }) {
           </button>
         )}
       </div>
+    </>
+  );
+}
+
+/** By what a job is chosen: what was done, and what came of it. */
+function ChosenBy({ job }: { job: Job }) {
+  const { size, quality } = useOutcome(job.id, job.stages.some((stage) => stage.name.startsWith("evaluate: ")));
+  return (
+    <>
+      <span className="choose-method clip muted">{methodsOf(job)}</span>
+      <span className="number">
+        <OutcomeFigure outcome={size} />
+      </span>
+      <span className="number">
+        <OutcomeFigure outcome={quality} named />
+      </span>
+      <span className="muted small">
+        <Time time={job.create_time} />
+      </span>
     </>
   );
 }
@@ -144,6 +177,9 @@ const after = (job: Job, m: { suite: string; metric: string }) => rowOf(job, m, 
 /** Of what was handed in. */
 const before = (job: Job, m: { suite: string; metric: string }) => rowOf(job, m, "before")?.value ?? after(job, m)?.baseline_value;
 
+const MOST_NAMED = 8; // points of which each has its name, whatever there is beside it
+const FAR = 2; // times the largest of the jobs' sizes
+
 const SIZE = { suite: "size", metric: "weight_bytes" }; // files beside the weights differ by a few bytes, which say nothing
 
 function Comparison({ jobs }: { jobs: Job[] }) {
@@ -155,8 +191,8 @@ function Comparison({ jobs }: { jobs: Job[] }) {
     [jobs, measures],
   );
   const quality = qualities.find((m) => keyOf(m) === params.get("quality")) ?? qualities[0];
-  const points = useMemo(() => {
-    if (!quality) return [];
+  const [points, far] = useMemo((): [Point[], Point[]] => {
+    if (!quality) return [[], []];
     const dense = new Map<string, Point>();
     const made = jobs.flatMap((job): Point[] => {
       const [size, value] = [after(job, SIZE), after(job, quality)];
@@ -164,12 +200,18 @@ function Comparison({ jobs }: { jobs: Job[] }) {
       if (was !== undefined && worth !== undefined) dense.set(job.spec.model, { id: "", name: "handed in", size: was, quality: worth });
       return size && value ? [{ id: job.id, name: name.get(job.id)!, size: size.value, quality: value.value }] : [];
     });
-    return made.length > 1 ? [...made, ...dense.values()] : [];
+    if (made.length < 2) return [[], []];
+    // What is much larger would press all others together: it is told in words.
+    const most = FAR * Math.max(...made.map((point) => point.size));
+    const given = [...dense.values()];
+    return [[...made, ...given.filter((point) => point.size <= most)], given.filter((point) => point.size > most)];
   }, [jobs, quality, name]);
   return (
     <>
+      <MetricTable jobs={jobs} name={name} measures={measures} />
       {quality && points.length > 0 ? (
-        <>
+        <section className="block">
+          <h2>Size and quality</h2>
           <div className="tools">
             <Choice
               label="Quality"
@@ -189,16 +231,20 @@ function Comparison({ jobs }: { jobs: Job[] }) {
                   <span className="swatch diamond" aria-hidden /> what was handed in
                 </li>
               )}
+              {far.map((point) => (
+                <li key={point.size}>
+                  handed in: {bytes(point.size)}, {formatOf(quality.metric)(point.quality)}
+                </li>
+              ))}
             </ul>
           </div>
           <Scatter points={points} quality={quality} />
-        </>
+        </section>
       ) : (
         <p className="muted">A chart of size against quality needs two jobs whose recipes measure `size` and one quality in common.</p>
       )}
       <Lines jobs={jobs} name={name} measures={measures} quality={quality} />
       <LayerOverlay jobs={jobs} name={name} />
-      <MetricTable jobs={jobs} name={name} measures={measures} />
     </>
   );
 }
@@ -223,8 +269,8 @@ function Scatter({ points, quality }: { points: Point[]; quality: Measure }) {
         scale: true,
         boundaryGap: ["8%", "12%"],
         nameGap: 52,
-        ...(isShare(quality.metric) && { max: (range: { max: number }) => (range.max <= 1 ? 1 : null) }),
-        axisLabel: { color: c.muted, formatter: show },
+        ...axisEnd(quality.metric),
+        axisLabel: { color: c.muted, hideOverlap: true, formatter: show },
       }),
       tooltip: {
         trigger: "item",
@@ -258,7 +304,8 @@ function Scatter({ points, quality }: { points: Point[]; quality: Measure }) {
             textBorderWidth: 3,
             formatter: (item: { value: unknown[] }) => String(item.value[2]),
           },
-          labelLayout: { hideOverlap: true },
+          labelLine: { show: true, lineStyle: { color: c.muted } }, // to a name that had to make room for another's
+          labelLayout: { moveOverlap: "shiftY", hideOverlap: points.length > MOST_NAMED },
         },
       ],
     });
@@ -288,6 +335,23 @@ function parameters(form: NormalForm): Params {
   return all;
 }
 
+/** "gptq · bits" of "1 bits"; "stage 1 · bits" where the jobs' first stages are of several methods. */
+function labelOf(key: string, all: Params[]): string {
+  const match = /^(\d+) (.+)$/.exec(key);
+  if (!match) return key;
+  const [, stage, parameter] = match;
+  const methods = [...new Set(all.flatMap((map) => map.get(`stage ${stage}`) ?? []))];
+  if (methods.length !== 1) return `stage ${stage} · ${parameter}`;
+  const twice = all.some((map) => [...map].filter(([name, method]) => name.startsWith("stage ") && method === methods[0]).length > 1);
+  return `${methods[0]}${twice ? `, stage ${stage}` : ""} · ${parameter}`;
+}
+
+/** "bits" of "1 bits"; "bits, 1" where another stage has that, too. */
+const lastOf = (key: string, all: string[]) => {
+  const last = key.replace(/^\d+ /, "");
+  return last !== key && all.some((other) => other !== key && other.replace(/^\d+ /, "") === last) ? `${last}, ${key.split(" ")[0]}` : last;
+};
+
 function useParameters(jobs: Job[]): Params[] {
   return useQueries({
     queries: jobs.map((job) => ({
@@ -314,10 +378,10 @@ function Lines({ jobs, name, measures, quality }: { jobs: Job[]; name: Map<strin
     const keys = [...new Set(parameters.flatMap((map) => [...map.keys()]))];
     const figures = measures.filter((m) => direction(m.metric) !== 0);
     const axes = [
-      ...keys.map((key) => ({ id: key, axis: { name: key } as Axis, cells: parameters.map((map) => cell(map.get(key))) })),
+      ...keys.map((key) => ({ id: key, axis: { name: lastOf(key, keys), title: labelOf(key, parameters) } as Axis, cells: parameters.map((map) => cell(map.get(key))) })),
       ...figures.map((m) => ({
         id: keyOf(m),
-        axis: { name: m.name, figure: axisOf(m.metric, direction(m.metric) < 0) } as Axis,
+        axis: { name: m.name.replace(metricName(m.metric), shortName(m.metric)), title: m.name, figure: axisOf(m.metric, direction(m.metric) < 0) } as Axis,
         cells: jobs.map((job) => after(job, m)?.value),
       })),
     ];
@@ -346,7 +410,7 @@ function Lines({ jobs, name, measures, quality }: { jobs: Job[]; name: Map<strin
     <section className="block">
       <h2>Parameters and figures</h2>
       <p className="muted small">
-        A line a job; figures better upwards.{color >= 0 && ` The stronger its colour, the better its ${axes[color].name}.`} Drag along an axis to pick lines.
+        A line a job; figures better upwards.{color >= 0 && ` The stronger its colour, the better its ${axes[color].title}.`} Drag along an axis to pick lines.
       </p>
       <details className="axes">
         <summary>
@@ -354,7 +418,7 @@ function Lines({ jobs, name, measures, quality }: { jobs: Job[]; name: Map<strin
         </summary>
         <div className="choices">
           {all.map((one) => (
-            <Check key={one.id} label={one.axis.name} checked={shown.includes(one)} onChange={(on) => toggle(one.id, on)} />
+            <Check key={one.id} label={one.axis.title ?? one.axis.name} checked={shown.includes(one)} onChange={(on) => toggle(one.id, on)} />
           ))}
         </div>
       </details>
@@ -367,11 +431,16 @@ function Lines({ jobs, name, measures, quality }: { jobs: Job[]; name: Map<strin
   );
 }
 
+/** A parameter's value; empty: the job has none of it. */
+const text = (map: Params, key: string) => (map.has(key) ? String(cell(map.get(key))) : "");
+
 function MetricTable({ jobs, name, measures }: { jobs: Job[]; name: Map<string, string>; measures: Measure[] }) {
   const params = useParameters(jobs);
-  const keys = [...new Set(params.flatMap((map) => [...map.keys()]))].filter(
-    (key) => new Set(params.map((map) => String(map.get(key) ?? ""))).size > 1,
-  );
+  const [whole, setWhole] = useState(false);
+  const [over, setOver] = useState(-1); // the column under the pointer
+  const keys = [...new Set(params.flatMap((map) => [...map.keys()]))].filter((key) => new Set(params.map((map) => text(map, key))).size > 1);
+  const chosen = (key: string) => key.startsWith("stage ") || new Set(params.filter((map) => map.has(key)).map((map) => text(map, key))).size > 1;
+  const shown = whole ? keys : keys.filter(chosen);
   const best = (m: Measure) => {
     const values = jobs.map((job) => after(job, m)?.value).filter((v) => v !== undefined);
     if (new Set(values).size < 2 || direction(m.metric) === 0) return undefined;
@@ -382,7 +451,7 @@ function MetricTable({ jobs, name, measures }: { jobs: Job[]; name: Map<string, 
     const number = (value?: number) => String(value ?? "");
     const rows = [
       ["metric", "suite", "unit", ...jobs.flatMap((job) => [head(job), `standard error, ${head(job)}`, `before, ${head(job)}`])],
-      ...keys.map((key) => [key, "", "", ...params.flatMap((map) => [String(map.get(key) ?? ""), "", ""])]),
+      ...keys.map((key) => [labelOf(key, params), "", "", ...params.flatMap((map) => [text(map, key), "", ""])]),
       ...measures.map((m) => [
         m.metric,
         m.suite,
@@ -393,7 +462,7 @@ function MetricTable({ jobs, name, measures }: { jobs: Job[]; name: Map<string, 
     saveText("wring-compare.csv", "text/csv", csv(rows));
   };
   return (
-    <section className="block">
+    <section onMouseOver={(event) => setOver((event.target as Element).closest<HTMLTableCellElement>("td, th")?.cellIndex ?? -1)} onMouseLeave={() => setOver(-1)}>
       <div className="head">
         <h2>Figures</h2>
         <button className="button" onClick={download}>
@@ -401,6 +470,12 @@ function MetricTable({ jobs, name, measures }: { jobs: Job[]; name: Map<string, 
         </button>
       </div>
       <Table label="Comparison" className="compare">
+        <colgroup>
+          <col />
+          {jobs.map((job, i) => (
+            <col key={job.id} data-over={over === i + 1 || undefined} />
+          ))}
+        </colgroup>
         <thead>
           <tr>
             <th>Metric</th>
@@ -441,16 +516,25 @@ function MetricTable({ jobs, name, measures }: { jobs: Job[]; name: Map<string, 
               </th>
             </tr>
           )}
-          {keys.map((key) => (
+          {shown.map((key) => (
             <tr key={key}>
-              <td>{key}</td>
+              <td>{labelOf(key, params)}</td>
               {params.map((map, i) => (
                 <td key={i} className="number">
-                  {map.has(key) ? String(map.get(key)) : <span className="muted">–</span>}
+                  {map.has(key) ? text(map, key) : <span className="muted">–</span>}
                 </td>
               ))}
             </tr>
           ))}
+          {keys.some((key) => !chosen(key)) && (
+            <tr>
+              <td colSpan={jobs.length + 1}>
+                <button className="link" aria-expanded={whole} onClick={() => setWhole(!whole)}>
+                  {whole ? "Fewer parameters" : `${keys.length - shown.length} more, which some have and all alike`}
+                </button>
+              </td>
+            </tr>
+          )}
         </tbody>
       </Table>
     </section>

@@ -3,9 +3,9 @@ import { Tabs } from "@base-ui/react/tabs";
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { Link, useSearchParams } from "wouter";
-import { type Artifact, events, get, isActive, type Job, type JobError } from "../api";
+import { type Artifact, events, get, isActive, type Job, type JobError, stateNames } from "../api";
 import { bytes, duration, short } from "../format";
-import { aheadText, remainingText, runningStage, seconds } from "../job_text";
+import { aheadText, outcomeOf, remaining, remainingText, runningStage, seconds } from "../job_text";
 import { layerReports } from "../layers";
 import { Digest, Failure, Loaded, StateBadge, Time, useNow, useTitle } from "../parts/basics";
 import { useCancel, usePause, useRemove, useRetry } from "../parts/calls";
@@ -15,6 +15,7 @@ import { Layers } from "../parts/layers";
 import { PlanTable } from "../parts/plan";
 import { RecipeTab } from "../parts/recipe_tab";
 import { Log } from "../parts/log";
+import { DeleteMenu } from "../parts/more";
 import { Results } from "../parts/results";
 import { useBarred } from "../parts/session";
 import { useTail } from "../parts/tail";
@@ -43,7 +44,7 @@ function OneJob({ job }: { job: Job }) {
       {job.state === "QUEUED" && (
         <div className="notice" role="status">
           <strong>Waits: {job.waiting_reason}</strong>
-          {job.ahead > 0 && <p>{aheadText(job.ahead, 1000)}.</p>}
+          <Turn job={job} />
           {job.error && <p>The attempt before ended with: {job.error.message}</p>}
         </div>
       )}
@@ -90,6 +91,37 @@ function OneJob({ job }: { job: Job }) {
         </Tabs.Panel>
       </Tabs.Root>
     </>
+  );
+}
+
+const BUSY = "all workers that fit are busy";
+
+/** How many go first; of the next one, when the first of those that run is expected to end. */
+function Turn({ job }: { job: Job }) {
+  const next = job.ahead === 0 && job.waiting_reason === BUSY;
+  const query = useQuery({
+    queryKey: ["jobs", "running"],
+    queryFn: () => get<{ jobs: Job[] }>("jobs", { states: stateNames("running"), page_size: 200 }),
+    enabled: next,
+    refetchInterval: 2000,
+  });
+  if (job.ahead > 0) return <p>{aheadText(job.ahead, 1000)}.</p>;
+  if (!next) return null;
+  const ends = (query.data?.jobs ?? [])
+    .map((running) => ({ running, left: remaining(running) }))
+    .flatMap(({ running, left }) => (left ? [{ running, ...left }] : []))
+    .sort((a, b) => a.seconds - b.seconds);
+  return (
+    <p>
+      It is the next of its project.
+      {ends.length > 0 && (
+        <>
+          {" "}
+          Of those that run, <Link href={`/jobs/${ends[0].running.id}`}>{ends[0].running.spec.name || ends[0].running.id}</Link> is expected to end first, in{" "}
+          {ends[0].more ? "at least" : "about"} {duration(ends[0].seconds)}.
+        </>
+      )}
+    </p>
   );
 }
 
@@ -145,15 +177,9 @@ function Head({ job }: { job: Job }) {
           </button>
         )}
         {!isActive(job.state) && (
-          <Confirm
-            trigger="Delete"
-            title={`Delete ${job.spec.name || job.id}?`}
-            action="Delete the job"
-            disabled={remove.isPending}
-            onConfirm={() => remove.mutate(job.id)}
-          >
+          <DeleteMenu title={`Delete ${job.spec.name || job.id}?`} action="Delete the job" disabled={remove.isPending} onConfirm={() => remove.mutate(job.id)}>
             Its events and figures go with it. What it made stays among the artifacts.
-          </Confirm>
+          </DeleteMenu>
         )}
         <Link className="button primary" href={`/submit?from=${job.id}`}>
           Run again with changes
@@ -199,50 +225,74 @@ function JobFailure({ job }: { job: Job }) {
   );
 }
 
+/** By its name, which its digest stands for until that is known. */
+function ArtifactName({ digest }: { digest: string }) {
+  const query = useQuery({ queryKey: ["artifact", digest], queryFn: () => get<Artifact>(`artifacts/${digest}`), staleTime: Infinity, retry: false });
+  return (
+    <Link href={`/artifacts/${digest}`} title={digest}>
+      {query.data?.name || <code>{short(digest)}</code>}
+    </Link>
+  );
+}
+
 function Facts({ job }: { job: Job }) {
   const now = useNow(isActive(job.state));
   const took = seconds(job, now);
   const peak = Math.max(0, ...job.stages.map((stage) => Number(stage.peak_bytes)));
-  const input = useQuery({
-    queryKey: ["artifact", job.spec.model],
-    queryFn: () => get<Artifact>(`artifacts/${job.spec.model}`),
-    staleTime: Infinity,
-  });
+  const outcome = outcomeOf(job);
   return (
-    <dl className="facts">
-      <Fact name="Model">
-        <Link href={`/artifacts/${job.spec.model}`}>{input.data?.name || short(job.spec.model)}</Link>
-      </Fact>
-      {job.result && (
-        <Fact name="Result">
-          <Digest digest={job.result} to={`/artifacts/${job.result}`} />
-        </Fact>
-      )}
-      {job.sweep && (
-        <Fact name="Sweep">
-          <Link href={`/sweeps/${job.sweep}?tab=trials`}>{job.sweep}</Link> <span className="muted">trial {job.trial}</span>
-        </Fact>
-      )}
-      <Fact name="Time">{took === null ? "–" : duration(took)}</Fact>
-      <Fact name="Peak memory">{peak > 0 ? bytes(peak) : "–"}</Fact>
-      <Fact name="Submitted">
-        <Time time={job.create_time} />
-      </Fact>
-      {job.worker && (
-        <Fact name="Worker">
-          <Link href="/workers">{job.worker}</Link>
-          {job.attempt > 1 && <span className="muted"> attempt {job.attempt}</span>}
-        </Fact>
-      )}
-      {Object.entries(job.spec.data)
-        .sort()
-        .map(([name, digest]) => (
-          <Fact key={name} name={`Data: ${name}`}>
-            <Digest digest={digest} to={`/artifacts/${digest}`} />
+    <>
+      <dl className="facts">
+        {outcome.size && (
+          <Fact name="Size">
+            <strong>{outcome.size.now}</strong> <span className="muted">{outcome.size.change}</span>
           </Fact>
-        ))}
-      <Fact name="Seed">{job.spec.seed}</Fact>
-    </dl>
+        )}
+        {outcome.quality && (
+          <Fact name={outcome.quality.name[0].toUpperCase() + outcome.quality.name.slice(1)}>
+            <strong>{outcome.quality.now}</strong> <span className="muted">{outcome.quality.change}</span>
+          </Fact>
+        )}
+        <Fact name="Model">
+          <ArtifactName digest={job.spec.model} />
+        </Fact>
+        {Object.entries(job.spec.data)
+          .sort()
+          .map(([name, digest]) => (
+            <Fact key={name} name={`Data: ${name}`}>
+              <ArtifactName digest={digest} />
+            </Fact>
+          ))}
+        {job.sweep && (
+          <Fact name="Sweep">
+            <Link href={`/sweeps/${job.sweep}?tab=trials`}>{job.sweep}</Link> <span className="muted">trial {job.trial}</span>
+          </Fact>
+        )}
+        <Fact name="Time">{took === null ? "–" : duration(took)}</Fact>
+        <Fact name="Peak memory">{peak > 0 ? bytes(peak) : "–"}</Fact>
+        <Fact name="Submitted">
+          <Time time={job.create_time} />
+        </Fact>
+      </dl>
+      <details className="facts-more">
+        <summary>Details</summary>
+        <dl className="facts">
+          {job.result && (
+            <Fact name="Result">
+              <Digest digest={job.result} to={`/artifacts/${job.result}`} />
+            </Fact>
+          )}
+          {job.worker && (
+            <Fact name="Worker">
+              <Link href="/workers">{job.worker}</Link>
+              {job.attempt > 1 && <span className="muted"> attempt {job.attempt}</span>}
+            </Fact>
+          )}
+          <Fact name="Seed">{job.spec.seed}</Fact>
+          {job.spec.project && <Fact name="Project">{job.spec.project}</Fact>}
+        </dl>
+      </details>
+    </>
   );
 }
 

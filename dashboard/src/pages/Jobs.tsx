@@ -1,17 +1,18 @@
 // The list of jobs: newest first, filtered by state, project and name, alive.
 import { useQuery } from "@tanstack/react-query";
 import { useWindowVirtualizer } from "@tanstack/react-virtual";
-import { useEffect, useLayoutEffect, useRef, useState } from "react";
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "react";
 import { Link, useSearchParams } from "wouter";
-import { type Artifact, type Evaluation, get, isActive } from "../api";
+import { type Artifact, get, isActive, Problem } from "../api";
 import { duration } from "../format";
 import type { JobLine, JobList, Shown } from "../job_list";
-import { aheadText, outcomeOf, progressText, seconds, stageProgress } from "../job_text";
+import { aheadText, progressText, seconds, stageProgress, TRIED } from "../job_text";
 import { Bar, Empty, Loaded, StateBadge, Time, useNow, useTitle } from "../parts/basics";
 import { useBulk } from "../parts/calls";
 import { Check, Choice, Confirm, NameFilter, Segments } from "../parts/controls";
 import { useProjects } from "../parts/inputs";
 import { useJobList } from "../parts/job_list";
+import { OutcomeFigure, useOutcome } from "../parts/outcome";
 import { useBarred } from "../parts/session";
 
 const STATES = [
@@ -22,36 +23,46 @@ const STATES = [
   { value: "cancelled", label: "Cancelled" },
 ];
 
-const MOST_SELECTED = 1000; // rows, by one click
+const MOST_SELECTED = 1000; // rows, by one click, also one with shift
 const MOST_COMPARED = 24;
 const ALL_PROJECTS = "*"; // no project's name
 
 const phone = matchMedia("(max-width: 760px)"); // rows are cards then, with a gap
 
-const REST = 300; // milliseconds on the screen, after which a row asks for more than the list says
-
-/** What was done and what came of it: size and quality, before and after. */
-function Outcome({ job }: { job: JobLine }) {
-  const [rests, setRests] = useState(false);
-  useEffect(() => {
-    const timer = setTimeout(() => setRests(true), REST);
-    return () => clearTimeout(timer);
-  }, []);
-  const query = useQuery({
-    queryKey: ["outcome", job.id],
-    queryFn: () => get<{ evaluations: Evaluation[] }>("evaluations", { job_id: job.id, page_size: 200 }),
-    select: outcomeOf,
-    enabled: rests && job.measured,
-    staleTime: Infinity,
-  });
+/** How many steps came from the cache. */
+function Cached({ job }: { job: JobLine }) {
+  if (job.cached === 0) return null;
+  const text = `${job.cached} of ${job.steps} steps from the cache`;
   return (
-    <div className="where">
-      <span className="clip" title={job.methods}>
-        {job.methods || "evaluated"}
-        {job.cached > 0 && <span className="muted"> · {job.cached === job.steps ? "all" : job.cached} from the cache</span>}
-      </span>
-      {query.data && <span className="clip muted small">{query.data}</span>}
-    </div>
+    <span className="cached muted small" title={text}>
+      <svg width="11" height="12" viewBox="0 0 11 12" fill="none" stroke="currentColor" strokeWidth="1.2" aria-hidden>
+        <ellipse cx="5.5" cy="2.6" rx="4.5" ry="1.9" />
+        <path d="M1 2.6v6.8c0 1 2 1.9 4.5 1.9S10 10.4 10 9.4V2.6M1 6c0 1 2 1.9 4.5 1.9S10 7 10 6" />
+      </svg>
+      <span aria-hidden>{job.cached}</span>
+      <span className="sr">{text}</span>
+    </span>
+  );
+}
+
+/** What was done, and what came of it: size and quality in columns of their own. */
+function Outcome({ job }: { job: JobLine }) {
+  const { size, quality } = useOutcome(job.id, job.measured);
+  return (
+    <>
+      <td role="cell" className="cell-where">
+        <span className="clip" title={job.methods}>
+          {job.methods || <span className="muted">{job.name === TRIED ? "sampled" : "evaluated"}</span>}
+          <Cached job={job} />
+        </span>
+      </td>
+      <td role="cell" className="cell-size number">
+        <OutcomeFigure outcome={size} />
+      </td>
+      <td role="cell" className="cell-quality number">
+        <OutcomeFigure outcome={quality} named />
+      </td>
+    </>
   );
 }
 
@@ -66,7 +77,6 @@ function Where({ job }: { job: JobLine }) {
         {job.error}
       </span>
     );
-  if (job.state === "SUCCEEDED") return <Outcome job={job} />;
   if (!running) return <span className="muted">{job.state === "RUNNING" ? "Starts" : ""}</span>;
   return (
     <div className="where">
@@ -107,7 +117,7 @@ function Row({ job, index, now, projects, selected, onSelect, measure }: RowProp
         <Check hidden label={`Select ${job.name || job.id}`} checked={selected} onChange={(on) => onSelect(on, range.current)} />
       </td>
       <td role="cell" className="cell-name">
-        <Link href={`/jobs/${job.id}`} className="strong clip">
+        <Link href={`/jobs/${job.id}`} className={job.name === TRIED ? "muted clip" : "strong clip"}>
           {job.name || job.id}
         </Link>
         <span className="clip muted small">
@@ -117,9 +127,13 @@ function Row({ job, index, now, projects, selected, onSelect, measure }: RowProp
       <td role="cell" className="cell-state">
         <StateBadge state={job.state} />
       </td>
-      <td role="cell" className="cell-where">
-        <Where job={job} />
-      </td>
+      {job.state === "SUCCEEDED" ? (
+        <Outcome job={job} />
+      ) : (
+        <td role="cell" className="cell-where" colSpan={3}>
+          <Where job={job} />
+        </td>
+      )}
       {projects && (
         <td role="cell" className="cell-project clip" title={job.project}>
           {job.project}
@@ -135,11 +149,18 @@ function Row({ job, index, now, projects, selected, onSelect, measure }: RowProp
   );
 }
 
-/** Few models have many jobs: each is asked for once. */
+/** Few models have many jobs: each is asked for once, and has no name once it was deleted. */
 function Model({ digest }: { digest: string }) {
   const query = useQuery({
     queryKey: ["artifact's name", digest],
-    queryFn: () => get<Artifact>(`artifacts/${digest}`).then(({ name }) => name, () => ""), // it may have been deleted
+    queryFn: () =>
+      get<Artifact>(`artifacts/${digest}`).then(
+        ({ name }) => name,
+        (error) => {
+          if (error instanceof Problem && error.status === 404) return "";
+          throw error;
+        },
+      ),
     staleTime: Infinity,
   });
   return query.data ? <>· {query.data}</> : null;
@@ -189,15 +210,16 @@ function Rows({ list, shown, more, projects, selected, onSelect }: RowsProps) {
     shown.current = { first, last };
     if (list.next && last + 20 > lines.length) more();
   });
-  /** With shift: all from the row that was clicked before. */
+  /** With shift: all from the row that was clicked before; of more than may be selected those next to this one. */
   const select = (index: number, on: boolean, range: boolean) => {
     const from = range ? lines.findIndex((line) => line.id === clicked.current) : -1;
     clicked.current = lines[index].id;
-    onSelect(from < 0 ? [lines[index]] : lines.slice(Math.min(from, index), Math.max(from, index) + 1), on);
+    const some = from < 0 ? [lines[index]] : from < index ? lines.slice(from, index + 1).slice(-MOST_SELECTED) : lines.slice(index, from + 1).slice(0, MOST_SELECTED);
+    onSelect(some, on);
   };
   const all = lines.slice(0, MOST_SELECTED);
   const count = all.filter((line) => line.id in selected).length;
-  const columns = projects ? 7 : 6;
+  const columns = projects ? 9 : 8;
   return (
     <table role="table" className="jobs" aria-label="Jobs" data-projects={projects || undefined} aria-rowcount={list.next ? -1 : lines.length + 1}>
       <thead role="rowgroup">
@@ -214,6 +236,12 @@ function Rows({ list, shown, more, projects, selected, onSelect }: RowsProps) {
           <th role="columnheader">Job</th>
           <th role="columnheader">State</th>
           <th role="columnheader">Progress</th>
+          <th role="columnheader" className="number">
+            Size
+          </th>
+          <th role="columnheader" className="number">
+            Quality
+          </th>
           {projects && <th role="columnheader">Project</th>}
           <th role="columnheader" className="number">
             Time
@@ -261,6 +289,8 @@ export function Jobs() {
   const query = useJobList(state, name, project, shown);
   const act = useBulk();
   const projects = useProjectNames(query.data?.lines ?? [], project);
+  const any = Object.keys(selected).length > 0;
+  const fresh = useMemo(() => new Map(any ? query.data?.lines.map((line) => [line.id, line]) : []), [any, query.data]);
   const barred = useBarred("submitter");
   const change = (next: Record<string, string>, replace = false) => {
     setSelection({ filter: "", jobs: {} });
@@ -336,7 +366,7 @@ export function Jobs() {
         }
       </Loaded>
       <Chosen
-        jobs={Object.values(selected).map((job) => query.data?.lines.find((fresh) => fresh.id === job.id) ?? job)}
+        jobs={Object.values(selected).map((job) => fresh.get(job.id) ?? job)}
         act={(verb, jobs) => act.mutate({ verb, jobs })}
         clear={() => setSelection({ filter, jobs: {} })}
         barred={barred}
@@ -366,7 +396,7 @@ function Chosen({ jobs, act, clear, barred }: ChosenProps) {
   if (jobs.length === 0) return null;
   return (
     <div className="selection" role="region" aria-label="Selected jobs">
-      <span>{jobs.length} selected</span>
+      <span role="status">{jobs.length.toLocaleString("en")} selected</span>
       {jobs.length > 1 && jobs.length <= MOST_COMPARED && (
         <Link className="button primary" href={`/compare?jobs=${jobs.map((job) => job.id).join(",")}`}>
           Compare

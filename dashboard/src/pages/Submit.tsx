@@ -91,6 +91,7 @@ function JobForm({ specs, from, start, again }: FormProps & { again: () => void 
     setDraft(next);
     form.change({ text: yamlOf(next) });
   };
+  const waits = typed.current && !answer; // the form does not say yet what the text does, and would write its own over it
   const dataNames = (answer ?? last)?.data_names ?? [];
   const request_id = useMemo(uuid, [text, model, data, seed, name, priority, project]); // the same for a second click
   const spec = {
@@ -165,33 +166,40 @@ function JobForm({ specs, from, start, again }: FormProps & { again: () => void 
             </Labelled>
           ))}
         </fieldset>
-        <Steps
-          title="Stages"
-          add="Add a stage"
-          kind="stages"
-          steps={draft.stages}
-          specs={specs.filter((s) => s.kind !== "evaluation" && s.kind !== "export")}
-          problem={problem}
-          onChange={(stages) => edit({ ...draft, stages })}
-        />
-        <Steps
-          title="Evaluations"
-          add="Add an evaluation"
-          kind="evaluations"
-          steps={draft.evaluations}
-          specs={specs.filter((s) => s.kind === "evaluation")}
-          problem={problem}
-          onChange={(evaluations) => edit({ ...draft, evaluations })}
-        />
-        <Steps
-          title="Exports"
-          add="Add an export"
-          kind="exports"
-          steps={draft.exports}
-          specs={specs.filter((s) => s.kind === "export")}
-          problem={problem}
-          onChange={(exports) => edit({ ...draft, exports })}
-        />
+        {waits && problem && (
+          <p className="notice warn" role="status">
+            Stages, evaluations and exports wait until the YAML is a recipe.
+          </p>
+        )}
+        <div className="submit-form steps" inert={waits}>
+          <Steps
+            title="Stages"
+            add="Add a stage"
+            kind="stages"
+            steps={draft.stages}
+            specs={specs.filter((s) => s.kind !== "evaluation" && s.kind !== "export")}
+            problem={waits ? undefined : problem}
+            onChange={(stages) => edit({ ...draft, stages })}
+          />
+          <Steps
+            title="Evaluations"
+            add="Add an evaluation"
+            kind="evaluations"
+            steps={draft.evaluations}
+            specs={specs.filter((s) => s.kind === "evaluation")}
+            problem={waits ? undefined : problem}
+            onChange={(evaluations) => edit({ ...draft, evaluations })}
+          />
+          <Steps
+            title="Exports"
+            add="Add an export"
+            kind="exports"
+            steps={draft.exports}
+            specs={specs.filter((s) => s.kind === "export")}
+            problem={waits ? undefined : problem}
+            onChange={(exports) => edit({ ...draft, exports })}
+          />
+        </div>
         <fieldset className="card">
           <legend>Job</legend>
           <div className="grid">
@@ -242,7 +250,8 @@ function JobForm({ specs, from, start, again }: FormProps & { again: () => void 
             aria-describedby="verdict"
             placeholder={"stages:\n  - method: gptq\n    params: {bits: 4}\nevaluations:\n  - suite: perplexity"}
             onChange={(e) => {
-              typed.current = true;
+              typed.current = e.target.value.trim() !== "";
+              if (!typed.current) setDraft(emptyDraft);
               form.change({ text: e.target.value });
             }}
           />
@@ -279,10 +288,16 @@ function Steps({
   onChange: (steps: Step[]) => void;
 }) {
   const options = specs.map((s) => ({ value: s.name, label: s.name, detail: s.summary }));
+  const added = useRef("");
   const move = (from: number, to: number) => {
     const next = [...steps];
     next.splice(to, 0, ...next.splice(from, 1));
     onChange(next);
+  };
+  const append = (name: string) => {
+    const step = newStep(name);
+    added.current = step.key;
+    onChange([...steps, step]);
   };
   return (
     <fieldset className="card">
@@ -296,12 +311,13 @@ function Steps({
           spec={specs.find((s) => s.name === step.name)}
           problem={problem?.field.startsWith(`${kind}[${i}]`) ? problem : undefined}
           path={`${kind}[${i}]`}
+          began={step.key === added.current || (kind === "stages" && i === 0)}
           onChange={(next) => onChange(steps.map((s) => (s.key === step.key ? next : s)))}
           onRemove={() => onChange(steps.filter((s) => s.key !== step.key))}
           onUp={i > 0 ? () => move(i, i - 1) : undefined}
         />
       ))}
-      <Choice label={add} value="" options={options} placeholder={add} onChange={(name) => onChange([...steps, newStep(name)])} />
+      <Choice label={add} value="" options={options} placeholder={add} onChange={append} />
     </fieldset>
   );
 }

@@ -20,7 +20,7 @@ export default function SweepPage({ id }: { id: string }) {
   const query = useQuery({
     queryKey: ["sweep", id],
     queryFn: () => get<Sweep>(`sweeps/${id}`),
-    refetchInterval: (q) => (q.state.data && !goesOn(q.state.data.state) ? 15000 : 1500),
+    refetchInterval: (q) => (q.state.data && !goesOn(q.state.data.state) ? 15000 : 2000),
   });
   return <Loaded query={query}>{(sweep) => <OneSweep sweep={sweep} />}</Loaded>;
 }

@@ -1,6 +1,5 @@
 // A prompt to a model and to the dense one that it was made from, side by side. Each answer is a job that only samples.
 import { useMutation, useQueries, useQuery } from "@tanstack/react-query";
-import { useState } from "react";
 import { Link, useSearchParams } from "wouter";
 import { type Artifact, get, isActive, type Job, post, uuid } from "../api";
 import { bytes, short } from "../format";
@@ -8,6 +7,7 @@ import { TRIED } from "../job_text";
 import { ancestors } from "../lineage";
 import { Empty, Failure, StateBadge, useTitle } from "../parts/basics";
 import { discardJob } from "../parts/calls";
+import { useDraft } from "../parts/draft";
 import { inputIds, Labelled } from "../parts/labelled";
 import { ArtifactChoice } from "../parts/search_choice";
 import { useBarred } from "../parts/session";
@@ -16,13 +16,13 @@ const PROMPT = "The state of the Union is";
 
 interface Wanted {
   prompt: string;
-  tokens: number;
-  temperature: number;
+  tokens: string;
+  temperature: string;
   seed: string;
 }
 
 const recipe = ({ prompt, tokens, temperature }: Wanted) =>
-  JSON.stringify({ name: TRIED, evaluations: [{ suite: "sample", params: { prompt, tokens, temperature }, when: ["before"] }] });
+  JSON.stringify({ name: TRIED, evaluations: [{ suite: "sample", params: { prompt, tokens: Number(tokens), temperature: Number(temperature) }, when: ["before"] }] });
 const BEGINNING = `{"name":"${TRIED}","evaluations":[{"suite":"sample"`;
 
 /** The model that nothing was done to yet, the first in its line; and whose the chosen one is. */
@@ -45,35 +45,36 @@ export default function Try() {
           <p className="muted">One prompt to a model and to the dense one that it was made from. Each answer is a job, in the queue as any other.</p>
         </div>
       </div>
-      <Form
-        key={model}
-        model={model}
-        before={ids}
-        onModel={(next) => setParams({ model: next })}
-        onJobs={(jobs) => setParams({ model, jobs: jobs.join(",") })}
-      />
-      {ids.length > 0 ? (
-        <>
-          <Answers ids={ids} />
-          <p className="muted small">
-            These are jobs; the next prompt takes their place.{" "}
-            <button
-              className="link"
-              disabled={barred !== ""}
-              onClick={() => {
-                for (const id of ids) discard(id);
-                setParams({ model });
-              }}
-            >
-              Delete them
-            </button>
-          </p>
-        </>
-      ) : (
-        <Empty title={model ? "No prompt was sent yet" : "Choose a model"}>
-          <p className="muted">It must be a language model that writes: the answers of both appear here.</p>
-        </Empty>
-      )}
+      <div className="try-both">
+        <Form
+          model={model}
+          before={ids}
+          onModel={(next) => setParams({ model: next, ...(ids.length > 0 && { jobs: ids.join(",") }) })}
+          onJobs={(jobs) => setParams({ model, jobs: jobs.join(",") })}
+        />
+        {ids.length > 0 ? (
+          <section aria-label="Answers">
+            <Answers ids={ids} />
+            <p className="muted small">
+              These are jobs; the next prompt takes their place.{" "}
+              <button
+                className="link"
+                disabled={barred !== ""}
+                onClick={() => {
+                  for (const id of ids) discard(id);
+                  setParams({ model });
+                }}
+              >
+                Delete them
+              </button>
+            </p>
+          </section>
+        ) : (
+          <Empty title={model ? "No prompt was sent yet" : "Choose a model"}>
+            <p className="muted">It must be a language model that writes: the answers of both appear here.</p>
+          </Empty>
+        )}
+      </div>
     </>
   );
 }
@@ -82,7 +83,7 @@ export default function Try() {
 const discard = async (id: string) => {
   const job = await get<Job>(`jobs/${id}`).catch(() => undefined);
   if (!job?.spec.recipe.startsWith(BEGINNING)) return;
-  await discardJob(id);
+  await discardJob(id, !isActive(job.state));
 };
 
 interface FormProps {
@@ -94,7 +95,7 @@ interface FormProps {
 
 function Form({ model, before, onModel, onJobs }: FormProps) {
   const barred = useBarred("submitter");
-  const [wanted, setWanted] = useState<Wanted>({ prompt: PROMPT, tokens: 40, temperature: 0, seed: "0" });
+  const { value: wanted, change } = useDraft<Wanted>("try", { prompt: PROMPT, tokens: "40", temperature: "0", seed: "0" });
   const line = useQuery({ queryKey: ["origin", model], queryFn: () => origin(model), enabled: model !== "", staleTime: Infinity });
   const parent = line.data?.parent;
   const send = useMutation({
@@ -118,7 +119,7 @@ function Form({ model, before, onModel, onJobs }: FormProps) {
           type="number"
           required
           value={wanted[key]}
-          onChange={(event) => setWanted({ ...wanted, [key]: event.target.valueAsNumber })}
+          onChange={(event) => change({ [key]: event.target.value })}
           {...more}
         />
       )}
@@ -154,7 +155,7 @@ function Form({ model, before, onModel, onJobs }: FormProps) {
             rows={3}
             required
             value={wanted.prompt}
-            onChange={(event) => setWanted({ ...wanted, prompt: event.target.value })}
+            onChange={(event) => change({ prompt: event.target.value })}
           />
         )}
       </Labelled>
@@ -169,7 +170,7 @@ function Form({ model, before, onModel, onJobs }: FormProps) {
               inputMode="numeric"
               pattern="[0-9]*"
               value={wanted.seed}
-              onChange={(event) => setWanted({ ...wanted, seed: event.target.value })}
+              onChange={(event) => change({ seed: event.target.value })}
             />
           )}
         </Labelled>
@@ -187,6 +188,16 @@ function Form({ model, before, onModel, onJobs }: FormProps) {
   );
 }
 
+const textOf = (job?: Job) => job?.evaluations.find((row) => row.suite === "sample" && row.text)?.text;
+
+/** How many characters both begin with, up to the word in which they part. */
+function alike(a: string, b: string): number {
+  let n = 0;
+  while (n < a.length && a[n] === b[n]) ++n;
+  const ends = (text: string) => n === text.length || /\s/.test(text[n]);
+  return ends(a) && ends(b) ? n : a.slice(0, n).search(/\S*$/);
+}
+
 function Answers({ ids }: { ids: string[] }) {
   const queries = useQueries({
     queries: ids.map((id) => ({
@@ -195,22 +206,28 @@ function Answers({ ids }: { ids: string[] }) {
       refetchInterval: (q: { state: { data?: Job } }) => (q.state.data && !isActive(q.state.data.state) ? (false as const) : 700),
     })),
   });
+  const [dense, made, ...more] = queries.map((query) => textOf(query.data));
+  const same = dense !== undefined && made !== undefined && more.length === 0 ? alike(dense, made) : undefined;
   return (
-    <div className="pair block">
-      {queries.map((query, i) =>
-        query.data ? <Answer key={ids[i]} job={query.data} /> : query.error && <Failure key={ids[i]} error={query.error} />,
-      )}
-    </div>
+    <>
+      <div className="pair">
+        {queries.map((query, i) =>
+          query.data ? <Answer key={ids[i]} job={query.data} same={same} /> : query.error && <Failure key={ids[i]} error={query.error} />,
+        )}
+      </div>
+      {same !== undefined && <p className="small">{dense === made ? "Both write the same." : "From the mark on they differ."}</p>}
+    </>
   );
 }
 
-function Answer({ job }: { job: Job }) {
+/** `same`: so many characters are the other's, too. */
+function Answer({ job, same }: { job: Job; same?: number }) {
   const model = useQuery({
     queryKey: ["artifact", job.spec.model],
     queryFn: () => get<Artifact>(`artifacts/${job.spec.model}`),
     staleTime: Infinity,
   });
-  const sample = job.evaluations.find((row) => row.suite === "sample" && row.text);
+  const text = textOf(job);
   return (
     <figure aria-busy={isActive(job.state)}>
       <figcaption className="head-line">
@@ -220,8 +237,11 @@ function Answer({ job }: { job: Job }) {
           <StateBadge state={job.state} />
         </Link>
       </figcaption>
-      {sample ? (
-        <blockquote>{sample.text}</blockquote>
+      {text !== undefined ? (
+        <blockquote>
+          {text.slice(0, same)}
+          {same !== undefined && same < text.length && <mark>{text.slice(same)}</mark>}
+        </blockquote>
       ) : job.error && job.state === "FAILED" ? (
         <p className="bad-text">
           {job.error.message} <span className="muted">{job.error.hint}</span>

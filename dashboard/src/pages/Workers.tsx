@@ -1,20 +1,40 @@
 // The server and who does the work: what is stored, devices, what they hold, when they were last heard of.
+import { Meter } from "@base-ui/react/meter";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import type { ReactNode } from "react";
 import { Link } from "wouter";
 import { get, type Job, post, type System, type Worker, type WorkerUse } from "../api";
-import { bytes, duration } from "../format";
-import { Empty, Loaded, Time, useNow, useTitle } from "../parts/basics";
+import { ago, bytes, duration, exact } from "../format";
+import { Empty, Loaded, Table, Time, useNow, useTitle } from "../parts/basics";
 import { useBarred } from "../parts/session";
 import { tellFailure } from "../parts/toast";
 
 const GONE_AFTER = 60_000; // milliseconds; as the server counts connected workers
 
+interface Answer {
+  workers: Worker[];
+}
+
+// What the last answer was, and how many milliseconds the browser's clock is ahead of the server's.
+const clock = { newest: 0, answered: 0, ahead: 0 };
+
+/** Who was heard of since the last answer was heard of less than that ago, whatever the browser's clock says. */
+function noted(answer: Answer): Answer {
+  const now = Date.now();
+  const newest = Math.max(0, ...answer.workers.map((worker) => Date.parse(worker.last_seen)));
+  const since = now - clock.answered;
+  const most = now - newest;
+  if (clock.newest > 0 && newest > clock.newest && since < 10_000) clock.ahead = most < 0 ? most : Math.max(0, most - since);
+  Object.assign(clock, { newest, answered: now });
+  return answer;
+}
+
 export default function Workers() {
   useTitle("Workers");
-  const now = useNow();
+  const now = useNow() - clock.ahead;
   const query = useQuery({
     queryKey: ["workers"],
-    queryFn: () => get<{ workers: Worker[] }>("workers", { page_size: 1000 }),
+    queryFn: () => get<Answer>("workers", { page_size: 1000 }).then(noted),
     refetchInterval: 2000,
   });
   return (
@@ -31,13 +51,27 @@ export default function Workers() {
               <pre className="command">wring-worker --server HOST:PORT --cache DIR</pre>
             </Empty>
           ) : (
-            <ul className="workers">
-              {workers
-                .toSorted((a, b) => b.last_seen.localeCompare(a.last_seen))
-                .map((worker) => (
-                  <OneWorker key={worker.id} worker={worker} now={now} />
-                ))}
-            </ul>
+            <Table label="Workers" className="workers">
+              <thead>
+                <tr>
+                  <th>Worker</th>
+                  <th>Devices</th>
+                  <th>Cache</th>
+                  <th>Jobs</th>
+                  <th>Last seen</th>
+                  <th>
+                    <span className="sr">Change</span>
+                  </th>
+                </tr>
+              </thead>
+              <tbody>
+                {workers
+                  .toSorted((a, b) => a.name.localeCompare(b.name) || b.last_seen.localeCompare(a.last_seen))
+                  .map((worker) => (
+                    <OneWorker key={worker.id} worker={worker} now={now} />
+                  ))}
+              </tbody>
+            </Table>
           )
         }
       </Loaded>
@@ -62,105 +96,109 @@ function Pausing({ worker }: { worker: Worker }) {
   );
 }
 
-/** By all programs of the machine. */
-function InUse({ use }: { use?: WorkerUse["devices"][number] }) {
-  const said = [
-    use?.busy !== undefined && `${Math.round(use.busy * 100)} % busy`,
-    use?.memory_bytes !== undefined && `${bytes(use.memory_bytes)} in use`,
-  ].filter(Boolean);
-  return said.length > 0 && <div className="muted small">{said.join(", ")}</div>;
+/** A share in use, as a bar with its words below; no bar where nobody told. */
+function Use({ label, share, children }: { label: string; share?: number; children: ReactNode }) {
+  return (
+    <div className="use">
+      {share !== undefined && (
+        <Meter.Root className="bar" value={Math.min(1, share)} max={1} aria-label={label}>
+          <Meter.Track className="bar-track">
+            <Meter.Indicator className="bar-fill" />
+          </Meter.Track>
+        </Meter.Root>
+      )}
+      <span className="muted small">{children}</span>
+    </div>
+  );
 }
 
-/** Of the bytes that jobs needed since the worker's start. */
-function HitRate({ use }: { use: WorkerUse }) {
-  const claimed = Number(use.cache_claimed_bytes);
-  if (claimed === 0) return null;
-  return <div className="muted small">{((1 - Number(use.cache_missed_bytes) / claimed) * 100).toFixed(1)} % of what jobs needed was there</div>;
+/** By all programs of the machine. */
+function Device({ device, use }: { device: Worker["devices"][number]; use?: WorkerUse["devices"][number] }) {
+  const name = `${device.kind} ${device.index}`;
+  return (
+    <div className="device">
+      <div>
+        {name} <span className="muted">{device.name}</span>
+      </div>
+      <Use label={`${name}, busy`} share={use?.busy}>
+        {[use?.busy !== undefined && `${Math.round(use.busy * 100)} % busy`, device.threads > 0 && `${device.threads} threads`].filter(Boolean).join(" · ")}
+      </Use>
+      <Use label={`${name}, memory in use`} share={use?.memory_bytes === undefined ? undefined : Number(use.memory_bytes) / Number(device.memory_bytes)}>
+        {use?.memory_bytes !== undefined && `${bytes(use.memory_bytes)} of `}
+        {bytes(device.memory_bytes)}
+      </Use>
+    </div>
+  );
 }
+
+/** Hits are of the bytes that jobs needed since the worker's start. */
+function Cache({ use }: { use: WorkerUse }) {
+  const claimed = Number(use.cache_claimed_bytes);
+  return (
+    <>
+      <Use label="Cache in use" share={Number(use.cache_bytes) / Number(use.cache_limit_bytes)}>
+        {bytes(use.cache_bytes)} of {bytes(use.cache_limit_bytes)}
+      </Use>
+      {claimed > 0 && <div className="muted small">{((1 - Number(use.cache_missed_bytes) / claimed) * 100).toFixed(1)} % of what jobs needed was there</div>}
+    </>
+  );
+}
+
+const BADGE = { Gone: "CANCELLED", Draining: "CANCELLING", Paused: "PAUSED", Busy: "RUNNING", Idle: "SUCCEEDED" };
 
 function OneWorker({ worker, now }: { worker: Worker; now: number }) {
   const gone = now - Date.parse(worker.last_seen) > GONE_AFTER;
   const state = gone ? "Gone" : worker.draining ? "Draining" : worker.paused ? "Paused" : worker.jobs.length > 0 ? "Busy" : "Idle";
   return (
-    <li className="card">
-      <header className="step-head">
-        <div className="head-line">
-          <h2>{worker.name}</h2>
-          <span className="badge" data-state={{ Gone: "CANCELLED", Draining: "CANCELLING", Paused: "PAUSED", Busy: "RUNNING", Idle: "SUCCEEDED" }[state]}>
-            <span className="dot" aria-hidden />
-            {state}
-          </span>
-        </div>
-        {!gone && <Pausing worker={worker} />}
-      </header>
-      <dl className="facts">
-        <div>
-          <dt>Last seen</dt>
-          <dd>
-            <Time time={worker.last_seen} />
-          </dd>
-        </div>
+    <tr>
+      <td>
+        <div className="strong">{worker.name}</div>
+        <span className="badge" data-state={BADGE[state]}>
+          <span className="dot" aria-hidden />
+          {state}
+        </span>
+        <details className="small">
+          <summary>{worker.methods.length} methods</summary>
+          <p className="muted">
+            Version {worker.version}, id <code>{worker.id}</code>
+          </p>
+          <ul className="chips" aria-label="Methods">
+            {worker.methods.map((method) => (
+              <li key={method} className="tag">
+                {method}
+              </li>
+            ))}
+          </ul>
+        </details>
+      </td>
+      <td>
         {worker.devices.map((device) => (
-          <div key={device.kind + device.index}>
-            <dt>
-              {device.kind} {device.index}
-            </dt>
-            <dd>
-              {device.name}, {bytes(device.memory_bytes)}
-              {device.threads > 0 && `, ${device.threads} threads`}
-              {!gone && <InUse use={worker.use?.devices.find((d) => d.kind === device.kind && d.index === device.index)} />}
-            </dd>
-          </div>
+          <Device
+            key={device.kind + device.index}
+            device={device}
+            use={gone ? undefined : worker.use?.devices.find((d) => d.kind === device.kind && d.index === device.index)}
+          />
         ))}
-        <div>
-          <dt>Jobs</dt>
-          <dd>
-            {worker.jobs.length === 0
-              ? "none"
-              : worker.jobs.map((job) => <Lease key={job} id={job} now={now} />)}
-          </dd>
-        </div>
-        {!gone && worker.use && (
-          <div>
-            <dt>Cache</dt>
-            <dd>
-              {bytes(worker.use.cache_bytes)} of {bytes(worker.use.cache_limit_bytes)}
-              <HitRate use={worker.use} />
-            </dd>
-          </div>
-        )}
-        <div>
-          <dt>Version</dt>
-          <dd>{worker.version}</dd>
-        </div>
-        <div>
-          <dt>Id</dt>
-          <dd>
-            <code>{worker.id}</code>
-          </dd>
-        </div>
-      </dl>
-      <details>
-        <summary>{worker.methods.length} methods</summary>
-        <ul className="chips" aria-label="Methods">
-          {worker.methods.map((method) => (
-            <li key={method} className="tag">
-              {method}
-            </li>
-          ))}
-        </ul>
-      </details>
-    </li>
+      </td>
+      <td>{!gone && worker.use ? <Cache use={worker.use} /> : <span className="muted">–</span>}</td>
+      <td>{worker.jobs.length === 0 ? <span className="muted">none</span> : worker.jobs.map((job) => <Lease key={job} id={job} now={now} />)}</td>
+      <td>
+        <time dateTime={worker.last_seen} title={exact(worker.last_seen)}>
+          {ago(worker.last_seen, now)}
+        </time>
+      </td>
+      <td className="number">{!gone && <Pausing worker={worker} />}</td>
+    </tr>
   );
 }
 
-/** What it runs, and since when. */
+/** What it runs, and how old the lease is that it has of it: a job that was put back has a new one. */
 function Lease({ id, now }: { id: string; now: number }) {
-  const { data: job } = useQuery({ queryKey: ["job", id], queryFn: () => get<Job>(`jobs/${id}`), staleTime: 5000, retry: false });
+  const { data: job } = useQuery({ queryKey: ["job", id], queryFn: () => get<Job>(`jobs/${id}`), refetchInterval: 4000, retry: false });
   return (
     <div>
       <Link href={`/jobs/${id}`}>{job?.spec.name || id}</Link>
-      {job?.start_time && <span className="muted"> for {duration((now - Date.parse(job.start_time)) / 1000)}</span>}
+      {job?.start_time && <div className="muted small">leased for {duration((now - Date.parse(job.start_time)) / 1000)}</div>}
     </div>
   );
 }

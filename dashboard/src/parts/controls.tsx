@@ -155,8 +155,11 @@ export function Check({
   );
 }
 
+/** Asks before it does something. Without a `trigger`: as long as it is `open`. */
 export function Confirm({
   trigger,
+  open,
+  onOpenChange,
   className,
   title,
   children,
@@ -164,7 +167,9 @@ export function Confirm({
   onConfirm,
   disabled,
 }: {
-  trigger: ReactNode;
+  trigger?: ReactNode;
+  open?: boolean;
+  onOpenChange?: (open: boolean) => void;
   className?: string;
   title: string;
   children: ReactNode;
@@ -173,10 +178,12 @@ export function Confirm({
   disabled?: boolean;
 }) {
   return (
-    <AlertDialog.Root>
-      <AlertDialog.Trigger className={className ?? "button"} disabled={disabled}>
-        {trigger}
-      </AlertDialog.Trigger>
+    <AlertDialog.Root open={open} onOpenChange={onOpenChange}>
+      {trigger && (
+        <AlertDialog.Trigger className={className ?? "button"} disabled={disabled}>
+          {trigger}
+        </AlertDialog.Trigger>
+      )}
       <AlertDialog.Portal>
         <AlertDialog.Backdrop className="backdrop" />
         <AlertDialog.Popup className="dialog">

@@ -42,6 +42,16 @@ export function useDraft<T extends object>(key: string, start: T) {
   };
 }
 
+/** Who fills in forms from now on: another's drafts are not shown to him. */
+export function draftsAreOf(writer: string) {
+  try {
+    if (sessionStorage.getItem("writer") !== writer) forgetDrafts();
+    sessionStorage.setItem("writer", writer);
+  } catch {
+    // the browser keeps nothing
+  }
+}
+
 export function forgetDrafts() {
   for (const key of Object.keys(sessionStorage)) if (key.startsWith(PREFIX)) sessionStorage.removeItem(key);
 }

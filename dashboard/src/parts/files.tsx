@@ -7,7 +7,7 @@ import { toasts } from "./toast";
 export const manifestOf = (artifact: Artifact): Manifest => JSON.parse(artifact.manifest_json);
 
 /** A text that is to be taken elsewhere, without selecting it. */
-export function Copy({ text, what }: { text: string; what: string }) {
+export function Copy({ text, what }: { text: string | (() => string); what: string }) {
   return (
     <button
       type="button"
@@ -15,7 +15,7 @@ export function Copy({ text, what }: { text: string; what: string }) {
       aria-label={`Copy ${what}`}
       title={`Copy ${what}`}
       onClick={() =>
-        navigator.clipboard.writeText(text).then(
+        navigator.clipboard.writeText(typeof text === "string" ? text : text()).then(
           () => toasts.add({ title: `Copied: ${what}` }),
           () => toasts.add({ title: "The browser lets this page copy nothing", type: "bad" }),
         )
@@ -64,9 +64,10 @@ export function Files({ artifact, title }: { artifact: Artifact; title?: string 
                     <Digest digest={file.chunks[0].sha256} /> <Copy text={file.chunks[0].sha256} what={`the digest of ${file.path}`} />
                   </>
                 ) : (
-                  <span className="muted" title="Each chunk has its own digest; the manifest names them">
-                    of {file.chunks.length} chunks
-                  </span>
+                  <>
+                    <span className="muted">one for each of {file.chunks.length} chunks</span>{" "}
+                    <Copy text={() => file.chunks.map((chunk) => chunk.sha256).join("\n")} what={`the digests of ${file.path}`} />
+                  </>
                 )}
               </td>
               <td className="number">

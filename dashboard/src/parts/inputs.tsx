@@ -1,6 +1,6 @@
 // What the forms of a job and of a sweep share: the project, and text that the server checks while it is written.
 import { useQuery } from "@tanstack/react-query";
-import { useId } from "react";
+import { useId, useState } from "react";
 import { get, Problem, type Project } from "../api";
 import { inputIds, Labelled } from "./labelled";
 import { useSettled } from "./search_choice";
@@ -40,7 +40,7 @@ export function ProjectField({ value, onChange, error }: { value: string; onChan
   );
 }
 
-/** The server's word on a text, once typing has paused; the answer to an older text never replaces that to a newer. */
+/** The server's word on a text, once typing has paused; the answer to an older text never replaces that to a newer. `last`: the newest one it gave. */
 export function useVerdict<T>(key: string, text: string, check: (text: string) => Promise<T>) {
   const settled = useSettled(text);
   const query = useQuery({
@@ -50,11 +50,10 @@ export function useVerdict<T>(key: string, text: string, check: (text: string) =
     staleTime: Infinity,
     retry: false,
   });
-  return {
-    answer: settled === text ? query.data : undefined,
-    problem: settled === text && query.error instanceof Problem ? query.error : undefined,
-    last: query.data,
-  };
+  const answer = settled === text ? query.data : undefined;
+  const [last, setLast] = useState(answer);
+  if (answer !== undefined && answer !== last) setLast(answer);
+  return { answer, problem: settled === text && query.error instanceof Problem ? query.error : undefined, last };
 }
 
 /** Under the text: what is wrong with it, or `accepted`. */

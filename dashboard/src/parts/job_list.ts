@@ -27,7 +27,7 @@ export function useJobList(state: string, name: string, project: string, shown: 
     placeholderData: keepPreviousData,
     refetchInterval: (query) => {
       const { first, last } = shown.current;
-      return query.state.data?.lines.slice(first, last + 1).some((line) => isActive(line.state)) ? 1500 : 3000;
+      return query.state.data?.lines.slice(first, last + 1).some((line) => isActive(line.state)) ? 2000 : 3000;
     },
   });
 }

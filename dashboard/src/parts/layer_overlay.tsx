@@ -40,9 +40,9 @@ export function LayerOverlay({ jobs, name }: { jobs: Job[]; name: Map<string, st
           .map((layer) => [place(layer.layer).block, layer[metric]!]),
       ),
     );
-    const positive = series.every(({ data }) => data.every(([, value]) => value > 0));
+    const values = series.flatMap(({ data }) => data.map(([, value]) => value));
     return (c: Colors) => ({
-      ...overBlocks(c, metric, positive, "scroll"),
+      ...overBlocks(c, metric, values, "scroll"),
       grid: { left: 64, right: 16, top: 40, bottom: 44 },
       tooltip: {
         trigger: "item",

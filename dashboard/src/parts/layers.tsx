@@ -3,7 +3,7 @@ import { useMemo } from "react";
 import { useSearchParams } from "wouter";
 import type { Job } from "../api";
 import { figure } from "../format";
-import { layerReports, type LayerReport, place } from "../layers";
+import { layerReports, type LayerReport, logAxis, place } from "../layers";
 import { Empty, Table } from "./basics";
 import { axis, Chart, type Colors } from "./chart";
 import { Choice, Segments } from "./controls";
@@ -17,14 +17,18 @@ export const METRICS: { value: Metric; label: string }[] = [
 const SHOWN = 12;
 
 /** What charts of layers have in common: blocks along, the metric upwards, by its logarithm where all errors are above 0. */
-export function overBlocks(c: Colors, metric: Metric, positive: boolean, legend: "plain" | "scroll") {
+export function overBlocks(c: Colors, metric: Metric, values: number[], legend: "plain" | "scroll") {
+  const log = metric === "error" ? logAxis(values) : undefined;
   return {
-    legend: { type: legend, top: 0, left: 0, textStyle: { color: c.muted }, itemWidth: 14, itemHeight: 8, icon: "roundRect" },
+    legend: { type: legend, top: 0, left: 0, itemGap: 26, textStyle: { color: c.muted }, itemWidth: 14, itemHeight: 8, icon: "roundRect" },
     xAxis: axis(c, "Block", { type: "value", minInterval: 1, min: "dataMin", max: "dataMax", splitLine: { show: false } }),
     yAxis: axis(c, "", {
-      type: metric === "error" && positive ? "log" : "value",
+      type: log ? "log" : "value",
       scale: true,
-      axisLabel: { color: c.muted, formatter: (v: number) => figure(v) },
+      min: log?.min,
+      max: log?.max,
+      axisTick: { show: false, customValues: log?.marks },
+      axisLabel: { color: c.muted, formatter: (v: number) => figure(v), customValues: log?.marks },
     }),
   };
 }
@@ -88,10 +92,11 @@ function LayerChart({ report, metric }: { report: LayerReport[]; metric: Metric 
       if (!kinds.has(kind)) kinds.set(kind, []);
       kinds.get(kind)!.push([block, value, layer.layer]);
     }
-    const positive = report.every((layer) => (layer[metric] ?? 0) > 0);
-    const worst = [...kinds.values()].flat().reduce((a, b) => (b[1] > a[1] ? b : a), [0, -Infinity, ""] as [number, number, string]);
+    const points = [...kinds.values()].flat();
+    const last = Math.max(...points.map(([block]) => block));
+    const worst = points.reduce((a, b) => (b[1] > a[1] ? b : a), [0, -Infinity, ""] as [number, number, string]);
     return (c: Colors) => ({
-      ...overBlocks(c, metric, positive, "plain"),
+      ...overBlocks(c, metric, points.map(([, value]) => value), "plain"),
       grid: { left: 64, right: 16, top: 56, bottom: 44 },
       tooltip: {
         trigger: "item",
@@ -99,20 +104,20 @@ function LayerChart({ report, metric }: { report: LayerReport[]; metric: Metric 
       },
       series: [...kinds].map(([kind, data]) => ({
         ...blockLine(kind, data),
-        ...(data.includes(worst) && metric === "error" && { markPoint: mark(c, worst) }),
+        ...(data.includes(worst) && metric === "error" && { markPoint: mark(c, worst, worst[0] > last / 2 ? "left" : "right") }),
       })),
     });
   }, [report, metric]);
   return <Chart label={`${metric} of each layer by block`} option={option} height={360} />;
 }
 
-/** The layer that lost most, by its name. */
-const mark = (c: Colors, [block, value, layer]: [number, number, string]) => ({
+/** The layer that lost most, by its name, which stands where there is room. */
+const mark = (c: Colors, [block, value, layer]: [number, number, string], position: "left" | "right") => ({
   symbol: "circle",
   symbolSize: 14,
   silent: true,
   itemStyle: { color: "transparent", borderColor: c.bad, borderWidth: 2 },
-  label: { show: true, position: "top", distance: 8, color: c.text, textBorderColor: c.back, textBorderWidth: 3, fontSize: 11, formatter: layer },
+  label: { show: true, position, distance: 8, color: c.text, textBorderColor: c.back, textBorderWidth: 3, fontSize: 11, formatter: layer },
   data: [{ coord: [block, value] }],
 });
 

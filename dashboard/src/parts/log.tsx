@@ -1,18 +1,26 @@
 // What engine and worker say of a job, as they say it.
 import { useLayoutEffect, useMemo, useRef, useState } from "react";
 import { get, type Job, type LogLine } from "../api";
-import { clock, exact } from "../format";
+import { bytes, clock, exact } from "../format";
 import { saveText } from "../save";
 import { Empty, Loaded } from "./basics";
 import { SearchField } from "./controls";
+import { Copy } from "./files";
 import { useTail } from "./tail";
 
 const MOST = 1000; // lines, as the server keeps
 
+/** "export export: gguf took 0.007651 s, peak 1.055e+08 bytes" as people read it. */
+const told = (words: string) =>
+  words
+    .replace(/^export (export: )/, "$1")
+    .replace(/\b(\d[\d.]*(?:e[+-]?\d+)?) bytes\b/g, (_, size) => bytes(Math.round(Number(size))))
+    .replace(/\b(\d*\.\d+(?:e[+-]?\d+)?) s\b/g, (_, seconds) => `${Number(Number(seconds).toPrecision(2))} s`);
+
 /** "2026-11-28T06:02:20.123+00:00 wring-engine info rtn begins": the server's time stands beside it already. */
 function parts(text: string): { level: string; words: string } {
   const match = /^\d{4}-\S+ wring-engine (\w+) (.*)$/s.exec(text);
-  return match ? { level: match[1], words: match[2] } : { level: "", words: text };
+  return match ? { level: match[1], words: told(match[2]) } : { level: "", words: text };
 }
 
 interface Said {
@@ -28,7 +36,7 @@ function said(lines: LogLine[]): Said[] {
     const { level, words } = parts(line.text);
     const last = all.at(-1);
     if (last && last.words === words) ++last.times;
-    else all.push({ line, level, words: words.replace(/^export (export: )/, "$1"), times: 1 });
+    else all.push({ line, level, words, times: 1 });
   }
   return all;
 }
@@ -71,6 +79,7 @@ function Lines({ lines, job }: { lines: LogLine[]; job: Job }) {
           </span>
         )}
         <span className="tools-end">
+          <Copy text={text} what="the log" />
           <button className="button" onClick={() => saveText(`${job.id}.log`, "text/plain", text())}>
             Download
           </button>

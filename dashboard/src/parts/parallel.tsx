@@ -1,6 +1,6 @@
 // Parallel coordinates: a line a run, over its parameters and its figures; an area drawn on an axis picks lines.
 import { useMemo } from "react";
-import { figure, formatOf, isShare, metricName } from "../format";
+import { figure, formatOf, isShare, metricName, shortName } from "../format";
 import type { Sweep, Trial } from "../api";
 import { dimensionNames, valueOf } from "../sweep";
 import { Empty } from "./basics";
@@ -8,7 +8,8 @@ import { Chart, type Colors } from "./chart";
 
 export type Cell = string | number | undefined;
 export interface Axis {
-  name: string;
+  name: string; // as long as there is room for
+  title?: string; // in full
   figure?: { lowerIsBetter: boolean; format: (value: number) => string; most?: number }; // absent: a parameter
 }
 
@@ -27,13 +28,13 @@ function scaleOf(axis: Axis, values: Cell[]) {
 }
 
 /** From `weak` to `strong`, both as "rgb(r, g, b)": 0 to 1. */
-function between(weak: string, strong: string, share: number): string {
+export function between(weak: string, strong: string, share: number): string {
   const [a, b] = [weak, strong].map((color) => color.match(/\d+/g)!.map(Number));
   return `rgb(${[0, 1, 2].map((i) => Math.round(a[i] * (1 - share) + b[i] * share)).join(", ")})`;
 }
 
 /** How good each value is among them, from 0 to 1, by its rank: one far off takes no colour from the others. */
-function ranks(values: Cell[], lowerIsBetter: boolean): (number | undefined)[] {
+export function ranks(values: Cell[], lowerIsBetter: boolean): (number | undefined)[] {
   const sorted = [...new Set(values.filter((value) => typeof value === "number"))].sort((a, b) => (lowerIsBetter ? b - a : a - b));
   return values.map((value) => (typeof value === "number" ? (sorted.length > 1 ? sorted.indexOf(value) / (sorted.length - 1) : 1) : undefined));
 }
@@ -60,7 +61,7 @@ export function Parallel({ axes, rows, color, label }: { axes: Axis[]; rows: { n
       },
       parallelAxis: told.map(({ axis, values }, dim) => {
         const scale = scaleOf(axis, values);
-        return { dim, name: axis.name, ...scale, z: 3, axisLabel: { color: c.muted, backgroundColor: c.back, padding: [1, 3], ...scale.axisLabel } }; // over the lines
+        return { dim, name: axis.name, ...scale, z: 3, axisLabel: { color: c.muted, backgroundColor: c.back, padding: [1, 3], hideOverlap: true, ...scale.axisLabel } }; // over the lines
       }),
       tooltip: { trigger: "item", formatter: (item: { name: string }) => item.name },
       series: [
@@ -93,7 +94,7 @@ export function TrialParallel({ sweep, trials }: { sweep: Sweep; trials: Trial[]
   const axes = useMemo(
     (): Axis[] => [
       ...dimensionNames(sweep.dimensions).map((name) => ({ name })),
-      ...figures.map((f) => ({ name: metricName(f.metric), figure: axisOf(f.metric, !f.maximise) })),
+      ...figures.map((f) => ({ name: shortName(f.metric), title: metricName(f.metric), figure: axisOf(f.metric, !f.maximise) })),
     ],
     [sweep, figures],
   );
@@ -113,7 +114,7 @@ export function TrialParallel({ sweep, trials }: { sweep: Sweep; trials: Trial[]
   return (
     <>
       <p className="muted small">
-        A line a trial; figures better upwards. {color >= 0 && `The stronger its colour, the better its ${axes[color].name}.`} Drag along an axis to pick
+        A line a trial; figures better upwards. {color >= 0 && `The stronger its colour, the better its ${axes[color].title}.`} Drag along an axis to pick
         lines.
       </p>
       <Parallel axes={axes} rows={rows} color={color} label={`Parameters and figures of ${rows.length} trials`} />

@@ -61,13 +61,19 @@ interface PlanProps {
 
 export function Plan({ spec, about, disabled }: PlanProps) {
   const [asked, setAsked] = useState<{ id: string; about: string }>();
+  const shown = useRef("");
+  useEffect(() => {
+    shown.current = about;
+    return () => void (shown.current = "");
+  }, [about]);
   const ask = useMutation({
-    mutationFn: () =>
+    mutationFn: ({ spec }: { spec: Partial<JobSpec>; about: string }) =>
       post<Job>("jobs", {
         request_id: uuid(),
         spec: { ...spec, name: `plan: ${spec.name ?? ""}`.slice(0, 200), plan_only: true, priority: 100 }, // it takes seconds
       }),
-    onSuccess: (job) => setAsked({ id: job.id, about }),
+    // The form may have changed, or be gone, before the answer.
+    onSuccess: (job, { about }) => (shown.current === about ? setAsked({ id: job.id, about }) : void discardJob(job.id)),
     onError: tellFailure,
   });
   const id = asked?.about === about ? asked.id : "";
@@ -113,7 +119,7 @@ export function Plan({ spec, about, disabled }: PlanProps) {
         </p>
       )}
       <div className="head-actions">
-        <button className="button" type="button" disabled={disabled || waits || ask.isPending} onClick={() => ask.mutate()}>
+        <button className="button" type="button" disabled={disabled || waits || ask.isPending} onClick={() => ask.mutate({ spec, about })}>
           {job && !waits ? "Estimate again" : "Estimate time and memory"}
         </button>
         {waits && (

@@ -1,6 +1,6 @@
 // What was measured: before beside after, with standard errors and what changed.
 import type { Evaluation, Job } from "../api";
-import { direction, measured, metricName, spread } from "../format";
+import { changeText, direction, measured, metricName, spread } from "../format";
 import { Empty, Table } from "./basics";
 
 interface Line {
@@ -40,13 +40,12 @@ function Change({ before, after }: { before?: Evaluation; after?: Evaluation }) 
   const error = Math.hypot(before?.stderr ?? 0, after.stderr ?? 0);
   const noise = Math.abs(after.value - base) <= error;
   const better = noise ? 0 : direction(after.metric) * share;
-  const text = `${share > 0 ? "+" : "−"}${Math.abs(share * 100) < 10 ? Math.abs(share * 100).toFixed(1) : Math.round(Math.abs(share * 100))} %`;
   return (
     <span
       className={better > 0 ? "good-text" : better < 0 ? "bad-text" : "muted"}
       title={noise ? "Within one standard error of the difference" : undefined}
     >
-      {text}
+      {changeText(base, after.value)}
     </span>
   );
 }

@@ -3,12 +3,24 @@ import { type QueryClient, useMutation, useQuery, useQueryClient } from "@tansta
 import { type ReactNode, useState } from "react";
 import { get, type Problem, post, type Session } from "../api";
 import { Loading, useTitle } from "./basics";
-import { forgetDrafts } from "./draft";
+import { draftsAreOf, forgetDrafts } from "./draft";
 
 const KEY = ["session"];
 
 function useSession() {
-  return useQuery({ queryKey: KEY, queryFn: () => get<Session>("session"), refetchInterval: 30_000 });
+  return useQuery({ queryKey: KEY, queryFn: () => get<Session>("session").then(noted), refetchInterval: 30_000 });
+}
+
+/** Before anything is shown to him. */
+function noted(session: Session) {
+  if (session.caller) draftsAreOf(session.caller);
+  return session;
+}
+
+/** Whether there is nothing to see before somebody logs in. */
+export function useLoggedOut(): boolean {
+  const { data } = useSession();
+  return Boolean(data?.login && !data.caller);
 }
 
 const SCOPES = ["viewer", "submitter", "admin"];
@@ -22,12 +34,13 @@ export function useBarred(needed: "submitter" | "admin"): string {
 
 /** What it holds is shown once the server lets this browser in. */
 export function LoggedIn({ children }: { children: ReactNode }) {
-  const { data, isPending } = useSession();
+  const { isPending } = useSession();
+  const out = useLoggedOut();
   if (isPending) return <Loading />;
   return (
     <>
       <Secret />
-      {data?.login && !data.caller ? <Login /> : children}
+      {out ? <Login /> : children}
     </>
   );
 }
@@ -64,7 +77,7 @@ export const useOwnProject = () => useSession().data?.project ?? "";
 // What somebody else was shown is forgotten.
 function takeSession(client: QueryClient, session: Session) {
   client.removeQueries({ predicate: ({ queryKey }) => queryKey[0] !== KEY[0] });
-  client.setQueryData(KEY, session);
+  client.setQueryData(KEY, noted(session));
 }
 
 function Login() {
@@ -99,7 +112,7 @@ function Login() {
       <p id="token-help" className={login.isError ? "notice bad" : "muted small"} role={login.isError ? "alert" : undefined}>
         {login.isError ? login.error.message : "An admin makes one with wring tokens create."}
       </p>
-      <button className="button primary" disabled={login.isPending}>
+      <button className="button primary wide" disabled={login.isPending}>
         Log in
       </button>
     </form>

@@ -1,9 +1,10 @@
-// One stage or evaluation as a form: a field for each parameter of its spec, with type, range, unit and help.
+// One stage or evaluation as a form: a line, which opens to a field for each parameter of its spec, with type, range, unit and help.
+import { Collapsible } from "@base-ui/react/collapsible";
 import { NumberField } from "@base-ui/react/number-field";
 import { useId, useState } from "react";
 import type { MethodSpec, Parameter, Problem, Value } from "../api";
-import type { Step } from "../recipe";
-import { Check, Choice } from "./controls";
+import { same, type Step } from "../recipe";
+import { Caret, Check, Choice } from "./controls";
 
 export function StepForm({
   step,
@@ -12,6 +13,7 @@ export function StepForm({
   spec,
   problem,
   path,
+  began,
   onChange,
   onRemove,
   onUp,
@@ -22,34 +24,32 @@ export function StepForm({
   spec?: MethodSpec;
   problem?: Problem;
   path: string;
+  began: boolean; // whether it is open at first
   onChange: (step: Step) => void;
   onRemove: () => void;
   onUp?: () => void;
 }) {
   const [all, setAll] = useState(false);
+  const [open, setOpen] = useState(began);
   const parameters = spec?.parameters ?? [];
   const wrong = parameters.find((p) => problem?.field === `${path}.params.${p.name}`);
   // The spec names the parameters that matter most first; the rest is a click away, or open where one is set or wrong.
   const shown = all ? parameters : parameters.filter((p, i) => i < 3 || p.name in step.params || p === wrong);
   const set = (name: string, value: Value | undefined) => {
     const { [name]: _, ...rest } = step.params;
-    const isDefault = value === undefined || value === parameters.find((p) => p.name === name)?.default;
+    const isDefault = value === undefined || same(value, parameters.find((p) => p.name === name)?.default);
     onChange({ ...step, params: isDefault ? rest : { ...rest, [name]: value } });
   };
-  const words = (text: string) => {
-    const list = text
-      .split(",")
-      .map((word) => word.trim())
-      .filter(Boolean);
-    return list.length > 0 ? list : undefined;
-  };
   return (
-    <section className="step" aria-label={`${number} ${step.name}`}>
+    <Collapsible.Root render={<section aria-label={`${number} ${step.name}`} />} className="step" open={open || problem !== undefined} onOpenChange={setOpen}>
       <header className="step-head">
         <h3>
-          <span className="muted">{number}</span> {step.name}
+          <Collapsible.Trigger className="step-line">
+            <Caret />
+            <span className="muted">{number}</span> {step.name} <span className="muted step-told">{told(step)}</span>
+          </Collapsible.Trigger>
         </h3>
-        <div>
+        <div className="step-moves">
           {onUp && (
             <button type="button" className="button quiet" onClick={onUp} aria-label={`Move ${step.name} up`}>
               ↑
@@ -60,51 +60,83 @@ export function StepForm({
           </button>
         </div>
       </header>
-      {spec && <p className="muted small">{spec.summary}</p>}
-      {problem && !wrong && (
-        <p className="bad-text small" role="alert">
-          {problem.message} {problem.hint}
-        </p>
-      )}
-      <div className="grid">
-        {shown.map((parameter) => (
-          <ParameterField
-            key={parameter.name}
-            parameter={parameter}
-            value={step.params[parameter.name] ?? parameter.default}
-            error={parameter === wrong ? `${problem!.message} ${problem!.hint}` : undefined}
-            onChange={(value) => set(parameter.name, value)}
-          />
-        ))}
-        {all && stage && (
-          <>
-            <Words
-              label="targets"
-              help="Layers by name, class or re:PATTERN, with commas between. Linear where empty."
-              value={step.targets}
-              onChange={(text) => onChange({ ...step, targets: words(text) })}
-            />
-            <Words
-              label="ignore"
-              help="Layers that stay as they are. lm_head where empty."
-              value={step.ignore}
-              onChange={(text) => onChange({ ...step, ignore: words(text) })}
-            />
-          </>
+      <Collapsible.Panel className="step-panel">
+        {spec && <p className="muted small">{spec.summary}</p>}
+        {problem && !wrong && (
+          <p className="bad-text small" role="alert">
+            {problem.message} {problem.hint}
+          </p>
         )}
-      </div>
-      {!all && (parameters.length > shown.length || stage) && (
-        <button type="button" className="button quiet" onClick={() => setAll(true)}>
-          {stage ? `Show all ${parameters.length} parameters and targets` : `Show all ${parameters.length} parameters`}
-        </button>
-      )}
-    </section>
+        <div className="grid">
+          {shown.map((parameter) => (
+            <ParameterField
+              key={parameter.name}
+              parameter={parameter}
+              value={step.params[parameter.name] ?? parameter.default}
+              error={parameter === wrong ? `${problem!.message} ${problem!.hint}` : undefined}
+              onChange={(value) => set(parameter.name, value)}
+            />
+          ))}
+          {all && stage && (
+            <>
+              <Words
+                label="targets"
+                help="Layers by name, class or re:PATTERN, with commas between. Linear where empty."
+                value={step.targets}
+                onChange={(targets) => onChange({ ...step, targets })}
+              />
+              <Words
+                label="ignore"
+                help="Layers that stay as they are. lm_head where empty."
+                value={step.ignore}
+                onChange={(ignore) => onChange({ ...step, ignore })}
+              />
+            </>
+          )}
+        </div>
+        {!all && (parameters.length > shown.length || stage) && (
+          <button type="button" className="button quiet" onClick={() => setAll(true)}>
+            {stage ? `Show all ${parameters.length} parameters and targets` : `Show all ${parameters.length} parameters`}
+          </button>
+        )}
+      </Collapsible.Panel>
+    </Collapsible.Root>
   );
 }
 
-function Words({ label, help, value, onChange }: { label: string; help: string; value?: string[]; onChange: (text: string) => void }) {
+/** "bits 3, group_size 32, targets re:.*mlp.*": what differs from the defaults. */
+const told = (step: Step) =>
+  [...Object.entries(step.params), ...(["targets", "ignore", "when"] as const).map((key) => [key, step[key]] as const)]
+    .filter(([, value]) => value !== undefined)
+    .map(([key, value]) => `${key} ${shown(value)}`)
+    .join(", ");
+
+const shown = (value?: Value): string =>
+  value === null || value === undefined
+    ? ""
+    : Array.isArray(value) && value.every((one) => typeof one !== "object")
+      ? value.join(", ")
+      : typeof value === "object"
+        ? JSON.stringify(value)
+        : String(value);
+
+/** A text that is being written stays as it is while it reads as the value; else it is that of the value, which came from elsewhere. */
+function useWritten<T extends Value | undefined>(value: T, read: (text: string) => T) {
+  const [text, setText] = useState(() => shown(value));
+  return [same(read(text), value) ? text : shown(value), setText] as const;
+}
+
+function words(text: string): string[] | undefined {
+  const list = text
+    .split(",")
+    .map((word) => word.trim())
+    .filter(Boolean);
+  return list.length > 0 ? list : undefined;
+}
+
+function Words({ label, help, value, onChange }: { label: string; help: string; value?: string[]; onChange: (list?: string[]) => void }) {
   const id = useId();
-  const [text, setText] = useState(value?.join(", ") ?? "");
+  const [text, setText] = useWritten(value, words);
   return (
     <div className="labelled">
       <label htmlFor={id}>{label}</label>
@@ -115,7 +147,7 @@ function Words({ label, help, value, onChange }: { label: string; help: string; 
         aria-describedby={`${id}-help`}
         onChange={(e) => {
           setText(e.target.value);
-          onChange(e.target.value);
+          onChange(words(e.target.value));
         }}
       />
       <p id={`${id}-help`} className="muted small">
@@ -142,7 +174,7 @@ function ParameterField({
   onChange: (value: Value | undefined) => void;
 }) {
   const id = useId();
-  const help = [p.help, range(p) && `${range(p)}.`, p.default !== null && p.default !== "" && `Default ${String(p.default)}.`]
+  const help = [p.help, range(p) && `${range(p)}.`, shown(p.default) && `Default ${shown(p.default)}.`]
     .filter(Boolean)
     .join(" ");
   const common = { id, describedBy: `${id}-help` };
@@ -177,7 +209,7 @@ function ParameterField({
           </NumberField.Group>
         </NumberField.Root>
       ) : (
-        <TextParameter id={id} value={value} error={error} onChange={onChange} />
+        <TextParameter id={id} parameter={p} value={value} error={error} onChange={onChange} />
       )}
       <p id={`${id}-help`} className={error ? "bad-text small" : "muted small"}>
         {error ?? help}
@@ -186,16 +218,40 @@ function ParameterField({
   );
 }
 
-/** A text that may stand for a number: the server knows, so a number goes as one. */
-function TextParameter({ id, value, error, onChange }: { id: string; value: Value; error?: string; onChange: (value: Value) => void }) {
+/** What a text says of a parameter; undefined: nothing. Lists of numbers and calls of levels are read by the server. */
+function read({ type }: Parameter, text: string): Value | undefined {
+  if (text.trim() === "" && type !== "string") return undefined;
+  if (type === "sparsity-pattern" && /^\d*\.?\d+$/.test(text)) return Number(text); // a share; "2:4" is text
+  if (type === "stages" && text.startsWith("["))
+    try {
+      return JSON.parse(text);
+    } catch {
+      // not yet: the server says what is wrong
+    }
+  return text;
+}
+
+interface TextProps {
+  id: string;
+  parameter: Parameter;
+  value: Value;
+  error?: string;
+  onChange: (value: Value | undefined) => void;
+}
+
+function TextParameter({ id, parameter, value, error, onChange }: TextProps) {
+  const [text, setText] = useWritten(value, (text) => read(parameter, text) ?? parameter.default);
   return (
     <input
       id={id}
       className="field"
-      value={value === null ? "" : String(value)}
+      value={text}
       aria-describedby={`${id}-help`}
       aria-invalid={error ? true : undefined}
-      onChange={(e) => onChange(/^-?\d+(\.\d+)?$/.test(e.target.value) ? Number(e.target.value) : e.target.value)}
+      onChange={(e) => {
+        setText(e.target.value);
+        onChange(read(parameter, e.target.value));
+      }}
     />
   );
 }

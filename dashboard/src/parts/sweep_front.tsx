@@ -3,7 +3,7 @@ import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { useCallback, useMemo } from "react";
 import { Link, useLocation, useSearchParams } from "wouter";
 import { type Front, type Objective, post, type Sweep, type Trial } from "../api";
-import { bytes, formatOf, metricName, parseBytes } from "../format";
+import { axisEnd, bytes, formatOf, metricName, parseBytes } from "../format";
 import { bestSoFar, valueOf } from "../sweep";
 import { Empty } from "./basics";
 import { axis, Chart, type Colors } from "./chart";
@@ -135,6 +135,7 @@ function TwoObjectives({ trials, front, x, y, onClick }: ChartProps & { x: Objec
         type: "value",
         scale: true,
         boundaryGap: ["8%", "8%"],
+        ...axisEnd(x.metric),
         axisLabel: { color: c.muted, hideOverlap: true, formatter: format(x) },
       }),
       yAxis: axis(c, name(y), {
@@ -142,7 +143,8 @@ function TwoObjectives({ trials, front, x, y, onClick }: ChartProps & { x: Objec
         scale: true,
         boundaryGap: ["0%", "12%"],
         nameGap: 52,
-        axisLabel: { color: c.muted, formatter: format(y) },
+        ...axisEnd(y.metric),
+        axisLabel: { color: c.muted, hideOverlap: true, formatter: format(y) },
       }),
       tooltip: {
         trigger: "item",
@@ -179,7 +181,8 @@ function OneObjective({ trials, front, objective, onClick }: ChartProps & { obje
         type: "value",
         scale: true,
         nameGap: 52,
-        axisLabel: { color: c.muted, formatter: format(objective) },
+        ...axisEnd(objective.metric),
+        axisLabel: { color: c.muted, hideOverlap: true, formatter: format(objective) },
       }),
       tooltip: {
         trigger: "item",

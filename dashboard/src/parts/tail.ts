@@ -12,13 +12,13 @@ const LAST_LOOKS = 3; // at a job that has ended: what its worker said last may 
 export function useTail<T extends Numbered>(name: string, job: Job, ask: (after: string) => Promise<T[]>, most = Infinity) {
   const client = useQueryClient();
   const active = isActive(job.state);
-  const known = (ended: boolean) => client.getQueryData<T[]>([name, job.id, ended]) ?? [];
   return useQuery({
-    // The end of the job makes it another query, so that it is asked once more; it goes on where the other stopped.
-    queryKey: [name, job.id, !active],
+    // Each end of the job makes it another query, with looks of its own; it goes on where the one before stopped.
+    queryKey: [name, job.id, active ? "" : (job.end_time ?? "")],
     queryFn: async () => {
-      const [a, b] = [known(true), known(false)];
-      const before = Number(a.at(-1)?.number ?? 0) > Number(b.at(-1)?.number ?? 0) ? a : b;
+      const known = client.getQueriesData<T[]>({ queryKey: [name, job.id] }).map(([, data]) => data ?? []);
+      const last = (items: T[]) => Number(items.at(-1)?.number ?? 0);
+      const before = known.reduce((a, b) => (last(b) > last(a) ? b : a), [] as T[]);
       return before.concat(await ask(before.at(-1)?.number ?? "0")).slice(-most);
     },
     refetchInterval: (query) => (active || query.state.dataUpdateCount < LAST_LOOKS ? 1000 : false),

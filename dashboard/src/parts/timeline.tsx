@@ -3,7 +3,7 @@ import type { Job, JobEvent, Stage } from "../api";
 import { bytes, clock, duration, exact } from "../format";
 import { progressText, stageProgress } from "../job_text";
 import { isActive } from "../api";
-import { type Attempt, attempts, extent, payload, type Span, tick } from "../timeline";
+import { type Attempt, attempts, extent, outlook, payload, type Span, tick } from "../timeline";
 import { Bar, Empty, useNow } from "./basics";
 
 interface Scale {
@@ -14,7 +14,8 @@ interface Scale {
 export function Timeline({ job, events }: { job: Job; events: JobEvent[] }) {
   const now = useNow(isActive(job.state));
   const all = attempts(events);
-  const [start, end] = extent(job, all, now);
+  const ahead = outlook(job, all.at(-1), now);
+  const [start, end] = extent(job, all, ahead, now);
   const waited = all.length > 0 && job.create_time ? (start - Date.parse(job.create_time)) / 1000 : 0;
   const scale = { start, end };
   return (
@@ -42,6 +43,7 @@ export function Timeline({ job, events }: { job: Job; events: JobEvent[] }) {
                 attempt={attempt}
                 job={job}
                 scale={scale}
+                ahead={ahead}
                 newest={i === all.length - 1}
                 alone={all.length === 1}
                 now={now}
@@ -75,6 +77,7 @@ function AttemptRows({
   attempt,
   job,
   scale,
+  ahead,
   newest,
   alone,
   now,
@@ -82,6 +85,7 @@ function AttemptRows({
   attempt: Attempt;
   job: Job;
   scale: Scale;
+  ahead: Map<number, [number, number]>;
   newest: boolean;
   alone: boolean;
   now: number;
@@ -108,6 +112,7 @@ function AttemptRows({
           span={span}
           stage={newest ? job.stages.find((s) => s.index === span.index) : undefined}
           scale={scale}
+          ahead={ahead}
           now={now}
         />
       ))}
@@ -120,7 +125,9 @@ function AttemptRows({
           <td className="number">
             – <Expected>{Number(stage.forecast_peak_bytes) > 0 && bytes(stage.forecast_peak_bytes)}</Expected>
           </td>
-          <td />
+          <td className="gantt-cell">
+            <Ghost expected={ahead.get(stage.index)} scale={scale} />
+          </td>
         </tr>
       ))}
     </tbody>
@@ -149,11 +156,23 @@ function Lead({ attempt, scale, now }: { attempt: Attempt; scale: Scale; now: nu
   );
 }
 
-function SpanRow({ span, stage, scale, now }: { span: Span; stage?: Stage; scale: Scale; now: number }) {
+/** Where a step was expected to run, beneath where it did. */
+function Ghost({ expected, scale }: { expected?: [number, number]; scale: Scale }) {
+  if (!expected) return null;
+  const [from, to] = expected;
+  const left = share(from, scale);
+  const width = Math.min(100, share(to, scale)) - left;
+  return <div className="gantt-bar" data-state="forecast" style={{ left: `${left}%`, width: `${width}%` }} title={`expected ${duration((to - from) / 1000)}`} />;
+}
+
+function SpanRow({ span, stage, scale, ahead, now }: { span: Span; stage?: Stage; scale: Scale; ahead: Map<number, [number, number]>; now: number }) {
   const end = span.end ?? now;
   const left = share(span.start, scale);
   const width = Math.max(0, share(end, scale) - left);
-  const took = span.end === null || !stage || stage.state === "running" ? (end - span.start) / 1000 : stage.seconds;
+  const ended = span.state === "done" || span.state === "cached"; // else the server has put the stage back
+  const took = ended && stage ? stage.seconds : (end - span.start) / 1000;
+  const forecast = stage && stage.forecast_seconds > 0 ? stage.forecast_seconds : 0;
+  const expected: [number, number] | undefined = span.state !== "cached" && forecast > 0 ? [span.start, span.start + forecast * 1000] : undefined;
   return (
     <tr>
       <td>
@@ -167,13 +186,14 @@ function SpanRow({ span, stage, scale, now }: { span: Span; stage?: Stage; scale
         )}
       </td>
       <td className="number">
-        {duration(took)} <Expected>{stage && stage.forecast_seconds > 0 && duration(stage.forecast_seconds)}</Expected>
+        {duration(took)} <Expected>{forecast > 0 && duration(forecast)}</Expected>
       </td>
       <td className="number">
         {stage && Number(stage.peak_bytes) > 0 && bytes(stage.peak_bytes)}{" "}
         <Expected>{stage && Number(stage.forecast_peak_bytes) > 0 && bytes(stage.forecast_peak_bytes)}</Expected>
       </td>
       <td className="gantt-cell">
+        <Ghost expected={(stage && ahead.get(stage.index)) ?? expected} scale={scale} />
         <div
           className="gantt-bar"
           data-state={span.state}

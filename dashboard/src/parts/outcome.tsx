@@ -1,0 +1,36 @@
+// What came of a job in a row of a list: asked for once the row rests on the screen.
+import { useQuery } from "@tanstack/react-query";
+import { useEffect, useState } from "react";
+import { type Evaluation, get } from "../api";
+import { type Outcome, outcomeOf } from "../job_text";
+
+const REST = 300; // milliseconds on the screen, after which a row asks for more than the list says
+
+/** Size and quality of what the job made. `measured`: whether it has any. */
+export function useOutcome(id: string, measured: boolean): { size?: Outcome; quality?: Outcome } {
+  const [rests, setRests] = useState(false);
+  useEffect(() => {
+    const timer = setTimeout(() => setRests(true), REST);
+    return () => clearTimeout(timer);
+  }, []);
+  const query = useQuery({
+    queryKey: ["outcome", id],
+    queryFn: () => get<{ evaluations: Evaluation[] }>("evaluations", { job_id: id, page_size: 200 }),
+    select: outcomeOf,
+    enabled: rests && measured,
+    staleTime: Infinity,
+  });
+  return query.data ?? {};
+}
+
+/** The figure over what changed, with its name where its column does not say it. */
+export function OutcomeFigure({ outcome, named }: { outcome?: Outcome; named?: boolean }) {
+  if (!outcome) return <span className="muted">–</span>;
+  const { name, now, before, change } = outcome;
+  return (
+    <span title={before ? `${name} ${before} → ${now}` : `${name} ${now}`}>
+      {now}
+      <span className="muted small under">{[named && name, change].filter(Boolean).join(" ")}</span>
+    </span>
+  );
+}

@@ -1,0 +1,67 @@
+// What the page says without a screen: what came of a job, what is to come of its steps, an artifact's descendants, axes.
+import assert from "node:assert/strict";
+import { createRequire } from "node:module";
+import { fileURLToPath } from "node:url";
+
+const dashboard = fileURLToPath(new URL("../../dashboard/", import.meta.url));
+const { buildSync } = createRequire(dashboard + "package.json")("esbuild");
+async function load(name) {
+  const built = buildSync({ entryPoints: [`${dashboard}src/${name}`], bundle: true, format: "esm", write: false });
+  return import("data:text/javascript;base64," + Buffer.from(built.outputFiles[0].contents).toString("base64"));
+}
+const { outcomeOf } = await load("job_text.ts");
+const { outlook } = await load("timeline.ts");
+const { logAxis } = await load("layers.ts");
+const { descendants, measurements } = await load("lineage.ts");
+
+// A cosine to the model itself is 1 but for rounding: that says nothing.
+const row = (metric, when, value, unit = "") => ({ suite: unit === "bytes" ? "size" : "similarity", metric, when, value, unit, text: "" });
+const rows = [
+  row("cosine_mean", "before", 0.99999994),
+  row("cosine_mean", "after", 0.99971),
+  row("weight_bytes", "before", 98.4e6, "bytes"),
+  row("weight_bytes", "after", 73.1e6, "bytes"),
+];
+assert.deepEqual(outcomeOf({ evaluations: rows }), {
+  size: { name: "weights", now: "73.1 MB", before: "98.4 MB", change: "−26 %" },
+  quality: { name: "cosine", now: "0.9997", before: "", change: "" },
+});
+const perplexity = [row("perplexity", "before", 23.94), row("perplexity", "after", 24.61)];
+assert.deepEqual(outcomeOf({ evaluations: perplexity }).quality, { name: "perplexity", now: "24.61", before: "23.94", change: "+2.8 %" });
+assert.deepEqual(outcomeOf({ evaluations: [] }), { size: undefined, quality: undefined });
+
+// What runs ends when it says, or as it was forecast; what follows begins then. Nothing is expected of an attempt that has ended.
+const stage = (index, forecast_seconds, eta_seconds) => ({ index, forecast_seconds, progress: eta_seconds && { eta_seconds } });
+const span = (index, start, end) => ({ index, start, end });
+const job = (...stages) => ({ state: "RUNNING", stages });
+const attempt = (end, ...spans) => ({ end, spans });
+const times = (...all) => Object.fromEntries(outlook(...all));
+assert.deepEqual(times(job(stage(0, 5), stage(1, 10), stage(2, 4)), attempt(null, span(0, 0, 4000), span(1, 4000, null)), 6000), { 1: [4000, 14000], 2: [14000, 18000] });
+assert.deepEqual(times(job(stage(0, 10, 3), stage(1, 0), stage(2, 4)), attempt(null, span(0, 0, null)), 6000), { 0: [0, 9000], 2: [9000, 13000] });
+assert.deepEqual(times(job(stage(0, 2)), attempt(null, span(0, 0, null)), 6000), { 0: [0, 6000] }); // later than was expected
+assert.deepEqual(times(job(stage(0, 10)), attempt(5000, span(0, 0, 5000)), 6000), {});
+
+// Errors within a decade fill their axis.
+const axis = logAxis([0.0011, 0.002, 0.0048]);
+assert.ok(axis.max / axis.min < 8 && axis.min < 0.0011 && axis.max > 0.0048);
+assert.deepEqual(axis.marks, [0.001, 0.002, 0.005]);
+assert.equal(logAxis([0, 1]), undefined);
+
+// The newest are on the last of several pages, and many jobs have made nothing.
+const JOBS = 2500;
+globalThis.fetch = async (path) => {
+  const url = new URL(path, "http://localhost");
+  const [kind, id] = url.pathname.split("/").slice(3);
+  if (kind === "evaluations") {
+    const from = Number(url.searchParams.get("page_token") ?? 0);
+    const evaluations = Array.from({ length: Math.min(1000, JOBS - from) }, (_, i) => ({ job_id: `j${from + i}`, when: "before" }));
+    return new Response(JSON.stringify({ evaluations, next_page_token: from + 1000 < JOBS ? String(from + 1000) : "" }));
+  }
+  if (kind === "jobs") return new Response(JSON.stringify({ id, spec: { model: "m" }, result: Number(id.slice(1)) % 3 ? "" : `r${id}` }));
+  return new Response(JSON.stringify({ digest: id }));
+};
+const { made, more } = await descendants(await measurements("m"), 4);
+assert.deepEqual(made.map(({ job }) => job.id), ["j2499", "j2496", "j2493", "j2490"]);
+assert.equal(more, true);
+assert.equal((await descendants([{ job_id: "j3", when: "before" }, { job_id: "j4", when: "after" }], 4)).more, false);
+console.log("ok      what the page says without a screen");
