@@ -26,6 +26,7 @@ GOLDEN = {
     f"awq-scaling(group_size=16, {CALIBRATED}) | rtn(bits=4, group_size=16)": "cc0a580bfc6cd2e5",
     f"flap(ratio=0.2, {CALIBRATED})": "11ac9993110ed719",
     f"block-drop(blocks=1, {CALIBRATED})": "0992af82c0dfc31c",
+    f"modegpt(ratio=0.3, {CALIBRATED})": "dc073a3763cb9425",
 }
 
 
