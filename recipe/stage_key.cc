@@ -20,6 +20,7 @@ Json common_part(const StageKeyInputs& inputs) {
 Digest stage_key(const StageSpec& stage, const StageKeyInputs& inputs) {
   Json key = common_part(inputs);
   key["stage"] = stage_json(stage);
+  if (inputs.processes > 1 && stage.params.contains("steps")) key["processes"] = inputs.processes;
   return sha256(key.dump());
 }
 

@@ -23,6 +23,7 @@ struct StageKeyInputs {
   std::string device_class;  // cpu, cuda
   std::string kernel_level;  // avx512-bf16, avx2, ..., sm90
   int numerics_version = kNumericsVersion;
+  int processes = 1;  // of the job: training ends with other bits in other numbers of them
 };
 
 // What a stage or evaluation is told of its layers' inputs where these are those of its input model

@@ -76,7 +76,8 @@ int collect(const std::string& data, double grace_hours, const StageCacheLimits&
   JobStore store(data);
   BlobStore blobs(data);
   blobs.claim_place(store.id(), store.is_empty());
-  const auto report = collect_garbage(store, blobs, SystemClock().now_ms(), in_ms(grace_hours), stages);
+  const auto report = collect_and_note(store, blobs, CollectedBy::kOperator, SystemClock().now_ms(),
+                                       in_ms(grace_hours), stages);
   print(report.to_json(), as_json,
         std::to_string(report.expired) + " artifacts had expired; forgot " + std::to_string(report.stages) +
             " outputs of stages; deleted " + std::to_string(report.blobs) + " blobs, " +

@@ -79,13 +79,23 @@ v1::Worker describe_worker(const WorkerOptions& options, const Cache& cache) {
   return worker;
 }
 
+// What no engine has to read: what other projects have here, and what this worker shows the server.
+std::vector<fs::path> guarded_paths(const WorkerOptions& options) {
+  std::vector<fs::path> paths{fs::absolute(options.cache)};  // with --cache-below other workers' caches, too
+  if (!options.tls.empty()) paths.push_back(fs::absolute(options.tls / "worker.key"));
+  for (const auto& file : {options.token_file, options.config})
+    if (!file.empty()) paths.push_back(fs::absolute(file));
+  return paths;
+}
+
 std::optional<Sandbox> make_sandbox(const WorkerOptions& options, const Cache& cache) {
   if (!options.sandbox) {
     spdlog::warn("engines run without a sandbox, as asked for");
     return std::nullopt;
   }
   const std::vector writable{fs::absolute(cache.work()), fs::absolute(cache.snapshots())};
-  std::optional<Sandbox> sandbox(std::in_place, fs::absolute(options.engine), writable);
+  std::optional<Sandbox> sandbox(std::in_place, fs::absolute(options.engine), writable,
+                                 guarded_paths(options));
   spdlog::info("engines' sandbox: {}", sandbox->describe());
   return sandbox;
 }

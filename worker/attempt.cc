@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "common/clock.h"
+#include "common/error.h"
 #include "common/log.h"
 #include "common/text.h"
 #include "formats/manifest.h"
@@ -25,6 +26,21 @@ std::uint64_t smaller_limit(std::uint64_t a, std::uint64_t b) {
   return a == 0 || b == 0 ? std::max(a, b) : std::min(a, b);
 }
 
+// The same steps would fail again: nobody goes on from their snapshots. With other limits of time or memory
+// they may not.
+bool is_users_to_mend(const v1::ErrorDetail& error) {
+  switch (error_code_from_string(error.code())) {
+    case ErrorCode::kInvalidArgument:
+    case ErrorCode::kNotFound:
+    case ErrorCode::kFailedPrecondition:
+    case ErrorCode::kOutOfRange:
+    case ErrorCode::kUnimplemented:
+      return true;
+    default:
+      return false;
+  }
+}
+
 class Attempt final : public EngineListener {
  public:
   Attempt(const Workplace& workplace, const v1::LeaseJobResponse& lease, const v1::Device& device,
@@ -38,6 +54,7 @@ class Attempt final : public EngineListener {
         coordinator_(workplace.coordinator.for_job(job_.id())),
         inputs_(coordinator_, workplace.cache, scratch_.path(), stop),
         cached_(coordinator_, workplace.cache, inputs_, job_, lease.fence()) {
+    at_.cache.spare_snapshots(project(), any_snapshot_.emplace(at_.cache));
     fs::create_directories(at_.cache.log_folder(job_.id()));
     finish_.set_job_id(job_.id());
     *finish_.mutable_fence() = lease.fence();
@@ -78,7 +95,7 @@ class Attempt final : public EngineListener {
     run.program = fs::absolute(at_.options.engine);
     run.folder = work();
     run.sandbox = at_.sandbox;
-    run.writable = {scratch_.path(), snapshots()};
+    run.own = {{scratch_.path(), snapshots()}, {kept_stages()}, {at_.cache.blobs()}};
     run.log = at_.cache.log_folder(job_.id()) / "engine.log";
     run.memory_bytes = smaller_limit(resources.memory_bytes(), at_.options.memory_bytes);
     run.limit_is_jobs = resources.memory_bytes() > 0 && run.memory_bytes == resources.memory_bytes();
@@ -86,6 +103,7 @@ class Attempt final : public EngineListener {
     run.began = began_;
     fs::create_directories(work());
     fs::create_directories(snapshots());
+    fs::create_directories(kept_stages());
     start["type"] = "start";
     start["v"] = 1;
     start["recipe"] = parse_json(lease_.normal_form_json(), "the recipe's normal form");
@@ -111,6 +129,7 @@ class Attempt final : public EngineListener {
 
   const std::string& project() const { return job_.spec().project(); }
   fs::path snapshots() const { return at_.cache.snapshots(project()); }
+  fs::path kept_stages() const { return at_.cache.stages(project()); }
   fs::path work() const { return scratch_.path() / "work"; }
   fs::path out() const { return scratch_.path() / "out"; }
 
@@ -120,7 +139,10 @@ class Attempt final : public EngineListener {
       stage.set_index(i);
       stage.set_name(plan.steps[i].name);
       if (plan.steps[i].kind == "stage") models_.insert(i);
-      if (plan.steps[i].key) stage.set_key(plan.steps[i].key->hex());
+      if (plan.steps[i].key) {
+        stage.set_key(plan.steps[i].key->hex());
+        at_.cache.hold_snapshot(project(), *plan.steps[i].key, inputs_.hold());
+      }
       const auto& forecast = plan.steps[i].forecast;
       stage.set_forecast_seconds(forecast.seconds);
       stage.set_forecast_peak_bytes(forecast.peak_bytes);
@@ -130,6 +152,7 @@ class Attempt final : public EngineListener {
       at_.keeper.report(stage);
       if (job_.spec().plan_only() && plan.steps[i].at_hand) stage.set_state("cached");
     }
+    any_snapshot_.reset();
   }
 
   std::optional<Json> on_lookup(const LookupLine& lookup) override { return cached_.find(lookup.key); }
@@ -256,7 +279,7 @@ class Attempt final : public EngineListener {
     spdlog::warn("job {} failed: {} ({})", job_.id(), error.message(), error.reason());
     at_.keeper.flush();
     finish_.set_outcome("failed");
-    if (error.reason() == "DISK_FULL") remove_snapshots();
+    if (error.reason() == "DISK_FULL" || is_users_to_mend(error)) remove_snapshots();
     *finish_.mutable_error() = error;
   }
 
@@ -296,7 +319,8 @@ class Attempt final : public EngineListener {
   Coordinator coordinator_;  // sees what the job's project has
   Inputs inputs_;
   StageCache cached_;
-  std::set<std::uint32_t> models_;  // steps that make one
+  std::optional<Cache::Hold> any_snapshot_;  // of the project, until the plan says which are this job's
+  std::set<std::uint32_t> models_;           // steps that make one
   std::optional<StageSharer::Output> finished_;
   std::map<std::uint32_t, v1::StageStatus> stages_;
   std::vector<v1::Evaluation> new_rows_;  // since the last report

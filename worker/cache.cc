@@ -6,6 +6,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <iterator>
+#include <system_error>
+#include <tuple>
+#include <utility>
 
 #include "common/error.h"
 #include "common/folder_lock.h"
@@ -18,11 +22,50 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// Of the files below `folder`, without those that vanish meanwhile: an engine may be at work there.
 std::uint64_t tree_bytes(const fs::path& folder) {
   std::uint64_t bytes = 0;
-  for (const auto& entry : fs::recursive_directory_iterator(folder))
-    if (entry.is_regular_file()) bytes += entry.file_size();
+  std::error_code ended;
+  for (fs::recursive_directory_iterator at(folder, ended), end; at != end; at.increment(ended)) {
+    std::error_code gone;
+    if (at->is_symlink(gone) || !at->is_regular_file(gone)) continue;
+    const auto size = at->file_size(gone);
+    if (!gone) bytes += size;
+  }
   return bytes;
+}
+
+// Of the names and bytes of all files below `folder`. Throws kCancelled "STOPPED" where `stop` says so.
+Digest tree_digest(const fs::path& folder, const std::function<bool()>& stop) {
+  constexpr std::size_t kPiece = 16u << 20;
+  std::map<std::string, fs::path> files;
+  for (const auto& entry : fs::recursive_directory_iterator(folder))
+    if (entry.is_regular_file())
+      files.emplace(entry.path().lexically_relative(folder).string(), entry.path());
+  Sha256 sum;
+  for (const auto& [name, path] : files) {
+    const auto file = MappedFile::open(path);
+    auto bytes = file->bytes();
+    sum.update(name + '\0' + std::to_string(bytes.size()) + '\0');
+    while (!bytes.empty()) {
+      if (stop()) throw Error(ErrorCode::kCancelled, "STOPPED", "the look into the cache was stopped");
+      const auto piece = bytes.first(std::min(bytes.size(), kPiece));
+      sum.update(piece);
+      file->let_go(piece);
+      bytes = bytes.subspan(piece.size());
+    }
+  }
+  return sum.finish();
+}
+
+bool has_digest(const fs::path& folder, const Digest& digest, const std::function<bool()>& stop) {
+  try {
+    return tree_digest(folder, stop) == digest;
+  } catch (const Error& error) {
+    if (error.reason() == "STOPPED") throw;
+  } catch (const fs::filesystem_error&) {  // something has gone
+  }
+  return false;
 }
 
 void link_tree(const fs::path& from, const fs::path& to) {
@@ -49,35 +92,39 @@ void touch(const fs::path& path) {
 }
 
 // Of the entries of `folder`.
-using Entries = std::vector<std::pair<fs::file_time_type, fs::path>>;
-
-void add_entries(const fs::path& folder, Entries& entries) {
+void keep_newest(const fs::path& folder, std::size_t count) {
+  std::vector<std::pair<fs::file_time_type, fs::path>> entries;
   for (const auto& entry : fs::directory_iterator(folder))
     entries.emplace_back(entry.last_write_time(), entry.path());
-}
-
-void keep_newest(Entries entries, std::size_t count) {
   std::sort(entries.begin(), entries.end());
   for (std::size_t i = 0; i + count < entries.size(); ++i) fs::remove_all(entries[i].second);
 }
 
-// A stage's name here: the same key is another one in each project.
-Digest own_key(const std::string& project, const Digest& key) {
-  return sha256(project + "/" + key.hex());
+// By digest, as a project's name may hold anything.
+std::string folder_of(const std::string& project) {
+  return sha256(project).hex().substr(0, 16);
+}
+
+bool is_project(const fs::directory_entry& entry) {
+  const auto name = entry.path().filename().string();
+  return entry.is_directory() && !entry.is_symlink() && name.size() == 16 &&
+         name.find_first_not_of("0123456789abcdef") == std::string::npos;
 }
 
 std::optional<Digest> digest_of_name(const fs::path& path) {
   const auto name = path.filename().string();
   if (name.size() != 64) return std::nullopt;
   try {
-    return Digest::parse(name);
-  } catch (const Error&) {
-    return std::nullopt;
+    const auto digest = Digest::parse(name);
+    if (digest.hex() == name) return digest;
+  } catch (const Error&) {  // it is none
   }
+  return std::nullopt;
 }
 
-std::string stage_record(std::uint64_t bytes, bool synced) {
-  return Json{{"bytes", bytes}, {"boot", boot_id()}, {"synced", synced}}.dump();
+// `digest`: of its files, once they have reached the disk.
+std::string stage_record(std::uint64_t bytes, const std::optional<Digest>& digest) {
+  return Json{{"bytes", bytes}, {"boot", boot_id()}, {"digest", digest ? digest->hex() : ""}}.dump();
 }
 
 }  // namespace
@@ -104,11 +151,21 @@ Cache::Cache(CacheFolder folder, std::uint64_t max_bytes)
   fs::remove_all(work());
   fs::create_directories(work());
   read_id();
-  read_blobs();
-  read_stages();
+  std::vector<Found> found;
+  read_blobs(found);
+  read_stages(found);
+  read_snapshots(found);
+  std::sort(found.begin(), found.end(), [](const Found& a, const Found& b) {
+    return std::tie(a.used, a.name) < std::tie(b.used, b.name);
+  });
   const std::lock_guard lock(mutex_);
-  while (bytes_ > max_bytes_ && evict_one()) {
+  for (auto& [used, name, entry] : found) {
+    entry.used = ++uses_;
+    bytes_ += entry.bytes;
+    if (name.kind == kStage && !entry.digest) unsynced_.push_back(name);
+    entries_[name] = entry;
   }
+  shrink();
   syncer_ = std::jthread([this](const std::stop_token& stop) { sync_stages(stop); });
 }
 
@@ -124,48 +181,75 @@ void Cache::read_id() {
   write_file_atomic(path, Json{{"id", worker_id_}}.dump() + "\n");
 }
 
-// What is there, in the order of last use; half-written files of a killed worker go.
-void Cache::read_blobs() {
-  std::vector<std::tuple<fs::file_time_type, Digest, std::uint64_t>> found;
+// Half-written files of a killed worker go.
+void Cache::read_blobs(std::vector<Found>& found) const {
   for (const auto& entry : fs::recursive_directory_iterator(blobs())) {
     if (!entry.is_regular_file()) continue;
     if (const auto digest = digest_of_name(entry.path()))
-      found.emplace_back(entry.last_write_time(), *digest, entry.file_size());
+      found.push_back({entry.last_write_time(), {kBlob, "", *digest}, {entry.file_size()}});
     else
       fs::remove(entry.path());
   }
-  std::sort(found.begin(), found.end());
-  for (const auto& [time, digest, size] : found) {
-    entries_[{kBlob, digest}] = {size, ++uses_, false};
-    bytes_ += size;
+}
+
+// What is not trusted goes, and all that lies in no project's folder, as stages of earlier releases did.
+void Cache::read_stages(std::vector<Found>& found) const {
+  const auto boot = boot_id();
+  for (const auto& project : fs::directory_iterator(folder_ / "stages")) {
+    if (!is_project(project)) {
+      fs::remove_all(project.path());
+      continue;
+    }
+    for (const auto& entry : fs::directory_iterator(project.path())) {
+      const auto& path = entry.path();
+      const bool is_record =
+          path.extension() == ".json" && fs::is_directory(path.parent_path() / path.stem());
+      if (is_record) continue;  // its folder's turn comes
+      const auto digest = digest_of_name(path);
+      const Name name{kStage, project.path().filename().string(), digest.value_or(Digest{})};
+      const auto stage = digest ? read_stage(name, boot) : std::nullopt;
+      if (stage) {
+        found.push_back({fs::last_write_time(record_of(name)), name, *stage});
+      } else {
+        if (digest) fs::remove(record_of(name));
+        fs::remove_all(path);
+      }
+    }
   }
 }
 
-// A stage is trusted where its record says that it reached the disk, or was written in this boot.
-void Cache::read_stages() {
-  std::vector<std::tuple<fs::file_time_type, Digest, std::uint64_t>> found;
-  const auto boot = boot_id();
-  for (const auto& entry : fs::directory_iterator(folder_ / "stages")) {
-    const auto digest = digest_of_name(entry.is_directory() ? entry.path() : entry.path().stem());
-    bool whole = false;
-    if (digest && entry.is_directory()) try {
-        const auto record = parse_json(read_file(record_of(*digest)), "stage record");
-        const auto bytes = json_at<std::uint64_t>(record, "bytes", "stage record");
-        const bool synced = json_at<bool>(record, "synced", "stage record");
-        whole = (synced || json_at<std::string>(record, "boot", "stage record") == boot) &&
-                tree_bytes(entry.path()) == bytes;
-        if (whole) found.emplace_back(fs::last_write_time(record_of(*digest)), *digest, bytes);
-        if (whole && !synced) unsynced_.push_back(*digest);
-      } catch (const Error&) {  // no record: whole stays false
-      }
-    const bool record_with_folder = digest && !entry.is_directory() && entry.path().extension() == ".json" &&
-                                    fs::is_directory(path_of({kStage, *digest}));
-    if (!whole && !record_with_folder) fs::remove_all(entry.path());
+// A stage is trusted where its record has a digest, as it reached the disk, or was written in this boot.
+std::optional<Cache::Entry> Cache::read_stage(const Name& name, const std::string& boot) const {
+  try {
+    const auto record = parse_json(read_file(record_of(name)), "stage record");
+    Entry entry;
+    entry.bytes = json_at<std::uint64_t>(record, "bytes", "stage record");
+    const auto digest = json_at<std::string>(record, "digest", "stage record");
+    if (!digest.empty()) entry.digest = Digest::parse(digest);
+    entry.verified = !entry.digest;  // there is nothing to verify it by
+    const bool is_trusted = entry.digest || json_at<std::string>(record, "boot", "stage record") == boot;
+    if (is_trusted && tree_bytes(path_of(name)) == entry.bytes) return entry;
+  } catch (const Error&) {  // no record
   }
-  std::sort(found.begin(), found.end());
-  for (const auto& [time, digest, size] : found) {
-    entries_[{kStage, digest}] = {size, ++uses_, true};
-    bytes_ += size;
+  return std::nullopt;
+}
+
+// What else an engine has left there goes.
+void Cache::read_snapshots(std::vector<Found>& found) const {
+  for (const auto& project : fs::directory_iterator(snapshots())) {
+    if (!is_project(project)) {
+      fs::remove_all(project.path());
+      continue;
+    }
+    for (const auto& entry : fs::directory_iterator(project.path())) {
+      const auto digest = digest_of_name(entry.path());
+      if (digest && entry.is_directory() && !entry.is_symlink())
+        found.push_back({entry.last_write_time(),
+                         {kSnapshot, project.path().filename().string(), *digest},
+                         {tree_bytes(entry.path())}});
+      else
+        fs::remove_all(entry.path());
+    }
   }
 }
 
@@ -184,7 +268,7 @@ void Cache::hold(const Name& name, Hold& hold) {
   const auto it = entries_.find(name);
   if (it == entries_.end()) return;
   it->second.used = ++uses_;
-  touch(name.first == kBlob ? path_of(name) : record_of(name.second));
+  touch(name.kind == kStage ? record_of(name) : path_of(name));
 }
 
 std::vector<BlobRef> Cache::claim(std::span<const BlobRef> blobs, Hold& hold,
@@ -196,19 +280,22 @@ std::vector<BlobRef> Cache::claim(std::span<const BlobRef> blobs, Hold& hold,
   for (const auto& blob : blobs) {
     if (!seen.insert(blob.digest).second) continue;
     if (stop()) throw Error(ErrorCode::kCancelled, "STOPPED", "the look into the cache was stopped");
-    this->hold({kBlob, blob.digest}, hold);
+    this->hold({kBlob, "", blob.digest}, hold);
     claimed_ += blob.size;
     if (is_whole(blob)) continue;
     absent.push_back(blob);
     needed += blob.size;
   }
   missed_ += needed;
-  make_room(needed);
+  if (needed > 0) {
+    measure_snapshots();
+    make_room(needed);
+  }
   return absent;
 }
 
 bool Cache::is_whole(const BlobRef& blob) {
-  const Name name{kBlob, blob.digest};
+  const Name name{kBlob, "", blob.digest};
   const auto it = entries_.find(name);
   if (it == entries_.end()) return false;
   if (it->second.bytes == blob.size && it->second.verified) return true;
@@ -226,114 +313,170 @@ bool Cache::is_whole(const BlobRef& blob) {
 void Cache::add(std::span<const BlobRef> blobs) {
   const std::lock_guard lock(mutex_);
   for (const auto& blob : blobs) {
-    auto& entry = entries_[{kBlob, blob.digest}];
+    auto& entry = entries_[{kBlob, "", blob.digest}];
     bytes_ += blob.size - entry.bytes;
     entry = {blob.size, ++uses_, true};
   }
 }
 
-std::optional<KeptStage> Cache::find_stage(const std::string& project, const Digest& key, Hold& hold) {
-  const std::lock_guard lock(mutex_);
-  const Name name{kStage, own_key(project, key)};
-  const auto it = entries_.find(name);
+std::optional<KeptStage> Cache::find_stage(const std::string& project, const Digest& key, Hold& hold,
+                                           const std::function<bool()>& stop) {
+  std::unique_lock lock(mutex_);
+  const Name name{kStage, folder_of(project), key};
+  auto it = entries_.find(name);
   if (it == entries_.end()) return std::nullopt;
+  this->hold(name, hold);  // so that it is there while it is read
   std::error_code gone;
-  if (!fs::is_directory(path_of(name), gone) || tree_bytes(path_of(name)) != it->second.bytes) {
+  bool whole = fs::is_directory(path_of(name), gone) && tree_bytes(path_of(name)) == it->second.bytes;
+  if (whole && !it->second.verified) {
+    const Digest digest = it->second.digest.value();
+    lock.unlock();
+    whole = has_digest(path_of(name), digest, stop);
+    lock.lock();
+    it = entries_.find(name);
+    if (it == entries_.end()) return std::nullopt;
+    whole = whole || it->second.verified;  // it has been made anew
+  }
+  if (!whole) {
     spdlog::warn("the kept stage {} is damaged; it is run again", key.hex());
     remove(name);
     return std::nullopt;
   }
-  this->hold(name, hold);
+  it->second.verified = true;
   return KeptStage{path_of(name), it->second.bytes};
 }
 
 bool Cache::keep_stage(const std::string& project, const Digest& key, const fs::path& folder, Hold& hold) {
-  const Name name{kStage, own_key(project, key)};
+  const Name name{kStage, folder_of(project), key}, snapshot{kSnapshot, name.project, key};
   const auto bytes = tree_bytes(folder);
   const TempDir half(work());
   link_tree(folder, half.path() / "stage");
   const std::lock_guard lock(mutex_);
+  this->hold(snapshot, hold);
   if (!entries_.contains(name)) {
     try {
-      make_room(bytes);
+      measure_snapshots();
+      const auto it = entries_.find(snapshot);
+      const std::uint64_t replaced = it == entries_.end() ? 0 : it->second.bytes;
+      make_room(bytes, replaced);
     } catch (const Error& error) {
       spdlog::warn("stage {} is not kept: {}", key.hex(), error.what());
       return false;
     }
-    write_file_atomic(record_of(name.second), stage_record(bytes, false));
+    fs::create_directories(stages(project));
+    write_file_atomic(record_of(name), stage_record(bytes, std::nullopt));
     fs::rename(half.path() / "stage", path_of(name));
-    entries_[name] = {bytes, ++uses_, true, uses_};
+    ++uses_;
+    entries_[name] = {bytes, uses_, true, uses_, std::nullopt};
     bytes_ += bytes;
-    unsynced_.push_back(name.second);
+    unsynced_.push_back(name);
     unsynced_changed_.notify_one();
   }
-  remove_snapshot(project, key);
+  remove(snapshot);
   this->hold(name, hold);
   return true;
 }
 
-// Stages are renamed into place at once (a killed worker loses nothing) and brought to the disk here, off
-// everyone's way.
+// Stages are renamed into place at once (a killed worker loses nothing), brought to the disk and hashed here,
+// off everyone's way.
 void Cache::sync_stages(const std::stop_token& stop) {
   std::unique_lock lock(mutex_);
   while (unsynced_changed_.wait(lock, stop, [&] { return !unsynced_.empty(); }), !unsynced_.empty()) {
-    const Name name{kStage, unsynced_.front()};
+    const Name name = unsynced_.front();
     unsynced_.pop_front();
     if (!entries_.contains(name)) continue;
     const auto made = entries_[name].made;
     lock.unlock();
     try {
+      const auto digest = tree_digest(path_of(name), [] { return false; });
       sync_tree(path_of(name));
       lock.lock();
-      if (const auto it = entries_.find(name); it != entries_.end() && it->second.made == made)
-        write_file_atomic(record_of(name.second), stage_record(it->second.bytes, true));
+      if (const auto it = entries_.find(name); it != entries_.end() && it->second.made == made) {
+        write_file_atomic(record_of(name), stage_record(it->second.bytes, digest));
+        it->second.digest = digest;
+      }
     } catch (const std::exception&
                  error) {  // evicted meanwhile; or it stays as it is, and is not trusted after this boot
-      spdlog::debug("stage {} has not reached the disk: {}", name.second.hex(), error.what());
+      spdlog::debug("stage {} has not reached the disk: {}", name.digest.hex(), error.what());
     }
     if (!lock) lock.lock();
   }
 }
 
-void Cache::make_room(std::uint64_t bytes) {
-  while (bytes_ + bytes > max_bytes_ && evict_one()) {
+// Engines write them: what they take is looked up.
+void Cache::measure_snapshots() {
+  std::map<Name, std::uint64_t> there;
+  for (const auto& project : fs::directory_iterator(snapshots())) {
+    if (!is_project(project)) continue;
+    for (const auto& entry : fs::directory_iterator(project.path())) {
+      const auto digest = digest_of_name(entry.path());
+      if (digest && entry.is_directory() && !entry.is_symlink())
+        there[{kSnapshot, project.path().filename().string(), *digest}] = tree_bytes(entry.path());
+    }
   }
-  if (bytes_ + bytes > max_bytes_)
+  for (auto it = entries_.lower_bound({kSnapshot, "", Digest{}}); it != entries_.end();) {
+    bytes_ -= it->second.bytes;
+    it->second.bytes = 0;
+    it = there.contains(it->first) ? std::next(it) : entries_.erase(it);
+  }
+  for (const auto& [name, bytes] : there) {
+    auto& entry = entries_[name];
+    if (entry.used == 0) entry.used = ++uses_;
+    entry.bytes = bytes;
+    bytes_ += bytes;
+  }
+}
+
+// For `bytes`, with which `given_up` bytes of what is there go.
+void Cache::make_room(std::uint64_t bytes, std::uint64_t given_up) {
+  while (bytes_ + bytes > max_bytes_ + given_up && evict_one()) {
+  }
+  if (bytes_ + bytes > max_bytes_ + given_up)
     throw Error(ErrorCode::kResourceExhausted, "CACHE_TOO_SMALL",
                 "the job needs " + human_bytes(bytes) + " more in the worker's cache, which may hold " +
                     human_bytes(max_bytes_) + " and has " + human_bytes(bytes_) + " of this job",
                 "--cache-bytes", "Start the worker with a larger --cache-bytes.");
 }
 
+void Cache::shrink() {
+  while (bytes_ > max_bytes_ && evict_one()) {
+  }
+}
+
 bool Cache::evict_one() {
+  const auto turn = [&](const auto& entry) {
+    const bool spared = entry.first.kind == kSnapshot && holds_.contains(all_snapshots(entry.first.project));
+    return std::pair(spared, entry.second.used);
+  };
   auto oldest = entries_.end();
   for (auto it = entries_.begin(); it != entries_.end(); ++it)
-    if (!holds_.contains(it->first) && (oldest == entries_.end() || it->second.used < oldest->second.used))
-      oldest = it;
+    if (!holds_.contains(it->first) && (oldest == entries_.end() || turn(*it) < turn(*oldest))) oldest = it;
   if (oldest == entries_.end()) return false;
   remove(oldest->first);
   return true;
 }
 
-void Cache::remove(const Name& name) {
-  const auto it = entries_.find(name);
-  if (it == entries_.end()) return;
-  bytes_ -= it->second.bytes;
-  const Name gone = name;  // `name` may lie in the entry
-  entries_.erase(it);
+// By value: the name may lie in the entry.
+void Cache::remove(Name name) {
+  if (const auto it = entries_.find(name); it != entries_.end()) {
+    bytes_ -= it->second.bytes;
+    entries_.erase(it);
+  }
   std::error_code ignored;
-  if (gone.first == kStage)
-    fs::remove(record_of(gone.second), ignored);  // first: a folder without a record counts as nothing
-  fs::remove_all(path_of(gone), ignored);
+  if (name.kind == kStage)
+    fs::remove(record_of(name), ignored);  // first: a folder without a record counts as nothing
+  fs::remove_all(path_of(name), ignored);
 }
 
 fs::path Cache::path_of(const Name& name) const {
-  const auto hex = name.second.hex();
-  return name.first == kBlob ? blobs() / hex.substr(0, 2) / hex : folder_ / "stages" / hex;
+  const auto hex = name.digest.hex();
+  if (name.kind == kBlob) return blobs() / hex.substr(0, 2) / hex;
+  return folder_ / (name.kind == kStage ? "stages" : "snapshots") / name.project / hex;
 }
 
-fs::path Cache::record_of(const Digest& key) const {
-  return folder_ / "stages" / (key.hex() + ".json");
+// Of a stage.
+fs::path Cache::record_of(const Name& name) const {
+  return path_of(name) += ".json";
 }
 
 fs::path Cache::log_folder(const std::string& job_id) const {
@@ -342,25 +485,39 @@ fs::path Cache::log_folder(const std::string& job_id) const {
   return folder_ / "jobs" / job_id;
 }
 
-// By digest, as a project's name may hold anything.
+fs::path Cache::stages(const std::string& project) const {
+  return folder_ / "stages" / folder_of(project);
+}
+
 fs::path Cache::snapshots(const std::string& project) const {
-  return snapshots() / sha256(project).hex().substr(0, 16);
+  return snapshots() / folder_of(project);
 }
 
-void Cache::remove_snapshot(const std::string& project, const Digest& key) const {
-  std::error_code ignored;
-  fs::remove_all(snapshots(project) / key.hex(), ignored);
+void Cache::hold_snapshot(const std::string& project, const Digest& key, Hold& hold) {
+  const std::lock_guard lock(mutex_);
+  this->hold({kSnapshot, folder_of(project), key}, hold);
 }
 
-void Cache::trim() const {
-  Entries logs, snapshots;
-  std::error_code ignored;
-  add_entries(folder_ / "jobs", logs);
-  for (const auto& project : fs::directory_iterator(this->snapshots()))
-    if (project.is_directory() && !fs::remove(project, ignored))  // only where it is empty
-      add_entries(project.path(), snapshots);
-  keep_newest(std::move(logs), kMaxLogs);
-  keep_newest(std::move(snapshots), kMaxSnapshots);
+void Cache::spare_snapshots(const std::string& project, Hold& hold) {
+  const std::lock_guard lock(mutex_);
+  this->hold(all_snapshots(folder_of(project)), hold);
+}
+
+void Cache::remove_snapshot(const std::string& project, const Digest& key) {
+  const std::lock_guard lock(mutex_);
+  remove({kSnapshot, folder_of(project), key});
+}
+
+void Cache::trim() {
+  keep_newest(folder_ / "jobs", kMaxLogs);
+  const std::lock_guard lock(mutex_);
+  measure_snapshots();
+  shrink();
+  for (const auto* kind : {"stages", "snapshots"})
+    for (const auto& project : fs::directory_iterator(folder_ / kind)) {
+      std::error_code ignored;
+      fs::remove(project.path(), ignored);  // only where it is empty
+    }
 }
 
 }  // namespace wring

@@ -99,12 +99,12 @@ class Supervisor {
     options.environment = {{"HOME", run_.folder.string()}, {"TMPDIR", run_.folder.string()}};
     for (const char* secret : {"WRING_TOKEN", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "PGPASSWORD"})
       options.environment.emplace_back(secret, "");
-    FileDescriptor narrower;
+    Sandbox::Fence fence;
     if (run_.sandbox) {
-      std::vector folders = run_.writable;
-      folders.push_back(run_.folder);
-      narrower = run_.sandbox->narrow(folders);
-      options.in_child = [&] { return run_.sandbox->enter(narrower); };
+      OwnFiles own = run_.own;
+      own.writable.push_back(run_.folder);
+      fence = run_.sandbox->narrow(own);
+      options.in_child = [&] { return run_.sandbox->enter(fence); };
     }
     options.descriptors = {{nothing.get(), 0},
                            {log.write.get(), 1},

@@ -5,7 +5,6 @@
 #include <filesystem>
 #include <optional>
 #include <string>
-#include <vector>
 
 #include "common/clock.h"
 #include "common/json.h"
@@ -36,9 +35,9 @@ struct EngineRun {
   std::filesystem::path program;     // absolute
   std::filesystem::path folder;      // its working folder, its home and its place for temporary files
   const Sandbox* sandbox = nullptr;  // none: it may do what this process may
-  std::vector<std::filesystem::path> writable;  // what else than `folder` the sandbox lets it change
-  std::filesystem::path log;                    // its standard output and error go here, at most 16 MiB
-  Json start;                                   // the start message
+  OwnFiles own;                      // what else than `folder` the sandbox lets it change and read
+  std::filesystem::path log;         // its standard output and error go here, at most 16 MiB
+  Json start;                        // the start message
   std::uint64_t memory_bytes =
       0;  // limit of its anonymous and shared memory (mapped blobs do not count); 0: none
   bool limit_is_jobs = false;  // which else is the worker's

@@ -26,6 +26,7 @@ class Inputs {
   Json fetch(const Manifest& manifest, const std::string& name);
 
   Cache::Hold& hold() { return hold_; }
+  const StopSignal& stop() const { return stop_; }
 
  private:
   Coordinator& coordinator_;

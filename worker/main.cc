@@ -3,6 +3,8 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <cstring>
+#include <string_view>
 #include <thread>
 
 #include "common/address.h"
@@ -26,7 +28,6 @@ SIGTERM and SIGINT drain: no more jobs are taken, the running one goes back to t
 
 struct Flags {
   wring::WorkerOptions options;
-  std::string config;
   std::string log_level = "info", log_format = "text";
   bool check_sandbox = false;
 };
@@ -46,7 +47,7 @@ void declare(CLI::App& app, Flags& flags) {
       ->type_name("DIR");
   app.add_flag("--cache-below", o.cache_below,
                "Take the first of the folders 0, 1, ... below --cache that no other worker has");
-  app.add_option("--cache-bytes", o.cache_bytes, "Limit of blobs and finished stages, e.g. 200GB")
+  app.add_option("--cache-bytes", o.cache_bytes, "Limit of blobs, finished stages and snapshots, e.g. 200GB")
       ->transform(wring::bytes_value())
       ->default_str("50GB");
   app.add_option("--threads", o.threads, "Threads of an engine; 0: all cores")->default_val(0);
@@ -67,15 +68,17 @@ void declare(CLI::App& app, Flags& flags) {
   app.add_option("--drain-seconds", o.drain_seconds, "How long a running job may go on after SIGTERM")
       ->check(CLI::NonNegativeNumber)
       ->default_val(0);
-  app.add_option("--config", flags.config,
+  app.add_option("--config", o.config,
                  "YAML file with any of these options as keys (server: HOST:PORT); flags win")
       ->type_name("YAML");
   app.add_option("--log-level", flags.log_level, "trace, debug, info, warn, error or off")
       ->default_val("info");
   app.add_option("--log-format", flags.log_format, "text, or json: one object a line, with the job's id")
       ->default_val("text");
-  app.add_flag("--sandbox,!--no-sandbox", o.sandbox,
-               "Keep engines from the network, other programs and other processes, as far as this kernel can")
+  app.add_flag(
+         "--sandbox,!--no-sandbox", o.sandbox,
+         "Keep engines from the network, other programs, other processes and other jobs' files, as far as "
+         "this kernel can")
       ->default_val(true);
   app.add_flag("--check-sandbox", flags.check_sandbox,
                "Print as JSON what of the sandbox this kernel allows");
@@ -86,6 +89,18 @@ void declare(CLI::App& app, Flags& flags) {
       ->default_val(0);
   app.set_version_flag("--version", WRING_VERSION);
   app.footer(kFooter);
+}
+
+// A command line is to be read by every program of the machine, an engine too.
+void hide_token(int argc, char** argv) {
+  constexpr std::string_view kFlag = "--token";
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view text = argv[i];
+    if (text.starts_with(kFlag) && text.substr(kFlag.size(), 1) == "=")
+      std::memset(argv[i] + kFlag.size() + 1, '*', text.size() - kFlag.size() - 1);
+    else if (text == kFlag && i + 1 < argc)
+      std::memset(argv[i + 1], '*', std::strlen(argv[i + 1]));
+  }
 }
 
 void check_options(const wring::WorkerOptions& options) {
@@ -133,7 +148,8 @@ int main(int argc, char** argv) {
   ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   try {
     if (!wring::parse_command_line(app, {argv + 1, argv + argc})) return 0;
-    if (!flags.config.empty()) wring::apply_config(app, flags.config);
+    hide_token(argc, argv);
+    if (!flags.options.config.empty()) wring::apply_config(app, flags.options.config);
     wring::init_logging("wring-worker", flags.log_level, flags.log_format);
     if (flags.options.engine.empty()) flags.options.engine = wring::sibling_program("wring-engine");
     if (flags.check_sandbox) {

@@ -64,8 +64,9 @@ class OfTheMoment final : public prometheus::Collectable {
   std::vector<prometheus::MetricFamily> Collect() const override {
     auto families = registry_->Collect();
     const CacheUse use = cache_.use();
-    families.push_back(one("wring_worker_cache_bytes", "Bytes of blobs and kept stages in the cache",
-                           MetricType::Gauge, use.bytes));
+    families.push_back(one("wring_worker_cache_bytes",
+                           "Bytes of blobs, kept stages and snapshots in the cache", MetricType::Gauge,
+                           use.bytes));
     families.push_back(
         one("wring_worker_cache_limit_bytes", "What --cache-bytes allows", MetricType::Gauge, use.limit));
     families.push_back(one("wring_worker_cache_claimed_bytes_total", "Bytes of blobs that jobs needed",

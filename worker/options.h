@@ -12,9 +12,10 @@ struct WorkerOptions {
   std::filesystem::path tls;         // folder with ca.crt, worker.crt and worker.key; empty: plain text
   std::string token;                 // of a worker on the server's machine; empty: none
   std::filesystem::path token_file;  // that holds the token
+  std::filesystem::path config;      // file of these options; empty: none
   std::filesystem::path cache;       // folder
   bool cache_below = false;          // take the first folder below it that no other worker has
-  std::uint64_t cache_bytes = 50'000'000'000;  // of blobs and kept stages
+  std::uint64_t cache_bytes = 50'000'000'000;  // of blobs, kept stages and snapshots
   std::uint32_t threads = 0;                   // of an engine; 0: all
   std::uint64_t memory_bytes = 0;              // limit of an engine; 0: none
   std::filesystem::path engine;                // the wring-engine to run

@@ -20,7 +20,8 @@ std::optional<Json> StageCache::find(const Digest& key) {
   const auto known = found_.find(key.hex());
   if (known != found_.end() && known->second.where == std::string("project")) return known->second.input;
   std::optional<Found> found;
-  if (const auto kept = cache_.find_stage(project_, key, inputs_.hold()))
+  const auto stop = [this] { return static_cast<bool>(inputs_.stop()); };
+  if (const auto kept = cache_.find_stage(project_, key, inputs_.hold(), stop))
     found = Found{{{"path", kept->path.string()}}, "worker", kept->bytes, 0};
   else
     found = find_in_project(key);

@@ -202,7 +202,7 @@ export interface System {
   disk_bytes: string;
   stage_outputs: string;
   stage_output_bytes: string;
-  stages: { made: string; from_worker: string; from_project: string; skipped: string }; // since the server's start
+  stages?: { made: string; from_worker: string; from_project: string; skipped: string }; // of all projects, since the server's start
 }
 export interface Quota {
   queued: string; // 0: no limit

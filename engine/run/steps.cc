@@ -34,6 +34,7 @@ class Planner {
                          spec_.seed,
                          spec_.device.substr(0, spec_.device.find(':')),
                          kernel_level(spec_.device)};
+    state.processes = spec_.processes;
     const auto& stages = spec_.recipe.stages;
     add_evaluations("before", state);
     for (std::size_t i = 0; i < stages.size(); ++i) {

@@ -113,7 +113,7 @@ v1::System system_of(B b, const Within& project) {
   const auto outputs = b.store.stage_output_totals(project);
   system.set_stage_outputs(outputs.count);
   system.set_stage_output_bytes(outputs.bytes);
-  *system.mutable_stages() = b.coordinator.stage_sources();
+  if (project.empty()) *system.mutable_stages() = b.coordinator.stage_sources();
   return system;
 }
 
@@ -125,7 +125,8 @@ std::vector<Call> artifact_calls() {
           "Artifacts/CommitArtifact",
           +[](B b, Visit visit, const v1::CommitArtifactRequest& request, v1::Artifact& response,
               Missing& missing) {
-            const std::string job = visit.job.empty() || !b.store.job(visit.job) ? "" : visit.job;
+            const bool may_tell = is_worker(visit) || visit.caller.project.empty();
+            const std::string job = may_tell && b.store.job(visit.job) ? visit.job : "";
             response = commit_artifact(request, b.clock.now_ms(), b.store, blobs_of(b, visit), job, missing);
           }),
       call(

@@ -101,6 +101,7 @@ std::vector<std::string> prefixes_of(const StoredJob& job, const Recipe& recipe)
     inputs.data[name] = Digest::parse(digest, "spec.data." + name);
   inputs.seed = job.spec.seed();
   inputs.device_class = job.record.needs.device;
+  inputs.processes = checked_processes(job.spec.resources().processes(), "spec.resources.processes");
   std::vector<std::string> names;
   for (const auto& name : prefix_names(recipe, inputs))
     names.push_back(sha256(job.record.project + name.hex()).hex());
@@ -338,7 +339,7 @@ v1::Job Coordinator::retry(const Within& project, const std::string& id_or_prefi
   const auto id = resolve_to_change(id_or_prefix, project);
   const std::shared_lock inputs(store_.inputs());  // they stay until the job is in the queue
   const v1::JobSpec spec = job({}, id).spec();
-  check_inputs(project, spec, parse_recipe(spec.recipe()).data_names());
+  check_inputs(spec.project(), spec, parse_recipe(spec.recipe()).data_names());
   apply(RetryInput{id}, {}, id, etag);
   return job({}, id);
 }
@@ -356,12 +357,18 @@ void Coordinator::remove(const Within& project, const std::string& id_or_prefix,
     const std::lock_guard lock(mutex_);
     ledger_.begin_remove(id, etag, [this](const auto& job) { return load(job); });
   }
-  store_.remove_job(id);
-  {
+  const auto end = [&] {
     const std::lock_guard lock(mutex_);
     ledger_.end_remove(id);
     live_.erase(id);
+  };
+  try {
+    store_.remove_job(id);
+  } catch (...) {
+    end();
+    throw;
   }
+  end();
   news_.notify_all();
 }
 

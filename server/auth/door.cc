@@ -2,6 +2,7 @@
 #include "server/auth/door.h"
 
 #include <algorithm>
+#include <chrono>
 #include <utility>
 
 #include "common/ids.h"
@@ -13,8 +14,11 @@ namespace {
 
 constexpr const char* kLocal = "local";
 
-// Anybody can make calls without a token: at most 2 MB of rows in a day.
-constexpr double kStrangersPerSecond = 0.1, kMostStrangers = 60;
+// Anybody can make calls without a token, and a viewer ones that are refused: at most 2 MB of rows in a day
+// of all strangers, and 4 MB of each caller.
+constexpr double kRefusalsPerSecond = 0.1, kMostRefusals = 60;
+constexpr std::uint64_t kMostWaiting = 1000;                 // rows in memory while the disk is full
+constexpr auto kLookAtDisk = std::chrono::milliseconds(50);  // of who waits for a row
 
 constexpr std::size_t kMostText = 256;  // of what a caller sent and an audit row keeps
 
@@ -33,12 +37,27 @@ void check_valid(const Token& token, TimeMs now) {
     refuse("TOKEN_EXPIRED", token.id + " has expired", "Ask an admin for another token.");
 }
 
+// What a caller has sent, where nothing has that name.
+std::string in_one_line(const std::string& object) {
+  std::string line = object.substr(0, 80);
+  for (char& c : line)
+    if (c < ' ' || c > '~') c = '?';
+  return line;
+}
+
+bool is_full(const JobStore& store) {
+  try {
+    store.check_space();
+    return false;
+  } catch (const Error&) {
+    return true;
+  }
+}
+
 // What was asked to change, beside the audit log: with the ids that other lines, and a worker's, have.
 void log(const AuditEntry& entry) {
   std::optional<LogScope> job;
-  std::string object = entry.object.substr(0, 80);  // what a caller has sent, where nothing has that name
-  for (char& c : object)
-    if (c < ' ' || c > '~') c = '?';
+  const std::string object = in_one_line(entry.object);
   if (entry.method.starts_with("Jobs/") && !object.empty()) job.emplace("job", object);
   spdlog::info("{}{}{} by {}: {}", entry.method, object.empty() ? "" : " ", object, entry.caller,
                entry.outcome);
@@ -101,7 +120,7 @@ Door::Visit Door::enter(std::string_view method, const Credentials& credentials)
                   "", "Ask an admin for a token of another scope.");
     count(visit.caller);
   } catch (const Error& error) {
-    if (visit.access->audited) put(visit, entry_of(visit, error.reason()));
+    if (visit.access->audited) note_refusal(visit.caller, entry_of(visit, error.reason()));
     throw;
   }
   return visit;
@@ -116,7 +135,9 @@ void Door::leave(const Visit& visit, const std::optional<AuditNote>& note, const
   AuditEntry entry = entry_of(visit, outcome);
   if (!note->object().empty()) entry.object = note->object();
   log(entry);
-  if (!note->was_taken() || outcome != kDone) put(visit, std::move(entry));
+  const bool failed = outcome != kDone, changed = note->was_taken();
+  if (failed && !changed) return note_refusal(visit.caller, std::move(entry));
+  if (failed || !changed) put(visit.caller, std::move(entry));
 }
 
 bool Door::Bucket::take(double per_second, double most, TimeMs now) {
@@ -124,6 +145,16 @@ bool Door::Bucket::take(double per_second, double most, TimeMs now) {
   at = now;
   if (*left < 1) return false;
   --*left;
+  return true;
+}
+
+bool Door::Refusals::take(AuditEntry& entry) {
+  if (!rows.take(kRefusalsPerSecond, kMostRefusals, entry.time)) {
+    ++left_out;
+    return false;
+  }
+  if (const auto more = std::exchange(left_out, 0))
+    entry.outcome += " (" + std::to_string(more) + " more calls before it)";
   return true;
 }
 
@@ -156,11 +187,37 @@ AuditEntry Door::entry_of(const Visit& visit, const std::string& outcome) const 
           of_bounded_length(visit.request_id)};
 }
 
-// An open server does not wait for the disk: everybody is the same caller there.
-void Door::put(const Visit& visit, AuditEntry entry) {
-  auto written =
-      store_.change_later([entry = std::move(entry)](Connection& db) { put_audit_entry(db, entry); });
-  if (visit.caller.id != kLocal) written.get();
+// Not valid where the row is left out: the disk is full, and many wait for it.
+std::future<void> Door::write(AuditEntry entry) {
+  const bool full = is_full(store_);
+  bool fits = true;
+  {
+    const std::lock_guard lock(mutex_);
+    waiting_ = full ? waiting_ + 1 : 0;
+    fits = waiting_ <= kMostWaiting;
+  }
+  if (fits)
+    return store_.change_later([entry = std::move(entry)](Connection& db) { put_audit_entry(db, entry); });
+  spdlog::error("the disk is full, and the audit log lacks this: {} {} by {}: {}", entry.method,
+                in_one_line(entry.object), entry.caller, entry.outcome);
+  return {};
+}
+
+// An open server does not wait for the disk: everybody is the same caller there. Nobody waits for a full one:
+// he is to hear of it.
+void Door::put(const Caller& caller, AuditEntry entry) {
+  const auto written = write(std::move(entry));
+  if (caller.id == kLocal || !written.valid()) return;
+  while (!is_full(store_) && written.wait_for(kLookAtDisk) == std::future_status::timeout) {
+  }
+}
+
+void Door::note_refusal(const Caller& caller, AuditEntry entry) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!traffic_[caller.id].refusals.take(entry)) return;
+  }
+  put(caller, std::move(entry));
 }
 
 // Does not wait for the disk either: who is not let in makes no work of it.
@@ -178,14 +235,9 @@ void Door::note_stranger(std::string_view method, const Credentials& credentials
   if (entry.caller.empty()) entry.caller = "unknown";
   {
     const std::lock_guard lock(mutex_);
-    if (!strangers_.take(kStrangersPerSecond, kMostStrangers, entry.time)) {
-      ++strangers_left_out_;
-      return;
-    }
-    if (const auto more = std::exchange(strangers_left_out_, 0))
-      entry.outcome += " (" + std::to_string(more) + " more calls before it)";
+    if (!strangers_.take(entry)) return;
   }
-  store_.change_later([entry = std::move(entry)](Connection& db) { put_audit_entry(db, entry); });
+  write(std::move(entry));
 }
 
 }  // namespace wring

@@ -1,6 +1,8 @@
 // The one way into every call, of gRPC and of HTTP: who calls, whether he may, how often, and what is noted.
 #pragma once
 
+#include <cstdint>
+#include <future>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -59,8 +61,9 @@ class Door {
   };
 
   // Lets the call in and runs `body` with its visit. What the body changes first goes to disk with the call's
-  // row of the audit log; a call that changes nothing, or fails, is in the log before this returns. Of calls
-  // without a valid token only so many a minute are in the log. Throws what `body` throws, and
+  // row of the audit log; a call that changes nothing, or fails, is in the log before this returns, or, while
+  // the disk is full, some time after. Of calls without a valid token, and of one caller's that are refused,
+  // only so many a minute are in the log. Throws what `body` throws, and
   // kUnauthenticated "NO_TOKEN", "BAD_TOKEN", "TOKEN_EXPIRED", "TOKEN_REVOKED", "CERTIFICATE_NEEDED";
   // kPermissionDenied "SCOPE"; kResourceExhausted "RATE_LIMITED", "TOO_MANY_CALLS".
   template <typename Body>
@@ -94,8 +97,15 @@ class Door {
     std::optional<double> left;
     TimeMs at = 0;
   };
+  // Rows of the audit log about calls that cost their caller nothing.
+  struct Refusals {
+    bool take(AuditEntry& entry);  // whether it may be in the log; it then says how many were not
+    Bucket rows;
+    std::uint64_t left_out = 0;  // since the last one that was
+  };
   struct Traffic {
     Bucket calls;
+    Refusals refusals;
     int open = 0;
   };
 
@@ -104,7 +114,9 @@ class Door {
   void leave(const Visit& visit, const std::optional<AuditNote>& note, const std::string& outcome);
   void count(const Caller& caller);
   AuditEntry entry_of(const Visit& visit, const std::string& outcome) const;
-  void put(const Visit& visit, AuditEntry entry);
+  std::future<void> write(AuditEntry entry);
+  void put(const Caller& caller, AuditEntry entry);
+  void note_refusal(const Caller& caller, AuditEntry entry);
   void note_stranger(std::string_view method, const Credentials& credentials, const std::string& reason);
 
   JobStore& store_;
@@ -113,8 +125,8 @@ class Door {
   const DoorOptions options_;
   std::mutex mutex_;
   std::map<std::string, Traffic> traffic_;  // by caller
-  Bucket strangers_;                        // rows of the audit log about calls that were not let in
-  std::uint64_t strangers_left_out_ = 0;    // since the last such row
+  Refusals strangers_;                      // calls that were not let in
+  std::uint64_t waiting_ = 0;               // rows of the audit log since the disk is full
 };
 
 }  // namespace wring

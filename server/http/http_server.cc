@@ -1,7 +1,10 @@
 // Boost.Beast: one strand of asynchronous calls a connection.
 #include "server/http/http_server.h"
 
+#include <sys/resource.h>
+
 #include <algorithm>
+#include <atomic>
 #include <boost/asio/dispatch.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
@@ -10,6 +13,7 @@
 #include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
 #include <boost/beast/ssl.hpp>
+#include <chrono>
 #include <optional>
 #include <thread>
 #include <type_traits>
@@ -62,8 +66,15 @@ using tcp = asio::ip::tcp;
 
 constexpr std::size_t kMaxHeader = 16 * 1024, kMaxBody = 3 << 20;
 constexpr std::size_t kWritten = 256 * 1024;  // of a piece at once
-constexpr auto kIdle = std::chrono::seconds(30);
+constexpr auto kIdle = std::chrono::seconds(30), kWholeBody = std::chrono::seconds(600);
 constexpr int kThreads = 4;  // a handler waits for the disk
+
+// The other half of the descriptors is for gRPC, blobs and the database.
+int most_connections(int wanted) {
+  rlimit files{};
+  if (::getrlimit(RLIMIT_NOFILE, &files) != 0) return wanted;
+  return static_cast<int>(std::min<rlim_t>(static_cast<rlim_t>(wanted), files.rlim_cur / 2));
+}
 
 // RFC 9457, with the error's own members beside.
 HttpResponse problem(int status, const Error& error) {
@@ -84,7 +95,13 @@ using Tls = beast::ssl_stream<beast::tcp_stream>;
 template <typename Stream>
 class Connection : public std::enable_shared_from_this<Connection<Stream>> {
  public:
-  Connection(Stream stream, const HttpHandler& handler) : stream_(std::move(stream)), handler_(handler) {}
+  Connection(Stream stream, const HttpHandler& handler, std::atomic<int>& open)
+      : stream_(std::move(stream)), handler_(handler), open_(open) {
+    ++open_;
+  }
+  ~Connection() { --open_; }
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
 
   void start() {
     if constexpr (std::is_same_v<Stream, Tls>) {
@@ -103,12 +120,23 @@ class Connection : public std::enable_shared_from_this<Connection<Stream>> {
 
   void read() {
     parser_.emplace();
+    body_until_.reset();
     parser_->header_limit(kMaxHeader);
     parser_->body_limit(kMaxBody);
     socket().expires_after(kIdle);
-    http::async_read(
+    http::async_read_header(
         stream_, buffer_, *parser_,
-        [self = this->shared_from_this()](beast::error_code failed, std::size_t) { self->on_read(failed); });
+        [self = this->shared_from_this()](beast::error_code failed, std::size_t) { self->on_part(failed); });
+  }
+
+  // Headers come at once; a body as fast as its network, so long as something comes.
+  void on_part(beast::error_code failed) {
+    if (failed || parser_->is_done()) return on_read(failed);
+    if (!body_until_) body_until_ = std::chrono::steady_clock::now() + kWholeBody;
+    socket().expires_at(std::min(std::chrono::steady_clock::now() + kIdle, *body_until_));
+    http::async_read_some(
+        stream_, buffer_, *parser_,
+        [self = this->shared_from_this()](beast::error_code failed, std::size_t) { self->on_part(failed); });
   }
 
   void on_read(beast::error_code failed) {
@@ -246,8 +274,10 @@ class Connection : public std::enable_shared_from_this<Connection<Stream>> {
 
   Stream stream_;
   const HttpHandler& handler_;
+  std::atomic<int>& open_;
   beast::flat_buffer buffer_{2 * kMaxHeader};
   std::optional<http::request_parser<http::string_body>> parser_;
+  std::optional<std::chrono::steady_clock::time_point> body_until_;
   http::response<http::string_body> message_;
   std::string piece_;
 };
@@ -255,18 +285,26 @@ class Connection : public std::enable_shared_from_this<Connection<Stream>> {
 }  // namespace
 
 struct HttpServer::Impl {
-  explicit Impl(HttpHandler h) : handler(std::move(h)) {}
+  Impl(HttpHandler h, int m) : handler(std::move(h)), most(m) {}
 
   void accept() {
     acceptor.async_accept(asio::make_strand(context), [this](beast::error_code failed, tcp::socket socket) {
       if (failed == asio::error::operation_aborted) return;
       if (failed) return accept_later();  // no descriptor is left, most likely
-      if (tls)
-        std::make_shared<Connection<Tls>>(Tls(std::move(socket), *tls), handler)->start();
-      else
-        std::make_shared<Connection<Plain>>(Plain(std::move(socket)), handler)->start();
+      if (open < most)
+        serve(std::move(socket));
+      else if (!std::exchange(was_full, true))
+        spdlog::warn("HTTP: {} connections are open; further ones are closed", most);
       accept();
     });
+  }
+
+  void serve(tcp::socket socket) {
+    if (open < most / 2) was_full = false;
+    if (tls)
+      std::make_shared<Connection<Tls>>(Tls(std::move(socket), *tls), handler, open)->start();
+    else
+      std::make_shared<Connection<Plain>>(Plain(std::move(socket)), handler, open)->start();
   }
 
   void accept_later() {
@@ -277,6 +315,9 @@ struct HttpServer::Impl {
   }
 
   HttpHandler handler;
+  const int most;
+  std::atomic<int> open = 0;  // connections
+  bool was_full = false;      // and the log says so
   std::optional<asio::ssl::context> tls;
   asio::io_context context;
   tcp::acceptor acceptor{context};
@@ -285,8 +326,8 @@ struct HttpServer::Impl {
 };
 
 HttpServer::HttpServer(const std::string& host, std::uint16_t port, HttpHandler handler,
-                       const std::optional<TlsFiles>& tls)
-    : impl_(std::make_unique<Impl>(std::move(handler))) {
+                       const std::optional<TlsFiles>& tls, int connections)
+    : impl_(std::make_unique<Impl>(std::move(handler), most_connections(connections))) {
   if (tls) {
     impl_->tls.emplace(asio::ssl::context::tls_server);
     impl_->tls->set_options(asio::ssl::context::no_tlsv1 | asio::ssl::context::no_tlsv1_1);

@@ -43,13 +43,14 @@ int http_status(const Error& error);
 using HttpHandler = std::function<HttpResponse(const HttpRequest&)>;
 
 // Serves on Boost.Beast with a few threads. Headers are at most 16 KiB and bodies 3 MiB (a recipe of 1 MiB,
-// as a JSON string); connections that are idle for 30 s end.
+// as a JSON string); connections that are idle for 30 s end (and bodies after 10 minutes), and those above
+// `connections`, or half of the descriptors that the process may have, at once.
 class HttpServer {
  public:
   // Listens at once; throws Error(kUnavailable, "ADDRESS_IN_USE") where it cannot. Port 0 takes a free one.
   // In plain text unless there is `tls`.
   HttpServer(const std::string& host, std::uint16_t port, HttpHandler handler,
-             const std::optional<TlsFiles>& tls = {});
+             const std::optional<TlsFiles>& tls = {}, int connections = 2000);
   ~HttpServer();
   std::uint16_t port() const;
 

@@ -74,6 +74,12 @@ Metrics::Metrics()
       differed_(counters(*registry_, "wring_stages_differed_total",
                          "Stages whose output was another than the one that their project keeps")
                     .Add({})),
+      collect_seconds_(
+          seconds(*registry_, "wring_collect_seconds", "Time of a run that deletes what nobody uses")
+              .Add({}, kWork)),
+      stored_(gauge(*registry_, "wring_stored_bytes", "Bytes of blobs, uploads and stages' outputs")),
+      disk_free_(gauge(*registry_, "wring_disk_free_bytes", "Free on the volume with the server's data")),
+      disk_(gauge(*registry_, "wring_disk_bytes", "Size of that volume")),
       queued_(gauge(*registry_, "wring_jobs_queued", "Jobs that wait for a worker")),
       running_(gauge(*registry_, "wring_jobs_running", "Jobs that a worker has leased")),
       workers_(gauge(*registry_, "wring_workers_connected",
@@ -138,6 +144,15 @@ void Metrics::queues(const std::map<std::pair<std::string, std::string>, Waiting
     queue_age_.Add(labels).Set(waiting.oldest_seconds);
   }
 }
+void Metrics::collected(double bytes, double seconds) {
+  collected_.Increment(bytes);
+  collect_seconds_.Observe(seconds);
+}
+void Metrics::storage(std::uint64_t stored, std::uint64_t free, std::uint64_t capacity) {
+  stored_.Set(static_cast<double>(stored));
+  disk_free_.Set(static_cast<double>(free));
+  disk_.Set(static_cast<double>(capacity));
+}
 void Metrics::blob_bytes(const std::string& direction, double bytes) {
   blob_.Add({{"direction", direction}}).Increment(bytes);
 }
@@ -161,7 +176,7 @@ void Metrics::pool(std::size_t pending, std::size_t running, std::size_t ending,
 }
 void Metrics::pool_failed(const std::string& reason) {
   pool_up_.Add({}).Set(0);
-  pool_errors_.Add({{"reason", reason}}).Increment();
+  pool_errors_.Add({{"reason", pool_reasons_.of(reason)}}).Increment();
 }
 void Metrics::rpc(const std::string& method, const std::string& code) {
   rpcs_.Add({{"method", method}, {"code", code}}).Increment();

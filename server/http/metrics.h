@@ -53,7 +53,8 @@ class Metrics {
   };
   void queues(const std::map<std::pair<std::string, std::string>, Waiting>& queues);
   void blob_bytes(const std::string& direction, double bytes);
-  void collected(double bytes) { collected_.Increment(bytes); }
+  void collected(double bytes, double seconds);  // by one run over all blobs
+  void storage(std::uint64_t stored, std::uint64_t free, std::uint64_t capacity);
   // A stage with a key ended: "made", or taken from the cache of its "worker" or its "project".
   void stage_ended(const std::string& source, double saved_bytes, double saved_seconds);
   void stage_ran(const std::string& method, double seconds);
@@ -86,13 +87,15 @@ class Metrics {
   prometheus::Family<prometheus::Histogram>&http_seconds_, &stage_seconds_;
   prometheus::Family<prometheus::Counter>& stages_;
   prometheus::Counter &saved_bytes_, &saved_seconds_, &differed_;
+  prometheus::Histogram& collect_seconds_;
+  prometheus::Gauge &stored_, &disk_free_, &disk_;
   prometheus::Gauge &queued_, &running_, &workers_, &outputs_, &output_bytes_;
   prometheus::Family<prometheus::Gauge>&project_queued_, &queue_age_;
   prometheus::Family<prometheus::Gauge>& pool_jobs_;
   prometheus::Family<prometheus::Gauge>& pool_up_;
   prometheus::Counter &pool_submitted_, &pool_cancelled_;
   prometheus::Family<prometheus::Counter>& pool_errors_;
-  LabelValues devices_{16}, reasons_{100}, projects_{100}, methods_{200};
+  LabelValues devices_{16}, reasons_{100}, pool_reasons_{100}, projects_{100}, methods_{200};
 };
 
 }  // namespace wring

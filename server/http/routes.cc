@@ -101,6 +101,8 @@ std::optional<HttpResponse> watch_over(const Backend& b, const RouteOptions& opt
   if (const Caller caller = b.door.identify(credentials_of(request)); !caller.project.empty())
     throw Error(ErrorCode::kPermissionDenied, "SCOPE", "the figures are of all projects", "",
                 "Ask an admin for a token of all projects (wring tokens create --all-projects).");
+  const auto disk = b.blobs.disk();
+  b.metrics.storage(b.store.stored_bytes({}), disk.available, disk.capacity);
   return HttpResponse{200, "text/plain; version=0.0.4", b.metrics.text(), {}, {}};
 }
 
@@ -155,7 +157,11 @@ HttpResponse route(const Backend& b, const RouteOptions& options, const Page& pa
 
 // The name of a path in metrics: one of few, whatever is asked for.
 std::string name_of_route(const HttpRequest& request) {
-  const std::string path = parse_target(request.target).path;
+  std::string path;
+  try {
+    path = parse_target(request.target).path;
+  } catch (const Error&) {  // counted all the same
+  }
   if (const auto* const rule = find_rule(request.method, path)) return rule->method->name();
   if (is_session(path)) return "session";
   if (file_path(path)) return "file";

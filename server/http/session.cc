@@ -40,12 +40,17 @@ HttpResponse describe_session(const Door& door, const Caller& caller) {
   return response;
 }
 
+// The page was loaded over TLS: from here, or from a proxy that ends it.
+bool is_secure(const HttpRequest& request) {
+  return request.tls || request.origin.starts_with("https://");
+}
+
 // Sent with this site's own requests alone, and out of scripts' reach.
 void set_cookie(HttpResponse& response, const HttpRequest& request, const std::string& token,
                 const std::string& more) {
   response.headers.emplace_back("Set-Cookie", cookie_name(request) + token +
                                                   "; Path=/; HttpOnly; SameSite=Strict" +
-                                                  (request.tls ? "; Secure" : "") + more);
+                                                  (is_secure(request) ? "; Secure" : "") + more);
 }
 
 }  // namespace

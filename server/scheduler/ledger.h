@@ -56,8 +56,8 @@ class Ledger {
   // The outcome is on disk.
   void stored(const Outcome& outcome);
 
-  // Throws where the job may not be deleted. From here until end_remove(), when it is gone from the disk, it
-  // is not found.
+  // Throws where the job may not be deleted. From here until end_remove(), when it is gone from the disk
+  // or could not be removed, it is not found.
   void begin_remove(const std::string& id, const std::string& etag, const Load& load);
   void end_remove(const std::string& id);
 

@@ -502,8 +502,15 @@ class Transition {
     job.error = error;
     const auto doubled = state_.options.backoff_ms << std::min(job.failures, 16u);
     ++job.failures;
-    requeue(job, std::min(doubled, state_.options.max_backoff_ms),
+    requeue(job, spread(std::min(doubled, state_.options.max_backoff_ms), job),
             {{"reason", "attempt failed"}, {"error", error}});
+  }
+
+  // Between half the pause and all of it, so that jobs which failed together do not come back together. The
+  // same whenever it is replayed.
+  static TimeMs spread(TimeMs pause, const JobRecord& job) {
+    const auto drawn = std::hash<std::string>{}(job.id + "/" + std::to_string(job.failures));
+    return pause - static_cast<TimeMs>(drawn % (static_cast<std::uint64_t>(pause) / 2 + 1));
   }
 
   bool fits_another(const JobRecord& job, const JobNeeds& needs) const {

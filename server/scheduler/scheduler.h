@@ -24,7 +24,7 @@ namespace wring {
 
 struct SchedulerOptions {
   TimeMs lease_ms = 15'000;
-  TimeMs backoff_ms = 1'000;  // after the first infrastructure failure; doubles
+  TimeMs backoff_ms = 1'000;  // after the first infrastructure failure; doubles; up to half is drawn off
   TimeMs max_backoff_ms = 60'000;
   TimeMs worker_gone_ms = 60'000;               // not seen for so long: not present
   TimeMs forget_worker_ms = 30 * 86'400'000LL;  // not seen for so long: forgotten

@@ -18,8 +18,8 @@ struct AuditEntry {
 
   std::int64_t row = 0;  // rising
   TimeMs time = 0;
-  std::string caller;   // id of a token, worker:NAME of a certificate, "local", "unknown", or "operator": who
-                        // ran a program on the data folder
+  std::string caller;   // id of a token, worker:NAME of a certificate, "local", "unknown"; "operator", who ran a
+                        // program on the data folder; or "collector"
   std::string scope;    // the caller's; of one who was not let in: empty
   std::string project;  // the caller's; empty: all
   std::string method;   // "Jobs/SubmitJob"

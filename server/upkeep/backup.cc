@@ -15,6 +15,7 @@
 #include "common/ids.h"
 #include "formats/manifest.h"
 #include "server/blobs/blob_store.h"
+#include "server/store/audit_rows.h"
 #include "server/store/place.h"
 #include "server/store/sqlite/connection.h"
 #include "server/store/sqlite/schema.h"
@@ -145,6 +146,16 @@ BackupReport copy_blobs(const fs::path& path, const fs::path& from, const fs::pa
   return report;
 }
 
+// In the database that comes of it.
+void note_restore(const fs::path& path, const BackupReport& report, TimeMs now) {
+  std::string what = std::to_string(report.jobs) + " jobs, " + std::to_string(report.artifacts) +
+                     " artifacts, " + std::to_string(report.blobs) + " blobs of " +
+                     std::to_string(report.bytes) + " bytes";
+  if (!report.lost.empty()) what += ", " + std::to_string(report.lost.size()) + " of them lost";
+  SqliteConnection database(path);
+  put_audit_entry(database, {0, now, "operator", "", "", "wring-server restore", what, "OK", ""});
+}
+
 // Under its name from here on, in the place of what had it before, whose journal would be replayed into it.
 void publish(const fs::path& half, const fs::path& folder) {
   if (fs::exists(half.string() + "-wal"))  // its last connection takes it in and removes it
@@ -196,6 +207,7 @@ BackupReport restore_backup(const fs::path& folder, const fs::path& data, const 
   raise_epoch(half, clock.now_ms());
   forget_stage_outputs(half);
   const auto report = copy_blobs(half, folder, data);
+  note_restore(half, report, clock.now_ms());
   publish(half, data);
   return report;
 }

@@ -4,11 +4,13 @@
 #include <chrono>
 #include <set>
 
+#include "common/clock.h"
 #include "common/error.h"
 #include "common/log.h"
 #include "common/text.h"
 #include "formats/manifest.h"
 #include "server/auth/tenant_blobs.h"
+#include "server/store/audit_rows.h"
 
 namespace wring {
 namespace {
@@ -46,9 +48,10 @@ void delete_artifact(const std::string& digest, JobStore& store, BlobStore& blob
   store.remove_artifact(digest, project);
 }
 
-CollectReport collect_garbage(JobStore& store, BlobStore& blobs, TimeMs now, TimeMs grace,
-                              const StageCacheLimits& stages) {
-  CollectReport report;
+namespace {
+
+void collect_into(CollectReport& report, JobStore& store, BlobStore& blobs, TimeMs now, TimeMs grace,
+                  const StageCacheLimits& stages) {
   blobs.claim_place(store.id(), /*is_new=*/false);
   const auto expired = store.expired(now);
   for (const auto& [digest, project] : expired) renew_chunks(digest, store, blobs, project);
@@ -69,6 +72,47 @@ CollectReport collect_garbage(JobStore& store, BlobStore& blobs, TimeMs now, Tim
     report.bytes += bytes;
   }
   forget_unused_blobs(store, grace);
+}
+
+AuditEntry entry_of(const CollectReport& report, CollectedBy by, TimeMs now, const std::string& outcome) {
+  const bool is_asked_for = by == CollectedBy::kOperator;
+  return {0,
+          now,
+          is_asked_for ? "operator" : "collector",
+          "",
+          "",
+          is_asked_for ? "wring-server gc" : "collect",
+          std::to_string(report.expired) + " expired artifacts, " + std::to_string(report.stages) +
+              " outputs of stages, " + std::to_string(report.blobs) + " blobs of " +
+              std::to_string(report.bytes) + " bytes",
+          outcome,
+          ""};
+}
+
+}  // namespace
+
+CollectReport collect_garbage(JobStore& store, BlobStore& blobs, TimeMs now, TimeMs grace,
+                              const StageCacheLimits& stages) {
+  CollectReport report;
+  collect_into(report, store, blobs, now, grace, stages);
+  return report;
+}
+
+CollectReport collect_and_note(JobStore& store, BlobStore& blobs, CollectedBy by, TimeMs now, TimeMs grace,
+                               const StageCacheLimits& stages) {
+  CollectReport report;
+  const auto note = [&](const std::string& outcome) {
+    if (by == CollectedBy::kCollector && !report.deleted_anything()) return;
+    store.change_later(
+        [entry = entry_of(report, by, now, outcome)](Connection& db) { put_audit_entry(db, entry); });
+  };
+  try {
+    collect_into(report, store, blobs, now, grace, stages);
+  } catch (...) {
+    note(current_error().reason());
+    throw;
+  }
+  note("OK");
   return report;
 }
 
@@ -79,9 +123,11 @@ Collector::Collector(JobStore& store, BlobStore& blobs, Metrics& metrics, const 
         while (!stopped_.wait_for(lock, stop, std::chrono::milliseconds(period),
                                   [&] { return stop.stop_requested(); })) {
           try {
-            const auto report = collect_garbage(store, blobs, clock.now_ms(), grace, stages);
-            metrics.collected(static_cast<double>(report.bytes));
-            if (report.expired + report.stages + report.blobs > 0)
+            const Stopwatch watch;
+            const auto report =
+                collect_and_note(store, blobs, CollectedBy::kCollector, clock.now_ms(), grace, stages);
+            metrics.collected(static_cast<double>(report.bytes), watch.seconds());
+            if (report.deleted_anything())
               spdlog::info("collected: {} artifacts that had expired, {} outputs of stages, {} blobs of {}",
                            report.expired, report.stages, report.blobs, human_bytes(report.bytes));
           } catch (...) {

@@ -24,6 +24,7 @@ struct StageCacheLimits {
 
 struct CollectReport {
   Json to_json() const;
+  bool deleted_anything() const { return expired + stages + blobs > 0; }
 
   std::uint64_t expired = 0;           // artifacts
   std::uint64_t stages = 0;            // outputs of stages that are forgotten
@@ -41,6 +42,12 @@ void delete_artifact(const std::string& digest, JobStore& store, BlobStore& blob
 // system's clock is coarse (some ms); 0 deletes all that is unused, and is for folders that nobody else uses.
 CollectReport collect_garbage(JobStore& store, BlobStore& blobs, TimeMs now, TimeMs grace,
                               const StageCacheLimits& stages = {});
+
+enum class CollectedBy { kOperator, kCollector };
+// The same, and writes a row of the audit log that says what was deleted, also where the run then fails. A
+// run of the collector that deletes nothing has none. Does not wait for the row.
+CollectReport collect_and_note(JobStore& store, BlobStore& blobs, CollectedBy by, TimeMs now, TimeMs grace,
+                               const StageCacheLimits& stages = {});
 
 // Collects every `period` on a thread of its own while it lives; what goes wrong is logged.
 class Collector {

@@ -128,8 +128,10 @@ class Operations(unittest.TestCase):
             self.run_here(command)
         self.stop()
         self.run_here(commands[-1])
+        self.assertIn("operator ()  wring-server gc", self.run_here("wring-server audit --data /var/lib/wring").out)
         self.done.add("What is kept, and what is deleted")
         self.section("Backup, restore, check", lambda command: None if " backup " in command else command)
+        self.assertIn("operator ()  wring-server restore", self.run_here("wring-server audit --data /var/lib/wring-2").out)
 
         made = self.run_here(sections()["Let other machines in"][0] + " --json").json
         self.environment = {"WRING_CA": made["ca"], "WRING_TOKEN": made["token"]}

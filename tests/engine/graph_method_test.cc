@@ -20,6 +20,7 @@
 #include "engine/train/training_loop.h"
 #include "recipe/recipe.h"
 #include "tests/common/thrown_by.h"
+#include "tests/engine/killer.h"
 #include "tests/engine/small_classifier.h"
 
 namespace wring {
@@ -198,17 +199,6 @@ TEST(GraphTraining, AFileThatFixesAnotherBatchIsRefused) {
 }
 
 // Ends the run as a kill would, when step `last` is about to be run.
-class Killer final : public Progress {
- public:
-  explicit Killer(std::uint64_t last) : last_(last) {}
-  void report(std::uint64_t done, std::uint64_t, const std::string&, const std::string&, double) override {
-    if (done == last_) throw Error(ErrorCode::kCancelled, "CANCELLED", "killed");
-  }
-
- private:
-  std::uint64_t last_;
-};
-
 TEST(GraphTraining, ARunThatWasKilledEndsWithTheBitsOfOneThatWasNot) {
   set_seconds_between_snapshots(0);
   for (const std::string method : {"hesso(pruning_periods=4, optimizer=sgd, ", "hesso(optimizer=adamw, ",

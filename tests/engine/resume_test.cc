@@ -8,6 +8,7 @@
 #include "engine/calibrate/calibrate.h"
 #include "engine/run/progress.h"
 #include "engine/run/snapshot.h"
+#include "tests/engine/killer.h"
 #include "tests/engine/small_model.h"
 
 namespace wring {
@@ -15,22 +16,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using small_model::kBlocks, small_model::kVocabulary;
-
-// Ends the pass as a kill would, when block `last` is about to be run.
-class Killer final : public Progress {
- public:
-  explicit Killer(std::uint64_t last) : last_(last) {}
-  void report(std::uint64_t done, std::uint64_t, const std::string&, const std::string&, double) override {
-    if (first_ == kNone) first_ = done;
-    if (done == last_) throw Error(ErrorCode::kCancelled, "CANCELLED", "killed");
-  }
-  std::uint64_t first() const { return first_; }  // block that was run first
-
- private:
-  static constexpr std::uint64_t kNone = ~0ull;
-  std::uint64_t last_, first_ = kNone;
-};
-constexpr std::uint64_t kNever = 1000;
 
 struct Stage {
   const char* method;
@@ -112,7 +97,7 @@ TEST_P(Resume, AfterAKillAtAnyBlockTheBitsAreThoseOfAnUninterruptedRun) {
     const TempDir folder;
     Killer killer(killed);
     EXPECT_THROW(run(GetParam(), killer, Snapshot(folder.path())), Error);
-    Killer observer(kNever);
+    Killer observer(Killer::kNever);
     EXPECT_EQ(run(GetParam(), observer, Snapshot(folder.path())), whole) << killed;
     EXPECT_EQ(observer.first(), killed) << "a finished block was run again";
   }
@@ -139,7 +124,7 @@ TEST_P(Resume, ADamagedSnapshotIsNotTakenUp) {
     EXPECT_THROW(run(GetParam(), killer, Snapshot(folder.path())), Error);
   };
   const auto starts_anew = [&](const char* how) {
-    Killer observer(kNever);
+    Killer observer(Killer::kNever);
     EXPECT_EQ(run(GetParam(), observer, Snapshot(folder.path())), whole) << how;
     EXPECT_EQ(observer.first(), 0u) << how;
     fs::remove_all(folder.path());

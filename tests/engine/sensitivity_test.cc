@@ -12,6 +12,7 @@
 #include "engine/run/snapshot.h"
 #include "recipe/levels.h"
 #include "tests/common/thrown_by.h"
+#include "tests/engine/killer.h"
 #include "tests/engine/small_model.h"
 
 namespace wring {
@@ -35,14 +36,6 @@ std::vector<Level> levels(const std::string& text) {
 constexpr const char* kLevels =
     "rtn(bits=4, group_size=16, ignore=[]) | gptq(bits=2, group_size=16, ignore=[]) | "
     "gptq(bits=3, group_size=16, targets='re:.*down_proj') | rtn(bits=4, group_size=64, ignore=[])";
-
-struct KillAt final : Progress {
-  explicit KillAt(std::uint64_t block) : block(block) {}
-  void report(std::uint64_t done, std::uint64_t, const std::string&, const std::string&, double) override {
-    if (done == block) throw Error(ErrorCode::kCancelled, "CANCELLED", "killed");
-  }
-  std::uint64_t block;
-};
 
 Json measure(Model& model, Progress& progress, Snapshot& snapshot,
              std::shared_ptr<const StoredStatistics> stored = nullptr, const std::string& text = kLevels) {
@@ -165,7 +158,7 @@ TEST(Sensitivity, IsTheSameFromStoredStatisticsAndAfterAKillAtAnyBlock) {
                                                          std::set{Statistic::kHessian}, at::kCPU);
   for (std::uint64_t block = 0; block <= kBlocks; ++block) {
     const auto path = folder.path() / std::to_string(block);
-    KillAt killer(block);
+    Killer killer(block);
     Snapshot first(path);
     EXPECT_EQ(thrown_by([&] { measure(*model, killer, first, stored); }).reason(), "CANCELLED");
     Snapshot second(path);

@@ -10,6 +10,7 @@
 #include "engine/calibrate/calibrate.h"
 #include "engine/run/progress.h"
 #include "engine/run/snapshot.h"
+#include "tests/engine/killer.h"
 #include "tests/engine/small_model.h"
 
 namespace wring {
@@ -17,17 +18,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using small_model::kBlocks, small_model::kVocabulary;
-
-class KillAt final : public Progress {
- public:
-  explicit KillAt(std::uint64_t block) : block_(block) {}
-  void report(std::uint64_t done, std::uint64_t, const std::string&, const std::string&, double) override {
-    if (done == block_) throw Error(ErrorCode::kCancelled, "CANCELLED", "killed");
-  }
-
- private:
-  std::uint64_t block_;
-};
 
 at::Tensor tokens() {
   at::manual_seed(11);
@@ -115,7 +105,7 @@ TEST(StoredStatistics, AreTheSameFilesAfterAKillAtAnyBlockAndNotThereBefore) {
   EXPECT_EQ(expected.size(), kBlocks + 1);
   for (std::uint64_t block = 0; block <= kBlocks; ++block) {
     const TempDir folder;
-    KillAt killer(block);
+    Killer killer(block);
     EXPECT_THROW(gather(folder.path(), which, killer), Error);
     EXPECT_FALSE(fs::exists(folder.path() / "out"));
     const Json report = gather(folder.path(), which, quiet);

@@ -12,6 +12,7 @@
 #include "engine/calibrate/stored_statistics.h"
 #include "engine/run/progress.h"
 #include "engine/run/snapshot.h"
+#include "tests/engine/killer.h"
 #include "tests/engine/random_family.h"
 #include "tests/engine/small_model.h"
 
@@ -184,20 +185,9 @@ struct Made {
   std::map<std::string, at::Tensor> weights;
 };
 
-class KillAt final : public Progress {
- public:
-  explicit KillAt(std::uint64_t block) : block_(block) {}
-  void report(std::uint64_t done, std::uint64_t, const std::string&, const std::string&, double) override {
-    if (done == block_) throw Error(ErrorCode::kCancelled, "CANCELLED", "killed");
-  }
-
- private:
-  std::uint64_t block_;
-};
-
 // What the first process has made of the stage; the others' models must be the same where `all`.
 Made run(const Stage& stage, std::size_t size, const std::filesystem::path& snapshots = {},
-         std::uint64_t killed_at = 1000, bool all = false) {
+         std::uint64_t killed_at = Killer::kNever, bool all = false) {
   const auto spec = parse_recipe(stage.recipe).stages.at(0);
   const auto method = make_method(spec.method, Params(spec.params, "params"));
   std::vector<std::unique_ptr<Model>> models, references;
@@ -217,7 +207,7 @@ Made run(const Stage& stage, std::size_t size, const std::filesystem::path& snap
     const auto targets = small_model::linear_layers(model, stage.with_head);
     Calibration calibration{ids, {}, stage.propagate};
     calibration.processes = &team;
-    KillAt killer(rank == 0 ? killed_at : 1000);
+    Killer killer(rank == 0 ? killed_at : Killer::kNever);
     Snapshot snapshot = rank == 0 ? Snapshot(snapshots) : Snapshot::of_another(snapshots);
     const Json report = method->run({model, targets, calibration, killer, snapshot,
                                      method->needs_reference() ? references[rank].get() : nullptr, 7});
@@ -242,7 +232,7 @@ class Split : public testing::TestWithParam<Stage> {};
 TEST_P(Split, GivesTheSameBitsInOneTwoFourAndEightProcesses) {
   const auto alone = run(GetParam(), 1);
   for (const std::size_t size : {2, 4, 8})
-    expect_same(run(GetParam(), size, {}, 1000, !GetParam().with_head), alone,
+    expect_same(run(GetParam(), size, {}, Killer::kNever, !GetParam().with_head), alone,
                 std::to_string(size) + " processes");
 }
 
@@ -337,7 +327,7 @@ TEST_P(SplitTraining, StepsAsOneProcessDoesAndRepeatsItsBits) {
   const Stage stage{GetParam(), Propagate::kCompressed};
   const auto alone = run(stage, 1);
   for (const std::size_t size : {2, 4}) {
-    const auto once = run(stage, size, {}, 1000, true), again = run(stage, size);
+    const auto once = run(stage, size, {}, Killer::kNever, true), again = run(stage, size);
     expect_same(again, once, "again");
     const auto start = small_model::copy_weights(*small_model::make());
     double moved = 0, apart = 0;

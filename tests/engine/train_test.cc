@@ -13,6 +13,7 @@
 #include "engine/run/progress.h"
 #include "engine/run/snapshot.h"
 #include "engine/train/trainer.h"
+#include "tests/engine/killer.h"
 #include "tests/engine/random_family.h"
 
 namespace wring {
@@ -161,19 +162,6 @@ TEST(Train, TeachesTheHeldOutTextToo) {
 }
 
 // Cancels where step `last` is about to be run.
-class Killer final : public Progress {
- public:
-  explicit Killer(std::uint64_t last) : last_(last) {}
-  void report(std::uint64_t done, std::uint64_t, const std::string&, const std::string&, double) override {
-    first_ = std::min(first_, done);
-    if (done == last_) throw Error(ErrorCode::kCancelled, "CANCELLED", "killed");
-  }
-  std::uint64_t first() const { return first_; }
-
- private:
-  std::uint64_t last_, first_ = ~0ull;
-};
-
 class TrainResume : public testing::TestWithParam<const char*> {};
 
 TEST_P(TrainResume, AfterAKillAtAnyStepTheBitsAreThoseOfAnUninterruptedRun) {
@@ -184,7 +172,7 @@ TEST_P(TrainResume, AfterAKillAtAnyStepTheBitsAreThoseOfAnUninterruptedRun) {
   set_seconds_between_snapshots(0);
   for (std::uint64_t killed = 0; killed <= steps; ++killed) {
     const TempDir folder;
-    Killer killer(killed), observer(~0ull - 1);
+    Killer killer(killed), observer(Killer::kNever);
     Snapshot first(folder.path());
     EXPECT_THROW(train_golden(test, killer, first), Error);
     Snapshot second(folder.path());

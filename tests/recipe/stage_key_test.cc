@@ -41,6 +41,13 @@ TEST(StageKey, ChangesWithEveryInput) {
   EXPECT_EQ(keys.size(), 1 + kChanges.size());
 }
 
+TEST(StageKey, OfTrainingAloneChangesWithTheNumberOfProcesses) {
+  auto four = inputs();
+  four.processes = 4;
+  EXPECT_NE(stage_key(stage("finetune"), four), stage_key(stage("finetune"), inputs()));
+  EXPECT_EQ(stage_key(stage("gptq"), four), stage_key(stage("gptq"), inputs()));
+}
+
 TEST(StageKey, ChangesWithMethodVersionParametersAndLayers) {
   std::set<Digest> keys;
   const std::vector<std::string> stages{"gptq", "rtn", "gptq(bits=3)", "gptq(targets=Embedding)",

@@ -6,10 +6,12 @@
 
 #include <atomic>
 #include <random>
+#include <thread>
 
 #include "common/files.h"
 #include "formats/manifest.h"
 #include "server/api/artifact_catalogue.h"
+#include "server/store/audit_rows.h"
 #include "tests/common/thrown_by.h"
 #include "tests/server/data_folder.h"
 
@@ -18,6 +20,8 @@ namespace {
 
 namespace fs = std::filesystem;
 using testing::IsEmpty;
+using testing::SizeIs;
+using testing::StartsWith;
 
 constexpr TimeMs kNow = 1'700'000'000'000, kDay = 86'400'000;
 
@@ -86,6 +90,11 @@ class Collecting : public testing::Test {
     batch.outcome.changed = {store_.job("job")->record};
     batch.outcome.changed[0].phase = JobPhase::kSucceeded;
     store_.write(std::move(batch)).get();
+  }
+
+  std::vector<AuditEntry> audit() {
+    store_.change([](Connection&) {});  // what was written before is on disk then
+    return store_.read([](Connection& db) { return audit_entries(db, 0, 100); });
   }
 
   DataFolder folder_;
@@ -196,6 +205,57 @@ TEST_F(Collecting, RefusesARetentionThatMakesNoSense) {
   EXPECT_EQ(thrown_by([&] { retain(digest, true, kNow + 1'000); }).field(), "expire_time");
   EXPECT_EQ(thrown_by([&] { retain(digest, false, kNow); }).reason(), "OUT_OF_RANGE");
   EXPECT_EQ(thrown_by([&] { retain("feedbeef", true); }).reason(), "ARTIFACT_NOT_FOUND");
+}
+
+TEST_F(Collecting, WhatARunDeletesIsOneRowOfTheAuditLog) {
+  retain(put({"expires"}), false, kNow + 1'000);
+  for (const char* text : {"old", "older"}) {
+    put_blob(text);
+    make_old(text);
+  }
+  collect_and_note(store_, blobs_, CollectedBy::kCollector, kNow + 1'000, kDay);
+  auto rows = audit();
+  ASSERT_THAT(rows, SizeIs(1));
+  EXPECT_EQ(rows[0].time, kNow + 1'000);
+  EXPECT_EQ(rows[0].caller, "collector");
+  EXPECT_EQ(rows[0].method, "collect");
+  EXPECT_EQ(rows[0].object, "1 expired artifacts, 0 outputs of stages, 2 blobs of 8 bytes");
+  EXPECT_EQ(rows[0].outcome, "OK");
+  collect_and_note(store_, blobs_, CollectedBy::kCollector, kNow + 2'000, kDay);
+  EXPECT_THAT(audit(), SizeIs(1)) << "there was nothing to delete";
+  collect_and_note(store_, blobs_, CollectedBy::kOperator, kNow + 2'000, kDay);
+  rows = audit();
+  ASSERT_THAT(rows, SizeIs(2));
+  EXPECT_EQ(rows[1].caller, "operator");
+  EXPECT_EQ(rows[1].method, "wring-server gc");
+  EXPECT_EQ(rows[1].object, "0 expired artifacts, 0 outputs of stages, 0 blobs of 0 bytes");
+}
+
+TEST_F(Collecting, ARunThatFailsHasARowOfWhatItHadDeleted) {
+  retain(put({"expires"}), false, kNow + 1'000);
+  StoreBatch batch;
+  auto& broken = batch.artifacts.emplace_back();
+  broken.set_digest(std::string(64, 'b'));
+  broken.set_manifest_json(R"({"files": []})");
+  store_.write(std::move(batch)).get();
+  const auto error =
+      thrown_by([&] { collect_and_note(store_, blobs_, CollectedBy::kCollector, kNow + 1'000, kDay); });
+  const auto rows = audit();
+  ASSERT_THAT(rows, SizeIs(1));
+  EXPECT_EQ(rows[0].outcome, error.reason());
+  EXPECT_THAT(rows[0].object, StartsWith("1 expired artifacts, "));
+}
+
+TEST_F(Collecting, TheCollectorNotesWhatItDeletes) {
+  retain(put({"expires"}), false, kNow + 1'000);
+  Metrics metrics;
+  const SystemClock clock;
+  Collector collector(store_, blobs_, metrics, clock, 10, kDay, {});
+  for (const Stopwatch watch; audit().empty() && watch.seconds() < 20;)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  const auto rows = audit();
+  ASSERT_THAT(rows, SizeIs(1));
+  EXPECT_EQ(rows[0].caller, "collector");
 }
 
 // The grace period is so short that chunks are collected between the question for them and the commit.

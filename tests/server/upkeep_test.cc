@@ -9,6 +9,7 @@
 
 #include "formats/manifest.h"
 #include "server/blobs/blob_store.h"
+#include "server/store/audit_rows.h"
 #include "server/store/job_store.h"
 #include "server/upkeep/backup.h"
 #include "server/upkeep/data_lock.h"
@@ -188,6 +189,28 @@ TEST_F(Upkeep, EveryRestoreRaisesTheEpochAlsoASecondOfOneBackup) {
   EXPECT_GT(first, 1u);
   EXPECT_GT(second, first);
   EXPECT_EQ(JobStore(folder_.path() / "again").epoch(), second);
+}
+
+TEST_F(Upkeep, ARestoreIsNotedInTheDatabaseThatComesOfIt) {
+  const auto audit = [](const fs::path& folder) {
+    return JobStore(folder).read([](Connection& db) { return audit_entries(db, 0, 10); });
+  };
+  Data(data()).put("m", {"first", "second"});
+  back_up(data(), backup());
+  restore_backup(backup(), restored(), clock_);
+  const auto rows = audit(restored());
+  ASSERT_THAT(rows, SizeIs(1));
+  EXPECT_EQ(rows[0].time, kNow);
+  EXPECT_EQ(rows[0].caller, "operator");
+  EXPECT_EQ(rows[0].method, "wring-server restore");
+  EXPECT_EQ(rows[0].object, "0 jobs, 1 artifacts, 2 blobs of 11 bytes");
+  EXPECT_EQ(rows[0].outcome, "OK");
+  EXPECT_THAT(audit(backup()), IsEmpty());
+
+  damage(backup(), "first");
+  restore_backup(backup(), folder_.path() / "again", clock_);
+  EXPECT_EQ(audit(folder_.path() / "again").at(0).object,
+            "0 jobs, 1 artifacts, 2 blobs of 11 bytes, 1 of them lost");
 }
 
 TEST_F(Upkeep, ASecondBackupCopiesWhatIsNewAndReplacesTheDatabase) {

@@ -316,6 +316,49 @@ TEST_F(AgentTest, PassesTheEnginesOwnErrorOn) {
   EXPECT_EQ(finished.error().signal(), 0);
 }
 
+TEST_F(AgentTest, RemovesTheSnapshotsOfAJobThatWouldFailAgainAndNotOfOneThatMayBeTriedAgain) {
+  const std::string key(64, 'a');
+  const Json step{{"index", 0}, {"name", "made"}, {"kind", "stage"}, {"key", key}};
+  const Json plan{{"type", "plan"}, {"steps", Json::array({step})}};
+  const auto fails = [](const char* code) {
+    return Json::array({"error", Json{{"code", code}, {"reason", "BROKEN"}, {"message", "it is broken"}}});
+  };
+  fs::create_directories(engine_folder() / key);
+  server.enqueue("job1", {{"say", plan}, fails("INTERNAL")});
+  server.enqueue("job2", {{"say", plan}, fails("INVALID_ARGUMENT")});
+  server.enqueue("job3", {"result"});
+  start();
+  ASSERT_EQ(server.workers.wait_finished(1).error().code(), "INTERNAL");
+  EXPECT_TRUE(fs::exists(engine_folder() / key));
+  ASSERT_EQ(server.workers.wait_finished(3).outcome(), "succeeded");
+  EXPECT_FALSE(fs::exists(engine_folder() / key));
+}
+
+TEST_F(AgentTest, AnEngineReadsItsInputsAndItsProjectsStagesAndNothingElseThatIsTheWorkers) {
+  if (!Sandbox(kEngine, {}).has(Sandbox::kReads)) GTEST_SKIP() << "this kernel has no Landlock";
+  auto o = options();
+  o.config = folder.path() / "worker.yaml";
+  const auto beside = (folder.path() / "beside").string(), cache = o.cache.string();
+  for (const auto& file : {o.config, fs::path(beside)}) std::ofstream(file) << "token: secret\n";
+  const std::vector<std::string> refused{o.config.string(), cache + "/worker.json", cache + "/blobs",
+                                         cache + "/stages", cache + "/jobs"};
+  test::Actions actions;
+  for (const auto& path : {beside, cache + "/stages/" + sha256("").hex().substr(0, 16)})
+    actions.push_back({"read", path});
+  for (const auto& path : refused) actions.push_back({"read", path});
+  actions.insert(actions.end(), kWholeJob.begin(), kWholeJob.end());
+  server.enqueue("job1", actions);
+  server.enqueue("job2", kWholeJob);
+  start(o);
+  EXPECT_EQ(server.workers.wait_finished(1).outcome(), "succeeded");
+  EXPECT_EQ(server.workers.wait_finished(2).stages(1).state(), "cached");
+  const std::lock_guard lock(server.workers.mutex);
+  EXPECT_THAT(server.workers.log, testing::Contains(beside + ": done"));
+  EXPECT_THAT(server.workers.log, testing::Contains(testing::MatchesRegex(".*/stages/[0-9a-f]+: done")));
+  for (const auto& path : refused)
+    EXPECT_THAT(server.workers.log, testing::Contains(path + ": Permission denied"));
+}
+
 TEST_F(AgentTest, WaitsBeforeItsNextJobWhereItsDiskIsFull) {
   const Json full = {"error", {{"code", "RESOURCE_EXHAUSTED"}, {"reason", "DISK_FULL"}, {"message", "full"}}};
   server.enqueue("job1", {full});

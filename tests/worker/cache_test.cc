@@ -6,7 +6,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <fstream>
+#include <future>
 #include <thread>
 
 #include "common/error.h"
@@ -45,6 +47,15 @@ fs::path write_stage(const Cache& cache, const std::string& text) {
   const auto folder = cache.work() / ("stage-" + text.substr(0, 4));
   fs::create_directories(folder / "sub");
   std::ofstream(folder / "sub" / "weights") << text;
+  return folder;
+}
+
+// As an engine does, of a stage that is not whole.
+fs::path write_snapshot(const Cache& cache, const std::string& project, const Digest& key,
+                        std::size_t bytes) {
+  const auto folder = cache.snapshots(project) / key.hex();
+  fs::create_directories(folder);
+  std::ofstream(folder / "state.json") << std::string(bytes, '.');
   return folder;
 }
 
@@ -187,39 +198,172 @@ TEST(StageCache, TrustsNothingOfAnotherBootThatHadNotReachedTheDisk) {
     cache.keep_stage("p", key, write_stage(cache, "kept"), hold);
     cache.keep_stage("p", other, write_stage(cache, "other"), hold);
   }
-  const auto stages = folder.path() / "cache" / "stages";
-  const auto name = [](const Digest& of) { return sha256("p/" + of.hex()).hex(); };
-  std::ofstream(stages / (name(other) + ".json")) << R"({"bytes":5,"boot":"an earlier one","synced":false})";
-  fs::create_directories(stages / name(bare));
+  const auto stages = folder.path() / "cache" / "stages" / sha256("p").hex().substr(0, 16);
+  std::ofstream(stages / (other.hex() + ".json")) << R"({"bytes":5,"boot":"an earlier one","digest":""})";
+  fs::create_directories(stages / bare.hex());
   Cache cache(folder.path() / "cache", 3000);
   Cache::Hold hold(cache);
   EXPECT_EQ(cache.find_stage("p", other, hold), std::nullopt);
   EXPECT_EQ(cache.find_stage("p", bare, hold), std::nullopt);
-  EXPECT_FALSE(fs::exists(stages / name(other)));
-  EXPECT_FALSE(fs::exists(stages / name(bare)));
+  EXPECT_FALSE(fs::exists(stages / other.hex()));
+  EXPECT_FALSE(fs::exists(stages / bare.hex()));
   EXPECT_NE(cache.find_stage("p", key, hold), std::nullopt);
-  EXPECT_EQ(
-      json_at<bool>(parse_json(read_file(stages / (name(key) + ".json")), "record"), "synced", "record"),
-      true);
+  const auto record = parse_json(read_file(stages / (key.hex() + ".json")), "record");
+  EXPECT_EQ(json_at<std::string>(record, "digest", "record").size(), 64u);
 }
 
-TEST(Cache, KeepsTheNewestSnapshotsAndNoneOfAKeptStage) {
+TEST(StageCache, FindsNoStageAgainWhoseFilesHaveChangedAlsoWhereTheyAreAsLarge) {
+  const TempDir folder;
+  const auto damaged = sha256("damaged"), renamed = sha256("renamed"), whole = sha256("whole");
+  fs::path stages;
+  {
+    Cache cache(folder.path() / "cache", 3000);
+    Cache::Hold hold(cache);
+    cache.keep_stage("p", damaged, write_stage(cache, "one output"), hold);
+    cache.keep_stage("p", renamed, write_stage(cache, "another"), hold);
+    cache.keep_stage("p", whole, write_stage(cache, "third"), hold);
+    stages = cache.stages("p");
+  }
+  std::fstream(stages / damaged.hex() / "sub" / "weights", std::ios::in | std::ios::out) << "X";
+  fs::rename(stages / renamed.hex() / "sub" / "weights", stages / renamed.hex() / "sub" / "weightz");
+  Cache cache(folder.path() / "cache", 3000);
+  Cache::Hold hold(cache);
+  for (const auto& key : {damaged, renamed}) {
+    EXPECT_EQ(cache.find_stage("p", key, hold), std::nullopt);
+    EXPECT_FALSE(fs::exists(stages / key.hex()));
+  }
+  EXPECT_NE(cache.find_stage("p", whole, hold), std::nullopt);
+  EXPECT_EQ(cache.bytes(), 5u);
+}
+
+TEST(StageCache, IsOpenToOthersAndToBeStoppedWhileItReadsAStage) {
+  const TempDir folder;
+  const auto key = sha256("key");
+  {
+    Cache cache(folder.path() / "cache", 3000);
+    Cache::Hold hold(cache);
+    cache.keep_stage("p", key, write_stage(cache, "kept"), hold);
+  }
+  Cache cache(folder.path() / "cache", 3000);
+  Cache::Hold hold(cache);
+  EXPECT_EQ(thrown_by([&] { cache.find_stage("p", key, hold, [] { return true; }); }).reason(), "STOPPED");
+  std::future<void> other;
+  bool came_in = false;
+  const auto stop = [&] {
+    other = std::async(std::launch::async, [&] { use(cache, {'a'}); });
+    came_in = other.wait_for(std::chrono::seconds(20)) == std::future_status::ready;
+    return false;
+  };
+  EXPECT_NE(cache.find_stage("p", key, hold, stop), std::nullopt);
+  EXPECT_TRUE(came_in);
+}
+
+TEST(StageCache, DropsWhatAnEarlierReleaseKeptOfAllProjectsInOneFolder) {
+  const TempDir folder;
+  const auto stages = folder.path() / "cache" / "stages";
+  const auto name = sha256("p/" + sha256("key").hex()).hex();
+  fs::create_directories(stages / name);
+  std::ofstream(stages / name / "weights") << "kept";
+  std::ofstream(stages / (name + ".json")) << R"({"bytes":4,"boot":"any","synced":true})";
+  const Cache cache(folder.path() / "cache", 3000);
+  EXPECT_TRUE(fs::is_empty(stages));
+  EXPECT_EQ(cache.bytes(), 0u);
+}
+
+TEST(Snapshots, ShareTheLimitAndGoByLastUseOverARestartToo) {
+  const TempDir folder;
+  fs::path old, newer;
+  {
+    Cache cache(folder.path() / "cache", 3000);
+    old = write_snapshot(cache, "p", sha256("old"), 1000);
+    cache.trim();
+    EXPECT_EQ(cache.bytes(), 1000u);
+    newer = write_snapshot(cache, "q", sha256("newer"), 1000);
+    fs::last_write_time(newer, fs::last_write_time(old) + std::chrono::hours(1));
+    std::ofstream(cache.snapshots("q") / "stray") << "of an engine";
+  }
+  Cache cache(folder.path() / "cache", 3000);
+  EXPECT_EQ(cache.bytes(), 2000u);
+  EXPECT_FALSE(fs::exists(cache.snapshots("q") / "stray"));
+  use(cache, {'a', 'b'});
+  EXPECT_FALSE(fs::exists(old));
+  EXPECT_TRUE(fs::exists(newer) && has(cache, 'a') && has(cache, 'b'));
+  EXPECT_EQ(cache.bytes(), 3000u);
+}
+
+TEST(Snapshots, OfAPausedJobStayHoweverManyComeLaterAsLongAsThereIsRoom) {
   const TempDir folder;
   Cache cache(folder.path() / "cache", 3000);
-  const auto snapshot = [&](const Digest& key) { return cache.snapshots("p") / key.hex(); };
-  std::vector<Digest> keys;
-  for (std::size_t i = 0; i < Cache::kMaxSnapshots + 2; ++i) {
-    keys.push_back(sha256(std::to_string(i)));
-    fs::create_directories(snapshot(keys.back()));
-    fs::last_write_time(snapshot(keys.back()), fs::file_time_type::clock::now() + std::chrono::hours(i));
+  const auto paused = write_snapshot(cache, "p", sha256("paused"), 100);
+  for (const char* later : {"1", "2", "3", "4", "5", "6", "7", "8"}) {
+    write_snapshot(cache, "p", sha256(later), 100);
+    cache.trim();
   }
+  EXPECT_TRUE(fs::exists(paused));
+}
+
+TEST(Snapshots, ThatHaveGrownMakeOthersGoWhenTheJobEnds) {
+  const TempDir folder;
+  Cache cache(folder.path() / "cache", 3000);
+  use(cache, {'a', 'b'});
+  const auto snapshot = write_snapshot(cache, "p", sha256("key"), 1500);
   cache.trim();
-  EXPECT_FALSE(fs::exists(snapshot(keys[0])) || fs::exists(snapshot(keys[1])));
-  EXPECT_TRUE(fs::exists(snapshot(keys[2])));
-  Cache::Hold hold(cache);
-  cache.keep_stage("p", keys[2], write_stage(cache, "kept"), hold);
-  EXPECT_FALSE(fs::exists(snapshot(keys[2])));
-  EXPECT_TRUE(fs::exists(snapshot(keys[3])));
+  EXPECT_FALSE(has(cache, 'a'));
+  EXPECT_TRUE(has(cache, 'b') && fs::exists(snapshot));
+  EXPECT_EQ(cache.bytes(), 2500u);
+}
+
+TEST(Snapshots, ThatARunningJobHoldsAreNeverDropped) {
+  const TempDir folder;
+  Cache cache(folder.path() / "cache", 3000);
+  const auto snapshot = write_snapshot(cache, "p", sha256("key"), 2000);
+  cache.trim();
+  {
+    Cache::Hold job(cache);
+    cache.hold_snapshot("p", sha256("key"), job);
+    use(cache, {'a'});
+    use(cache, {'b'});
+    EXPECT_TRUE(fs::exists(snapshot) && has(cache, 'b'));
+    EXPECT_FALSE(has(cache, 'a'));
+  }
+  use(cache, {'c'});
+  EXPECT_FALSE(fs::exists(snapshot));
+}
+
+TEST(Snapshots, OfAProjectThatHasAJobGoLast) {
+  const TempDir folder;
+  Cache cache(folder.path() / "cache", 3000);
+  const auto own = write_snapshot(cache, "p", sha256("key"), 1000);
+  cache.trim();
+  const auto strangers = write_snapshot(cache, "q", sha256("key"), 1000);
+  cache.trim();
+  use(cache, {'a'});
+  Cache::Hold job(cache);
+  cache.spare_snapshots("p", job);
+  use(cache, {'b'});
+  EXPECT_TRUE(fs::exists(own) && has(cache, 'a'));
+  EXPECT_FALSE(fs::exists(strangers));
+  use(cache, {'c'});
+  EXPECT_TRUE(fs::exists(own) && has(cache, 'b'));
+  EXPECT_FALSE(has(cache, 'a'));
+  EXPECT_EQ(cache.claim(std::vector{blob('x', 3000)}, job).size(), 1u) << "rather than CACHE_TOO_SMALL";
+  EXPECT_FALSE(fs::exists(own));
+}
+
+TEST(Snapshots, GiveTheirRoomToTheirStageOnceItIsKept) {
+  const TempDir folder;
+  Cache cache(folder.path() / "cache", 3000);
+  Cache::Hold job(cache);
+  cache.claim(std::vector{blob('a')}, job);
+  fetch(cache, 'a');
+  const auto key = sha256("key");
+  cache.hold_snapshot("p", key, job);
+  const auto snapshot = write_snapshot(cache, "p", key, 2500);  // together more than the limit
+  const auto others = write_snapshot(cache, "q", key, 10);
+  EXPECT_TRUE(cache.keep_stage("p", key, write_stage(cache, std::string(1900, 's')), job));
+  EXPECT_FALSE(fs::exists(snapshot));
+  EXPECT_TRUE(fs::exists(others) && has(cache, 'a'));
+  EXPECT_EQ(cache.bytes(), 2910u);
 }
 
 TEST(Cache, RefusesAJobIdThatLeavesTheFolder) {

@@ -92,6 +92,12 @@ class Engine:
             print(argument, file=sys.stderr, flush=True)
         elif action == "log_start":
             print(argument + " " + json.dumps(self.start[argument]), file=sys.stderr, flush=True)
+        elif action == "read":
+            try:
+                os.close(os.open(argument, os.O_RDONLY))
+                print(argument + ": done", file=sys.stderr, flush=True)
+            except OSError as error:
+                print(argument + ": " + error.strerror, file=sys.stderr, flush=True)
         elif action == "log_bytes":
             sys.stderr.buffer.write(bytes.fromhex(argument))
             sys.stderr.buffer.flush()

@@ -97,6 +97,11 @@ void try_files(const std::string& elsewhere) {
   say("link to elsewhere", ::link("own", (elsewhere + "/own").c_str()));
 }
 
+void try_reading(const std::string& path) {
+  const std::string what = "read " + path;
+  say(what.c_str(), open_and_close(path, O_RDONLY));
+}
+
 // Each of them harmless where it is not refused.
 void try_calls() {
   say("ptrace", ::ptrace(PTRACE_PEEKDATA, 0, nullptr, nullptr));
@@ -134,10 +139,13 @@ int main(int argc, char** argv) {
   say("another program", start("/bin/true"));
   say("its own program", start("/proc/self/exe"));
   try_files(start_message.at("elsewhere").get<std::string>());
+  for (const auto& path : start_message.at("read")) try_reading(path.get<std::string>());
   try_calls();
-  rlimit core{};
+  rlimit core{}, processes{};
   ::getrlimit(RLIMIT_CORE, &core);
   std::fprintf(stderr, "core file: %lu\n", core.rlim_max);
+  ::getrlimit(RLIMIT_NPROC, &processes);
+  std::fprintf(stderr, "most processes: %lu\n", processes.rlim_cur);
   std::fprintf(stderr, "no new privileges: %d\n", ::prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0));
   char folder[4096] = {};
   std::fprintf(stderr, "folder: %s\n", ::getcwd(folder, sizeof folder));

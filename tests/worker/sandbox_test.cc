@@ -12,6 +12,8 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <string>
+#include <vector>
 
 #include "common/subprocess.h"
 #include "worker/engine.h"
@@ -48,13 +50,18 @@ class SandboxTest : public testing::Test {
   }
 
   // What the probe says of its attempts.
-  std::string attempts(const Sandbox* sandbox) {
+  std::string attempts(const Sandbox* sandbox, const OwnFiles& own = {},
+                       const std::vector<std::string>& read = {}) {
     EngineRun run;
     run.program = probe_;
     run.folder = folder_.path();
     run.sandbox = sandbox;
+    run.own = own;
     run.log = folder_.path() / "log";
-    run.start = {{"port", port_}, {"descriptor", listener_.get()}, {"elsewhere", elsewhere_.path().string()}};
+    run.start = {{"port", port_},
+                 {"descriptor", listener_.get()},
+                 {"elsewhere", elsewhere_.path().string()},
+                 {"read", read}};
     NoListener listener;
     const auto outcome = run_engine(run, listener, StopSignal());
     EXPECT_EQ(outcome.error->reason(), "ENGINE_CRASH") << outcome.error->message();  // it said no result
@@ -82,6 +89,7 @@ TEST_F(SandboxTest, TakesWhatTheKernelOffers) {
   EXPECT_EQ(sandbox.has(Sandbox::kCalls), fs::exists("/proc/sys/kernel/seccomp/actions_avail"));
   EXPECT_EQ(sandbox.has(Sandbox::kPrograms), ::syscall(SYS_landlock_create_ruleset, nullptr, 0, 1) > 0);
   EXPECT_EQ(sandbox.has(Sandbox::kWrites), sandbox.has(Sandbox::kPrograms));
+  EXPECT_EQ(sandbox.has(Sandbox::kReads), sandbox.has(Sandbox::kPrograms));
   EXPECT_EQ(sandbox.has(Sandbox::kNamespaces), std::system("unshare --user --net true 2>/dev/null") == 0);
 }
 
@@ -141,6 +149,52 @@ TEST_F(SandboxTest, OfOneEngineKeepsItOutOfAnothersFolder) {
   EXPECT_THAT(said, HasSubstr("peak of memory: done"));
   EXPECT_THAT(said, HasSubstr("overwrite elsewhere: Permission denied"));
   EXPECT_EQ(read_file(elsewhere_.path() / "theirs"), "kept");
+}
+
+TEST_F(SandboxTest, ReadsOfWhatIsGuardedItsOwnAlone) {
+  const TempDir guarded;
+  const auto at = [&](const std::string& name) { return (guarded.path() / name).string(); };
+  for (const char* folder : {"blobs", "own", "theirs"}) fs::create_directories(at(folder));
+  for (const char* file : {"key", "blobs/known", "own/weights", "theirs/weights"})
+    std::ofstream(at(file)) << "secret";
+  const auto link = (elsewhere_.path() / "link").string(), plain = (elsewhere_.path() / "plain").string();
+  fs::create_symlink(at("key"), link);
+  std::ofstream(plain) << "no secret";
+  const std::vector<std::string> allowed{at("blobs/known"), at("own"), at("own/weights"),  plain,
+                                         probe_.string(),   "/usr",    "/proc/self/status"};
+  const std::vector<std::string> refused{guarded.path().string(), at("key"), at("blobs"),
+                                         at("theirs/weights"),    link,      "/proc/self/root" + at("key")};
+  auto all = allowed;
+  all.insert(all.end(), refused.begin(), refused.end());
+  const auto without = attempts(nullptr, {}, all);
+  for (const auto& path : all) EXPECT_THAT(without, HasSubstr("read " + path + ": done\n"));
+
+  const Sandbox sandbox(probe_, {folder_.path()}, {guarded.path()});
+  if (!sandbox.has(Sandbox::kReads)) GTEST_SKIP() << "this kernel has no Landlock";
+  const auto said = attempts(&sandbox, {{}, {guarded.path() / "own"}, {guarded.path() / "blobs"}}, all);
+  for (const auto& path : allowed) EXPECT_THAT(said, HasSubstr("read " + path + ": done\n"));
+  for (const auto& path : refused) EXPECT_THAT(said, HasSubstr("read " + path + ": Permission denied\n"));
+}
+
+// A secret as Kubernetes mounts one.
+TEST_F(SandboxTest, DoesNotReadTheFileThatAGuardedLinkLeadsToAndReadsWhatLiesBesideIt) {
+  const auto key = elsewhere_.path() / "key", real = elsewhere_.path() / "data" / "key",
+             beside = elsewhere_.path() / "data" / "crt";
+  fs::create_directories(real.parent_path());
+  for (const auto& file : {real, beside}) std::ofstream(file) << "text";
+  fs::create_symlink("data/key", key);
+  const Sandbox sandbox(probe_, {folder_.path()}, {key});
+  if (!sandbox.has(Sandbox::kReads)) GTEST_SKIP() << "this kernel has no Landlock";
+  const auto said = attempts(&sandbox, {}, {key.string(), real.string(), beside.string()});
+  for (const auto& path : {key, real})
+    EXPECT_THAT(said, HasSubstr("read " + path.string() + ": Permission denied\n"));
+  EXPECT_THAT(said, HasSubstr("read " + beside.string() + ": done\n"));
+}
+
+TEST_F(SandboxTest, MakesABoundedNumberOfProcessesAndThreads) {
+  const Sandbox sandbox(probe_, {folder_.path()});
+  if (!sandbox.has(Sandbox::kProcesses)) GTEST_SKIP() << "of root, or on this kernel, they cannot be bounded";
+  EXPECT_THAT(attempts(&sandbox), HasSubstr("most processes: 8192\n"));
 }
 
 TEST_F(SandboxTest, IsRefusedCallsThatReachOutsideAndKeepsThreadsAndLocalSockets) {

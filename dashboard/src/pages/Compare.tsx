@@ -9,7 +9,7 @@ import { TRIED } from "../job_text";
 import { Empty, Failure, Loading, StateBadge, Table, Time, useTitle } from "../parts/basics";
 import { axis, Chart, type Colors } from "../parts/chart";
 import { type Axis, axisOf, cell, Parallel } from "../parts/parallel";
-import { Check, Choice } from "../parts/controls";
+import { Check, Choice, SearchField } from "../parts/controls";
 import { LayerOverlay } from "../parts/layer_overlay";
 import { Figure, lines } from "../parts/results";
 import { useSettled } from "../parts/search_choice";
@@ -71,14 +71,7 @@ function Choose({ chosen }: { chosen: string[] }) {
     <>
       <p className="muted">Choose two or more finished jobs; those that were chosen stay so while you search for others.</p>
       <div className="tools">
-        <input
-          className="field search"
-          type="search"
-          placeholder="Search by name"
-          aria-label="Search by name"
-          value={text}
-          onChange={(event) => setText(event.target.value)}
-        />
+        <SearchField label="Search by name" text={text} onChange={setText} />
       </div>
       {jobs.length === 0 ? (
         <p className="muted">None of them has “{name}” in its name.</p>

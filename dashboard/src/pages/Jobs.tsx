@@ -3,15 +3,16 @@ import { useQuery } from "@tanstack/react-query";
 import { useWindowVirtualizer } from "@tanstack/react-virtual";
 import { useEffect, useLayoutEffect, useRef, useState } from "react";
 import { Link, useSearchParams } from "wouter";
-import { type Artifact, type Evaluation, get, isActive, type Project } from "../api";
+import { type Artifact, type Evaluation, get, isActive } from "../api";
 import { duration } from "../format";
 import type { JobLine, JobList, Shown } from "../job_list";
 import { aheadText, outcomeOf, progressText, seconds, stageProgress } from "../job_text";
 import { Bar, Empty, Loaded, StateBadge, Time, useNow, useTitle } from "../parts/basics";
 import { useBulk } from "../parts/calls";
 import { Check, Choice, Confirm, NameFilter, Segments } from "../parts/controls";
+import { useProjects } from "../parts/inputs";
 import { useJobList } from "../parts/job_list";
-import { useBarred, useOwnProject } from "../parts/session";
+import { useBarred } from "../parts/session";
 
 const STATES = [
   { value: "all", label: "All" },
@@ -242,16 +243,9 @@ function Rows({ list, shown, more, projects, selected, onSelect }: RowsProps) {
 
 /** Of a caller who sees all projects: those whose jobs are listed, and those that have something to do. */
 function useProjectNames(lines: JobLine[], chosen: string): string[] {
-  const own = useOwnProject();
-  const query = useQuery({
-    queryKey: ["projects"],
-    queryFn: () => get<{ projects: Project[] }>("projects", { page_size: 1000 }),
-    enabled: own === "",
-    staleTime: 60_000,
-  });
-  if (own !== "") return [];
-  const names = new Set([...(query.data?.projects.map((project) => project.name) ?? []), ...lines.map((line) => line.project), chosen]);
-  return [...names].filter(Boolean).sort();
+  const names = useProjects();
+  if (!names) return [];
+  return [...new Set([...names, ...lines.map((line) => line.project), chosen])].filter(Boolean).sort();
 }
 
 export function Jobs() {

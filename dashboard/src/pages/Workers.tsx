@@ -165,6 +165,28 @@ function Lease({ id, now }: { id: string; now: number }) {
   );
 }
 
+function Spared({ stages: { made, from_worker, from_project, skipped } }: { stages: NonNullable<System["stages"]> }) {
+  const spared = Number(from_worker) + Number(from_project) + Number(skipped);
+  const ended = spared + Number(made);
+  return (
+    <div>
+      <dt>Stages not run again, since the start</dt>
+      <dd>
+        {ended === 0 ? "none has ended yet" : `${spared} of ${ended}`}
+        {spared > 0 && (
+          <span className="muted">
+            {" "}
+            ({[Number(from_worker) > 0 && `${from_worker} from a worker’s cache`, Number(from_project) > 0 && `${from_project} from the project’s`, Number(skipped) > 0 && `${skipped} not needed`]
+              .filter(Boolean)
+              .join(", ")}
+            )
+          </span>
+        )}
+      </dd>
+    </div>
+  );
+}
+
 /** The server itself. */
 function SystemFacts() {
   const query = useQuery({ queryKey: ["system"], queryFn: () => get<System>("system"), refetchInterval: 5000 });
@@ -173,9 +195,6 @@ function SystemFacts() {
       <h2>System</h2>
       <Loaded query={query} rows={1}>
         {(system) => {
-          const { made, from_worker, from_project, skipped } = system.stages;
-          const spared = Number(from_worker) + Number(from_project) + Number(skipped);
-          const ended = spared + Number(made);
           const free = Number(system.disk_free_bytes) / Number(system.disk_bytes);
           return (
             <dl className="facts">
@@ -201,21 +220,7 @@ function SystemFacts() {
                   {system.stage_outputs}, {bytes(system.stage_output_bytes)}
                 </dd>
               </div>
-              <div>
-                <dt>Stages not run again, since the start</dt>
-                <dd>
-                  {ended === 0 ? "none has ended yet" : `${spared} of ${ended}`}
-                  {spared > 0 && (
-                    <span className="muted">
-                      {" "}
-                      ({[Number(from_worker) > 0 && `${from_worker} from a worker’s cache`, Number(from_project) > 0 && `${from_project} from the project’s`, Number(skipped) > 0 && `${skipped} not needed`]
-                        .filter(Boolean)
-                        .join(", ")}
-                      )
-                    </span>
-                  )}
-                </dd>
-              </div>
+              {system.stages && <Spared stages={system.stages} />}
             </dl>
           );
         }}

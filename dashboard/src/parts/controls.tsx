@@ -203,14 +203,18 @@ export function NameFilter({ name, onChange }: { name: string; onChange: (name: 
     const timer = setTimeout(() => onChange(text), 250);
     return () => clearTimeout(timer);
   });
+  return <SearchField label="Filter by name" text={text} onChange={setText} />;
+}
+
+export function SearchField({ label, text, onChange }: { label: string; text: string; onChange: (text: string) => void }) {
   return (
     <input
       className="field search"
       type="search"
-      placeholder="Filter by name"
-      aria-label="Filter by name"
+      placeholder={label}
+      aria-label={label}
       value={text}
-      onChange={(event) => setText(event.target.value)}
+      onChange={(event) => onChange(event.target.value)}
     />
   );
 }

@@ -6,8 +6,8 @@ import { inputIds, Labelled } from "./labelled";
 import { useSettled } from "./search_choice";
 import { useOwnProject } from "./session";
 
-/** Whose share of the workers it takes; asked of who sees all projects, of all others it is their own. */
-export function ProjectField({ value, onChange, error }: { value: string; onChange: (value: string) => void; error?: string }) {
+/** The names of those that have something to do, for who sees all projects; others choose among none. */
+export function useProjects(): string[] | undefined {
   const own = useOwnProject();
   const query = useQuery({
     queryKey: ["projects"],
@@ -15,16 +15,23 @@ export function ProjectField({ value, onChange, error }: { value: string; onChan
     enabled: own === "",
     staleTime: 60_000,
   });
+  if (own !== "") return undefined;
+  return query.data?.projects.map((project) => project.name) ?? [];
+}
+
+/** Whose share of the workers it takes; asked of who sees all projects, of all others it is their own. */
+export function ProjectField({ value, onChange, error }: { value: string; onChange: (value: string) => void; error?: string }) {
+  const names = useProjects();
   const list = useId();
-  if (own !== "") return null;
+  if (!names) return null;
   return (
     <Labelled label="Project" help="Whose share of the workers it takes." error={error}>
       {(ids) => (
         <>
           <input {...inputIds(ids)} className="field" list={list} placeholder="default" maxLength={63} value={value} onChange={(e) => onChange(e.target.value)} />
           <datalist id={list}>
-            {query.data?.projects.map((project) => (
-              <option key={project.name} value={project.name} />
+            {names.map((name) => (
+              <option key={name} value={name} />
             ))}
           </datalist>
         </>

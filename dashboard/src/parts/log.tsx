@@ -4,6 +4,7 @@ import { get, type Job, type LogLine } from "../api";
 import { clock, exact } from "../format";
 import { saveText } from "../save";
 import { Empty, Loaded } from "./basics";
+import { SearchField } from "./controls";
 import { useTail } from "./tail";
 
 const MOST = 1000; // lines, as the server keeps
@@ -63,14 +64,7 @@ function Lines({ lines, job }: { lines: LogLine[]; job: Job }) {
   return (
     <>
       <div className="tools">
-        <input
-          className="field search"
-          type="search"
-          placeholder="Search the log"
-          aria-label="Search the log"
-          value={search}
-          onChange={(event) => setSearch(event.target.value)}
-        />
+        <SearchField label="Search the log" text={search} onChange={setSearch} />
         {search && (
           <span className="muted small" role="status">
             {shown.length} of {all.length} lines

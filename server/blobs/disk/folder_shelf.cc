@@ -176,14 +176,19 @@ void FolderShelf::put(const Digest& digest, const fs::path& part) {
   if (is_new) set_arriving(digest, false);
 }
 
+bool FolderShelf::rename_in(const fs::path& part, const fs::path& path) {
+  const std::lock_guard lock(renaming_);
+  return ::rename(part.c_str(), path.c_str()) == 0;
+}
+
 void FolderShelf::move_in(const fs::path& part, const fs::path& path) {
-  if (::rename(part.c_str(), path.c_str()) == 0) return;
+  if (rename_in(part, path)) return;
   if (errno != EXDEV) throw_io_error("rename", path, errno);
   const auto copy = incoming_ / random_uuid();
   std::error_code ignored;
   try {
     copy_durably(part, copy);
-    if (::rename(copy.c_str(), path.c_str()) != 0) throw_io_error("rename", path, errno);
+    if (!rename_in(copy, path)) throw_io_error("rename", path, errno);
   } catch (...) {
     fs::remove(copy, ignored);
     throw;
@@ -192,6 +197,7 @@ void FolderShelf::move_in(const fs::path& part, const fs::path& path) {
 }
 
 std::uint64_t FolderShelf::remove_older(const Digest& digest, fs::file_time_type before) {
+  const std::lock_guard lock(renaming_);
   std::error_code gone;
   const auto path = path_of(digest);
   const auto written = fs::last_write_time(path, gone);

@@ -32,8 +32,10 @@ class FolderShelf final : public BlobShelf {
   void sync_names();
   void set_arriving(const Digest& digest, bool arriving);
   void move_in(const std::filesystem::path& part, const std::filesystem::path& path);
+  bool rename_in(const std::filesystem::path& part, const std::filesystem::path& path);
 
   std::filesystem::path blobs_, incoming_, corrupt_, owner_;
+  std::mutex renaming_;  // an age is that of the file which is removed for it
   mutable std::mutex mutex_;
   std::set<Digest> arriving_;  // renamed, and their names not known to be on disk
 };
