@@ -3,11 +3,13 @@
 
 #include <ATen/ATen.h>
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <set>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "engine/calibrate/parts.h"
 #include "engine/model/layer.h"
@@ -20,15 +22,20 @@ class TapObserver final : public InputObserver {
   TapObserver(const std::set<const Layer*>& targets, std::set<Statistic> wanted)
       : targets_(targets), wanted_(std::move(wanted)) {}
 
+  // Gathers also what `of` makes of the inputs of `layer`, a target, as a tap of this name: rows [n, in] to
+  // rows [n, ...].
+  void derive(const Layer& layer, std::string tap, std::function<at::Tensor(const at::Tensor&)> of) {
+    derived_.push_back({&layer, std::move(tap), std::move(of)});
+  }
+
   // Rows of padding are left out: `keep` int64 indices of real rows in the coming batch, or undefined.
   void set_rows(at::Tensor keep) { keep_ = std::move(keep); }
 
   void on_input(const Layer& layer, const at::Tensor& x) override {
     if (!targets_.contains(&layer)) return;
-    if (owners_.try_emplace(layer.input_tap(), &layer).first->second != &layer) return;
-    auto& statistics = statistics_[layer.input_tap()];
-    if (!statistics) statistics = std::make_unique<Statistics>(x.size(1), wanted_, x.device());
-    statistics->add(keep_.defined() ? x.index_select(0, keep_) : x);
+    for (const auto& derived : derived_)
+      if (derived.layer == &layer) add(derived.tap, derived.of(x));
+    if (owners_.try_emplace(layer.input_tap(), &layer).first->second == &layer) add(layer.input_tap(), x);
   }
 
   // What came since the last part's end was the next part.
@@ -47,10 +54,23 @@ class TapObserver final : public InputObserver {
   }
 
  private:
+  struct Derived {
+    const Layer* layer;
+    std::string tap;
+    std::function<at::Tensor(const at::Tensor&)> of;
+  };
+
+  void add(const std::string& tap, const at::Tensor& x) {
+    auto& statistics = statistics_[tap];
+    if (!statistics) statistics = std::make_unique<Statistics>(x.size(1), wanted_, x.device());
+    statistics->add(keep_.defined() ? x.index_select(0, keep_) : x);
+  }
+
   const std::set<const Layer*>& targets_;
   std::set<Statistic> wanted_;
   at::Tensor keep_;
   std::map<std::string, const Layer*> owners_;
+  std::vector<Derived> derived_;
   StatisticsByTap statistics_;
   PartTree parts_;
 };

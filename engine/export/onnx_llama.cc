@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "engine/export/onnx_layers.h"
+#include "engine/model/block_sizes.h"
 #include "engine/model/rope.h"
 
 namespace wring {
@@ -204,6 +205,7 @@ class LlamaGraph {
 }  // namespace
 
 void write_llama_graph(const Model& model, OnnxLayers& layers, OnnxBuilder& builder) {
+  check_whole_heads(model.config(), "onnx");
   LlamaGraph(model, layers, builder).write();
 }
 

@@ -39,16 +39,16 @@ WRING_INLINE void score_block(const float* queries, const float* keys, std::int6
 
 // output[r][0..32) += sum over keys of weights[r][key] * values[key][0..32).
 WRING_INLINE void mix_block(const float* weights, std::int64_t stride, const float* values,
-                            std::int64_t count, std::int64_t head_dim, float* output) {
+                            std::int64_t count, std::int64_t value_dim, float* output) {
   FloatLanes low[kRows], high[kRows];
 #pragma GCC unroll 6
   for (int r = 0; r < kRows; ++r) {
-    low[r] = load_lanes(output + r * head_dim);
-    high[r] = load_lanes(output + r * head_dim + kVectorLanes);
+    low[r] = load_lanes(output + r * value_dim);
+    high[r] = load_lanes(output + r * value_dim + kVectorLanes);
   }
   for (std::int64_t j = 0; j < count; ++j) {
-    const FloatLanes v0 = load_lanes(values + j * head_dim),
-                     v1 = load_lanes(values + j * head_dim + kVectorLanes);
+    const FloatLanes v0 = load_lanes(values + j * value_dim),
+                     v1 = load_lanes(values + j * value_dim + kVectorLanes);
 #pragma GCC unroll 6
     for (int r = 0; r < kRows; ++r) {
       const float w = weights[r * stride + j];
@@ -58,8 +58,8 @@ WRING_INLINE void mix_block(const float* weights, std::int64_t stride, const flo
   }
 #pragma GCC unroll 6
   for (int r = 0; r < kRows; ++r) {
-    store_lanes(output + r * head_dim, low[r]);
-    store_lanes(output + r * head_dim + kVectorLanes, high[r]);
+    store_lanes(output + r * value_dim, low[r]);
+    store_lanes(output + r * value_dim + kVectorLanes, high[r]);
   }
 }
 
@@ -96,7 +96,7 @@ void pack_keys(const float* keys, std::int64_t count, std::int64_t head_dim, flo
 }
 
 WRING_MULTIVERSION void attend(const AttentionTile& tile) {
-  const std::int64_t stride = padded_keys(tile.keys), dim = tile.head_dim;
+  const std::int64_t stride = padded_keys(tile.keys), dim = tile.head_dim, wide = tile.value_dim;
   const auto visible_to = [&](std::int64_t query) {
     return std::clamp<std::int64_t>(tile.first_visible + query * tile.visible_step, 0, tile.keys);
   };
@@ -116,17 +116,17 @@ WRING_MULTIVERSION void attend(const AttentionTile& tile) {
     sums[query] = exponentials(row, width);
   }
 
-  std::fill(tile.output, tile.output + kQueryTile * dim, 0.0F);
+  std::fill(tile.output, tile.output + kQueryTile * wide, 0.0F);
   for (std::int64_t key = 0; key < width; key += kValueBlock) {
     const std::int64_t count = std::min({kValueBlock, width - key, tile.keys - key});
     for (std::int64_t query = 0; query < kQueryTile; query += kRows)
-      for (std::int64_t d = 0; d < dim; d += kKeyTile)
-        mix_block(tile.scores + query * stride + key, stride, tile.values + key * dim + d, count, dim,
-                  tile.output + query * dim + d);
+      for (std::int64_t d = 0; d < wide; d += kKeyTile)
+        mix_block(tile.scores + query * stride + key, stride, tile.values + key * wide + d, count, wide,
+                  tile.output + query * wide + d);
   }
   for (std::int64_t query = 0; query < kQueryTile; ++query) {
     const float scale = sums[query] > 0 ? 1 / sums[query] : 0;
-    for (std::int64_t d = 0; d < dim; ++d) tile.output[query * dim + d] *= scale;
+    for (std::int64_t d = 0; d < wide; ++d) tile.output[query * wide + d] *= scale;
   }
 }
 

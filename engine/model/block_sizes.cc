@@ -36,14 +36,25 @@ void set_sizes_by_block(Json& config, const std::string& key, const std::vector<
     config[key + kSuffix] = sizes;
 }
 
+void check_whole_heads(const Json& config, const std::string& format) {
+  for (const char* key : {kQueryWidths, kValueWidths})
+    if (config.contains(key))
+      throw Error(ErrorCode::kInvalidArgument, "NOT_EXPRESSIBLE",
+                  format + " holds one head_dim for queries, keys and values, and all of their frequencies",
+                  std::string("config.json.") + key,
+                  "Keep it as a Wring folder, or leave the heads whole: modegpt(modules=mlp).");
+}
+
 void check_equal_blocks(const Json& config, const std::string& format) {
+  check_whole_heads(config, format);
   for (const auto& [key, value] : config.items())
     if (key.ends_with(kSuffix) && value.is_array())
-      throw Error(ErrorCode::kInvalidArgument, "NOT_EXPRESSIBLE",
-                  format + " holds one " + key.substr(0, key.size() - std::string(kSuffix).size()) +
-                      " for all blocks, and this model's differ",
-                  "config.json." + key,
-                  "Keep it as a Wring folder, or prune every block alike (structure=UL-UM).");
+      throw Error(
+          ErrorCode::kInvalidArgument, "NOT_EXPRESSIBLE",
+          format + " holds one " + key.substr(0, key.size() - std::string(kSuffix).size()) +
+              " for all blocks, and this model's differ",
+          "config.json." + key,
+          "Keep it as a Wring folder, or prune every block alike (structure=UL-UM, allocation=uniform).");
 }
 
 }  // namespace wring

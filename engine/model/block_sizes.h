@@ -23,4 +23,12 @@ void set_sizes_by_block(Json& config, const std::string& key, const std::vector<
 // that holds one for all.
 void check_equal_blocks(const Json& config, const std::string& format);
 
+// What config.json calls the width of a head's query and key, and of its value, where a block's is less than
+// head_dim: one a block.
+inline constexpr const char *kQueryWidths = "qk_head_dim_per_layer", *kValueWidths = "v_head_dim_per_layer";
+
+// Throws Error(kInvalidArgument, "NOT_EXPRESSIBLE") where there are such heads, for a format that has one
+// head_dim.
+void check_whole_heads(const Json& config, const std::string& format);
+
 }  // namespace wring

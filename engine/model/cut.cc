@@ -65,6 +65,7 @@ void Model::keep_groups(const CoupledGroups& groups, const at::Tensor& kept) {
     if (Layer& reader = reader_of(groups); reader.bias().defined())
       add_parameter({reader.name() + ".bias", reader.bias(), {reader.axes().front()}});
     layers_.remove_if([&](const Layer& layer) { return carries(groups, layer.axes()); });
+    parameters_.remove_if([&](const Parameter& p) { return carries(groups, p.axes); });
     return adopt_layers();
   }
   for (auto& layer : layers_)

@@ -149,4 +149,19 @@ at::Tensor RotaryEmbedding::rotate(const at::Tensor& x, std::int64_t first) cons
   return rotate_halves(x, a.cosine, a.sine);
 }
 
+at::Tensor RotaryEmbedding::rotate(const at::Tensor& x, std::int64_t first, const at::Tensor& pairs) const {
+  const std::int64_t positions = x.size(2), kv_heads = pairs.size(0), n = pairs.size(1);
+  const Angles a = angles(first, positions, x.device());
+  const auto by_head = [&](const at::Tensor& all) {  // [heads, positions, n]
+    return all.index_select(1, pairs.to(x.device()).reshape({-1}))
+        .reshape({positions, kv_heads, n})
+        .transpose(0, 1)
+        .repeat_interleave(x.size(1) / kv_heads, 0)
+        .to(x.scalar_type());
+  };
+  const at::Tensor cosine = by_head(a.cosine), sine = by_head(a.sine), low = x.narrow(3, 0, n),
+                   high = x.narrow(3, n, n);
+  return at::cat({low * cosine - high * sine, high * cosine + low * sine}, 3);
+}
+
 }  // namespace wring

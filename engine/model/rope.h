@@ -20,6 +20,9 @@ class RotaryEmbedding {
 
   // x [batch, heads, positions, head_dim] (halves layout) rotated for positions first .. first + positions.
   at::Tensor rotate(const at::Tensor& x, std::int64_t first) const;
+  // The same for heads that have kept some pairs of channels: pairs int64 [kv_heads, n], which ones; x
+  // [batch, heads, positions, 2 n], as many neighbouring heads to each KV head.
+  at::Tensor rotate(const at::Tensor& x, std::int64_t first, const at::Tensor& pairs) const;
 
   struct Dynamic {
     double theta = 0, factor = 1, trained_length = 0;

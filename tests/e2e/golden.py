@@ -33,6 +33,7 @@ TRANSFORMERS = {
     f"awq-scaling(group_size=16, {CALIBRATED}) | rtn(bits=4, group_size=16)": "c0c5b228bc1378ef",
     f"flap(ratio=0.2, {CALIBRATED})": "d64b090f737240d4",
     f"block-drop(blocks=1, {CALIBRATED})": "0992af82c0dfc31c",
+    f"modegpt(ratio=0.3, {CALIBRATED})": "9ea893e060819ddd",
     f"wanda-sp(ratio=0.2, {CALIBRATED})": "260626d3e8be5280",
     "magnitude-sp(ratio=0.2)": "ea813205c5641c40",
     f"rtn(bits=3, group_size=16) | svd-compensation(rank=4) | eora(rank=4, {CALIBRATED})": "1fbf52faea64c4ec",

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <utility>
 
 #include "engine/math/elementwise.h"
 #include "engine/math/float_rows.h"
@@ -52,6 +53,25 @@ TEST(Attention, IsTheFormulaAtEveryShape) {
         ASSERT_EQ(y.sizes(), (std::vector<std::int64_t>{2, positions, 6 * dim}));
         EXPECT_LT(largest_difference(y, formula(x, causal, {})), 5e-6) << dim << " " << positions << causal;
       }
+}
+
+// Heads that were narrowed keep the scale of the whole ones, and values are of another width than keys.
+// Beside zeros that make both as wide as they were nothing changes.
+TEST(Attention, OfNarrowHeadsIsThatOfWholeOnesWithZeros) {
+  for (const std::int64_t positions : {1, 7, 24, 130})
+    for (const auto& [keys_width, values_width] : {std::pair{10, 33}, std::pair{64, 6}, std::pair{44, 64}}) {
+      Heads x = random_heads(6, 2, positions, 140, 64);
+      x.query.narrow(3, keys_width, 64 - keys_width).zero_();
+      x.value.narrow(3, values_width, 64 - values_width).zero_();
+      const at::Tensor whole = formula(x, true, {}).reshape({2, positions, 6, 64});
+      const auto y = attention(x.query.narrow(3, 0, keys_width), x.key.narrow(3, 0, keys_width),
+                               x.value.narrow(3, 0, values_width), true, {}, 1 / std::sqrt(64.0));
+      ASSERT_EQ(y.sizes(), (std::vector<std::int64_t>{2, positions, 6 * values_width}));
+      EXPECT_LT(
+          largest_difference(y.reshape({2, positions, 6, values_width}), whole.narrow(3, 0, values_width)),
+          5e-6)
+          << positions << " " << keys_width << " " << values_width;
+    }
 }
 
 TEST(Attention, QueriesAfterACacheSeeItAll) {

@@ -83,6 +83,11 @@ const Json kAwqScaling{{"bits", 4},
                        {"search_steps", 5},
                        {"taps", "all"}};
 
+const Json kModegpt{
+    {"ratio", 0.4},  {"modules", "mlp-qk-vo"}, {"allocation", "uniform"}, {"temperature", 0.1},
+    {"most", 0.8},   {"leverage_ridge", 0.01}, {"value_ridge", 1e-4},     {"refit", true},
+    {"multiple", 1}, {"head_multiple", 2}};
+
 class Resume : public testing::TestWithParam<Stage> {};
 
 TEST_P(Resume, AfterAKillAtAnyBlockTheBitsAreThoseOfAnUninterruptedRun) {
@@ -150,6 +155,8 @@ INSTANTIATE_TEST_SUITE_P(Stages, Resume,
                                          Stage{"flap", kFlap, Propagate::kDense, false},
                                          Stage{"wanda-sp", kFlap, Propagate::kCompressed, false},
                                          Stage{"wanda-sp", kFlap, Propagate::kDense, false},
+                                         Stage{"modegpt", kModegpt, Propagate::kDense, false},
+                                         Stage{"modegpt", kModegpt, Propagate::kCompressed, false},
                                          Stage{"block-drop", {{"blocks", 2}}, Propagate::kDense, false}));
 
 TEST(Snapshot, HoldsWhatTheLastCommitTookAndNothingElse) {

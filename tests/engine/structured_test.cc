@@ -3,63 +3,37 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <filesystem>
 #include <numeric>
 
 #include "common/error.h"
-#include "common/files.h"
 #include "engine/calibrate/estimate.h"
 #include "engine/methods/method.h"
 #include "engine/run/progress.h"
 #include "engine/run/snapshot.h"
+#include "tests/engine/golden_llama.h"
 #include "tests/engine/random_family.h"
 
 namespace wring {
 namespace {
 
 const Json& golden() {
-  static const Json values = parse_json(
-      read_file(std::filesystem::path(__FILE__).parent_path() / "structured_goldens.json"), "goldens");
+  static const Json values = golden_llama::read("structured_goldens.json");
   return values;
 }
 
-at::Tensor numbers(const Json& values) {
-  return at::tensor(values.get<std::vector<double>>(), at::kDouble).to(at::kFloat);
-}
+using golden_llama::numbers;
 
 at::Tensor indices(const Json& values) {
   return at::tensor(values.get<std::vector<std::int64_t>>(), at::kLong);
 }
 
-// The goldens' model.
 std::unique_ptr<Model> golden_model() {
-  const Json& config = golden().at("config");
-  random_family::Tensors tensors(0);
-  const auto hidden = config.at("hidden_size").get<std::int64_t>();
-  const auto add = [&](const std::string& layer, const Json& values) {
-    const at::Tensor flat = numbers(values);
-    const bool narrow = layer.ends_with("o_proj") || layer.ends_with("down_proj");
-    tensors.put(layer + ".weight", narrow ? flat.reshape({hidden, -1}) : flat.reshape({-1, hidden}));
-  };
-  add("model.embed_tokens", golden().at("embedding"));
-  for (std::size_t i = 0; i < golden().at("blocks").size(); ++i) {
-    const Json& block = golden().at("blocks")[i];
-    const std::string name = "model.layers." + std::to_string(i) + ".";
-    for (const char* part : {"q", "k", "v", "o"}) add(name + "self_attn." + part + "_proj", block.at(part));
-    for (const char* part : {"gate", "up", "down"}) add(name + "mlp." + part + "_proj", block.at(part));
-    tensors.put(name + "input_layernorm.weight", numbers(block.at("norm")));
-    tensors.put(name + "post_attention_layernorm.weight", numbers(block.at("mlp_norm")));
-  }
-  tensors.put("model.norm.weight", at::ones({hidden}));
-  return make_model(config, tensors);
+  return golden_llama::model(golden());
 }
 
 Calibration golden_calibration(const Json& params) {
-  const auto rows = golden().at("ids").get<std::vector<std::vector<std::int64_t>>>();
-  std::vector<at::Tensor> ids;
-  for (const auto& row : rows) ids.push_back(at::tensor(row, at::kLong));
   const bool dense = params.value("propagate", "dense") == "dense";
-  return {at::stack(ids), {}, dense ? Propagate::kDense : Propagate::kCompressed};
+  return {golden_llama::ids(golden()), {}, dense ? Propagate::kDense : Propagate::kCompressed};
 }
 
 Json run(Model& model, const std::string& method, const Json& params, const Calibration& calibration) {

@@ -258,7 +258,15 @@ INSTANTIATE_TEST_SUITE_P(
                     Stage{"mixed-levels(levels='gptq(group_size=16, ignore=[])')", Propagate::kCompressed},
                     Stage{"eora(rank=4)", Propagate::kReference, true},
                     Stage{"flap(ratio=0.4)", Propagate::kDense},
-                    Stage{"wanda-sp(ratio=0.4)", Propagate::kCompressed}));
+                    Stage{"wanda-sp(ratio=0.4)", Propagate::kCompressed},
+                    Stage{"modegpt(allocation=uniform)", Propagate::kDense}));
+
+TEST(Split, TheBlocksInfluenceIsThatOfAllSequences) {
+  const Stage stage{"modegpt(temperature=0.5)", Propagate::kDense};
+  const auto alone = run(stage, 1);
+  for (const std::size_t size : {2, 8})
+    expect_same(run(stage, size, {}, 1000, true), alone, std::to_string(size) + " processes");
+}
 
 TEST(Split, OfPaddedSequencesGivesTheSameBits) {
   const auto spec = parse_recipe("gptq(group_size=8)").stages.at(0);

@@ -32,7 +32,7 @@ import numpy as np  # noqa: E402
 import safetensors  # noqa: E402
 import torch  # noqa: E402
 import transformers  # noqa: E402
-from safetensors.torch import load_file  # noqa: E402
+from safetensors.torch import load_file, save_file  # noqa: E402
 
 import wring_format  # noqa: E402
 from drawn_folders import Drawn, ggml_blocks, ggml_layer, low_rank, masked, packed_int, summed  # noqa: E402
@@ -217,6 +217,56 @@ class EngineWrote(InFolder):
                     wring_format.read(changed)
                 with self.assertRaises(AssertionError):
                     engine("export", changed, "--to", "huggingface", "--out", self.new())
+
+    def test_narrow_heads_give_what_transformers_gives_with_zeros_in_their_place(self):
+        for options in ({}, dict(family="qwen2"), dict(num_key_value_heads=4, attention_bias=True, head_dim=24)):
+            with self.subTest(**options):
+                artifact = self.prune("modegpt(ratio=0.5, allocation=uniform, samples=16, sequence_length=16)", make_decoder, **options)
+                read = wring_format.read(artifact)
+                config = {key: value for key, value in read.config.items() if not key.endswith("_per_layer")}
+                heads, kv_heads, size = (config[key] for key in ("num_attention_heads", "num_key_value_heads", "head_dim"))
+                self.assertLess(max(read.config["qk_head_dim_per_layer"] + read.config["v_head_dim_per_layer"]), size)
+                tensors = {name: torch.from_numpy(np.array(values)) for name, values in read.tensors()}
+                for block in range(config["num_hidden_layers"]):
+                    prefix = f"model.layers.{block}.self_attn."
+                    pairs = tensors.pop(prefix + "rope_pairs").long()
+                    self.assertEqual(pairs.shape, (kv_heads, read.config["qk_head_dim_per_layer"][block] // 2))
+                    for part, count in (("q", heads), ("k", kv_heads), ("v", kv_heads), ("o", heads)):
+                        for kind in ("weight", "bias"):
+                            narrow = tensors.get(f"{prefix}{part}_proj.{kind}")
+                            if narrow is None or (part, kind) == ("o", "bias"):
+                                continue
+                            narrow = narrow.T if part == "o" else narrow
+                            narrow = narrow.reshape(count, -1, *narrow.shape[1:])
+                            wide = torch.zeros(count, size, *narrow.shape[2:])
+                            for head in range(count):
+                                kept = pairs[head * kv_heads // count]
+                                rows = torch.cat([kept, kept + size // 2]) if part in "qk" else torch.arange(narrow.shape[1])
+                                wide[head, rows] = narrow[head]
+                            wide = wide.flatten(0, 1)
+                            tensors[f"{prefix}{part}_proj.{kind}"] = (wide.T if part == "o" else wide).contiguous()
+                folder, ids = self.new(), torch.randint(0, 384, (2, 40), generator=torch.Generator().manual_seed(2))
+                folder.mkdir()
+                (folder / "config.json").write_text(json.dumps(config))
+                save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+                model, info = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64, output_loading_info=True)
+                self.assertFalse(info["missing_keys"] or info["unexpected_keys"] or info["mismatched_keys"], info)
+                with torch.no_grad():
+                    theirs = model(input_ids=ids).logits
+                request, out = self.new(), self.new().with_suffix(".safetensors")
+                request.write_text(json.dumps({"input_ids": ids.tolist()}))
+                engine("logits", artifact, "--ids", request, "--out", out)
+                self.assertLessEqual((load_file(out)["logits"] - theirs).abs().max().item(), TOLERANCE)
+                for refused, how in ((FormatError, lambda: wring_format.load_transformers(artifact)),
+                                     (AssertionError, lambda: engine("export", artifact, "--to", "huggingface", "--out", self.new()))):
+                    with self.assertRaisesRegex(refused, "head_dim_per_layer"):
+                        how()
+                without = self.new()
+                shutil.copytree(artifact, without)
+                widths = read.config["qk_head_dim_per_layer"]
+                (without / "config.json").write_text(json.dumps(read.config | {"qk_head_dim_per_layer": widths[:-1] + [widths[-1] - 2]}))
+                with self.assertRaises(FormatError):
+                    wring_format.read(without)
 
     def test_a_gguf_with_some_layers_left_in_its_blocks(self):
         if not SMOLLM2.is_file():

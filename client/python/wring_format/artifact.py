@@ -69,7 +69,7 @@ class Artifact:
         self.layers = {name: make_layer(name, entry, tensors) for name, entry in listed.items()}
         self._plain = tensors
         for name, tensor in tensors.items():
-            if tensor.dtype not in FLOATS or 0 in tensor.shape:
+            if tensor.dtype not in (("I64",) if name.endswith(".rope_pairs") else FLOATS) or 0 in tensor.shape:
                 tensor.refuse(f"is {tensor.dtype} {list(tensor.shape)}, and no layer of {FILE} has it")
             if name.endswith(".weight") and len(tensor.shape) == 2:
                 layer = name[:-len(".weight")]

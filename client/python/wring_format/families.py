@@ -37,16 +37,19 @@ def llama(config, present):
     head_dim, blocks = size(config, "head_dim", hidden // plain_heads), size(config, "num_hidden_layers", high=4096)
     heads = sizes(config, "num_attention_heads", blocks, plain_heads)
     kv_heads = sizes(config, "num_key_value_heads", blocks, size(config, "num_key_value_heads", plain_heads))
+    query, value = sizes(config, "qk_head_dim", blocks, head_dim), sizes(config, "v_head_dim", blocks, head_dim)
     widths, vocabulary = sizes(config, "intermediate_size", blocks, size(config, "intermediate_size")), size(config, "vocab_size")
     needed = {"model.embed_tokens.weight": (vocabulary, hidden), "model.norm.weight": (hidden,)}
     layers, residues = {} if config.get("tie_word_embeddings") is True else {"lm_head": (vocabulary, hidden)}, {}
     for i, ffn in enumerate(widths):
-        block, q, kv = f"model.layers.{i}.", heads[i] * head_dim, kv_heads[i] * head_dim
+        block, q, k, v, o = f"model.layers.{i}.", heads[i] * query[i], kv_heads[i] * query[i], kv_heads[i] * value[i], heads[i] * value[i]
         for norm in ("input_layernorm", "post_attention_layernorm"):
             needed[f"{block}{norm}.weight"] = (hidden,)
         attention, mlp = block + "self_attn.", block + "mlp."
-        add_module(layers, residues, {attention + "q_proj": (q, hidden), attention + "k_proj": (kv, hidden), attention + "v_proj": (kv, hidden),
-                                      attention + "o_proj": (hidden, q)})
+        add_module(layers, residues, {attention + "q_proj": (q, hidden), attention + "k_proj": (k, hidden), attention + "v_proj": (v, hidden),
+                                      attention + "o_proj": (hidden, o)})
+        if heads[i] > 0 and query[i] < head_dim:
+            needed[attention + "rope_pairs"] = (kv_heads[i], query[i] // 2)
         add_module(layers, residues, {mlp + "gate_proj": (ffn, hidden), mlp + "up_proj": (ffn, hidden), mlp + "down_proj": (hidden, ffn)})
     needed.update({f"{name}.weight": shape for name, shape in layers.items()})
     return needed, residues | {f"{name}.bias": shape[:1] for name, shape in layers.items()}

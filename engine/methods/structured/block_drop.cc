@@ -5,17 +5,11 @@
 #include "common/error.h"
 #include "engine/calibrate/block_walk.h"
 #include "engine/methods/method.h"
+#include "engine/methods/structured/block_influence.h"
 #include "engine/model/model.h"
 
 namespace wring {
 namespace {
-
-// Sum over the rows of the cosine between two hidden states [batch, positions, hidden].
-double sum_of_cosines(const at::Tensor& before, const at::Tensor& after) {
-  const at::Tensor a = before.to(at::kDouble), b = after.to(at::kDouble);
-  const at::Tensor norms = a.square().sum(-1).sqrt() * b.square().sum(-1).sqrt();
-  return ((a * b).sum(-1) / norms.clamp_min(1e-30)).sum().item<double>();
-}
 
 class BlockDrop final : public Method {
  public:
@@ -68,19 +62,11 @@ class BlockDrop final : public Method {
     return blocks;
   }
 
-  // Mean over all tokens of the cosine between what goes into a block and what comes out: 1 less ShortGPT's
-  // block influence.
+  // Of each block.
   static std::vector<double> measure(const StageInput& stage) {
     const auto measured = walk_blocks(stage, [&](std::size_t block, BlockStream& stream) -> BlockTensors {
-      auto before = stream.hidden();  // which the stream changes where they lie
-      for (auto& batch : before) batch.tensor = batch.tensor.clone();
-      stream.advance(block);
-      const auto after = stream.hidden();
-      double sum = 0;
-      for (std::size_t i = 0; i < before.size(); ++i)
-        sum += sum_of_cosines(before[i].tensor, after[i].tensor);
-      return {
-          {"cosine", at::tensor({sum / static_cast<double>(stage.calibration.ids.numel())}, at::kDouble)}};
+      const double cosine = cosine_across(stream, stage.calibration, [&] { stream.advance(block); });
+      return {{"cosine", at::tensor({cosine}, at::kDouble)}};
     });
     std::vector<double> cosine;
     for (const auto& block : measured) cosine.push_back(block.at("cosine").item<double>());
