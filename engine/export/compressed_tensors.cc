@@ -1,7 +1,9 @@
 // compressed-tensors: what llm-compressor writes and vLLM, SGLang and transformers read. Integers packed into
 // words, or with rounded inputs as bytes (int-quantized); eight-bit floats (float-quantized).
+#include <algorithm>
 #include <map>
 #include <set>
+#include <utility>
 
 #include "common/error.h"
 #include "engine/export/integer_grid.h"
@@ -61,7 +63,22 @@ Stored stored_integers(const Layer& layer, at::ScalarType dtype) {
   return {scheme("pack-quantized", weights, layer), with_scales(grid, dtype), std::move(tensors)};
 }
 
-Stored stored_floats(const Layer& layer, at::ScalarType dtype) {
+// A tile that takes all of a narrow layer's rows or columns is one of the model's size, cut off.
+std::pair<std::int64_t, std::int64_t> whole_tile(const Float8& parts, const Model& model) {
+  std::pair tile(parts.block_rows, parts.block_columns);
+  for (const Layer* layer : model.layers()) {
+    if (!is_float8(*layer)) continue;
+    const Json other = without_rounding(layer->weight()).attributes();
+    const auto rows = other.at("block_rows").get<std::int64_t>(),
+               columns = other.at("block_columns").get<std::int64_t>();
+    if (rows == 1) continue;  // no tiles
+    if (parts.block_rows == parts.values.size(0)) tile.first = std::max(tile.first, rows);
+    if (parts.block_columns == parts.values.size(1)) tile.second = std::max(tile.second, columns);
+  }
+  return tile;
+}
+
+Stored stored_floats(const Layer& layer, const Model& model, at::ScalarType dtype) {
   const WeightRep& rep = without_rounding(layer.weight());
   const Json attributes = rep.attributes();
   Float8 parts;
@@ -72,7 +89,10 @@ Stored stored_floats(const Layer& layer, at::ScalarType dtype) {
   parts.scales = parts.scales.to(dtype);
   const bool whole_rows = parts.block_rows == 1 && parts.block_columns == rep.columns();
   Json weights = arguments("float", 8, true, whole_rows ? "channel" : "block");
-  if (!whole_rows) weights["block_structure"] = {parts.block_rows, parts.block_columns};
+  if (!whole_rows) {
+    const auto [rows, columns] = whole_tile(parts, model);
+    weights["block_structure"] = {rows, columns};
+  }
   return {scheme("float-quantized", weights, layer),
           float8_rep(parts),
           {{"weight", parts.values}, {"weight_scale", parts.scales}}};
@@ -102,9 +122,9 @@ bool is_packed(const Layer& layer) {
   return is_integer_grid(layer) || is_float8(layer) || is_float4(layer);
 }
 
-Stored stored_form(const Layer& layer, at::ScalarType dtype) {
+Stored stored_form(const Layer& layer, const Model& model, at::ScalarType dtype) {
   if (is_float4(layer)) return stored_nibbles(layer);
-  return is_float8(layer) ? stored_floats(layer, dtype) : stored_integers(layer, dtype);
+  return is_float8(layer) ? stored_floats(layer, model, dtype) : stored_integers(layer, dtype);
 }
 
 // One scheme: all linear layers but the ignored ones. Several, or an encoder, which may have modules that the
@@ -142,7 +162,7 @@ void compressed_tensors(const ExportInput& input, Claims& claims) {
       tensors.plain(*layer, dtype);
       continue;
     }
-    Stored stored = stored_form(*layer, dtype);
+    Stored stored = stored_form(*layer, input.model, dtype);
     if (const auto rounding = input_rounding(layer->weight()))
       stored.meant = rounded_input_rep(stored.meant, *rounding);
     quantized[stored.scheme].push_back(layer->name());

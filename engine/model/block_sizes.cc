@@ -39,11 +39,13 @@ void set_sizes_by_block(Json& config, const std::string& key, const std::vector<
 void check_equal_blocks(const Json& config, const std::string& format) {
   for (const auto& [key, value] : config.items())
     if (key.ends_with(kSuffix) && value.is_array())
-      throw Error(ErrorCode::kInvalidArgument, "NOT_EXPRESSIBLE",
-                  format + " holds one " + key.substr(0, key.size() - std::string(kSuffix).size()) +
-                      " for all blocks, and this model's differ",
-                  "config.json." + key,
-                  "Keep it as a Wring folder, or prune every block alike (structure=UL-UM).");
+      throw Error(
+          ErrorCode::kInvalidArgument, "NOT_EXPRESSIBLE",
+          format + " holds one " + key.substr(0, key.size() - std::string(kSuffix).size()) +
+              " for all blocks, and this model's differ",
+          "config.json." + key,
+          "Export it as onnx, which holds them, or as huggingface(pad=true) or gguf(pad=true), keep it "
+          "as a Wring folder, or prune every block alike (structure=UL-UM).");
 }
 
 }  // namespace wring
