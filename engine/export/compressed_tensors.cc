@@ -98,7 +98,35 @@ Stored stored_floats(const Layer& layer, const Model& model, at::ScalarType dtyp
           {{"weight", parts.values}, {"weight_scale", parts.scales}}};
 }
 
-Stored stored_nibbles(const Layer& layer) {
+bool has_divisor(const Layer& layer) {  // NVFP4, not MXFP4
+  if (!is_float4(layer) || input_rounding(layer.weight())) return false;
+  const auto tensors = layer.weight().tensors();
+  return std::any_of(tensors.begin(), tensors.end(), [](const NamedTensor& named) {
+    return named.suffix == "scales" && named.tensor.scalar_type() != at::kByte;
+  });
+}
+
+// Loaders fuse such layers, and want one divisor of the scales for all of them: the least.
+double fused_divisor(const Layer& layer, const Model& model) {
+  static const std::vector<std::vector<std::string>> kFused{
+      {"q_proj", "k_proj", "v_proj"}, {"gate_proj", "up_proj"}, {"query", "key", "value"}};
+  const auto divisor = [](const Layer& l) {
+    return l.weight().attributes().at("global_scale").get<double>();
+  };
+  const auto dot = layer.name().rfind('.') + 1;
+  const std::string module = layer.name().substr(dot);
+  double least = divisor(layer);
+  for (const auto& fused : kFused) {
+    if (std::find(fused.begin(), fused.end(), module) == fused.end()) continue;
+    for (const Layer* other : model.layers())
+      for (const auto& name : fused)
+        if (other->name() == layer.name().substr(0, dot) + name && has_divisor(*other))
+          least = std::min(least, divisor(*other));
+  }
+  return least;
+}
+
+Stored stored_nibbles(const Layer& layer, const Model& model) {
   const WeightRep& rep = layer.weight();
   if (input_rounding(rep))
     throw Error(ErrorCode::kInvalidArgument, "NOT_EXPRESSIBLE",
@@ -109,6 +137,10 @@ Stored stored_nibbles(const Layer& layer) {
   for (const auto& named : rep.tensors())
     (named.suffix == "codes" ? parts.codes : parts.scales) = named.tensor;
   const bool exponents = parts.scales.scalar_type() == at::kByte;
+  if (const double divisor = exponents ? 1 : fused_divisor(layer, model); divisor != parts.global_scale) {
+    parts.scales = (parts.scales.to(at::kFloat) * (divisor / parts.global_scale)).to(at::kFloat8_e4m3fn);
+    parts.global_scale = divisor;
+  }
   Json weights = arguments("float", 4, true, exponents ? "group" : "tensor_group");
   weights["group_size"] = rep.columns() / parts.scales.size(1);
   weights["scale_dtype"] = weights["zp_dtype"] = exponents ? "torch.uint8" : "torch.float8_e4m3fn";
@@ -123,7 +155,7 @@ bool is_packed(const Layer& layer) {
 }
 
 Stored stored_form(const Layer& layer, const Model& model, at::ScalarType dtype) {
-  if (is_float4(layer)) return stored_nibbles(layer);
+  if (is_float4(layer)) return stored_nibbles(layer, model);
   return is_float8(layer) ? stored_floats(layer, model, dtype) : stored_integers(layer, dtype);
 }
 

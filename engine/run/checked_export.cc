@@ -13,6 +13,7 @@
 #include "common/text.h"
 #include "engine/export/exporter.h"
 #include "engine/export/meaning.h"
+#include "engine/export/unread_tensors.h"
 
 namespace wring {
 namespace {
@@ -69,6 +70,8 @@ Json write_checked_export(const ExportTask& task) {
   Json report = run_fresh({"verify", task.folder.string(), "--claims", claimed.string(), "--threads",
                            std::to_string(at::get_num_threads())},
                           task.folder.parent_path());
+  if (const auto unread = unread_tensors(task.model, task.source); !unread.empty())
+    report["not_read"] = unread;
   report["format"] = task.spec.format;
   report["params"] = task.spec.params;
   return report;

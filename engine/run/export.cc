@@ -39,6 +39,11 @@ std::string describe_row(const Json& row) {
          format_number(100 * change, 3) + " %)";
 }
 
+std::string names_of(const Json& report, const char* member, const std::string& what) {
+  if (!report.contains(member)) return "";
+  return what + join(report.at(member).get<std::vector<std::string>>(), ", ") + "\n";
+}
+
 void print_report(const Json& report) {
   std::cout << report.at("format").get<std::string>() << "  " << report.at("path").get<std::string>() << "\n"
             << "read back by a fresh process: " << report.at("weights") << " weights and "
@@ -47,10 +52,8 @@ void print_report(const Json& report) {
                     ? "its graph, run beside the model, is " +
                           format_number(100 * report.at("graph_distance").get<double>(), 5) + " % off\n"
                     : "")
-            << (report.contains("left_out")
-                    ? "not in the file, as its readers have no place for it: " +
-                          join(report.at("left_out").get<std::vector<std::string>>(), ", ") + "\n"
-                    : "")
+            << names_of(report, "left_out", "not in the file, as its readers have no place for it: ")
+            << names_of(report, "not_read", "in the model's files, and no part that is known of it: ")
             << human_bytes(report.at("file_bytes").get<std::uint64_t>()) << " of weight files, "
             << format_number(report.at("bits_per_weight").get<double>(), 3) << " bits a weight on disk\n";
   for (const auto& row : report.at("evaluations")) std::cout << describe_row(row) << "\n";

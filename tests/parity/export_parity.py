@@ -189,6 +189,25 @@ class CompressedTensors(Exports):
                 logits = self.assert_same_outputs(plain, self.folder / f"{name}-export", model.config.vocab_size)
                 self.row(["transformers", "compressed-tensors"], f"{recipe}, {wanted}: weights equal, {logits}")
 
+    def test_layers_that_loaders_fuse_share_the_divisor_of_their_scales(self):
+        """Where one of them has a large weight, and a divisor of its own in the artifact."""
+        source, layer = self.model(), "model.layers.1.self_attn"
+        tensors = load_file(source / "model.safetensors")
+        tensors[f"{layer}.k_proj.weight"][3, 5] = 40
+        save_file(tensors, source / "model.safetensors", {"format": "pt"})
+        small = engine.compress("fp4()", source, self.folder / "small")
+        report = engine.export(small, "compressed-tensors(dtype=bfloat16)", self.folder / "export")
+        written = load_file(self.folder / "export/model.safetensors")
+        divisors = {name: value.item() for name, value in written.items() if name.endswith("weight_global_scale")}
+        self.assertEqual({divisors[f"{layer}.{part}_proj.weight_global_scale"] for part in "qkv"}, {64.0})
+        self.assertEqual(divisors[f"{layer}.o_proj.weight_global_scale"], 256.0)
+        self.assertEqual(divisors["model.layers.0.self_attn.q_proj.weight_global_scale"], 256.0)
+        model = self.load(self.folder / "export", dtype=torch.bfloat16)
+        with torch.no_grad():
+            model(input_ids=torch.zeros(1, 2, dtype=torch.long))  # decompresses
+        self.assert_claimed(report, support.state_of(model))
+        self.row(["transformers", "compressed-tensors"], "fp4() with a weight of 40 in one of q, k and v: one divisor for the three, weights equal")
+
     def test_groups_of_several_formats(self):
         file = self.folder / "mixed.yaml"
         file.write_text("stages:\n  - {method: fp8, targets: ['re:.*mlp.*']}\n"
@@ -352,6 +371,13 @@ class HuggingFace(Exports):
         make_encoder(self.folder / "plain")
         engine.compress("rtn(bits=8, group_size=32)", self.folder / "plain", self.folder / "model")
         self.check("BERT, rtn", "huggingface(dtype=float32)", transformers.AutoModel)
+
+    def test_a_head_that_is_not_known_is_named(self):
+        make_encoder(self.folder / "model")
+        file = self.folder / "model/model.safetensors"
+        save_file(load_file(file) | {"regressor.weight": torch.ones(1, 64), "embeddings.position_ids": torch.arange(4)}, file, {"format": "pt"})
+        report = engine.export(self.folder / "model", "huggingface(dtype=float32)", self.folder / "export")
+        self.assertEqual(report["not_read"], ["regressor.weight"])
 
     def test_a_classifier_keeps_its_head(self):
         make_encoder(self.folder / "bert")
