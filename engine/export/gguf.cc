@@ -15,6 +15,7 @@
 #include "engine/model/gguf_names.h"
 #include "engine/model/gguf_source.h"
 #include "engine/model/load.h"
+#include "engine/model/rope_factors.h"
 #include "engine/text/gguf_tokenizer_json.h"
 #include "engine/text/gguf_vocabulary.h"
 #include "formats/gguf_mix.h"
@@ -138,6 +139,7 @@ class GgufExport {
       if (layer->bias().defined()) add_vector(layer->name() + ".bias", layer->bias(), *type++);
     }
     for (const auto* parameter : kept) add_vector(parameter->name, parameter->value, *type++);
+    add_rope_factors();
     write_companions(input_.source, input_.folder);
     for (const char* inside : {"config.json", "tokenizer.json"})
       std::filesystem::remove(input_.folder / inside);
@@ -231,6 +233,16 @@ class GgufExport {
     claims_.tensor(encoder_name(name), value, plain);
     tensors_.push_back({gguf_name(name), type, plain.sizes().vec(),
                         [=, this](const ByteSink& sink) { write(in_file_order(name, plain), sink); }});
+  }
+
+  // A table that GGUF has in place of Llama 3's numbers, which are no tensor of the model.
+  void add_rope_factors() {
+    const at::Tensor factors = rope_factors(architecture_.config(), architecture_.head_size());
+    if (!factors.defined()) return;
+    const std::string name = "rope_freqs.weight";
+    claims_.stored(name, factors.nbytes());
+    tensors_.push_back(
+        {name, GgmlType::kF32, factors.sizes().vec(), [=](const ByteSink& sink) { write(factors, sink); }});
   }
 
   at::Tensor in_file_order(const std::string& name, const at::Tensor& rows) const {

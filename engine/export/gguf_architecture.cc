@@ -144,7 +144,7 @@ void GgufArchitecture::add_rope(Keys& keys) const {
   add(keys, "rope.freq_base", static_cast<float>(base));
   const auto type =
       json_or<std::string>(rope, "rope_type", json_or<std::string>(rope, "type", "default"), "config.json");
-  if (type == "default") return;
+  if (type == "default" || type == "llama3") return;  // the second is a table: rope_factors()
   if (type != "linear" && type != "yarn")
     refuse_gguf("is not written with rope scaling '" + type + "'", "config.json.rope_scaling");
   for (const char* key :

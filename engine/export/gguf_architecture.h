@@ -21,6 +21,8 @@ class GgufArchitecture {
   explicit GgufArchitecture(const Model& model);
 
   const std::string& name() const { return name_; }
+  const Json& config() const { return config_; }
+  std::int64_t head_size() const { return head_dim_; }
   // Whether rows of q and k lie in ggml's order, and how many heads the tensor has.
   bool permutes() const { return name_ == "llama"; }
   std::int64_t heads_of(const std::string& tensor) const;

@@ -7,6 +7,7 @@
 #include "common/error.h"
 #include "common/files.h"
 #include "engine/model/gguf_names.h"
+#include "engine/model/rope_factors.h"
 
 namespace wring {
 namespace {
@@ -73,10 +74,6 @@ Json encoder_config(const GgufFile& file) {
 }
 
 Json decoder_config(const GgufFile& file, const std::string& arch) {
-  if (file.has_tensor("rope_freqs.weight"))
-    throw Error(ErrorCode::kUnimplemented, "ROPE_SCALING",
-                "a GGUF with its own table of rope factors is not supported", "rope_freqs.weight",
-                "Hand in the Hugging Face folder of this model.");
   const auto key = [&](const char* name) { return file.integer(arch + "." + name); };
   Json config = sizes_of(file, arch);
   config.update({{"architectures", {arch == "llama" ? "LlamaForCausalLM" : "Qwen2ForCausalLM"}},
@@ -90,6 +87,12 @@ Json decoder_config(const GgufFile& file, const std::string& arch) {
       file.has_key(arch + ".rope.freq_base") ? file.number(arch + ".rope.freq_base") : 10000.0;
   if (file.has_key(arch + ".attention.key_length")) config["head_dim"] = key("attention.key_length");
   if (const Json scaling = rope_scaling(file, arch); !scaling.is_null()) config["rope_scaling"] = scaling;
+  if (file.has_tensor("rope_freqs.weight")) {
+    const GgufTensor& entry = file.tensor("rope_freqs.weight");
+    at::Tensor factors = at::empty(entry.shape, at::kFloat);
+    file.decode(entry, {factors.data_ptr<float>(), static_cast<std::size_t>(factors.numel())});
+    config["rope_scaling"] = rope_scaling_of(factors, config.at("rope_theta").get<double>());
+  }
   return config;
 }
 

@@ -678,6 +678,32 @@ class Padding(Exports):
         self.row(["transformers"], f"a padded BERT: {self.assert_same_outputs(model, cut, 300)} of the unpadded model's")
 
 
+class Llama3Rope(Exports):
+    def test_its_factors_go_out_as_a_table_and_come_back(self):
+        """The table as Llama 3's scaling is described; transformers' own reading of a GGUF leaves it out."""
+        scaling = dict(rope_type="llama3", rope_theta=500000.0, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
+                       original_max_position_embeddings=128)
+        source = self.model(head_dim=64, rope_parameters=scaling, max_position_embeddings=1024)
+        engine.export(source, "gguf(type=F32)", self.folder / "export")
+        file = next((self.folder / "export").glob("*.gguf"))
+        [table] = [tensor.data for tensor in GGUFReader(file).tensors if tensor.name == "rope_freqs.weight"]
+        wavelengths = 2 * np.pi * 500000.0 ** (np.arange(32) / 32)
+        smooth = np.clip((128 / wavelengths - 1) / (4 - 1), 0, 1)
+        self.assertTrue(np.allclose(table, 1 / ((1 - smooth) / 8 + smooth), rtol=1e-5))
+        self.assertGreater(len(set(np.round(table, 3))), 4)  # 1, 8 and a ramp
+        ids = torch.randint(0, 384, (2, 300), generator=torch.Generator().manual_seed(5))
+        with torch.no_grad():
+            theirs = transformers.AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32).eval()(ids).logits
+        difference = (engine.logits(file, ids) - theirs).abs().max().item()
+        self.assertLessEqual(difference, TOLERANCE)
+        engine.export(file, "huggingface(dtype=float32)", self.folder / "back")
+        model = self.load(self.folder / "back")
+        self.assertEqual(model.config.rope_parameters["rope_type"], "llama3")
+        with torch.no_grad():
+            self.assertLessEqual((model(ids).logits - theirs).abs().max().item(), TOLERANCE)
+        self.row(["gguf", "transformers"], f"rope llama3 as rope_freqs.weight, out and in: logits within {difference:.0e} at 300 positions")
+
+
 class GptqAndAwq(Exports):
     def check(self, to, recipe, shape, weight_of):
         small = engine.compress(recipe, self.model(**SHAPES[shape]), self.folder / "small")
