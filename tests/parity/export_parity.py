@@ -398,7 +398,8 @@ class HuggingFace(Exports):
 # Parameters, and a type of tensor that must be among the file's.
 GGUF_TYPES = {"F32": "F32", "F16": "F16", "BF16": "BF16", "Q8_0": "Q8_0", "Q4_0": "Q4_0", "Q4_1": "Q4_1", "Q5_0": "Q5_0",
               "Q5_1": "Q5_1", "Q2_K": "Q2_K", "Q3_K_M": "Q3_K", "Q4_K_M": "Q4_K", "Q5_K_M": "Q5_K", "Q6_K": "Q6_K",
-              "IQ4_NL": "IQ4_NL", "Q8_0, tensor_types=ffn=MXFP4": "MXFP4"}
+              "IQ4_NL": "IQ4_NL", "Q8_0, tensor_types=ffn=MXFP4": "MXFP4",
+              'Q8_0, tensor_types="blk.[0-9]{1,2}.ffn=q4_0,attn_v=q5_0"': "Q5_0"}
 GGUF_PARTS = {"attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj", "attn_v": "self_attn.v_proj",
               "attn_output": "self_attn.o_proj", "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj",
               "attn_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm"}
