@@ -15,6 +15,7 @@
 #include "engine/calibrate/calibrate.h"
 #include "engine/calibrate/stored_statistics.h"
 #include "engine/eval/graph_suite.h"
+#include "engine/export/unread_tensors.h"
 #include "engine/math/matmul.h"
 #include "engine/methods/graph_method.h"
 #include "engine/model/load.h"
@@ -297,7 +298,9 @@ class Run {
       lineage_ = json_at<Json>(parse_json(files_.open("wring.json").read_all().text(), "wring.json"),
                                "lineage", "wring.json");
     } else {
+      const auto unread = body_->is_graph() ? std::vector<std::string>() : unread_tensors(model(), files_);
       outcome.report = body_->is_graph() ? transform_graph(step) : compress(step);
+      if (!unread.empty()) outcome.report["not_read"] = unread;
       release_free_memory();
       outcome.path = spec_.work / ("stage-" + std::to_string(step.plan.index));
       lineage_.push_back(lineage_entry(step));

@@ -378,6 +378,9 @@ class HuggingFace(Exports):
         save_file(load_file(file) | {"regressor.weight": torch.ones(1, 64), "embeddings.position_ids": torch.arange(4)}, file, {"format": "pt"})
         report = engine.export(self.folder / "model", "huggingface(dtype=float32)", self.folder / "export")
         self.assertEqual(report["not_read"], ["regressor.weight"])
+        ran = json.loads(engine.run("run", "rtn(bits=8, group_size=-1) | magnitude(pattern=0.5)", "--model", self.folder / "model", "--out",
+                                    self.folder / "small", "--quiet", "--json"))
+        self.assertEqual([stage["report"].get("not_read") for stage in ran["stages"]], [["regressor.weight"], None])
 
     def test_a_classifier_keeps_its_head(self):
         make_encoder(self.folder / "bert")
