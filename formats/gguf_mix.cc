@@ -238,12 +238,13 @@ class Chooser {
 std::regex compiled(const std::string& pattern) {
   constexpr std::size_t kMaxPattern = 1024;
   try {
-    if (pattern.size() <= kMaxPattern) return std::regex(pattern);
+    if (pattern.size() <= kMaxPattern)  // in polynomial time, which rules back-references out
+      return std::regex(pattern, std::regex::ECMAScript | std::regex_constants::__polynomial);
   } catch (const std::regex_error&) {
   }
   throw Error(ErrorCode::kInvalidArgument, "BAD_TENSOR_TYPE",
-              "the pattern is no regular expression of at most 1024 bytes", pattern.substr(0, 100),
-              "Write one as in ECMAScript: attn_v, or blk\\.(0|1)\\.ffn_down.");
+              "the pattern is no regular expression of at most 1024 bytes without back-references",
+              pattern.substr(0, 100), "Write one as in ECMAScript: attn_v, or blk\\.(0|1)\\.ffn_down.");
 }
 
 std::vector<std::size_t> llama_order(std::span<const GgufTensorShape> tensors) {

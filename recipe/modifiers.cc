@@ -187,8 +187,11 @@ class Converter {
     const Json weights = field_of(group.scheme, "weights");
     const std::string path = member(group.path, "weights");
     const auto size = value_of<std::int64_t>(weights, "group_size", 0, path, source_);
-    const auto strategy =
-        value_of<std::string>(weights, "strategy", size > 0 ? "group" : "tensor", path, source_);
+    const auto strategy = value_of<std::string>(weights, "strategy",
+                                                size > 0     ? "group"
+                                                : size == -1 ? "channel"
+                                                             : "tensor",
+                                                path, source_);
     if (strategy != "group" && strategy != "channel")
       unsupported(source_, member(path, "strategy"),
                   "integers with a scale for each " + strategy + " have no counterpart here",

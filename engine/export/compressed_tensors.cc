@@ -1,7 +1,9 @@
 // compressed-tensors: what llm-compressor writes and vLLM, SGLang and transformers read. Integers packed into
 // words, or with rounded inputs as bytes (int-quantized); eight-bit floats (float-quantized).
+#include <algorithm>
 #include <map>
 #include <set>
+#include <utility>
 
 #include "common/error.h"
 #include "engine/export/integer_grid.h"
@@ -61,7 +63,22 @@ Stored stored_integers(const Layer& layer, at::ScalarType dtype) {
   return {scheme("pack-quantized", weights, layer), with_scales(grid, dtype), std::move(tensors)};
 }
 
-Stored stored_floats(const Layer& layer, at::ScalarType dtype) {
+// A tile that takes all of a narrow layer's rows or columns is one of the model's size, cut off.
+std::pair<std::int64_t, std::int64_t> whole_tile(const Float8& parts, const Model& model) {
+  std::pair tile(parts.block_rows, parts.block_columns);
+  for (const Layer* layer : model.layers()) {
+    if (!is_float8(*layer)) continue;
+    const Json other = without_rounding(layer->weight()).attributes();
+    const auto rows = other.at("block_rows").get<std::int64_t>(),
+               columns = other.at("block_columns").get<std::int64_t>();
+    if (rows == 1) continue;  // no tiles
+    if (parts.block_rows == parts.values.size(0)) tile.first = std::max(tile.first, rows);
+    if (parts.block_columns == parts.values.size(1)) tile.second = std::max(tile.second, columns);
+  }
+  return tile;
+}
+
+Stored stored_floats(const Layer& layer, const Model& model, at::ScalarType dtype) {
   const WeightRep& rep = without_rounding(layer.weight());
   const Json attributes = rep.attributes();
   Float8 parts;
@@ -72,13 +89,44 @@ Stored stored_floats(const Layer& layer, at::ScalarType dtype) {
   parts.scales = parts.scales.to(dtype);
   const bool whole_rows = parts.block_rows == 1 && parts.block_columns == rep.columns();
   Json weights = arguments("float", 8, true, whole_rows ? "channel" : "block");
-  if (!whole_rows) weights["block_structure"] = {parts.block_rows, parts.block_columns};
+  if (!whole_rows) {
+    const auto [rows, columns] = whole_tile(parts, model);
+    weights["block_structure"] = {rows, columns};
+  }
   return {scheme("float-quantized", weights, layer),
           float8_rep(parts),
           {{"weight", parts.values}, {"weight_scale", parts.scales}}};
 }
 
-Stored stored_nibbles(const Layer& layer) {
+bool has_divisor(const Layer& layer) {  // NVFP4, not MXFP4
+  if (!is_float4(layer) || input_rounding(layer.weight())) return false;
+  const auto tensors = layer.weight().tensors();
+  return std::any_of(tensors.begin(), tensors.end(), [](const NamedTensor& named) {
+    return named.suffix == "scales" && named.tensor.scalar_type() != at::kByte;
+  });
+}
+
+// Loaders fuse such layers, and want one divisor of the scales for all of them: the least.
+double fused_divisor(const Layer& layer, const Model& model) {
+  static const std::vector<std::vector<std::string>> kFused{
+      {"q_proj", "k_proj", "v_proj"}, {"gate_proj", "up_proj"}, {"query", "key", "value"}};
+  const auto divisor = [](const Layer& l) {
+    return l.weight().attributes().at("global_scale").get<double>();
+  };
+  const auto dot = layer.name().rfind('.') + 1;
+  const std::string module = layer.name().substr(dot);
+  double least = divisor(layer);
+  for (const auto& fused : kFused) {
+    if (std::find(fused.begin(), fused.end(), module) == fused.end()) continue;
+    for (const Layer* other : model.layers())
+      for (const auto& name : fused)
+        if (other->name() == layer.name().substr(0, dot) + name && has_divisor(*other))
+          least = std::min(least, divisor(*other));
+  }
+  return least;
+}
+
+Stored stored_nibbles(const Layer& layer, const Model& model) {
   const WeightRep& rep = layer.weight();
   if (input_rounding(rep))
     throw Error(ErrorCode::kInvalidArgument, "NOT_EXPRESSIBLE",
@@ -89,6 +137,10 @@ Stored stored_nibbles(const Layer& layer) {
   for (const auto& named : rep.tensors())
     (named.suffix == "codes" ? parts.codes : parts.scales) = named.tensor;
   const bool exponents = parts.scales.scalar_type() == at::kByte;
+  if (const double divisor = exponents ? 1 : fused_divisor(layer, model); divisor != parts.global_scale) {
+    parts.scales = (parts.scales.to(at::kFloat) * (divisor / parts.global_scale)).to(at::kFloat8_e4m3fn);
+    parts.global_scale = divisor;
+  }
   Json weights = arguments("float", 4, true, exponents ? "group" : "tensor_group");
   weights["group_size"] = rep.columns() / parts.scales.size(1);
   weights["scale_dtype"] = weights["zp_dtype"] = exponents ? "torch.uint8" : "torch.float8_e4m3fn";
@@ -102,9 +154,9 @@ bool is_packed(const Layer& layer) {
   return is_integer_grid(layer) || is_float8(layer) || is_float4(layer);
 }
 
-Stored stored_form(const Layer& layer, at::ScalarType dtype) {
-  if (is_float4(layer)) return stored_nibbles(layer);
-  return is_float8(layer) ? stored_floats(layer, dtype) : stored_integers(layer, dtype);
+Stored stored_form(const Layer& layer, const Model& model, at::ScalarType dtype) {
+  if (is_float4(layer)) return stored_nibbles(layer, model);
+  return is_float8(layer) ? stored_floats(layer, model, dtype) : stored_integers(layer, dtype);
 }
 
 // One scheme: all linear layers but the ignored ones. Several, or an encoder, which may have modules that the
@@ -142,7 +194,7 @@ void compressed_tensors(const ExportInput& input, Claims& claims) {
       tensors.plain(*layer, dtype);
       continue;
     }
-    Stored stored = stored_form(*layer, dtype);
+    Stored stored = stored_form(*layer, input.model, dtype);
     if (const auto rounding = input_rounding(layer->weight()))
       stored.meant = rounded_input_rep(stored.meant, *rounding);
     quantized[stored.scheme].push_back(layer->name());

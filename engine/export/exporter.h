@@ -20,16 +20,23 @@ class Claims {
  public:
   // Both throw Error(kInvalidArgument, "NOT_EXPRESSIBLE") where what is meant is not finite, or is another
   // thing than what the model holds: half of its energy lost, inputs rounded otherwise.
-  void weight(const Layer& layer, const WeightRep& meant);
+  // `name`: what a reader of the files calls the layer, where that is not its name; `most_lost`: the share of
+  // its energy that rounding may cost.
+  void weight(const Layer& layer, const WeightRep& meant, const std::string& name = "",
+              double most_lost = 0.5);
   void tensor(const std::string& name, const at::Tensor& held, const at::Tensor& meant);
-  void bytes(std::uint64_t written) { bytes_ += written; }
+  // A tensor as it is stored, by its name in the files.
+  void stored(const std::string& name, std::uint64_t bytes);
+  // A parameter that the format has no place for, and that its readers do without.
+  void leave_out(const std::string& name) { left_out_.push_back(name); }
 
-  // {"weights": {layer: digest}, "inputs": {layer: how they are rounded}, "tensors": {name: digest}, "bytes":
-  // n}
+  // {"weights": {layer: digest}, "inputs": {layer: how they are rounded}, "tensors": {name: digest},
+  // "stored": [name], "bytes": n, "left_out": [name]}
   Json to_json() const;
 
  private:
-  Json weights_ = Json::object(), inputs_ = Json::object(), tensors_ = Json::object();
+  Json weights_ = Json::object(), inputs_ = Json::object(), tensors_ = Json::object(),
+       stored_ = Json::array(), left_out_ = Json::array();
   std::uint64_t bytes_ = 0;
 };
 

@@ -2,6 +2,7 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <cctype>
 #include <memory>
 #include <optional>
 #include <sstream>
@@ -9,9 +10,13 @@
 
 #include "common/error.h"
 #include "engine/export/exporter.h"
-#include "engine/model/block_sizes.h"
+#include "engine/export/gguf_architecture.h"
+#include "engine/export/pad.h"
 #include "engine/model/gguf_names.h"
+#include "engine/model/gguf_source.h"
 #include "engine/model/load.h"
+#include "engine/model/rope_factors.h"
+#include "engine/text/gguf_tokenizer_json.h"
 #include "engine/text/gguf_vocabulary.h"
 #include "formats/gguf_mix.h"
 #include "formats/gguf_writer.h"
@@ -22,9 +27,25 @@ namespace {
 
 constexpr std::uint32_t kQuantizationVersion = 2;
 
-[[noreturn]] void refuse(const std::string& what, const std::string& field) {
-  throw Error(ErrorCode::kInvalidArgument, "NOT_EXPRESSIBLE", "gguf " + what, field,
-              "Export to huggingface or compressed-tensors instead.");
+// At commas behind a type: a pattern may have some of its own, [0-9]{1,2}.
+std::vector<std::string> split_overrides(const std::string& text) {
+  const auto ends_with_type = [](const std::string& part) {
+    const auto equals = part.rfind('=');
+    return equals != std::string::npos && equals + 1 < part.size() &&
+           std::all_of(part.begin() + static_cast<std::ptrdiff_t>(equals) + 1, part.end(),
+                       [](unsigned char c) { return std::isalnum(c) || c == '_'; });
+  };
+  std::vector<std::string> parts;
+  bool whole = true;
+  std::istringstream pieces(text);
+  for (std::string piece; std::getline(pieces, piece, ',');) {
+    if (whole)
+      parts.push_back(piece);
+    else
+      parts.back() += "," + piece;
+    whole = ends_with_type(parts.back());
+  }
+  return parts;
 }
 
 // What `read` makes of the parameter `name`; its error names the parameter too.
@@ -37,90 +58,6 @@ decltype(auto) parameter(const Params& params, const char* name, const Read& rea
                 params.field(name), e.hint());
   }
 }
-
-// What config.json says, in GGUF's keys.
-class Architecture {
- public:
-  explicit Architecture(const Json& config) : config_(config) {
-    const auto type = text("model_type");
-    if (type != "llama" && type != "mistral" && type != "qwen2")
-      refuse("is not written for models of type " + type, "config.json.model_type");
-    check_equal_blocks(config_, "gguf");
-    name_ = type == "qwen2" ? "qwen2" : "llama";
-    heads_ = integer("num_attention_heads");
-    kv_heads_ = json_or<std::int64_t>(config_, "num_key_value_heads", heads_, "config.json");
-    head_dim_ = json_or<std::int64_t>(config_, "head_dim", integer("hidden_size") / heads_, "config.json");
-  }
-
-  const std::string& name() const { return name_; }
-  bool permutes() const { return name_ == "llama"; }
-  std::int64_t heads_of(const std::string& tensor) const {
-    return tensor.find(".q_proj.") != std::string::npos ? heads_ : kv_heads_;
-  }
-  GgufModelFacts facts() const {
-    return {name_, static_cast<int>(integer("num_hidden_layers")), static_cast<int>(heads_),
-            static_cast<int>(kv_heads_), 0};
-  }
-
-  std::vector<GgufKeyToWrite> keys() const {
-    const auto count = [&](const char* key) { return static_cast<std::uint32_t>(integer(key)); };
-    std::vector<GgufKeyToWrite> keys;
-    const auto add = [&](const char* key, GgufStored value) {
-      keys.push_back({name_ + "." + key, std::move(value)});
-    };
-    add("context_length", count("max_position_embeddings"));
-    add("embedding_length", count("hidden_size"));
-    add("block_count", count("num_hidden_layers"));
-    add("feed_forward_length", count("intermediate_size"));
-    add("vocab_size", count("vocab_size"));
-    add("attention.head_count", static_cast<std::uint32_t>(heads_));
-    add("attention.head_count_kv", static_cast<std::uint32_t>(kv_heads_));
-    add("attention.layer_norm_rms_epsilon",
-        static_cast<float>(json_at<double>(config_, "rms_norm_eps", "config.json")));
-    add("rope.dimension_count", static_cast<std::uint32_t>(head_dim_));
-    if (head_dim_ * heads_ != integer("hidden_size")) {
-      add("attention.key_length", static_cast<std::uint32_t>(head_dim_));
-      add("attention.value_length", static_cast<std::uint32_t>(head_dim_));
-    }
-    add_rope(add);
-    return keys;
-  }
-
- private:
-  std::string text(const char* key) const { return json_at<std::string>(config_, key, "config.json"); }
-  std::int64_t integer(const char* key) const { return json_at<std::int64_t>(config_, key, "config.json"); }
-
-  // rope_parameters (transformers 5), or rope_theta and rope_scaling.
-  template <typename Add>
-  void add_rope(const Add& add) const {
-    const Json rope =
-        json_or<Json>(config_, "rope_parameters",
-                      json_or<Json>(config_, "rope_scaling", Json::object(), "config.json"), "config.json");
-    const double base = json_or<double>(
-        rope, "rope_theta", json_or<double>(config_, "rope_theta", 10000.0, "config.json"), "config.json");
-    add("rope.freq_base", static_cast<float>(base));
-    const auto type =
-        json_or<std::string>(rope, "rope_type", json_or<std::string>(rope, "type", "default"), "config.json");
-    if (type == "default") return;
-    if (type != "linear" && type != "yarn")
-      refuse("is not written with rope scaling '" + type + "'", "config.json.rope_scaling");
-    for (const char* key :
-         {"attention_factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim", "truncate"})
-      if (rope.contains(key) && !rope.at(key).is_null())
-        refuse("is not written with the rope setting " + std::string(key),
-               "config.json.rope_scaling." + std::string(key));
-    add("rope.scaling.type", type);
-    add("rope.scaling.factor",
-        static_cast<float>(json_at<double>(rope, "factor", "config.json.rope_scaling")));
-    if (rope.contains("original_max_position_embeddings"))
-      add("rope.scaling.original_context_length",
-          json_at<std::uint32_t>(rope, "original_max_position_embeddings", "config.json.rope_scaling"));
-  }
-
-  const Json& config_;
-  std::string name_;
-  std::int64_t heads_ = 0, kv_heads_ = 0, head_dim_ = 0;
-};
 
 // uint8 [rows, bytes of a row]: the values of `rep` as ggml's blocks. `importance` has one value a column, or
 // none.
@@ -138,12 +75,37 @@ at::Tensor encode(const WeightRep& rep, GgmlType type, std::span<const float> im
   return blocks;
 }
 
+// The share of a layer's energy that the type may cost: a few times what a block of one large value and many
+// small ones loses.
+double most_lost(GgmlType type) {
+  switch (type) {
+    case GgmlType::kF32:
+      return 0;
+    case GgmlType::kF16:
+    case GgmlType::kBF16:
+    case GgmlType::kQ8_0:
+      return 1e-3;
+    case GgmlType::kQ6_K:
+      return 0.02;
+    case GgmlType::kQ5_0:
+    case GgmlType::kQ5_1:
+    case GgmlType::kQ5_K:
+      return 0.05;
+    case GgmlType::kQ3_K:
+      return 0.35;
+    case GgmlType::kQ2_K:
+      return 0.5;
+    default:
+      return 0.2;
+  }
+}
+
 class GgufExport {
  public:
   GgufExport(const ExportInput& input, Claims& claims)
       : input_(input),
         claims_(claims),
-        architecture_(input.model.config()),
+        architecture_(input.model),
         file_type_(parameter(input.params, "type", [&]() -> const GgufFileType& {
           return gguf_file_type(input.params.get<std::string>("type"));
         })) {
@@ -160,14 +122,15 @@ class GgufExport {
   }
 
   void run() {
+    const auto kept = parameters();
     for (const Layer* layer : input_.model.layers()) {
       shapes_.push_back(
           {gguf_name(layer->name() + ".weight"), {layer->weight().rows(), layer->weight().columns()}});
       if (layer->bias().defined())
         shapes_.push_back({gguf_name(layer->name() + ".bias"), {layer->bias().size(0)}});
     }
-    for (const auto& parameter : input_.model.parameters())
-      shapes_.push_back({gguf_name(parameter.name), parameter.value.sizes().vec()});
+    for (const auto* parameter : kept)
+      shapes_.push_back({gguf_name(parameter->name), parameter->value.sizes().vec()});
     const auto types =
         choose_ggml_types(file_type_, architecture_.facts(), shapes_, imatrix_.has_value(), overrides());
     auto type = types.begin();
@@ -175,8 +138,8 @@ class GgufExport {
       add_weight(*layer, *type++);
       if (layer->bias().defined()) add_vector(layer->name() + ".bias", layer->bias(), *type++);
     }
-    for (const auto& parameter : input_.model.parameters())
-      add_vector(parameter.name, parameter.value, *type++);
+    for (const auto* parameter : kept) add_vector(parameter->name, parameter->value, *type++);
+    add_rope_factors();
     write_companions(input_.source, input_.folder);
     for (const char* inside : {"config.json", "tokenizer.json"})
       std::filesystem::remove(input_.folder / inside);
@@ -185,10 +148,20 @@ class GgufExport {
   }
 
  private:
+  // Without those that the architecture has no place for, which are named.
+  std::vector<const Parameter*> parameters() {
+    std::vector<const Parameter*> kept;
+    for (const auto& parameter : input_.model.parameters())
+      if (architecture_.holds(parameter.name))
+        kept.push_back(&parameter);
+      else
+        claims_.leave_out(parameter.name);
+    return kept;
+  }
+
   std::vector<GgmlTypeOverride> overrides() const {
     std::vector<GgmlTypeOverride> list;
-    std::istringstream texts(input_.params.get<std::string>("tensor_types"));
-    for (std::string text; std::getline(texts, text, ',');)
+    for (const auto& text : split_overrides(input_.params.get<std::string>("tensor_types")))
       list.push_back(
           parameter(input_.params, "tensor_types", [&] { return parse_ggml_type_override(text); }));
     return list;
@@ -200,12 +173,28 @@ class GgufExport {
                                      {"general.name", input_.name},
                                      {"general.file_type", file_type_.id},
                                      {"general.quantization_version", kQuantizationVersion}};
-    for (auto& key : architecture_.keys()) keys.push_back(std::move(key));
+    for (auto& key : architecture_.keys(input_.source)) keys.push_back(std::move(key));
     const auto rows = input_.model.vocabulary_size();
     for (auto& key : gguf_vocabulary(tokenizer_json(input_.source), input_.model.config(), rows))
       keys.push_back(std::move(key));
     if (const auto text = chat_template(); !text.empty()) keys.push_back({"tokenizer.chat_template", text});
+    const Json carried = carried_keys(input_.source);
+    for (const auto& [name, value] : carried.items()) carry(keys, name, value);
     return keys;
+  }
+
+  // A key of the GGUF that the model came from, where none was made here. Its name for how words are cut is
+  // more than what is left of it in tokenizer.json.
+  static void carry(std::vector<GgufKeyToWrite>& keys, const std::string& name, const Json& value) {
+    const auto it = std::find_if(keys.begin(), keys.end(), [&](const auto& key) { return key.name == name; });
+    const bool made = it != keys.end();
+    if (value.is_string() && made && name == "tokenizer.ggml.pre" &&
+        cuts_alike(std::get<std::string>(it->value), value.get<std::string>()))
+      it->value = value.get<std::string>();
+    if (made) return;
+    if (value.is_string()) keys.push_back({name, value.get<std::string>()});
+    if (value.is_array()) keys.push_back({name, value.get<std::vector<std::string>>()});
+    if (value.is_number_unsigned()) keys.push_back({name, value.get<std::uint32_t>()});
   }
 
   // In a file of its own, or, as older models keep it, in tokenizer_config.json.
@@ -226,23 +215,34 @@ class GgufExport {
     const auto importance = std::make_shared<std::vector<float>>(
         imatrix_ ? imatrix_->importance(stored, static_cast<std::uint64_t>(rep->columns()))
                  : std::vector<float>());
-    claims_.bytes(ggml_row_bytes(type, static_cast<std::uint64_t>(rep->columns())) *
-                  static_cast<std::uint64_t>(rep->rows()));
+    claims_.stored(stored, ggml_row_bytes(type, static_cast<std::uint64_t>(rep->columns())) *
+                               static_cast<std::uint64_t>(rep->rows()));
     tensors_.push_back(
         {stored, type, {rep->rows(), rep->columns()}, [=, this, layer = &layer](const ByteSink& sink) {
            at::Tensor blocks = encode(*rep, type, *importance);
-           claims_.weight(*layer, *ggml_rep(blocks, static_cast<std::uint32_t>(type), rep->columns()));
+           claims_.weight(*layer, *ggml_rep(blocks, static_cast<std::uint32_t>(type), rep->columns()),
+                          encoder_name(layer->name()), most_lost(type));
            write(in_file_order(name, blocks), sink);
          }});
   }
 
   void add_vector(const std::string& name, const at::Tensor& value, GgmlType type) {
     const at::Tensor plain = value.to(at::kCPU, at::kFloat).contiguous();
-    if (type != GgmlType::kF32) refuse("would round a parameter that is no weight", name);
-    claims_.bytes(plain.nbytes());
-    claims_.tensor(name, value, plain);
+    if (type != GgmlType::kF32) refuse_gguf("would round a parameter that is no weight", name);
+    claims_.stored(gguf_name(name), plain.nbytes());
+    claims_.tensor(encoder_name(name), value, plain);
     tensors_.push_back({gguf_name(name), type, plain.sizes().vec(),
                         [=, this](const ByteSink& sink) { write(in_file_order(name, plain), sink); }});
+  }
+
+  // A table that GGUF has in place of Llama 3's numbers, which are no tensor of the model.
+  void add_rope_factors() {
+    const at::Tensor factors = rope_factors(architecture_.config(), architecture_.head_size());
+    if (!factors.defined()) return;
+    const std::string name = "rope_freqs.weight";
+    claims_.stored(name, factors.nbytes());
+    tensors_.push_back(
+        {name, GgmlType::kF32, factors.sizes().vec(), [=](const ByteSink& sink) { write(factors, sink); }});
   }
 
   at::Tensor in_file_order(const std::string& name, const at::Tensor& rows) const {
@@ -257,7 +257,7 @@ class GgufExport {
 
   const ExportInput& input_;
   Claims& claims_;
-  Architecture architecture_;
+  GgufArchitecture architecture_;
   const GgufFileType& file_type_;
   std::optional<Imatrix> imatrix_;
   std::vector<GgufTensorShape> shapes_;
@@ -265,12 +265,16 @@ class GgufExport {
 };
 
 void gguf(const ExportInput& input, Claims& claims) {
-  GgufExport(input, claims).run();
+  if (!input.params.get<bool>("pad")) return GgufExport(input, claims).run();
+  const auto padded = padded_model(input.model);
+  GgufExport({*padded, input.source, input.params, input.name, input.folder}, claims).run();
 }
 
 void check_gguf(const ExportInput& input) {
   Claims none;
-  GgufExport(input, none).check();
+  const auto padded = input.params.get<bool>("pad") ? padded_model(input.model) : nullptr;
+  const Model& model = padded ? *padded : input.model;
+  GgufExport({model, input.source, input.params, input.name, input.folder}, none).check();
 }
 
 WRING_EXPORTER("gguf", gguf, check_gguf);

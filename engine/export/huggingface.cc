@@ -1,10 +1,11 @@
 // A plain Hugging Face folder: every weight as values.
 #include "engine/export/exporter.h"
+#include "engine/export/pad.h"
 
 namespace wring {
 namespace {
 
-void huggingface(const ExportInput& input, Claims& claims) {
+void write_folder(const ExportInput& input, Claims& claims) {
   check_architecture(input.model, "huggingface");
   const auto dtype = export_dtype(input.params.get<std::string>("dtype"));
   TensorFolder tensors(claims);
@@ -12,6 +13,12 @@ void huggingface(const ExportInput& input, Claims& claims) {
   tensors.rest(input.model, dtype);
   tensors.write(input.folder, input.params.get<std::uint64_t>("shard_bytes"));
   write_config(input, dtype, nullptr);
+}
+
+void huggingface(const ExportInput& input, Claims& claims) {
+  if (!input.params.get<bool>("pad")) return write_folder(input, claims);
+  const auto padded = padded_model(input.model);
+  write_folder({*padded, input.source, input.params, input.name, input.folder}, claims);
 }
 
 WRING_EXPORTER("huggingface", huggingface);

@@ -86,7 +86,7 @@ std::string OnnxBuilder::stored(const std::string& name, at::ScalarType type, st
   OnnxTensor tensor{name, onnx_type(type), std::move(shape), {}};
   std::uint64_t elements = 1;
   for (const auto size : tensor.shape) elements *= static_cast<std::uint64_t>(size);
-  claims_.bytes(onnx_bytes(tensor.type, elements));
+  claims_.stored(name, onnx_bytes(tensor.type, elements));
   graph_.initializers.push_back(std::move(tensor));
   makers_[name] = std::move(make);
   return name;
@@ -103,6 +103,10 @@ std::string OnnxBuilder::parameter(const std::string& name, const at::Tensor& he
   const at::Tensor meant = held.to(at::kCPU, type);
   claims_.tensor(name, held, meant);
   return stored(stored_name, transposed ? meant.t().contiguous() : meant);
+}
+
+bool OnnxBuilder::holds(const std::string& name) const {
+  return makers_.contains(name) || makers_.contains(name + kTransposed);
 }
 
 void OnnxBuilder::write(const std::filesystem::path& file, std::uint64_t inline_bytes) {

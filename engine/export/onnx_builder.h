@@ -60,6 +60,9 @@ class OnnxBuilder {
   std::string parameter(const std::string& name, const at::Tensor& held, at::ScalarType type,
                         bool transposed = false);
 
+  // Whether the parameter is in the graph.
+  bool holds(const std::string& name) const;
+
   void write(const std::filesystem::path& file, std::uint64_t inline_bytes);
 
  private:

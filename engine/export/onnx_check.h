@@ -6,9 +6,10 @@
 
 namespace wring {
 
-// Runs both on a few tokens, one of two sequences padded, and a decoder's graph with its cache too. Returns
-// how far its outputs are from the model's: the root of the mean square difference over that of the outputs.
-// Throws Error(kInternal, "EXPORT_DIFFERS") where that is more than the types and roundings explain.
+// Runs both on a few tokens, one of two sequences padded, a decoder's graph with its cache too, an encoder's
+// with all its kinds of tokens and all that its heads make. Returns how far the output that is furthest off
+// is from the model's: the root of the mean square difference over that of the outputs. Throws
+// Error(kInternal, "EXPORT_DIFFERS") where that is more than the types and roundings explain.
 double check_onnx_graph(const Graph& graph, const Model& model);
 
 }  // namespace wring

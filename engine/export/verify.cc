@@ -9,6 +9,7 @@
 #include "common/error.h"
 #include "common/text.h"
 #include "engine/export/exporter.h"
+#include "engine/export/meaning.h"
 #include "engine/export/onnx_check.h"
 #include "engine/model/load.h"
 #include "engine/model/onnx_source.h"
@@ -23,8 +24,8 @@ constexpr double kBytesTolerance = 0.01;
 
 [[noreturn]] void throw_differs(const std::string& tensor, const std::string& what) {
   throw Error(ErrorCode::kInternal, "EXPORT_DIFFERS", what, tensor,
-              "The files do not hold what the exporter meant: they have changed since, or this is a defect "
-              "of Wring.");
+              "The files do not hold what the exporter meant. Export again: if that fails too, this is a "
+              "defect of Wring.");
 }
 
 // Compares found digests with claimed ones, by name.
@@ -52,30 +53,45 @@ class Comparison {
   std::set<std::string> seen_;
 };
 
-struct Sizes {
+struct Contents {
   std::uint64_t tensors = 0, files = 0;  // bytes; of files with their headers, and a GGUF's vocabulary
+  std::set<std::string> names;           // of the tensors
+
+  void add(const std::string& name, std::uint64_t bytes) {
+    tensors += bytes;
+    if (!names.insert(name).second) throw_differs(name, "the export holds two tensors of this name");
+  }
 };
 
-std::uint64_t bytes_of(const OnnxModel& onnx) {
-  std::uint64_t bytes = 0;
-  for (const auto& tensor : onnx.graph.initializers) bytes += tensor.data.data.size();
-  return bytes;
-}
-
-Sizes sizes_of(const FileTree& tree) {
-  Sizes sizes;
+Contents contents_of(const FileTree& tree) {
+  Contents contents;
   for (const auto& path : tree.paths()) {
     const auto file = tree.open(path);
     const bool gguf = path.ends_with(".gguf"), safetensors = path.ends_with(".safetensors");
     if (gguf) {
       const GgufFile opened(file);
-      for (const auto& tensor : opened.tensors()) sizes.tensors += tensor.bytes;
+      for (const auto& tensor : opened.tensors()) contents.add(tensor.name, tensor.bytes);
     }
     if (safetensors)
-      for (const auto& entry : read_safetensors_header(file).entries) sizes.tensors += entry.bytes;
-    if (gguf || safetensors || holds_graph_weights(path)) sizes.files += file.size();
+      for (const auto& entry : read_safetensors_header(file).entries) contents.add(entry.name, entry.bytes);
+    if (gguf || safetensors || holds_graph_weights(path)) contents.files += file.size();
   }
-  return sizes;
+  return contents;
+}
+
+void check_meaning(const Json& meant, const Json& found) {
+  if (const auto name = difference_in_meaning(meant, found); !name.empty())
+    throw_differs("config: " + name, "the files say " + json_or<Json>(found, name.c_str(), nullptr).dump() +
+                                         ", the model has " + meant.at(name).dump());
+}
+
+// Also tensors that no reader asks for.
+void check_names(const std::set<std::string>& found, const std::vector<std::string>& claimed) {
+  const std::set<std::string> meant(claimed.begin(), claimed.end());
+  for (const auto& name : found)
+    if (!meant.contains(name)) throw_differs(name, "the files hold a tensor that was not claimed");
+  for (const auto& name : meant)
+    if (!found.contains(name)) throw_differs(name, "the files lack it");
 }
 
 }  // namespace
@@ -84,6 +100,7 @@ Json verify_export(const std::filesystem::path& path, const Json& claims) {
   const FileTree tree = FileTree::on_disk(path);
   const auto model = load_model(tree);
   model->check_finite();
+  check_meaning(json_at<Json>(claims, "meaning", "claims"), meaning_of(*model));
   const Json claimed_weights = json_at<Json>(claims, "weights", "claims"),
              claimed_tensors = json_at<Json>(claims, "tensors", "claims");
   const Json claimed_inputs = json_or<Json>(claims, "inputs", Json::object(), "claims");
@@ -97,25 +114,28 @@ Json verify_export(const std::filesystem::path& path, const Json& claims) {
   }
   for (const auto& parameter : model->parameters()) tensors.add(parameter.name, digest_of(parameter.value));
   (void)inputs.finish();
-  Sizes sizes = sizes_of(tree);
+  Contents contents = contents_of(tree);
   std::optional<double> distance;
   if (holds_onnx_export(tree.paths())) {
     OnnxModel onnx = read_onnx_export(tree);
-    sizes.tensors = bytes_of(onnx);
+    for (const auto& tensor : onnx.graph.initializers) contents.add(tensor.name, tensor.data.data.size());
     distance = check_onnx_graph(Graph(std::move(onnx)), *model);
   }
+  check_names(contents.names, json_at<std::vector<std::string>>(claims, "stored", "claims"));
   const auto claimed = json_at<std::uint64_t>(claims, "bytes", "claims");
-  const double over = static_cast<double>(sizes.tensors) - static_cast<double>(claimed);
+  const double over = static_cast<double>(contents.tensors) - static_cast<double>(claimed);
   if (std::abs(over) > kBytesTolerance * static_cast<double>(claimed))
-    throw_differs(
-        "", "the tensors take " + human_bytes(sizes.tensors) + ", claimed were " + human_bytes(claimed));
+    throw_differs("claims.bytes", "the tensors take " + human_bytes(contents.tensors) + ", claimed were " +
+                                      human_bytes(claimed));
   Json report{{"weights", weights.finish()},
               {"tensors", tensors.finish()},
-              {"tensor_bytes", sizes.tensors},
-              {"file_bytes", sizes.files},
+              {"tensor_bytes", contents.tensors},
+              {"file_bytes", contents.files},
               {"bits_per_weight",
-               8.0 * static_cast<double>(sizes.files) / static_cast<double>(model->parameter_count())}};
+               8.0 * static_cast<double>(contents.files) / static_cast<double>(model->parameter_count())}};
   if (distance) report["graph_distance"] = *distance;
+  if (const auto left = json_or<Json>(claims, "left_out", Json::array(), "claims"); !left.empty())
+    report["left_out"] = left;
   return report;
 }
 

@@ -25,6 +25,7 @@ class Awq final : public QuantizedLayers {
         version != "gemm" && version != "GEMM")
       throw_quantized_input("the version '" + version + "' is not read", "version");
     group_size_ = json_or<std::int64_t>(config, "group_size", 0, where);
+    symmetric_ = !json_or<bool>(config, "zero_point", true, where);
   }
 
   std::shared_ptr<const WeightRep> weight(const std::string& layer,
@@ -37,11 +38,12 @@ class Awq final : public QuantizedLayers {
     return grid_rep(layer,
                     {4, columns / groups, unpack_awq(words).t().contiguous(), scales.t().contiguous(),
                      unpack_awq(zeros).t().contiguous()},
-                    group_size_);
+                    group_size_, symmetric_);
   }
 
  private:
   std::int64_t group_size_ = 0;
+  bool symmetric_ = false;
 };
 
 }  // namespace

@@ -54,7 +54,8 @@ void check_equal_blocks(const Json& config, const std::string& format) {
           format + " holds one " + key.substr(0, key.size() - std::string(kSuffix).size()) +
               " for all blocks, and this model's differ",
           "config.json." + key,
-          "Keep it as a Wring folder, or prune every block alike (structure=UL-UM, allocation=uniform).");
+          "Export it as onnx, which holds them, or as huggingface(pad=true) or gguf(pad=true), keep it "
+          "as a Wring folder, or prune every block alike (structure=UL-UM, allocation=uniform).");
 }
 
 }  // namespace wring

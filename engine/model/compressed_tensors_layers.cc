@@ -1,6 +1,7 @@
 // compressed-tensors: pack-quantized (integers in 32-bit words, dense, from release 0.17, or with padded
 // words), int-quantized and float-quantized; inputs rounded as they come.
 #include <algorithm>
+#include <cstdio>
 #include <optional>
 #include <vector>
 
@@ -20,7 +21,14 @@ struct Group {
   std::int64_t group_size = 0;      // -1: whole rows; 0: not said
   std::vector<std::int64_t> block;  // rows and columns of a tile, of the strategy block
   std::optional<InputRounding> inputs;
+  bool padded = false;  // written by a release before 0.17
 };
+
+// "0.16.1": words of 32 / bits values; without a version words are dense, as from 0.17.
+bool has_padded_words(const std::string& version) {
+  int major = 0, minor = 0;
+  return std::sscanf(version.c_str(), "%d.%d", &major, &minor) == 2 && major == 0 && minor < 17;
+}
 
 bool is_nibbles(const Group& group) {
   return group.format == "nvfp4-pack-quantized" || group.format == "mxfp4-pack-quantized";
@@ -87,11 +95,14 @@ Group read_group(const Json& json, const std::string& default_format, const std:
   return group;
 }
 
-// uint8 [rows, count] from words that are dense or, before 0.17, hold 32 / bits values each.
-at::Tensor unpack_either(const at::Tensor& words, std::int64_t count, int bits, const std::string& layer) {
-  if (words.size(1) == (count * bits + 31) / 32) return unpack_words(words, count, bits);
+// uint8 [rows, count] from words that are dense or, before 0.17, hold 32 / bits values each: short rows may
+// take as many of either.
+at::Tensor unpack_either(const at::Tensor& words, std::int64_t count, int bits, bool padded,
+                         const std::string& layer) {
   const std::int64_t in_word = 32 / bits;
-  if (words.size(1) != (count + in_word - 1) / in_word)
+  const bool fits = words.size(1) == (count + in_word - 1) / in_word;
+  if (words.size(1) == (count * bits + 31) / 32 && !(padded && fits)) return unpack_words(words, count, bits);
+  if (!fits)
     throw_bad_quantized_layer(layer, std::to_string(words.size(1)) + " words a row do not hold " +
                                          std::to_string(count) + " values of " + std::to_string(bits) +
                                          " bits");
@@ -104,9 +115,14 @@ class CompressedTensors final : public QuantizedLayers {
     const std::string where = "config.json.quantization_config";
     const auto format = json_or<std::string>(config, "format", "", where);
     ignore_ = json_or<std::vector<std::string>>(config, "ignore", {}, where);
+    if (!member_of(config, "kv_cache_scheme", where).is_null())
+      throw_quantized_input("a quantised cache of keys and values is not read", "kv_cache_scheme");
+    const bool padded = has_padded_words(json_or<std::string>(config, "version", "", where));
     const auto groups = json_at<Json>(config, "config_groups", where);
-    for (const auto& [name, json] : groups.items())
+    for (const auto& [name, json] : groups.items()) {
       groups_.push_back(read_group(json, format, "config_groups." + name));
+      groups_.back().padded = padded;
+    }
   }
 
   std::shared_ptr<const WeightRep> weight(const std::string& layer,
@@ -163,13 +179,16 @@ class CompressedTensors final : public QuantizedLayers {
     const auto rows = shape[0].item<std::int64_t>(), columns = shape[1].item<std::int64_t>();
     if (columns < 1 || columns > words.numel() * 32 || words.size(0) != rows || columns % scales.size(1) != 0)
       throw_bad_quantized_layer(layer, "its weight_shape does not fit its weight_packed and weight_scale");
-    PackedInt parts{
-        group.bits, columns / scales.size(1), unpack_either(words, columns, group.bits, layer), scales, {}};
+    PackedInt parts{group.bits,
+                    columns / scales.size(1),
+                    unpack_either(words, columns, group.bits, group.padded, layer),
+                    scales,
+                    {}};
     if (!group.symmetric)
-      parts.zeros =
-          unpack_either(packed_matrix(layer, "weight_zero_point", stored).t(), rows, group.bits, layer)
-              .t()
-              .contiguous();
+      parts.zeros = unpack_either(packed_matrix(layer, "weight_zero_point", stored).t(), rows, group.bits,
+                                  group.padded, layer)
+                        .t()
+                        .contiguous();
     return grid_rep(layer, parts, group.group_size);
   }
 

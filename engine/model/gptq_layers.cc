@@ -20,6 +20,7 @@ class Gptq final : public QuantizedLayers {
       throw_quantized_input("the checkpoint format '" + format + "' is not read", "checkpoint_format");
     zero_offset_ = format == "gptq" ? 1 : 0;
     group_size_ = json_or<std::int64_t>(config, "group_size", 0, where);
+    symmetric_ = json_or<bool>(config, "sym", false, where);
   }
 
   std::shared_ptr<const WeightRep> weight(const std::string& layer,
@@ -37,7 +38,7 @@ class Gptq final : public QuantizedLayers {
     return grid_rep(layer,
                     {bits_, group_size, unpack_words(words.t(), columns, bits_), scales.t().contiguous(),
                      zero.t().contiguous()},
-                    group_size_);
+                    group_size_, symmetric_);
   }
 
  private:
@@ -53,6 +54,7 @@ class Gptq final : public QuantizedLayers {
 
   int bits_ = 4, zero_offset_ = 1;
   std::int64_t group_size_ = 0;
+  bool symmetric_ = false;
 };
 
 }  // namespace

@@ -187,11 +187,12 @@ void save_model(const Model& model, const FileTree& source, const Json& lineage,
     tensors.push_back(to_write(parameter.name, parameter.value));
   write_safetensors(folder, "model", tensors, {}, kShardBytes, durability);
   write("config.json", model.config().dump(2) + "\n");
-  const Json description{{"format_version", kFormatVersion},
-                         {"family", model.family()},
-                         {"kind", model.kind()},
-                         {"layers", layers},
-                         {"lineage", lineage}};
+  Json description{{"format_version", kFormatVersion},
+                   {"family", model.family()},
+                   {"kind", model.kind()},
+                   {"layers", layers},
+                   {"lineage", lineage}};
+  if (const Json carried = carried_keys(source); !carried.empty()) description["gguf"] = carried;
   write("wring.json", description.dump(1) + "\n");
   write_companions(source, folder, durability);
 }

@@ -8,8 +8,9 @@ namespace wring {
 void throw_quantized_input(const std::string& what, const std::string& member) {
   throw Error(ErrorCode::kUnimplemented, "QUANTIZED_INPUT", what,
               "config.json.quantization_config" + (member.empty() ? "" : "." + member),
-              "Read here: compressed-tensors (pack-quantized), gptq, awq (gemm), bitsandbytes (4 "
-              "bits). Else hand in the model before it was quantised, or its GGUF.");
+              "Read here: compressed-tensors (pack-, int- and float-quantized, nvfp4- and "
+              "mxfp4-pack-quantized), gptq, awq (gemm), bitsandbytes (4 bits). Else hand in the model before "
+              "it was quantised, or its GGUF.");
 }
 
 void throw_bad_quantized_layer(const std::string& layer, const std::string& what) {
@@ -40,8 +41,10 @@ void check_fit(const std::string& layer, bool fit) {
   if (!fit) throw_bad_quantized_layer(layer, "qweight, qzeros and scales do not fit together");
 }
 
-std::shared_ptr<const WeightRep> grid_rep(const std::string& layer, const PackedInt& parts,
-                                          std::int64_t group_size) {
+std::shared_ptr<const WeightRep> grid_rep(const std::string& layer, PackedInt parts, std::int64_t group_size,
+                                          bool symmetric) {
+  if (symmetric && parts.zeros.defined() && parts.zeros.eq(1 << (parts.bits - 1)).all().item<bool>())
+    parts.zeros = at::Tensor();
   if (group_size != 0 && parts.group_size != (group_size < 0 ? parts.codes.size(1) : group_size))
     throw_bad_quantized_layer(layer, "its scales are for groups of " + std::to_string(parts.group_size) +
                                          " inputs, the configuration says " + std::to_string(group_size));

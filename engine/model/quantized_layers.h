@@ -48,9 +48,10 @@ GridTensors grid_tensors(const std::string& layer, const StoredTensors& stored);
 void check_fit(const std::string& layer, bool fit);
 
 // The rep of `parts`; `group_size` is what the configuration says: 0 where it says nothing, -1 for whole
-// rows.
-std::shared_ptr<const WeightRep> grid_rep(const std::string& layer, const PackedInt& parts,
-                                          std::int64_t group_size);
+// rows. `symmetric`: it says that there are no zero points, so that those stored, if they are all in the
+// middle, go.
+std::shared_ptr<const WeightRep> grid_rep(const std::string& layer, PackedInt parts, std::int64_t group_size,
+                                          bool symmetric = false);
 
 [[noreturn]] void throw_quantized_input(const std::string& what, const std::string& member);
 [[noreturn]] void throw_bad_quantized_layer(const std::string& layer, const std::string& what);

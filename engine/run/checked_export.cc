@@ -12,6 +12,8 @@
 #include "common/subprocess.h"
 #include "common/text.h"
 #include "engine/export/exporter.h"
+#include "engine/export/meaning.h"
+#include "engine/export/unread_tensors.h"
 
 namespace wring {
 namespace {
@@ -62,10 +64,14 @@ Json write_checked_export(const ExportTask& task) {
   find_exporter(task.spec.format)({task.model, task.source, params, task.name, task.folder}, claims);
   const TempDir scratch(task.folder.parent_path());
   const fs::path claimed = task.claims.empty() ? scratch.path() / "claims.json" : task.claims;
-  write_file_atomic(claimed, claims.to_json().dump(2) + "\n");
+  Json claimed_values = claims.to_json();
+  claimed_values["meaning"] = meaning_of(task.model);
+  write_file_atomic(claimed, claimed_values.dump(2) + "\n");
   Json report = run_fresh({"verify", task.folder.string(), "--claims", claimed.string(), "--threads",
                            std::to_string(at::get_num_threads())},
                           task.folder.parent_path());
+  if (const auto unread = unread_tensors(task.model, task.source); !unread.empty())
+    report["not_read"] = unread;
   report["format"] = task.spec.format;
   report["params"] = task.spec.params;
   return report;

@@ -23,8 +23,10 @@ struct ExportTask {
 };
 
 // Writes the folder and has another process compare the files with what was meant. Returns {weights, tensors,
-// tensor_bytes, file_bytes, bits_per_weight, format, params}. Throws Error: what the format cannot express,
-// kDataLoss "EXPORT_NOT_VERIFIED".
+// tensor_bytes, file_bytes, bits_per_weight, format, params}; left_out and not_read
+// where there are such: parts of the model that the format has no place for, tensors of its files that are no
+// part of it. Throws Error: what the format cannot express,
+// kInternal "EXPORT_DIFFERS" or "EXPORT_NOT_VERIFIED".
 Json write_checked_export(const ExportTask& task);
 
 // Before anything runs: whether the format takes this kind of model. Throws Error(kInvalidArgument,

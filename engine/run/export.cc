@@ -26,6 +26,24 @@ Json measure(const ExportCommand& command, const fs::path& folder) {
       .at("evaluations");
 }
 
+// "perplexity  22.13456 +- 0.91234 (the model: 22.01234, +0.555 %)"
+std::string describe_row(const Json& row) {
+  const auto value = row.at("value").get<double>();
+  std::string text = row.at("metric").get<std::string>() + "  " + format_number(value, 6);
+  if (const Json& error = row.at("stderr"); error.is_number())
+    text += " +- " + format_number(error.get<double>(), 6);
+  const Json& model = row.at("baseline_value");
+  if (!model.is_number() || model.get<double>() == 0) return text;
+  const double change = value / model.get<double>() - 1;
+  return text + " (the model: " + format_number(model.get<double>(), 6) + ", " + (change < 0 ? "" : "+") +
+         format_number(100 * change, 3) + " %)";
+}
+
+std::string names_of(const Json& report, const char* member, const std::string& what) {
+  if (!report.contains(member)) return "";
+  return what + join(report.at(member).get<std::vector<std::string>>(), ", ") + "\n";
+}
+
 void print_report(const Json& report) {
   std::cout << report.at("format").get<std::string>() << "  " << report.at("path").get<std::string>() << "\n"
             << "read back by a fresh process: " << report.at("weights") << " weights and "
@@ -34,11 +52,11 @@ void print_report(const Json& report) {
                     ? "its graph, run beside the model, is " +
                           format_number(100 * report.at("graph_distance").get<double>(), 5) + " % off\n"
                     : "")
+            << names_of(report, "left_out", "not in the file, as its readers have no place for it: ")
+            << names_of(report, "not_read", "in the model's files, and no part that is known of it: ")
             << human_bytes(report.at("file_bytes").get<std::uint64_t>()) << " of weight files, "
             << format_number(report.at("bits_per_weight").get<double>(), 3) << " bits a weight on disk\n";
-  for (const auto& row : report.at("evaluations"))
-    std::cout << row.at("metric").get<std::string>() << "  "
-              << format_number(row.at("value").get<double>(), 6) << "\n";
+  for (const auto& row : report.at("evaluations")) std::cout << describe_row(row) << "\n";
 }
 
 }  // namespace

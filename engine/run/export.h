@@ -28,7 +28,7 @@ struct VerifyCommand {
   bool json = true;  // it prints nothing else
 };
 
-// What export_model() starts a fresh process for. Prints JSON. Throws Error(kDataLoss, "EXPORT_DIFFERS").
+// What export_model() starts a fresh process for. Prints JSON. Throws Error(kInternal, "EXPORT_DIFFERS").
 int verify_local(const VerifyCommand& command);
 
 }  // namespace wring

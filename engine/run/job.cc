@@ -15,6 +15,7 @@
 #include "engine/calibrate/calibrate.h"
 #include "engine/calibrate/stored_statistics.h"
 #include "engine/eval/graph_suite.h"
+#include "engine/export/unread_tensors.h"
 #include "engine/math/matmul.h"
 #include "engine/methods/graph_method.h"
 #include "engine/model/load.h"
@@ -87,6 +88,7 @@ class Run {
         forecasts.push_back(forecast_statistics(*statistics, stage.params, stage_field(i), room));
       forecasts.push_back(forecast_stage(stage, stage_field(i), room, statistics.has_value()));
     }
+    for (const auto& exported : spec_.recipe.exports) forecasts.push_back(room.add_export(exported));
     return forecasts;
   }
 
@@ -184,7 +186,10 @@ class Run {
   void forecast_steps() {
     std::optional<Room> room;
     for (auto& step : steps_) {
-      if (step.exported && room) room->add_export(*step.exported);
+      if (step.exported) {
+        if (!room) room.emplace(room_for_exports());
+        step.plan.forecast = room->add_export(*step.exported);
+      }
       if (!step.stage && !step.statistics) continue;
       step.plan.at_hand =
           is_at_hand(step.statistics ? fed_by(step) : step) || (step.statistics && kept(step));
@@ -198,6 +203,13 @@ class Run {
         step.plan.forecast = forecast_stage(*step.stage, step.field, *room, shares(step));
     }
     if (room) room->check();
+  }
+
+  // Where all stages are at hand: exports are made of the last one's output.
+  Room room_for_exports() {
+    const Step* last = last_stage(steps_);
+    if (const auto output = last ? kept(*last) : std::nullopt) return {spec_, Body::load(*output, device_)};
+    return {spec_, *body_};
   }
 
   // The step that reads the statistics.
@@ -286,7 +298,9 @@ class Run {
       lineage_ = json_at<Json>(parse_json(files_.open("wring.json").read_all().text(), "wring.json"),
                                "lineage", "wring.json");
     } else {
+      const auto unread = body_->is_graph() ? std::vector<std::string>() : unread_tensors(model(), files_);
       outcome.report = body_->is_graph() ? transform_graph(step) : compress(step);
+      if (!unread.empty()) outcome.report["not_read"] = unread;
       release_free_memory();
       outcome.path = spec_.work / ("stage-" + std::to_string(step.plan.index));
       lineage_.push_back(lineage_entry(step));

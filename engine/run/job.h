@@ -46,7 +46,7 @@ struct JobSpec {
 struct StageForecast {
   Json to_json() const;
 
-  std::string name;                                 // the method, or "statistics"
+  std::string name;                                 // the method, "statistics", or "export: gguf"
   std::uint64_t layers = 0, weights = 0;            // targeted
   std::uint64_t bytes_before = 0, bytes_after = 0;  // of these weights
   double seconds = 0;
@@ -59,7 +59,7 @@ struct StepPlan {
   std::string name;                       // "gptq", "evaluate: perplexity (before)"
   std::string kind;                       // "stage", "statistics", "evaluation", "export"
   std::optional<Digest> key;              // names the output's content; none for timings
-  std::optional<StageForecast> forecast;  // of a stage or statistics that are not at hand already
+  std::optional<StageForecast> forecast;  // of an export, and of a stage or statistics not at hand already
   bool at_hand = false;                   // a stage or statistics that nothing is left to do for
 };
 

@@ -287,7 +287,8 @@ int plan_local(const LocalOptions& options) {
     stages.back()["method"] = f.name;
     rows.push_back({std::to_string(i), f.name, std::to_string(f.layers), std::to_string(f.weights),
                     human_bytes(f.bytes_before), human_bytes(f.bytes_after),
-                    "about " + human_duration(f.seconds), "about " + human_bytes(f.peak_bytes)});
+                    f.seconds > 0 ? "about " + human_duration(f.seconds) : "-",
+                    f.peak_bytes > 0 ? "about " + human_bytes(f.peak_bytes) : "-"});
   }
   if (options.json)
     std::cout << Json{{"stages", stages}, {"recipe_digest", spec.recipe.digest().hex()}}.dump(2) << "\n";

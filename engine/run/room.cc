@@ -41,14 +41,17 @@ double measure_disk(const fs::path& folder, Durability durability) {
   return seconds / static_cast<double>(bytes.size());
 }
 
-// Of formats that store weights in a type of their own; `held`: what one takes in the model.
-std::optional<double> bytes_of_a_weight(const ExportSpec& exported, double held) {
+bool is_kept_by_onnx(std::string_view form) {
+  return form == "packed-int" || form == "low-rank" || form == "sum";
+}
+
+// Of formats that store weights in a type of their own; `packed`: the model's are in a form that ONNX keeps.
+std::optional<double> bytes_of_a_weight(const ExportSpec& exported, bool packed) {
   const auto text = [&](const char* key) {
     return json_or<std::string>(exported.params, key, "", "exports");
   };
-  constexpr double kPacked = 2;  // below it weights are integers, which ONNX keeps
   const bool plain = exported.format == "huggingface" ||
-                     (exported.format == "onnx" && (held >= kPacked || text("weights") == "plain"));
+                     (exported.format == "onnx" && (!packed || text("weights") == "plain"));
   if (plain) return static_cast<double>(at::elementSize(export_dtype(text("dtype"))));
   if (exported.format != "gguf") return std::nullopt;
   constexpr std::uint64_t kSome = 256;  // weights in whole blocks of each type
@@ -79,7 +82,8 @@ Room::Room(const JobSpec& spec, const Body& body)
   for (const Layer* layer : std::as_const(body.model()).layers()) {
     const WeightRep& rep = layer->weight();
     const auto weights = static_cast<std::uint64_t>(rep.rows() * rep.columns());
-    layers_[layer->name()] = {weights, rep.stored_bytes(), rep.stored_bytes(), weights};
+    layers_[layer->name()] = {weights, rep.stored_bytes(), rep.stored_bytes(), weights,
+                              is_kept_by_onnx(without_rounding(rep).format())};
   }
 }
 
@@ -99,8 +103,10 @@ StageForecast Room::add_stage(const std::string& method, const std::vector<std::
   take_out(1 - static_cast<double>(forecast.weights) / static_cast<double>(input_weights), estimate);
   const auto kept = estimate.adds ? forecast.bytes_before : 0;
   forecast.bytes_after = estimate.stored_bytes + kept;
+  const MethodSpec* made = Catalogue::embedded().find(method);
   for (const auto& name : targets) {  // the method's bits a weight are the same in all of them
     Stored& layer = layers_.at(name);
+    if (made && made->produces != "rounded-input") layer.packed = is_kept_by_onnx(made->produces);
     layer.bytes =
         (estimate.adds ? layer.bytes : 0) + estimate.stored_bytes * layer.weights / forecast.weights;
     layer.weights = static_cast<std::uint64_t>(estimate.weights_kept * static_cast<double>(layer.weights));
@@ -154,16 +160,20 @@ void Room::note_resident() {
   anonymous_ = std::max(anonymous_, anonymous_bytes());
 }
 
-void Room::add_export(const ExportSpec& exported) {
-  export_bytes_ += model_bytes_;  // packed formats hold what the layers store
+StageForecast Room::add_export(const ExportSpec& exported) {
+  StageForecast forecast;
+  forecast.name = "export: " + exported.format;
+  forecast.layers = layers_.size();
+  forecast.bytes_before = forecast.bytes_after = model_bytes_;  // packed formats hold what the layers store
   for (const auto& [name, layer] : layers_) {
-    const auto bytes =
-        bytes_of_a_weight(exported, static_cast<double>(layer.bytes) /
-                                        static_cast<double>(std::max<std::uint64_t>(layer.weights, 1)));
+    forecast.weights += layer.weights;
+    const auto bytes = bytes_of_a_weight(exported, layer.packed);
     if (!bytes) continue;
-    export_bytes_ -= std::min(export_bytes_, layer.bytes);
-    export_bytes_ += static_cast<std::uint64_t>(*bytes * static_cast<double>(layer.weights));
+    forecast.bytes_after -= std::min(forecast.bytes_after, layer.bytes);
+    forecast.bytes_after += static_cast<std::uint64_t>(*bytes * static_cast<double>(layer.weights));
   }
+  export_bytes_ += forecast.bytes_after;
+  return forecast;
 }
 
 void Room::check() const {
@@ -183,7 +193,9 @@ void Room::check() const {
   const auto needed = disk_bytes_ + export_bytes_;
   if (needed > free)
     throw Error(ErrorCode::kResourceExhausted, "NOT_ENOUGH_DISK",
-                std::string(export_bytes_ > 0 ? "the stages and the exports" : "the stages") +
+                std::string(export_bytes_ == 0 ? "the stages"
+                            : disk_bytes_ == 0 ? "the exports"
+                                               : "the stages and the exports") +
                     " will write about " + human_bytes(needed) + ", " + human_bytes(needed - free) +
                     " more than is free in " + spec_.work.string(),
                 "", "Free some space, or put the folder on a larger disk.");

@@ -29,8 +29,8 @@ class Room {
   // Statistics of so many bytes, which a stage would do without where the disk is full.
   StageForecast add_statistics(const StageEstimate& estimate, std::uint64_t bytes);
 
-  // An export of what the stages leave; its files stay until the job ends.
-  void add_export(const ExportSpec& exported);
+  // An export of what the stages leave; its files stay until the job ends. Says no time and no memory.
+  StageForecast add_export(const ExportSpec& exported);
 
   // Throws Error(kResourceExhausted) "NOT_ENOUGH_MEMORY" or "NOT_ENOUGH_DISK" with the bytes that are
   // missing.
@@ -43,6 +43,7 @@ class Room {
     std::uint64_t weights, bytes;  // as the stages so far leave them
     std::uint64_t input_bytes;
     std::uint64_t input_weights;
+    bool packed;  // in a form that ONNX keeps: integers, thin factors, sums of these
   };
   struct Stage {
     std::string method;

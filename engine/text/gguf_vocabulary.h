@@ -8,10 +8,11 @@
 
 namespace wring {
 
-// The keys tokenizer.ggml.* of a byte-level BPE. `vocabulary_size` is the number of the embedding's rows: ids
-// that the tokenizer lacks become unused tokens. `config` (config.json) names BOS and EOS. Throws
-// Error(kUnimplemented, "UNSUPPORTED_TOKENIZER") for a tokenizer that GGUF's models cannot express,
-// Error(kInvalidArgument, "VOCABULARY_MISMATCH") where a token's id has no row.
+// The keys tokenizer.ggml.* of a byte-level BPE or an uncased WordPiece. `vocabulary_size` is the number of
+// the embedding's rows: ids that the tokenizer lacks become unused tokens. `config` (config.json) names a
+// BPE's BOS and EOS. Throws Error(kUnimplemented, "UNSUPPORTED_TOKENIZER") for a tokenizer that GGUF's models
+// cannot express, Error(kInvalidArgument, "VOCABULARY_MISMATCH") where a token's id has no row,
+// "BAD_TOKENIZER" where a member is of another type than it should be.
 std::vector<GgufKeyToWrite> gguf_vocabulary(const Json& tokenizer, const Json& config,
                                             std::int64_t vocabulary_size);
 

@@ -162,6 +162,11 @@ class Jobs(WithService):
         exports = ["export: compressed-tensors", "export: gguf(type=F16)", "export: onnx"]
         self.assertEqual(set(digests), set(exports))
         self.assertEqual([stage["name"] for stage in job["stages"]], ["rtn", *exports])
+        plan = self.succeeded(self.service.cli("submit", recipe, "--model", scratch / "tiny", "--plan", "--json").json)
+        forecast = {stage["name"]: stage["forecast_bytes_after"] for stage in job["stages"]}
+        for stage in plan["stages"][1:]:  # nothing is left to do for the first
+            self.assertGreater(forecast[stage["name"]], 0)
+            self.assertLess(abs(stage["forecast_bytes_after"] / forecast[stage["name"]] - 1), 0.01, stage["name"])
         for when, digest in digests.items():
             out = self.folder / when.replace(": ", "-").split("(")[0]
             self.assertEqual(self.service.cli("get", digest, "--out", out).status, 0)

@@ -233,7 +233,7 @@ Json written_config(const Model& model, const std::filesystem::path& folder) {
   std::filesystem::create_directories(folder / "source");
   std::filesystem::create_directories(folder / "out");
   const FileTree source = FileTree::on_disk(folder / "source");
-  const Params params({{"dtype", "float32"}, {"shard_bytes", 1'000'000'000}}, "to.params");
+  const Params params({{"dtype", "float32"}, {"shard_bytes", 1'000'000'000}, {"pad", false}}, "to.params");
   Claims claims;
   find_exporter("huggingface")({model, source, params, "model", folder / "out"}, claims);
   return parse_json(read_file(folder / "out" / "config.json"), "config.json");

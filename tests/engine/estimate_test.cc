@@ -114,6 +114,31 @@ TEST(Room, BehindACutNothingIsCountedOfWhatWasCutOut) {
   EXPECT_LT(behind.peak_bytes, whole.peak_bytes);
 }
 
+TEST(Room, AnExportTakesWhatItsFormatStoresOfEachWeight) {
+  const Body body(small_model::make());
+  std::vector<std::string> names;
+  std::uint64_t weights = 0;
+  for (const Layer* layer : small_model::linear_layers(body.model(), false)) {
+    names.push_back(layer->name());
+    weights += static_cast<std::uint64_t>(layer->weight().rows() * layer->weight().columns());
+  }
+  const JobSpec spec;
+  StageEstimate half, quarter;  // of a byte a weight
+  half.stored_bytes = weights / 2;
+  quarter.stored_bytes = weights / 4;
+  const auto exported = [&](const char* method, const StageEstimate& estimate, const char* to) {
+    Room room(spec, body);
+    (void)room.add_stage(method, names, estimate);
+    const auto before = room.add_export(parse_export("compressed-tensors")).bytes_after;
+    return static_cast<double>(room.add_export(parse_export(to)).bytes_after) - static_cast<double>(before);
+  };
+  const auto values = static_cast<double>(weights), rounding = static_cast<double>(names.size());
+  const double rest = exported("rtn", half, "onnx");  // integers stay; embeddings and the head become fp32
+  EXPECT_NEAR(exported("magnitude", half, "onnx") - rest, 3.5 * values, rounding);
+  EXPECT_NEAR(exported("fp4", half, "onnx") - rest, 3.5 * values, rounding);
+  EXPECT_NEAR(exported("rtn", quarter, "onnx(weights=plain)") - rest, 3.75 * values, rounding);
+}
+
 TEST(GraphForecast, IsTheFirstStepsTimesTheirNumberAndLeavesTheRestUndone) {
   const StageSpec stage =
       parse_recipe("train-classifier(steps=1000000, batch=16, learning_rate=0.01)").stages.at(0);

@@ -109,6 +109,21 @@ TEST(CompressedTensorsLayers, ReadThePaddedWordsFromBefore017) {
   }
 }
 
+TEST(CompressedTensorsLayers, ShortRowsArePaddedWhereTheReleaseSaysSo) {
+  // 12 values of 5 bits take two words in either layout.
+  const at::Tensor codes = codes_of(2, 12, 5), words = padded_words(codes, 5);
+  const Tensors tensors{{"weight_packed", words},
+                        {"weight_scale", at::ones({2, 1})},
+                        {"weight_shape", at::tensor({2, 12}, at::kLong)}};
+  Json config = compressed(5, true);
+  const at::Tensor padded = (codes - 16).to(at::kFloat);
+  EXPECT_FALSE(at::equal(read(config, tensors)->decode(at::kFloat), padded));
+  config["version"] = "0.17.1";
+  EXPECT_FALSE(at::equal(read(config, tensors)->decode(at::kFloat), padded));
+  config["version"] = "0.16.0.a20260801";
+  EXPECT_TRUE(at::equal(read(config, tensors)->decode(at::kFloat), padded));
+}
+
 TEST(CompressedTensorsLayers, ReadZeroPointsThatFillOneWordAColumn) {
   // Eight rows of 4 bits: row r's zero point is r.
   const auto weight = read(compressed(4, false), {{"weight_packed", words_of(std::vector(8, 0u), {8, 1})},
@@ -151,6 +166,18 @@ TEST(GptqLayers, HoldThirtyTwoValuesOf3BitsInThreeWords) {
   tensors["g_idx"] = at::zeros({32}, at::kInt);
   const auto weight = read(gptq(3, "gptq_v2"), tensors);
   EXPECT_TRUE(at::equal(weight->decode(at::kFloat)[5], at::arange(32).remainder(8).to(at::kFloat)));
+}
+
+TEST(GptqLayers, AreSymmetricWhereTheConfigurationSaysSoAndTheZerosAreInTheMiddle) {
+  auto tensors = gptq_tensors();
+  tensors["qzeros"] = words_of({0x77777777}, {1, 1});
+  Json config = gptq(4);
+  EXPECT_EQ(read(config, tensors)->attributes().at("symmetric"), false);
+  config["sym"] = true;
+  EXPECT_EQ(read(config, tensors)->attributes().at("symmetric"), true);
+  EXPECT_TRUE(
+      at::equal(read(config, tensors)->decode(at::kFloat)[0], (at::arange(8) - 8).to(at::kFloat) * 0.5));
+  EXPECT_EQ(read(config, gptq_tensors())->attributes().at("symmetric"), false);  // the zeros say otherwise
 }
 
 TEST(GptqLayers, InActivationOrderAreRefused) {

@@ -88,8 +88,11 @@ TEST(GgufMix, OverridesApplyToAnUnquantisedFileToo) {
 }
 
 TEST(GgufMix, AnOverrideThatMakesNoSenseIsRefusedByItsPattern) {
-  for (const auto& [text, field] : std::map<std::string, std::string>{
-           {"attn_v", "attn_v"}, {"=q8_0", "=q8_0"}, {"a(=q8_0", "a("}, {"attn_v=q9", "attn_v"}}) {
+  for (const auto& [text, field] : std::map<std::string, std::string>{{"attn_v", "attn_v"},
+                                                                      {"=q8_0", "=q8_0"},
+                                                                      {"a(=q8_0", "a("},
+                                                                      {"(a)\\1=q8_0", "(a)\\1"},
+                                                                      {"attn_v=q9", "attn_v"}}) {
     const Error error = error_of([&, &text = text] { (void)parse_ggml_type_override(text); });
     EXPECT_EQ(error.reason(), "BAD_TENSOR_TYPE") << text;
     EXPECT_EQ(error.field(), field);

@@ -168,7 +168,12 @@ def gguf_vocabulary_seeds() -> dict[str, bytes]:
             key("tokenizer.ggml.tokens", 9, array(8, tokens)), key("tokenizer.ggml.merges", 9, array(8, [string("a b")])),
             key("tokenizer.ggml.token_type", 9, array(5, [struct.pack("<i", t) for t in (1, 1, 1, 1, 1, 3)])),
             key("tokenizer.ggml.eos_token_id", 4, struct.pack("<I", 5))]
-    return {"gpt2": gguf(keys, []), "no_merges": gguf(keys[:3], []), "other": gguf([key("tokenizer.ggml.model", 8, string("llama"))], [])}
+    pieces = [string(text) for text in ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "\u2581a", "b", "\u2581[PAD6]")]
+    words = [key("tokenizer.ggml.model", 8, string("bert")), key("tokenizer.ggml.tokens", 9, array(8, pieces)),
+             key("tokenizer.ggml.token_type", 9, array(5, [struct.pack("<i", t) for t in (3, 3, 3, 3, 1, 1, 5)]))]
+    words += [key(f"tokenizer.ggml.{name}_token_id", 4, struct.pack("<I", number))
+              for name, number in (("bos", 2), ("seperator", 3), ("unknown", 1), ("padding", 0))]
+    return {"bert": gguf(words, []), "gpt2": gguf(keys, []), "no_merges": gguf(keys[:3], []), "other": gguf([key("tokenizer.ggml.model", 8, string("llama"))], [])}
 
 
 def sweep_seeds() -> dict[str, bytes]:

@@ -5,6 +5,7 @@
 """
 import json
 import os
+import shutil
 import struct
 import sys
 import tempfile
@@ -14,9 +15,10 @@ from pathlib import Path
 os.environ |= {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np  # noqa: E402
+import torch  # noqa: E402
 import transformers  # noqa: E402
 from gguf import GGUFReader  # noqa: E402
-from safetensors.torch import load_file  # noqa: E402
+from safetensors.torch import load_file, save_file  # noqa: E402
 
 import export_support as support  # noqa: E402
 from random_models import make_decoder, make_encoder  # noqa: E402
@@ -39,14 +41,27 @@ DAMAGED = {
     "awq-checkpoint": ("rtn4-asymmetric", [f"{LAYER}.qweight", f"{LAYER}.qzeros", f"{LAYER}.scales", "model.norm.weight"]),
     "gguf(type=Q4_0)": ("decoder", ["blk.1.ffn_down.weight", "blk.0.attn_q.weight", "output_norm.weight",
                                     "blk.2.attn_q.bias"]),
+    "gguf(type=Q4_K_M)": ("wide", ["blk.1.ffn_up.weight", "blk.0.attn_v.weight", "token_embd.weight"]),
+    "gguf(type=IQ4_NL, tensor_types=ffn=MXFP4)": ("wide", ["blk.1.ffn_down.weight", "blk.0.attn_k.weight"]),
     "gguf(type=F16)": ("decoder", ["blk.1.ffn_down.weight", "token_embd.weight", "output.weight"]),
+    "gguf(type=Q8_0)": ("encoder", ["blk.1.ffn_down.weight", "blk.0.attn_q.bias", "blk.2.layer_output_norm.bias", "token_embd.weight",
+                                    "position_embd.weight", "token_types.weight", "token_embd_norm.weight"]),
 }
 
 
 def make_models(folder):
     make_decoder(folder / "decoder", seed=1, family="qwen2")
     make_decoder(folder / "narrow", seed=2, intermediate_size=100)
+    make_decoder(folder / "wide", seed=5, hidden_size=256, intermediate_size=512, num_hidden_layers=2)
     make_encoder(folder / "encoder", seed=3)
+    make_encoder(folder / "tanh-encoder", seed=3, hidden_act="gelu_new")
+    shutil.copytree(folder / "encoder", folder / "cased")
+    tokenizer = json.loads((folder / "cased/tokenizer.json").read_text())
+    tokenizer["normalizer"]["lowercase"] = False
+    (folder / "cased/tokenizer.json").write_text(json.dumps(tokenizer))
+    shutil.copytree(folder / "encoder", folder / "classifier")
+    classifier = transformers.BertForSequenceClassification(transformers.BertConfig.from_pretrained(folder / "encoder"))
+    classifier.save_pretrained(folder / "classifier")
     make_decoder(folder / "foreign-tokenizer", seed=4)
     tokenizer = json.loads((folder / "foreign-tokenizer/tokenizer.json").read_text())
     tokenizer["added_tokens"].append(tokenizer["added_tokens"][0] | {"id": 384, "content": "<|beyond|>"})
@@ -85,6 +100,15 @@ def place(folder, name):
     return file, 8 + length + begin, end - begin
 
 
+def names_of(stored):
+    """How the error may call a tensor of an export: by its layer, or, in a GGUF, by Hugging Face's or GGUF's name."""
+    layer = stored.rsplit(".", 1)[0]
+    if not stored.startswith(("blk.", "token_", "position_", "output")):
+        return [layer]
+    _, block, part = layer.split(".") if layer.startswith("blk.") else (None, None, None)
+    return [stored] + ([f"layers.{block}.", f"layer.{block}."] if block else ["embed", "norm", "lm_head"])
+
+
 class Damage(support.InFolder):
     def verify(self, folder, claims):
         return engine.call("verify", folder, "--claims", claims)
@@ -107,45 +131,65 @@ class Damage(support.InFolder):
                 file.write_bytes(whole)
                 self.assertIn(result.returncode, (1, 2), result.stdout + result.stderr)  # no signal
                 self.assertTrue(result.stderr.startswith("error: "), result.stderr)
+                self.assertTrue(any(part in result.stderr for part in names_of(name)), f"{name}: {result.stderr}")
                 print(f"ok     {to}: a bit of {name} flipped: {' '.join(result.stderr.split())[:110]}", flush=True)
         self.assertEqual(self.verify(self.folder / "export", claims).returncode, 0)
 
-    def test_a_flipped_bit_of_a_huggingface_folder_is_found(self):
-        self.check("huggingface")
+    def test_a_flipped_bit_is_found_in_every_format(self):
+        for to in DAMAGED:
+            with self.subTest(to=to):
+                self.setUp()
+                self.check(to)
 
-    def test_a_flipped_bit_of_compressed_tensors_is_found(self):
-        self.check("compressed-tensors")
+    def test_a_changed_configuration_is_found(self):
+        report = engine.export(models / "decoder", "huggingface", self.folder / "export")
+        file = self.folder / "export/config.json"
+        whole = file.read_text()
+        for key, value, name in (("rms_norm_eps", 1e-3, "epsilon"), ("rope_parameters", {"rope_type": "default", "rope_theta": 5000.0}, "rotary"),
+                                 ("max_position_embeddings", 100, "positions")):
+            with self.subTest(key):
+                config = json.loads(whole)
+                self.assertNotEqual(config.get(key), value)
+                config[key] = value
+                file.write_text(json.dumps(config))
+                result = self.verify(self.folder / "export", report["claims_file"])
+                self.assertEqual(result.returncode, 1, result.stdout + result.stderr)
+                self.assertIn(f"config: {name}", result.stderr)
+                print(f"ok     {key} changed: {' '.join(result.stderr.split())[:110]}", flush=True)
 
-    def test_a_flipped_bit_of_a_gptq_checkpoint_is_found(self):
-        self.check("gptq-checkpoint")
-
-    def test_a_flipped_bit_of_an_awq_checkpoint_is_found(self):
-        self.check("awq-checkpoint")
-
-    def test_a_flipped_bit_of_a_gguf_is_found(self):
-        self.check("gguf(type=Q4_0)")
-
-    def test_a_flipped_bit_of_a_plain_gguf_is_found(self):
-        self.check("gguf(type=F16)")
+    def test_a_changed_key_of_a_gguf_is_found(self):
+        report = engine.export(models / "decoder", "gguf(type=Q8_0)", self.folder / "export")
+        file = next((self.folder / "export").glob("*.gguf"))
+        for key, name in (("attention.layer_norm_rms_epsilon", "epsilon"), ("rope.freq_base", "rotary")):
+            with self.subTest(key):
+                whole = file.read_bytes()
+                place = whole.index(f"qwen2.{key}".encode()) + len(f"qwen2.{key}") + 4  # behind the type
+                [value] = struct.unpack("<f", whole[place:place + 4])
+                file.write_bytes(whole[:place] + struct.pack("<f", 2 * value) + whole[place + 4:])
+                result = self.verify(self.folder / "export", report["claims_file"])
+                file.write_bytes(whole)
+                self.assertEqual(result.returncode, 1, result.stdout + result.stderr)
+                self.assertIn(f"config: {name}", result.stderr)
 
     def test_a_cut_file_and_a_tensor_too_many_are_found(self):
         report = engine.export(models / "decoder", "huggingface", self.folder / "export")
         file = self.folder / "export/model.safetensors"
         file.write_bytes(file.read_bytes()[:-64])
         self.assertGreater(self.verify(self.folder / "export", report["claims_file"]).returncode, 0)
-        claims = json.loads(report["claims_file"].read_text())
-        del claims["tensors"]["model.norm.weight"]
-        (self.folder / "claims.json").write_text(json.dumps(claims))
-        engine.export(models / "decoder", "huggingface", self.folder / "again")
-        result = self.verify(self.folder / "again", self.folder / "claims.json")
-        self.assertIn("model.norm.weight", result.stderr)
-        self.assertGreater(result.returncode, 0)
+        report = engine.export(models / "decoder", "huggingface", self.folder / "again")
+        file = self.folder / "again/model.safetensors"
+        save_file(load_file(file) | {"model.layers.0.self_attn.rotary.inv_freq": torch.zeros(4)}, file, {"format": "pt"})
+        result = self.verify(self.folder / "again", report["claims_file"])
+        self.assertIn("model.layers.0.self_attn.rotary.inv_freq", result.stderr)
+        self.assertEqual(result.returncode, 1)
 
     def test_more_bytes_than_claimed_are_found(self):
         report = engine.export(models / "decoder", "gguf(type=Q8_0)", self.folder / "export")
         claims = report["claims"] | {"bytes": report["claims"]["bytes"] * 98 // 100}
         (self.folder / "claims.json").write_text(json.dumps(claims))
-        self.assertGreater(self.verify(self.folder / "export", self.folder / "claims.json").returncode, 0)
+        result = self.verify(self.folder / "export", self.folder / "claims.json")
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("claims.bytes", result.stderr)
 
 
 # Model, --to, and what the error must say: where, what, and the way out.
@@ -162,7 +206,9 @@ REFUSED = [
     ("decoder", "gptq-checkpoint", ["to", "rtn("]),
     ("decoder", "awq-checkpoint", ["to", "rtn("]),
     ("decoder", "compressed-tensors", ["to", "rtn("]),
-    ("encoder", "gguf", ["to", "encoder", "decoder-lm"]),
+    ("classifier", "gguf", ["classifier.", "would be lost", "onnx"]),
+    ("tanh-encoder", "gguf", ["config.json.hidden_act", "gelu"]),
+    ("cased", "gguf", ["tokenizer.json.normalizer", "llama.cpp"]),
     ("rtn4-encoder", "gptq-checkpoint", ["to", "encoder"]),
     ("foreign-tokenizer", "gguf", ["tokenizer.json", "<|beyond|>", "384"]),
     ("rtn5", "gptq-checkpoint", ["model.layers.0.", "5-bit", "compressed-tensors"]),

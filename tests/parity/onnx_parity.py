@@ -367,7 +367,8 @@ class Encoder(Onnx):
 
     def test_integers_and_fp16(self):
         for recipe, to, most in (("rtn(bits=8, group_size=-1)", "onnx", TOLERANCE),
-                                 ("rtn(bits=4, group_size=32)", "onnx(dtype=float16)", HALF)):
+                                 ("rtn(bits=4, group_size=32)", "onnx(dtype=float16)", HALF),
+                                 ("rtn(bits=8, group_size=-1) | round-inputs()", "onnx", 0.05)):
             with self.subTest(recipe, to=to):
                 self.setUp()
                 make_encoder(self.folder / "model")
@@ -389,6 +390,63 @@ class Encoder(Onnx):
         config = json.loads((self.folder / "cut/config.json").read_text())
         self.row(f"flap of a BERT, heads {config.get('num_attention_heads_per_layer')}, widths {config.get('intermediate_size_per_layer')}: "
                  f"hidden states within {off:.0e}")
+
+
+class StaticRounding(Onnx):
+    """Activations in int8 on ranges that were seen before: the graph method ptq on an exported graph. onnxruntime computes the
+    products of what lies between QuantizeLinear and DequantizeLinear in integers."""
+
+    def calibrate(self, feeds, options="examples=16"):
+        np.savez(self.folder / "examples.npz", **feeds)
+        engine.run("run", f"ptq({options})", "--model", self.folder / "export" / MODEL, "--data",
+                   f"calibration={self.folder / 'examples.npz'}", "--out", self.folder / "static", "--quiet")
+        return next((self.folder / "static").glob("*.onnx"))
+
+    def check(self, what, file, feeds, most):
+        """Other inputs than those that gave the ranges: as far from the plain graph as rounding explains, and not less."""
+        model, run = onnx.load(file), onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+        operators = [node.op_type for node in model.graph.node]
+        scales = {tensor.name for tensor in model.graph.initializer}
+        self.assertTrue(all(node.input[1] in scales for node in model.graph.node if node.op_type == "QuantizeLinear"))  # static
+        self.assertGreater(operators.count("QuantizeLinear"), 3 * 6)
+        plain = onnxruntime.InferenceSession(str(self.folder / "export" / MODEL), providers=["CPUExecutionProvider"])
+        name = plain.get_outputs()[0].name
+        [theirs], [without] = run.run([name], feeds), plain.run([name], feeds)
+        off = relative(theirs, without)
+        self.assertGreater(off, 1e-4)
+        self.assertLess(off, most)
+        self.row(f"{what}: static int8, {operators.count('QuantizeLinear')} values rounded, {name} {off:.3f} of their root mean square "
+                 f"from fp32, {file.stat().st_size / (self.folder / 'export' / MODEL).stat().st_size:.2f} of the file")
+
+    def test_an_encoder(self):
+        make_encoder(self.folder / "model")
+        self.export(self.folder / "model")
+        feeds = [{"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+                 for ids in tokens(300, 32, 24).numpy().reshape(2, 16, 24)]
+        self.check("BERT", self.calibrate(feeds[0]), feeds[1], 0.1)
+
+    def decoder_feeds(self, ids, past):
+        """The last of `ids` behind the cache of the first `past`."""
+        session, count = Session(self.folder / "export"), ids.shape[1]
+        positions = np.broadcast_to(np.arange(count), ids.shape)
+        _, cache = session.step(ids[:, :past], np.ones((len(ids), past), np.int64), positions[:, :past].copy(), session.empty(len(ids)))
+        return {"input_ids": ids[:, past:].copy(), "attention_mask": np.ones_like(ids), "position_ids": positions[:, past:].copy()} | cache
+
+    def test_a_decoder_with_its_cache(self):
+        self.export(self.decoder())
+        first, second = tokens(384, 32, 24).numpy().reshape(2, 16, 24)
+        self.check("decoder", self.calibrate(self.decoder_feeds(first, 8)), self.decoder_feeds(second, 8), 0.2)
+
+    def test_a_cache_that_is_always_empty_is_named(self):
+        self.export(self.decoder())
+        ids = tokens(384, 16, 24).numpy()
+        np.savez(self.folder / "examples.npz", input_ids=ids, attention_mask=np.ones_like(ids), position_ids=np.arange(24)[None].repeat(16, 0),
+                 **Session(self.folder / "export").empty(16))
+        result = engine.call("run", "ptq(examples=16)", "--model", self.folder / "export" / MODEL, "--data",
+                             f"calibration={self.folder / 'examples.npz'}", "--out", self.folder / "static", "--quiet")
+        self.assertEqual(result.returncode, 2, result.stderr)
+        for text in ("past_key_values.0.", "no elements", "earlier tokens"):
+            self.assertIn(text, result.stderr)
 
 
 LAYER = "model.layers.1.mlp.down_proj"
@@ -460,6 +518,46 @@ class Damage(Onnx):
                 file.write_bytes(whole)
         self.assertEqual(self.verify(report["claims_file"]).returncode, 0)
 
+    def test_a_changed_head_of_an_encoder_is_found(self):
+        make_encoder(self.folder / "model")
+        kind = transformers.BertForSequenceClassification
+        model = randomise(kind(transformers.BertConfig.from_pretrained(self.folder / "model", num_labels=12)), 2)
+        save(model, wordpiece_tokenizer(300), self.folder / "bert", torch.float32, "1GB")
+        report, file = self.export(self.folder / "bert"), self.folder / "export" / MODEL
+
+        def reader(model, name):
+            return next(node for node in model.graph.node if name in node.input)
+
+        def without_kinds(model):
+            gather = reader(model, "token_type_ids")
+            gather.input[list(gather.input).index("token_type_ids")] = "no_kinds"
+            zeros = onnx.helper.make_node("Sub", ["token_type_ids", "token_type_ids"], ["no_kinds"], name="no_kinds")
+            model.graph.node.insert(0, zeros)
+
+        def without_bias(model):
+            node = reader(model, "classifier.bias")
+            node.op_type = "Sub"
+
+        changes = {"Sigmoid for the pooler's Tanh": lambda m: setattr(next(n for n in m.graph.node if n.op_type == "Tanh"), "op_type", "Sigmoid"),
+                   "one kind of tokens for all": without_kinds, "the classifier's bias taken away": without_bias}
+        for what, change in changes.items():
+            with self.subTest(what):
+                whole, changed = file.read_bytes(), onnx.load(file)
+                change(changed)
+                onnx.save(changed, file)
+                self.refused(report["claims_file"], what)
+                file.write_bytes(whole)
+        self.assertEqual(self.verify(report["claims_file"]).returncode, 0)
+
+    def test_an_initializer_too_many_is_found(self):
+        report, file = self.export(self.decoder()), self.folder / "export" / MODEL
+        model = onnx.load(file)
+        model.graph.initializer.append(numpy_helper.from_array(np.zeros(4, np.float32), "stray"))
+        onnx.save(model, file)
+        result = self.verify(report["claims_file"])
+        self.assertEqual(result.returncode, 1, result.stdout + result.stderr)
+        self.assertIn("stray", result.stderr)
+
     def test_damage_beside_the_graph_is_found(self):
         report = self.export(self.decoder(), "onnx(inline_bytes=0)")
         data = self.folder / "export" / (MODEL + ".data")
@@ -497,6 +595,18 @@ class BadInput(Onnx):
                 self.assertEqual(list((self.folder / "here").iterdir()), [])
                 print(f"ok     {to} of {recipe}: {' '.join(result.stderr.split())[:150]}", flush=True)
 
+    def test_a_part_of_a_head_without_the_rest_is_named(self):
+        make_encoder(self.folder / "model")
+        whole = support.load_file(self.folder / "model/model.safetensors")
+        for name in ("cls.seq_relationship.weight", "cls.predictions.decoder.weight"):
+            with self.subTest(name):
+                tensors = {key: value for key, value in whole.items() if "pooler" not in key}
+                support.save_file(tensors | {name: torch.ones(2, 64)}, self.folder / "model/model.safetensors", {"format": "pt"})
+                result = engine.call("export", self.folder / "model", "--to", "onnx", "--out", self.folder / "export")
+                self.assertEqual(result.returncode, 2, result.stderr)
+                self.assertIn(name, result.stderr)
+                self.assertFalse((self.folder / "export").exists())
+
     def test_values_beyond_fp16_are_named(self):
         source = self.decoder()
         tensors = support.load_file(source / "model.safetensors")
@@ -509,6 +619,30 @@ class BadInput(Onnx):
 
 class MiniLM(Onnx):
     """The encoder that the project measures with; the decoder: onnx_perplexity.py."""
+
+    def test_static_rounding(self):
+        """Embeddings of sentences, means over their tokens, beside those of fp32."""
+        if not (MODELS / "minilm").is_dir():
+            self.skipTest("run scripts/models")
+        self.export(MODELS / "minilm", weights=False)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(MODELS / "minilm")
+        lines = (DATA / "calibration.txt").read_text(encoding="utf-8").split(". ")[:64]
+        others = [line for line in (DATA / "sentences.txt").read_text(encoding="utf-8").splitlines() if line][:64]
+
+        def feeds(texts):
+            made = tokenizer(texts, padding="max_length", truncation=True, max_length=48, return_tensors="np")
+            return {name: made[name].astype(np.int64) for name in ("input_ids", "attention_mask", "token_type_ids")}
+
+        file = StaticRounding.calibrate(self, feeds(lines), "examples=64")
+        inputs, means = feeds(others), []
+        for path in (file, self.folder / "export" / MODEL):
+            hidden = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"]).run(["last_hidden_state"], inputs)[0]
+            keep = inputs["attention_mask"][..., None]
+            means.append((hidden * keep).sum(1) / keep.sum(1))
+        cosine = (means[0] * means[1]).sum(1) / np.linalg.norm(means[0], axis=1) / np.linalg.norm(means[1], axis=1)
+        self.row(f"all-MiniLM-L6-v2, static int8 by ptq on 64 sentences: cosine of embeddings with fp32's {cosine.mean():.4f} on average, "
+                 f"{cosine.min():.4f} at least, {file.stat().st_size / 1e6:.1f} MB")
+        self.assertGreater(cosine.mean(), 0.9)
 
     def test_rows_of_8_bits(self):
         if not (MODELS / "minilm").is_dir():

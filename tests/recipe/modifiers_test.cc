@@ -85,6 +85,15 @@ stages:
 )");
 }
 
+TEST(Modifiers, TakeAGroupSizeOfMinusOneForAChannel) {
+  expect_same(
+      quantiser("QuantizationModifier",
+                "ignore: [], config_groups: {g: {targets: [Linear], weights: {num_bits: 4, type: int, "
+                "symmetric: true, group_size: -1}}}"),
+      "stages: [{method: rtn, params: {bits: 4, group_size: -1, symmetric: true}, targets: [Linear], "
+      "ignore: []}]");
+}
+
 TEST(Modifiers, KnowThePresetSchemes) {
   const auto stages = [](const std::string& list) { return "stages: [" + list + "]"; };
   const std::string place = "targets: [Linear], ignore: [lm_head]}";

@@ -1,12 +1,14 @@
 // Vocabularies inside GGUF files, from files that the tests write byte by byte.
 #include <gmock/gmock.h>
 
+#include <algorithm>
 #include <functional>
 
 #include "common/error.h"
 #include "common/files.h"
 #include "engine/text/byte_alphabet.h"
 #include "engine/text/gguf_tokenizer_json.h"
+#include "engine/text/gguf_vocabulary.h"
 #include "engine/text/tokenizer.h"
 
 namespace wring {
@@ -146,6 +148,71 @@ TEST(GgufTokenizer, NamesTheKeyOfWhatIsBrokenOrUnknown) {
   EXPECT_EQ(error_of({.merges = {"a b", "a  b"}}).field(), "tokenizer.ggml.merges[1]");
   EXPECT_THAT(error_of({.merges = {"x y"}}).field(), HasSubstr("merges[0]"));
   EXPECT_EQ(error_of({.eos = 260}).field(), "tokenizer.ggml.eos_token_id");
+}
+
+// "unable" is two pieces; 9 and 10 are rows without tokens.
+Json word_pieces() {
+  return parse_json(R"({
+    "added_tokens": [{"id": 0, "content": "[PAD]", "special": true}, {"id": 1, "content": "[UNK]", "special": true},
+                     {"id": 2, "content": "[CLS]", "special": true}, {"id": 3, "content": "[SEP]", "special": true}],
+    "normalizer": {"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true,
+                   "strip_accents": null, "lowercase": true},
+    "pre_tokenizer": {"type": "BertPreTokenizer"},
+    "post_processor": {"type": "BertProcessing", "cls": ["[CLS]", 2], "sep": ["[SEP]", 3]},
+    "model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
+              "vocab": {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "un": 4, "##able": 5, "able": 6, "#": 7, "##": 8}}})",
+                    "test");
+}
+
+constexpr std::int64_t kWordPieceRows = 11;
+
+const GgufStored& value_of(const std::vector<GgufKeyToWrite>& keys, const std::string& name) {
+  return std::find_if(keys.begin(), keys.end(), [&](const auto& key) { return key.name == name; })->value;
+}
+
+TEST(GgufTokenizer, WordPiecesAreSpeltAsLlamaCppWantsThem) {
+  const auto keys = gguf_vocabulary(word_pieces(), Json::object(), kWordPieceRows);
+  const std::string space = "\u2581";
+  EXPECT_THAT(std::get<std::vector<std::string>>(value_of(keys, "tokenizer.ggml.tokens")),
+              ElementsAre("[PAD]", "[UNK]", "[CLS]", "[SEP]", space + "un", "able", space + "able",
+                          space + "#", space + "##", space + "[PAD9]", space + "[PAD10]"));
+  EXPECT_THAT(std::get<std::vector<std::int32_t>>(value_of(keys, "tokenizer.ggml.token_type")),
+              ElementsAre(3, 3, 3, 3, 1, 1, 1, 1, 1, 5, 5));
+  EXPECT_EQ(std::get<std::string>(value_of(keys, "tokenizer.ggml.model")), "bert");
+  EXPECT_EQ(std::get<std::uint32_t>(value_of(keys, "tokenizer.ggml.seperator_token_id")), 3u);
+  EXPECT_EQ(std::get<std::uint32_t>(value_of(keys, "tokenizer.ggml.unknown_token_id")), 1u);
+}
+
+TEST(GgufTokenizer, WordPiecesComeBackAsTheyWentOut) {
+  const TempDir folder;
+  write_gguf(folder.path() / "model.gguf", gguf_vocabulary(word_pieces(), Json::object(), kWordPieceRows),
+             {});
+  const FileTree files = FileTree::on_disk(folder.path());
+  EXPECT_EQ(tokenizer_json_from_gguf(GgufFile(files.open("model.gguf")))["model"]["vocab"],
+            word_pieces()["model"]["vocab"]);
+  EXPECT_THAT(load_tokenizer(files)->encode("UNABLE \u00e4ble # x[SEP]", true),
+              ElementsAre(2, 4, 5, 6, 7, 1, 3, 3));
+}
+
+TEST(GgufTokenizer, NamesWhatLlamaCppDoesToEveryWordPieceAndATokenizerDoesNot) {
+  const auto field = [](const char* part, const Json& change) {
+    Json changed = word_pieces();
+    changed[part].update(change);
+    try {
+      (void)gguf_vocabulary(changed, Json::object(), kWordPieceRows);
+    } catch (const Error& error) {
+      return error.field();
+    }
+    return std::string("none");
+  };
+  EXPECT_EQ(field("normalizer", {{"lowercase", false}}), "tokenizer.json.normalizer");
+  EXPECT_EQ(field("normalizer", {{"strip_accents", false}}), "tokenizer.json.normalizer");
+  EXPECT_EQ(field("pre_tokenizer", {{"type", "Digits"}}), "tokenizer.json.pre_tokenizer");
+  EXPECT_EQ(field("post_processor", {{"type", "ByteLevel"}}), "tokenizer.json.post_processor");
+  EXPECT_EQ(field("model", {{"continuing_subword_prefix", "@@"}}),
+            "tokenizer.json.model.continuing_subword_prefix");
+  EXPECT_EQ(field("model", {{"type", "Unigram"}}), "tokenizer.json.model.type");
+  EXPECT_EQ(field("model", {{"type", "WordPiece"}}), "none");
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <set>
 
 #include "common/error.h"
 
@@ -104,25 +105,34 @@ std::map<std::string, ValueRange> value_ranges(const Graph& graph, const GraphEx
     };
   };
   std::map<std::string, ValueRange> ranges;
+  std::set<std::string> seen_values;
   go_over(
       graph, examples,
       [&](const std::string& name, const at::Tensor& value) {
+        ranges.emplace(name, ValueRange{});  // codes have a zero
+        if (value.numel() == 0) return;
+        seen_values.insert(name);
         const auto [low, high] = at::aminmax(value.to(at::kFloat));
         const ValueRange seen{low.item<double>(), high.item<double>()};
         if (!std::isfinite(seen.low) || !std::isfinite(seen.high))
           throw Error(ErrorCode::kInvalidArgument, "NOT_FINITE",
                       "the value is NaN or infinite for some examples", name);
-        ValueRange& range = ranges.emplace(name, ValueRange{}).first->second;  // codes have a zero
+        ValueRange& range = ranges.at(name);
         range = {std::min(range.low, seen.low), std::max(range.high, seen.high)};
       },
       report(0));
+  for (const auto& [name, range] : ranges)
+    if (!seen_values.contains(name))
+      throw Error(ErrorCode::kInvalidArgument, "NO_VALUES", "the value has no elements in any example", name,
+                  "Give examples in which it has some: of a decoder's cache, keys and values of earlier "
+                  "tokens.");
   if (passes == 1) return ranges;
   std::map<std::string, Histogram> histograms;
   go_over(
       graph, examples,
       [&](const std::string& name, const at::Tensor& value) {
         const ValueRange& range = ranges.at(name);
-        if (range.low == range.high) return;
+        if (range.low == range.high || value.numel() == 0) return;
         Histogram& histogram =
             histograms.emplace(name, Histogram{range, at::zeros({kBins}, at::kDouble)}).first->second;
         histogram.counts += at::histc(value.to(at::kCPU, at::kFloat), kBins, range.low, range.high);
