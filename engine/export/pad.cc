@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "common/error.h"
+#include "engine/model/block_sizes.h"
 
 namespace wring {
 namespace {
@@ -139,6 +140,7 @@ Json uniform_config(const Model& model) {
 }  // namespace
 
 std::unique_ptr<Model> padded_model(const Model& model) {
+  check_whole_heads(model.config(), "a padded model");
   return make_model(uniform_config(model), PaddedTensors(model));
 }
 

@@ -20,7 +20,7 @@ struct AuditEntry {
   TimeMs time = 0;
   std::string caller;  // id of a token, worker:NAME of a certificate, "local", "unknown"; "operator", who ran
                        // a program on the data folder; or "collector"
-  std::string scope;    // the caller's; of one who was not let in: empty
+  std::string scope;   // the caller's; of one who was not let in: empty
   std::string project;  // the caller's; empty: all
   std::string method;   // "Jobs/SubmitJob"
   std::string object;   // id, digest or name of what was changed; empty where none was found
