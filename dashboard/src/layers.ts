@@ -35,7 +35,7 @@ export function logAxis(values: number[]): { min: number; max: number; marks: nu
   return { min, max, marks: marks.filter((mark) => mark >= min && mark <= max) };
 }
 
-// What a GGUF file calls the layers that reports name as Hugging Face does.
+// What a GGUF file calls the layers that reports name as Hugging Face does: of decoders, and of encoders.
 const GGUF_PARTS: Record<string, string> = {
   "self_attn.q_proj": "attn_q",
   "self_attn.k_proj": "attn_k",
@@ -44,12 +44,25 @@ const GGUF_PARTS: Record<string, string> = {
   "mlp.gate_proj": "ffn_gate",
   "mlp.up_proj": "ffn_up",
   "mlp.down_proj": "ffn_down",
+  "attention.self.query": "attn_q",
+  "attention.self.key": "attn_k",
+  "attention.self.value": "attn_v",
+  "attention.output.dense": "attn_output",
+  "intermediate.dense": "ffn_up",
+  "output.dense": "ffn_down",
 };
-const GGUF_WHOLE: Record<string, string> = { "model.embed_tokens": "token_embd", lm_head: "output" };
+const GGUF_WHOLE: Record<string, string> = {
+  "model.embed_tokens": "token_embd",
+  lm_head: "output",
+  "embeddings.word_embeddings": "token_embd",
+  "embeddings.position_embeddings": "position_embd",
+  "embeddings.token_type_embeddings": "token_types",
+};
 
 /** The layer's name in a GGUF file; the same where it has none there. */
 export function ggufName(layer: string): string {
-  const match = /^model\.layers\.(\d+)\.(.+)$/.exec(layer);
+  const name = layer.replace(/^bert\./, "");
+  const match = /^(?:model\.layers|encoder\.layer)\.(\d+)\.(.+)$/.exec(name);
   const part = match && GGUF_PARTS[match[2]];
-  return part ? `blk.${match[1]}.${part}` : (GGUF_WHOLE[layer] ?? layer);
+  return part ? `blk.${match[1]}.${part}` : (GGUF_WHOLE[name] ?? layer);
 }

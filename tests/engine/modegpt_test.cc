@@ -1,6 +1,8 @@
 // MoDeGPT against its float64 version (make_modegpt_goldens.py), and heads that are narrower than they were.
 #include <gtest/gtest.h>
 
+#include <utility>
+
 #include "common/error.h"
 #include "engine/calibrate/estimate.h"
 #include "engine/export/exporter.h"
@@ -395,10 +397,13 @@ TEST(NarrowHeads, AreNoOtherToolsAndTheFieldSaysSo) {
   const TempDir folder;
   std::filesystem::create_directories(folder.path() / "out");
   const FileTree source = FileTree::on_disk(folder.path());
-  const Json params{{"dtype", "float32"}, {"shard_bytes", 1'000'000'000},
-                    {"weights", "dense"}, {"accuracy_level", 0},
-                    {"inline_bytes", 0},  {"type", "f32"}};
-  for (const char* format : {"huggingface", "onnx"}) {
+  Json params{{"dtype", "float32"}, {"shard_bytes", 1'000'000'000},
+              {"weights", "dense"}, {"accuracy_level", 0},
+              {"inline_bytes", 0},  {"type", "f32"}};
+  const std::pair<const char*, bool> formats[] = {
+      {"huggingface", false}, {"huggingface", true}, {"onnx", false}};
+  for (const auto& [format, pad] : formats) {
+    params["pad"] = pad;
     Claims claims;
     try {
       find_exporter(format)({*model, source, Params(params, "to.params"), "model", folder.path() / "out"},

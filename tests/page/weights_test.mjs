@@ -61,13 +61,14 @@ for (const [type, { hex, values }] of Object.entries(golden)) near([...blockValu
 // As engine/model/gguf_names.cc has them.
 const { ggufName } = await load("layers.ts");
 const table = readFileSync(`${root}engine/model/gguf_names.cc`, "utf8");
-const names = [...table.matchAll(/\{"([\w.]+)", "(\w+)(?:\.weight)?"\}/g)].map(([, hf, gguf]) => [hf.replace(/\.weight$/, ""), gguf]).filter(([hf]) => !/norm/.test(hf));
-assert.equal(names.length, 9);
+const names = [...table.matchAll(/\{"([\w.]+)", "(\w+)"\}/g)].map(([, hf, gguf]) => [hf, gguf]).filter(([, gguf]) => !/norm/.test(gguf));
+assert.equal(names.length, 18);
 for (const [hf, gguf] of names) {
-  const whole = !/^(self_attn|mlp)/.test(hf);
-  assert.equal(ggufName(whole ? hf : `model.layers.12.${hf}`), whole ? gguf : `blk.12.${gguf}`);
+  const blocks = /^(self_attn|mlp)/.test(hf) ? "model.layers.12." : /^(attention|intermediate|output)/.test(hf) ? "encoder.layer.12." : "";
+  assert.equal(ggufName(blocks + hf), blocks ? `blk.12.${gguf}` : gguf);
 }
-assert.equal(ggufName("bert.encoder.layer.0.output.dense"), "bert.encoder.layer.0.output.dense");
+assert.equal(ggufName("bert.encoder.layer.0.output.dense"), "blk.0.ffn_down");
+assert.equal(ggufName("pooler.dense"), "pooler.dense");
 
 const half = spreadOf([0, 0, 1, 2], 8, 2);
 assert.deepEqual([half.zeros, half.drawn, half.counts, half.mean], [0.5, false, [0, 2], 0.75]);

@@ -1,7 +1,7 @@
 // The list of jobs: newest first, filtered by state, project and name, alive.
 import { useQuery } from "@tanstack/react-query";
 import { useWindowVirtualizer } from "@tanstack/react-virtual";
-import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "react";
+import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from "react";
 import { Link, useSearchParams } from "wouter";
 import { type Artifact, get, isActive, Problem } from "../api";
 import { duration } from "../format";
@@ -200,7 +200,7 @@ function Rows({ list, shown, more, projects, selected, onSelect }: RowsProps) {
     gap: phone.matches ? 10 : 0,
     overscan: 8,
     scrollMargin: margin,
-    getItemKey: (index) => lines[index].id,
+    getItemKey: useCallback((index: number) => lines[index].id, [lines]), // a new one has all rows measured again
   });
   const items = rows.getVirtualItems();
   const first = items.at(0)?.index ?? 0;
@@ -272,8 +272,9 @@ function Rows({ list, shown, more, projects, selected, onSelect }: RowsProps) {
 /** Of a caller who sees all projects: those whose jobs are listed, and those that have something to do. */
 function useProjectNames(lines: JobLine[], chosen: string): string[] {
   const names = useProjects();
+  const listed = useMemo(() => new Set(lines.map((line) => line.project)), [lines]);
   if (!names) return [];
-  return [...new Set([...names, ...lines.map((line) => line.project), chosen])].filter(Boolean).sort();
+  return [...new Set([...names, ...listed, chosen])].filter(Boolean).sort();
 }
 
 export function Jobs() {
