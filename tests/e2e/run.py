@@ -37,7 +37,7 @@ from metrics import MetricsTests  # noqa: E402
 from operations import Operations  # noqa: E402, F401
 from random_models import TEXT, make_decoder, make_encoder  # noqa: E402
 from rest import RestTests  # noqa: E402
-from service import DEADLINE, SLOW_RECIPE, Service  # noqa: E402
+from service import DEADLINE, SLOW_RECIPE, Service, mount_small  # noqa: E402
 from sweeps import SweepTests  # noqa: E402
 
 PROGRAMS = ROOT / "build/release/bin"
@@ -700,15 +700,9 @@ class FullDisk(unittest.TestCase):
     """The store on a file system of 24 MB: an upload that does not fit is refused, what was stored is served on, and with
     more space the same upload succeeds."""
 
-    @unittest.skipUnless(os.geteuid() == 0, "a small file system can be mounted by root alone")
     def test_a_full_blob_store_says_so_and_serves_on(self):
         folder = Path(tempfile.mkdtemp(dir=scratch, prefix="full"))
-        data = folder / "data"
-        data.mkdir()
-        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "wring-test", data], capture_output=True, text=True)
-        if mounted.returncode:
-            self.skipTest(f"no small file system here: {mounted.stderr.strip()}")
-        self.addCleanup(subprocess.run, ["umount", data], check=True)
+        data = mount_small(self, folder / "data")
         service = Service(PROGRAMS, folder)
         self.addCleanup(service.stop)
         service.start_server()

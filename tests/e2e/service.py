@@ -48,6 +48,16 @@ class Answer:
         return f"status {self.status}\n{self.out}\n{self.err}"
 
 
+def mount_small(test, folder):
+    """Makes the folder, on a file system of 24 MB until the test ends; skips the test where none may be mounted."""
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "wring-test", folder], capture_output=True, text=True)
+    if mounted.returncode:
+        test.skipTest(f"no small file system here: {mounted.stderr.strip()}")
+    test.addCleanup(subprocess.run, ["umount", folder], check=True)
+    return folder
+
+
 class Service:
     def __init__(self, programs, folder):
         self.programs, self.folder = Path(programs), Path(folder)
