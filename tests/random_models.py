@@ -1,4 +1,6 @@
 """Small random models with tokenizers, as Hugging Face folders: other sizes and options than the real models have."""
+import re
+
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (BertConfig, BertModel, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, PreTrainedTokenizerFast,
@@ -24,12 +26,14 @@ def bpe_tokenizer(vocabulary):
 
 
 def wordpiece_tokenizer(vocabulary):
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    words = dict.fromkeys(re.findall(r"\w+|[^\w\s]", " ".join(TEXT).lower()))
+    characters = sorted(set("".join(words)))
+    tokens = dict.fromkeys(special + characters + ["##" + character for character in characters] + list(words))  # a trainer's ties fall anyhow
+    tokenizer = Tokenizer(models.WordPiece({token: i for i, token in enumerate(list(tokens)[:vocabulary])}, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece()
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    tokenizer.train_from_iterator(TEXT, trainers.WordPieceTrainer(vocab_size=vocabulary, special_tokens=special, show_progress=False))
     ids = [(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
     tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=ids)
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="[UNK]", pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]",

@@ -121,7 +121,8 @@ void Invariants::check(const SubmitInput& input, const Outcome& outcome, const S
   const JobRecord& job = outcome.changed.front();
   Known known;
   known.replay.max_attempts = input.max_attempts > 0 ? input.max_attempts : 5;
-  known.queued = known.begun = known.waiting = moment();
+  known.queued = known.waiting = moment();
+  known.begins.emplace(job.version, moment());
   known.record.sequence = job.sequence;
   known.record.priority = input.priority;
   known.record.project = input.project;
@@ -212,7 +213,7 @@ void Invariants::check(const CancelInput& input, const Outcome& outcome, const S
 void Invariants::check(const RetryInput& input, const Outcome& outcome, const SchedulerState&) {
   const auto before = jobs_.at(input.job).record.phase;
   check_queue_quota(jobs_.at(input.job).record.project, input.job);
-  jobs_.at(input.job).begun = moment();
+  jobs_.at(input.job).begins.insert_or_assign(outcome.changed.front().version, moment());
   take_in(outcome);
   demand(before == JobPhase::kFailed || before == JobPhase::kCancelled, "one-terminal-state", input.job,
          "a retry of a job that is " + text(before));
@@ -338,9 +339,9 @@ void Invariants::check_timed_out(const Known& known, const JobRecord& after) con
          "timeouts-kept", after.id, "the job was paused meanwhile");
   demand(timeout > 0 && (phase == JobPhase::kQueued || (total && phase == JobPhase::kRunning)),
          "timeouts-kept", after.id, "failed of a timeout that it has not, while " + text(phase));
-  demand(elapsed_at_most(total ? known.begun : known.queued) >= pause + timeout || known.unsure,
+  demand(elapsed_at_most(total ? known.begun() : known.queued) >= pause + timeout || known.unsure,
          "timeouts-kept", after.id,
-         "failed " + std::to_string(world_.now - (total ? known.begun : known.queued).at) +
+         "failed " + std::to_string(world_.now - (total ? known.begun() : known.queued).at) +
              " ms into a timeout of " + std::to_string(timeout));
 }
 
@@ -353,7 +354,7 @@ void Invariants::check_overdue(const Known& known) const {
            "timeouts-end-jobs", job.id,
            std::string(what) + " is over by " + std::to_string(world_.now - since.at - timeout) + " ms");
   };
-  within(known.begun, job.total_timeout, "the total timeout");
+  within(known.begun(), job.total_timeout, "the total timeout");
   if (job.phase != JobPhase::kQueued || job.queued_timeout == 0 || is_paused(job)) return;
   if (jumps_back_ != known.queued.jumps_back) return;  // by the clock it may have been queued in the future
   const bool backoff = known.queued.at + known.pause > known.waiting.at;

@@ -65,7 +65,8 @@ class Invariants {
     JobRecord record;
     Replay replay;
     Moment renewed, queued;
-    Moment begun;                        // submitted, or asked to be run again
+    std::map<std::uint64_t, Moment> begins;  // submitted, or asked to be run again; by version
+    const Moment& begun() const { return begins.rbegin()->second; }
     Moment waiting;                      // queued, or resumed since
     TimeMs pause = 0;                    // that followed `queued`
     bool unsure = false;                 // a crash took it back to a pause that the books no longer know

@@ -139,7 +139,8 @@ void Invariants::on_crash(const Storage& storage) {
       auto back = known_from(*row);
       back.queued = known.queued;
       back.renewed = known.renewed;
-      back.begun = known.begun;
+      back.begins = std::move(known.begins);  // a retry that is lost began nothing
+      back.begins.erase(back.begins.upper_bound(row->record.version), back.begins.end());
       back.waiting = known.waiting;
       back.told = {row->record.fence, row->record.told_outcome};
       known = std::move(back);
