@@ -447,6 +447,12 @@ void Invariants::check_order(const LeaseInput& input, const JobRecord* granted) 
   if (worker.draining || pauses_.contains({PauseRecord::Kind::kWorker, input.worker})) return;
   demand(!granted || queue_.contains(granted->id), "one-holder", granted ? granted->id : "",
          "it was not queued");
+  std::map<std::string, bool> full;  // by project, counted once: thousands wait in a large world
+  const auto is_full = [&](const std::string& project) {
+    const auto [at, is_new] = full.try_emplace(project);
+    if (is_new) at->second = runs_all_it_may(project);
+    return at->second;
+  };
   for (const auto& id : queue_) {
     const Known& known = jobs_.at(id);
     const bool back = jumps_back_ != known.queued.jumps_back;
@@ -456,7 +462,7 @@ void Invariants::check_order(const LeaseInput& input, const JobRecord* granted) 
                  std::to_string(known.pause));
       continue;
     }
-    if (known.unsure || is_paused(known.record) || runs_all_it_may(known.record.project) ||
+    if (known.unsure || is_paused(known.record) || is_full(known.record.project) ||
         (granted && turn_of(jobs_.at(granted->id).record) < turn_of(known.record)))
       continue;
     // A clock set back costs two of the longest pauses at most: one that is longer counts as over, until by

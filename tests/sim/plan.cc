@@ -130,11 +130,12 @@ std::vector<QuotaPlan> Plan::quotas() const {
   Random random(seed, kQuotas);
   std::vector<QuotaPlan> quotas;
   if (random.chance(0.5)) return quotas;
+  const auto scale = std::max(1u, workers / 50);  // at three of thousands, a large world would never end
   for (auto left = random.between(1, 4); left > 0; --left) {
     QuotaPlan quota;
     quota.input.project = "p" + std::to_string(random.between(0, 3));
-    if (random.chance(0.7)) quota.input.quota.running = random.between(1, 3);
-    if (random.chance(0.5)) quota.input.quota.queued = random.between(1, 8);
+    if (random.chance(0.7)) quota.input.quota.running = scale * random.between(1, 3);
+    if (random.chance(0.5)) quota.input.quota.queued = scale * random.between(1, 8);
     quota.at = random.between(0, faults_end / 2);
     quotas.push_back(std::move(quota));
   }
