@@ -112,6 +112,11 @@ export function append(list: JobList, page: Page): JobList {
   };
 }
 
+/** Lines are flat but for the stage that runs. */
+function isSame(a: JobLine, b: JobLine): boolean {
+  return (Object.keys(a) as (keyof JobLine)[]).every((key) => a[key] === b[key] || (key === "running" && JSON.stringify(a[key]) === JSON.stringify(b[key])));
+}
+
 /**
  * Puts the chunk's page, asked for again, in the place of the rows that it is about. What follows on the page begins a
  * chunk of its own, in the place of those that began within.
@@ -119,7 +124,18 @@ export function append(list: JobList, page: Page): JobList {
 export function refresh(list: JobList, index: number, page: Page): JobList {
   const { start } = list.chunks[index];
   const before = list.lines.slice(0, start);
-  const fresh = linesOf(page, before);
+  const fresh = linesOf(page, before).map((one, i) => {
+    const known = list.lines.at(start + i);
+    return known && isSame(one, known) ? known : one;
+  });
+  // Where nothing has changed the list is what it was: a copy of 100,000 rows would be drawn anew.
+  const follows = list.chunks.at(index + 1);
+  if (
+    page.next_page_token === (follows ? follows.token : list.next) &&
+    start + fresh.length === (follows ? follows.start : list.lines.length) &&
+    fresh.every((one, i) => one === list.lines[start + i])
+  )
+    return list;
   const chunks = list.chunks.slice(0, index + 1);
   if (!page.next_page_token) return { lines: before.concat(fresh), chunks, next: "" };
   const ids = new Set(fresh.map((one) => one.id));

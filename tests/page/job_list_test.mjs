@@ -69,6 +69,7 @@ for (let seed = 1; seed <= 2000; ++seed) {
   }
   // And all of it once all was on the screen.
   list = await renew(list, { first: 0, last: Infinity }, Infinity, (token) => server.page(token));
+  assert.equal(await renew(list, { first: 0, last: Infinity }, Infinity, (token) => server.page(token)), list, `seed ${seed}: nothing changed, and the list did`);
   const fitting = server.jobs.filter((one) => one.fits);
   assert.deepEqual(ids(list), fitting.map((one) => one.id), `seed ${seed}`);
   assert.deepEqual(list.lines.map((line) => line.state), fitting.map((one) => one.state), `seed ${seed}: old states`);

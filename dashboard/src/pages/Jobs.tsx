@@ -1,7 +1,7 @@
 // The list of jobs: newest first, filtered by state, project and name, alive.
 import { useQuery } from "@tanstack/react-query";
 import { useWindowVirtualizer } from "@tanstack/react-virtual";
-import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from "react";
+import { memo, useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from "react";
 import { Link, useSearchParams } from "wouter";
 import { type Artifact, get, isActive, Problem } from "../api";
 import { duration } from "../format";
@@ -97,12 +97,12 @@ interface RowProps {
   now: number;
   projects: boolean;
   selected: boolean;
-  onSelect: (on: boolean, range: boolean) => void;
+  onSelect: (index: number, on: boolean, range: boolean) => void;
   measure: (row: HTMLTableRowElement | null) => void;
 }
 
 // As cards on a phone rows are no table to the browser: the roles say that they are one.
-function Row({ job, index, now, projects, selected, onSelect, measure }: RowProps) {
+const Row = memo(function Row({ job, index, now, projects, selected, onSelect, measure }: RowProps) {
   const took = seconds(job, now);
   const range = useRef(false);
   return (
@@ -114,7 +114,7 @@ function Row({ job, index, now, projects, selected, onSelect, measure }: RowProp
         onPointerDownCapture={(event) => (range.current = event.shiftKey)}
         onKeyDownCapture={(event) => (range.current = event.shiftKey)}
       >
-        <Check hidden label={`Select ${job.name || job.id}`} checked={selected} onChange={(on) => onSelect(on, range.current)} />
+        <Check hidden label={`Select ${job.name || job.id}`} checked={selected} onChange={(on) => onSelect(index, on, range.current)} />
       </td>
       <td role="cell" className="cell-name">
         <Link href={`/jobs/${job.id}`} className={job.name === TRIED ? "muted clip" : "strong clip"}>
@@ -147,7 +147,7 @@ function Row({ job, index, now, projects, selected, onSelect, measure }: RowProp
       </td>
     </tr>
   );
-}
+});
 
 /** Few models have many jobs: each is asked for once, and has no name once it was deleted. */
 function Model({ digest }: { digest: string }) {
@@ -217,6 +217,9 @@ function Rows({ list, shown, more, projects, selected, onSelect }: RowsProps) {
     const some = from < 0 ? [lines[index]] : from < index ? lines.slice(from, index + 1).slice(-MOST_SELECTED) : lines.slice(index, from + 1).slice(0, MOST_SELECTED);
     onSelect(some, on);
   };
+  const latest = useRef(select);
+  latest.current = select;
+  const selectRow = useCallback((index: number, on: boolean, range: boolean) => latest.current(index, on, range), []);
   const all = lines.slice(0, MOST_SELECTED);
   const count = all.filter((line) => line.id in selected).length;
   const columns = projects ? 9 : 8;
@@ -256,10 +259,10 @@ function Rows({ list, shown, more, projects, selected, onSelect }: RowsProps) {
             key={lines[index].id}
             job={lines[index]}
             index={index}
-            now={now}
+            now={isActive(lines[index].state) ? now : 0}
             projects={projects}
             selected={lines[index].id in selected}
-            onSelect={(on, range) => select(index, on, range)}
+            onSelect={selectRow}
             measure={rows.measureElement}
           />
         ))}

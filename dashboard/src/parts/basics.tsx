@@ -1,6 +1,6 @@
 // Small parts that every page is made of: states, times, digests, and what to show while there is nothing to show.
 import { Progress } from "@base-ui/react/progress";
-import { type ReactNode, useEffect, useState } from "react";
+import { type ReactNode, useEffect, useSyncExternalStore } from "react";
 import { Link } from "wouter";
 import { Problem, type State, type SweepState } from "../api";
 import { ago, exact, short } from "../format";
@@ -14,23 +14,44 @@ export function StateBadge({ state }: { state: State | SweepState }) {
   );
 }
 
+// One clock for all that counts: a long list would have a timer in each of its rows.
+const clock = { now: Date.now(), timer: 0, told: new Set<() => void>() };
+
+function tick() {
+  clock.now = Date.now();
+  for (const tell of clock.told) tell();
+}
+
+function watchClock(tell: () => void): () => void {
+  if (clock.told.size === 0) {
+    clock.now = Date.now();
+    clock.timer = window.setInterval(tick, 1000);
+  }
+  clock.told.add(tell);
+  return () => {
+    clock.told.delete(tell);
+    if (clock.told.size === 0) clearInterval(clock.timer);
+  };
+}
+
+const never = () => () => {};
+
 /** The time now, once a second, for whatever counts up or down. */
 export function useNow(active = true): number {
-  const [now, setNow] = useState(Date.now);
-  useEffect(() => {
-    if (!active) return;
-    const timer = setInterval(() => setNow(Date.now()), 1000);
-    return () => clearInterval(timer);
-  }, [active]);
-  return now;
+  return useSyncExternalStore(active ? watchClock : never, () => clock.now);
+}
+
+/** How long ago it was, drawn anew when the words change. */
+function useAgo(time?: string): string {
+  return useSyncExternalStore(watchClock, () => (time ? ago(time, clock.now) : ""));
 }
 
 export function Time({ time }: { time?: string }) {
-  const now = useNow();
+  const said = useAgo(time);
   if (!time) return <span className="muted">–</span>;
   return (
     <time dateTime={time} title={exact(time)}>
-      {ago(time, now)}
+      {said}
     </time>
   );
 }
