@@ -318,11 +318,11 @@ export const stateNames = (states: string) =>
     .map((state) => "JOB_STATE_" + state.toUpperCase());
 
 /** GET. The browser keeps the answer under its ETag and asks again with If-None-Match. */
-export async function get<T>(path: string, query: Query = {}): Promise<T> {
+export async function get<T>(path: string, query: Query = {}, signal?: AbortSignal): Promise<T> {
   const words = Object.entries(query).flatMap(([key, value]) =>
     (Array.isArray(value) ? value : value === undefined || value === "" ? [] : [value]).map((one) => `${key}=${encodeURIComponent(one)}`),
   );
-  const response = await ask(`/api/v1/${path}${words.length ? "?" + words.join("&") : ""}`);
+  const response = await ask(`/api/v1/${path}${words.length ? "?" + words.join("&") : ""}`, { signal });
   return parse<T>(await response.text());
 }
 

@@ -15,7 +15,8 @@ export function useOutcome(id: string, measured: boolean): { size?: Outcome; qua
   }, []);
   const query = useQuery({
     queryKey: ["outcome", id],
-    queryFn: () => get<{ evaluations: Evaluation[] }>("evaluations", { job_id: id, page_size: 200 }),
+    // A row that leaves takes its call back.
+    queryFn: ({ signal }) => get<{ evaluations: Evaluation[] }>("evaluations", { job_id: id, page_size: 200 }, signal),
     select: outcomeOf,
     enabled: rests && measured,
     staleTime: Infinity,
