@@ -4,18 +4,37 @@ Layouts are written from the formats' descriptions, not from the engine's code.
 """
 import argparse
 import hashlib
+import importlib.metadata
 import json
+import os
 import subprocess
+import sys
 import tempfile
 import unittest
 from pathlib import Path
 
-import numpy as np
-import torch
-from safetensors.torch import load_file, save_file
+os.environ |= {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+import transformers  # noqa: E402
+from safetensors.torch import load_file, save_file  # noqa: E402
+
+from random_models import make_decoder  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS, DATA = ROOT / "build/models", ROOT / "build/data"
+TOLERANCE = 2e-4  # both sides multiply the same fp32 values, in another order; logits are below 50
+HARD_TEXT = ("Hello  wörld,\tI'll pay 1234567 € — naïve?\r\n\n\n  'tis  日本語 Ω≈ç√ 🏳️‍🌈 e\u0301 \u00a0x\u200by "
+             "<|endoftext|> <|im_start|>user\n x_1+=a[0];  {\"k\": null}  \n\t\t end   ")
+SHAPES = {
+    "2 query heads a KV head": {},
+    "tied head": dict(tie_word_embeddings=True),
+    "qwen2 (biases)": dict(family="qwen2"),
+    "head size not hidden / heads": dict(head_dim=24),
+    "odd sizes": dict(vocab_size=301, hidden_size=72, intermediate_size=100, num_attention_heads=6, num_key_value_heads=3),
+    "qwen2, tied head": dict(family="qwen2", tie_word_embeddings=True),
+}
 AWQ_ORDER = [0, 2, 4, 6, 1, 3, 5, 7]  # nibble slot k of a word holds this column of its eight
 
 
@@ -24,11 +43,16 @@ def command_line(description):
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bin", type=Path, default=ROOT / "build/release/bin")
     options, rest = parser.parse_known_args()
-    return Engine(options.bin / "wring-engine"), rest
+    InFolder.engine = Engine(options.bin / "wring-engine")
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    return InFolder.engine, rest
 
 
 class InFolder(unittest.TestCase):
     """Each test has an empty folder of its own."""
+
+    engine = None  # set by command_line()
 
     def setUp(self):
         folder = tempfile.TemporaryDirectory()
@@ -69,6 +93,38 @@ class Engine:
     def tokens(self, model, text, folder):
         (folder / "text.txt").write_text(text, encoding="utf-8")
         return json.loads(self.run("tokenize", model, folder / "text.txt"))
+
+
+def version(*packages):
+    return ", ".join(f"{package} {importlib.metadata.version(package)}" for package in packages)
+
+
+class Exports(InFolder):
+    def row(self, loaders, what):
+        print(f"ok     {version(*loaders)}: {what}", flush=True)
+
+    def model(self, **options):
+        make_decoder(self.folder / "model", seed=len(options), **options)
+        return self.folder / "model"
+
+    def load(self, path, kind=transformers.AutoModelForCausalLM, **options):
+        """transformers' model; every tensor of it was in the files, and the other way round."""
+        model, info = kind.from_pretrained(path, output_loading_info=True, **{"dtype": torch.float32} | options)
+        self.assertEqual({what: keys for what, keys in info.items() if keys}, {})
+        return model.eval()
+
+    def assert_claimed(self, report, values):
+        self.assertEqual(unclaimed(report["claims"], values), [])
+
+    def assert_same_outputs(self, model, source, vocabulary):
+        """`source`: what the engine reads."""
+        ids = torch.randint(0, vocabulary, (2, 48), generator=torch.Generator().manual_seed(5))
+        with torch.no_grad():
+            output = model(input_ids=ids)
+        expected = output.logits if hasattr(output, "logits") else output.last_hidden_state
+        difference = (self.engine.logits(source, ids) - expected.float()).abs().max().item()
+        self.assertLessEqual(difference, TOLERANCE)
+        return f"logits within {difference:.0e}"
 
 
 def digest(values):
