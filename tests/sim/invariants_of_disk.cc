@@ -141,6 +141,8 @@ void Invariants::on_crash(const Storage& storage) {
       back.renewed = known.renewed;
       back.begins = std::move(known.begins);  // a retry that is lost began nothing
       back.begins.erase(back.begins.upper_bound(row->record.version), back.begins.end());
+      back.leases = std::move(known.leases);
+      back.leases.erase(back.leases.upper_bound(row->record.version), back.leases.end());
       back.waiting = known.waiting;
       back.told = {row->record.fence, row->record.told_outcome};
       known = std::move(back);
