@@ -8,6 +8,7 @@
 #include "formats/manifest.h"
 #include "recipe/spec.h"
 #include "server/api/artifact_catalogue.h"
+#include "server/api/stage_outputs.h"
 #include "server/auth/tenant_blobs.h"
 #include "server/store/sqlite/connection.h"
 #include "server/upkeep/backup.h"
@@ -21,11 +22,25 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr const char* kWorker = "w";
+constexpr const char* kCertificate = "worker:w";
 
 SchedulerOptions options() {
   SchedulerOptions options;
   options.backoff_ms = 0;
   return options;
+}
+
+std::string pause_text(bool paused) {
+  return paused ? kPaused : "not paused";
+}
+
+std::string quota_text(std::uint64_t queued, std::uint64_t running, std::uint64_t bytes) {
+  return std::to_string(queued) + " queued, " + std::to_string(running) + " running, " +
+         std::to_string(bytes) + " bytes";
+}
+
+std::string stage_key() {
+  return sha256("a stage").hex();
 }
 
 bool is_over(const v1::Sweep& sweep) {
@@ -61,7 +76,9 @@ Session::Session(const fs::path& root)
       store_(root / "data"),
       blobs_(root / "data"),
       coordinator_(store_, clock_, metrics_, options()),
-      sweeps_(store_, coordinator_, clock_) {}
+      sweeps_(store_, coordinator_, clock_),
+      tokens_(store_),
+      door_(store_, tokens_, clock_, {}) {}
 
 void Session::run(Promises& promises, const std::function<void()>& acknowledged) {
   promises_ = &promises;
@@ -77,8 +94,15 @@ void Session::run(Promises& promises, const std::function<void()>& acknowledged)
                              "9c1f3ad8-54f6-4b0e-8a3f-3a2f62c7f003"};
   for (const auto& id : ids) submit(id);
   submit(ids[0]);
+  issue_tokens();
+  set_quota({20, 5, 1'000'000'000});
+  set_quota({30, 6, 2'000'000'000});
   cancel(ids[1]);
+  pause_job(ids[2], true);
   run_job();
+  share_stage({std::string(1200, 's'), std::string(700, 't')});
+  share_stage({std::string(1300, 'u')});  // another one under the same key
+  pause_job(ids[2], false);
   pause_and_resume();
   fail_attempt();
   retain(model_);
@@ -199,10 +223,113 @@ void Session::retain(const std::string& digest) {
   said();
 }
 
-void Session::pause_and_resume() {
-  coordinator_.pause_project({}, "default", true);
-  coordinator_.pause_project({}, "default", false);
+void Session::set(const std::string& what, const std::string& value, const std::function<void()>& change) {
+  auto& values = promises_->settings[what];
+  if (values.empty()) values.insert(settings(*promises_)[what]);
+  values.insert(value);
   said();
+  change();
+  values = {value};
+  said();
+}
+
+void Session::set_quota(const Quota& quota) {
+  v1::SetQuotaRequest request;
+  request.set_name(kDefaultProject);
+  request.mutable_quota()->set_queued(quota.queued);
+  request.mutable_quota()->set_running(quota.running);
+  request.mutable_quota()->set_bytes(quota.bytes);
+  set("quota", quota_text(quota.queued, quota.running, quota.bytes),
+      [&] { coordinator_.set_quota(request); });
+}
+
+void Session::pause_job(const std::string& request, bool paused) {
+  const auto id = promises_->jobs.at(request);
+  if (is_terminal(store_.job(id)->record.phase)) return;
+  set("job " + id, pause_text(paused), [&] { coordinator_.pause({}, id, "", paused); });
+}
+
+void Session::pause_and_resume() {
+  for (const bool paused : {true, false}) {
+    set("project", pause_text(paused), [&] { coordinator_.pause_project({}, kDefaultProject, paused); });
+    set("worker", pause_text(paused), [&] { coordinator_.pause_worker(kWorker, paused); });
+  }
+}
+
+// One stays, one is revoked; and a worker's certificate is shut out.
+void Session::issue_tokens() {
+  issue_token("kept", Scope::kAdmin);
+  const auto id = issue_token("revoked", Scope::kSubmitter);
+  set("token revoked", "TOKEN_REVOKED", [&] { tokens_.revoke(id, clock_.now_ms()); });
+  set("certificate", "TOKEN_REVOKED", [&] { tokens_.revoke(kCertificate, clock_.now_ms()); });
+}
+
+// Returns its id. One whose answer nobody heard is made anew.
+std::string Session::issue_token(const std::string& name, Scope scope) {
+  if (const auto known = promises_->tokens.find(name); known != promises_->tokens.end())
+    return tokens_.find(known->second).value().id;
+  Token token;
+  token.name = name;
+  token.scope = scope;
+  const auto [made, secret] = tokens_.create(token, clock_.now_ms());
+  promises_->tokens[name] = secret;
+  promises_->settings["token " + name] = {made.id};
+  said();
+  return made.id;
+}
+
+// As a worker does that has made the stage.
+void Session::share_stage(const std::vector<std::string>& chunks) {
+  const TenantBlobs blobs(blobs_, store_, kDefaultProject);
+  ManifestFile file{"weights", 0, {}};
+  for (const auto& bytes : chunks) {
+    if (!blobs.missing({sha256(bytes)}).empty()) {
+      upload_blob(blobs_, bytes);
+      blobs.add(sha256(bytes), bytes.size());
+    }
+    file.chunks.push_back({sha256(bytes), bytes.size()});
+    file.size += bytes.size();
+  }
+  v1::KeepStageRequest request;
+  request.set_key(stage_key());
+  request.set_manifest_json(Manifest{"model", {file}}.canonical());
+  std::vector<std::string> missing;
+  const auto kept =
+      StageOutputs{store_, blobs_, metrics_}.keep(kDefaultProject, request, blobs, clock_.now_ms(), missing);
+  if (promises_->stage.empty()) promises_->stage = kept.digest();
+  said();
+}
+
+v1::FindStageResponse Session::find_stage() {
+  return StageOutputs{store_, blobs_, metrics_}.find(kDefaultProject, stage_key(), clock_.now_ms());
+}
+
+std::string Session::who(const Credentials& credentials) const {
+  try {
+    return door_.identify(credentials).id;
+  } catch (const Error& error) {
+    return error.reason();
+  }
+}
+
+std::map<std::string, std::string> Session::settings(const Promises& promises) {
+  const auto project = coordinator_.list(kDefaultProject, v1::ListProjectsRequest()).projects(0);
+  const auto& quota = project.quota();
+  std::map<std::string, std::string> settings{
+      {"project", pause_text(project.paused())},
+      {"quota", quota_text(quota.queued(), quota.running(), quota.bytes())}};
+  const auto workers = coordinator_.list({}, v1::ListWorkersRequest());
+  for (const auto& worker : workers.workers()) settings["worker"] = pause_text(worker.paused());
+  for (const auto& job : store_.jobs({})) settings["job " + job.record.id] = pause_text(job.record.paused);
+  Credentials certificate;
+  certificate.certificate = kCertificate;
+  settings["certificate"] = who(certificate);
+  for (const auto& [name, secret] : promises.tokens) {
+    Credentials token;
+    token.token = secret;
+    settings["token " + name] = who(token);
+  }
+  return settings;
 }
 
 void Session::run_sweep() {

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "common/error.h"
+#include "common/text.h"
 #include "formats/manifest.h"
 #include "server/store/sqlite/connection.h"
 #include "server/upkeep/backup.h"
@@ -30,7 +31,9 @@ class Verifier {
       check_artifacts(session);
       check_jobs(session);
       check_sweep(session);
-      check_fence(session);
+      check_settings(session);
+      check_stage(session);
+      check_lease(session);
     } catch (...) {
       say("it does not start: " + describe(current_error()));
     }
@@ -76,10 +79,14 @@ class Verifier {
       }
       if (promises_.pinned.contains(digest) && !artifact->pinned())
         say("artifact " + digest + " is not pinned");
-      for (const auto& file : Manifest::parse(artifact->manifest_json()).files)
-        for (const auto& chunk : file.chunks)
-          session.blobs().read(chunk.digest, 0, 0, [](std::span<const std::byte>) { return true; });
+      read_chunks(session, artifact->manifest_json());
     }
+  }
+
+  static void read_chunks(Session& session, const std::string& manifest) {
+    for (const auto& file : Manifest::parse(manifest).files)
+      for (const auto& chunk : file.chunks)
+        session.blobs().read(chunk.digest, 0, 0, [](std::span<const std::byte>) { return true; });
   }
 
   void check_jobs(Session& session) {
@@ -130,12 +137,34 @@ class Verifier {
     });
   }
 
-  // A lease that is given now is newer than every lease that was given before.
-  void check_fence(Session& session) {
+  void check_settings(Session& session) {
+    auto settings = session.settings(promises_);
+    for (const auto& [what, promised] : promises_.settings)
+      if (!promised.contains(settings[what]))
+        say(what + " is " + settings[what] + " and was " +
+            join(std::vector<std::string>(promised.begin(), promised.end()), " or "));
+  }
+
+  // One that is found is whole; the one that was kept first is.
+  void check_stage(Session& session) {
+    const auto found = session.find_stage();
+    if (found.found()) read_chunks(session, found.manifest_json());
+    const auto digest = found.found() ? Manifest::parse(found.manifest_json()).digest().hex() : "nothing";
+    if (!promises_.stage.empty() && digest != promises_.stage)
+      say("the shared stage is " + digest + " and was " + promises_.stage);
+  }
+
+  // A lease that is given now is newer than every lease that was given before, and of nothing that is paused.
+  void check_lease(Session& session) {
     if (session.store().workers().empty()) return;
     const auto leased = session.lease();
-    if (leased.leased() && leased.fence().n() <= promises_.fence)
+    if (!leased.leased()) return;
+    if (leased.fence().n() <= promises_.fence)
       say("lease " + std::to_string(leased.fence().n()) + " after " + std::to_string(promises_.fence));
+    for (const auto& what : {std::string("project"), std::string("worker"), "job " + leased.job().id()})
+      if (const auto promised = promises_.settings.find(what);
+          promised != promises_.settings.end() && promised->second == std::set<std::string>{kPaused})
+        say("job " + leased.job().id() + " is leased, and " + what + " is paused");
   }
 
   fs::path root_;

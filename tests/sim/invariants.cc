@@ -13,9 +13,14 @@ std::string text(const Fence& fence) {
   return std::to_string(fence.epoch) + "." + std::to_string(fence.n);
 }
 
+std::string reason_of(const std::optional<Json>& error) {
+  return error ? json_or<std::string>(*error, "reason", "") : "";
+}
+
 bool is_timeout(const JobRecord& job) {
-  const auto reason = job.error ? json_or<std::string>(*job.error, "reason", "") : "";
-  return job.phase == JobPhase::kFailed && (reason == "QUEUED_TIMEOUT" || reason == "TOTAL_TIMEOUT");
+  const auto reason = reason_of(job.error);
+  return job.phase == JobPhase::kFailed &&
+         (reason == "QUEUED_TIMEOUT" || reason == "TOTAL_TIMEOUT" || reason == "MAX_RUNTIME");
 }
 
 std::string text(JobPhase phase) {
@@ -129,6 +134,7 @@ void Invariants::check(const SubmitInput& input, const Outcome& outcome, const S
   known.record.needs = input.needs;
   known.record.queued_timeout = input.queued_timeout;
   known.record.total_timeout = input.total_timeout;
+  known.record.max_runtime = input.max_runtime;
   demand(job.max_attempts == known.replay.max_attempts, "attempts-bounded", job.id,
          "another bound than asked for");
   jobs_.emplace(job.id, std::move(known));
@@ -197,6 +203,9 @@ void Invariants::check_end(const FinishInput& input, const Known& before, const 
   }
   demand(after.phase == expected, "phases", input.job,
          "'" + input.outcome + "' leads to " + text(after.phase));
+  demand(
+      reason_of(input.error) != "MAX_RUNTIME" || world_.now - before.leased().at >= before.record.max_runtime,
+      "timeouts-kept", input.job, "the end of a longer attempt is taken for that of this one");
 }
 
 void Invariants::check(const CancelInput& input, const Outcome& outcome, const SchedulerState&) {
@@ -331,7 +340,8 @@ void Invariants::check_lost(const Known& known) const {
 
 // A timeout fails a job that has waited, or was under way, for as long; and no other.
 void Invariants::check_timed_out(const Known& known, const JobRecord& after) const {
-  const bool total = json_or<std::string>(*after.error, "reason", "") == "TOTAL_TIMEOUT";
+  if (reason_of(after.error) == "MAX_RUNTIME") return check_run_out(known);
+  const bool total = reason_of(after.error) == "TOTAL_TIMEOUT";
   const TimeMs timeout = total ? known.record.total_timeout : known.record.queued_timeout;
   const TimeMs pause = total ? 0 : known.pause;
   const auto phase = known.record.phase;
@@ -345,15 +355,30 @@ void Invariants::check_timed_out(const Known& known, const JobRecord& after) con
              " ms into a timeout of " + std::to_string(timeout));
 }
 
+// An attempt's limit fails a job that runs for as long, and then for a lease's time in which its worker
+// could have said so.
+void Invariants::check_run_out(const Known& known) const {
+  const JobRecord& job = known.record;
+  demand(job.max_runtime > 0 && job.phase == JobPhase::kRunning, "timeouts-kept", job.id,
+         "failed of a limit that it has not, while " + text(job.phase));
+  demand(elapsed_at_most(known.leased()) >= job.max_runtime + world_.plan.options.lease_ms, "timeouts-kept",
+         job.id,
+         "failed " + std::to_string(world_.now - known.leased().at) + " ms into an attempt that may take " +
+             std::to_string(job.max_runtime));
+}
+
 // Once a timeout is over the job has failed of it, unless it was cancelled before.
 void Invariants::check_overdue(const Known& known) const {
   const JobRecord& job = known.record;
-  if (known.unsure || job.phase == JobPhase::kCancelling) return;
+  if (job.phase == JobPhase::kCancelling) return;
   const auto within = [&](const Moment& since, TimeMs timeout, const char* what) {
     demand(timeout == 0 || jumps_back_ != since.jumps_back || world_.now - since.at < timeout,
            "timeouts-end-jobs", job.id,
            std::string(what) + " is over by " + std::to_string(world_.now - since.at - timeout) + " ms");
   };
+  if (job.phase == JobPhase::kRunning && job.max_runtime > 0)
+    within(known.leased(), job.max_runtime + world_.plan.options.lease_ms, "the attempt's limit");
+  if (known.unsure) return;
   within(known.begun(), job.total_timeout, "the total timeout");
   if (job.phase != JobPhase::kQueued || job.queued_timeout == 0 || is_paused(job)) return;
   if (jumps_back_ != known.queued.jumps_back) return;  // by the clock it may have been queued in the future
@@ -507,7 +532,8 @@ void Invariants::take_in(const JobRecord& record) {
   demand(record.version == before.version + 1, "versions-rise", record.id, "by other than one");
   demand(record.priority == before.priority && record.sequence == before.sequence &&
              record.project == before.project && is_same_need(record.needs, before.needs) &&
-             record.queued_timeout == before.queued_timeout && record.total_timeout == before.total_timeout,
+             record.queued_timeout == before.queued_timeout && record.total_timeout == before.total_timeout &&
+             record.max_runtime == before.max_runtime,
          "queue-keeps-its-order", record.id, "its place has changed");
   demand(record.phase == replay.phase && record.attempt == replay.attempt &&
              record.attempt_base == replay.attempt_base && record.last_event == replay.events,
@@ -519,6 +545,8 @@ void Invariants::take_in(const JobRecord& record) {
   if (held_.erase(record.id) > 0) --leased;
   queue_.erase(record.id);
   const bool queued_again = record.phase == JobPhase::kQueued && before.phase != JobPhase::kQueued;
+  if (record.phase == JobPhase::kRunning && before.phase == JobPhase::kQueued)
+    known.leases.insert_or_assign(record.version, moment());
   known.record = record;
   known.record.reported.clear();
   if (is_held(record.phase)) {

@@ -67,6 +67,8 @@ class Invariants {
     Moment renewed, queued;
     std::map<std::uint64_t, Moment> begins;  // submitted, or asked to be run again; by version
     const Moment& begun() const { return begins.rbegin()->second; }
+    std::map<std::uint64_t, Moment> leases;  // that the record has had, by version
+    const Moment& leased() const { return leases.rbegin()->second; }
     Moment waiting;                      // queued, or resumed since
     TimeMs pause = 0;                    // that followed `queued`
     bool unsure = false;                 // a crash took it back to a pause that the books no longer know
@@ -111,6 +113,7 @@ class Invariants {
   bool may_be_granted(const Known& known, const KnownWorker& worker, const LeaseInput& input) const;
   void check_lost(const Known& known) const;
   void check_timed_out(const Known& known, const JobRecord& after) const;
+  void check_run_out(const Known& known) const;
   void check_overdue(const Known& known) const;
   void check_end(const FinishInput& input, const Known& before, const JobRecord& after) const;
   void check_etag(const SchedulerInput& input, const std::string& etag) const;

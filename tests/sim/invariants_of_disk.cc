@@ -110,9 +110,11 @@ void Invariants::on_answer(const Waiting& waiting, const Storage& storage) {
 }
 
 void Invariants::on_submitted(const std::string& request_id, const std::string& job) {
-  const auto known = job_of_request_.try_emplace(request_id, job).first->second;
-  demand(known == job || may_be_gone(known), "submitted-twice-is-one-job", job,
+  if (may_be_gone(job)) return;  // an answer from before it went may come after that of the next one
+  auto& known = job_of_request_[request_id];
+  demand(known.empty() || known == job || may_be_gone(known), "submitted-twice-is-one-job", job,
          "request " + request_id + " was " + known + " before");
+  known = job;
 }
 
 Invariants::Known Invariants::known_from(const Row& row) const {
@@ -141,6 +143,8 @@ void Invariants::on_crash(const Storage& storage) {
       back.renewed = known.renewed;
       back.begins = std::move(known.begins);  // a retry that is lost began nothing
       back.begins.erase(back.begins.upper_bound(row->record.version), back.begins.end());
+      back.leases = std::move(known.leases);
+      back.leases.erase(back.leases.upper_bound(row->record.version), back.leases.end());
       back.waiting = known.waiting;
       back.told = {row->record.fence, row->record.told_outcome};
       known = std::move(back);

@@ -18,7 +18,7 @@ struct SubmitCall {
   std::uint32_t max_attempts = 0;
   std::int32_t priority = 0;
   std::string project;
-  TimeMs queued_timeout = 0, total_timeout = 0;
+  TimeMs queued_timeout = 0, total_timeout = 0, max_runtime = 0;
 };
 struct CancelCall {
   std::string job, etag;

@@ -107,6 +107,11 @@ JobPlan Plan::job(std::uint32_t index) const {
   const auto stages = random.between(1, 4);
   for (int i = 0; i < stages; ++i)
     job.stages.push_back(random.chance(0.3) ? random.between(0, 50) : random.between(50, 4'000));
+  if (random.chance(0.2)) job.max_runtime = random.between(100, 12'000);
+  if (job.max_runtime > 0 && random.chance(0.5)) {
+    job.ends_in_time = false;
+    job.stages.back() += random.between(0, 20'000);
+  }
   return job;
 }
 

@@ -44,7 +44,8 @@ struct JobPlan {
   std::uint32_t max_attempts = 0;
   std::int32_t priority = 0;
   std::string project;
-  TimeMs queued_timeout = 0, total_timeout = 0;
+  TimeMs queued_timeout = 0, total_timeout = 0, max_runtime = 0;
+  bool ends_in_time = true;  // its workers see to max_runtime; else it is left to the coordinator
   TimeMs submit_at = 0, cancel_at = -1, retry_at = -1, pause_at = -1, delete_at = -1;  // -1: never
   bool cancel_with_etag = false, delete_with_etag = false, submit_again = false, reuse_request = false;
   bool watched = false;

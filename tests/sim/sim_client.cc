@@ -87,7 +87,7 @@ void SimClient::submit(std::uint64_t number) {
   const char* const digest = task.act == Act::kReuse ? "another" : "the same";
   task_of_call_[call(
       SubmitCall{"r" + std::to_string(task.job), digest, task.job, plan.needs, plan.max_attempts,
-                 plan.priority, plan.project, plan.queued_timeout, plan.total_timeout},
+                 plan.priority, plan.project, plan.queued_timeout, plan.total_timeout, plan.max_runtime},
       10'000)] = number;
 }
 

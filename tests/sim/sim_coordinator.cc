@@ -159,9 +159,14 @@ void SimCoordinator::handle(const Caller& caller, const SubmitCall& call) {
       refuse(caller, "DISK_FULL");
       return end_submit(call.request_id);
     }
-    const SubmitInput input{
-        "j" + std::to_string(++ids_), call.needs,        call.max_attempts, call.priority, call.project,
-        call.queued_timeout,          call.total_timeout};
+    const SubmitInput input{.id = "j" + std::to_string(++ids_),
+                            .needs = call.needs,
+                            .max_attempts = call.max_attempts,
+                            .priority = call.priority,
+                            .project = call.project,
+                            .queued_timeout = call.queued_timeout,
+                            .total_timeout = call.total_timeout,
+                            .max_runtime = call.max_runtime};
     Waiting waiting{Waiting::Call::kSubmit, caller, {}, 0, input.id, call.request_id};
     world_.invariants.on_submit(input.id, call);
     apply_and_answer(input, waiting, {{}, true, call.plan, call.request_id, call.digest, {}});

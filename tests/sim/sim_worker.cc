@@ -50,6 +50,9 @@ void SimWorker::on_event(std::uint32_t kind, std::uint64_t what) {
       if (what != attempts_ || !attempt_) return;
       stop(Stop::kDrain);
       return after(10'000, kLeave, what);
+    case kLimit:
+      if (what == attempts_ && attempt_) run_out();
+      return;
     default:
       if (what == attempts_ && attempt_) leave(random_.between(0, 5'000));
   }
@@ -138,6 +141,8 @@ void SimWorker::begin(JobRecord job) {
   attempt_->job = std::move(job);
   for (std::uint32_t i = 0; i < stages; ++i) report(i, "pending");
   after(random_.between(5, 100), kStage, token_);  // the inputs are fetched
+  const JobPlan& limits = attempt_->plan;
+  if (limits.max_runtime > 0 && limits.ends_in_time) after(limits.max_runtime, kLimit, attempts_);
 }
 
 // A stage is over, or the first begins.
@@ -183,6 +188,13 @@ void SimWorker::engine_failed() {
       attempt_->end.error =
           Json{{"code", "INTERNAL"}, {"reason", "ENGINE_CRASH"}, {"signal", 32 + attempt}, {"stage", stage}};
   }
+  finish("failed");
+}
+
+// The engine runs for longer than it may.
+void SimWorker::run_out() {
+  if (main_ != Main::kRunning || attempt_->stop != Stop::kNone) return;
+  attempt_->end.error = Json{{"code", "DEADLINE_EXCEEDED"}, {"reason", "MAX_RUNTIME"}};
   finish("failed");
 }
 

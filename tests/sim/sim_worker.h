@@ -27,7 +27,16 @@ class SimWorker final : public CallingActor {
   const std::string& name() const { return record_.id; }
 
  private:
-  enum Kind : std::uint32_t { kStart = 1, kAgain, kStage, kEngineStopped, kKeep, kDrainTimeUp, kLeave };
+  enum Kind : std::uint32_t {
+    kStart = 1,
+    kAgain,
+    kStage,
+    kEngineStopped,
+    kKeep,
+    kDrainTimeUp,
+    kLimit,
+    kLeave
+  };
   enum class Main { kGone, kRegistering, kLeasing, kRunning, kFlushing, kFinishing };
   enum class Stop { kNone, kLost, kCancel, kDrain };
   struct Attempt {
@@ -50,6 +59,7 @@ class SimWorker final : public CallingActor {
   void stage();
   void report(std::uint32_t index, const char* state);
   void engine_failed();
+  void run_out();
   void finish(const std::string& outcome);
   void tell_end();
   void on_told(const Answer& answer);
