@@ -233,8 +233,8 @@ void Invariants::sweep(const SchedulerState& state) const {
     demand(known && known->record.version == job.version && known->record.phase == job.phase,
            "state-is-replay", id, "changed without a word");
     const Row* const row = world_.storage.row(id);
-    demand(!is_terminal(job.phase) || !row || row->record.version < job.version, "ended-jobs-leave-memory", id,
-           "its end is on disk");
+    demand(!is_terminal(job.phase) || !row || row->record.version < job.version, "ended-jobs-leave-memory",
+           id, "its end is on disk");
   }
 }
 
