@@ -78,9 +78,9 @@ export function chunkAt(list: JobList, row: number): number {
   return low;
 }
 
-/** The page's jobs, but for those that the rows before it end with: they moved between two calls. */
-function linesOf(page: Page, before: JobLine[]): JobLine[] {
-  const earlier = new Set(before.slice(-page.jobs.length).map((one) => one.id));
+/** The page's jobs, but for those that the rows before `start` end with: they moved between two calls. */
+function linesOf(page: Page, lines: JobLine[], start: number): JobLine[] {
+  const earlier = new Set(lines.slice(Math.max(0, start - page.jobs.length), start).map((one) => one.id));
   return page.jobs.filter((job) => !earlier.has(job.id)).map(line);
 }
 
@@ -106,7 +106,7 @@ export async function renew(list: JobList, shown: Shown, last: number, ask: (tok
 /** Adds the page that follows the list. */
 export function append(list: JobList, page: Page): JobList {
   return {
-    lines: list.lines.concat(linesOf(page, list.lines)),
+    lines: list.lines.concat(linesOf(page, list.lines, list.lines.length)),
     chunks: list.chunks.concat({ token: list.next, start: list.lines.length }),
     next: page.next_page_token,
   };
@@ -123,8 +123,7 @@ function isSame(a: JobLine, b: JobLine): boolean {
  */
 export function refresh(list: JobList, index: number, page: Page): JobList {
   const { start } = list.chunks[index];
-  const before = list.lines.slice(0, start);
-  const fresh = linesOf(page, before).map((one, i) => {
+  const fresh = linesOf(page, list.lines, start).map((one, i) => {
     const known = list.lines.at(start + i);
     return known && isSame(one, known) ? known : one;
   });
@@ -136,6 +135,7 @@ export function refresh(list: JobList, index: number, page: Page): JobList {
     fresh.every((one, i) => one === list.lines[start + i])
   )
     return list;
+  const before = list.lines.slice(0, start);
   const chunks = list.chunks.slice(0, index + 1);
   if (!page.next_page_token) return { lines: before.concat(fresh), chunks, next: "" };
   const ids = new Set(fresh.map((one) => one.id));

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "engine/graph/input_arrays.h"
+#include "engine/math/matmul.h"
 #include "engine/model/load.h"
 #include "engine/model/padded_tokens.h"
 #include "engine/run/graph_forecast.h"
@@ -98,6 +99,28 @@ NamedValues JobData::arrays(const Graph& graph, const Params& params) const {
   const auto input = spec_.data.find(name);
   if (input == spec_.data.end()) throw_no_forecast(name);
   return read_input_arrays(graph, input->second.files, name);
+}
+
+GraphStage JobData::graph_stage(Graph& graph, const Params& params, Progress& progress, Snapshot& snapshot) {
+  const auto labelled = [this, &graph, params](const Normalisation& normalisation) {
+    return batches(graph, params, normalisation);
+  };
+  return {graph,    labelled,   progress,
+          snapshot, spec_.seed, [this, &graph, params] {
+            return arrays(graph, params); }};
+}
+
+Calibration calibration_of(const Method& method, const Params& params, at::Device device) {
+  Calibration calibration;
+  if (!method.reads_data()) return calibration;
+  const auto forward = params.get<std::string>("forward_dtype");
+  calibration.observe = product_dtype(forward, device);
+  if (forward != "mixed") calibration.forward = calibration.observe;
+  if (method.training()) return calibration;
+  const auto propagate = params.get<std::string>("propagate");
+  if (propagate == "dense") calibration.propagate = Propagate::kDense;
+  if (propagate == "reference") calibration.propagate = Propagate::kReference;
+  return calibration;
 }
 
 }  // namespace wring

@@ -9,7 +9,9 @@
 #include <string>
 #include <utility>
 
+#include "engine/calibrate/calibrate.h"
 #include "engine/graph/classifier.h"
+#include "engine/methods/graph_method.h"
 #include "engine/methods/method.h"
 #include "engine/model/model.h"
 #include "engine/run/job.h"
@@ -39,6 +41,8 @@ class JobData {
   // first are blank then, the second throw NO_FORECAST.
   const Batches& batches(const Graph& graph, const Params& params, const Normalisation& normalisation);
   NamedValues arrays(const Graph& graph, const Params& params) const;
+  // Reads them as the stage asks. The graph must outlive it.
+  GraphStage graph_stage(Graph& graph, const Params& params, Progress& progress, Snapshot& snapshot);
 
  private:
   Tokens read_tokens(const Model& model, const Params& params);
@@ -48,5 +52,8 @@ class JobData {
   std::map<std::string, Tokens> tokens_;    // by field
   std::map<std::string, Batches> batches_;  // by data and normalisation
 };
+
+// What a method's parameters say of its calibration: all but the tokens.
+Calibration calibration_of(const Method& method, const Params& params, at::Device device);
 
 }  // namespace wring

@@ -118,6 +118,12 @@ const Step* last_stage(const std::vector<Step>& steps) {
   return it == steps.rend() ? nullptr : &*it;
 }
 
+std::set<Statistic> statistics_named(const StatisticsSpec& statistics) {
+  std::set<Statistic> which;
+  for (const auto& name : statistics.which) which.insert(statistic_named(name));
+  return which;
+}
+
 const JobInput& dense_input(const JobSpec& spec) {
   return spec.reference ? *spec.reference : spec.model;
 }

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/calibrate/statistics.h"
 #include "engine/model/model.h"
 #include "engine/run/body.h"
 #include "engine/run/job.h"
@@ -38,6 +39,8 @@ std::string stage_field(std::size_t index);
 std::vector<Step> plan_steps(const JobSpec& spec);
 
 const Step* last_stage(const std::vector<Step>& steps);  // nullptr where only evaluations are planned
+
+std::set<Statistic> statistics_named(const StatisticsSpec& statistics);
 
 // What evaluations compare with, and what stages that need a reference work towards.
 const JobInput& dense_input(const JobSpec& spec);

@@ -66,6 +66,12 @@ def local(recipe, model, *arguments):
 class WithService(unittest.TestCase):
     """One service a class; a test that kills a part of it starts it again."""
 
+    local = staticmethod(local)
+
+    def scratch(self):
+        """Where the models of make_models() are."""
+        return scratch
+
     @classmethod
     def setUpClass(cls):
         cls.folder = Path(tempfile.mkdtemp(dir=scratch, prefix=cls.__name__))
@@ -222,10 +228,7 @@ class Jobs(WithService):
 
 
 class Sweeps(GoalTests, SweepTests, WithService):
-    local = staticmethod(local)
-
-    def scratch(self):
-        return scratch
+    pass
 
 
 class Graphs(GraphTests, WithService):
@@ -233,20 +236,15 @@ class Graphs(GraphTests, WithService):
 
 
 class Metrics(MetricsTests, WithService):
-    def scratch(self):
-        return scratch
+    pass
 
 
 class Rest(RestTests, WithService):
-    def scratch(self):
-        return scratch
+    pass
 
 
 class PythonClient(PythonClientTests, WithService):
-    local = staticmethod(local)
-
-    def scratch(self):
-        return scratch
+    pass
 
 
 class SlowJobs(WithService):

@@ -1,0 +1,32 @@
+#include "engine/run/job_model.h"
+
+#include <utility>
+
+#include "engine/model/load.h"
+#include "engine/run/hardware.h"
+#include "engine/run/steps.h"
+
+namespace wring {
+
+void JobModel::load(FileTree files) {
+  files_ = std::move(files);
+  read_again();
+}
+
+void JobModel::read_again() {
+  body_.reset();
+  body_ = Body::load(files_, device_);
+}
+
+void JobModel::let_go() {
+  reference_.reset();
+  read_again();
+  release_free_memory();
+}
+
+Model& JobModel::reference() {
+  if (!reference_) reference_ = load_model(dense_input(spec_).files, device_);
+  return *reference_;
+}
+
+}  // namespace wring
