@@ -1,3 +1,4 @@
+// Methods are tried out on a block, or on a few steps.
 #include "engine/run/forecasts.h"
 
 #include <tuple>

@@ -1,3 +1,4 @@
+// Files are read when they change, and once more to let go of what was read of them.
 #include "engine/run/job_model.h"
 
 #include <utility>

@@ -1,3 +1,4 @@
+// A suite is run, or its rows are found; both are held to what came before.
 #include "engine/run/measurements.h"
 
 #include <cmath>

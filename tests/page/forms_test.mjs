@@ -222,6 +222,29 @@ const tests = {
     await page.getByText("The server accepts this recipe.").waitFor();
   },
 
+  async "a number is what was typed, and what is none is refused, not made into one"({ page }) {
+    await page.goto("/submit");
+    await page.getByLabel("Add a stage").click();
+    await page.getByRole("option", { name: /^finetune/ }).click();
+    await page.getByRole("button", { name: /^Show all/ }).click();
+    const rate = page.getByLabel(/^learning_rate/);
+    for (const [typed, meant] of [["1e-5", 1e-5], ["0.00025", 0.00025], ["2,5", undefined]]) {
+      await rate.fill("");
+      await rate.pressSequentially(typed);
+      await rate.blur();
+      assert.equal(await rate.inputValue(), typed);
+      const recipe = await page.getByLabel("Recipe", { exact: true }).inputValue();
+      const answer = await page.request.post("/api/v1/recipes/validate", { data: { recipe } });
+      if (meant === undefined) {
+        assert.equal((await answer.json()).field, "stages[0].params.learning_rate");
+        await page.waitForFunction((id) => document.getElementById(id)?.getAttribute("aria-invalid") === "true", await rate.getAttribute("id"));
+      } else {
+        assert.equal(JSON.parse((await answer.json()).normal_form_json).stages[0].params.learning_rate, meant);
+        await page.getByText("The server accepts this recipe.").waitFor();
+      }
+    }
+  },
+
   async "levels are calls in the form, and stay what they are when another field is written in"({ page }) {
     const normalForm = async (recipe) => JSON.parse((await (await page.request.post("/api/v1/recipes/validate", { data: { recipe } })).json()).normal_form_json);
     await page.goto("/submit");

@@ -1,6 +1,5 @@
 // One stage or evaluation as a form: a line, which opens to a field for each parameter of its spec, with type, range, unit and help.
 import { Collapsible } from "@base-ui/react/collapsible";
-import { NumberField } from "@base-ui/react/number-field";
 import { useId, useState } from "react";
 import type { MethodSpec, Parameter, Problem, Value } from "../api";
 import { same, type Step } from "../recipe";
@@ -196,18 +195,6 @@ function ParameterField({
         />
       ) : p.type === "boolean" ? (
         <Check {...common} label={p.name} checked={value === true} onChange={onChange} />
-      ) : p.type === "integer" || p.type === "number" ? (
-        <NumberField.Root
-          id={id}
-          value={typeof value === "number" ? value : null}
-          onValueChange={(next) => onChange(next ?? undefined)}
-          step={p.type === "integer" ? 1 : "any"}
-          format={{ useGrouping: false, maximumFractionDigits: 12 }}
-        >
-          <NumberField.Group>
-            <NumberField.Input className="field" aria-describedby={`${id}-help`} aria-invalid={error ? true : undefined} />
-          </NumberField.Group>
-        </NumberField.Root>
       ) : (
         <TextParameter id={id} parameter={p} value={value} error={error} onChange={onChange} />
       )}
@@ -218,9 +205,10 @@ function ParameterField({
   );
 }
 
-/** What a text says of a parameter; undefined: nothing. Lists of numbers and calls of levels are read by the server. */
+/** What a text says of a parameter; undefined: nothing. What is no number where one is due, lists of numbers and calls of levels are read by the server. */
 function read({ type }: Parameter, text: string): Value | undefined {
   if (text.trim() === "" && type !== "string") return undefined;
+  if (type === "integer" || type === "number") return Number.isFinite(Number(text)) ? Number(text) : text;
   if (type === "sparsity-pattern" && /^\d*\.?\d+$/.test(text)) return Number(text); // a share; "2:4" is text
   if (type === "stages" && text.startsWith("["))
     try {
@@ -245,6 +233,7 @@ function TextParameter({ id, parameter, value, error, onChange }: TextProps) {
     <input
       id={id}
       className="field"
+      inputMode={parameter.type === "integer" ? "numeric" : parameter.type === "number" ? "decimal" : undefined}
       value={text}
       aria-describedby={`${id}-help`}
       aria-invalid={error ? true : undefined}
