@@ -222,7 +222,7 @@ const tests = {
     await page.getByText("The server accepts this recipe.").waitFor();
   },
 
-  async "a number is what was typed, and what is none is refused, not made into one"({ page }) {
+  async "a number is what was typed, and what is none is refused, not made into one"({ page, complaints }) {
     await page.goto("/submit");
     await page.getByLabel("Add a stage").click();
     await page.getByRole("option", { name: /^finetune/ }).click();
@@ -243,6 +243,7 @@ const tests = {
         await page.getByText("The server accepts this recipe.").waitFor();
       }
     }
+    assert.ok(complaints.splice(0).every((line) => line.includes("400"))); // the browser's own lines on refusals
   },
 
   async "levels are calls in the form, and stay what they are when another field is written in"({ page }) {
