@@ -1,5 +1,5 @@
 // What came of a job in a row of a list: asked for once the row rests on the screen.
-import { useQuery } from "@tanstack/react-query";
+import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useEffect, useState } from "react";
 import { type Evaluation, get } from "../api";
 import { type Outcome, outcomeOf } from "../job_text";
@@ -8,13 +8,15 @@ const REST = 300; // milliseconds on the screen, after which a row asks for more
 
 /** Size and quality of what the job made. `measured`: whether it has any. */
 export function useOutcome(id: string, measured: boolean): { size?: Outcome; quality?: Outcome } {
-  const [rests, setRests] = useState(false);
+  const client = useQueryClient();
+  const [rests, setRests] = useState(() => client.getQueryData(["outcome", id]) !== undefined); // or did before
   useEffect(() => {
+    if (rests) return;
     const timer = setTimeout(() => setRests(true), REST);
     return () => clearTimeout(timer);
-  }, []);
+  }, [rests]);
   const query = useQuery({
-    queryKey: ["outcome", id],
+    queryKey: ["outcome", rests ? id : ""], // of all that only pass by the cache keeps one, not one each
     // A row that leaves takes its call back.
     queryFn: ({ signal }) => get<{ evaluations: Evaluation[] }>("evaluations", { job_id: id, page_size: 200 }, signal),
     select: outcomeOf,
