@@ -53,7 +53,9 @@ void Storage::commit() {
 // The callers wake in any order; `most` of them before the process ends.
 void Storage::hand_back(std::vector<Item> items, std::size_t most) {
   for (std::size_t i = items.size(); i > 1; --i) std::swap(items[i - 1], items[world_.random.below(i)]);
+  hands_back_ = true;
   for (std::size_t i = 0; i < most; ++i) world_.coordinator.on_stored(std::move(items[i].waiting));
+  hands_back_ = false;
 }
 
 void Storage::put(const Batch& batch) {

@@ -66,6 +66,8 @@ class Storage final : public Actor {
   std::uint32_t restores() const { return restores_; }
   void fill(TimeMs until) { full_until_ = until; }
   bool full() const { return waits_for_space_; }
+  // A commit is on disk, and not all who wrote it have heard.
+  bool hands_back() const { return hands_back_; }
 
   // What was committed. Records go through their JSON, as they do in the database.
   StoredState stored_state() const;
@@ -106,6 +108,7 @@ class Storage final : public Actor {
   std::vector<Item> waiting_, in_flight_;
   bool written_ = false;  // in the cache: a crash may find it on disk or not
   bool waits_for_space_ = false;
+  bool hands_back_ = false;
   TimeMs full_until_ = 0;
 };
 
