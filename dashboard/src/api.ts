@@ -273,6 +273,15 @@ export class Problem extends Error {
   }
 }
 
+/** Whether the server knows of no such thing: asked again, it would not either. */
+export const isGone = (error: unknown) => error instanceof Problem && error.status === 404;
+
+/** For refetchInterval: how often to ask, until it is gone. */
+export const unlessGone =
+  <T>(every: (data?: T) => number | false) =>
+  ({ state }: { state: { data?: T; error: unknown } }) =>
+    isGone(state.error) ? false : every(state.data);
+
 async function ask(path: string, init?: RequestInit): Promise<Response> {
   let response: Response;
   try {

@@ -18,6 +18,19 @@ export function front(points: Point[], sign: number): Point[] {
   });
 }
 
+interface Measured {
+  value: number;
+  stderr?: number;
+}
+
+/** Those that no other is better than by more than the standard error of the difference of two samples; none where that are all. */
+export function bestOf<T extends Measured>(rows: T[], sign: number): T[] {
+  const best = Math.max(...rows.map((row) => sign * row.value));
+  const first = rows.find((row) => sign * row.value === best);
+  const alike = rows.filter((row) => best - sign * row.value <= Math.hypot(first?.stderr ?? 0, row.stderr ?? 0));
+  return alike.length < rows.length ? alike : [];
+}
+
 /** RFC 4180. A text that a spreadsheet would run as a formula gets an apostrophe before it; numbers stay. */
 export function csv(rows: string[][]): string {
   const cell = (text: string) => {

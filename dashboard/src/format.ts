@@ -18,8 +18,9 @@ export function parseBytes(text: string): number | undefined {
   return match ? Number(match[1]) * 1000 ** " kmgt".indexOf(match[2].toLowerCase() || " ") : undefined;
 }
 
-/** 0:07, 1:02:05 */
+/** 0.3 s, 0:07, 1:02:05 */
 export function duration(seconds: number): string {
+  if (seconds > 0 && seconds < 0.95) return `${Math.max(0.1, seconds).toFixed(1)} s`;
   const s = Math.max(0, Math.round(seconds));
   const two = (n: number) => String(n).padStart(2, "0");
   return s >= 3600 ? `${Math.floor(s / 3600)}:${two(Math.floor(s / 60) % 60)}:${two(s % 60)}` : `${Math.floor(s / 60)}:${two(s % 60)}`;

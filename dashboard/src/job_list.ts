@@ -36,6 +36,12 @@ interface Chunk {
   start: number;
 }
 
+/** How many rows are asked for from `start` on: far down, where each page has a long list copied, fewer and larger ones. */
+export const pageSize = (start: number) => (start < 1000 ? 50 : 200);
+
+/** Asks the server for the page of a token. */
+type Ask = (token: string, size: number) => Promise<Page>;
+
 export interface JobList {
   lines: JobLine[]; // newest first
   chunks: Chunk[]; // by start; the first is the list's head
@@ -94,12 +100,14 @@ export interface Shown {
  * Asks again for the head of the list and for all that is on the screen, from the top down, and for what follows as far
  * as `last`.
  */
-export async function renew(list: JobList, shown: Shown, last: number, ask: (token: string) => Promise<Page>): Promise<JobList> {
-  if (list.chunks.length === 0) list = append(list, await ask(""));
-  else list = refresh(list, 0, await ask(""));
-  for (let index = Math.max(1, chunkAt(list, shown.first)); index < list.chunks.length && list.chunks[index].start <= shown.last; ++index)
-    list = refresh(list, index, await ask(list.chunks[index].token));
-  while (list.next && list.lines.length <= last) list = append(list, await ask(list.next));
+export async function renew(list: JobList, shown: Shown, last: number, ask: Ask): Promise<JobList> {
+  if (list.chunks.length === 0) list = append(list, await ask("", pageSize(0)));
+  else list = refresh(list, 0, await ask("", pageSize(0)));
+  for (let index = Math.max(1, chunkAt(list, shown.first)); index < list.chunks.length && list.chunks[index].start <= shown.last; ++index) {
+    const { token, start } = list.chunks[index];
+    list = refresh(list, index, await ask(token, pageSize(start)));
+  }
+  while (list.next && list.lines.length <= last) list = append(list, await ask(list.next, pageSize(list.lines.length)));
   return list;
 }
 

@@ -70,21 +70,27 @@ const scalar = (value: Value) =>
   typeof value === "string" && WORD.test(value) && !/^(true|false|null|yes|no|on|off|y|n)$/i.test(value)
     ? value
     : JSON.stringify(value);
-const list = (values: string[]) => `[${values.map(scalar).join(", ")}]`;
+const flow = (value: object) =>
+  Array.isArray(value)
+    ? `[${value.map(scalar).join(", ")}]`
+    : `{${Object.entries(value)
+        .map(([key, one]) => `${key}: ${scalar(one)}`)
+        .join(", ")}}`;
 
-function item(kind: string, step: Step): string {
-  const out = [`  - ${kind}: ${scalar(step.name)}`];
-  const params = Object.entries(step.params);
-  if (params.length > 0) out.push(`    params: {${params.map(([key, value]) => `${key}: ${scalar(value)}`).join(", ")}}`);
-  for (const key of ["targets", "ignore", "when"] as const) if (step[key]) out.push(`    ${key}: ${list(step[key])}`);
-  return out.join("\n");
+/** The step as the recipe has it; `word` is what its name stands behind. */
+export function item(word: string, { name, params, targets, ignore, when }: Step): [string, Value][] {
+  const all: Record<string, Value | undefined> = { [word]: name, params: Object.keys(params).length > 0 ? params : undefined, targets, ignore, when };
+  return Object.entries(all).flatMap(([key, value]) => (value === undefined ? [] : [[key, value]]));
 }
+
+const lines = (word: string, step: Step) =>
+  item(word, step).map(([key, value], i) => `${i === 0 ? "  - " : "    "}${key}: ${value instanceof Object ? flow(value) : scalar(value)}`);
 
 export function yamlOf(draft: Draft): string {
   const out: string[] = [];
   if (draft.name) out.push(`name: ${JSON.stringify(draft.name)}`);
-  if (draft.stages.length > 0) out.push("stages:", ...draft.stages.map((s) => item("method", s)));
-  if (draft.evaluations.length > 0) out.push("evaluations:", ...draft.evaluations.map((e) => item("suite", e)));
-  if (draft.exports.length > 0) out.push("exports:", ...draft.exports.map((e) => item("format", e)));
+  if (draft.stages.length > 0) out.push("stages:", ...draft.stages.flatMap((s) => lines("method", s)));
+  if (draft.evaluations.length > 0) out.push("evaluations:", ...draft.evaluations.flatMap((e) => lines("suite", e)));
+  if (draft.exports.length > 0) out.push("exports:", ...draft.exports.flatMap((e) => lines("format", e)));
   return out.join("\n") + (out.length > 0 ? "\n" : "");
 }

@@ -6,6 +6,9 @@
 #include <google/protobuf/util/json_util.h>
 #include <google/protobuf/util/type_resolver_util.h>
 
+#include <algorithm>
+#include <string_view>
+
 #include "common/error.h"
 #include "common/json.h"
 #include "server/http/etag.h"
@@ -25,6 +28,39 @@ std::string bytes_of(const google::protobuf::Message& message) {
     message.SerializeToCodedStream(&coded);
   }
   return bytes;
+}
+
+// What a member of protobuf's `type` takes.
+std::string kind_of(const std::string& type) {
+  if (type == "TYPE_BOOL") return "true or false";
+  if (type == "TYPE_DOUBLE" || type == "TYPE_FLOAT") return "a number";
+  if (type == "TYPE_STRING") return "text";
+  if (type.starts_with("TYPE_UINT")) return "a whole number from 0 on";
+  if (type.starts_with("TYPE_INT")) return "a whole number";
+  return "a " + type.substr(type.rfind('.') + 1);
+}
+
+// Protobuf says "(a.b): invalid value V for type T" and "(a.b) c: Cannot find field.".
+Error in_plain_words(const std::string& said, const google::protobuf::Descriptor& type) {
+  constexpr std::string_view kInvalid = ": invalid value ", kType = " for type ",
+                             kUnknown = ": Cannot find field.";
+  std::string field = "body", message = said;
+  const auto close = said.starts_with('(') ? said.find(')') : std::string::npos;
+  const std::string place = close == std::string::npos ? "" : said.substr(1, close - 1);
+  const auto kind = said.rfind(kType);
+  if (!place.empty() && said.compare(close + 1, kInvalid.size(), kInvalid) == 0 &&
+      kind != std::string::npos) {
+    const auto value = close + 1 + kInvalid.size();
+    field = place;
+    message = said.substr(value, std::min<std::size_t>(kind - value, 80)) + " is not " +
+              kind_of(said.substr(kind + kType.size()));
+  } else if (said.ends_with(kUnknown)) {
+    const auto name = place.empty() ? 0 : close + 2;
+    field = (place.empty() ? "" : place + ".") + said.substr(name, said.size() - kUnknown.size() - name);
+    message = "there is no such member";
+  }
+  return {ErrorCode::kInvalidArgument, "MALFORMED_REQUEST", message, field,
+          "The members are those of " + type.full_name() + " in proto/wring/v1."};
 }
 
 }  // namespace
@@ -51,9 +87,7 @@ void parse_into(const std::string& body, google::protobuf::Message& message) {
   const std::string text = body.empty() ? "{}" : body;
   parse_json(text, "the body");  // bounded, and its errors say where
   const auto status = google::protobuf::util::JsonStringToMessage(text, &message);
-  if (!status.ok())
-    throw Error(ErrorCode::kInvalidArgument, "MALFORMED_REQUEST", std::string(status.message()), "body",
-                "The members are those of " + message.GetDescriptor()->full_name() + " in proto/wring/v1.");
+  if (!status.ok()) throw in_plain_words(std::string(status.message()), *message.GetDescriptor());
 }
 
 HttpResponse tagged(const HttpRequest& request, const std::string& tag,

@@ -64,4 +64,41 @@ const { made, more } = await descendants(await measurements("m"), 4);
 assert.deepEqual(made.map(({ job }) => job.id), ["j2499", "j2496", "j2493", "j2490"]);
 assert.equal(more, true);
 assert.equal((await descendants([{ job_id: "j3", when: "before" }, { job_id: "j4", when: "after" }], 4)).more, false);
+
+// Times below a second have a figure, too.
+const { duration } = await load("format.ts");
+assert.deepEqual([0, 0.04, 0.3, 0.95, 7, 65, 3725].map(duration), ["0:00", "0.1 s", "0.3 s", "0:01", "0:07", "1:05", "1:02:05"]);
+
+// What lies within a standard error of the difference from the best is as good; where that are all, none is marked.
+const { bestOf } = await load("compare.ts");
+const values = (...pairs) => pairs.map(([value, stderr]) => ({ value, stderr }));
+const best = (rows, sign) => bestOf(rows, sign).map(({ value }) => value);
+assert.deepEqual(best(values([3, 0.3], [3.4, 0.4], [3.6, 0.4]), -1), [3, 3.4]); // 0.5 apart
+assert.deepEqual(best(values([3, 0.3], [3.4, 0.4]), -1), []);
+assert.deepEqual(best(values([3], [4], [4]), 1), [4, 4]);
+assert.deepEqual(best(values([3], [4]), 0), []);
+assert.deepEqual(best([], 1), []);
+
+// Words on any ground have the contrast that WCAG's AA asks of small ones.
+const { inkOn } = await load("colors.ts");
+const light = (...rgb) => rgb.map((c) => (c <= 10.31475 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4)).reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+for (let r = 0; r < 256; r += 15)
+  for (let g = 0; g < 256; g += 15)
+    for (let b = 0; b < 256; b += 15) {
+      const ink = inkOn(`rgb(${r}, ${g}, ${b})`) === "rgb(0, 0, 0)" ? 0 : 1;
+      const [dark, bright] = [ink, light(r, g, b)].sort((a, c) => a - c);
+      assert.ok((bright + 0.05) / (dark + 0.05) >= 4.5, `${r} ${g} ${b}`);
+    }
+
+// A change of the form leaves the comments and the order of the YAML.
+const { rewritten } = await load("recipe_text.ts");
+const step = (key, name, params = {}) => ({ key, name, params });
+const was = { name: "", stages: [step("a", "gptq", { bits: 3 }), step("b", "eora")], evaluations: [step("c", "perplexity")], exports: [] };
+const text = "# what we ship\nstages:\n  - method: gptq # the good one\n    params: {bits: 3, group_size: 64}\n  - eora\nevaluations: [perplexity] # all\n";
+const [gptq, eora] = was.stages;
+assert.equal(rewritten(text, was, { ...was, stages: [{ ...gptq, params: { bits: 4, damping: 0.1 } }, eora] }), text.replace("bits: 3, group_size: 64", "bits: 4, group_size: 64, damping: 0.1"));
+assert.equal(rewritten(text, was, { ...was, stages: [gptq, { ...eora, params: { rank: 8 } }] }), text.replace("- eora", "- method: eora\n    params: {rank: 8}"));
+assert.equal(rewritten(text, was, { ...was, stages: [gptq], exports: [step("d", "gguf")] }), text.replace("  - eora\n", "") + "exports:\n  - format: gguf\n");
+assert.equal(rewritten(text, was, { ...was, evaluations: [] }), text.slice(0, text.indexOf("evaluations")));
+assert.match(rewritten("gptq(bits=3) | eora # one line", was, { ...was, exports: [step("d", "gguf")] }), /^stages:\n  - method: gptq\n    params: \{bits: 3\}/);
 console.log("ok      what the page says without a screen");

@@ -212,8 +212,16 @@ TEST_F(Http, CancelsAndRetriesUnderAnEtag) {
 
 TEST_F(Http, RefusesBodiesThatAreNoRequest) {
   EXPECT_EQ(post("/api/v1/jobs", "{").json()["reason"], "MALFORMED_JSON");
-  EXPECT_EQ(post("/api/v1/jobs", R"({"spek": {}})").json()["reason"], "MALFORMED_REQUEST");
-  EXPECT_EQ(post("/api/v1/jobs", R"({"spec": {"seed": "many"}})").status, 400);
+  const auto refusal = [&](const char* body) {
+    const auto said = post("/api/v1/jobs", body).json();
+    EXPECT_EQ(said["reason"], "MALFORMED_REQUEST") << body;
+    return said["field"].get<std::string>() + ": " + said["detail"].get<std::string>();
+  };
+  EXPECT_EQ(refusal(R"({"spek": {}})"), "spek: there is no such member");
+  EXPECT_EQ(refusal(R"({"spec": {"nane": 1}})"), "spec.nane: there is no such member");
+  EXPECT_EQ(refusal(R"({"spec": {"seed": "many"}})"), "spec.seed: \"many\" is not a whole number from 0 on");
+  EXPECT_EQ(refusal(R"({"spec": {"priority": 1.5}})"), "spec.priority: 1.5 is not a whole number");
+  EXPECT_EQ(refusal(R"({"spec": {"data": 5}})").substr(0, 22), "spec.data: 5 is not a ");
   EXPECT_EQ(post("/api/v1/jobs", std::string(5000, '[')).status, 400);
   EXPECT_EQ(post("/api/v1/jobs", "").json()["reason"], "MALFORMED_RECIPE");
   EXPECT_EQ(send("POST /api/v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4000000\r\n\r\n").status,

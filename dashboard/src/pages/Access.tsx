@@ -1,6 +1,6 @@
 // Who may have what: projects with their quotas, and the tokens that callers come with.
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
-import { useState } from "react";
+import { useId, useState } from "react";
 import { get, type Project, post, type Quota, type Session, type Token } from "../api";
 import { bytes } from "../format";
 import { Empty, Failure, Loaded, Table, Time, useTitle } from "../parts/basics";
@@ -40,6 +40,11 @@ function Projects({ barred }: { barred: string }) {
     refetchInterval: 3000,
   });
   const [edited, setEdited] = useState("");
+  const [last, setLast] = useState(""); // that was edited: the keyboard goes on there
+  const edit = (name: string) => {
+    setEdited(name);
+    if (name) setLast(name);
+  };
   return (
     <section aria-labelledby="projects">
       <h2 id="projects">Projects</h2>
@@ -65,9 +70,9 @@ function Projects({ barred }: { barred: string }) {
               <tbody>
                 {projects.map((project) =>
                   edited === project.name ? (
-                    <EditQuota key={project.name} project={project} done={() => setEdited("")} />
+                    <EditQuota key={project.name} project={project} done={() => edit("")} />
                   ) : (
-                    <ProjectRow key={project.name} project={project} barred={barred} edit={() => setEdited(project.name)} />
+                    <ProjectRow key={project.name} project={project} barred={barred} edited={last === project.name} edit={() => edit(project.name)} />
                   ),
                 )}
               </tbody>
@@ -88,7 +93,7 @@ const limited = (value: string, limit: string | undefined, show = (v: string) =>
     show(value)
   );
 
-function ProjectRow({ project, barred, edit }: { project: Project; barred: string; edit: () => void }) {
+function ProjectRow({ project, barred, edited, edit }: { project: Project; barred: string; edited: boolean; edit: () => void }) {
   const client = useQueryClient();
   const submitterBarred = useBarred("submitter");
   const pause = useMutation({
@@ -112,7 +117,7 @@ function ProjectRow({ project, barred, edit }: { project: Project; barred: strin
           </button>
         )}
         {!barred && (
-          <button className="button quiet" onClick={edit}>
+          <button className="button quiet" autoFocus={edited} onClick={edit}>
             Quota
           </button>
         )}
@@ -138,8 +143,11 @@ function EditQuota({ project, done }: { project: Project; done: () => void }) {
     },
     onError: tellFailure,
   });
+  const form = useId();
   const field = (label: string, value: string, change: (value: string) => void, step = "1") => (
     <input
+      form={form}
+      autoFocus={change === setQueued}
       className="field quota"
       type="number"
       min={0}
@@ -150,7 +158,7 @@ function EditQuota({ project, done }: { project: Project; done: () => void }) {
     />
   );
   return (
-    <tr>
+    <tr onKeyDown={(event) => event.key === "Escape" && done()}>
       <td className="strong">{project.name}</td>
       <td className="number">{field("Queued jobs", queued, setQueued)}</td>
       <td className="number">{field("Running jobs", running, setRunning)}</td>
@@ -158,12 +166,20 @@ function EditQuota({ project, done }: { project: Project; done: () => void }) {
         {field("Gigabytes", gigabytes, setGigabytes, "any")} <span className="muted">GB</span>
       </td>
       <td className="number">
-        <button className="button primary" disabled={save.isPending} onClick={() => save.mutate()}>
-          Save
-        </button>
-        <button className="button quiet" onClick={done}>
-          Back
-        </button>
+        <form
+          id={form}
+          onSubmit={(event) => {
+            event.preventDefault();
+            save.mutate();
+          }}
+        >
+          <button className="button primary" disabled={save.isPending}>
+            Save
+          </button>
+          <button type="button" className="button quiet" onClick={done}>
+            Back
+          </button>
+        </form>
       </td>
     </tr>
   );

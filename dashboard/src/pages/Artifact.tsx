@@ -3,6 +3,7 @@ import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useCallback, useMemo } from "react";
 import { Link, useLocation, useSearchParams } from "wouter";
 import { type Artifact, get, type Job, post, remove } from "../api";
+import { between, inkOn } from "../colors";
 import { bytes, figure, short } from "../format";
 import { ggufName, type LayerReport, layerReports } from "../layers";
 import { ancestors, descendants, licence, measurements } from "../lineage";
@@ -12,7 +13,7 @@ import { axis, Chart, type Colors } from "../parts/chart";
 import { Segments } from "../parts/controls";
 import { Files } from "../parts/files";
 import { DeleteMenu } from "../parts/more";
-import { between, ranks } from "../parts/parallel";
+import { ranks } from "../parts/parallel";
 import { useBarred } from "../parts/session";
 import { tellFailure } from "../parts/toast";
 import { type Spread, weightSpread } from "../weights";
@@ -22,7 +23,7 @@ const MOST_COMPARED = 12;
 
 export default function ArtifactPage({ digest }: { digest: string }) {
   const query = useQuery({ queryKey: ["artifact", digest], queryFn: () => get<Artifact>(`artifacts/${digest}`), staleTime: Infinity });
-  return <Loaded query={query}>{(artifact) => <OneArtifact artifact={artifact} />}</Loaded>;
+  return <Loaded query={query} home="artifacts">{(artifact) => <OneArtifact artifact={artifact} />}</Loaded>;
 }
 
 function OneArtifact({ artifact }: { artifact: Artifact }) {
@@ -296,9 +297,10 @@ function Treemap({ layers, reports, onChoose }: LayerListProps) {
     }
     const strength = new Map(ranks(values, false).map((rank, i) => [layers[i], rank]));
     const looks = (c: Colors, layer: ModelLayer) => {
-      if (paint === "storage") return { itemStyle: { color: c.series[kinds.indexOf(storage(layer)) % c.series.length] } };
       const rank = strength.get(layer);
-      return { itemStyle: { color: rank === undefined ? c.line : between(c.weak, c.accent, rank) }, label: { color: (rank ?? 0) > 0.5 ? c.onSeries : c.text } };
+      const ground =
+        paint === "storage" ? c.series[kinds.indexOf(storage(layer)) % c.series.length] : rank === undefined ? c.line : between(c.weak, c.accent, rank);
+      return { itemStyle: { color: ground }, label: { color: inkOn(ground) } };
     };
     return (c: Colors) => ({
       tooltip: {
@@ -323,7 +325,7 @@ function Treemap({ layers, reports, onChoose }: LayerListProps) {
           right: 0,
           top: 0,
           bottom: 0,
-          label: { color: c.onSeries, fontSize: 11, overflow: "truncate" },
+          label: { fontSize: 11, overflow: "truncate" },
           upperLabel: { show: true, height: 18, color: c.muted, fontSize: 11, backgroundColor: "transparent" },
           itemStyle: { borderColor: c.surface, borderWidth: 1, gapWidth: 1 },
           levels: [

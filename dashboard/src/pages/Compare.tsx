@@ -2,8 +2,8 @@
 import { keepPreviousData, useQueries, useQuery, type UseQueryResult } from "@tanstack/react-query";
 import { useCallback, useMemo, useState } from "react";
 import { Link, useLocation, useSearchParams } from "wouter";
-import { get, isActive, type Job, type NormalForm, post, stateNames, type Value } from "../api";
-import { csv, front, type Point } from "../compare";
+import { get, isActive, type Job, type NormalForm, post, stateNames, unlessGone, type Value } from "../api";
+import { bestOf, csv, front, type Point } from "../compare";
 import { axisEnd, bytes, direction, formatOf, metricName, shortName } from "../format";
 import { methodsOf, TRIED } from "../job_text";
 import { Empty, Failure, Loading, StateBadge, Table, Time, useTitle } from "../parts/basics";
@@ -39,7 +39,7 @@ export default function Compare() {
       queryKey: ["job", id],
       queryFn: () => get<Job>(`jobs/${id}`),
       select: comparedOf,
-      refetchInterval: (q: { state: { data?: Job } }) => (q.state.data && isActive(q.state.data.state) ? 2000 : (false as const)),
+      refetchInterval: unlessGone<Job>((job) => (job && isActive(job.state) ? 2000 : false)),
     })),
     combine: together,
   });
@@ -441,11 +441,7 @@ function MetricTable({ jobs, name, measures }: { jobs: Job[]; name: Map<string, 
   const keys = [...new Set(params.flatMap((map) => [...map.keys()]))].filter((key) => new Set(params.map((map) => text(map, key))).size > 1);
   const chosen = (key: string) => key.startsWith("stage ") || new Set(params.filter((map) => map.has(key)).map((map) => text(map, key))).size > 1;
   const shown = whole ? keys : keys.filter(chosen);
-  const best = (m: Measure) => {
-    const values = jobs.map((job) => after(job, m)?.value).filter((v) => v !== undefined);
-    if (new Set(values).size < 2 || direction(m.metric) === 0) return undefined;
-    return direction(m.metric) < 0 ? Math.min(...values) : Math.max(...values);
-  };
+  const best = new Set(measures.flatMap((m) => bestOf(jobs.flatMap((job) => after(job, m) ?? []), direction(m.metric))));
   const download = () => {
     const head = (job: Job) => `${name.get(job.id)} (${job.id})`;
     const number = (value?: number) => String(value ?? "");
@@ -499,7 +495,7 @@ function MetricTable({ jobs, name, measures }: { jobs: Job[]; name: Map<string, 
               </td>
               {jobs.map((job) => {
                 const row = after(job, m);
-                const isBest = row !== undefined && row.value === best(m);
+                const isBest = row !== undefined && best.has(row);
                 return (
                   <td key={job.id} className={`number${isBest ? " best" : ""}`}>
                     <Figure row={row} />
@@ -537,6 +533,7 @@ function MetricTable({ jobs, name, measures }: { jobs: Job[]; name: Map<string, 
           )}
         </tbody>
       </Table>
+      {best.size > 0 && <p className="muted small">Marked: the best of a row, and what no more than a standard error of the difference parts from it.</p>}
     </section>
   );
 }

@@ -3,7 +3,7 @@ import { Tabs } from "@base-ui/react/tabs";
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { Link, useSearchParams } from "wouter";
-import { type Artifact, events, get, isActive, type Job, type JobError, stateNames } from "../api";
+import { type Artifact, events, get, isActive, type Job, type JobError, stateNames, unlessGone } from "../api";
 import { bytes, duration, short } from "../format";
 import { aheadText, outcomeOf, remaining, remainingText, runningStage, seconds } from "../job_text";
 import { layerReports } from "../layers";
@@ -25,9 +25,9 @@ export default function JobPage({ id }: { id: string }) {
   const query = useQuery({
     queryKey: ["job", id],
     queryFn: () => get<Job>(`jobs/${id}`),
-    refetchInterval: (q) => (q.state.data && !isActive(q.state.data.state) ? 15000 : 1000),
+    refetchInterval: unlessGone<Job>((job) => (job && !isActive(job.state) ? 15000 : 1000)),
   });
-  return <Loaded query={query}>{(job) => <OneJob job={job} />}</Loaded>;
+  return <Loaded query={query} home="jobs">{(job) => <OneJob job={job} />}</Loaded>;
 }
 
 function OneJob({ job }: { job: Job }) {

@@ -121,6 +121,7 @@ const Row = memo(function Row({ job, index, now, projects, selected, onSelect, m
           {job.name || job.id}
         </Link>
         <span className="clip muted small">
+          {projects && <span className="project-beside">{job.project} · </span>}
           <code>{job.id}</code> <Model digest={job.model} />
         </span>
       </td>
@@ -245,7 +246,11 @@ function Rows({ list, shown, more, projects, selected, onSelect }: RowsProps) {
           <th role="columnheader" className="number">
             Quality
           </th>
-          {projects && <th role="columnheader">Project</th>}
+          {projects && (
+            <th role="columnheader" className="cell-project">
+              Project
+            </th>
+          )}
           <th role="columnheader" className="number">
             Time
           </th>

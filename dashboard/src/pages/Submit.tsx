@@ -14,7 +14,8 @@ import { ArtifactChoice } from "../parts/search_choice";
 import { useBarred } from "../parts/session";
 import { StepForm } from "../parts/step_form";
 import { tellFailure } from "../parts/toast";
-import { type Draft, draftOf, emptyDraft, newStep, type Step, yamlOf } from "../recipe";
+import { type Draft, draftOf, emptyDraft, newStep, type Step } from "../recipe";
+import { rewritten } from "../recipe_text";
 
 export default function Submit() {
   useTitle("New job");
@@ -89,7 +90,7 @@ function JobForm({ specs, from, start, again }: FormProps & { again: () => void 
   const edit = (next: Draft) => {
     typed.current = false;
     setDraft(next);
-    form.change({ text: yamlOf(next) });
+    form.change({ text: rewritten(text, draft, next) });
   };
   const waits = typed.current && !answer; // the form does not say yet what the text does, and would write its own over it
   const dataNames = (answer ?? last)?.data_names ?? [];

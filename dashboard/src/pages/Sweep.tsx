@@ -3,7 +3,7 @@ import { Tabs } from "@base-ui/react/tabs";
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { Link, useSearchParams } from "wouter";
-import { type Front, get, goesOn, type Savings, type Sweep, type Trial } from "../api";
+import { type Front, get, goesOn, type Savings, type Sweep, type Trial, unlessGone } from "../api";
 import { bytes, duration, figure, metricName } from "../format";
 import { Bar, Empty, Loaded, StateBadge, Time, useTitle } from "../parts/basics";
 import { useSweepCall } from "../parts/calls";
@@ -20,9 +20,9 @@ export default function SweepPage({ id }: { id: string }) {
   const query = useQuery({
     queryKey: ["sweep", id],
     queryFn: () => get<Sweep>(`sweeps/${id}`),
-    refetchInterval: (q) => (q.state.data && !goesOn(q.state.data.state) ? 15000 : 2000),
+    refetchInterval: unlessGone<Sweep>((sweep) => (sweep && !goesOn(sweep.state) ? 15000 : 2000)),
   });
-  return <Loaded query={query}>{(sweep) => <OneSweep sweep={sweep} />}</Loaded>;
+  return <Loaded query={query} home="sweeps">{(sweep) => <OneSweep sweep={sweep} />}</Loaded>;
 }
 
 function OneSweep({ sweep }: { sweep: Sweep }) {

@@ -1,7 +1,7 @@
 // A prompt to a model and to the dense one that it was made from, side by side. Each answer is a job that only samples.
 import { useMutation, useQueries, useQuery } from "@tanstack/react-query";
 import { Link, useSearchParams } from "wouter";
-import { type Artifact, get, isActive, type Job, post, uuid } from "../api";
+import { type Artifact, get, isActive, type Job, post, unlessGone, uuid } from "../api";
 import { bytes, short } from "../format";
 import { TRIED } from "../job_text";
 import { ancestors } from "../lineage";
@@ -50,7 +50,8 @@ export default function Try() {
           model={model}
           before={ids}
           onModel={(next) => setParams({ model: next, ...(ids.length > 0 && { jobs: ids.join(",") }) })}
-          onJobs={(jobs) => setParams({ model, jobs: jobs.join(",") })}
+          // In the place of answers whose jobs are deleted: the way back would lead to nothing.
+          onJobs={(jobs) => setParams({ model, jobs: jobs.join(",") }, { replace: ids.length > 0 })}
         />
         {ids.length > 0 ? (
           <section aria-label="Answers">
@@ -62,7 +63,7 @@ export default function Try() {
                 disabled={barred !== ""}
                 onClick={() => {
                   for (const id of ids) discard(id);
-                  setParams({ model });
+                  setParams({ model }, { replace: true });
                 }}
               >
                 Delete them
@@ -203,7 +204,7 @@ function Answers({ ids }: { ids: string[] }) {
     queries: ids.map((id) => ({
       queryKey: ["job", id],
       queryFn: () => get<Job>(`jobs/${id}`),
-      refetchInterval: (q: { state: { data?: Job } }) => (q.state.data && !isActive(q.state.data.state) ? (false as const) : 700),
+      refetchInterval: unlessGone<Job>((job) => (job && !isActive(job.state) ? false : 700)),
     })),
   });
   const [dense, made, ...more] = queries.map((query) => textOf(query.data));

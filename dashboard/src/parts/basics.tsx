@@ -2,7 +2,7 @@
 import { Progress } from "@base-ui/react/progress";
 import { type ReactNode, useEffect, useSyncExternalStore } from "react";
 import { Link } from "wouter";
-import { Problem, type State, type SweepState } from "../api";
+import { isGone, Problem, type State, type SweepState } from "../api";
 import { ago, exact, short } from "../format";
 
 export function StateBadge({ state }: { state: State | SweepState }) {
@@ -123,16 +123,30 @@ export function Loading({ rows = 6 }: { rows?: number }) {
   );
 }
 
+/** `home`: the view that lists what is there. */
+function Gone({ error, home }: { error: Problem; home: string }) {
+  useTitle("Not here");
+  return (
+    <Empty title="It is not here, or not any more">
+      <p className="muted">The server says: {error.message}.</p>
+      <Link href={`/${home}`}>To the {home}</Link>
+    </Empty>
+  );
+}
+
 /** Of a query: its failure where there is nothing to show, its loading, or the page. What was shown stays on a failed poll. */
 export function Loaded<T>({
   query,
   rows,
+  home,
   children,
 }: {
   query: { data: T | undefined; error: unknown; refetch: () => void };
   rows?: number;
+  home?: string; // of a page about one thing: the view that lists them
   children: (data: T) => ReactNode;
 }) {
+  if (query.data === undefined && home && isGone(query.error)) return <Gone error={query.error as Problem} home={home} />;
   if (query.data === undefined)
     return query.error ? <Failure error={query.error} retry={() => query.refetch()} /> : <Loading rows={rows} />;
   return (

@@ -33,7 +33,6 @@ export interface Colors {
   accent: string;
   bad: string;
   weak: string; // of the accent, for what is worse
-  onSeries: string; // text on a surface of a series' colour
   series: string[];
 }
 
@@ -47,7 +46,6 @@ function colors(): Colors {
     accent: color("accent"),
     bad: color("bad"),
     weak: color("weak"),
-    onSeries: color("on-series"),
     series: [1, 2, 3, 4, 5, 6, 7, 8].map((i) => color(`series-${i}`)),
   };
 }

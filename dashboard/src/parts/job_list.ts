@@ -8,7 +8,7 @@ const AHEAD = 50; // rows that are there before they are scrolled to
 export function useJobList(state: string, name: string, project: string, shown: { current: Shown }) {
   const client = useQueryClient();
   const queryKey = ["jobs", state, name, project];
-  const ask = (token: string) => get<Page>("jobs", { states: stateNames(state), name_contains: name, project, page_token: token, page_size: 50 });
+  const ask = (token: string, size: number) => get<Page>("jobs", { states: stateNames(state), name_contains: name, project, page_token: token, page_size: size });
 
   async function newest(): Promise<JobList> {
     const known = client.getQueryData<JobList>(queryKey) ?? NOTHING;

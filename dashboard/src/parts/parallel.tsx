@@ -2,6 +2,7 @@
 import { useMemo } from "react";
 import { figure, formatOf, isShare, metricName, shortName } from "../format";
 import type { Sweep, Trial } from "../api";
+import { between } from "../colors";
 import { dimensionNames, valueOf } from "../sweep";
 import { Empty } from "./basics";
 import { Chart, type Colors } from "./chart";
@@ -25,12 +26,6 @@ function scaleOf(axis: Axis, values: Cell[]) {
     return { type: "category", data: different.sort((a, b) => (numbers ? Number(a) - Number(b) : String(a).localeCompare(String(b)))).map(String) };
   const down = axis.figure?.lowerIsBetter ?? false;
   return { type: "value", scale: true, max: axis.figure?.most, inverse: down, nameLocation: down ? "start" : "end", axisLabel: { formatter: axis.figure?.format ?? figure } };
-}
-
-/** From `weak` to `strong`, both as "rgb(r, g, b)": 0 to 1. */
-export function between(weak: string, strong: string, share: number): string {
-  const [a, b] = [weak, strong].map((color) => color.match(/\d+/g)!.map(Number));
-  return `rgb(${[0, 1, 2].map((i) => Math.round(a[i] * (1 - share) + b[i] * share)).join(", ")})`;
 }
 
 /** How good each value is among them, from 0 to 1, by its rank: one far off takes no colour from the others. */
@@ -68,11 +63,11 @@ export function Parallel({ axes, rows, color, label }: { axes: Axis[]; rows: { n
         {
           type: "parallel",
           smooth: 0.15,
-          lineStyle: { width: 1.5, opacity: 0.75 },
+          lineStyle: { width: 1.5, opacity: 1 },
           data: rows.map((row, i) => ({
             name: row.name,
             value: told.map(({ axis, values }) => (scaleOf(axis, values).type === "category" ? String(values[i] ?? "–") : (values[i] ?? "-"))),
-            lineStyle: good[i] === undefined ? { color: c.series[color < 0 ? i % (c.series.length - 1) : 7] } : { color: between(c.weak, c.accent, good[i]!), width: 1.5 + good[i]! },
+            lineStyle: good[i] === undefined ? { color: c.series[color < 0 ? i % (c.series.length - 1) : 7] } : { color: between(c.series[7], c.accent, good[i]!), width: 1.5 + good[i]! },
           })),
           emphasis: { lineStyle: { width: 3, opacity: 1 } },
         },

@@ -2,14 +2,15 @@
 import {
   type ColumnDef,
   flexRender,
+  functionalUpdate,
   getCoreRowModel,
   getPaginationRowModel,
   getSortedRowModel,
   type SortingState,
   useReactTable,
 } from "@tanstack/react-table";
-import { useMemo, useState } from "react";
-import { Link } from "wouter";
+import { useMemo } from "react";
+import { Link, useSearchParams } from "wouter";
 import type { Sweep, Trial } from "../api";
 import { duration, measured, metricName } from "../format";
 import { dimensionNames, valueOf } from "../sweep";
@@ -83,10 +84,19 @@ function columns(sweep: Sweep, best: Set<string>): ColumnDef<Trial>[] {
   ];
 }
 
+const NEWEST = "-number";
+
+/** In the address: a column's id, with a minus before it where the largest come first; "none": as they were made. */
+const sortingOf = (text: string): SortingState => (text === "none" ? [] : [{ id: text.replace(/^-/, ""), desc: text.startsWith("-") }]);
+const textOf = ([first]: SortingState) => (first ? `${first.desc ? "-" : ""}${first.id}` : "none");
+
 const ARIA = { asc: "ascending", desc: "descending" } as const;
 
 export function Trials({ sweep, trials, best }: { sweep: Sweep; trials: Trial[]; best: Set<string> }) {
-  const [sorting, setSorting] = useState<SortingState>([{ id: "number", desc: true }]);
+  const [params, setParams] = useSearchParams();
+  const sorting = sortingOf(params.get("sort") ?? NEWEST);
+  const page = Math.max(1, Number(params.get("page")) || 1);
+  const set = (key: string, value: string) => setParams((old) => (old.set(key, value), old), { replace: true });
   const front = [...best].join();
   const made = useMemo(
     () => columns(sweep, new Set(front.split(","))),
@@ -96,12 +106,11 @@ export function Trials({ sweep, trials, best }: { sweep: Sweep; trials: Trial[];
   const table = useReactTable({
     data: trials,
     columns: made,
-    state: { sorting },
-    onSortingChange: setSorting,
+    state: { sorting, pagination: { pageIndex: Math.min(page, Math.max(1, Math.ceil(trials.length / PAGE))) - 1, pageSize: PAGE } },
+    onSortingChange: (change) => set("sort", textOf(functionalUpdate(change, sorting))),
     getCoreRowModel: getCoreRowModel(),
     getSortedRowModel: getSortedRowModel(),
     getPaginationRowModel: getPaginationRowModel(),
-    initialState: { pagination: { pageSize: PAGE } },
     autoResetPageIndex: false,
     getRowId: (trial) => trial.number,
   });
@@ -142,10 +151,10 @@ export function Trials({ sweep, trials, best }: { sweep: Sweep; trials: Trial[];
           <span className="muted small">
             Page {table.getState().pagination.pageIndex + 1} of {table.getPageCount()}
           </span>
-          <button className="button" disabled={!table.getCanPreviousPage()} onClick={() => table.previousPage()}>
+          <button className="button" disabled={!table.getCanPreviousPage()} onClick={() => set("page", String(page - 1))}>
             Back
           </button>
-          <button className="button" disabled={!table.getCanNextPage()} onClick={() => table.nextPage()}>
+          <button className="button" disabled={!table.getCanNextPage()} onClick={() => set("page", String(page + 1))}>
             Next
           </button>
         </nav>
