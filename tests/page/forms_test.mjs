@@ -118,8 +118,10 @@ const tests = {
     await page.getByRole("option", { name: "speech" }).click();
     await page.waitForFunction(() => document.querySelectorAll("table.jobs tbody tr").length === 1);
     assert.match(page.url(), /project=speech/);
-    await page.getByRole("cell", { name: "speech", exact: true }).waitFor();
     const row = page.locator("table.jobs tbody tr");
+    await row.getByText("speech · ").waitFor();
+    await page.setViewportSize({ width: 1500, height: 820 }); // there is room for a column
+    await row.getByRole("cell", { name: "speech", exact: true }).waitFor();
     await row.getByText("tiny").waitFor(); // what it is about, what was done, and what came of it
     await row.getByText("rtn", { exact: true }).waitFor();
     await row.getByText(/^[\d.]+ kB−\d+ %$/).waitFor();
@@ -148,6 +150,19 @@ const tests = {
     await page.getByText("Succeeded", { exact: true }).waitFor({ timeout: 60_000 });
   },
 
+  async "a change in the form leaves the comments of the YAML"({ page }) {
+    await page.goto("/submit");
+    const yaml = page.getByLabel("Recipe", { exact: true });
+    await yaml.fill("# for phones\nstages:\n  - method: rtn # no data\n    params: {bits: 8, group_size: 32}\nevaluations: [size]\n");
+    await page.getByText("The server accepts this recipe.").waitFor();
+    await page.getByRole("combobox", { name: /^bits/ }).click();
+    await page.getByRole("option", { name: "5", exact: true }).click();
+    assert.equal(await yaml.inputValue(), "# for phones\nstages:\n  - method: rtn # no data\n    params: {bits: 5, group_size: 32}\nevaluations: [size]\n");
+    await page.getByRole("button", { name: "Remove size" }).click();
+    assert.equal(await yaml.inputValue(), "# for phones\nstages:\n  - method: rtn # no data\n    params: {bits: 5, group_size: 32}\n");
+    await page.getByText("The server accepts this recipe.").waitFor();
+  },
+
   async "what a recipe would take is told before it is submitted, by a job that leaves no trace"({ page }) {
     await page.goto(`/submit?from=${jobs.gptq}`);
     await page.getByText("The server accepts this recipe.").waitFor();
@@ -165,7 +180,7 @@ const tests = {
     await plan.getByRole("button", { name: "Estimate time and memory" }).click();
     await row.getByText(/MB/).first().waitFor({ timeout: 60_000 });
     const cells = await row.locator("td").allTextContents();
-    assert.match(cells[1], /^\d+:\d\d$/);
+    assert.match(cells[1], /^(\d+:\d\d|0\.\d s)$/);
     assert.match(cells[2], /^[\d.]+ [MG]B$/);
     assert.match(cells[3], /^[\d.]+ kB → [\d.]+ kB$/);
     assert.deepEqual(await seriousViolations(page), []);

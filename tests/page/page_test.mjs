@@ -400,8 +400,28 @@ const tests = {
     const shown = () => rows.locator("td:first-child a").allTextContents();
     if ((await shown())[0] !== order[0]) order.reverse();
     assert.deepEqual(await shown(), order);
+    await page.reload(); // the order is in the address
+    await rows.first().waitFor();
+    assert.deepEqual(await shown(), order);
     await rows.first().getByRole("link").click();
     await page.waitForURL(new RegExp(`/jobs/${trials.find((trial) => trial.number === order[0]).job_id}$`));
+  },
+
+  async "a job, a sweep or an artifact that is not there is said so once, with a way out"({ page, complaints }) {
+    for (const [kind, id] of [["jobs", "aaaaaaaaaaaa"], ["sweeps", "aaaaaaaaaaaa"], ["artifacts", "0".repeat(64)]]) {
+      let asked = 0;
+      const count = (request) => (asked += request.url().includes(`/api/v1/${kind}/${id}`));
+      page.on("request", count);
+      await page.goto(`/${kind}/${id}`);
+      await page.getByRole("heading", { name: "It is not here, or not any more" }).waitFor();
+      await page.waitForTimeout(2500);
+      assert.equal(asked, 1);
+      page.off("request", count);
+      assert.match(await page.title(), /^Not here/);
+      await page.getByRole("link", { name: `To the ${kind}` }).click();
+      await page.waitForURL(new RegExp(`/${kind}$`));
+    }
+    assert.ok(complaints.splice(0).every((line) => line.includes("404"))); // the browser's own lines
   },
 
   async "a sweep is paused, resumed, stopped and cancelled from its page"({ page }) {
@@ -573,10 +593,13 @@ const tests = {
     await page.reload();
     await card.waitFor(); // it is in the address
     await lineage.getByRole("link", { name: "tiny" }).click();
-    await page.getByRole("heading", { name: "Made from it" }).waitFor();
+    const made = page.getByRole("list", { name: "Made from it" });
+    await made.waitFor();
     await page.getByRole("heading", { name: /^Measured first in/ }).waitFor();
     assert.equal(await page.getByRole("heading", { name: /^Made from this/ }).count(), 0); // a job that measured it may have made nothing
-    await page.locator(`.inline a[href='/artifacts/${facts.result}']`).first().waitFor();
+    const others = made.getByRole("button", { name: /more$/ });
+    if ((await others.count()) > 0) await others.click();
+    await made.locator(`a[href='/artifacts/${facts.result}']`).first().waitFor();
   },
 
   async "the tensors of a GGUF file and of an ONNX graph are layers, too"({ page }) {
@@ -839,10 +862,18 @@ const tests = {
     const secret = (await page.getByLabel("Secret").textContent()).trim();
     const row = page.locator("tr", { hasText: "reader" });
     await row.getByText("viewer").waitFor();
-    await page.getByRole("button", { name: "Quota" }).click();
-    await page.getByLabel(/^Queued jobs/).fill("7");
-    await page.getByRole("button", { name: "Save" }).click();
+    const focused = (name) => page.waitForFunction((text) => (document.activeElement.ariaLabel ?? document.activeElement.textContent).startsWith(text), name);
+    await page.getByRole("button", { name: "Quota" }).focus();
+    await page.keyboard.press("Enter"); // and by keyboard alone:
+    await focused("Queued jobs");
+    await page.keyboard.press("Escape");
+    await focused("Quota");
+    await page.keyboard.press("Enter");
+    await focused("Queued jobs");
+    await page.keyboard.type("7");
+    await page.keyboard.press("Enter");
     await page.getByRole("cell", { name: "0 of 7" }).waitFor();
+    await focused("Quota");
     assert.deepEqual(await seriousViolations(page), []);
     const other = await (await page.context().browser().newContext({ baseURL: facts.closed.address })).newPage();
     await other.goto("/jobs");

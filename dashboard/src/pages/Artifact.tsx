@@ -1,10 +1,11 @@
 // One artifact: where it came from, what its layers weigh, who measured it, its files.
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
-import { useCallback, useMemo } from "react";
+import { useCallback, useMemo, useState } from "react";
 import { Link, useLocation, useSearchParams } from "wouter";
 import { type Artifact, get, type Job, post, remove } from "../api";
 import { between, inkOn } from "../colors";
 import { bytes, figure, short } from "../format";
+import { methodsOf } from "../job_text";
 import { ggufName, type LayerReport, layerReports } from "../layers";
 import { ancestors, descendants, licence, measurements } from "../lineage";
 import { type ModelLayer, modelOf } from "../model_layers";
@@ -19,6 +20,7 @@ import { tellFailure } from "../parts/toast";
 import { type Spread, weightSpread } from "../weights";
 
 const MOST_LINKS = 24;
+const FEW_LINKS = 5; // that are shown until somebody asks for all
 const MOST_COMPARED = 12;
 
 export default function ArtifactPage({ digest }: { digest: string }) {
@@ -153,10 +155,7 @@ function Lineage({ artifact }: { artifact: Artifact }) {
               <span className="lineage-job">
                 <span>
                 <Link href={`/jobs/${job.id}`}>
-                  {job.stages
-                    .filter((stage) => !/^(evaluate|export)/.test(stage.name))
-                    .map((stage) => stage.name)
-                    .join(" → ") || job.spec.name}
+                  {methodsOf(job) || job.spec.name}
                 </Link>
                 {data.map(({ name, artifact: read }) => (
                   <span key={name} className="small muted lineage-data">
@@ -178,8 +177,8 @@ function Lineage({ artifact }: { artifact: Artifact }) {
             </span>
           </li>
         ))}
+        <Descendants digest={artifact.digest} />
       </ol>
-      <Descendants digest={artifact.digest} />
     </section>
   );
 }
@@ -196,23 +195,36 @@ function Descendants({ digest }: { digest: string }) {
     staleTime: 60_000,
     retry: false,
   });
+  const [whole, setWhole] = useState(false);
   const { made: all, more } = query.data ?? { made: [], more: false };
   if (all.length === 0) return null;
+  const shown = whole ? all : all.slice(0, FEW_LINKS);
   return (
-    <>
-      <h3 className="lineage-below">Made from it</h3>
-      <ul className="inline">
-        {all.map(({ artifact: a, job }) => (
+    <li>
+      <ul className="lineage-made" aria-label="Made from it">
+        {shown.map(({ artifact: a, job }) => (
           <li key={a.digest}>
-            <Link href={`/artifacts/${a.digest}`}>{a.name || short(a.digest)}</Link>{" "}
-            <span className="muted">
-              {bytes(a.total_bytes)} by <Link href={`/jobs/${job.id}`}>{job.spec.name || job.id}</Link>
+            <span className="lineage-job">
+              <Link href={`/jobs/${job.id}`} className="clip">
+                {methodsOf(job) || job.spec.name}
+              </Link>
+            </span>
+            <span className="lineage-artifact">
+              <Link href={`/artifacts/${a.digest}`}>{a.name || short(a.digest)}</Link>
+              <span className="muted small">{bytes(a.total_bytes)}</span>
             </span>
           </li>
         ))}
+        {shown.length < all.length && (
+          <li>
+            <button className="link" onClick={() => setWhole(true)}>
+              {all.length - shown.length} more
+            </button>
+          </li>
+        )}
+        {more && whole && <li className="muted small">The newest {all.length} of them; there may be more.</li>}
       </ul>
-      {more && <p className="muted small">The newest {all.length} of them; there may be more.</p>}
-    </>
+    </li>
   );
 }
 
