@@ -136,14 +136,14 @@ class Service:
                 raise AssertionError(f"{what}: not within {seconds} s; logs in {self.folder}\n{self.logs()}")
             time.sleep(0.02)
 
-    def wait_for_end(self, job):
+    def wait_for_end(self, job, seconds=DEADLINE):
         last = {}
 
         def ended():
             last.update(self.job(job))
             return last["state"] in ("SUCCEEDED", "FAILED", "CANCELLED")
 
-        self.wait_for(f"the end of job {job}", ended)
+        self.wait_for(f"the end of job {job}", ended, seconds)
         return last
 
     def wait_for_stage(self, job, index, states):
