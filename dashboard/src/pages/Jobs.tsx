@@ -12,7 +12,7 @@ import { useBulk } from "../parts/calls";
 import { Check, Choice, Confirm, NameFilter, Segments } from "../parts/controls";
 import { useProjects } from "../parts/inputs";
 import { useJobList } from "../parts/job_list";
-import { OutcomeFigure, useOutcome } from "../parts/outcome";
+import { OutcomeFigure, useRests, WithOutcome } from "../parts/outcome";
 import { useBarred } from "../parts/session";
 
 const STATES = [
@@ -46,23 +46,26 @@ function Cached({ job }: { job: JobLine }) {
 }
 
 /** What was done, and what came of it: size and quality in columns of their own. */
-function Outcome({ job }: { job: JobLine }) {
-  const { size, quality } = useOutcome(job.id, job.measured);
+function Outcome({ job, rests }: { job: JobLine; rests: boolean }) {
   return (
-    <>
-      <td role="cell" className="cell-where">
-        <span className="clip" title={job.methods}>
-          {job.methods || <span className="muted">{job.name === TRIED ? "sampled" : "evaluated"}</span>}
-          <Cached job={job} />
-        </span>
-      </td>
-      <td role="cell" className="cell-size number">
-        <OutcomeFigure outcome={size} />
-      </td>
-      <td role="cell" className="cell-quality number">
-        <OutcomeFigure outcome={quality} named />
-      </td>
-    </>
+    <WithOutcome id={job.id} asks={rests && job.measured}>
+      {({ size, quality }) => (
+        <>
+          <td role="cell" className="cell-where">
+            <span className="clip" title={job.methods}>
+              {job.methods || <span className="muted">{job.name === TRIED ? "sampled" : "evaluated"}</span>}
+              <Cached job={job} />
+            </span>
+          </td>
+          <td role="cell" className="cell-size number">
+            <OutcomeFigure outcome={size} />
+          </td>
+          <td role="cell" className="cell-quality number">
+            <OutcomeFigure outcome={quality} named />
+          </td>
+        </>
+      )}
+    </WithOutcome>
   );
 }
 
@@ -104,6 +107,7 @@ interface RowProps {
 // As cards on a phone rows are no table to the browser: the roles say that they are one.
 const Row = memo(function Row({ job, index, now, projects, selected, onSelect, measure }: RowProps) {
   const took = seconds(job, now);
+  const rests = useRests(job.id);
   const range = useRef(false);
   return (
     <tr role="row" ref={measure} data-index={index} aria-rowindex={index + 2} data-selected={selected || undefined}>
@@ -122,14 +126,14 @@ const Row = memo(function Row({ job, index, now, projects, selected, onSelect, m
         </Link>
         <span className="clip muted small">
           {projects && <span className="project-beside">{job.project} · </span>}
-          <code>{job.id}</code> <Model digest={job.model} />
+          <code>{job.id}</code> {rests && <Model digest={job.model} />}
         </span>
       </td>
       <td role="cell" className="cell-state">
         <StateBadge state={job.state} />
       </td>
       {job.state === "SUCCEEDED" ? (
-        <Outcome job={job} />
+        <Outcome job={job} rests={rests} />
       ) : (
         <td role="cell" className="cell-where" colSpan={3}>
           <Where job={job} />

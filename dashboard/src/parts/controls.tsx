@@ -1,6 +1,5 @@
 // The component kit's controls in our clothes: choice, artifact picker, yes or no, confirmation.
 import { AlertDialog } from "@base-ui/react/alert-dialog";
-import { Checkbox } from "@base-ui/react/checkbox";
 import { Select } from "@base-ui/react/select";
 import { Toggle } from "@base-ui/react/toggle";
 import { ToggleGroup } from "@base-ui/react/toggle-group";
@@ -15,12 +14,6 @@ export interface Option {
 export const Tick = () => (
   <svg width="12" height="12" viewBox="0 0 12 12" fill="none" stroke="currentColor" strokeWidth="2" aria-hidden>
     <path d="M2 6.5 5 9l5-6" />
-  </svg>
-);
-
-const Dash = () => (
-  <svg width="12" height="12" viewBox="0 0 12 12" fill="none" stroke="currentColor" strokeWidth="2" aria-hidden>
-    <path d="M2 6h8" />
   </svg>
 );
 
@@ -134,17 +127,18 @@ export function Check({
   describedBy?: string;
 }) {
   const box = (
-    <Checkbox.Root
+    <input
+      type="checkbox"
       className="checkbox"
       id={id}
       checked={checked}
-      indeterminate={some && !checked}
-      onCheckedChange={(next) => onChange(next)}
+      ref={(input) => {
+        if (input) input.indeterminate = Boolean(some && !checked);
+      }}
+      onChange={(event) => onChange(event.target.checked)}
       aria-label={hidden ? label : undefined}
       aria-describedby={describedBy}
-    >
-      <Checkbox.Indicator className="checkbox-tick">{some && !checked ? <Dash /> : <Tick />}</Checkbox.Indicator>
-    </Checkbox.Root>
+    />
   );
   return hidden ? (
     box

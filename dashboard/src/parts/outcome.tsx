@@ -1,13 +1,13 @@
 // What came of a job in a row of a list: asked for once the row rests on the screen.
 import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { useEffect, useState } from "react";
+import { type ReactNode, useEffect, useState } from "react";
 import { type Evaluation, get } from "../api";
 import { type Outcome, outcomeOf } from "../job_text";
 
 const REST = 300; // milliseconds on the screen, after which a row asks for more than the list says
 
-/** Size and quality of what the job made. `measured`: whether it has any. */
-export function useOutcome(id: string, measured: boolean): { size?: Outcome; quality?: Outcome } {
+/** Whether a job's row is there to be looked at: a row that only passes by asks for nothing, and watches nothing. */
+export function useRests(id: string): boolean {
   const client = useQueryClient();
   const [rests, setRests] = useState(() => client.getQueryData(["outcome", id]) !== undefined); // or did before
   useEffect(() => {
@@ -15,15 +15,28 @@ export function useOutcome(id: string, measured: boolean): { size?: Outcome; qua
     const timer = setTimeout(() => setRests(true), REST);
     return () => clearTimeout(timer);
   }, [rests]);
+  return rests;
+}
+
+interface Outcomes {
+  size?: Outcome;
+  quality?: Outcome;
+}
+
+function Asked({ id, children }: { id: string; children: (outcome: Outcomes) => ReactNode }) {
   const query = useQuery({
-    queryKey: ["outcome", rests ? id : ""], // of all that only pass by the cache keeps one, not one each
+    queryKey: ["outcome", id],
     // A row that leaves takes its call back.
     queryFn: ({ signal }) => get<{ evaluations: Evaluation[] }>("evaluations", { job_id: id, page_size: 200 }, signal),
     select: outcomeOf,
-    enabled: rests && measured,
     staleTime: Infinity,
   });
-  return query.data ?? {};
+  return children(query.data ?? {});
+}
+
+/** With the size and quality of what the job made, which are asked for where `asks`. */
+export function WithOutcome({ id, asks, children }: { id: string; asks: boolean; children: (outcome: Outcomes) => ReactNode }) {
+  return asks ? <Asked id={id}>{children}</Asked> : children({});
 }
 
 /** The figure over what changed, with its name where its column does not say it. */
