@@ -121,7 +121,7 @@ void check_order(const std::vector<std::int64_t>& order, std::int64_t levels) {
 }
 
 const ResidualRep* as_residual(const WeightRep& rep) {
-  return dynamic_cast<const ResidualRep*>(&rep);
+  return dynamic_cast<const ResidualRep*>(&without_rounding(rep));
 }
 
 }  // namespace

@@ -27,7 +27,8 @@ at::Tensor decode_levels(const at::Tensor& signs, const at::Tensor& u, const at:
 std::vector<std::int64_t> level_order(const WeightRep& rep);
 std::shared_ptr<const WeightRep> with_level_order(const WeightRep& rep, std::vector<std::int64_t> order);
 
-// Without copying anything; 1 to as many as it has.
+// Without copying anything; 1 to as many as it has. Of a weight whose layer rounds its inputs, the weight
+// inside.
 std::shared_ptr<const WeightRep> first_levels(const WeightRep& rep, std::int64_t count);
 
 }  // namespace wring

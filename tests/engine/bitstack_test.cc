@@ -301,6 +301,18 @@ TEST(WringExport, HoldsTheLevelsThatTheFilesHaveRoomFor) {
   EXPECT_TRUE(at::equal(back->forward(ids), model->forward(ids)));
 }
 
+TEST(FitSize, LeavesALayersRoundingOfItsInputsAsItIs) {
+  const auto model = uneven_model();
+  Layer& layer = *model->find_layer("model.layers.1.mlp.up_proj");
+  layer.set_weight(rounded_input_rep(layer.shared_weight(), {InputType::kInt8, -1}));
+  run(*model, "bitstack", params_of(3, 2, false, "perplexity"));
+  EXPECT_EQ(level_order(layer.weight()).size(), 3u);
+  EXPECT_THROW(fit_levels(*model, 1, "size"), Error);
+  fit_levels(*model, model->stored_bytes() * 3 / 4, "size");
+  EXPECT_LT(level_order(layer.weight()).size(), 3u);
+  EXPECT_EQ(input_rounding(layer.weight()), (InputRounding{InputType::kInt8, -1}));
+}
+
 TEST(BitStack, NamesTheParameterOfARankThatALayerDoesNotHave) {
   const auto model = uneven_model();
   const Error error = error_of([&] { run(*model, "bitstack", params_of(2, 17, true)); });

@@ -147,7 +147,7 @@ class BitStack final : public Method {
     return residual_rep({levels.negative, levels.u, levels.v});
   }
 
-  // Step 1: W_j *= a_j, what makes x_j /= a_j, with a_j the root mean square of x_j, plus 1e-3. In place.
+  // W_j *= a_j, what makes x_j /= a_j, with a_j the root mean square of x_j, plus 1e-3. In place.
   void scale(const StageInput& stage, std::size_t block, const TapObserver& observer) const {
     for (Layer* layer : stage.model.block_layers(block))
       if (stage.targets.contains(layer)) layer->set_weight(dense_rep(layer->weight().decode(at::kFloat)));
@@ -162,13 +162,13 @@ class BitStack final : public Method {
     }
   }
 
-  // Step 2. What put() needs: gains, biases and levels; each process decomposes some layers.
+  // What put() needs: gains, biases and levels; each process decomposes some layers.
   BlockTensors decompose_block(const StageInput& stage, std::size_t block,
                                const TapObserver& observer) const {
     if (scaling_) scale(stage, block, observer);
     BlockTensors found;
     for (const auto& tap : stage.model.scalable_taps(block))
-      if (tap.gain) found[tap.gain->name] = tap.gain->value;
+      if (tap.gain) found[tap.gain->name] = tap.gain->value.cpu();
     Team& team = stage.calibration.team();
     int number = 0;
     for (Layer* layer : stage.model.block_layers(block)) {
@@ -177,7 +177,7 @@ class BitStack final : public Method {
       for (const auto& named : residual_of(levels)->tensors())
         found[layer->name() + "." + named.suffix] = named.tensor;
       found[layer->name() + ".left"] = levels.left;
-      if (layer->bias().defined()) found[layer->name() + ".bias"] = layer->bias();
+      if (layer->bias().defined()) found[layer->name() + ".bias"] = layer->bias().cpu();
     }
     return found_by_all(team, std::move(found));
   }
@@ -196,7 +196,7 @@ class BitStack final : public Method {
     }
   }
 
-  // Steps 4 and 5. `left`: shares of the weight's energy that each level finds.
+  // `left`: shares of the weight's energy that each level finds.
   void order(const StageInput& stage, const std::vector<Layer*>& layers,
              const std::vector<at::Tensor>& left) const {
     std::mt19937_64 random(stage.seed);

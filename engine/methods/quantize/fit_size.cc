@@ -16,7 +16,7 @@ class FitSize final : public Method {
   void check_model(const Model&, const std::set<const Layer*>&) const override {}
 
   Json run(const StageInput& stage) const override {
-    fit_levels(stage.model, bytes_, field_);
+    if (bytes_ > 0) fit_levels(stage.model, bytes_, field_);
     Json layers = Json::array();
     for (const Layer* layer : std::as_const(stage.model).layers())
       if (const auto order = level_order(layer->weight()); !order.empty())
