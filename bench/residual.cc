@@ -2,6 +2,7 @@
 // same layers dense in fp32: all weights in turn, so that none is in a cache. Prints milliseconds of the
 // fastest of some passes, and the bytes of weights a second.
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -50,7 +51,7 @@ void run(int passes) {
         bytes += static_cast<double>(weights.back().nbytes());
       }
     measure("dense fp32", bytes, passes, [&] {
-      for (const auto& weight : weights) linear(input(weight.size(1)), weight);
+      for (const auto& weight : weights) (void)wring::linear(input(weight.size(1)), weight);
     });
   }
   for (const auto& [levels, rank] :
