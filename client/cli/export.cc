@@ -8,6 +8,7 @@
 #include "client/cli/transfers.h"
 #include "common/error.h"
 #include "common/files.h"
+#include "common/quantity.h"
 #include "common/text.h"
 #include "recipe/recipe.h"
 
@@ -19,8 +20,17 @@ namespace fs = std::filesystem;
 struct ExportFlags {
   std::string artifact, out, data;
   std::vector<std::string> to;
+  std::uint64_t size = 0;
   std::uint32_t threads = 0, windows = 8;
 };
+
+// "wring" and 75000000: "wring(size=75000000)".
+std::string with_size(const std::string& to, std::uint64_t size) {
+  if (size == 0) return to;
+  const std::string parameter = "size=" + std::to_string(size);
+  return to.ends_with(')') ? to.substr(0, to.size() - 1) + ", " + parameter + ")"
+                           : to + "(" + parameter + ")";
+}
 
 // One export by wring-engine, whose errors are its own to print. Nothing where it failed.
 std::optional<Json> export_to(CliContext& context, const ExportFlags& flags, const fs::path& model,
@@ -57,7 +67,9 @@ std::string describe_export(const Json& report) {
 }
 
 void export_artifact(CliContext& context, const ExportFlags& flags) {
-  for (const auto& to : flags.to) (void)parse_export(to);  // all of them, before the first is written
+  std::vector<std::string> exports;
+  for (const auto& to : flags.to) exports.push_back(with_size(to, flags.size));
+  for (const auto& to : exports) (void)parse_export(to);  // all of them, before the first is written
   const fs::path out = without_slash(fs::absolute(flags.out));
   fs::path model = flags.artifact;
   std::optional<TempDir> fetched;
@@ -69,11 +81,11 @@ void export_artifact(CliContext& context, const ExportFlags& flags) {
   }
   Json reports = Json::array();
   std::map<std::string, int> seen;
-  for (const auto& to : flags.to) {
+  for (const auto& to : exports) {
     const auto format = parse_export(to).format;
     const int number = ++seen[format];
     const fs::path folder = out / (number == 1 ? format : format + "-" + std::to_string(number));
-    const auto report = export_to(context, flags, model, to, flags.to.size() == 1 ? out : folder);
+    const auto report = export_to(context, flags, model, to, exports.size() == 1 ? out : folder);
     if (!report) return;
     reports.push_back(*report);
     if (!context.json) context.print(describe_export(*report));
@@ -96,6 +108,9 @@ void add_export_verbs(CLI::App& app, CliContext& context) {
       ->allow_extra_args(false);
   verb->add_option("--out", flags->out, "Folder for the result; with several formats, of their folders")
       ->required();
+  verb->add_option("--size", flags->size,
+                   "Of --to wring, a model in levels: the most that its weights may take (75MB)")
+      ->transform(bytes_value());
   verb->add_option("--data", flags->data, "Text on which perplexity and KL beside the model are measured");
   verb->add_option("--windows", flags->windows, "Windows of 1024 tokens of it")->capture_default_str();
   verb->add_option("--threads", flags->threads, "Threads; 0: all");

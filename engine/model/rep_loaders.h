@@ -13,6 +13,7 @@ std::shared_ptr<const WeightRep> load_ggml_rep(const Json& attributes, const Ten
 std::shared_ptr<const WeightRep> load_low_rank_rep(const Json& attributes, const TensorLookup& tensor);
 std::shared_ptr<const WeightRep> load_float4_rep(const Json& attributes, const TensorLookup& tensor);
 std::shared_ptr<const WeightRep> load_float8_rep(const Json& attributes, const TensorLookup& tensor);
+std::shared_ptr<const WeightRep> load_residual_rep(const Json& attributes, const TensorLookup& tensor);
 std::shared_ptr<const WeightRep> load_rounded_input_rep(const Json& attributes, const TensorLookup& tensor);
 std::shared_ptr<const WeightRep> load_sum_rep(const Json& attributes, const TensorLookup& tensor);
 

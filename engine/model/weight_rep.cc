@@ -14,7 +14,7 @@ namespace wring {
 namespace {
 
 using Loader = std::shared_ptr<const WeightRep> (*)(const Json&, const TensorLookup&);
-constexpr std::array<std::pair<std::string_view, Loader>, 9> kLoaders = {{
+constexpr std::array<std::pair<std::string_view, Loader>, 10> kLoaders = {{
     {"dense", load_dense_rep},
     {"float4", load_float4_rep},
     {"float8", load_float8_rep},
@@ -22,6 +22,7 @@ constexpr std::array<std::pair<std::string_view, Loader>, 9> kLoaders = {{
     {"low-rank", load_low_rank_rep},
     {"masked", load_masked_rep},
     {"packed-int", load_packed_int_rep},
+    {"residual", load_residual_rep},
     {"rounded-input", load_rounded_input_rep},
     {"sum", load_sum_rep},
 }};

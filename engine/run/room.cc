@@ -172,6 +172,8 @@ StageForecast Room::add_export(const ExportSpec& exported) {
     forecast.bytes_after -= std::min(forecast.bytes_after, layer.bytes);
     forecast.bytes_after += static_cast<std::uint64_t>(*bytes * static_cast<double>(layer.weights));
   }
+  if (const auto size = json_or<std::uint64_t>(exported.params, "size", 0, "exports"))
+    forecast.bytes_after = std::min(forecast.bytes_after, size);
   export_bytes_ += forecast.bytes_after;
   return forecast;
 }

@@ -38,6 +38,7 @@ TRANSFORMERS = {
     "magnitude-sp(ratio=0.2)": "ea813205c5641c40",
     f"rtn(bits=3, group_size=16) | svd-compensation(rank=4) | eora(rank=4, {CALIBRATED})": "1fbf52faea64c4ec",
     f"mixed-levels(levels='gptq(bits=3, group_size=32, targets=re:.*mlp.*) | rtn(bits=4, group_size=32)', {CALIBRATED})": "31250160250b8585",
+    f"bitstack(levels=3, order_samples=1, {CALIBRATED}) | fit-size(size=280000)": "e31753bcf03e3a9e",
     f"finetune({TRAINED})": "1988b0fbdfbd1716",
     f"magnitude(pattern=0.5) | distill(hidden=1, {TRAINED})": "56de59bac19fb82e",
     f"gradual-magnitude(interval=2, {TRAINED})": "2baa181b4d3f321b",

@@ -186,6 +186,26 @@ class Jobs(WithService):
         self.assertLess((ours - self.logits(self.folder / "export-gguf", ids)).abs().max(), 1e-2)
         self.assertLess((ours - self.logits(self.folder / "export-onnx", ids)).abs().max(), 1e-4)
 
+    def test_a_model_in_levels_is_exported_in_the_size_that_is_asked_for(self):
+        out, data = self.folder / "levels", f"calibration={scratch / 'text.txt'}"
+        job = self.succeeded(self.service.cli("submit", "bitstack(levels=4, samples=8, sequence_length=32, order_samples=1)", "--model",
+                                              scratch / "tiny", "--data", data, "--wait", "--json").json)
+        self.assertEqual(self.service.cli("get", job["artifact_digest"], "--out", out).status, 0)
+        whole = (out / "model.safetensors").stat().st_size
+
+        def export(size, model=out):
+            folder = self.folder / f"levels-{size}"
+            command = [PROGRAMS / "wring", "export", model, "--to", "wring", "--size", size, "--out", folder, "--json"]
+            return folder, subprocess.run(list(map(str, command)), capture_output=True, text=True)
+
+        folder, made = export(f"{whole - 5000}B")
+        self.assertEqual(made.returncode, 0, made.stderr)
+        self.assertLessEqual((folder / "model.safetensors").stat().st_size, whole - 5000)
+        for size, model, reason in (("1kB", out, "SIZE_TOO_SMALL"), ("1GB", scratch / "tiny", "NO_LEVELS")):
+            folder, made = export(size, model)
+            self.assertEqual((made.returncode, folder.exists()), (2, False), made.stderr)
+            self.assertIn("to.params.size", made.stderr, reason)
+
     def test_an_export_that_fails_leaves_a_local_run_its_result_and_the_exports_before_it(self):
         out = self.folder / "kept-result"
         command = [PROGRAMS / "wring", "run", "--local", "rtn(bits=3, group_size=32) | huggingface | awq-checkpoint", "--model", scratch / "tiny", "--out", out,

@@ -83,6 +83,9 @@ const Json kAwqScaling{{"bits", 4},
                        {"search_steps", 5},
                        {"taps", "all"}};
 
+const Json kBitstack{
+    {"levels", 3}, {"rank", 2}, {"scaling", true}, {"order", "residual"}, {"order_samples", 2}};
+
 const Json kModegpt{
     {"ratio", 0.4},  {"modules", "mlp-qk-vo"}, {"allocation", "uniform"}, {"temperature", 0.1},
     {"most", 0.8},   {"leverage_ridge", 0.01}, {"value_ridge", 1e-4},     {"refit", true},
@@ -151,6 +154,7 @@ INSTANTIATE_TEST_SUITE_P(Stages, Resume,
                                          Stage{"gptq", kGptq, Propagate::kDense, true},
                                          Stage{"wanda", kWanda, Propagate::kCompressed, true},
                                          Stage{"awq-scaling", kAwqScaling, Propagate::kDense, false},
+                                         Stage{"bitstack", kBitstack, Propagate::kDense, false},
                                          Stage{"eora", kEora, Propagate::kReference, true},
                                          Stage{"flap", kFlap, Propagate::kDense, false},
                                          Stage{"wanda-sp", kFlap, Propagate::kCompressed, false},

@@ -255,6 +255,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Stage{"sparsegpt", Propagate::kCompressed},
                     Stage{"wanda(pattern=0.5)", Propagate::kCompressed, true},
                     Stage{"awq-scaling(group_size=16)", Propagate::kDense},
+                    Stage{"bitstack(levels=3)", Propagate::kDense},
                     Stage{"mixed-levels(levels='gptq(group_size=16, ignore=[])')", Propagate::kCompressed},
                     Stage{"eora(rank=4)", Propagate::kReference, true},
                     Stage{"flap(ratio=0.4)", Propagate::kDense},

@@ -92,6 +92,14 @@ def low_rank(rows, columns, rank, dtype, rng):
     return "low-rank", {}, {name: (dtype, factor.shape, factor.astype(kind).tobytes()) for name, factor in factors.items()}
 
 
+def residual(rows, columns, levels, rank, rng):
+    signs = np.packbits(rng.random((levels, rows, columns)) < 0.5, axis=2, bitorder="little")
+    factors = {"u": rng.standard_normal((levels, rows, rank)), "v": rng.standard_normal((levels, rank, columns))}
+    return "residual", {"order": [5 * i for i in range(levels)]}, {
+        "signs": ("U8", signs.shape, signs.tobytes()),
+        **{name: ("F16", factor.shape, factor.astype("<f2").tobytes()) for name, factor in factors.items()}}
+
+
 def summed(*parts):
     attributes = {"parts": [{"rep": rep, "attributes": attributes} for rep, attributes, _ in parts]}
     return "sum", attributes, {f"{i}.{suffix}": tensor for i, (_, _, tensors) in enumerate(parts) for suffix, tensor in tensors.items()}

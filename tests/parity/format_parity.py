@@ -35,7 +35,7 @@ import transformers  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 
 import wring_format  # noqa: E402
-from drawn_folders import Drawn, ggml_blocks, ggml_layer, low_rank, masked, packed_int, summed  # noqa: E402
+from drawn_folders import Drawn, ggml_blocks, ggml_layer, low_rank, masked, packed_int, residual, summed  # noqa: E402
 from random_models import TEXT, make_decoder, make_encoder  # noqa: E402
 from wring_format import FormatError, ggml  # noqa: E402
 
@@ -174,6 +174,22 @@ class EngineWrote(InFolder):
         make(model, **options)
         text.write_text("\n".join(TEXT))
         return self.run_recipe(recipe, model, "--data", f"calibration={text}")[0]
+
+    def test_levels_of_any_number_have_the_weights_and_logits_of_the_engine(self):
+        whole = self.prune("bitstack(levels=4, samples=16, sequence_length=16) | rtn(bits=8, group_size=32, targets=Embedding)",
+                           make_decoder, tie_word_embeddings=True, attention_bias=True)
+        size = (whole / "model.safetensors").stat().st_size
+        levels = []
+        for less in (0, 25_000, 60_000):
+            artifact = self.new()
+            engine("export", whole, "--to", f"wring(size={size - less + 20_000})", "--out", artifact)
+            self.assertLessEqual((artifact / "model.safetensors").stat().st_size, size - less + 20_000)
+            read, _ = self.assert_equal_to_export(artifact, rounding=1e-5)
+            levels.append(sum(len(layer.attributes["order"]) for layer in read.layers.values() if layer.rep == "residual"))
+            ids = torch.randint(0, 384, (2, 24), generator=torch.Generator().manual_seed(3))
+            self.assert_logits(artifact, ids, torch.ones_like(ids))
+        self.assertEqual(levels[0], 4 * 7 * read.config["num_hidden_layers"])
+        self.assertEqual(levels, sorted(set(levels), reverse=True))
 
     def test_blocks_that_were_pruned_alike_have_the_logits_of_the_engine_biases_and_all(self):
         flap = "flap(ratio=0.4, structure=UL-UM, samples=16, sequence_length=16)"
@@ -377,7 +393,7 @@ class Document(InFolder):
 
     def test_each_reps_example_holds_in_reader_and_engine(self):
         examples = document("example")
-        self.assertEqual({example["rep"] for example in examples}, {"masked", "packed-int", "ggml", "low-rank", "sum", "float8", "float4"})
+        self.assertEqual({example["rep"] for example in examples}, {"masked", "packed-int", "ggml", "low-rank", "residual", "sum", "float8", "float4"})
         for example in examples:
             tensors = {suffix: (dtype, shape, bytes.fromhex(data)) for suffix, (dtype, shape, data) in example["tensors"].items()}
             weight = np.array(example["weight"], np.float32)
@@ -452,6 +468,14 @@ class DrawnFolders(InFolder):
         layers = {f"model.layers.{i // 2}.mlp.{('gate', 'up')[i % 2]}_proj": kind for i, kind in enumerate(kinds)}
         read, _ = self.assert_equal_to_export(Drawn(6, 32, layers, blocks=4).write(self.new()), rounding=1e-6)
         self.assertEqual(sum(layer.rep == "sum" for layer in read.layers.values()), 6)
+
+    def test_levels_of_every_rank_and_of_odd_columns(self):
+        rng = np.random.default_rng(8)
+        for columns in (1, 16, 77):
+            kinds = [residual(6, columns, levels, rank, rng) for levels, rank in ((1, 1), (3, 2), (16, 5))]
+            kinds.append(summed(kinds[0], low_rank(6, columns, 1, "F16", rng)))
+            layers = {f"model.layers.{i // 2}.mlp.{('gate', 'up')[i % 2]}_proj": kind for i, kind in enumerate(kinds)}
+            self.assert_equal_to_export(Drawn(6, columns, layers, blocks=2).write(self.new()), rounding=1e-5)
 
     def test_every_ggml_type(self):
         rng = np.random.default_rng(3)
@@ -586,6 +610,25 @@ class Damaged(InFolder):
         self.drawn.tensors["lm_head.weight"] = ("F32", (3, 32), bytes(384))
         self.refused("wring.json", "lm_head.weight", "has no such tensor")
         self.refused("wring.json", "", "a member stands twice", lambda f: (f / "wring.json").write_text('{"a": 1, "a": 1}'))
+
+    def test_levels_that_do_not_fit_are_refused(self):
+        up = "model.layers.0.mlp.up_proj"
+
+        def damaged(file, tensor, why, order=None, **tensors):
+            rep, attributes, stored = residual(3, 10, 2, 1, np.random.default_rng(9))
+            drawn = Drawn(3, 10, {up: (rep, {"order": order or attributes["order"]}, stored)})
+            for suffix, change in tensors.items():
+                drawn.tensors[f"{up}.{suffix}"] = change(*drawn.tensors[f"{up}.{suffix}"])
+            self.drawn = drawn
+            self.refused(file, tensor, why)
+
+        for order in ([0], [0, 0], [3, 1], [-1, 0], [0, True], [0, 1.0]):
+            damaged("wring.json", up, "the order of its 2 levels", order=order)
+        damaged("model.safetensors", f"{up}.signs", "past the last", signs=lambda dtype, shape, data: (dtype, shape, data[:-1] + b"\xff"))
+        damaged("model.safetensors", f"{up}.u", "NaN", u=lambda dtype, shape, data: (dtype, shape, b"\x00\x7c" + data[2:]))
+        damaged("model.safetensors", f"{up}.u", "no F16", u=lambda dtype, shape, data: ("BF16", shape, data))
+        damaged("model.safetensors", f"{up}.v", "beside a factor of", v=lambda dtype, shape, data: (dtype, (1, 2, 10), data))
+        damaged("model.safetensors", f"{up}.signs", "not the bits", signs=lambda dtype, shape, data: (dtype, (2, 2, 3), data))
 
     def test_values_that_cannot_be_are_refused(self):
         up, gate = "model.layers.0.mlp.up_proj", "model.layers.0.mlp.gate_proj"

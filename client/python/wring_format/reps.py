@@ -10,6 +10,7 @@ VALUES = {"F32", "F16", "BF16"}
 MOST = 1 << 31  # of a group, and of groups in a row
 MOST_PRODUCT = 1 << 32
 MOST_PARTS = 16
+MOST_LEVELS = 64
 ELEMENTS_AT_ONCE = 1 << 20
 FILE = "wring.json"
 ONES = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(1, dtype=np.uint8)  # bits set in a byte
@@ -81,6 +82,44 @@ class Sum:
             for part in self.parts[1:]:
                 total = total + part.decode()
         return total
+
+
+class Residual:
+    suffixes = ("signs", "u", "v")
+
+    def __init__(self, layer, attributes, signs, u, v):
+        for factor in (u, v):
+            if factor.dtype != "F16" or len(factor.shape) != 3 or 0 in factor.shape:
+                factor.refuse("is no F16 of shape [levels, rows, columns]")
+        levels, rows, rank = u.shape
+        if v.shape[:2] != (levels, rank) or levels > MOST_LEVELS:
+            v.refuse(f"its shape is {list(v.shape)} beside a factor of {list(u.shape)}")
+        self.shape, self.signs, self.u, self.v = (rows, v.shape[2]), signs, u, v
+        if signs.dtype != "U8" or signs.shape != (levels, rows, -(-self.shape[1] // 8)):
+            signs.refuse("is not the bits of its levels' signs")
+        order = member(attributes, "order", list, FILE, layer)
+        rises = all(type(place) is int for place in order) and all(a < b for a, b in zip([-1, *order], order))
+        if len(order) != levels or not rises:
+            raise FormatError(FILE, layer, f"the order of its {levels} levels is {repr(order)[:40]}")
+
+    def decode(self):
+        signs, u, v = self.signs.raw(), self.u.float32(), self.v.float32()
+        for name, factor in (("u", u), ("v", v)):
+            if not np.isfinite(factor).all():
+                getattr(self, name).refuse("a value is NaN or infinite")
+        columns = self.shape[1]
+        if columns % 8 and (signs[..., -1] >> (columns % 8)).any():
+            self.signs.refuse("has bits past the last column")
+
+        def decode(first, last):
+            total = np.zeros((last - first, columns), np.float32)
+            for level in range(len(u)):
+                size = u[level, first:last] @ v[level]
+                negative = np.unpackbits(signs[level, first:last], axis=1, bitorder="little", count=columns).view(bool)
+                total += np.where(negative, -size, size)
+            return total
+
+        return by_rows(*self.shape, decode)
 
 
 class Dense:
@@ -241,7 +280,7 @@ class Ggml:
         return by_rows(*self.shape, lambda first, last: ggml.dequantize(blocks[first:last], self.type))
 
 
-REPS = {"dense": Dense, "masked": Masked, "packed-int": PackedInt, "ggml": Ggml, "low-rank": LowRank, "float8": Float8, "float4": Float4}
+REPS = {"dense": Dense, "masked": Masked, "packed-int": PackedInt, "ggml": Ggml, "low-rank": LowRank, "residual": Residual, "float8": Float8, "float4": Float4}
 INPUT_TYPES = ("int8", "float8_e4m3")
 
 

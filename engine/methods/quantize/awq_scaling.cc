@@ -11,36 +11,11 @@
 #include "engine/calibrate/block_walk.h"
 #include "engine/math/matmul.h"
 #include "engine/methods/quantize/grid.h"
+#include "engine/methods/quantize/rescale.h"
 #include "engine/run/team.h"
 
 namespace wring {
 namespace {
-
-// Refuses what an earlier stage has compressed: its storage cannot hold rescaled values.
-void check_plain(const Layer& layer) {
-  const auto format = layer.weight().format();
-  if (format != "dense" && format != "ggml")
-    throw Error(ErrorCode::kInvalidArgument, "ALREADY_COMPRESSED",
-                "its weight is stored as " + std::string(format) + ", which cannot be rescaled", layer.name(),
-                "Put awq-scaling before the stages that compress.");
-}
-
-// In the type in which it was stored, where it was plain.
-void set_dense(Layer& layer, const at::Tensor& weight) {
-  const WeightRep& old = layer.weight();
-  const auto dtype = old.format() == "dense" ? old.tensors().front().tensor.scalar_type() : at::kFloat;
-  layer.set_weight(dense_rep(weight.to(dtype).contiguous()));
-}
-
-// Root mean square of each channel, equal for the channels of one producer's row: [channels] fp64.
-at::Tensor magnitudes(const ScalableTap& tap, const Statistics& x) {
-  const at::Tensor square = x.hessian().diagonal().to(at::kCPU, at::kDouble) / 2;
-  if (!tap.rows.defined()) return square.sqrt();
-  const auto rows = tap.producer->weight().rows();
-  const at::Tensor sums = at::zeros({rows}, at::kDouble).index_add(0, tap.rows, square),
-                   counts = at::zeros({rows}, at::kDouble).index_add(0, tap.rows, at::ones_like(square));
-  return (sums / counts.clamp_min(1)).sqrt().index_select(0, tap.rows);
-}
 
 // s = magnitude^alpha, centred by sqrt(max s * min s); dead channels keep 1. [channels] fp32.
 at::Tensor scales_of(const at::Tensor& magnitude, double alpha) {
@@ -65,33 +40,6 @@ double rounding_loss(const GridSpec& grid, const at::Tensor& weight, const at::T
   return (wring::matmul(error, x.hessian()) * error).sum(at::kDouble).item<double>();
 }
 
-// Divides what makes the tap's channels. Returns the scales that this came to: the rounding of a norm's gain
-// that is stored in 16 bits is in them, so that its readers undo it.
-at::Tensor divide_maker(const ScalableTap& tap, const at::Tensor& scales) {
-  if (tap.gain) {
-    const at::Tensor stored = tap.gain->value, gain = stored.to(at::kCPU, at::kFloat);
-    const at::Tensor divided = (gain / scales).to(stored.scalar_type());
-    tap.gain->value = divided.to(stored.device());
-    return at::where(divided == 0, at::ones_like(gain), gain / divided.to(at::kFloat));
-  }
-  Layer& producer = *tap.producer;
-  const at::Tensor weight = producer.weight().decode(at::kFloat).cpu();
-  at::Tensor by_row = scales;
-  if (tap.rows.defined()) by_row = at::ones({weight.size(0)}).index_copy_(0, tap.rows, scales);
-  set_dense(producer, weight / by_row.unsqueeze(1));
-  if (const at::Tensor bias = producer.bias(); bias.defined())
-    producer.set_bias((bias.to(at::kFloat) / by_row.to(bias.device())).to(bias.scalar_type()));
-  return scales;
-}
-
-// Makers divided, readers multiplied.
-void rescale(const ScalableTap& tap, const at::Tensor& scales) {
-  for (const Layer* reader : tap.readers) check_plain(*reader);
-  if (tap.producer) check_plain(*tap.producer);
-  const at::Tensor divided = divide_maker(tap, scales);
-  for (Layer* reader : tap.readers) set_dense(*reader, decode_to_own(reader->weight()) * divided);
-}
-
 class AwqScaling final : public Method {
  public:
   explicit AwqScaling(const Params& params)
@@ -110,7 +58,7 @@ class AwqScaling final : public Method {
   void try_out(Layer& layer, const Statistics* x) const override {
     const at::Tensor weight = decode_to_own(layer.weight());
     search(weight, x->hessian().diagonal().to(at::kCPU, at::kDouble).sqrt(), *x);
-    set_dense(layer, weight);
+    set_plain(layer, weight);
   }
 
   Json run(const StageInput& stage) const override {
@@ -130,7 +78,8 @@ class AwqScaling final : public Method {
         },
         [&](std::size_t block, const BlockTensors& found) {
           for (const auto& tap : taps_of(stage.model, block))
-            if (const auto it = found.find(tap.name); it != found.end()) rescale(tap, it->second);
+            if (const auto it = found.find(tap.name); it != found.end())
+              rescale("awq-scaling", tap, it->second);
         });
     Json reports = Json::array();
     for (std::size_t block = 0; block < blocks.size(); ++block)
@@ -160,7 +109,8 @@ class AwqScaling final : public Method {
     std::vector<at::Tensor> weights;
     for (const Layer* reader : tap.readers)
       if (targets.contains(reader)) weights.push_back(decode_to_own(reader->weight()));
-    const Found found = search(at::cat(weights, 0), magnitudes(tap, x), x);
+    const Found found =
+        search(at::cat(weights, 0), magnitudes(tap, x.hessian().diagonal().to(at::kCPU, at::kDouble) / 2), x);
     block[tap.name] = found.scales;
     block[tap.name + kOutcome] = at::tensor({found.alpha, found.error}, at::kDouble);
   }
