@@ -12,6 +12,7 @@
 #include "common/error.h"
 #include "engine/calibrate/block_pass.h"
 #include "engine/calibrate/compress_layer.h"
+#include "engine/model/exchanged_weights.h"
 #include "engine/run/hardware.h"
 #include "engine/run/progress.h"
 #include "engine/run/team.h"
@@ -19,24 +20,12 @@
 namespace wring {
 namespace {
 
-// The layers have the reference model's weights for its lifetime.
-class ReferenceWeights {
- public:
-  ReferenceWeights(const std::vector<Layer*>& layers, Model& reference) {
-    for (Layer* layer : layers) {
-      held_.emplace_back(layer, layer->shared_weight());
-      layer->set_weight(reference.find_layer(layer->name())->shared_weight());
-    }
-  }
-  ~ReferenceWeights() {
-    for (auto& [layer, weight] : held_) layer->set_weight(std::move(weight));
-  }
-  ReferenceWeights(const ReferenceWeights&) = delete;
-  ReferenceWeights& operator=(const ReferenceWeights&) = delete;
-
- private:
-  std::vector<std::pair<Layer*, std::shared_ptr<const WeightRep>>> held_;
-};
+ExchangedWeights::Weights weights_of(Model& reference, const std::vector<Layer*>& layers) {
+  ExchangedWeights::Weights weights;
+  for (Layer* layer : layers)
+    weights.emplace_back(layer, reference.find_layer(layer->name())->shared_weight());
+  return weights;
+}
 
 std::string shape_of(const WeightRep& weight) {
   return "[" + std::to_string(weight.rows()) + ", " + std::to_string(weight.columns()) + "]";
@@ -189,8 +178,9 @@ class CompressBlock final : public BlockWork {
 
   void observe(std::size_t block, const std::vector<Layer*>& layers, const BlockStream& stream,
                TapObserver& observer) const {
-    std::optional<ReferenceWeights> exchanged;
-    if (stage_.calibration.propagate == Propagate::kReference) exchanged.emplace(layers, *stage_.reference);
+    std::optional<ExchangedWeights> exchanged;
+    if (stage_.calibration.propagate == Propagate::kReference)
+      exchanged.emplace(weights_of(*stage_.reference, layers));
     stream.observe(block, observer);
   }
 

@@ -17,19 +17,6 @@ double energy(const at::Tensor& d, const Statistics* x, bool with_hessian) {
   return d.square().sum(at::kDouble).item<double>();
 }
 
-Json layer_report(const Layer& layer, const at::Tensor& meant, const Statistics* x, bool with_hessian,
-                  Json extra) {
-  const at::Tensor after = layer.weight().decode(at::kFloat).to(meant.device());
-  const auto weights = static_cast<double>(after.numel());
-  Json report = std::move(extra);
-  report["layer"] = layer.name();
-  report["shape"] = {after.size(0), after.size(1)};
-  report["error"] = relative_error(meant, after, x, with_hessian);
-  report["sparsity"] = 1.0 - static_cast<double>(at::count_nonzero(after).item<std::int64_t>()) / weights;
-  report["bits"] = 8.0 * static_cast<double>(layer.weight().stored_bytes()) / weights;
-  return report;
-}
-
 // The method's result; its error names the layer where the method did not.
 std::shared_ptr<const WeightRep> compressed(const LayerMethod& method, const LayerInput& input,
                                             Json& report) {
@@ -51,6 +38,18 @@ at::Tensor values(const WeightRep& weight, const Statistics* x, const std::strin
 }
 
 }  // namespace
+
+Json layer_report(const Layer& layer, double error, Json extra) {
+  const at::Tensor held = layer.weight().decode(at::kFloat);
+  const auto weights = static_cast<double>(held.numel());
+  Json report = std::move(extra);
+  report["layer"] = layer.name();
+  report["shape"] = {held.size(0), held.size(1)};
+  report["error"] = error;
+  report["sparsity"] = 1.0 - static_cast<double>(at::count_nonzero(held).item<std::int64_t>()) / weights;
+  report["bits"] = 8.0 * static_cast<double>(layer.weight().stored_bytes()) / weights;
+  return report;
+}
 
 double relative_error(const at::Tensor& meant, const at::Tensor& held, const Statistics* x,
                       bool with_hessian) {
@@ -81,7 +80,9 @@ Json compress_layer(Layer& layer, const LayerMethod& method, const Statistics* x
   }
   const Layer plain = layer.without_rounding();  // methods see the weight alone
   layer.set_weight(compressed(method, {plain, x, reference}, extra));
-  return layer_report(layer, meant, x, with_hessian, std::move(extra));
+  const double error =
+      relative_error(meant, layer.weight().decode(at::kFloat).to(meant.device()), x, with_hessian);
+  return layer_report(layer, error, std::move(extra));
 }
 
 }  // namespace wring

@@ -8,6 +8,7 @@
 
 #include "common/clock.h"
 #include "engine/calibrate/tap_observer.h"
+#include "engine/methods/search/searching_method.h"
 #include "engine/run/hardware.h"
 #include "engine/train/losses.h"
 #include "engine/train/trainer.h"
@@ -113,6 +114,7 @@ class Probe {
     if (same > 0) this->block(observed, all / same);
     forward(observed, same > 0 ? all / same : 0);
     if (targeted(model_.head_layers())) head();
+    if (SearchingMethod::tokens_of(method_) > 0) search(observed);
     const double hidden = gathered_ ? 0 : static_cast<double>(hidden_.nbytes()) * batches();
     // What is cut is chosen over all blocks, and cut when their hidden states are gone.
     if (weights_kept_ < weights_)
@@ -266,6 +268,21 @@ class Probe {
       }
       if (targets_.contains(layer)) add(whole(*layer, observer.of(*layer)), 1);
     }
+  }
+
+  // Candidates through all blocks, as if they shared nothing, and the head.
+  void search(std::size_t block) {
+    constexpr std::int64_t kRows = 128;
+    settle();
+    const DecodedLayers decoded(model_.block_layers(block), calibration_.forward),
+        head(model_.head_layers(), at::kFloat);
+    const at::Tensor all = hidden_.flatten(0, 1), some = all.narrow(0, 0, std::min(kRows, all.size(0)));
+    const double in_block = second_time([&] { model_.run_block(block, hidden_, {}); }),
+                 in_head = second_time([&] { model_.head(model_.final_norm(some)).log_softmax(-1); });
+    seconds_ += static_cast<double>(SearchingMethod::tokens_of(method_)) *
+                (static_cast<double>(model_.block_count()) * in_block / static_cast<double>(all.size(0)) +
+                 in_head / static_cast<double>(some.size(0)));
+    note_pass();
   }
 
   // The first time pays for what later ones find ready.

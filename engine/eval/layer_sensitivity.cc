@@ -11,50 +11,19 @@
 #include "engine/calibrate/calibrate.h"
 #include "engine/calibrate/compress_layer.h"
 #include "engine/eval/changed_kl.h"
+#include "engine/model/exchanged_weights.h"
 
 namespace wring {
 namespace {
 
-bool can_take(const Level& level, const Layer& layer) {
-  try {
-    level.method->check(layer);
-    return true;
-  } catch (const Error& error) {  // a group size that does not divide
-    if (error.code() != ErrorCode::kInvalidArgument) throw;
-    return false;
-  }
-}
-
-// A layer's versions, in the order of the levels that take it.
-struct Versions {
-  std::vector<Json> levels;
-  std::vector<std::shared_ptr<const WeightRep>> weights;
-
-  // Of the middle bytes.
-  std::size_t middle() const {
-    std::vector<std::size_t> order(weights.size());
-    std::iota(order.begin(), order.end(), std::size_t{0});
-    std::stable_sort(order.begin(), order.end(),
-                     [&](auto a, auto b) { return weights[a]->stored_bytes() < weights[b]->stored_bytes(); });
-    return order[order.size() / 2];
-  }
-};
-
-Versions versions_of(const std::vector<Level>& levels, const Layer& layer, const Statistics& x) {
-  Versions versions;
-  const Layer plain = layer.without_rounding();
-  const at::Tensor meant = plain.weight().decode(at::kFloat).to(x.device());
-  for (std::size_t i = 0; i < levels.size(); ++i) {
-    if (!levels[i].takes(layer) || !can_take(levels[i], layer)) continue;
-    Json ignored = Json::object();
-    auto weight = levels[i].method->compress({plain, &x}, ignored);
-    const at::Tensor held = weight->decode(at::kFloat).to(x.device());
-    versions.levels.push_back({{"level", i},
-                               {"bytes", weight->stored_bytes()},
-                               {"error", relative_error(meant, held, &x, /*with_hessian=*/true)}});
-    versions.weights.push_back(std::move(weight));
-  }
-  return versions;
+// The index of the version of the middle bytes.
+std::size_t middle_of(const std::vector<Version>& versions) {
+  std::vector<std::size_t> order(versions.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](auto a, auto b) {
+    return versions[a].weight->stored_bytes() < versions[b].weight->stored_bytes();
+  });
+  return order[order.size() / 2];
 }
 
 class MeasureBlock final : public BlockWork {
@@ -93,33 +62,35 @@ class MeasureBlock final : public BlockWork {
   void measure(Layer& layer, const TapObserver& observer, const Kl& kl, std::vector<Json>& reports) {
     const Statistics* const x = observer.of(layer);
     if (!stage_.targets.contains(&layer) || !x) return;
-    Versions versions = versions_of(levels_, layer, *x);
-    if (versions.levels.empty()) return;
+    const auto versions = versions_of(levels_, layer, *x);
+    if (versions.empty()) return;
     Json report{{"layer", layer.name()},
                 {"class", layer.class_name()},
                 {"weights", layer.weight().rows() * layer.weight().columns()},
                 {"bytes", layer.weight().stored_bytes()},
-                {"error", versions.levels.front()["error"]}};
-    if (kl_) add_kl(layer, versions, kl, report);
-    report["levels"] = std::move(versions.levels);
+                {"error", versions.front().error},
+                {"levels", Json::array()}};
+    for (const auto& version : versions)
+      report["levels"].push_back(
+          {{"level", version.level}, {"bytes", version.weight->stored_bytes()}, {"error", version.error}});
+    if (kl_) add_kl(layer, versions[middle_of(versions)], kl, report);
     reports.push_back(std::move(report));
   }
 
   template <typename Kl>
-  void add_kl(Layer& layer, Versions& versions, const Kl& kl, Json& report) {
-    const std::size_t middle = versions.middle();
-    auto original = layer.shared_weight();
-    layer.set_weight(versions.weights[middle]);
-    const double measured = kl();
-    layer.set_weight(std::move(original));
+  void add_kl(Layer& layer, const Version& middle, const Kl& kl, Json& report) {
+    const double measured = [&] {
+      const ExchangedWeights exchanged({{&layer, middle.weight}});
+      return kl();
+    }();
     if (!std::isfinite(measured))
       throw Error(ErrorCode::kInvalidArgument, "NOT_FINITE",
                   "the KL divergence with " + layer.name() + " changed alone is not finite", "levels",
                   "Leave out the level that breaks this layer, or set kl_tokens to 0.");
-    const auto error = versions.levels[middle]["error"].get<double>();
-    for (auto& level : versions.levels)
-      level["kl"] = error > 0 ? std::max(0.0, measured) * level["error"].get<double>() / error : 0.0;
-    report["kl_level"] = versions.levels[middle]["level"];
+    for (auto& level : report["levels"])
+      level["kl"] =
+          middle.error > 0 ? std::max(0.0, measured) * level["error"].get<double>() / middle.error : 0.0;
+    report["kl_level"] = middle.level;
   }
 
   const StageInput& stage_;

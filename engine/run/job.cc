@@ -14,6 +14,7 @@
 #include "engine/calibrate/stored_statistics.h"
 #include "engine/export/unread_tensors.h"
 #include "engine/methods/graph_method.h"
+#include "engine/methods/search/searching_method.h"
 #include "engine/model/load.h"
 #include "engine/run/checked_export.h"
 #include "engine/run/failure.h"
@@ -278,7 +279,7 @@ class Run {
     Model* const reference = method.needs_reference() ? &model_.reference() : nullptr;
     Calibration calibration = calibration_of(method, params, model_.device());
     calibration.stored = stored_;
-    if (method.reads_data() && !stored_)
+    if (method.reads_data() && (!stored_ || SearchingMethod::tokens_of(method) > 0))
       std::tie(calibration.ids, calibration.mask) =
           data_.calibration_tokens(model_.model(), params, step.field);
     StepProgress progress(observer_, step.plan);

@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "recipe/allocation.h"
 #include "recipe/goal.h"
-#include "server/sweeps/allocation.h"
 
 namespace wring {
 

@@ -8,6 +8,7 @@
 #include "common/error.h"
 #include "common/files.h"
 #include "engine/calibrate/calibrate.h"
+#include "engine/methods/search/searching_method.h"
 #include "engine/run/progress.h"
 #include "engine/run/snapshot.h"
 #include "tests/engine/killer.h"
@@ -38,14 +39,23 @@ struct Result {
   std::map<std::string, at::Tensor> weights;
 };
 
+// On layers of 32 and 64 inputs.
+std::string recipe_of(const MethodSpec& spec) {
+  if (spec.name == "mixed-levels") return "mixed-levels(levels='gptq(group_size=16, ignore=[])')";
+  if (spec.name == "evopress")
+    return "evopress(levels='gptq(bits=2, group_size=16) | gptq(bits=4, group_size=16)', budget=4, "
+           "samples=6, "
+           "sequence_length=48, generations=2, offspring=3, survivors=1, tokens=96)";
+  return spec.name + (spec.parameter("group_size") ? "(group_size=16)" : "");
+}
+
 Result compress(const MethodSpec& spec, std::shared_ptr<const StoredStatistics> stored) {
-  const auto stage = parse_recipe(spec.name == "mixed-levels"
-                                      ? "mixed-levels(levels='gptq(group_size=16, ignore=[])')"
-                                      : spec.name + (spec.parameter("group_size") ? "(group_size=16)" : ""));
+  const auto stage = parse_recipe(recipe_of(spec));
   const auto method = make_method(spec.name, Params(stage.stages[0].params, "params"));
   const auto model = small_model::make();
   const auto targets = small_model::linear_layers(*model, spec.kind == "quantize");
-  Calibration calibration{stored ? at::Tensor() : tokens(), {}, Propagate::kDense};
+  Calibration calibration{
+      stored && SearchingMethod::tokens_of(*method) == 0 ? at::Tensor() : tokens(), {}, Propagate::kDense};
   calibration.stored = std::move(stored);
   NoProgress quiet;
   Snapshot snapshot;

@@ -257,6 +257,10 @@ INSTANTIATE_TEST_SUITE_P(
                     Stage{"awq-scaling(group_size=16)", Propagate::kDense},
                     Stage{"bitstack(levels=3)", Propagate::kDense},
                     Stage{"mixed-levels(levels='gptq(group_size=16, ignore=[])')", Propagate::kCompressed},
+                    Stage{"evopress(levels='gptq(bits=2, group_size=16) | gptq(bits=4, group_size=16)', "
+                          "budget=4, samples=21, sequence_length=48, generations=2, offspring=3, "
+                          "survivors=1, tokens=96)",
+                          Propagate::kDense, true},
                     Stage{"eora(rank=4)", Propagate::kReference, true},
                     Stage{"flap(ratio=0.4)", Propagate::kDense},
                     Stage{"wanda-sp(ratio=0.4)", Propagate::kCompressed},

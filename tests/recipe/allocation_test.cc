@@ -1,5 +1,5 @@
 // Allocation against every possible choice.
-#include "server/sweeps/allocation.h"
+#include "recipe/allocation.h"
 
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
 // Hulls, and the steps along them in order.
-#include "server/sweeps/allocation.h"
+#include "recipe/allocation.h"
 
 #include <algorithm>
 #include <numeric>

@@ -1,0 +1,119 @@
+// EvoPress in depth: as many attentions as MLPs leave, those that an evolutionary search finds, by the whole
+// model's divergence from what it was (Sieberling et al., ICML 2025).
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "common/error.h"
+#include "engine/calibrate/calibrate.h"
+#include "engine/methods/search/search_stage.h"
+#include "engine/methods/search/searching_method.h"
+#include "engine/methods/structured/groups.h"
+
+namespace wring {
+namespace {
+
+constexpr std::size_t kDropped = 0, kKept = 1;  // levels
+
+bool is_attention(const PrunableGroups& part) {
+  return part.groups.kind == CoupledGroups::Kind::kHeads;
+}
+
+// Attentions are exchanged for attentions, MLPs for MLPs: they cost differently.
+LevelSpace space_of(const std::vector<PrunableGroups>& parts, std::uint64_t dropped) {
+  LevelSpace space;
+  for (const auto& part : parts) space.costs.push_back({0, is_attention(part) ? 1u : 2u});
+  space.budget = space.most() - dropped * (1 + 2);
+  return space;
+}
+
+// The layer that reads a part's channels gives nothing where the part is dropped.
+std::vector<LayerVersions> versions_of(Model& model, const std::vector<PrunableGroups>& parts) {
+  std::vector<LayerVersions> layers;
+  for (const auto& part : parts) {
+    Layer& reader = model.reader_of(part.groups);
+    const at::Tensor zeros = at::zeros({reader.weight().rows(), reader.weight().columns()}, at::kHalf);
+    layers.push_back(
+        {&reader,
+         {{kDropped, masked_rep(zeros, zeros.to(at::kBool)), 1}, {kKept, reader.shared_weight(), 0}}});
+  }
+  return layers;
+}
+
+class EvoPressDepth final : public SearchingMethod {
+ public:
+  explicit EvoPressDepth(const Params& params)
+      : params_(params),
+        dropped_(params.get<std::uint64_t>("blocks")),
+        initial_(params.get<std::size_t>("initial")),
+        options_(evolution_options(params)) {
+    check_tokens(options_, params.get<std::int64_t>("samples") * params.get<std::int64_t>("sequence_length"),
+                 params);
+  }
+
+  bool reads_data() const override { return true; }
+  std::int64_t searched_tokens() const override { return wring::searched_tokens(options_); }
+
+  void check_model(const Model& model, const std::set<const Layer*>& targets) const override {
+    const auto parts = prunable_groups(model, targets);
+    const auto attentions = std::count_if(parts.begin(), parts.end(), is_attention),
+               least = std::min(attentions, std::ptrdiff_t(parts.size()) - attentions);
+    if (static_cast<std::ptrdiff_t>(dropped_) >= least)
+      throw Error(ErrorCode::kInvalidArgument, "OUT_OF_RANGE",
+                  std::to_string(dropped_) + " of " + std::to_string(least) + " are too many",
+                  params_.field("blocks"),
+                  "At most " + std::to_string(std::max<std::ptrdiff_t>(0, least - 1)) +
+                      ": one attention and one MLP stay.");
+  }
+
+  Json run(const StageInput& stage) const override {
+    check_tokens(options_, stage.calibration.ids.numel(), params_);
+    const auto parts = prunable_groups(stage.model, stage.targets);
+    const auto layers = versions_of(stage.model, parts);
+    const LevelSpace space = space_of(parts, dropped_);
+    const SearchState found = search_plan(
+        stage, options_, space, layers, [&] { return first_points(parts, stage.seed); },
+        params_.field("blocks"));
+    std::vector<Json> lines;
+    std::vector<at::Tensor> kept;
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+      kept.push_back(at::arange(found.parent[i] == kKept ? parts[i].groups.count : 0, at::kLong));
+      lines.push_back(cut_down(stage.model, parts[i], kept.back()));
+    }
+    Json report = cut_report(std::move(lines), parts, kept);
+    report["generations"] = found.generations;
+    report["searched_tokens"] = found.tokens;
+    report["kl"] = found.fitness;
+    return report;
+  }
+
+ private:
+  // So many of each kind, at random.
+  std::vector<Assignment> first_points(const std::vector<PrunableGroups>& parts, std::uint64_t seed) const {
+    Random random(seed);
+    std::vector<Assignment> points;
+    while (points.size() < initial_) {
+      Assignment& at = points.emplace_back(parts.size(), kKept);
+      for (const bool attention : {true, false}) {
+        std::vector<std::size_t> left;
+        for (std::size_t i = 0; i < parts.size(); ++i)
+          if (is_attention(parts[i]) == attention) left.push_back(i);
+        for (std::uint64_t i = 0; i < dropped_; ++i) {
+          std::swap(left[i], left[i + random.below(left.size() - i)]);
+          at[left[i]] = kDropped;
+        }
+      }
+    }
+    return points;
+  }
+
+  Params params_;
+  std::uint64_t dropped_;
+  std::size_t initial_;
+  EvolutionOptions options_;
+};
+
+WRING_METHOD("evopress-depth", EvoPressDepth);
+
+}  // namespace
+}  // namespace wring
