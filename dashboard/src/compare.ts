@@ -26,8 +26,8 @@ interface Measured {
 /** Those that no other is better than by more than the standard error of the difference of two samples; none where that are all. */
 export function bestOf<T extends Measured>(rows: T[], sign: number): T[] {
   const best = Math.max(...rows.map((row) => sign * row.value));
-  const first = rows.find((row) => sign * row.value === best);
-  const alike = rows.filter((row) => best - sign * row.value <= Math.hypot(first?.stderr ?? 0, row.stderr ?? 0));
+  const error = Math.max(...rows.map((row) => (sign * row.value === best ? (row.stderr ?? 0) : 0)));
+  const alike = rows.filter((row) => !(best - sign * row.value > Math.hypot(error, row.stderr ?? 0)));
   return alike.length < rows.length ? alike : [];
 }
 

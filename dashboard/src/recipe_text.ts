@@ -1,4 +1,4 @@
-// A change of the form written into the YAML that is there: its comments, its order and what the form does not know stay.
+// A change of the form written into the YAML that is there: its comments, its order, its version and what is written out though it is a default stay.
 import { type Document, isMap, isNode, isSeq, parseDocument, type YAMLMap } from "yaml";
 import { type Draft, item, same, type Step, yamlOf } from "./recipe";
 
@@ -8,16 +8,31 @@ const KINDS = [
   ["exports", "format"],
 ] as const;
 
-/** `text`, which says `before`, made to say `after`. Where it is no list of steps it is written anew. */
+/** `text`, which says `before`, made to say `after`. Where it is no mapping of lists of steps, or none are left, it is written anew. */
 export function rewritten(text: string, before: Draft, after: Draft): string {
-  if (!text.includes("#")) return yamlOf(after); // nothing would be lost
-  const document = parseDocument(text);
-  if (document.errors.length > 0 || !isMap(document.contents)) return yamlOf(after);
+  if (KINDS.every(([kind]) => after[kind].length === 0)) return yamlOf(after);
+  try {
+    return changed(text, before, after) ?? yamlOf(after);
+  } catch {
+    return yamlOf(after); // an alias whose anchor went with its step
+  }
+}
+
+const itemsOf = (list: unknown) => (isSeq(list) ? list.items : []);
+
+function changed(text: string, before: Draft, after: Draft): string | undefined {
+  const document = parseDocument(text, { intAsBigInt: true }); // a seed may be beyond 2^53
+  const steps = KINDS.map(([kind]) => itemsOf(document.get(kind)).length);
+  if (document.errors.length > 0 || !isMap(document.contents) || KINDS.some(([kind], i) => steps[i] !== before[kind].length)) return undefined;
   for (const [kind, word] of KINDS) {
     if (before[kind] === after[kind]) continue;
     const list = document.get(kind);
-    const nodes = isSeq(list) ? list.items : [];
-    if (nodes.length !== before[kind].length) return yamlOf(after);
+    const nodes = itemsOf(list);
+    const [first] = nodes;
+    if (isSeq(list) && isNode(first) && !first.commentBefore) {
+      first.commentBefore = list.commentBefore; // what stands above the first step is about it
+      list.commentBefore = undefined;
+    }
     const items = after[kind].map((step) => {
       const at = before[kind].findIndex((old) => old.key === step.key);
       const node = nodes[at];

@@ -6,11 +6,11 @@
 #include <google/protobuf/util/json_util.h>
 #include <google/protobuf/util/type_resolver_util.h>
 
-#include <algorithm>
 #include <string_view>
 
 #include "common/error.h"
 #include "common/json.h"
+#include "recipe/utf8.h"
 #include "server/http/etag.h"
 #include "server/http/pack.h"
 
@@ -35,29 +35,43 @@ std::string kind_of(const std::string& type) {
   if (type == "TYPE_BOOL") return "true or false";
   if (type == "TYPE_DOUBLE" || type == "TYPE_FLOAT") return "a number";
   if (type == "TYPE_STRING") return "text";
-  if (type.starts_with("TYPE_UINT")) return "a whole number from 0 on";
-  if (type.starts_with("TYPE_INT")) return "a whole number";
+  const auto whole = [&](std::string_view kind) {
+    return std::string(kind) + " of " + (type.ends_with("32") ? "32" : "64") + " bits";
+  };
+  if (type.starts_with("TYPE_UINT")) return whole("a whole number from 0 on");
+  if (type.starts_with("TYPE_INT")) return whole("a whole number");
   return "a " + type.substr(type.rfind('.') + 1);
 }
 
-// Protobuf says "(a.b): invalid value V for type T" and "(a.b) c: Cannot find field.".
-Error in_plain_words(const std::string& said, const google::protobuf::Descriptor& type) {
-  constexpr std::string_view kInvalid = ": invalid value ", kType = " for type ",
-                             kUnknown = ": Cannot find field.";
-  std::string field = "body", message = said;
-  const auto close = said.starts_with('(') ? said.find(')') : std::string::npos;
-  const std::string place = close == std::string::npos ? "" : said.substr(1, close - 1);
+// Protobuf says "(a.b): invalid value V for type T", "(a.b) c: Cannot find field.", "(a.b) c: Proto field is
+// not repeating, cannot start list." and "(a.b): invalid value Starting an object on a scalar field for type
+// c"; at the top without the place.
+Error in_plain_words(std::string said, const google::protobuf::Descriptor& type) {
+  constexpr std::string_view kInvalid = ": invalid value ", kType = " for type ";
+  constexpr std::string_view kUnknown = ": Cannot find field.",
+                             kList = ": Proto field is not repeating, cannot start list.";
+  std::string place, field = "body", message = said;
+  if (const auto close = said.find(')');
+      said.starts_with('(') && close + 1 < said.size() && said[close + 1] != ')' &&
+      (said[close + 1] == ' ' || said.compare(close + 1, kInvalid.size(), kInvalid) == 0)) {
+    place = said.substr(1, close - 1);
+    said = said.substr(close + (said[close + 1] == ' ' ? 2 : 1));
+  }
+  const auto member = [&](const std::string& name) { return place.empty() ? name : place + "." + name; };
   const auto kind = said.rfind(kType);
-  if (!place.empty() && said.compare(close + 1, kInvalid.size(), kInvalid) == 0 &&
-      kind != std::string::npos) {
-    const auto value = close + 1 + kInvalid.size();
-    field = place;
-    message = said.substr(value, std::min<std::size_t>(kind - value, 80)) + " is not " +
-              kind_of(said.substr(kind + kType.size()));
-  } else if (said.ends_with(kUnknown)) {
-    const auto name = place.empty() ? 0 : close + 2;
-    field = (place.empty() ? "" : place + ".") + said.substr(name, said.size() - kUnknown.size() - name);
+  if (said.ends_with(kUnknown)) {
+    field = member(said.substr(0, said.size() - kUnknown.size()));
     message = "there is no such member";
+  } else if (said.ends_with(kList) && said.size() > kList.size()) {
+    field = member(said.substr(0, said.size() - kList.size()));
+    message = "it takes one value, not a list";
+  } else if (said.starts_with(kInvalid) && kind != std::string::npos) {
+    const std::string value = said.substr(kInvalid.size(), kind - kInvalid.size()),
+                      name = said.substr(kind + kType.size());
+    const bool is_object = value == "Starting an object on a scalar field";
+    if (is_object || !place.empty()) field = is_object ? member(name) : place;
+    message =
+        is_object ? "it takes one value, not an object" : shortened(value, 80) + " is not " + kind_of(name);
   }
   return {ErrorCode::kInvalidArgument, "MALFORMED_REQUEST", message, field,
           "The members are those of " + type.full_name() + " in proto/wring/v1."};

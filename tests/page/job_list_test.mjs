@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 const dashboard = fileURLToPath(new URL("../../dashboard/", import.meta.url));
 const { buildSync } = createRequire(dashboard + "package.json")("esbuild");
 const built = buildSync({ entryPoints: [dashboard + "src/job_list.ts"], bundle: true, format: "esm", write: false });
-const { append, chunkAt, NOTHING, refresh, renew } = await import("data:text/javascript;base64," + Buffer.from(built.outputFiles[0].contents).toString("base64"));
+const { append, chunkAt, NOTHING, pageSize, refresh, renew } = await import("data:text/javascript;base64," + Buffer.from(built.outputFiles[0].contents).toString("base64"));
 
 const SIZE = 5;
 
@@ -28,10 +28,10 @@ class Server {
     this.jobs.unshift({ id: `job${this.made}`, number: this.made++, create_time, spec: { name: "" }, state: "QUEUED", waiting_reason: "", stages: [], fits: true });
   }
 
-  page(token) {
+  page(token, size = SIZE) {
     const rows = this.jobs.filter((job) => job.fits && (token === "" || job.number < Number(token)));
-    const jobs = rows.slice(0, SIZE);
-    return { jobs, next_page_token: rows.length > SIZE ? String(jobs.at(-1).number) : "" };
+    const jobs = rows.slice(0, size);
+    return { jobs, next_page_token: rows.length > size ? String(jobs.at(-1).number) : "" };
   }
 }
 
@@ -60,18 +60,24 @@ for (let seed = 1; seed <= 2000; ++seed) {
   // What is on the screen is the server's after one look, wherever that is.
   const first = draw(list.lines.length + 1);
   const seen = { first, last: first + draw(12) };
-  list = await renew(list, seen, 0, (token) => server.page(token));
-  list = await renew(list, seen, 0, (token) => server.page(token)); // what came in above has moved the rows
+  const ask = (token) => server.page(token, SIZE - 2 + draw(5)); // of one size here, of another there
+  list = await renew(list, seen, 0, ask);
+  list = await renew(list, seen, 0, ask); // what came in above has moved the rows
   const truth = new Map(server.jobs.map((one) => [one.id, one]));
   for (const one of list.lines.slice(seen.first, seen.last + 1)) {
     assert.ok(truth.get(one.id).fits, `seed ${seed}: a row that fits no more`);
     assert.equal(one.state, truth.get(one.id).state, `seed ${seed}: an old state on the screen`);
   }
   // And all of it once all was on the screen.
+  list = await renew(list, { first: 0, last: Infinity }, Infinity, ask);
+  const asked = []; // sizes, by where the list was then
+  await renew(list, { first: 0, last: 0 }, 0, (token, size) => (asked.push(size), server.page(token)));
+  assert.deepEqual(asked, [50]);
   list = await renew(list, { first: 0, last: Infinity }, Infinity, (token) => server.page(token));
   assert.equal(await renew(list, { first: 0, last: Infinity }, Infinity, (token) => server.page(token)), list, `seed ${seed}: nothing changed, and the list did`);
   const fitting = server.jobs.filter((one) => one.fits);
   assert.deepEqual(ids(list), fitting.map((one) => one.id), `seed ${seed}`);
   assert.deepEqual(list.lines.map((line) => line.state), fitting.map((one) => one.state), `seed ${seed}: old states`);
 }
+assert.deepEqual([0, 999, 1000].map(pageSize), [50, 50, 200]);
 console.log("2000 lives of a list");

@@ -100,5 +100,10 @@ assert.equal(rewritten(text, was, { ...was, stages: [{ ...gptq, params: { bits: 
 assert.equal(rewritten(text, was, { ...was, stages: [gptq, { ...eora, params: { rank: 8 } }] }), text.replace("- eora", "- method: eora\n    params: {rank: 8}"));
 assert.equal(rewritten(text, was, { ...was, stages: [gptq], exports: [step("d", "gguf")] }), text.replace("  - eora\n", "") + "exports:\n  - format: gguf\n");
 assert.equal(rewritten(text, was, { ...was, evaluations: [] }), text.slice(0, text.indexOf("evaluations")));
+assert.equal(rewritten("# a\nversion: 2\nstages:\n  # for b\n  - gptq\n  - eora\n", was, { ...was, stages: [eora], evaluations: was.evaluations }), "stages:\n  - method: eora\nevaluations:\n  - suite: perplexity\n"); // it has none of the evaluations that the form says
+const alone = { ...was, evaluations: [] };
+assert.equal(rewritten("version: 2\nseed: 9007199254740993\nstages:\n  # for b\n  - gptq\n  - eora\n", alone, { ...alone, stages: [eora] }), "version: 2\nseed: 9007199254740993\nstages:\n  - eora\n");
+assert.equal(rewritten("stages: [gptq, eora] # both\n", alone, { ...alone, stages: [] }), "");
+assert.match(rewritten("default_stage: # llm-compressor's\n  m: {}\n", alone, { ...alone, exports: [step("d", "gguf")] }), /^stages:\n  - method: gptq\n/);
 assert.match(rewritten("gptq(bits=3) | eora # one line", was, { ...was, exports: [step("d", "gguf")] }), /^stages:\n  - method: gptq\n    params: \{bits: 3\}/);
 console.log("ok      what the page says without a screen");

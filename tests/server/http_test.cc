@@ -219,8 +219,13 @@ TEST_F(Http, RefusesBodiesThatAreNoRequest) {
   };
   EXPECT_EQ(refusal(R"({"spek": {}})"), "spek: there is no such member");
   EXPECT_EQ(refusal(R"({"spec": {"nane": 1}})"), "spec.nane: there is no such member");
-  EXPECT_EQ(refusal(R"({"spec": {"seed": "many"}})"), "spec.seed: \"many\" is not a whole number from 0 on");
-  EXPECT_EQ(refusal(R"({"spec": {"priority": 1.5}})"), "spec.priority: 1.5 is not a whole number");
+  EXPECT_EQ(refusal(R"({"spec": {"seed": "many"}})"),
+            "spec.seed: \"many\" is not a whole number from 0 on of 64 bits");
+  EXPECT_EQ(refusal(R"({"spec": {"priority": 1.5}})"), "spec.priority: 1.5 is not a whole number of 32 bits");
+  EXPECT_EQ(refusal(R"({"spec": {"seed": {}}})"), "spec.seed: it takes one value, not an object");
+  EXPECT_EQ(refusal(R"({"spec": {"seed": [1]}})"), "spec.seed: it takes one value, not a list");
+  EXPECT_EQ(refusal(R"x({"(x)": 1})x"), "(x): there is no such member");
+  EXPECT_EQ(refusal(R"({"request_id": {"a": 1}})"), "request_id: it takes one value, not an object");
   EXPECT_EQ(refusal(R"({"spec": {"data": 5}})").substr(0, 22), "spec.data: 5 is not a ");
   EXPECT_EQ(post("/api/v1/jobs", std::string(5000, '[')).status, 400);
   EXPECT_EQ(post("/api/v1/jobs", "").json()["reason"], "MALFORMED_RECIPE");

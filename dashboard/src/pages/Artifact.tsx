@@ -222,7 +222,7 @@ function Descendants({ digest }: { digest: string }) {
             </button>
           </li>
         )}
-        {more && whole && <li className="muted small">The newest {all.length} of them; there may be more.</li>}
+        {more && shown.length === all.length && <li className="muted small">The newest {all.length} of them; there may be more.</li>}
       </ul>
     </li>
   );

@@ -11,7 +11,7 @@ import { axis, Chart, type Colors } from "../parts/chart";
 import { type Axis, axisOf, cell, Parallel } from "../parts/parallel";
 import { Check, Choice, SearchField } from "../parts/controls";
 import { LayerOverlay } from "../parts/layer_overlay";
-import { OutcomeFigure, WithOutcome } from "../parts/outcome";
+import { OutcomeFigure, useRests, WithOutcome } from "../parts/outcome";
 import { Figure, lines } from "../parts/results";
 import { useSettled } from "../parts/search_choice";
 import { saveText } from "../save";
@@ -122,8 +122,9 @@ function Choose({ chosen }: { chosen: string[] }) {
 
 /** By what a job is chosen: what was done, and what came of it. */
 function ChosenBy({ job }: { job: Job }) {
+  const rests = useRests(job.id);
   return (
-    <WithOutcome id={job.id} asks={job.stages.some((stage) => stage.name.startsWith("evaluate: "))}>
+    <WithOutcome id={job.id} asks={rests && job.stages.some((stage) => stage.name.startsWith("evaluate: "))}>
       {({ size, quality }) => (
         <>
           <span className="choose-method clip muted">{methodsOf(job)}</span>

@@ -1,5 +1,5 @@
 // The list of jobs: newest first, filtered by state, project and name, alive.
-import { useQuery } from "@tanstack/react-query";
+import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useWindowVirtualizer } from "@tanstack/react-virtual";
 import { memo, useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from "react";
 import { Link, useSearchParams } from "wouter";
@@ -126,7 +126,7 @@ const Row = memo(function Row({ job, index, now, projects, selected, onSelect, m
         </Link>
         <span className="clip muted small">
           {projects && <span className="project-beside">{job.project} · </span>}
-          <code>{job.id}</code> {rests && <Model digest={job.model} />}
+          <code>{job.id}</code> {rests ? <Model digest={job.model} /> : <KnownModel digest={job.model} />}
         </span>
       </td>
       <td role="cell" className="cell-state">
@@ -154,10 +154,18 @@ const Row = memo(function Row({ job, index, now, projects, selected, onSelect, m
   );
 });
 
+const nameKey = (digest: string) => ["artifact's name", digest];
+
+/** Of a row that passes by: as far as it is known. */
+function KnownModel({ digest }: { digest: string }) {
+  const name = useQueryClient().getQueryData<string>(nameKey(digest));
+  return name ? <>· {name}</> : null;
+}
+
 /** Few models have many jobs: each is asked for once, and has no name once it was deleted. */
 function Model({ digest }: { digest: string }) {
   const query = useQuery({
-    queryKey: ["artifact's name", digest],
+    queryKey: nameKey(digest),
     queryFn: () =>
       get<Artifact>(`artifacts/${digest}`).then(
         ({ name }) => name,
@@ -172,11 +180,11 @@ function Model({ digest }: { digest: string }) {
 }
 
 /** In the place of the rows that are not on the screen. */
-function Space({ height, columns }: { height: number; columns: number }) {
+function Space({ height }: { height: number }) {
   if (height <= 0) return null;
   return (
     <tr className="space" aria-hidden>
-      <td colSpan={columns} style={{ height }} />
+      <td style={{ height }} />
     </tr>
   );
 }
@@ -227,7 +235,6 @@ function Rows({ list, shown, more, projects, selected, onSelect }: RowsProps) {
   const selectRow = useCallback((index: number, on: boolean, range: boolean) => latest.current(index, on, range), []);
   const all = lines.slice(0, MOST_SELECTED);
   const count = all.filter((line) => line.id in selected).length;
-  const columns = projects ? 9 : 8;
   return (
     <table role="table" className="jobs" aria-label="Jobs" data-projects={projects || undefined} aria-rowcount={list.next ? -1 : lines.length + 1}>
       <thead role="rowgroup">
@@ -262,7 +269,7 @@ function Rows({ list, shown, more, projects, selected, onSelect }: RowsProps) {
         </tr>
       </thead>
       <tbody role="rowgroup" ref={body}>
-        <Space columns={columns} height={(items.at(0)?.start ?? margin) - margin} />
+        <Space height={(items.at(0)?.start ?? margin) - margin} />
         {items.map(({ index }) => (
           <Row
             key={lines[index].id}
@@ -275,7 +282,7 @@ function Rows({ list, shown, more, projects, selected, onSelect }: RowsProps) {
             measure={rows.measureElement}
           />
         ))}
-        <Space columns={columns} height={rows.getTotalSize() - ((items.at(-1)?.end ?? margin) - margin)} />
+        <Space height={rows.getTotalSize() - ((items.at(-1)?.end ?? margin) - margin)} />
       </tbody>
     </table>
   );

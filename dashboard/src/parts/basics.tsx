@@ -127,10 +127,15 @@ export function Loading({ rows = 6 }: { rows?: number }) {
 function Gone({ error, home }: { error: Problem; home: string }) {
   useTitle("Not here");
   return (
-    <Empty title="It is not here, or not any more">
-      <p className="muted">The server says: {error.message}.</p>
-      <Link href={`/${home}`}>To the {home}</Link>
-    </Empty>
+    <>
+      <div className="head">
+        <h1>Not here</h1>
+      </div>
+      <Empty title="It is not here, or not any more">
+        <p className="muted">The server says: {error.message}.</p>
+        <Link href={`/${home}`}>To the {home}</Link>
+      </Empty>
+    </>
   );
 }
 
@@ -146,7 +151,7 @@ export function Loaded<T>({
   home?: string; // of a page about one thing: the view that lists them
   children: (data: T) => ReactNode;
 }) {
-  if (query.data === undefined && home && isGone(query.error)) return <Gone error={query.error as Problem} home={home} />;
+  if (home && isGone(query.error)) return <Gone error={query.error as Problem} home={home} />;
   if (query.data === undefined)
     return query.error ? <Failure error={query.error} retry={() => query.refetch()} /> : <Loading rows={rows} />;
   return (

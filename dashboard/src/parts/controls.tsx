@@ -1,4 +1,4 @@
-// The component kit's controls in our clothes: choice, artifact picker, yes or no, confirmation.
+// Controls in our clothes: the component kit's, and the browser's own check box.
 import { AlertDialog } from "@base-ui/react/alert-dialog";
 import { Select } from "@base-ui/react/select";
 import { Toggle } from "@base-ui/react/toggle";

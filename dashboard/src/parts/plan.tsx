@@ -1,7 +1,7 @@
 // What a recipe's stages would take of a worker: asked by a job that is only planned, which is deleted once it has answered.
 import { useMutation, useQuery } from "@tanstack/react-query";
 import { useEffect, useRef, useState } from "react";
-import { get, isActive, type Job, type JobSpec, post, type Stage, uuid } from "../api";
+import { get, isActive, type Job, type JobSpec, post, type Stage, unlessGone, uuid } from "../api";
 import { bytes, duration } from "../format";
 import { Failure, Table } from "./basics";
 import { discardJob } from "./calls";
@@ -81,7 +81,7 @@ export function Plan({ spec, about, disabled }: PlanProps) {
     queryKey: ["job", id],
     queryFn: () => get<Job>(`jobs/${id}`),
     enabled: id !== "",
-    refetchInterval: (q) => (q.state.data && !isActive(q.state.data.state) ? false : 700),
+    refetchInterval: unlessGone<Job>((job) => (job && !isActive(job.state) ? false : 700)),
     staleTime: Infinity, // once it has ended it is deleted
   });
   const job = id ? query.data : undefined;

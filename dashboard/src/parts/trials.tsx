@@ -95,7 +95,8 @@ const ARIA = { asc: "ascending", desc: "descending" } as const;
 export function Trials({ sweep, trials, best }: { sweep: Sweep; trials: Trial[]; best: Set<string> }) {
   const [params, setParams] = useSearchParams();
   const sorting = sortingOf(params.get("sort") ?? NEWEST);
-  const page = Math.max(1, Number(params.get("page")) || 1);
+  const pages = Math.max(1, Math.ceil(trials.length / PAGE));
+  const page = Math.min(pages, Math.max(1, Math.floor(Number(params.get("page"))) || 1));
   const set = (key: string, value: string) => setParams((old) => (old.set(key, value), old), { replace: true });
   const front = [...best].join();
   const made = useMemo(
@@ -106,7 +107,7 @@ export function Trials({ sweep, trials, best }: { sweep: Sweep; trials: Trial[];
   const table = useReactTable({
     data: trials,
     columns: made,
-    state: { sorting, pagination: { pageIndex: Math.min(page, Math.max(1, Math.ceil(trials.length / PAGE))) - 1, pageSize: PAGE } },
+    state: { sorting, pagination: { pageIndex: page - 1, pageSize: PAGE } },
     onSortingChange: (change) => set("sort", textOf(functionalUpdate(change, sorting))),
     getCoreRowModel: getCoreRowModel(),
     getSortedRowModel: getSortedRowModel(),
