@@ -28,9 +28,21 @@ const std::optional<c10::TypedOperatorHandle<LinearPointwise>>& linear_pointwise
   return handle;
 }
 
+// oneDNN refuses bfloat16 on other processors, where ATen has products of its own.
+bool onednn_has_bf16() {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  return __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+         __builtin_cpu_supports("avx512dq");
+#else
+  return false;
+#endif
+}
+
 bool suits_onednn(const at::Tensor& x, const at::Tensor& weight) {
   const auto dtype = x.scalar_type();
-  return x.is_cpu() && (dtype == at::kFloat || dtype == at::kBFloat16) && weight.numel() > 0 &&
+  static const bool has_bf16 = onednn_has_bf16();
+  return x.is_cpu() && (dtype == at::kFloat || (dtype == at::kBFloat16 && has_bf16)) && weight.numel() > 0 &&
          x.numel() >= kFewRows * x.size(-1) && linear_pointwise().has_value();
 }
 
