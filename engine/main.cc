@@ -65,7 +65,8 @@ void add_eval(CLI::App& app, int& status) {
   eval->add_option("model", options.model, "Hugging Face folder, GGUF or ONNX file, or Wring artifact")
       ->required();
   eval->add_option("--suite", suite,
-                   "perplexity, multiple-choice, in-context, similarity, accuracy, size, latency or sample")
+                   "perplexity, kv-perplexity, multiple-choice, in-context, similarity, accuracy, size, "
+                   "latency or sample")
       ->capture_default_str();
   eval->add_option("--data", options.data, "PATH of the text or labelled examples (or NAME=PATH)");
   eval->add_option("--reference", options.reference,

@@ -24,6 +24,7 @@ class Params {
     return json_at<T>(values_, name, field_);
   }
   bool has(const char* name) const { return values_.contains(name); }
+  const Json& values() const { return values_; }
   SparsityPattern sparsity(const char* name) const {
     return SparsityPattern::parse(values_.at(name), field(name));
   }

@@ -36,7 +36,7 @@ at::Tensor step(Model& model, const std::vector<std::int32_t>& ids, KvCache& cac
   context.cache = &cache;
   for (std::size_t block = 0; block < model.block_count(); ++block)
     hidden = model.run_block(block, hidden, context);
-  cache.length += static_cast<std::int64_t>(ids.size());
+  cache.advance(static_cast<std::int64_t>(ids.size()));
   auto logits = model.head(model.final_norm(hidden.narrow(1, hidden.size(1) - 1, 1))).reshape({-1});
   if (!at::isfinite(logits.sum()).item<bool>())
     throw Error(ErrorCode::kInvalidArgument, "NOT_FINITE", "the model's logits are not finite", "model",
@@ -71,7 +71,7 @@ std::vector<std::int32_t> generate(Model& model, const std::vector<std::int32_t>
                 "the prompt has " + std::to_string(length) + " tokens and " + std::to_string(options.tokens) +
                     " are to follow; the model's context has " + std::to_string(context_length(model)),
                 "prompt", "Shorten the prompt, or ask for fewer tokens.");
-  KvCache cache;
+  KvCache cache(model.kv_policy());
   std::mt19937_64 random(options.seed);
   std::vector<std::int32_t> written;
   auto logits = step(model, prompt, cache);

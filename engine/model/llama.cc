@@ -374,28 +374,16 @@ at::Tensor Llama::attention(std::size_t index, const at::Tensor& x, const Forwar
   const auto split = [&](const at::Tensor& y, std::int64_t heads) {
     return y.reshape({batch, positions, heads, -1}).transpose(1, 2);
   };
-  const std::int64_t first = context.cache ? context.cache->length : 0;
+  const std::int64_t first = context.cache ? context.cache->length() : 0;
   const auto query = rotate(b, split(b.q->apply(x, context.observer), b.heads), first);
-  auto key = rotate(b, split(b.k->apply(x, context.observer), b.kv_heads), first);
-  auto value = split(b.v->apply(x, context.observer), b.kv_heads);
-  if (context.cache) {
-    auto& cache = *context.cache;
-    if (cache.keys.size() <= index) {
-      cache.keys.resize(index + 1);
-      cache.values.resize(index + 1);
-    }
-    if (cache.keys[index].defined()) {
-      key = at::cat({cache.keys[index], key}, 2);
-      value = at::cat({cache.values[index], value}, 2);
-    }
-    cache.keys[index] = key;
-    cache.values[index] = value;
-  }
+  const auto key = rotate(b, split(b.k->apply(x, context.observer), b.kv_heads), first);
+  const auto value = split(b.v->apply(x, context.observer), b.kv_heads);
   std::optional<double> scale;  // of narrower heads: that of the whole ones
   if (b.query_width < head_dim_ || b.value_width < head_dim_)
     scale = 1 / std::sqrt(static_cast<double>(head_dim_));
-  return b.o->apply(wring::attention(query, key, value, true, context.attention_mask, scale),
-                    context.observer);
+  const auto mixed = context.cache ? context.cache->attend(index, query, key, value, scale)
+                                   : wring::attention(query, key, value, true, context.attention_mask, scale);
+  return b.o->apply(mixed, context.observer);
 }
 
 RotaryHeads Llama::heads_of(std::size_t block) const {

@@ -10,6 +10,7 @@
 
 #include "common/error.h"
 #include "common/files.h"
+#include "engine/methods/kv/kv_method.h"
 #include "engine/model/gguf_source.h"
 #include "engine/model/onnx_source.h"
 #include "engine/model/quantized_layers.h"
@@ -131,6 +132,7 @@ std::unique_ptr<Model> read_model(const FileTree& tree) {
     return make_model(read_json(tree, "config.json"), OnnxTensors(read_onnx_export(tree)));
   if (tree.has("config.json")) {
     Json layers = Json::object();
+    Json kv_cache;
     if (tree.has("wring.json")) {
       const Json description = read_json(tree, "wring.json");
       const auto version = json_at<int>(description, "format_version", "wring.json");
@@ -140,6 +142,7 @@ std::unique_ptr<Model> read_model(const FileTree& tree) {
                     "wring.json.format_version",
                     "This engine reads version " + std::to_string(kFormatVersion) + ".");
       layers = json_at<Json>(description, "layers", "wring.json");
+      kv_cache = json_or<Json>(description, "kv_cache", Json(), "wring.json");
     }
     Json config = read_json(tree, "config.json");
     std::unique_ptr<QuantizedLayers> quantized;
@@ -147,7 +150,10 @@ std::unique_ptr<Model> read_model(const FileTree& tree) {
       quantized = read_quantization(*it);
       config.erase(it);  // the model's reps say it from here on
     }
-    return make_model(std::move(config), SafetensorsTensors(tree, std::move(layers), std::move(quantized)));
+    auto model =
+        make_model(std::move(config), SafetensorsTensors(tree, std::move(layers), std::move(quantized)));
+    if (!kv_cache.is_null()) attach_kv_policy(*model, kv_cache, "wring.json.kv_cache");
+    return model;
   }
   if (const auto path = gguf_path(tree)) {
     const auto file = std::make_shared<const GgufFile>(tree.open(*path));
@@ -192,6 +198,7 @@ void save_model(const Model& model, const FileTree& source, const Json& lineage,
                    {"kind", model.kind()},
                    {"layers", layers},
                    {"lineage", lineage}};
+  if (model.kv_policy()) description["kv_cache"] = model.kv_policy()->to_json();
   if (const Json carried = carried_keys(source); !carried.empty()) description["gguf"] = carried;
   write("wring.json", description.dump(1) + "\n");
   write_companions(source, folder, durability);

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "common/json.h"
+#include "engine/model/kv_cache.h"
 #include "engine/model/layer.h"
 
 namespace wring {
@@ -41,16 +42,10 @@ struct CoupledGroups {
   std::int64_t count;  // of groups: KV heads with their query heads, FFN channels, hidden channels
 };
 
-// Keys and values of earlier positions: one pair a block, each [batch, kv_heads, positions, head_dim].
-struct KvCache {
-  std::vector<at::Tensor> keys, values;
-  std::int64_t length = 0;  // positions held
-};
-
 // What a block needs besides its hidden states.
 struct ForwardContext {
   at::Tensor attention_mask;          // bool [batch, positions], true = a real token; undefined: all are
-  KvCache* cache = nullptr;           // decoders: read and appended to
+  KvCache* cache = nullptr;           // decoders: read and appended to; without an attention_mask
   InputObserver* observer = nullptr;  // told of every layer's input
   bool inputs_only = false;           // stop at the last layer's input: the block returns an undefined tensor
 };
@@ -136,6 +131,10 @@ class Model {
   // Removes a block; those behind it move up, with their layers' names and labels. Not the last one left.
   void drop_block(std::size_t block);
 
+  // How its keys and values are cached where it writes text; null: all of them, as they come.
+  const std::shared_ptr<const KvPolicy>& kv_policy() const { return kv_policy_; }
+  void set_kv_policy(std::shared_ptr<const KvPolicy> policy) { kv_policy_ = std::move(policy); }
+
   std::uint64_t parameter_count() const;  // weights, biases, other parameters; tied ones once
   std::uint64_t stored_bytes() const;
 
@@ -160,6 +159,7 @@ class Model {
   at::Device device_ = at::kCPU;
   std::list<Layer> layers_;  // whose addresses stay when others leave
   std::list<Parameter> parameters_;
+  std::shared_ptr<const KvPolicy> kv_policy_;
 };
 
 // Where a family's constructor finds its tensors: by Hugging Face's names, whatever the file format.

@@ -106,7 +106,8 @@ StageForecast Room::add_stage(const std::string& method, const std::vector<std::
   const MethodSpec* made = Catalogue::embedded().find(method);
   for (const auto& name : targets) {  // the method's bits a weight are the same in all of them
     Stored& layer = layers_.at(name);
-    if (made && made->produces != "rounded-input") layer.packed = is_kept_by_onnx(made->produces);
+    if (made && made->produces != "rounded-input" && made->produces != "kv-policy")
+      layer.packed = is_kept_by_onnx(made->produces);
     layer.bytes =
         (estimate.adds ? layer.bytes : 0) + estimate.stored_bytes * layer.weights / forecast.weights;
     layer.weights = static_cast<std::uint64_t>(estimate.weights_kept * static_cast<double>(layer.weights));

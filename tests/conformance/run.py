@@ -107,7 +107,7 @@ class Conformance:
         for seed in self.seeds:
             rows = [self.row(run, seed, metric) for run in (a, b)]
             windows = [(row.get("details") or {}).get("window_nll") for row in rows]
-            if metric == "perplexity.perplexity" and all(windows):
+            if metric.endswith("perplexity.perplexity") and all(windows):
                 scored = rows[0]["details"]["window_scored"]
                 differences = [(x - y) / n for x, y, n in zip(*windows, scored)]
                 means.append(statistics.fmean(differences))

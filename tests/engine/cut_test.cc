@@ -167,7 +167,7 @@ TEST(Cut, DecodesWithACacheAsWithout) {
   KvCache cache;
   for (std::int64_t i = 0; i < tokens.size(1); ++i) {
     const at::Tensor step = model->forward(tokens.narrow(1, i, 1), {{}, &cache});
-    ++cache.length;
+    cache.advance(1);
     EXPECT_LT(difference(step.select(1, 0), whole.select(1, i)), 1e-4) << i;
   }
 }
