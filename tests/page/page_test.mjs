@@ -97,7 +97,7 @@ const tests = {
     await rows.first().getByRole("checkbox").click();
     assert.ok(!tokens.has(1050), "the end was asked for before it was scrolled to");
     const reached = async (id) => (await page.locator("table.jobs code", { hasText: id }).count()) > 0;
-    for (let turn = 0; turn < 100 && !(await reached("000000001099")); ++turn) {
+    for (let turn = 0; turn < 600 && !(await reached("000000001099")); ++turn) {
       await page.mouse.wheel(0, 4000);
       await page.waitForTimeout(50);
     }
