@@ -214,7 +214,8 @@ class GraphTests:
         torch.onnx.export(net, (a, b), self.folder / "two.onnx", dynamo=False, input_names=["a", "b"], output_names=["y"], opset_version=17,
                           dynamic_axes={name: {0: "batch"} for name in ("a", "b", "y")})
         numpy.savez(self.folder / "two.npz", a=a.numpy(), b=b.numpy())
-        self.run_local("ptq", self.folder / "two.onnx", self.folder / "two-int8", calibration=self.folder / "two.npz")
+        # Of 7 bits, since onnxruntime's sums of 8-bit products overflow on processors without VNNI.
+        self.run_local("ptq(weight_bits=7)", self.folder / "two.onnx", self.folder / "two-int8", calibration=self.folder / "two.npz")
         made = onnxruntime.InferenceSession(self.folder / "two-int8/two.onnx").run(None, {"a": a.numpy(), "b": b.numpy()})[0]
         with torch.no_grad():
             exact = net(a, b).numpy()

@@ -6,8 +6,6 @@
 #include <thread>
 
 #include "common/json.h"
-#include "server/api/calls.h"
-#include "server/http/recent_tags.h"
 #include "server/http/rules.h"
 #include "tests/server/test_service.h"
 
@@ -310,20 +308,6 @@ TEST_F(Http, ProgressThatIsNotStoredIsNewsToAPoll) {
   EXPECT_EQ(poll(tag).status, 200);
 }
 
-TEST(RecentTags, CountForTheVersionThatTheyWereMadeOfAndNotForLong) {
-  RecentTags tags;
-  EXPECT_EQ(tags.find("a", 1, 0), std::nullopt);
-  tags.put("a", 1, 5000, "tag");
-  EXPECT_EQ(tags.find("a", 1, 5999), "tag");
-  EXPECT_EQ(tags.find("a", 1, 6000), std::nullopt);
-  EXPECT_EQ(tags.find("a", 1, 4999), std::nullopt) << "the clock was set back";
-  EXPECT_EQ(tags.find("a", 2, 5000), std::nullopt);
-  EXPECT_EQ(tags.find("b", 1, 5000), std::nullopt);
-  for (int i = 0; i < 1000; ++i) tags.put(std::to_string(i), 1, 5000, "t");
-  EXPECT_EQ(tags.find("a", 1, 5000), std::nullopt) << "it grows without end";
-  EXPECT_EQ(tags.find("999", 1, 5000), "t");
-}
-
 // The order of a protobuf map is another in each message.
 TEST_F(Http, PacksAnswersForAskersWhoTakeThatUnderTheSameTag) {
   const auto plain = get("/api/v1/methods?page_size=1000");
@@ -473,23 +457,6 @@ TEST_F(Http, TimesRequestsByRouteHoweverTheyEnd) {
 TEST_F(Http, AnswersUnderTheRequestIdThatItIsGivenAlsoWhereItFails) {
   EXPECT_EQ(header(get("/api/v1/jobs/nothing", "X-Request-Id: mine-1\r\n"), "X-Request-Id"), "mine-1");
   EXPECT_EQ(header(get("/healthz", "X-Request-Id: <script>\r\n"), "X-Request-Id").size(), 12u);
-}
-
-// What no rule reaches and no gRPC service runs would be a hole; what both reach must be of the same types.
-TEST(HttpRules, ReachEveryCallForPeopleAndNoOther) {
-  std::set<std::string> reached, wanted;
-  for (const auto& rule : http_rules()) {
-    reached.insert(rule.name);
-    if (rule.raw_body || rule.raw_response) continue;
-    const auto* const call = find_call(rule.name);
-    ASSERT_TRUE(call) << rule.name;
-    EXPECT_EQ(call->request, rule.method->input_type()) << rule.name;
-    EXPECT_EQ(call->response, rule.method->output_type()) << rule.name;
-  }
-  for (const auto& access : access_table())
-    if (access.people && access.method != "Jobs/WatchJob") wanted.emplace(access.method);
-  EXPECT_EQ(reached, wanted);
-  for (const auto& call : calls()) EXPECT_TRUE(reached.contains(std::string(call.method))) << call.method;
 }
 
 TEST_F(Http, PausesResumesAndDeletesAJob) {
