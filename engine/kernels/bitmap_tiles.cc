@@ -14,8 +14,8 @@ namespace {
 
 constexpr std::int64_t kEight = 8, kTilesAtOnce = 64, kRowsAtOnce = 4;
 
-using Eight = float __attribute__((vector_size(32)));
-using EightInts = std::int32_t __attribute__((vector_size(32)));
+using Eight = Lanes<kEight>;
+using EightInts = IntLanes<kEight>;
 using EightShorts = std::int16_t __attribute__((vector_size(16)));
 
 // For each byte of a bitmap: which of the next values an element is; -1 where its bit is not set.
@@ -36,9 +36,7 @@ WRING_INLINE EightInts widened(const std::int16_t* from) {
 }
 
 WRING_INLINE Eight eight_values(const float* from) {
-  Eight x;
-  std::memcpy(&x, from, sizeof x);
-  return x;
+  return load_lanes<kEight>(from);
 }
 
 // float16's exponent and fraction are the upper ones of a float32 that is 2^112 times too small.
@@ -68,7 +66,7 @@ WRING_INLINE void expand(std::uint64_t bitmap, const Value* values, float* tile)
     const EightInts place = widened(kPlaces[byte].data());
     const Eight moved = permuted(eight_values(values), place);
     const Eight kept = place < 0 ? Eight{} : moved;
-    std::memcpy(tile + first, &kept, sizeof kept);
+    store_lanes(tile + first, kept);
     values += std::popcount(byte);
   }
 }
@@ -96,8 +94,8 @@ WRING_INLINE void multiply_rows(const float* tiles, std::int64_t count, const fl
     }
 #pragma GCC unroll 4
     for (int r = 0; r < Rows; ++r) {
-      std::memcpy(sums + r * sum_stride + lane, &low[r], sizeof low[r]);
-      std::memcpy(sums + r * sum_stride + lane + kEight, &high[r], sizeof high[r]);
+      store_lanes(sums + r * sum_stride + lane, low[r]);
+      store_lanes(sums + r * sum_stride + lane + kEight, high[r]);
     }
   }
 }
@@ -163,8 +161,7 @@ void multiply_tiles(const std::uint16_t* tiles, std::int64_t count, const TileWe
   for (std::int64_t first = 0; first < count; first += kTilesAtOnce) {
     const std::int64_t some = std::min(kTilesAtOnce, count - first);
     for (std::int64_t i = 0; i < some * kTile; i += kEight) {
-      const Eight x = eight_values(tiles + first * kTile + i);
-      std::memcpy(floats + i, &x, sizeof x);
+      store_lanes(floats + i, eight_values(tiles + first * kTile + i));
     }
     multiply_expanded(floats, some, weights, first, sums, stride);
   }

@@ -9,8 +9,6 @@
 namespace wring {
 namespace {
 
-#define WRING_INLINE inline __attribute__((always_inline))
-
 // Nearest integer, ties to even, of |x| < 2^22: adding and taking away 1.5 * 2^23 leaves no fraction bits.
 WRING_INLINE float round_to_even(float x) {
   constexpr float kMagic = 12582912.0F;

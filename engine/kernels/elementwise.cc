@@ -37,21 +37,36 @@ WRING_INLINE void add_squares_of(const T* x, std::int64_t rows, std::int64_t col
   }
 }
 
-}  // namespace
-
-WRING_MULTIVERSION
-void normalize_row(const float* x, const float* gain, float epsilon, std::int64_t n, float* y) {
-  FloatLanes squares = {};
+template <int L>
+WRING_INLINE void normalize_row_in(const float* x, const float* gain, float epsilon, std::int64_t n,
+                                   float* y) {
+  Lanes<L> squares[kMostLanes / L] = {};
   std::int64_t i = 0;
-  for (; i + kVectorLanes <= n; i += kVectorLanes) {
-    const FloatLanes v = load_lanes(x + i);
-    squares += v * v;
-  }
-  float sum = sum_of_lanes(squares);
+  for (; i + kMostLanes <= n; i += kMostLanes)
+#pragma GCC unroll 4
+    for (int part = 0; part < kMostLanes / L; ++part) {
+      const Lanes<L> v = load_lanes<L>(x + i + part * L);
+      squares[part] += v * v;
+    }
+  float sum = sum_of_lanes<L>(squares);
   for (; i < n; ++i) sum += x[i] * x[i];
   const float scale = 1 / std::sqrt(sum / static_cast<float>(n) + epsilon);
   for (i = 0; i < n; ++i) y[i] = x[i] * scale * gain[i];
 }
+
+template <int L>
+WRING_INLINE void silu_multiply_in(float* gate, const float* up, std::int64_t n) {
+  std::int64_t i = 0;
+  const std::int64_t whole = n / kMostLanes * kMostLanes;  // for any L, so that all give the same bits
+  for (; i < whole; i += L) {
+    const Lanes<L> g = load_lanes<L>(gate + i), negative = -g;
+    const Lanes<L> bounded = negative > 88.0F ? Lanes<L>{} + 88.0F : negative;
+    store_lanes(gate + i, g / (exp_lanes<L>(bounded) + 1.0F) * load_lanes<L>(up + i));
+  }
+  for (; i < n; ++i) gate[i] = gate[i] / (std::exp(-gate[i]) + 1.0F) * up[i];
+}
+
+}  // namespace
 
 WRING_MULTIVERSION
 void rotate_head(const float* x, const float* cosine, const float* sine, std::int64_t half, float* y) {
@@ -63,15 +78,11 @@ void rotate_head(const float* x, const float* cosine, const float* sine, std::in
   }
 }
 
-WRING_MULTIVERSION void silu_multiply(float* gate, const float* up, std::int64_t n) {
-  std::int64_t i = 0;
-  for (; i + kVectorLanes <= n; i += kVectorLanes) {
-    const FloatLanes g = load_lanes(gate + i), negative = -g;
-    const FloatLanes bounded = negative > 88.0F ? FloatLanes{} + 88.0F : negative;
-    store_lanes(gate + i, g / (exp_lanes(bounded) + 1.0F) * load_lanes(up + i));
-  }
-  for (; i < n; ++i) gate[i] = gate[i] / (std::exp(-gate[i]) + 1.0F) * up[i];
-}
+WRING_PER_REGISTER(normalize_row,
+                   (const float* x, const float* gain, float epsilon, std::int64_t n, float* y),
+                   (x, gain, epsilon, n, y))
+
+WRING_PER_REGISTER(silu_multiply, (float* gate, const float* up, std::int64_t n), (gate, up, n))
 
 WRING_MULTIVERSION
 void add_squares(const float* x, std::int64_t rows, std::int64_t columns, std::int64_t stride, double* sums) {

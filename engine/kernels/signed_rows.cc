@@ -9,23 +9,15 @@
 namespace wring {
 namespace {
 
-// Eight columns have their signs in one byte. (Comparisons of sixteen lanes become scalar code below
-// AVX-512.)
-constexpr std::int64_t kLanes = 8;
-using Floats = float __attribute__((vector_size(32)));
-using Ints = std::int32_t __attribute__((vector_size(32)));
+constexpr std::int64_t kLanes = 8;  // eight columns have their signs in one byte
+using Floats = Lanes<kLanes>;
+using Ints = IntLanes<kLanes>;
 
 constexpr Ints kBits = {1, 1 << 1, 1 << 2, 1 << 3, 1 << 4, 1 << 5, 1 << 6, 1 << 7};
 
 // All bits set in the lanes of negative signs.
 WRING_INLINE Ints negative_lanes(std::uint8_t byte) {
   return (kBits & static_cast<std::int32_t>(byte)) == kBits;
-}
-
-WRING_INLINE Floats load(const float* from) {
-  Floats x;
-  std::memcpy(&x, from, sizeof x);
-  return x;
 }
 
 WRING_INLINE float sum_of(const Floats& x) {
@@ -54,7 +46,7 @@ WRING_INLINE void signed_sums(const std::uint8_t* negative, std::int64_t row_byt
   std::int64_t j = 0;
   for (; j + kLanes <= columns; j += kLanes) {
     Floats x[kRank];
-    for (int k = 0; k < kRank; ++k) x[k] = load(z + k * columns + j);
+    for (int k = 0; k < kRank; ++k) x[k] = load_lanes<kLanes>(z + k * columns + j);
     for (int r = 0; r < kRows; ++r) {
       const Ints lanes = negative_lanes(negative[r * row_bytes + j / 8]);
       for (int k = 0; k < kRank; ++k) held[r][k] += only(lanes, x[k]);
@@ -77,13 +69,12 @@ void add_signed_row(const std::uint8_t* negative, const float* u, const float* v
   std::int64_t j = 0;
   for (; j + kLanes <= columns; j += kLanes) {
     Floats product = {};
-    for (std::int64_t k = 0; k < rank; ++k) product += u[k] * load(v + k * columns + j);
+    for (std::int64_t k = 0; k < rank; ++k) product += u[k] * load_lanes<kLanes>(v + k * columns + j);
     Ints bits;
     std::memcpy(&bits, &product, sizeof bits);
     bits ^= negative_lanes(negative[j / 8]) & static_cast<std::int32_t>(0x80000000U);
     std::memcpy(&product, &bits, sizeof product);
-    product += load(out + j);
-    std::memcpy(out + j, &product, sizeof product);
+    store_lanes(out + j, product + load_lanes<kLanes>(out + j));
   }
   for (; j < columns; ++j) {
     float product = 0;

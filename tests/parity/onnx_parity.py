@@ -423,7 +423,8 @@ class StaticRounding(Onnx):
         self.export(self.folder / "model")
         feeds = [{"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
                  for ids in tokens(300, 32, 24).numpy().reshape(2, 16, 24)]
-        self.check("BERT", self.calibrate(feeds[0]), feeds[1], 0.1)
+        # Seven bits: onnxruntime's sums of two products of eight overflow 16 bits on processors without VNNI.
+        self.check("BERT", self.calibrate(feeds[0], "examples=16, weight_bits=7"), feeds[1], 0.05)
 
     def decoder_feeds(self, ids, past):
         """The last of `ids` behind the cache of the first `past`."""
