@@ -9,7 +9,7 @@ export interface Part {
 /** A weight's tensors by their suffix. */
 export interface Parts {
   find: (suffix: string) => Part | undefined;
-  read: (suffix: string, rows: number) => Promise<DataView>; // of its first axis
+  read: (suffix: string, rows: number, from?: number) => Promise<DataView>; // of its first axis, which may be cut within a row
 }
 export type Attributes = Record<string, unknown>;
 
@@ -27,7 +27,7 @@ const bytesOf = (view: DataView, rows: number, r: number) => {
 const known = (part?: Part) => (part && part.dtype in WIDTH ? part : undefined);
 const inner = (parts: Parts, prefix: string): Parts => ({
   find: (suffix) => parts.find(prefix + suffix),
-  read: (suffix, rows) => parts.read(prefix + suffix, rows),
+  read: (suffix, rows, from) => parts.read(prefix + suffix, rows, from),
 });
 
 /** Code i of a row is bits [i bits, (i + 1) bits) of its bytes. */
@@ -97,6 +97,17 @@ const ggml: Rep = {
   values: async (parts, a, rows) => blockValues(String(a.type), await parts.read("blocks", rows)),
 };
 
+/** values[r, c] += the sum over k of left[r, k] * right[k, c], times the sign where there is one. */
+function addProduct(values: Float64Array, left: Float64Array, right: Float64Array, columns: number, sign?: (r: number, c: number) => number) {
+  const rank = right.length / columns;
+  for (let i = 0; i < values.length; ++i) {
+    const [r, c] = [Math.floor(i / columns), i % columns];
+    let sum = 0;
+    for (let k = 0; k < rank; ++k) sum += left[r * rank + k] * right[k * columns + c];
+    values[i] += sign ? sign(r, c) * sum : sum;
+  }
+}
+
 const lowRank: Rep = {
   shape: (parts) => {
     const [a, b] = [known(parts.find("a")), known(parts.find("b"))];
@@ -104,13 +115,28 @@ const lowRank: Rep = {
   },
   values: async (parts, _, rows, columns) => {
     const [a, b] = [parts.find("a")!, parts.find("b")!];
-    const rank = a.shape[0];
-    const right = decode(a.dtype, await parts.read("a", rank));
+    const right = decode(a.dtype, await parts.read("a", a.shape[0]));
     const left = decode(b.dtype, await parts.read("b", rows));
     const values = new Float64Array(rows * columns);
-    for (let r = 0; r < rows; ++r)
-      for (let k = 0; k < rank; ++k)
-        for (let c = 0; c < columns; ++c) values[r * columns + c] += left[r * rank + k] * right[k * columns + c];
+    addProduct(values, left, right, columns);
+    return values;
+  },
+};
+
+const residual: Rep = {
+  shape: (parts) => {
+    const [u, v] = [known(parts.find("u")), known(parts.find("v"))];
+    return parts.find("signs") && u && v ? [u.shape[1], v.shape[2]] : undefined;
+  },
+  values: async (parts, _, rows, columns) => {
+    const [u, v] = [parts.find("u")!, parts.find("v")!];
+    const [levels, all] = u.shape;
+    const width = Math.ceil(columns / 8);
+    const values = new Float64Array(rows * columns);
+    for (let level = 0; level < levels; ++level) {
+      const [signs, left, right] = await Promise.all([parts.read("signs", rows / all, level), parts.read("u", rows / all, level), parts.read("v", 1, level)]);
+      addProduct(values, decode(u.dtype, left), decode(v.dtype, right), columns, (r, c) => ((signs.getUint8(r * width + (c >> 3)) >> (c & 7)) & 1 ? -1 : 1));
+    }
     return values;
   },
 };
@@ -174,6 +200,7 @@ const REPS: Record<string, Rep> = {
   "packed-int": packedInt,
   ggml,
   "low-rank": lowRank,
+  residual,
   float8,
   float4,
   "rounded-input": roundedInput,

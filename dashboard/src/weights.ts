@@ -62,13 +62,14 @@ export async function weightSpread(digest: string, layer: ModelLayer): Promise<S
     const alone = suffix === "weight" && !layer.stored && layer.tensors.length === 1 ? layer.tensors[0] : undefined;
     return rowsOfBlocks(tensor ?? alone);
   };
-  const read = async (suffix: string, rows: number) => {
+  const read = async (suffix: string, rows: number, from = 0) => {
     const { at, bytes, shape } = find(suffix)!;
-    const all = shape.length === 0 ? 1 : shape[0];
-    return new DataView(await fileBytes(digest, at!.path, at!.offset, at!.offset + Math.ceil((bytes / all) * rows)));
+    const row = bytes / (shape.length === 0 ? 1 : shape[0]);
+    const start = at!.offset + row * from;
+    return new DataView(await fileBytes(digest, at!.path, start, start + Math.round(row * rows)));
   };
   const parts = { find: (suffix: string) => (find(suffix)?.at && find(suffix)!.bytes > 0 ? find(suffix) : undefined), read };
-  const most = layer.rep === "low-rank" || layer.rep === "sum" ? MOST_OF_FACTORS : MOST;
+  const most = ["low-rank", "residual", "sum"].includes(layer.rep) ? MOST_OF_FACTORS : MOST;
   const values = await firstValues(layer.stored ? layer.rep : "dense", layer.attributes, parts, most);
   return values && spreadOf(values.values, values.all);
 }
