@@ -53,6 +53,12 @@ export interface JobSpec {
   priority: number;
   project: string;
   plan_only: boolean; // it ends where its first stage would begin
+  resources?: { device: string; device_count: number; memory_bytes: string; threads: number; processes: number };
+  retry?: { max_attempts: number };
+  max_runtime_seconds: number;
+  queued_timeout_seconds: number;
+  total_timeout_seconds: number;
+  retention?: { pinned: boolean; expire_after_seconds: number };
 }
 export interface JobError {
   code: string;

@@ -12,10 +12,10 @@ export function bytes(value: number | string): string {
   return `${unit === 0 ? n : n.toFixed(1)} ${UNITS[unit]}`;
 }
 
-/** "60 MB", "1.5gb", "2000": bytes; undefined: it is no size. */
+/** "60 MB", "1.5gb", "512MiB", "2000": bytes; undefined: it is no size. */
 export function parseBytes(text: string): number | undefined {
-  const match = /^\s*(\d+(?:\.\d+)?)\s*([kmgt]?)b?\s*$/i.exec(text);
-  return match ? Number(match[1]) * 1000 ** " kmgt".indexOf(match[2].toLowerCase() || " ") : undefined;
+  const match = /^\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*$/i.exec(text);
+  return match ? Number(match[1]) * (match[3] ? 1024 : 1000) ** " kmgt".indexOf(match[2].toLowerCase() || " ") : undefined;
 }
 
 /** 0.3 s, 0:07, 1:02:05 */

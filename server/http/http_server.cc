@@ -28,6 +28,25 @@
 
 namespace wring {
 
+namespace {
+
+constexpr std::size_t kMostMissing = 1000;
+
+HttpResponse problem(int status, const Error& error, std::span<const std::string> missing = {}) {
+  Json json{{"type", "about:blank"},     {"title", error.reason()},  {"status", status},
+            {"detail", error.message()}, {"reason", error.reason()}, {"code", to_string(error.code())}};
+  if (!error.field().empty()) json["field"] = error.field();
+  if (!error.hint().empty()) json["hint"] = error.hint();
+  if (!missing.empty()) json["missing"] = missing.first(std::min(missing.size(), kMostMissing));
+  HttpResponse response{
+      status, "application/problem+json", json.dump(-1, ' ', false, Json::error_handler_t::replace), {}, {}};
+  if (status == 405) response.headers.emplace_back("Allow", error.hint());
+  if (status == 416) response.headers.emplace_back("Content-Range", error.hint());
+  return response;
+}
+
+}  // namespace
+
 int http_status(const Error& error) {
   if (error.reason() == "METHOD_NOT_ALLOWED") return 405;
   if (error.reason() == "UNSUPPORTED_MEDIA_TYPE") return 415;
@@ -57,6 +76,10 @@ int http_status(const Error& error) {
   }
 }
 
+HttpResponse problem_of(const Error& error, std::span<const std::string> missing) {
+  return problem(http_status(error), error, missing);
+}
+
 namespace {
 
 namespace asio = boost::asio;
@@ -74,19 +97,6 @@ int most_connections(int wanted) {
   rlimit files{};
   if (::getrlimit(RLIMIT_NOFILE, &files) != 0) return wanted;
   return static_cast<int>(std::min<rlim_t>(static_cast<rlim_t>(wanted), files.rlim_cur / 2));
-}
-
-// RFC 9457, with the error's own members beside.
-HttpResponse problem(int status, const Error& error) {
-  Json json{{"type", "about:blank"},     {"title", error.reason()},  {"status", status},
-            {"detail", error.message()}, {"reason", error.reason()}, {"code", to_string(error.code())}};
-  if (!error.field().empty()) json["field"] = error.field();
-  if (!error.hint().empty()) json["hint"] = error.hint();
-  HttpResponse response{
-      status, "application/problem+json", json.dump(-1, ' ', false, Json::error_handler_t::replace), {}, {}};
-  if (status == 405) response.headers.emplace_back("Allow", error.hint());
-  if (status == 416) response.headers.emplace_back("Content-Range", error.hint());
-  return response;
 }
 
 using Plain = beast::tcp_stream;
@@ -151,7 +161,7 @@ class Connection : public std::enable_shared_from_this<Connection<Stream>> {
       response = handler_(request(id));
     } catch (...) {
       const Error error = current_error();
-      response = problem(http_status(error), error);
+      response = problem_of(error);
       if (response.status >= 500)
         spdlog::error("HTTP {}: {}", std::string(parser_->get().target()), error.what());
     }

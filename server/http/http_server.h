@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -38,6 +39,9 @@ struct HttpResponse {
 
 // Of the problem that the error becomes.
 int http_status(const Error& error);
+
+// RFC 9457, with the error's own members beside, and the first 1,000 of what is missing.
+HttpResponse problem_of(const Error& error, std::span<const std::string> missing = {});
 
 // Must be callable from several threads. What it throws becomes a problem (RFC 9457).
 using HttpHandler = std::function<HttpResponse(const HttpRequest&)>;

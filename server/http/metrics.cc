@@ -6,16 +6,22 @@
 #include <algorithm>
 
 namespace wring {
+namespace {
+constexpr const char* kOther = "_other";
+}
 
 std::string LabelValues::of(const std::string& value) {
   const std::lock_guard lock(mutex_);
   if (known_.size() < limit_ || known_.contains(value)) return *known_.insert(value).first;
-  return "_other";
+  others_ = true;
+  return kOther;
 }
 
 std::set<std::string> LabelValues::known() const {
   const std::lock_guard lock(mutex_);
-  return known_;
+  auto all = known_;
+  if (others_) all.insert(kOther);
+  return all;
 }
 
 namespace {

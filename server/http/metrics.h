@@ -29,6 +29,7 @@ class LabelValues {
   const std::size_t limit_;
   mutable std::mutex mutex_;
   std::set<std::string> known_;
+  bool others_ = false;
 };
 
 // Any thread may call. Seconds and bytes throughout.

@@ -129,7 +129,11 @@ class Document {
               {"reason", {{"type", "string"}, {"description", "Stable: what a program may look at."}}},
               {"code", {{"type", "string"}, {"description", "As in google.rpc.Code."}}},
               {"field", {{"type", "string"}, {"description", "The path of the field that is at fault."}}},
-              {"hint", text}}}};
+              {"hint", text},
+              {"missing",
+               {{"type", "array"},
+                {"items", text},
+                {"description", "Of MISSING_BLOBS: digests to upload, 1,000 at most at a time."}}}}}};
   }
 
   Json responses(const char* type, const Json& schema, bool read) const {

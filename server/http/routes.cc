@@ -69,7 +69,12 @@ HttpResponse answer(const Backend& b, RecentTags& recent, const HttpRule& rule, 
   if (!call) throw Error(ErrorCode::kInternal, "BAD_HTTP_RULE", rule.name + " is no call");
   const auto response = new_message(*call->response);
   std::vector<std::string> missing;
-  call->run(b, visit, *message, *response, missing);
+  try {
+    call->run(b, visit, *message, *response, missing);
+  } catch (const Error& error) {
+    if (missing.empty()) throw;
+    return problem_of(error, missing);
+  }
   if (!is_read(request)) return packed(request, json(*response));
   const std::string tag = tag_of(*response);
   if (is_poll) recent.put(question, version, b.clock.now_ms(), tag);

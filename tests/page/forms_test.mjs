@@ -14,7 +14,7 @@ const tests = {
     await page.getByRole("link", { name: "Workers" }).click();
     await page.waitForSelector(".workers tbody tr");
     await page.goBack();
-    await page.waitForFunction(() => [...document.querySelectorAll("[role=combobox]")].some((box) => box.textContent === "6"));
+    await page.waitForFunction(() => [...document.querySelectorAll(".segment[aria-pressed=true]")].some((bits) => bits.textContent === "6"));
     assert.equal(await page.getByLabel("Name", { exact: true }).inputValue(), "half done");
     await page.getByRole("button", { name: "Start anew" }).click();
     assert.match(await yaml.inputValue(), /bits=8/);
@@ -133,12 +133,11 @@ const tests = {
     await page.getByRole("link", { name: "Run again with changes" }).click();
     const yaml = page.getByLabel("Recipe");
     await page.getByText("The server accepts this recipe.").waitFor();
-    const bits = page.getByRole("combobox", { name: /^bits/ });
-    assert.match(await bits.textContent(), /8/);
+    const bits = page.getByRole("group", { name: /^bits/ });
+    await bits.getByRole("button", { name: "8", pressed: true }).waitFor();
     await yaml.fill((await yaml.inputValue()).replace("bits=8", "bits=4"));
-    await page.waitForFunction(() => [...document.querySelectorAll("[role=combobox]")].some((box) => box.textContent === "4"));
-    await bits.click();
-    await page.getByRole("option", { name: "5", exact: true }).click();
+    await bits.getByRole("button", { name: "4", pressed: true }).waitFor();
+    await bits.getByRole("button", { name: "5" }).click();
     assert.match(await yaml.inputValue(), /bits: 5/);
     await page.getByText("The server accepts this recipe.").waitFor();
     await page.getByRole("button", { name: "Submit" }).click();
@@ -150,13 +149,40 @@ const tests = {
     await page.getByText("Succeeded", { exact: true }).waitFor({ timeout: 60_000 });
   },
 
+  async "where a job runs and how long it may is asked for, kept by who runs it again, and told on its page"({ page }) {
+    await page.goto(`/submit?from=${jobs["rtn-8bit"]}`);
+    await page.getByText("The server accepts this recipe.").waitFor();
+    await page.getByText("Where it runs, and limits").click();
+    await page.getByLabel("Memory", { exact: true }).fill("many");
+    await page.getByText("A number and a unit: 4GB or 512MiB.").waitFor();
+    assert.equal(await page.getByRole("button", { name: "Submit" }).isDisabled(), true);
+    await page.getByLabel("Memory", { exact: true }).fill("512MiB");
+    await page.getByLabel("Threads", { exact: true }).fill("1");
+    await page.getByLabel("Longest attempt").fill("2h");
+    await page.getByLabel("Attempts", { exact: true }).fill("2");
+    await page.getByRole("combobox", { name: "Results are kept" }).click();
+    await page.getByRole("option", { name: "7 days" }).click();
+    assert.deepEqual(await seriousViolations(page), []);
+    await page.getByRole("button", { name: "Submit" }).click();
+    await page.waitForURL(/\/jobs\/[a-z0-9]{12}$/);
+    const { spec, id } = await api(address, "jobs/" + page.url().split("/").at(-1));
+    assert.equal(spec.resources.memory_bytes, String(512 * 1024 ** 2));
+    assert.deepEqual([spec.resources.threads, spec.max_runtime_seconds, spec.retry.max_attempts, spec.retention.expire_after_seconds], [1, 7200, 2, 7 * 86400]);
+    await page.getByText("Details", { exact: true }).click();
+    await page.getByText("1 thread, 512MiB of memory, 2h an attempt, 2 attempts, results kept 7d").waitFor();
+    await page.goto(`/submit?from=${id}`);
+    await page.getByText("The server accepts this recipe.").waitFor();
+    await page.getByRole("button", { name: "Submit" }).click();
+    await page.waitForURL((url) => /\/jobs\/[a-z0-9]{12}$/.test(url.pathname) && !url.pathname.endsWith(id));
+    assert.deepEqual((await api(address, "jobs/" + page.url().split("/").at(-1))).spec, spec);
+  },
+
   async "a change in the form leaves the comments of the YAML"({ page }) {
     await page.goto("/submit");
     const yaml = page.getByLabel("Recipe", { exact: true });
     await yaml.fill("# for phones\nstages:\n  - method: rtn # no data\n    params: {bits: 8, group_size: 32}\nevaluations: [size]\n");
     await page.getByText("The server accepts this recipe.").waitFor();
-    await page.getByRole("combobox", { name: /^bits/ }).click();
-    await page.getByRole("option", { name: "5", exact: true }).click();
+    await page.getByRole("group", { name: /^bits/ }).getByRole("button", { name: "5" }).click();
     assert.equal(await yaml.inputValue(), "# for phones\nstages:\n  - method: rtn # no data\n    params: {bits: 5, group_size: 32}\nevaluations: [size]\n");
     await page.getByRole("button", { name: "Remove size" }).click();
     assert.equal(await yaml.inputValue(), "# for phones\nstages:\n  - method: rtn # no data\n    params: {bits: 5, group_size: 32}\n");
@@ -173,8 +199,7 @@ const tests = {
     await row.waitFor({ timeout: 60_000 });
     await plan.getByText("at hand: it was made before").first().waitFor(); // by the same worker
     await clear();
-    await page.getByRole("combobox", { name: /^bits/ }).click();
-    await page.getByRole("option", { name: "3", exact: true }).click();
+    await page.getByRole("group", { name: /^bits/ }).getByRole("button", { name: "3" }).click();
     await row.waitFor({ state: "detached" }); // it was of another recipe
     await page.getByText("The server accepts this recipe.").waitFor();
     await plan.getByRole("button", { name: "Estimate time and memory" }).click();
@@ -393,8 +418,7 @@ const tests = {
     };
     await page.goto(`/submit?from=${jobs.gptq}`);
     await ask();
-    await page.getByRole("combobox", { name: /^bits/ }).click();
-    await page.getByRole("option", { name: "2", exact: true }).click();
+    await page.getByRole("group", { name: /^bits/ }).getByRole("button", { name: "2" }).click();
     go();
     await gone();
     assert.equal(await page.getByRole("region", { name: "Plan", exact: true }).locator("tbody tr").count(), 0);

@@ -106,4 +106,26 @@ assert.equal(rewritten("version: 2\nseed: 9007199254740993\nstages:\n  # for b\n
 assert.equal(rewritten("stages: [gptq, eora] # both\n", alone, { ...alone, stages: [] }), "");
 assert.match(rewritten("default_stage: # llm-compressor's\n  m: {}\n", alone, { ...alone, exports: [step("d", "gguf")] }), /^stages:\n  - method: gptq\n/);
 assert.match(rewritten("gptq(bits=3) | eora # one line", was, { ...was, exports: [step("d", "gguf")] }), /^stages:\n  - method: gptq\n    params: \{bits: 3\}/);
+
+// What a job asks for, as a form has it and back.
+const { limitsOf, limitsText, parseSeconds, specOf, wrongIn } = await load("limits.ts");
+const asked = {
+  resources: { device: "cuda", device_count: 0, memory_bytes: "4000000000", threads: 2, processes: 4 },
+  retry: { max_attempts: 3 },
+  max_runtime_seconds: 5400,
+  queued_timeout_seconds: 0,
+  total_timeout_seconds: 172800,
+  retention: { pinned: false, expire_after_seconds: 604800 },
+};
+const limits = limitsOf(asked);
+assert.deepEqual(limits, { device: "cuda", processes: "4", threads: "2", memory: "4GB", runtime: "90m", queued: "", total: "2d", attempts: "3", kept: "7d" });
+assert.deepEqual(specOf(limits), asked);
+assert.deepEqual(specOf(limits, asked), asked);
+const bare = { max_runtime_seconds: 0, queued_timeout_seconds: 0, total_timeout_seconds: 0 };
+assert.deepEqual(JSON.parse(JSON.stringify(specOf(limitsOf(bare), bare))), bare);
+assert.equal(limitsText(limitsOf(bare)), "");
+assert.equal(limitsText(limits), "cuda, 4 processes, 2 threads each, 4GB of memory, 90m an attempt, 2d in all, 3 attempts, results kept 7d");
+assert.equal(limitsOf({ ...bare, resources: { memory_bytes: String(3 * 2 ** 29) } }).memory, "1536MiB");
+assert.deepEqual(["90s", "1.5h", "2 d", "2", "h", "-1s"].map(parseSeconds), [90, 5400, 172800, undefined, undefined, undefined]);
+assert.deepEqual(Object.keys(wrongIn({ ...limits, threads: "two", memory: "4 gold", queued: "soon" })), ["threads", "queued", "memory"]);
 console.log("ok      what the page says without a screen");

@@ -343,6 +343,16 @@ TEST_F(Http, TheTagOfAJobStaysWhileNothingChanges) {
   for (int i = 0; i < 20; ++i) EXPECT_EQ(header(get(path), "ETag"), tag);
 }
 
+TEST_F(Http, NamesTheBlobsThatAManifestMisses) {
+  Manifest manifest;
+  manifest.kind = "model";
+  manifest.files = {{"a", 3, {{sha256("aaa"), 3}}}, {"b", 3, {{sha256("bbb"), 3}}}};
+  const auto refused = post("/api/v1/artifacts", Json{{"manifest_json", manifest.canonical()}}.dump());
+  EXPECT_EQ(refused.status, 409);
+  EXPECT_EQ(parse_json(refused.body, "").at("missing"),
+            Json::array({sha256("aaa").hex(), sha256("bbb").hex()}));
+}
+
 TEST_F(Http, ServesAFileOfAnArtifactWholeAndInRanges) {
   const std::string first(3000, 'a'), second(2000, 'b');
   for (const auto& blob : {first, second}) write_blob(pieces(blob, random_uuid(), 0, blob.size()));

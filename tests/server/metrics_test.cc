@@ -13,9 +13,10 @@ TEST(LabelValues, AreBoundedAndTheRestIsOne) {
   LabelValues values(2);
   EXPECT_EQ(values.of("a"), "a");
   EXPECT_EQ(values.of("b"), "b");
+  EXPECT_EQ(values.known().size(), 2u);
   EXPECT_EQ(values.of("c"), "_other");
   EXPECT_EQ(values.of("a"), "a");
-  EXPECT_EQ(values.known().size(), 2u);
+  EXPECT_THAT(values.known(), testing::ElementsAre("_other", "a", "b"));
 }
 
 TEST(Metrics, AQueueThatIsEmptyGoesToZeroAndManyProjectsAreOne) {
@@ -33,6 +34,9 @@ TEST(Metrics, AQueueThatIsEmptyGoesToZeroAndManyProjectsAreOne) {
   EXPECT_THAT(text, HasSubstr("wring_project_jobs_queued{device=\"cpu\",project=\"_other\"} 202"))
       << "99 have names";
   EXPECT_THAT(text, HasSubstr("wring_queue_oldest_seconds{device=\"cpu\",project=\"_other\"} 199"));
+  metrics.queues({});
+  EXPECT_THAT(metrics.text(), HasSubstr("wring_project_jobs_queued{device=\"cpu\",project=\"_other\"} 0"));
+  EXPECT_THAT(metrics.text(), HasSubstr("wring_queue_oldest_seconds{device=\"cpu\",project=\"_other\"} 0"));
 }
 
 class ServiceMetrics : public Service {

@@ -7,6 +7,7 @@ import { type Artifact, events, get, isActive, type Job, type JobError, stateNam
 import { bytes, duration, short } from "../format";
 import { aheadText, outcomeOf, remaining, remainingText, runningStage, seconds } from "../job_text";
 import { layerReports } from "../layers";
+import { limitsOf, limitsText } from "../limits";
 import { Digest, Failure, Loaded, StateBadge, Time, useNow, useTitle } from "../parts/basics";
 import { useCancel, usePause, useRemove, useRetry } from "../parts/calls";
 import { Confirm } from "../parts/controls";
@@ -240,6 +241,7 @@ function Facts({ job }: { job: Job }) {
   const took = seconds(job, now);
   const peak = Math.max(0, ...job.stages.map((stage) => Number(stage.peak_bytes)));
   const outcome = outcomeOf(job);
+  const asked = limitsText({ ...limitsOf(job.spec), device: "cpu" });
   return (
     <>
       <dl className="facts">
@@ -289,6 +291,10 @@ function Facts({ job }: { job: Job }) {
             </Fact>
           )}
           <Fact name="Seed">{job.spec.seed}</Fact>
+          <Fact name="Asked for">
+            {job.spec.resources?.device || "cpu"}
+            {asked && <span className="muted"> {asked}</span>}
+          </Fact>
           {job.spec.project && <Fact name="Project">{job.spec.project}</Fact>}
         </dl>
       </details>

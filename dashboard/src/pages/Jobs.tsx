@@ -373,6 +373,11 @@ export function Jobs() {
             />
           ) : state || name || project ? (
             <Empty title="No job fits this filter">
+              {/^[a-z0-9]{12}$/.test(name) && (
+                <Link href={`/jobs/${name}`} className="button primary">
+                  Open the job with this id
+                </Link>
+              )}
               <button className="button" onClick={() => setParams({})}>
                 Show all jobs
               </button>

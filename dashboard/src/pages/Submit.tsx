@@ -9,11 +9,13 @@ import { YamlEdit } from "../parts/code";
 import { useDraft } from "../parts/draft";
 import { DraftNote, ProjectField, SubmitButton, useVerdict, Verdict } from "../parts/inputs";
 import { inputIds, Labelled } from "../parts/labelled";
+import { LimitFields } from "../parts/limit_fields";
 import { Plan } from "../parts/plan";
 import { ArtifactChoice } from "../parts/search_choice";
 import { useBarred } from "../parts/session";
 import { StepForm } from "../parts/step_form";
 import { tellFailure } from "../parts/toast";
+import { type Limits, limitOf, limitsOf, specOf, wrongIn } from "../limits";
 import { type Draft, draftOf, emptyDraft, newStep, type Step } from "../recipe";
 import { rewritten } from "../recipe_text";
 
@@ -55,6 +57,17 @@ interface Checked {
   data_names: string[];
 }
 
+interface FormValue {
+  text: string;
+  model: string;
+  data: Record<string, string>;
+  seed: string;
+  name: string;
+  priority: string;
+  project: string;
+  limits: Limits;
+}
+
 interface FormProps {
   specs: MethodSpec[];
   from: string; // id of the job that is run again, or empty
@@ -68,7 +81,7 @@ function Began(props: FormProps) {
 
 function JobForm({ specs, from, start, again }: FormProps & { again: () => void }) {
   const [draft, setDraft] = useState<Draft>(emptyDraft);
-  const form = useDraft(`submit ${from}`, {
+  const form = useDraft<FormValue>(`submit ${from}`, {
     text: start?.recipe ?? "",
     model: start?.model ?? "",
     data: start?.data ?? {},
@@ -76,8 +89,9 @@ function JobForm({ specs, from, start, again }: FormProps & { again: () => void 
     name: start?.name ?? "",
     priority: String(start?.priority ?? 0),
     project: start?.project ?? "",
+    limits: limitsOf(start),
   });
-  const { text, model, data, seed, name, priority, project } = form.value;
+  const { text, model, data, seed, name, priority, project, limits } = form.value;
   const typed = useRef(text !== ""); // the text was typed (or loaded) and the form follows it
   const { answer, problem, last } = useVerdict("validate", text, (recipe) => post<Checked>("recipes/validate", { recipe }));
   const [, go] = useLocation();
@@ -94,9 +108,10 @@ function JobForm({ specs, from, start, again }: FormProps & { again: () => void 
   };
   const waits = typed.current && !answer; // the form does not say yet what the text does, and would write its own over it
   const dataNames = (answer ?? last)?.data_names ?? [];
-  const request_id = useMemo(uuid, [text, model, data, seed, name, priority, project]); // the same for a second click
+  const request_id = useMemo(uuid, [text, model, data, seed, name, priority, project, limits]); // the same for a second click
   const spec = {
-    ...start, // what the form does not show stays as it was: resources, retries, time limits
+    ...start,
+    ...specOf(limits, start),
     plan_only: false,
     name,
     recipe: text,
@@ -116,7 +131,10 @@ function JobForm({ specs, from, start, again }: FormProps & { again: () => void 
   });
   const said = submit.error instanceof Problem ? submit.error : undefined;
   const fieldError = (field: string) => (said?.field === field ? said.message : undefined);
+  const wrong = wrongIn(limits);
+  const refused = said && limitOf(said.field);
   const missing = [
+    Object.keys(wrong).length > 0 && "limits that can be read",
     !text.trim() && "a stage or an evaluation",
     !model && "a model",
     ...dataNames.map((key) => !data[key] && `data “${key}”`),
@@ -139,34 +157,7 @@ function JobForm({ specs, from, start, again }: FormProps & { again: () => void 
             }}
           />
         )}
-        <fieldset className="card">
-          <legend>Input</legend>
-          <Labelled
-            label="Model"
-            help="What is compressed. To add one: wring put DIR --name NAME"
-            error={fieldError("spec.model")}
-          >
-            {(ids) => <ArtifactChoice kind="model" ids={ids} value={model} onChange={(next) => form.change({ model: next })} placeholder="Choose a model" />}
-          </Labelled>
-          {dataNames.map((key) => (
-            <Labelled
-              key={key}
-              label={`Data: ${key}`}
-              help="The recipe reads it. To add one: wring put FILE --name NAME"
-              error={fieldError(`spec.data.${key}`)}
-            >
-              {(ids) => (
-                <ArtifactChoice
-                  kind="dataset"
-                  ids={ids}
-                  value={data[key] ?? ""}
-                  onChange={(next) => form.change({ data: { ...data, [key]: next } })}
-                  placeholder="Choose a data set"
-                />
-              )}
-            </Labelled>
-          ))}
-        </fieldset>
+        <InputFields value={form.value} onChange={form.change} fieldError={fieldError} dataNames={dataNames} />
         {waits && problem && (
           <p className="notice warn" role="status">
             Stages, evaluations and exports wait until the YAML is a recipe.
@@ -201,42 +192,7 @@ function JobForm({ specs, from, start, again }: FormProps & { again: () => void 
             onChange={(exports) => edit({ ...draft, exports })}
           />
         </div>
-        <fieldset className="card">
-          <legend>Job</legend>
-          <div className="grid">
-            <Labelled label="Name" help="For people." error={fieldError("spec.name")}>
-              {(ids) => (
-                <input {...inputIds(ids)} className="field" value={name} maxLength={200} onChange={(e) => form.change({ name: e.target.value })} />
-              )}
-            </Labelled>
-            <Labelled label="Seed" help="The same seed gives the same digest." error={fieldError("spec.seed")}>
-              {(ids) => (
-                <input
-                  {...inputIds(ids)}
-                  className="field"
-                  inputMode="numeric"
-                  pattern="[0-9]*"
-                  value={seed}
-                  onChange={(e) => form.change({ seed: e.target.value })}
-                />
-              )}
-            </Labelled>
-            <Labelled label="Priority" help="-100 to 100; a higher one is leased first." error={fieldError("spec.priority")}>
-              {(ids) => (
-                <input
-                  {...inputIds(ids)}
-                  className="field"
-                  type="number"
-                  min={-100}
-                  max={100}
-                  value={priority}
-                  onChange={(e) => form.change({ priority: e.target.value })}
-                />
-              )}
-            </Labelled>
-            <ProjectField value={project} onChange={(next) => form.change({ project: next })} error={fieldError("spec.project")} />
-          </div>
-        </fieldset>
+        <JobFields value={form.value} onChange={form.change} fieldError={fieldError} wrong={refused ? { ...wrong, [refused]: said.message } : wrong} />
       </div>
       <div className="submit-side">
         <div className="card">
@@ -268,6 +224,63 @@ function JobForm({ specs, from, start, again }: FormProps & { again: () => void 
         <SubmitButton accepted={Boolean(answer)} missing={missing} barred={barred} pending={submit.isPending} />
       </div>
     </form>
+  );
+}
+
+interface FieldsProps {
+  value: FormValue;
+  onChange: (next: Partial<FormValue>) => void;
+  fieldError: (field: string) => string | undefined;
+}
+
+/** The model, and what the recipe reads beside it. */
+function InputFields({ value: { model, data }, onChange, fieldError, dataNames }: FieldsProps & { dataNames: string[] }) {
+  return (
+    <fieldset className="card">
+      <legend>Input</legend>
+      <Labelled label="Model" help="What is compressed. To add one: wring put DIR --name NAME" error={fieldError("spec.model")}>
+        {(ids) => <ArtifactChoice kind="model" ids={ids} value={model} onChange={(next) => onChange({ model: next })} placeholder="Choose a model" />}
+      </Labelled>
+      {dataNames.map((key) => (
+        <Labelled key={key} label={`Data: ${key}`} help="The recipe reads it. To add one: wring put FILE --name NAME" error={fieldError(`spec.data.${key}`)}>
+          {(ids) => (
+            <ArtifactChoice
+              kind="dataset"
+              ids={ids}
+              value={data[key] ?? ""}
+              onChange={(next) => onChange({ data: { ...data, [key]: next } })}
+              placeholder="Choose a data set"
+            />
+          )}
+        </Labelled>
+      ))}
+    </fieldset>
+  );
+}
+
+/** What the job is beside its recipe and inputs. */
+function JobFields({ value: { name, seed, priority, project, limits }, onChange, fieldError, wrong }: FieldsProps & { wrong: ReturnType<typeof wrongIn> }) {
+  return (
+    <fieldset className="card">
+      <legend>Job</legend>
+      <div className="grid">
+        <Labelled label="Name" help="For people." error={fieldError("spec.name")}>
+          {(ids) => <input {...inputIds(ids)} className="field" value={name} maxLength={200} onChange={(e) => onChange({ name: e.target.value })} />}
+        </Labelled>
+        <Labelled label="Seed" help="The same seed gives the same digest." error={fieldError("spec.seed")}>
+          {(ids) => (
+            <input {...inputIds(ids)} className="field" inputMode="numeric" pattern="[0-9]*" value={seed} onChange={(e) => onChange({ seed: e.target.value })} />
+          )}
+        </Labelled>
+        <Labelled label="Priority" help="-100 to 100; a higher one is leased first." error={fieldError("spec.priority")}>
+          {(ids) => (
+            <input {...inputIds(ids)} className="field" type="number" min={-100} max={100} value={priority} onChange={(e) => onChange({ priority: e.target.value })} />
+          )}
+        </Labelled>
+        <ProjectField value={project} onChange={(next) => onChange({ project: next })} error={fieldError("spec.project")} />
+      </div>
+      <LimitFields value={limits} onChange={(next) => onChange({ limits: { ...limits, ...next } })} wrong={wrong} />
+    </fieldset>
   );
 }
 

@@ -34,6 +34,9 @@ export function useBulk() {
       await Promise.all([one(), one(), one(), one()]); // a browser's connections to one server are few
       return { verb, jobs, failed };
     },
+    onMutate: ({ verb, jobs }) =>
+      jobs.length > 20 ? toasts.add({ title: `${verb === "cancel" ? "Cancelling" : "Retrying"} ${jobs.length} jobs…`, timeout: 0 }) : undefined,
+    onSettled: (_, __, ___, toast) => toast && toasts.close(toast),
     onSuccess: ({ verb, jobs, failed }) => {
       const many = jobs.length - failed.length;
       const done = verb === "cancel" ? ["is being cancelled", "are being cancelled"] : ["is back in the queue", "are back in the queue"];

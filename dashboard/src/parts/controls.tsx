@@ -84,11 +84,15 @@ export function Choice({
 /** One of a few, all in sight. */
 export function Segments({
   label,
+  labelledBy,
+  describedBy,
   value,
   options,
   onChange,
 }: {
-  label: string;
+  label?: string;
+  labelledBy?: string;
+  describedBy?: string;
   value: string;
   options: Option[];
   onChange: (value: string) => void;
@@ -97,6 +101,8 @@ export function Segments({
     <ToggleGroup
       className="segments"
       aria-label={label}
+      aria-labelledby={labelledBy}
+      aria-describedby={describedBy}
       value={[value]}
       onValueChange={(next) => next.length > 0 && onChange(next[0] as string)}
     >

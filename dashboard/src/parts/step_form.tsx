@@ -3,7 +3,7 @@ import { Collapsible } from "@base-ui/react/collapsible";
 import { useId, useState } from "react";
 import type { MethodSpec, Parameter, Problem, Value } from "../api";
 import { same, type Step } from "../recipe";
-import { Caret, Check, Choice } from "./controls";
+import { Caret, Check, Choice, Segments } from "./controls";
 
 export function StepForm({
   step,
@@ -177,6 +177,8 @@ function ParameterField({
     .filter(Boolean)
     .join(" ");
   const common = { id, describedBy: `${id}-help` };
+  const options = p.choices?.map((c) => ({ value: String(c), label: String(c) })) ?? [];
+  const choose = (next: string) => onChange(p.choices!.find((c) => String(c) === next));
   return (
     <div className="labelled">
       {p.type !== "boolean" && (
@@ -184,13 +186,15 @@ function ParameterField({
           {p.name} {p.unit && p.unit !== p.name && <span className="muted">{p.unit}</span>}
         </label>
       )}
-      {p.choices?.length ? (
+      {options.length > 0 && options.every(({ label }) => label.length <= 2) ? (
+        <Segments describedBy={`${id}-help`} labelledBy={`${id}-label`} value={String(value ?? "")} options={options} onChange={choose} />
+      ) : options.length > 0 ? (
         <Choice
           {...common}
           labelledBy={`${id}-label`}
           value={String(value ?? "")}
-          options={p.choices.map((c) => ({ value: String(c), label: String(c) }))}
-          onChange={(next) => onChange(p.choices!.find((c) => String(c) === next))}
+          options={options}
+          onChange={choose}
           invalid={error !== undefined}
         />
       ) : p.type === "boolean" ? (
