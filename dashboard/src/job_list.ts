@@ -46,9 +46,16 @@ export interface JobList {
   lines: JobLine[]; // newest first
   chunks: Chunk[]; // by start; the first is the list's head
   next: string; // the token of what comes after, empty at the end
+  projects: string[]; // whose jobs were listed
 }
 
-export const NOTHING: JobList = { lines: [], chunks: [], next: "" };
+export const NOTHING: JobList = { lines: [], chunks: [], next: "", projects: [] };
+
+/** With those of some lines; the same list where none is new. */
+function joined(projects: string[], lines: JobLine[]): string[] {
+  const others = new Set(lines.map((line) => line.project).filter((name) => !projects.includes(name)));
+  return others.size > 0 ? [...projects, ...others] : projects;
+}
 
 function line(job: Job): JobLine {
   return {
@@ -113,8 +120,10 @@ export async function renew(list: JobList, shown: Shown, last: number, ask: Ask)
 
 /** Adds the page that follows the list. */
 export function append(list: JobList, page: Page): JobList {
+  const fresh = linesOf(page, list.lines, list.lines.length);
   return {
-    lines: list.lines.concat(linesOf(page, list.lines, list.lines.length)),
+    lines: list.lines.concat(fresh),
+    projects: joined(list.projects, fresh),
     chunks: list.chunks.concat({ token: list.next, start: list.lines.length }),
     next: page.next_page_token,
   };
@@ -144,16 +153,17 @@ export function refresh(list: JobList, index: number, page: Page): JobList {
   )
     return list;
   const before = list.lines.slice(0, start);
+  const projects = joined(list.projects, fresh);
   const chunks = list.chunks.slice(0, index + 1);
-  if (!page.next_page_token) return { lines: before.concat(fresh), chunks, next: "" };
+  if (!page.next_page_token) return { lines: before.concat(fresh), chunks, next: "", projects };
   const ids = new Set(fresh.map((one) => one.id));
   const oldest = fresh.at(-1)?.made ?? 0;
   let end = start; // of those rows: what is newer than the page's last job and not on the page fits the filter no more
   for (let i = start; i < list.lines.length && list.lines[i].made >= oldest; ++i)
     if (ids.has(list.lines[i].id) || list.lines[i].made > oldest) end = i + 1;
-  if (end === list.lines.length) return { lines: before.concat(fresh), chunks, next: page.next_page_token };
+  if (end === list.lines.length) return { lines: before.concat(fresh), chunks, next: page.next_page_token, projects };
   chunks.push({ token: page.next_page_token, start: start + fresh.length });
   const moved = start + fresh.length - end;
   for (const chunk of list.chunks) if (chunk.start > end) chunks.push({ ...chunk, start: chunk.start + moved });
-  return { lines: before.concat(fresh, list.lines.slice(end)), chunks, next: list.next };
+  return { lines: before.concat(fresh, list.lines.slice(end)), chunks, next: list.next, projects };
 }

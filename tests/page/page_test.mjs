@@ -93,7 +93,7 @@ const tests = {
       await route.fulfill({ json: { jobs: copies, next_page_token: at < 1050 ? String(at + 50) : "" } });
     });
     await page.goto("/jobs");
-    const rows = page.locator("table.jobs tbody tr:not(.space)");
+    const rows = page.locator("table.jobs tbody:not(.space) tr");
     await rows.first().getByRole("checkbox").click();
     assert.ok(!tokens.has(1050), "the end was asked for before it was scrolled to");
     const reached = async (id) => (await page.locator("table.jobs code", { hasText: id }).count()) > 0;

@@ -60,8 +60,9 @@ class Reference:
     def likelihood(self, prompt, candidate):
         start = len(self.tokenizer(prompt)["input_ids"])
         ids = torch.tensor([self.tokenizer(prompt + candidate)["input_ids"]])
-        logits = torch.log_softmax(self.model(ids).logits[0].double(), -1)
-        return sum(logits[at - 1, ids[0, at]].item() for at in range(start, ids.shape[1]))
+        count = ids.shape[1] - start
+        logits = torch.log_softmax(self.model(ids, logits_to_keep=count + 1).logits[0, :-1].double(), -1)
+        return logits.gather(1, ids[0, start:, None]).sum().item()
 
     def compare(self, name, items, rows):
         found = {row["metric"]: row for row in rows}

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compares wring-engine's logits (encoders: hidden states) and greedy text with transformers' in fp32.
 
-    model_parity.py [--bin build/release/bin] [--device cpu] [NAME_PART...]
+    model_parity.py [--bin build/release/bin] [--device cpu] [--wikitext] [NAME_PART...]
 
 Models: the real ones of scripts/models, and random ones with other sizes, heads, biases, rope scalings and storage. The
 largest difference allowed is 2e-4. Exit status 1 where a model differs; a real model that is absent is said and counted.
@@ -168,15 +168,14 @@ def perplexity_of(reference, ids, window):
     return math.exp(sum(losses) / (len(losses) * (window - 1)))
 
 
-def dense_perplexity(comparison):
-    """WikiText-2 by the protocol of docs/results/main-job.md, where it is at hand: transformers has 23.940; else some windows of both."""
+def dense_perplexity(comparison, wikitext):
+    """Two windows beside transformers; of WikiText-2 the protocol of docs/results/main-job.md, where transformers has 23.940."""
     name, folder = "SmolLM2-135M-Instruct: perplexity", MODELS / "smollm2"
     file = folder / "SmolLM2-135M-Instruct.Q4_1.gguf"
     if not comparison.wanted(name) or not file.is_file():
         return
-    wiki = Path(os.environ.get("WRING_DATA", "/nowhere")) / "wikitext2/wiki.test.raw"
-    windows, text = (32, wiki) if wiki.is_file() else (4, DATA / "test.txt")
-    if wiki.is_file():
+    windows, text = (32, Path(os.environ["WRING_DATA"]) / "wikitext2/wiki.test.raw") if wikitext else (2, DATA / "test.txt")
+    if wikitext:
         expected = 23.940
     else:
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, gguf_file=file.name)
@@ -206,6 +205,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bin", type=Path, default=ROOT / "build/release/bin")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--wikitext", action="store_true", help="perplexity over 32 windows of WikiText-2 (minutes), which WRING_DATA has")
     parser.add_argument("parts", nargs="*", help="only models whose name contains one of these")
     options = parser.parse_args()
     transformers.utils.logging.set_verbosity_error()
@@ -213,7 +213,7 @@ def main():
     comparison = Comparison(options.bin / "wring-engine", options.device, options.parts)
     random_models(comparison)
     real_decoder(comparison)
-    dense_perplexity(comparison)
+    dense_perplexity(comparison, options.wikitext)
     real_encoder(comparison)
     print(f"model parity: {comparison.passed} passed, {comparison.failed} failed, {comparison.skipped} skipped")
     return 1 if comparison.failed or not comparison.passed else 0

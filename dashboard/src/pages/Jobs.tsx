@@ -25,6 +25,7 @@ const STATES = [
 
 const MOST_SELECTED = 1000; // rows, by one click, also one with shift
 const MOST_COMPARED = 24;
+const BLOCK = 10; // rows that come and go together: where each is counted by itself, each page of a long list has 100,000 heights added anew
 const ALL_PROJECTS = "*"; // no project's name
 
 const phone = matchMedia("(max-width: 760px)"); // rows are cards then, with a gap
@@ -101,16 +102,15 @@ interface RowProps {
   projects: boolean;
   selected: boolean;
   onSelect: (index: number, on: boolean, range: boolean) => void;
-  measure: (row: HTMLTableRowElement | null) => void;
 }
 
 // As cards on a phone rows are no table to the browser: the roles say that they are one.
-const Row = memo(function Row({ job, index, now, projects, selected, onSelect, measure }: RowProps) {
+const Row = memo(function Row({ job, index, now, projects, selected, onSelect }: RowProps) {
   const took = seconds(job, now);
   const rests = useRests(job.id);
   const range = useRef(false);
   return (
-    <tr role="row" ref={measure} data-index={index} aria-rowindex={index + 2} data-selected={selected || undefined}>
+    <tr role="row" aria-rowindex={index + 2} data-selected={selected || undefined}>
       <td
         role="cell"
         className="cell-check"
@@ -183,9 +183,11 @@ function Model({ digest }: { digest: string }) {
 function Space({ height }: { height: number }) {
   if (height <= 0) return null;
   return (
-    <tr className="space" aria-hidden>
-      <td style={{ height }} />
-    </tr>
+    <tbody role="presentation" className="space" aria-hidden>
+      <tr>
+        <td style={{ height }} />
+      </tr>
+    </tbody>
   );
 }
 
@@ -203,21 +205,20 @@ interface RowsProps {
 /** The rows on the screen and a few more, of a list as long as it may be. */
 function Rows({ list, shown, more, projects, selected, onSelect }: RowsProps) {
   const clicked = useRef("");
-  const body = useRef<HTMLTableSectionElement>(null);
+  const head = useRef<HTMLTableSectionElement>(null);
   const [margin, setMargin] = useState(0);
-  useLayoutEffect(() => setMargin(body.current?.offsetTop ?? 0), []);
+  useLayoutEffect(() => setMargin((head.current?.offsetTop ?? 0) + (head.current?.offsetHeight ?? 0)), []);
   const { lines } = list;
-  const rows = useWindowVirtualizer({
-    count: lines.length,
-    estimateSize: () => 59,
+  const blocks = useWindowVirtualizer({
+    count: Math.ceil(lines.length / BLOCK),
+    estimateSize: (block) => Math.min(BLOCK, lines.length - block * BLOCK) * 59,
     gap: phone.matches ? 10 : 0,
-    overscan: 8,
+    overscan: 1,
     scrollMargin: margin,
-    getItemKey: useCallback((index: number) => lines[index].id, [lines]), // a new one has all rows measured again
   });
-  const items = rows.getVirtualItems();
-  const first = items.at(0)?.index ?? 0;
-  const last = items.at(-1)?.index ?? 0;
+  const items = blocks.getVirtualItems();
+  const first = (items.at(0)?.index ?? 0) * BLOCK;
+  const last = Math.min(lines.length, ((items.at(-1)?.index ?? 0) + 1) * BLOCK) - 1;
   const now = useNow(lines.slice(first, last + 1).some((job) => isActive(job.state)));
   useEffect(() => {
     shown.current = { first, last };
@@ -237,7 +238,7 @@ function Rows({ list, shown, more, projects, selected, onSelect }: RowsProps) {
   const count = all.filter((line) => line.id in selected).length;
   return (
     <table role="table" className="jobs" aria-label="Jobs" data-projects={projects || undefined} aria-rowcount={list.next ? -1 : lines.length + 1}>
-      <thead role="rowgroup">
+      <thead role="rowgroup" ref={head}>
         <tr role="row">
           <th role="columnheader" className="cell-check">
             <Check
@@ -268,30 +269,30 @@ function Rows({ list, shown, more, projects, selected, onSelect }: RowsProps) {
           <th role="columnheader">Submitted</th>
         </tr>
       </thead>
-      <tbody role="rowgroup" ref={body}>
-        <Space height={(items.at(0)?.start ?? margin) - margin} />
-        {items.map(({ index }) => (
-          <Row
-            key={lines[index].id}
-            job={lines[index]}
-            index={index}
-            now={isActive(lines[index].state) ? now : 0}
-            projects={projects}
-            selected={lines[index].id in selected}
-            onSelect={selectRow}
-            measure={rows.measureElement}
-          />
-        ))}
-        <Space height={rows.getTotalSize() - ((items.at(-1)?.end ?? margin) - margin)} />
-      </tbody>
+      <Space height={(items.at(0)?.start ?? margin) - margin} />
+      {items.map(({ index: block }) => (
+        <tbody role="rowgroup" key={block} data-index={block} ref={blocks.measureElement}>
+          {lines.slice(block * BLOCK, (block + 1) * BLOCK).map((job, i) => (
+            <Row
+              key={job.id}
+              job={job}
+              index={block * BLOCK + i}
+              now={isActive(job.state) ? now : 0}
+              projects={projects}
+              selected={job.id in selected}
+              onSelect={selectRow}
+            />
+          ))}
+        </tbody>
+      ))}
+      <Space height={blocks.getTotalSize() - ((items.at(-1)?.end ?? margin) - margin)} />
     </table>
   );
 }
 
 /** Of a caller who sees all projects: those whose jobs are listed, and those that have something to do. */
-function useProjectNames(lines: JobLine[], chosen: string): string[] {
+function useProjectNames(listed: string[], chosen: string): string[] {
   const names = useProjects();
-  const listed = useMemo(() => new Set(lines.map((line) => line.project)), [lines]);
   if (!names) return [];
   return [...new Set([...names, ...listed, chosen])].filter(Boolean).sort();
 }
@@ -308,7 +309,7 @@ export function Jobs() {
   const shown = useRef<Shown>({ first: 0, last: 0 });
   const query = useJobList(state, name, project, shown);
   const act = useBulk();
-  const projects = useProjectNames(query.data?.lines ?? [], project);
+  const projects = useProjectNames(query.data?.projects ?? [], project);
   const any = Object.keys(selected).length > 0;
   const fresh = useMemo(() => new Map(any ? query.data?.lines.map((line) => [line.id, line]) : []), [any, query.data]);
   const barred = useBarred("submitter");
