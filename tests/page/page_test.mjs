@@ -337,6 +337,26 @@ const tests = {
     assert.equal(await page.evaluate(() => window.sameDocument), true);
   },
 
+  async "a sweep's chart stays as it is while a size is typed and trials end"({ page }) {
+    const { trials } = await api(address, `sweeps/${facts.sweep}/trials`);
+    const sweep = await api(address, `sweeps/${facts.sweep}`);
+    let count = 3;
+    await page.route(`**/api/v1/sweeps/${facts.sweep}`, (route) => route.fulfill({ json: { ...sweep, state: "SWEEP_STATE_RUNNING", succeeded: String(count) } }));
+    await page.route(`**/api/v1/sweeps/${facts.sweep}/trials?*`, async (route) => {
+      const more = Array.from({ length: ++count }, (_, i) => ({ ...trials[i % trials.length], number: String(i) }));
+      await route.fulfill({ json: { trials: more, next_page_token: "" } });
+    });
+    await page.goto(`/sweeps/${facts.sweep}`);
+    const chart = (n) => page.getByRole("img", { name: new RegExp(`of ${n} trials, with the front$`) });
+    await chart("\\d+").locator("canvas").waitFor();
+    await page.evaluate(() => (window.canvas = document.querySelector(".chart canvas")));
+    await page.getByLabel("Best at no more than").pressSequentially("60 MB");
+    await page.getByRole("status").getByRole("link", { name: /^trial \d+$/ }).waitFor();
+    await chart(count + 2).waitFor({ timeout: 30_000 });
+    await page.getByRole("button", { name: "Dark" }).click();
+    assert.ok(await page.evaluate(() => window.canvas.isConnected));
+  },
+
   async "axes end where their figures do, also a cosine's, and a sweep tells how many trials each fidelity has had"({ page }) {
     const cosine = (text) => JSON.parse(text.replaceAll("kl_mean", "cosine_mean"), (key, value) => (key === "value" && value > 0 && value < 20 ? 0.9 + value / 1000 : value));
     await page.route(new RegExp(`/api/v1/sweeps/${facts.sweep}(/front|/trials\\?.*)?$`), async (route) => {

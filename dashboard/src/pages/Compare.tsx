@@ -382,10 +382,10 @@ function Lines({ jobs, name, measures, quality }: { jobs: Job[]; name: Map<strin
     const keys = [...new Set(parameters.flatMap((map) => [...map.keys()]))];
     const figures = measures.filter((m) => direction(m.metric) !== 0);
     const axes = [
-      ...keys.map((key) => ({ id: key, axis: { name: lastOf(key, keys), title: labelOf(key, parameters) } as Axis, cells: parameters.map((map) => cell(map.get(key))) })),
+      ...keys.map((key) => ({ id: key, axis: { id: key, name: lastOf(key, keys), title: labelOf(key, parameters) } as Axis, cells: parameters.map((map) => cell(map.get(key))) })),
       ...figures.map((m) => ({
         id: keyOf(m),
-        axis: { name: m.name.replace(metricName(m.metric), shortName(m.metric)), title: m.name, figure: axisOf(m.metric, direction(m.metric) < 0) } as Axis,
+        axis: { id: keyOf(m), name: m.name.replace(metricName(m.metric), shortName(m.metric)), title: m.name, figure: axisOf(m.metric, direction(m.metric) < 0) } as Axis,
         cells: jobs.map((job) => after(job, m)?.value),
       })),
     ];

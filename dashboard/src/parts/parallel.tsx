@@ -9,6 +9,7 @@ import { Chart, type Colors } from "./chart";
 
 export type Cell = string | number | undefined;
 export interface Axis {
+  id: string;
   name: string; // as long as there is room for
   title?: string; // in full
   figure?: { lowerIsBetter: boolean; format: (value: number) => string; most?: number }; // absent: a parameter
@@ -56,7 +57,7 @@ export function Parallel({ axes, rows, color, label }: { axes: Axis[]; rows: { n
       },
       parallelAxis: told.map(({ axis, values }, dim) => {
         const scale = scaleOf(axis, values);
-        return { dim, name: axis.name, ...scale, z: 3, axisLabel: { color: c.muted, backgroundColor: c.back, padding: [1, 3], hideOverlap: true, ...scale.axisLabel } }; // over the lines
+        return { dim, id: axis.id, name: axis.name, ...scale, z: 3, axisLabel: { color: c.muted, backgroundColor: c.back, padding: [1, 3], hideOverlap: true, ...scale.axisLabel } }; // over the lines
       }),
       tooltip: { trigger: "item", formatter: (item: { name: string }) => item.name },
       series: [
@@ -84,14 +85,14 @@ export function TrialParallel({ sweep, trials }: { sweep: Sweep; trials: Trial[]
       ...sweep.constraints.map((c) => ({ ...c, maximise: c.maximum === undefined })),
       ...sweep.objectives,
     ].filter((a, i, all) => all.findLastIndex((b) => b.metric === a.metric && b.suite === a.suite) === i),
-    [sweep],
+    [sweep.constraints, sweep.objectives],
   );
   const axes = useMemo(
     (): Axis[] => [
-      ...dimensionNames(sweep.dimensions).map((name) => ({ name })),
-      ...figures.map((f) => ({ name: shortName(f.metric), title: metricName(f.metric), figure: axisOf(f.metric, !f.maximise) })),
+      ...dimensionNames(sweep.dimensions).map((name, i) => ({ id: sweep.dimensions[i], name })),
+      ...figures.map((f) => ({ id: `${f.suite} ${f.metric}`, name: shortName(f.metric), title: metricName(f.metric), figure: axisOf(f.metric, !f.maximise) })),
     ],
-    [sweep, figures],
+    [sweep.dimensions, figures],
   );
   const rows = useMemo(
     () =>

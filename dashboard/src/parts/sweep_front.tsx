@@ -27,7 +27,7 @@ export function SweepFront({ sweep, trials, front }: { sweep: Sweep; trials: Tri
   const pick = (at: string, fallback: number) => objectives.find((o) => key(o) === params.get(at)) ?? objectives[fallback];
   const x = pick("x", 1);
   const y = pick("y", 0);
-  const measured = trials.filter((trial) => trial.metrics.length > 0);
+  const measured = useMemo(() => trials.filter((trial) => trial.metrics.length > 0), [trials]);
   if (measured.length === 0)
     return (
       <Empty title="No trial has ended yet">
