@@ -666,14 +666,16 @@ const tests = {
     await page.context().grantPermissions(["clipboard-read", "clipboard-write"]);
     await page.route(`**/api/v1/jobs/${jobs.gptq}/log?*`, async (route) => {
       const words = ["export export: gguf begins", "export export: gguf begins", "export: gguf took 0.007651 s, peak 1.055e+08 bytes"];
-      const lines = words.map((text, i) => ({ number: String(i + 1), time: "2026-11-28T06:02:20Z", text: `2026-11-28T06:02:20.123+00:00 wring-engine info ${text}` }));
+      const lines = words.map((text, i) => ({ number: String(i + 1), time: "2026-11-28T06:02:30Z", text: `2026-11-28T06:02:2${i}.123+00:00 wring-engine info ${text}` }));
       await route.fulfill({ json: { lines: lines.filter(({ number }) => Number(number) > Number(new URL(route.request().url()).searchParams.get("after"))) } });
     });
     await page.reload();
     await page.getByText("export: gguf took 0.0077 s, peak 105.5 MB").waitFor();
     await page.getByText("export: gguf begins").getByText("2 times").waitFor();
+    const times = await page.getByRole("log").locator("time").evaluateAll((all) => all.map((time) => time.dateTime));
+    assert.deepEqual(times, ["2026-11-28T06:02:20.123Z", "2026-11-28T06:02:22.123Z"]); // as the engine says, not when the server heard of it
     await page.getByRole("button", { name: "Copy the log" }).click();
-    assert.match(await page.evaluate(() => navigator.clipboard.readText()), /^2\S+Z export: gguf begins\n.*\n.*105.5 MB\n$/);
+    assert.match(await page.evaluate(() => navigator.clipboard.readText()), /^2026-11-28T06:02:20\.123Z export: gguf begins\n.*:21\.123Z .*\n.*105.5 MB\n$/);
     const id = await submit("endless");
     await page.goto(`/jobs/${id}?tab=log`);
     const log = page.getByRole("log");
