@@ -5,7 +5,7 @@ import { bytes, clock, exact } from "../format";
 import { saveText } from "../save";
 import { Empty, Loaded } from "./basics";
 import { SearchField } from "./controls";
-import { Copy } from "./files";
+import { Copy } from "./copy";
 import { useTail } from "./tail";
 
 const MOST = 1000; // lines, as the server keeps
