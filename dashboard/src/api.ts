@@ -391,3 +391,8 @@ export function uuid(): string {
   const hex = [...b].map((x) => x.toString(16).padStart(2, "0")).join("");
   return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join("-");
 }
+/** As the server reads a recipe: every parameter with its value. */
+export async function normalForm(recipe: string): Promise<NormalForm> {
+  return JSON.parse((await post<{ normal_form_json: string }>("recipes/validate", { recipe })).normal_form_json);
+}
+

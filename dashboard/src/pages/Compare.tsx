@@ -2,7 +2,7 @@
 import { keepPreviousData, useQueries, useQuery, type UseQueryResult } from "@tanstack/react-query";
 import { useCallback, useMemo, useState } from "react";
 import { Link, useLocation, useSearchParams } from "wouter";
-import { get, isActive, type Job, type NormalForm, post, stateNames, unlessGone, type Value } from "../api";
+import { get, isActive, type Job, type NormalForm, normalForm, stateNames, unlessGone, type Value } from "../api";
 import { bestOf, csv, front, type Point } from "../compare";
 import { axisEnd, bytes, direction, formatOf, metricName, shortName } from "../format";
 import { methodsOf, TRIED } from "../job_text";
@@ -360,10 +360,7 @@ function useParameters(jobs: Job[]): Params[] {
   return useQueries({
     queries: jobs.map((job) => ({
       queryKey: ["normal", job.recipe_digest],
-      queryFn: async () =>
-        JSON.parse(
-          (await post<{ normal_form_json: string }>("recipes/validate", { recipe: job.spec.recipe })).normal_form_json,
-        ) as NormalForm,
+      queryFn: () => normalForm(job.spec.recipe),
       staleTime: Infinity,
     })),
     combine: parametersOf,
