@@ -685,6 +685,33 @@ const tests = {
     await cli("cancel", id);
   },
 
+  async "a page without a clipboard says that it copies nothing"({ page }) {
+    await page.addInitScript(() => Object.defineProperty(navigator, "clipboard", { value: undefined })); // as over plain HTTP
+    await page.goto(`/jobs/${jobs.gptq}?tab=files`);
+    await page.getByRole("button", { name: "Copy the digest", exact: true }).click();
+    await page.getByText("The browser lets this page copy nothing").waitFor();
+  },
+
+  async "a page for which the browser keeps nothing works, and is dark or light while it is open"({ page }) {
+    await page.addInitScript(() => {
+      for (const name of ["localStorage", "sessionStorage"])
+        Object.defineProperty(window, name, {
+          get() {
+            throw new DOMException("blocked", "SecurityError");
+          },
+        });
+    });
+    await page.emulateMedia({ colorScheme: "light" });
+    await page.goto(`${facts.closed.address}/jobs`);
+    await page.getByLabel("Token").fill(facts.closed.token);
+    await page.getByRole("button", { name: "Log in" }).click();
+    await page.getByText("No jobs yet").waitFor();
+    await page.getByRole("button", { name: "Dark" }).click();
+    await page.waitForFunction(() => document.documentElement.style.colorScheme === "dark");
+    await page.getByRole("button", { name: "Log out" }).click();
+    await page.getByLabel("Token").waitFor();
+  },
+
   async "dark and light are chosen, kept, and the system's by default"({ page }) {
     const brightness = () =>
       page.evaluate(() => {
@@ -852,6 +879,9 @@ const tests = {
     await page.getByLabel("Name", { exact: true }).fill("first");
     await page.getByRole("button", { name: "Make the token" }).click();
     const secret = (await page.getByLabel("Secret").textContent()).trim();
+    await page.context().grantPermissions(["clipboard-read", "clipboard-write"]);
+    await page.getByRole("button", { name: "Copy the secret" }).click();
+    assert.equal(await page.evaluate(() => navigator.clipboard.readText()), secret);
     await page.getByText("admin, all projects").waitFor();
     const answer = await fetch(`${facts.closing}/api/v1/jobs`, { headers: { Authorization: `Bearer ${secret}` } });
     assert.equal(answer.status, 200);
