@@ -237,6 +237,10 @@ const tests = {
     assert.equal(column[best], "rtn-3bit");
     await page.locator("table.compare tr", { hasText: "rtn · bits" }).waitFor(); // the parameter that differs
     await page.getByRole("img", { name: /^error of .* by block in 2 jobs/ }).locator("canvas").waitFor(); // layer by layer
+    await page.getByText("These figures as a table").click();
+    const layers = page.locator("table[aria-label='Figures by block']");
+    const place = JSON.parse(small.stages.find((stage) => stage.name === "rtn").report_json).layers.find(({ layer }) => /\.0\.mlp\.down_proj$/.test(layer));
+    assert.equal(await layers.locator("tbody tr").first().locator("td").nth(column.indexOf("rtn-3bit")).textContent(), String(Number(place.error.toPrecision(4))));
     const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "Download CSV" }).click()]);
     const lines = readFileSync(await download.path(), "utf8").split("\r\n");
     const wanted = small.evaluations.find((row) => row.metric === "artifact_bytes" && row.when === "after").value;
@@ -585,7 +589,12 @@ const tests = {
     const job = await api(address, `jobs/${jobs.gptq}`);
     const report = JSON.parse(job.stages.find((stage) => stage.name === "gptq").report_json).layers;
     const worst = report.reduce((a, b) => (b.error > a.error ? b : a));
-    assert.equal(await page.locator("table[aria-label=Layers] tbody tr").first().locator("td").first().textContent(), worst.layer);
+    const rows = page.locator("table[aria-label=Layers] tbody tr");
+    assert.equal(await rows.first().locator("td").first().textContent(), worst.layer);
+    assert.equal(await rows.count(), 12);
+    await page.getByRole("button", { name: `Show all ${report.length}` }).click();
+    assert.equal(await rows.count(), report.length);
+    assert.ok(report.length > 12);
   },
 
   async "a model's layers carry the bytes of its file"({ page }) {
