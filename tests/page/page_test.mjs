@@ -196,6 +196,13 @@ const tests = {
     await page.getByRole("button", { name: "Pause" }).click();
     await page.getByText(/Waits: paused/).waitFor();
     const next = await page.context().newPage();
+    await next.route(/\/api\/v1\/jobs\?states=JOB_STATE_RUNNING/, async (route) => {
+      const { jobs: running } = await (await route.fetch()).json();
+      const other = structuredClone(running.find((job) => job.stages.some((stage) => stage.progress)) ?? running[0]);
+      for (const stage of other.stages) if (stage.progress) stage.progress.eta_seconds = 0.1;
+      Object.assign(other.spec, { name: "on another device", resources: { ...other.spec.resources, device: "cuda" } });
+      await route.fulfill({ json: { jobs: [...running, other], next_page_token: "" } });
+    });
     await next.goto(`/jobs/${ids[1]}`);
     await next.getByText("It is the next of its project.").waitFor();
     await next.getByText(/Of those that run, endless is expected to end first, in (at least|about) \d+:\d\d/).waitFor({ timeout: 60_000 });
@@ -691,6 +698,8 @@ const tests = {
     await log.getByText("gptq begins").waitFor({ timeout: 60_000 });
     const count = await log.locator("time").count();
     await page.waitForFunction((n) => document.querySelectorAll(".log time").length > n, count, { timeout: 180_000 });
+    await page.getByRole("tab", { name: "Files" }).click();
+    await page.getByText("Files are there once the job has succeeded.").waitFor();
     await cli("cancel", id);
   },
 
