@@ -438,6 +438,18 @@ const tests = {
     await page.waitForURL(new RegExp(`/jobs/${trials.find((trial) => trial.number === order[0]).job_id}$`));
   },
 
+  async "why a trial failed stands in its row"({ page }) {
+    await page.route(`**/api/v1/sweeps/${facts.sweep}/trials?*`, async (route) => {
+      const { trials } = await (await route.fetch()).json();
+      Object.assign(trials[1], { state: "JOB_STATE_FAILED", metrics: [], error: { message: "48 does not divide the 64 input features" } });
+      await route.fulfill({ json: { trials, next_page_token: "" } });
+    });
+    await page.goto(`/sweeps/${facts.sweep}?tab=trials`);
+    const row = page.locator("table[aria-label='Trials'] tbody tr", { hasText: "Failed" });
+    await row.getByText("48 does not divide the 64 input features").waitFor();
+    assert.deepEqual(await seriousViolations(page), []);
+  },
+
   async "a job, a sweep or an artifact that is not there is said so once, with a way out"({ page, complaints }) {
     for (const [kind, id] of [["jobs", "aaaaaaaaaaaa"], ["sweeps", "aaaaaaaaaaaa"], ["artifacts", "0".repeat(64)]]) {
       let asked = 0;
