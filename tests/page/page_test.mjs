@@ -619,8 +619,12 @@ const tests = {
   async "a model's layers carry the bytes of its file"({ page }) {
     await page.goto(`/artifacts/${facts.result}`);
     await page.waitForSelector(".chart canvas");
+    assert.equal(await page.locator("table[aria-label=Layers]").count(), 0); // of thousands of layers none is drawn that nobody sees
     await page.getByText("All layers as a table").click();
     await page.locator("table[aria-label=Layers]").getByText("model.layers.0.mlp.up_proj", { exact: true }).waitFor();
+    await page.getByLabel("Search the layers").fill("UP_PROJ");
+    await page.getByRole("status").getByText(/^2 of \d+ layers, [\d.]+ kB$/).waitFor();
+    assert.equal(await page.locator("table[aria-label=Layers] tbody tr").count(), 2);
     await page
       .getByText(/packed-int 4 bits/)
       .first()
@@ -639,6 +643,7 @@ const tests = {
     await card.getByRole("img", { name: `How the weights of ${layer} are spread` }).locator("canvas").waitFor();
     const shown = await card.locator("dl > div", { hasText: "Error" }).locator("dd").textContent();
     assert.ok(Math.abs(Number(shown) / error - 1) < 1e-3, `${shown} is not ${error}`);
+    await card.getByRole("cell", { name: `${layer}.scales`, exact: true }).waitFor(); // what the file holds of it
     assert.deepEqual(await seriousViolations(page), []);
     await page.reload();
     await card.waitFor(); // it is in the address

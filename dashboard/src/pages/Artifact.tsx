@@ -9,9 +9,9 @@ import { methodsOf } from "../job_text";
 import { ggufName, type LayerReport, layerReports } from "../layers";
 import { ancestors, descendants, licence, measurements } from "../lineage";
 import { type ModelLayer, modelOf } from "../model_layers";
-import { Failure, Loaded, Loading, Time, useTitle } from "../parts/basics";
+import { Failure, Loaded, Loading, Table, Time, useTitle } from "../parts/basics";
 import { axis, Chart, type Colors } from "../parts/chart";
-import { Segments } from "../parts/controls";
+import { SearchField, Segments } from "../parts/controls";
 import { Files } from "../parts/files";
 import { DeleteMenu } from "../parts/more";
 import { ranks } from "../parts/parallel";
@@ -154,14 +154,12 @@ function Lineage({ artifact }: { artifact: Artifact }) {
             {job && (
               <span className="lineage-job">
                 <span>
-                <Link href={`/jobs/${job.id}`}>
-                  {methodsOf(job) || job.spec.name}
-                </Link>
-                {data.map(({ name, artifact: read }) => (
-                  <span key={name} className="small muted lineage-data">
-                    with {name} <Link href={`/artifacts/${read.digest}`}>{read.name || short(read.digest)}</Link>
-                  </span>
-                ))}
+                  <Link href={`/jobs/${job.id}`}>{methodsOf(job) || job.spec.name}</Link>
+                  {data.map(({ name, artifact: read }) => (
+                    <span key={name} className="small muted lineage-data">
+                      with {name} <Link href={`/artifacts/${read.digest}`}>{read.name || short(read.digest)}</Link>
+                    </span>
+                  ))}
                 </span>
               </span>
             )}
@@ -305,7 +303,8 @@ function Treemap({ layers, reports, onChoose }: LayerListProps) {
     const total = layers.reduce((sum, layer) => sum + layer.bytes, 0);
     const groups = new Map<string, ModelLayer[]>();
     for (const layer of layers) {
-      groups.set(layer.group, [...(groups.get(layer.group) ?? []), layer]);
+      if (!groups.has(layer.group)) groups.set(layer.group, []);
+      groups.get(layer.group)!.push(layer);
     }
     const strength = new Map(ranks(values, false).map((rank, i) => [layers[i], rank]));
     const looks = (c: Colors, layer: ModelLayer) => {
@@ -411,7 +410,7 @@ function OneLayer({ digest, layer, report, close }: { digest: string; layer: Mod
         <LayerFact name="Bytes">{bytes(layer.bytes)}</LayerFact>
         {report?.error !== undefined && <LayerFact name="Error">{figure(report.error)}</LayerFact>}
         {report?.sparsity !== undefined && <LayerFact name="Sparsity">{(report.sparsity * 100).toFixed(1)} %</LayerFact>}
-        {spread && (
+        {spread && spread.odd < spread.read && (
           <>
             <LayerFact name="Mean">{figure(spread.mean)}</LayerFact>
             <LayerFact name="Standard deviation">{figure(spread.deviation)}</LayerFact>
@@ -419,16 +418,45 @@ function OneLayer({ digest, layer, report, close }: { digest: string; layer: Mod
           </>
         )}
       </dl>
+      <Tensors layer={layer} />
       {query.error ? (
         <Failure error={query.error} />
       ) : query.isPending ? (
         <Loading rows={3} />
       ) : !spread ? (
         <p className="muted">Weights that are stored as {layer.rep} are not decoded in the page.</p>
+      ) : spread.odd === spread.read ? (
+        <p className="bad-text">None of its weights that were read is a finite number.</p>
       ) : (
         <Histogram spread={spread} name={layer.name} />
       )}
     </section>
+  );
+}
+
+/** What the file holds of it. */
+function Tensors({ layer }: { layer: ModelLayer }) {
+  return (
+    <Table label="Tensors">
+      <thead>
+        <tr>
+          <th>Tensor</th>
+          <th>Type</th>
+          <th>Shape</th>
+          <th className="number">Bytes</th>
+        </tr>
+      </thead>
+      <tbody>
+        {layer.tensors.map((tensor) => (
+          <tr key={tensor.name}>
+            <td>{tensor.name}</td>
+            <td>{tensor.dtype}</td>
+            <td>{tensor.shape.join(" × ") || "one number"}</td>
+            <td className="number">{bytes(tensor.bytes)}</td>
+          </tr>
+        ))}
+      </tbody>
+    </Table>
   );
 }
 
@@ -471,7 +499,8 @@ function Histogram({ spread, name }: { spread: Spread; name: string }) {
       <Chart label={`How the weights of ${name} are spread`} option={option} height={220} />
       <p className="muted small">
         {spread.read < spread.all && `Of the first ${figure(spread.read)} of ${figure(spread.all)} weights. `}
-        {!spread.drawn && "Zeros are in no bar."}
+        {!spread.drawn && "Zeros are in no bar. "}
+        {spread.odd > 0 && <span className="bad-text">{figure(spread.odd)} weights are no finite numbers, and are left out.</span>}
       </p>
     </>
   );
@@ -483,11 +512,30 @@ interface LayerListProps {
   onChoose: (name: string) => void;
 }
 
-function LayerList({ layers, reports, onChoose }: LayerListProps) {
-  const sorted = layers.toSorted((a, b) => b.bytes - a.bytes);
+function LayerList(props: LayerListProps) {
+  const [open, setOpen] = useState(false);
   return (
-    <details>
+    <details onToggle={(event) => setOpen(event.currentTarget.open)}>
       <summary>All layers as a table</summary>
+      {open && <LayerRows {...props} />}
+    </details>
+  );
+}
+
+function LayerRows({ layers, reports, onChoose }: LayerListProps) {
+  const [search, setSearch] = useState("");
+  const sorted = useMemo(() => layers.toSorted((a, b) => b.bytes - a.bytes), [layers]);
+  const shown = sorted.filter((layer) => layer.name.toLowerCase().includes(search.toLowerCase()));
+  return (
+    <>
+      <div className="tools">
+        <SearchField label="Search the layers" text={search} onChange={setSearch} />
+        {search && (
+          <span className="muted small" role="status">
+            {shown.length} of {layers.length} layers, {bytes(shown.reduce((sum, layer) => sum + layer.bytes, 0))}
+          </span>
+        )}
+      </div>
       <div className="scroll tall" tabIndex={0} role="region" aria-label="Layers">
         <table className="plain" aria-label="Layers">
           <thead>
@@ -500,7 +548,7 @@ function LayerList({ layers, reports, onChoose }: LayerListProps) {
             </tr>
           </thead>
           <tbody>
-            {sorted.map((layer) => (
+            {shown.map((layer) => (
               <tr key={layer.name}>
                 <td>
                   <button className="link" onClick={() => onChoose(layer.name)}>
@@ -516,7 +564,7 @@ function LayerList({ layers, reports, onChoose }: LayerListProps) {
           </tbody>
         </table>
       </div>
-    </details>
+    </>
   );
 }
 
