@@ -637,6 +637,15 @@ const tests = {
     assert.equal(await page.getByRole("button", { name: "Error", exact: true }).getAttribute("aria-pressed"), "true"); // the colours tell it
     await page.getByRole("button", { name: "Storage", exact: true }).click();
     await page.waitForURL(/paint=storage/);
+    const treemap = (words) => page.getByRole("img", { name: new RegExp(`^Bytes of \\d+ layers${words}$`) });
+    await treemap("").waitFor();
+    await page.getByRole("combobox", { name: "Part of the model" }).click();
+    await page.getByRole("option", { name: "block 1" }).click();
+    await treemap(" in block 1").waitFor();
+    await page.waitForURL(/part=block/);
+    await page.getByRole("combobox", { name: "Part of the model" }).click();
+    await page.getByRole("option", { name: "All parts" }).click();
+    await treemap("").waitFor();
     const { layer, error } = report.find((one) => one.layer.endsWith("up_proj"));
     await page.getByRole("button", { name: layer, exact: true }).click();
     const card = page.getByRole("region", { name: `Layer ${layer}` });

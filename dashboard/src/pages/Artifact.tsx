@@ -11,7 +11,7 @@ import { ancestors, descendants, licence, measurements } from "../lineage";
 import { type ModelLayer, modelOf } from "../model_layers";
 import { Failure, Loaded, Loading, Table, Time, useTitle } from "../parts/basics";
 import { axis, Chart, type Colors } from "../parts/chart";
-import { SearchField, Segments } from "../parts/controls";
+import { Choice, SearchField, Segments } from "../parts/controls";
 import { Files } from "../parts/files";
 import { DeleteMenu } from "../parts/more";
 import { ranks } from "../parts/parallel";
@@ -270,6 +270,8 @@ function ModelLayers({ artifact }: { artifact: Artifact }) {
 const storage = (layer: ModelLayer) =>
   typeof layer.attributes.type === "string" ? layer.attributes.type : layer.rep + (layer.bits ? ` ${figure(layer.bits)} bits` : "");
 
+const bytesOf = (layers: ModelLayer[]) => layers.reduce((sum, layer) => sum + layer.bytes, 0);
+
 /** What stands outside of blocks first. */
 const byBlock = ([a]: [string, unknown], [b]: [string, unknown]) =>
   Number(a.startsWith("block")) - Number(b.startsWith("block")) || a.localeCompare(b, "en", { numeric: true });
@@ -277,6 +279,21 @@ const byBlock = ([a]: [string, unknown], [b]: [string, unknown]) =>
 /** Whether its name fits its rectangle, roughly: the chart is about 1,100 by 340 pixels. */
 const fits = (layer: ModelLayer, total: number) => 0.62 * Math.sqrt((layer.bytes / total) * 1100 * 340) > nameIn(layer).length * 6.5 + 8;
 const nameIn = (layer: ModelLayer) => (layer.group.startsWith("block") ? layer.kind.split(".").at(-1)! : layer.kind);
+/** In a block: "self_attn" of "self_attn.q_proj". */
+const moduleOf = (layer: ModelLayer) => layer.kind.split(".").slice(0, -1).join(".") || layer.kind;
+
+/** By what it is a part of: the model's blocks, or one block's modules. */
+function grouped(layers: ModelLayer[], groupOf: (layer: ModelLayer) => string): Map<string, ModelLayer[]> {
+  const groups = new Map<string, ModelLayer[]>();
+  for (const layer of layers) {
+    const name = groupOf(layer);
+    if (!groups.has(name)) groups.set(name, []);
+    groups.get(name)!.push(layer);
+  }
+  return groups;
+}
+
+const ALL = "all parts";
 
 /** What the layers' colours may tell. */
 const PAINTS = [
@@ -297,15 +314,27 @@ function Treemap({ layers, reports, onChoose }: LayerListProps) {
   const first = told.some(({ value }) => value === "error") ? "error" : "storage";
   const paint = (told.find(({ value }) => value === params.get("paint"))?.value ?? first) as keyof typeof valueOf;
   const values = useMemo(() => layers.map(valueOf[paint]), [layers, reports, paint]);
-  const click = useCallback((data: unknown) => onChoose((data as { layer?: ModelLayer })?.layer?.name ?? ""), [onChoose]);
+  const parts = useMemo(() => new Map([...grouped(layers, (layer) => layer.group)].sort(byBlock)), [layers]);
+  const whole = parts.get(params.get("part") ?? "") === undefined;
+  const part = whole ? "" : params.get("part")!;
+  const shown = whole ? layers : parts.get(part)!;
+  const look = useCallback(
+    (next: string) => setParams((old) => (next ? old.set("part", next) : old.delete("part"), old), { replace: true }),
+    [setParams],
+  );
+  const click = useCallback(
+    (data: unknown) => {
+      const { layer, part: clicked } = (data ?? {}) as { layer?: ModelLayer; part?: string };
+      if (layer) onChoose(layer.name);
+      else if (clicked) look(clicked);
+      else onChoose("");
+    },
+    [onChoose, look],
+  );
   const option = useMemo(() => {
     const kinds = [...new Set(layers.map(storage))];
-    const total = layers.reduce((sum, layer) => sum + layer.bytes, 0);
-    const groups = new Map<string, ModelLayer[]>();
-    for (const layer of layers) {
-      if (!groups.has(layer.group)) groups.set(layer.group, []);
-      groups.get(layer.group)!.push(layer);
-    }
+    const total = bytesOf(layers);
+    const room = bytesOf(shown);
     const strength = new Map(ranks(values, false).map((rank, i) => [layers[i], rank]));
     const looks = (c: Colors, layer: ModelLayer) => {
       const rank = strength.get(layer);
@@ -343,22 +372,31 @@ function Treemap({ layers, reports, onChoose }: LayerListProps) {
             { itemStyle: { borderWidth: 0, gapWidth: 3 }, upperLabel: { show: false } },
             { itemStyle: { borderColor: c.line, gapWidth: 1 } },
           ],
-          data: [...groups].sort(byBlock).map(([name, group]) => ({
+          data: [...(whole ? parts : grouped(shown, moduleOf))].map(([name, group]) => ({
             name,
+            part: whole ? name : undefined,
             children: group.map((layer) => {
               const { itemStyle, label } = looks(c, layer);
-              return { name: nameIn(layer), value: layer.bytes, layer, itemStyle, label: { ...label, show: fits(layer, total) } };
+              return { name: nameIn(layer), value: layer.bytes, layer, itemStyle, label: { ...label, show: fits(layer, room) } };
             }),
           })),
         },
       ],
     });
-  }, [layers, reports, values, paint]);
+  }, [layers, reports, values, paint, shown, whole, parts]);
   const kinds = [...new Set(layers.map(storage))];
   const numbers = values.filter((value) => value !== undefined);
   return (
     <>
       <div className="tools">
+        {parts.size > 1 && (
+          <Choice
+            label="Part of the model"
+            value={part || ALL}
+            options={[{ value: ALL, label: "All parts" }, ...[...parts.keys()].map((name) => ({ value: name, label: name }))]}
+            onChange={(next) => look(next === ALL ? "" : next)}
+          />
+        )}
         {told.length > 1 && (
           <Segments
             label="Colours"
@@ -374,16 +412,14 @@ function Treemap({ layers, reports, onChoose }: LayerListProps) {
         )}
       </div>
       <ul className="legend" aria-label="Storage">
-        {kinds.map((kind, i) => (
+        {[...grouped(shown, storage)].map(([kind, group]) => (
           <li key={kind}>
-            {paint === "storage" && <span className="swatch" data-series={(i % 8) + 1} aria-hidden />} {kind}{" "}
-            <span className="muted">
-              {bytes(layers.filter((layer) => storage(layer) === kind).reduce((sum, layer) => sum + layer.bytes, 0))}
-            </span>
+            {paint === "storage" && <span className="swatch" data-series={(kinds.indexOf(kind) % 8) + 1} aria-hidden />} {kind}{" "}
+            <span className="muted">{bytes(bytesOf(group))}</span>
           </li>
         ))}
       </ul>
-      <Chart label={`Bytes of ${layers.length} layers`} option={option} height={340} onClick={click} />
+      <Chart label={`Bytes of ${shown.length} layers${whole ? "" : ` in ${part}`}`} option={option} height={340} onClick={click} />
     </>
   );
 }
@@ -532,7 +568,7 @@ function LayerRows({ layers, reports, onChoose }: LayerListProps) {
         <SearchField label="Search the layers" text={search} onChange={setSearch} />
         {search && (
           <span className="muted small" role="status">
-            {shown.length} of {layers.length} layers, {bytes(shown.reduce((sum, layer) => sum + layer.bytes, 0))}
+            {shown.length} of {layers.length} layers, {bytes(bytesOf(shown))}
           </span>
         )}
       </div>
