@@ -5,6 +5,16 @@ import { readFileSync } from "node:fs";
 import { api, countClicks } from "./browser.mjs";
 import { address, all, cli, facts, jobs, run, seriousViolations, submit } from "./harness.mjs";
 
+/** Draws an area along the first of the axes of parallel coordinates, from its upper end to its middle. */
+async function pickUpperHalf(page, chart) {
+  const box = await chart.boundingBox();
+  const [x, top, bottom] = [box.x + 64, box.y + 48, box.y + box.height - 24];
+  await page.mouse.move(x, top + 1);
+  await page.mouse.down();
+  await page.mouse.move(x, (top + bottom) / 2, { steps: 5 });
+  await page.mouse.up();
+}
+
 const sha256 = (bytes) => createHash("sha256").update(bytes).digest("hex");
 
 const tests = {
@@ -326,6 +336,14 @@ const tests = {
       assert.equal(bytes.subarray(1, 4).toString(), "PNG");
       assert.ok(bytes.readUInt32BE(16) > 1000, "the picture is twice the page's pixels wide");
     }
+    const lines = page.getByRole("img", { name: "Parameters and figures of 2 jobs" });
+    await lines.scrollIntoViewIfNeeded();
+    await pickUpperHalf(page, lines);
+    const columns = page.locator("table.compare thead th");
+    await page.getByRole("status").getByText("1 of 2 jobs picked by their lines").waitFor();
+    assert.equal(await columns.count(), 2);
+    await page.getByRole("button", { name: "Show all" }).click();
+    await page.waitForFunction(() => document.querySelectorAll("table.compare thead th").length === 3);
   },
 
   async "a sweep's front grows as its trials end, also those that it is extended by"({ page }) {
@@ -366,6 +384,57 @@ const tests = {
     await chart(count + 2).waitFor({ timeout: 30_000 });
     await page.getByRole("button", { name: "Dark" }).click();
     assert.ok(await page.evaluate(() => window.canvas.isConnected));
+    await page.getByRole("tab", { name: "Parameters" }).click();
+    const lines = (n) => page.getByRole("img", { name: new RegExp(`^Parameters and figures of ${n} trials$`) });
+    await lines("\\d+").locator("canvas").waitFor();
+    await lines("\\d+").scrollIntoViewIfNeeded();
+    await pickUpperHalf(page, lines("\\d+"));
+    const status = page.getByRole("status").filter({ hasText: "picked by their lines" });
+    await status.waitFor();
+    await lines(count + 2).waitFor({ timeout: 30_000 });
+    const [picked, all] = (await status.textContent()).match(/\d+/g).map(Number); // of those that came since, too
+    assert.ok(picked > 0 && picked < all && all > 3, `${picked} of ${all}`);
+    const table = page.locator("table[aria-label='Trials']");
+    await page.getByRole("link", { name: "Compare them" }).waitFor();
+    await page.getByRole("tab", { name: "Trials" }).click();
+    await table.waitFor();
+    assert.equal(await table.locator("tbody tr").count(), Number((await status.textContent()).match(/\d+/)[0]));
+    assert.deepEqual(await seriousViolations(page), []);
+    await page.getByRole("button", { name: "Show all" }).click();
+    await status.waitFor({ state: "detached" });
+    assert.ok((await table.locator("tbody tr").count()) >= all);
+  },
+
+  async "a sweep is extended by what bounds it, and its front is compared"({ page }) {
+    const sweep = await api(address, `sweeps/${facts.sweep}`);
+    const bounded = { ...sweep, bounds: { ...sweep.bounds, seconds: 600, bytes: "1000" }, end_reason: "bounds.seconds is reached" };
+    const asked = [];
+    await page.route(`**/api/v1/sweeps/${facts.sweep}`, (route) => route.fulfill({ json: bounded }));
+    await page.route(`**/api/v1/sweeps/${facts.sweep}/extend`, async (route) => {
+      asked.push(route.request().postDataJSON().more);
+      await route.fulfill({ json: bounded });
+    });
+    await page.goto(`/sweeps/${facts.sweep}`);
+    const extend = page.getByRole("button", { name: "Extend" });
+    await page.getByLabel("More minutes").fill("1.5"); // what ended it comes first
+    await extend.click();
+    await page.getByRole("combobox", { name: "Of what more" }).click();
+    await page.getByRole("option", { name: "GB" }).click();
+    await page.getByLabel("More GB").fill("0.25");
+    await page.waitForFunction(() => !document.querySelector(".extend button:not([role])").disabled);
+    await extend.click();
+    await page.getByRole("combobox", { name: "Of what more" }).click();
+    await page.getByRole("option", { name: "trials" }).click();
+    await page.getByLabel("More trials").fill("1.5");
+    assert.equal(await extend.isDisabled(), true);
+    await page.waitForTimeout(200);
+    assert.deepEqual(asked, [{ seconds: 90 }, { bytes: "250000000" }]);
+    const front = await api(address, `sweeps/${facts.sweep}/front`);
+    const jobsOf = front.trials.map((trial) => trial.job_id);
+    if (jobsOf.length < 2) return;
+    await page.getByRole("link", { name: "Compare the front" }).click();
+    await page.waitForURL((url) => url.searchParams.get("jobs") === jobsOf.join(","));
+    await page.locator("table.compare").waitFor();
   },
 
   async "axes end where their figures do, also a cosine's, and a sweep tells how many trials each fidelity has had"({ page }) {
@@ -484,6 +553,11 @@ const tests = {
     await page.getByRole("button", { name: "Cancel", exact: true }).click();
     await page.getByRole("button", { name: "Cancel the sweep" }).click();
     await page.locator(".head-line").getByText("Cancelled", { exact: true }).waitFor({ timeout: 60_000 });
+    await page.getByRole("button", { name: "More", exact: true }).click();
+    await page.getByRole("menuitem", { name: "Delete" }).click();
+    await page.getByRole("button", { name: "Delete the sweep" }).click();
+    await page.waitForURL(/\/sweeps$/);
+    await assert.rejects(api(address, `sweeps/${id}`), /404/);
   },
 
   async "a job is cancelled after a question, and can be retried"({ page }) {

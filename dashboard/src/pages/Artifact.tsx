@@ -15,13 +15,13 @@ import { Choice, SearchField, Segments } from "../parts/controls";
 import { Files } from "../parts/files";
 import { DeleteMenu } from "../parts/more";
 import { ranks } from "../parts/parallel";
+import { CompareLink } from "../parts/picked";
 import { useBarred } from "../parts/session";
 import { tellFailure } from "../parts/toast";
 import { type Spread, weightSpread } from "../weights";
 
 const MOST_LINKS = 24;
 const FEW_LINKS = 5; // that are shown until somebody asks for all
-const MOST_COMPARED = 12;
 
 export default function ArtifactPage({ digest }: { digest: string }) {
   const query = useQuery({ queryKey: ["artifact", digest], queryFn: () => get<Artifact>(`artifacts/${digest}`), staleTime: Infinity });
@@ -633,7 +633,7 @@ function JobLinks({ title, jobs }: { title: string; jobs: string[] }) {
           </li>
         ))}
       </ul>
-      {jobs.length > 1 && <Link href={`/compare?jobs=${jobs.slice(0, MOST_COMPARED).join(",")}`}>Compare them</Link>}
+      <CompareLink jobs={jobs}>Compare them</CompareLink>
     </section>
   );
 }

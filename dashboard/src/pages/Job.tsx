@@ -132,7 +132,7 @@ function Head({ job }: { job: Job }) {
   const cancel = useCancel();
   const retry = useRetry();
   const pause = usePause();
-  const remove = useRemove();
+  const remove = useRemove("jobs");
   const barred = useBarred("submitter");
   const running = runningStage(job);
   return (

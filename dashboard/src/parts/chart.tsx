@@ -65,6 +65,8 @@ export function axis(c: Colors, name: string, more: Record<string, unknown> = {}
   };
 }
 
+export const BEHIND = 0.15; // opacity of what was not picked
+
 /** Ranges that were drawn along axes of parallel coordinates, by the axis' id. */
 export type Areas = Record<string, [number, number][]>;
 
