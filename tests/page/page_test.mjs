@@ -342,7 +342,11 @@ const tests = {
     const columns = page.locator("table.compare thead th");
     await page.getByRole("status").getByText("1 of 2 jobs picked by their lines").waitFor();
     assert.equal(await columns.count(), 2);
+    await page.waitForURL(/lines=/);
+    await page.reload(); // it is in the address
+    await page.getByRole("status").getByText("1 of 2 jobs picked by their lines").waitFor();
     await page.getByRole("button", { name: "Show all" }).click();
+    await page.waitForURL((url) => !url.searchParams.has("lines"));
     await page.waitForFunction(() => document.querySelectorAll("table.compare thead th").length === 3);
   },
 

@@ -9,7 +9,7 @@ import { methodsOf, TRIED } from "../job_text";
 import { Empty, Failure, Loading, StateBadge, Table, Time, useTitle } from "../parts/basics";
 import { type Areas, axis, BEHIND, Chart, type Colors } from "../parts/chart";
 import { type Axis, axisOf, cell, Parallel, pickedOf } from "../parts/parallel";
-import { Picked } from "../parts/picked";
+import { Picked, useAreas } from "../parts/picked";
 import { Check, Choice, SearchField } from "../parts/controls";
 import { LayerOverlay } from "../parts/layer_overlay";
 import { OutcomeFigure, useRests, WithOutcome } from "../parts/outcome";
@@ -211,7 +211,7 @@ function Comparison({ jobs }: { jobs: Job[] }) {
     const given = [...dense.values()];
     return [[...made, ...given.filter((point) => point.size <= most)], given.filter((point) => point.size > most)];
   }, [jobs, quality, name]);
-  const [areas, setAreas] = useState<Areas>({});
+  const [areas, setAreas] = useAreas();
   const lines = useLines(jobs, name, measures, quality);
   const picked = useMemo(() => pickedOf(lines.axes, lines.rows, areas), [lines.axes, lines.rows, areas]);
   return (

@@ -7,14 +7,13 @@ import { type Front, get, goesOn, type Savings, type Sweep, type Trial, unlessGo
 import { bytes, duration, figure, metricName } from "../format";
 import { Bar, Empty, Loaded, StateBadge, Time, useTitle } from "../parts/basics";
 import { useRemove, useSweepCall } from "../parts/calls";
-import type { Areas } from "../parts/chart";
 import { Code } from "../parts/code";
 import { Choice, Confirm } from "../parts/controls";
 import { DeleteMenu } from "../parts/more";
 import { useBarred } from "../parts/session";
 import { SweepFront } from "../parts/sweep_front";
 import { pickedOf, TrialParallel, useTrialLines } from "../parts/parallel";
-import { Picked } from "../parts/picked";
+import { Picked, useAreas } from "../parts/picked";
 import { Trials } from "../parts/trials";
 import { useTrials } from "../parts/trial_pages";
 import { ended, endWords, progress, rungs } from "../sweep";
@@ -47,7 +46,7 @@ function OneSweep({ sweep }: { sweep: Sweep }) {
   });
   const all = trials.data ?? NONE;
   const lines = useTrialLines(sweep, all);
-  const [areas, setAreas] = useState<Areas>({});
+  const [areas, setAreas] = useAreas();
   const numbers = useMemo(() => pickedOf(lines.axes, lines.rows, areas), [lines.axes, lines.rows, areas]);
   const picked = useMemo(() => (numbers ? all.filter((trial) => numbers.has(trial.number)) : all), [all, numbers]);
   const best = new Set(front.data?.trials.map((trial) => trial.number));
