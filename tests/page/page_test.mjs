@@ -701,8 +701,8 @@ const tests = {
     await page.getByText("All layers as a table").click();
     await page.locator("table[aria-label=Layers]").getByText("model.layers.0.mlp.up_proj", { exact: true }).waitFor();
     await page.getByLabel("Search the layers").fill("UP_PROJ");
-    await page.getByRole("status").getByText(/^2 of \d+ layers, [\d.]+ kB$/).waitFor();
-    assert.equal(await page.locator("table[aria-label=Layers] tbody tr").count(), 2);
+    await page.getByRole("status").getByText(/^3 of \d+ layers, [\d.]+ kB$/).waitFor();
+    assert.equal(await page.locator("table[aria-label=Layers] tbody tr").count(), 3); // one in each block
     await page
       .getByText(/packed-int 4 bits/)
       .first()
@@ -1000,7 +1000,7 @@ const tests = {
     await page.goto(`${facts.closing}/access`);
     await page.getByLabel("Name", { exact: true }).fill("first");
     await page.getByRole("button", { name: "Make the token" }).click();
-    const secret = (await page.getByLabel("Secret").textContent()).trim();
+    const secret = (await page.getByLabel("Secret", { exact: true }).textContent()).trim();
     await page.context().grantPermissions(["clipboard-read", "clipboard-write"]);
     await page.getByRole("button", { name: "Copy the secret" }).click();
     assert.equal(await page.evaluate(() => navigator.clipboard.readText()), secret);
@@ -1015,15 +1015,15 @@ const tests = {
     await page.getByLabel("Name", { exact: true }).fill("first");
     await page.route("**/api/v1/login", (route) => route.fulfill({ status: 503, json: { detail: "not now" } }));
     await page.getByRole("button", { name: "Make the token" }).click();
-    const secret = (await page.getByLabel("Secret").textContent()).trim();
+    const secret = (await page.getByLabel("Secret", { exact: true }).textContent()).trim();
     await page.getByLabel("Token", { exact: true }).waitFor(); // the server is closed from now on
-    assert.equal((await page.getByLabel("Secret").textContent()).trim(), secret);
+    assert.equal((await page.getByLabel("Secret", { exact: true }).textContent()).trim(), secret);
     await page.unroute("**/api/v1/login");
     await page.getByLabel("Token", { exact: true }).fill(secret);
     await page.getByRole("button", { name: "Log in" }).click();
     await page.getByText("admin, all projects").waitFor();
     await page.getByRole("button", { name: "I have kept it" }).click();
-    await page.getByLabel("Secret").waitFor({ state: "detached" });
+    await page.getByLabel("Secret", { exact: true }).waitFor({ state: "detached" });
     assert.ok(complaints.splice(0).every((line) => /50[03]|401/.test(line)));
   },
 
@@ -1035,7 +1035,7 @@ const tests = {
     await page.getByRole("combobox", { name: "Scope" }).click();
     await page.getByRole("option", { name: /^Viewer/ }).click();
     await page.getByRole("button", { name: "Make the token" }).click();
-    const secret = (await page.getByLabel("Secret").textContent()).trim();
+    const secret = (await page.getByLabel("Secret", { exact: true }).textContent()).trim();
     const row = page.locator("tr", { hasText: "reader" });
     await row.getByText("viewer").waitFor();
     const focused = (name) => page.waitForFunction((text) => (document.activeElement.ariaLabel ?? document.activeElement.textContent).startsWith(text), name);
