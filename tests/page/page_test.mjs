@@ -873,6 +873,14 @@ const tests = {
     }
   },
 
+  async "charts give way when the screen is turned"({ page }) {
+    await page.setViewportSize({ width: 740, height: 360 });
+    await page.goto(`/compare?jobs=${jobs["rtn-3bit"]},${jobs["rtn-8bit"]}`);
+    await page.waitForSelector(".chart canvas");
+    await page.setViewportSize({ width: 360, height: 740 });
+    await page.waitForFunction(() => document.documentElement.scrollWidth <= innerWidth);
+  },
+
   async "a name of markup is text in every view, in a dialog, a list that opens and a toast"({ page, complaints }) {
     for (const path of ["/jobs?state=failed", `/jobs/${jobs.failed}`, `/submit?from=${jobs.failed}`, `/compare?jobs=${jobs.failed},${jobs.gptq}`]) {
       await page.goto(path);
