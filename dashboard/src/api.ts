@@ -288,19 +288,13 @@ export const unlessGone =
   ({ state }: { state: { data?: T; error: unknown } }) =>
     isGone(state.error) ? false : every(state.data);
 
+const unreachable = () =>
+  new Problem(0, "UNREACHABLE", "The server does not answer.", "", "Is wring-server running? This page goes on by itself when it is back.");
+
 async function ask(path: string, init?: RequestInit): Promise<Response> {
-  let response: Response;
-  try {
-    response = await fetch(path, init);
-  } catch {
-    throw new Problem(
-      0,
-      "UNREACHABLE",
-      "The server does not answer.",
-      "",
-      "Is wring-server running? This page goes on by itself when it is back.",
-    );
-  }
+  const response = await fetch(path, init).catch(() => {
+    throw unreachable();
+  });
   if (response.ok) return response;
   const text = await response.text();
   let problem: { reason?: string; detail?: string; field?: string; hint?: string } = {};
@@ -316,6 +310,25 @@ async function ask(path: string, init?: RequestInit): Promise<Response> {
     problem.field,
     problem.hint,
   );
+}
+
+const PATIENCE = 30_000; // milliseconds, to the answer's end: a server may also take a call and say nothing
+
+/** The text of an answer that is to come soon. */
+async function askSoon(path: string, init?: RequestInit): Promise<string> {
+  const late = new AbortController();
+  const stop = () => late.abort();
+  const timer = setTimeout(stop, PATIENCE);
+  init?.signal?.addEventListener("abort", stop);
+  try {
+    const response = await ask(path, { ...init, signal: late.signal });
+    return await response.text();
+  } catch (error) {
+    throw error instanceof Problem ? error : unreachable();
+  } finally {
+    clearTimeout(timer);
+    init?.signal?.removeEventListener("abort", stop);
+  }
 }
 
 // Names of states without their prefix.
@@ -337,21 +350,16 @@ export async function get<T>(path: string, query: Query = {}, signal?: AbortSign
   const words = Object.entries(query).flatMap(([key, value]) =>
     (Array.isArray(value) ? value : value === undefined || value === "" ? [] : [value]).map((one) => `${key}=${encodeURIComponent(one)}`),
   );
-  const response = await ask(`/api/v1/${path}${words.length ? "?" + words.join("&") : ""}`, { signal });
-  return parse<T>(await response.text());
+  return parse<T>(await askSoon(`/api/v1/${path}${words.length ? "?" + words.join("&") : ""}`, { signal }));
 }
 
 export async function post<T>(path: string, body: unknown): Promise<T> {
-  const response = await ask("/api/v1/" + path, {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify(body),
-  });
-  return parse<T>(await response.text());
+  const init = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
+  return parse<T>(await askSoon("/api/v1/" + path, init));
 }
 
 export async function remove(path: string): Promise<void> {
-  await ask("/api/v1/" + path, { method: "DELETE" });
+  await askSoon("/api/v1/" + path, { method: "DELETE" });
 }
 
 export function fileUrl(digest: string, path: string): string {
@@ -362,6 +370,19 @@ export function fileUrl(digest: string, path: string): string {
 export async function fileBytes(digest: string, path: string, from?: number, to?: number): Promise<ArrayBuffer> {
   const headers: Record<string, string> = from === undefined ? {} : { Range: `bytes=${from}-${(to ?? from + 1) - 1}` };
   return (await ask(fileUrl(digest, path), { headers })).arrayBuffer();
+}
+
+const MOST_LISTED = 10_000;
+
+/** All pages of a list; `more`: there are others beside these. */
+export async function listed<T>(path: string, key: string, query: Query = {}, most = MOST_LISTED): Promise<{ all: T[]; more: boolean }> {
+  const all: T[] = [];
+  for (let page_token = ""; ; ) {
+    const page = await get<Record<string, unknown>>(path, { ...query, page_size: 1000, page_token });
+    all.push(...(page[key] as T[]));
+    page_token = page.next_page_token as string;
+    if (!page_token || all.length >= most) return { all, more: Boolean(page_token) };
+  }
 }
 
 /** The job's events after that number. */
@@ -377,6 +398,11 @@ export async function events(id: string, after: string): Promise<JobEvent[]> {
 export async function methodSpecs(): Promise<MethodSpec[]> {
   const page = await get<{ methods: { spec_json: string }[] }>("methods", { page_size: 1000 });
   return page.methods.map((method) => JSON.parse(method.spec_json));
+}
+
+/** As the server reads a recipe: every parameter with its value. */
+export async function normalForm(recipe: string): Promise<NormalForm> {
+  return JSON.parse((await post<{ normal_form_json: string }>("recipes/validate", { recipe })).normal_form_json);
 }
 
 export const isActive = (state: State) => state === "QUEUED" || state === "RUNNING" || state === "CANCELLING";

@@ -1,5 +1,5 @@
 // Where an artifact came from, and under which licence it stands.
-import { type Artifact, type Evaluation, fileBytes, get, type Job, type Manifest, Problem } from "./api";
+import { type Artifact, type Evaluation, fileBytes, get, type Job, listed, type Manifest, Problem } from "./api";
 
 const DEEPEST = 100;
 
@@ -38,15 +38,8 @@ export async function ancestors(artifact: Artifact): Promise<Ancestor[]> {
 }
 
 /** All that was measured of it, oldest first. */
-export async function measurements(digest: string): Promise<Evaluation[]> {
-  const all: Evaluation[] = [];
-  for (let page_token = ""; ; ) {
-    const page = await get<{ evaluations: Evaluation[]; next_page_token: string }>("evaluations", { artifact: digest, page_size: 1000, page_token });
-    all.push(...page.evaluations);
-    page_token = page.next_page_token;
-    if (!page_token) return all;
-  }
-}
+export const measurements = async (digest: string): Promise<Evaluation[]> =>
+  (await listed<Evaluation>("evaluations", "evaluations", { artifact: digest }, Infinity)).all;
 
 /** What jobs made of it, newest first: of those that measured it before they began. `more`: there may be more than `most`. */
 export async function descendants(rows: Evaluation[], most: number): Promise<{ made: { artifact: Artifact; job: Job }[]; more: boolean }> {

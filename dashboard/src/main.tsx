@@ -128,30 +128,30 @@ function Frame() {
       <main id="main" tabIndex={-1}>
         <LoggedIn>
           <Caught key={location}>
-          <Suspense fallback={<Loading />}>
-            <Switch>
-              <Route path="/jobs" component={Jobs} />
-              <Route path="/jobs/:id">{({ id }) => <JobPage key={id} id={id} />}</Route>
-              <Route path="/sweeps" component={Sweeps} />
-              <Route path="/sweeps/new" component={NewSweep} />
-              <Route path="/sweeps/:id">{({ id }) => <SweepPage key={id} id={id} />}</Route>
-              <Route path="/compare" component={Compare} />
-              <Route path="/submit" component={Submit} />
-              <Route path="/artifacts" component={Artifacts} />
-              <Route path="/artifacts/:digest">{({ digest }) => <ArtifactPage key={digest} digest={digest} />}</Route>
-              <Route path="/workers" component={Workers} />
-              <Route path="/try" component={Try} />
-              <Route path="/access" component={Access} />
-              <Route path="/">
-                <Redirect to="/jobs" replace />
-              </Route>
-              <Route>
-                <Empty title="There is nothing here">
-                  <Link href="/jobs">To the jobs</Link>
-                </Empty>
-              </Route>
-            </Switch>
-          </Suspense>
+            <Suspense fallback={<Loading />}>
+              <Switch>
+                <Route path="/jobs" component={Jobs} />
+                <Route path="/jobs/:id">{({ id }) => <JobPage key={id} id={id} />}</Route>
+                <Route path="/sweeps" component={Sweeps} />
+                <Route path="/sweeps/new" component={NewSweep} />
+                <Route path="/sweeps/:id">{({ id }) => <SweepPage key={id} id={id} />}</Route>
+                <Route path="/compare" component={Compare} />
+                <Route path="/submit" component={Submit} />
+                <Route path="/artifacts" component={Artifacts} />
+                <Route path="/artifacts/:digest">{({ digest }) => <ArtifactPage key={digest} digest={digest} />}</Route>
+                <Route path="/workers" component={Workers} />
+                <Route path="/try" component={Try} />
+                <Route path="/access" component={Access} />
+                <Route path="/">
+                  <Redirect to="/jobs" replace />
+                </Route>
+                <Route>
+                  <Empty title="There is nothing here">
+                    <Link href="/jobs">To the jobs</Link>
+                  </Empty>
+                </Route>
+              </Switch>
+            </Suspense>
           </Caught>
         </LoggedIn>
       </main>

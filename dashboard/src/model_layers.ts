@@ -48,7 +48,8 @@ export function layersOf(all: Tensor[], stored: Record<string, Stored>): ModelLa
   const groups = new Map<string, Tensor[]>();
   for (const tensor of all) {
     const name = tensor.name.slice(0, tensor.name.lastIndexOf(".")) || tensor.name;
-    groups.set(name, [...(groups.get(name) ?? []), tensor]);
+    if (!groups.has(name)) groups.set(name, []);
+    groups.get(name)!.push(tensor);
   }
   return [...groups].map(([name, group]) => {
     const weight = group.find((tensor) => tensor.name.endsWith(".weight")) ?? group[0];

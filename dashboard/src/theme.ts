@@ -6,13 +6,27 @@ const KEY = "wring-theme";
 const listeners = new Set<() => void>();
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
-export function theme(): Theme {
-  const kept = localStorage.getItem(KEY);
-  return kept === "light" || kept === "dark" ? kept : "system";
+let chosen = kept();
+
+/** Where the browser keeps nothing for a page, a choice is for as long as the page is open. */
+function kept(): Theme {
+  try {
+    const text = localStorage.getItem(KEY);
+    return text === "light" || text === "dark" ? text : "system";
+  } catch {
+    return "system";
+  }
 }
 
+export const theme = () => chosen;
+
 export function setTheme(next: Theme) {
-  localStorage.setItem(KEY, next);
+  chosen = next;
+  try {
+    localStorage.setItem(KEY, next);
+  } catch {
+    // the browser keeps nothing
+  }
   applyTheme();
 }
 

@@ -14,13 +14,15 @@ export interface Spread {
   counts: number[];
   read: number; // of `all` values
   all: number;
+  odd: number; // of those read: not finite, in no bar and no figure
   mean: number;
   deviation: number;
   zeros: number; // share
   drawn: boolean; // whether zeros are counted in a bar: many would hide all else
 }
 
-export function spreadOf(values: ArrayLike<number>, all: number, bins = 60): Spread {
+export function spreadOf(read: ArrayLike<number>, all: number, bins = 60): Spread {
+  const values = Array.prototype.every.call(read, Number.isFinite) ? read : Array.prototype.filter.call(read, Number.isFinite);
   let [low, high, sum, squares, zeros] = [Infinity, -Infinity, 0, 0, 0];
   for (let i = 0; i < values.length; ++i) {
     low = Math.min(low, values[i]);
@@ -39,8 +41,9 @@ export function spreadOf(values: ArrayLike<number>, all: number, bins = 60): Spr
     from: low,
     step,
     counts,
-    read: values.length,
+    read: read.length,
     all,
+    odd: read.length - values.length,
     mean,
     deviation: Math.sqrt(Math.max(0, squares / values.length - mean ** 2)),
     zeros: zeros / values.length,

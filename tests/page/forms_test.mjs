@@ -49,6 +49,11 @@ const tests = {
       const parts = [...texts[0]].findIndex((letter, i) => letter !== texts[1][i]);
       assert.doesNotMatch(texts[0].slice(before.length, parts), /\s/);
     }
+    await page.getByLabel("Prompt", { exact: true }).fill("What nobody has asked yet");
+    const asked = page.getByRole("group", { name: "What was asked" });
+    await asked.getByText("The state of the Union is", { exact: true }).waitFor(); // whatever the form says
+    await asked.getByText("5 tokens, temperature 0, seed 0", { exact: true }).waitFor();
+    assert.equal(await asked.count(), 1);
     const shown = await page.getByRole("region", { name: "Answers" }).boundingBox();
     assert.ok(shown.y + shown.height <= 820, "the answers are below the screen");
   },

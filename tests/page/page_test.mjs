@@ -5,6 +5,16 @@ import { readFileSync } from "node:fs";
 import { api, countClicks } from "./browser.mjs";
 import { address, all, cli, facts, jobs, run, seriousViolations, submit } from "./harness.mjs";
 
+/** Draws an area along the first of the axes of parallel coordinates, from its upper end to its middle. */
+async function pickUpperHalf(page, chart) {
+  const box = await chart.boundingBox();
+  const [x, top, bottom] = [box.x + 64, box.y + 48, box.y + box.height - 24];
+  await page.mouse.move(x, top + 1);
+  await page.mouse.down();
+  await page.mouse.move(x, (top + bottom) / 2, { steps: 5 });
+  await page.mouse.up();
+}
+
 const sha256 = (bytes) => createHash("sha256").update(bytes).digest("hex");
 
 const tests = {
@@ -196,6 +206,13 @@ const tests = {
     await page.getByRole("button", { name: "Pause" }).click();
     await page.getByText(/Waits: paused/).waitFor();
     const next = await page.context().newPage();
+    await next.route(/\/api\/v1\/jobs\?states=JOB_STATE_RUNNING/, async (route) => {
+      const { jobs: running } = await (await route.fetch()).json();
+      const other = structuredClone(running.find((job) => job.stages.some((stage) => stage.progress)) ?? running[0]);
+      for (const stage of other.stages) if (stage.progress) stage.progress.eta_seconds = 0.1;
+      Object.assign(other.spec, { name: "on another device", resources: { ...other.spec.resources, device: "cuda" } });
+      await route.fulfill({ json: { jobs: [...running, other], next_page_token: "" } });
+    });
     await next.goto(`/jobs/${ids[1]}`);
     await next.getByText("It is the next of its project.").waitFor();
     await next.getByText(/Of those that run, endless is expected to end first, in (at least|about) \d+:\d\d/).waitFor({ timeout: 60_000 });
@@ -237,6 +254,10 @@ const tests = {
     assert.equal(column[best], "rtn-3bit");
     await page.locator("table.compare tr", { hasText: "rtn · bits" }).waitFor(); // the parameter that differs
     await page.getByRole("img", { name: /^error of .* by block in 2 jobs/ }).locator("canvas").waitFor(); // layer by layer
+    await page.getByText("These figures as a table").click();
+    const layers = page.locator("table[aria-label='Figures by block']");
+    const place = JSON.parse(small.stages.find((stage) => stage.name === "rtn").report_json).layers.find(({ layer }) => /\.0\.mlp\.down_proj$/.test(layer));
+    assert.equal(await layers.locator("tbody tr").first().locator("td").nth(column.indexOf("rtn-3bit")).textContent(), String(Number(place.error.toPrecision(4))));
     const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "Download CSV" }).click()]);
     const lines = readFileSync(await download.path(), "utf8").split("\r\n");
     const wanted = small.evaluations.find((row) => row.metric === "artifact_bytes" && row.when === "after").value;
@@ -315,6 +336,18 @@ const tests = {
       assert.equal(bytes.subarray(1, 4).toString(), "PNG");
       assert.ok(bytes.readUInt32BE(16) > 1000, "the picture is twice the page's pixels wide");
     }
+    const lines = page.getByRole("img", { name: "Parameters and figures of 2 jobs" });
+    await lines.scrollIntoViewIfNeeded();
+    await pickUpperHalf(page, lines);
+    const columns = page.locator("table.compare thead th");
+    await page.getByRole("status").getByText("1 of 2 jobs picked by their lines").waitFor();
+    assert.equal(await columns.count(), 2);
+    await page.waitForURL(/lines=/);
+    await page.reload(); // it is in the address
+    await page.getByRole("status").getByText("1 of 2 jobs picked by their lines").waitFor();
+    await page.getByRole("button", { name: "Show all" }).click();
+    await page.waitForURL((url) => !url.searchParams.has("lines"));
+    await page.waitForFunction(() => document.querySelectorAll("table.compare thead th").length === 3);
   },
 
   async "a sweep's front grows as its trials end, also those that it is extended by"({ page }) {
@@ -335,6 +368,77 @@ const tests = {
     await page.getByRole("img", { name: /of 5 trials, with the front/ }).waitFor({ timeout: 60_000 });
     await page.getByText("Succeeded", { exact: true }).waitFor({ timeout: 60_000 });
     assert.equal(await page.evaluate(() => window.sameDocument), true);
+  },
+
+  async "a sweep's chart stays as it is while a size is typed and trials end"({ page }) {
+    const { trials } = await api(address, `sweeps/${facts.sweep}/trials`);
+    const sweep = await api(address, `sweeps/${facts.sweep}`);
+    let count = 3;
+    await page.route(`**/api/v1/sweeps/${facts.sweep}`, (route) => route.fulfill({ json: { ...sweep, state: "SWEEP_STATE_RUNNING", succeeded: String(count) } }));
+    await page.route(`**/api/v1/sweeps/${facts.sweep}/trials?*`, async (route) => {
+      const more = Array.from({ length: ++count }, (_, i) => ({ ...trials[i % trials.length], number: String(i) }));
+      await route.fulfill({ json: { trials: more, next_page_token: "" } });
+    });
+    await page.goto(`/sweeps/${facts.sweep}`);
+    const chart = (n) => page.getByRole("img", { name: new RegExp(`of ${n} trials, with the front$`) });
+    await chart("\\d+").locator("canvas").waitFor();
+    await page.evaluate(() => (window.canvas = document.querySelector(".chart canvas")));
+    await page.getByLabel("Best at no more than").pressSequentially("60 MB");
+    await page.getByRole("status").getByRole("link", { name: /^trial \d+$/ }).waitFor();
+    await chart(count + 2).waitFor({ timeout: 30_000 });
+    await page.getByRole("button", { name: "Dark" }).click();
+    assert.ok(await page.evaluate(() => window.canvas.isConnected));
+    await page.getByRole("tab", { name: "Parameters" }).click();
+    const lines = (n) => page.getByRole("img", { name: new RegExp(`^Parameters and figures of ${n} trials$`) });
+    await lines("\\d+").locator("canvas").waitFor();
+    await lines("\\d+").scrollIntoViewIfNeeded();
+    await pickUpperHalf(page, lines("\\d+"));
+    const status = page.getByRole("status").filter({ hasText: "picked by their lines" });
+    await status.waitFor();
+    await lines(count + 2).waitFor({ timeout: 30_000 });
+    const [picked, all] = (await status.textContent()).match(/\d+/g).map(Number); // of those that came since, too
+    assert.ok(picked > 0 && picked < all && all > 3, `${picked} of ${all}`);
+    const table = page.locator("table[aria-label='Trials']");
+    await page.getByRole("link", { name: "Compare them" }).waitFor();
+    await page.getByRole("tab", { name: "Trials" }).click();
+    await table.waitFor();
+    assert.equal(await table.locator("tbody tr").count(), Number((await status.textContent()).match(/\d+/)[0]));
+    assert.deepEqual(await seriousViolations(page), []);
+    await page.getByRole("button", { name: "Show all" }).click();
+    await status.waitFor({ state: "detached" });
+    assert.ok((await table.locator("tbody tr").count()) >= all);
+  },
+
+  async "a sweep is extended by what bounds it, and its front is compared"({ page }) {
+    const sweep = await api(address, `sweeps/${facts.sweep}`);
+    const bounded = { ...sweep, bounds: { ...sweep.bounds, seconds: 600, bytes: "1000" }, end_reason: "bounds.seconds is reached" };
+    const asked = [];
+    await page.route(`**/api/v1/sweeps/${facts.sweep}`, (route) => route.fulfill({ json: bounded }));
+    await page.route(`**/api/v1/sweeps/${facts.sweep}/extend`, async (route) => {
+      asked.push(route.request().postDataJSON().more);
+      await route.fulfill({ json: bounded });
+    });
+    await page.goto(`/sweeps/${facts.sweep}`);
+    const extend = page.getByRole("button", { name: "Extend" });
+    await page.getByLabel("More minutes").fill("1.5"); // what ended it comes first
+    await extend.click();
+    await page.getByRole("combobox", { name: "Of what more" }).click();
+    await page.getByRole("option", { name: "GB" }).click();
+    await page.getByLabel("More GB").fill("0.25");
+    await page.waitForFunction(() => !document.querySelector(".extend button:not([role])").disabled);
+    await extend.click();
+    await page.getByRole("combobox", { name: "Of what more" }).click();
+    await page.getByRole("option", { name: "trials" }).click();
+    await page.getByLabel("More trials").fill("1.5");
+    assert.equal(await extend.isDisabled(), true);
+    await page.waitForTimeout(200);
+    assert.deepEqual(asked, [{ seconds: 90 }, { bytes: "250000000" }]);
+    const front = await api(address, `sweeps/${facts.sweep}/front`);
+    const jobsOf = front.trials.map((trial) => trial.job_id);
+    if (jobsOf.length < 2) return;
+    await page.getByRole("link", { name: "Compare the front" }).click();
+    await page.waitForURL((url) => url.searchParams.get("jobs") === jobsOf.join(","));
+    await page.locator("table.compare").waitFor();
   },
 
   async "axes end where their figures do, also a cosine's, and a sweep tells how many trials each fidelity has had"({ page }) {
@@ -407,6 +511,18 @@ const tests = {
     await page.waitForURL(new RegExp(`/jobs/${trials.find((trial) => trial.number === order[0]).job_id}$`));
   },
 
+  async "why a trial failed stands in its row"({ page }) {
+    await page.route(`**/api/v1/sweeps/${facts.sweep}/trials?*`, async (route) => {
+      const { trials } = await (await route.fetch()).json();
+      Object.assign(trials[1], { state: "JOB_STATE_FAILED", metrics: [], error: { message: "48 does not divide the 64 input features" } });
+      await route.fulfill({ json: { trials, next_page_token: "" } });
+    });
+    await page.goto(`/sweeps/${facts.sweep}?tab=trials`);
+    const row = page.locator("table[aria-label='Trials'] tbody tr", { hasText: "Failed" });
+    await row.getByText("48 does not divide the 64 input features").waitFor();
+    assert.deepEqual(await seriousViolations(page), []);
+  },
+
   async "a job, a sweep or an artifact that is not there is said so once, with a way out"({ page, complaints }) {
     for (const [kind, id] of [["jobs", "aaaaaaaaaaaa"], ["sweeps", "aaaaaaaaaaaa"], ["artifacts", "0".repeat(64)]]) {
       let asked = 0;
@@ -441,6 +557,11 @@ const tests = {
     await page.getByRole("button", { name: "Cancel", exact: true }).click();
     await page.getByRole("button", { name: "Cancel the sweep" }).click();
     await page.locator(".head-line").getByText("Cancelled", { exact: true }).waitFor({ timeout: 60_000 });
+    await page.getByRole("button", { name: "More", exact: true }).click();
+    await page.getByRole("menuitem", { name: "Delete" }).click();
+    await page.getByRole("button", { name: "Delete the sweep" }).click();
+    await page.waitForURL(/\/sweeps$/);
+    await assert.rejects(api(address, `sweeps/${id}`), /404/);
   },
 
   async "a job is cancelled after a question, and can be retried"({ page }) {
@@ -565,14 +686,23 @@ const tests = {
     const job = await api(address, `jobs/${jobs.gptq}`);
     const report = JSON.parse(job.stages.find((stage) => stage.name === "gptq").report_json).layers;
     const worst = report.reduce((a, b) => (b.error > a.error ? b : a));
-    assert.equal(await page.locator("table[aria-label=Layers] tbody tr").first().locator("td").first().textContent(), worst.layer);
+    const rows = page.locator("table[aria-label=Layers] tbody tr");
+    assert.equal(await rows.first().locator("td").first().textContent(), worst.layer);
+    assert.equal(await rows.count(), 12);
+    await page.getByRole("button", { name: `Show all ${report.length}` }).click();
+    assert.equal(await rows.count(), report.length);
+    assert.ok(report.length > 12);
   },
 
   async "a model's layers carry the bytes of its file"({ page }) {
     await page.goto(`/artifacts/${facts.result}`);
     await page.waitForSelector(".chart canvas");
+    assert.equal(await page.locator("table[aria-label=Layers]").count(), 0); // of thousands of layers none is drawn that nobody sees
     await page.getByText("All layers as a table").click();
     await page.locator("table[aria-label=Layers]").getByText("model.layers.0.mlp.up_proj", { exact: true }).waitFor();
+    await page.getByLabel("Search the layers").fill("UP_PROJ");
+    await page.getByRole("status").getByText(/^3 of \d+ layers, [\d.]+ kB$/).waitFor();
+    assert.equal(await page.locator("table[aria-label=Layers] tbody tr").count(), 3); // one in each block
     await page
       .getByText(/packed-int 4 bits/)
       .first()
@@ -585,12 +715,22 @@ const tests = {
     assert.equal(await page.getByRole("button", { name: "Error", exact: true }).getAttribute("aria-pressed"), "true"); // the colours tell it
     await page.getByRole("button", { name: "Storage", exact: true }).click();
     await page.waitForURL(/paint=storage/);
+    const treemap = (words) => page.getByRole("img", { name: new RegExp(`^Bytes of \\d+ layers${words}$`) });
+    await treemap("").waitFor();
+    await page.getByRole("combobox", { name: "Part of the model" }).click();
+    await page.getByRole("option", { name: "block 1" }).click();
+    await treemap(" in block 1").waitFor();
+    await page.waitForURL(/part=block/);
+    await page.getByRole("combobox", { name: "Part of the model" }).click();
+    await page.getByRole("option", { name: "All parts" }).click();
+    await treemap("").waitFor();
     const { layer, error } = report.find((one) => one.layer.endsWith("up_proj"));
     await page.getByRole("button", { name: layer, exact: true }).click();
     const card = page.getByRole("region", { name: `Layer ${layer}` });
     await card.getByRole("img", { name: `How the weights of ${layer} are spread` }).locator("canvas").waitFor();
     const shown = await card.locator("dl > div", { hasText: "Error" }).locator("dd").textContent();
     assert.ok(Math.abs(Number(shown) / error - 1) < 1e-3, `${shown} is not ${error}`);
+    await card.getByRole("cell", { name: `${layer}.scales`, exact: true }).waitFor(); // what the file holds of it
     assert.deepEqual(await seriousViolations(page), []);
     await page.reload();
     await card.waitFor(); // it is in the address
@@ -646,21 +786,52 @@ const tests = {
     await page.context().grantPermissions(["clipboard-read", "clipboard-write"]);
     await page.route(`**/api/v1/jobs/${jobs.gptq}/log?*`, async (route) => {
       const words = ["export export: gguf begins", "export export: gguf begins", "export: gguf took 0.007651 s, peak 1.055e+08 bytes"];
-      const lines = words.map((text, i) => ({ number: String(i + 1), time: "2026-11-28T06:02:20Z", text: `2026-11-28T06:02:20.123+00:00 wring-engine info ${text}` }));
+      const lines = words.map((text, i) => ({ number: String(i + 1), time: "2026-11-28T06:02:30Z", text: `2026-11-28T06:02:2${i}.123+00:00 wring-engine info ${text}` }));
       await route.fulfill({ json: { lines: lines.filter(({ number }) => Number(number) > Number(new URL(route.request().url()).searchParams.get("after"))) } });
     });
     await page.reload();
     await page.getByText("export: gguf took 0.0077 s, peak 105.5 MB").waitFor();
     await page.getByText("export: gguf begins").getByText("2 times").waitFor();
+    const times = await page.getByRole("log").locator("time").evaluateAll((all) => all.map((time) => time.dateTime));
+    assert.deepEqual(times, ["2026-11-28T06:02:20.123Z", "2026-11-28T06:02:22.123Z"]); // as the engine says, not when the server heard of it
     await page.getByRole("button", { name: "Copy the log" }).click();
-    assert.match(await page.evaluate(() => navigator.clipboard.readText()), /^2\S+Z export: gguf begins\n.*\n.*105.5 MB\n$/);
+    assert.match(await page.evaluate(() => navigator.clipboard.readText()), /^2026-11-28T06:02:20\.123Z export: gguf begins\n.*:21\.123Z .*\n.*105.5 MB\n$/);
     const id = await submit("endless");
     await page.goto(`/jobs/${id}?tab=log`);
     const log = page.getByRole("log");
     await log.getByText("gptq begins").waitFor({ timeout: 60_000 });
     const count = await log.locator("time").count();
     await page.waitForFunction((n) => document.querySelectorAll(".log time").length > n, count, { timeout: 180_000 });
+    await page.getByRole("tab", { name: "Files" }).click();
+    await page.getByText("Files are there once the job has succeeded.").waitFor();
     await cli("cancel", id);
+  },
+
+  async "a page without a clipboard says that it copies nothing"({ page }) {
+    await page.addInitScript(() => Object.defineProperty(navigator, "clipboard", { value: undefined })); // as over plain HTTP
+    await page.goto(`/jobs/${jobs.gptq}?tab=files`);
+    await page.getByRole("button", { name: "Copy the digest", exact: true }).click();
+    await page.getByText("The browser lets this page copy nothing").waitFor();
+  },
+
+  async "a page for which the browser keeps nothing works, and is dark or light while it is open"({ page }) {
+    await page.addInitScript(() => {
+      for (const name of ["localStorage", "sessionStorage"])
+        Object.defineProperty(window, name, {
+          get() {
+            throw new DOMException("blocked", "SecurityError");
+          },
+        });
+    });
+    await page.emulateMedia({ colorScheme: "light" });
+    await page.goto(`${facts.closed.address}/jobs`);
+    await page.getByLabel("Token").fill(facts.closed.token);
+    await page.getByRole("button", { name: "Log in" }).click();
+    await page.getByText("No jobs yet").waitFor();
+    await page.getByRole("button", { name: "Dark" }).click();
+    await page.waitForFunction(() => document.documentElement.style.colorScheme === "dark");
+    await page.getByRole("button", { name: "Log out" }).click();
+    await page.getByLabel("Token").waitFor();
   },
 
   async "dark and light are chosen, kept, and the system's by default"({ page }) {
@@ -700,6 +871,14 @@ const tests = {
         assert.ok(button.y + button.height <= 740, "the button is below the screen");
       }
     }
+  },
+
+  async "charts give way when the screen is turned"({ page }) {
+    await page.setViewportSize({ width: 740, height: 360 });
+    await page.goto(`/compare?jobs=${jobs["rtn-3bit"]},${jobs["rtn-8bit"]}`);
+    await page.waitForSelector(".chart canvas");
+    await page.setViewportSize({ width: 360, height: 740 });
+    await page.waitForFunction(() => document.documentElement.scrollWidth <= innerWidth);
   },
 
   async "a name of markup is text in every view, in a dialog, a list that opens and a toast"({ page, complaints }) {
@@ -829,7 +1008,10 @@ const tests = {
     await page.goto(`${facts.closing}/access`);
     await page.getByLabel("Name", { exact: true }).fill("first");
     await page.getByRole("button", { name: "Make the token" }).click();
-    const secret = (await page.getByLabel("Secret").textContent()).trim();
+    const secret = (await page.getByLabel("Secret", { exact: true }).textContent()).trim();
+    await page.context().grantPermissions(["clipboard-read", "clipboard-write"]);
+    await page.getByRole("button", { name: "Copy the secret" }).click();
+    assert.equal(await page.evaluate(() => navigator.clipboard.readText()), secret);
     await page.getByText("admin, all projects").waitFor();
     const answer = await fetch(`${facts.closing}/api/v1/jobs`, { headers: { Authorization: `Bearer ${secret}` } });
     assert.equal(answer.status, 200);
@@ -841,15 +1023,15 @@ const tests = {
     await page.getByLabel("Name", { exact: true }).fill("first");
     await page.route("**/api/v1/login", (route) => route.fulfill({ status: 503, json: { detail: "not now" } }));
     await page.getByRole("button", { name: "Make the token" }).click();
-    const secret = (await page.getByLabel("Secret").textContent()).trim();
+    const secret = (await page.getByLabel("Secret", { exact: true }).textContent()).trim();
     await page.getByLabel("Token", { exact: true }).waitFor(); // the server is closed from now on
-    assert.equal((await page.getByLabel("Secret").textContent()).trim(), secret);
+    assert.equal((await page.getByLabel("Secret", { exact: true }).textContent()).trim(), secret);
     await page.unroute("**/api/v1/login");
     await page.getByLabel("Token", { exact: true }).fill(secret);
     await page.getByRole("button", { name: "Log in" }).click();
     await page.getByText("admin, all projects").waitFor();
     await page.getByRole("button", { name: "I have kept it" }).click();
-    await page.getByLabel("Secret").waitFor({ state: "detached" });
+    await page.getByLabel("Secret", { exact: true }).waitFor({ state: "detached" });
     assert.ok(complaints.splice(0).every((line) => /50[03]|401/.test(line)));
   },
 
@@ -861,7 +1043,7 @@ const tests = {
     await page.getByRole("combobox", { name: "Scope" }).click();
     await page.getByRole("option", { name: /^Viewer/ }).click();
     await page.getByRole("button", { name: "Make the token" }).click();
-    const secret = (await page.getByLabel("Secret").textContent()).trim();
+    const secret = (await page.getByLabel("Secret", { exact: true }).textContent()).trim();
     const row = page.locator("tr", { hasText: "reader" });
     await row.getByText("viewer").waitFor();
     const focused = (name) => page.waitForFunction((text) => (document.activeElement.ariaLabel ?? document.activeElement.textContent).startsWith(text), name);

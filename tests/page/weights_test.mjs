@@ -74,4 +74,8 @@ assert.equal(ggufName("pooler.dense"), "pooler.dense");
 const half = spreadOf([0, 0, 1, 2], 8, 2);
 assert.deepEqual([half.zeros, half.drawn, half.counts, half.mean], [0.5, false, [0, 2], 0.75]);
 assert.deepEqual(spreadOf([0, 1, 2, 3, 4], 5, 2).counts, [2, 3]);
+// What is no finite number is counted, and spoils no figure.
+const odd = spreadOf(Float64Array.of(NaN, 1, 3, Infinity, 2, -Infinity), 6, 2);
+assert.deepEqual([odd.odd, odd.read, odd.counts, odd.from, odd.mean], [3, 6, [1, 2], 1, 2]);
+assert.deepEqual([spreadOf([NaN, NaN], 2).odd, spreadOf([], 0).odd], [2, 0]);
 console.log(`ok              ${examples.length} examples of docs/format.md, blocks of ${Object.keys(golden).length} types`);

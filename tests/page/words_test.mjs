@@ -65,6 +65,34 @@ assert.deepEqual(made.map(({ job }) => job.id), ["j2499", "j2496", "j2493", "j24
 assert.equal(more, true);
 assert.equal((await descendants([{ job_id: "j3", when: "before" }, { job_id: "j4", when: "after" }], 4)).more, false);
 
+// Of a list all pages, or as many as are allowed with word that there are more.
+const { get, listed } = await load("api.ts");
+const numbered = async (path) => {
+  const from = Number(new URL(path, "http://localhost").searchParams.get("page_token") ?? 0);
+  const workers = Array.from({ length: Math.min(1000, JOBS - from) }, (_, i) => ({ id: from + i }));
+  return new Response(JSON.stringify({ workers, next_page_token: from + 1000 < JOBS ? String(from + 1000) : "" }));
+};
+globalThis.fetch = numbered;
+const every = await listed("workers", "workers");
+assert.deepEqual([every.all.length, every.all.at(-1).id, every.more], [JOBS, JOBS - 1, false]);
+const some = await listed("workers", "workers", {}, 2000);
+assert.deepEqual([some.all.length, some.more], [2000, true]);
+
+// A server that takes a call and says nothing, or not all of it, is one that does not answer.
+const timeout = globalThis.setTimeout;
+globalThis.setTimeout = (call, ms) => timeout(call, ms / 1000);
+const silent = (signal) => new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
+globalThis.fetch = (_, { signal }) => silent(signal);
+await assert.rejects(get("jobs"), { reason: "UNREACHABLE" });
+globalThis.fetch = async (_, { signal }) => ({ ok: true, text: () => silent(signal) });
+await assert.rejects(get("jobs"), { reason: "UNREACHABLE" });
+globalThis.setTimeout = timeout;
+const left = new AbortController();
+globalThis.fetch = (_, { signal }) => silent(signal);
+const given = get("jobs", {}, left.signal);
+left.abort();
+await assert.rejects(given);
+
 // Times below a second have a figure, too.
 const { duration } = await load("format.ts");
 assert.deepEqual([0, 0.04, 0.3, 0.95, 7, 65, 3725].map(duration), ["0:00", "0.1 s", "0.3 s", "0:01", "0:07", "1:05", "1:02:05"]);

@@ -1,9 +1,9 @@
 // Who may have what: projects with their quotas, and the tokens that callers come with.
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useId, useState } from "react";
-import { get, type Project, post, type Quota, type Session, type Token } from "../api";
+import { listed, type Project, post, type Quota, type Session, type Token } from "../api";
 import { bytes } from "../format";
-import { Empty, Failure, Loaded, Table, Time, useTitle } from "../parts/basics";
+import { Empty, Failure, Loaded, More, Table, Time, useTitle } from "../parts/basics";
 import { Choice, Confirm } from "../parts/controls";
 import { inputIds, Labelled } from "../parts/labelled";
 import { showSecret, useBarred } from "../parts/session";
@@ -36,7 +36,7 @@ export default function Access() {
 function Projects({ barred }: { barred: string }) {
   const query = useQuery({
     queryKey: ["projects"],
-    queryFn: () => get<{ projects: Project[] }>("projects", { page_size: 1000 }),
+    queryFn: () => listed<Project>("projects", "projects"),
     refetchInterval: 3000,
   });
   const [edited, setEdited] = useState("");
@@ -49,34 +49,37 @@ function Projects({ barred }: { barred: string }) {
     <section aria-labelledby="projects">
       <h2 id="projects">Projects</h2>
       <Loaded query={query} rows={2}>
-        {({ projects }) =>
+        {({ all: projects, more }) =>
           projects.length === 0 ? (
             <Empty title="No project has anything to do">
               <p className="muted">One is here while it has a job that has not ended, is paused, or has a quota.</p>
             </Empty>
           ) : (
-            <Table label="Projects">
-              <thead>
-                <tr>
-                  <th>Project</th>
-                  <th className="number">Queued</th>
-                  <th className="number">Running</th>
-                  <th className="number">Stored</th>
-                  <th>
-                    <span className="sr">Change</span>
-                  </th>
-                </tr>
-              </thead>
-              <tbody>
-                {projects.map((project) =>
-                  edited === project.name ? (
-                    <EditQuota key={project.name} project={project} done={() => edit("")} />
-                  ) : (
-                    <ProjectRow key={project.name} project={project} barred={barred} edited={last === project.name} edit={() => edit(project.name)} />
-                  ),
-                )}
-              </tbody>
-            </Table>
+            <>
+              <Table label="Projects">
+                <thead>
+                  <tr>
+                    <th>Project</th>
+                    <th className="number">Queued</th>
+                    <th className="number">Running</th>
+                    <th className="number">Stored</th>
+                    <th>
+                      <span className="sr">Change</span>
+                    </th>
+                  </tr>
+                </thead>
+                <tbody>
+                  {projects.map((project) =>
+                    edited === project.name ? (
+                      <EditQuota key={project.name} project={project} done={() => edit("")} />
+                    ) : (
+                      <ProjectRow key={project.name} project={project} barred={barred} edited={last === project.name} edit={() => edit(project.name)} />
+                    ),
+                  )}
+                </tbody>
+              </Table>
+              <More more={more} count={projects.length} />
+            </>
           )
         }
       </Loaded>
@@ -186,35 +189,38 @@ function EditQuota({ project, done }: { project: Project; done: () => void }) {
 }
 
 function Tokens() {
-  const query = useQuery({ queryKey: ["tokens"], queryFn: () => get<{ tokens: Token[] }>("tokens", { page_size: 1000 }), refetchInterval: 10_000 });
+  const query = useQuery({ queryKey: ["tokens"], queryFn: () => listed<Token>("tokens", "tokens"), refetchInterval: 10_000 });
   return (
     <section className="block" aria-labelledby="tokens">
       <h2 id="tokens">Tokens</h2>
       <Loaded query={query} rows={2}>
-        {({ tokens }) => (
+        {({ all: tokens, more }) => (
           <>
             {tokens.length === 0 ? (
               <p className="muted">There is none: everybody who reaches this server may do everything. The first one is an admin’s, and closes it.</p>
             ) : (
-              <Table label="Tokens">
-                <thead>
-                  <tr>
-                    <th>Name</th>
-                    <th>Scope</th>
-                    <th>Project</th>
-                    <th>Made</th>
-                    <th>Ends</th>
-                    <th>
-                      <span className="sr">Revoke</span>
-                    </th>
-                  </tr>
-                </thead>
-                <tbody>
-                  {tokens.map((token) => (
-                    <TokenRow key={token.id} token={token} />
-                  ))}
-                </tbody>
-              </Table>
+              <>
+                <Table label="Tokens">
+                  <thead>
+                    <tr>
+                      <th>Name</th>
+                      <th>Scope</th>
+                      <th>Project</th>
+                      <th>Made</th>
+                      <th>Ends</th>
+                      <th>
+                        <span className="sr">Revoke</span>
+                      </th>
+                    </tr>
+                  </thead>
+                  <tbody>
+                    {tokens.map((token) => (
+                      <TokenRow key={token.id} token={token} />
+                    ))}
+                  </tbody>
+                </Table>
+                <More more={more} count={tokens.length} />
+              </>
             )}
             <NewToken first={tokens.length === 0} />
           </>

@@ -9,19 +9,19 @@ import { methodsOf } from "../job_text";
 import { ggufName, type LayerReport, layerReports } from "../layers";
 import { ancestors, descendants, licence, measurements } from "../lineage";
 import { type ModelLayer, modelOf } from "../model_layers";
-import { Failure, Loaded, Loading, Time, useTitle } from "../parts/basics";
+import { Failure, Loaded, Loading, Table, Time, useTitle } from "../parts/basics";
 import { axis, Chart, type Colors } from "../parts/chart";
-import { Segments } from "../parts/controls";
+import { Choice, SearchField, Segments } from "../parts/controls";
 import { Files } from "../parts/files";
 import { DeleteMenu } from "../parts/more";
 import { ranks } from "../parts/parallel";
+import { CompareLink } from "../parts/picked";
 import { useBarred } from "../parts/session";
 import { tellFailure } from "../parts/toast";
 import { type Spread, weightSpread } from "../weights";
 
 const MOST_LINKS = 24;
 const FEW_LINKS = 5; // that are shown until somebody asks for all
-const MOST_COMPARED = 12;
 
 export default function ArtifactPage({ digest }: { digest: string }) {
   const query = useQuery({ queryKey: ["artifact", digest], queryFn: () => get<Artifact>(`artifacts/${digest}`), staleTime: Infinity });
@@ -154,14 +154,12 @@ function Lineage({ artifact }: { artifact: Artifact }) {
             {job && (
               <span className="lineage-job">
                 <span>
-                <Link href={`/jobs/${job.id}`}>
-                  {methodsOf(job) || job.spec.name}
-                </Link>
-                {data.map(({ name, artifact: read }) => (
-                  <span key={name} className="small muted lineage-data">
-                    with {name} <Link href={`/artifacts/${read.digest}`}>{read.name || short(read.digest)}</Link>
-                  </span>
-                ))}
+                  <Link href={`/jobs/${job.id}`}>{methodsOf(job) || job.spec.name}</Link>
+                  {data.map(({ name, artifact: read }) => (
+                    <span key={name} className="small muted lineage-data">
+                      with {name} <Link href={`/artifacts/${read.digest}`}>{read.name || short(read.digest)}</Link>
+                    </span>
+                  ))}
                 </span>
               </span>
             )}
@@ -272,6 +270,8 @@ function ModelLayers({ artifact }: { artifact: Artifact }) {
 const storage = (layer: ModelLayer) =>
   typeof layer.attributes.type === "string" ? layer.attributes.type : layer.rep + (layer.bits ? ` ${figure(layer.bits)} bits` : "");
 
+const bytesOf = (layers: ModelLayer[]) => layers.reduce((sum, layer) => sum + layer.bytes, 0);
+
 /** What stands outside of blocks first. */
 const byBlock = ([a]: [string, unknown], [b]: [string, unknown]) =>
   Number(a.startsWith("block")) - Number(b.startsWith("block")) || a.localeCompare(b, "en", { numeric: true });
@@ -279,6 +279,21 @@ const byBlock = ([a]: [string, unknown], [b]: [string, unknown]) =>
 /** Whether its name fits its rectangle, roughly: the chart is about 1,100 by 340 pixels. */
 const fits = (layer: ModelLayer, total: number) => 0.62 * Math.sqrt((layer.bytes / total) * 1100 * 340) > nameIn(layer).length * 6.5 + 8;
 const nameIn = (layer: ModelLayer) => (layer.group.startsWith("block") ? layer.kind.split(".").at(-1)! : layer.kind);
+/** In a block: "self_attn" of "self_attn.q_proj". */
+const moduleOf = (layer: ModelLayer) => layer.kind.split(".").slice(0, -1).join(".") || layer.kind;
+
+/** By what it is a part of: the model's blocks, or one block's modules. */
+function grouped(layers: ModelLayer[], groupOf: (layer: ModelLayer) => string): Map<string, ModelLayer[]> {
+  const groups = new Map<string, ModelLayer[]>();
+  for (const layer of layers) {
+    const name = groupOf(layer);
+    if (!groups.has(name)) groups.set(name, []);
+    groups.get(name)!.push(layer);
+  }
+  return groups;
+}
+
+const ALL = "all parts";
 
 /** What the layers' colours may tell. */
 const PAINTS = [
@@ -299,14 +314,27 @@ function Treemap({ layers, reports, onChoose }: LayerListProps) {
   const first = told.some(({ value }) => value === "error") ? "error" : "storage";
   const paint = (told.find(({ value }) => value === params.get("paint"))?.value ?? first) as keyof typeof valueOf;
   const values = useMemo(() => layers.map(valueOf[paint]), [layers, reports, paint]);
-  const click = useCallback((data: unknown) => onChoose((data as { layer?: ModelLayer })?.layer?.name ?? ""), [onChoose]);
+  const parts = useMemo(() => new Map([...grouped(layers, (layer) => layer.group)].sort(byBlock)), [layers]);
+  const whole = parts.get(params.get("part") ?? "") === undefined;
+  const part = whole ? "" : params.get("part")!;
+  const shown = whole ? layers : parts.get(part)!;
+  const look = useCallback(
+    (next: string) => setParams((old) => (next ? old.set("part", next) : old.delete("part"), old), { replace: true }),
+    [setParams],
+  );
+  const click = useCallback(
+    (data: unknown) => {
+      const { layer, part: clicked } = (data ?? {}) as { layer?: ModelLayer; part?: string };
+      if (layer) onChoose(layer.name);
+      else if (clicked) look(clicked);
+      else onChoose("");
+    },
+    [onChoose, look],
+  );
   const option = useMemo(() => {
     const kinds = [...new Set(layers.map(storage))];
-    const total = layers.reduce((sum, layer) => sum + layer.bytes, 0);
-    const groups = new Map<string, ModelLayer[]>();
-    for (const layer of layers) {
-      groups.set(layer.group, [...(groups.get(layer.group) ?? []), layer]);
-    }
+    const total = bytesOf(layers);
+    const room = bytesOf(shown);
     const strength = new Map(ranks(values, false).map((rank, i) => [layers[i], rank]));
     const looks = (c: Colors, layer: ModelLayer) => {
       const rank = strength.get(layer);
@@ -344,22 +372,31 @@ function Treemap({ layers, reports, onChoose }: LayerListProps) {
             { itemStyle: { borderWidth: 0, gapWidth: 3 }, upperLabel: { show: false } },
             { itemStyle: { borderColor: c.line, gapWidth: 1 } },
           ],
-          data: [...groups].sort(byBlock).map(([name, group]) => ({
+          data: [...(whole ? parts : grouped(shown, moduleOf))].map(([name, group]) => ({
             name,
+            part: whole ? name : undefined,
             children: group.map((layer) => {
               const { itemStyle, label } = looks(c, layer);
-              return { name: nameIn(layer), value: layer.bytes, layer, itemStyle, label: { ...label, show: fits(layer, total) } };
+              return { name: nameIn(layer), value: layer.bytes, layer, itemStyle, label: { ...label, show: fits(layer, room) } };
             }),
           })),
         },
       ],
     });
-  }, [layers, reports, values, paint]);
+  }, [layers, reports, values, paint, shown, whole, parts]);
   const kinds = [...new Set(layers.map(storage))];
   const numbers = values.filter((value) => value !== undefined);
   return (
     <>
       <div className="tools">
+        {parts.size > 1 && (
+          <Choice
+            label="Part of the model"
+            value={part || ALL}
+            options={[{ value: ALL, label: "All parts" }, ...[...parts.keys()].map((name) => ({ value: name, label: name }))]}
+            onChange={(next) => look(next === ALL ? "" : next)}
+          />
+        )}
         {told.length > 1 && (
           <Segments
             label="Colours"
@@ -375,16 +412,14 @@ function Treemap({ layers, reports, onChoose }: LayerListProps) {
         )}
       </div>
       <ul className="legend" aria-label="Storage">
-        {kinds.map((kind, i) => (
+        {[...grouped(shown, storage)].map(([kind, group]) => (
           <li key={kind}>
-            {paint === "storage" && <span className="swatch" data-series={(i % 8) + 1} aria-hidden />} {kind}{" "}
-            <span className="muted">
-              {bytes(layers.filter((layer) => storage(layer) === kind).reduce((sum, layer) => sum + layer.bytes, 0))}
-            </span>
+            {paint === "storage" && <span className="swatch" data-series={(kinds.indexOf(kind) % 8) + 1} aria-hidden />} {kind}{" "}
+            <span className="muted">{bytes(bytesOf(group))}</span>
           </li>
         ))}
       </ul>
-      <Chart label={`Bytes of ${layers.length} layers`} option={option} height={340} onClick={click} />
+      <Chart label={`Bytes of ${shown.length} layers${whole ? "" : ` in ${part}`}`} option={option} height={340} onClick={click} />
     </>
   );
 }
@@ -411,7 +446,7 @@ function OneLayer({ digest, layer, report, close }: { digest: string; layer: Mod
         <LayerFact name="Bytes">{bytes(layer.bytes)}</LayerFact>
         {report?.error !== undefined && <LayerFact name="Error">{figure(report.error)}</LayerFact>}
         {report?.sparsity !== undefined && <LayerFact name="Sparsity">{(report.sparsity * 100).toFixed(1)} %</LayerFact>}
-        {spread && (
+        {spread && spread.odd < spread.read && (
           <>
             <LayerFact name="Mean">{figure(spread.mean)}</LayerFact>
             <LayerFact name="Standard deviation">{figure(spread.deviation)}</LayerFact>
@@ -419,16 +454,45 @@ function OneLayer({ digest, layer, report, close }: { digest: string; layer: Mod
           </>
         )}
       </dl>
+      <Tensors layer={layer} />
       {query.error ? (
         <Failure error={query.error} />
       ) : query.isPending ? (
         <Loading rows={3} />
       ) : !spread ? (
         <p className="muted">Weights that are stored as {layer.rep} are not decoded in the page.</p>
+      ) : spread.odd === spread.read ? (
+        <p className="bad-text">None of its weights that were read is a finite number.</p>
       ) : (
         <Histogram spread={spread} name={layer.name} />
       )}
     </section>
+  );
+}
+
+/** What the file holds of it. */
+function Tensors({ layer }: { layer: ModelLayer }) {
+  return (
+    <Table label="Tensors">
+      <thead>
+        <tr>
+          <th>Tensor</th>
+          <th>Type</th>
+          <th>Shape</th>
+          <th className="number">Bytes</th>
+        </tr>
+      </thead>
+      <tbody>
+        {layer.tensors.map((tensor) => (
+          <tr key={tensor.name}>
+            <td>{tensor.name}</td>
+            <td>{tensor.dtype}</td>
+            <td>{tensor.shape.join(" × ") || "one number"}</td>
+            <td className="number">{bytes(tensor.bytes)}</td>
+          </tr>
+        ))}
+      </tbody>
+    </Table>
   );
 }
 
@@ -471,7 +535,8 @@ function Histogram({ spread, name }: { spread: Spread; name: string }) {
       <Chart label={`How the weights of ${name} are spread`} option={option} height={220} />
       <p className="muted small">
         {spread.read < spread.all && `Of the first ${figure(spread.read)} of ${figure(spread.all)} weights. `}
-        {!spread.drawn && "Zeros are in no bar."}
+        {!spread.drawn && "Zeros are in no bar. "}
+        {spread.odd > 0 && <span className="bad-text">{figure(spread.odd)} weights are no finite numbers, and are left out.</span>}
       </p>
     </>
   );
@@ -483,11 +548,30 @@ interface LayerListProps {
   onChoose: (name: string) => void;
 }
 
-function LayerList({ layers, reports, onChoose }: LayerListProps) {
-  const sorted = layers.toSorted((a, b) => b.bytes - a.bytes);
+function LayerList(props: LayerListProps) {
+  const [open, setOpen] = useState(false);
   return (
-    <details>
+    <details onToggle={(event) => setOpen(event.currentTarget.open)}>
       <summary>All layers as a table</summary>
+      {open && <LayerRows {...props} />}
+    </details>
+  );
+}
+
+function LayerRows({ layers, reports, onChoose }: LayerListProps) {
+  const [search, setSearch] = useState("");
+  const sorted = useMemo(() => layers.toSorted((a, b) => b.bytes - a.bytes), [layers]);
+  const shown = sorted.filter((layer) => layer.name.toLowerCase().includes(search.toLowerCase()));
+  return (
+    <>
+      <div className="tools">
+        <SearchField label="Search the layers" text={search} onChange={setSearch} />
+        {search && (
+          <span className="muted small" role="status">
+            {shown.length} of {layers.length} layers, {bytes(bytesOf(shown))}
+          </span>
+        )}
+      </div>
       <div className="scroll tall" tabIndex={0} role="region" aria-label="Layers">
         <table className="plain" aria-label="Layers">
           <thead>
@@ -500,7 +584,7 @@ function LayerList({ layers, reports, onChoose }: LayerListProps) {
             </tr>
           </thead>
           <tbody>
-            {sorted.map((layer) => (
+            {shown.map((layer) => (
               <tr key={layer.name}>
                 <td>
                   <button className="link" onClick={() => onChoose(layer.name)}>
@@ -516,7 +600,7 @@ function LayerList({ layers, reports, onChoose }: LayerListProps) {
           </tbody>
         </table>
       </div>
-    </details>
+    </>
   );
 }
 
@@ -549,7 +633,7 @@ function JobLinks({ title, jobs }: { title: string; jobs: string[] }) {
           </li>
         ))}
       </ul>
-      {jobs.length > 1 && <Link href={`/compare?jobs=${jobs.slice(0, MOST_COMPARED).join(",")}`}>Compare them</Link>}
+      <CompareLink jobs={jobs}>Compare them</CompareLink>
     </section>
   );
 }

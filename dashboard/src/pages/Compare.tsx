@@ -2,13 +2,14 @@
 import { keepPreviousData, useQueries, useQuery, type UseQueryResult } from "@tanstack/react-query";
 import { useCallback, useMemo, useState } from "react";
 import { Link, useLocation, useSearchParams } from "wouter";
-import { get, isActive, type Job, type NormalForm, post, stateNames, unlessGone, type Value } from "../api";
+import { get, isActive, type Job, type NormalForm, normalForm, stateNames, unlessGone, type Value } from "../api";
 import { bestOf, csv, front, type Point } from "../compare";
 import { axisEnd, bytes, direction, formatOf, metricName, shortName } from "../format";
 import { methodsOf, TRIED } from "../job_text";
 import { Empty, Failure, Loading, StateBadge, Table, Time, useTitle } from "../parts/basics";
-import { axis, Chart, type Colors } from "../parts/chart";
-import { type Axis, axisOf, cell, Parallel } from "../parts/parallel";
+import { type Areas, axis, BEHIND, Chart, type Colors } from "../parts/chart";
+import { type Axis, axisOf, cell, Parallel, pickedOf } from "../parts/parallel";
+import { Picked, useAreas } from "../parts/picked";
 import { Check, Choice, SearchField } from "../parts/controls";
 import { LayerOverlay } from "../parts/layer_overlay";
 import { OutcomeFigure, useRests, WithOutcome } from "../parts/outcome";
@@ -210,9 +211,12 @@ function Comparison({ jobs }: { jobs: Job[] }) {
     const given = [...dense.values()];
     return [[...made, ...given.filter((point) => point.size <= most)], given.filter((point) => point.size > most)];
   }, [jobs, quality, name]);
+  const [areas, setAreas] = useAreas();
+  const lines = useLines(jobs, name, measures, quality);
+  const picked = useMemo(() => pickedOf(lines.axes, lines.rows, areas), [lines.axes, lines.rows, areas]);
   return (
     <>
-      <MetricTable jobs={jobs} name={name} measures={measures} />
+      <MetricTable jobs={jobs} name={name} measures={measures} picked={picked} showAll={() => setAreas({})} />
       {quality && points.length > 0 ? (
         <section className="block">
           <h2>Size and quality</h2>
@@ -242,18 +246,18 @@ function Comparison({ jobs }: { jobs: Job[] }) {
               ))}
             </ul>
           </div>
-          <Scatter points={points} quality={quality} />
+          <Scatter points={points} quality={quality} picked={picked} />
         </section>
       ) : (
         <p className="muted">A chart of size against quality needs two jobs whose recipes measure `size` and one quality in common.</p>
       )}
-      <Lines jobs={jobs} name={name} measures={measures} quality={quality} />
+      <Lines lines={lines} areas={areas} onAreas={setAreas} />
       <LayerOverlay jobs={jobs} name={name} />
     </>
   );
 }
 
-function Scatter({ points, quality }: { points: Point[]; quality: Measure }) {
+function Scatter({ points, quality, picked }: { points: Point[]; quality: Measure; picked?: Set<string> }) {
   const [, go] = useLocation();
   const open = useCallback((data: unknown) => Array.isArray(data) && typeof data[3] === "string" && data[3] && go(`/jobs/${data[3]}`), [go]);
   const option = useMemo(() => {
@@ -293,11 +297,15 @@ function Scatter({ points, quality }: { points: Point[]; quality: Measure }) {
         {
           type: "scatter",
           symbolSize: 13,
-          data: points.map((p) => ({
-            value: row(p),
-            symbol: p.id ? "circle" : "diamond",
-            itemStyle: p.id ? { opacity: 1, color: best.includes(p) ? c.series[0] : c.series[7] } : { color: c.back, borderColor: c.text, borderWidth: 2 },
-          })),
+          data: points.map((p) => {
+            const opacity = !picked || picked.has(p.id) ? 1 : BEHIND;
+            return {
+              value: row(p),
+              symbol: p.id ? "circle" : "diamond",
+              label: { opacity },
+              itemStyle: p.id ? { opacity, color: best.includes(p) ? c.series[0] : c.series[7] } : { opacity, color: c.back, borderColor: c.text, borderWidth: 2 },
+            };
+          }),
           label: {
             show: true,
             position: "top",
@@ -313,7 +321,7 @@ function Scatter({ points, quality }: { points: Point[]; quality: Measure }) {
         },
       ],
     });
-  }, [points, quality]);
+  }, [points, quality, picked]);
   const click = useCallback((data: unknown) => open((data as { value?: unknown }).value), [open]);
   return (
     <Chart
@@ -360,10 +368,7 @@ function useParameters(jobs: Job[]): Params[] {
   return useQueries({
     queries: jobs.map((job) => ({
       queryKey: ["normal", job.recipe_digest],
-      queryFn: async () =>
-        JSON.parse(
-          (await post<{ normal_form_json: string }>("recipes/validate", { recipe: job.spec.recipe })).normal_form_json,
-        ) as NormalForm,
+      queryFn: () => normalForm(job.spec.recipe),
       staleTime: Infinity,
     })),
     combine: parametersOf,
@@ -375,17 +380,17 @@ const parametersOf = (queries: { data?: NormalForm }[]): Params[] => queries.map
 const FEW_AXES = 9; // that are drawn where nobody has chosen others
 
 /** Parameters that differ, and the figures that have a better end, as parallel coordinates. What a job lacks is a gap, or "–". */
-function Lines({ jobs, name, measures, quality }: { jobs: Job[]; name: Map<string, string>; measures: Measure[]; quality?: Measure }) {
-  const [params, setParams] = useSearchParams();
+function useLines(jobs: Job[], name: Map<string, string>, measures: Measure[], quality?: Measure) {
+  const [params] = useSearchParams();
   const parameters = useParameters(jobs);
   const all = useMemo(() => {
     const keys = [...new Set(parameters.flatMap((map) => [...map.keys()]))];
     const figures = measures.filter((m) => direction(m.metric) !== 0);
     const axes = [
-      ...keys.map((key) => ({ id: key, axis: { name: lastOf(key, keys), title: labelOf(key, parameters) } as Axis, cells: parameters.map((map) => cell(map.get(key))) })),
+      ...keys.map((key) => ({ id: key, axis: { id: key, name: lastOf(key, keys), title: labelOf(key, parameters) } as Axis, cells: parameters.map((map) => cell(map.get(key))) })),
       ...figures.map((m) => ({
         id: keyOf(m),
-        axis: { name: m.name.replace(metricName(m.metric), shortName(m.metric)), title: m.name, figure: axisOf(m.metric, direction(m.metric) < 0) } as Axis,
+        axis: { id: keyOf(m), name: m.name.replace(metricName(m.metric), shortName(m.metric)), title: m.name, figure: axisOf(m.metric, direction(m.metric) < 0) } as Axis,
         cells: jobs.map((job) => after(job, m)?.value),
       })),
     ];
@@ -404,7 +409,13 @@ function Lines({ jobs, name, measures, quality }: { jobs: Job[]; name: Map<strin
   }, [all, params, quality]);
   const color = shown.findIndex(({ id }) => quality && id === keyOf(quality));
   const axes = useMemo(() => shown.map(({ axis }) => axis), [shown]);
-  const rows = useMemo(() => jobs.map((job, i) => ({ name: name.get(job.id)!, cells: shown.map(({ cells }) => cells[i]) })), [jobs, name, shown]);
+  const rows = useMemo(() => jobs.map((job, i) => ({ id: job.id, name: name.get(job.id)!, cells: shown.map(({ cells }) => cells[i]) })), [jobs, name, shown]);
+  return { all, shown, axes, rows, color };
+}
+
+function Lines({ lines, areas, onAreas }: { lines: ReturnType<typeof useLines>; areas: Areas; onAreas: (areas: Areas) => void }) {
+  const [, setParams] = useSearchParams();
+  const { all, shown, axes, rows, color } = lines;
   if (all.length < 2) return null;
   const toggle = (id: string, on: boolean) => {
     const next = all.filter((one) => (one.id === id ? on : shown.includes(one))).map((one) => one.id);
@@ -427,7 +438,7 @@ function Lines({ jobs, name, measures, quality }: { jobs: Job[]; name: Map<strin
         </div>
       </details>
       {shown.length > 1 ? (
-        <Parallel axes={axes} rows={rows} color={color} label={`Parameters and figures of ${jobs.length} jobs`} />
+        <Parallel axes={axes} rows={rows} color={color} label={`Parameters and figures of ${rows.length} jobs`} areas={areas} onAreas={onAreas} />
       ) : (
         <p className="muted">Choose two axes or more.</p>
       )}
@@ -438,14 +449,23 @@ function Lines({ jobs, name, measures, quality }: { jobs: Job[]; name: Map<strin
 /** A parameter's value; empty: the job has none of it. */
 const text = (map: Params, key: string) => (map.has(key) ? String(cell(map.get(key))) : "");
 
-function MetricTable({ jobs, name, measures }: { jobs: Job[]; name: Map<string, string>; measures: Measure[] }) {
+interface MetricTableProps {
+  jobs: Job[];
+  name: Map<string, string>;
+  measures: Measure[];
+  picked?: Set<string>; // of the jobs, those that have a column
+  showAll: () => void;
+}
+
+function MetricTable({ jobs, name, measures, picked, showAll }: MetricTableProps) {
   const params = useParameters(jobs);
   const [whole, setWhole] = useState(false);
   const [over, setOver] = useState(-1); // the column under the pointer
   const keys = [...new Set(params.flatMap((map) => [...map.keys()]))].filter((key) => new Set(params.map((map) => text(map, key))).size > 1);
   const chosen = (key: string) => key.startsWith("stage ") || new Set(params.filter((map) => map.has(key)).map((map) => text(map, key))).size > 1;
   const shown = whole ? keys : keys.filter(chosen);
-  const best = new Set(measures.flatMap((m) => bestOf(jobs.flatMap((job) => after(job, m) ?? []), direction(m.metric))));
+  const columns = jobs.map((job, i) => ({ job, map: params[i] })).filter(({ job }) => !picked || picked.has(job.id));
+  const best = new Set(measures.flatMap((m) => bestOf(columns.flatMap(({ job }) => after(job, m) ?? []), direction(m.metric))));
   const download = () => {
     const head = (job: Job) => `${name.get(job.id)} (${job.id})`;
     const number = (value?: number) => String(value ?? "");
@@ -465,21 +485,24 @@ function MetricTable({ jobs, name, measures }: { jobs: Job[]; name: Map<string, 
     <section onMouseOver={(event) => setOver((event.target as Element).closest<HTMLTableCellElement>("td, th")?.cellIndex ?? -1)} onMouseLeave={() => setOver(-1)}>
       <div className="head">
         <h2>Figures</h2>
-        <button className="button" onClick={download}>
-          Download CSV
-        </button>
+        <div className="head-actions">
+          {picked && <Picked count={columns.length} all={jobs.length} what="jobs" clear={showAll} />}
+          <button className="button" onClick={download}>
+            Download CSV
+          </button>
+        </div>
       </div>
       <Table label="Comparison" className="compare">
         <colgroup>
           <col />
-          {jobs.map((job, i) => (
+          {columns.map(({ job }, i) => (
             <col key={job.id} data-over={over === i + 1 || undefined} />
           ))}
         </colgroup>
         <thead>
           <tr>
             <th>Metric</th>
-            {jobs.map((job) => (
+            {columns.map(({ job }) => (
               <th key={job.id} className="number">
                 <Link href={`/jobs/${job.id}`}>{name.get(job.id)}</Link>
                 {job.state !== "SUCCEEDED" && (
@@ -497,7 +520,7 @@ function MetricTable({ jobs, name, measures }: { jobs: Job[]; name: Map<string, 
               <td>
                 {metricName(m.metric)} {measures[i - 1]?.suite !== m.suite && <span className="tag">{m.suite}</span>}
               </td>
-              {jobs.map((job) => {
+              {columns.map(({ job }) => {
                 const row = after(job, m);
                 const isBest = row !== undefined && best.has(row);
                 return (
@@ -511,7 +534,7 @@ function MetricTable({ jobs, name, measures }: { jobs: Job[]; name: Map<string, 
           ))}
           {keys.length > 0 && (
             <tr data-group="">
-              <th colSpan={jobs.length + 1} scope="rowgroup" className="muted">
+              <th colSpan={columns.length + 1} scope="rowgroup" className="muted">
                 Parameters that differ
               </th>
             </tr>
@@ -519,8 +542,8 @@ function MetricTable({ jobs, name, measures }: { jobs: Job[]; name: Map<string, 
           {shown.map((key) => (
             <tr key={key}>
               <td>{labelOf(key, params)}</td>
-              {params.map((map, i) => (
-                <td key={i} className="number">
+              {columns.map(({ job, map }) => (
+                <td key={job.id} className="number">
                   {map.has(key) ? text(map, key) : <span className="muted">–</span>}
                 </td>
               ))}
@@ -528,7 +551,7 @@ function MetricTable({ jobs, name, measures }: { jobs: Job[]; name: Map<string, 
           ))}
           {keys.some((key) => !chosen(key)) && (
             <tr>
-              <td colSpan={jobs.length + 1}>
+              <td colSpan={columns.length + 1}>
                 <button className="link" aria-expanded={whole} onClick={() => setWhole(!whole)}>
                   {whole ? "Fewer parameters" : `${keys.length - shown.length} more, which some have and all alike`}
                 </button>

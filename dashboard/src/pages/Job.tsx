@@ -6,7 +6,6 @@ import { Link, useSearchParams } from "wouter";
 import { type Artifact, events, get, isActive, type Job, type JobError, stateNames, unlessGone } from "../api";
 import { bytes, duration, short } from "../format";
 import { aheadText, outcomeOf, remaining, remainingText, runningStage, seconds } from "../job_text";
-import { layerReports } from "../layers";
 import { limitsOf, limitsText } from "../limits";
 import { Digest, Failure, Loaded, StateBadge, Time, useNow, useTitle } from "../parts/basics";
 import { useCancel, usePause, useRemove, useRetry } from "../parts/calls";
@@ -97,7 +96,9 @@ function OneJob({ job }: { job: Job }) {
 
 const BUSY = "all workers that fit are busy";
 
-/** How many go first; of the next one, when the first of those that run is expected to end. */
+const deviceOf = (job: Job) => job.spec.resources?.device || "cpu";
+
+/** How many go first; of the next one, when the first of those that run on such a device is expected to end. */
 function Turn({ job }: { job: Job }) {
   const next = job.ahead === 0 && job.waiting_reason === BUSY;
   const query = useQuery({
@@ -109,6 +110,7 @@ function Turn({ job }: { job: Job }) {
   if (job.ahead > 0) return <p>{aheadText(job.ahead, 1000)}.</p>;
   if (!next) return null;
   const ends = (query.data?.jobs ?? [])
+    .filter((running) => deviceOf(running) === deviceOf(job))
     .map((running) => ({ running, left: remaining(running) }))
     .flatMap(({ running, left }) => (left ? [{ running, ...left }] : []))
     .sort((a, b) => a.seconds - b.seconds);
@@ -130,7 +132,7 @@ function Head({ job }: { job: Job }) {
   const cancel = useCancel();
   const retry = useRetry();
   const pause = usePause();
-  const remove = useRemove();
+  const remove = useRemove("jobs");
   const barred = useBarred("submitter");
   const running = runningStage(job);
   return (
@@ -161,30 +163,30 @@ function Head({ job }: { job: Job }) {
               {job.paused ? "Resume" : "Pause"}
             </button>
           )}
-        {isActive(job.state) && (
-          <Confirm
-            trigger="Cancel"
-            title={`Cancel ${job.spec.name || job.id}?`}
-            action="Cancel the job"
-            disabled={job.state === "CANCELLING" || cancel.isPending}
-            onConfirm={() => cancel.mutate(job.id)}
-          >
-            Finished stages are kept: a retry goes on from there.
-          </Confirm>
-        )}
-        {(job.state === "FAILED" || job.state === "CANCELLED") && (
-          <button className="button" disabled={retry.isPending} onClick={() => retry.mutate(job.id)}>
-            Retry
-          </button>
-        )}
-        {!isActive(job.state) && (
-          <DeleteMenu title={`Delete ${job.spec.name || job.id}?`} action="Delete the job" disabled={remove.isPending} onConfirm={() => remove.mutate(job.id)}>
-            Its events and figures go with it. What it made stays among the artifacts.
-          </DeleteMenu>
-        )}
-        <Link className="button primary" href={`/submit?from=${job.id}`}>
-          Run again with changes
-        </Link>
+          {isActive(job.state) && (
+            <Confirm
+              trigger="Cancel"
+              title={`Cancel ${job.spec.name || job.id}?`}
+              action="Cancel the job"
+              disabled={job.state === "CANCELLING" || cancel.isPending}
+              onConfirm={() => cancel.mutate(job.id)}
+            >
+              Finished stages are kept: a retry goes on from there.
+            </Confirm>
+          )}
+          {(job.state === "FAILED" || job.state === "CANCELLED") && (
+            <button className="button" disabled={retry.isPending} onClick={() => retry.mutate(job.id)}>
+              Retry
+            </button>
+          )}
+          {!isActive(job.state) && (
+            <DeleteMenu title={`Delete ${job.spec.name || job.id}?`} action="Delete the job" disabled={remove.isPending} onConfirm={() => remove.mutate(job.id)}>
+              Its events and figures go with it. What it made stays among the artifacts.
+            </DeleteMenu>
+          )}
+          <Link className="button primary" href={`/submit?from=${job.id}`}>
+            Run again with changes
+          </Link>
         </div>
       )}
     </div>
@@ -317,9 +319,7 @@ function JobFiles({ job }: { job: Job }) {
   if (all.size === 0)
     return (
       <p className="muted">
-        {job.stages.some((stage) => layerReports(stage).length > 0) && isActive(job.state)
-          ? "Files are there once the job has succeeded."
-          : "This job has made no files."}
+        {isActive(job.state) ? "Files are there once the job has succeeded." : "This job has made no files."}
       </p>
     );
   return [...all].map(([digest, title]) => <ArtifactFiles key={digest} digest={digest} title={title} />);

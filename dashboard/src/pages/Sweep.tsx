@@ -1,20 +1,24 @@
 // One sweep: where its strategy stands, the front as it grows, every trial, and what is done about it.
 import { Tabs } from "@base-ui/react/tabs";
 import { useQuery } from "@tanstack/react-query";
-import { useState } from "react";
+import { useMemo, useState } from "react";
 import { Link, useSearchParams } from "wouter";
 import { type Front, get, goesOn, type Savings, type Sweep, type Trial, unlessGone } from "../api";
 import { bytes, duration, figure, metricName } from "../format";
 import { Bar, Empty, Loaded, StateBadge, Time, useTitle } from "../parts/basics";
-import { useSweepCall } from "../parts/calls";
+import { useRemove, useSweepCall } from "../parts/calls";
 import { Code } from "../parts/code";
-import { Confirm } from "../parts/controls";
+import { Choice, Confirm } from "../parts/controls";
+import { DeleteMenu } from "../parts/more";
 import { useBarred } from "../parts/session";
 import { SweepFront } from "../parts/sweep_front";
-import { TrialParallel } from "../parts/parallel";
+import { pickedOf, TrialParallel, useTrialLines } from "../parts/parallel";
+import { Picked, useAreas } from "../parts/picked";
 import { Trials } from "../parts/trials";
 import { useTrials } from "../parts/trial_pages";
 import { ended, endWords, progress, rungs } from "../sweep";
+
+const NONE: Trial[] = [];
 
 export default function SweepPage({ id }: { id: string }) {
   const query = useQuery({
@@ -40,6 +44,15 @@ function OneSweep({ sweep }: { sweep: Sweep }) {
     placeholderData: (old) => old,
     enabled: sweep.objectives.length > 0,
   });
+  const all = trials.data ?? NONE;
+  const lines = useTrialLines(sweep, all);
+  const [areas, setAreas] = useAreas();
+  const numbers = useMemo(() => pickedOf(lines.axes, lines.rows, areas), [lines.axes, lines.rows, areas]);
+  const picked = useMemo(() => (numbers ? all.filter((trial) => numbers.has(trial.number)) : all), [all, numbers]);
+  const best = new Set(front.data?.trials.map((trial) => trial.number));
+  const note = numbers && (
+    <Picked count={picked.length} all={lines.rows.length} what="trials" clear={() => setAreas({})} jobs={picked.map((trial) => trial.job_id).filter(Boolean)} />
+  );
   return (
     <>
       <Head sweep={sweep} />
@@ -48,7 +61,7 @@ function OneSweep({ sweep }: { sweep: Sweep }) {
           <strong>Waits: {sweep.waiting_reason}</strong>
         </div>
       )}
-      <Facts sweep={sweep} trials={trials.data ?? []} />
+      <Facts sweep={sweep} trials={all} />
       <Tabs.Root value={tab} onValueChange={(next) => setParams((old) => (old.set("tab", String(next)), old), { replace: true })}>
         <Tabs.List className="tabs" aria-label="About this sweep">
           {[
@@ -70,17 +83,35 @@ function OneSweep({ sweep }: { sweep: Sweep }) {
             </Empty>
           ) : (
             <Loaded query={front}>
-              {(data) => <SweepFront sweep={sweep} trials={trials.data ?? []} front={data} />}
+              {(data) => (
+                <>
+                  {note}
+                  <SweepFront sweep={sweep} trials={all} front={data} picked={numbers} />
+                </>
+              )}
             </Loaded>
           )}
         </Tabs.Panel>
         <Tabs.Panel value="trials">
           <Loaded query={trials}>
-            {(all) => <Trials sweep={sweep} trials={all} best={new Set(front.data?.trials.map((trial) => trial.number))} />}
+            {() => (
+              <>
+                {note}
+                <Trials sweep={sweep} trials={picked} best={best} />
+              </>
+            )}
           </Loaded>
         </Tabs.Panel>
         <Tabs.Panel value="parameters">
-          <Loaded query={trials}>{(all) => <TrialParallel sweep={sweep} trials={all} />}</Loaded>
+          <Loaded query={trials}>
+            {() => (
+              <>
+                <TrialParallel lines={lines} areas={areas} onAreas={setAreas} />
+                {note}
+                {picked.length > 0 && numbers && <Trials sweep={sweep} trials={picked} best={best} />}
+              </>
+            )}
+          </Loaded>
         </Tabs.Panel>
         <Tabs.Panel value="space">
           <Code label="Sweep" text={sweep.spec.sweep} />
@@ -95,6 +126,7 @@ function Head({ sweep }: { sweep: Sweep }) {
   const resume = useSweepCall("resume");
   const stop = useSweepCall("stop");
   const cancel = useSweepCall("cancel");
+  const remove = useRemove("sweeps");
   const barred = useBarred("submitter");
   const name = sweep.spec.name || sweep.id;
   const busy = pause.isPending || resume.isPending || stop.isPending || cancel.isPending;
@@ -143,35 +175,64 @@ function Head({ sweep }: { sweep: Sweep }) {
               Trials that run are cancelled, and it cannot go on. What has ended stays.
             </Confirm>
           )}
+          {!goesOn(sweep.state) && (
+            <DeleteMenu title={`Delete ${name}?`} action="Delete the sweep" disabled={remove.isPending} onConfirm={() => remove.mutate(sweep.id)}>
+              What its trials have told goes with it. Their jobs, and what these made, stay.
+            </DeleteMenu>
+          )}
         </div>
       )}
     </div>
   );
 }
 
-/** More trials for a sweep whose bound of them is, or was, what ends it. */
+// What a sweep may be bounded by, and how much more of it the form asks for.
+const BOUNDS = [
+  { value: "trials", label: "trials", start: "8", form: /^[1-9]\d{0,5}$/, more: (n: number) => ({ trials: n }) },
+  { value: "seconds", label: "minutes", start: "60", form: /^(?=.*[1-9])\d{1,7}(\.\d+)?$/, more: (n: number) => ({ seconds: n * 60 }) },
+  { value: "bytes", label: "GB", start: "1", form: /^(?=.*[1-9])\d{1,7}(\.\d+)?$/, more: (n: number) => ({ bytes: String(Math.round(n * 1e9)) }) },
+] as const;
+
+/** More for a sweep of what ends it, or did. */
 function Extend({ sweep }: { sweep: Sweep }) {
-  const [more, setMore] = useState("8");
+  const [typed, setTyped] = useState<string>();
+  const [chosen, choose] = useState<string>();
   const extend = useSweepCall("extend");
-  const can = Number(sweep.bounds?.trials ?? 0) > 0 && !sweep.exhausted && !["CANCELLED", "CANCELLING"].includes(sweep.state);
-  if (!can) return null;
-  const valid = /^[1-9]\d{0,5}$/.test(more);
+  const bounds = BOUNDS.filter(({ value }) => Number(sweep.bounds?.[value] ?? 0) > 0);
+  const reached = /^bounds\.(\w+) is reached$/.exec(sweep.end_reason)?.[1];
+  const bound = bounds.find(({ value }) => value === (chosen ?? reached)) ?? bounds[0];
+  if (!bound || sweep.exhausted || ["CANCELLED", "CANCELLING"].includes(sweep.state)) return null;
+  const text = typed ?? bound.start;
+  const valid = bound.form.test(text);
   return (
     <form
       className="extend"
       onSubmit={(event) => {
         event.preventDefault();
-        if (valid) extend.mutate({ id: sweep.id, more: { trials: Number(more) } });
+        if (valid) extend.mutate({ id: sweep.id, more: bound.more(Number(text)) });
       }}
     >
       <input
         className="field"
-        inputMode="numeric"
-        aria-label="More trials"
+        inputMode="decimal"
+        aria-label={`More ${bound.label}`}
         aria-invalid={!valid || undefined}
-        value={more}
-        onChange={(event) => setMore(event.target.value)}
+        value={text}
+        onChange={(event) => setTyped(event.target.value)}
       />
+      {bounds.length > 1 ? (
+        <Choice
+          label="Of what more"
+          value={bound.value}
+          options={bounds.map(({ value, label }) => ({ value, label }))}
+          onChange={(next) => {
+            choose(next);
+            setTyped(undefined);
+          }}
+        />
+      ) : (
+        <span className="muted small">{bound.label}</span>
+      )}
       <button className="button" disabled={!valid || extend.isPending}>
         Extend
       </button>

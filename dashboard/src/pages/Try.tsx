@@ -1,7 +1,7 @@
 // A prompt to a model and to the dense one that it was made from, side by side. Each answer is a job that only samples.
 import { useMutation, useQueries, useQuery } from "@tanstack/react-query";
 import { Link, useSearchParams } from "wouter";
-import { type Artifact, get, isActive, type Job, post, unlessGone, uuid } from "../api";
+import { type Artifact, get, isActive, type Job, normalForm, post, unlessGone, uuid } from "../api";
 import { bytes, short } from "../format";
 import { TRIED } from "../job_text";
 import { ancestors } from "../lineage";
@@ -199,6 +199,37 @@ function alike(a: string, b: string): number {
   return ends(a) && ends(b) ? n : a.slice(0, n).search(/\S*$/);
 }
 
+interface Asked {
+  prompt: string;
+  settings: string; // in words
+}
+
+/** What a job was asked: the form may say another thing by now. */
+async function askedOf({ spec }: Job): Promise<Asked | null> {
+  const params = (await normalForm(spec.recipe)).evaluations.find(({ suite }) => suite === "sample")?.params;
+  if (typeof params?.prompt !== "string") return null;
+  const { prompt, tokens, temperature } = params;
+  return { prompt, settings: `${tokens} tokens, temperature ${temperature}, seed ${spec.seed}` };
+}
+
+const alikeOf = (queries: { data?: Asked | null }[]): Asked[] => [
+  ...new Map(queries.flatMap(({ data }) => (data ? [[data.prompt + data.settings, data] as const] : []))).values(),
+];
+
+/** Above the answers: each prompt that they go on from, which is one where this page asked. */
+function Prompts({ jobs }: { jobs: Job[] }) {
+  const all = useQueries({
+    queries: jobs.map((job) => ({ queryKey: ["asked", job.recipe_digest, job.spec.seed], queryFn: () => askedOf(job), staleTime: Infinity })),
+    combine: alikeOf,
+  });
+  return all.map(({ prompt, settings }) => (
+    <div key={prompt + settings} className="asked" role="group" aria-label="What was asked">
+      <p title={prompt}>{prompt}</p>
+      <p className="muted small">{settings}</p>
+    </div>
+  ));
+}
+
 function Answers({ ids }: { ids: string[] }) {
   const queries = useQueries({
     queries: ids.map((id) => ({
@@ -211,6 +242,7 @@ function Answers({ ids }: { ids: string[] }) {
   const same = dense !== undefined && made !== undefined && more.length === 0 ? alike(dense, made) : undefined;
   return (
     <>
+      <Prompts jobs={queries.flatMap(({ data }) => data ?? [])} />
       <div className="pair">
         {queries.map((query, i) =>
           query.data ? <Answer key={ids[i]} job={query.data} same={same} /> : query.error && <Failure key={ids[i]} error={query.error} />,

@@ -3,16 +3,17 @@ import { Meter } from "@base-ui/react/meter";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import type { ReactNode } from "react";
 import { Link } from "wouter";
-import { get, type Job, post, type System, type Worker, type WorkerUse } from "../api";
+import { get, type Job, listed, post, type System, type Worker, type WorkerUse } from "../api";
 import { ago, bytes, duration, exact } from "../format";
-import { Empty, Loaded, Table, Time, useNow, useTitle } from "../parts/basics";
+import { Empty, Loaded, More, Table, Time, useNow, useTitle } from "../parts/basics";
 import { useBarred } from "../parts/session";
 import { tellFailure } from "../parts/toast";
 
 const GONE_AFTER = 60_000; // milliseconds; as the server counts connected workers
 
 interface Answer {
-  workers: Worker[];
+  all: Worker[];
+  more: boolean;
 }
 
 // What the last answer was, and how many milliseconds the browser's clock is ahead of the server's.
@@ -21,7 +22,7 @@ const clock = { newest: 0, answered: 0, ahead: 0 };
 /** Who was heard of since the last answer was heard of less than that ago, whatever the browser's clock says. */
 function noted(answer: Answer): Answer {
   const now = Date.now();
-  const newest = Math.max(0, ...answer.workers.map((worker) => Date.parse(worker.last_seen)));
+  const newest = Math.max(0, ...answer.all.map((worker) => Date.parse(worker.last_seen)));
   const since = now - clock.answered;
   const most = now - newest;
   if (clock.newest > 0 && newest > clock.newest && since < 10_000) clock.ahead = most < 0 ? most : Math.max(0, most - since);
@@ -34,7 +35,7 @@ export default function Workers() {
   const now = useNow() - clock.ahead;
   const query = useQuery({
     queryKey: ["workers"],
-    queryFn: () => get<Answer>("workers", { page_size: 1000 }).then(noted),
+    queryFn: () => listed<Worker>("workers", "workers").then(noted),
     refetchInterval: 2000,
   });
   return (
@@ -44,34 +45,37 @@ export default function Workers() {
       </div>
       <SystemFacts />
       <Loaded query={query} rows={3}>
-        {({ workers }) =>
-          workers.length === 0 ? (
+        {({ all, more }) =>
+          all.length === 0 ? (
             <Empty title="No worker has come yet">
               <p className="muted">Jobs wait until one does:</p>
               <pre className="command">wring-worker --server HOST:PORT --cache DIR</pre>
             </Empty>
           ) : (
-            <Table label="Workers" className="workers">
-              <thead>
-                <tr>
-                  <th>Worker</th>
-                  <th>Devices</th>
-                  <th>Cache</th>
-                  <th>Jobs</th>
-                  <th>Last seen</th>
-                  <th>
-                    <span className="sr">Change</span>
-                  </th>
-                </tr>
-              </thead>
-              <tbody>
-                {workers
-                  .toSorted((a, b) => a.name.localeCompare(b.name) || b.last_seen.localeCompare(a.last_seen))
-                  .map((worker) => (
-                    <OneWorker key={worker.id} worker={worker} now={now} />
-                  ))}
-              </tbody>
-            </Table>
+            <>
+              <Table label="Workers" className="workers">
+                <thead>
+                  <tr>
+                    <th>Worker</th>
+                    <th>Devices</th>
+                    <th>Cache</th>
+                    <th>Jobs</th>
+                    <th>Last seen</th>
+                    <th>
+                      <span className="sr">Change</span>
+                    </th>
+                  </tr>
+                </thead>
+                <tbody>
+                  {all
+                    .toSorted((a, b) => a.name.localeCompare(b.name) || b.last_seen.localeCompare(a.last_seen))
+                    .map((worker) => (
+                      <OneWorker key={worker.id} worker={worker} now={now} />
+                    ))}
+                </tbody>
+              </Table>
+              <More more={more} count={all.length} />
+            </>
           )
         }
       </Loaded>

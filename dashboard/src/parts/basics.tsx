@@ -112,6 +112,10 @@ export function Table({ label, className = "", children }: { label: string; clas
   );
 }
 
+/** Below a list that ends before its end. */
+export const More = ({ more, count }: { more: boolean; count: number }) =>
+  more && <p className="muted small">The first {count.toLocaleString("en")}; there are more, which the page does not list.</p>;
+
 /** Grey rows in the shape of what is to come. */
 export function Loading({ rows = 6 }: { rows?: number }) {
   return (

@@ -58,15 +58,15 @@ export function usePause() {
   });
 }
 
-/** Deletes a job and leaves its page. */
-export function useRemove() {
+/** Deletes a job, or a sweep, and leaves its page. */
+export function useRemove(kind: "jobs" | "sweeps") {
   const client = useQueryClient();
   const [, go] = useLocation();
   return useMutation({
-    mutationFn: (id: string) => remove(`jobs/${id}`),
+    mutationFn: (id: string) => remove(`${kind}/${id}`),
     onSuccess: () => {
-      go("/jobs");
-      return client.invalidateQueries({ queryKey: ["jobs"] });
+      go(`/${kind}`);
+      return client.invalidateQueries({ queryKey: [kind] });
     },
     onError: tellFailure,
   });
@@ -83,13 +83,13 @@ const SWEEP_VERBS = {
   resume: "goes on",
   stop: "makes no more trials",
   cancel: "is being cancelled",
-  extend: "may make more trials",
+  extend: "may go on for longer",
 };
 
 export function useSweepCall(verb: keyof typeof SWEEP_VERBS) {
   const client = useQueryClient();
   return useMutation({
-    mutationFn: ({ id, ...body }: { id: string; more?: { trials: number } }) => post<Sweep>(`sweeps/${id}/${verb}`, body),
+    mutationFn: ({ id, ...body }: { id: string; more?: { trials?: number; seconds?: number; bytes?: string } }) => post<Sweep>(`sweeps/${id}/${verb}`, body),
     onSuccess: (sweep) => {
       toasts.add({ title: `${sweep.spec.name || sweep.id}: ${SWEEP_VERBS[verb]}` });
       client.setQueryData(["sweep", sweep.id], sweep);

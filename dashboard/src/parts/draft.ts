@@ -53,5 +53,9 @@ export function draftsAreOf(writer: string) {
 }
 
 export function forgetDrafts() {
-  for (const key of Object.keys(sessionStorage)) if (key.startsWith(PREFIX)) sessionStorage.removeItem(key);
+  try {
+    for (const key of Object.keys(sessionStorage)) if (key.startsWith(PREFIX)) sessionStorage.removeItem(key);
+  } catch {
+    // the browser keeps nothing
+  }
 }

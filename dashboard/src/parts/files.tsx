@@ -2,32 +2,9 @@
 import { type Artifact, fileUrl, type Manifest } from "../api";
 import { bytes } from "../format";
 import { Digest, Table } from "./basics";
-import { toasts } from "./toast";
+import { Copy } from "./copy";
 
 export const manifestOf = (artifact: Artifact): Manifest => JSON.parse(artifact.manifest_json);
-
-/** A text that is to be taken elsewhere, without selecting it. */
-export function Copy({ text, what }: { text: string | (() => string); what: string }) {
-  return (
-    <button
-      type="button"
-      className="copy"
-      aria-label={`Copy ${what}`}
-      title={`Copy ${what}`}
-      onClick={() =>
-        navigator.clipboard.writeText(typeof text === "string" ? text : text()).then(
-          () => toasts.add({ title: `Copied: ${what}` }),
-          () => toasts.add({ title: "The browser lets this page copy nothing", type: "bad" }),
-        )
-      }
-    >
-      <svg width="13" height="13" viewBox="0 0 14 14" fill="none" stroke="currentColor" strokeWidth="1.4" aria-hidden>
-        <rect x="4.5" y="4.5" width="8" height="8" rx="1.5" />
-        <path d="M9.5 4.5v-2a1 1 0 0 0-1-1h-6a1 1 0 0 0-1 1v6a1 1 0 0 0 1 1h2" />
-      </svg>
-    </button>
-  );
-}
 
 /** `title`: what the files are; absent: the artifact's name. */
 export function Files({ artifact, title }: { artifact: Artifact; title?: string }) {

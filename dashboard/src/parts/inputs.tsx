@@ -1,7 +1,7 @@
 // What the forms of a job and of a sweep share: the project, and text that the server checks while it is written.
 import { useQuery } from "@tanstack/react-query";
 import { useId, useState } from "react";
-import { get, Problem, type Project } from "../api";
+import { listed, Problem, type Project } from "../api";
 import { inputIds, Labelled } from "./labelled";
 import { useSettled } from "./search_choice";
 import { useOwnProject } from "./session";
@@ -11,12 +11,12 @@ export function useProjects(): string[] | undefined {
   const own = useOwnProject();
   const query = useQuery({
     queryKey: ["projects"],
-    queryFn: () => get<{ projects: Project[] }>("projects", { page_size: 1000 }),
+    queryFn: () => listed<Project>("projects", "projects"),
     enabled: own === "",
     staleTime: 60_000,
   });
   if (own !== "") return undefined;
-  return query.data?.projects.map((project) => project.name) ?? [];
+  return query.data?.all.map((project) => project.name) ?? [];
 }
 
 /** Whose share of the workers it takes; asked of who sees all projects, of all others it is their own. */

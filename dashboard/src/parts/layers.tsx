@@ -1,5 +1,5 @@
 // What a stage did to each layer: a line a kind of layer over the blocks, and the layers that lost most.
-import { useMemo } from "react";
+import { useMemo, useState } from "react";
 import { useSearchParams } from "wouter";
 import type { Job } from "../api";
 import { figure } from "../format";
@@ -14,7 +14,7 @@ export const METRICS: { value: Metric; label: string }[] = [
   { value: "sparsity", label: "Sparsity" },
   { value: "bits", label: "Bits" },
 ];
-const SHOWN = 12;
+const SHOWN = 12; // layers, until somebody asks for all
 
 /** What charts of layers have in common: blocks along, the metric upwards, by its logarithm where all errors are above 0. */
 export function overBlocks(c: Colors, metric: Metric, values: number[], legend: "plain" | "scroll") {
@@ -122,14 +122,16 @@ const mark = (c: Colors, [block, value, layer]: [number, number, string], positi
 });
 
 function LayerTable({ report, metric }: { report: LayerReport[]; metric: Metric }) {
+  const [whole, setWhole] = useState(false);
   const sorted = report.toSorted((a, b) => (b[metric] ?? 0) - (a[metric] ?? 0));
   const top = Math.max(...report.map((layer) => layer[metric] ?? 0), 1e-300);
+  const shown = whole ? sorted : sorted.slice(0, SHOWN);
   return (
     <section className="block">
       <h2>
         {metric === "error" ? "Layers that lost most" : metric === "bits" ? "Layers with most bits" : "Sparsest layers"}{" "}
         <span className="muted">
-          {Math.min(SHOWN, sorted.length)} of {sorted.length}
+          {shown.length} of {sorted.length}
         </span>
       </h2>
       <Table label="Layers">
@@ -146,7 +148,7 @@ function LayerTable({ report, metric }: { report: LayerReport[]; metric: Metric 
           </tr>
         </thead>
         <tbody>
-          {sorted.slice(0, SHOWN).map((layer) => (
+          {shown.map((layer) => (
             <tr key={layer.layer}>
               <td>{layer.layer}</td>
               <td className="number muted">{layer.shape?.join(" × ")}</td>
@@ -160,6 +162,11 @@ function LayerTable({ report, metric }: { report: LayerReport[]; metric: Metric 
           ))}
         </tbody>
       </Table>
+      {sorted.length > SHOWN && (
+        <button className="link" aria-expanded={whole} onClick={() => setWhole(!whole)}>
+          {whole ? `The first ${SHOWN}` : `Show all ${sorted.length}`}
+        </button>
+      )}
     </section>
   );
 }

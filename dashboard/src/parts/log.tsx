@@ -5,7 +5,7 @@ import { bytes, clock, exact } from "../format";
 import { saveText } from "../save";
 import { Empty, Loaded } from "./basics";
 import { SearchField } from "./controls";
-import { Copy } from "./files";
+import { Copy } from "./copy";
 import { useTail } from "./tail";
 
 const MOST = 1000; // lines, as the server keeps
@@ -17,14 +17,17 @@ const told = (words: string) =>
     .replace(/\b(\d[\d.]*(?:e[+-]?\d+)?) bytes\b/g, (_, size) => bytes(Math.round(Number(size))))
     .replace(/\b(\d*\.\d+(?:e[+-]?\d+)?) s\b/g, (_, seconds) => `${Number(Number(seconds).toPrecision(2))} s`);
 
-/** "2026-11-28T06:02:20.123+00:00 wring-engine info rtn begins": the server's time stands beside it already. */
-function parts(text: string): { level: string; words: string } {
-  const match = /^\d{4}-\S+ wring-engine (\w+) (.*)$/s.exec(text);
-  return match ? { level: match[1], words: told(match[2]) } : { level: "", words: text };
+/** "2026-11-28T06:02:20.123+00:00 wring-engine info rtn begins": when it was said. The server hears of many lines at once, later. */
+function parts({ time, text }: LogLine): { time: string; level: string; words: string } {
+  const match = /^(\d{4}-\S+) wring-engine (\w+) (.*)$/s.exec(text);
+  if (!match) return { time, level: "", words: text };
+  const said = Date.parse(match[1]);
+  return { time: Number.isNaN(said) ? time : new Date(said).toISOString(), level: match[2], words: told(match[3]) };
 }
 
 interface Said {
-  line: LogLine;
+  number: string;
+  time: string;
   level: string;
   words: string;
   times: number; // that it was said, one after the other
@@ -33,10 +36,10 @@ interface Said {
 function said(lines: LogLine[]): Said[] {
   const all: Said[] = [];
   for (const line of lines) {
-    const { level, words } = parts(line.text);
+    const { time, level, words } = parts(line);
     const last = all.at(-1);
     if (last && last.words === words) ++last.times;
-    else all.push({ line, level, words, times: 1 });
+    else all.push({ number: line.number, time, level, words, times: 1 });
   }
   return all;
 }
@@ -65,7 +68,11 @@ function Lines({ lines, job }: { lines: LogLine[]; job: Job }) {
   const [search, setSearch] = useState("");
   const all = useMemo(() => said(lines), [lines]);
   const shown = all.filter(({ words }) => words.toLowerCase().includes(search.toLowerCase()));
-  const text = () => lines.map((line) => `${line.time} ${parts(line.text).words}\n`).join("");
+  const text = () =>
+    lines
+      .map(parts)
+      .map(({ time, words }) => `${time} ${words}\n`)
+      .join("");
   useLayoutEffect(() => {
     if (atEnd.current && box.current) box.current.scrollTop = box.current.scrollHeight;
   }, [lines]);
@@ -93,10 +100,10 @@ function Lines({ lines, job }: { lines: LogLine[]; job: Job }) {
         aria-label="Log"
         onScroll={({ currentTarget: b }) => (atEnd.current = b.scrollHeight - b.scrollTop - b.clientHeight < 24)}
       >
-        {shown.map(({ line, level, words, times }) => (
-          <div key={line.number} data-level={level}>
-            <time dateTime={line.time} title={exact(line.time)}>
-              {clock(line.time)}
+        {shown.map(({ number, time, level, words, times }) => (
+          <div key={number} data-level={level}>
+            <time dateTime={time} title={exact(time)}>
+              {clock(time)}
             </time>
             <span>
               {words}

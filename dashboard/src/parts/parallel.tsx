@@ -5,10 +5,11 @@ import type { Sweep, Trial } from "../api";
 import { between } from "../colors";
 import { dimensionNames, valueOf } from "../sweep";
 import { Empty } from "./basics";
-import { Chart, type Colors } from "./chart";
+import { type Areas, Chart, type Colors } from "./chart";
 
 export type Cell = string | number | undefined;
 export interface Axis {
+  id: string;
   name: string; // as long as there is room for
   title?: string; // in full
   figure?: { lowerIsBetter: boolean; format: (value: number) => string; most?: number }; // absent: a parameter
@@ -18,8 +19,14 @@ export const axisOf = (metric: string, lowerIsBetter: boolean) => ({ lowerIsBett
 
 const FEW = 12; // values of a parameter that are written out
 
+export interface Row {
+  id: string;
+  name: string;
+  cells: Cell[];
+}
+
 /** A parameter of few values has a mark for each, in their order; all else is a scale, for figures with the better end up. */
-function scaleOf(axis: Axis, values: Cell[]) {
+function scaleOf(axis: Axis, values: Cell[]): { type: string; data?: string[]; axisLabel?: object } & Record<string, unknown> {
   const different = [...new Set(values.map((value) => value ?? "–"))];
   const numbers = different.every((value) => typeof value === "number");
   if (!numbers || (!axis.figure && different.length <= FEW))
@@ -34,12 +41,40 @@ export function ranks(values: Cell[], lowerIsBetter: boolean): (number | undefin
   return values.map((value) => (typeof value === "number" ? (sorted.length > 1 ? sorted.indexOf(value) / (sorted.length - 1) : 1) : undefined));
 }
 
+const cellsOf = (rows: Row[], axis: number) => rows.map((row) => row.cells[axis]);
+
+/** The ids of the rows whose lines go through an area of each axis that has any; undefined: no axis has one. */
+export function pickedOf(axes: Axis[], rows: Row[], areas: Areas): Set<string> | undefined {
+  const tests = axes.flatMap((axis, i) => {
+    const ranges = areas[axis.id] ?? [];
+    if (ranges.length === 0) return [];
+    const { data } = scaleOf(axis, cellsOf(rows, i));
+    const place = (value: Cell) => (data ? data.indexOf(String(value ?? "–")) : Number(value));
+    return [(row: Row) => ranges.some(([a, b]) => place(row.cells[i]) >= Math.min(a, b) && place(row.cells[i]) <= Math.max(a, b))];
+  });
+  return tests.length > 0 ? new Set(rows.filter((row) => tests.every((holds) => holds(row))).map(({ id }) => id)) : undefined;
+}
+
 /** Axes on which all lines are alike say nothing and are left out. `color`: the axis whose figure colours the lines; -1: none does. */
-export function Parallel({ axes, rows, color, label }: { axes: Axis[]; rows: { name: string; cells: Cell[] }[]; color: number; label: string }) {
+export function Parallel({
+  axes,
+  rows,
+  color,
+  label,
+  areas,
+  onAreas,
+}: {
+  axes: Axis[];
+  rows: Row[];
+  color: number;
+  label: string;
+  areas: Areas;
+  onAreas: (areas: Areas) => void;
+}) {
   const option = useMemo(() => {
-    const good = color < 0 ? [] : ranks(rows.map((row) => row.cells[color]), axes[color].figure?.lowerIsBetter ?? false);
+    const good = color < 0 ? [] : ranks(cellsOf(rows, color), axes[color].figure?.lowerIsBetter ?? false);
     const told = axes
-      .map((axis, i) => ({ axis, values: rows.map((row) => row.cells[i]) }))
+      .map((axis, i) => ({ axis, values: cellsOf(rows, i) }))
       .filter(({ values }) => new Set(values.map(String)).size > 1);
     return (c: Colors) => ({
       parallel: {
@@ -56,7 +91,7 @@ export function Parallel({ axes, rows, color, label }: { axes: Axis[]; rows: { n
       },
       parallelAxis: told.map(({ axis, values }, dim) => {
         const scale = scaleOf(axis, values);
-        return { dim, name: axis.name, ...scale, z: 3, axisLabel: { color: c.muted, backgroundColor: c.back, padding: [1, 3], hideOverlap: true, ...scale.axisLabel } }; // over the lines
+        return { dim, id: axis.id, name: axis.name, ...scale, z: 3, axisLabel: { color: c.muted, backgroundColor: c.back, padding: [1, 3], hideOverlap: true, ...scale.axisLabel } }; // over the lines
       }),
       tooltip: { trigger: "item", formatter: (item: { name: string }) => item.name },
       series: [
@@ -74,30 +109,31 @@ export function Parallel({ axes, rows, color, label }: { axes: Axis[]; rows: { n
       ],
     });
   }, [axes, rows, color]);
-  return <Chart label={label} option={option} height={380} name="wring-parallel" />;
+  return <Chart label={label} option={option} height={380} name="wring-parallel" areas={areas} onAreas={onAreas} />;
 }
 
 /** A sweep's trials that were measured, over its dimensions, objectives and constraints. */
-export function TrialParallel({ sweep, trials }: { sweep: Sweep; trials: Trial[] }) {
+export function useTrialLines(sweep: Sweep, trials: Trial[]) {
   const figures = useMemo(
     () => [
       ...sweep.constraints.map((c) => ({ ...c, maximise: c.maximum === undefined })),
       ...sweep.objectives,
     ].filter((a, i, all) => all.findLastIndex((b) => b.metric === a.metric && b.suite === a.suite) === i),
-    [sweep],
+    [sweep.constraints, sweep.objectives],
   );
   const axes = useMemo(
     (): Axis[] => [
-      ...dimensionNames(sweep.dimensions).map((name) => ({ name })),
-      ...figures.map((f) => ({ name: shortName(f.metric), title: metricName(f.metric), figure: axisOf(f.metric, !f.maximise) })),
+      ...dimensionNames(sweep.dimensions).map((name, i) => ({ id: sweep.dimensions[i], name })),
+      ...figures.map((f) => ({ id: `${f.suite} ${f.metric}`, name: shortName(f.metric), title: metricName(f.metric), figure: axisOf(f.metric, !f.maximise) })),
     ],
-    [sweep, figures],
+    [sweep.dimensions, figures],
   );
   const rows = useMemo(
     () =>
       trials
         .filter((trial) => trial.metrics.length > 0)
         .map((trial) => ({
+          id: trial.number,
           name: `trial ${trial.number}`,
           cells: [...trial.values_json.map((text) => cell(JSON.parse(text))), ...figures.map((f) => valueOf(trial, f))],
         })),
@@ -105,6 +141,11 @@ export function TrialParallel({ sweep, trials }: { sweep: Sweep; trials: Trial[]
   );
   const first = sweep.objectives[0];
   const color = first ? axes.length - figures.length + figures.findIndex((f) => f.metric === first.metric && f.suite === first.suite) : -1;
+  return { axes, rows, color };
+}
+
+export function TrialParallel({ lines, areas, onAreas }: { lines: ReturnType<typeof useTrialLines>; areas: Areas; onAreas: (areas: Areas) => void }) {
+  const { axes, rows, color } = lines;
   if (rows.length < 2) return <Empty title="Two trials must have ended for lines to compare" />;
   return (
     <>
@@ -112,7 +153,7 @@ export function TrialParallel({ sweep, trials }: { sweep: Sweep; trials: Trial[]
         A line a trial; figures better upwards. {color >= 0 && `The stronger its colour, the better its ${axes[color].title}.`} Drag along an axis to pick
         lines.
       </p>
-      <Parallel axes={axes} rows={rows} color={color} label={`Parameters and figures of ${rows.length} trials`} />
+      <Parallel axes={axes} rows={rows} color={color} label={`Parameters and figures of ${rows.length} trials`} areas={areas} onAreas={onAreas} />
     </>
   );
 }

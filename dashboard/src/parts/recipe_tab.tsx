@@ -1,7 +1,7 @@
 // A job's recipe, and how it differs from another job's.
 import { useQuery } from "@tanstack/react-query";
 import { useSearchParams } from "wouter";
-import { get, type Job, methodSpecs, type NormalForm, post } from "../api";
+import { get, type Job, methodSpecs, normalForm } from "../api";
 import { draftOf, emptyDraft, yamlOf } from "../recipe";
 import { Failure, Loading } from "./basics";
 import { Code, Diff } from "./code";
@@ -9,11 +9,8 @@ import { JobChoice } from "./search_choice";
 
 /** The recipe without its defaults, however it was written: one line, a mapping, llm-compressor's. */
 async function plain(recipe: string): Promise<string> {
-  const [specs, { normal_form_json }] = await Promise.all([
-    methodSpecs(),
-    post<{ normal_form_json: string }>("recipes/validate", { recipe }),
-  ]);
-  return yamlOf(draftOf(JSON.parse(normal_form_json) as NormalForm, specs, emptyDraft));
+  const [specs, form] = await Promise.all([methodSpecs(), normalForm(recipe)]);
+  return yamlOf(draftOf(form, specs, emptyDraft));
 }
 
 const title = (job: Job) => job.spec.name || job.id;

@@ -3,6 +3,7 @@ import { type QueryClient, useMutation, useQuery, useQueryClient } from "@tansta
 import { type ReactNode, useState } from "react";
 import { get, type Problem, post, type Session } from "../api";
 import { Loading, useTitle } from "./basics";
+import { Copy } from "./copy";
 import { draftsAreOf, forgetDrafts } from "./draft";
 
 const KEY = ["session"];
@@ -60,7 +61,7 @@ function Secret() {
   if (!data) return null;
   return (
     <div className="notice" role="status">
-      <strong>The secret of {data.name}. It is shown this once.</strong>
+      <strong>The secret of {data.name}. It is shown this once.</strong> <Copy text={data.secret} what="the secret" />
       <pre className="command" tabIndex={0} aria-label="Secret">
         {data.secret}
       </pre>

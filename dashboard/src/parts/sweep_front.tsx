@@ -6,14 +6,16 @@ import { type Front, type Objective, post, type Sweep, type Trial } from "../api
 import { axisEnd, bytes, formatOf, metricName, parseBytes } from "../format";
 import { bestSoFar, valueOf } from "../sweep";
 import { Empty } from "./basics";
-import { axis, Chart, type Colors } from "./chart";
+import { axis, BEHIND, Chart, type Colors } from "./chart";
 import { Choice } from "./controls";
+import { CompareLink } from "./picked";
 
 const name = (objective: Objective) => metricName(objective.metric);
 const format = (objective: Objective) => formatOf(objective.metric);
 const key = (objective: Objective) => `${objective.suite} ${objective.metric}`;
 
-export function SweepFront({ sweep, trials, front }: { sweep: Sweep; trials: Trial[]; front: Front }) {
+/** `picked`: the numbers of the trials that are looked at; others stand behind them. */
+export function SweepFront({ sweep, trials, front, picked }: { sweep: Sweep; trials: Trial[]; front: Front; picked?: Set<string> }) {
   const [params, setParams] = useSearchParams();
   const [, go] = useLocation();
   const open = useCallback(
@@ -27,7 +29,7 @@ export function SweepFront({ sweep, trials, front }: { sweep: Sweep; trials: Tri
   const pick = (at: string, fallback: number) => objectives.find((o) => key(o) === params.get(at)) ?? objectives[fallback];
   const x = pick("x", 1);
   const y = pick("y", 0);
-  const measured = trials.filter((trial) => trial.metrics.length > 0);
+  const measured = useMemo(() => trials.filter((trial) => trial.metrics.length > 0), [trials]);
   if (measured.length === 0)
     return (
       <Empty title="No trial has ended yet">
@@ -52,12 +54,13 @@ export function SweepFront({ sweep, trials, front }: { sweep: Sweep; trials: Tri
             ? `${front.trials.length} of ${measured.length} trials are on the front: no other is better in every objective.`
             : `No trial holds all constraints yet${front.nearest ? `; trial ${front.nearest.number} comes nearest` : ""}.`}
         </span>
+        {front.any_feasible && <CompareLink jobs={front.trials.map((trial) => trial.job_id).filter(Boolean)}>Compare the front</CompareLink>}
       </div>
       <Best sweep={sweep} ended={measured.length} />
       {x ? (
-        <TwoObjectives trials={measured} front={front} x={x} y={y} onClick={open} />
+        <TwoObjectives trials={measured} front={front} picked={picked} x={x} y={y} onClick={open} />
       ) : (
-        <OneObjective trials={measured} front={front} objective={y} onClick={open} />
+        <OneObjective trials={measured} front={front} picked={picked} objective={y} onClick={open} />
       )}
     </>
   );
@@ -109,22 +112,23 @@ function Best({ sweep, ended }: { sweep: Sweep; ended: number }) {
 interface ChartProps {
   trials: Trial[];
   front: Front;
+  picked?: Set<string>;
   onClick: (data: unknown) => void;
 }
 
 const label = (trial: Trial) => `trial ${trial.number}${trial.feasible ? "" : ", violates a constraint"}`;
 
-function points(c: Colors, rows: { row: unknown[]; trial: Trial }[], front: Front) {
+function points(c: Colors, rows: { row: unknown[]; trial: Trial }[], front: Front, picked?: Set<string>) {
   const best = new Set(front.trials.map((trial) => trial.number));
   return rows.map(({ row, trial }) => ({
     value: row,
     symbol: trial.feasible ? "circle" : "emptyCircle",
     symbolSize: best.has(trial.number) ? 13 : 9,
-    itemStyle: { opacity: 1, color: best.has(trial.number) ? c.accent : c.muted },
+    itemStyle: { opacity: !picked || picked.has(trial.number) ? 1 : BEHIND, color: best.has(trial.number) ? c.accent : c.muted },
   }));
 }
 
-function TwoObjectives({ trials, front, x, y, onClick }: ChartProps & { x: Objective; y: Objective }) {
+function TwoObjectives({ trials, front, picked, x, y, onClick }: ChartProps & { x: Objective; y: Objective }) {
   const option = useMemo(() => {
     const row = (trial: Trial) => [valueOf(trial, x), valueOf(trial, y), label(trial), trial.job_id];
     const rows = trials.map((trial) => ({ row: row(trial), trial })).filter(({ row }) => row[0] !== undefined && row[1] !== undefined);
@@ -160,16 +164,16 @@ function TwoObjectives({ trials, front, x, y, onClick }: ChartProps & { x: Objec
           lineStyle: { color: c.accent, width: 1.5, type: "dashed" },
           z: 1,
         },
-        { type: "scatter", data: points(c, rows, front) },
+        { type: "scatter", data: points(c, rows, front, picked) },
       ],
     });
-  }, [trials, front, x, y]);
+  }, [trials, front, picked, x, y]);
   return (
     <Chart label={`${name(y)} against ${name(x)} of ${trials.length} trials, with the front`} option={option} height={360} name="wring-front" onClick={onClick} />
   );
 }
 
-function OneObjective({ trials, front, objective, onClick }: ChartProps & { objective: Objective }) {
+function OneObjective({ trials, front, picked, objective, onClick }: ChartProps & { objective: Objective }) {
   const option = useMemo(() => {
     const rows = trials
       .map((trial) => ({ row: [Number(trial.number), valueOf(trial, objective), label(trial), trial.job_id], trial }))
@@ -197,9 +201,9 @@ function OneObjective({ trials, front, objective, onClick }: ChartProps & { obje
           silent: true,
           lineStyle: { color: c.accent, width: 1.5 },
         },
-        { type: "scatter", data: points(c, rows, front) },
+        { type: "scatter", data: points(c, rows, front, picked) },
       ],
     });
-  }, [trials, front, objective]);
+  }, [trials, front, picked, objective]);
   return <Chart label={`${name(objective)} by trial, and the best so far`} option={option} height={360} name="wring-front" onClick={onClick} />;
 }

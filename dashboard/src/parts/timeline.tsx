@@ -1,4 +1,5 @@
 // When each step of each attempt ran, what was forecast of it, and the events beneath.
+import { memo } from "react";
 import type { Job, JobEvent, Stage } from "../api";
 import { bytes, clock, duration, exact } from "../format";
 import { progressText, stageProgress } from "../job_text";
@@ -63,7 +64,7 @@ function Axis({ scale }: { scale: Scale }) {
   const step = tick(seconds, 6);
   const marks = Array.from({ length: Math.floor((seconds * 0.97) / step) + 1 }, (_, i) => i * step);
   return (
-    <div className="axis" aria-label="Time since its first lease">
+    <div className="axis" role="group" aria-label="Time since its first lease">
       {marks.map((mark) => (
         <span key={mark} style={{ left: `${(mark / seconds) * 100}%` }}>
           {duration(mark)}
@@ -213,7 +214,8 @@ function said(event: JobEvent): string {
   return p.reason ?? p.error?.message ?? "";
 }
 
-function Events({ events }: { events: JobEvent[] }) {
+/** Drawn anew when there are others, not each second with the bars. */
+const Events = memo(function Events({ events }: { events: JobEvent[] }) {
   return (
     <section className="block">
       <h2>Events</h2>
@@ -245,4 +247,4 @@ function Events({ events }: { events: JobEvent[] }) {
       </div>
     </section>
   );
-}
+});

@@ -51,10 +51,15 @@ function columns(sweep: Sweep, best: Set<string>): ColumnDef<Trial>[] {
       header: "State",
       accessorFn: (trial) => trial.state,
       cell: ({ row: { original: trial } }) => (
-        <span title={trial.error?.message}>
+        <>
           <StateBadge state={trial.state} />
           {trial.state === "SUCCEEDED" && !trial.feasible && <span className="muted small"> violates a constraint</span>}
-        </span>
+          {trial.error && trial.state === "FAILED" && (
+            <div className="trial-why clip small bad-text" title={trial.error.message}>
+              {trial.error.message}
+            </div>
+          )}
+        </>
       ),
     },
     ...dimensionNames(sweep.dimensions).map((name, i): ColumnDef<Trial> => ({
@@ -101,8 +106,7 @@ export function Trials({ sweep, trials, best }: { sweep: Sweep; trials: Trial[];
   const front = [...best].join();
   const made = useMemo(
     () => columns(sweep, new Set(front.split(","))),
-    // What a column is made of changes neither with the trials nor with the counts.
-    [sweep.id, front], // eslint-disable-line
+    [sweep.id, front], // what a column is made of changes neither with the trials nor with the counts
   );
   const table = useReactTable({
     data: trials,
