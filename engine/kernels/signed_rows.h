@@ -10,9 +10,16 @@ namespace wring {
 void add_signed_row(const std::uint8_t* negative, const float* u, const float* v, std::int64_t rank,
                     std::int64_t columns, float* out);
 
-// sums[r * rank + k] = sum over j of s_rj * z[k * columns + j], for four rows r whose signs s_r begin
-// `row_bytes` apart. z [rank, columns]; totals [rank]: its rows' sums without signs.
-void signed_sums_of_four_rows(const std::uint8_t* negative, std::int64_t row_bytes, const float* z,
-                              const float* totals, std::int64_t rank, std::int64_t columns, float* sums);
+// How many floats subset_sums() writes.
+std::int64_t subset_sum_count(std::int64_t rank, std::int64_t columns);
+
+// For signed_sums(): of z [rank, columns] the eight sums there are of each three columns.
+void subset_sums(const float* z, std::int64_t rank, std::int64_t columns, float* subsets);
+
+// sums[(r / 8 * rank + k) * 8 + r % 8] = sum over j of s_rj * z_kj, for rows r, a multiple of eight, whose
+// signs s_r begin `row_bytes` apart, one bit a column. `subsets` are subset_sums() of z; totals [rank]: its
+// rows' sums without signs.
+void signed_sums(const std::uint8_t* negative, std::int64_t row_bytes, std::int64_t rows,
+                 const float* subsets, const float* totals, std::int64_t rank, float* sums);
 
 }  // namespace wring

@@ -15,6 +15,8 @@ namespace wring {
 namespace {
 
 constexpr std::int64_t kMostRowsAtOnce = 4;  // of x, without decoding
+constexpr std::int64_t kRowsOfSums = 8;      // signed_sums() takes rows by so many
+constexpr std::int64_t kRowsPerTask = 64;
 constexpr std::int64_t kMostLevels = 64;
 
 // negative uint8 [levels, out, ceil(in / 8)]: column j is bit j % 8 of byte j / 8, set where the sign is -1
@@ -54,31 +56,20 @@ class ResidualRep final : public WeightRep {
   at::Tensor multiply(const at::Tensor& x) const override {
     if (x.is_cuda())  // what is packed goes to the device
       return wring::linear(x, decode_levels(negative_.to(x.device()), u_.to(x.device()), v_.to(x.device())));
-    if (x.size(0) > kMostRowsAtOnce || !x.is_cpu() || rows() % 4 != 0) return {};
-    const std::int64_t rank = u_.size(2), in = columns(), out = rows(), row_bytes = negative_.size(2);
+    if (x.size(0) > kMostRowsAtOnce || !x.is_cpu() || rows() % kRowsOfSums != 0) return {};
+    const std::int64_t rank = u_.size(2), in = columns(), out = rows();
     const at::Tensor u = u_.to(at::kFloat), v = v_.to(at::kFloat);
-    at::Tensor y = at::empty({x.size(0), out}, at::kFloat);
-    const auto* signs = negative_.const_data_ptr<std::uint8_t>();
     const float* left = u.const_data_ptr<float>();
+    at::Tensor y = at::zeros({x.size(0), out}, at::kFloat);
+    std::vector<float> subsets(static_cast<std::size_t>(subset_sum_count(rank, in)));
     for (std::int64_t n = 0; n < x.size(0); ++n) {
       const at::Tensor z = (v * x[n]).contiguous(), totals = z.sum(2).contiguous();  // [levels, rank, in]
       const float *products = z.const_data_ptr<float>(), *sums = totals.const_data_ptr<float>();
-      float* values = y[n].data_ptr<float>();
-      constexpr std::int64_t kRowsPerTask = 64;
-      at::parallel_for(0, out / 4, kRowsPerTask / 4, [&](std::int64_t begin, std::int64_t end) {
-        std::vector<float> signed_sums(static_cast<std::size_t>(4 * rank));
-        for (std::int64_t four = begin; four < end; ++four) {
-          float* const y4 = values + 4 * four;
-          std::memset(y4, 0, 4 * sizeof(float));
-          for (std::int64_t level = 0; level < levels(); ++level) {
-            const std::int64_t row = level * out + 4 * four;
-            signed_sums_of_four_rows(signs + row * row_bytes, row_bytes, products + level * rank * in,
-                                     sums + level * rank, rank, in, signed_sums.data());
-            for (std::int64_t i = 0; i < 4 * rank; ++i)
-              y4[i / rank] += left[row * rank + i] * signed_sums[static_cast<std::size_t>(i)];
-          }
-        }
-      });
+      float* const values = y.mutable_data_ptr<float>() + n * out;
+      for (std::int64_t level = 0; level < levels(); ++level) {
+        subset_sums(products + level * rank * in, rank, in, subsets.data());
+        add_level(level, subsets.data(), sums + level * rank, left + level * out * rank, values);
+      }
     }
     return y;
   }
@@ -95,6 +86,23 @@ class ResidualRep final : public WeightRep {
 
  private:
   std::int64_t levels() const { return static_cast<std::int64_t>(order_.size()); }
+
+  // y_r += sum over k of u_rk (S_r . z_k), z being what `subsets` and `totals` are of.
+  void add_level(std::int64_t level, const float* subsets, const float* totals, const float* u,
+                 float* y) const {
+    const std::int64_t rank = u_.size(2), row_bytes = negative_.size(2);
+    const auto* signs = negative_.const_data_ptr<std::uint8_t>() + level * rows() * row_bytes;
+    at::parallel_for(0, rows() / kRowsOfSums, kRowsPerTask / kRowsOfSums, [&](auto begin, auto end) {
+      const std::int64_t first = begin * kRowsOfSums, count = (end - begin) * kRowsOfSums;
+      std::vector<float> sums(static_cast<std::size_t>(count * rank));
+      signed_sums(signs + first * row_bytes, row_bytes, count, subsets, totals, rank, sums.data());
+      for (std::int64_t r = 0; r < count; ++r)
+        for (std::int64_t k = 0; k < rank; ++k)
+          y[first + r] +=
+              u[(first + r) * rank + k] *
+              sums[static_cast<std::size_t>((r / kRowsOfSums * rank + k) * kRowsOfSums + r % kRowsOfSums)];
+    });
+  }
 
   at::Tensor negative_, u_, v_;
   std::vector<std::int64_t> order_;

@@ -9,17 +9,19 @@ A file names a model, data, runs (stages of a recipe each), evaluations, budgets
     model: smollm2-offgrid                # folder of build/models
     data: {calibration: calibration.txt, test: test.txt}      # files of build/data
     fixture: resnet20                     # in place of model and data: a network and images of image_fixtures.py
-    seeds: [0]
+    seeds: [0, 1, 2]
+    drawn: [eora]                         # runs that a seed alters; others have the first alone (default: all)
     minutes: 30                           # limit of the whole
     evaluations: ["perplexity(window=512, windows=16)", size]
     runs: {eora: ["gptq(bits=3)", "eora(rank=32)"], none: ["gptq(bits=3)"]}
     equal: [{metric: size.parameters, of: [a, b], within: 0.002}]
     claims: ["perplexity.perplexity: eora < svd <= none"]     # suite.metric: a chain
     unmet: ["..."]                        # the card's claims that did not come out; said again each time
-    cut: {runs: [eora, none], evaluations: [...], replace: {samples: 8}}  # what CI runs: replace overrides parameters
+    cut: {runs: [eora, none], evaluations: [...], replace: {samples: 8}}  # what CI runs: replace overrides parameters;
+                                          # runs may be stages of their own: {eora: [...], none: [...]}
 
 In claims "dense" is the model that was handed in, and a run's name may be followed by what is taken off its values: "trained - 0.01 <= otov2". "a < b": the mean over seeds is lower by more than the difference's standard error. "a <= b": not higher by more than that. Where perplexities are
-compared the difference is that of the negative log-likelihood, paired by window. Exits with 1 where a claim or budget does not hold.
+compared the difference is that of the negative log-likelihood, paired by window, each window's the mean over seeds. Exits with 1 where a claim or budget does not hold.
 """
 import argparse
 import json
@@ -47,11 +49,16 @@ class Conformance:
         self.cut = self.spec.get("cut") if cut else None
         self.runs, self.evaluations, self.seeds = self.spec["runs"], self.spec["evaluations"], self.spec["seeds"]
         if self.cut:
-            self.runs = {name: self.runs[name] for name in self.cut["runs"]}
+            own = self.cut["runs"]
+            self.runs = own if isinstance(own, dict) else {name: self.runs[name] for name in own}
             self.evaluations, self.seeds = self.cut["evaluations"], self.seeds[:1]
+        self.drawn = self.spec.get("drawn", self.runs)
         self.jobs = {}  # (run, seed) -> job
         if "fixture" not in self.spec:
             self.model, self.data = ROOT / "build/models" / self.spec["model"], {key: ROOT / "build/data" / name for key, name in self.spec["data"].items()}
+
+    def seeds_of(self, name):
+        return self.seeds if name in self.drawn else self.seeds[:1]
 
     def recipe(self, name):
         replace = (self.cut or {}).get("replace", {})
@@ -72,8 +79,8 @@ class Conformance:
         if "fixture" in self.spec:
             self.model, self.data = image_fixtures.FIXTURES[self.spec["fixture"]](work)
         end = time.monotonic() + 60 * self.spec["minutes"]
-        for seed in self.seeds:
-            for name in self.runs:
+        for name in self.runs:
+            for seed in self.seeds_of(name):
                 recipe = work / f"{name}.yaml"
                 recipe.write_text(self.recipe(name), encoding="utf-8")
                 data = [argument for key in service.cli("validate", recipe, "--json").json["data"]
@@ -92,7 +99,7 @@ class Conformance:
             row = self.row(next(iter(self.runs)), seed, metric)
             return {"value": row["baseline_value"], "stderr": row.get("stderr")}
         suite, name = metric.split(".", 1)
-        rows = [row for row in self.jobs[run, seed]["evaluations"]
+        rows = [row for row in self.jobs[run, seed if seed in self.seeds_of(run) else self.seeds[0]]["evaluations"]
                 if row["suite"] == suite and row["metric"] == name and row["when"] == "after"]
         if not rows:
             raise AssertionError(f"run {run} has no row {metric}")
@@ -103,19 +110,22 @@ class Conformance:
 
     def difference(self, a, b, metric):
         """Mean of a - b and its standard error, over windows where both have them, else over what the rows say."""
-        means, variances = [], []
-        for seed in self.seeds:
+        means, variances, windowed = [], [], []
+        for seed in max(self.seeds_of(a), self.seeds_of(b), key=len):
             rows = [self.row(run, seed, metric) for run in (a, b)]
             windows = [(row.get("details") or {}).get("window_nll") for row in rows]
             if metric.endswith("perplexity.perplexity") and all(windows):
                 scored = rows[0]["details"]["window_scored"]
-                differences = [(x - y) / n for x, y, n in zip(*windows, scored)]
-                means.append(statistics.fmean(differences))
-                variances.append(statistics.variance(differences) / len(differences) if len(differences) > 1 else 0.0)
+                windowed.append([(x - y) / n for x, y, n in zip(*windows, scored)])
+                means.append(statistics.fmean(windowed[-1]))
             else:
                 means.append(rows[0]["value"] - rows[1]["value"])
                 variances.append(sum((row.get("stderr") or 0.0) ** 2 for row in rows))
-        within = sum(variances) / len(variances) ** 2
+        if windowed:  # the windows are the same for all seeds
+            by_window = [statistics.fmean(of_seeds) for of_seeds in zip(*windowed)]
+            within = statistics.variance(by_window) / len(by_window) if len(by_window) > 1 else 0.0
+        else:
+            within = sum(variances) / len(variances) ** 2
         between = statistics.variance(means) / len(means) if len(means) > 1 else 0.0
         return statistics.fmean(means), math.sqrt(max(within, between))
 
@@ -156,14 +166,15 @@ class Conformance:
 def metrics_of(conformance):
     """One line a run: each metric of the rows after the stages, time and peak memory of the stages."""
     for name in conformance.runs:
-        rows = conformance.jobs[name, conformance.seeds[0]]["evaluations"]
+        seeds = conformance.seeds_of(name)
+        rows = conformance.jobs[name, seeds[0]]["evaluations"]
         metrics = sorted({f"{row['suite']}.{row['metric']}" for row in rows if row["when"] == "after" and row["suite"] != "sample"})
-        stages = [stage for seed in conformance.seeds for stage in conformance.jobs[name, seed]["stages"]
+        stages = [stage for seed in seeds for stage in conformance.jobs[name, seed]["stages"]
                   if not stage["name"].startswith("evaluate")]
         yield name, {**{metric: conformance.value(name, metric) for metric in metrics},
-                     "seconds": sum(stage["seconds"] for stage in stages) / len(conformance.seeds),
+                     "seconds": sum(stage["seconds"] for stage in stages) / len(seeds),
                      "peak_bytes": max((stage["peak_bytes"] for stage in stages), default=0),
-                     "artifact": conformance.jobs[name, conformance.seeds[0]].get("artifact_digest")}
+                     "artifact": conformance.jobs[name, seeds[0]].get("artifact_digest")}
 
 
 def run_file(path, arguments):

@@ -59,9 +59,9 @@ TEST(ResidualRep, IsTheSumOfSignedProductsWithABitForEachSign) {
 
 TEST(ResidualRep, MultipliesAsItsDecodedWeightDoes) {
   at::manual_seed(1);
-  for (const std::int64_t columns : {5, 16, 40, 77})
-    for (const std::int64_t rank : {1, 2, 3}) {
-      const auto rep = random_residual(3, 12, columns, rank);
+  for (const std::int64_t columns : {5, 16, 40, 77, 256, 300})
+    for (const std::int64_t rank : {1, 2, 3, 4, 7}) {
+      const auto rep = random_residual(3, 24, columns, rank);
       const at::Tensor weight = rep->decode(at::kFloat);
       const auto tensors = rep->tensors();
       EXPECT_LT((decode_levels(tensors[0].tensor, tensors[1].tensor, tensors[2].tensor) - weight)
@@ -75,7 +75,8 @@ TEST(ResidualRep, MultipliesAsItsDecodedWeightDoes) {
       EXPECT_LT((y - expected).norm().item<double>(), 1e-5 * expected.norm().item<double>())
           << columns << ", rank " << rank;
     }
-  EXPECT_FALSE(random_residual(1, 10, 8, 1)->multiply(at::ones({1, 8})).defined());  // rows are taken by four
+  EXPECT_FALSE(
+      random_residual(1, 12, 8, 1)->multiply(at::ones({1, 8})).defined());  // rows are taken by eight
 }
 
 TEST(ResidualRep, RefusesWhatDoesNotFitTogether) {

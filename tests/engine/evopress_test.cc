@@ -376,42 +376,49 @@ TEST(EvoPress, RefusesWhatCannotBeWithTheFieldAndTheFix) {
             "NO_LEVEL");
 }
 
+Layer* reader_of(Model& model, bool attention, int block) {
+  return model.find_layer("model.layers." + std::to_string(block) +
+                          (attention ? ".self_attn.o_proj" : ".mlp.down_proj"));
+}
+
+// Without the parts whose bits are set: attentions first.
+double divergence_without(Model& model, int mask, const at::Tensor& dense) {
+  ExchangedWeights::Weights without;
+  for (int bit = 0; bit < 2 * kBlocks; ++bit) {
+    Layer* const layer = reader_of(model, bit < kBlocks, bit % kBlocks);
+    if (mask >> bit & 1)
+      without.emplace_back(layer, dense_rep(at::zeros({layer->weight().rows(), layer->weight().columns()})));
+  }
+  const ExchangedWeights exchanged(std::move(without));
+  return divergence(dense, log_probabilities(model));
+}
+
+Json run_depth(Model& model, const std::string& recipe) {
+  const auto stage = parse_recipe(recipe).stages[0];
+  const auto method = make_method(stage.method, Params(stage.params, "params"));
+  const auto targets = small_model::linear_layers(model, false);
+  method->check_model(model, targets);
+  const Calibration calibration{tokens(), {}, Propagate::kDense};
+  NoProgress quiet;
+  Snapshot none;
+  return method->run({model, targets, calibration, quiet, none, nullptr, 0});
+}
+
 // Two of four attentions and two of four MLPs: 36 plans.
 TEST(EvoPressDepth, FindsTheBestOfAllPlansAndCutsThemOut) {
   const auto model = small_model::make();
   const at::Tensor dense = log_probabilities(*model);
-  const auto reader = [&](bool attention, int block) {
-    return model->find_layer("model.layers." + std::to_string(block) +
-                             (attention ? ".self_attn.o_proj" : ".mlp.down_proj"));
-  };
   double best = std::numeric_limits<double>::infinity();
-  for (int mask = 0; mask < 256; ++mask) {
-    if (__builtin_popcount(mask & 15) != 2 || __builtin_popcount(mask >> 4) != 2) continue;
-    ExchangedWeights::Weights without;
-    for (int bit = 0; bit < 8; ++bit) {
-      Layer* const layer = reader(bit < 4, bit % 4);
-      if (mask >> bit & 1)
-        without.emplace_back(layer,
-                             dense_rep(at::zeros({layer->weight().rows(), layer->weight().columns()})));
-    }
-    const ExchangedWeights exchanged(std::move(without));
-    best = std::min(best, divergence(dense, log_probabilities(*model)));
-  }
-  const auto stage = parse_recipe(
-                         "evopress-depth(blocks=2, initial=4, generations=20, offspring=6, survivors=1, "
-                         "tokens=288, samples=6, sequence_length=48)")
-                         .stages[0];
-  const auto method = make_method(stage.method, Params(stage.params, "params"));
-  const auto targets = small_model::linear_layers(*model, false);
-  method->check_model(*model, targets);
-  const Calibration calibration{tokens(), {}, Propagate::kDense};
-  NoProgress quiet;
-  Snapshot none;
-  const Json report = method->run({*model, targets, calibration, quiet, none, nullptr, 0});
+  for (int mask = 0; mask < 256; ++mask)
+    if (__builtin_popcount(mask & 15) == 2 && __builtin_popcount(mask >> 4) == 2)
+      best = std::min(best, divergence_without(*model, mask, dense));
+  const Json report = run_depth(*model,
+                                "evopress-depth(blocks=2, initial=4, generations=20, offspring=6, "
+                                "survivors=1, tokens=288, samples=6, sequence_length=48)");
   int attentions = 0, mlps = 0;
   for (int block = 0; block < kBlocks; ++block) {
-    attentions += reader(true, block) != nullptr;
-    mlps += reader(false, block) != nullptr;
+    attentions += reader_of(*model, true, block) != nullptr;
+    mlps += reader_of(*model, false, block) != nullptr;
   }
   EXPECT_EQ(attentions, 2);
   EXPECT_EQ(mlps, 2);
@@ -424,6 +431,27 @@ TEST(EvoPressDepth, FindsTheBestOfAllPlansAndCutsThemOut) {
                   ->check_model(*fresh, small_model::linear_layers(*fresh, false));
             }).field(),
             "params.blocks");
+}
+
+TEST(EvoPressDepth, DropsInOneShotThePartsWhoseAbsenceAloneDivergesLeast) {
+  const auto model = small_model::make();
+  const at::Tensor dense = log_probabilities(*model);
+  int least = 0;
+  for (const bool attention : {true, false}) {
+    std::vector<std::pair<double, int>> alone;
+    for (int block = 0; block < kBlocks; ++block) {
+      const int mask = 1 << (attention ? block : kBlocks + block);
+      alone.emplace_back(divergence_without(*model, mask, dense), mask);
+    }
+    std::sort(alone.begin(), alone.end());
+    for (int i = 0; i < 2; ++i) least |= alone[i].second;
+  }
+  const Json report = run_depth(*model,
+                                "evopress-depth(blocks=2, search=one-shot, offspring=3, survivors=1, "
+                                "tokens=288, samples=6, sequence_length=48)");
+  for (int bit = 0; bit < 2 * kBlocks; ++bit)
+    EXPECT_EQ(reader_of(*model, bit < kBlocks, bit % kBlocks) == nullptr, (least >> bit & 1) == 1) << bit;
+  EXPECT_EQ(report["searched_tokens"], 288 * 2 * kBlocks);
 }
 
 TEST(EvoPress, SaysWhichLevelsTakeTooMuchOfTheDisk) {

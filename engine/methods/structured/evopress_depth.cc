@@ -1,22 +1,34 @@
 // EvoPress in depth: as many attentions as MLPs leave, those that an evolutionary search finds, by the whole
 // model's divergence from what it was (Sieberling et al., ICML 2025).
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <string>
 #include <utility>
 
 #include "common/error.h"
 #include "engine/calibrate/calibrate.h"
+#include "engine/methods/search/candidate_kl.h"
 #include "engine/methods/search/search_stage.h"
 #include "engine/methods/search/searching_method.h"
 #include "engine/methods/structured/groups.h"
+#include "engine/run/progress.h"
 
 namespace wring {
 namespace {
 
 constexpr std::size_t kDropped = 0, kKept = 1;  // levels
+constexpr std::int64_t kForecastParts = 64;     // of a model that is not read yet
 
 bool is_attention(const PrunableGroups& part) {
   return part.groups.kind == CoupledGroups::Kind::kHeads;
+}
+
+std::vector<std::size_t> of_kind(const std::vector<PrunableGroups>& parts, bool attention) {
+  std::vector<std::size_t> found;
+  for (std::size_t i = 0; i < parts.size(); ++i)
+    if (is_attention(parts[i]) == attention) found.push_back(i);
+  return found;
 }
 
 // Attentions are exchanged for attentions, MLPs for MLPs: they cost differently.
@@ -45,6 +57,7 @@ class EvoPressDepth final : public SearchingMethod {
   explicit EvoPressDepth(const Params& params)
       : params_(params),
         dropped_(params.get<std::uint64_t>("blocks")),
+        one_shot_(params.get<std::string>("search") == "one-shot"),
         initial_(params.get<std::size_t>("initial")),
         options_(evolution_options(params)) {
     check_tokens(options_, params.get<std::int64_t>("samples") * params.get<std::int64_t>("sequence_length"),
@@ -52,7 +65,9 @@ class EvoPressDepth final : public SearchingMethod {
   }
 
   bool reads_data() const override { return true; }
-  std::int64_t searched_tokens() const override { return wring::searched_tokens(options_); }
+  std::int64_t searched_tokens() const override {
+    return one_shot_ ? kForecastParts * options_.steps.back().tokens : wring::searched_tokens(options_);
+  }
 
   void check_model(const Model& model, const std::set<const Layer*>& targets) const override {
     const auto parts = prunable_groups(model, targets);
@@ -71,9 +86,11 @@ class EvoPressDepth final : public SearchingMethod {
     const auto parts = prunable_groups(stage.model, stage.targets);
     const auto layers = versions_of(stage.model, parts);
     const LevelSpace space = space_of(parts, dropped_);
-    const SearchState found = search_plan(
-        stage, options_, space, layers, [&] { return first_points(parts, stage.seed); },
-        params_.field("blocks"));
+    const SearchState found =
+        one_shot_ ? least_alone(stage, parts, layers)
+                  : search_plan(
+                        stage, options_, space, layers, [&] { return first_points(parts, stage.seed); },
+                        params_.field("blocks"));
     std::vector<Json> lines;
     std::vector<at::Tensor> kept;
     for (std::size_t i = 0; i < parts.size(); ++i) {
@@ -88,6 +105,30 @@ class EvoPressDepth final : public SearchingMethod {
   }
 
  private:
+  // The parts without which, one at a time, the model diverges least leave together; all on the same tokens.
+  SearchState least_alone(const StageInput& stage, const std::vector<PrunableGroups>& parts,
+                          const std::vector<LayerVersions>& layers) const {
+    std::vector<double> alone;
+    const auto report = [&] { stage.progress.report(alone.size(), parts.size(), "parts"); };
+    const CandidateKl kl(stage.model, layers, stage.calibration, report);
+    const std::int64_t tokens = options_.steps.back().tokens;
+    while (alone.size() < parts.size()) {
+      std::vector<Assignment> some;
+      for (std::size_t i = alone.size(); i < parts.size() && some.size() < options_.offspring; ++i)
+        some.emplace_back(parts.size(), kKept)[i] = kDropped;
+      for (const double value : kl(some, tokens, Random(stage.seed)))
+        alone.push_back(std::isfinite(value) ? value : std::numeric_limits<double>::infinity());
+      report();
+    }
+    SearchState found{Assignment(parts.size(), kKept), 0, tokens * std::ssize(parts), {}};
+    for (const bool attention : {true, false}) {
+      std::vector<std::size_t> rising = of_kind(parts, attention);
+      std::stable_sort(rising.begin(), rising.end(), [&](auto a, auto b) { return alone[a] < alone[b]; });
+      for (std::uint64_t i = 0; i < dropped_; ++i) found.parent[rising[i]] = kDropped;
+    }
+    return found;
+  }
+
   // So many of each kind, at random.
   std::vector<Assignment> first_points(const std::vector<PrunableGroups>& parts, std::uint64_t seed) const {
     Random random(seed);
@@ -95,9 +136,7 @@ class EvoPressDepth final : public SearchingMethod {
     while (points.size() < initial_) {
       Assignment& at = points.emplace_back(parts.size(), kKept);
       for (const bool attention : {true, false}) {
-        std::vector<std::size_t> left;
-        for (std::size_t i = 0; i < parts.size(); ++i)
-          if (is_attention(parts[i]) == attention) left.push_back(i);
+        std::vector<std::size_t> left = of_kind(parts, attention);
         for (std::uint64_t i = 0; i < dropped_; ++i) {
           std::swap(left[i], left[i + random.below(left.size() - i)]);
           at[left[i]] = kDropped;
@@ -109,6 +148,7 @@ class EvoPressDepth final : public SearchingMethod {
 
   Params params_;
   std::uint64_t dropped_;
+  bool one_shot_;
   std::size_t initial_;
   EvolutionOptions options_;
 };
