@@ -1,43 +1,13 @@
 // A Wring folder: the model as it is stored, of weights in levels those that a size has room for.
-#include <map>
 #include <string>
 
-#include "common/error.h"
 #include "engine/export/exporter.h"
 #include "engine/methods/quantize/level_stack.h"
 #include "engine/model/load.h"
+#include "engine/model/model_tensors.h"
 
 namespace wring {
 namespace {
-
-// A model's own tensors, so that its family makes it again.
-class ModelTensors final : public TensorSource {
- public:
-  explicit ModelTensors(const Model& model) {
-    for (const Layer* layer : model.layers()) {
-      weights_[layer->name()] = layer->shared_weight();
-      if (layer->bias().defined()) tensors_[layer->name() + ".bias"] = layer->bias();
-    }
-    for (const auto& parameter : model.parameters()) tensors_[parameter.name] = parameter.value;
-  }
-
-  bool has(const std::string& name) const override {
-    const auto dot = name.rfind('.');
-    return tensors_.contains(name) || (name.ends_with(".weight") && weights_.contains(name.substr(0, dot)));
-  }
-  at::Tensor tensor(const std::string& name) const override {
-    if (const auto it = tensors_.find(name); it != tensors_.end()) return it->second;
-    throw Error(ErrorCode::kNotFound, "NO_SUCH_TENSOR", "the model has no such tensor", name);
-  }
-  std::shared_ptr<const WeightRep> weight(const std::string& layer) const override {
-    if (const auto it = weights_.find(layer); it != weights_.end()) return it->second;
-    throw Error(ErrorCode::kNotFound, "NO_SUCH_TENSOR", "the model has no such layer", layer);
-  }
-
- private:
-  std::map<std::string, std::shared_ptr<const WeightRep>> weights_;
-  std::map<std::string, at::Tensor> tensors_;
-};
 
 // More than the header of a file of these tensors takes: each entry has its name, type, shape and two
 // offsets.

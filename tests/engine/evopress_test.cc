@@ -218,7 +218,9 @@ TEST(CandidateKl, IsThatOfWholeForwardsOnTheTokensDrawn) {
   Snapshot none;
   const auto levels =
       make_levels(Params({{"levels", check_levels(kLevels, "levels", Source{})}}, "params"), "levels");
-  const auto layers = make_level_database({*model, targets, calibration, quiet, none}, levels, "levels");
+  const auto layers = make_level_database(
+      {*model, targets, calibration, quiet, none},
+      [&](const Layer& layer, const Statistics& x) { return versions_of(levels, layer, x); }, "levels");
   ASSERT_EQ(layers.size(), targets.size());
   const CandidateKl kl(*model, layers, calibration, [] {});
   std::vector<Assignment> candidates(5, Assignment(layers.size(), 1));

@@ -85,7 +85,9 @@ class EvoPress final : public SearchingMethod {
 
   Json run(const StageInput& stage) const override {
     check_there(stage.calibration.ids.numel());
-    auto layers = make_level_database(stage, levels_, params_.field("levels"));
+    auto layers = make_level_database(
+        stage, [&](const Layer& layer, const Statistics& x) { return versions_of(levels_, layer, x); },
+        params_.field("levels"));
     if (!stage.calibration.team().first()) return {{"layers", Json::array()}};  // the first one's is kept
     const LevelSpace space = space_of(layers);
     check_budget(space, layers);

@@ -59,9 +59,9 @@ std::vector<LayerVersions> layers_of(const Snapshot::Part& part, Model& model) {
 
 class BuildBlock final : public BlockWork {
  public:
-  BuildBlock(const StageInput& stage, const std::vector<Level>& levels, std::string field)
+  BuildBlock(const StageInput& stage, const MakeVersions& make, std::string field)
       : stage_(stage),
-        levels_(levels),
+        make_(make),
         field_(std::move(field)),
         left_(2 * kMostTimesDense * stage.model.parameter_count()) {}
 
@@ -73,7 +73,7 @@ class BuildBlock final : public BlockWork {
     if (stage_.calibration.team().first()) {
       for (Layer* layer : stage_.model.block_layers(block)) {
         if (!stage_.targets.contains(layer)) continue;
-        layers.push_back({layer, versions_of(levels_, *layer, *observer.of(*layer))});
+        layers.push_back({layer, make_(*layer, *observer.of(*layer))});
         reports.push_back({{"layer", layer->name()}, {"error", layers.back().versions.front().error}});
       }
     }
@@ -119,7 +119,7 @@ class BuildBlock final : public BlockWork {
   }
 
   const StageInput& stage_;
-  const std::vector<Level>& levels_;
+  const MakeVersions& make_;
   std::string field_;
   std::uint64_t left_;  // of the bytes that versions may take
   std::vector<std::vector<LayerVersions>> blocks_;
@@ -127,9 +127,9 @@ class BuildBlock final : public BlockWork {
 
 }  // namespace
 
-std::vector<LayerVersions> make_level_database(const StageInput& stage, const std::vector<Level>& levels,
+std::vector<LayerVersions> make_level_database(const StageInput& stage, const MakeVersions& make,
                                                const std::string& field) {
-  BuildBlock work(stage, levels, field);
+  BuildBlock work(stage, make, field);
   std::vector<Json> progress;
   run_blocks(stage, stage.model.block_count(), /*outputs_needed=*/false, work, progress);
   return work.take();
