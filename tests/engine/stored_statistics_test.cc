@@ -73,7 +73,8 @@ std::set<Statistic> statistics_of_spec(const MethodSpec& spec) {
 TEST(StoredStatistics, GiveEveryMethodThatSharesThemTheBitsOfAPassOfItsOwn) {
   std::size_t methods = 0;
   for (const auto* spec : Catalogue::embedded().methods()) {
-    if (spec->statistics.empty()) continue;
+    if (spec->statistics.empty() || spec->name == "ziplm")
+      continue;  // ziplm's plan follows times it measures
     ++methods;
     const auto which = statistics_of_spec(*spec);
     const TempDir folder;
