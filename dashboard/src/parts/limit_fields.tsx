@@ -1,4 +1,5 @@
 // Where a job runs, how long it may, and how long what it makes is kept: rarely asked for, so behind a line that says what is.
+import { useState } from "react";
 import { type Limits, limitsText } from "../limits";
 import { Choice } from "./controls";
 import { inputIds, Labelled } from "./labelled";
@@ -27,8 +28,9 @@ export function LimitFields({ value, onChange, wrong }: LimitFieldsProps) {
     </Labelled>
   );
   const kept = value.kept || DISCARDED;
+  const [open, setOpen] = useState(false);
   return (
-    <details className="facts-more" open={Object.keys(wrong).length > 0 || undefined}>
+    <details className="facts-more" open={open || Object.keys(wrong).length > 0} onToggle={(event) => setOpen(event.currentTarget.open)}>
       <summary>
         Where it runs, and limits <span className="muted">{limitsText(value)}</span>
       </summary>
