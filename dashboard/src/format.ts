@@ -14,8 +14,8 @@ export function bytes(value: number | string): string {
 
 /** "60 MB", "1.5gb", "512MiB", "2000": bytes; undefined: it is no size. */
 export function parseBytes(text: string): number | undefined {
-  const match = /^\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*$/i.exec(text);
-  return match ? Number(match[1]) * (match[3] ? 1024 : 1000) ** " kmgt".indexOf(match[2].toLowerCase() || " ") : undefined;
+  const match = /^\s*(\d+(?:\.\d+)?)\s*(?:([kmgt])(i?))?b?\s*$/i.exec(text);
+  return match ? Number(match[1]) * (match[3] ? 1024 : 1000) ** " kmgt".indexOf(match[2]?.toLowerCase() ?? " ") : undefined;
 }
 
 /** 0.3 s, 0:07, 1:02:05 */

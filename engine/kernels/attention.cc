@@ -16,55 +16,32 @@ constexpr std::int64_t kValueBlock = 64;  // values that stay in the first-level
 constexpr float kHidden = -std::numeric_limits<float>::infinity();
 static_assert(kQueryTile % kRows == 0 && kKeyTile % (2 * kMostLanes) == 0);
 
-// scores[r][0..32) = queries[r] . keys, for one block of packed keys.
+// out[r][0..32) += sum over i < count of left[r * left_stride + i] * right[i * right_stride + 0..32).
 template <int L>
-WRING_INLINE void score_block(const float* queries, const float* keys, std::int64_t head_dim, float* scores,
-                              std::int64_t stride) {
-  for (std::int64_t key = 0; key < kKeyTile; key += 2 * L) {
-    Lanes<L> low[kRows] = {}, high[kRows] = {};
-    for (std::int64_t d = 0; d < head_dim; ++d) {
-      const float* at = keys + d * kKeyTile + key;
-      const Lanes<L> k0 = load_lanes<L>(at), k1 = load_lanes<L>(at + L);
-#pragma GCC unroll 6
-      for (int r = 0; r < kRows; ++r) {
-        const float q = queries[r * head_dim + d];
-        low[r] += q * k0;
-        high[r] += q * k1;
-      }
-    }
-#pragma GCC unroll 6
-    for (int r = 0; r < kRows; ++r) {
-      store_lanes(scores + r * stride + key, low[r]);
-      store_lanes(scores + r * stride + key + L, high[r]);
-    }
-  }
-}
-
-// output[r][0..32) += sum over keys of weights[r][key] * values[key][0..32).
-template <int L>
-WRING_INLINE void mix_block(const float* weights, std::int64_t stride, const float* values,
-                            std::int64_t count, std::int64_t value_dim, float* output) {
-  for (std::int64_t d = 0; d < kKeyTile; d += 2 * L) {
+WRING_INLINE void add_products(const float* left, std::int64_t left_stride, const float* right,
+                               std::int64_t right_stride, std::int64_t count, float* out,
+                               std::int64_t stride) {
+  for (std::int64_t column = 0; column < kKeyTile; column += 2 * L) {
     Lanes<L> low[kRows], high[kRows];
 #pragma GCC unroll 6
     for (int r = 0; r < kRows; ++r) {
-      low[r] = load_lanes<L>(output + r * value_dim + d);
-      high[r] = load_lanes<L>(output + r * value_dim + d + L);
+      low[r] = load_lanes<L>(out + r * stride + column);
+      high[r] = load_lanes<L>(out + r * stride + column + L);
     }
-    for (std::int64_t j = 0; j < count; ++j) {
-      const float* at = values + j * value_dim + d;
-      const Lanes<L> v0 = load_lanes<L>(at), v1 = load_lanes<L>(at + L);
+    for (std::int64_t i = 0; i < count; ++i) {
+      const float* at = right + i * right_stride + column;
+      const Lanes<L> x = load_lanes<L>(at), y = load_lanes<L>(at + L);
 #pragma GCC unroll 6
       for (int r = 0; r < kRows; ++r) {
-        const float w = weights[r * stride + j];
-        low[r] += w * v0;
-        high[r] += w * v1;
+        const float w = left[r * left_stride + i];
+        low[r] += w * x;
+        high[r] += w * y;
       }
     }
 #pragma GCC unroll 6
     for (int r = 0; r < kRows; ++r) {
-      store_lanes(output + r * value_dim + d, low[r]);
-      store_lanes(output + r * value_dim + d + L, high[r]);
+      store_lanes(out + r * stride + column, low[r]);
+      store_lanes(out + r * stride + column + L, high[r]);
     }
   }
 }
@@ -103,10 +80,12 @@ WRING_INLINE void attend_in(const AttentionTile& tile) {
     return std::clamp<std::int64_t>(tile.first_visible + query * tile.visible_step, 0, tile.keys);
   };
   const std::int64_t width = padded_keys(visible_to(kQueryTile - 1));
+  for (std::int64_t query = 0; query < kQueryTile; ++query)
+    std::fill_n(tile.scores + query * stride, width, 0.0F);
   for (std::int64_t key = 0; key < width; key += kKeyTile)
     for (std::int64_t query = 0; query < kQueryTile; query += kRows)
-      score_block<L>(tile.queries + query * dim, tile.packed_keys + key * dim, dim,
-                     tile.scores + query * stride + key, stride);
+      add_products<L>(tile.queries + query * dim, dim, tile.packed_keys + key * dim, kKeyTile, dim,
+                      tile.scores + query * stride + key, stride);
 
   float sums[kQueryTile];
   for (std::int64_t query = 0; query < kQueryTile; ++query) {
@@ -123,8 +102,8 @@ WRING_INLINE void attend_in(const AttentionTile& tile) {
     const std::int64_t count = std::min({kValueBlock, width - key, tile.keys - key});
     for (std::int64_t query = 0; query < kQueryTile; query += kRows)
       for (std::int64_t d = 0; d < wide; d += kKeyTile)
-        mix_block<L>(tile.scores + query * stride + key, stride, tile.values + key * wide + d, count, wide,
-                     tile.output + query * wide + d);
+        add_products<L>(tile.scores + query * stride + key, stride, tile.values + key * wide + d, wide, count,
+                        tile.output + query * wide + d, wide);
   }
   for (std::int64_t query = 0; query < kQueryTile; ++query) {
     const float scale = sums[query] > 0 ? 1 / sums[query] : 0;

@@ -94,7 +94,8 @@ left.abort();
 await assert.rejects(given);
 
 // Times below a second have a figure, too.
-const { duration } = await load("format.ts");
+const { duration, parseBytes } = await load("format.ts");
+assert.deepEqual(["60 MB", "1.5gb", "512MiB", "2000", "5ib", "many"].map(parseBytes), [60e6, 1.5e9, 512 * 2 ** 20, 2000, undefined, undefined]);
 assert.deepEqual([0, 0.04, 0.3, 0.95, 7, 65, 3725].map(duration), ["0:00", "0.1 s", "0.3 s", "0:01", "0:07", "1:05", "1:02:05"]);
 
 // What lies within a standard error of the difference from the best is as good; where that are all, none is marked.

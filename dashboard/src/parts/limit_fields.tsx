@@ -17,9 +17,9 @@ interface LimitFieldsProps {
 }
 
 export function LimitFields({ value, onChange, wrong }: LimitFieldsProps) {
-  const text = (key: keyof Limits, label: string, help: string, placeholder: string) => (
+  const text = (key: keyof Limits, label: string, help: string, empty: string) => (
     <Labelled label={label} help={help} error={wrong[key]}>
-      {(ids) => <input {...inputIds(ids)} className="field" value={value[key]} placeholder={placeholder} onChange={(e) => onChange({ [key]: e.target.value })} />}
+      {(ids) => <input {...inputIds(ids)} className="field" value={value[key]} placeholder={empty} onChange={(e) => onChange({ [key]: e.target.value })} />}
     </Labelled>
   );
   const choice = (key: keyof Limits, label: string, help: string, all: { value: string; label: string }[]) => (
