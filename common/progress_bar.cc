@@ -24,26 +24,26 @@ double steady_seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-double share(const StepProgress& progress) {
+double share(const BarProgress& progress) {
   if (progress.total == 0) return 0;
   return std::min(1.0, static_cast<double>(progress.done) / static_cast<double>(progress.total));
 }
 
-bool ended(const Step& step) {
-  return step.state == StepState::kDone || step.state == StepState::kCached;
+bool ended(const BarStep& step) {
+  return step.state == BarState::kDone || step.state == BarState::kCached;
 }
 
-std::string bar(const Step& step, int width) {
-  if (step.state == StepState::kPending) return std::string(static_cast<std::size_t>(width), ' ');
+std::string bar(const BarStep& step, int width) {
+  if (step.state == BarState::kPending) return std::string(static_cast<std::size_t>(width), ' ');
   const double filled_share = ended(step) ? 1.0 : share(step.progress);
   const int filled = static_cast<int>(std::floor(filled_share * width));
   std::string text(static_cast<std::size_t>(filled), '-');
-  if (step.state == StepState::kRunning && filled < width) text += '>';
+  if (step.state == BarState::kRunning && filled < width) text += '>';
   text.resize(static_cast<std::size_t>(width), ' ');
   return text;
 }
 
-std::string count(const StepProgress& progress) {
+std::string count(const BarProgress& progress) {
   if (progress.unit == "bytes") {
     const auto done = human_bytes(progress.done);
     return progress.total == 0 ? done : done + " / " + human_bytes(progress.total);
@@ -59,25 +59,25 @@ std::string significant(double value) {
 }
 
 // Seconds left, by the engine's own word or from the pace so far; 0 where neither is known.
-double time_left(const Step& step) {
+double time_left(const BarStep& step) {
   if (step.progress.eta_seconds > 0) return step.progress.eta_seconds;
   const double done = share(step.progress);
   return done > 0.02 && step.seconds > 1 ? step.seconds * (1 - done) / done : 0;
 }
 
-std::string remark(const Step& step) {
+std::string remark(const BarStep& step) {
   std::string text;
   const auto add = [&](const std::string& part) { text += "   " + part; };
-  if (step.state == StepState::kCached) add("cached");
-  if (step.state == StepState::kFailed) add("failed");
+  if (step.state == BarState::kCached) add("cached");
+  if (step.state == BarState::kFailed) add("failed");
   if (ended(step) && step.peak_bytes > 0) add("peak " + human_bytes(step.peak_bytes));
   if (!step.progress.metric.empty()) add(step.progress.metric + " " + significant(step.progress.value));
-  if (step.state == StepState::kRunning)
+  if (step.state == BarState::kRunning)
     if (const double left = time_left(step); left > 0) add("~" + human_duration(left) + " left");
   return text;
 }
 
-std::size_t name_width(const std::vector<Step>& steps, int line) {
+std::size_t name_width(const std::vector<BarStep>& steps, int line) {
   std::size_t width = 10;
   for (const auto& step : steps) width = std::max(width, step.name.size());
   return std::min<std::size_t>(width, line < kWide ? 14 : 34);
@@ -93,16 +93,16 @@ std::string trimmed_right(std::string text) {
   return text;
 }
 
-const char* color_of(StepState state) {
+const char* color_of(BarState state) {
   switch (state) {
-    case StepState::kPending:
+    case BarState::kPending:
       return "\x1b[2m";
-    case StepState::kRunning:
+    case BarState::kRunning:
       return "\x1b[36m";
-    case StepState::kDone:
-    case StepState::kCached:
+    case BarState::kDone:
+    case BarState::kCached:
       return "\x1b[32m";
-    case StepState::kFailed:
+    case BarState::kFailed:
       return "\x1b[31m";
   }
   return "";
@@ -110,12 +110,12 @@ const char* color_of(StepState state) {
 
 }  // namespace
 
-std::string render_step(const Step& step, std::size_t number, std::size_t name_width, int bar_width) {
+std::string render_step(const BarStep& step, std::size_t number, std::size_t name_width, int bar_width) {
   char head[128];
   std::snprintf(head, sizeof head, "%3zu %-*.*s  ", number, static_cast<int>(name_width),
                 static_cast<int>(name_width), step.name.c_str());
   std::string text = head;
-  if (step.state == StepState::kPending) return trimmed_right(text);
+  if (step.state == BarState::kPending) return trimmed_right(text);
   char middle[96];
   const bool wide = step.progress.unit == "bytes";
   std::snprintf(middle, sizeof middle, "%s %*s %7s", bar(step, bar_width).c_str(), wide ? 20 : 9,
@@ -147,7 +147,7 @@ ProgressBar::~ProgressBar() {
   close();
 }
 
-Step& ProgressBar::step(std::size_t index) {
+BarStep& ProgressBar::step(std::size_t index) {
   if (index >= steps_.size()) {
     steps_.resize(index + 1);
     started_.resize(index + 1, options_.now());
@@ -178,7 +178,7 @@ void ProgressBar::plan(const std::vector<std::string>& names) {
 void ProgressBar::start(std::size_t index, std::string_view name, double elapsed) {
   auto& entry = step(index);
   if (!name.empty()) entry.name = name;
-  entry.state = StepState::kRunning;
+  entry.state = BarState::kRunning;
   entry.seconds = elapsed;
   entry.progress = {};
   started_[index] = options_.now() - elapsed;
@@ -190,10 +190,10 @@ void ProgressBar::start(std::size_t index, std::string_view name, double elapsed
   draw(true);
 }
 
-void ProgressBar::update(std::size_t index, const StepProgress& progress) {
+void ProgressBar::update(std::size_t index, const BarProgress& progress) {
   auto& entry = step(index);
   if (ended(entry)) return;  // a late report
-  if (entry.state == StepState::kPending) start(index);
+  if (entry.state == BarState::kPending) start(index);
   steps_[index].progress = progress;
   steps_[index].seconds = options_.now() - started_[index];
   if (!options_.terminal) {
@@ -208,12 +208,12 @@ void ProgressBar::update(std::size_t index, const StepProgress& progress) {
   draw(false);
 }
 
-void ProgressBar::finish(std::size_t index, StepState state, double seconds, std::uint64_t peak_bytes) {
+void ProgressBar::finish(std::size_t index, BarState state, double seconds, std::uint64_t peak_bytes) {
   auto& entry = step(index);
   entry.state = state;
   entry.seconds = seconds;
   entry.peak_bytes = peak_bytes;
-  if (state == StepState::kDone) entry.progress.done = entry.progress.total;
+  if (state == BarState::kDone) entry.progress.done = entry.progress.total;
   if (!options_.terminal) line(render_step(entry, index + 1, name_width(steps_, kWide)));
   draw(true);
 }
@@ -229,7 +229,7 @@ void ProgressBar::note(std::string_view text) {
 
 void ProgressBar::tick() {
   for (std::size_t i = 0; i < steps_.size(); ++i)
-    if (steps_[i].state == StepState::kRunning) steps_[i].seconds = options_.now() - started_[i];
+    if (steps_[i].state == BarState::kRunning) steps_[i].seconds = options_.now() - started_[i];
   draw(false);
 }
 

@@ -12,7 +12,7 @@
 namespace wring {
 
 // How far a step is. `metric` names what `value` measures ("layer error"); empty: nothing to show.
-struct StepProgress {
+struct BarProgress {
   std::uint64_t done = 0;
   std::uint64_t total = 0;  // 0: unknown
   std::string unit;         // "blocks", "windows"; "bytes" is shown as 12.3 MB
@@ -21,13 +21,13 @@ struct StepProgress {
   double eta_seconds = 0;  // 0: unknown, then estimated from the elapsed time
 };
 
-enum class StepState { kPending, kRunning, kDone, kCached, kFailed };
+enum class BarState { kPending, kRunning, kDone, kCached, kFailed };
 
 // One line of the display.
-struct Step {
+struct BarStep {
   std::string name;
-  StepState state = StepState::kPending;
-  StepProgress progress;
+  BarState state = BarState::kPending;
+  BarProgress progress;
   double seconds = 0;            // elapsed while running, total when done
   std::uint64_t peak_bytes = 0;  // highest resident memory; 0: not shown
 };
@@ -62,24 +62,24 @@ class ProgressBar {
   void plan(const std::vector<std::string>& names);
   // `elapsed` seconds that the step has run for already (a watch that comes late).
   void start(std::size_t index, std::string_view name = {}, double elapsed = 0);
-  void update(std::size_t index, const StepProgress& progress);
-  void finish(std::size_t index, StepState state, double seconds, std::uint64_t peak_bytes = 0);
+  void update(std::size_t index, const BarProgress& progress);
+  void finish(std::size_t index, BarState state, double seconds, std::uint64_t peak_bytes = 0);
   // A line of its own, above the bars ("worker vm-b lost its lease").
   void note(std::string_view line);
   void tick();   // redraws running times; call it when nothing else has moved for a while
   void close();  // draws the last state and leaves the cursor below it; nothing is drawn after
 
-  const std::vector<Step>& steps() const { return steps_; }
+  const std::vector<BarStep>& steps() const { return steps_; }
 
  private:
-  Step& step(std::size_t index);
+  BarStep& step(std::size_t index);
   void draw(bool force);
   void line(const std::string& text);
   std::string frame();
 
   ProgressBarOptions options_;
   std::string title_;
-  std::vector<Step> steps_;
+  std::vector<BarStep> steps_;
   std::vector<double> started_;     // by options_.now
   std::vector<double> line_share_;  // of the last plain line
   std::vector<double> line_time_;
@@ -90,6 +90,6 @@ class ProgressBar {
 
 // One step as its line, without colours or line break: "  2 gptq       ---------------->     16/30    0:10
 // layer error 0.021". `number` counts from 1; the name is padded to `name_width` columns.
-std::string render_step(const Step& step, std::size_t number, std::size_t name_width, int bar_width = 30);
+std::string render_step(const BarStep& step, std::size_t number, std::size_t name_width, int bar_width = 30);
 
 }  // namespace wring

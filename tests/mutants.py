@@ -28,20 +28,35 @@ class Build:
         self.folder = folder.resolve()
         self.program, self.compiles = program, {}
         for entry in json.loads((self.folder / "compile_commands.json").read_text()):
-            # One source may belong to two libraries: the program's own object is the one to replace.
-            if entry["file"] not in self.compiles or program in entry["command"]:
-                self.compiles[entry["file"]] = shlex.split(entry["command"])
+            unit = Path(entry["file"])
+            several = re.findall(r'^#include "(.+)"', unit.read_text(), re.M) if unit.parent.name == "Unity" else []
+            for source in several or [entry["file"]]:
+                # One source may belong to two libraries: the program's own object is the one to replace.
+                if source not in self.compiles or program in entry["command"]:
+                    self.compiles[source] = unit, shlex.split(entry["command"])
         listed = subprocess.run(["ninja", "-C", self.folder, "-t", "commands", f"bin/{program}"], check=True, capture_output=True, text=True)
         link = next(line for line in listed.stdout.splitlines()[::-1] if f"-o bin/{program}" in line)
         self.link = shlex.split(link.removeprefix(": && ").removesuffix(" && :"))
 
-    def compile(self, source, mutated, target):
-        command = list(self.compiles[str(ROOT / source)])
-        original = command[command.index("-o") + 1]
-        command[command.index("-o") + 1] = str(target)
-        command = [str(mutated) if word == str(ROOT / source) else word for word in command]
-        subprocess.run([*command, "-w"], cwd=self.folder, check=True)
-        return original
+    def compile(self, sources, scratch):
+        """Those below `scratch` in place of the sources. -> {object of the build: its new one}"""
+        units, objects = {}, {}
+        for source in sources:
+            unit, command = self.compiles[str(ROOT / source)]
+            units.setdefault(unit, (command, []))[1].append(source)
+        for unit, (command, changed) in units.items():
+            mutated, text = scratch / changed[0], unit.read_text()
+            if unit != ROOT / changed[0]:  # one that includes several
+                for source in changed:
+                    text = text.replace(f'"{ROOT / source}"', f'"{scratch / source}"')
+                mutated = scratch / unit.name
+                mutated.write_text(text)
+            target = mutated.with_suffix(".o")
+            objects[command[command.index("-o") + 1]] = target
+            words = [str(mutated) if word == str(unit) else word for word in command]
+            words[words.index("-o") + 1] = str(target)
+            subprocess.run([*words, "-w"], cwd=self.folder, check=True)
+        return objects
 
     def link_with(self, objects, target):
         """An object that the link names is replaced; one in a library is put before it, and so wins."""
@@ -60,11 +75,7 @@ def build_mutant(build, patch, scratch):
         (scratch / source).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / source, scratch / source)
     subprocess.run(["patch", "-p1", "--silent", "--fuzz=0", "-d", scratch], input=text, text=True, check=True, stdout=subprocess.DEVNULL)
-    objects = {}
-    for source in sources:
-        target = scratch / (Path(source).name + ".o")
-        objects[build.compile(source, scratch / source, target)] = target
-    build.link_with(objects, scratch / build.program)
+    build.link_with(build.compile(sources, scratch), scratch / build.program)
 
 
 def verdict(binary, seeds):

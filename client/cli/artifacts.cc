@@ -16,7 +16,7 @@ TransferBar::TransferBar(const CliContext& context, const std::string& what)
     : bar_(context.bar_options()), what_(what) {}
 
 TransferBar::~TransferBar() {
-  if (shown_ && std::uncaught_exceptions() == 0) bar_.finish(0, StepState::kDone, bar_.steps()[0].seconds);
+  if (shown_ && std::uncaught_exceptions() == 0) bar_.finish(0, BarState::kDone, bar_.steps()[0].seconds);
 }
 
 TransferProgress TransferBar::sink() {

@@ -71,10 +71,10 @@ class JobDisplay {
   void show_stage(std::size_t index, const v1::StageStatus& stage) {
     const auto step = step_of(stage);
     if (step.state == bar_.steps()[index].state) return;
-    if (step.state == StepState::kRunning) {
+    if (step.state == BarState::kRunning) {
       bar_.start(index, {}, step.seconds);
       if (stage.has_progress()) bar_.update(index, step.progress);
-    } else if (step.state != StepState::kPending) {
+    } else if (step.state != BarState::kPending) {
       bar_.finish(index, step.state, step.seconds, step.peak_bytes);
     }
   }

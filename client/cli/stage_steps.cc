@@ -4,21 +4,21 @@
 namespace wring {
 namespace {
 
-StepState step_state(const std::string& state) {
-  if (state == "running") return StepState::kRunning;
-  if (state == "done") return StepState::kDone;
-  if (state == "cached") return StepState::kCached;
-  return StepState::kPending;
+BarState step_state(const std::string& state) {
+  if (state == "running") return BarState::kRunning;
+  if (state == "done") return BarState::kDone;
+  if (state == "cached") return BarState::kCached;
+  return BarState::kPending;
 }
 
 }  // namespace
 
-StepProgress step_progress(const v1::Progress& p) {
+BarProgress step_progress(const v1::Progress& p) {
   return {p.done(), p.total(), p.unit(), p.metric(), p.value(), p.eta_seconds()};
 }
 
-Step step_of(const v1::StageStatus& stage) {
-  Step step;
+BarStep step_of(const v1::StageStatus& stage) {
+  BarStep step;
   step.name = stage.name();
   step.state = step_state(stage.state());
   step.progress = step_progress(stage.progress());

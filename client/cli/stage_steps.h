@@ -6,9 +6,9 @@
 
 namespace wring {
 
-StepProgress step_progress(const v1::Progress& progress);
+BarProgress step_progress(const v1::Progress& progress);
 
 // Name, state, progress, time and memory of a stage.
-Step step_of(const v1::StageStatus& stage);
+BarStep step_of(const v1::StageStatus& stage);
 
 }  // namespace wring

@@ -130,7 +130,7 @@ v1::Sweep follow_sweep(CliContext& context, v1::Sweep sweep) {
   }
   const bool good = sweep.state() == v1::SWEEP_STATE_SUCCEEDED || sweep.state() == v1::SWEEP_STATE_STOPPED;
   bar.update(0, {ended(sweep), ended(sweep), "trials", "", 0, 0});
-  bar.finish(0, good ? StepState::kDone : StepState::kFailed, watch.seconds());
+  bar.finish(0, good ? BarState::kDone : BarState::kFailed, watch.seconds());
   bar.close();
   return sweep;
 }

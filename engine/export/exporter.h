@@ -65,8 +65,9 @@ bool register_exporter(const char* name, Exporter exporter, ExportCheck check = 
 Exporter find_exporter(const std::string& name);         // throws kUnimplemented "UNKNOWN_FORMAT"
 ExportCheck find_export_check(const std::string& name);  // nullptr where there is none
 
-#define WRING_EXPORTER(name, ...) \
-  [[maybe_unused]] const bool registered_exporter = ::wring::register_exporter(name, __VA_ARGS__)
+#define WRING_EXPORTER(name, function, ...)           \
+  [[maybe_unused]] const bool registered_##function = \
+      ::wring::register_exporter(name, function __VA_OPT__(, ) __VA_ARGS__)
 
 // What exporters of safetensors folders share.
 

@@ -46,7 +46,7 @@ class TerminalObserver final : public JobObserver {
     bar_.update(step.index, {done, total, unit, metric, value, 0});
   }
   void on_done(const StepPlan& step, const StepOutcome& outcome) override {
-    bar_.finish(step.index, StepState::kDone, outcome.seconds, outcome.peak_bytes);
+    bar_.finish(step.index, BarState::kDone, outcome.seconds, outcome.peak_bytes);
     if (step.kind != "stage") return;
     stages_.push_back({{"index", step.index},
                        {"name", step.name},
@@ -109,9 +109,9 @@ void print_report(const JobResult& result, const LocalOptions& options) {
 }
 
 // A bar of one step.
-class BarProgress final : public Progress {
+class ShownProgress final : public Progress {
  public:
-  BarProgress(const std::string& name, bool quiet) : bar_(ProgressBarOptions::standard_error(quiet)) {
+  ShownProgress(const std::string& name, bool quiet) : bar_(ProgressBarOptions::standard_error(quiet)) {
     bar_.plan({name});
     bar_.start(0);
   }
@@ -119,7 +119,7 @@ class BarProgress final : public Progress {
               double value) override {
     if (interrupted) throw Error(ErrorCode::kCancelled, "CANCELLED", "interrupted");
     bar_.update(0, {done, total, unit, metric, value, 0});
-    if (done == total) bar_.finish(0, StepState::kDone, bar_.steps()[0].seconds);
+    if (done == total) bar_.finish(0, BarState::kDone, bar_.steps()[0].seconds);
   }
 
  private:
@@ -236,7 +236,7 @@ int imatrix_local(const ImatrixCommand& command) {
   const auto chunks = std::min(command.chunks, static_cast<std::int64_t>(ids.size()) / command.length);
   const auto all = at::tensor(
       at::ArrayRef<std::int32_t>(ids.data(), static_cast<std::size_t>(chunks * command.length)), at::kInt);
-  BarProgress progress("imatrix", command.quiet);
+  ShownProgress progress("imatrix", command.quiet);
   Imatrix imatrix = collect_imatrix(*model, all.to(at::kLong).reshape({chunks, command.length}), progress);
   imatrix.datasets = {command.data.filename().string()};
   write_imatrix(command.out, imatrix);

@@ -25,19 +25,19 @@ class ProgressBarTest : public ::testing::Test {
 };
 
 TEST_F(ProgressBarTest, ARunningStepShowsBarCountTimeMetricAndTimeLeft) {
-  Step step{"gptq", StepState::kRunning, {15, 30, "blocks", "layer error", 0.0213, 9}, 10, 0};
+  BarStep step{"gptq", BarState::kRunning, {15, 30, "blocks", "layer error", 0.0213, 9}, 10, 0};
   EXPECT_EQ(
       render_step(step, 2, 10),
       "  2 gptq        --------------->                   15/30    0:10   layer error 0.0213   ~0:09 left");
 }
 
 TEST_F(ProgressBarTest, TimeLeftIsEstimatedFromThePaceWhereTheStepDoesNotSay) {
-  Step step{"gptq", StepState::kRunning, {10, 30, "blocks", "", 0, 0}, 10, 0};
+  BarStep step{"gptq", BarState::kRunning, {10, 30, "blocks", "", 0, 0}, 10, 0};
   EXPECT_THAT(render_step(step, 1, 10), HasSubstr("~0:20 left"));
 }
 
 TEST_F(ProgressBarTest, AStepThatHasEndedShowsAWholeBarItsTimeAndPeak) {
-  Step step{"calibrate", StepState::kDone, {30, 30, "blocks", "", 0, 0}, 12, 900'000'000};
+  BarStep step{"calibrate", BarState::kDone, {30, 30, "blocks", "", 0, 0}, 12, 900'000'000};
   const auto line = render_step(step, 1, 10);
   EXPECT_THAT(line, HasSubstr("------------------------------ "));
   EXPECT_THAT(line, HasSubstr("0:12   peak 900.0 MB"));
@@ -45,7 +45,7 @@ TEST_F(ProgressBarTest, AStepThatHasEndedShowsAWholeBarItsTimeAndPeak) {
 }
 
 TEST_F(ProgressBarTest, BytesAreShownAsSizes) {
-  Step step{"upload", StepState::kRunning, {12'300'000, 98'400'000, "bytes", "", 0, 0}, 0, 0};
+  BarStep step{"upload", BarState::kRunning, {12'300'000, 98'400'000, "bytes", "", 0, 0}, 0, 0};
   EXPECT_THAT(render_step(step, 1, 10), HasSubstr("12.3 MB / 98.4 MB"));
 }
 
@@ -58,7 +58,7 @@ TEST_F(ProgressBarTest, OffATerminalNoControlCharacterIsWrittenAndAStepWritesFew
       now_ += 0.1;
       bar.update(0, {i, 1000, "blocks", "", 0, 0});
     }
-    bar.finish(0, StepState::kDone, 100);
+    bar.finish(0, BarState::kDone, 100);
   }
   EXPECT_THAT(output_, Not(HasSubstr("\x1b")));
   const auto lines = std::count(output_.begin(), output_.end(), '\n');
@@ -122,9 +122,9 @@ TEST_F(ProgressBarTest, EightyColumnsHoldTheCountTheTimeTheMetricAndWhatIsLeft) 
 TEST_F(ProgressBarTest, AReportThatComesAfterTheEndDoesNotReopenTheStep) {
   ProgressBar bar(options(true));
   bar.plan({"gptq"});
-  bar.finish(0, StepState::kCached, 0);
+  bar.finish(0, BarState::kCached, 0);
   bar.update(0, {1, 2, "blocks", "", 0, 0});
-  EXPECT_EQ(bar.steps()[0].state, StepState::kCached);
+  EXPECT_EQ(bar.steps()[0].state, BarState::kCached);
 }
 
 TEST_F(ProgressBarTest, QuietWritesNothing) {
@@ -134,7 +134,7 @@ TEST_F(ProgressBarTest, QuietWritesNothing) {
   bar.title("job");
   bar.plan({"gptq"});
   bar.start(0);
-  bar.finish(0, StepState::kDone, 1);
+  bar.finish(0, BarState::kDone, 1);
   EXPECT_EQ(output_, "");
 }
 

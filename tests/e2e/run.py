@@ -2,9 +2,12 @@
 """End to end: real server, worker, engine and CLI on loopback, with models made by the test.
 
     run.py [--bin build/release/bin] [-v] [TEST...]     e.g. run.py Crashes.test_a_killed_engine
+    run.py --jobs 3                                     all, three classes at a time
 """
 import argparse
+import io
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -47,7 +50,7 @@ scratch = None  # folder of this run; set by main()
 def make_models(folder):
     """tiny: a decoder of 0.2 MB; slow: one that keeps two cores busy for some seconds a stage; encoder: a tiny BERT."""
     make_decoder(folder / "tiny", seed=1)
-    make_decoder(folder / "slow", seed=2, hidden_size=256, intermediate_size=1024, num_hidden_layers=16, num_attention_heads=8,
+    make_decoder(folder / "slow", seed=2, hidden_size=256, intermediate_size=512, num_hidden_layers=16, num_attention_heads=8,
                  num_key_value_heads=4)
     make_encoder(folder / "encoder", seed=3)
     (folder / "text.txt").write_text("\n".join(TEXT * 200))
@@ -620,27 +623,58 @@ class FullDisk(unittest.TestCase):
         self.assertEqual(answer.status, 0, str(answer))
 
 
-def main():
+def prepare(bin, folder):
+    """Where this process's tests find the programs and the models."""
     global PROGRAMS, scratch
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bin", type=Path, default=PROGRAMS)
-    parser.add_argument("--keep", action="store_true", help="leave the folder of the run, with all logs")
-    parser.add_argument("-v", action="store_true", help="name each test")
-    parser.add_argument("tests", nargs="*")
-    options = parser.parse_args()
-    PROGRAMS = options.bin.resolve()
+    PROGRAMS, scratch = bin, folder
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     torch.set_num_threads(2)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that services end with a run that is stopped
+    for part in (door, bad_input, golden, operations):
+        part.programs, part.scratch = PROGRAMS, scratch
+
+
+def run_class(name):
+    """(what its tests printed, passed, failed, skipped), in one of the processes of run_classes()."""
+    said = io.StringIO()
+    result = unittest.TextTestRunner(said, verbosity=2).run(unittest.defaultTestLoader.loadTestsFromName(name, sys.modules[__name__]))
+    bad = len(result.failures) + len(result.errors)
+    return said.getvalue(), result.testsRun - bad - len(result.skipped), bad, len(result.skipped)
+
+
+def run_classes(jobs, bin, folder):
+    """All classes, `jobs` at a time, those of slow jobs and of most tests first. Returns whether all passed."""
+    tests = {name: unittest.defaultTestLoader.loadTestsFromTestCase(kind).countTestCases()
+             for name, kind in globals().items() if isinstance(kind, type) and issubclass(kind, unittest.TestCase)}
+    names = sorted(filter(tests.get, tests), key=lambda name: (not issubclass(globals()[name], SlowJobs), -tests[name]))
+    totals = [0, 0, 0]
+    with multiprocessing.get_context("spawn").Pool(jobs, prepare, (bin, folder)) as pool:
+        for said, *counts in pool.imap_unordered(run_class, names):
+            print(said, flush=True)
+            totals = [sum(pair) for pair in zip(totals, counts)]
+        pool.close()
+        pool.join()
+    print("{} passed, {} failed, {} skipped".format(*totals))
+    return totals[1] == 0
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bin", type=Path, default=PROGRAMS)
+    parser.add_argument("--keep", action="store_true", help="leave the folder of the run, with all logs")
+    parser.add_argument("--jobs", type=int, help="all classes, so many at a time, each beside a service of its own")
+    parser.add_argument("-v", action="store_true", help="name each test")
+    parser.add_argument("tests", nargs="*")
+    options = parser.parse_args()
     folder = tempfile.TemporaryDirectory(prefix="wring-e2e-")
     if options.keep:
         folder._finalizer.detach()
         print(folder.name, file=sys.stderr)
-    scratch = Path(folder.name)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that services end with a run that is stopped
-    for part in (door, bad_input, golden, operations):
-        part.programs, part.scratch = PROGRAMS, scratch
+    prepare(options.bin.resolve(), Path(folder.name))
     make_models(scratch)
+    if options.jobs:
+        sys.exit(not run_classes(options.jobs, PROGRAMS, scratch))
     unittest.main(argv=[sys.argv[0], *options.tests], verbosity=2 if options.v else 1)
 
 

@@ -1,6 +1,6 @@
 """A real server and its workers on loopback, and the CLI beside them, for tests that kill and restart them."""
-import atexit
 import json
+import multiprocessing.util
 import os
 import signal
 import socket
@@ -11,8 +11,8 @@ from pathlib import Path
 
 DEADLINE = 300  # seconds that anything may take at most, on a busy machine
 # Two stages, each of some seconds on the model "slow": there is time to kill something in the second.
-SLOW_RECIPE = ("wanda(pattern=0.5, samples=32, sequence_length=128) | "
-               "gptq(bits=4, group_size=32, samples=32, sequence_length=128)")
+SLOW_RECIPE = ("wanda(pattern=0.5, samples=16, sequence_length=128) | "
+               "gptq(bits=4, group_size=32, samples=16, sequence_length=128)")
 
 
 def free_port():
@@ -64,7 +64,7 @@ class Service:
         self.grpc, self.http = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
         self.server = None
         self.workers = {}
-        atexit.register(self.stop)  # also where the run itself is stopped
+        multiprocessing.util.Finalize(None, self.stop, exitpriority=1)  # also where the run itself is stopped, or a process of it
 
     def _start(self, name, arguments):
         with open(self.folder / f"{name}.log", "ab") as log:
@@ -130,11 +130,12 @@ class Service:
         return self.cli("job", job, "--json").json
 
     def wait_for(self, what, done, seconds=DEADLINE):
-        end = time.monotonic() + seconds
+        start = time.monotonic()
         while not done():
-            if time.monotonic() > end:
+            waited = time.monotonic() - start
+            if waited > seconds:
                 raise AssertionError(f"{what}: not within {seconds} s; logs in {self.folder}\n{self.logs()}")
-            time.sleep(0.02)
+            time.sleep(min(max(waited / 10, 0.02), 0.2))  # each look may be a program of its own, beside the engine that is waited for
 
     def wait_for_end(self, job, seconds=DEADLINE):
         last = {}

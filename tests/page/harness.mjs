@@ -52,13 +52,14 @@ export async function seriousViolations(page, rules = ["wcag2a", "wcag2aa", "wca
     });
 }
 
-/** Each on a page of its own, one after the other; ends the process. */
+/** Each on a page of its own, one after the other, of a shard [k, n] every n-th; ends the process. */
 export async function run(tests) {
   const chrome = await browser();
   let passed = 0;
   const failures = [];
-  for (const [name, test] of Object.entries(tests)) {
-    if (wanted.length > 0 && !wanted.some((part) => name.includes(part))) continue;
+  const chosen = Object.entries(tests).filter(([name]) => wanted.length === 0 || wanted.some((part) => name.includes(part)));
+  const [shard, shards] = facts.shard ?? [0, 1];
+  for (const [name, test] of chosen.filter((_, place) => place % shards === shard)) {
     const start = Date.now();
     const tab = await open(chrome, address);
     try {

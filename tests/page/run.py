@@ -2,6 +2,7 @@
 """The dashboard in a real headless Chromium, before a real server and worker that do real small jobs.
 
     run.py [--bin build/release/bin] [TEST...]    TEST: a part of a test's name; all where none is given
+    run.py --jobs 2                               all, in so many browsers at a time, each before a server of its own
 """
 import argparse
 import json
@@ -154,19 +155,10 @@ def prepare(service, folder):
             "jobs": jobs, "sweep": submitted.json["id"], "tried": tried, "others": other_files(service, folder), "orphan": orphan(service, folder), "long": str(long), "result": ended["gptq"]["artifact_digest"], "hostile": HOSTILE, "slow": str(folder / "slow"), "text": str(text)}
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bin", default=ROOT / "build/release/bin", type=Path, help="folder of the programs")
-    parser.add_argument("tests", nargs="*")
-    options = parser.parse_args()
-    if not (HERE / "node_modules/playwright-core").is_dir():
-        subprocess.run(["npm", "ci", "--prefix", HERE, "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"], check=True)
-    subprocess.run(["node", HERE / "job_list_test.mjs"], check=True)
+def run_shard(options):
+    """The tests in a browser, those of options.shard alone. Returns how many of the files had one that failed."""
     with tempfile.TemporaryDirectory(prefix="wring-page-") as scratch:
         folder = Path(scratch)
-        golden_blocks(folder / "blocks.json")
-        subprocess.run(["node", HERE / "words_test.mjs"], check=True)
-        subprocess.run(["node", HERE / "weights_test.mjs", folder / "blocks.json"], check=True)
         service = Service(options.bin.resolve(), folder)
         others = {}
         for name in ("closed", "closing", "shutting"):
@@ -181,7 +173,7 @@ def main():
             service.start_worker()
             facts = folder / "facts.json"
             token = closed.cli("tokens", "create", "--scope", "admin", "--json").json["secret"]
-            facts.write_text(json.dumps(prepare(service, folder) | {"closed": {"address": f"http://{closed.http}", "token": token},
+            facts.write_text(json.dumps(prepare(service, folder) | {"closed": {"address": f"http://{closed.http}", "token": token}, "shard": options.shard,
                                                                      **{name: f"http://{others[name].http}" for name in ("closing", "shutting")}}))
             failed = [file for file in ("page_test.mjs", "forms_test.mjs") if subprocess.run(["node", HERE / file, facts, *options.tests]).returncode]
             if failed:
@@ -191,6 +183,27 @@ def main():
             for other in others.values():
                 other.stop()
     return len(failed)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bin", default=ROOT / "build/release/bin", type=Path, help="folder of the programs")
+    parser.add_argument("--jobs", type=int, default=1, help="browsers at a time")
+    parser.add_argument("--shard", type=int, nargs=2, help=argparse.SUPPRESS)  # K N: the K-th of every N tests, from 0
+    parser.add_argument("tests", nargs="*")
+    options = parser.parse_args()
+    if options.shard:
+        return run_shard(options)
+    if not (HERE / "node_modules/playwright-core").is_dir():
+        subprocess.run(["npm", "ci", "--prefix", HERE, "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"], check=True)
+    subprocess.run(["node", HERE / "job_list_test.mjs"], check=True)
+    subprocess.run(["node", HERE / "words_test.mjs"], check=True)
+    with tempfile.NamedTemporaryFile(prefix="wring-page-", suffix=".json") as blocks:
+        golden_blocks(Path(blocks.name))
+        subprocess.run(["node", HERE / "weights_test.mjs", blocks.name], check=True)
+    shards = [subprocess.Popen([sys.executable, __file__, "--bin", options.bin, "--shard", str(k), str(options.jobs), "--", *options.tests])
+              for k in range(options.jobs)]
+    return sum(shard.wait() != 0 for shard in shards)
 
 
 if __name__ == "__main__":
