@@ -14,7 +14,7 @@ constexpr std::int64_t kMostHeldOut = 32;
 
 // The mean loss of sequences [n, positions], so many at a time.
 double mean_loss(const at::Tensor& sequences, std::int64_t at_once, TrainedWeights& weights,
-                 const Objective& objective, at::Device device) {
+                 const TrainingObjective& objective, at::Device device) {
   if (sequences.size(0) == 0) return 0;
   const c10::NoGradGuard unrecorded;
   weights.refresh();
@@ -36,7 +36,7 @@ TrainOptions TrainOptions::from(const Params& params) {
 }
 
 Json train(const StageInput& stage, TrainedWeights& weights, const TrainOptions& options,
-           const Objective& objective) {
+           const TrainingObjective& objective) {
   const auto& ids = stage.calibration.ids;
   const auto device = stage.model.device();
   const std::int64_t held_out = std::min(kMostHeldOut, ids.size(0) / 16);

@@ -22,7 +22,7 @@ struct TrainOptions : LoopOptions {
   TrainingSize size(std::int64_t rank) const { return {rate.steps, batch, rank}; }
 };
 
-struct Objective {
+struct TrainingObjective {
   // Of sequences ids [n, positions] where the model computes -> a scalar, their mean, with its gradient.
   std::function<at::Tensor(const at::Tensor& ids)> loss;
   // Before each step; may change masks. Called again with the same step where a run goes on.
@@ -32,7 +32,7 @@ struct Objective {
 // Trains on the stage's sequences by run_training_loop(), whose report gets "tokens". A sixteenth of them, at
 // most 32, is held out.
 Json train(const StageInput& stage, TrainedWeights& weights, const TrainOptions& options,
-           const Objective& objective);
+           const TrainingObjective& objective);
 
 // Tokens that go through a model at once: bounds the activations that wait for the backward pass.
 std::int64_t training_tokens_at_once(at::Device device);

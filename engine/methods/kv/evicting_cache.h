@@ -5,7 +5,7 @@
 
 namespace wring {
 
-struct Budget {
+struct CacheBudget {
   std::int64_t positions;            // that a head keeps
   std::int64_t slack;                // more of them are let in before some are dropped
   at::ScalarType dtype = at::kHalf;  // of what is stored
@@ -13,7 +13,7 @@ struct Budget {
 
 class EvictingCache : public BlockCache {
  public:
-  explicit EvictingCache(const Budget& budget) : budget_(budget) {}
+  explicit EvictingCache(const CacheBudget& budget) : budget_(budget) {}
 
   void append(const at::Tensor& key, const at::Tensor& value) override;
   at::Tensor attend(const at::Tensor& query, std::optional<double> scale) override;
@@ -36,7 +36,7 @@ class EvictingCache : public BlockCache {
   at::Tensor none() const;  // bool [batch, kv_heads, held], false
 
  private:
-  Budget budget_;
+  CacheBudget budget_;
   at::Tensor key_, value_;  // [batch, kv_heads, held, dim]
   at::Tensor query_;        // of the pass, until it is compacted
   std::optional<double> scale_;

@@ -10,7 +10,7 @@ namespace {
 
 class HeavyHitters final : public EvictingCache {
  public:
-  HeavyHitters(const Budget& budget, std::int64_t recent) : EvictingCache(budget), recent_(recent) {}
+  HeavyHitters(const CacheBudget& budget, std::int64_t recent) : EvictingCache(budget), recent_(recent) {}
 
  protected:
   void attended() override {
@@ -51,7 +51,7 @@ class H2o final : public KvMethod {
   }
 
  private:
-  Budget budget_;
+  CacheBudget budget_;
   std::int64_t recent_;
 };
 

@@ -13,7 +13,7 @@ namespace {
 
 class Observed final : public EvictingCache {
  public:
-  Observed(const Budget& budget, std::int64_t window, std::int64_t kernel)
+  Observed(const CacheBudget& budget, std::int64_t window, std::int64_t kernel)
       : EvictingCache(budget), window_(window), kernel_(kernel) {}
 
  protected:
@@ -64,7 +64,7 @@ class SnapKv final : public KvMethod {
 
  private:
   std::int64_t window_, kernel_;
-  Budget budget_;
+  CacheBudget budget_;
 };
 
 WRING_METHOD("snapkv", SnapKv);

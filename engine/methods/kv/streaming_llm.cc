@@ -9,7 +9,7 @@ namespace {
 
 class StreamingLlm final : public EvictingCache {
  public:
-  StreamingLlm(const Budget& budget, std::int64_t sinks) : EvictingCache(budget), sinks_(sinks) {}
+  StreamingLlm(const CacheBudget& budget, std::int64_t sinks) : EvictingCache(budget), sinks_(sinks) {}
 
  protected:
   at::Tensor chosen() override {
@@ -41,7 +41,7 @@ class StreamingLlmMethod final : public KvMethod {
   }
 
  private:
-  Budget budget_;
+  CacheBudget budget_;
   std::int64_t sinks_;
 };
 

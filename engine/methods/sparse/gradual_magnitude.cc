@@ -29,7 +29,7 @@ class GradualMagnitude final : public TrainingMethod {
   }
 
  private:
-  Objective objective(const StageInput& stage, TrainedWeights& weights) const override {
+  TrainingObjective objective(const StageInput& stage, TrainedWeights& weights) const override {
     return {[&model = stage.model](const at::Tensor& ids) {
               return next_token_loss(run_forward(model, ids, {}).logits, ids);
             },

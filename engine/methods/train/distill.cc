@@ -47,7 +47,7 @@ class Distill final : public TrainingMethod {
   }
 
  private:
-  Objective objective(const StageInput& stage, TrainedWeights&) const override {
+  TrainingObjective objective(const StageInput& stage, TrainedWeights&) const override {
     Model& teacher = *stage.reference;
     check_teacher(stage.model, teacher);
     const auto decoded = std::make_shared<DecodedLayers>(teacher.layers(), stage.calibration.forward);

@@ -10,7 +10,7 @@ class Finetune final : public TrainingMethod {
   explicit Finetune(const Params& params) : TrainingMethod(params) {}
 
  private:
-  Objective objective(const StageInput& stage, TrainedWeights&) const override {
+  TrainingObjective objective(const StageInput& stage, TrainedWeights&) const override {
     return {[&model = stage.model](const at::Tensor& ids) {
               return next_token_loss(run_forward(model, ids, {}).logits, ids);
             },

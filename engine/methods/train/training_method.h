@@ -20,7 +20,7 @@ class TrainingMethod : public Method {
   const TrainOptions& options() const { return options_; }
 
   // What the stage minimises; it may hold on to what it needs meanwhile.
-  virtual Objective objective(const StageInput& stage, TrainedWeights& weights) const = 0;
+  virtual TrainingObjective objective(const StageInput& stage, TrainedWeights& weights) const = 0;
   // Of a weight [out, in] fp32 on the CPU, what is stored in the end: bool [out, in], or undefined for all.
   virtual at::Tensor kept_at_the_end(const at::Tensor& weight) const;
 
