@@ -49,7 +49,7 @@ class Build:
             if unit != ROOT / changed[0]:  # one that includes several
                 for source in changed:
                     text = text.replace(f'"{ROOT / source}"', f'"{scratch / source}"')
-                mutated = scratch / unit.name
+                mutated = (scratch / changed[0]).with_suffix(".unit.cc")  # units of two programs have one name
                 mutated.write_text(text)
             target = mutated.with_suffix(".o")
             objects[command[command.index("-o") + 1]] = target

@@ -431,6 +431,7 @@ class BitsAndBytes(Exports):
         self.check("float32", True, hidden_size=72, intermediate_size=101, num_attention_heads=6, num_key_value_heads=3)
 
 
+@support.whole_models
 class SmolLM2(Exports):
     """The model of 135 million weights that the project measures with; its GPTQ and AWQ checkpoints: scripts/prove exports."""
 

@@ -49,6 +49,9 @@ def command_line(description):
     return InFolder.engine, rest
 
 
+whole_models = unittest.skipUnless(os.environ.get("WRING_EXPORTS") == "whole", "whole models: scripts/prove exports")
+
+
 class InFolder(unittest.TestCase):
     """Each test has an empty folder of its own."""
 

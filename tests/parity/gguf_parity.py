@@ -337,6 +337,7 @@ class Llama3Rope(Exports):
         self.row(["gguf", "transformers"], f"rope llama3 as rope_freqs.weight, out and in: logits within {difference:.0e} at 300 positions")
 
 
+@support.whole_models
 class MiniLM(EncoderGguf):
     """The encoder that the project measures with."""
 

@@ -618,6 +618,7 @@ class BadInput(Onnx):
         self.assertIn("model.layers.1.mlp.up_proj.weight", result.stderr)
 
 
+@support.whole_models
 class MiniLM(Onnx):
     """The encoder that the project measures with; the decoder: onnx_perplexity.py."""
 
