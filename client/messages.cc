@@ -252,6 +252,7 @@ Json to_json(const v1::Sweep& sweep) {
           {"project", sweep.spec().project()},
           {"state", state_name(sweep.state())},
           {"strategy", sweep.strategy()},
+          {"strategy_state", sweep.strategy_state()},
           {"dimensions", std::vector<std::string>(sweep.dimensions().begin(), sweep.dimensions().end())},
           {"objectives", objectives},
           {"constraints", constraints},

@@ -78,7 +78,7 @@ std::string describe_sweep(const v1::Sweep& sweep) {
   };
   add("", sweep.end_reason());
   add("waiting", sweep.waiting_reason());
-  add("strategy", sweep.strategy());
+  add("strategy", sweep.strategy() + (sweep.strategy_state().empty() ? "" : ": " + sweep.strategy_state()));
   for (const auto& path : sweep.dimensions()) add("varies", path);
   for (const auto& objective : sweep.objectives())
     add("objective",

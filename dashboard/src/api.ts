@@ -117,6 +117,7 @@ export interface Sweep {
   create_time?: string;
   end_time?: string;
   strategy: string;
+  strategy_state: string;
   dimensions: string[];
   objectives: Objective[];
   constraints: { metric: string; suite: string; minimum?: number; maximum?: number; of_input: boolean }[];

@@ -94,6 +94,14 @@ Next GoalSearch::next(std::span<const TrialView> trials) {
   return {Advice::kTry, {.label = plans_[made].label, .recipe = plans_[made].recipe}};
 }
 
+std::string GoalSearch::state(std::span<const TrialView> trials) const {
+  if (trials.empty() || !trials[0].ended) return "measures how sensitive each layer is";
+  const auto ended = std::count_if(trials.begin() + 1, trials.end(), [](const auto& t) { return t.ended; });
+  return std::to_string(ended) + " of " + std::to_string(std::max(plans_.size(), trials.size() - 1)) +
+         " plans are verified" +
+         (plans_.size() > laid_out_ ? ", the last of them made of what came of the first" : "");
+}
+
 bool GoalSearch::is_known(const Plan& plan) const {
   return std::any_of(plans_.begin(), plans_.end(), [&](const auto& p) { return p.levels == plan.levels; });
 }

@@ -17,6 +17,7 @@ class GoalSearch final : public Strategy {
  public:
   explicit GoalSearch(const Sweep& sweep);
   Next next(std::span<const TrialView> trials) override;
+  std::string state(std::span<const TrialView> trials) const override;
 
  private:
   void lay_out();

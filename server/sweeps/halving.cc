@@ -46,8 +46,9 @@ Next begin_another(const Tried& tried, std::uint64_t seed, std::size_t number) {
   return {Advice::kTry, {*std::move(at)}};
 }
 
-bool has_ended(std::span<const TrialView> trials, const std::vector<std::size_t>& members) {
-  return std::all_of(members.begin(), members.end(), [&](auto n) { return trials[n].ended; });
+std::size_t count_ended(std::span<const TrialView> trials, const std::vector<std::size_t>& members) {
+  return static_cast<std::size_t>(
+      std::count_if(members.begin(), members.end(), [&](auto n) { return trials[n].ended; }));
 }
 
 }  // namespace
@@ -64,7 +65,7 @@ Next SuccessiveHalving::next(std::span<const TrialView> trials) {
   }
   for (std::uint32_t rung = 0; rung + 1 < spec_.fidelity->rungs(); ++rung) {
     const auto above = of_rung(trials, rung + 1);
-    if (above.empty() && !has_ended(trials, members)) return {Advice::kWait, {}};
+    if (above.empty() && count_ended(trials, members) < members.size()) return {Advice::kWait, {}};
     const auto best = best_first(trials, members);
     const auto count = std::min<std::uint64_t>(kept(members.size(), spec_.fidelity->eta), best.size());
     if (above.size() < count) return promote(trials, best[above.size()]);
@@ -72,6 +73,21 @@ Next SuccessiveHalving::next(std::span<const TrialView> trials) {
     members = above;
   }
   return {};
+}
+
+std::string SuccessiveHalving::state(std::span<const TrialView> trials) const {
+  const std::uint32_t last = spec_.fidelity->rungs() - 1;
+  std::uint32_t rung = 0;
+  for (const auto& trial : trials) rung = std::max(rung, trial.rung);
+  const auto members = of_rung(trials, rung);
+  const std::uint64_t size =
+      rung == 0 ? std::min<std::uint64_t>(spec_.configurations, space_.size().value_or(spec_.configurations))
+                : kept(of_rung(trials, rung - 1).size(), spec_.fidelity->eta);
+  const std::string text = "rung " + std::to_string(rung + 1) + " of " + std::to_string(last + 1) + ": " +
+                           std::to_string(count_ended(trials, members)) + " of " + std::to_string(size) +
+                           " trials have ended";
+  return rung == last ? text
+                      : text + ", the best " + std::to_string(kept(size, spec_.fidelity->eta)) + " go on";
 }
 
 Asha::Asha(const Sweep& sweep) : space_(sweep.space), spec_(sweep.strategy), tried_(space_) {}
@@ -94,6 +110,13 @@ Next Asha::next(std::span<const TrialView> trials) {
       return another;
   const bool open = std::any_of(trials.begin(), trials.end(), [](const auto& t) { return !t.ended; });
   return {open ? Advice::kWait : Advice::kDone, {}};
+}
+
+std::string Asha::state(std::span<const TrialView> trials) const {
+  const auto promoted =
+      std::count_if(trials.begin(), trials.end(), [](const auto& t) { return t.parent >= 0; });
+  return "configurations: " + std::to_string(trials.size() - static_cast<std::size_t>(promoted)) +
+         ", promotions: " + std::to_string(promoted);
 }
 
 std::uint64_t halving_trials(const StrategySpec& spec) {

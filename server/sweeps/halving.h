@@ -11,6 +11,7 @@ class SuccessiveHalving final : public Strategy {
  public:
   explicit SuccessiveHalving(const Sweep& sweep);
   Next next(std::span<const TrialView> trials) override;
+  std::string state(std::span<const TrialView> trials) const override;
 
  private:
   Space space_;
@@ -25,6 +26,7 @@ class Asha final : public Strategy {
  public:
   explicit Asha(const Sweep& sweep);
   Next next(std::span<const TrialView> trials) override;
+  std::string state(std::span<const TrialView> trials) const override;
 
  private:
   Space space_;

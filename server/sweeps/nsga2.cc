@@ -57,6 +57,14 @@ Next Nsga2::next(std::span<const TrialView> trials) {
   return {Advice::kTry, {*std::move(at)}};
 }
 
+std::string Nsga2::state(std::span<const TrialView> trials) const {
+  const std::size_t before = trials.empty() ? 0 : (trials.size() - 1) / spec_.population;
+  const auto members = trials.subspan(before * spec_.population);
+  const auto ended = std::count_if(members.begin(), members.end(), [](const auto& t) { return t.ended; });
+  return "generation " + std::to_string(before + 1) + ": " + std::to_string(ended) + " of " +
+         std::to_string(spec_.population) + " trials have ended";
+}
+
 // Makes `parents_` those of a generation, out of those before and their children.
 void Nsga2::select(std::span<const TrialView> trials, std::size_t generation) {
   std::vector<std::size_t> pool = parents_;

@@ -14,6 +14,7 @@ class Nsga2 final : public Strategy {
  public:
   explicit Nsga2(const Sweep& sweep);
   Next next(std::span<const TrialView> trials) override;
+  std::string state(std::span<const TrialView> trials) const override;
 
  private:
   void select(std::span<const TrialView> trials, std::size_t generation);

@@ -100,6 +100,12 @@ std::string SweepRunner::waiting_reason(const std::string& sweep) const {
   return it == waiting_.end() ? "" : it->second;
 }
 
+std::string SweepRunner::strategy_state(const std::string& sweep) const {
+  const std::lock_guard lock(mutex_);
+  const auto it = states_.find(sweep);
+  return it == states_.end() ? "" : it->second;
+}
+
 void SweepRunner::wait_for(const std::string& id, const std::string& reason) {
   const std::lock_guard lock(mutex_);
   if (reason.empty())
@@ -203,6 +209,10 @@ void SweepRunner::advance(const std::string& id) {
   if (stored->record.phase == SweepPhase::kCancelling) cancel_trials(id);
   Step step = Step::kMade;
   while (step == Step::kMade) step = make_trial(live);
+  {
+    const std::lock_guard lock(mutex_);
+    states_[id] = live.strategy->state(live.trials);
+  }
   if (live.open > 0) return;
   switch (live.stored.record.phase) {
     case SweepPhase::kStopping:
@@ -321,6 +331,10 @@ void SweepRunner::end(SweepRecord record, SweepPhase phase, const std::string& r
   ++record.version;
   store_.change([&](Connection& db) { update_sweep(db, record); });
   wait_for(record.id, "");
+  {
+    const std::lock_guard lock(mutex_);
+    states_.erase(record.id);
+  }
   wake();
   spdlog::info("sweep {} ended: {}", record.id, reason);
 }

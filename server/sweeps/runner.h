@@ -33,6 +33,8 @@ class SweepRunner {
   std::mutex& rows() { return rows_; }
   // Why no trial is made at the moment; empty where nothing is in the way.
   std::string waiting_reason(const std::string& sweep) const;
+  // Strategy::state(); empty of a sweep that has ended.
+  std::string strategy_state(const std::string& sweep) const;
 
  private:
   struct Live {
@@ -70,7 +72,7 @@ class SweepRunner {
   std::condition_variable news_;
   bool stopping_ = false, woken_ = true;
   std::vector<std::string> ended_;  // jobs that were heard of
-  std::map<std::string, std::string> waiting_;
+  std::map<std::string, std::string> waiting_, states_;
   std::thread thread_;
 };
 

@@ -53,6 +53,9 @@ class Strategy {
  public:
   virtual ~Strategy() = default;
   virtual Next next(std::span<const TrialView> trials) = 0;
+  // Where it stands after next(trials), for people: "generation 3: 5 of 8 trials have ended". Empty where the
+  // number of trials says it all.
+  virtual std::string state(std::span<const TrialView> /*trials*/) const { return ""; }
 };
 
 // `extents`: how many trials were asked for at first, and by each extension; empty: no such bound.

@@ -220,6 +220,7 @@ v1::Sweep Sweeps::message(const StoredSweep& stored, bool whole) {
   message.set_failed(counts.failed);
   message.set_cancelled(counts.cancelled);
   message.set_bytes(counts.bytes);
+  message.set_strategy_state(runner_.strategy_state(r.id));
   message.set_waiting_reason(runner_.waiting_reason(r.id));
   for (const auto& text : sweep.models()) message.add_models(text);
   for (const auto& text : sweep.datasets()) message.add_datasets(text);

@@ -11,6 +11,11 @@ namespace {
 constexpr int kCandidates = 24;
 constexpr std::size_t kMostGood = 25;
 
+// Of so many trials, how many are the good ones.
+std::size_t good_count(std::size_t trials) {
+  return std::min(kMostGood, std::max<std::size_t>(2, (trials + 9) / 10));
+}
+
 double cumulative(double z) {
   return 0.5 * std::erfc(-z / std::numbers::sqrt2);
 }
@@ -88,11 +93,10 @@ Tpe::Tpe(const Sweep& sweep)
 Next Tpe::next(std::span<const TrialView> trials) {
   tried_.see(trials);
   Random random(spec_.seed, trials.size());
-  const std::uint64_t known = trials.size() + 1 > parallel_ ? trials.size() + 1 - parallel_ : 0;
-  const auto history = trials.first(known);
+  const auto history = known(trials);
   if (!std::all_of(history.begin(), history.end(), [](const auto& t) { return t.ended; }))
     return {Advice::kWait, {}};
-  if (known >= spec_.startup)
+  if (history.size() >= spec_.startup)
     if (auto at = draw(history, random); !tried_.contains(at) || !space_.size())
       return {Advice::kTry, {std::move(at)}};
   auto at = tried_.fresh(random);
@@ -100,12 +104,25 @@ Next Tpe::next(std::span<const TrialView> trials) {
   return {Advice::kTry, {*std::move(at)}};
 }
 
+// What the next trial is drawn from.
+std::span<const TrialView> Tpe::known(std::span<const TrialView> trials) const {
+  return trials.first(trials.size() + 1 > parallel_ ? trials.size() + 1 - parallel_ : 0);
+}
+
+std::string Tpe::state(std::span<const TrialView> trials) const {
+  const std::size_t count = known(trials).size();
+  if (count < spec_.startup)
+    return "drawn at random until " + std::to_string(spec_.startup) + " trials are known, " +
+           std::to_string(count) + " are";
+  return "drawn near the best " + std::to_string(good_count(count)) + " of " + std::to_string(count);
+}
+
 // The best candidate that was not tried; where all were, one that was.
 Coordinates Tpe::draw(std::span<const TrialView> history, Random& random) const {
   std::vector<Measured> measured;
   for (const auto& trial : history) measured.push_back(trial.measured);
   const auto order = ranked(measured);
-  const std::size_t count = std::min(kMostGood, std::max<std::size_t>(2, (order.size() + 9) / 10));
+  const std::size_t count = good_count(order.size());
   std::vector<Coordinates> good, rest;
   for (std::size_t i = 0; i < order.size(); ++i) {
     const bool is_good = i < count && !measured[order[i]].losses.empty();

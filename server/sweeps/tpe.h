@@ -14,8 +14,10 @@ class Tpe final : public Strategy {
  public:
   explicit Tpe(const Sweep& sweep);
   Next next(std::span<const TrialView> trials) override;
+  std::string state(std::span<const TrialView> trials) const override;
 
  private:
+  std::span<const TrialView> known(std::span<const TrialView> trials) const;
   Coordinates draw(std::span<const TrialView> history, Random& random) const;
 
   Space space_;

@@ -199,6 +199,19 @@ TEST(GoalSearch, SaysThatAGoalCannotBeMetAndHowNearItCame) {
   EXPECT_THAT(good.reason, HasSubstr("wanted at most 20"));
 }
 
+TEST(GoalSearch, SaysHowFarItIs) {
+  const auto sweep = sweep_to("bytes<=22%, kl=min");
+  auto trials = played(sweep, World{}).trials;
+  const auto strategy = make_strategy(sweep, {});
+  EXPECT_EQ(strategy->state({}), "measures how sensitive each layer is");
+  strategy->next(trials);
+  const auto plans = std::to_string(trials.size() - 1);
+  EXPECT_THAT(strategy->state(trials), StartsWith(plans + " of " + plans + " plans are verified"));
+  trials.back().ended = false;
+  EXPECT_THAT(strategy->state(trials),
+              StartsWith(std::to_string(trials.size() - 2) + " of " + plans + " plans are verified"));
+}
+
 TEST(GoalSearch, MakesTheSameTrialsInWhicheverOrderTheyEndAndOverRestarts) {
   for (const char* goal : {"bytes<=22%, kl=min", "ppl<=+2%"}) {
     const auto first = played(sweep_to(goal), World{});

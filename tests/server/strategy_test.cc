@@ -304,6 +304,44 @@ const Function kMixed = [](const std::vector<Json>& x, std::uint32_t) {
   return std::vector<double>{std::pow(number(x[0]) - 0.3, 2) + number(x[1]) * (x[2] == "b" ? 0.1 : 1)};
 };
 
+std::string state_of(const Sweep& sweep, const std::vector<TrialView>& trials) {
+  const auto strategy = make_strategy(sweep, {});
+  strategy->next(trials);
+  return strategy->state(trials);
+}
+
+TEST(StrategyState, SaysWhichRungRunsAndHowManyGoOn) {
+  const auto sweep = halving("successive-halving", 1, 9, 3, 9, 4);
+  auto trials = played(sweep, 11, kFirst);
+  EXPECT_EQ(state_of(sweep, trials), "rung 2 of 3: 2 of 3 trials have ended, the best 1 go on");
+  trials.resize(4);
+  trials.back().ended = false;
+  EXPECT_EQ(state_of(sweep, trials), "rung 1 of 3: 3 of 9 trials have ended, the best 3 go on");
+  EXPECT_EQ(state_of(sweep, played(sweep, 1000, kFirst)), "rung 3 of 3: 1 of 1 trials have ended");
+}
+
+TEST(StrategyState, CountsAshasPromotions) {
+  const auto sweep = halving("asha", 1, 9, 3, 9);
+  EXPECT_EQ(state_of(sweep, played(sweep, 4, kFirst)), "configurations: 3, promotions: 1");
+}
+
+TEST(StrategyState, SaysWhereTpeDrawsFrom) {
+  auto sweep = cube("tpe", 2, 1, 4);
+  sweep.strategy.startup = 10;
+  EXPECT_EQ(state_of(sweep, played(sweep, 7, kFirst)), "drawn at random until 10 trials are known, 4 are");
+  EXPECT_EQ(state_of(sweep, played(sweep, 40, kFirst)), "drawn near the best 4 of 37");
+}
+
+TEST(StrategyState, CountsGenerations) {
+  auto sweep = cube("nsga2", 2, 1, 4);
+  sweep.strategy.population = 8;
+  auto trials = played(sweep, 20, kFirst);
+  EXPECT_EQ(state_of(sweep, trials), "generation 3: 4 of 8 trials have ended");
+  trials.resize(16);
+  EXPECT_EQ(state_of(sweep, trials), "generation 2: 8 of 8 trials have ended");
+  EXPECT_EQ(state_of(sweep, {}), "generation 1: 0 of 8 trials have ended");
+}
+
 class Deterministic : public testing::TestWithParam<const char*> {};
 
 // What decides is the seed and what was measured, not the order in which trials end or a restart.

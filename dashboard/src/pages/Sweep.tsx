@@ -260,6 +260,7 @@ function Facts({ sweep, trials }: { sweep: Sweep; trials: Trial[] }) {
         <dd>
           {sweep.strategy}, {sweep.parallel} at a time
           {sweep.exhausted && <span className="muted">, nothing more to try</span>}
+          {sweep.strategy_state && <p className="muted small">{sweep.strategy_state}</p>}
         </dd>
       </div>
       {levels.length > 0 && (
