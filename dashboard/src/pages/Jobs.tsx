@@ -7,7 +7,7 @@ import { type Artifact, get, isActive, Problem } from "../api";
 import { duration } from "../format";
 import type { JobLine, JobList, Shown } from "../job_list";
 import { aheadText, progressText, seconds, stageProgress, TRIED } from "../job_text";
-import { Bar, Empty, Loaded, StateBadge, Time, useNow, useTitle } from "../parts/basics";
+import { Bar, Empty, Loaded, StateBadge, stateText, Time, useNow, useTitle } from "../parts/basics";
 import { useBulk } from "../parts/calls";
 import { Check, Choice, Confirm, NameFilter, Segments } from "../parts/controls";
 import { useProjects } from "../parts/inputs";
@@ -26,6 +26,7 @@ const STATES = [
 const MOST_SELECTED = 1000; // rows, by one click, also one with shift
 const MOST_COMPARED = 24;
 const BLOCK = 10; // rows that come and go together: where each is counted by itself, each page of a long list has 100,000 heights added anew
+const SOON = 150; // milliseconds between two moves of a list that is not read, but passed
 const ALL_PROJECTS = "*"; // no project's name
 
 const phone = matchMedia("(max-width: 760px)"); // rows are cards then, with a gap
@@ -105,9 +106,8 @@ interface RowProps {
 }
 
 // As cards on a phone rows are no table to the browser: the roles say that they are one.
-const Row = memo(function Row({ job, index, now, projects, selected, onSelect }: RowProps) {
+const FullRow = memo(function FullRow({ job, index, now, projects, selected, rests, onSelect }: RowProps & { rests: boolean }) {
   const took = seconds(job, now);
-  const rests = useRests(job.id);
   const range = useRef(false);
   return (
     <tr role="row" aria-rowindex={index + 2} data-selected={selected || undefined}>
@@ -154,6 +154,31 @@ const Row = memo(function Row({ job, index, now, projects, selected, onSelect }:
   );
 });
 
+/** Of a row that flies past: what the eye catches, as high as the full row. */
+function FlyingRow({ job, index, projects }: Pick<RowProps, "job" | "index" | "projects">) {
+  return (
+    <tr role="row" aria-rowindex={index + 2}>
+      <td role="cell" />
+      <td role="cell" className="cell-name">
+        <span className="strong clip">{job.name || job.id}</span>
+        <span className="clip muted small">
+          <code>{job.id}</code>
+        </span>
+      </td>
+      <td role="cell" className="muted" colSpan={projects ? 7 : 6}>
+        {stateText(job.state)}
+      </td>
+    </tr>
+  );
+}
+
+/** `flies`: whether it came where whole screens of rows pass by. It is drawn in full where it rests, and stays so. */
+const Row = memo(function Row({ flies, ...row }: RowProps & { flies: boolean }) {
+  const [plain] = useState(flies && !row.selected);
+  const rests = useRests(row.job.id);
+  return plain && !rests ? <FlyingRow job={row.job} index={row.index} projects={row.projects} /> : <FullRow {...row} rests={rests} />;
+});
+
 const nameKey = (digest: string) => ["artifact's name", digest];
 
 /** Of a row that passes by: as far as it is known. */
@@ -191,6 +216,17 @@ function Space({ height }: { height: number }) {
   );
 }
 
+/** Whether the list moves by whole blocks, one soon after the other, when `first` becomes its first row. */
+function useFlies(first: number): boolean {
+  const last = useRef({ first, time: 0, flies: false });
+  if (first !== last.current.first) {
+    const time = performance.now();
+    const { first: before, time: moved } = last.current;
+    last.current = { first, time, flies: Math.abs(first - before) >= BLOCK && time - moved < SOON && !phone.matches };
+  }
+  return last.current.flies;
+}
+
 type Selection = Record<string, JobLine>;
 
 interface RowsProps {
@@ -219,6 +255,7 @@ function Rows({ list, shown, more, projects, selected, onSelect }: RowsProps) {
   const items = blocks.getVirtualItems();
   const first = (items.at(0)?.index ?? 0) * BLOCK;
   const last = Math.min(lines.length, ((items.at(-1)?.index ?? 0) + 1) * BLOCK) - 1;
+  const flies = useFlies(first);
   const now = useNow(lines.slice(first, last + 1).some((job) => isActive(job.state)));
   useEffect(() => {
     shown.current = { first, last };
@@ -280,6 +317,7 @@ function Rows({ list, shown, more, projects, selected, onSelect }: RowsProps) {
               now={isActive(job.state) ? now : 0}
               projects={projects}
               selected={job.id in selected}
+              flies={flies}
               onSelect={selectRow}
             />
           ))}

@@ -5,11 +5,13 @@ import { Link } from "wouter";
 import { isGone, Problem, type State, type SweepState } from "../api";
 import { ago, exact, short } from "../format";
 
+export const stateText = (state: State | SweepState) => state.charAt(0) + state.slice(1).toLowerCase();
+
 export function StateBadge({ state }: { state: State | SweepState }) {
   return (
     <span className="badge" data-state={state}>
       <span className="dot" aria-hidden />
-      {state.charAt(0) + state.slice(1).toLowerCase()}
+      {stateText(state)}
     </span>
   );
 }

@@ -1,6 +1,6 @@
 // What came of a job in a row of a list: asked for once the row rests on the screen.
 import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { type ReactNode, useEffect, useState } from "react";
+import { type ReactNode, startTransition, useEffect, useState } from "react";
 import { type Evaluation, get } from "../api";
 import { type Outcome, outcomeOf } from "../job_text";
 
@@ -12,7 +12,7 @@ export function useRests(id: string): boolean {
   const [rests, setRests] = useState(() => client.getQueryData(["outcome", id]) !== undefined); // or did before
   useEffect(() => {
     if (rests) return;
-    const timer = setTimeout(() => setRests(true), REST);
+    const timer = setTimeout(() => startTransition(() => setRests(true)), REST); // all rows of a screen come to rest at once
     return () => clearTimeout(timer);
   }, [rests]);
   return rests;
