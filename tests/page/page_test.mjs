@@ -107,11 +107,17 @@ const tests = {
     await rows.first().getByRole("checkbox").click();
     assert.ok(!tokens.has(1050), "the end was asked for before it was scrolled to");
     const reached = async (id) => (await page.locator("table.jobs code", { hasText: id }).count()) > 0;
+    const plain = () => page.locator("table.jobs tbody:not(.space) tr:not(:has(a))").count();
+    let flew = 0;
     for (let turn = 0; turn < 600 && !(await reached("000000001099")); ++turn) {
       await page.mouse.wheel(0, 4000);
       await page.waitForTimeout(50);
+      flew = Math.max(flew, await plain());
     }
     assert.ok(await reached("000000001099"));
+    assert.ok(flew > 0, "rows that fly past are made in full");
+    await page.waitForFunction(() => !document.querySelector("table.jobs tbody:not(.space) tr:not(:has(a, input))"));
+    assert.equal(await plain(), 0, "a row that rests is drawn in full");
     assert.ok((await rows.count()) < 60, "rows that nobody sees are in the page");
     assert.equal(await page.locator("table.jobs").getAttribute("aria-rowcount"), "1101");
     const chosen = page.getByRole("region", { name: "Selected jobs" });
