@@ -66,6 +66,7 @@ v1::DeviceUse DeviceMeter::processors() {
   v1::DeviceUse use;
   const auto memory = text_of(sources_.proc / "meminfo");
   const auto all = kilobytes(memory, "MemTotal:"), free = kilobytes(memory, "MemAvailable:");
+  if (all) use.set_total_memory_bytes(*all);
   if (all && free && *free <= *all) use.set_memory_bytes(*all - *free);
   const auto now = ticks();
   if (now && before_ && now->all > before_->all && now->busy >= before_->busy)

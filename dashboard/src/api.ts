@@ -195,7 +195,7 @@ export interface Worker {
   use?: WorkerUse;
 }
 export interface WorkerUse {
-  devices: { kind: string; index: number; memory_bytes?: string; busy?: number }[];
+  devices: { kind: string; index: number; memory_bytes?: string; total_memory_bytes?: string; busy?: number }[];
   cache_bytes: string;
   cache_limit_bytes: string;
   cache_claimed_bytes: string; // of blobs that jobs needed
@@ -292,10 +292,22 @@ export const unlessGone =
 const unreachable = () =>
   new Problem(0, "UNREACHABLE", "The server does not answer.", "", "Is wring-server running? This page goes on by itself when it is back.");
 
+// How many milliseconds the browser's clock is ahead of the server's; 0 where whole seconds and the answer's way explain it.
+let ahead = 0;
+
+function noteTime(date: string | null) {
+  const away = Date.now() - Date.parse(date ?? "");
+  if (Number.isFinite(away)) ahead = away > 5000 || away < -2000 ? away : 0;
+}
+
+/** The time by the server's clock, which all times of its answers are of. */
+export const serverNow = () => Date.now() - ahead;
+
 async function ask(path: string, init?: RequestInit): Promise<Response> {
   const response = await fetch(path, init).catch(() => {
     throw unreachable();
   });
+  noteTime(response.headers.get("Date"));
   if (response.ok) return response;
   const text = await response.text();
   let problem: { reason?: string; detail?: string; field?: string; hint?: string } = {};

@@ -1,5 +1,5 @@
 // What can be said of a job in a line: how far it is, how long it will take, how long it took.
-import type { Evaluation, Job, Stage } from "./api";
+import { type Evaluation, type Job, serverNow, type Stage } from "./api";
 import { changeText, direction, duration, figure, measured, shortName } from "./format";
 
 /** The name of jobs that only sample, for the page Try it. */
@@ -44,7 +44,7 @@ export function outcomeOf({ evaluations }: { evaluations: Evaluation[] }): { siz
 export const runningStage = (job: Job): Stage | undefined => job.stages.find((stage) => stage.state === "running");
 
 /** Seconds that are left by what the engine expects, and whether they are the least: stages without a forecast come on top. */
-export function remaining(job: Job, now = Date.now()): { seconds: number; more: boolean } | null {
+export function remaining(job: Job, now = serverNow()): { seconds: number; more: boolean } | null {
   const running = runningStage(job);
   if (!running) return null;
   let seconds = 0;
@@ -55,8 +55,10 @@ export function remaining(job: Job, now = Date.now()): { seconds: number; more: 
         seconds += stage.progress.eta_seconds;
       } else {
         more = true;
-        const gone = job.start_time ? (now - Date.parse(job.start_time)) / 1000 : 0; // of it and what came before
-        seconds += Math.max(0, stage.forecast_seconds - gone);
+        // Of what the attempt has taken, that which its ended stages did not; those of an earlier attempt are counted with them.
+        const before = job.stages.reduce((sum, one) => sum + (one.state === "done" ? one.seconds : 0), 0);
+        const gone = job.start_time ? (now - Date.parse(job.start_time)) / 1000 - before : 0;
+        seconds += Math.max(0, stage.forecast_seconds - Math.max(0, gone));
       }
     }
     if (stage.state === "pending") {
@@ -89,8 +91,8 @@ export function aheadText(ahead: number, most: number): string {
   return `${ahead >= most ? `${most.toLocaleString("en")} or more` : ahead} ${ahead === 1 ? "job goes" : "jobs go"} first`;
 }
 
-/** Seconds that the newest attempt took or has taken. */
-export function seconds(job: Pick<Job, "start_time" | "end_time">, now: number): number | null {
-  if (!job.start_time) return null;
+/** Seconds that the newest attempt took or has taken; of a job that waits, for the first time or again, none. */
+export function seconds(job: Pick<Job, "state" | "start_time" | "end_time">, now: number): number | null {
+  if (!job.start_time || job.state === "QUEUED") return null;
   return ((job.end_time ? Date.parse(job.end_time) : now) - Date.parse(job.start_time)) / 1000;
 }

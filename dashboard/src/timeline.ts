@@ -34,6 +34,9 @@ export function payload(event: JobEvent): Payload {
   }
 }
 
+/** What went wrong, before what was made of it ("attempt failed"). */
+export const why = (said: Payload) => said.error?.message ?? said.reason ?? "";
+
 const ENDINGS = ["released", "paused", "succeeded", "failed", "cancelled"];
 
 export function attempts(events: JobEvent[]): Attempt[] {
@@ -55,7 +58,7 @@ export function attempts(events: JobEvent[]): Attempt[] {
       else now.spans.push({ index: said.index ?? 0, name: said.name ?? "", start: time, end: time, state });
     } else if (ENDINGS.includes(event.type) && now.end === null) {
       now.end = time;
-      now.ending = [event.type, said.reason ?? said.error?.message ?? ""].filter(Boolean).join(": ");
+      now.ending = [event.type, why(said)].filter(Boolean).join(": ");
       for (const span of now.spans) if (span.end === null) Object.assign(span, { end: time, state: "broken off" });
     }
   }

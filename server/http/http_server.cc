@@ -14,6 +14,7 @@
 #include <boost/beast/http.hpp>
 #include <boost/beast/ssl.hpp>
 #include <chrono>
+#include <ctime>
 #include <optional>
 #include <thread>
 #include <type_traits>
@@ -29,6 +30,16 @@
 namespace wring {
 
 namespace {
+
+// RFC 9110, 5.6.7: whoever reads the answer can tell how old its times are, whatever its own clock says.
+std::string http_date() {
+  const std::time_t now = std::time(nullptr);
+  std::tm parts{};
+  ::gmtime_r(&now, &parts);
+  char text[40];
+  std::strftime(text, sizeof text, "%a, %d %b %Y %H:%M:%S GMT", &parts);
+  return text;
+}
 
 constexpr std::size_t kMostMissing = 1000;
 
@@ -238,6 +249,7 @@ class Connection : public std::enable_shared_from_this<Connection<Stream>> {
   // The server's own headers, and those of the response over them.
   void set_headers(const HttpResponse& response) {
     message_.set(http::field::server, "wring");
+    message_.set(http::field::date, http_date());
     message_.set(http::field::cache_control, "no-store");
     message_.set("X-Content-Type-Options", "nosniff");
     message_.set("Referrer-Policy", "no-referrer");

@@ -96,6 +96,7 @@ Next GoalSearch::next(std::span<const TrialView> trials) {
 
 std::string GoalSearch::state(std::span<const TrialView> trials) const {
   if (trials.empty() || !trials[0].ended) return "measures how sensitive each layer is";
+  if (plans_.empty()) return "";  // next() has not been asked since a restart
   const auto ended = std::count_if(trials.begin() + 1, trials.end(), [](const auto& t) { return t.ended; });
   return std::to_string(ended) + " of " + std::to_string(std::max(plans_.size(), trials.size() - 1)) +
          " plans are verified" +

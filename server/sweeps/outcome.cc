@@ -63,8 +63,10 @@ const Json* find_metric_row(const Json& outcome, const Metric& metric) {
 
 Json outcome_of(const StoredJob& job, JobStore& store) {
   const JobRecord& r = job.record;
-  Json outcome{{"result", r.result},
-               {"seconds", static_cast<double>(std::max<TimeMs>(0, r.end_time - r.start_time)) / 1000}};
+  Json outcome{
+      {"result", r.result},
+      {"seconds",
+       r.start_time > 0 ? static_cast<double>(std::max<TimeMs>(0, r.end_time - r.start_time)) / 1000 : 0.0}};
   if (r.phase == JobPhase::kFailed && r.error) {
     outcome["error"] = *r.error;
     outcome["error"].erase("last_log");

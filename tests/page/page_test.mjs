@@ -869,6 +869,9 @@ const tests = {
       if (view.name === "jobs") {
         const table = page.getByRole("table", { name: "Jobs" });
         await table.getByRole("row").nth(1).getByRole("cell").first().waitFor(); // cards are still a table to who hears them
+        for (const i of [1, 2]) await table.getByRole("checkbox").nth(i).click();
+        const bar = await page.getByRole("region", { name: "Selected jobs" }).boundingBox();
+        assert.ok(bar.x >= 0 && bar.x + bar.width <= 360, `what can be done with the selected is ${bar.width} px wide, from ${bar.x}`);
         const box = await table.getByRole("checkbox").nth(1).boundingBox();
         assert.ok(box.width >= 24 && box.height >= 24, `a checkbox of ${box.width} x ${box.height} px`);
       }
@@ -876,6 +879,22 @@ const tests = {
         const button = await page.getByRole("button", { name: "Submit" }).boundingBox();
         assert.ok(button.y + button.height <= 740, "the button is below the screen");
       }
+    }
+  },
+
+  async "a long name fits a phone's width"({ page }) {
+    const long = "a_model_whose_name_nobody_ever_cut_into_words_".repeat(3);
+    await page.setViewportSize({ width: 360, height: 740 });
+    await page.route("**/api/v1/artifacts/*", async (route) => {
+      const answer = await (await route.fetch()).json();
+      await route.fulfill({ json: { ...answer, name: long } });
+    });
+    for (const view of all.filter(({ name }) => /^(job-results|artifact|compare|submit)$/.test(name))) {
+      await page.goto(view.path);
+      await page.waitForSelector(view.ready);
+      if (view.name !== "compare") await page.getByText(long).first().waitFor({ state: "attached" });
+      const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+      assert.ok(over <= 0, `${view.name} is ${over} px wider than the screen`);
     }
   },
 

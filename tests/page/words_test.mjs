@@ -9,9 +9,9 @@ async function load(name) {
   const built = buildSync({ entryPoints: [`${dashboard}src/${name}`], bundle: true, format: "esm", write: false });
   return import("data:text/javascript;base64," + Buffer.from(built.outputFiles[0].contents).toString("base64"));
 }
-const { outcomeOf } = await load("job_text.ts");
-const { outlook } = await load("timeline.ts");
-const { logAxis } = await load("layers.ts");
+const { outcomeOf, remaining, seconds } = await load("job_text.ts");
+const { attempts, outlook } = await load("timeline.ts");
+const { lastReports, layerReports, logAxis, metricsOf, placed } = await load("layers.ts");
 const { descendants, measurements } = await load("lineage.ts");
 
 // A cosine to the model itself is 1 but for rounding: that says nothing.
@@ -40,6 +40,31 @@ assert.deepEqual(times(job(stage(0, 5), stage(1, 10), stage(2, 4)), attempt(null
 assert.deepEqual(times(job(stage(0, 10, 3), stage(1, 0), stage(2, 4)), attempt(null, span(0, 0, null)), 6000), { 0: [0, 9000], 2: [9000, 13000] });
 assert.deepEqual(times(job(stage(0, 2)), attempt(null, span(0, 0, null)), 6000), { 0: [0, 6000] }); // later than was expected
 assert.deepEqual(times(job(stage(0, 10)), attempt(5000, span(0, 0, 5000)), 6000), {});
+
+// The running stage has had what the attempt took, less what the stages before it did.
+const at = (ms) => new Date(ms).toISOString();
+const later = { state: "RUNNING", start_time: at(0), stages: [{ state: "done", seconds: 100 }, { state: "running", forecast_seconds: 50 }] };
+assert.deepEqual(remaining(later, 120_000), { seconds: 30, more: true });
+
+// A job that waits again takes no time meanwhile.
+assert.equal(seconds({ state: "RUNNING", start_time: at(0) }, 5000), 5);
+assert.equal(seconds({ state: "QUEUED", start_time: at(0) }, 5000), null);
+
+// An attempt that was given back says what went wrong, not that it did.
+const event = (type, payload) => ({ type, time: at(0), attempt: 1, payload_json: JSON.stringify(payload) });
+const [broken] = attempts([event("leased", { worker: "w" }), event("released", { reason: "attempt failed", error: { message: "the engine was killed" } })]);
+assert.equal(broken.ending, "released: the engine was killed");
+
+// Layers, in whose words a method tells of them.
+const told = (...layers) => layerReports({ report_json: JSON.stringify({ layers }) });
+const cut = told({ layer: "model.layers.0.mlp.down_proj", channels: 3, of: 4 }, { layer: "model.layers.1.self_attn.o_proj", kv_heads: 1, of: 4 });
+assert.deepEqual(cut.map(({ sparsity }) => sparsity), [0.25, 0.75]);
+assert.deepEqual(metricsOf(cut).map(({ value }) => value), ["sparsity"]);
+assert.equal(told({ layer: "conv1.weight", relative_error: 0.01, bits: 8 })[0].error, 0.01);
+assert.deepEqual(placed(told({ layer: "block 3", cosine: 0.9 })).map(({ at, kind }) => [at, kind]), [[3, "block"]]);
+assert.deepEqual(placed(told({ layer: "conv1" }, { layer: "fc" })).map(({ at, kind }) => [at, kind]), [[0, "all layers"], [1, "all layers"]]);
+const both = lastReports([...told({ layer: "a", error: 0.1, bits: 4 }), ...told({ layer: "a", change: 0.02 })]).get("a");
+assert.deepEqual([both.error, both.bits, both.change], [0.1, 4, 0.02]);
 
 // Errors within a decade fill their axis.
 const axis = logAxis([0.0011, 0.002, 0.0048]);

@@ -306,6 +306,7 @@ TEST_F(SweepsApi, CancelCancelsItsTrialsAndStopLetsThemEnd) {
   change(cancelled.id(), &v1::Sweeps::Stub::CancelSweep);
   wait_until([&] { return sweep(cancelled.id()).state() == v1::SWEEP_STATE_CANCELLED; });
   EXPECT_EQ(sweep(cancelled.id()).cancelled(), 3u);
+  for (const auto& trial : trials(cancelled.id())) EXPECT_LT(trial.seconds(), 60) << "it was never leased";
   EXPECT_EQ(thrown_by([&] { extend(cancelled.id(), 1); }).reason(), "SWEEP_ENDED");
 }
 

@@ -38,6 +38,7 @@ TEST_F(DeviceMeterTest, ProcessorsAreBusyByTheirTicksBetweenReadings) {
   auto use = meter.read().at(0);
   EXPECT_EQ(use.kind(), "cpu");
   EXPECT_EQ(use.memory_bytes(), 600u * 1024);
+  EXPECT_EQ(use.total_memory_bytes(), 1000u * 1024);
   EXPECT_FALSE(use.has_busy());  // no time has passed
   tell("cpu  130 20 40 740 55 5 5 100 40 0\n", "MemTotal:  1000 kB\nMemAvailable:  900 kB\n");
   use = meter.read().at(0);

@@ -1,7 +1,7 @@
 // Who may have what: projects with their quotas, and the tokens that callers come with.
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useId, useState } from "react";
-import { listed, type Project, post, type Quota, type Session, type Token } from "../api";
+import { listed, type Project, post, type Quota, serverNow, type Session, type Token } from "../api";
 import { bytes } from "../format";
 import { Empty, Failure, Loaded, More, Table, Time, useTitle } from "../parts/basics";
 import { Choice, Confirm } from "../parts/controls";
@@ -41,6 +41,7 @@ function Projects({ barred }: { barred: string }) {
   });
   const [edited, setEdited] = useState("");
   const [last, setLast] = useState(""); // that was edited: the keyboard goes on there
+  const [other, setOther] = useState(""); // that has nothing to do yet, and is to have a quota
   const edit = (name: string) => {
     setEdited(name);
     if (name) setLast(name);
@@ -49,8 +50,9 @@ function Projects({ barred }: { barred: string }) {
     <section aria-labelledby="projects">
       <h2 id="projects">Projects</h2>
       <Loaded query={query} rows={2}>
-        {({ all: projects, more }) =>
-          projects.length === 0 ? (
+        {({ all, more }) => {
+          const projects = other && !all.some(({ name }) => name === other) ? [...all, { name: other, queued: "0", running: "0", bytes: "0", paused: false }] : all;
+          return projects.length === 0 ? (
             <Empty title="No project has anything to do">
               <p className="muted">One is here while it has a job that has not ended, is paused, or has a quota.</p>
             </Empty>
@@ -80,10 +82,38 @@ function Projects({ barred }: { barred: string }) {
               </Table>
               <More more={more} count={projects.length} />
             </>
-          )
-        }
+          );
+        }}
       </Loaded>
+      {!barred && (
+        <OtherProject
+          edit={(name) => {
+            setOther(name);
+            edit(name);
+          }}
+        />
+      )}
     </section>
+  );
+}
+
+/** For a project that has nothing to do yet. */
+function OtherProject({ edit }: { edit: (name: string) => void }) {
+  const [name, setName] = useState("");
+  return (
+    <form
+      className="tools"
+      onSubmit={(event) => {
+        event.preventDefault();
+        edit(name.trim());
+        setName("");
+      }}
+    >
+      <input className="field" aria-label="Another project" placeholder="Another project" value={name} onChange={(event) => setName(event.target.value)} />
+      <button className="button" disabled={!name.trim()}>
+        Set its quota
+      </button>
+    </form>
   );
 }
 
@@ -283,7 +313,7 @@ function NewToken({ first }: { first: boolean }) {
         name,
         scope,
         project,
-        ...(Number(days) > 0 && { expire_time: new Date(Date.now() + Number(days) * 86_400_000).toISOString() }),
+        ...(Number(days) > 0 && { expire_time: new Date(serverNow() + Number(days) * 86_400_000).toISOString() }),
       });
       showSecret(client, { name: made.token.name || made.token.id, secret: made.secret });
       // The first token closes the server: who made it is logged in with it.

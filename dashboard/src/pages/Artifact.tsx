@@ -6,7 +6,7 @@ import { type Artifact, get, type Job, post, remove } from "../api";
 import { between, inkOn } from "../colors";
 import { bytes, figure, short } from "../format";
 import { methodsOf } from "../job_text";
-import { ggufName, type LayerReport, layerReports } from "../layers";
+import { ggufName, lastReports, type LayerReport, layerReports } from "../layers";
 import { ancestors, descendants, licence, measurements } from "../lineage";
 import { type ModelLayer, modelOf } from "../model_layers";
 import { Failure, Loaded, Loading, Table, Time, useTitle } from "../parts/basics";
@@ -37,7 +37,7 @@ function OneArtifact({ artifact }: { artifact: Artifact }) {
           <Link href="/artifacts" className="crumb">
             Artifacts
           </Link>
-          <h1 className="clip">{artifact.name || short(artifact.digest)}</h1>
+          <h1 className="clip" title={artifact.name}>{artifact.name || short(artifact.digest)}</h1>
         </div>
         {artifact.kind !== "model" ? (
           <div className="head-actions">
@@ -230,7 +230,10 @@ function Descendants({ digest }: { digest: string }) {
 function useReports(job: string): Map<string, LayerReport> {
   const query = useQuery({ queryKey: ["job", job], queryFn: () => get<Job>(`jobs/${job}`), enabled: job !== "", staleTime: 60_000, retry: false });
   return useMemo(
-    () => new Map((query.data?.stages ?? []).flatMap(layerReports).flatMap((report) => [report.layer, ggufName(report.layer)].map((name) => [name, report]))),
+    () =>
+      new Map(
+        [...lastReports((query.data?.stages ?? []).flatMap(layerReports)).values()].flatMap((report) => [report.layer, ggufName(report.layer)].map((name) => [name, report])),
+      ),
     [query.data],
   );
 }

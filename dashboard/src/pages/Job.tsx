@@ -141,7 +141,7 @@ function Head({ job }: { job: Job }) {
         <Link href="/jobs" className="crumb">
           Jobs
         </Link>
-        <h1 className="clip">{job.spec.name || job.id}</h1>
+        <h1 className="clip" title={job.spec.name}>{job.spec.name || job.id}</h1>
         <div className="head-line">
           <span aria-live="polite">
             <StateBadge state={job.state} />

@@ -165,9 +165,11 @@ function FlyingRow({ job, index, projects }: Pick<RowProps, "job" | "index" | "p
           <code>{job.id}</code>
         </span>
       </td>
-      <td role="cell" className="muted" colSpan={projects ? 7 : 6}>
+      <td role="cell" className="muted" colSpan={4}>
         {stateText(job.state)}
       </td>
+      {projects && <td role="cell" className="cell-project" />}
+      <td role="cell" colSpan={2} />
     </tr>
   );
 }

@@ -137,7 +137,7 @@ function Head({ sweep }: { sweep: Sweep }) {
         <Link href="/sweeps" className="crumb">
           Sweeps
         </Link>
-        <h1 className="clip">{name}</h1>
+        <h1 className="clip" title={name}>{name}</h1>
         <div className="head-line" aria-live="polite">
           <StateBadge state={sweep.state} />
           <code className="muted">{sweep.id}</code>

@@ -11,31 +11,12 @@ import { tellFailure } from "../parts/toast";
 
 const GONE_AFTER = 60_000; // milliseconds; as the server counts connected workers
 
-interface Answer {
-  all: Worker[];
-  more: boolean;
-}
-
-// What the last answer was, and how many milliseconds the browser's clock is ahead of the server's.
-const clock = { newest: 0, answered: 0, ahead: 0 };
-
-/** Who was heard of since the last answer was heard of less than that ago, whatever the browser's clock says. */
-function noted(answer: Answer): Answer {
-  const now = Date.now();
-  const newest = Math.max(0, ...answer.all.map((worker) => Date.parse(worker.last_seen)));
-  const since = now - clock.answered;
-  const most = now - newest;
-  if (clock.newest > 0 && newest > clock.newest && since < 10_000) clock.ahead = most < 0 ? most : Math.max(0, most - since);
-  Object.assign(clock, { newest, answered: now });
-  return answer;
-}
-
 export default function Workers() {
   useTitle("Workers");
-  const now = useNow() - clock.ahead;
+  const now = useNow();
   const query = useQuery({
     queryKey: ["workers"],
-    queryFn: () => listed<Worker>("workers", "workers").then(noted),
+    queryFn: () => listed<Worker>("workers", "workers"),
     refetchInterval: 2000,
   });
   return (
@@ -119,6 +100,7 @@ function Use({ label, share, children }: { label: string; share?: number; childr
 /** By all programs of the machine. */
 function Device({ device, use }: { device: Worker["devices"][number]; use?: WorkerUse["devices"][number] }) {
   const name = `${device.kind} ${device.index}`;
+  const total = Number(use?.total_memory_bytes ?? device.memory_bytes);
   return (
     <div className="device">
       <div>
@@ -127,9 +109,10 @@ function Device({ device, use }: { device: Worker["devices"][number]; use?: Work
       <Use label={`${name}, busy`} share={use?.busy}>
         {[use?.busy !== undefined && `${Math.round(use.busy * 100)} % busy`, device.threads > 0 && `${device.threads} threads`].filter(Boolean).join(" · ")}
       </Use>
-      <Use label={`${name}, memory in use`} share={use?.memory_bytes === undefined ? undefined : Number(use.memory_bytes) / Number(device.memory_bytes)}>
+      <Use label={`${name}, memory in use`} share={use?.memory_bytes === undefined ? undefined : Number(use.memory_bytes) / total}>
         {use?.memory_bytes !== undefined && `${bytes(use.memory_bytes)} of `}
-        {bytes(device.memory_bytes)}
+        {bytes(total)}
+        {Number(device.memory_bytes) < total && `; a job may take ${bytes(device.memory_bytes)}`}
       </Use>
     </div>
   );

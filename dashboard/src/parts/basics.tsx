@@ -2,7 +2,7 @@
 import { Progress } from "@base-ui/react/progress";
 import { type ReactNode, useEffect, useSyncExternalStore } from "react";
 import { Link } from "wouter";
-import { isGone, Problem, type State, type SweepState } from "../api";
+import { isGone, Problem, serverNow, type State, type SweepState } from "../api";
 import { ago, exact, short } from "../format";
 
 export const stateText = (state: State | SweepState) => state.charAt(0) + state.slice(1).toLowerCase();
@@ -17,16 +17,16 @@ export function StateBadge({ state }: { state: State | SweepState }) {
 }
 
 // One clock for all that counts: a long list would have a timer in each of its rows.
-const clock = { now: Date.now(), timer: 0, told: new Set<() => void>() };
+const clock = { now: serverNow(), timer: 0, told: new Set<() => void>() };
 
 function tick() {
-  clock.now = Date.now();
+  clock.now = serverNow();
   for (const tell of clock.told) tell();
 }
 
 function watchClock(tell: () => void): () => void {
   if (clock.told.size === 0) {
-    clock.now = Date.now();
+    clock.now = serverNow();
     clock.timer = window.setInterval(tick, 1000);
   }
   clock.told.add(tell);

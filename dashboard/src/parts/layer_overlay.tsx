@@ -3,11 +3,11 @@ import { useMemo, useState } from "react";
 import { useSearchParams } from "wouter";
 import type { Job } from "../api";
 import { figure } from "../format";
-import { layerReports, type LayerReport, place } from "../layers";
+import { ALL_LAYERS, layerReports, type LayerReport, metricsOf, placed } from "../layers";
 import { Table } from "./basics";
 import { Chart, type Colors } from "./chart";
 import { Choice, Segments } from "./controls";
-import { blockLine, METRICS, overBlocks } from "./layers";
+import { blockLine, overBlocks } from "./layers";
 
 /** Of the last stage that told most: what it did to each layer. */
 function reportOf(job: Job): LayerReport[] {
@@ -21,24 +21,22 @@ export function LayerOverlay({ jobs, name }: { jobs: Job[]; name: Map<string, st
   const reports = useMemo(
     () =>
       jobs.flatMap((job) => {
-        const layers = reportOf(job).filter((layer) => place(layer.layer).block >= 0);
+        const layers = placed(reportOf(job));
         return layers.length > 0 ? [{ job, layers }] : [];
       }),
     [jobs],
   );
-  const metric = METRICS.find((m) => m.value === params.get("metric"))?.value ?? "error";
-  const kinds = useMemo(
-    () => [...new Set(reports.flatMap(({ layers }) => layers.map((layer) => place(layer.layer).kind)))].sort(),
-    [reports],
-  );
+  const metrics = metricsOf(reports.flatMap(({ layers }) => layers.map(({ report }) => report)));
+  const metric = (metrics.find((m) => m.value === params.get("metric")) ?? metrics.at(0))?.value ?? "error";
+  const kinds = useMemo(() => [...new Set(reports.flatMap(({ layers }) => layers.map((layer) => layer.kind)))].sort(), [reports]);
   const kind = kinds.find((k) => k === params.get("kind")) ?? kinds[0];
   const lines = useMemo(
     () =>
       reports.map(({ job, layers }) => ({
         name: name.get(job.id)!,
         points: layers
-          .filter((layer) => place(layer.layer).kind === kind && layer[metric] !== undefined)
-          .map((layer): [number, number] => [place(layer.layer).block, layer[metric]!]),
+          .filter((layer) => layer.kind === kind && layer.report[metric] !== undefined)
+          .map(({ at, report }): [number, number] => [at, report[metric]!]),
       })),
     [reports, name, metric, kind],
   );
@@ -46,12 +44,12 @@ export function LayerOverlay({ jobs, name }: { jobs: Job[]; name: Map<string, st
     const series = lines.map((line) => blockLine(line.name, line.points));
     const values = series.flatMap(({ data }) => data.map(([, value]) => value));
     return (c: Colors) => ({
-      ...overBlocks(c, metric, values, "scroll"),
+      ...overBlocks(c, metric, values, kind === ALL_LAYERS ? "Layer" : "Block", "scroll"),
       grid: { left: 64, right: 16, top: 40, bottom: 44 },
       tooltip: {
         trigger: "item",
         formatter: (item: { seriesName: string; data: [number, number] }) =>
-          `${item.seriesName}\nblock ${item.data[0]}, ${kind}\n${metric} ${figure(item.data[1])}`,
+          `${item.seriesName}\n${kind === ALL_LAYERS ? "layer" : "block"} ${item.data[0]}, ${kind}\n${metric} ${figure(item.data[1])}`,
       },
       series,
     });
@@ -68,7 +66,7 @@ export function LayerOverlay({ jobs, name }: { jobs: Job[]; name: Map<string, st
           options={kinds.map((value) => ({ value, label: value }))}
           onChange={(next) => change("kind", next)}
         />
-        <Segments label="Metric" value={metric} options={METRICS} onChange={(next) => change("metric", next)} />
+        <Segments label="Metric" value={metric} options={metrics} onChange={(next) => change("metric", next)} />
       </div>
       <Chart label={`${metric} of ${kind} by block in ${reports.length} jobs`} option={option} height={320} name="wring-layers" />
       <Figures lines={lines} />

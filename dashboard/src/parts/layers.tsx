@@ -1,27 +1,21 @@
 // What a stage did to each layer: a line a kind of layer over the blocks, and the layers that lost most.
 import { useMemo, useState } from "react";
 import { useSearchParams } from "wouter";
-import type { Job } from "../api";
+import { isActive, type Job } from "../api";
 import { figure } from "../format";
-import { layerReports, type LayerReport, logAxis, place } from "../layers";
+import { ALL_LAYERS, layerReports, type LayerReport, logAxis, type Metric, METRICS, metricsOf, placed } from "../layers";
 import { Empty, Table } from "./basics";
 import { axis, Chart, type Colors } from "./chart";
 import { Choice, Segments } from "./controls";
 
-type Metric = "error" | "sparsity" | "bits";
-export const METRICS: { value: Metric; label: string }[] = [
-  { value: "error", label: "Error" },
-  { value: "sparsity", label: "Sparsity" },
-  { value: "bits", label: "Bits" },
-];
 const SHOWN = 12; // layers, until somebody asks for all
 
-/** What charts of layers have in common: blocks along, the metric upwards, by its logarithm where all errors are above 0. */
-export function overBlocks(c: Colors, metric: Metric, values: number[], legend: "plain" | "scroll") {
-  const log = metric === "error" ? logAxis(values) : undefined;
+/** What charts of layers have in common: blocks, or the layers of a net without any, along, the metric upwards, by its logarithm where all errors are above 0. */
+export function overBlocks(c: Colors, metric: Metric, values: number[], along: "Block" | "Layer", legend: "plain" | "scroll") {
+  const log = metric === "error" || metric === "change" ? logAxis(values) : undefined;
   return {
     legend: { type: legend, top: 0, left: 0, itemGap: 26, textStyle: { color: c.muted }, itemWidth: 14, itemHeight: 8, icon: "roundRect" },
-    xAxis: axis(c, "Block", { type: "value", minInterval: 1, min: "dataMin", max: "dataMax", splitLine: { show: false } }),
+    xAxis: axis(c, along, { type: "value", minInterval: 1, min: "dataMin", max: "dataMax", splitLine: { show: false } }),
     yAxis: axis(c, "", {
       type: log ? "log" : "value",
       scale: true,
@@ -52,16 +46,19 @@ export function Layers({ job }: { job: Job }) {
   const stages = job.stages.filter((stage) => layerReports(stage).length > 0);
   const most = Math.max(...stages.map((s) => layerReports(s).length));
   const stage = stages.find((s) => String(s.index) === params.get("stage")) ?? stages.findLast((s) => layerReports(s).length === most);
-  const metric = METRICS.find((m) => m.value === params.get("metric"))?.value ?? "error";
   const report = useMemo(() => (stage ? layerReports(stage) : []), [stage]);
+  const metrics = metricsOf(report);
+  const metric = (metrics.find((m) => m.value === params.get("metric")) ?? metrics.at(0))?.value ?? "error";
   const change = (key: string, value: string) => setParams((old) => (old.set(key, value), old), { replace: true });
   if (!stage)
     return (
-      <Empty title="No layers reported yet">
+      <Empty title={isActive(job.state) ? "No layers reported yet" : "No layers reported"}>
         <p className="muted">
           {job.stages.some((s) => s.state === "cached")
             ? "Its stages came from the cache, and the job that ran them is no longer there."
-            : "Each stage tells what it did to every layer when it ends."}
+            : isActive(job.state)
+              ? "Each stage tells what it did to every layer when it ends."
+              : "No stage that ended tells of single layers."}
         </p>
       </Empty>
     );
@@ -74,9 +71,9 @@ export function Layers({ job }: { job: Job }) {
           options={stages.map((s) => ({ value: String(s.index), label: `${s.index + 1} ${s.name}` }))}
           onChange={(next) => change("stage", next)}
         />
-        <Segments label="Metric" value={metric} options={METRICS} onChange={(next) => change("metric", next)} />
+        {metrics.length > 1 && <Segments label="Metric" value={metric} options={metrics} onChange={(next) => change("metric", next)} />}
       </div>
-      {report.some((layer) => place(layer.layer).block >= 0) && <LayerChart report={report} metric={metric} />}
+      {metrics.length > 0 && <LayerChart report={report} metric={metric} />}
       <LayerTable report={report} metric={metric} />
     </>
   );
@@ -85,18 +82,17 @@ export function Layers({ job }: { job: Job }) {
 function LayerChart({ report, metric }: { report: LayerReport[]; metric: Metric }) {
   const option = useMemo(() => {
     const kinds = new Map<string, [number, number, string][]>();
-    for (const layer of report) {
-      const { block, kind } = place(layer.layer);
+    for (const { report: layer, kind, at } of placed(report)) {
       const value = layer[metric];
-      if (value === undefined || block < 0) continue; // those outside of blocks are in the table
+      if (value === undefined) continue;
       if (!kinds.has(kind)) kinds.set(kind, []);
-      kinds.get(kind)!.push([block, value, layer.layer]);
+      kinds.get(kind)!.push([at, value, layer.layer]);
     }
     const points = [...kinds.values()].flat();
     const last = Math.max(...points.map(([block]) => block));
     const worst = points.reduce((a, b) => (b[1] > a[1] ? b : a), [0, -Infinity, ""] as [number, number, string]);
     return (c: Colors) => ({
-      ...overBlocks(c, metric, points.map(([, value]) => value), "plain"),
+      ...overBlocks(c, metric, points.map(([, value]) => value), kinds.has(ALL_LAYERS) ? "Layer" : "Block", "plain"),
       grid: { left: 64, right: 16, top: 56, bottom: 44 },
       tooltip: {
         trigger: "item",
@@ -108,7 +104,7 @@ function LayerChart({ report, metric }: { report: LayerReport[]; metric: Metric 
       })),
     });
   }, [report, metric]);
-  return <Chart label={`${metric} of each layer by block`} option={option} height={360} />;
+  return <Chart label={`${metric} of each layer, in their order`} option={option} height={360} />;
 }
 
 /** The layer that lost most, by its name, which stands where there is room. */
@@ -121,17 +117,20 @@ const mark = (c: Colors, [block, value, layer]: [number, number, string], positi
   data: [{ coord: [block, value] }],
 });
 
+const shown = (metric: Metric, value?: number) => (value === undefined ? "–" : metric === "sparsity" ? `${(value * 100).toFixed(1)} %` : figure(value));
+
 function LayerTable({ report, metric }: { report: LayerReport[]; metric: Metric }) {
   const [whole, setWhole] = useState(false);
   const sorted = report.toSorted((a, b) => (b[metric] ?? 0) - (a[metric] ?? 0));
   const top = Math.max(...report.map((layer) => layer[metric] ?? 0), 1e-300);
-  const shown = whole ? sorted : sorted.slice(0, SHOWN);
+  const metrics = metricsOf(report);
+  const rows = whole ? sorted : sorted.slice(0, SHOWN);
   return (
     <section className="block">
       <h2>
-        {metric === "error" ? "Layers that lost most" : metric === "bits" ? "Layers with most bits" : "Sparsest layers"}{" "}
+        {METRICS.find(({ value }) => value === metric)!.most}{" "}
         <span className="muted">
-          {shown.length} of {sorted.length}
+          {rows.length} of {sorted.length}
         </span>
       </h2>
       <Table label="Layers">
@@ -139,22 +138,26 @@ function LayerTable({ report, metric }: { report: LayerReport[]; metric: Metric 
           <tr>
             <th>Layer</th>
             <th className="number">Shape</th>
-            <th className="number">Error</th>
-            <th className="number">Sparsity</th>
-            <th className="number">Bits</th>
+            {metrics.map(({ value, label }) => (
+              <th key={value} className="number">
+                {label}
+              </th>
+            ))}
             <th>
               <span className="sr">Share of the highest</span>
             </th>
           </tr>
         </thead>
         <tbody>
-          {shown.map((layer) => (
+          {rows.map((layer) => (
             <tr key={layer.layer}>
               <td>{layer.layer}</td>
               <td className="number muted">{layer.shape?.join(" × ")}</td>
-              <td className="number">{layer.error === undefined ? "–" : figure(layer.error)}</td>
-              <td className="number">{layer.sparsity === undefined ? "–" : `${(layer.sparsity * 100).toFixed(1)} %`}</td>
-              <td className="number">{layer.bits === undefined ? "–" : figure(layer.bits)}</td>
+              {metrics.map(({ value }) => (
+                <td key={value} className="number">
+                  {shown(value, layer[value])}
+                </td>
+              ))}
               <td className="meter-cell">
                 <div className="meter" style={{ width: `${((layer[metric] ?? 0) / top) * 100}%` }} />
               </td>

@@ -4,6 +4,7 @@ import { figure, formatOf, isShare, metricName, shortName } from "../format";
 import type { Sweep, Trial } from "../api";
 import { between } from "../colors";
 import { dimensionNames, valueOf } from "../sweep";
+import { AxisPicks, type PickAxis } from "./axis_picks";
 import { Empty } from "./basics";
 import { type Areas, Chart, type Colors } from "./chart";
 
@@ -55,6 +56,18 @@ export function pickedOf(axes: Axis[], rows: Row[], areas: Areas): Set<string> |
   return tests.length > 0 ? new Set(rows.filter((row) => tests.every((holds) => holds(row))).map(({ id }) => id)) : undefined;
 }
 
+const tells = (values: Cell[]) => new Set(values.map(String)).size > 1;
+
+/** What can be picked of each axis that is drawn. */
+function picksOf(axes: Axis[], rows: Row[]): PickAxis[] {
+  return axes.flatMap(({ title, ...axis }, i) => {
+    const values = cellsOf(rows, i);
+    if (!tells(values)) return [];
+    const numbers = values.filter((value) => typeof value === "number");
+    return [{ id: axis.id, name: title ?? axis.name, marks: scaleOf(axis, values).data, from: Math.min(...numbers), to: Math.max(...numbers) }];
+  });
+}
+
 /** Axes on which all lines are alike say nothing and are left out. `color`: the axis whose figure colours the lines; -1: none does. */
 export function Parallel({
   axes,
@@ -75,7 +88,7 @@ export function Parallel({
     const good = color < 0 ? [] : ranks(cellsOf(rows, color), axes[color].figure?.lowerIsBetter ?? false);
     const told = axes
       .map((axis, i) => ({ axis, values: cellsOf(rows, i) }))
-      .filter(({ values }) => new Set(values.map(String)).size > 1);
+      .filter(({ values }) => tells(values));
     return (c: Colors) => ({
       parallel: {
         left: 64,
@@ -109,7 +122,13 @@ export function Parallel({
       ],
     });
   }, [axes, rows, color]);
-  return <Chart label={label} option={option} height={380} name="wring-parallel" areas={areas} onAreas={onAreas} />;
+  const picks = useMemo(() => picksOf(axes, rows), [axes, rows]);
+  return (
+    <>
+      <Chart label={label} option={option} height={380} name="wring-parallel" areas={areas} onAreas={onAreas} />
+      <AxisPicks axes={picks} areas={areas} onAreas={onAreas} />
+    </>
+  );
 }
 
 /** A sweep's trials that were measured, over its dimensions, objectives and constraints. */

@@ -4,7 +4,7 @@ import type { Job, JobEvent, Stage } from "../api";
 import { bytes, clock, duration, exact } from "../format";
 import { progressText, stageProgress } from "../job_text";
 import { isActive } from "../api";
-import { type Attempt, attempts, extent, outlook, payload, type Span, tick } from "../timeline";
+import { type Attempt, attempts, extent, outlook, payload, type Span, tick, why } from "../timeline";
 import { Bar, Empty, useNow } from "./basics";
 
 interface Scale {
@@ -211,7 +211,7 @@ function said(event: JobEvent): string {
   const p = payload(event);
   if (p.name) return p.name + (p.state === "cached" ? ", from the cache" : "");
   if (p.worker) return `by ${p.worker}`;
-  return p.reason ?? p.error?.message ?? "";
+  return why(p);
 }
 
 /** Drawn anew when there are others, not each second with the bars. */
