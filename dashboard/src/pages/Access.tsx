@@ -111,7 +111,7 @@ function OtherProject({ edit }: { edit: (name: string) => void }) {
     >
       <input className="field" aria-label="Another project" placeholder="Another project" value={name} onChange={(event) => setName(event.target.value)} />
       <button className="button" disabled={!name.trim()}>
-        Set its quota
+        Limit it
       </button>
     </form>
   );
