@@ -354,6 +354,17 @@ const tests = {
     await page.getByRole("button", { name: "Show all" }).click();
     await page.waitForURL((url) => !url.searchParams.has("lines"));
     await page.waitForFunction(() => document.querySelectorAll("table.compare thead th").length === 3);
+    await page.getByText("Pick lines by their values").click(); // and by keyboard
+    const bits = page.getByRole("group", { name: /bits/ }).getByRole("checkbox").first();
+    await bits.focus();
+    await page.keyboard.press("Space");
+    await page.getByRole("status").getByText("1 of 2 jobs picked by their lines").waitFor();
+    await page.keyboard.press("Space");
+    await page.waitForFunction(() => document.querySelectorAll("table.compare thead th").length === 3);
+    const weights = page.getByRole("group", { name: /^Bytes of weights/ }).getByRole("spinbutton").last();
+    await weights.fill("1");
+    await page.keyboard.press("Enter");
+    await page.getByText("0 of 2 jobs picked by their lines").waitFor();
   },
 
   async "a sweep's front grows as its trials end, also those that it is extended by"({ page }) {
