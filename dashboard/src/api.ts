@@ -294,10 +294,14 @@ const unreachable = () =>
 
 // How many milliseconds the browser's clock is ahead of the server's; 0 where whole seconds and the answer's way explain it.
 let ahead = 0;
+let newest = 0; // of the server's times: what the browser kept has an old one
 
 function noteTime(date: string | null) {
-  const away = Date.now() - Date.parse(date ?? "");
-  if (Number.isFinite(away)) ahead = away > 5000 || away < -2000 ? away : 0;
+  const time = Date.parse(date ?? "");
+  if (!(time >= newest)) return;
+  newest = time;
+  const away = Date.now() - time;
+  ahead = away > 5000 || away < -2000 ? away : 0;
 }
 
 /** The time by the server's clock, which all times of its answers are of. */
