@@ -64,6 +64,12 @@ class Lint(unittest.TestCase):
     def test_a_header_without_pragma_once(self):
         self.refused({"common/a.h": HEAD + "int a();\n"}, "no #pragma once")
 
+    def test_two_types_of_one_name_in_one_program(self):
+        header = HEAD + "#pragma once\n\nnamespace wring {\n\nstruct Step {\n  int a;\n};\n\n}  // namespace wring\n"
+        self.refused({"common/a.h": header, "engine/b.h": header}, "engine/b.h:6: Step is a type of common/a.h too")
+        self.refused({"engine/a.h": header, "engine/b.h": header}, "Step is a type of engine/a.h too")
+        self.assertEqual(lint({"server/a.h": header, "engine/b.h": header}), [])
+
     def test_a_function_longer_than_a_screen(self):
         body = "".join(f"  a += {i};\n" for i in range(80))
         self.refused({"common/a.cc": HEAD + f"int f(int a) {{\n{body}  return a;\n}}\n"}, "a function of 83 lines")
