@@ -540,7 +540,8 @@ objectives: [perplexity]
     await cli("resume", "job", id);
     const start = Date.parse((await running(before)).start_time);
     while ((await age()) >= 12) await page.waitForTimeout(500);
-    assert.ok(Math.abs((await age()) - (Date.now() - start) / 1000) < 3);
+    const shown = await age();
+    assert.ok(shown <= (Date.now() - start) / 1000 + 1, `${shown} s`); // a page on busy cores may be behind, never ahead
     await cli("cancel", id);
   },
 
