@@ -767,6 +767,7 @@ const tests = {
       await page.waitForSelector(".chart canvas");
       await page.getByText("All layers as a table").click();
       const table = page.locator("table[aria-label=Layers] tbody tr");
+      await table.first().waitFor();
       const texts = await table.evaluateAll((all) => all.map((row) => [...row.cells].map((cell) => cell.textContent.trim())));
       assert.deepEqual(texts, rows);
       await page.getByRole("button", { name: layer, exact: true }).click();

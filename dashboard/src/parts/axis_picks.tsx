@@ -37,6 +37,7 @@ function Ends({ axis, ranges, onChange }: Props) {
   const take = (end: 0 | 1, text: string) => {
     const ends: Range = [...(range ?? [axis.from, axis.to])];
     ends[end] = text === "" ? [axis.from, axis.to][end] : Number(text);
+    if (ends[0] > ends[1]) ends[1 - end] = ends[end];
     onChange(ends[0] <= axis.from && ends[1] >= axis.to ? [] : [ends]);
   };
   return (["from", "to"] as const).map((word, end) => (
