@@ -1,5 +1,6 @@
 // Where an artifact came from, and under which licence it stands.
 import { type Artifact, type Evaluation, fileBytes, get, type Job, listed, type Manifest, Problem } from "./api";
+import { ggufLicence } from "./gguf";
 
 const DEEPEST = 100;
 
@@ -56,12 +57,26 @@ export async function descendants(rows: Evaluation[], most: number): Promise<{ m
   return { made: made.slice(0, most), more: ids.length > 0 || made.length > most };
 }
 
-/** As the artifact, or the model card among its files, says; empty: neither does. */
-export async function licence(artifact: Artifact): Promise<string> {
-  const { files, metadata } = JSON.parse(artifact.manifest_json) as Manifest;
-  if (typeof metadata?.license === "string") return metadata.license;
-  if (!files.some((file) => file.path === "README.md" && file.size > 0 && file.size < 1_000_000)) return "";
-  const card = new TextDecoder().decode(await fileBytes(artifact.digest, "README.md"));
+/** As it is written: its SPDX id or "other", its name, where it is to be read; each may be empty. */
+export interface LicenceWords {
+  id: string;
+  name: string;
+  link: string;
+}
+
+/** As the artifact, the model card among its files, or its GGUF file says; null: none does. */
+export async function licence({ digest, manifest_json }: Artifact): Promise<LicenceWords | null> {
+  const { files, metadata } = JSON.parse(manifest_json) as Manifest;
+  const card = files.find((file) => file.path === "README.md" && file.size > 0 && file.size < 1_000_000);
+  const id = typeof metadata?.license === "string" ? metadata.license : card ? await cardsLicence(digest) : "";
+  if (id) return { id, name: "", link: "" };
+  const gguf = files.find(({ path }) => path.endsWith(".gguf"));
+  const said = gguf && (await ggufLicence(digest, gguf.path, gguf.size));
+  return said && (said.id || said.name || said.link) ? said : null;
+}
+
+async function cardsLicence(digest: string): Promise<string> {
+  const card = new TextDecoder().decode(await fileBytes(digest, "README.md"));
   const front = /^---\r?\n([\s\S]*?)\r?\n---/.exec(card)?.[1] ?? "";
   return /^license:[ \t]*["']?([^"'\r\n]+)/m.exec(front)?.[1].trim() ?? "";
 }

@@ -751,9 +751,12 @@ const tests = {
   },
 
   async "the tensors of a GGUF file and of an ONNX graph are layers, too"({ page }) {
-    for (const { digest, rows, layer, mean, deviation } of facts.others) {
+    for (const { digest, rows, layer, mean, deviation, licence } of facts.others) {
       await page.goto(`/artifacts/${digest}`);
       await page.waitForSelector(".chart canvas");
+      const says = page.locator(".facts > div", { hasText: "Licence" }).locator("dd");
+      await says.getByText(licence, { exact: true }).waitFor();
+      assert.equal(await says.getByRole("link").count(), licence === "it does not say" ? 0 : 1);
       await page.getByText("All layers as a table").click();
       const table = page.locator("table[aria-label=Layers] tbody tr");
       const texts = await table.evaluateAll((all) => all.map((row) => [...row.cells].map((cell) => cell.textContent.trim())));

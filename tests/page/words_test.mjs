@@ -12,7 +12,7 @@ async function load(name) {
 const { outcomeOf } = await load("job_text.ts");
 const { outlook } = await load("timeline.ts");
 const { logAxis } = await load("layers.ts");
-const { descendants, measurements } = await load("lineage.ts");
+const { descendants, licence, measurements } = await load("lineage.ts");
 
 // A cosine to the model itself is 1 but for rounding: that says nothing.
 const row = (metric, when, value, unit = "") => ({ suite: unit === "bytes" ? "size" : "similarity", metric, when, value, unit, text: "" });
@@ -65,6 +65,38 @@ assert.deepEqual(made.map(({ job }) => job.id), ["j2499", "j2496", "j2493", "j24
 assert.equal(more, true);
 assert.equal((await descendants([{ job_id: "j3", when: "before" }, { job_id: "j4", when: "after" }], 4)).more, false);
 
+// A licence is the manifest's, the card's or the GGUF file's, as far as one of them says it.
+const words = (text) => {
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(Buffer.byteLength(text)));
+  return Buffer.concat([length, Buffer.from(text)]);
+};
+const u32 = (value) => Buffer.from(Uint32Array.of(value).buffer);
+const u64 = (value) => Buffer.from(BigUint64Array.of(BigInt(value)).buffer);
+const WORDS = [u32(9), u32(8), u64(3), words("the"), words("a"), words("of")]; // an array of texts
+const ggufOf = (...keys) => Buffer.concat([Buffer.from("GGUF"), u32(3), u64(0), u64(keys.length), ...keys.flatMap(([key, ...value]) => [words(key), ...value])]);
+async function licenceOf(files, metadata = {}) {
+  globalThis.fetch = async (path, { headers } = {}) => {
+    const range = /^bytes=(\d+)-(\d+)$/.exec(headers?.Range ?? "");
+    const file = Buffer.from(files[path.split("/").at(-1)]);
+    return new Response(range ? file.subarray(Number(range[1]), Number(range[2]) + 1) : file);
+  };
+  const all = Object.entries(files).map(([path, content]) => ({ path, size: content.length, chunks: [] }));
+  return licence({ digest: "d", manifest_json: JSON.stringify({ files: all, metadata }) });
+}
+const says = (key, text) => [key, u32(8), words(text)];
+const named = { id: "other", name: "llama3.1", link: "https://example.org/licence" };
+const keys = [says("general.license", "other"), says("general.license.name", "llama3.1"), says("general.license.link", named.link)];
+const before = [["general.alignment", u32(4), u32(64)], says("general.name", "a model")];
+const after = [["tokenizer.ggml.tokens", ...WORDS], says("tokenizer.ggml.model", "gpt2")];
+assert.deepEqual(await licenceOf({ "m.gguf": ggufOf(...before, ...keys, ...after) }), named);
+assert.deepEqual(await licenceOf({ "m.gguf": ggufOf(...after, keys[0]) }), { id: "other", name: "", link: "" }); // wherever it stands
+assert.equal(await licenceOf({ "m.gguf": ggufOf(...before, ...after) }), null);
+assert.equal(await licenceOf({ "m.gguf": ggufOf(says("general.license", "word ".repeat(1000)), ["general.license", u32(4), u32(1)]) }), null);
+assert.deepEqual(await licenceOf({ "m.gguf": ggufOf(...keys), "README.md": "---\nlicense: mit\n---\n" }), { id: "mit", name: "", link: "" });
+assert.deepEqual(await licenceOf({ "m.gguf": ggufOf(...keys), "README.md": "no front matter" }), named);
+assert.deepEqual(await licenceOf({ "m.gguf": ggufOf(...keys) }, { license: "apache-2.0" }), { id: "apache-2.0", name: "", link: "" });
+assert.equal(await licenceOf({ "model.safetensors": "" }), null);
 // Of a list all pages, or as many as are allowed with word that there are more.
 const { get, listed } = await load("api.ts");
 const numbered = async (path) => {

@@ -7,7 +7,7 @@ import { between, inkOn } from "../colors";
 import { bytes, figure, short } from "../format";
 import { methodsOf } from "../job_text";
 import { ggufName, type LayerReport, layerReports } from "../layers";
-import { ancestors, descendants, licence, measurements } from "../lineage";
+import { ancestors, descendants, licence, type LicenceWords, measurements } from "../lineage";
 import { type ModelLayer, modelOf } from "../model_layers";
 import { Failure, Loaded, Loading, Table, Time, useTitle } from "../parts/basics";
 import { axis, Chart, type Colors } from "../parts/chart";
@@ -135,8 +135,19 @@ function Licence({ artifact }: { artifact: Artifact }) {
   return (
     <div>
       <dt>Licence</dt>
-      <dd>{query.data || <span className="muted">{query.isPending ? "…" : "it does not say"}</span>}</dd>
+      <dd>{query.data ? <LicenceText {...query.data} /> : <span className="muted">{query.isPending ? "…" : "it does not say"}</span>}</dd>
     </div>
+  );
+}
+
+/** An id of "other" says nothing beside a name. A file may name any address: only one of the web's is followed. */
+function LicenceText({ id, name, link }: LicenceWords) {
+  const text = name ? (id && id !== "other" && id !== name ? `${name} (${id})` : name) : id || link;
+  if (!/^https?:\/\//i.test(link)) return text;
+  return (
+    <a href={link} target="_blank" rel="noopener noreferrer">
+      {text}
+    </a>
   );
 }
 
