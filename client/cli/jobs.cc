@@ -43,9 +43,15 @@ void print_jobs(CliContext& context, const std::vector<v1::Job>& jobs) {
   context.print(table(rows));
 }
 
+// A whole one may be of a model that was deleted.
+std::string whole_digest(CliContext& context, const std::string& digest_or_prefix) {
+  return digest_or_prefix.size() == 64 ? digest_or_prefix
+                                       : context.client().artifact(digest_or_prefix).digest();
+}
+
 struct ListFlags {
   std::vector<std::string> states;
-  std::string name, project;
+  std::string name, project, model;
   int limit = 20;
   bool all = false;
 };
@@ -55,6 +61,7 @@ void list_jobs(CliContext& context, const ListFlags& flags) {
   for (const auto& state : flags.states) request.add_states(state_from_name(state));
   request.set_name_contains(flags.name);
   request.set_project(flags.project);
+  if (!flags.model.empty()) request.set_model(whole_digest(context, flags.model));
   std::vector<v1::Job> jobs;
   do {
     const auto left = flags.limit - static_cast<int>(jobs.size());
@@ -141,6 +148,8 @@ void add_job_verbs(CLI::App& app, CliContext& context) {
       ->allow_extra_args(false);
   jobs->add_option("--name", flags->name, "Only jobs whose name holds this");
   jobs->add_option("--project", flags->project, "Only jobs of this project");
+  jobs->add_option("--model", flags->model,
+                   "Only jobs that were given this model: its digest, or a unique prefix of it");
   jobs->add_option("--limit", flags->limit, "How many")->check(CLI::Range(1, 1000000))->capture_default_str();
   jobs->add_flag("--all", flags->all, "All of them");
   jobs->callback([&context, flags] { list_jobs(context, *flags); });

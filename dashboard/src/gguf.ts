@@ -1,4 +1,5 @@
-// The head of a GGUF file (version 2 or 3, little-endian): which tensors it holds, of what type, and how many bytes they take.
+// The head of a GGUF file (version 2 or 3, little-endian): which tensors it holds, of what type, and how many bytes they take;
+// and the licence among its keys.
 import { Cursor } from "./ranges";
 import type { Tensor } from "./safetensors";
 
@@ -36,8 +37,11 @@ const SCALAR = [1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8]; // bytes of a key's valu
 const TEXT = 8;
 const ARRAY = 9;
 const MOST = 1_000_000; // of tensors, keys and dimensions: what is more is no model
+const LICENCE = ["general.license", "general.license.name", "general.license.link"];
+const LONGEST_LICENCE = 1000; // bytes of such a key: some files hold the whole text
 
-export async function ggufTensors(digest: string, path: string, size: number): Promise<Tensor[]> {
+/** A file whose cursor is at its first key. */
+async function opened(digest: string, path: string, size: number) {
   const file = new Cursor(digest, path, size);
   const u32 = async () => (await file.take(4)).getUint32(0, true);
   const u64 = async () => Number((await file.take(8)).getBigUint64(0, true));
@@ -46,7 +50,6 @@ export async function ggufTensors(digest: string, path: string, size: number): P
     if (count > MOST) throw new Error(`${path} is no GGUF file of a model`);
     return count;
   };
-  let alignment = 32;
   const skip = async (type: number): Promise<void> => {
     if (type === TEXT) {
       const length = await u64();
@@ -65,8 +68,14 @@ export async function ggufTensors(digest: string, path: string, size: number): P
   if ((await file.text(4)) !== "GGUF") throw new Error(`${path} is no GGUF file`);
   const version = await u32();
   if (version !== 2 && version !== 3) throw new Error(`${path} is of GGUF version ${version}`);
-  const count = bounded(await u64());
+  const tensors = bounded(await u64());
   const keys = bounded(await u64());
+  return { file, u32, u64, text, bounded, skip, tensors, keys };
+}
+
+export async function ggufTensors(digest: string, path: string, size: number): Promise<Tensor[]> {
+  const { file, u32, u64, text, bounded, skip, tensors, keys } = await opened(digest, path, size);
+  let alignment = 32;
   for (let i = 0; i < keys; ++i) {
     const key = await text();
     const type = await u32();
@@ -74,7 +83,7 @@ export async function ggufTensors(digest: string, path: string, size: number): P
     else await skip(type);
   }
   const all: Tensor[] = [];
-  for (let i = 0; i < count; ++i) {
+  for (let i = 0; i < tensors; ++i) {
     const name = await text();
     const shape: number[] = [];
     for (let axes = bounded(await u32()); axes > 0; --axes) shape.unshift(await u64()); // ggml's first axis is the innermost
@@ -86,4 +95,24 @@ export async function ggufTensors(digest: string, path: string, size: number): P
   const data = Math.ceil(file.at / alignment) * alignment;
   for (const tensor of all) tensor.at!.offset += data;
   return all;
+}
+
+/** What its keys general.license, general.license.name and general.license.link say; empty: nothing. */
+export async function ggufLicence(digest: string, path: string, size: number): Promise<{ id: string; name: string; link: string }> {
+  const { file, u32, u64, skip, text, keys } = await opened(digest, path, size);
+  const said = new Map<string, string>();
+  for (let i = 0; i < keys; ++i) {
+    const key = await text();
+    const type = await u32();
+    if (said.size > 0 && !key.startsWith("general.")) break; // writers keep these together, and thousands of words follow
+    if (type !== TEXT || !LICENCE.includes(key)) {
+      await skip(type);
+      continue;
+    }
+    const length = await u64();
+    if (length <= LONGEST_LICENCE) said.set(key, (await file.text(length)).trim());
+    else file.at += length;
+  }
+  const [id, name, link] = LICENCE.map((key) => said.get(key) ?? "");
+  return { id, name, link };
 }

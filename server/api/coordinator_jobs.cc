@@ -300,6 +300,7 @@ v1::ListJobsResponse Coordinator::list(const Within& project, const v1::ListJobs
   const PageTokens tokens(request, project, store_.page_key());
   filter.before_sequence = tokens.position();
   filter.name_contains = request.name_contains();
+  filter.model = request.model();
   if (!request.project().empty()) check_project(request.project(), "project");
   filter.project = request.project().empty() ? project : request.project();
   if (!project.empty() && filter.project != project) return {};

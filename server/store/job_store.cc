@@ -24,8 +24,8 @@ constexpr int kFewNames = 1000;
 void put_job(Connection& db, const StoredJob& job) {
   Statement(db,
             "INSERT INTO jobs(id, sequence, name, phase, record, spec, normal_form, recipe_digest, fence_n, "
-            "project) "
-            "VALUES(?,?,?,?,?,?,?,?,?,?)")
+            "project, model) "
+            "VALUES(?,?,?,?,?,?,?,?,?,?,?)")
       .bind(job.record.id)
       .bind(job.record.sequence)
       .bind(job.spec.name())
@@ -36,6 +36,7 @@ void put_job(Connection& db, const StoredJob& job) {
       .bind(job.recipe_digest)
       .bind(job.record.fence.n)
       .bind(job.record.project)
+      .bind(job.spec.model())
       .run();
 }
 
@@ -212,22 +213,26 @@ std::optional<std::string> few_with_name(Connection& db, const JobFilter& filter
 }
 
 // Conditions of jobs(): of sequences before ?1, at most ?2; of project ?3, names with ?4, the sequences in
-// ?5.
+// ?5, model ?6.
 std::string among_few(const std::set<JobPhase>& phases) {
   std::string list;
   for (const auto phase : phases)
     list += (list.empty() ? "" : ", ") + std::to_string(static_cast<int>(phase));
   return "sequence IN (SELECT value FROM json_each(?5)) AND +sequence < ?1 AND +phase IN (" + list +
-         ") AND (?3 = '' OR project = ?3) AND instr(name, ?4) > 0";
+         ") AND (?3 = '' OR project = ?3) AND instr(name, ?4) > 0 AND (?6 = '' OR model = ?6)";
 }
 
 // The newest of each phase come from an index each, and the newest of these are read whole. ?1 and ?2 as
-// above; project and name, where they are asked for, come as the next ones.
+// above; project, name and model, where they are asked for, come as the next ones. A model's jobs come from
+// its index, whose project is not to be looked for in that of projects: an expression is in none.
 std::string newest_of_each(const std::set<JobPhase>& phases, const JobFilter& filter) {
   std::string conditions, newest;
   int next = 3;
-  if (!filter.project.empty()) conditions += " AND project = ?" + std::to_string(next++);
-  if (!filter.name_contains.empty()) conditions += " AND instr(name, ?" + std::to_string(next) + ") > 0";
+  if (!filter.project.empty())
+    conditions +=
+        (filter.model.empty() ? " AND project = ?" : " AND project || '' = ?") + std::to_string(next++);
+  if (!filter.name_contains.empty()) conditions += " AND instr(name, ?" + std::to_string(next++) + ") > 0";
+  if (!filter.model.empty()) conditions += " AND model = ?" + std::to_string(next);
   for (const auto phase : phases) {
     newest += newest.empty() ? "" : " UNION ALL ";
     newest += "SELECT * FROM (SELECT sequence, id FROM jobs WHERE phase = " +
@@ -365,6 +370,7 @@ std::vector<StoredJob> JobStore::jobs(const JobFilter& filter) {
   if (few || !filter.project.empty()) rows.bind(filter.project);
   if (few || !filter.name_contains.empty()) rows.bind(filter.name_contains);
   if (few) rows.bind(*few);
+  if (few || !filter.model.empty()) rows.bind(filter.model);
   std::vector<StoredJob> jobs;
   while (rows.row()) jobs.push_back(read_job(rows));
   return jobs;

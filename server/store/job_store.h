@@ -35,6 +35,7 @@ struct JobFilter {
   std::vector<JobPhase> phases;  // empty: all
   std::string name_contains;
   std::string project;                // empty: all
+  std::string model;                  // digest; empty: any
   std::uint64_t before_sequence = 0;  // 0: from the newest
   int limit = 50;
 };

@@ -119,7 +119,7 @@ class PythonClientTests:
                 client.discard(ended.result)
                 left = [a.digest for a in client.artifacts(limit=0)]
                 print(json.dumps([projects["calm"], kept, artifact.created_by_job == job.id, refused, ended.result in left,
-                                  [j.id for j in client.jobs(states=["succeeded"], project="calm")] == [job.id],
+                                  [j.id for j in client.jobs(states=["succeeded"], project="calm", model=job.spec.model)] == [job.id],
                                   client.workers()[0].devices[0].kind, client.validate("rtn(bits=4)")["stages"][0]["method"]]))""")
         self.assertEqual(answer, [[True, 2], 3600, True, "ARTIFACT_PINNED", False, True, "cpu", "rtn"])
 

@@ -444,6 +444,10 @@ class Scheduling(WithService):
         self.assertEqual([job["id"] for job in by_start], [jobs[0], jobs[3], jobs[1], jobs[2]])
         listed = self.service.cli("jobs", "--project", "many", "--json").json["jobs"]
         self.assertEqual([(job["id"], job["project"]) for job in listed], [(job, "many") for job in jobs[2::-1]])
+        tiny = self.service.cli("jobs", "--model", ended[0]["model"][:16], "--project", "few", "--json").json["jobs"]
+        self.assertEqual([job["id"] for job in tiny], [jobs[3]])
+        self.assertEqual(self.service.cli("jobs", "--model", "0" * 64, "--json").json["jobs"], [])
+        self.assertEqual(self.service.cli("jobs", "--model", "0123456789").status, 3)
         answer = self.service.cli("submit", "rtn(bits=4)", "--model", scratch / "tiny", "--project", "Mine")
         self.assertEqual(answer.status, 2, str(answer))
         self.assertIn("spec.project", answer.err)

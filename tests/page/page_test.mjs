@@ -724,9 +724,10 @@ const tests = {
       .getByText(/packed-int 4 bits/)
       .first()
       .waitFor();
-    const lineage = page.locator(".lineage");
-    await lineage.getByRole("link", { name: "tiny" }).waitFor();
-    await lineage.getByText(/^with calibration/).getByRole("link", { name: "text" }).waitFor();
+    const made = page.getByRole("table", { name: "Lineage" }).locator("tr[aria-current]");
+    await made.getByRole("link", { name: "gptq" }).waitFor();
+    assert.match(await made.textContent(), /tiny.*calibration text/);
+    await page.getByRole("img", { name: "3 artifacts, made one from another by one job" }).locator("canvas").waitFor();
     await page.locator(".facts > div", { hasText: "Licence" }).getByText("apache-2.0").waitFor();
     const report = JSON.parse((await api(address, `jobs/${jobs.gptq}`)).stages.find((stage) => stage.name === "gptq").report_json).layers;
     assert.equal(await page.getByRole("button", { name: "Error", exact: true }).getAttribute("aria-pressed"), "true"); // the colours tell it
@@ -751,20 +752,61 @@ const tests = {
     assert.deepEqual(await seriousViolations(page), []);
     await page.reload();
     await card.waitFor(); // it is in the address
-    await lineage.getByRole("link", { name: "tiny" }).click();
-    const made = page.getByRole("list", { name: "Made from it" });
-    await made.waitFor();
+    await made.getByRole("link", { name: "tiny" }).click();
     await page.getByRole("heading", { name: /^Measured first in/ }).waitFor();
-    assert.equal(await page.getByRole("heading", { name: /^Made from this/ }).count(), 0); // a job that measured it may have made nothing
-    const others = made.getByRole("button", { name: /more$/ });
-    if ((await others.count()) > 0) await others.click();
-    await made.locator(`a[href='/artifacts/${facts.result}']`).first().waitFor();
+    await page.getByText("Lineage as a table").click(); // of more than a few it is closed
+    await page.getByRole("table", { name: "Lineage" }).locator(`a[href='/artifacts/${facts.result}']`).waitFor();
+    assert.deepEqual(await seriousViolations(page), []);
+    await page.getByRole("link", { name: "All jobs that were given it" }).click();
+    await page.locator("table.jobs").getByRole("link", { name: "gptq" }).first().waitFor();
+    assert.equal(await page.locator("table.jobs").getByText("orphan").count(), 0); // of another model
+    await page.getByRole("button", { name: "Jobs of any model, not of tiny alone" }).click();
+    await page.waitForURL((url) => url.pathname === "/jobs" && url.search === "");
+    await page.locator("table.jobs").getByText("orphan").first().waitFor();
+  },
+
+  async "a card of the lineage leads to its artifact"({ page }) {
+    await page.goto(`/artifacts/${facts.result}`);
+    const graph = page.getByRole("img", { name: /^3 artifacts/ });
+    await graph.locator("canvas").waitFor();
+    const { height } = await graph.boundingBox();
+    await graph.click({ position: { x: 90, y: height / 2 - 30 } }); // the model stands above the data
+    await page.getByRole("heading", { name: "tiny", level: 1 }).waitFor();
+  },
+
+  async "of what many jobs made or measured the rest is counted, and listed"({ page }) {
+    const own = await api(address, `artifacts/${facts.result}`);
+    const job = await api(address, `jobs/${jobs.gptq}`);
+    const number = (i) => String(i).padStart(12, "0");
+    const many = Array.from({ length: 30 }, (_, i) => ({ ...job, id: number(i), spec: { ...job.spec, model: facts.result, name: `job ${i}` }, result: number(i).padStart(64, "0") }));
+    await page.route(/\/api\/v1\/jobs\?model=[0-9a-f]{64}&/, (route) =>
+      route.fulfill({ json: { jobs: route.request().url().includes(facts.result) ? many : [], next_page_token: "" } }),
+    );
+    await page.route(/\/api\/v1\/jobs\/0{8}/, (route) => route.fulfill({ json: many[Number(route.request().url().slice(-12))] }));
+    await page.route(/\/api\/v1\/artifacts\/0{50}[0-9]{14}$/, (route) => route.fulfill({ json: { ...own, digest: route.request().url().slice(-64), name: "made", created_by_job: "" } }));
+    await page.route(/\/api\/v1\/evaluations/, (route) => route.fulfill({ json: { evaluations: many.map(({ id }) => ({ job_id: id, when: "after" })), next_page_token: "" } }));
+    await page.goto(`/artifacts/${facts.result}`);
+    await page.getByRole("img", { name: "15 artifacts, made one from another by 13 jobs" }).locator("canvas").waitFor();
+    await page.getByText("Lineage as a table").click();
+    const rest = page.getByRole("table", { name: "Lineage" }).getByRole("link", { name: "18 more" });
+    assert.equal(await rest.getAttribute("href"), `/jobs?model=${facts.result}&state=succeeded`);
+    const measured = page.locator(".block", { has: page.getByRole("heading", { name: "Measured in 30" }) });
+    assert.equal(await measured.getByRole("link", { name: /^job / }).count(), 24);
+    await measured.getByRole("button", { name: "6 more" }).click();
+    await measured.getByRole("link", { name: "job 29" }).waitFor();
+    assert.equal(await measured.getByRole("button").count(), 0);
+    await rest.click();
+    await page.getByRole("button", { name: /^Jobs of any model/ }).waitFor();
+    assert.equal(new URL(page.url()).search, `?model=${facts.result}&state=succeeded`);
   },
 
   async "the tensors of a GGUF file and of an ONNX graph are layers, too"({ page }) {
-    for (const { digest, rows, layer, mean, deviation } of facts.others) {
+    for (const { digest, rows, layer, mean, deviation, licence } of facts.others) {
       await page.goto(`/artifacts/${digest}`);
       await page.waitForSelector(".chart canvas");
+      const says = page.locator(".facts > div", { hasText: "Licence" }).locator("dd");
+      await says.getByText(licence, { exact: true }).waitFor();
+      assert.equal(await says.getByRole("link").count(), licence === "it does not say" ? 0 : 1);
       await page.getByText("All layers as a table").click();
       const table = page.locator("table[aria-label=Layers] tbody tr");
       await table.first().waitFor();
@@ -785,8 +827,8 @@ const tests = {
 
   async "a result whose model was deleted has a lineage without it, and can be tried alone"({ page, complaints }) {
     await page.goto(`/artifacts/${facts.orphan}`);
-    await page.getByText("a model that was deleted").waitFor();
-    await page.locator(".lineage").getByRole("link", { name: "rtn" }).waitFor();
+    await page.getByText("a model that was deleted").first().waitFor();
+    await page.getByRole("table", { name: "Lineage" }).getByRole("link", { name: "rtn" }).waitFor();
     await page.locator(".head-actions").getByRole("link", { name: "Try it" }).click();
     await page.getByText("What it was made from is not known any more").waitFor();
     assert.equal(await page.getByRole("button", { name: "Send" }).isDisabled(), false);

@@ -86,6 +86,9 @@ def other_files(service, folder):
     writer = gguf.GGUFWriter(folder / "net.gguf", "llama")
     writer.add_array("tokenizer.ggml.tokens", ["a", "bc"] * 20000)
     writer.add_uint32("llama.block_count", 1)
+    writer.add_license("other")
+    writer.add_license_name("Example Licence 1.0")
+    writer.add_license_link("https://example.org/licence")
     writer.add_tensor("blk.0.ffn_up.weight", gguf.quants.quantize(weights, gguf.GGMLQuantizationType.Q8_0), raw_dtype=gguf.GGMLQuantizationType.Q8_0)
     writer.add_tensor("output_norm.weight", weights[0])
     for step in (writer.write_header_to_file, writer.write_kv_data_to_file, writer.write_tensors_to_file, writer.close):
@@ -102,7 +105,8 @@ def other_files(service, folder):
         assert answer.status == 0, str(answer)
     spread = {"mean": float(weights.mean()), "deviation": float(weights.std())}
     layers = {"net.gguf": "blk.0.ffn_up", "net.onnx": "fc"}
-    return [{"digest": put[name].json["digest"], "rows": rows[name], "layer": layers[name], **spread} for name in rows]
+    licences = {"net.gguf": "Example Licence 1.0", "net.onnx": "it does not say"}
+    return [{"digest": put[name].json["digest"], "rows": rows[name], "layer": layers[name], "licence": licences[name], **spread} for name in rows]
 
 
 def orphan(service, folder):

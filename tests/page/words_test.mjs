@@ -12,7 +12,7 @@ async function load(name) {
 const { outcomeOf, remaining, seconds } = await load("job_text.ts");
 const { attempts, outlook } = await load("timeline.ts");
 const { lastReports, layerReports, logAxis, metricsOf, placed } = await load("layers.ts");
-const { descendants, measurements } = await load("lineage.ts");
+const { cellsOf, firstModel, licence, lineageOf, measurements, moreText } = await load("lineage.ts");
 
 // A cosine to the model itself is 1 but for rounding: that says nothing.
 const row = (metric, when, value, unit = "") => ({ suite: unit === "bytes" ? "size" : "similarity", metric, when, value, unit, text: "" });
@@ -72,24 +72,129 @@ assert.ok(axis.max / axis.min < 8 && axis.min < 0.0011 && axis.max > 0.0048);
 assert.deepEqual(axis.marks, [0.001, 0.002, 0.005]);
 assert.equal(logAxis([0, 1]), undefined);
 
-// The newest are on the last of several pages, and many jobs have made nothing.
+// What went in and what was made, by jobs that a service would have: [job, model, result, data].
+const answer = (value) => new Response(JSON.stringify(value));
+const gone = () => new Response("{}", { status: 404 });
+function serve(jobs, deleted = [], page = Infinity) {
+  const all = jobs.map(([id, model, result, data = {}]) => ({ id, spec: { model, data, name: id }, result, stages: [] }));
+  globalThis.fetch = async (path) => {
+    const url = new URL(path, "http://localhost");
+    const [kind, id] = url.pathname.split("/").slice(3);
+    if (kind === "artifacts") return deleted.includes(id) ? gone() : answer({ digest: id, name: id, created_by_job: all.find((job) => job.result === id)?.id ?? "" });
+    if (id) return answer(all.find((job) => job.id === id));
+    assert.deepEqual(url.searchParams.getAll("states"), ["JOB_STATE_SUCCEEDED"]);
+    const made = all.filter((job) => job.spec.model === url.searchParams.get("model")).reverse(); // newest first
+    return answer({ jobs: made.slice(0, page), next_page_token: made.length > page ? "next" : "" });
+  };
+}
+const levelsOf = ({ nodes }) => Object.fromEntries(nodes.map(({ digest, level }) => [digest, level]));
+const linesOf = ({ edges }) => edges.map(({ from, to, data, jobs }) => [from, to, data, jobs.map(({ id }) => id).join()].filter(Boolean).join(" ")).sort();
+const artifact = (digest, job) => ({ digest, name: digest, created_by_job: job });
+serve(
+  [
+    ["j0", "dense", "teacher"],
+    ["j1", "dense", "pruned", { calibration: "text", teacher: "teacher" }],
+    ["j2", "pruned", "own", { calibration: "text" }],
+    ["j3", "own", "b"],
+    ["j4", "own", "b"], // the same once more
+    ["j5", "own", "lost"],
+    ["j6", "own", "gone"],
+    ["j7", "gone", "late", { calibration: "text", teacher: "b" }],
+    ["j8", "own", "own"], // it was evaluated
+    ["j9", "own", ""],
+  ],
+  ["lost", "gone"],
+);
+const lineage = await lineageOf(artifact("own", "j2"));
+assert.deepEqual(levelsOf(lineage), { dense: -3, text: -2, teacher: -2, pruned: -1, own: 0, b: 1, gone: 1, late: 2 });
+assert.deepEqual(linesOf(lineage), [
+  "b late teacher j7",
+  "dense pruned j1",
+  "dense teacher j0",
+  "gone late j7",
+  "own b j4,j3",
+  "own gone j6",
+  "pruned own j2",
+  "teacher pruned teacher j1",
+  "text own calibration j2",
+  "text pruned calibration j1",
+]);
+assert.deepEqual([lineage.cut, lineage.nodes.some(({ more }) => more)], [false, false]);
+assert.equal(lineage.nodes.find(({ digest }) => digest === "gone").artifact, undefined);
+assert.equal((await firstModel(artifact("own", "j2"))).digest, "dense");
+serve([["j1", "dense", "own"]], ["dense"]);
+assert.deepEqual(levelsOf(await lineageOf(artifact("own", "j1"))), { dense: -1, own: 0 });
+assert.equal((await firstModel(artifact("own", "j1"))).digest, "own");
+serve([]);
+assert.deepEqual(levelsOf(await lineageOf(artifact("own", ""))), { own: 0 });
+
+// Of what many jobs made the newest of each, and how many more there are as far as was asked.
+const trials = Array.from({ length: 120 }, (_, i) => [`t${i}`, "own", `r${i}`]);
+const further = trials.flatMap(([, , result]) => Array.from({ length: 3 }, (_, i) => [`${result}j${i}`, result, `${result}-${i}`]));
+serve([...trials, ...further], [], 100);
+const wide = await lineageOf(artifact("own", ""));
+const level = (n) => wide.nodes.filter((node) => node.level === n);
+assert.deepEqual([1, 2, 3, 4].map((n) => level(n).length), [12, 12, 0, 0]);
+assert.deepEqual(wide.nodes[0].more, { count: 88, open: true });
+assert.equal(moreText(wide.nodes[0].more), "88+ more");
+assert.deepEqual(level(1).map(({ digest }) => digest), Array.from({ length: 12 }, (_, i) => `r${119 - i}`));
+assert.deepEqual(new Set(level(1).map(({ more }) => moreText(more))), new Set(["2 more"])); // one of each was shown
+assert.ok(level(2).every(({ digest, more }) => digest.endsWith("-2") && !more));
+
+// In a drawing what was made stands beside what it was made from.
+serve([["j1", "own", "a"], ["j2", "own", "b"], ["j3", "a", "a1"], ["j4", "a", "a2"], ["j5", "b", "b1"]]);
+const cells = cellsOf(await lineageOf(artifact("own", "")));
+const places = cells.map(({ node, column, row }) => `${node.digest} ${column} ${row}`);
+assert.deepEqual(places, ["own 0 0", "b 1 -0.5", "a 1 0.5", "b1 2 -1", "a2 2 0", "a1 2 1"]);
+
+// A chain of more than fits is cut where it is farthest.
+const chain = Array.from({ length: 60 }, (_, i) => [`j${i}`, `m${i}`, `m${i + 1}`]);
+serve(chain);
+const middle = await lineageOf(artifact("m29", "j28"));
+assert.deepEqual([middle.cut, middle.nodes.length, middle.nodes[0].digest], [true, 50, "m10"]);
+assert.deepEqual(middle.nodes.at(-1).more, { count: 1, open: false });
+
+// All that was measured, over several pages.
 const JOBS = 2500;
 globalThis.fetch = async (path) => {
-  const url = new URL(path, "http://localhost");
-  const [kind, id] = url.pathname.split("/").slice(3);
-  if (kind === "evaluations") {
-    const from = Number(url.searchParams.get("page_token") ?? 0);
-    const evaluations = Array.from({ length: Math.min(1000, JOBS - from) }, (_, i) => ({ job_id: `j${from + i}`, when: "before" }));
-    return new Response(JSON.stringify({ evaluations, next_page_token: from + 1000 < JOBS ? String(from + 1000) : "" }));
-  }
-  if (kind === "jobs") return new Response(JSON.stringify({ id, spec: { model: "m" }, result: Number(id.slice(1)) % 3 ? "" : `r${id}` }));
-  return new Response(JSON.stringify({ digest: id }));
+  const from = Number(new URL(path, "http://localhost").searchParams.get("page_token") ?? 0);
+  const evaluations = Array.from({ length: Math.min(1000, JOBS - from) }, (_, i) => ({ job_id: `j${from + i}`, when: "before" }));
+  return answer({ evaluations, next_page_token: from + 1000 < JOBS ? String(from + 1000) : "" });
 };
-const { made, more } = await descendants(await measurements("m"), 4);
-assert.deepEqual(made.map(({ job }) => job.id), ["j2499", "j2496", "j2493", "j2490"]);
-assert.equal(more, true);
-assert.equal((await descendants([{ job_id: "j3", when: "before" }, { job_id: "j4", when: "after" }], 4)).more, false);
+assert.equal((await measurements("m")).length, JOBS);
 
+// A licence is the manifest's, the card's or the GGUF file's, as far as one of them says it.
+const words = (text) => {
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(Buffer.byteLength(text)));
+  return Buffer.concat([length, Buffer.from(text)]);
+};
+const u32 = (value) => Buffer.from(Uint32Array.of(value).buffer);
+const u64 = (value) => Buffer.from(BigUint64Array.of(BigInt(value)).buffer);
+const WORDS = [u32(9), u32(8), u64(3), words("the"), words("a"), words("of")]; // an array of texts
+const ggufOf = (...keys) => Buffer.concat([Buffer.from("GGUF"), u32(3), u64(0), u64(keys.length), ...keys.flatMap(([key, ...value]) => [words(key), ...value])]);
+async function licenceOf(files, metadata = {}) {
+  globalThis.fetch = async (path, { headers } = {}) => {
+    const range = /^bytes=(\d+)-(\d+)$/.exec(headers?.Range ?? "");
+    const file = Buffer.from(files[path.split("/").at(-1)]);
+    return new Response(range ? file.subarray(Number(range[1]), Number(range[2]) + 1) : file);
+  };
+  const all = Object.entries(files).map(([path, content]) => ({ path, size: content.length, chunks: [] }));
+  return licence({ digest: "d", manifest_json: JSON.stringify({ files: all, metadata }) });
+}
+const says = (key, text) => [key, u32(8), words(text)];
+const named = { id: "other", name: "llama3.1", link: "https://example.org/licence" };
+const keys = [says("general.license", "other"), says("general.license.name", "llama3.1"), says("general.license.link", named.link)];
+const before = [["general.alignment", u32(4), u32(64)], says("general.name", "a model")];
+const after = [["tokenizer.ggml.tokens", ...WORDS], says("tokenizer.ggml.model", "gpt2")];
+assert.deepEqual(await licenceOf({ "m.gguf": ggufOf(...before, ...keys, ...after) }), named);
+assert.deepEqual(await licenceOf({ "m.gguf": ggufOf(...after, keys[0]) }), { id: "other", name: "", link: "" }); // wherever it stands
+assert.equal(await licenceOf({ "m.gguf": ggufOf(...before, ...after) }), null);
+assert.equal(await licenceOf({ "m.gguf": ggufOf(says("general.license", "word ".repeat(1000)), ["general.license", u32(4), u32(1)]) }), null);
+assert.deepEqual(await licenceOf({ "m.gguf": ggufOf(...keys), "README.md": "---\nlicense: mit\n---\n" }), { id: "mit", name: "", link: "" });
+assert.deepEqual(await licenceOf({ "m.gguf": ggufOf(...keys), "README.md": "no front matter" }), named);
+assert.deepEqual(await licenceOf({ "m.gguf": ggufOf(...keys) }, { license: "apache-2.0" }), { id: "apache-2.0", name: "", link: "" });
+assert.equal(await licenceOf({ "model.safetensors": "" }), null);
 // Of a list all pages, or as many as are allowed with word that there are more.
 const { get, listed } = await load("api.ts");
 const numbered = async (path) => {

@@ -522,6 +522,9 @@ TEST_F(Closed, PageTokensTellNothingAndBelongToOneList) {
   changed = request;
   changed.add_states(v1::JOB_STATE_QUEUED);
   EXPECT_EQ(refused(a, changed), bad);
+  changed = request;
+  changed.set_model(model);
+  EXPECT_EQ(refused(a, changed), bad);
   for (const auto& token :
        {first.substr(2), first + "00", (first[0] == '0' ? "1" : "0") + first.substr(1), std::string("p3"),
         std::string("zz"), std::string(2000, 'a'), std::string(64, '0')}) {

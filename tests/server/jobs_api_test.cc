@@ -609,6 +609,33 @@ TEST_F(Jobs, AreListedByStateAndNameInPages) {
   EXPECT_THAT(call(*jobs_, &v1::Jobs::Stub::ListJobs, by_name).jobs(), SizeIs(1));
 }
 
+TEST_F(Jobs, AreListedByTheModelTheyWereGivenInPages) {
+  const auto other = upload("another model");
+  std::vector<std::string> ids;
+  for (int i = 0; i < 6; ++i) {
+    auto request = submission();
+    if (i % 2 == 0) request.mutable_spec()->set_model(other);
+    ids.push_back(submit(request).id());
+  }
+  cancel(ids[2]);
+  v1::ListJobsRequest request;
+  request.set_page_size(1);
+  request.set_model(other);
+  std::vector<std::string> listed;
+  do {
+    const auto page = call(*jobs_, &v1::Jobs::Stub::ListJobs, request);
+    for (const auto& job : page.jobs()) listed.push_back(job.id());
+    request.set_page_token(page.next_page_token());
+  } while (!request.page_token().empty());
+  EXPECT_THAT(listed, ElementsAre(ids[4], ids[2], ids[0]));
+  request.add_states(v1::JOB_STATE_CANCELLED);
+  const auto cancelled = call(*jobs_, &v1::Jobs::Stub::ListJobs, request);
+  ASSERT_THAT(cancelled.jobs(), SizeIs(1));
+  EXPECT_EQ(cancelled.jobs(0).id(), ids[2]);
+  request.set_model(other.substr(0, 12));
+  EXPECT_THAT(call(*jobs_, &v1::Jobs::Stub::ListJobs, request).jobs(), IsEmpty());
+}
+
 TEST_F(Jobs, BelongToAProjectAndAreListedByIt) {
   auto request = submission();
   EXPECT_EQ(submit(request).spec().project(), "default");

@@ -200,6 +200,28 @@ Columns columns(Connection& connection, const char* sql) {
   return found;
 }
 
+// More than are read at once.
+TEST_F(Postgres, JobsOfTheSchemaBeforeModelsAreFoundByTheirs) {
+  {
+    JobStore store(folder_.path());
+    std::future<void> last;
+    for (std::uint64_t i = 1; i <= 1001; ++i) {
+      StoreBatch batch;
+      StoredJob& job = batch.submitted.emplace();
+      job.record.id = "job" + std::to_string(10'000 + i);
+      job.record.sequence = i;
+      job.spec.set_model(i % 1000 == 0 ? "one" : "another");
+      batch.outcome.changed = {job.record};
+      last = store.write(std::move(batch));
+    }
+    last.get();
+  }
+  connect()->execute("ALTER TABLE jobs DROP COLUMN model; UPDATE meta SET value = 10 WHERE key = 'schema'");
+  JobStore store(folder_.path());
+  EXPECT_THAT(store.jobs({.model = "one"}), testing::SizeIs(1));
+  EXPECT_THAT(store.jobs({.model = "another", .limit = 2000}), testing::SizeIs(1000));
+}
+
 TEST_F(Postgres, HasTheTablesAndColumnsOfADatabaseFile) {
   const JobStore makes_the_schema(folder_.path());
   const TempDir other;

@@ -312,6 +312,33 @@ TEST_F(Store, JobsAreListedByProject) {
   EXPECT_THAT(ids, ElementsAre("job4", "job2"));
 }
 
+TEST_F(Store, JobsAreListedByTheModelTheyWereGiven) {
+  for (std::uint64_t i = 1; i <= 6; ++i) {
+    auto job = make_job("job" + std::to_string(i), i);
+    job.spec.set_model(i % 3 == 0 ? "third" : "other");
+    if (i % 2 == 0) job.record.project = "even";
+    if (i > 3) job.record.phase = JobPhase::kSucceeded;
+    write(submission(job));
+  }
+  const auto ids = [&](const JobFilter& filter) {
+    std::vector<std::string> ids;
+    for (const auto& job : store_->jobs(filter)) ids.push_back(job.record.id);
+    return ids;
+  };
+  EXPECT_THAT(ids({.model = "other"}), ElementsAre("job5", "job4", "job2", "job1"));
+  EXPECT_THAT(ids({.model = "other", .limit = 3}), ElementsAre("job5", "job4", "job2"));
+  EXPECT_THAT(ids({.model = "other", .before_sequence = 4}), ElementsAre("job2", "job1"));
+  EXPECT_THAT(ids({.phases = {JobPhase::kSucceeded}, .model = "other"}), ElementsAre("job5", "job4"));
+  EXPECT_THAT(ids({.project = "even", .model = "other"}), ElementsAre("job4", "job2"));
+  EXPECT_THAT(ids({.name_contains = "of job4", .project = "even", .model = "other"}), ElementsAre("job4"));
+  EXPECT_THAT(ids({.name_contains = "of job4", .model = "third"}), IsEmpty());
+  EXPECT_THAT(ids({.name_contains = "4", .model = "other"}),
+              ElementsAre("job4"));  // shorter than the index' words
+  EXPECT_THAT(ids({.model = "oth"}), IsEmpty());
+  store_->remove_job("job5");
+  EXPECT_THAT(ids({.model = "other", .limit = 1}), ElementsAre("job4"));
+}
+
 TEST_F(Store, WhichProjectWasServedLastIsKnownAfterARestart) {
   auto job = make_job("a", 1);
   job.record.project = "p";
@@ -434,7 +461,7 @@ TEST_F(Store, ADatabaseOfTheFirstReleaseIsTakenOverWhole) {
 }
 
 // What servers between the releases wrote, in the columns that their schema has.
-constexpr std::array<const char*, 10> kWritten{
+constexpr std::array<const char*, 11> kWritten{
     "",
     "UPDATE jobs SET project = 'vision', record = json_set(record, '$.project', 'vision') WHERE sequence = 1;"
     "INSERT INTO shares VALUES('vision', 'cpu', 7);",
@@ -454,7 +481,11 @@ constexpr std::array<const char*, 10> kWritten{
     "INSERT INTO trials VALUES('s', 0, 'nywaydnbafd1', 0, 0, '{}', NULL);",
     "UPDATE secrets SET value = zeroblob(32);",
     "INSERT INTO log_lines VALUES('nywaydnbafd1', 1, 5, 'a line');"
-    "INSERT INTO stages(job_id, idx, state, status, key) VALUES('nywaydnbafd1', 0, 'done', '', 'a key');"};
+    "INSERT INTO stages(job_id, idx, state, status, key) VALUES('nywaydnbafd1', 0, 'done', '', 'a key');",
+    "UPDATE jobs SET model = 'another' WHERE sequence = 2;"};
+
+// Both jobs of the first schema were given it.
+constexpr const char* kItsModel = "90e639f11b835f6a6ca7da3c42d13e67c94442768bc8651a3b67c95d0a73d140";
 
 TEST_F(Store, ADatabaseOfEachSchemaIsTakenOverWhole) {
   OF_SQLITE_ALONE();
@@ -490,6 +521,8 @@ TEST_F(Store, ADatabaseOfEachSchemaIsTakenOverWhole) {
     EXPECT_EQ(store_->page_key() == std::string(32, '\0'), schema >= 9);
     EXPECT_THAT(store_->log_lines("nywaydnbafd1", 0), SizeIs(schema >= 10));
     EXPECT_THAT(store_->stages("nywaydnbafd1"), SizeIs(schema >= 10));
+    EXPECT_THAT(store_->jobs({.model = kItsModel}), SizeIs(schema >= 11 ? 1 : 2));
+    EXPECT_THAT(store_->jobs({.project = "vision", .model = kItsModel}), SizeIs(schema >= 2 ? 1 : 0));
   }
 }
 

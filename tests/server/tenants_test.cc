@@ -35,6 +35,25 @@ TEST_F(Closed, ARetryByAnAdminFindsInputsInTheJobsProjectAlone) {
   EXPECT_EQ(call(*admin.jobs, &v1::Jobs::Stub::RetryJob, retry).state(), v1::JOB_STATE_QUEUED);
 }
 
+TEST_F(Closed, JobsOfAModelThatTwoProjectsHaveAreListedToEachByItself) {
+  const auto a = somebody(Scope::kSubmitter, "a"), b = somebody(Scope::kSubmitter, "b");
+  v1::ListJobsRequest request;
+  request.set_model(put(a, "a model"));
+  ASSERT_EQ(put(b, "a model"), request.model());
+  const auto of_a = submit(a, request.model()).id(), of_b = submit(b, request.model()).id();
+  const auto listed = [&](const Somebody& who) {
+    std::vector<std::string> ids;
+    for (const auto& job : call(*who.jobs, &v1::Jobs::Stub::ListJobs, request).jobs())
+      ids.push_back(job.id());
+    return ids;
+  };
+  EXPECT_EQ(listed(a), std::vector{of_a});
+  EXPECT_EQ(listed(b), std::vector{of_b});
+  EXPECT_EQ(listed(with(admin_)), (std::vector{of_b, of_a}));
+  request.set_project("a");
+  EXPECT_EQ(listed(b), std::vector<std::string>());
+}
+
 TEST_F(Closed, WhatTheCachesOfAllProjectsSparedIsToldToWhoSeesThemAll) {
   const auto system = [](const Somebody& who) {
     return call(*who.workers, &v1::Workers::Stub::GetSystem, v1::GetSystemRequest());

@@ -68,11 +68,11 @@ class Jobs(Connection):
         """The job with its stages and evaluations."""
         return self._call(self._jobs.GetJob, jobs_pb2.GetJobRequest(id=job_id))
 
-    def jobs(self, states=(), name_contains: str = "", project: str = "", limit: int = 50) -> list:
+    def jobs(self, states=(), name_contains: str = "", project: str = "", limit: int = 50, model: str = "") -> list:
         """Job messages, newest first, without recipes and evaluations. states: "QUEUED", "RUNNING", ...; none: all.
-        limit 0: all jobs."""
+        model: digest of what they were given. limit 0: all jobs."""
         request = jobs_pb2.ListJobsRequest(states=[jobs_pb2.JobState.Value("JOB_STATE_" + state.upper()) for state in states],
-                                           name_contains=name_contains, project=project)
+                                           name_contains=name_contains, project=project, model=model)
         return self._all(self._jobs.ListJobs, request, "jobs", limit)
 
     def watch(self, job_id: str, after_event: int = 0, patience_seconds: float = 300):

@@ -5,14 +5,14 @@ import { Link, useLocation, useSearchParams } from "wouter";
 import { type Artifact, get, type Job, post, remove } from "../api";
 import { between, inkOn } from "../colors";
 import { bytes, figure, short } from "../format";
-import { methodsOf } from "../job_text";
 import { ggufName, lastReports, type LayerReport, layerReports } from "../layers";
-import { ancestors, descendants, licence, measurements } from "../lineage";
+import { licence, type LicenceWords, measurements } from "../lineage";
 import { type ModelLayer, modelOf } from "../model_layers";
 import { Failure, Loaded, Loading, Table, Time, useTitle } from "../parts/basics";
 import { axis, Chart, type Colors } from "../parts/chart";
 import { Choice, SearchField, Segments } from "../parts/controls";
 import { Files } from "../parts/files";
+import { LineageBlock } from "../parts/lineage";
 import { DeleteMenu } from "../parts/more";
 import { ranks } from "../parts/parallel";
 import { CompareLink } from "../parts/picked";
@@ -20,8 +20,8 @@ import { useBarred } from "../parts/session";
 import { tellFailure } from "../parts/toast";
 import { type Spread, weightSpread } from "../weights";
 
-const MOST_LINKS = 24;
-const FEW_LINKS = 5; // that are shown until somebody asks for all
+const FEW_LINKS = 24; // that are shown until somebody asks for more
+const MORE_LINKS = 96;
 
 export default function ArtifactPage({ digest }: { digest: string }) {
   const query = useQuery({ queryKey: ["artifact", digest], queryFn: () => get<Artifact>(`artifacts/${digest}`), staleTime: Infinity });
@@ -84,7 +84,7 @@ function OneArtifact({ artifact }: { artifact: Artifact }) {
           </dd>
         </div>
       </dl>
-      <Lineage artifact={artifact} />
+      <LineageBlock artifact={artifact} />
       {artifact.kind === "model" && <ModelLayers artifact={artifact} />}
       <Files artifact={artifact} />
       <UsedBy artifact={artifact} />
@@ -135,96 +135,23 @@ function Licence({ artifact }: { artifact: Artifact }) {
   return (
     <div>
       <dt>Licence</dt>
-      <dd>{query.data || <span className="muted">{query.isPending ? "…" : "it does not say"}</span>}</dd>
+      <dd>{query.data ? <LicenceText {...query.data} /> : <span className="muted">{query.isPending ? "…" : "it does not say"}</span>}</dd>
     </div>
   );
 }
 
-function Lineage({ artifact }: { artifact: Artifact }) {
-  const query = useQuery({ queryKey: ["lineage", artifact.digest], queryFn: () => ancestors(artifact), staleTime: Infinity });
-  if (query.error) return <Failure error={query.error} />;
-  if (!query.data) return <Loading rows={1} />;
+/** An id of "other" says nothing beside a name. A file may name any address: only one of the web's is followed. */
+function LicenceText({ id, name, link }: LicenceWords) {
+  const text = name ? (id && id !== "other" && id !== name ? `${name} (${id})` : name) : id || link;
+  if (!/^https?:\/\//i.test(link)) return text;
   return (
-    <section className="block">
-      <h2>Lineage</h2>
-      <ol className="lineage">
-        {query.data[0].job && <li className="muted">a model that was deleted</li>}
-        {query.data.map(({ artifact: a, job, data }) => (
-          <li key={a.digest} aria-current={a.digest === artifact.digest ? "true" : undefined}>
-            {job && (
-              <span className="lineage-job">
-                <span>
-                  <Link href={`/jobs/${job.id}`}>{methodsOf(job) || job.spec.name}</Link>
-                  {data.map(({ name, artifact: read }) => (
-                    <span key={name} className="small muted lineage-data">
-                      with {name} <Link href={`/artifacts/${read.digest}`}>{read.name || short(read.digest)}</Link>
-                    </span>
-                  ))}
-                </span>
-              </span>
-            )}
-            <span className="lineage-artifact">
-              {a.digest === artifact.digest ? (
-                <strong>{a.name || short(a.digest)}</strong>
-              ) : (
-                <Link href={`/artifacts/${a.digest}`}>{a.name || short(a.digest)}</Link>
-              )}
-              <span className="muted small">
-                {bytes(a.total_bytes)} · {a.created_by_job ? "made here" : "handed in"}
-              </span>
-            </span>
-          </li>
-        ))}
-        <Descendants digest={artifact.digest} />
-      </ol>
-    </section>
+    <a href={link} target="_blank" rel="noopener noreferrer">
+      {text}
+    </a>
   );
 }
 
 const useMeasurements = (digest: string) => useQuery({ queryKey: ["measured", digest], queryFn: () => measurements(digest), staleTime: 10_000 });
-
-/** What jobs made of it that measured it before; the store knows no others. */
-function Descendants({ digest }: { digest: string }) {
-  const { data: rows } = useMeasurements(digest);
-  const query = useQuery({
-    queryKey: ["descendants", digest, rows?.length],
-    queryFn: () => descendants(rows!, MOST_LINKS),
-    enabled: rows !== undefined,
-    staleTime: 60_000,
-    retry: false,
-  });
-  const [whole, setWhole] = useState(false);
-  const { made: all, more } = query.data ?? { made: [], more: false };
-  if (all.length === 0) return null;
-  const shown = whole ? all : all.slice(0, FEW_LINKS);
-  return (
-    <li>
-      <ul className="lineage-made" aria-label="Made from it">
-        {shown.map(({ artifact: a, job }) => (
-          <li key={a.digest}>
-            <span className="lineage-job">
-              <Link href={`/jobs/${job.id}`} className="clip">
-                {methodsOf(job) || job.spec.name}
-              </Link>
-            </span>
-            <span className="lineage-artifact">
-              <Link href={`/artifacts/${a.digest}`}>{a.name || short(a.digest)}</Link>
-              <span className="muted small">{bytes(a.total_bytes)}</span>
-            </span>
-          </li>
-        ))}
-        {shown.length < all.length && (
-          <li>
-            <button className="link" onClick={() => setWhole(true)}>
-              {all.length - shown.length} more
-            </button>
-          </li>
-        )}
-        {more && shown.length === all.length && <li className="muted small">The newest {all.length} of them; there may be more.</li>}
-      </ul>
-    </li>
-  );
-}
 
 /** What the stages of the job that made it said of each layer, under both of its names: of each the last one. */
 function useReports(job: string): Map<string, LayerReport> {
@@ -623,6 +550,7 @@ function UsedBy({ artifact }: { artifact: Artifact }) {
 }
 
 function JobLinks({ title, jobs }: { title: string; jobs: string[] }) {
+  const [most, setMost] = useState(FEW_LINKS);
   if (jobs.length === 0) return null;
   return (
     <section className="block">
@@ -630,11 +558,18 @@ function JobLinks({ title, jobs }: { title: string; jobs: string[] }) {
         {title} <span className="muted">{jobs.length}</span>
       </h2>
       <ul className="inline">
-        {jobs.slice(0, MOST_LINKS).map((job) => (
+        {jobs.slice(0, most).map((job) => (
           <li key={job}>
             <JobLink id={job} />
           </li>
         ))}
+        {jobs.length > most && (
+          <li>
+            <button className="link" onClick={() => setMost(most + MORE_LINKS)}>
+              {(jobs.length - most).toLocaleString("en")} more
+            </button>
+          </li>
+        )}
       </ul>
       <CompareLink jobs={jobs}>Compare them</CompareLink>
     </section>

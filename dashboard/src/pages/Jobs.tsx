@@ -4,7 +4,7 @@ import { useWindowVirtualizer } from "@tanstack/react-virtual";
 import { memo, useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from "react";
 import { Link, useSearchParams } from "wouter";
 import { type Artifact, get, isActive, Problem } from "../api";
-import { duration } from "../format";
+import { duration, short } from "../format";
 import type { JobLine, JobList, Shown } from "../job_list";
 import { aheadText, progressText, seconds, stageProgress, TRIED } from "../job_text";
 import { Bar, Empty, Loaded, StateBadge, stateText, Time, useNow, useTitle } from "../parts/basics";
@@ -190,7 +190,7 @@ function KnownModel({ digest }: { digest: string }) {
 }
 
 /** Few models have many jobs: each is asked for once, and has no name once it was deleted. */
-function Model({ digest }: { digest: string }) {
+function useModelName(digest: string): string {
   const query = useQuery({
     queryKey: nameKey(digest),
     queryFn: () =>
@@ -203,7 +203,28 @@ function Model({ digest }: { digest: string }) {
       ),
     staleTime: Infinity,
   });
-  return query.data ? <>· {query.data}</> : null;
+  return query.data ?? "";
+}
+
+function Model({ digest }: { digest: string }) {
+  const name = useModelName(digest);
+  return name ? <>· {name}</> : null;
+}
+
+/** A model, whose jobs alone are listed, with what lists all again. */
+function ModelFilter({ digest, clear }: { digest: string; clear: () => void }) {
+  const name = useModelName(digest);
+  return (
+    <span className="tag filter">
+      of{" "}
+      <Link href={`/artifacts/${digest}`} className="clip">
+        {name || short(digest)}
+      </Link>
+      <button className="button quiet" aria-label={`Jobs of any model, not of ${name || short(digest)} alone`} onClick={clear}>
+        ×
+      </button>
+    </span>
+  );
 }
 
 /** In the place of the rows that are not on the screen. */
@@ -343,11 +364,12 @@ export function Jobs() {
   const state = params.get("state") ?? "";
   const name = params.get("name") ?? "";
   const project = params.get("project") ?? "";
-  const filter = [state, name, project].join(" ");
+  const model = params.get("model") ?? "";
+  const filter = [state, name, project, model].join(" ");
   const [selection, setSelection] = useState<{ filter: string; jobs: Selection }>({ filter, jobs: {} });
   const selected = selection.filter === filter ? selection.jobs : {}; // what another filter hides is not to be acted on
   const shown = useRef<Shown>({ first: 0, last: 0 });
-  const query = useJobList(state, name, project, shown);
+  const query = useJobList(state, name, project, model, shown);
   const act = useBulk();
   const projects = useProjectNames(query.data?.projects ?? [], project);
   const any = Object.keys(selected).length > 0;
@@ -394,6 +416,7 @@ export function Jobs() {
           />
         )}
         <NameFilter name={name} onChange={(next) => change({ name: next }, true)} />
+        {model && <ModelFilter digest={model} clear={() => change({ model: "" })} />}
       </div>
       <Loaded query={query} rows={8}>
         {(list) =>
@@ -412,7 +435,7 @@ export function Jobs() {
                 setSelection({ filter, jobs: next });
               }}
             />
-          ) : state || name || project ? (
+          ) : state || name || project || model ? (
             <Empty title="No job fits this filter">
               {/^[a-z0-9]{12}$/.test(name) && (
                 <Link href={`/jobs/${name}`} className="button primary">

@@ -4,7 +4,7 @@ import { Link, useSearchParams } from "wouter";
 import { type Artifact, get, isActive, type Job, normalForm, post, unlessGone, uuid } from "../api";
 import { bytes, short } from "../format";
 import { TRIED } from "../job_text";
-import { ancestors } from "../lineage";
+import { firstModel } from "../lineage";
 import { Empty, Failure, StateBadge, useTitle } from "../parts/basics";
 import { discardJob } from "../parts/calls";
 import { useDraft } from "../parts/draft";
@@ -28,7 +28,7 @@ const BEGINNING = `{"name":"${TRIED}","evaluations":[{"suite":"sample"`;
 /** The model that nothing was done to yet, the first in its line; and whose the chosen one is. */
 async function origin(digest: string): Promise<{ parent: Artifact; project: string }> {
   const artifact = await get<Artifact>(`artifacts/${digest}`);
-  return { parent: (await ancestors(artifact))[0].artifact, project: artifact.project };
+  return { parent: await firstModel(artifact), project: artifact.project };
 }
 
 export default function Try() {

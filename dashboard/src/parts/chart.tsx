@@ -1,5 +1,5 @@
 // Apache ECharts by module, on a canvas (the policy of this page allows no inline styles), in our colours.
-import { BarChart, LineChart, ParallelChart, ScatterChart, TreemapChart } from "echarts/charts";
+import { BarChart, GraphChart, LineChart, ParallelChart, ScatterChart, TreemapChart } from "echarts/charts";
 import { AriaComponent, GridComponent, LegendComponent, MarkPointComponent, ParallelComponent, TooltipComponent } from "echarts/components";
 import { type ECharts, type EChartsCoreOption, init, use } from "echarts/core";
 import { LabelLayout } from "echarts/features";
@@ -13,6 +13,7 @@ use([
   LineChart,
   BarChart,
   TreemapChart,
+  GraphChart,
   ParallelChart,
   GridComponent,
   ParallelComponent,

@@ -5,10 +5,10 @@ import { type JobList, NOTHING, type Page, renew, type Shown } from "../job_list
 
 const AHEAD = 50; // rows that are there before they are scrolled to
 
-export function useJobList(state: string, name: string, project: string, shown: { current: Shown }) {
+export function useJobList(state: string, name: string, project: string, model: string, shown: { current: Shown }) {
   const client = useQueryClient();
-  const queryKey = ["jobs", state, name, project];
-  const ask = (token: string, size: number) => get<Page>("jobs", { states: stateNames(state), name_contains: name, project, page_token: token, page_size: size });
+  const queryKey = ["jobs", state, name, project, model];
+  const ask = (token: string, size: number) => get<Page>("jobs", { states: stateNames(state), name_contains: name, project, model, page_token: token, page_size: size });
 
   async function newest(): Promise<JobList> {
     const known = client.getQueryData<JobList>(queryKey) ?? NOTHING;

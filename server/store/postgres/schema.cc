@@ -5,6 +5,7 @@
 #include <string>
 
 #include "common/error.h"
+#include "server/store/job_models.h"
 #include "server/store/statement.h"
 
 namespace wring {
@@ -12,7 +13,7 @@ namespace {
 
 constexpr std::size_t kFirst = 9;  // what SQLite's first nine come to
 
-constexpr std::array<const char*, 2> kMigrations{R"sql(
+constexpr std::array<const char*, 3> kMigrations{R"sql(
   CREATE FUNCTION unixepoch() RETURNS bigint LANGUAGE sql STABLE AS
     $$ SELECT CAST(floor(extract(epoch FROM statement_timestamp())) AS bigint) $$;
   CREATE FUNCTION instr(text, text) RETURNS integer LANGUAGE sql IMMUTABLE AS $$ SELECT strpos($1, $2) $$;
@@ -108,6 +109,10 @@ constexpr std::array<const char*, 2> kMigrations{R"sql(
     job_id TEXT NOT NULL, number BIGINT NOT NULL, time BIGINT NOT NULL, text TEXT NOT NULL, PRIMARY KEY(job_id, number));
   ALTER TABLE stages ADD COLUMN key TEXT NOT NULL DEFAULT '';
   CREATE INDEX stages_by_key ON stages(key) WHERE state = 'done' AND key <> '';
+)sql",
+                                                 R"sql(
+  ALTER TABLE jobs ADD COLUMN model TEXT NOT NULL DEFAULT '';
+  CREATE INDEX jobs_by_model ON jobs(model, phase, sequence, project, name);
 )sql"};
 
 constexpr std::size_t kNewest = kFirst + kMigrations.size() - 1;
@@ -141,6 +146,7 @@ void migrate(PostgresConnection& connection) {
   for (std::size_t schema = std::max(current + 1, kFirst); schema <= kNewest; ++schema) {
     connection.begin();
     connection.execute(bytewise(kMigrations[schema - kFirst]));
+    if (schema == kSchemaOfModels) put_models(connection);
     connection.execute("UPDATE meta SET value = " + std::to_string(schema) + " WHERE key = 'schema'");
     connection.commit();
   }

@@ -5,12 +5,13 @@
 #include <string>
 
 #include "common/error.h"
+#include "server/store/job_models.h"
 #include "server/store/statement.h"
 
 namespace wring {
 namespace {
 
-constexpr std::array<const char*, 10> kMigrations{R"sql(
+constexpr std::array<const char*, 11> kMigrations{R"sql(
   CREATE TABLE meta(key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
   INSERT INTO meta VALUES('epoch', 1);
   CREATE TABLE jobs(
@@ -128,6 +129,10 @@ constexpr std::array<const char*, 10> kMigrations{R"sql(
     PRIMARY KEY(job_id, number)) WITHOUT ROWID;
   ALTER TABLE stages ADD COLUMN key TEXT NOT NULL DEFAULT '';
   CREATE INDEX stages_by_key ON stages(key) WHERE state = 'done' AND key <> '';
+)sql",
+                                                  R"sql(
+  ALTER TABLE jobs ADD COLUMN model TEXT NOT NULL DEFAULT '';
+  CREATE INDEX jobs_by_model ON jobs(model, phase, sequence, project, name);
 )sql"};
 
 // Its statement is over when this returns: a migration may drop tables.
@@ -157,6 +162,7 @@ void migrate_to(std::size_t schema, SqliteConnection& database) {
   for (std::size_t i = current; i < schema; ++i) {
     database.begin();
     database.execute(kMigrations[i]);
+    if (i + 1 == kSchemaOfModels) put_models(database);
     database.execute("PRAGMA user_version = " + std::to_string(i + 1));
     database.commit();
   }
