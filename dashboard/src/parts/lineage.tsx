@@ -164,7 +164,9 @@ function Graph({ lineage, root }: LineageProps) {
   const jobs = new Set(lineage.edges.flatMap((edge) => edge.jobs.map((job) => job.id)));
   const place = useRef<HTMLDivElement>(null);
   const own = cells.find(({ node }) => node.digest === root)!.column * STEP[0] + CARD[0] / 2;
-  useLayoutEffect(() => place.current?.scrollTo(own - place.current.clientWidth / 2, 0), [own]); // where not all fits
+  useLayoutEffect(() => {
+    place.current!.scrollLeft = own - place.current!.clientWidth / 2; // where not all fits
+  }, [own]);
   return (
     <div ref={place} className="lineage" tabIndex={0} role="region" aria-label="Lineage as a graph">
       <div style={{ width }}>
