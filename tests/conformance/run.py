@@ -1,6 +1,6 @@
 """Runs the conformance files of methods through a real service: does each method beat its baselines at an equal budget?
 
-    run.py [--cut] [--work FOLDER] [--out FILE] METHOD...      METHOD.yaml beside this file; without names: all
+    run.py [--cut] [--bin FOLDER] [--work FOLDER] [--out FILE] METHOD...      METHOD.yaml beside this file; without names: all
 
 A file names a model, data, runs (stages of a recipe each), evaluations, budgets that must be equal and claims:
 
@@ -185,7 +185,7 @@ def run_file(path, arguments):
     work = arguments.work / path.stem
     subprocess.run(["rm", "-rf", work], check=True)
     work.mkdir(parents=True)
-    service = Service(ROOT / "build/release/bin", work)
+    service = Service(arguments.bin.resolve(), work)
     started = time.monotonic()
     try:
         service.start_server()
@@ -213,6 +213,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("methods", nargs="*", metavar="METHOD")
     parser.add_argument("--cut", action="store_true", help="the small part that CI runs")
+    parser.add_argument("--bin", type=Path, default=ROOT / "build/release/bin", help="a copy lets a build go on beside a long run")
     parser.add_argument("--work", type=Path, default=ROOT / "build/conformance")
     parser.add_argument("--out", type=Path, help="results as JSON")
     arguments = parser.parse_args()

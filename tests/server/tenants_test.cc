@@ -43,8 +43,8 @@ TEST_F(Closed, JobsOfAModelThatTwoProjectsHaveAreListedToEachByItself) {
   const auto of_a = submit(a, request.model()).id(), of_b = submit(b, request.model()).id();
   const auto listed = [&](const Somebody& who) {
     std::vector<std::string> ids;
-    for (const auto& job : call(*who.jobs, &v1::Jobs::Stub::ListJobs, request).jobs())
-      ids.push_back(job.id());
+    const auto page = call(*who.jobs, &v1::Jobs::Stub::ListJobs, request);
+    for (const auto& job : page.jobs()) ids.push_back(job.id());
     return ids;
   };
   EXPECT_EQ(listed(a), std::vector{of_a});
