@@ -242,6 +242,27 @@ TEST(GatedGroups, MultiplyWeightsIntoWhatGatesOnActivationsGiveAndTheCutModelToo
   }
 }
 
+TEST(GatedGroups, LeaveMaskedWeightsMasked) {
+  const auto model = random_family::llama(random_family::llama_config(), false);
+  Layer& down = *model->find_layer("model.layers.1.mlp.down_proj");
+  const at::Tensor weight = down.weight().decode(at::kFloat).clone(), keep = weight.abs() > 0.1;
+  down.set_weight(masked_rep(weight, keep));
+  const GatedGroups groups = all_gated(*model);
+  const auto gates = random_gates(groups, 9);
+  {
+    NoProgress quiet;
+    Snapshot none;
+    const std::set<const Layer*> nothing;
+    TrainedWeights weights({*model, nothing, random_texts(), quiet, none, nullptr, 1}, {});
+    weights.multiply(groups.multiplied(), [&](const Layer& layer) { return groups.factors(layer, gates); });
+    weights.store();
+  }
+  EXPECT_EQ(down.weight().format(), "masked");
+  const WeightFactors factors = groups.factors(down, gates);
+  EXPECT_TRUE(at::allclose(down.weight().decode(at::kFloat),
+                           weight * keep * factors.rows.unsqueeze(1) * factors.columns));
+}
+
 TEST(GatedGroups, GiveTheModelBackAsItWas) {
   const auto model = random_family::llama(random_family::llama_config(), true);
   const GatedGroups groups = all_gated(*model);
