@@ -42,6 +42,8 @@ const Json kParams{{"ratio", 0.3},
                    {"gate_learning_rate", 0.5},
                    {"multiplier_learning_rate", 0.03},
                    {"tolerance", 0.005},
+                   {"multiple", 1},
+                   {"hidden_multiple", 1},
                    {"batch", 4},
                    {"learning_rate", 1e-3},
                    {"recovery_learning_rate", 1e-3},
@@ -150,6 +152,16 @@ TEST(Compresso, CutsWhatTypesNamesAndNothingElse) {
     EXPECT_EQ(pruned.model->hidden_size() < 48, names("hidden"));
     EXPECT_EQ(pruned.report.contains("hidden_channels"), names("hidden"));
   }
+}
+
+TEST(Compresso, LeavesWidthsThatAreMultiples) {
+  const auto pruned = prune({{"multiple", 16}, {"hidden_multiple", 6}});
+  EXPECT_EQ(pruned.model->hidden_size() % 6, 0);
+  for (const auto& line : pruned.report.at("layers")) {
+    const int channels = line.value("channels", 40);
+    EXPECT_TRUE(channels == 16 || channels == 32 || channels == 40) << line;
+  }
+  EXPECT_NEAR(pruned.report.at("sparsity").at("final").get<double>(), 0.3, 0.03);  // half a lot of 35,712
 }
 
 TEST(Compresso, HangsOnTheSeedAlone) {

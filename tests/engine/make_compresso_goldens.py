@@ -16,7 +16,8 @@ STREAM = 0x9E3779B97F4A7C15
 BLOCKS, HEADS, KV, WIDTH = 2, SIZES["num_attention_heads"], SIZES["num_key_value_heads"], SIZES["head_dim"]
 FFN, HIDDEN = SIZES["intermediate_size"], SIZES["hidden_size"]
 PARAMS = {"ratio": 0.45, "types": "heads-intermediate-hidden", "steps": 50, "prefinetune": 0.1, "recovery": 0.2, "ramp": 0.5, "drop_rate": 0.01,
-          "gate_learning_rate": 0.5, "multiplier_learning_rate": 0.03, "tolerance": 0.005, "batch": 4, "learning_rate": 0.01, "recovery_learning_rate": 0.02, "clip": 0.5, "rank": 3, "alpha": 6.0,
+          "gate_learning_rate": 0.5, "multiplier_learning_rate": 0.03, "tolerance": 0.005, "multiple": 1, "hidden_multiple": 1,
+          "batch": 4, "learning_rate": 0.01, "recovery_learning_rate": 0.02, "clip": 0.5, "rank": 3, "alpha": 6.0,
           "adapters": "q-v"}
 
 

@@ -32,16 +32,25 @@ struct Schedule {
   double tolerance = 0;                          // around its end, for gates that are kept
 };
 
+// What widths are multiples of, unless all of it stays.
+struct Multiples {
+  std::int64_t channels = 1, hidden = 1;
+
+  std::int64_t of(Kind kind) const {
+    return kind == Kind::kFfn ? channels : kind == Kind::kHidden ? hidden : 1;
+  }
+};
+
 // Step 7: how many groups of each part stay, those with the greatest log alpha first.
 class Survivors {
  public:
-  Survivors(const GatedGroups& groups, const std::vector<at::Tensor>& log_alphas) : groups_(groups) {
-    for (const auto& log_alpha : log_alphas) {
-      const at::Tensor a = log_alpha.detach().cpu();
-      const auto expected = std::llround(keep_probability(a).sum(at::kDouble).item<double>());
+  Survivors(const GatedGroups& groups, const std::vector<at::Tensor>& log_alphas, const Multiples& multiples)
+      : groups_(groups), multiples_(multiples) {
+    for (std::size_t i = 0; i < log_alphas.size(); ++i) {
+      const at::Tensor a = log_alphas[i].detach().cpu();
       values_.push_back(a);
       order_.push_back(a.argsort(/*stable=*/true, /*dim=*/0, /*descending=*/true));
-      counts_.push_back(std::clamp<std::int64_t>(expected, 1, a.numel()));
+      counts_.push_back(nearest(i, keep_probability(a).sum(at::kDouble).item<double>()));
     }
   }
 
@@ -51,20 +60,21 @@ class Survivors {
     return 1 - groups_.weights_left(kept).item<double>() / groups_.weights();
   }
 
-  // What rounding left: groups of the finest kind go or come back, the least sure of all blocks first, until
-  // the share that is gone is nearest to `target`. Returns how many did.
+  // What rounding left: lots of groups of the finest kind go or come back, the least sure of all blocks
+  // first, until the share that is gone is nearest to `target`. Returns how many did.
   std::int64_t settle(double target) {
     double gone = sparsity();
-    for (std::int64_t moved = 0;; ++moved) {
-      const std::int64_t change = gone < target ? -1 : 1;
-      const auto part = next(change);
+    for (std::int64_t moved = 0;;) {
+      const bool less = gone < target;
+      const auto part = next(less);
       if (!part) return moved;
-      counts_[*part] += change;
+      const std::int64_t before = std::exchange(counts_[*part], neighbour(*part, less));
       const double now = sparsity();
       if (std::abs(now - target) >= std::abs(gone - target)) {
-        counts_[*part] -= change;
+        counts_[*part] = before;
         return moved;
       }
+      moved += std::abs(counts_[*part] - before);
       gone = now;
     }
   }
@@ -86,16 +96,32 @@ class Survivors {
                        [&](const CoupledGroups& part) { return part.kind == kind; });
   }
 
+  std::int64_t multiple_of(std::size_t part) const { return multiples_.of(groups_.parts()[part].kind); }
+
+  // The width that a part has next below or above its own; its own where it may have no other.
+  std::int64_t neighbour(std::size_t part, bool less) const {
+    const std::int64_t m = multiple_of(part), count = counts_[part];
+    const std::int64_t below = (count - 1) / m * m;
+    return !less ? std::min(values_[part].numel(), (count / m + 1) * m) : below > 0 ? below : count;
+  }
+
+  std::int64_t nearest(std::size_t part, double expected) const {
+    const std::int64_t m = multiple_of(part), all = values_[part].numel();
+    const std::int64_t below = static_cast<std::int64_t>(expected) / m * m, above = std::min(all, below + m);
+    const double middle = static_cast<double>(below + above) / 2;
+    return below > 0 && expected < middle ? below : above;
+  }
+
   // The part whose last survivor is the least sure, or whose first loser is the surest.
-  std::optional<std::size_t> next(std::int64_t change) const {
+  std::optional<std::size_t> next(bool less) const {
     const Kind finest = has(Kind::kFfn) ? Kind::kFfn : has(Kind::kHidden) ? Kind::kHidden : Kind::kHeads;
     std::optional<std::size_t> best;
     double best_value = 0;
     for (std::size_t i = 0; i < counts_.size(); ++i) {
-      const std::int64_t rank = counts_[i] - (change < 0 ? 1 : 0);
-      if (groups_.parts()[i].kind != finest || (change < 0 ? rank < 1 : rank >= values_[i].numel())) continue;
+      if (groups_.parts()[i].kind != finest || neighbour(i, less) == counts_[i]) continue;
+      const std::int64_t rank = counts_[i] - (less ? 1 : 0);
       const double value = values_[i][order_[i][rank].item<std::int64_t>()].item<double>();
-      if (best && (change < 0 ? value >= best_value : value <= best_value)) continue;
+      if (best && (less ? value >= best_value : value <= best_value)) continue;
       best = i;
       best_value = value;
     }
@@ -103,6 +129,7 @@ class Survivors {
   }
 
   const GatedGroups& groups_;
+  Multiples multiples_;
   std::vector<at::Tensor> values_, order_;  // log alpha; groups from the surest
   std::vector<std::int64_t> counts_;
 };
@@ -111,9 +138,10 @@ class Survivors {
 class GatedTraining final : public Trainable {
  public:
   GatedTraining(const StageInput& stage, const TrainedParts& parts, const GatedGroups& groups,
-                const Schedule& schedule, double drop_rate)
+                const Schedule& schedule, const Multiples& multiples, double drop_rate)
       : groups_(groups),
         schedule_(schedule),
+        multiples_(multiples),
         seed_(stage.seed),
         device_(stage.model.device()),
         weights_(stage, parts),
@@ -242,7 +270,7 @@ class GatedTraining final : public Trainable {
 
   // Steps 6 and 7.
   void fix() {
-    Survivors survivors(groups_, chosen_step_.item<std::int64_t>() < 0 ? log_alphas_ : chosen_);
+    Survivors survivors(groups_, chosen_step_.item<std::int64_t>() < 0 ? log_alphas_ : chosen_, multiples_);
     rounded_ = survivors.sparsity();
     settled_ = survivors.settle(schedule_.target.last);
     for (const auto& gates : survivors.gates()) fixed_.push_back(gates.to(device_));
@@ -250,6 +278,7 @@ class GatedTraining final : public Trainable {
 
   const GatedGroups& groups_;
   Schedule schedule_;
+  Multiples multiples_;
   std::uint64_t seed_;
   at::Device device_;
   TrainedWeights weights_;
@@ -291,6 +320,7 @@ class Compresso final : public Method {
       throw Error(ErrorCode::kInvalidArgument, "OUT_OF_RANGE", "no step is left for the gates",
                   params.field("steps"), "Raise it, or lower prefinetune and recovery.");
     schedule_.target = {ratio_, 0, share("ramp", schedule_.fixed - schedule_.gates), 1, 1};
+    multiples_ = {params.get<std::int64_t>("multiple"), params.get<std::int64_t>("hidden_multiple")};
     schedule_.tolerance = params.get<double>("tolerance");
     recovery_ = {params.get<double>("recovery_learning_rate"), schedule_.steps - schedule_.fixed, 0,
                  LearningRate::Decay::kCosine};
@@ -317,7 +347,7 @@ class Compresso final : public Method {
     {
       GatedTraining training(
           {model, adapters, stage.calibration, stage.progress, stage.snapshot, stage.reference, stage.seed},
-          parts_, groups, schedule_, drop_rate_);
+          parts_, groups, schedule_, multiples_, drop_rate_);
       OptimizerGroup optimizer = optimizers(training);
       report["training"] = train(stage, training, optimizer, loop_, objective(model, training));
       report["sparsity"] = training.report();
@@ -429,6 +459,7 @@ class Compresso final : public Method {
   TrainedParts parts_;
   LoopOptions loop_;
   Schedule schedule_;
+  Multiples multiples_;
   LearningRate recovery_;
 };
 
