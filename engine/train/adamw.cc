@@ -19,13 +19,14 @@ AdamW::AdamW(std::vector<at::Tensor> parameters, const AdamWOptions& options)
 
 at::Tensor AdamW::direction(std::size_t i) const {
   const c10::NoGradGuard unrecorded;
-  const at::Tensor& gradient = parameters_[i].grad();
-  if (!gradient.defined()) return {};
+  if (!parameters_[i].grad().defined()) return {};
+  // As the kernel does: where it ascends, the moments are those of what it descends.
+  const at::Tensor gradient = options_.ascend ? parameters_[i].grad().neg() : parameters_[i].grad();
   const double step = steps_[i].item<double>() + 1;
   const at::Tensor first = first_[i].lerp(gradient, 1 - options_.beta1),
                    second = second_[i].mul(options_.beta2).addcmul_(gradient, gradient, 1 - options_.beta2);
   const at::Tensor size = second.div_(1 - std::pow(options_.beta2, step)).sqrt_().add_(options_.epsilon);
-  return first.div(size).div_((1 - std::pow(options_.beta1, step)) * (options_.ascend ? -1 : 1));
+  return first.div(size).div_(1 - std::pow(options_.beta1, step));
 }
 
 void AdamW::step(double learning_rate) {

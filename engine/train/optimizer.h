@@ -18,8 +18,10 @@ class Optimizer {
   explicit Optimizer(std::vector<at::Tensor> parameters) : parameters_(std::move(parameters)) {}
   virtual ~Optimizer() = default;
 
+  const std::vector<at::Tensor>& parameters() const { return parameters_; }
+
   // The Euclidean norm of all gradients, which are scaled down to `most` where it is more. 0: as they are.
-  double clip_gradients(double most);
+  virtual double clip_gradients(double most);
   void clear_gradients();
 
   virtual void step(double learning_rate) = 0;

@@ -4,6 +4,7 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <c10/core/GradMode.h>
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -30,6 +31,12 @@ void restore(const std::map<std::string, at::Tensor>& state, const std::string& 
   into.copy_(it->second);
 }
 
+at::Tensor multiplied_by(at::Tensor weight, const WeightFactors& factors) {
+  if (factors.rows.defined()) weight = weight * factors.rows.unsqueeze(1);
+  if (factors.columns.defined()) weight = weight * factors.columns;
+  return weight;
+}
+
 }  // namespace
 
 TrainedParts TrainedParts::from(const Params& params) {
@@ -38,7 +45,7 @@ TrainedParts TrainedParts::from(const Params& params) {
     parts.rank = params.get<std::int64_t>("rank");
     parts.alpha = params.get<double>("alpha");
   }
-  parts.vectors = params.get<bool>("vectors");
+  if (params.has("vectors")) parts.vectors = params.get<bool>("vectors");
   parts.source = params.get<std::string>("value_dtype") == "source";
   if (!parts.source) parts.dtype = params.dtype("value_dtype");
   return parts;
@@ -67,7 +74,7 @@ TrainedWeights::TrainedWeights(const StageInput& stage, const TrainedParts& part
   auto generator = at::make_generator<at::CPUGeneratorImpl>(stage.seed);
   for (Layer* layer : model_.layers()) {
     if (!stage.targets.contains(layer)) continue;
-    Trained trained{layer, layer->weight().decode(at::kFloat).to(model_.device()), {}, {}, {}, {}};
+    Trained trained{layer, layer->weight().decode(at::kFloat).to(model_.device()), {}, {}, {}, {}, {}};
     if (parts.rank > 0) {
       trained.a = add_leaf(first_factor(parts.rank, layer->weight().columns(), generator));
       trained.b = add_leaf(at::zeros({layer->weight().rows(), parts.rank}));
@@ -81,7 +88,10 @@ TrainedWeights::TrainedWeights(const StageInput& stage, const TrainedParts& part
 }
 
 TrainedWeights::~TrainedWeights() {
-  for (const auto& trained : layers_) trained.layer->release();
+  for (const auto& trained : layers_) {
+    trained.layer->release();
+    if (trained.bias.defined()) trained.layer->set_bias(trained.bias);
+  }
   for (auto& [parameter, dtype] : gains_) parameter->value = parameter->value.detach().to(dtype);
   for (auto& [layer, dtype] : biases_) layer->set_bias(layer->bias().detach().to(dtype));
 }
@@ -106,6 +116,7 @@ at::Tensor TrainedWeights::add_leaf(const at::Tensor& value) {
 
 at::Tensor TrainedWeights::combined(const Trained& trained) const {
   if (trained.leaf.defined()) return trained.leaf;
+  if (!trained.a.defined()) return trained.first;
   return trained.first + at::mm(trained.b, trained.a) * (parts_.alpha / static_cast<double>(parts_.rank));
 }
 
@@ -116,9 +127,32 @@ at::Tensor TrainedWeights::value(std::size_t i) const {
 
 void TrainedWeights::refresh() {
   for (const auto& trained : layers_) {
-    const at::Tensor weight = combined(trained);
-    trained.layer->stand_in((trained.mask.defined() ? weight * trained.mask : weight).to(products_));
+    const WeightFactors factors = factors_of(trained);
+    const at::Tensor weight = trained.mask.defined() ? combined(trained) * trained.mask : combined(trained);
+    trained.layer->stand_in(multiplied_by(weight, factors).to(products_));
+    if (trained.bias.defined())
+      trained.layer->set_bias(factors.rows.defined() ? trained.bias * factors.rows : trained.bias);
   }
+}
+
+void TrainedWeights::multiply(const std::vector<Layer*>& layers,
+                              std::function<WeightFactors(const Layer&)> factors) {
+  factors_ = std::move(factors);
+  for (Layer* layer : layers) {
+    auto it = std::find_if(layers_.begin(), layers_.end(),
+                           [&](const Trained& trained) { return trained.layer == layer; });
+    if (it == layers_.end()) {
+      layers_.push_back({layer, layer->weight().decode(at::kFloat).to(model_.device()), {}, {}, {}, {}, {}});
+      if (is_masked(*layer)) set_mask(layers_.size() - 1, layers_.back().first.ne(0));
+      it = std::prev(layers_.end());
+    }
+    it->multiplied = true;
+    it->bias = layer->bias();
+  }
+}
+
+WeightFactors TrainedWeights::factors_of(const Trained& trained) const {
+  return trained.multiplied ? factors_(*trained.layer) : WeightFactors{};
 }
 
 void TrainedWeights::set_mask(std::size_t i, const at::Tensor& keep) {
@@ -137,13 +171,16 @@ std::vector<Json> TrainedWeights::store() {
   const c10::NoGradGuard unrecorded;
   std::vector<Json> lines;
   for (std::size_t i = 0; i < layers_.size(); ++i) {
-    const auto& trained = layers_[i];
+    auto& trained = layers_[i];
     Layer& layer = *trained.layer;
     const at::Tensor weight = value(i),
                      keep = trained.mask.defined() ? trained.mask.to(at::kBool) : at::Tensor();
     const at::Tensor moved =
         keep.defined() ? (weight - trained.first) * trained.mask : weight - trained.first;
-    parts_.store(layer, weight, keep);
+    const WeightFactors factors = factors_of(trained);
+    parts_.store(layer, multiplied_by(weight, factors), keep);
+    if (trained.bias.defined() && factors.rows.defined())
+      trained.bias = (trained.bias * factors.rows).to(trained.bias.scalar_type());
     const auto weights = static_cast<double>(weight.numel());
     lines.push_back({{"layer", layer.name()},
                      {"shape", {weight.size(0), weight.size(1)}},

@@ -4,6 +4,7 @@
 #include <ATen/ATen.h>
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <set>
 #include <string>
@@ -30,6 +31,11 @@ struct TrainedParts {
   static TrainedParts from(const Params& params);  // rank and alpha where there are any, vectors, value_dtype
 };
 
+// What a layer's weight is multiplied by: [out], its bias too, and [in]. Undefined: by nothing.
+struct WeightFactors {
+  at::Tensor rows, columns;
+};
+
 // Throws Error(kInvalidArgument, "NOT_TRAINABLE") naming the layer whose storage has no room for other
 // values.
 void check_trainable(const std::set<const Layer*>& targets);
@@ -51,11 +57,15 @@ class TrainedWeights final : public Trainable {
   // The layers' weights are made of the leaves anew.
   void refresh() override;
 
+  // From the next refresh() on these layers of the model, trained or not, are multiplied by what `factors`
+  // says then, which may carry gradients; in the end they are stored so. Once, and not with `vectors`.
+  void multiply(const std::vector<Layer*>& layers, std::function<WeightFactors(const Layer&)> factors);
+
   // What counts of a layer's weight from the next refresh() on: bool [out, in].
   void set_mask(std::size_t i, const at::Tensor& keep);
   // Momentum and decay move what is left out too: it gets back the value that it had when it was left out.
   void hold() override;
-  // [out, in] fp32, before the mask.
+  // [out, in] fp32, before the mask and the factors.
   at::Tensor value(std::size_t i) const;
 
   // The leaves as the model's own weights; the training is over. Returns one line a layer: {"layer", "shape",
@@ -70,13 +80,16 @@ class TrainedWeights final : public Trainable {
   struct Trained {
     Layer* layer;
     at::Tensor first;  // the weight at the start: frozen where there is an adapter
-    at::Tensor leaf;   // [out, in]; undefined with an adapter
-    at::Tensor a, b;   // [rank, in], [out, rank]
+    at::Tensor leaf;   // [out, in]; undefined with an adapter, and where nothing is trained
+    at::Tensor a, b;   // [rank, in], [out, rank]; undefined without
     at::Tensor mask;   // fp32 0 or 1 [out, in]; undefined: all counts
     at::Tensor held;   // the leaf when the mask was set
+    bool multiplied = false;
+    at::Tensor bias;  // of what is multiplied, as it is without; or undefined
   };
 
   at::Tensor combined(const Trained& trained) const;
+  WeightFactors factors_of(const Trained& trained) const;
   at::Tensor add_leaf(const at::Tensor& value);
   void add_vectors();
 
@@ -84,7 +97,8 @@ class TrainedWeights final : public Trainable {
   at::ScalarType products_;
   TrainedParts parts_;
   DecodedLayers decoded_;
-  std::vector<Trained> layers_;
+  std::vector<Trained> layers_;  // the targets, then those that are only multiplied
+  std::function<WeightFactors(const Layer&)> factors_;
   std::vector<at::Tensor> leaves_;
   std::vector<std::pair<Parameter*, at::ScalarType>> gains_;  // with the type they are stored in
   std::vector<std::pair<Layer*, at::ScalarType>> biases_;

@@ -13,7 +13,7 @@ namespace {
 constexpr std::int64_t kMostHeldOut = 32;
 
 // The mean loss of sequences [n, positions], so many at a time.
-double mean_loss(const at::Tensor& sequences, std::int64_t at_once, TrainedWeights& weights,
+double mean_loss(const at::Tensor& sequences, std::int64_t at_once, Trainable& weights,
                  const TrainingObjective& objective, at::Device device) {
   if (sequences.size(0) == 0) return 0;
   const c10::NoGradGuard unrecorded;
@@ -35,7 +35,7 @@ TrainOptions TrainOptions::from(const Params& params) {
   return options;
 }
 
-Json train(const StageInput& stage, TrainedWeights& weights, const TrainOptions& options,
+Json train(const StageInput& stage, Trainable& weights, Optimizer& optimizer, const LoopOptions& options,
            const TrainingObjective& objective) {
   const auto& ids = stage.calibration.ids;
   const auto device = stage.model.device();
@@ -49,11 +49,16 @@ Json train(const StageInput& stage, TrainedWeights& weights, const TrainOptions&
   };
   task.held_out_loss = [&] { return mean_loss(last, task.at_once, weights, objective, device); };
   task.before_step = objective.before_step;
-  AdamW optimizer(weights.leaves(), options.optimizer);
   Json report = run_training_loop(weights, optimizer, options, task,
                                   {stage.progress, stage.snapshot, stage.seed, stage.calibration.processes});
   report["tokens"] = options.rate.steps * options.batch * ids.size(1);
   return report;
+}
+
+Json train(const StageInput& stage, TrainedWeights& weights, const TrainOptions& options,
+           const TrainingObjective& objective) {
+  AdamW optimizer(weights.leaves(), options.optimizer);
+  return train(stage, weights, optimizer, options, objective);
 }
 
 std::int64_t training_tokens_at_once(at::Device device) {

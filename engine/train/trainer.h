@@ -31,6 +31,9 @@ struct TrainingObjective {
 
 // Trains on the stage's sequences by run_training_loop(), whose report gets "tokens". A sixteenth of them, at
 // most 32, is held out.
+Json train(const StageInput& stage, Trainable& weights, Optimizer& optimizer, const LoopOptions& options,
+           const TrainingObjective& objective);
+// The same, by AdamW.
 Json train(const StageInput& stage, TrainedWeights& weights, const TrainOptions& options,
            const TrainingObjective& objective);
 

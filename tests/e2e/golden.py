@@ -42,6 +42,7 @@ TRANSFORMERS = {
     f"finetune({TRAINED})": "1988b0fbdfbd1716",
     f"magnitude(pattern=0.5) | distill(hidden=1, {TRAINED})": "56de59bac19fb82e",
     f"gradual-magnitude(interval=2, {TRAINED})": "2baa181b4d3f321b",
+    f"compresso(prefinetune=0, {TRAINED})": "1645e13c6f3e9b0c",
 }
 
 # Of graphs: the net of graphs.py for what needs convolutions and runs none, a perceptron for the rest.

@@ -1,7 +1,7 @@
 """Makes training_goldens.json: transformers' Llama trained by PyTorch's own AdamW, step by step.
 
 Run by hand when a training method's definition changes: build/venv/bin/python tests/engine/make_training_goldens.py.
-Weights and texts are made by a formula that train_test.cc repeats.
+Weights and texts are made by formulas that wave_llama.h repeats.
 """
 import json
 import math

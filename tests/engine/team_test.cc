@@ -350,7 +350,8 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(
         "finetune(steps=5, batch=6, learning_rate=0.01, value_dtype=float32)",
         "finetune(steps=3, batch=3, rank=4, learning_rate=0.01, value_dtype=float32)",
-        "distill(steps=4, batch=8, learning_rate=0.01, hidden=0, labels=0.5, value_dtype=float32)"));
+        "distill(steps=4, batch=8, learning_rate=0.01, hidden=0, labels=0.5, value_dtype=float32)",
+        "compresso(ratio=0, steps=8, batch=6, adapters=all, learning_rate=0.01, value_dtype=float32)"));
 
 }  // namespace
 }  // namespace wring

@@ -2,7 +2,6 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <filesystem>
 
 #include "common/error.h"
 #include "common/files.h"
@@ -13,71 +12,25 @@
 #include "engine/run/progress.h"
 #include "engine/run/snapshot.h"
 #include "engine/train/trainer.h"
+#include "tests/engine/golden_llama.h"
 #include "tests/engine/killer.h"
 #include "tests/engine/random_family.h"
+#include "tests/engine/wave_llama.h"
 
 namespace wring {
 namespace {
 
 const Json& golden() {
-  static const Json values = parse_json(
-      read_file(std::filesystem::path(__FILE__).parent_path() / "training_goldens.json"), "goldens");
+  static const Json values = golden_llama::read("training_goldens.json");
   return values;
 }
 
-std::int64_t golden_size(const char* name) {
-  return golden().at("config").at(name).get<std::int64_t>();
-}
-
-// The formula's values: 0.4 sin(1.618 i + number), and gains around 1.
-class WaveTensors final {
- public:
-  explicit WaveTensors(double phase) : phase_(phase) {}
-  at::Tensor next(at::IntArrayRef shape) {
-    const at::Tensor places = at::arange(c10::multiply_integers(shape), at::kDouble);
-    const at::Tensor wave = at::sin(1.618 * places + (number_++ + phase_));
-    return (shape.size() == 1 ? 1 + 0.1 * wave : 0.4 * wave).to(at::kFloat).reshape(shape);
-  }
-
- private:
-  double phase_;
-  int number_ = 0;
-};
-
 std::unique_ptr<Model> golden_model(std::int64_t blocks, double phase) {
-  Json config = golden().at("config");
-  config["model_type"] = "llama";
-  config["num_hidden_layers"] = blocks;
-  const std::int64_t hidden = golden_size("hidden_size"), ffn = golden_size("intermediate_size"),
-                     q = golden_size("num_attention_heads") * golden_size("head_dim"),
-                     kv = golden_size("num_key_value_heads") * golden_size("head_dim");
-  WaveTensors wave(phase);
-  random_family::Tensors tensors(0);
-  tensors.put("model.embed_tokens.weight", wave.next({golden_size("vocab_size"), hidden}));
-  for (std::int64_t i = 0; i < blocks; ++i) {
-    const std::string block = "model.layers." + std::to_string(i) + ".";
-    tensors.put(block + "self_attn.q_proj.weight", wave.next({q, hidden}));
-    tensors.put(block + "self_attn.k_proj.weight", wave.next({kv, hidden}));
-    tensors.put(block + "self_attn.v_proj.weight", wave.next({kv, hidden}));
-    tensors.put(block + "self_attn.o_proj.weight", wave.next({hidden, q}));
-    tensors.put(block + "mlp.gate_proj.weight", wave.next({ffn, hidden}));
-    tensors.put(block + "mlp.up_proj.weight", wave.next({ffn, hidden}));
-    tensors.put(block + "mlp.down_proj.weight", wave.next({hidden, ffn}));
-    tensors.put(block + "input_layernorm.weight", wave.next({hidden}));
-    tensors.put(block + "post_attention_layernorm.weight", wave.next({hidden}));
-  }
-  tensors.put("model.norm.weight", wave.next({hidden}));
-  return make_model(config, tensors);
-}
-
-at::Tensor golden_texts() {
-  const at::Tensor s = at::arange(golden().at("sequences").get<std::int64_t>(), at::kLong).unsqueeze(1),
-                   p = at::arange(golden().at("positions").get<std::int64_t>(), at::kLong).unsqueeze(0);
-  return at::remainder(7 * s * s + 3 * p * (s + 1) + p * p, golden_size("vocab_size"));
+  return wave_llama::model(golden(), blocks, phase);
 }
 
 const Calibration& golden_calibration() {
-  static const Calibration calibration{golden_texts(), {}};
+  static const Calibration calibration{wave_llama::texts(golden()), {}};
   return calibration;
 }
 
