@@ -72,7 +72,7 @@ def run_jobs(service, folder):
     sweep = folder / "sweep.yaml"
     sweep.write_text(SWEEP.format(model=SMOLLM2, test=TEXT[SMOLLM2]))
     number = service.cli("sweep", "submit", sweep, "--json").json["id"]
-    service.cli("sweep", "wait", number)
+    service.wait_for("the sweep", lambda: service.cli("sweep", "show", number, "--json").json["state"] == "SUCCEEDED", LONG)
     made = service.job(jobs["gptq, 3 bits"])["artifact_digest"]
     for model in (SMOLLM2, made):  # as the page asks
         prompt = '{"name":"try it","evaluations":[{"suite":"sample","params":{"prompt":"The state of the Union is","tokens":40,"temperature":0},"when":["before"]}]}'
