@@ -43,11 +43,17 @@ export async function modelOf(artifact: Artifact): Promise<ModelLayer[] | null> 
   return layersOf(all, wring.layers ?? {});
 }
 
-/** Tensors of one layer together: "a.b.weight" and "a.b.scales" belong to layer "a.b". */
+/** Of "a.b.weight" the layer "a.b"; of a sum's "a.b.0.codes" too, where wring.json has that. */
+function layerOf(tensor: string, stored: Record<string, Stored>): string {
+  const names = [...tensor.matchAll(/\./g)].map(({ index }) => tensor.slice(0, index));
+  return names.findLast((name) => name in stored) ?? (names.at(-1) || tensor);
+}
+
+/** Tensors of one layer together. */
 export function layersOf(all: Tensor[], stored: Record<string, Stored>): ModelLayer[] {
   const groups = new Map<string, Tensor[]>();
   for (const tensor of all) {
-    const name = tensor.name.slice(0, tensor.name.lastIndexOf(".")) || tensor.name;
+    const name = layerOf(tensor.name, stored);
     if (!groups.has(name)) groups.set(name, []);
     groups.get(name)!.push(tensor);
   }
@@ -55,7 +61,8 @@ export function layersOf(all: Tensor[], stored: Record<string, Stored>): ModelLa
     const weight = group.find((tensor) => tensor.name.endsWith(".weight")) ?? group[0];
     const plain = /^[FBIU]F?\d+$/.test(weight.dtype); // else blocks of a GGUF file's
     const { rep, attributes } = stored[name] ?? { rep: plain ? "dense" : weight.dtype, attributes: {} };
-    const details = Object.entries(attributes).map(([key, value]) => `${key} ${value}`);
+    const told = Object.entries(attributes).filter(([, value]) => typeof value !== "object"); // a sum's parts are
+    const details = told.map(([key, value]) => `${key} ${value}`);
     const count = name in stored && rep !== "dense" ? null : weight.shape.reduce((a, b) => a * b, 1);
     const bits = typeof attributes.bits === "number" ? attributes.bits : count ? (weight.bytes * 8) / count : null;
     const { block, kind } = place(name);

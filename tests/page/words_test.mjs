@@ -11,6 +11,7 @@ async function load(name) {
 }
 const { outcomeOf, remaining, seconds } = await load("job_text.ts");
 const { attempts, outlook } = await load("timeline.ts");
+const { layersOf } = await load("model_layers.ts");
 const { lastReports, layerReports, logAxis, metricsOf, placed } = await load("layers.ts");
 const { cellsOf, firstModel, licence, lineageOf, measurements, moreText } = await load("lineage.ts");
 
@@ -65,6 +66,18 @@ assert.deepEqual(placed(told({ layer: "block 3", cosine: 0.9 })).map(({ at, kind
 assert.deepEqual(placed(told({ layer: "conv1" }, { layer: "fc" })).map(({ at, kind }) => [at, kind]), [[0, "all layers"], [1, "all layers"]]);
 const both = lastReports([...told({ layer: "a", error: 0.1, bits: 4 }), ...told({ layer: "a", change: 0.02 })]).get("a");
 assert.deepEqual([both.error, both.bits, both.change], [0.1, 4, 0.02]);
+
+// The parts of a sum are one layer.
+const tensor = (name, dtype, shape) => ({ name, dtype, shape, bytes: 4 });
+const sum = { rep: "sum", attributes: { parts: [{ rep: "packed-int", attributes: { bits: 3 } }, { rep: "low-rank", attributes: {} }] } };
+const held = layersOf(
+  [tensor("model.layers.0.mlp.up_proj.0.codes", "U8", [4, 3]), tensor("model.layers.0.mlp.up_proj.1.a", "F16", [2, 8]), tensor("model.norm.weight", "F32", [8])],
+  { "model.layers.0.mlp.up_proj": sum },
+);
+assert.deepEqual(held.map(({ name, rep, bytes, shape }) => [name, rep, bytes, shape]), [
+  ["model.layers.0.mlp.up_proj", "sum", 8, ""],
+  ["model.norm", "dense", 4, "8"],
+]);
 
 // Errors within a decade fill their axis.
 const axis = logAxis([0.0011, 0.002, 0.0048]);
