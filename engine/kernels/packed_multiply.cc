@@ -1,23 +1,230 @@
-// Codes times fp32 vectors: widened in registers.
+// A block of codes is sixteen lanes of four neighbours each: shifts bring one of the four after the other to
+// the bottom of its lane, where it becomes a float, and the vectors lie in that order.
 #include "engine/kernels/packed_multiply.h"
 
+#include <algorithm>
+#include <cstring>
+
+#include "engine/kernels/lanes.h"
 #include "engine/kernels/multiversion.h"
 
 namespace wring {
+namespace {
 
-WRING_MULTIVERSION
-float multiply_row(const std::uint8_t* codes, const float* scales, const std::uint8_t* zeros,
-                   std::int64_t groups, std::int64_t group_size, const float* x, const float* group_sums) {
-  float total = 0;
-  for (std::int64_t g = 0; g < groups; ++g) {
-    const std::uint8_t* c = codes + g * group_size;
-    const float* v = x + g * group_size;
-    float dot = 0;
-#pragma omp simd reduction(+ : dot)
-    for (std::int64_t i = 0; i < group_size; ++i) dot += v[i] * static_cast<float>(static_cast<int>(c[i]));
-    total += scales[g] * (dot - static_cast<float>(zeros[g]) * group_sums[g]);
+constexpr int kPhases = kPackedLaneCodes;
+
+typedef std::uint8_t Bytes __attribute__((vector_size(16)));
+typedef std::uint32_t FourWords __attribute__((vector_size(16)));
+
+template <int L, typename Word>
+WRING_INLINE IntLanes<L> widened(const std::uint8_t* from) {
+  typedef Word Words __attribute__((vector_size(L * sizeof(Word))));
+  Words words;
+  std::memcpy(&words, from, sizeof words);
+  if constexpr (sizeof(Word) == 1) {  // from bytes to words at once becomes scalar code
+    typedef std::uint16_t Shorts __attribute__((vector_size(L * 2)));
+    return __builtin_convertvector(__builtin_convertvector(words, Shorts), IntLanes<L>);
   }
-  return total;
+  return __builtin_convertvector(words, IntLanes<L>);
 }
+
+// Four lanes whose codes do not begin at bytes, or at bytes that no type has the width of: lane k has the
+// four bytes that begin with its first code, less the bits before that.
+template <int kBits>
+WRING_INLINE FourWords four_lanes(const std::uint8_t* from) {
+  constexpr int at[4] = {0, 4 * kBits / 8, 8 * kBits / 8, 12 * kBits / 8};
+  constexpr FourWords kBefore = {0, 4 * kBits % 8, 0, 4 * kBits % 8};
+  Bytes bytes;
+  std::memcpy(&bytes, from, sizeof bytes);
+  bytes = __builtin_shufflevector(bytes, bytes, at[0], at[0] + 1, at[0] + 2, at[0] + 3, at[1], at[1] + 1,
+                                  at[1] + 2, at[1] + 3, at[2], at[2] + 1, at[2] + 2, at[2] + 3, at[3],
+                                  at[3] + 1, at[3] + 2, at[3] + 3);
+  FourWords words;
+  std::memcpy(&words, &bytes, sizeof words);
+  return words >> kBefore;
+}
+
+// Side by side in registers: a load of what was just stored in parts would wait for it.
+template <int kBits, int L>
+WRING_INLINE IntLanes<L> odd_lanes(const std::uint8_t* from) {
+  if constexpr (L == 4) {
+    return IntLanes<4>(four_lanes<kBits>(from));
+  } else {
+    const IntLanes<L / 2> low = odd_lanes<kBits, L / 2>(from),
+                          high = odd_lanes<kBits, L / 2>(from + kBits * L / 4);
+    if constexpr (L == 8) return __builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7);
+    if constexpr (L == 16)
+      return __builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  }
+}
+
+// The codes of L lanes, the first of each at the bottom; what stands above them is to be masked.
+template <int kBits, int L>
+WRING_INLINE IntLanes<L> lanes_of_codes(const std::uint8_t* from) {
+  if constexpr (kBits == 2) {
+    return widened<L, std::uint8_t>(from);
+  } else if constexpr (kBits == 4) {
+    return widened<L, std::uint16_t>(from);
+  } else if constexpr (kBits == 8) {
+    return widened<L, std::uint32_t>(from);
+  } else {
+    return odd_lanes<kBits, L>(from);
+  }
+}
+
+// Adds the products of one block to the lanes' sums of each vector.
+template <int kBits, int kCount, int L>
+WRING_INLINE void add_block(const std::uint8_t* codes, const Lanes<L> (&zeros)[kMostLanes / L],
+                            const float* x, std::int64_t x_stride, Lanes<L> (&sums)[kCount][kMostLanes / L]) {
+#pragma GCC unroll 4
+  for (int part = 0; part < kMostLanes / L; ++part) {
+    IntLanes<L> held = lanes_of_codes<kBits, L>(codes + kBits * L / 2 * part);
+#pragma GCC unroll 4
+    for (int phase = 0; phase < kPhases; ++phase) {
+      const Lanes<L> weights = __builtin_convertvector(held & ((1 << kBits) - 1), Lanes<L>) - zeros[part];
+#pragma GCC unroll 4
+      for (int n = 0; n < kCount; ++n)
+        sums[n][part] += weights * load_lanes<L>(x + n * x_stride + phase * kMostLanes + part * L);
+      if (phase + 1 < kPhases) held >>= kBits;
+    }
+  }
+}
+
+// The sum of all lanes, halves onto halves.
+template <int L>
+WRING_INLINE float folded(const Lanes<L> (&parts)[kMostLanes / L]) {
+  Lanes<4> fours[4];
+  std::memcpy(fours, parts, sizeof fours);
+  const Lanes<4> sum = (fours[0] + fours[2]) + (fours[1] + fours[3]);
+  return (sum[0] + sum[2]) + (sum[1] + sum[3]);
+}
+
+// The grid of the groups that a block's lanes are in, where they are not all in one.
+class LaneGrid {
+ public:
+  explicit LaneGrid(const PackedRow& row)
+      : row_(row), lanes_(row.group_size / kPackedLaneCodes), left_(lanes_) {}
+
+  // Past the last group all is zero.
+  WRING_INLINE void next(float* scales, float* zeros) {
+    for (std::int64_t lane = 0; lane < kMostLanes;) {
+      const bool is_group = group_ < row_.groups;
+      const std::int64_t end = is_group ? std::min<std::int64_t>(kMostLanes, lane + left_) : kMostLanes;
+      const float scale = is_group ? row_.scales[group_] : 0;
+      const float zero = is_group ? row_.zeros[group_] : 0;
+      left_ -= end - lane;
+      for (; lane < end; ++lane) {
+        scales[lane] = scale;
+        zeros[lane] = zero;
+      }
+      if (left_ == 0) {
+        ++group_;
+        left_ = lanes_;
+      }
+    }
+  }
+
+ private:
+  const PackedRow& row_;
+  std::int64_t lanes_, left_, group_ = 0;
+};
+
+// Scales the sums of some blocks, which lie in one group in each lane, and adds them to the totals.
+template <int kCount, int L>
+WRING_INLINE void add_scaled(const Lanes<L> (&sums)[kCount][kMostLanes / L],
+                             const Lanes<L> (&scales)[kMostLanes / L],
+                             Lanes<L> (&totals)[kCount][kMostLanes / L]) {
+  for (int n = 0; n < kCount; ++n)
+    for (int part = 0; part < kMostLanes / L; ++part) totals[n][part] += sums[n][part] * scales[part];
+}
+
+template <int kBits, int kCount, int L>
+WRING_INLINE void multiply_row(const PackedRow& row, const float* x, float* out, std::int64_t stride) {
+  constexpr std::int64_t kBlockBytes = kBits * kPackedBlock / 8;
+  const std::int64_t x_stride = packed_vector_size(row.groups * row.group_size);
+  const std::uint8_t* codes = row.codes;
+  Lanes<L> scales[kMostLanes / L], zeros[kMostLanes / L], totals[kCount][kMostLanes / L] = {};
+  if (row.group_size % kPackedBlock == 0) {
+    for (std::int64_t group = 0; group < row.groups; ++group) {
+      Lanes<L> sums[kCount][kMostLanes / L] = {};
+      for (int part = 0; part < kMostLanes / L; ++part) {
+        scales[part] = Lanes<L>{} + row.scales[group];
+        zeros[part] = Lanes<L>{} + static_cast<float>(row.zeros[group]);
+      }
+      for (std::int64_t i = 0; i < row.group_size; i += kPackedBlock) {
+        add_block<kBits, kCount, L>(codes, zeros, x, x_stride, sums);
+        codes += kBlockBytes;
+        x += kPackedBlock;
+      }
+      add_scaled<kCount, L>(sums, scales, totals);
+    }
+  } else {
+    LaneGrid grid(row);
+    for (std::int64_t i = 0; i < x_stride; i += kPackedBlock) {
+      Lanes<L> sums[kCount][kMostLanes / L] = {};
+      float lane_scales[kMostLanes], lane_zeros[kMostLanes];
+      grid.next(lane_scales, lane_zeros);
+      std::memcpy(scales, lane_scales, sizeof scales);
+      std::memcpy(zeros, lane_zeros, sizeof zeros);
+      add_block<kBits, kCount, L>(codes, zeros, x + i, x_stride, sums);
+      codes += kBlockBytes;
+      add_scaled<kCount, L>(sums, scales, totals);
+    }
+  }
+  for (int n = 0; n < kCount; ++n) out[n * stride] = folded<L>(totals[n]);
+}
+
+template <int kBits, int L>
+WRING_INLINE void multiply_vectors(const PackedRow& row, const float* x, std::int64_t count, float* out,
+                                   std::int64_t stride) {
+  switch (count) {
+    case 1:
+      return multiply_row<kBits, 1, L>(row, x, out, stride);
+    case 2:
+      return multiply_row<kBits, 2, L>(row, x, out, stride);
+    case 3:
+      return multiply_row<kBits, 3, L>(row, x, out, stride);
+    default:
+      return multiply_row<kBits, 4, L>(row, x, out, stride);
+  }
+}
+
+template <int L>
+WRING_INLINE void multiply_packed_row_in(const PackedRow& row, const float* x, std::int64_t count, float* out,
+                                         std::int64_t stride) {
+  switch (row.bits) {
+    case 1:
+      return multiply_vectors<1, L>(row, x, count, out, stride);
+    case 2:
+      return multiply_vectors<2, L>(row, x, count, out, stride);
+    case 3:
+      return multiply_vectors<3, L>(row, x, count, out, stride);
+    case 4:
+      return multiply_vectors<4, L>(row, x, count, out, stride);
+    case 5:
+      return multiply_vectors<5, L>(row, x, count, out, stride);
+    case 6:
+      return multiply_vectors<6, L>(row, x, count, out, stride);
+    case 7:
+      return multiply_vectors<7, L>(row, x, count, out, stride);
+    default:
+      return multiply_vectors<8, L>(row, x, count, out, stride);
+  }
+}
+
+}  // namespace
+
+void arrange_packed_vector(const float* x, std::int64_t columns, float* arranged) {
+  std::fill_n(arranged, packed_vector_size(columns), 0.0F);
+  for (std::int64_t i = 0; i < columns; ++i) {
+    const std::int64_t block = i / kPackedBlock, lane = i % kPackedBlock / kPhases, phase = i % kPhases;
+    arranged[block * kPackedBlock + phase * kMostLanes + lane] = x[i];
+  }
+}
+
+WRING_PER_REGISTER(multiply_packed_row,
+                   (const PackedRow& row, const float* arranged, std::int64_t count, float* out,
+                    std::int64_t stride),
+                   (row, arranged, count, out, stride))
 
 }  // namespace wring

@@ -61,39 +61,46 @@ class PackedIntRep final : public WeightRep {
         .decode(dtype);
   }
 
-  // For the few rows of a decoding step: codes are unpacked row by row into the nearest cache, weights never
-  // decoded.
+  // For the few rows of a decoding step: codes become floats in registers, weights are never decoded.
   at::Tensor multiply(const at::Tensor& x) const override {
-    constexpr std::int64_t kMostRows = 4, kRowsPerTask = 64;
-    if (x.size(0) > kMostRows || !x.is_cpu() || !codes_.is_cpu() || x.scalar_type() != at::kFloat) return {};
-    const at::Tensor in = x.contiguous(),
-                     sums = in.reshape({x.size(0), -1, group_size_}).sum(-1).contiguous();
-    const at::Tensor scales = scales_.to(at::kFloat);
-    const std::int64_t groups = scales.size(1), row_bytes = codes_.size(1), out_features = rows(),
-                       in_features = columns();
-    at::Tensor y = at::empty({x.size(0), out_features}, at::kFloat);
+    constexpr std::int64_t kRowsPerTask = 64;
+    const std::int64_t count = x.size(0), groups = scales_.size(1), row_bytes = codes_.size(1),
+                       reach = packed_row_reach(columns(), bits_);
+    if (count > kMostPackedVectors || group_size_ % kPackedLaneCodes != 0) return {};
+    if (!x.is_cpu() || !codes_.is_cpu() || x.scalar_type() != at::kFloat) return {};
+    const at::Tensor scales = scales_.to(at::kFloat), vectors = arranged(x);
+    at::Tensor y = at::empty({count, rows()}, at::kFloat);
     const auto* packed = codes_.const_data_ptr<std::uint8_t>();
     const auto* packed_zeros = zeros_.defined() ? zeros_.const_data_ptr<std::uint8_t>() : nullptr;
-    const float *scale = scales.const_data_ptr<float>(), *values = in.const_data_ptr<float>(),
-                *sum = sums.const_data_ptr<float>();
-    float* out = y.data_ptr<float>();
-    at::parallel_for(0, out_features, kRowsPerTask, [&](std::int64_t begin, std::int64_t end) {
-      std::vector<std::uint8_t> codes(static_cast<std::size_t>(in_features));
+    const float *scale = scales.const_data_ptr<float>(), *values = vectors.const_data_ptr<float>();
+    float* out = y.mutable_data_ptr<float>();
+    at::parallel_for(0, rows(), kRowsPerTask, [&](std::int64_t begin, std::int64_t end) {
       std::vector<std::uint8_t> zero(static_cast<std::size_t>(groups),
                                      static_cast<std::uint8_t>(1U << (bits_ - 1)));
+      std::vector<std::uint8_t> last(static_cast<std::size_t>(reach));
       for (std::int64_t row = begin; row < end; ++row) {
-        unpack_bits(packed + row * row_bytes, in_features, bits_, codes.data());
         if (packed_zeros)
           unpack_bits(packed_zeros + row * packed_bytes(groups, bits_), groups, bits_, zero.data());
-        for (std::int64_t n = 0; n < in.size(0); ++n)
-          out[n * out_features + row] = multiply_row(codes.data(), scale + row * groups, zero.data(), groups,
-                                                     group_size_, values + n * in_features, sum + n * groups);
+        const std::uint8_t* codes = packed + row * row_bytes;
+        if ((rows() - row) * row_bytes < reach)
+          codes = std::copy_n(codes, row_bytes, last.data()) - row_bytes;
+        multiply_packed_row({bits_, groups, group_size_, codes, scale + row * groups, zero.data()}, values,
+                            count, out + row, rows());
       }
     });
     return y;
   }
 
  private:
+  at::Tensor arranged(const at::Tensor& x) const {
+    const at::Tensor in = x.contiguous();
+    at::Tensor vectors = at::empty({x.size(0), packed_vector_size(columns())}, at::kFloat);
+    for (std::int64_t n = 0; n < x.size(0); ++n)
+      arrange_packed_vector(in.const_data_ptr<float>() + n * columns(), columns(),
+                            vectors.mutable_data_ptr<float>() + n * vectors.size(1));
+    return vectors;
+  }
+
   int bits_;
   std::int64_t group_size_;
   at::Tensor codes_, scales_, zeros_;

@@ -399,21 +399,35 @@ TEST(LoadWeightRep, NamesTheFormatsItReadsWhereItMeetsAnother) {
 namespace wring {
 namespace {
 
-TEST(PackedIntMultiply, EqualsDecodeAndMultiplyForEveryWidthWithAndWithoutZeroPoints) {
+// Groups of less than a block of the kernel, of one and of several, and columns that fill no block.
+TEST(PackedIntMultiply, EqualsDecodeAndMultiplyForEveryWidthAndGroupWithAndWithoutZeroPoints) {
   at::manual_seed(7);
-  for (const int bits : {2, 3, 4, 5, 6, 8})
-    for (const bool symmetric : {true, false}) {
-      const auto codes = at::randint(0, 1 << bits, {37, 96}, at::kByte),
-                 zeros = at::randint(0, 1 << bits, {37, 3}, at::kByte);
-      const auto rep =
-          packed_int_rep({bits, 32, codes, at::rand({37, 3}) + 0.1, symmetric ? at::Tensor() : zeros});
-      const auto x = at::randn({3, 96});
-      const auto expected = x.to(at::kDouble).matmul(rep->decode(at::kFloat).to(at::kDouble).t());
-      ASSERT_TRUE(rep->multiply(x).defined());
-      EXPECT_LT((rep->multiply(x).to(at::kDouble) - expected).abs().max().item<double>(), 1e-3)
-          << bits << " bits";
-      EXPECT_FALSE(rep->multiply(at::randn({64, 96})).defined()) << "many rows are decoded and multiplied";
-    }
+  for (const std::int64_t group_size : {4, 12, 32, 64, 96, 128})
+    for (int bits = 1; bits <= 8; ++bits)
+      for (const bool symmetric : {true, false})
+        for (std::int64_t count = 1; count <= 4; ++count) {
+          SCOPED_TRACE(std::to_string(bits) + " bits, groups of " + std::to_string(group_size));
+          const std::int64_t columns = 3 * group_size;
+          const auto codes = at::randint(0, 1 << bits, {37, columns}, at::kByte),
+                     zeros = at::randint(0, 1 << bits, {37, 3}, at::kByte);
+          const auto rep = packed_int_rep(
+              {bits, group_size, codes, at::rand({37, 3}) + 0.1, symmetric ? at::Tensor() : zeros});
+          const auto x = at::randn({count, columns}), y = rep->multiply(x);
+          const auto weight = rep->decode(at::kFloat).to(at::kDouble);
+          ASSERT_TRUE(y.defined());
+          const auto error = (y - x.to(at::kDouble).matmul(weight.t())).abs();
+          const auto bound = 1e-6 * x.to(at::kDouble).abs().matmul(weight.abs().t());
+          EXPECT_TRUE(at::all(error <= bound).item<bool>()) << (error / bound).max().item<double>();
+        }
+}
+
+TEST(PackedIntMultiply, LeavesManyRowsAndOddGroupsToDecoding) {
+  const auto of_groups = [](std::int64_t group_size) {
+    return packed_int_rep({4, group_size, at::zeros({8, 2 * group_size}, at::kByte), at::ones({8, 2}), {}});
+  };
+  EXPECT_FALSE(of_groups(32)->multiply(at::randn({64, 64})).defined());
+  EXPECT_TRUE(of_groups(32)->multiply(at::randn({1, 64})).defined());
+  EXPECT_FALSE(of_groups(30)->multiply(at::randn({1, 60})).defined());
 }
 
 }  // namespace
