@@ -18,9 +18,10 @@ export function parseBytes(text: string): number | undefined {
   return match ? Number(match[1]) * (match[3] ? 1024 : 1000) ** " kmgt".indexOf(match[2]?.toLowerCase() ?? " ") : undefined;
 }
 
-/** 0.3 s, 0:07, 1:02:05 */
+/** < 0.1 s, 0.3 s, 0:07, 1:02:05 */
 export function duration(seconds: number): string {
-  if (seconds > 0 && seconds < 0.95) return `${Math.max(0.1, seconds).toFixed(1)} s`;
+  if (seconds > 0 && seconds < 0.05) return "< 0.1 s";
+  if (seconds > 0 && seconds < 0.95) return `${seconds.toFixed(1)} s`;
   const s = Math.max(0, Math.round(seconds));
   const two = (n: number) => String(n).padStart(2, "0");
   return s >= 3600 ? `${Math.floor(s / 3600)}:${two(Math.floor(s / 60) % 60)}:${two(s % 60)}` : `${Math.floor(s / 60)}:${two(s % 60)}`;
@@ -44,9 +45,9 @@ export const clock = (time: string) => CLOCK.format(new Date(time));
 /** Four significant digits, without an exponent where it can be. */
 export function figure(value: number): string {
   if (!Number.isFinite(value)) return String(value);
-  if (Number.isInteger(value) && Math.abs(value) < 1e6) return String(value);
+  if (Number.isInteger(value) && Math.abs(value) < 1e4) return String(value);
   const size = Math.abs(value);
-  if (size >= 1e6) return value.toLocaleString("en", { maximumFractionDigits: 0 }).replaceAll(",", "\u202f");
+  if (size >= 1e4) return value.toLocaleString("en", { maximumFractionDigits: 0 }).replaceAll(",", "\u202f");
   return size !== 0 && size < 1e-3 ? Number(value.toPrecision(3)).toExponential() : String(Number(value.toPrecision(4)));
 }
 
@@ -76,7 +77,7 @@ export const formatOf = (metric: string) => (metric.endsWith("_bytes") ? bytes :
 /** "−41 %", "+2.8 %": from a value to another. */
 export function changeText(from: number, to: number): string {
   const share = Math.abs(to / from - 1) * 100;
-  return `${to < from ? "−" : "+"}${share < 10 ? share.toFixed(1) : Math.round(share)} %`;
+  return `${to < from ? "−" : "+"}${share < 0.095 ? share.toFixed(2) : share < 10 ? share.toFixed(1) : Math.round(share)} %`;
 }
 
 /** A standard error: two digits say all that it knows. In the unit of its value. */

@@ -3,6 +3,7 @@ import { type Artifact, fileBytes, type Manifest } from "./api";
 import { ggufTensors } from "./gguf";
 import { place } from "./layers";
 import { onnxTensors } from "./onnx";
+import { weightShape } from "./reps";
 import { type Tensor, tensors } from "./safetensors";
 
 export interface ModelLayer {
@@ -10,8 +11,8 @@ export interface ModelLayer {
   group: string; // "block 3", or in a graph the operation
   kind: string;
   rep: string;
-  bits: number | null; // a stored weight with its scales; null where the count of weights is not known
-  shape: string;
+  bits: number | null; // of its codes, else all that is stored of a weight; null where the count of weights is not known
+  shape: number[]; // empty: it is not known
   bytes: number;
   attributes: Record<string, number | string | boolean>;
   stored: boolean; // as wring.json says; else its weight is a tensor of the file
@@ -49,6 +50,8 @@ function layerOf(tensor: string, stored: Record<string, Stored>): string {
   return names.findLast((name) => name in stored) ?? (names.at(-1) || tensor);
 }
 
+const sum = (tensors: Tensor[]) => tensors.reduce((all, tensor) => all + tensor.bytes, 0);
+
 /** Tensors of one layer together. */
 export function layersOf(all: Tensor[], stored: Record<string, Stored>): ModelLayer[] {
   const groups = new Map<string, Tensor[]>();
@@ -61,10 +64,11 @@ export function layersOf(all: Tensor[], stored: Record<string, Stored>): ModelLa
     const weight = group.find((tensor) => tensor.name.endsWith(".weight")) ?? group[0];
     const plain = /^[FBIU]F?\d+$/.test(weight.dtype); // else blocks of a GGUF file's
     const { rep, attributes } = stored[name] ?? { rep: plain ? "dense" : weight.dtype, attributes: {} };
-    const told = Object.entries(attributes).filter(([, value]) => typeof value !== "object"); // a sum's parts are
-    const details = told.map(([key, value]) => `${key} ${value}`);
-    const count = name in stored && rep !== "dense" ? null : weight.shape.reduce((a, b) => a * b, 1);
-    const bits = typeof attributes.bits === "number" ? attributes.bits : count ? (weight.bytes * 8) / count : null;
+    const one = name in stored && rep !== "dense" ? undefined : weight; // that is the weight
+    const shape = one?.shape ?? weightShape(rep, attributes, (suffix) => group.find((tensor) => tensor.name === `${name}.${suffix}`)) ?? [];
+    const count = one || shape.length > 0 ? shape.reduce((a, b) => a * b, 1) : 0;
+    const held = one ? one.bytes : sum(group.filter((tensor) => !tensor.name.endsWith(".bias")));
+    const bits = typeof attributes.bits === "number" ? attributes.bits : count ? (held * 8) / count : null;
     const { block, kind } = place(name);
     return {
       name,
@@ -72,8 +76,8 @@ export function layersOf(all: Tensor[], stored: Record<string, Stored>): ModelLa
       kind,
       rep,
       bits,
-      shape: count === null ? details.join(", ") : weight.shape.join(" × "),
-      bytes: group.reduce((sum, tensor) => sum + tensor.bytes, 0),
+      shape,
+      bytes: sum(group),
       attributes,
       stored: name in stored,
       tensors: group,

@@ -18,6 +18,17 @@ export function rewritten(text: string, before: Draft, after: Draft): string {
   }
 }
 
+/** The recipe under another name, where it says one; empty: without. */
+export function renamed(text: string, name: string): string {
+  const document = parseDocument(text, { intAsBigInt: true });
+  if (document.errors.length > 0 || !isMap(document.contents) || !document.has("name")) return text;
+  if (name) document.set("name", name);
+  else document.delete("name");
+  return document.toString(AS_IT_IS);
+}
+
+const AS_IT_IS = { lineWidth: 0, flowCollectionPadding: false };
+
 const itemsOf = (list: unknown) => (isSeq(list) ? list.items : []);
 
 function changed(text: string, before: Draft, after: Draft): string | undefined {
@@ -48,7 +59,7 @@ function changed(text: string, before: Draft, after: Draft): string | undefined 
     else if (isSeq(list)) list.items = items;
     else document.set(kind, document.createNode(items));
   }
-  return document.toString({ lineWidth: 0, flowCollectionPadding: false });
+  return document.toString(AS_IT_IS);
 }
 
 /** What differs between two steps of one key, in the mapping that says the first. */

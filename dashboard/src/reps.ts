@@ -207,6 +207,10 @@ const REPS: Record<string, Rep> = {
   sum,
 };
 
+/** [rows, columns] of a weight; undefined: it is not stored as any rep that is known here. */
+export const weightShape = (rep: string, attributes: Attributes, find: Parts["find"]) =>
+  REPS[rep]?.shape({ find, read: () => Promise.reject(new Error("only its shape is asked for")) }, attributes);
+
 /** The first rows of a weight, `most` values where there are more, of `all`; null: it is not stored as any rep that is known here. */
 export async function firstValues(rep: string, attributes: Attributes, parts: Parts, most: number) {
   const shape = REPS[rep]?.shape(parts, attributes);

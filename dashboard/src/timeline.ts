@@ -90,7 +90,7 @@ export function extent(job: Job, all: Attempt[], ahead: Map<number, [number, num
 
 /** Round distances for a time axis: at most `most` of them fit into `seconds`. */
 export function tick(seconds: number, most = 8): number {
-  for (const step of [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400])
+  for (const step of [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400])
     if (seconds / step <= most) return step;
   return 86400 * Math.ceil(seconds / most / 86400);
 }

@@ -160,7 +160,9 @@ std::vector<EvaluationRow> make_rows(Sums& sums, const Windows& cut, bool with_r
   std::sort(sums.kl_values.begin(), sums.kl_values.end());
   rows.push_back(
       row("kl_p99", sums.kl_values[static_cast<std::size_t>(0.99 * (n - 1))], std::nullopt, sums.scored));
+  rows.back().unit = "nats/token";
   rows.push_back(row("kl_max", sums.kl_values.back(), std::nullopt, sums.scored));
+  rows.back().unit = "nats/token";
   const double agreement = static_cast<double>(sums.agreed) / n;
   rows.push_back(row("top1_agreement", agreement, std::sqrt(agreement * (1 - agreement) / n), sums.scored));
   return rows;

@@ -12,6 +12,8 @@ async function load(name) {
 const { outcomeOf, remaining, seconds } = await load("job_text.ts");
 const { attempts, outlook } = await load("timeline.ts");
 const { layersOf } = await load("model_layers.ts");
+const { spreadOf } = await load("weights.ts");
+const { renamed } = await load("recipe_text.ts");
 const { lastReports, layerReports, logAxis, metricsOf, placed } = await load("layers.ts");
 const { cellsOf, firstModel, licence, lineageOf, measurements, moreText } = await load("lineage.ts");
 
@@ -69,15 +71,27 @@ assert.deepEqual([both.error, both.bits, both.change], [0.1, 4, 0.02]);
 
 // The parts of a sum are one layer.
 const tensor = (name, dtype, shape) => ({ name, dtype, shape, bytes: 4 });
-const sum = { rep: "sum", attributes: { parts: [{ rep: "packed-int", attributes: { bits: 3 } }, { rep: "low-rank", attributes: {} }] } };
-const held = layersOf(
-  [tensor("model.layers.0.mlp.up_proj.0.codes", "U8", [4, 3]), tensor("model.layers.0.mlp.up_proj.1.a", "F16", [2, 8]), tensor("model.norm.weight", "F32", [8])],
-  { "model.layers.0.mlp.up_proj": sum },
-);
-assert.deepEqual(held.map(({ name, rep, bytes, shape }) => [name, rep, bytes, shape]), [
-  ["model.layers.0.mlp.up_proj", "sum", 8, ""],
-  ["model.norm", "dense", 4, "8"],
+const sum = { rep: "sum", attributes: { parts: [{ rep: "packed-int", attributes: { bits: 3, group_size: 8 } }, { rep: "low-rank", attributes: {} }] } };
+const up = "model.layers.0.mlp.up_proj";
+const parts = [tensor(`${up}.0.codes`, "U8", [4, 3]), tensor(`${up}.0.scales`, "F16", [4, 1]), tensor(`${up}.1.a`, "F16", [2, 8]), tensor(`${up}.1.b`, "F16", [4, 2])];
+const held = layersOf([...parts, tensor("model.norm.weight", "F32", [8])], { [up]: sum });
+assert.deepEqual(held.map(({ name, rep, bytes, shape, bits }) => [name, rep, bytes, shape, bits]), [
+  [up, "sum", 16, [4, 8], 4],
+  ["model.norm", "dense", 4, [8], 4],
 ]);
+assert.deepEqual(layersOf(parts.slice(0, 1), { [up]: sum })[0].shape, []); // of a file that is damaged
+
+// Zero lies in the middle of a bar.
+const lopsided = spreadOf([-1, -0.5, 0.001, 0.5, 2], 5, 10);
+const bar = (value) => (value - lopsided.from) / lopsided.step;
+assert.ok(Math.abs((bar(0) % 1) - 0.5) < 1e-9 && bar(2) < 10 && bar(-1) >= 0, JSON.stringify(lopsided));
+assert.equal(lopsided.counts.reduce((all, count) => all + count), 5);
+
+// The form's name and the recipe's are one, where the recipe says one.
+assert.equal(renamed("# mine\nname: old\nstages: []\n", "new"), "# mine\nname: new\nstages: []\n");
+assert.equal(renamed("name: old\nstages: []\n", ""), "stages: []\n");
+assert.equal(renamed("stages: []\n", "new"), "stages: []\n");
+assert.equal(renamed("name: [", "new"), "name: [");
 
 // Errors within a decade fill their axis.
 const axis = logAxis([0.0011, 0.002, 0.0048]);
@@ -239,7 +253,7 @@ await assert.rejects(given);
 // Times below a second have a figure, too.
 const { duration, parseBytes } = await load("format.ts");
 assert.deepEqual(["60 MB", "1.5gb", "512MiB", "2000", "5ib", "many"].map(parseBytes), [60e6, 1.5e9, 512 * 2 ** 20, 2000, undefined, undefined]);
-assert.deepEqual([0, 0.04, 0.3, 0.95, 7, 65, 3725].map(duration), ["0:00", "0.1 s", "0.3 s", "0:01", "0:07", "1:05", "1:02:05"]);
+assert.deepEqual([0, 0.04, 0.3, 0.95, 7, 65, 3725].map(duration), ["0:00", "< 0.1 s", "0.3 s", "0:01", "0:07", "1:05", "1:02:05"]);
 
 // What lies within a standard error of the difference from the best is as good; where that are all, none is marked.
 const { bestOf } = await load("compare.ts");

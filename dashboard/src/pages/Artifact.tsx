@@ -168,7 +168,7 @@ function useReports(job: string): Map<string, LayerReport> {
 function ModelLayers({ artifact }: { artifact: Artifact }) {
   const [params, setParams] = useSearchParams();
   const choose = useCallback(
-    (name: string) => setParams((old) => (name ? old.set("layer", name) : old.delete("layer"), old), { replace: true }),
+    (name: string) => setParams((old) => (name ? old.set("layer", name) : old.delete("layer"), old)),
     [setParams],
   );
   const reports = useReports(artifact.created_by_job);
@@ -363,6 +363,7 @@ function OneLayer({ digest, layer, report, close }: { digest: string; layer: Mod
     retry: false,
   });
   const spread = query.data;
+  const told = Object.entries(layer.attributes).filter(([, value]) => typeof value !== "object"); // a sum's parts are
   return (
     <section className="card layer" aria-label={`Layer ${layer.name}`}>
       <div className="head">
@@ -373,6 +374,8 @@ function OneLayer({ digest, layer, report, close }: { digest: string; layer: Mod
       </div>
       <dl className="facts">
         <LayerFact name="Storage">{storage(layer)}</LayerFact>
+        {layer.shape.length > 0 && <LayerFact name="Shape">{layer.shape.join(" × ")}</LayerFact>}
+        {told.length > 0 && <LayerFact name="Stored with">{told.map(([name, value]) => `${name} ${value}`).join(", ")}</LayerFact>}
         <LayerFact name="Bytes">{bytes(layer.bytes)}</LayerFact>
         {report?.error !== undefined && <LayerFact name="Error">{figure(report.error)}</LayerFact>}
         {report?.sparsity !== undefined && <LayerFact name="Sparsity">{(report.sparsity * 100).toFixed(1)} %</LayerFact>}
@@ -491,6 +494,7 @@ function LayerList(props: LayerListProps) {
 function LayerRows({ layers, reports, onChoose }: LayerListProps) {
   const [search, setSearch] = useState("");
   const sorted = useMemo(() => layers.toSorted((a, b) => b.bytes - a.bytes), [layers]);
+  const all = Math.max(1, bytesOf(layers));
   const shown = sorted.filter((layer) => layer.name.toLowerCase().includes(search.toLowerCase()));
   return (
     <>
@@ -508,9 +512,11 @@ function LayerRows({ layers, reports, onChoose }: LayerListProps) {
             <tr>
               <th>Layer</th>
               <th>Storage</th>
-              <th>Shape or attributes</th>
+              <th className="number">Shape</th>
+              <th className="number">Bits</th>
               {reports.size > 0 && <th className="number">Error</th>}
               <th className="number">Bytes</th>
+              <th className="number">Share</th>
             </tr>
           </thead>
           <tbody>
@@ -522,9 +528,11 @@ function LayerRows({ layers, reports, onChoose }: LayerListProps) {
                   </button>
                 </td>
                 <td>{storage(layer)}</td>
-                <td className="muted">{layer.shape}</td>
+                <td className="number muted">{layer.shape.join(" × ") || "–"}</td>
+                <td className="number">{layer.bits === null ? "–" : figure(layer.bits)}</td>
                 {reports.size > 0 && <td className="number">{errorOf(reports.get(layer.name))}</td>}
                 <td className="number">{bytes(layer.bytes)}</td>
+                <td className="number">{((layer.bytes / all) * 100).toFixed(1)} %</td>
               </tr>
             ))}
           </tbody>

@@ -55,7 +55,7 @@ function OneJob({ job }: { job: Job }) {
           {job.state === "SUCCEEDED" ? <PlanTable job={job} /> : <p className="muted">It is only planned: none of its stages run.</p>}
         </section>
       )}
-      <Tabs.Root value={tab} onValueChange={(next) => setParams((old) => (old.set("tab", String(next)), old), { replace: true })}>
+      <Tabs.Root value={tab} onValueChange={(next) => setParams((old) => (old.set("tab", String(next)), old))}>
         <Tabs.List className="tabs" aria-label="About this job">
           {[
             ["results", "Results"],

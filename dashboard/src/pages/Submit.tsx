@@ -17,7 +17,7 @@ import { StepForm } from "../parts/step_form";
 import { tellFailure } from "../parts/toast";
 import { type Limits, limitOf, limitsOf, specOf, wrongIn } from "../limits";
 import { type Draft, draftOf, emptyDraft, newStep, type Step } from "../recipe";
-import { rewritten } from "../recipe_text";
+import { renamed, rewritten } from "../recipe_text";
 
 export default function Submit() {
   useTitle("New job");
@@ -97,8 +97,14 @@ function JobForm({ specs, from, start, again }: FormProps & { again: () => void 
   const [, go] = useLocation();
   const barred = useBarred("submitter");
 
+  const called = useRef(start || form.kept ? undefined : ""); // the name that the recipe says; undefined: it was not read yet
+
   useEffect(() => {
-    if (answer && typed.current) setDraft((old) => draftOf(JSON.parse(answer.normal_form_json) as NormalForm, specs, old));
+    if (!answer) return;
+    const recipe = JSON.parse(answer.normal_form_json) as NormalForm;
+    if (typed.current) setDraft((old) => draftOf(recipe, specs, old));
+    if (called.current !== undefined && called.current !== recipe.name && recipe.name) form.change({ name: recipe.name });
+    called.current = recipe.name;
   }, [answer, specs]);
 
   const edit = (next: Draft) => {
@@ -192,7 +198,11 @@ function JobForm({ specs, from, start, again }: FormProps & { again: () => void 
             onChange={(exports) => edit({ ...draft, exports })}
           />
         </div>
-        <JobFields value={form.value} onChange={form.change} fieldError={fieldError} wrong={refused ? { ...wrong, [refused]: said.message } : wrong} />
+        <JobFields
+          value={form.value}
+          onChange={(next) => form.change(next.name === undefined ? next : { ...next, text: renamed(text, (called.current = next.name)) })}
+          fieldError={fieldError} wrong={refused ? { ...wrong, [refused]: said.message } : wrong}
+        />
       </div>
       <div className="submit-side">
         <div className="card">
@@ -264,7 +274,7 @@ function JobFields({ value: { name, seed, priority, project, limits }, onChange,
     <fieldset className="card">
       <legend>Job</legend>
       <div className="grid">
-        <Labelled label="Name" help="For people." error={fieldError("spec.name")}>
+        <Labelled label="Name" help="For people; the recipe’s own where it has one." error={fieldError("spec.name")}>
           {(ids) => <input {...inputIds(ids)} className="field" value={name} maxLength={200} onChange={(e) => onChange({ name: e.target.value })} />}
         </Labelled>
         <Labelled label="Seed" help="The same seed gives the same digest." error={fieldError("spec.seed")}>

@@ -62,7 +62,7 @@ function OneSweep({ sweep }: { sweep: Sweep }) {
         </div>
       )}
       <Facts sweep={sweep} trials={all} />
-      <Tabs.Root value={tab} onValueChange={(next) => setParams((old) => (old.set("tab", String(next)), old), { replace: true })}>
+      <Tabs.Root value={tab} onValueChange={(next) => setParams((old) => (old.set("tab", String(next)), old))}>
         <Tabs.List className="tabs" aria-label="About this sweep">
           {[
             ["front", "Front"],

@@ -1,5 +1,5 @@
 // What a stage did to each layer: a line a kind of layer over the blocks, and the layers that lost most.
-import { useMemo, useState } from "react";
+import { Fragment, useMemo, useState } from "react";
 import { useSearchParams } from "wouter";
 import { isActive, type Job } from "../api";
 import { figure } from "../format";
@@ -139,13 +139,10 @@ function LayerTable({ report, metric }: { report: LayerReport[]; metric: Metric 
             <th>Layer</th>
             <th className="number">Shape</th>
             {metrics.map(({ value, label }) => (
-              <th key={value} className="number">
+              <th key={value} className="number" colSpan={value === metric ? 2 : 1}>
                 {label}
               </th>
             ))}
-            <th>
-              <span className="sr">Share of the highest</span>
-            </th>
           </tr>
         </thead>
         <tbody>
@@ -154,13 +151,15 @@ function LayerTable({ report, metric }: { report: LayerReport[]; metric: Metric 
               <td>{layer.layer}</td>
               <td className="number muted">{layer.shape?.join(" × ")}</td>
               {metrics.map(({ value }) => (
-                <td key={value} className="number">
-                  {shown(value, layer[value])}
-                </td>
+                <Fragment key={value}>
+                  {value === metric && (
+                    <td className="meter-cell" aria-hidden>
+                      <div className="meter" style={{ width: `${((layer[metric] ?? 0) / top) * 100}%` }} />
+                    </td>
+                  )}
+                  <td className="number">{shown(value, layer[value])}</td>
+                </Fragment>
               ))}
-              <td className="meter-cell">
-                <div className="meter" style={{ width: `${((layer[metric] ?? 0) / top) * 100}%` }} />
-              </td>
             </tr>
           ))}
         </tbody>

@@ -144,7 +144,7 @@ const share = (time: number, scale: Scale) => Math.max(0, ((time - scale.start) 
 function Lead({ attempt, scale, now }: { attempt: Attempt; scale: Scale; now: number }) {
   const end = attempt.spans[0]?.start ?? attempt.end ?? now;
   const took = (end - attempt.start) / 1000;
-  if (took < 1) return null;
+  if (took < Math.min(1, (0.05 * (scale.end - scale.start)) / 1000)) return null;
   return (
     <tr className="muted">
       <td>fetch and load</td>
