@@ -31,8 +31,9 @@ export function spreadOf(read: ArrayLike<number>, all: number, bins = 60): Sprea
     squares += values[i] ** 2;
     zeros += values[i] === 0 ? 1 : 0;
   }
-  const step = (high - low) / (bins - 1) || 1;
-  const from = low <= 0 && high >= 0 ? (Math.floor(low / step + 0.5) - 0.5) * step : low; // zero is in the middle of a bar
+  const both = low < 0 && high > 0; // then zero is in the middle of a bar
+  const step = (high - low) / (both ? bins - 1 : bins) || 1;
+  const from = both ? (Math.floor(low / step + 0.5) - 0.5) * step : low;
   const counts = new Array<number>(bins).fill(0);
   const drawn = zeros <= 0.2 * values.length;
   for (let i = 0; i < values.length; ++i)

@@ -182,6 +182,23 @@ const tests = {
     assert.deepEqual((await api(address, "jobs/" + page.url().split("/").at(-1))).spec, spec);
   },
 
+  async "the recipe's name and the form's are one"({ page }) {
+    await page.goto("/submit");
+    const recipe = page.getByLabel("Recipe", { exact: true });
+    const name = page.getByLabel("Name", { exact: true });
+    await recipe.fill("name: mine # so far\nstages: ['rtn(bits=4)']\n");
+    await page.getByText("The server accepts this recipe.").waitFor();
+    assert.equal(await name.inputValue(), "mine");
+    await name.fill("yours");
+    assert.match(await recipe.inputValue(), /^name: yours # so far\n/);
+    await page.goto(`/submit?from=${jobs["rtn-3bit"]}`);
+    await page.getByText("The server accepts this recipe.").waitFor();
+    const before = await name.inputValue();
+    await recipe.fill((await recipe.inputValue()).replace(/^name: .*/m, "name: again"));
+    await page.getByText("The server accepts this recipe.").waitFor();
+    assert.deepEqual([before, await name.inputValue()], ["rtn-3bit", "again"]);
+  },
+
   async "a change in the form leaves the comments of the YAML"({ page }) {
     await page.goto("/submit");
     const yaml = page.getByLabel("Recipe", { exact: true });

@@ -751,8 +751,10 @@ const tests = {
     await page.getByRole("button", { name: layer, exact: true }).click();
     const card = page.getByRole("region", { name: `Layer ${layer}` });
     await card.getByRole("img", { name: `How the weights of ${layer} are spread` }).locator("canvas").waitFor();
-    const shown = await card.locator("dl > div", { hasText: "Error" }).locator("dd").textContent();
-    assert.ok(Math.abs(Number(shown) / error - 1) < 1e-3, `${shown} is not ${error}`);
+    const fact = (name) => card.locator("dl > div", { hasText: name }).locator("dd").textContent();
+    assert.ok(Math.abs(Number(await fact("Error")) / error - 1) < 1e-3, `${await fact("Error")} is not ${error}`);
+    assert.equal(await fact("Shape"), report.find((one) => one.layer === layer).shape.join(" × ")); // also of packed codes
+    assert.match(await fact("Stored with"), /group_size \d+/);
     await card.getByRole("cell", { name: `${layer}.scales`, exact: true }).waitFor(); // what the file holds of it
     assert.deepEqual(await seriousViolations(page), []);
     await page.reload();

@@ -98,8 +98,9 @@ def other_files(service, folder):
     graph = onnx.helper.make_graph([node], "net", [value("x", onnx.TensorProto.FLOAT, [1, 64])], [value("y", onnx.TensorProto.FLOAT, [1, 96])],
                                    [onnx.numpy_helper.from_array(weights, "fc.weight"), onnx.numpy_helper.from_array(weights[:, 0].copy(), "fc.bias")])
     onnx.save(onnx.helper.make_model(graph), folder / "net.onnx")
-    rows = {"net.gguf": [["blk.0.ffn_up", "Q8_0 8.5 bits", "96 × 64", "6.5 kB"], ["output_norm", "dense 32 bits", "64", "256 B"]],
-            "net.onnx": [["fc", "dense 32 bits", "96 × 64", "25.0 kB"]]}
+    rows = {"net.gguf": [["blk.0.ffn_up", "Q8_0 8.5 bits", "96 × 64", "8.5", "6.5 kB", "96.2 %"],
+                         ["output_norm", "dense 32 bits", "64", "32", "256 B", "3.8 %"]],
+            "net.onnx": [["fc", "dense 32 bits", "96 × 64", "32", "25.0 kB", "100.0 %"]]}
     put = {name: service.cli("put", folder / name, "--kind", "model", "--json") for name in rows}
     for answer in put.values():
         assert answer.status == 0, str(answer)

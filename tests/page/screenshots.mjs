@@ -28,7 +28,7 @@ const tried = succeeded
   .reverse(); // the dense model's first
 const layer = JSON.parse(done.stages.findLast((stage) => stage.report_json.includes('"layer"')).report_json).layers[0].layer;
 
-const PHONE = ["jobs", "job-results", "submit"];
+const PHONE = ["jobs", "job-results", "job-timeline", "compare", "workers", "submit"];
 const TALL = ["compare", "artifact", "submit", "submit-plan", "job-results"]; // what matters is further down than a screen
 const all = [
   ...views({ layer, done: done.id, failed: failed.id, compared, result: done.result, sweep: sweep.id, tried }).filter(
@@ -43,8 +43,8 @@ const all = [
   { name: "job-retried", path: `/jobs/${retried.id}?tab=timeline`, ready: ".gantt-attempt" },
   running && { name: "job-running", path: `/jobs/${running.id}`, ready: ".gantt-bar[data-state=running]" },
   queued && { name: "job-queued", path: `/jobs/${queued.id}`, ready: ".notice" },
-  {
-    name: "submit-plan",
+  !running && {
+    name: "submit-plan", // it waits for a worker as any job does
     path: `/submit?from=${done.id}`,
     ready: ".good-text",
     async act(page, theme) {
@@ -88,9 +88,14 @@ for (const theme of process.env.WRING_THEME ? [process.env.WRING_THEME] : ["ligh
       if (wanted.length > 0 && !wanted.includes(view.name + suffix)) continue;
       if (suffix && !PHONE.includes(view.name)) continue;
       const { page, context, complaints } = await open(chrome, address, { colorScheme: theme, reducedMotion: "reduce", viewport });
-      await page.goto(view.path);
-      await page.waitForSelector(view.ready);
-      await view.act?.(page, theme);
+      try {
+        await page.goto(view.path);
+        await page.waitForSelector(view.ready);
+        await view.act?.(page, theme);
+      } catch (error) {
+        console.log(`FAILED ${view.name}${suffix} ${theme}: ${error.message}`);
+        process.exitCode = 1; // the others are taken all the same
+      }
       if (view.name === "artifact-layer") await page.locator(view.ready).scrollIntoViewIfNeeded();
       await page.waitForTimeout(700); // charts and rows come to rest
       await page.screenshot({ path: `${folder}/${view.name}${suffix}-${theme}.png`, fullPage: !suffix && TALL.includes(view.name) });

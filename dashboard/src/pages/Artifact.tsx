@@ -196,9 +196,9 @@ function ModelLayers({ artifact }: { artifact: Artifact }) {
   );
 }
 
-/** "packed-int 4 bits", "dense 32 bits", "masked": what a rectangle's colour stands for. */
+/** "packed-int 4 bits", "dense 32 bits", "masked 9 bits": what a rectangle's colour stands for. */
 const storage = (layer: ModelLayer) =>
-  typeof layer.attributes.type === "string" ? layer.attributes.type : layer.rep + (layer.bits ? ` ${figure(layer.bits)} bits` : "");
+  typeof layer.attributes.type === "string" ? layer.attributes.type : layer.rep + (layer.bits ? ` ${figure(Math.round(layer.bits * 10) / 10)} bits` : "");
 
 const bytesOf = (layers: ModelLayer[]) => layers.reduce((sum, layer) => sum + layer.bytes, 0);
 
