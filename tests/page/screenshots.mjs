@@ -95,6 +95,8 @@ for (const theme of process.env.WRING_THEME ? [process.env.WRING_THEME] : ["ligh
       } catch (error) {
         console.log(`FAILED ${view.name}${suffix} ${theme}: ${error.message}`);
         process.exitCode = 1; // the others are taken all the same
+        await context.close();
+        continue;
       }
       if (view.name === "artifact-layer") await page.locator(view.ready).scrollIntoViewIfNeeded();
       await page.waitForTimeout(700); // charts and rows come to rest
