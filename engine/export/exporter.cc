@@ -40,7 +40,7 @@ void add_values(Sha256& hash, const at::Tensor& values) {
 // Calls `take` with the row ids of each piece of a weight, or once with none: a head is not decoded as a
 // whole.
 void for_each_piece(std::int64_t rows, const std::function<void(const std::optional<at::Tensor>&)>& take) {
-  constexpr std::int64_t kRowsAtOnce = 16384;
+  constexpr std::int64_t kRowsAtOnce = 8192;
   if (rows <= kRowsAtOnce) return take(std::nullopt);
   for (std::int64_t first = 0; first < rows; first += kRowsAtOnce)
     take(at::arange(first, std::min(first + kRowsAtOnce, rows), at::kLong));

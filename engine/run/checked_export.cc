@@ -14,6 +14,7 @@
 #include "engine/export/exporter.h"
 #include "engine/export/meaning.h"
 #include "engine/export/unread_tensors.h"
+#include "engine/run/hardware.h"
 
 namespace wring {
 namespace {
@@ -61,7 +62,10 @@ Json write_checked_export(const ExportTask& task) {
   fs::create_directory(task.folder);
   Claims claims;
   const Params params(task.spec.params, task.field + ".params");
-  find_exporter(task.spec.format)({task.model, task.source, params, task.name, task.folder}, claims);
+  {
+    const KeptHeap heap;  // layers of one size come one after the other
+    find_exporter(task.spec.format)({task.model, task.source, params, task.name, task.folder}, claims);
+  }
   const TempDir scratch(task.folder.parent_path());
   const fs::path claimed = task.claims.empty() ? scratch.path() / "claims.json" : task.claims;
   Json claimed_values = claims.to_json();

@@ -89,6 +89,7 @@ int export_model(const ExportCommand& command) {
 
 int verify_local(const VerifyCommand& command) {
   set_threads(command.threads);
+  const KeptHeap heap;
   std::cout << verify_export(command.path, parse_json(read_file(command.claims), "claims")).dump() << "\n";
   return 0;
 }
