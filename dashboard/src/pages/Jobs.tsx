@@ -13,7 +13,7 @@ import { Check, Choice, Confirm, NameFilter, Segments } from "../parts/controls"
 import { useProjects } from "../parts/inputs";
 import { useJobList } from "../parts/job_list";
 import { OutcomeFigure, useRests, WithOutcome } from "../parts/outcome";
-import { useBarred } from "../parts/session";
+import { NewLink, useBarred } from "../parts/session";
 
 const STATES = [
   { value: "all", label: "All" },
@@ -361,7 +361,7 @@ function useProjectNames(listed: string[], chosen: string): string[] {
 export function Jobs() {
   useTitle("Jobs");
   const [params, setParams] = useSearchParams();
-  const state = params.get("state") ?? "";
+  const state = STATES.find(({ value }) => value === params.get("state") && value !== "all")?.value ?? "";
   const name = params.get("name") ?? "";
   const project = params.get("project") ?? "";
   const model = params.get("model") ?? "";
@@ -392,13 +392,7 @@ export function Jobs() {
     <>
       <div className="head">
         <h1>Jobs</h1>
-        {barred ? (
-          <p className="muted small">{barred}</p>
-        ) : (
-          <Link href="/submit" className="button primary">
-            New job
-          </Link>
-        )}
+        <NewLink href="/submit">New job</NewLink>
       </div>
       <div className="tools">
         <Segments
@@ -448,8 +442,14 @@ export function Jobs() {
             </Empty>
           ) : (
             <Empty title="No jobs yet">
-              <p className="muted">Hand in a model and a recipe; what comes back is smaller, with what it cost.</p>
-              <pre className="command">wring submit "gptq(bits=4, group_size=64)" --model DIR --data calibration=TEXT</pre>
+              {barred ? (
+                <p className="muted">Those that others submit are listed here.</p>
+              ) : (
+                <>
+                  <p className="muted">Hand in a model and a recipe; what comes back is smaller, with what it cost.</p>
+                  <pre className="command">wring submit "gptq(bits=4, group_size=64)" --model DIR --data calibration=TEXT</pre>
+                </>
+              )}
             </Empty>
           )
         }
@@ -496,6 +496,7 @@ function Chosen({ jobs, act, clear, barred }: ChosenProps) {
         disabled={cancellable.length === 0 || barred !== ""}
         title={verb("Cancel", cancellable) + "?"}
         action={cancellable.length === 1 ? "Cancel the job" : "Cancel them"}
+        keep={cancellable.length === 1 ? "Keep it" : "Keep them"}
         onConfirm={all("cancel", cancellable)}
       >
         Finished stages are kept: a retry goes on from there.

@@ -164,6 +164,7 @@ export function Confirm({
   title,
   children,
   action,
+  keep = "Keep it",
   onConfirm,
   disabled,
 }: {
@@ -174,6 +175,7 @@ export function Confirm({
   title: string;
   children: ReactNode;
   action: string;
+  keep?: string;
   onConfirm: () => void;
   disabled?: boolean;
 }) {
@@ -190,7 +192,7 @@ export function Confirm({
           <AlertDialog.Title className="dialog-title">{title}</AlertDialog.Title>
           <AlertDialog.Description className="dialog-text">{children}</AlertDialog.Description>
           <div className="dialog-actions">
-            <AlertDialog.Close className="button">Keep it</AlertDialog.Close>
+            <AlertDialog.Close className="button">{keep}</AlertDialog.Close>
             <AlertDialog.Close className="button danger" onClick={onConfirm}>
               {action}
             </AlertDialog.Close>
