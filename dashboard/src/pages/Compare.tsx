@@ -8,7 +8,7 @@ import { axisEnd, bytes, direction, formatOf, metricName, shortName } from "../f
 import { methodsOf, TRIED } from "../job_text";
 import { Empty, Failure, Loading, StateBadge, Table, Time, useTitle } from "../parts/basics";
 import { type Areas, axis, BEHIND, Chart, type Colors } from "../parts/chart";
-import { type Axis, axisOf, cell, Parallel, pickedOf } from "../parts/parallel";
+import { type Axis, axisOf, cell, type Lines, Parallel, pickedOf, type Row, useLines } from "../parts/parallel";
 import { Picked, useAreas } from "../parts/picked";
 import { Check, Choice, SearchField } from "../parts/controls";
 import { LayerOverlay } from "../parts/layer_overlay";
@@ -212,7 +212,7 @@ function Comparison({ jobs }: { jobs: Job[] }) {
     return [[...made, ...given.filter((point) => point.size <= most)], given.filter((point) => point.size > most)];
   }, [jobs, quality, name]);
   const [areas, setAreas] = useAreas();
-  const lines = useLines(jobs, name, measures, quality);
+  const lines = useJobLines(jobs, name, measures, quality);
   const picked = useMemo(() => pickedOf(lines.axes, lines.rows, areas), [lines.axes, lines.rows, areas]);
   return (
     <>
@@ -251,7 +251,7 @@ function Comparison({ jobs }: { jobs: Job[] }) {
       ) : (
         <p className="muted">A chart of size against quality needs two jobs whose recipes measure `size` and one quality in common.</p>
       )}
-      <Lines lines={lines} areas={areas} onAreas={setAreas} />
+      <JobParallel lines={lines} areas={areas} onAreas={setAreas} />
       <LayerOverlay jobs={jobs} name={name} />
     </>
   );
@@ -377,71 +377,39 @@ function useParameters(jobs: Job[]): Params[] {
 
 const parametersOf = (queries: { data?: NormalForm }[]): Params[] => queries.map((query) => (query.data ? parameters(query.data) : new Map()));
 
-const FEW_AXES = 9; // that are drawn where nobody has chosen others
-
 /** Parameters that differ, and the figures that have a better end, as parallel coordinates. What a job lacks is a gap, or "–". */
-function useLines(jobs: Job[], name: Map<string, string>, measures: Measure[], quality?: Measure) {
-  const [params] = useSearchParams();
+function useJobLines(jobs: Job[], name: Map<string, string>, measures: Measure[], quality?: Measure): Lines {
   const parameters = useParameters(jobs);
-  const all = useMemo(() => {
+  const [axes, rows] = useMemo((): [Axis[], Row[]] => {
     const keys = [...new Set(parameters.flatMap((map) => [...map.keys()]))];
     const figures = measures.filter((m) => direction(m.metric) !== 0);
-    const axes = [
-      ...keys.map((key) => ({ id: key, axis: { id: key, name: lastOf(key, keys), title: labelOf(key, parameters) } as Axis, cells: parameters.map((map) => cell(map.get(key))) })),
-      ...figures.map((m) => ({
-        id: keyOf(m),
-        axis: { id: keyOf(m), name: m.name.replace(metricName(m.metric), shortName(m.metric)), title: m.name, figure: axisOf(m.metric, direction(m.metric) < 0) } as Axis,
-        cells: jobs.map((job) => after(job, m)?.value),
+    return [
+      [
+        ...keys.map((key) => ({ id: key, name: lastOf(key, keys), title: labelOf(key, parameters) })),
+        ...figures.map((m) => ({ id: keyOf(m), name: m.name.replace(metricName(m.metric), shortName(m.metric)), title: m.name, figure: axisOf(m.metric, direction(m.metric) < 0) })),
+      ],
+      jobs.map((job, i) => ({
+        id: job.id,
+        name: name.get(job.id)!,
+        cells: [...keys.map((key) => cell(parameters[i].get(key))), ...figures.map((m) => after(job, m)?.value)],
       })),
     ];
-    return axes.filter(({ cells }) => new Set(cells.map(String)).size > 1);
-  }, [jobs, parameters, measures]);
-  const wanted = params.get("axes")?.split(",");
-  const shown = useMemo(() => {
-    if (wanted) return all.filter(({ id }) => wanted.includes(id));
-    const first = [keyOf(SIZE), quality ? keyOf(quality) : ""];
-    const gaps = ({ cells }: (typeof all)[number]) => Number(cells.some((value) => value === undefined)); // what all have says more
-    const others = all
-      .filter(({ id }) => !first.includes(id))
-      .toSorted((a, b) => gaps(a) - gaps(b))
-      .slice(0, FEW_AXES - first.length);
-    return all.filter((one) => first.includes(one.id) || others.includes(one));
-  }, [all, params, quality]);
-  const color = shown.findIndex(({ id }) => quality && id === keyOf(quality));
-  const axes = useMemo(() => shown.map(({ axis }) => axis), [shown]);
-  const rows = useMemo(() => jobs.map((job, i) => ({ id: job.id, name: name.get(job.id)!, cells: shown.map(({ cells }) => cells[i]) })), [jobs, name, shown]);
-  return { all, shown, axes, rows, color };
+  }, [jobs, name, parameters, measures]);
+  const color = quality && keyOf(quality);
+  const first = useMemo(() => [keyOf(SIZE), color ?? ""], [color]);
+  return useLines(axes, rows, first, color);
 }
 
-function Lines({ lines, areas, onAreas }: { lines: ReturnType<typeof useLines>; areas: Areas; onAreas: (areas: Areas) => void }) {
-  const [, setParams] = useSearchParams();
-  const { all, shown, axes, rows, color } = lines;
+function JobParallel({ lines, areas, onAreas }: { lines: Lines; areas: Areas; onAreas: (areas: Areas) => void }) {
+  const { all, axes, rows, color } = lines;
   if (all.length < 2) return null;
-  const toggle = (id: string, on: boolean) => {
-    const next = all.filter((one) => (one.id === id ? on : shown.includes(one))).map((one) => one.id);
-    setParams((old) => (old.set("axes", next.join(",")), old), { replace: true });
-  };
   return (
     <section className="block">
       <h2>Parameters and figures</h2>
       <p className="muted small">
         A line a job; figures better upwards.{color >= 0 && ` The stronger its colour, the better its ${axes[color].title}.`} Drag along an axis to pick lines.
       </p>
-      <details className="axes">
-        <summary>
-          {shown.length} of {all.length} axes
-        </summary>
-        <div className="choices">
-          {all.map((one) => (
-            <Check key={one.id} label={one.axis.title ?? one.axis.name} checked={shown.includes(one)} onChange={(on) => toggle(one.id, on)} />
-          ))}
-        </div>
-      </details>
-      {shown.length > 1 ? (
-        <Parallel axes={axes} rows={rows} color={color} label={`Parameters and figures of ${rows.length} jobs`} areas={areas} onAreas={onAreas} />
-      ) : (
-        <p className="muted">Choose two axes or more.</p>
-      )}
+      <Parallel lines={lines} label={`Parameters and figures of ${rows.length} jobs`} areas={areas} onAreas={onAreas} />
     </section>
   );
 }

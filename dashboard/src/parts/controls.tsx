@@ -121,6 +121,7 @@ export function Check({
   some,
   onChange,
   hidden,
+  disabled,
   id,
   describedBy,
 }: {
@@ -129,6 +130,7 @@ export function Check({
   some?: boolean; // of what it stands for, where not all is
   onChange: (checked: boolean) => void;
   hidden?: boolean;
+  disabled?: boolean;
   id?: string;
   describedBy?: string;
 }) {
@@ -138,6 +140,7 @@ export function Check({
       className="checkbox"
       id={id}
       checked={checked}
+      disabled={disabled}
       ref={(input) => {
         if (input) input.indeterminate = Boolean(some && !checked);
       }}
