@@ -562,6 +562,9 @@ const tests = {
       await page.getByRole("link", { name: `To the ${kind}` }).click();
       await page.waitForURL(new RegExp(`/${kind}$`));
     }
+    await page.goto("/no/such/view");
+    await page.getByRole("heading", { name: "There is nothing here" }).waitFor();
+    assert.match(await page.title(), /^Not found/);
     assert.ok(complaints.splice(0).every((line) => line.includes("404"))); // the browser's own lines
   },
 
@@ -928,7 +931,14 @@ const tests = {
       await page.waitForSelector(view.ready);
       const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
       assert.ok(over <= 0, `${view.name} is ${over} px wider than the screen`);
-      assert.ok(await page.getByRole("navigation", { name: "Views" }).isVisible());
+      const isInside = async (what) => {
+        const box = await what.boundingBox();
+        return box.x >= 0 && box.x + box.width <= 360;
+      };
+      const here = page.getByRole("navigation", { name: "Views" }).locator("[aria-current]");
+      assert.ok(await isInside(here), `where ${view.name} is among the views is not to be seen`);
+      if (view.name === "workers") assert.ok(await isInside(page.getByRole("button", { name: /^Pause / })), "a worker cannot be paused");
+      if (view.name === "compare") await page.getByText(/^4 of \d+ axes, as many as there is room for$/).waitFor();
       if (view.name === "jobs") {
         const table = page.getByRole("table", { name: "Jobs" });
         await table.getByRole("row").nth(1).getByRole("cell").first().waitFor(); // cards are still a table to who hears them
