@@ -263,7 +263,7 @@ const tests = {
     const size = page.locator("tr", { hasText: "Bytes on disk" });
     await size.waitFor();
     const small = await api(address, `jobs/${jobs["rtn-3bit"]}`);
-    const column = await page.locator("table.compare thead th").allTextContents();
+    const column = await page.locator("table.compare thead th").evaluateAll((heads) => heads.map((head) => head.firstChild.textContent));
     const best = await size.locator("td").evaluateAll((cells) => cells.findIndex((cell) => cell.classList.contains("best")));
     assert.equal(column[best], "rtn-3bit");
     await page.locator("table.compare tr", { hasText: "rtn · bits" }).waitFor(); // the parameter that differs
@@ -304,6 +304,40 @@ const tests = {
     for (let turn = 0; turn < 100 && polls < before + 3; ++turn) await page.waitForTimeout(100);
     assert.ok(polls >= before + 3);
     assert.ok(await page.evaluate(() => window.canvases.length >= 2 && window.canvases.every((canvas) => canvas.isConnected)));
+  },
+
+  async "jobs are added to a comparison and left out of it; one that is not there is named and let go"({ page, complaints }) {
+    const ids = (url) => url.searchParams.get("jobs")?.split(",");
+    await page.goto(`/compare?jobs=${jobs["rtn-3bit"]},${jobs["rtn-8bit"]},nope`);
+    const columns = page.locator("table.compare thead th");
+    await page.getByRole("status").getByText("There is no job nope").waitFor();
+    assert.equal(await columns.count(), 3);
+    await page.getByRole("button", { name: "Leave it out" }).click();
+    await page.waitForURL((url) => ids(url).length === 2);
+    complaints.length = 0; // of the console, about the 404
+    await page.getByRole("combobox", { name: "Add job" }).click();
+    await page.getByRole("combobox", { name: "Search jobs" }).fill("gpt");
+    await page.getByRole("option", { name: /^gptq/ }).click();
+    await page.waitForURL((url) => ids(url).at(-1) === jobs.gptq);
+    await page.waitForFunction(() => document.querySelectorAll("table.compare thead th").length === 4);
+    await page.getByRole("button", { name: "Leave out rtn-8bit" }).click();
+    await page.waitForURL((url) => ids(url).join() === [jobs["rtn-3bit"], jobs.gptq].join());
+    await page.goBack();
+    await page.getByRole("button", { name: "Leave out rtn-8bit" }).waitFor();
+    await page.goto(`/compare?pick=${Array.from({ length: 25 }, (_, i) => `job-${i}`)}`);
+    await page.getByRole("status").getByText("25 chosen. At most 24 jobs are compared").waitFor();
+    assert.ok(await page.getByRole("button", { name: "Compare 25" }).isDisabled());
+  },
+
+  async "a comparison begins with the quality that tells the jobs apart"({ page }) {
+    const near = async (route) => {
+      const job = await (await route.fetch()).json();
+      for (const row of job.evaluations) if (row.metric === "perplexity" || row.metric === "nll") row.stderr = row.value; // whatever they are
+      await route.fulfill({ json: job });
+    };
+    for (const name of ["rtn-3bit", "rtn-8bit"]) await page.route(`**/api/v1/jobs/${jobs[name]}`, near);
+    await page.goto(`/compare?jobs=${jobs["rtn-3bit"]},${jobs["rtn-8bit"]}`);
+    await page.getByRole("combobox", { name: "Quality" }).getByText("KL divergence, mean").waitFor();
   },
 
   async "two suites that name a metric alike stay two, in the table and in the CSV"({ page }) {

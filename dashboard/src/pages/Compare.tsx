@@ -1,9 +1,9 @@
 // Jobs side by side: size against quality with the Pareto front, and every figure with the best in its row.
-import { keepPreviousData, useQueries, useQuery, type UseQueryResult } from "@tanstack/react-query";
+import { keepPreviousData, useQueries, useQuery, useQueryClient, type UseQueryResult } from "@tanstack/react-query";
 import { useCallback, useMemo, useState } from "react";
 import { Link, useLocation, useSearchParams } from "wouter";
-import { get, isActive, type Job, type NormalForm, normalForm, stateNames, unlessGone, type Value } from "../api";
-import { bestOf, csv, front, type Point } from "../compare";
+import { get, isActive, isGone, type Job, type NormalForm, normalForm, stateNames, unlessGone, type Value } from "../api";
+import { bestOf, type Box, csv, freeOf, front, FULL, MOST_COMPARED, pairsApart, type Point } from "../compare";
 import { axisEnd, bytes, direction, formatOf, metricName, shortName } from "../format";
 import { methodsOf, TRIED } from "../job_text";
 import { Empty, Failure, Loading, StateBadge, Table, Time, useTitle } from "../parts/basics";
@@ -14,7 +14,7 @@ import { Check, Choice, SearchField } from "../parts/controls";
 import { LayerOverlay } from "../parts/layer_overlay";
 import { OutcomeFigure, useRests, WithOutcome } from "../parts/outcome";
 import { Figure, lines } from "../parts/results";
-import { useSettled } from "../parts/search_choice";
+import { JobChoice, useSettled } from "../parts/search_choice";
 import { saveText } from "../save";
 
 /** Without what changes from poll to poll and is not compared: charts are made anew when their jobs change. */
@@ -27,37 +27,73 @@ const comparedOf = (job: Job): Job => ({
 });
 
 const together = (queries: UseQueryResult<Job>[]) => ({
-  jobs: queries.flatMap((query) => (query.data ? [query.data] : [])),
-  error: queries.find((query) => query.error)?.error,
+  jobs: queries.flatMap(({ data, error }) => (data && !isGone(error) ? [data] : [])),
+  gone: queries.flatMap(({ error }, i) => (isGone(error) ? [i] : [])),
+  error: queries.find(({ error }) => error && !isGone(error))?.error,
 });
+
+const asked = (id: string) => ({ queryKey: ["job", id], queryFn: () => get<Job>(`jobs/${id}`) });
 
 export default function Compare() {
   useTitle("Compare");
-  const [params] = useSearchParams();
-  const ids = (params.get("jobs") ?? "").split(",").filter(Boolean);
-  const { jobs, error } = useQueries({
+  const client = useQueryClient();
+  const [params, setParams] = useSearchParams();
+  const ids = [...new Set((params.get("jobs") ?? "").split(",").filter(Boolean))];
+  const change = (next: string[]) => setParams((old) => (next.length > 0 ? old.set("jobs", next.join(",")) : old.delete("jobs"), old));
+  const add = (id: string) => client.prefetchQuery(asked(id)).then(() => change([...ids, id])); // what is shown stays until it is there
+  const { jobs, gone, error } = useQueries({
     queries: ids.map((id) => ({
-      queryKey: ["job", id],
-      queryFn: () => get<Job>(`jobs/${id}`),
+      ...asked(id),
       select: comparedOf,
       refetchInterval: unlessGone<Job>((job) => (job && isActive(job.state) ? 2000 : false)),
     })),
     combine: together,
   });
+  const lost = gone.map((i) => ids[i]);
+  const found = ids.filter((id) => !lost.includes(id));
   return (
     <>
       <div className="head">
         <h1>Compare</h1>
+        {ids.length > 1 && <Add ids={ids} add={add} />}
       </div>
       {error && <Failure error={error} />}
+      {lost.length > 0 && (
+        <div className="notice warn" role="status">
+          There is no job <code className="wrap">{lost.join(", ")}</code>, or not any more.{" "}
+          <button className="link" onClick={() => change(found)}>
+            {lost.length === 1 ? "Leave it out" : "Leave them out"}
+          </button>
+        </div>
+      )}
       {ids.length < 2 ? (
-        <Choose chosen={ids} />
-      ) : jobs.length < ids.length && !error ? (
+        <Choose chosen={found} />
+      ) : jobs.length < found.length && !error ? (
         <Loading />
       ) : (
-        jobs.length > 0 && <Comparison jobs={jobs} />
+        jobs.length > 0 && <Comparison jobs={jobs} leaveOut={(id) => change(ids.filter((one) => one !== id))} />
       )}
     </>
+  );
+}
+
+/** Another finished job beside these, as long as there may be more. */
+function Add({ ids, add }: { ids: string[]; add: (id: string) => void }) {
+  return (
+    <div className="head-actions">
+      {ids.length < MOST_COMPARED ? (
+        <JobChoice label="Add job" placeholder="Add job" states="succeeded" except={ids} value="" onChange={add} />
+      ) : (
+        <>
+          <span id="full" className="muted small">
+            {FULL}
+          </span>
+          <button className="button" disabled aria-describedby="full">
+            Add job
+          </button>
+        </>
+      )}
+    </div>
   );
 }
 
@@ -107,8 +143,10 @@ function Choose({ chosen }: { chosen: string[] }) {
       )}
       {query.data.next_page_token && <p className="muted small">The newest {query.data.jobs.length}; a part of its name finds any other.</p>}
       <div className="selection" role="region" aria-label="Chosen jobs">
-        <span>{picked.length} chosen</span>
-        <button className="button primary" disabled={picked.length < 2} onClick={() => go(`/compare?jobs=${picked.join(",")}`)}>
+        <span role="status">
+          {picked.length} chosen{picked.length > MOST_COMPARED && <span className="muted small">. {FULL}</span>}
+        </span>
+        <button className="button primary" disabled={picked.length < 2 || picked.length > MOST_COMPARED} onClick={() => go(`/compare?jobs=${picked.join(",")}`)}>
           Compare {picked.length > 1 ? picked.length : ""}
         </button>
         {picked.length > 0 && (
@@ -182,12 +220,12 @@ const after = (job: Job, m: { suite: string; metric: string }) => rowOf(job, m, 
 /** Of what was handed in. */
 const before = (job: Job, m: { suite: string; metric: string }) => rowOf(job, m, "before")?.value ?? after(job, m)?.baseline_value;
 
-const MOST_NAMED = 8; // points of which each has its name, whatever there is beside it
+const MOST_NAMED = 8; // points of which each has its name; of more only those that there is room for
 const FAR = 2; // times the largest of the jobs' sizes
 
 const SIZE = { suite: "size", metric: "weight_bytes" }; // files beside the weights differ by a few bytes, which say nothing
 
-function Comparison({ jobs }: { jobs: Job[] }) {
+function Comparison({ jobs, leaveOut }: { jobs: Job[]; leaveOut: (id: string) => void }) {
   const [params, setParams] = useSearchParams();
   const name = useMemo(() => names(jobs), [jobs]);
   const measures = useMemo(() => measuresOf(jobs), [jobs]);
@@ -195,7 +233,11 @@ function Comparison({ jobs }: { jobs: Job[] }) {
     () => measures.filter((m) => m.suite !== "size" && direction(m.metric) !== 0 && jobs.some((job) => after(job, m))),
     [jobs, measures],
   );
-  const quality = qualities.find((m) => keyOf(m) === params.get("quality")) ?? qualities[0];
+  const telling = useMemo(() => {
+    const apart = qualities.map((m) => pairsApart(jobs.flatMap((job) => after(job, m) ?? [])));
+    return qualities.at(apart.indexOf(Math.max(...apart)));
+  }, [jobs, qualities]);
+  const quality = qualities.find((m) => keyOf(m) === params.get("quality")) ?? telling;
   const [points, far] = useMemo((): [Point[], Point[]] => {
     if (!quality) return [[], []];
     const dense = new Map<string, Point>();
@@ -216,7 +258,7 @@ function Comparison({ jobs }: { jobs: Job[] }) {
   const picked = useMemo(() => pickedOf(lines.axes, lines.rows, areas), [lines.axes, lines.rows, areas]);
   return (
     <>
-      <MetricTable jobs={jobs} name={name} measures={measures} picked={picked} showAll={() => setAreas({})} />
+      <MetricTable jobs={jobs} name={name} measures={measures} picked={picked} showAll={() => setAreas({})} leaveOut={leaveOut} />
       {quality && points.length > 0 ? (
         <section className="block">
           <h2>Size and quality</h2>
@@ -255,6 +297,27 @@ function Comparison({ jobs }: { jobs: Job[] }) {
       <LayerOverlay jobs={jobs} name={name} />
     </>
   );
+}
+
+const LABEL = 15; // pixels from one name to the next
+
+interface Label {
+  dataIndex: number;
+  rect: Box; // of the point
+  labelRect: Box;
+}
+
+/** For ECharts, which asks of one point after the other, the highest first: each name above its point, and above what is there already. */
+function stacked() {
+  let taken: Box[] = [];
+  return ({ dataIndex, rect, labelRect }: Label) => {
+    if (dataIndex === 0) taken = [];
+    const label = { ...labelRect, height: LABEL };
+    const above = freeOf(taken, label, -1);
+    const at = above.y >= 0 ? above : freeOf(taken, { ...label, y: rect.y + rect.height }, 1);
+    taken.push(at, rect);
+    return { x: at.x + at.width / 2, y: at.y + at.height / 2, align: "center", verticalAlign: "middle" };
+  };
 }
 
 function Scatter({ points, quality, picked }: { points: Point[]; quality: Measure; picked?: Set<string> }) {
@@ -297,7 +360,7 @@ function Scatter({ points, quality, picked }: { points: Point[]; quality: Measur
         {
           type: "scatter",
           symbolSize: 13,
-          data: points.map((p) => {
+          data: points.toSorted((a, b) => b.quality - a.quality).map((p) => {
             const opacity = !picked || picked.has(p.id) ? 1 : BEHIND;
             return {
               value: row(p),
@@ -316,8 +379,7 @@ function Scatter({ points, quality, picked }: { points: Point[]; quality: Measur
             textBorderWidth: 3,
             formatter: (item: { value: unknown[] }) => String(item.value[2]),
           },
-          labelLine: { show: true, lineStyle: { color: c.muted } }, // to a name that had to make room for another's
-          labelLayout: { moveOverlap: "shiftY", hideOverlap: points.length > MOST_NAMED },
+          labelLayout: points.length > MOST_NAMED ? { hideOverlap: true } : stacked(),
         },
       ],
     });
@@ -423,9 +485,10 @@ interface MetricTableProps {
   measures: Measure[];
   picked?: Set<string>; // of the jobs, those that have a column
   showAll: () => void;
+  leaveOut: (id: string) => void;
 }
 
-function MetricTable({ jobs, name, measures, picked, showAll }: MetricTableProps) {
+function MetricTable({ jobs, name, measures, picked, showAll, leaveOut }: MetricTableProps) {
   const params = useParameters(jobs);
   const [whole, setWhole] = useState(false);
   const [over, setOver] = useState(-1); // the column under the pointer
@@ -473,6 +536,9 @@ function MetricTable({ jobs, name, measures, picked, showAll }: MetricTableProps
             {columns.map(({ job }) => (
               <th key={job.id} className="number">
                 <Link href={`/jobs/${job.id}`}>{name.get(job.id)}</Link>
+                <button className="button quiet drop" aria-label={`Leave out ${name.get(job.id)}`} title="Leave out" onClick={() => leaveOut(job.id)}>
+                  ×
+                </button>
                 {job.state !== "SUCCEEDED" && (
                   <div>
                     <StateBadge state={job.state} />

@@ -4,6 +4,7 @@ import { useWindowVirtualizer } from "@tanstack/react-virtual";
 import { memo, useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from "react";
 import { Link, useSearchParams } from "wouter";
 import { type Artifact, get, isActive, Problem } from "../api";
+import { FULL, MOST_COMPARED } from "../compare";
 import { duration, short } from "../format";
 import type { JobLine, JobList, Shown } from "../job_list";
 import { aheadText, progressText, seconds, stageProgress, TRIED } from "../job_text";
@@ -24,7 +25,6 @@ const STATES = [
 ];
 
 const MOST_SELECTED = 1000; // rows, by one click, also one with shift
-const MOST_COMPARED = 24;
 const BLOCK = 10; // rows that come and go together: where each is counted by itself, each page of a long list has 100,000 heights added anew
 const SOON = 150; // milliseconds between two moves of a list that is not read, but passed
 const ALL_PROJECTS = "*"; // no project's name
@@ -485,11 +485,19 @@ function Chosen({ jobs, act, clear, barred }: ChosenProps) {
   if (jobs.length === 0) return null;
   return (
     <div className="selection" role="region" aria-label="Selected jobs">
-      <span role="status">{jobs.length.toLocaleString("en")} selected</span>
-      {jobs.length > 1 && jobs.length <= MOST_COMPARED && (
-        <Link className="button primary" href={`/compare?jobs=${jobs.map((job) => job.id).join(",")}`}>
+      <span role="status">
+        {jobs.length.toLocaleString("en")} selected{jobs.length > MOST_COMPARED && <span className="muted small">. {FULL}</span>}
+      </span>
+      {jobs.length > MOST_COMPARED ? (
+        <button className="button primary" disabled title={FULL}>
           Compare
-        </Link>
+        </button>
+      ) : (
+        jobs.length > 1 && (
+          <Link className="button primary" href={`/compare?jobs=${jobs.map((job) => job.id).join(",")}`}>
+            Compare
+          </Link>
+        )
       )}
       <Confirm
         trigger="Cancel"
