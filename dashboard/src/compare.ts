@@ -1,4 +1,7 @@
-// The Pareto front of jobs, and tables as CSV.
+// Of jobs side by side: the Pareto front, what tells them apart, where their names have room, and tables as CSV.
+
+export const MOST_COMPARED = 24;
+export const FULL = `At most ${MOST_COMPARED} jobs are compared`;
 
 export interface Point {
   id: string;
@@ -29,6 +32,25 @@ export function bestOf<T extends Measured>(rows: T[], sign: number): T[] {
   const error = Math.max(...rows.map((row) => (sign * row.value === best ? (row.stderr ?? 0) : 0)));
   const alike = rows.filter((row) => !(best - sign * row.value > Math.hypot(error, row.stderr ?? 0)));
   return alike.length < rows.length ? alike : [];
+}
+
+/** How many pairs of them differ by more than the standard error of the difference; what has no error tells no pair apart. */
+export function pairsApart(rows: Measured[]): number {
+  const apart = (a: Measured, b: Measured) => Math.abs(a.value - b.value) > Math.hypot(a.stderr ?? Infinity, b.stderr ?? Infinity);
+  return rows.reduce((sum, row, i) => sum + rows.slice(0, i).filter((other) => apart(row, other)).length, 0);
+}
+
+export interface Box {
+  x: number;
+  y: number;
+  width: number;
+  height: number;
+}
+
+/** The box, as far up (-1) or down (1) as it takes to lie on no other. */
+export function freeOf(others: Box[], box: Box, way: 1 | -1): Box {
+  const hit = others.find((o) => o.x < box.x + box.width && box.x < o.x + o.width && o.y < box.y + box.height && box.y < o.y + o.height);
+  return hit ? freeOf(others, { ...box, y: way < 0 ? hit.y - box.height : hit.y + hit.height }, way) : box;
 }
 
 /** RFC 4180. A text that a spreadsheet would run as a formula gets an apostrophe before it; numbers stay. */

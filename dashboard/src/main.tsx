@@ -6,7 +6,7 @@ import { createRoot } from "react-dom/client";
 import { Link, Redirect, Route, Switch, useLocation } from "wouter";
 import { Problem } from "./api";
 import { Jobs } from "./pages/Jobs";
-import { Empty, Failure, Loading } from "./parts/basics";
+import { Empty, Failure, Loading, useTitle } from "./parts/basics";
 import { Segments } from "./parts/controls";
 import { Account, LoggedIn, useLoggedOut } from "./parts/session";
 import { Toasts } from "./parts/toast";
@@ -73,6 +73,33 @@ function useArrival(location: string) {
   }, [location]);
 }
 
+function Nav({ location }: { location: string }) {
+  const nav = useRef<HTMLElement>(null);
+  // On a phone the names are wider than the screen: that of the view is in the middle. The page stays where it is, as by scrollIntoView it would not.
+  useEffect(() => {
+    const here = nav.current!.querySelector<HTMLElement>("[aria-current]");
+    if (here) nav.current!.scrollLeft = here.offsetLeft - (nav.current!.clientWidth - here.offsetWidth) / 2;
+  }, [location]);
+  return (
+    <nav ref={nav} aria-label="Views">
+      {VIEWS.map(([path, name]) => (
+        <Link key={path} href={path} className="nav" aria-current={location.startsWith(path) ? "page" : undefined}>
+          {name}
+        </Link>
+      ))}
+    </nav>
+  );
+}
+
+function NotFound() {
+  useTitle("Not found");
+  return (
+    <Empty title="There is nothing here">
+      <Link href="/jobs">To the jobs</Link>
+    </Empty>
+  );
+}
+
 /** Where a view's script could not be fetched, or failed: the rest of the page stays. */
 class Caught extends Component<{ children: ReactNode }, { error?: unknown }> {
   state: { error?: unknown } = {};
@@ -102,15 +129,7 @@ function Frame() {
           </svg>
           Wring
         </Link>
-        {!out && (
-          <nav aria-label="Views">
-            {VIEWS.map(([path, name]) => (
-              <Link key={path} href={path} className="nav" aria-current={location.startsWith(path) ? "page" : undefined}>
-                {name}
-              </Link>
-            ))}
-          </nav>
-        )}
+        {!out && <Nav location={location} />}
         <div className="side-end">
           <Account />
           <Segments
@@ -145,11 +164,7 @@ function Frame() {
                 <Route path="/">
                   <Redirect to="/jobs" replace />
                 </Route>
-                <Route>
-                  <Empty title="There is nothing here">
-                    <Link href="/jobs">To the jobs</Link>
-                  </Empty>
-                </Route>
+                <Route component={NotFound} />
               </Switch>
             </Suspense>
           </Caught>

@@ -155,6 +155,15 @@ bool ever_leased(const JobRecord& job) {  // else it has no stages
   return job.fence.n > 0;
 }
 
+void check_state(int state) {
+  if (state >= v1::JOB_STATE_QUEUED && state <= v1::JOB_STATE_CANCELLED) return;
+  std::vector<std::string> names;
+  for (int i = v1::JOB_STATE_QUEUED; i <= v1::JOB_STATE_CANCELLED; ++i)
+    names.push_back(v1::JobState_Name(static_cast<v1::JobState>(i)));
+  throw Error(ErrorCode::kInvalidArgument, "BAD_STATE", std::to_string(state) + " is no state", "states",
+              "Any of " + join(names, ", ") + "; without `states` jobs of all are listed.");
+}
+
 }  // namespace
 
 void Coordinator::check_inputs(const Within& project, const v1::JobSpec& spec,
@@ -305,8 +314,7 @@ v1::ListJobsResponse Coordinator::list(const Within& project, const v1::ListJobs
   filter.project = request.project().empty() ? project : request.project();
   if (!project.empty() && filter.project != project) return {};
   for (const int state : request.states()) {
-    if (state < v1::JOB_STATE_QUEUED || state > v1::JOB_STATE_CANCELLED)
-      throw Error(ErrorCode::kInvalidArgument, "BAD_STATE", std::to_string(state) + " is no state", "states");
+    check_state(state);
     filter.phases.push_back(static_cast<JobPhase>(state));
   }
   v1::ListJobsResponse response;

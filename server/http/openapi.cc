@@ -173,6 +173,11 @@ class Document {
       made["required"] = true;
       made["schema"]["minLength"] = 1;
     }
+    if (in == std::string("query")) {  // no call takes these
+      Json& one = field.is_repeated() ? made["schema"]["items"] : made["schema"];
+      if (one.contains("enum")) one["enum"].erase(one["enum"].begin());  // "unspecified"
+      if (field.name() == "page_size") one["minimum"] = 0;
+    }
     describe(made, commented_.on_field(field));
     return made;
   }

@@ -89,6 +89,9 @@ const tests = {
     await page.getByLabel("Filter by name").fill("rtn-");
     await page.waitForURL(/name=rtn-/);
     await page.waitForFunction(() => document.querySelectorAll("table.jobs tbody tr").length === 2);
+    await page.goto("/jobs?state=nonsense"); // as one writes by hand
+    await page.waitForSelector("table.jobs tbody tr");
+    assert.equal(await page.getByRole("button", { name: "All", exact: true }).getAttribute("aria-pressed"), "true");
   },
 
   async "a long list is asked for as it is scrolled to, and is where it was after a look elsewhere"({ page, complaints }) {
@@ -260,7 +263,7 @@ const tests = {
     const size = page.locator("tr", { hasText: "Bytes on disk" });
     await size.waitFor();
     const small = await api(address, `jobs/${jobs["rtn-3bit"]}`);
-    const column = await page.locator("table.compare thead th").allTextContents();
+    const column = await page.locator("table.compare thead th").evaluateAll((heads) => heads.map((head) => head.firstChild.textContent));
     const best = await size.locator("td").evaluateAll((cells) => cells.findIndex((cell) => cell.classList.contains("best")));
     assert.equal(column[best], "rtn-3bit");
     await page.locator("table.compare tr", { hasText: "rtn · bits" }).waitFor(); // the parameter that differs
@@ -301,6 +304,40 @@ const tests = {
     for (let turn = 0; turn < 100 && polls < before + 3; ++turn) await page.waitForTimeout(100);
     assert.ok(polls >= before + 3);
     assert.ok(await page.evaluate(() => window.canvases.length >= 2 && window.canvases.every((canvas) => canvas.isConnected)));
+  },
+
+  async "jobs are added to a comparison and left out of it; one that is not there is named and let go"({ page, complaints }) {
+    const ids = (url) => url.searchParams.get("jobs")?.split(",");
+    await page.goto(`/compare?jobs=${jobs["rtn-3bit"]},${jobs["rtn-8bit"]},nope`);
+    const columns = page.locator("table.compare thead th");
+    await page.getByRole("status").getByText("There is no job nope").waitFor();
+    assert.equal(await columns.count(), 3);
+    await page.getByRole("button", { name: "Leave it out" }).click();
+    await page.waitForURL((url) => ids(url).length === 2);
+    complaints.length = 0; // of the console, about the 404
+    await page.getByRole("combobox", { name: "Add job" }).click();
+    await page.getByRole("combobox", { name: "Search jobs" }).fill("gpt");
+    await page.getByRole("option", { name: /^gptq/ }).click();
+    await page.waitForURL((url) => ids(url).at(-1) === jobs.gptq);
+    await page.waitForFunction(() => document.querySelectorAll("table.compare thead th").length === 4);
+    await page.getByRole("button", { name: "Leave out rtn-8bit" }).click();
+    await page.waitForURL((url) => ids(url).join() === [jobs["rtn-3bit"], jobs.gptq].join());
+    await page.goBack();
+    await page.getByRole("button", { name: "Leave out rtn-8bit" }).waitFor();
+    await page.goto(`/compare?pick=${Array.from({ length: 25 }, (_, i) => `job-${i}`)}`);
+    await page.getByRole("status").getByText("25 chosen. At most 24 jobs are compared").waitFor();
+    assert.ok(await page.getByRole("button", { name: "Compare 25" }).isDisabled());
+  },
+
+  async "a comparison begins with the quality that tells the jobs apart"({ page }) {
+    const near = async (route) => {
+      const job = await (await route.fetch()).json();
+      for (const row of job.evaluations) if (row.metric === "perplexity" || row.metric === "nll") row.stderr = row.value; // whatever they are
+      await route.fulfill({ json: job });
+    };
+    for (const name of ["rtn-3bit", "rtn-8bit"]) await page.route(`**/api/v1/jobs/${jobs[name]}`, near);
+    await page.goto(`/compare?jobs=${jobs["rtn-3bit"]},${jobs["rtn-8bit"]}`);
+    await page.getByRole("combobox", { name: "Quality" }).getByText("KL divergence, mean").waitFor();
   },
 
   async "two suites that name a metric alike stay two, in the table and in the CSV"({ page }) {
@@ -559,6 +596,9 @@ const tests = {
       await page.getByRole("link", { name: `To the ${kind}` }).click();
       await page.waitForURL(new RegExp(`/${kind}$`));
     }
+    await page.goto("/no/such/view");
+    await page.getByRole("heading", { name: "There is nothing here" }).waitFor();
+    assert.match(await page.title(), /^Not found/);
     assert.ok(complaints.splice(0).every((line) => line.includes("404"))); // the browser's own lines
   },
 
@@ -652,6 +692,7 @@ const tests = {
     await page.getByRole("checkbox", { name: "Select all" }).click();
     await chosen.getByText("3 selected").waitFor();
     await chosen.getByRole("button", { name: "Cancel" }).click();
+    await page.getByRole("button", { name: "Keep them" }).waitFor();
     await page.getByRole("button", { name: "Cancel them" }).click();
     await page.getByText("3 jobs are being cancelled").waitFor();
     assert.equal(await page.locator(".toast").count(), 1);
@@ -926,7 +967,14 @@ const tests = {
       await page.waitForSelector(view.ready);
       const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
       assert.ok(over <= 0, `${view.name} is ${over} px wider than the screen`);
-      assert.ok(await page.getByRole("navigation", { name: "Views" }).isVisible());
+      const isInside = async (what) => {
+        const box = await what.boundingBox();
+        return box.x >= 0 && box.x + box.width <= 360;
+      };
+      const here = page.getByRole("navigation", { name: "Views" }).locator("[aria-current]");
+      assert.ok(await isInside(here), `where ${view.name} is among the views is not to be seen`);
+      if (view.name === "workers") assert.ok(await isInside(page.getByRole("button", { name: /^Pause / })), "a worker cannot be paused");
+      if (view.name === "compare") await page.getByText(/^4 of \d+ axes, as many as there is room for$/).waitFor();
       if (view.name === "jobs") {
         const table = page.getByRole("table", { name: "Jobs" });
         await table.getByRole("row").nth(1).getByRole("cell").first().waitFor(); // cards are still a table to who hears them
@@ -1156,7 +1204,8 @@ const tests = {
     await other.getByLabel("Token").fill(secret);
     await other.getByRole("button", { name: "Log in" }).click();
     await other.getByText("Your token is a viewer’s").waitFor();
-    assert.equal(await other.locator("main").getByRole("link", { name: "New job" }).count(), 0);
+    assert.ok(await other.locator("main").getByRole("button", { name: "New job", disabled: true }).isVisible());
+    await other.getByText("Those that others submit are listed here.").waitFor();
     await other.goto("/access");
     await other.getByRole("cell", { name: "0 of 7" }).waitFor();
     assert.equal(await other.getByRole("button", { name: "Quota" }).count(), 0);

@@ -256,7 +256,7 @@ assert.deepEqual(["60 MB", "1.5gb", "512MiB", "2000", "5ib", "many"].map(parseBy
 assert.deepEqual([0, 0.04, 0.3, 0.95, 7, 65, 3725].map(duration), ["0:00", "< 0.1 s", "0.3 s", "0:01", "0:07", "1:05", "1:02:05"]);
 
 // What lies within a standard error of the difference from the best is as good; where that are all, none is marked.
-const { bestOf } = await load("compare.ts");
+const { bestOf, freeOf, pairsApart } = await load("compare.ts");
 const values = (...pairs) => pairs.map(([value, stderr]) => ({ value, stderr }));
 const best = (rows, sign) => bestOf(rows, sign).map(({ value }) => value);
 assert.deepEqual(best(values([3, 0.3], [3.4, 0.4], [3.6, 0.4]), -1), [3, 3.4]); // 0.5 apart
@@ -264,6 +264,14 @@ assert.deepEqual(best(values([3, 0.3], [3.4, 0.4]), -1), []);
 assert.deepEqual(best(values([3], [4], [4]), 1), [4, 4]);
 assert.deepEqual(best(values([3], [4]), 0), []);
 assert.deepEqual(best([], 1), []);
+assert.equal(pairsApart(values([3, 0.3], [3.4, 0.4], [3.6, 0.4])), 1); // 0.6 by 0.5
+assert.equal(pairsApart(values([3], [4, 0.1])), 0); // nobody knows
+
+// A name makes room for those that are there, by as much as it takes, and for nothing beside it.
+const box = (x, y) => ({ x, y, width: 10, height: 5 });
+assert.deepEqual(freeOf([box(0, 0), box(3, -5)], box(5, 2), -1), box(5, -10));
+assert.deepEqual(freeOf([box(0, 0), box(3, 5)], box(5, 2), 1), box(5, 10));
+assert.deepEqual(freeOf([box(0, 0)], box(10, 0), -1), box(10, 0));
 
 // Words on any ground have the contrast that WCAG's AA asks of small ones.
 const { inkOn } = await load("colors.ts");

@@ -602,6 +602,11 @@ TEST_F(Http, DescribesItselfInOpenApi) {
   EXPECT_EQ(get_job["parameters"][0]["in"], "path");
   EXPECT_EQ(get_job["responses"]["200"]["content"]["application/json"]["schema"]["$ref"],
             "#/components/schemas/Job");
+  for (const auto& parameter :
+       api["paths"]["/api/v1/jobs"]["get"]["parameters"]) {  // what the call refuses is not offered
+    if (parameter["name"] == "states") EXPECT_EQ(parameter["schema"]["items"]["enum"][0], "JOB_STATE_QUEUED");
+    if (parameter["name"] == "page_size") EXPECT_EQ(parameter["schema"]["minimum"], 0);
+  }
   const auto& job = api["components"]["schemas"]["Job"]["properties"];
   EXPECT_EQ(job["trial"]["type"], "string");  // 64 bits
   EXPECT_EQ(job["id"]["type"], "string");

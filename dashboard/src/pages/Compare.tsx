@@ -1,20 +1,20 @@
 // Jobs side by side: size against quality with the Pareto front, and every figure with the best in its row.
-import { keepPreviousData, useQueries, useQuery, type UseQueryResult } from "@tanstack/react-query";
+import { keepPreviousData, useQueries, useQuery, useQueryClient, type UseQueryResult } from "@tanstack/react-query";
 import { useCallback, useMemo, useState } from "react";
 import { Link, useLocation, useSearchParams } from "wouter";
-import { get, isActive, type Job, type NormalForm, normalForm, stateNames, unlessGone, type Value } from "../api";
-import { bestOf, csv, front, type Point } from "../compare";
+import { get, isActive, isGone, type Job, type NormalForm, normalForm, stateNames, unlessGone, type Value } from "../api";
+import { bestOf, type Box, csv, freeOf, front, FULL, MOST_COMPARED, pairsApart, type Point } from "../compare";
 import { axisEnd, bytes, direction, formatOf, metricName, shortName } from "../format";
 import { methodsOf, TRIED } from "../job_text";
 import { Empty, Failure, Loading, StateBadge, Table, Time, useTitle } from "../parts/basics";
 import { type Areas, axis, BEHIND, Chart, type Colors } from "../parts/chart";
-import { type Axis, axisOf, cell, Parallel, pickedOf } from "../parts/parallel";
+import { type Axis, axisOf, cell, type Lines, Parallel, pickedOf, type Row, useLines } from "../parts/parallel";
 import { Picked, useAreas } from "../parts/picked";
 import { Check, Choice, SearchField } from "../parts/controls";
 import { LayerOverlay } from "../parts/layer_overlay";
 import { OutcomeFigure, useRests, WithOutcome } from "../parts/outcome";
 import { Figure, lines } from "../parts/results";
-import { useSettled } from "../parts/search_choice";
+import { JobChoice, useSettled } from "../parts/search_choice";
 import { saveText } from "../save";
 
 /** Without what changes from poll to poll and is not compared: charts are made anew when their jobs change. */
@@ -27,37 +27,73 @@ const comparedOf = (job: Job): Job => ({
 });
 
 const together = (queries: UseQueryResult<Job>[]) => ({
-  jobs: queries.flatMap((query) => (query.data ? [query.data] : [])),
-  error: queries.find((query) => query.error)?.error,
+  jobs: queries.flatMap(({ data, error }) => (data && !isGone(error) ? [data] : [])),
+  gone: queries.flatMap(({ error }, i) => (isGone(error) ? [i] : [])),
+  error: queries.find(({ error }) => error && !isGone(error))?.error,
 });
+
+const asked = (id: string) => ({ queryKey: ["job", id], queryFn: () => get<Job>(`jobs/${id}`) });
 
 export default function Compare() {
   useTitle("Compare");
-  const [params] = useSearchParams();
-  const ids = (params.get("jobs") ?? "").split(",").filter(Boolean);
-  const { jobs, error } = useQueries({
+  const client = useQueryClient();
+  const [params, setParams] = useSearchParams();
+  const ids = [...new Set((params.get("jobs") ?? "").split(",").filter(Boolean))];
+  const change = (next: string[]) => setParams((old) => (next.length > 0 ? old.set("jobs", next.join(",")) : old.delete("jobs"), old));
+  const add = (id: string) => client.prefetchQuery(asked(id)).then(() => change([...ids, id])); // what is shown stays until it is there
+  const { jobs, gone, error } = useQueries({
     queries: ids.map((id) => ({
-      queryKey: ["job", id],
-      queryFn: () => get<Job>(`jobs/${id}`),
+      ...asked(id),
       select: comparedOf,
       refetchInterval: unlessGone<Job>((job) => (job && isActive(job.state) ? 2000 : false)),
     })),
     combine: together,
   });
+  const lost = gone.map((i) => ids[i]);
+  const found = ids.filter((id) => !lost.includes(id));
   return (
     <>
       <div className="head">
         <h1>Compare</h1>
+        {ids.length > 1 && <Add ids={ids} add={add} />}
       </div>
       {error && <Failure error={error} />}
+      {lost.length > 0 && (
+        <div className="notice warn" role="status">
+          There is no job <code className="wrap">{lost.join(", ")}</code>, or not any more.{" "}
+          <button className="link" onClick={() => change(found)}>
+            {lost.length === 1 ? "Leave it out" : "Leave them out"}
+          </button>
+        </div>
+      )}
       {ids.length < 2 ? (
-        <Choose chosen={ids} />
-      ) : jobs.length < ids.length && !error ? (
+        <Choose chosen={found} />
+      ) : jobs.length < found.length && !error ? (
         <Loading />
       ) : (
-        jobs.length > 0 && <Comparison jobs={jobs} />
+        jobs.length > 0 && <Comparison jobs={jobs} leaveOut={(id) => change(ids.filter((one) => one !== id))} />
       )}
     </>
+  );
+}
+
+/** Another finished job beside these, as long as there may be more. */
+function Add({ ids, add }: { ids: string[]; add: (id: string) => void }) {
+  return (
+    <div className="head-actions">
+      {ids.length < MOST_COMPARED ? (
+        <JobChoice label="Add job" placeholder="Add job" states="succeeded" except={ids} value="" onChange={add} />
+      ) : (
+        <>
+          <span id="full" className="muted small">
+            {FULL}
+          </span>
+          <button className="button" disabled aria-describedby="full">
+            Add job
+          </button>
+        </>
+      )}
+    </div>
   );
 }
 
@@ -107,8 +143,10 @@ function Choose({ chosen }: { chosen: string[] }) {
       )}
       {query.data.next_page_token && <p className="muted small">The newest {query.data.jobs.length}; a part of its name finds any other.</p>}
       <div className="selection" role="region" aria-label="Chosen jobs">
-        <span>{picked.length} chosen</span>
-        <button className="button primary" disabled={picked.length < 2} onClick={() => go(`/compare?jobs=${picked.join(",")}`)}>
+        <span role="status">
+          {picked.length} chosen{picked.length > MOST_COMPARED && <span className="muted small">. {FULL}</span>}
+        </span>
+        <button className="button primary" disabled={picked.length < 2 || picked.length > MOST_COMPARED} onClick={() => go(`/compare?jobs=${picked.join(",")}`)}>
           Compare {picked.length > 1 ? picked.length : ""}
         </button>
         {picked.length > 0 && (
@@ -182,12 +220,12 @@ const after = (job: Job, m: { suite: string; metric: string }) => rowOf(job, m, 
 /** Of what was handed in. */
 const before = (job: Job, m: { suite: string; metric: string }) => rowOf(job, m, "before")?.value ?? after(job, m)?.baseline_value;
 
-const MOST_NAMED = 8; // points of which each has its name, whatever there is beside it
+const MOST_NAMED = 8; // points of which each has its name; of more only those that there is room for
 const FAR = 2; // times the largest of the jobs' sizes
 
 const SIZE = { suite: "size", metric: "weight_bytes" }; // files beside the weights differ by a few bytes, which say nothing
 
-function Comparison({ jobs }: { jobs: Job[] }) {
+function Comparison({ jobs, leaveOut }: { jobs: Job[]; leaveOut: (id: string) => void }) {
   const [params, setParams] = useSearchParams();
   const name = useMemo(() => names(jobs), [jobs]);
   const measures = useMemo(() => measuresOf(jobs), [jobs]);
@@ -195,7 +233,11 @@ function Comparison({ jobs }: { jobs: Job[] }) {
     () => measures.filter((m) => m.suite !== "size" && direction(m.metric) !== 0 && jobs.some((job) => after(job, m))),
     [jobs, measures],
   );
-  const quality = qualities.find((m) => keyOf(m) === params.get("quality")) ?? qualities[0];
+  const telling = useMemo(() => {
+    const apart = qualities.map((m) => pairsApart(jobs.flatMap((job) => after(job, m) ?? [])));
+    return qualities.at(apart.indexOf(Math.max(...apart)));
+  }, [jobs, qualities]);
+  const quality = qualities.find((m) => keyOf(m) === params.get("quality")) ?? telling;
   const [points, far] = useMemo((): [Point[], Point[]] => {
     if (!quality) return [[], []];
     const dense = new Map<string, Point>();
@@ -212,11 +254,11 @@ function Comparison({ jobs }: { jobs: Job[] }) {
     return [[...made, ...given.filter((point) => point.size <= most)], given.filter((point) => point.size > most)];
   }, [jobs, quality, name]);
   const [areas, setAreas] = useAreas();
-  const lines = useLines(jobs, name, measures, quality);
+  const lines = useJobLines(jobs, name, measures, quality);
   const picked = useMemo(() => pickedOf(lines.axes, lines.rows, areas), [lines.axes, lines.rows, areas]);
   return (
     <>
-      <MetricTable jobs={jobs} name={name} measures={measures} picked={picked} showAll={() => setAreas({})} />
+      <MetricTable jobs={jobs} name={name} measures={measures} picked={picked} showAll={() => setAreas({})} leaveOut={leaveOut} />
       {quality && points.length > 0 ? (
         <section className="block">
           <h2>Size and quality</h2>
@@ -251,10 +293,31 @@ function Comparison({ jobs }: { jobs: Job[] }) {
       ) : (
         <p className="muted">A chart of size against quality needs two jobs whose recipes measure `size` and one quality in common.</p>
       )}
-      <Lines lines={lines} areas={areas} onAreas={setAreas} />
+      <JobParallel lines={lines} areas={areas} onAreas={setAreas} />
       <LayerOverlay jobs={jobs} name={name} />
     </>
   );
+}
+
+const LABEL = 15; // pixels from one name to the next
+
+interface Label {
+  dataIndex: number;
+  rect: Box; // of the point
+  labelRect: Box;
+}
+
+/** For ECharts, which asks of one point after the other, the highest first: each name above its point, and above what is there already. */
+function stacked() {
+  let taken: Box[] = [];
+  return ({ dataIndex, rect, labelRect }: Label) => {
+    if (dataIndex === 0) taken = [];
+    const label = { ...labelRect, height: LABEL };
+    const above = freeOf(taken, label, -1);
+    const at = above.y >= 0 ? above : freeOf(taken, { ...label, y: rect.y + rect.height }, 1);
+    taken.push(at, rect);
+    return { x: at.x + at.width / 2, y: at.y + at.height / 2, align: "center", verticalAlign: "middle" };
+  };
 }
 
 function Scatter({ points, quality, picked }: { points: Point[]; quality: Measure; picked?: Set<string> }) {
@@ -297,7 +360,7 @@ function Scatter({ points, quality, picked }: { points: Point[]; quality: Measur
         {
           type: "scatter",
           symbolSize: 13,
-          data: points.map((p) => {
+          data: points.toSorted((a, b) => b.quality - a.quality).map((p) => {
             const opacity = !picked || picked.has(p.id) ? 1 : BEHIND;
             return {
               value: row(p),
@@ -316,8 +379,7 @@ function Scatter({ points, quality, picked }: { points: Point[]; quality: Measur
             textBorderWidth: 3,
             formatter: (item: { value: unknown[] }) => String(item.value[2]),
           },
-          labelLine: { show: true, lineStyle: { color: c.muted } }, // to a name that had to make room for another's
-          labelLayout: { moveOverlap: "shiftY", hideOverlap: points.length > MOST_NAMED },
+          labelLayout: points.length > MOST_NAMED ? { hideOverlap: true } : stacked(),
         },
       ],
     });
@@ -377,71 +439,39 @@ function useParameters(jobs: Job[]): Params[] {
 
 const parametersOf = (queries: { data?: NormalForm }[]): Params[] => queries.map((query) => (query.data ? parameters(query.data) : new Map()));
 
-const FEW_AXES = 9; // that are drawn where nobody has chosen others
-
 /** Parameters that differ, and the figures that have a better end, as parallel coordinates. What a job lacks is a gap, or "–". */
-function useLines(jobs: Job[], name: Map<string, string>, measures: Measure[], quality?: Measure) {
-  const [params] = useSearchParams();
+function useJobLines(jobs: Job[], name: Map<string, string>, measures: Measure[], quality?: Measure): Lines {
   const parameters = useParameters(jobs);
-  const all = useMemo(() => {
+  const [axes, rows] = useMemo((): [Axis[], Row[]] => {
     const keys = [...new Set(parameters.flatMap((map) => [...map.keys()]))];
     const figures = measures.filter((m) => direction(m.metric) !== 0);
-    const axes = [
-      ...keys.map((key) => ({ id: key, axis: { id: key, name: lastOf(key, keys), title: labelOf(key, parameters) } as Axis, cells: parameters.map((map) => cell(map.get(key))) })),
-      ...figures.map((m) => ({
-        id: keyOf(m),
-        axis: { id: keyOf(m), name: m.name.replace(metricName(m.metric), shortName(m.metric)), title: m.name, figure: axisOf(m.metric, direction(m.metric) < 0) } as Axis,
-        cells: jobs.map((job) => after(job, m)?.value),
+    return [
+      [
+        ...keys.map((key) => ({ id: key, name: lastOf(key, keys), title: labelOf(key, parameters) })),
+        ...figures.map((m) => ({ id: keyOf(m), name: m.name.replace(metricName(m.metric), shortName(m.metric)), title: m.name, figure: axisOf(m.metric, direction(m.metric) < 0) })),
+      ],
+      jobs.map((job, i) => ({
+        id: job.id,
+        name: name.get(job.id)!,
+        cells: [...keys.map((key) => cell(parameters[i].get(key))), ...figures.map((m) => after(job, m)?.value)],
       })),
     ];
-    return axes.filter(({ cells }) => new Set(cells.map(String)).size > 1);
-  }, [jobs, parameters, measures]);
-  const wanted = params.get("axes")?.split(",");
-  const shown = useMemo(() => {
-    if (wanted) return all.filter(({ id }) => wanted.includes(id));
-    const first = [keyOf(SIZE), quality ? keyOf(quality) : ""];
-    const gaps = ({ cells }: (typeof all)[number]) => Number(cells.some((value) => value === undefined)); // what all have says more
-    const others = all
-      .filter(({ id }) => !first.includes(id))
-      .toSorted((a, b) => gaps(a) - gaps(b))
-      .slice(0, FEW_AXES - first.length);
-    return all.filter((one) => first.includes(one.id) || others.includes(one));
-  }, [all, params, quality]);
-  const color = shown.findIndex(({ id }) => quality && id === keyOf(quality));
-  const axes = useMemo(() => shown.map(({ axis }) => axis), [shown]);
-  const rows = useMemo(() => jobs.map((job, i) => ({ id: job.id, name: name.get(job.id)!, cells: shown.map(({ cells }) => cells[i]) })), [jobs, name, shown]);
-  return { all, shown, axes, rows, color };
+  }, [jobs, name, parameters, measures]);
+  const color = quality && keyOf(quality);
+  const first = useMemo(() => [keyOf(SIZE), color ?? ""], [color]);
+  return useLines(axes, rows, first, color);
 }
 
-function Lines({ lines, areas, onAreas }: { lines: ReturnType<typeof useLines>; areas: Areas; onAreas: (areas: Areas) => void }) {
-  const [, setParams] = useSearchParams();
-  const { all, shown, axes, rows, color } = lines;
+function JobParallel({ lines, areas, onAreas }: { lines: Lines; areas: Areas; onAreas: (areas: Areas) => void }) {
+  const { all, axes, rows, color } = lines;
   if (all.length < 2) return null;
-  const toggle = (id: string, on: boolean) => {
-    const next = all.filter((one) => (one.id === id ? on : shown.includes(one))).map((one) => one.id);
-    setParams((old) => (old.set("axes", next.join(",")), old), { replace: true });
-  };
   return (
     <section className="block">
       <h2>Parameters and figures</h2>
       <p className="muted small">
         A line a job; figures better upwards.{color >= 0 && ` The stronger its colour, the better its ${axes[color].title}.`} Drag along an axis to pick lines.
       </p>
-      <details className="axes">
-        <summary>
-          {shown.length} of {all.length} axes
-        </summary>
-        <div className="choices">
-          {all.map((one) => (
-            <Check key={one.id} label={one.axis.title ?? one.axis.name} checked={shown.includes(one)} onChange={(on) => toggle(one.id, on)} />
-          ))}
-        </div>
-      </details>
-      {shown.length > 1 ? (
-        <Parallel axes={axes} rows={rows} color={color} label={`Parameters and figures of ${rows.length} jobs`} areas={areas} onAreas={onAreas} />
-      ) : (
-        <p className="muted">Choose two axes or more.</p>
-      )}
+      <Parallel lines={lines} label={`Parameters and figures of ${rows.length} jobs`} areas={areas} onAreas={onAreas} />
     </section>
   );
 }
@@ -455,9 +485,10 @@ interface MetricTableProps {
   measures: Measure[];
   picked?: Set<string>; // of the jobs, those that have a column
   showAll: () => void;
+  leaveOut: (id: string) => void;
 }
 
-function MetricTable({ jobs, name, measures, picked, showAll }: MetricTableProps) {
+function MetricTable({ jobs, name, measures, picked, showAll, leaveOut }: MetricTableProps) {
   const params = useParameters(jobs);
   const [whole, setWhole] = useState(false);
   const [over, setOver] = useState(-1); // the column under the pointer
@@ -505,6 +536,9 @@ function MetricTable({ jobs, name, measures, picked, showAll }: MetricTableProps
             {columns.map(({ job }) => (
               <th key={job.id} className="number">
                 <Link href={`/jobs/${job.id}`}>{name.get(job.id)}</Link>
+                <button className="button quiet drop" aria-label={`Leave out ${name.get(job.id)}`} title="Leave out" onClick={() => leaveOut(job.id)}>
+                  ×
+                </button>
                 {job.state !== "SUCCEEDED" && (
                   <div>
                     <StateBadge state={job.state} />

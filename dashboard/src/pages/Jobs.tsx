@@ -4,6 +4,7 @@ import { useWindowVirtualizer } from "@tanstack/react-virtual";
 import { memo, useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from "react";
 import { Link, useSearchParams } from "wouter";
 import { type Artifact, get, isActive, Problem } from "../api";
+import { FULL, MOST_COMPARED } from "../compare";
 import { duration, short } from "../format";
 import type { JobLine, JobList, Shown } from "../job_list";
 import { aheadText, progressText, seconds, stageProgress, TRIED } from "../job_text";
@@ -13,7 +14,7 @@ import { Check, Choice, Confirm, NameFilter, Segments } from "../parts/controls"
 import { useProjects } from "../parts/inputs";
 import { useJobList } from "../parts/job_list";
 import { OutcomeFigure, useRests, WithOutcome } from "../parts/outcome";
-import { useBarred } from "../parts/session";
+import { NewLink, useBarred } from "../parts/session";
 
 const STATES = [
   { value: "all", label: "All" },
@@ -24,7 +25,6 @@ const STATES = [
 ];
 
 const MOST_SELECTED = 1000; // rows, by one click, also one with shift
-const MOST_COMPARED = 24;
 const BLOCK = 10; // rows that come and go together: where each is counted by itself, each page of a long list has 100,000 heights added anew
 const SOON = 150; // milliseconds between two moves of a list that is not read, but passed
 const ALL_PROJECTS = "*"; // no project's name
@@ -361,7 +361,7 @@ function useProjectNames(listed: string[], chosen: string): string[] {
 export function Jobs() {
   useTitle("Jobs");
   const [params, setParams] = useSearchParams();
-  const state = params.get("state") ?? "";
+  const state = STATES.find(({ value }) => value === params.get("state") && value !== "all")?.value ?? "";
   const name = params.get("name") ?? "";
   const project = params.get("project") ?? "";
   const model = params.get("model") ?? "";
@@ -392,13 +392,7 @@ export function Jobs() {
     <>
       <div className="head">
         <h1>Jobs</h1>
-        {barred ? (
-          <p className="muted small">{barred}</p>
-        ) : (
-          <Link href="/submit" className="button primary">
-            New job
-          </Link>
-        )}
+        <NewLink href="/submit">New job</NewLink>
       </div>
       <div className="tools">
         <Segments
@@ -448,8 +442,14 @@ export function Jobs() {
             </Empty>
           ) : (
             <Empty title="No jobs yet">
-              <p className="muted">Hand in a model and a recipe; what comes back is smaller, with what it cost.</p>
-              <pre className="command">wring submit "gptq(bits=4, group_size=64)" --model DIR --data calibration=TEXT</pre>
+              {barred ? (
+                <p className="muted">Those that others submit are listed here.</p>
+              ) : (
+                <>
+                  <p className="muted">Hand in a model and a recipe; what comes back is smaller, with what it cost.</p>
+                  <pre className="command">wring submit "gptq(bits=4, group_size=64)" --model DIR --data calibration=TEXT</pre>
+                </>
+              )}
             </Empty>
           )
         }
@@ -485,17 +485,26 @@ function Chosen({ jobs, act, clear, barred }: ChosenProps) {
   if (jobs.length === 0) return null;
   return (
     <div className="selection" role="region" aria-label="Selected jobs">
-      <span role="status">{jobs.length.toLocaleString("en")} selected</span>
-      {jobs.length > 1 && jobs.length <= MOST_COMPARED && (
-        <Link className="button primary" href={`/compare?jobs=${jobs.map((job) => job.id).join(",")}`}>
+      <span role="status">
+        {jobs.length.toLocaleString("en")} selected{jobs.length > MOST_COMPARED && <span className="muted small">. {FULL}</span>}
+      </span>
+      {jobs.length > MOST_COMPARED ? (
+        <button className="button primary" disabled title={FULL}>
           Compare
-        </Link>
+        </button>
+      ) : (
+        jobs.length > 1 && (
+          <Link className="button primary" href={`/compare?jobs=${jobs.map((job) => job.id).join(",")}`}>
+            Compare
+          </Link>
+        )
       )}
       <Confirm
         trigger="Cancel"
         disabled={cancellable.length === 0 || barred !== ""}
         title={verb("Cancel", cancellable) + "?"}
         action={cancellable.length === 1 ? "Cancel the job" : "Cancel them"}
+        keep={cancellable.length === 1 ? "Keep it" : "Keep them"}
         onConfirm={all("cancel", cancellable)}
       >
         Finished stages are kept: a retry goes on from there.

@@ -3,7 +3,7 @@ import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { Link, useSearchParams } from "wouter";
 import { get, goesOn, type Sweep } from "../api";
 import { Bar, Empty, Loaded, StateBadge, Table, Time, useTitle } from "../parts/basics";
-import { useBarred } from "../parts/session";
+import { NewLink, useBarred } from "../parts/session";
 import { ended, progress } from "../sweep";
 
 export default function Sweeps() {
@@ -21,20 +21,14 @@ export default function Sweeps() {
     <>
       <div className="head">
         <h1>Sweeps</h1>
-        {barred ? (
-          <p className="muted small">{barred}</p>
-        ) : (
-          <Link href="/sweeps/new" className="button primary">
-            New sweep
-          </Link>
-        )}
+        <NewLink href="/sweeps/new">New sweep</NewLink>
       </div>
       <Loaded query={query}>
         {(page) =>
           page.sweeps.length === 0 ? (
             <Empty title="No sweeps yet">
-              <p className="muted">A recipe and a space of parameters; a strategy tries them, each trial a job:</p>
-              <pre className="command">wring sweep submit sweep.yaml</pre>
+              <p className="muted">A recipe and a space of parameters; a strategy tries them, each trial a job.</p>
+              {!barred && <pre className="command">wring sweep submit sweep.yaml</pre>}
             </Empty>
           ) : (
             <>

@@ -47,7 +47,7 @@ export default function Workers() {
                     </th>
                   </tr>
                 </thead>
-                <tbody>
+                <tbody role="rowgroup">
                   {all
                     .toSorted((a, b) => a.name.localeCompare(b.name) || b.last_seen.localeCompare(a.last_seen))
                     .map((worker) => (
@@ -107,7 +107,9 @@ function Device({ device, use }: { device: Worker["devices"][number]; use?: Work
         {name} <span className="muted">{device.name}</span>
       </div>
       <Use label={`${name}, busy`} share={use?.busy}>
-        {[use?.busy !== undefined && `${Math.round(use.busy * 100)} % busy`, device.threads > 0 && `${device.threads} threads`].filter(Boolean).join(" · ")}
+        {[use?.busy !== undefined && `${Math.round(use.busy * 100)} % busy`, device.threads > 0 && `${device.threads} ${device.threads === 1 ? "thread" : "threads"}`]
+          .filter(Boolean)
+          .join(" · ")}
       </Use>
       <Use label={`${name}, memory in use`} share={use?.memory_bytes === undefined ? undefined : Number(use.memory_bytes) / total}>
         {use?.memory_bytes !== undefined && `${bytes(use.memory_bytes)} of `}
@@ -133,12 +135,13 @@ function Cache({ use }: { use: WorkerUse }) {
 
 const BADGE = { Gone: "CANCELLED", Draining: "CANCELLING", Paused: "PAUSED", Busy: "RUNNING", Idle: "SUCCEEDED" };
 
+// As cards on a phone rows are no table to the browser: the roles say that they are one.
 function OneWorker({ worker, now }: { worker: Worker; now: number }) {
   const gone = now - Date.parse(worker.last_seen) > GONE_AFTER;
   const state = gone ? "Gone" : worker.draining ? "Draining" : worker.paused ? "Paused" : worker.jobs.length > 0 ? "Busy" : "Idle";
   return (
-    <tr>
-      <td>
+    <tr role="row">
+      <td role="cell">
         <div className="strong">{worker.name}</div>
         <span className="badge" data-state={BADGE[state]}>
           <span className="dot" aria-hidden />
@@ -158,7 +161,7 @@ function OneWorker({ worker, now }: { worker: Worker; now: number }) {
           </ul>
         </details>
       </td>
-      <td>
+      <td role="cell">
         {worker.devices.map((device) => (
           <Device
             key={device.kind + device.index}
@@ -167,14 +170,20 @@ function OneWorker({ worker, now }: { worker: Worker; now: number }) {
           />
         ))}
       </td>
-      <td>{!gone && worker.use ? <Cache use={worker.use} /> : <span className="muted">–</span>}</td>
-      <td>{worker.jobs.length === 0 ? <span className="muted">none</span> : worker.jobs.map((job) => <Lease key={job} id={job} now={now} />)}</td>
-      <td>
+      <td role="cell" data-label="Cache">
+        {!gone && worker.use ? <Cache use={worker.use} /> : <span className="muted">–</span>}
+      </td>
+      <td role="cell" data-label="Jobs">
+        {worker.jobs.length === 0 ? <span className="muted">none</span> : worker.jobs.map((job) => <Lease key={job} id={job} now={now} />)}
+      </td>
+      <td role="cell" data-label="Last seen">
         <time dateTime={worker.last_seen} title={exact(worker.last_seen)}>
           {ago(worker.last_seen, now)}
         </time>
       </td>
-      <td className="number">{!gone && <Pausing worker={worker} />}</td>
+      <td role="cell" className="number">
+        {!gone && <Pausing worker={worker} />}
+      </td>
     </tr>
   );
 }

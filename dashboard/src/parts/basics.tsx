@@ -107,7 +107,7 @@ export function Empty({ title, children }: { title: string; children?: ReactNode
 export function Table({ label, className = "", children }: { label: string; className?: string; children: ReactNode }) {
   return (
     <div className="scroll" tabIndex={0} role="region" aria-label={label}>
-      <table className={`plain ${className}`.trimEnd()} aria-label={label}>
+      <table role="table" className={`plain ${className}`.trimEnd()} aria-label={label}>
         {children}
       </table>
     </div>

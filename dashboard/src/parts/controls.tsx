@@ -121,6 +121,7 @@ export function Check({
   some,
   onChange,
   hidden,
+  disabled,
   id,
   describedBy,
 }: {
@@ -129,6 +130,7 @@ export function Check({
   some?: boolean; // of what it stands for, where not all is
   onChange: (checked: boolean) => void;
   hidden?: boolean;
+  disabled?: boolean;
   id?: string;
   describedBy?: string;
 }) {
@@ -138,6 +140,7 @@ export function Check({
       className="checkbox"
       id={id}
       checked={checked}
+      disabled={disabled}
       ref={(input) => {
         if (input) input.indeterminate = Boolean(some && !checked);
       }}
@@ -164,6 +167,7 @@ export function Confirm({
   title,
   children,
   action,
+  keep = "Keep it",
   onConfirm,
   disabled,
 }: {
@@ -174,6 +178,7 @@ export function Confirm({
   title: string;
   children: ReactNode;
   action: string;
+  keep?: string;
   onConfirm: () => void;
   disabled?: boolean;
 }) {
@@ -190,7 +195,7 @@ export function Confirm({
           <AlertDialog.Title className="dialog-title">{title}</AlertDialog.Title>
           <AlertDialog.Description className="dialog-text">{children}</AlertDialog.Description>
           <div className="dialog-actions">
-            <AlertDialog.Close className="button">Keep it</AlertDialog.Close>
+            <AlertDialog.Close className="button">{keep}</AlertDialog.Close>
             <AlertDialog.Close className="button danger" onClick={onConfirm}>
               {action}
             </AlertDialog.Close>

@@ -1,5 +1,6 @@
 // Parallel coordinates: a line a run, over its parameters and its figures; an area drawn on an axis picks lines.
-import { useMemo } from "react";
+import { useMemo, useSyncExternalStore } from "react";
+import { useSearchParams } from "wouter";
 import { figure, formatOf, isShare, metricName, shortName } from "../format";
 import type { Sweep, Trial } from "../api";
 import { between } from "../colors";
@@ -7,6 +8,7 @@ import { dimensionNames, valueOf } from "../sweep";
 import { AxisPicks, type PickAxis } from "./axis_picks";
 import { Empty } from "./basics";
 import { type Areas, Chart, type Colors } from "./chart";
+import { Check } from "./controls";
 
 export type Cell = string | number | undefined;
 export interface Axis {
@@ -30,7 +32,7 @@ export interface Row {
 function scaleOf(axis: Axis, values: Cell[]): { type: string; data?: string[]; axisLabel?: object } & Record<string, unknown> {
   const different = [...new Set(values.map((value) => value ?? "–"))];
   const numbers = different.every((value) => typeof value === "number");
-  if (!numbers || (!axis.figure && different.length <= FEW))
+  if (!axis.figure && (!numbers || different.length <= FEW))
     return { type: "category", data: different.sort((a, b) => (numbers ? Number(a) - Number(b) : String(a).localeCompare(String(b)))).map(String) };
   const down = axis.figure?.lowerIsBetter ?? false;
   return { type: "value", scale: true, max: axis.figure?.most, inverse: down, nameLocation: down ? "start" : "end", axisLabel: { formatter: axis.figure?.format ?? figure } };
@@ -60,35 +62,87 @@ const tells = (values: Cell[]) => new Set(values.map(String)).size > 1;
 
 /** What can be picked of each axis that is drawn. */
 function picksOf(axes: Axis[], rows: Row[]): PickAxis[] {
-  return axes.flatMap(({ title, ...axis }, i) => {
+  return axes.map(({ title, ...axis }, i) => {
     const values = cellsOf(rows, i);
-    if (!tells(values)) return [];
     const numbers = values.filter((value) => typeof value === "number");
-    return [{ id: axis.id, name: title ?? axis.name, marks: scaleOf(axis, values).data, from: Math.min(...numbers), to: Math.max(...numbers) }];
+    return { id: axis.id, name: title ?? axis.name, marks: scaleOf(axis, values).data, from: Math.min(...numbers), to: Math.max(...numbers) };
   });
 }
 
-/** Axes on which all lines are alike say nothing and are left out. `color`: the axis whose figure colours the lines; -1: none does. */
-export function Parallel({
-  axes,
-  rows,
-  color,
-  label,
-  areas,
-  onAreas,
-}: {
+const FEW_AXES = 9; // that are drawn where nobody has chosen others
+const NARROW_AXES = 4; // for which a phone has room
+
+const narrow = matchMedia("(max-width: 500px)");
+const watchNarrow = (tell: () => void) => {
+  narrow.addEventListener("change", tell);
+  return () => narrow.removeEventListener("change", tell);
+};
+
+/** The lines over the axes that are drawn. */
+export interface Lines {
+  all: Axis[]; // that can be drawn
   axes: Axis[];
-  rows: Row[];
-  color: number;
-  label: string;
-  areas: Areas;
-  onAreas: (areas: Areas) => void;
-}) {
+  rows: Row[]; // their cells are of `axes`
+  color: number; // the axis whose figure colours the lines; -1: none does
+  full: boolean; // there is no room for another axis
+}
+
+/** Axes on which all lines are alike say nothing and are left out; of the others those are drawn that the address says, or `first` and what has no gaps. */
+export function useLines(axes: Axis[], rows: Row[], first: string[], color?: string): Lines {
+  const [params] = useSearchParams();
+  const wanted = params.get("axes");
+  const most = useSyncExternalStore(watchNarrow, () => narrow.matches) ? NARROW_AXES : Infinity;
+  return useMemo(() => {
+    const all = axes.flatMap((axis, i) => {
+      const values = cellsOf(rows, i);
+      return tells(values) ? [{ axis, i, place: first.includes(axis.id) ? -1 : Number(values.includes(undefined)) }] : [];
+    });
+    const few = all.toSorted((a, b) => a.place - b.place).slice(0, FEW_AXES);
+    const chosen = (wanted === null ? few : all.filter(({ axis }) => wanted.split(",").includes(axis.id))).slice(0, most);
+    const shown = all.filter((one) => chosen.includes(one));
+    return {
+      all: all.map(({ axis }) => axis),
+      axes: shown.map(({ axis }) => axis),
+      rows: rows.map((row) => ({ ...row, cells: shown.map(({ i }) => row.cells[i]) })),
+      color: shown.findIndex(({ axis }) => axis.id === color),
+      full: shown.length >= most,
+    };
+  }, [axes, rows, first, color, wanted, most]);
+}
+
+/** Which axes are drawn; on a phone, where they are few, in sight. */
+function AxisChoice({ all, axes, full }: Lines) {
+  const [, setParams] = useSearchParams();
+  const toggle = (axis: Axis, on: boolean) => {
+    const next = all.filter((one) => (one === axis ? on : axes.includes(one))).map(({ id }) => id);
+    setParams((old) => (old.set("axes", next.join(",")), old), { replace: true });
+  };
+  const short = full && all.length > axes.length;
+  return (
+    <details open={short}>
+      <summary>
+        {axes.length} of {all.length} axes{short && ", as many as there is room for"}
+      </summary>
+      <div className="choices">
+        {all.map((axis) => (
+          <Check
+            key={axis.id}
+            label={axis.title ?? axis.name}
+            checked={axes.includes(axis)}
+            disabled={full && !axes.includes(axis)}
+            onChange={(on) => toggle(axis, on)}
+          />
+        ))}
+      </div>
+    </details>
+  );
+}
+
+export function Parallel({ lines, label, areas, onAreas }: { lines: Lines; label: string; areas: Areas; onAreas: (areas: Areas) => void }) {
+  const { axes, rows, color } = lines;
   const option = useMemo(() => {
     const good = color < 0 ? [] : ranks(cellsOf(rows, color), axes[color].figure?.lowerIsBetter ?? false);
-    const told = axes
-      .map((axis, i) => ({ axis, values: cellsOf(rows, i) }))
-      .filter(({ values }) => tells(values));
+    const told = axes.map((axis, i) => ({ axis, values: cellsOf(rows, i) }));
     return (c: Colors) => ({
       parallel: {
         left: 64,
@@ -125,7 +179,12 @@ export function Parallel({
   const picks = useMemo(() => picksOf(axes, rows), [axes, rows]);
   return (
     <>
-      <Chart label={label} option={option} height={380} name="wring-parallel" areas={areas} onAreas={onAreas} />
+      <AxisChoice {...lines} />
+      {axes.length > 1 ? (
+        <Chart label={label} option={option} height={380} name="wring-parallel" areas={areas} onAreas={onAreas} />
+      ) : (
+        <p className="muted">Choose two axes or more.</p>
+      )}
       <AxisPicks axes={picks} areas={areas} onAreas={onAreas} />
     </>
   );
@@ -158,12 +217,11 @@ export function useTrialLines(sweep: Sweep, trials: Trial[]) {
         })),
     [trials, figures],
   );
-  const first = sweep.objectives[0];
-  const color = first ? axes.length - figures.length + figures.findIndex((f) => f.metric === first.metric && f.suite === first.suite) : -1;
-  return { axes, rows, color };
+  const objectives = useMemo(() => sweep.objectives.map((f) => `${f.suite} ${f.metric}`), [sweep.objectives]);
+  return useLines(axes, rows, objectives, objectives.at(0));
 }
 
-export function TrialParallel({ lines, areas, onAreas }: { lines: ReturnType<typeof useTrialLines>; areas: Areas; onAreas: (areas: Areas) => void }) {
+export function TrialParallel({ lines, areas, onAreas }: { lines: Lines; areas: Areas; onAreas: (areas: Areas) => void }) {
   const { axes, rows, color } = lines;
   if (rows.length < 2) return <Empty title="Two trials must have ended for lines to compare" />;
   return (
@@ -172,7 +230,7 @@ export function TrialParallel({ lines, areas, onAreas }: { lines: ReturnType<typ
         A line a trial; figures better upwards. {color >= 0 && `The stronger its colour, the better its ${axes[color].title}.`} Drag along an axis to pick
         lines.
       </p>
-      <Parallel axes={axes} rows={rows} color={color} label={`Parameters and figures of ${rows.length} trials`} areas={areas} onAreas={onAreas} />
+      <Parallel lines={lines} label={`Parameters and figures of ${rows.length} trials`} areas={areas} onAreas={onAreas} />
     </>
   );
 }

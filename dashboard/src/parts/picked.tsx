@@ -1,10 +1,9 @@
 // What an area drawn among parallel coordinates has picked, and the way back to all.
 import { useEffect, useState } from "react";
 import { Link, useSearchParams } from "wouter";
+import { MOST_COMPARED } from "../compare";
 import type { Areas } from "./chart";
 import { useSettled } from "./search_choice";
-
-const MOST_COMPARED = 12;
 
 const isRange = (range: unknown) => Array.isArray(range) && range.length === 2 && range.every(Number.isFinite);
 

@@ -2,8 +2,9 @@
 import { Combobox } from "@base-ui/react/combobox";
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { useEffect, useState } from "react";
-import { type Artifact, get, type Job, Problem } from "../api";
+import { type Artifact, get, type Job, Problem, stateNames } from "../api";
 import { bytes, short } from "../format";
+import { TRIED } from "../job_text";
 import { Caret, type Option, Tick } from "./controls";
 import type { Ids } from "./labelled";
 
@@ -144,8 +145,8 @@ export function ArtifactChoice({ kind, ids, ...rest }: ChoiceProps & { kind: "mo
   );
 }
 
-/** `first`: an option before all jobs. */
-export function JobChoice({ label, except, first, ...rest }: ChoiceProps & { label: string; except: string; first?: Option }) {
+/** Of the jobs that did not only sample, but for the ids `except`. `first`: an option before all. */
+export function JobChoice({ label, except, states = "", first, ...rest }: ChoiceProps & { label: string; except: string | string[]; states?: string; first?: Option }) {
   const query = useQuery({
     queryKey: ["job", rest.value],
     queryFn: () => get<Job>(`jobs/${rest.value}`),
@@ -159,10 +160,10 @@ export function JobChoice({ label, except, first, ...rest }: ChoiceProps & { lab
       {...rest}
       label={label}
       what="Search jobs"
-      about={["jobs", "choice", except]}
+      about={["jobs", "choice", states, String(except)]}
       search={async (text) => {
-        const { jobs } = await get<{ jobs: Job[] }>("jobs", { name_contains: text, page_size: MOST });
-        const options = jobs.filter((job) => job.id !== except).map(option);
+        const { jobs } = await get<{ jobs: Job[] }>("jobs", { states: stateNames(states), name_contains: text, page_size: MOST });
+        const options = jobs.filter((job) => job.spec.name !== TRIED && !except.includes(job.id)).map(option);
         return first && !text ? [first, ...options] : options;
       }}
       selected={query.data && option(query.data)}

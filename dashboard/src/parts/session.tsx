@@ -1,6 +1,7 @@
 // Who looks: logging in where the server asks for a token, and out again.
 import { type QueryClient, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { type ReactNode, useState } from "react";
+import { Link } from "wouter";
 import { get, type Problem, post, type Session } from "../api";
 import { Loading, useTitle } from "./basics";
 import { Copy } from "./copy";
@@ -31,6 +32,27 @@ export function useBarred(needed: "submitter" | "admin"): string {
   const { data } = useSession();
   if (!data?.login || SCOPES.indexOf(data.scope) >= SCOPES.indexOf(needed)) return "";
   return `Your token is a ${data.scope}’s: this takes a ${needed}’s.`;
+}
+
+/** To a form, for who may hand in what it makes; to all others it says why not. */
+export function NewLink({ href, children }: { href: string; children: string }) {
+  const barred = useBarred("submitter");
+  if (!barred)
+    return (
+      <Link href={href} className="button primary">
+        {children}
+      </Link>
+    );
+  return (
+    <div className="head-actions">
+      <span id="barred" className="muted small">
+        {barred}
+      </span>
+      <button className="button" disabled aria-describedby="barred">
+        {children}
+      </button>
+    </div>
+  );
 }
 
 /** What it holds is shown once the server lets this browser in. */
