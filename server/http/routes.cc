@@ -15,7 +15,7 @@
 #include "server/http/openapi.h"
 #include "server/http/pack.h"
 #include "server/http/page.h"
-#include "server/http/recent_tags.h"
+#include "server/http/recent_answers.h"
 #include "server/http/rules.h"
 #include "server/http/session.h"
 #include "server/http/target.h"
@@ -52,14 +52,18 @@ std::uint64_t version_of(const Backend& b) {
 }
 
 // What the rule's call answers. Those that stream over gRPC are a request a piece here.
-HttpResponse answer(const Backend& b, RecentTags& recent, const HttpRule& rule, const HttpRequest& request,
+HttpResponse answer(const Backend& b, RecentAnswers& recent, const HttpRule& rule, const HttpRequest& request,
                     const Target& target, Door::Visit& visit) {
   const bool is_poll = is_read(request) && rule.name.starts_with("Jobs/");
-  const std::string question = is_poll ? visit.caller.project + " " + request.target : "";
   const auto version = version_of(b);
-  if (is_poll && !request.if_none_match.empty())
-    if (const auto tag = recent.find(question, version, b.clock.now_ms()); tag && has_etag(request, *tag))
-      return tagged(request, *tag, [] { return std::string(); });
+  std::string question;
+  if (is_poll) {
+    question = visit.caller.project + " " + request.method + (takes_gzip(request.accept_encoding) ? " gzip " : " ") +
+               request.target;
+    const auto known = recent.find(question, version, b.clock.now_ms());
+    if (known && has_etag(request, known->tag)) return tagged(request, known->tag, [] { return std::string(); });
+    if (known && known->whole) return *known->whole;
+  }
   if (visit.access->audited)
     b.store.check_space();  // a change would hold one of few threads until there is some
   const auto message = request_of(rule, target, request.body);
@@ -77,8 +81,11 @@ HttpResponse answer(const Backend& b, RecentTags& recent, const HttpRule& rule, 
   }
   if (!is_read(request)) return packed(request, json(*response));
   const std::string tag = tag_of(*response);
-  if (is_poll) recent.put(question, version, b.clock.now_ms(), tag);
-  return tagged(request, tag, [&] { return json(*response).body; });
+  HttpResponse reply = tagged(request, tag, [&] { return json(*response).body; });
+  if (is_poll)
+    recent.put(question, version, b.clock.now_ms(),
+               {tag, reply.status == 200 ? std::make_shared<HttpResponse>(reply) : nullptr});
+  return reply;
 }
 
 // A file of an artifact: the one path below a call's that is no call of its own.
@@ -138,7 +145,7 @@ std::optional<HttpResponse> beside_the_calls(const Backend& b, const Page& page,
   });
 }
 
-HttpResponse route(const Backend& b, const RouteOptions& options, const Page& page, RecentTags& recent,
+HttpResponse route(const Backend& b, const RouteOptions& options, const Page& page, RecentAnswers& recent,
                    const HttpRequest& request) {
   const Target target = parse_target(request.target);
   if (auto response = watch_over(b, options, request, target.path)) {
@@ -179,7 +186,7 @@ std::string name_of_route(const HttpRequest& request) {
 HttpHandler make_routes(Backend backend, RouteOptions options) {
   http_rules();  // an annotation that cannot be served ends the server at its start
   const auto page = std::make_shared<const Page>(options.page);
-  const auto recent = std::make_shared<RecentTags>();
+  const auto recent = std::make_shared<RecentAnswers>();
   return [backend, options = std::move(options), page, recent](const HttpRequest& request) {
     const Stopwatch watch;
     const std::string name = name_of_route(request);

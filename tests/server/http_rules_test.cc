@@ -6,7 +6,7 @@
 
 #include "server/api/calls.h"
 #include "server/auth/access.h"
-#include "server/http/recent_tags.h"
+#include "server/http/recent_answers.h"
 #include "server/http/rules.h"
 
 namespace wring {
@@ -29,18 +29,35 @@ TEST(HttpRules, ReachEveryCallForPeopleAndNoOther) {
   for (const auto& call : calls()) EXPECT_TRUE(reached.contains(std::string(call.method))) << call.method;
 }
 
-TEST(RecentTags, CountForTheVersionThatTheyWereMadeOfAndNotForLong) {
-  RecentTags tags;
-  EXPECT_EQ(tags.find("a", 1, 0), std::nullopt);
-  tags.put("a", 1, 5000, "tag");
-  EXPECT_EQ(tags.find("a", 1, 5999), "tag");
-  EXPECT_EQ(tags.find("a", 1, 6000), std::nullopt);
-  EXPECT_EQ(tags.find("a", 1, 4999), std::nullopt) << "the clock was set back";
-  EXPECT_EQ(tags.find("a", 2, 5000), std::nullopt);
-  EXPECT_EQ(tags.find("b", 1, 5000), std::nullopt);
-  for (int i = 0; i < 1000; ++i) tags.put(std::to_string(i), 1, 5000, "t");
-  EXPECT_EQ(tags.find("a", 1, 5000), std::nullopt) << "it grows without end";
-  EXPECT_EQ(tags.find("999", 1, 5000), "t");
+TEST(RecentAnswers, CountForTheVersionThatTheyWereMadeOfAndNotForLong) {
+  RecentAnswers answers;
+  const auto tag = [&](const char* question, std::uint64_t version, TimeMs now) {
+    const auto found = answers.find(question, version, now);
+    return found ? found->tag : "none";
+  };
+  EXPECT_EQ(tag("a", 1, 0), "none");
+  answers.put("a", 1, 5000, {"tag", nullptr});
+  EXPECT_EQ(tag("a", 1, 5999), "tag");
+  EXPECT_EQ(tag("a", 1, 6000), "none");
+  EXPECT_EQ(tag("a", 1, 4999), "none") << "the clock was set back";
+  EXPECT_EQ(tag("a", 2, 5000), "none");
+  EXPECT_EQ(tag("b", 1, 5000), "none");
+  for (int i = 0; i < 1000; ++i) answers.put(std::to_string(i), 1, 5000, {"t", nullptr});
+  EXPECT_EQ(tag("a", 1, 5000), "none") << "it grows without end";
+  EXPECT_EQ(tag("999", 1, 5000), "t");
+}
+
+TEST(RecentAnswers, KeepBodiesThatAreNotLarge) {
+  RecentAnswers answers;
+  const auto body = [&](std::size_t size) {
+    HttpResponse response;
+    response.body = std::string(size, 'x');
+    answers.put("a", 1, 0, {"tag", std::make_shared<HttpResponse>(response)});
+    const auto found = answers.find("a", 1, 0);
+    return found && found->whole ? found->whole->body.size() : 0;
+  };
+  EXPECT_EQ(body(10'000), 10'000u);
+  EXPECT_EQ(body(1'000'000), 0u);
 }
 
 }  // namespace
