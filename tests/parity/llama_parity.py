@@ -39,7 +39,7 @@ from random_models import make_decoder  # noqa: E402
 
 EXACT, QUANTISED = 1e-3, 5e-3
 TYPES = {"F32": EXACT, "F16": EXACT, "BF16": EXACT, "Q8_0": QUANTISED, "Q4_0": QUANTISED, "Q4_1": QUANTISED, "Q5_0": QUANTISED,
-         "Q5_1": QUANTISED, "Q2_K": QUANTISED, "Q2_K_S": QUANTISED, "Q3_K_S": QUANTISED, "Q3_K_M": QUANTISED, "Q4_K_M": QUANTISED,
+         "Q5_1": QUANTISED, "Q2_K": QUANTISED, "Q2_K, tensor_types=ffn_down=Q2_K": QUANTISED, "Q3_K_S": QUANTISED, "Q3_K_M": QUANTISED, "Q4_K_M": QUANTISED,
          "Q5_K_M": QUANTISED, "Q6_K": QUANTISED, "IQ4_NL": QUANTISED, "Q8_0, tensor_types=blk=MXFP4": QUANTISED}
 # Weights of these types are multiplied by activations of 8 bits, each scale for as many of them.
 BLOCKS = dict.fromkeys(["Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "IQ4_NL", "MXFP4"], 32) | dict.fromkeys(
