@@ -46,17 +46,19 @@ def name_of(stored):
     return f"model.layers.{block}.{GGUF_PARTS[part]}.{kind}"
 
 
+def in_halves(array, stored, config):
+    """Rows of the tensor `stored`; of llama's q and k back in the order of halves."""
+    heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}.get(stored.split(".")[-2])
+    if config.model_type != "llama" or not heads:
+        return array
+    half = len(array) // heads // 2
+    return array.reshape(heads, half, 2, *array.shape[1:]).swapaxes(1, 2).reshape(array.shape)
+
+
 def read_gguf(file, config):
-    """{Hugging Face's name: fp32 array} by gguf-py; llama's rows of q and k back in the order of halves."""
-    values = {}
-    for tensor in GGUFReader(file).tensors:
-        array = dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
-        heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}.get(tensor.name.split(".")[-2])
-        if config.model_type == "llama" and heads:
-            half = len(array) // heads // 2
-            array = array.reshape(heads, half, 2, *array.shape[1:]).swapaxes(1, 2).reshape(array.shape)
-        values[name_of(tensor.name)] = array
-    return values
+    """{Hugging Face's name: fp32 array} by gguf-py."""
+    return {name_of(tensor.name): in_halves(dequantize(tensor.data, tensor.tensor_type).astype(np.float32), tensor.name, config)
+            for tensor in GGUFReader(file).tensors}
 
 
 class Gguf(Exports):
