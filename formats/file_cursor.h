@@ -2,8 +2,10 @@
 // field.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <span>
 #include <string>
 
 #include "common/error.h"
@@ -22,17 +24,25 @@ class FileCursor {
   template <typename T>
   T take(const std::string& field) {
     T value;
-    std::memcpy(&value, take_bytes(sizeof value, field).data.data(), sizeof value);
+    std::memcpy(&value, take_bytes(sizeof value, field).data(), sizeof value);
     return value;
   }
   std::string take_text(std::uint64_t length, const std::string& field) {
-    return std::string(take_bytes(length, field).text());
+    const auto bytes = take_bytes(length, field);
+    return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
   }
-  Bytes take_bytes(std::uint64_t length, const std::string& field) {
+
+  // Valid until the next call. Read by windows: to let go of what was read costs a call of the system.
+  std::span<const std::byte> take_bytes(std::uint64_t length, const std::string& field) {
+    constexpr std::uint64_t kWindow = 1 << 20;
     if (length > left()) refuse(field, "the file ends in the middle of it");
-    const std::uint64_t begin = at_;
+    if (at_ < window_at_ || at_ + length > window_at_ + window_.data.size()) {
+      window_ = file_.read(at_, std::min(left(), std::max(length, kWindow)));
+      window_at_ = at_;
+    }
+    const std::uint64_t begin = at_ - window_at_;
     at_ += length;
-    return file_.read(begin, length);
+    return window_.data.subspan(begin, length);
   }
 
   std::uint64_t at() const { return at_; }
@@ -47,6 +57,8 @@ class FileCursor {
   const FileView& file_;
   std::string reason_;
   std::uint64_t at_ = 0;
+  Bytes window_;
+  std::uint64_t window_at_ = 0;
 };
 
 }  // namespace wring

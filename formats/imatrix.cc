@@ -34,9 +34,9 @@ void check_entry(const FileView& file, const std::string& name, const ImatrixEnt
                   std::to_string(entry.sums.size()) + " sums");
 }
 
-std::vector<float> floats_of(const Bytes& bytes) {
-  std::vector<float> values(bytes.data.size() / sizeof(float));
-  std::memcpy(values.data(), bytes.data.data(), bytes.data.size());
+std::vector<float> floats_of(std::span<const std::byte> bytes) {
+  std::vector<float> values(bytes.size() / sizeof(float));
+  std::memcpy(values.data(), bytes.data(), bytes.size());
   return values;
 }
 
@@ -76,7 +76,7 @@ Imatrix read_binary(const FileView& file) {
 
 std::vector<float> tensor_floats(const FileView& view, const GgufFile& file, const GgufTensor& tensor) {
   if (tensor.type != GgmlType::kF32) throw_bad(view, tensor.name, "its type is not F32");
-  return floats_of(file.raw(tensor));
+  return floats_of(file.raw(tensor).data);
 }
 
 std::uint32_t chunks(const GgufFile& file, const std::string& key) {
