@@ -7,6 +7,7 @@ The time is that of strace (Debian's package of that name), between the file's o
 makes it with conv=fsync. What an export does besides, claims before and the reading back after, is in the last column.
 """
 import argparse
+import os
 import re
 import shutil
 import statistics
@@ -25,6 +26,7 @@ def seconds_of_export(options, form, folder):
     trace = folder / "trace"
     command = ["strace", "-f", "-ttt", "-e", "trace=openat,rename", "-o", trace, options.bin / "wring-engine", "export", options.model,
                "--to", form, "--threads", "1", "--out", folder / "out"]
+    os.sync()  # what was written before is not to be waited for
     start = time.monotonic()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     whole = time.monotonic() - start
@@ -41,6 +43,7 @@ def seconds_of_export(options, form, folder):
 
 
 def seconds_of_copy(file, to):
+    os.sync()
     start = time.monotonic()
     subprocess.run(["dd", f"if={file}", f"of={to}", "bs=1M", "conv=fsync"], check=True, stderr=subprocess.DEVNULL)
     took = time.monotonic() - start
