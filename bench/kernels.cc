@@ -52,6 +52,9 @@ std::vector<Form> forms() {
   for (const int bits : {2, 3, 4, 8})
     all.push_back({std::to_string(bits) + " bits, groups of 64",
                    [=](auto rows, auto columns) { return packed(bits, 64, false, rows, columns); }});
+  for (const std::int64_t group_size : {32, 192})
+    all.push_back({"4 bits, groups of " + std::to_string(group_size),
+                   [=](auto rows, auto columns) { return packed(4, group_size, false, rows, columns); }});
   all.push_back({"4 bits, groups of 64, zeros",
                  [](auto rows, auto columns) { return packed(4, 64, true, rows, columns); }});
   all.push_back({"low rank, a quarter", [](auto rows, auto columns) {

@@ -11,7 +11,7 @@
 namespace wring {
 namespace {
 
-constexpr int kPhases = kPackedLaneCodes;
+constexpr int kPhases = 4;  // codes of a lane
 
 typedef std::uint8_t Bytes __attribute__((vector_size(16)));
 typedef std::uint32_t FourWords __attribute__((vector_size(16)));
@@ -99,34 +99,46 @@ WRING_INLINE float folded(const Lanes<L> (&parts)[kMostLanes / L]) {
   return (sum[0] + sum[2]) + (sum[1] + sum[3]);
 }
 
-// The grid of the groups that a block's lanes are in, where they are not all in one.
-class LaneGrid {
+// One value for each quarter of sixteen lanes, in them all.
+template <int L>
+WRING_INLINE void spread(const float (&quarters)[4], Lanes<L> (&parts)[kMostLanes / L]) {
+  Lanes<4> fours[4];
+  for (int i = 0; i < 4; ++i) fours[i] = Lanes<4>{} + quarters[i];
+  if constexpr (L == 4) {
+    for (int i = 0; i < 4; ++i) parts[i] = fours[i];
+  } else {
+    const auto low = __builtin_shufflevector(fours[0], fours[1], 0, 1, 2, 3, 4, 5, 6, 7),
+               high = __builtin_shufflevector(fours[2], fours[3], 0, 1, 2, 3, 4, 5, 6, 7);
+    if constexpr (L == 8) {
+      parts[0] = low;
+      parts[1] = high;
+    } else {
+      parts[0] = __builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    }
+  }
+}
+
+// The grid of the groups that a block's quarters are in, where they are not all in one.
+class QuarterGrid {
  public:
-  explicit LaneGrid(const PackedRow& row)
-      : row_(row), lanes_(row.group_size / kPackedLaneCodes), left_(lanes_) {}
+  WRING_INLINE explicit QuarterGrid(const PackedRow& row)
+      : row_(row), quarters_(row.group_size / kPackedQuarter), left_(quarters_) {}
 
   // Past the last group all is zero.
-  WRING_INLINE void next(float* scales, float* zeros) {
-    for (std::int64_t lane = 0; lane < kMostLanes;) {
+  WRING_INLINE void next(float (&scales)[4], float (&zeros)[4]) {
+    for (int i = 0; i < 4; ++i) {
       const bool is_group = group_ < row_.groups;
-      const std::int64_t end = is_group ? std::min<std::int64_t>(kMostLanes, lane + left_) : kMostLanes;
-      const float scale = is_group ? row_.scales[group_] : 0;
-      const float zero = is_group ? row_.zeros[group_] : 0;
-      left_ -= end - lane;
-      for (; lane < end; ++lane) {
-        scales[lane] = scale;
-        zeros[lane] = zero;
-      }
-      if (left_ == 0) {
-        ++group_;
-        left_ = lanes_;
-      }
+      scales[i] = is_group ? row_.scales[group_] : 0;
+      zeros[i] = is_group ? row_.zeros[group_] : 0;
+      if (--left_ > 0) continue;
+      ++group_;
+      left_ = quarters_;
     }
   }
 
  private:
   const PackedRow& row_;
-  std::int64_t lanes_, left_, group_ = 0;
+  std::int64_t quarters_, left_, group_ = 0;
 };
 
 // Scales the sums of some blocks, which lie in one group in each lane, and adds them to the totals.
@@ -159,13 +171,13 @@ WRING_INLINE void multiply_row(const PackedRow& row, const float* x, float* out,
       add_scaled<kCount, L>(sums, scales, totals);
     }
   } else {
-    LaneGrid grid(row);
+    QuarterGrid grid(row);
     for (std::int64_t i = 0; i < x_stride; i += kPackedBlock) {
       Lanes<L> sums[kCount][kMostLanes / L] = {};
-      float lane_scales[kMostLanes], lane_zeros[kMostLanes];
-      grid.next(lane_scales, lane_zeros);
-      std::memcpy(scales, lane_scales, sizeof scales);
-      std::memcpy(zeros, lane_zeros, sizeof zeros);
+      float quarter_scales[4], quarter_zeros[4];
+      grid.next(quarter_scales, quarter_zeros);
+      spread<L>(quarter_scales, scales);
+      spread<L>(quarter_zeros, zeros);
       add_block<kBits, kCount, L>(codes, zeros, x + i, x_stride, sums);
       codes += kBlockBytes;
       add_scaled<kCount, L>(sums, scales, totals);

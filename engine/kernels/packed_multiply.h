@@ -5,13 +5,13 @@
 
 namespace wring {
 
-inline constexpr std::int64_t kPackedLaneCodes = 4;    // neighbours that one lane of a register holds
+inline constexpr std::int64_t kPackedQuarter = 16;     // neighbours that have one scale
 inline constexpr std::int64_t kPackedBlock = 16 * 4;   // codes that sixteen lanes hold
 inline constexpr std::int64_t kMostPackedVectors = 4;  // that a row is multiplied with at once
 
 struct PackedRow {
   int bits;                         // 1 .. 8
-  std::int64_t groups, group_size;  // group_size is a multiple of kPackedLaneCodes
+  std::int64_t groups, group_size;  // group_size is a multiple of kPackedQuarter
   const std::uint8_t* codes;        // as pack_bits() lays them out, packed_row_reach() bytes that may be read
   const float* scales;              // [groups]
   const std::uint8_t* zeros;        // [groups], a byte each

@@ -66,7 +66,7 @@ class PackedIntRep final : public WeightRep {
     constexpr std::int64_t kRowsPerTask = 64;
     const std::int64_t count = x.size(0), groups = scales_.size(1), row_bytes = codes_.size(1),
                        reach = packed_row_reach(columns(), bits_);
-    if (count > kMostPackedVectors || group_size_ % kPackedLaneCodes != 0) return {};
+    if (count > kMostPackedVectors || group_size_ % kPackedQuarter != 0) return {};
     if (!x.is_cpu() || !codes_.is_cpu() || x.scalar_type() != at::kFloat) return {};
     const at::Tensor scales = scales_.to(at::kFloat), vectors = arranged(x);
     at::Tensor y = at::empty({count, rows()}, at::kFloat);

@@ -58,10 +58,11 @@ HttpResponse answer(const Backend& b, RecentAnswers& recent, const HttpRule& rul
   const auto version = version_of(b);
   std::string question;
   if (is_poll) {
-    question = visit.caller.project + " " + request.method + (takes_gzip(request.accept_encoding) ? " gzip " : " ") +
-               request.target;
+    question = visit.caller.project + " " + request.method +
+               (takes_gzip(request.accept_encoding) ? " gzip " : " ") + request.target;
     const auto known = recent.find(question, version, b.clock.now_ms());
-    if (known && has_etag(request, known->tag)) return tagged(request, known->tag, [] { return std::string(); });
+    if (known && has_etag(request, known->tag))
+      return tagged(request, known->tag, [] { return std::string(); });
     if (known && known->whole) return *known->whole;
   }
   if (visit.access->audited)
