@@ -36,8 +36,7 @@ RECIPES = {  # name: project, model, stages
     "search, int8": ("search", MINILM, ["rtn(bits=8, group_size=-1)"]),
     "groups of 100": ("language", SMOLLM2, ["rtn(bits=4, group_size=100)"]),  # it fails
 }
-SWEEP = """
-name: bits and groups
+SWEEP = """name: bits and groups
 recipe: {{stages: ['rtn(bits=4, group_size=64)'], evaluations: ['perplexity(windows=4)', size]}}
 model: {model}
 data: {{test: {test}}}
@@ -70,7 +69,7 @@ def run_jobs(service, folder):
             service.kill_engine()
         service.wait_for_end(job, LONG)
     sweep = folder / "sweep.yaml"
-    sweep.write_text(SWEEP.format(model=SMOLLM2, test=TEXT[SMOLLM2]))
+    sweep.write_text(SWEEP.format(model=SMOLLM2.relative_to(ROOT), test=TEXT[SMOLLM2].relative_to(ROOT)))  # it is shown as it is written
     number = service.cli("sweep", "submit", sweep, "--json").json["id"]
     service.wait_for("the sweep", lambda: service.cli("sweep", "show", number, "--json").json["state"] == "SUCCEEDED", LONG)
     made = service.job(jobs["gptq, 3 bits"])["artifact_digest"]
@@ -86,6 +85,7 @@ def main():
     parser.add_argument("--out", default=ROOT / "docs/dashboard", type=Path, help="folder of the pictures")
     parser.add_argument("views", nargs="*")
     options = parser.parse_args()
+    os.chdir(ROOT)
     with tempfile.TemporaryDirectory(prefix="wring-pictures-") as scratch:
         folder = Path(scratch)
         (folder / "closed").mkdir()
