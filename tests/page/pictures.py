@@ -85,18 +85,19 @@ def main():
     parser.add_argument("--out", default=ROOT / "docs/dashboard", type=Path, help="folder of the pictures")
     parser.add_argument("views", nargs="*")
     options = parser.parse_args()
-    os.chdir(ROOT)
+    programs, pictures = options.bin.resolve(), options.out.resolve()
+    os.chdir(ROOT)  # paths in what is shown are the repository's
     with tempfile.TemporaryDirectory(prefix="wring-pictures-") as scratch:
         folder = Path(scratch)
         (folder / "closed").mkdir()
-        service, closed = Service(options.bin.resolve(), folder), Service(options.bin.resolve(), folder / "closed")
+        service, closed = Service(programs, folder), Service(programs, folder / "closed")
         try:
             service.start_server()
             service.start_worker("bench")
             run_jobs(service, folder)
 
             def take(*views, **environment):
-                command = ["node", HERE / "screenshots.mjs", f"http://{service.http}", options.out, *views]
+                command = ["node", HERE / "screenshots.mjs", f"http://{service.http}", pictures, *views]
                 return subprocess.run(command, env=os.environ | environment).returncode
 
             failed = "submit-plan" in (options.views or ["submit-plan"]) and take("submit-plan")  # while the worker is free
