@@ -3,6 +3,7 @@
 
 #include <memory>
 
+#include "client/cli/figures.h"
 #include "client/cli/transfers.h"
 #include "common/clock.h"
 #include "common/quantity.h"
@@ -131,20 +132,6 @@ void list_artifacts(CliContext& context, const std::string& kind, const std::str
   context.print(table(rows));
 }
 
-// What was measured of an artifact; empty where nothing was.
-std::string figures_of(CliContext& context, const std::string& digest) {
-  v1::QueryEvaluationsRequest request;
-  request.set_artifact(digest);
-  request.set_page_size(1000);
-  std::vector<std::vector<std::string>> rows{{"SUITE", "METRIC", "VALUE", "STDERR", "UNIT", "JOB"}};
-  const auto page = context.client().evaluations(request);
-  for (const auto& row : page.evaluations())
-    if (row.text().empty())
-      rows.push_back({row.suite(), row.metric(), format_number(row.value(), 5),
-                      row.has_stderr() ? format_number(row.stderr(), 5) : "", row.unit(), row.job_id()});
-  return rows.size() > 1 ? "\n" + table(rows) : "";
-}
-
 std::string retention(const v1::Artifact& artifact) {
   if (artifact.pinned()) return "pinned";
   const auto until = to_json(artifact)["expire_time"];
@@ -196,7 +183,13 @@ void add_retention_verbs(CLI::App& app, CliContext& context) {
 
 void show_artifact(CliContext& context, const std::string& digest) {
   const auto artifact = context.client().artifact(artifact_of(context, digest));
-  if (context.json) return context.print_json(to_json(artifact));
+  const auto measured = evaluations_of(context, artifact.digest());
+  if (context.json) {
+    Json json = to_json(artifact);
+    json["evaluations"] = Json::array();
+    for (const auto& row : measured) json["evaluations"].push_back(to_json(row));
+    return context.print_json(json);
+  }
   const auto manifest = Manifest::parse(artifact.manifest_json());
   std::string text =
       table({{"artifact", "sha256:" + artifact.digest()},
@@ -211,7 +204,7 @@ void show_artifact(CliContext& context, const std::string& digest) {
     rows.push_back({file.path, human_bytes(file.size), std::to_string(file.chunks.size())});
   text += "\n" + table(rows);
   if (!manifest.metadata.empty()) text += "\n" + manifest.metadata.dump(2) + "\n";
-  context.print(text + figures_of(context, artifact.digest()));
+  context.print(text + describe_figures(context, measured));
 }
 
 }  // namespace

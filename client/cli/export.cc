@@ -61,8 +61,20 @@ std::string describe_export(const Json& report) {
                       report.at("tensors").dump() + " other tensors: all as meant, to the bit"},
       {"size", human_bytes(report.at("file_bytes").get<std::uint64_t>()) + ", " +
                    format_number(report.at("bits_per_weight").get<double>(), 3) + " bits a weight"}};
-  for (const auto& row : report.at("evaluations"))
-    rows.push_back({row.at("metric").get<std::string>(), format_number(row.at("value").get<double>(), 5)});
+  if (report.contains("graph_distance"))
+    rows.push_back({"graph", "run beside the model, " +
+                                 format_number(100 * report.at("graph_distance").get<double>(), 5) +
+                                 " % off"});
+  for (const auto& [member, what] : {std::pair{"left_out", "left out: its readers have no place for it"},
+                                     std::pair{"not_read", "not read: no part that is known of a model"}})
+    if (report.contains(member))
+      rows.push_back({what, join(report.at(member).get<std::vector<std::string>>(), ", ")});
+  for (const auto& row : report.at("evaluations")) {
+    const Json& error = row.at("stderr");
+    rows.push_back({row.at("metric").get<std::string>(),
+                    format_number(row.at("value").get<double>(), 5) +
+                        (error.is_number() ? " +- " + format_number(error.get<double>(), 5) : "")});
+  }
   return table(rows);
 }
 
@@ -86,7 +98,7 @@ void export_artifact(CliContext& context, const ExportFlags& flags) {
     const int number = ++seen[format];
     const fs::path folder = out / (number == 1 ? format : format + "-" + std::to_string(number));
     const auto report = export_to(context, flags, model, to, exports.size() == 1 ? out : folder);
-    if (!report) return;
+    if (!report) break;  // what was written before stays, and is told of
     reports.push_back(*report);
     if (!context.json) context.print(describe_export(*report));
   }

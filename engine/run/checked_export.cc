@@ -14,12 +14,38 @@
 #include "engine/export/exporter.h"
 #include "engine/export/meaning.h"
 #include "engine/export/unread_tensors.h"
+#include "engine/model/load.h"
 #include "engine/run/hardware.h"
 
 namespace wring {
 namespace {
 
 namespace fs = std::filesystem;
+
+void check_token(const std::string& text, const Json& id, std::int64_t rows) {
+  if (!id.is_number_integer() || id.get<std::int64_t>() < rows) return;
+  throw Error(ErrorCode::kInvalidArgument, "VOCABULARY_MISMATCH",
+              "the token '" + text.substr(0, 80) + "' has the id " + id.dump() + ", the embedding " +
+                  std::to_string(rows) + " rows",
+              "tokenizer.json", "Model and tokenizer do not belong together.");
+}
+
+// What reads the export would ask for rows that are not there.
+void check_vocabulary(const Model& model, const FileTree& source) {
+  if (!source.has("tokenizer.json")) return;  // a GGUF's has as many tokens as rows
+  const Json tokenizer = tokenizer_json(source), none = Json::object();
+  const std::int64_t rows = model.vocabulary_size();
+  const Json& words = tokenizer.contains("model") && tokenizer.at("model").is_object() &&
+                              tokenizer.at("model").contains("vocab")
+                          ? tokenizer.at("model").at("vocab")
+                          : none;
+  for (const auto& [text, id] : words.items())
+    if (words.is_object()) check_token(text, id, rows);
+  if (!tokenizer.contains("added_tokens") || !tokenizer.at("added_tokens").is_array()) return;
+  for (const Json& token : tokenizer.at("added_tokens"))
+    if (token.is_object() && token.contains("id"))
+      check_token(token.value("content", Json()).dump(), token.at("id"), rows);
+}
 
 }  // namespace
 
@@ -53,6 +79,7 @@ void check_export(const ExportSpec& spec, const Model& model, const FileTree& so
     throw Error(ErrorCode::kInvalidArgument, "WRONG_MODEL_KIND",
                 spec.format + " takes no models of the kind " + std::string(model.kind()), field,
                 "It takes: " + join(takes, ", ") + ".");
+  check_vocabulary(model, source);
   const Params params(spec.params, field + ".params");
   if (const auto check = find_export_check(spec.format)) check({model, source, params, "model", {}});
 }

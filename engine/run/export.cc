@@ -17,13 +17,17 @@ namespace {
 namespace fs = std::filesystem;
 
 // Perplexity, KL divergence and agreement of the export beside the model that it was made of.
-Json measure(const ExportCommand& command, const fs::path& folder) {
+Json measure(const ExportCommand& command, std::string_view kind, const fs::path& folder) {
   if (command.text.empty()) return Json::array();
-  return run_fresh({"eval", folder.string(), "--suite", "perplexity", "--data", command.text.string(),
-                    "--windows", command.windows, "--reference", command.model.string(), "--threads",
-                    std::to_string(command.threads), "--quiet"},
-                   folder.parent_path())
-      .at("evaluations");
+  const bool decodes = kind == "decoder-lm";
+  std::vector<std::string> arguments{"eval",        folder.string(),
+                                     "--suite",     decodes ? "perplexity" : "similarity",
+                                     "--data",      command.text.string(),
+                                     "--reference", command.model.string(),
+                                     "--threads",   std::to_string(command.threads),
+                                     "--quiet"};
+  if (decodes) arguments.insert(arguments.end(), {"--windows", command.windows});
+  return run_fresh(arguments, folder.parent_path()).at("evaluations");
 }
 
 // "perplexity  22.13456 +- 0.91234 (the model: 22.01234, +0.555 %)"
@@ -77,7 +81,7 @@ int export_model(const ExportCommand& command) {
   const fs::path folder = half.path() / out.filename();
   Json report =
       write_checked_export({*model, source, spec, "to", out.filename().string(), folder, command.claims});
-  report["evaluations"] = measure(command, folder);
+  report["evaluations"] = measure(command, model->kind(), folder);
   report["path"] = out.string();
   fs::rename(folder, out);
   if (command.json)

@@ -10,6 +10,7 @@ import json
 import multiprocessing
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -180,6 +181,8 @@ class Jobs(WithService):
             self.assertEqual(self.service.cli("get", digest, "--out", out).status, 0)
             shown = self.service.cli("artifact", "show", digest)
             self.assertIn("bits_per_weight", shown.out, str(shown))
+            self.assertIn(": a fresh process read back ", shown.out)
+            self.assertIn("export", [row["suite"] for row in self.service.cli("artifact", "show", digest, "--json").json["evaluations"]])
         ids = self.folder / "ids.json"
         ids.write_text(json.dumps({"input_ids": [[1, 2, 3, 4, 5, 6, 7, 8]]}))
         result = self.folder / "result"
@@ -188,6 +191,16 @@ class Jobs(WithService):
         self.assertLess((ours - self.logits(self.folder / "export-compressed-tensors", ids)).abs().max(), 1e-2)
         self.assertLess((ours - self.logits(self.folder / "export-gguf", ids)).abs().max(), 1e-2)
         self.assertLess((ours - self.logits(self.folder / "export-onnx", ids)).abs().max(), 1e-4)
+
+    def test_an_artifact_is_shown_with_what_it_lost(self):
+        recipe = self.folder / "recipe.yaml"
+        recipe.write_text("stages: ['rtn(bits=2, group_size=32)']\nevaluations: ['perplexity(window=64, windows=4)']\n")
+        job = self.succeeded(self.service.cli("submit", recipe, "--model", scratch / "tiny", "--data", f"test={scratch / 'text.txt'}", "--wait", "--json").json)
+        before, after = (next(row for row in job["evaluations"] if row["metric"] == "perplexity" and row["when"] == when) for when in ("before", "after"))
+        apart = [(x - y) / n for x, y, n in zip(after["details"]["window_nll"], before["details"]["window_nll"], after["details"]["window_scored"])]
+        error = after["value"] * statistics.stdev(apart) / len(apart) ** 0.5
+        rise = f"perplexity {after['value'] - before['value']:+.4f} +- {error:.4f} beside the input, paired by window"
+        self.assertIn(rise, self.service.cli("artifact", "show", job["artifact_digest"]).out)
 
     def test_a_model_in_levels_is_exported_in_the_size_that_is_asked_for(self):
         out, data = self.folder / "levels", f"calibration={scratch / 'text.txt'}"

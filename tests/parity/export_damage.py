@@ -237,6 +237,16 @@ class BadInput(unittest.TestCase):
             with self.subTest(model=model, to=to):
                 self.refused(models / model, to, expected)
 
+    def test_tokens_that_the_embedding_has_no_row_for(self):
+        with tempfile.TemporaryDirectory() as folder:
+            model = Path(folder) / "mismatched"
+            shutil.copytree(models / "decoder", model)
+            rows = json.loads((model / "config.json").read_text())["vocab_size"]
+            for tokenizer in ({"model": {"vocab": {"a": 0, "b": rows}}}, {"added_tokens": [{"id": rows, "content": "b"}]}):
+                (model / "tokenizer.json").write_text(json.dumps(tokenizer))
+                for to in ("huggingface", "compressed-tensors", "onnx", "wring"):
+                    self.refused(model, to, ["tokenizer.json", f"has the id {rows}", f"{rows} rows"])
+
     def test_an_importance_matrix_that_is_not_there(self):
         self.refused(models / "decoder", "gguf(imatrix=nowhere.dat)", ["to.params.imatrix", "nowhere.dat"], code=3)
 

@@ -175,8 +175,8 @@ TEST(RecipeError, WrongTypeShowsTheValueAndWhatItShouldBe) {
 }
 
 TEST(RecipeError, OutOfRangeShowsTheValueAndTheRange) {
-  expect_refused("rtn | gptq(bits=7)", "OUT_OF_RANGE", "stages[1].params.bits",
-                 {"7 is not allowed", "2, 3, 4, 5, 6, 8", "bits"});
+  expect_refused("rtn | gptq(bits=9)", "OUT_OF_RANGE", "stages[1].params.bits",
+                 {"9 is not allowed", "2, 3, 4, 5, 6, 7, 8", "bits"});
   expect_refused("gptq(group_size=-2)", "OUT_OF_RANGE", "stages[0].params.group_size", {"-1 to 65536"});
   expect_refused("rtn(group_size=0)", "OUT_OF_RANGE", "stages[0].params.group_size", {"-1 to 65536 but 0"});
   expect_refused("evaluations: ['perplexity(window=64, stride=65)']", "OUT_OF_RANGE",
