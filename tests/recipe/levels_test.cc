@@ -44,7 +44,7 @@ TEST(Levels, AreOfMethodsThatGoLayerByLayerOnTheHessianAlone) {
 TEST(Levels, ThatAreNoneAreRefusedWithTheField) {
   EXPECT_EQ(thrown_by([] { levels(Json::array()); }).field(), "levels");
   EXPECT_EQ(thrown_by([] { levels(3); }).reason(), "WRONG_TYPE");
-  EXPECT_EQ(thrown_by([] { levels({"rtn", "gptq(bits=7)"}); }).field(), "levels[1].params.bits");
+  EXPECT_EQ(thrown_by([] { levels({"rtn", "gptq(bits=9)"}); }).field(), "levels[1].params.bits");
 }
 
 TEST(CallText, HoldsWhatIsNotTheDefault) {

@@ -179,8 +179,8 @@ TEST(Modifiers, WithMistakesNameThemAndTheLine) {
                  "symmetric");
   expect_refused(quantiser("WandaPruningModifier", "targets: Linear"), "MISSING_PARAMETER",
                  "quant_stage.quant_modifiers.WandaPruningModifier.sparsity", "0.5");
-  expect_refused(quantiser("QuantizationModifier", "scheme: W7A16"), "OUT_OF_RANGE", "stages[0].params.bits",
-                 "line 3");
+  expect_refused(quantiser("QuantizationModifier", "scheme: W1A16"), "UNSUPPORTED_MODIFIER",
+                 "quant_stage.quant_modifiers.QuantizationModifier.scheme", "W1A16");
   expect_refused("quant_stage: {x: 1, q_modifiers: {}}", "UNKNOWN_KEY", "quant_stage.x", "modifiers");
   expect_refused("quant_stage:\n  q_modifiers: {}\n", "MALFORMED_RECIPE", "stages", "neither");
 }

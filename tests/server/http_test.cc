@@ -186,11 +186,11 @@ TEST_F(Http, ValidatesWithoutAJobAndNamesTheField) {
   const auto good = validate("gptq(bits=4)").json();
   EXPECT_EQ(good["recipe_digest"], parse_recipe("gptq(bits=4)").digest().hex());
   EXPECT_EQ(good["data_names"], Json::array({"calibration"}));
-  EXPECT_EQ(validate("gptq(bits=7)").status, 400);
+  EXPECT_EQ(validate("gptq(bits=9)").status, 400);
   EXPECT_EQ(
       validate("quant_stage: {quant_modifiers: {SmoothQuantModifier: {smoothing_strength: 0.8}}}").status,
       400);
-  EXPECT_EQ(validate("gptq(bits=7)").json()["field"], "stages[0].params.bits");
+  EXPECT_EQ(validate("gptq(bits=9)").json()["field"], "stages[0].params.bits");
   auto job = body_of_submit();
   job["validate_only"] = true;
   EXPECT_EQ(post("/api/v1/jobs", job.dump()).status, 200);
