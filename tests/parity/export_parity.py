@@ -4,9 +4,8 @@
     export_parity.py [--bin build/release/bin] [-v] [TEST...]     e.g. export_parity.py HuggingFace
 
 Values must equal the export's claims (SHA-256 of fp32 values) to the bit, logits wring-engine's own on the exported files
-within TOLERANCE. No loader of GPTQ and AWQ checkpoints runs here (transformers wants gptqmodel, which needs a GPU's
-toolkit to build): they are unpacked in numpy after their layouts' description, and scripts/prove exports compares
-with auto-round's packers.
+within TOLERANCE. GPTQ and AWQ checkpoints are unpacked in numpy after their layouts' description: transformers loads them with
+gptqmodel, in a venv of its own, in checkpoint_parity.py, which scripts/prove exports runs.
 """
 import json
 import os
@@ -362,7 +361,7 @@ class GptqAndAwq(Exports):
         values = {f"{layer}.weight": weight_of(tensors, layer, config) for layer in layers}
         values |= {name: value.float().numpy() for name, value in tensors.items() if name.endswith((".weight", ".bias"))}
         self.assert_claimed(report, values)
-        print(f"ok     numpy {np.__version__}, no loader here: {to}, {recipe}, {shape}: {len(layers)} weights equal", flush=True)
+        print(f"ok     numpy {np.__version__}: {to}, {recipe}, {shape}: {len(layers)} weights equal", flush=True)
         return config
 
     def test_gptq(self):

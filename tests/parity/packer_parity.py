@@ -10,34 +10,16 @@ import argparse
 import importlib.metadata
 import os
 import sys
-import tempfile
 from pathlib import Path
 
 os.environ |= {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1", "AR_LOG_LEVEL": "ERROR"}
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
-import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from auto_round.export.export_to_awq.utils import WQLinear_GEMM  # noqa: E402
 from auto_round_extension.torch import qlinear_torch, qlinear_torch_zp  # noqa: E402
-from safetensors.torch import load_file  # noqa: E402
 
 import export_support as support  # noqa: E402
-from random_models import make_decoder  # noqa: E402
-
-# hidden, ffn, heads, KV heads, head size: what whole words of 3 bits leave of odd shapes
-SIZES = [(32, 96, 1, 1, 32), (96, 224, 3, 1, 32), (160, 32, 5, 5, 64), (64, 352, 2, 1, 96)]
-
-
-def linear_of(grid):
-    linear = torch.nn.Linear(*reversed(grid["codes"].shape), bias=False)
-    linear.weight.data = torch.from_numpy(support.grid_values(grid))
-    return linear
-
-
-def of_grid(grid):
-    zeros = np.full(grid["scales"].shape, 1 << (grid["bits"] - 1)) if grid["zeros"] is None else grid["zeros"]
-    return (grid["codes"].shape[1] // grid["scales"].shape[1], torch.from_numpy(grid["scales"].astype(np.float32)),
-            torch.from_numpy(zeros.astype(np.int32)))
+from packers import SIZES, compare, linear_of, of_grid  # noqa: E402
 
 
 def gptq(module):
@@ -56,32 +38,6 @@ def awq(grid):
     packed = WQLinear_GEMM.from_linear(linear_of(grid), 4, group, scales=scales.t().contiguous(), zeros=zeros.t().contiguous(),
                                        device="cpu")
     return {part: getattr(packed, part) for part in ("qweight", "qzeros", "scales")}
-
-
-def artifact(folder, size, bits, symmetric, rng):
-    hidden, ffn, heads, kv_heads, head_dim = size
-    make_decoder(folder / "plain", hidden_size=hidden, intermediate_size=ffn, num_attention_heads=heads,
-                 num_key_value_heads=kv_heads, head_dim=head_dim, num_hidden_layers=2)
-    layers = {}
-    for name, weight in load_file(folder / "plain/model.safetensors").items():
-        if weight.dim() == 2 and "embed" not in name and "lm_head" not in name:
-            grid = support.random_grid(rng, tuple(weight.shape), bits, 32, symmetric)
-            if not symmetric:  # a zero point less one must not be negative
-                grid["zeros"] = np.maximum(grid["zeros"], 1)
-            layers[name.removesuffix(".weight")] = grid
-    return support.write_artifact(folder / "plain", folder / "artifact", layers), layers
-
-
-def compare(engine, to, pack, size, bits, symmetric):
-    """-> (matrices, names of tensors that differ)"""
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        source, layers = artifact(folder, size, bits, symmetric, np.random.default_rng([bits, symmetric, *size]))
-        engine.export(source, to, folder / "export")
-        written = load_file(folder / "export/model.safetensors")
-        wrong = [f"{name}.{part}" for name, grid in layers.items() for part, expected in pack(grid).items()
-                 if not (written[f"{name}.{part}"].dtype == expected.dtype and torch.equal(written[f"{name}.{part}"], expected))]
-        return len(layers), wrong
 
 
 def main():
