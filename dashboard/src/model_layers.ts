@@ -50,6 +50,10 @@ function layerOf(tensor: string, stored: Record<string, Stored>): string {
   return names.findLast((name) => name in stored) ?? (names.at(-1) || tensor);
 }
 
+/** All that is stored of a weight, scales too; null where the count of weights is not known. */
+export const storedBits = ({ shape, tensors: all }: ModelLayer) =>
+  shape.length === 0 ? null : (8 * sum(all.filter((tensor) => !tensor.name.endsWith(".bias")))) / shape.reduce((a, b) => a * b, 1);
+
 const sum = (tensors: Tensor[]) => tensors.reduce((all, tensor) => all + tensor.bytes, 0);
 
 /** Tensors of one layer together. */

@@ -7,7 +7,7 @@ import { between, inkOn } from "../colors";
 import { bytes, figure, short } from "../format";
 import { ggufName, lastReports, type LayerReport, layerReports } from "../layers";
 import { licence, type LicenceWords, measurements } from "../lineage";
-import { type ModelLayer, modelOf } from "../model_layers";
+import { type ModelLayer, modelOf, storedBits } from "../model_layers";
 import { Failure, Loaded, Loading, Table, Time, useTitle } from "../parts/basics";
 import { axis, Chart, type Colors } from "../parts/chart";
 import { Choice, SearchField, Segments } from "../parts/controls";
@@ -279,7 +279,7 @@ function Treemap({ layers, reports, onChoose }: LayerListProps) {
             item.data.layer?.name ?? item.name,
             `${bytes(item.value)}, ${((item.value / total) * 100).toFixed(1)} %`,
             item.data.layer && storage(item.data.layer),
-            item.data.layer && reports.has(item.data.layer.name) && `error ${errorOf(reports.get(item.data.layer.name))}`,
+            item.data.layer && reports.has(item.data.layer.name) && `error ${figureOf(reports.get(item.data.layer.name)?.error)}`,
           ]
             .filter(Boolean)
             .join("\n"),
@@ -529,8 +529,8 @@ function LayerRows({ layers, reports, onChoose }: LayerListProps) {
                 </td>
                 <td>{storage(layer)}</td>
                 <td className="number muted">{layer.shape.join(" × ") || "–"}</td>
-                <td className="number">{layer.bits === null ? "–" : figure(layer.bits)}</td>
-                {reports.size > 0 && <td className="number">{errorOf(reports.get(layer.name))}</td>}
+                <td className="number">{figureOf(storedBits(layer))}</td>
+                {reports.size > 0 && <td className="number">{figureOf(reports.get(layer.name)?.error)}</td>}
                 <td className="number">{bytes(layer.bytes)}</td>
                 <td className="number">{((layer.bytes / all) * 100).toFixed(1)} %</td>
               </tr>
@@ -542,7 +542,7 @@ function LayerRows({ layers, reports, onChoose }: LayerListProps) {
   );
 }
 
-const errorOf = (report?: LayerReport) => (report?.error === undefined ? "–" : figure(report.error));
+const figureOf = (value?: number | null) => (value === undefined || value === null ? "–" : figure(value));
 
 /** Jobs that measured it: as what they began with, or as what they made. */
 function UsedBy({ artifact }: { artifact: Artifact }) {

@@ -92,7 +92,7 @@ function LayerChart({ report, metric }: { report: LayerReport[]; metric: Metric 
     const last = Math.max(...points.map(([block]) => block));
     const worst = points.reduce((a, b) => (b[1] > a[1] ? b : a), [0, -Infinity, ""] as [number, number, string]);
     return (c: Colors) => ({
-      ...overBlocks(c, metric, points.map(([, value]) => value), kinds.has(ALL_LAYERS) ? "Layer" : "Block", "plain"),
+      ...overBlocks(c, metric, points.map(([, value]) => value), kinds.has(ALL_LAYERS) ? "Layer" : "Block", innerWidth < 760 ? "scroll" : "plain"),
       grid: { left: 64, right: 16, top: 56, bottom: 44 },
       tooltip: {
         trigger: "item",

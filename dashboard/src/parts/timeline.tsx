@@ -67,7 +67,7 @@ function Axis({ scale }: { scale: Scale }) {
     <div className="axis" role="group" aria-label="Time since its first lease">
       {marks.map((mark) => (
         <span key={mark} style={{ left: `${(mark / seconds) * 100}%` }}>
-          {duration(mark)}
+          {step < 1 ? `${mark.toFixed(1)} s` : duration(mark)}
         </span>
       ))}
     </div>
