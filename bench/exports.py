@@ -24,7 +24,7 @@ FORMATS = ["huggingface(dtype=bfloat16)", "huggingface(dtype=float32)", "gguf(ty
 def seconds_of_export(options, form, folder):
     """-> (the largest file, seconds of its writing, of the whole)"""
     trace = folder / "trace"
-    command = ["strace", "-f", "-ttt", "-e", "trace=openat,rename", "-o", trace, options.bin / "wring-engine", "export", options.model,
+    command = ["strace", "-f", "--seccomp-bpf", "-ttt", "-e", "trace=openat,rename", "-o", trace, options.bin / "wring-engine", "export", options.model,
                "--to", form, "--threads", "1", "--out", folder / "out"]
     os.sync()  # what was written before is not to be waited for
     start = time.monotonic()

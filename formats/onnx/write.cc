@@ -139,6 +139,8 @@ std::uint64_t bytes_of(const OnnxGraph& graph) {
   return bytes;
 }
 
+constexpr int kAtOnce = 1 << 20;  // bytes of a write; protobuf's own are 8 KiB
+
 // Takes what protobuf writes. Its errors wait, since a stream ends in a destructor.
 class FileStream final : public google::protobuf::io::CopyingOutputStream {
  public:
@@ -167,7 +169,7 @@ void write_message(const onnx::ModelProto& proto, const std::filesystem::path& p
   AtomicFile file(path);
   FileStream stream(file);
   {
-    google::protobuf::io::CopyingOutputStreamAdaptor adaptor(&stream);
+    google::protobuf::io::CopyingOutputStreamAdaptor adaptor(&stream, kAtOnce);
     (void)proto.SerializeToZeroCopyStream(&adaptor);
   }
   stream.check();
