@@ -36,7 +36,7 @@ class FileCursor {
   std::span<const std::byte> take_bytes(std::uint64_t length, const std::string& field) {
     constexpr std::uint64_t kWindow = 1 << 20;
     if (length > left()) refuse(field, "the file ends in the middle of it");
-    if (at_ < window_at_ || at_ + length > window_at_ + window_.data.size()) {
+    if (at_ + length > window_at_ + window_.data.size()) {
       window_ = file_.read(at_, std::min(left(), std::max(length, kWindow)));
       window_at_ = at_;
     }

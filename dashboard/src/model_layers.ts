@@ -11,7 +11,7 @@ export interface ModelLayer {
   group: string; // "block 3", or in a graph the operation
   kind: string;
   rep: string;
-  bits: number | null; // of its codes, else all that is stored of a weight; null where the count of weights is not known
+  bits: number | null; // that are stored of a weight, scales too; null where the count of weights is not known
   shape: number[]; // empty: it is not known
   bytes: number;
   attributes: Record<string, number | string | boolean>;
@@ -50,10 +50,6 @@ function layerOf(tensor: string, stored: Record<string, Stored>): string {
   return names.findLast((name) => name in stored) ?? (names.at(-1) || tensor);
 }
 
-/** All that is stored of a weight, scales too; null where the count of weights is not known. */
-export const storedBits = ({ shape, tensors: all }: ModelLayer) =>
-  shape.length === 0 ? null : (8 * sum(all.filter((tensor) => !tensor.name.endsWith(".bias")))) / shape.reduce((a, b) => a * b, 1);
-
 const sum = (tensors: Tensor[]) => tensors.reduce((all, tensor) => all + tensor.bytes, 0);
 
 /** Tensors of one layer together. */
@@ -72,14 +68,13 @@ export function layersOf(all: Tensor[], stored: Record<string, Stored>): ModelLa
     const shape = one?.shape ?? weightShape(rep, attributes, (suffix) => group.find((tensor) => tensor.name === `${name}.${suffix}`)) ?? [];
     const count = one || shape.length > 0 ? shape.reduce((a, b) => a * b, 1) : 0;
     const held = one ? one.bytes : sum(group.filter((tensor) => !tensor.name.endsWith(".bias")));
-    const bits = typeof attributes.bits === "number" ? attributes.bits : count ? (held * 8) / count : null;
     const { block, kind } = place(name);
     return {
       name,
       group: block >= 0 ? `block ${block}` : (weight.operation ?? "other"),
       kind,
       rep,
-      bits,
+      bits: count ? (held * 8) / count : null,
       shape,
       bytes: sum(group),
       attributes,

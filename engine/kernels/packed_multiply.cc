@@ -141,46 +141,49 @@ class QuarterGrid {
   std::int64_t quarters_, left_, group_ = 0;
 };
 
-// Scales the sums of some blocks, which lie in one group in each lane, and adds them to the totals.
-template <int kCount, int L>
-WRING_INLINE void add_scaled(const Lanes<L> (&sums)[kCount][kMostLanes / L],
-                             const Lanes<L> (&scales)[kMostLanes / L],
+// Where a row is read, and where the vectors.
+struct Places {
+  const std::uint8_t* codes;
+  const float* x;
+  std::int64_t x_stride;
+};
+
+// Takes the next `blocks`, each lane of which has one grid.
+template <int kBits, int kCount, int L>
+WRING_INLINE void add_blocks(std::int64_t blocks, const Lanes<L> (&scales)[kMostLanes / L],
+                             const Lanes<L> (&zeros)[kMostLanes / L], Places& at,
                              Lanes<L> (&totals)[kCount][kMostLanes / L]) {
+  Lanes<L> sums[kCount][kMostLanes / L] = {};
+  for (; blocks > 0; --blocks) {
+    add_block<kBits, kCount, L>(at.codes, zeros, at.x, at.x_stride, sums);
+    at.codes += kBits * kPackedBlock / 8;
+    at.x += kPackedBlock;
+  }
   for (int n = 0; n < kCount; ++n)
     for (int part = 0; part < kMostLanes / L; ++part) totals[n][part] += sums[n][part] * scales[part];
 }
 
 template <int kBits, int kCount, int L>
 WRING_INLINE void multiply_row(const PackedRow& row, const float* x, float* out, std::int64_t stride) {
-  constexpr std::int64_t kBlockBytes = kBits * kPackedBlock / 8;
-  const std::int64_t x_stride = packed_vector_size(row.groups * row.group_size);
-  const std::uint8_t* codes = row.codes;
+  const std::int64_t columns = packed_vector_size(row.groups * row.group_size);
+  Places at{row.codes, x, columns};
   Lanes<L> scales[kMostLanes / L], zeros[kMostLanes / L], totals[kCount][kMostLanes / L] = {};
   if (row.group_size % kPackedBlock == 0) {
     for (std::int64_t group = 0; group < row.groups; ++group) {
-      Lanes<L> sums[kCount][kMostLanes / L] = {};
       for (int part = 0; part < kMostLanes / L; ++part) {
         scales[part] = Lanes<L>{} + row.scales[group];
         zeros[part] = Lanes<L>{} + static_cast<float>(row.zeros[group]);
       }
-      for (std::int64_t i = 0; i < row.group_size; i += kPackedBlock) {
-        add_block<kBits, kCount, L>(codes, zeros, x, x_stride, sums);
-        codes += kBlockBytes;
-        x += kPackedBlock;
-      }
-      add_scaled<kCount, L>(sums, scales, totals);
+      add_blocks<kBits, kCount, L>(row.group_size / kPackedBlock, scales, zeros, at, totals);
     }
   } else {
     QuarterGrid grid(row);
-    for (std::int64_t i = 0; i < x_stride; i += kPackedBlock) {
-      Lanes<L> sums[kCount][kMostLanes / L] = {};
+    for (std::int64_t block = 0; block < columns / kPackedBlock; ++block) {
       float quarter_scales[4], quarter_zeros[4];
       grid.next(quarter_scales, quarter_zeros);
       spread<L>(quarter_scales, scales);
       spread<L>(quarter_zeros, zeros);
-      add_block<kBits, kCount, L>(codes, zeros, x + i, x_stride, sums);
-      codes += kBlockBytes;
-      add_scaled<kCount, L>(sums, scales, totals);
+      add_blocks<kBits, kCount, L>(1, scales, zeros, at, totals);
     }
   }
   for (int n = 0; n < kCount; ++n) out[n * stride] = folded<L>(totals[n]);

@@ -33,18 +33,15 @@ void check_token(const std::string& text, const Json& id, std::int64_t rows) {
 // What reads the export would ask for rows that are not there.
 void check_vocabulary(const Model& model, const FileTree& source) {
   if (!source.has("tokenizer.json")) return;  // a GGUF's has as many tokens as rows
-  const Json tokenizer = tokenizer_json(source), none = Json::object();
+  const Json tokenizer = tokenizer_json(source);
   const std::int64_t rows = model.vocabulary_size();
-  const Json& words = tokenizer.contains("model") && tokenizer.at("model").is_object() &&
-                              tokenizer.at("model").contains("vocab")
-                          ? tokenizer.at("model").at("vocab")
-                          : none;
-  for (const auto& [text, id] : words.items())
-    if (words.is_object()) check_token(text, id, rows);
-  if (!tokenizer.contains("added_tokens") || !tokenizer.at("added_tokens").is_array()) return;
+  const Json::json_pointer vocabulary("/model/vocab");
+  if (tokenizer.contains(vocabulary) && tokenizer.at(vocabulary).is_object())
+    for (const auto& [text, id] : tokenizer.at(vocabulary).items()) check_token(text, id, rows);
+  if (!tokenizer.contains("added_tokens")) return;
   for (const Json& token : tokenizer.at("added_tokens"))
-    if (token.is_object() && token.contains("id"))
-      check_token(token.value("content", Json()).dump(), token.at("id"), rows);
+    if (token.contains("id"))
+      check_token(json_or<std::string>(token, "content", "", "tokenizer.json"), token.at("id"), rows);
 }
 
 }  // namespace

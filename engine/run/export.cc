@@ -30,17 +30,12 @@ Json measure(const ExportCommand& command, std::string_view kind, const fs::path
   return run_fresh(arguments, folder.parent_path()).at("evaluations");
 }
 
-// "perplexity  22.13456 +- 0.91234 (the model: 22.01234, +0.555 %)"
+// "perplexity  22.13456 +- 0.91234"
 std::string describe_row(const Json& row) {
-  const auto value = row.at("value").get<double>();
-  std::string text = row.at("metric").get<std::string>() + "  " + format_number(value, 6);
-  if (const Json& error = row.at("stderr"); error.is_number())
-    text += " +- " + format_number(error.get<double>(), 6);
-  const Json& model = row.at("baseline_value");
-  if (!model.is_number() || model.get<double>() == 0) return text;
-  const double change = value / model.get<double>() - 1;
-  return text + " (the model: " + format_number(model.get<double>(), 6) + ", " + (change < 0 ? "" : "+") +
-         format_number(100 * change, 3) + " %)";
+  const std::string text =
+      row.at("metric").get<std::string>() + "  " + format_number(row.at("value").get<double>(), 6);
+  const Json& error = row.at("stderr");
+  return error.is_number() ? text + " +- " + format_number(error.get<double>(), 6) : text;
 }
 
 std::string names_of(const Json& report, const char* member, const std::string& what) {

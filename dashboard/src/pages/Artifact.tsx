@@ -7,7 +7,7 @@ import { between, inkOn } from "../colors";
 import { bytes, figure, short } from "../format";
 import { ggufName, lastReports, type LayerReport, layerReports } from "../layers";
 import { licence, type LicenceWords, measurements } from "../lineage";
-import { type ModelLayer, modelOf, storedBits } from "../model_layers";
+import { type ModelLayer, modelOf } from "../model_layers";
 import { Failure, Loaded, Loading, Table, Time, useTitle } from "../parts/basics";
 import { axis, Chart, type Colors } from "../parts/chart";
 import { Choice, SearchField, Segments } from "../parts/controls";
@@ -196,9 +196,12 @@ function ModelLayers({ artifact }: { artifact: Artifact }) {
   );
 }
 
-/** "packed-int 4 bits", "dense 32 bits", "masked 9 bits": what a rectangle's colour stands for. */
-const storage = (layer: ModelLayer) =>
-  typeof layer.attributes.type === "string" ? layer.attributes.type : layer.rep + (layer.bits ? ` ${figure(Math.round(layer.bits * 10) / 10)} bits` : "");
+/** "packed-int 4 bits", of its codes; else of all that is stored, "dense 32 bits", "masked 9 bits": what a rectangle's colour stands for. */
+const storage = ({ rep, bits, attributes }: ModelLayer) => {
+  if (typeof attributes.type === "string") return attributes.type;
+  const said = Number(attributes.bits ?? bits);
+  return rep + (said ? ` ${figure(Math.round(said * 10) / 10)} bits` : "");
+};
 
 const bytesOf = (layers: ModelLayer[]) => layers.reduce((sum, layer) => sum + layer.bytes, 0);
 
@@ -529,7 +532,7 @@ function LayerRows({ layers, reports, onChoose }: LayerListProps) {
                 </td>
                 <td>{storage(layer)}</td>
                 <td className="number muted">{layer.shape.join(" × ") || "–"}</td>
-                <td className="number">{figureOf(storedBits(layer))}</td>
+                <td className="number">{figureOf(layer.bits)}</td>
                 {reports.size > 0 && <td className="number">{figureOf(reports.get(layer.name)?.error)}</td>}
                 <td className="number">{bytes(layer.bytes)}</td>
                 <td className="number">{((layer.bytes / all) * 100).toFixed(1)} %</td>

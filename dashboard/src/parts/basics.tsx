@@ -177,3 +177,12 @@ export function useTitle(title: string) {
     document.title = `${title} · Wring`;
   }, [title]);
 }
+
+const narrow = matchMedia("(max-width: 500px)");
+const watchNarrow = (tell: () => void) => {
+  narrow.addEventListener("change", tell);
+  return () => narrow.removeEventListener("change", tell);
+};
+
+/** Whether the screen is a phone's, upright. */
+export const useNarrow = () => useSyncExternalStore(watchNarrow, () => narrow.matches);

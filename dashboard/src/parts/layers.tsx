@@ -4,7 +4,7 @@ import { useSearchParams } from "wouter";
 import { isActive, type Job } from "../api";
 import { figure } from "../format";
 import { ALL_LAYERS, layerReports, type LayerReport, logAxis, type Metric, METRICS, metricsOf, placed } from "../layers";
-import { Empty, Table } from "./basics";
+import { Empty, Table, useNarrow } from "./basics";
 import { axis, Chart, type Colors } from "./chart";
 import { Choice, Segments } from "./controls";
 
@@ -80,6 +80,7 @@ export function Layers({ job }: { job: Job }) {
 }
 
 function LayerChart({ report, metric }: { report: LayerReport[]; metric: Metric }) {
+  const narrow = useNarrow();
   const option = useMemo(() => {
     const kinds = new Map<string, [number, number, string][]>();
     for (const { report: layer, kind, at } of placed(report)) {
@@ -92,7 +93,7 @@ function LayerChart({ report, metric }: { report: LayerReport[]; metric: Metric 
     const last = Math.max(...points.map(([block]) => block));
     const worst = points.reduce((a, b) => (b[1] > a[1] ? b : a), [0, -Infinity, ""] as [number, number, string]);
     return (c: Colors) => ({
-      ...overBlocks(c, metric, points.map(([, value]) => value), kinds.has(ALL_LAYERS) ? "Layer" : "Block", innerWidth < 760 ? "scroll" : "plain"),
+      ...overBlocks(c, metric, points.map(([, value]) => value), kinds.has(ALL_LAYERS) ? "Layer" : "Block", narrow ? "scroll" : "plain"),
       grid: { left: 64, right: 16, top: 56, bottom: 44 },
       tooltip: {
         trigger: "item",
@@ -103,7 +104,7 @@ function LayerChart({ report, metric }: { report: LayerReport[]; metric: Metric 
         ...(data.includes(worst) && metric === "error" && { markPoint: mark(c, worst, worst[0] > last / 2 ? "left" : "right") }),
       })),
     });
-  }, [report, metric]);
+  }, [report, metric, narrow]);
   return <Chart label={`${metric} of each layer, in their order`} option={option} height={360} />;
 }
 

@@ -1,12 +1,12 @@
 // Parallel coordinates: a line a run, over its parameters and its figures; an area drawn on an axis picks lines.
-import { useMemo, useSyncExternalStore } from "react";
+import { useMemo } from "react";
 import { useSearchParams } from "wouter";
 import { figure, formatOf, isShare, metricName, shortName } from "../format";
 import type { Sweep, Trial } from "../api";
 import { between } from "../colors";
 import { dimensionNames, valueOf } from "../sweep";
 import { AxisPicks, type PickAxis } from "./axis_picks";
-import { Empty } from "./basics";
+import { Empty, useNarrow } from "./basics";
 import { type Areas, Chart, type Colors } from "./chart";
 import { Check } from "./controls";
 
@@ -72,12 +72,6 @@ function picksOf(axes: Axis[], rows: Row[]): PickAxis[] {
 const FEW_AXES = 9; // that are drawn where nobody has chosen others
 const NARROW_AXES = 4; // for which a phone has room
 
-const narrow = matchMedia("(max-width: 500px)");
-const watchNarrow = (tell: () => void) => {
-  narrow.addEventListener("change", tell);
-  return () => narrow.removeEventListener("change", tell);
-};
-
 /** The lines over the axes that are drawn. */
 export interface Lines {
   all: Axis[]; // that can be drawn
@@ -91,7 +85,7 @@ export interface Lines {
 export function useLines(axes: Axis[], rows: Row[], first: string[], color?: string): Lines {
   const [params] = useSearchParams();
   const wanted = params.get("axes");
-  const most = useSyncExternalStore(watchNarrow, () => narrow.matches) ? NARROW_AXES : Infinity;
+  const most = useNarrow() ? NARROW_AXES : Infinity;
   return useMemo(() => {
     const all = axes.flatMap((axis, i) => {
       const values = cellsOf(rows, i);

@@ -23,7 +23,7 @@ export function RecipeTab({ job }: { job: Job }) {
       <div className="tools">
         <JobChoice
           label="Compare with"
-          except={job.id}
+          except={[job.id]}
           value={against}
           placeholder="Compare with another job"
           first={against ? { value: "", label: "The recipe as it was written" } : undefined}

@@ -146,7 +146,7 @@ export function ArtifactChoice({ kind, ids, ...rest }: ChoiceProps & { kind: "mo
 }
 
 /** Of the jobs that did not only sample, but for the ids `except`. `first`: an option before all. */
-export function JobChoice({ label, except, states = "", first, ...rest }: ChoiceProps & { label: string; except: string | string[]; states?: string; first?: Option }) {
+export function JobChoice({ label, except, states = "", first, ...rest }: ChoiceProps & { label: string; except: string[]; states?: string; first?: Option }) {
   const query = useQuery({
     queryKey: ["job", rest.value],
     queryFn: () => get<Job>(`jobs/${rest.value}`),
