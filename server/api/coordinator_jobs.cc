@@ -212,6 +212,7 @@ v1::Job Coordinator::submit(const Within& project, const v1::SubmitJobRequest& r
   const OneSubmit once(mutex_, submitted_, ledger_, request_id);
   if (auto known = job_of_request(request_id, digest)) return *known;
   const Recipe recipe = parse_recipe(spec.recipe());
+  check_reads_no_file(recipe);
   if (!request.validate_only()) store_.check_space();
   const std::shared_lock inputs(store_.inputs());  // they stay until the job is stored
   check_inputs(project, spec, recipe.data_names());
