@@ -133,6 +133,12 @@ class Jobs(WithService):
         self.assertGreater(rows[("perplexity", "before")], 1)
         self.assertNotEqual(rows[("perplexity", "before")], rows[("perplexity", "after")])
 
+    def test_the_peak_of_a_step_is_none_of_the_steps_before_it(self):
+        job = self.service.cli("submit", "perplexity(window=256, windows=16) | size", "--model", scratch / "slow",
+                               "--data", f"test={scratch / 'text.txt'}", "--wait", "--json").json
+        scored, sized = self.succeeded(job)["stages"]
+        self.assertLess(sized["peak_bytes"], scored["peak_bytes"])
+
     def test_two_evaluations_of_one_suite_are_compared_each_with_itself(self):
         recipe = self.folder / "recipe.yaml"
         recipe.write_text("stages: ['rtn(bits=3, group_size=32)']\n"
