@@ -103,6 +103,11 @@ Json check_type(const Json& value, const ParameterSpec& p, const std::string& fi
   if (p.type == "data" && !value.is_string()) wrong("the name of a data input");
   if (p.type == "sparsity-pattern") return check_sparsity(value, p, field, source);
   if (p.type == "stages") return check_levels(value, field, source);
+  if (p.type == "stage" && !value.is_string()) {
+    const auto whole = whole_number(value);
+    if (!whole || *whole < 0) wrong("a method's name or a stage's index");
+    return static_cast<std::uint64_t>(*whole);
+  }
   return value;
 }
 
@@ -144,6 +149,7 @@ std::string allowed_values(const ParameterSpec& p) {
   if (p.type == "boolean") return "true or false";
   if (p.type == "sparsity-pattern") return "a share above 0 and below 1 (0.5), or N:M (2:4)";
   if (p.type == "stages") return "a list of stages, or one line of them";
+  if (p.type == "stage") return "input, or an earlier stage by its method or its index, from 0";
   if (p.type == "data") return "1 to 64 letters, digits, '-' or '_'";
   return "any string";
 }

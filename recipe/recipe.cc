@@ -15,6 +15,7 @@
 #include "recipe/layer_pattern.h"
 #include "recipe/modifiers.h"
 #include "recipe/one_line.h"
+#include "recipe/stage_reference.h"
 #include "recipe/utf8.h"
 #include "recipe/yaml.h"
 
@@ -206,6 +207,7 @@ Recipe build(const Json& json, const Catalogue& catalogue, const Source& source)
              formats = entries_of(json, "exports", source);
   for (std::size_t i = 0; i < stages.size(); ++i)
     recipe.stages.push_back(parse_stage(stages[i], at("stages", i), catalogue, source));
+  resolve_references(recipe.stages, source);
   for (std::size_t i = 0; i < suites.size(); ++i)
     recipe.evaluations.push_back(parse_evaluation(suites[i], at("evaluations", i), catalogue, source));
   for (std::size_t i = 0; i < formats.size(); ++i)

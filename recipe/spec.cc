@@ -38,10 +38,10 @@ ParameterSpec parse_parameter(const std::string& name, const Json& json, const s
   if (json.contains("max")) parameter.maximum = json_at<double>(json, "max", field);
   if (json.contains("except")) parameter.excluded = json_at<double>(json, "except", field);
   if (json.contains("choices")) parameter.choices = json_at<std::vector<Json>>(json, "choices", field);
-  check_known(
-      parameter.type,
-      {"integer", "number", "numbers", "boolean", "string", "choice", "sparsity-pattern", "data", "stages"},
-      field + ".type");
+  check_known(parameter.type,
+              {"integer", "number", "numbers", "boolean", "string", "choice", "sparsity-pattern", "data",
+               "stage", "stages"},
+              field + ".type");
   if (parameter.type == "choice" && parameter.choices.empty()) throw_bad(field, "a choice without choices");
   if (!parameter.default_value.is_null() && parameter.type != "stages")  // of specs that are being read
     (void)check_value(parameter.default_value, parameter, field + ".default", Source{"spec", {}});

@@ -17,7 +17,7 @@ namespace wring {
 struct ParameterSpec {
   std::string name;
   std::string type;    // integer, number, boolean, string, choice, sparsity-pattern, data,
-                       // stages (recipe/levels.h)
+                       // stage (recipe/stage_reference.h), stages (recipe/levels.h)
   std::string unit;    // may be empty
   Json default_value;  // null: required
   std::optional<double> minimum, maximum;

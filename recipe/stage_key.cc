@@ -1,6 +1,8 @@
 // Stage keys: SHA-256 over a canonical JSON of everything that can alter the output.
 #include "recipe/stage_key.h"
 
+#include "recipe/stage_reference.h"
+
 namespace wring {
 namespace {
 
@@ -61,10 +63,15 @@ std::vector<Digest> prefix_names(const Recipe& recipe, const StageKeyInputs& inp
     add_statistics(evaluation.suite, evaluation.params);
     names.push_back(evaluation_key(evaluation, state));
   }
-  for (const auto& stage : recipe.stages) {
+  std::vector<Digest> made;  // by the stages so far
+  for (std::size_t i = 0; i < recipe.stages.size(); ++i) {
+    const auto& stage = recipe.stages[i];
     reads_only({.stages = {stage}});
     add_statistics(stage.method, stage.params);
+    if (const auto reference = reference_index(recipe.stages, i))
+      state.data["reference"] = made.at(*reference);
     state.input = stage_key(stage, state);
+    made.push_back(state.input);
     names.push_back(state.input);
   }
   return names;

@@ -34,8 +34,8 @@ std::string shape_of(const WeightRep& weight) {
 [[noreturn]] void throw_mismatch(const std::string& what) {
   throw Error(
       ErrorCode::kInvalidArgument, "REFERENCE_MISMATCH", what, "reference",
-      "A stage before this one prunes or rescales what several layers share: run it as a recipe of its "
-      "own, and hand in what comes out as the model of this one.");
+      "A stage since the reference prunes or rescales what several layers share: compare with what that "
+      "makes (the parameter reference).");
 }
 
 // Weights are compared one by one, which means something only where all that is no weight is the same.

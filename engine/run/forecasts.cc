@@ -10,10 +10,13 @@
 #include "engine/run/helpers.h"
 #include "engine/run/snapshot.h"
 #include "engine/run/steps.h"
+#include "recipe/stage_reference.h"
 
 namespace wring {
 
-StageForecast Forecasts::stage(const StageSpec& stage, const std::string& field, Room& room, bool gathered) {
+StageForecast Forecasts::stage(std::size_t index, Room& room, bool gathered) {
+  const StageSpec& stage = spec_.recipe.stages[index];
+  const std::string field = stage_field(index);
   if (model_.is_graph()) return graph_stage(stage, field, room);
   const auto chosen = targets_of(stage, field, model_.model());
   const Params params(stage.params, field + ".params");
@@ -22,7 +25,7 @@ StageForecast Forecasts::stage(const StageSpec& stage, const std::string& field,
   for (const Layer* layer : chosen) names.push_back(layer->name());
   const auto found = estimate(*method, chosen, calibration(*method, params, field), gathered);
   model_.let_go();
-  return room.add_stage(stage.method, names, found);
+  return room.add_stage(stage.method, index, names, found, reference_index(spec_.recipe.stages, index));
 }
 
 // Of the graph that was handed in, whatever earlier stages cut out of it.

@@ -20,7 +20,7 @@ class Forecasts {
       : spec_(spec), data_(data), model_(model), threads_(threads), apart_(threads_apart) {}
 
   // `gathered`: another step has its statistics.
-  StageForecast stage(const StageSpec& stage, const std::string& field, Room& room, bool gathered);
+  StageForecast stage(std::size_t index, Room& room, bool gathered);
   StageForecast statistics(const StatisticsSpec& statistics, const Json& params, const std::string& field,
                            Room& room);
 

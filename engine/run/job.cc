@@ -73,7 +73,7 @@ class Run {
           spec_.share_statistics ? statistics_of(stage.method, stage.params) : std::nullopt;
       if (statistics)
         forecasts.push_back(forecasts_.statistics(*statistics, stage.params, stage_field(i), room));
-      forecasts.push_back(forecasts_.stage(stage, stage_field(i), room, statistics.has_value()));
+      forecasts.push_back(forecasts_.stage(i, room, statistics.has_value()));
     }
     for (const auto& exported : spec_.recipe.exports) forecasts.push_back(room.add_export(exported));
     return forecasts;
@@ -124,13 +124,16 @@ class Run {
   }
 
   // Looks for stages from the last one back to one that is at hand: those before it are not needed, but for
-  // an evaluation between them that is not at hand.
+  // an evaluation between them that is not at hand, and what a stage that runs takes as its reference.
   void find_stages() {
-    bool wanted = true;  // by what comes after
+    bool wanted = true;                // by what comes after
+    std::set<std::size_t> references;  // of stages that run, by index in the recipe
     for (auto step = steps_.rbegin(); step != steps_.rend(); ++step) {
       if (step->stage) {
+        wanted = wanted || references.contains(step->stage_index);
         needed_[step->plan.index] = wanted;
         wanted = wanted && !kept(*step);
+        if (wanted && step->reference) references.insert(*step->reference);
       } else if (step->evaluation && !wanted && step->when != "before") {
         wanted = !step->plan.key || !kept(*step);
       }
@@ -169,7 +172,7 @@ class Run {
         step.plan.forecast =
             forecasts_.statistics(*step.statistics, fed_by(step).params(), step.field, *room);
       else
-        step.plan.forecast = forecasts_.stage(*step.stage, step.field, *room, shares(step));
+        step.plan.forecast = forecasts_.stage(step.stage_index, *room, shares(step));
     }
     if (room) room->check();
   }
@@ -216,6 +219,7 @@ class Run {
       model_.load(FileTree::on_disk(outcome.path));  // mapped before the agent may move the folder
     }
     stored_.reset();
+    outputs_[step.stage_index] = model_.files();
     if (last_stage(steps_) == &step) link_result();
     return outcome;
   }
@@ -276,7 +280,7 @@ class Run {
   Json run_method(const Step& step, const Method& method, const Json& values,
                   const std::set<const Layer*>& chosen) {
     const Params params(values, step.field + ".params");
-    Model* const reference = method.needs_reference() ? &model_.reference() : nullptr;
+    Model* const reference = method.needs_reference() ? &model_.reference(reference_of(step)) : nullptr;
     Calibration calibration = calibration_of(method, params, model_.device());
     calibration.stored = stored_;
     if (method.reads_data() && (!stored_ || SearchingMethod::tokens_of(method) > 0))
@@ -297,6 +301,11 @@ class Run {
     return report;
   }
 
+  // What the step's method works towards.
+  const FileTree& reference_of(const Step& step) const {
+    return step.reference ? outputs_.at(*step.reference) : dense_input(spec_).files;
+  }
+
   // The other processes join the stage.
   Team& begin_together(const Step& step, const Method& method, const Json& values,
                        const std::set<const Layer*>& chosen, const Calibration& calibration,
@@ -314,7 +323,7 @@ class Run {
                       calibration,
                       snapshot.folder(),
                       spec_.seed};
-    if (method.needs_reference()) stage.reference = dense_input(spec_).files;
+    if (method.needs_reference()) stage.reference = reference_of(step);
     if (stored_) stage.statistics = stored_files_;
     helpers_->begin(stage);
     return helpers_->team();
@@ -423,6 +432,7 @@ class Run {
   std::map<std::size_t, std::optional<FileTree>> found_;  // steps by index
   std::shared_ptr<const StoredStatistics> stored_;        // of the step that comes next
   FileTree stored_files_;
+  std::map<std::size_t, FileTree> outputs_;  // of the stages so far, by index in the recipe
   fs::path half_;
   Json lineage_ = Json::array();
   std::vector<ExportedArtifact> exports_;

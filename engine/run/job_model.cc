@@ -26,7 +26,14 @@ void JobModel::let_go() {
 }
 
 Model& JobModel::reference() {
-  if (!reference_) reference_ = load_model(dense_input(spec_).files, device_);
+  return reference(dense_input(spec_).files);
+}
+
+Model& JobModel::reference(const FileTree& files) {
+  if (reference_ && referred_ == &files) return *reference_;
+  reference_.reset();
+  reference_ = load_model(files, device_);
+  referred_ = &files;
   return *reference_;
 }
 

@@ -30,14 +30,18 @@ class JobModel {
   const FileTree& files() const { return files_; }
   at::Device device() const { return device_; }
 
-  // Mapped, and decoded layer by layer as any model. Read when it is first asked for, and after let_go().
+  // Those that evaluations compare with: the job's reference, or else what was handed in.
   Model& reference();
+  // Of `files`, which outlive it. Mapped, and decoded layer by layer as any model. Read when it is first
+  // asked for, after let_go(), and after another.
+  Model& reference(const FileTree& files);
 
  private:
   const JobSpec& spec_;
   at::Device device_;
   FileTree files_;
   std::optional<Body> body_;
+  const FileTree* referred_ = nullptr;  // what reference_ was read from
   std::unique_ptr<Model> reference_;
 };
 

@@ -87,8 +87,15 @@ Room::Room(const JobSpec& spec, const Body& body)
   }
 }
 
-StageForecast Room::add_stage(const std::string& method, const std::vector<std::string>& targets,
-                              StageEstimate estimate) {
+// As that stage stores the layer; as the input does where none was forecast.
+std::uint64_t Room::bytes_in(std::optional<std::size_t> reference, const std::string& layer) const {
+  const auto made = reference ? made_.find(*reference) : made_.end();
+  return made == made_.end() ? layers_.at(layer).input_bytes : made->second.at(layer).bytes;
+}
+
+StageForecast Room::add_stage(const std::string& method, std::size_t index,
+                              const std::vector<std::string>& targets, StageEstimate estimate,
+                              std::optional<std::size_t> of_reference) {
   StageForecast forecast;
   forecast.name = method;
   forecast.layers = targets.size();
@@ -98,7 +105,7 @@ StageForecast Room::add_stage(const std::string& method, const std::vector<std::
     input_weights += layer.input_weights;
     forecast.weights += layer.weights;
     forecast.bytes_before += layer.bytes;
-    reference += layer.input_bytes;
+    reference += bytes_in(of_reference, name);
   }
   take_out(1 - static_cast<double>(forecast.weights) / static_cast<double>(input_weights), estimate);
   const auto kept = estimate.adds ? forecast.bytes_before : 0;
@@ -112,6 +119,7 @@ StageForecast Room::add_stage(const std::string& method, const std::vector<std::
         (estimate.adds ? layer.bytes : 0) + estimate.stored_bytes * layer.weights / forecast.weights;
     layer.weights = static_cast<std::uint64_t>(estimate.weights_kept * static_cast<double>(layer.weights));
   }
+  made_[index] = layers_;
   note_resident();
   // Weights that stay are read by the calibration pass, and at the end by all, to be written.
   const auto staying = model_bytes_ - std::min(forecast.bytes_before, model_bytes_);

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,10 +19,12 @@ class Room {
  public:
   Room(const JobSpec& spec, const Body& body);
 
-  // `targets` by name; `estimate` of the input's layers, whatever earlier stages have cut out of them. What
-  // the estimate's probes read of the model must be gone from memory.
-  StageForecast add_stage(const std::string& method, const std::vector<std::string>& targets,
-                          StageEstimate estimate);
+  // `index` in the recipe, `reference` likewise where it works towards another's output; `targets` by name;
+  // `estimate` of the input's layers, whatever earlier stages have cut out of them. What the estimate's
+  // probes read of the model must be gone from memory.
+  StageForecast add_stage(const std::string& method, std::size_t index,
+                          const std::vector<std::string>& targets, StageEstimate estimate,
+                          std::optional<std::size_t> reference = std::nullopt);
 
   // Of the graph as it was handed in: what a stage cuts out of it is known once it has.
   StageForecast add_graph_stage(const std::string& method, const Graph& graph, const GraphEstimate& estimate);
@@ -38,6 +41,7 @@ class Room {
 
  private:
   void note_resident();
+  std::uint64_t bytes_in(std::optional<std::size_t> reference, const std::string& layer) const;
 
   struct Stored {
     std::uint64_t weights, bytes;  // as the stages so far leave them
@@ -52,6 +56,8 @@ class Room {
 
   const JobSpec& spec_;
   std::map<std::string, Stored> layers_;
+  std::map<std::size_t, std::map<std::string, Stored>>
+      made_;                            // the layers as a stage leaves them, by its index
   std::uint64_t resident_, anonymous_;  // of this process beside a stage
   std::uint64_t model_bytes_;           // as the stages so far leave it
   std::uint64_t disk_bytes_ = 0;        // that the stages write: each output stays until the job ends

@@ -12,6 +12,7 @@
 #include "recipe/levels.h"
 #include "recipe/model_kind.h"
 #include "recipe/stage_key.h"
+#include "recipe/stage_reference.h"
 
 namespace wring {
 namespace {
@@ -37,13 +38,20 @@ class Planner {
     state.processes = spec_.processes;
     const auto& stages = spec_.recipe.stages;
     add_evaluations("before", state);
+    std::vector<Digest> made;  // by the stages so far
     for (std::size_t i = 0; i < stages.size(); ++i) {
       const auto& stage = stages[i];
       add_statistics(stage.method, stage.params, stage_field(i), state);
       state.data = inputs_of(spec_, stage);
+      const auto reference = reference_index(stages, i);
+      if (reference) state.data["reference"] = made.at(*reference);
       const Digest key = stage_key(stage, state);
-      steps_.push_back(
-          {.plan = {steps_.size(), stage.method, "stage", key}, .stage = &stage, .field = stage_field(i)});
+      steps_.push_back({.plan = {steps_.size(), stage.method, "stage", key},
+                        .stage = &stage,
+                        .stage_index = i,
+                        .reference = reference,
+                        .field = stage_field(i)});
+      made.push_back(key);
       state.input = key;
       if (i + 1 < stages.size()) add_evaluations(std::to_string(i), state);
     }
@@ -103,6 +111,26 @@ void check_graph_stages(const Recipe& recipe, const Graph& graph) {
   }
 }
 
+// Of stages[index], which compares layers: stages[by] was the last before it to change them.
+[[noreturn]] void throw_layers_changed(const Recipe& recipe, std::size_t index, std::size_t by) {
+  throw Error(
+      ErrorCode::kInvalidArgument, "REFERENCE_MISMATCH",
+      recipe.stages[index].method + " compares layers with its reference's, and after that " +
+          stage_field(by) + " (" + recipe.stages[by].method + ") moves scales between layers or cuts them",
+      stage_field(index) + ".params.reference",
+      by + 1 < index ? "Compare with what that stage makes: reference=" + std::to_string(by) + "."
+                     : "Nothing was lost since that stage: put the one that loses something between.");
+}
+
+// The last stage that changes layers' meaning since the reference of stages[index].
+std::optional<std::size_t> last_change(const Recipe& recipe, std::size_t index,
+                                       const std::vector<bool>& keeps_layers) {
+  const auto reference = reference_index(recipe.stages, index);
+  for (std::size_t i = index; i > (reference ? *reference + 1 : 0); --i)
+    if (!keeps_layers[i - 1]) return i - 1;
+  return std::nullopt;
+}
+
 }  // namespace
 
 std::string stage_field(std::size_t index) {
@@ -138,7 +166,7 @@ std::map<std::string, Digest> data_of(const JobSpec& spec, const std::string& na
 
 std::map<std::string, Digest> inputs_of(const JobSpec& spec, const StageSpec& stage) {
   auto used = data_of(spec, stage.method, stage.params);
-  if (!is_graph_method(stage.method) &&
+  if (!names_reference(stage) && !is_graph_method(stage.method) &&
       make_method(stage.method, Params(stage.params, "params"))->needs_reference())
     used.emplace("reference", dense_input(spec).digest);
   return used;
@@ -161,7 +189,7 @@ void check_recipe(const JobSpec& spec, const Body& body, const FileTree& source)
   if (body.is_graph()) return check_graph_stages(spec.recipe, body.graph());
   const Model& model = body.model();
   const Recipe& recipe = spec.recipe;
-  bool layers_kept = true;
+  std::vector<bool> keeps_layers;
   for (std::size_t i = 0; i < recipe.stages.size(); ++i) {
     const auto& stage = recipe.stages[i];
     const std::string field = stage_field(i);
@@ -171,15 +199,9 @@ void check_recipe(const JobSpec& spec, const Body& body, const FileTree& source)
           ErrorCode::kInvalidArgument, "NO_REFERENCE",
           stage.method + " puts back what was lost since the reference model, which is the input itself",
           field + ".method", "Put a stage in front of it, or hand in the original model as the reference.");
-    if (method->compares_layers() && !layers_kept)
-      throw Error(
-          ErrorCode::kInvalidArgument, "REFERENCE_MISMATCH",
-          stage.method +
-              " compares layers with the reference model's, and a stage before it moves scales "
-              "between layers or cuts them",
-          field + ".method",
-          "Run the stages before it as a recipe of their own, and hand in what comes out as the model.");
-    layers_kept = layers_kept && method->keeps_layers();
+    const auto change = last_change(recipe, i, keeps_layers);
+    if (method->compares_layers() && change) throw_layers_changed(recipe, i, *change);
+    keeps_layers.push_back(method->keeps_layers());
     method->check_model(model, targets_of(stage, field, model));
   }
   for (std::size_t i = 0; i < recipe.exports.size(); ++i)

@@ -26,6 +26,8 @@ struct Step {
 
   StepPlan plan;
   const StageSpec* stage = nullptr;
+  std::size_t stage_index = 0;               // of it, in the recipe
+  std::optional<std::size_t> reference;      // the stage whose output it works towards, likewise
   std::optional<StatisticsSpec> statistics;  // those that the step after it reads
   const EvaluationSpec* evaluation = nullptr;
   const ExportSpec* exported = nullptr;
@@ -48,7 +50,8 @@ const JobInput& dense_input(const JobSpec& spec);
 // The digests of the data that a method or suite reads with these parameters.
 std::map<std::string, Digest> data_of(const JobSpec& spec, const std::string& name, const Json& params);
 
-// Those of all that a stage reads beside its model: data, and the reference where it needs that.
+// Those of all that a stage reads beside its model: data, and where it needs that the reference, unless that
+// is another stage's output.
 std::map<std::string, Digest> inputs_of(const JobSpec& spec, const StageSpec& stage);
 
 // The layers that a stage compresses. Throws Error(kInvalidArgument, "NO_TARGETS").

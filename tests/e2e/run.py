@@ -133,6 +133,12 @@ class Jobs(WithService):
         self.assertGreater(rows[("perplexity", "before")], 1)
         self.assertNotEqual(rows[("perplexity", "before")], rows[("perplexity", "after")])
 
+    def test_the_peak_of_a_step_is_none_of_the_steps_before_it(self):
+        job = self.service.cli("submit", "perplexity(window=256, windows=16) | size", "--model", scratch / "slow",
+                               "--data", f"test={scratch / 'text.txt'}", "--wait", "--json").json
+        scored, sized = self.succeeded(job)["stages"]
+        self.assertLess(sized["peak_bytes"], scored["peak_bytes"])
+
     def test_two_evaluations_of_one_suite_are_compared_each_with_itself(self):
         recipe = self.folder / "recipe.yaml"
         recipe.write_text("stages: ['rtn(bits=3, group_size=32)']\n"
@@ -146,6 +152,26 @@ class Jobs(WithService):
         self.assertEqual([row["baseline_value"] for row in after], [row["value"] for row in before])
         change = next(row for row in job["evaluations"] if row["metric"] == "open_book_accuracy_change")
         self.assertAlmostEqual(change["value"], after[2]["value"] - before[2]["value"])
+
+    def test_a_stage_whose_reference_is_another_gives_what_it_gives_behind_that_one_as_the_input(self):
+        text = ["--data", f"calibration={scratch / 'text.txt'}"]
+        cut = "flap(ratio=0.3, samples=8, sequence_length=64)"
+        lossy = "rtn(bits=3, group_size=-1)"
+        path = "eora(rank={}, samples=8, sequence_length=64{})"
+        first = self.wait_and_compare(f"{cut} | {lossy} | {path.format(2, ', reference=flap')}", scratch / "tiny", *text)
+        self.assertEqual([stage["cached_in"] for stage in first["stages"]], ["skipped", "skipped", "worker"], "the second time")
+        # The stage before it is at hand, and so is its reference, which is not before that one.
+        job = self.wait_and_compare(f"{cut} | {lossy} | {path.format(4, ', reference=0')}", scratch / "tiny", *text)
+        folders = [self.folder / name for name in ("cut", "chained", "apart")]
+        run = [PROGRAMS / "wring", "run", "--local", *text, "--quiet"]
+        subprocess.run([*run, cut, "--model", scratch / "tiny", "--out", folders[0]], check=True, capture_output=True)
+        subprocess.run([*run, f"{lossy} | {path.format(4, '')}", "--model", folders[0], "--out", folders[2]], check=True, capture_output=True)
+        self.assertEqual(self.service.cli("get", job["artifact_digest"], "--out", folders[1]).status, 0)
+        chained, apart = (load_file(folder / "model.safetensors") for folder in folders[1:])
+        self.assertEqual(chained.keys(), apart.keys())
+        self.assertEqual([name for name in apart if not torch.equal(chained[name], apart[name])], [])
+        lineage = json.loads((folders[1] / "wring.json").read_text())["lineage"]
+        self.assertEqual(lineage[-1]["params"]["reference"], "flap")
 
     def test_a_result_that_is_fetched_loads_and_scores_the_same(self):
         answer = self.service.cli("submit", "rtn(bits=4, group_size=32)", "--model", scratch / "tiny", "--wait", "--json")
@@ -437,6 +463,11 @@ class Processes(SlowJobs):
         arguments = [*self.data, "--threads", "1"]
         runs = [local(recipe, scratch / "tiny", *arguments, "--processes", n) for n in (1, 2, 4)]
         self.assertEqual(len({run["artifact_digest"] for run in runs}), 1, [run["artifact_digest"] for run in runs])
+
+    def test_all_processes_compare_with_the_stage_that_is_the_reference(self):
+        recipe = "flap(ratio=0.3, samples=16, sequence_length=64) | rtn(bits=3, group_size=-1) | eora(rank=4, samples=16, sequence_length=64, reference=flap)"
+        runs = [local(recipe, scratch / "tiny", *self.data, "--threads", "1", "--processes", n) for n in (1, 2)]
+        self.assertEqual(runs[0]["artifact_digest"], runs[1]["artifact_digest"])
 
     def test_a_killed_process_ends_the_attempt_and_the_next_one_goes_on(self):
         job, arguments = self.in_two_processes()

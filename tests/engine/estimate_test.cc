@@ -84,11 +84,32 @@ TEST(Room, AStageIsCountedOnWhatTheStageBeforeItStores) {
   dense.stored_bytes = 900'000'000;
   packed.stored_bytes = 100'000'000;
   packed.streams = true;
-  const auto first = room.add_stage("widens", names, dense), second = room.add_stage("packs", names, packed);
+  const auto first = room.add_stage("widens", 0, names, dense),
+             second = room.add_stage("packs", 1, names, packed);
   EXPECT_EQ(first.bytes_after, 900'000'000u);
   // Shares of layers are rounded down.
   EXPECT_NEAR(static_cast<double>(second.bytes_before), 9e8, static_cast<double>(names.size()));
   EXPECT_LT(second.peak_bytes, first.peak_bytes) << "the wide weights leave as the packed ones come";
+}
+
+TEST(Room, TheReferenceIsCountedAsTheStageThatMakesItStoresIt) {
+  const Body body(small_model::make());
+  std::vector<std::string> names;
+  for (const Layer* layer : small_model::linear_layers(body.model(), false)) names.push_back(layer->name());
+  const JobSpec spec;
+  const auto peak_of = [&](std::optional<std::size_t> reference) {
+    Room room(spec, body);
+    StageEstimate wide, packed, path;
+    wide.stored_bytes = 900'000'000;
+    packed.stored_bytes = 100'000'000;
+    path.stored_bytes = 10'000'000;
+    path.adds = true;
+    (void)room.add_stage("widens", 0, names, wide);
+    (void)room.add_stage("packs", 1, names, packed);
+    return room.add_stage("compensates", 2, names, path, reference).peak_bytes;
+  };
+  EXPECT_NEAR(static_cast<double>(peak_of(0)) - static_cast<double>(peak_of(std::nullopt)), 9e8, 2e7)
+      << "the input is small";
 }
 
 TEST(Room, BehindACutNothingIsCountedOfWhatWasCutOut) {
@@ -103,9 +124,9 @@ TEST(Room, BehindACutNothingIsCountedOfWhatWasCutOut) {
   packed.stored_bytes = 100'000'000;
   packed.working_bytes = 400'000'000;
   packed.seconds = 8;
-  const auto before = cut_room.add_stage("cuts", names, cut);
-  const auto behind = cut_room.add_stage("packs", names, packed),
-             whole = whole_room.add_stage("packs", names, packed);
+  const auto before = cut_room.add_stage("cuts", 0, names, cut);
+  const auto behind = cut_room.add_stage("packs", 1, names, packed),
+             whole = whole_room.add_stage("packs", 0, names, packed);
   const auto layers = static_cast<double>(names.size());  // shares of layers are rounded down
   EXPECT_EQ(before.weights, whole.weights);
   EXPECT_NEAR(static_cast<double>(behind.weights), 0.75 * static_cast<double>(whole.weights), layers);
@@ -128,7 +149,7 @@ TEST(Room, AnExportTakesWhatItsFormatStoresOfEachWeight) {
   quarter.stored_bytes = weights / 4;
   const auto exported = [&](const char* method, const StageEstimate& estimate, const char* to) {
     Room room(spec, body);
-    (void)room.add_stage(method, names, estimate);
+    (void)room.add_stage(method, 0, names, estimate);
     const auto before = room.add_export(parse_export("compressed-tensors")).bytes_after;
     return static_cast<double>(room.add_export(parse_export(to)).bytes_after) - static_cast<double>(before);
   };

@@ -34,6 +34,21 @@ TEST(StageKeys, DependOnTheReferenceWhereTheStageLooksAtItAndNowhereElse) {
   EXPECT_EQ(stage_keys("rtn | wanda", "m", nullptr), stage_keys("rtn | wanda", "m", "r"));
 }
 
+TEST(StageKeys, HoldTheKeyOfTheStageThatIsTheReference) {
+  const std::string chain = "flap | distill(steps=2) | gptq | eora";
+  const auto input = stage_keys(chain.c_str(), "m", nullptr),
+             flap = stage_keys((chain + "(reference=flap)").c_str(), "m", nullptr),
+             distill = stage_keys((chain + "(reference=distill)").c_str(), "m", nullptr);
+  for (const auto& keys : {flap, distill}) {
+    EXPECT_TRUE(std::equal(keys.begin(), keys.end() - 1, input.begin()));
+    EXPECT_NE(keys.back(), input.back());
+  }
+  EXPECT_NE(flap.back(), distill.back());
+  EXPECT_EQ(distill, stage_keys((chain + "(reference=1)").c_str(), "m", nullptr));
+  const auto other = stage_keys((chain + "(reference=flap)").c_str(), "m", "r");
+  EXPECT_NE(other[1], flap[1]) << "distill's teacher is the job's reference";
+}
+
 // A model as it lies on disk, for keys alone: nothing loads it.
 class KeysOfAFolder : public testing::Test {
  protected:
@@ -111,6 +126,10 @@ std::string refusal(const char* recipe) {
 TEST(Recipe, WhoseLayersAreNoLongerThoseOfTheReferenceIsRefusedBeforeItRuns) {
   EXPECT_EQ(refusal("awq-scaling(group_size=16) | rtn(group_size=16) | eora(rank=4)"), "REFERENCE_MISMATCH");
   EXPECT_EQ(refusal("flap(ratio=0.2) | rtn(group_size=-1) | svd-compensation(rank=4)"), "REFERENCE_MISMATCH");
+  EXPECT_EQ(refusal("flap(ratio=0.2) | rtn(group_size=-1) | svd-compensation(rank=4, reference=flap)"), "");
+  EXPECT_EQ(refusal("rtn(group_size=-1) | flap(ratio=0.2) | rtn(group_size=-1) | svd-compensation(rank=4, "
+                    "reference=0)"),
+            "REFERENCE_MISMATCH");
   EXPECT_EQ(refusal("eora(rank=4)"), "NO_REFERENCE");
   EXPECT_EQ(refusal("rtn(group_size=16) | eora(rank=4)"), "");
 }

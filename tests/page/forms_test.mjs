@@ -385,6 +385,25 @@ const tests = {
     assert.match(await yaml.inputValue(), /targets: \[q_proj\]\n {4}ignore: \[lm_head, embed\]/);
   },
 
+  async "a stage that works towards a model may take an earlier stage's"({ page, complaints }) {
+    await page.goto("/submit");
+    const yaml = page.getByLabel("Recipe", { exact: true });
+    await yaml.fill("stages:\n  - rtn(bits=8) # first\n  - rtn(bits=6)\n  - rtn(bits=3)\n  - svd-compensation\n");
+    await page.getByText("The server accepts this recipe.").waitFor();
+    await page.getByRole("button", { name: /svd-compensation/, expanded: false }).first().click();
+    const step = page.getByRole("region", { name: "4 svd-compensation" });
+    await step.getByLabel(/^reference/).click();
+    assert.deepEqual(await page.getByRole("option").allTextContents(), ["input", "0", "1"]); // not the stage that it begins with
+    await page.getByRole("option", { name: "1", exact: true }).click();
+    assert.match(await yaml.inputValue(), /# first[^]*method: svd-compensation[^]*reference: 1/);
+    await page.getByText("The server accepts this recipe.").waitFor();
+    await step.getByRole("button", { name: /svd-compensation/, expanded: true }).click();
+    await step.getByRole("button", { name: /svd-compensation reference 1$/ }).waitFor();
+    await page.getByRole("button", { name: "Remove rtn" }).first().click();
+    await page.getByRole("region", { name: "3 svd-compensation" }).getByText("makes what this stage begins with").waitFor(); // the index means another one now
+    complaints.length = 0; // the browser's own line on the refusal
+  },
+
   async "a choice of data stays in sight while the recipe is written"({ page, complaints }) {
     await page.goto(`/submit?from=${jobs.gptq}`);
     const data = page.getByRole("combobox", { name: "Data: calibration" });

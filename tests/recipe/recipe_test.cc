@@ -4,8 +4,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "common/error.h"
 #include "recipe/model_kind.h"
+#include "recipe/stage_reference.h"
 #include "tests/common/thrown_by.h"
 
 namespace wring {
@@ -190,6 +193,61 @@ TEST(RecipeError, OutOfRangeShowsTheValueAndTheRange) {
   expect_refused("evaluations: [size(when=never)]", "OUT_OF_RANGE", "evaluations[0].when",
                  {"before, after, each"});
   expect_refused("version: 2\nstages: [rtn]", "OUT_OF_RANGE", "version");
+}
+
+TEST(StageReference, IsTheInputOrAnEarlierStageByMethodOrIndex) {
+  const auto reference = [](const std::string& text) {
+    const auto stages = parse_recipe(text).stages;
+    return reference_index(stages, stages.size() - 1);
+  };
+  EXPECT_EQ(reference("flap | distill | gptq | eora(reference=distill)"), 1u);
+  EXPECT_EQ(reference("flap | distill | gptq | eora(rank=8, reference=0)"), 0u);
+  EXPECT_EQ(reference("gptq | eora(reference=input)"), std::nullopt);
+  EXPECT_EQ(reference("gptq | eora | rtn"), std::nullopt);
+  EXPECT_EQ(reference("stages: [rtn, wanda, gptq, {method: svd-compensation, params: {reference: wanda}}]"),
+            1u);
+  EXPECT_EQ(reference("eora | rtn | gptq | eora(reference=eora)"), 0u);
+}
+
+TEST(StageReference, HasOneNormalFormHoweverItIsNamed) {
+  const Recipe plain = parse_recipe("flap | rtn | eora"),
+               named = parse_recipe("flap | rtn | eora(reference=flap)");
+  EXPECT_NE(named.digest(), plain.digest());
+  EXPECT_EQ(named.digest(), parse_recipe("flap | rtn | eora(reference=0)").digest());
+  EXPECT_EQ(plain.digest(), parse_recipe("flap | rtn | eora(reference=input)").digest());
+  EXPECT_EQ(named.stages[2].params.at("reference"), "flap");
+  const Recipe twice = parse_recipe("rtn | rtn | gptq | eora(reference=0)");
+  EXPECT_EQ(twice.stages[3].params.at("reference"), 0);
+  EXPECT_EQ(recipe_from_normal_form(twice.normal_form()).stages, twice.stages);
+}
+
+TEST(StageReference, ThatIsNoEarlierStageIsNamedWithThoseThatAre) {
+  const std::string field = "stages[3].params.reference", chain = "flap | distill | gptq | eora(reference=";
+  expect_refused(chain + "distil)", "UNKNOWN_REFERENCE", field,
+                 {"'distil'", "Did you mean 'distill'?", "input, 0 (flap), 1 (distill)."});
+  expect_refused(
+      "stages:\n  - flap\n  - rtn\n  - gptq\n  - method: eora\n    params: {reference: nothing}\n  - wanda\n",
+      "UNKNOWN_REFERENCE", field, {"recipe line 6"});
+  expect_refused(chain + "wanda) | wanda", "UNKNOWN_REFERENCE", field,
+                 {"stages[4] (wanda) runs after this stage"});
+  expect_refused(chain + "4) | wanda", "UNKNOWN_REFERENCE", field, {"stages[4] (wanda) runs after"});
+  for (const char* own : {"eora)", "3)"})
+    expect_refused(chain + own, "UNKNOWN_REFERENCE", field, {"no reference of itself"});
+  expect_refused("rtn | distill | rtn | eora(reference=rtn)", "UNKNOWN_REFERENCE", field, {"index: 0 or 2"});
+  expect_refused(chain + "7)", "UNKNOWN_REFERENCE", field, {"no stage of index 7"});
+  for (const char* none : {"-1)", "1.5)", "true)", "1e300)"})
+    expect_refused(chain + none, "WRONG_TYPE", field);
+  expect_refused(chain + "gptq)", "NO_REFERENCE", field, {"what this stage begins with", "input"});
+}
+
+TEST(StageReference, IsOfMethodsAloneThatNeedOne) {
+  for (const auto* method : Catalogue::embedded().methods()) {
+    const auto* const parameter = method->parameter("reference");
+    const bool needs =
+        std::find(method->needs.begin(), method->needs.end(), "reference") != method->needs.end();
+    EXPECT_EQ(parameter && parameter->type == "stage", needs) << method->name;
+  }
+  expect_refused("flap | rtn | gptq(reference=flap)", "UNKNOWN_PARAMETER", "stages[2].params.reference");
 }
 
 TEST(RecipeError, MissingParameterIsNamedWithItsHelp) {

@@ -155,6 +155,15 @@ TEST(Prefixes, AreWhatTheEngineMakesInItsOrder) {
   EXPECT_EQ(names("gptq").size(), 1u);
 }
 
+TEST(Prefixes, DifferByTheStageThatIsTheReference) {
+  const auto last = [](const std::string& text) { return prefix_names(parse_recipe(text), inputs()).back(); };
+  const std::string chain = "flap | distill | gptq | eora(reference=";
+  const std::set<Digest> names{last("flap | distill | gptq | eora"), last(chain + "flap)"),
+                               last(chain + "distill)")};
+  EXPECT_EQ(names.size(), 3u);
+  EXPECT_EQ(last(chain + "1)"), last(chain + "distill)"));
+}
+
 TEST(EvaluationKey, ChangesWithEveryInputAndParameterButNotWithWhen) {
   const auto evaluation = [](const std::string& text) {
     return parse_recipe("evaluations: [" + text + "]").evaluations.at(0);

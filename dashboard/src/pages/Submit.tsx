@@ -332,6 +332,7 @@ function Steps({
           step={step}
           number={i + 1}
           stage={kind === "stages"}
+          before={steps.slice(0, i).map((s) => s.name)}
           spec={specs.find((s) => s.name === step.name)}
           problem={problem?.field.startsWith(`${kind}[${i}]`) ? problem : undefined}
           path={`${kind}[${i}]`}

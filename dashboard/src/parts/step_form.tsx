@@ -9,6 +9,7 @@ export function StepForm({
   step,
   number,
   stage,
+  before,
   spec,
   problem,
   path,
@@ -20,6 +21,7 @@ export function StepForm({
   step: Step;
   number: number;
   stage: boolean;
+  before: string[]; // names of the steps that stand before it
   spec?: MethodSpec;
   problem?: Problem;
   path: string;
@@ -70,7 +72,7 @@ export function StepForm({
           {shown.map((parameter) => (
             <ParameterField
               key={parameter.name}
-              parameter={parameter}
+              parameter={parameter.type === "stage" ? { ...parameter, choices: referencesAmong(before) } : parameter}
               value={step.params[parameter.name] ?? parameter.default}
               error={parameter === wrong ? `${problem!.message} ${problem!.hint}` : undefined}
               onChange={(value) => set(parameter.name, value)}
@@ -155,6 +157,12 @@ function Words({ label, help, value, onChange }: { label: string; help: string; 
     </div>
   );
 }
+
+/** What a stage behind these may work towards: the input, or what one of them makes, but for the last, which it begins with. */
+const referencesAmong = (before: string[]): Value[] => [
+  "input",
+  ...before.map((name, i) => (before.filter((other) => other === name).length === 1 ? name : i)).slice(0, -1),
+];
 
 function range(p: Parameter): string {
   if (p.choices?.length || (p.min === undefined && p.max === undefined)) return "";
