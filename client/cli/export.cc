@@ -8,6 +8,7 @@
 #include "client/cli/transfers.h"
 #include "common/error.h"
 #include "common/files.h"
+#include "common/model_file_name.h"
 #include "common/quantity.h"
 #include "common/text.h"
 #include "recipe/recipe.h"
@@ -89,7 +90,11 @@ void export_artifact(CliContext& context, const ExportFlags& flags) {
     fetched.emplace(fs::temp_directory_path());
     model = fetched->path() / "model";
     TransferBar bar(context, "download " + flags.artifact);
-    context.client().download_artifact(artifact_of(context, flags.artifact), model, bar.sink());
+    const auto artifact =
+        context.client().download_artifact(artifact_of(context, flags.artifact), model, bar.sink());
+    const auto named = fetched->path() / model_file_name(artifact.name());  // as the exports are to be
+    if (named != model) fs::rename(model, named);
+    model = named;
   }
   Json reports = Json::array();
   std::map<std::string, int> seen;
