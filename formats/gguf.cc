@@ -196,8 +196,10 @@ GgufFile::GgufFile(FileView file) : file_(std::move(file)) {
     const std::string key = take_string(cursor, "key " + std::to_string(i));
     if (key.empty() || key.size() > kMaxName)
       throw_bad(file_, "key " + std::to_string(i), "has no usable name");
+    const auto begin = cursor.at();
     if (!keys_.emplace(key, take_value(file_, cursor, key)).second)
       throw_bad(file_, key, "the key stands twice");
+    places_[key] = {begin, cursor.at()};
   }
   for (std::uint64_t i = 0; i < tensor_count; ++i) {
     tensors_.push_back(take_tensor(file_, cursor, i));
@@ -225,6 +227,12 @@ namespace {
 }
 
 }  // namespace
+
+Bytes GgufFile::key_bytes(const std::string& key) const {
+  const auto it = places_.find(key);
+  if (it == places_.end()) throw_key(file_, key, "is missing");
+  return file_.read(it->second.first, it->second.second - it->second.first);
+}
 
 std::int64_t GgufFile::integer(const std::string& key) const {
   const auto it = keys_.find(key);

@@ -5,6 +5,7 @@
 #include <map>
 #include <span>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -39,6 +40,8 @@ class GgufFile {
 
   const std::map<std::string, GgufValue>& keys() const { return keys_; }
   bool has_key(const std::string& key) const { return keys_.contains(key); }
+  // A key's value as it lies in the file, its type first. Throws as the typed look-ups do.
+  Bytes key_bytes(const std::string& key) const;
   // Typed look-ups; integers of any width convert where the value fits. Throw Error(kInvalidArgument,
   // "BAD_GGUF_KEY") that names the key where it is absent or of another type.
   std::int64_t integer(const std::string& key) const;
@@ -59,6 +62,7 @@ class GgufFile {
  private:
   FileView file_;
   std::map<std::string, GgufValue> keys_;
+  std::map<std::string, std::pair<std::uint64_t, std::uint64_t>> places_;  // of their values: begin, end
   std::vector<GgufTensor> tensors_;
   std::map<std::string, std::size_t> index_;
 };

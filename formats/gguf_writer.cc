@@ -59,6 +59,9 @@ class Head {
     add<std::uint64_t>(values.size());
     for (const T& value : values) add(value);
   }
+  void add_typed(const GgufStored& stored) {
+    std::visit([&](const auto& value) { add_typed(value); }, stored);
+  }
   void pad_to(std::uint64_t alignment) {
     text_.append((alignment - text_.size() % alignment) % alignment, '\0');
   }
@@ -123,7 +126,7 @@ Head make_head(std::span<const GgufKeyToWrite> keys, std::span<const GgufTensorT
   head.add<std::uint64_t>(keys.size());
   for (const auto& key : keys) {
     head.add(key.name);
-    std::visit([&](const auto& value) { head.add_typed(value); }, key.value);
+    head.add_typed(key.value);
   }
   std::uint64_t offset = 0;
   for (std::size_t i = 0; i < tensors.size(); ++i) {
@@ -156,6 +159,12 @@ void write_data(AtomicFile& file, const GgufTensorToWrite& tensor, std::uint64_t
 }
 
 }  // namespace
+
+std::string gguf_value_bytes(const GgufStored& value) {
+  Head head;
+  head.add_typed(value);
+  return head.text();
+}
 
 void write_gguf(const std::filesystem::path& path, std::span<const GgufKeyToWrite> keys,
                 std::span<const GgufTensorToWrite> tensors, Durability durability) {

@@ -29,6 +29,9 @@ struct GgufKeyToWrite {
   GgufStored value;
 };
 
+// The value as it lies in a file: its type, for an array also its elements' and their number, then itself.
+std::string gguf_value_bytes(const GgufStored& value);
+
 using ByteSink = std::function<void(std::span<const std::byte>)>;
 
 // A tensor to be written. `data` is called once, when its turn comes, and hands its bytes to the sink in C

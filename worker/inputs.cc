@@ -36,7 +36,9 @@ Json Inputs::fetch_artifact(const std::string& digest, const std::string& name) 
   if (manifest.digest().hex() != digest)
     throw Error(ErrorCode::kDataLoss, "CORRUPT_MANIFEST",
                 "the manifest that the server sent is not that of " + digest, name);
-  return fetch(manifest, name);
+  Json input = fetch(manifest, name);
+  input["name"] = artifact.name();
+  return input;
 }
 
 Json Inputs::fetch(const Manifest& manifest, const std::string& name) {

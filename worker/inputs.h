@@ -21,7 +21,8 @@ class Inputs {
          const StopSignal& stop);
 
   // An input as the pipe has it (docs/pipe.md), once all its chunks are in the cache; `name` is for messages.
-  // Waits while the server is away. Throws its errors, CACHE_TOO_SMALL, and kCancelled "STOPPED".
+  // An artifact's has its label. Waits while the server is away. Throws its errors, CACHE_TOO_SMALL, and
+  // kCancelled "STOPPED".
   Json fetch_artifact(const std::string& digest, const std::string& name);
   Json fetch(const Manifest& manifest, const std::string& name);
 

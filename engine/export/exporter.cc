@@ -1,13 +1,14 @@
 // What exporters share: claims, the table of formats, safetensors folders.
 #include "engine/export/exporter.h"
 
+#include <ATen/Parallel.h>
+
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <functional>
 #include <map>
 #include <memory>
-#include <optional>
 #include <utility>
 
 #include "common/digest.h"
@@ -31,70 +32,119 @@ std::map<std::string, Entry>& exporters() {
   return table;
 }
 
-void add_values(Sha256& hash, const at::Tensor& values) {
-  const at::Tensor plain = values.to(at::kCPU, at::kFloat).contiguous();
-  hash.update(
-      std::as_bytes(std::span(plain.const_data_ptr<float>(), static_cast<std::size_t>(plain.numel()))));
+// Rows that are hashed and compared at once: a piece stays in a core's cache, and is the same whatever the
+// number of threads.
+std::int64_t rows_of_piece(std::int64_t columns) {
+  constexpr std::int64_t kValues = 1 << 16;
+  return std::max<std::int64_t>(1, kValues / std::max<std::int64_t>(1, columns));
 }
 
-// Calls `take` with the row ids of each piece of a weight, or once with none: a head is not decoded as a
-// whole.
-void for_each_piece(std::int64_t rows, const std::function<void(const std::optional<at::Tensor>&)>& take) {
-  constexpr std::int64_t kRowsAtOnce = 8192;
-  if (rows <= kRowsAtOnce) return take(std::nullopt);
-  for (std::int64_t first = 0; first < rows; first += kRowsAtOnce)
-    take(at::arange(first, std::min(first + kRowsAtOnce, rows), at::kLong));
+// Calls take(number of the piece) for each, from all threads.
+void for_each_piece(const std::vector<at::Tensor>& pieces, const std::function<void(std::size_t)>& take) {
+  at::parallel_for(0, static_cast<std::int64_t>(pieces.size()), 1, [&](std::int64_t begin, std::int64_t end) {
+    for (auto i = begin; i < end; ++i) take(static_cast<std::size_t>(i));
+  });
 }
 
-at::Tensor decoded(const WeightRep& weight, const std::optional<at::Tensor>& rows) {
-  return rows ? weight.decode_rows(*rows, at::kFloat) : weight.decode(at::kFloat);
+std::vector<at::Tensor> pieces_of(const at::Tensor& rows) {
+  return rows.split(rows_of_piece(rows.size(1)));
+}
+
+std::span<const std::byte> bytes_of(const at::Tensor& values) {
+  return std::as_bytes(std::span(values.const_data_ptr<float>(), static_cast<std::size_t>(values.numel())));
+}
+
+// SHA-256 of the SHA-256 of each piece.
+class RowsDigest {
+ public:
+  // [rows, columns] fp32: whole pieces, but for the last ones.
+  void add(const at::Tensor& rows) {
+    const auto pieces = pieces_of(rows);
+    std::vector<Digest> digests(pieces.size());
+    for_each_piece(pieces, [&](std::size_t i) { digests[i] = sha256(bytes_of(pieces[i])); });
+    for (const auto& digest : digests) hash_.update(std::as_bytes(std::span(digest.bytes)));
+  }
+  std::string finish() { return hash_.finish().hex(); }
+
+ private:
+  Sha256 hash_;
+};
+
+// Any tensor as fp32 rows: its first axis, and all others as one.
+at::Tensor as_rows(const at::Tensor& tensor) {
+  const at::Tensor plain = tensor.to(at::kCPU, at::kFloat).contiguous();
+  const auto rows = plain.dim() > 0 ? plain.size(0) : 1;
+  return plain.view({rows, rows > 0 ? plain.numel() / rows : 0});
+}
+
+at::Tensor part_of(const WeightRep& weight, std::int64_t first, std::int64_t rows) {
+  if (rows == weight.rows()) return as_rows(weight.decode(at::kFloat));
+  return as_rows(weight.decode_rows(at::arange(first, first + rows, at::kLong), at::kFloat));
 }
 
 // What the step from the model's values to the meant ones costs.
 class Loss {
  public:
+  // Both [rows, columns] fp32.
   void add(const at::Tensor& held, const at::Tensor& meant) {
-    if (at::equal(held, meant)) {  // the most frequent case, without large temporaries
-      const at::Tensor flat = held.reshape({-1});
-      const double energy = flat.dot(flat).item<double>();
-      if (std::isfinite(energy)) {
-        whole_ += energy;
-        return;
-      }
+    const auto before = pieces_of(held), after = pieces_of(meant);
+    std::vector<Energy> energies(before.size());
+    for_each_piece(before, [&](std::size_t i) { energies[i] = compare(before[i], after[i]); });
+    for (const auto& energy : energies) {
+      whole_ += energy.whole;
+      lost_ += energy.lost;
     }
-    finite_ = finite_ && at::isfinite(meant.sum(at::kDouble)).item<bool>();
-    whole_ += held.square().sum(at::kDouble).item<double>();
-    lost_ += (held - meant).square().sum(at::kDouble).item<double>();
   }
 
   void check(const std::string& name, double most_lost) const {
-    if (finite_ && lost_ <= most_lost * whole_) return;
+    if (lost_ <= most_lost * whole_) return;
     throw Error(ErrorCode::kInvalidArgument, "NOT_EXPRESSIBLE",
-                finite_ ? "rounding to this format loses " + format_number(100 * lost_ / whole_, 3) +
-                              " % of the values' energy, and at most " + format_number(100 * most_lost, 1) +
-                              " % are in order"
-                        : "a value is beyond the range of the format's type",
+                std::isfinite(lost_)
+                    ? "rounding to this format loses " + format_number(100 * lost_ / whole_, 3) +
+                          " % of the values' energy, and at most " + format_number(100 * most_lost, 1) +
+                          " % are in order"
+                    : "a value is beyond the range of the format's type",
                 name, "Take a wider type (dtype, scale_dtype) or another format.");
   }
 
  private:
+  struct Energy {
+    double whole = 0, lost = 0;
+  };
+
+  // In fp32, which a piece's squares may be beyond: then in fp64.
+  static Energy compare(const at::Tensor& held, const at::Tensor& meant) {
+    const at::Tensor flat = held.reshape({-1}), apart = (held - meant).reshape({-1});
+    const Energy energy{flat.dot(flat).item<double>(), apart.dot(apart).item<double>()};
+    if (std::isfinite(energy.whole) && std::isfinite(energy.lost)) return energy;
+    const at::Tensor wide = flat.to(at::kDouble), far = wide - meant.reshape({-1});
+    return {wide.dot(wide).item<double>(), far.dot(far).item<double>()};
+  }
+
   double whole_ = 0, lost_ = 0;
-  bool finite_ = true;
 };
 
 }  // namespace
 
+void for_each_part(const WeightRep& weight,
+                   const std::function<void(std::int64_t first, const at::Tensor& rows)>& take) {
+  constexpr std::int64_t kRowsAtOnce = 8192;
+  const auto piece = rows_of_piece(weight.columns());
+  const auto at_once = std::max(piece, kRowsAtOnce / piece * piece);
+  for (std::int64_t first = 0; first < weight.rows(); first += at_once)
+    take(first, part_of(weight, first, std::min(at_once, weight.rows() - first)));
+}
+
 std::string digest_of(const at::Tensor& tensor) {
-  Sha256 hash;
-  add_values(hash, tensor);
-  return hash.finish().hex();
+  RowsDigest digest;
+  digest.add(as_rows(tensor));
+  return digest.finish();
 }
 
 std::string digest_of(const WeightRep& weight) {
-  Sha256 hash;
-  for_each_piece(weight.rows(),
-                 [&](const std::optional<at::Tensor>& rows) { add_values(hash, decoded(weight, rows)); });
-  return hash.finish().hex();
+  RowsDigest digest;
+  for_each_part(weight, [&](std::int64_t, const at::Tensor& rows) { digest.add(rows); });
+  return digest.finish();
 }
 
 std::string describe_inputs(const WeightRep& weight) {
@@ -105,9 +155,8 @@ std::string describe_inputs(const WeightRep& weight) {
          (rounding->group_size < 0 ? "token" : std::to_string(rounding->group_size) + " features");
 }
 
-void Claims::stored(const std::string& name, std::uint64_t bytes) {
-  stored_.push_back(name);
-  bytes_ += bytes;
+void Claims::key(const std::string& name, std::string_view value) {
+  keys_[name] = sha256(value).hex();
 }
 
 void Claims::weight(const Layer& layer, const WeightRep& meant, const std::string& read_as,
@@ -119,20 +168,19 @@ void Claims::weight(const Layer& layer, const WeightRep& meant, const std::strin
                     ", which the format cannot say",
                 layer.name(), "Export as compressed-tensors, or leave round-inputs out.");
   if (const auto inputs = describe_inputs(meant); !inputs.empty()) inputs_[name] = inputs;
-  Sha256 hash;
+  RowsDigest digest;
   Loss loss;
-  for_each_piece(meant.rows(), [&](const std::optional<at::Tensor>& rows) {
-    const at::Tensor values = decoded(meant, rows);
-    add_values(hash, values);
-    loss.add(decoded(layer.weight(), rows), values);
+  for_each_part(meant, [&](std::int64_t first, const at::Tensor& rows) {
+    digest.add(rows);
+    loss.add(part_of(layer.weight(), first, rows.size(0)), rows);
   });
   loss.check(layer.name() + ".weight", most_lost);
-  weights_[name] = hash.finish().hex();
+  weights_[name] = digest.finish();
 }
 
 void Claims::tensor(const std::string& name, const at::Tensor& held, const at::Tensor& meant) {
   Loss loss;
-  loss.add(held.cpu().to(at::kFloat), meant.to(at::kFloat));
+  loss.add(as_rows(held), as_rows(meant));
   constexpr double kMostLost = 1e-3;  // floats of another width
   loss.check(name, kMostLost);
   tensors_[name] = digest_of(meant);
@@ -140,7 +188,7 @@ void Claims::tensor(const std::string& name, const at::Tensor& held, const at::T
 
 Json Claims::to_json() const {
   return {{"weights", weights_}, {"inputs", inputs_}, {"tensors", tensors_},
-          {"stored", stored_},   {"bytes", bytes_},   {"left_out", left_out_}};
+          {"stored", stored_},   {"keys", keys_},     {"left_out", left_out_}};
 }
 
 bool register_exporter(const char* name, Exporter exporter, ExportCheck check) {
@@ -236,9 +284,7 @@ void check_architecture(const Model& model, const std::string& format) {
 }
 
 void TensorFolder::add(TensorToWrite tensor) {
-  std::uint64_t bytes = element_size(tensor.type);
-  for (const auto n : tensor.shape) bytes *= static_cast<std::uint64_t>(n);
-  claims_.stored(tensor.name, bytes);
+  claims_.stored(tensor.name);
   tensors_.push_back(std::move(tensor));
 }
 

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "common/json.h"
@@ -13,9 +15,9 @@
 
 namespace wring {
 
-// What an export means to hold: the SHA-256 of each weight's and parameter's fp32 values, how layers round
-// their inputs, and the bytes of all of them. What is meant is compared with the model too: rounding and
-// encoding may cost a layer's precision, not the layer.
+// What an export means to hold: the digest of each weight's and parameter's fp32 values, how layers round
+// their inputs, the names of all tensors and a GGUF's keys. What is meant is compared with the model too:
+// rounding and encoding may cost a layer's precision, not the layer.
 class Claims {
  public:
   // Both throw Error(kInvalidArgument, "NOT_EXPRESSIBLE") where what is meant is not finite, or is another
@@ -25,22 +27,29 @@ class Claims {
   void weight(const Layer& layer, const WeightRep& meant, const std::string& name = "",
               double most_lost = 0.5);
   void tensor(const std::string& name, const at::Tensor& held, const at::Tensor& meant);
-  // A tensor as it is stored, by its name in the files.
-  void stored(const std::string& name, std::uint64_t bytes);
+  // A tensor by its name in the files.
+  void stored(const std::string& name) { stored_.push_back(name); }
+  // A GGUF's key, its value as it lies in the file.
+  void key(const std::string& name, std::string_view value);
   // A parameter that the format has no place for, and that its readers do without.
   void leave_out(const std::string& name) { left_out_.push_back(name); }
 
   // {"weights": {layer: digest}, "inputs": {layer: how they are rounded}, "tensors": {name: digest},
-  // "stored": [name], "bytes": n, "left_out": [name]}
+  // "stored": [name], "keys": {name: SHA-256}, "left_out": [name]}
   Json to_json() const;
 
  private:
-  Json weights_ = Json::object(), inputs_ = Json::object(), tensors_ = Json::object(),
+  Json weights_ = Json::object(), inputs_ = Json::object(), tensors_ = Json::object(), keys_ = Json::object(),
        stored_ = Json::array(), left_out_ = Json::array();
-  std::uint64_t bytes_ = 0;
 };
 
-// SHA-256 of the values in fp32, row by row. A weight is decoded in pieces.
+// The rows of a weight in turn, [n, columns] fp32 from row `first` on, contiguous, on the CPU: a head is not
+// decoded as a whole.
+void for_each_part(const WeightRep& weight,
+                   const std::function<void(std::int64_t first, const at::Tensor& rows)>& take);
+
+// Of the values in fp32: SHA-256 of the SHA-256s of pieces of as many rows as 65,536 values have room for
+// (one at least; rows are a tensor's first axis), which all threads make.
 std::string digest_of(const WeightRep& weight);
 std::string digest_of(const at::Tensor& tensor);
 

@@ -2,15 +2,13 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
-#include <cctype>
 #include <memory>
 #include <optional>
-#include <sstream>
 #include <utility>
 
 #include "common/error.h"
 #include "engine/export/exporter.h"
-#include "engine/export/gguf_architecture.h"
+#include "engine/export/gguf_types.h"
 #include "engine/export/pad.h"
 #include "engine/model/gguf_names.h"
 #include "engine/model/gguf_source.h"
@@ -18,7 +16,6 @@
 #include "engine/model/rope_factors.h"
 #include "engine/text/gguf_tokenizer_json.h"
 #include "engine/text/gguf_vocabulary.h"
-#include "formats/gguf_mix.h"
 #include "formats/gguf_writer.h"
 #include "formats/imatrix.h"
 
@@ -27,52 +24,42 @@ namespace {
 
 constexpr std::uint32_t kQuantizationVersion = 2;
 
-// At commas behind a type: a pattern may have some of its own, [0-9]{1,2}.
-std::vector<std::string> split_overrides(const std::string& text) {
-  const auto ends_with_type = [](const std::string& part) {
-    const auto equals = part.rfind('=');
-    return equals != std::string::npos && equals + 1 < part.size() &&
-           std::all_of(part.begin() + static_cast<std::ptrdiff_t>(equals) + 1, part.end(),
-                       [](unsigned char c) { return std::isalnum(c) || c == '_'; });
-  };
-  std::vector<std::string> parts;
-  bool whole = true;
-  std::istringstream pieces(text);
-  for (std::string piece; std::getline(pieces, piece, ',');) {
-    if (whole)
-      parts.push_back(piece);
-    else
-      parts.back() += "," + piece;
-    whole = ends_with_type(parts.back());
-  }
-  return parts;
-}
-
-// What `read` makes of the parameter `name`; its error names the parameter too.
-template <typename Read>
-decltype(auto) parameter(const Params& params, const char* name, const Read& read) {
-  try {
-    return read();
-  } catch (const Error& e) {
-    throw Error(e.code(), e.reason(), (e.field().empty() ? "" : e.field() + ": ") + e.message(),
-                params.field(name), e.hint());
+// Of a type that stores values as they are.
+std::optional<at::ScalarType> float_type(GgmlType type) {
+  switch (type) {
+    case GgmlType::kF32:
+      return at::kFloat;
+    case GgmlType::kF16:
+      return at::kHalf;
+    case GgmlType::kBF16:
+      return at::kBFloat16;
+    default:
+      return std::nullopt;
   }
 }
 
-// uint8 [rows, bytes of a row]: the values of `rep` as ggml's blocks. `importance` has one value a column, or
-// none.
+// uint8 [rows, bytes of a row]: the values of `rep` as ggml's blocks, made by all threads. `importance` has
+// one value a column, or none.
 at::Tensor encode(const WeightRep& rep, GgmlType type, std::span<const float> importance) {
-  const at::Tensor values = rep.decode(at::kFloat).contiguous();
+  if (const auto dtype = float_type(type)) return rep.decode(*dtype).cpu().contiguous().view(at::kByte);
   const auto columns = static_cast<std::size_t>(rep.columns()),
              bytes = static_cast<std::size_t>(ggml_row_bytes(type, columns));
   at::Tensor blocks = at::empty({rep.rows(), static_cast<std::int64_t>(bytes)}, at::kByte);
-  const auto* from = values.const_data_ptr<float>();
-  auto* to = reinterpret_cast<std::byte*>(blocks.mutable_data_ptr<std::uint8_t>());
-  at::parallel_for(0, rep.rows(), 16, [&](std::int64_t begin, std::int64_t end) {
-    for (auto row = static_cast<std::size_t>(begin); row < static_cast<std::size_t>(end); ++row)
-      ggml_encode(type, {from + row * columns, columns}, {to + row * bytes, bytes}, importance);
+  for_each_part(rep, [&](std::int64_t first, const at::Tensor& rows) {
+    const auto* from = rows.const_data_ptr<float>();
+    auto* to = reinterpret_cast<std::byte*>(blocks.mutable_data_ptr<std::uint8_t>()) +
+               static_cast<std::size_t>(first) * bytes;
+    at::parallel_for(0, rows.size(0), 16, [&](std::int64_t begin, std::int64_t end) {
+      for (auto row = static_cast<std::size_t>(begin); row < static_cast<std::size_t>(end); ++row)
+        ggml_encode(type, {from + row * columns, columns}, {to + row * bytes, bytes}, importance);
+    });
   });
   return blocks;
+}
+
+// Whether to encode again takes less than to keep what was encoded: no scale is searched for.
+bool is_quick(GgmlType type) {
+  return float_type(type) || type == GgmlType::kQ8_0;
 }
 
 // The share of a layer's energy that the type may cost: a few times what a block of one large value and many
@@ -103,47 +90,32 @@ double most_lost(GgmlType type) {
 class GgufExport {
  public:
   GgufExport(const ExportInput& input, Claims& claims)
-      : input_(input),
-        claims_(claims),
-        architecture_(input.model),
-        file_type_(parameter(input.params, "type", [&]() -> const GgufFileType& {
-          return gguf_file_type(input.params.get<std::string>("type"));
-        })) {
+      : input_(input), claims_(claims), architecture_(input.model), types_(input.params) {
     if (const auto path = input.params.get<std::string>("imatrix"); !path.empty())
-      imatrix_ = parameter(input.params, "imatrix", [&] {
+      imatrix_ = read_parameter(input.params, "imatrix", [&] {
         return read_imatrix(FileTree::on_disk(path).open(std::filesystem::path(path).filename().string()));
       });
   }
 
   // All that needs no weights.
-  void check() const {
-    (void)overrides();
-    (void)keys();
-  }
+  void check() const { (void)keys(); }
 
   void run() {
-    const auto kept = parameters();
+    const auto types = types_.of(input_.model, architecture_);
     for (const Layer* layer : input_.model.layers()) {
-      shapes_.push_back(
-          {gguf_name(layer->name() + ".weight"), {layer->weight().rows(), layer->weight().columns()}});
-      if (layer->bias().defined())
-        shapes_.push_back({gguf_name(layer->name() + ".bias"), {layer->bias().size(0)}});
+      add_weight(*layer, types.at(layer->name() + ".weight"));
+      if (const auto name = layer->name() + ".bias"; layer->bias().defined())
+        add_vector(name, layer->bias(), types.at(name));
     }
-    for (const auto* parameter : kept)
-      shapes_.push_back({gguf_name(parameter->name), parameter->value.sizes().vec()});
-    const auto types =
-        choose_ggml_types(file_type_, architecture_.facts(), shapes_, imatrix_.has_value(), overrides());
-    auto type = types.begin();
-    for (const Layer* layer : input_.model.layers()) {
-      add_weight(*layer, *type++);
-      if (layer->bias().defined()) add_vector(layer->name() + ".bias", layer->bias(), *type++);
-    }
-    for (const auto* parameter : kept) add_vector(parameter->name, parameter->value, *type++);
+    for (const auto* parameter : parameters())
+      add_vector(parameter->name, parameter->value, types.at(parameter->name));
     add_rope_factors();
     write_companions(input_.source, input_.folder);
     for (const char* inside : {"config.json", "tokenizer.json"})
       std::filesystem::remove(input_.folder / inside);
-    write_gguf(input_.folder / (input_.name + "-" + std::string(file_type_.name) + ".gguf"), keys(),
+    const auto keys = this->keys();
+    for (const auto& key : keys) claims_.key(key.name, gguf_value_bytes(key.value));
+    write_gguf(input_.folder / (input_.name + "-" + std::string(types_.file_type().name) + ".gguf"), keys,
                tensors_);
   }
 
@@ -159,19 +131,11 @@ class GgufExport {
     return kept;
   }
 
-  std::vector<GgmlTypeOverride> overrides() const {
-    std::vector<GgmlTypeOverride> list;
-    for (const auto& text : split_overrides(input_.params.get<std::string>("tensor_types")))
-      list.push_back(
-          parameter(input_.params, "tensor_types", [&] { return parse_ggml_type_override(text); }));
-    return list;
-  }
-
   std::vector<GgufKeyToWrite> keys() const {
     std::vector<GgufKeyToWrite> keys{{"general.architecture", architecture_.name()},
                                      {"general.type", std::string("model")},
                                      {"general.name", input_.name},
-                                     {"general.file_type", file_type_.id},
+                                     {"general.file_type", types_.file_type().id},
                                      {"general.quantization_version", kQuantizationVersion}};
     for (auto& key : architecture_.keys(input_.source)) keys.push_back(std::move(key));
     const auto rows = input_.model.vocabulary_size();
@@ -208,28 +172,31 @@ class GgufExport {
     return it != config.end() && it->is_string() ? it->get<std::string>() : "";
   }
 
-  // Encoded, claimed and written when its turn comes.
+  // Claimed at once and encoded again when its turn to be written comes, as values in folders are; or, where
+  // that takes long, encoded and claimed then.
   void add_weight(const Layer& layer, GgmlType type) {
     const auto rep = layer.shared_weight();
     const std::string name = layer.name() + ".weight", stored = gguf_name(name);
     const auto importance = std::make_shared<std::vector<float>>(
         imatrix_ ? imatrix_->importance(stored, static_cast<std::uint64_t>(rep->columns()))
                  : std::vector<float>());
-    claims_.stored(stored, ggml_row_bytes(type, static_cast<std::uint64_t>(rep->columns())) *
-                               static_cast<std::uint64_t>(rep->rows()));
-    tensors_.push_back(
-        {stored, type, {rep->rows(), rep->columns()}, [=, this, layer = &layer](const ByteSink& sink) {
-           at::Tensor blocks = encode(*rep, type, *importance);
-           claims_.weight(*layer, *ggml_rep(blocks, static_cast<std::uint32_t>(type), rep->columns()),
-                          encoder_name(layer->name()), most_lost(type));
-           write(in_file_order(name, blocks), sink);
-         }});
+    claims_.stored(stored);
+    const auto claim = [=, this, layer = &layer](const at::Tensor& blocks) {
+      claims_.weight(*layer, *ggml_rep(blocks, static_cast<std::uint32_t>(type), rep->columns()),
+                     encoder_name(layer->name()), most_lost(type));
+    };
+    if (is_quick(type)) claim(encode(*rep, type, *importance));
+    tensors_.push_back({stored, type, {rep->rows(), rep->columns()}, [=, this](const ByteSink& sink) {
+                          const at::Tensor blocks = encode(*rep, type, *importance);
+                          if (!is_quick(type)) claim(blocks);
+                          write(in_file_order(name, blocks), sink);
+                        }});
   }
 
   void add_vector(const std::string& name, const at::Tensor& value, GgmlType type) {
     const at::Tensor plain = value.to(at::kCPU, at::kFloat).contiguous();
     if (type != GgmlType::kF32) refuse_gguf("would round a parameter that is no weight", name);
-    claims_.stored(gguf_name(name), plain.nbytes());
+    claims_.stored(gguf_name(name));
     claims_.tensor(encoder_name(name), value, plain);
     tensors_.push_back({gguf_name(name), type, plain.sizes().vec(),
                         [=, this](const ByteSink& sink) { write(in_file_order(name, plain), sink); }});
@@ -240,7 +207,7 @@ class GgufExport {
     const at::Tensor factors = rope_factors(architecture_.config(), architecture_.head_size());
     if (!factors.defined()) return;
     const std::string name = "rope_freqs.weight";
-    claims_.stored(name, factors.nbytes());
+    claims_.stored(name);
     tensors_.push_back(
         {name, GgmlType::kF32, factors.sizes().vec(), [=](const ByteSink& sink) { write(factors, sink); }});
   }
@@ -258,9 +225,8 @@ class GgufExport {
   const ExportInput& input_;
   Claims& claims_;
   GgufArchitecture architecture_;
-  const GgufFileType& file_type_;
+  GgufTypes types_;
   std::optional<Imatrix> imatrix_;
-  std::vector<GgufTensorShape> shapes_;
   std::vector<GgufTensorToWrite> tensors_;
 };
 

@@ -84,9 +84,7 @@ std::string OnnxBuilder::number(double value, at::ScalarType type) {
 std::string OnnxBuilder::stored(const std::string& name, at::ScalarType type, std::vector<std::int64_t> shape,
                                 std::function<at::Tensor()> make) {
   OnnxTensor tensor{name, onnx_type(type), std::move(shape), {}};
-  std::uint64_t elements = 1;
-  for (const auto size : tensor.shape) elements *= static_cast<std::uint64_t>(size);
-  claims_.stored(name, onnx_bytes(tensor.type, elements));
+  claims_.stored(name);
   graph_.initializers.push_back(std::move(tensor));
   makers_[name] = std::move(make);
   return name;

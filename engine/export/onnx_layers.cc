@@ -9,6 +9,7 @@
 #include "engine/export/integer_grid.h"
 #include "engine/model/onnx_source.h"
 #include "engine/model/packed_rows.h"
+#include "engine/model/sum_rep.h"
 
 namespace wring {
 namespace {
@@ -17,26 +18,6 @@ using Attributes = std::vector<OnnxAttribute>;
 
 constexpr std::int64_t kSmallestBlock = 16, kLargestBlock = 128;  // of MatMulNBits' kernels
 constexpr double kInt8Steps = 127.5;                              // as compressed-tensors' scales of tokens
-
-// One more than the others: the parts of a sum, else the weight itself.
-std::vector<std::shared_ptr<const WeightRep>> parts_of(const Layer& layer) {
-  const WeightRep& rep = without_rounding(layer.weight());
-  if (rep.format() != "sum") return {std::shared_ptr<const WeightRep>(layer.shared_weight(), &rep)};
-  const auto tensors = rep.tensors();
-  const auto described = json_at<std::vector<Json>>(rep.attributes(), "parts", layer.name());
-  std::vector<std::shared_ptr<const WeightRep>> parts;
-  for (const Json& part : described) {
-    const std::string prefix = std::to_string(parts.size()) + ".";
-    const auto lookup = [&](const std::string& suffix) {
-      return std::find_if(tensors.begin(), tensors.end(),
-                          [&](const auto& named) { return named.suffix == prefix + suffix; })
-          ->tensor;
-    };
-    parts.push_back(load_weight_rep(layer.name(), json_at<std::string>(part, "rep", layer.name()),
-                                    json_at<Json>(part, "attributes", layer.name()), lookup));
-  }
-  return parts;
-}
 
 // Bits of the codes that onnxruntime has kernels for.
 int container_of(int bits) {
@@ -76,7 +57,8 @@ std::string OnnxLayers::linear(const Layer& layer, const std::string& x) {
                 layer.name(), "Use round-inputs(type=int8, group_size=-1), or compressed-tensors.");
   const Input in = rounding ? round(x) : Input{x, "", ""};
   builder_.enter(layer.name());
-  const auto parts = parts_of(layer);
+  const WeightRep& stored = without_rounding(layer.weight());
+  const auto parts = terms_of(std::shared_ptr<const WeightRep>(layer.shared_weight(), &stored));
   std::string y;
   std::vector<std::shared_ptr<const WeightRep>> meant;
   for (const auto& rep : parts) {

@@ -37,16 +37,15 @@ void wring_folder(const ExportInput& input, Claims& claims) {
   for (const Layer* layer : input.model.layers()) {
     const WeightRep& rep = model->find_layer(layer->name())->weight();
     claims.weight(*layer, rep, "", kAllLost);
-    for (const auto& named : rep.tensors())
-      claims.stored(layer->name() + "." + named.suffix, named.tensor.nbytes());
+    for (const auto& named : rep.tensors()) claims.stored(layer->name() + "." + named.suffix);
     if (const at::Tensor& bias = layer->bias(); bias.defined()) {
       claims.tensor(layer->name() + ".bias", bias, bias);
-      claims.stored(layer->name() + ".bias", bias.nbytes());
+      claims.stored(layer->name() + ".bias");
     }
   }
   for (const auto& parameter : input.model.parameters()) {
     claims.tensor(parameter.name, parameter.value, parameter.value);
-    claims.stored(parameter.name, parameter.value.nbytes());
+    claims.stored(parameter.name);
   }
   Json lineage = Json::array();
   if (input.source.has("wring.json"))

@@ -11,6 +11,7 @@
 #include "common/error.h"
 #include "common/files.h"
 #include "engine/methods/kv/kv_method.h"
+#include "engine/model/companions.h"
 #include "engine/model/gguf_source.h"
 #include "engine/model/onnx_source.h"
 #include "engine/model/quantized_layers.h"
@@ -211,14 +212,18 @@ Json tokenizer_json(const FileTree& source) {
               "Put the model's tokenizer.json beside its weights.");
 }
 
+void for_each_companion(const FileTree& source,
+                        const std::function<void(const std::string& path, std::string_view content)>& take) {
+  for (const auto& path : companion_files(source)) take(path, source.open(path).read_all().text());
+  if (gguf_path(source) && !source.has("tokenizer.json"))
+    take("tokenizer.json", tokenizer_json(source).dump() + "\n");
+}
+
 void write_companions(const FileTree& source, const std::filesystem::path& folder, Durability durability) {
-  const auto write = [&](const std::string& path, std::string_view content) {
+  for_each_companion(source, [&](const std::string& path, std::string_view content) {
     std::filesystem::create_directories((folder / path).parent_path());
     write_file_atomic(folder / path, content, durability);
-  };
-  for (const auto& path : companion_files(source)) write(path, source.open(path).read_all().text());
-  if (gguf_path(source) && !source.has("tokenizer.json"))
-    write("tokenizer.json", tokenizer_json(source).dump() + "\n");
+  });
 }
 
 Json model_metadata(const Model& model, const FileTree& source) {

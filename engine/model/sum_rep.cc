@@ -1,4 +1,6 @@
 // The weight in parts that add up: one that was compressed, and what puts back some of its loss.
+#include "engine/model/sum_rep.h"
+
 #include "engine/model/fill_rows.h"
 #include "engine/model/rep_loaders.h"
 
@@ -71,11 +73,15 @@ class SumRep final : public WeightRep {
 
 }  // namespace
 
+Parts terms_of(std::shared_ptr<const WeightRep> rep) {
+  if (const auto* sum = dynamic_cast<const SumRep*>(rep.get())) return sum->parts();
+  return {std::move(rep)};
+}
+
 std::shared_ptr<const WeightRep> sum_rep(const Parts& parts) {
   Parts flat;
   for (const auto& part : parts) {
-    const auto* inner = dynamic_cast<const SumRep*>(part.get());
-    const Parts& taken = inner ? inner->parts() : Parts{part};
+    const Parts taken = terms_of(part);
     flat.insert(flat.end(), taken.begin(), taken.end());
   }
   if (flat.size() < 2 || flat.size() > kMostParts)

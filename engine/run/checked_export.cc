@@ -7,13 +7,17 @@
 
 #include <algorithm>
 
+#include "common/digest.h"
 #include "common/error.h"
 #include "common/files.h"
+#include "common/model_file_name.h"
 #include "common/subprocess.h"
 #include "common/text.h"
+#include "engine/export/asked_bytes.h"
 #include "engine/export/exporter.h"
 #include "engine/export/meaning.h"
 #include "engine/export/unread_tensors.h"
+#include "engine/model/companions.h"
 #include "engine/model/load.h"
 #include "engine/run/hardware.h"
 
@@ -44,6 +48,15 @@ void check_vocabulary(const Model& model, const FileTree& source) {
       check_token(json_or<std::string>(token, "content", "", "tokenizer.json"), token.at("id"), rows);
 }
 
+// {path: SHA-256} of what the folder is to hold besides the model. A GGUF has the tokenizer in its keys.
+Json files_beside(const FileTree& source, const std::string& format) {
+  Json files = Json::object();
+  for_each_companion(source, [&](const std::string& path, std::string_view content) {
+    if (format != "gguf" || path != "tokenizer.json") files[path] = sha256(content).hex();
+  });
+  return files;
+}
+
 }  // namespace
 
 Json run_fresh(const std::vector<std::string>& arguments, const fs::path& folder) {
@@ -67,6 +80,10 @@ Json run_fresh(const std::vector<std::string>& arguments, const fs::path& folder
                                    : "status " + std::to_string(status.code)),
                 "exports", "Nothing was kept; the reason stands in the engine's log.");
   return printed;
+}
+
+std::string name_of_model(const fs::path& path) {
+  return model_file_name(without_slash(fs::absolute(path)).filename().string());
 }
 
 void check_export(const ExportSpec& spec, const Model& model, const FileTree& source,
@@ -94,6 +111,8 @@ Json write_checked_export(const ExportTask& task) {
   const fs::path claimed = task.claims.empty() ? scratch.path() / "claims.json" : task.claims;
   Json claimed_values = claims.to_json();
   claimed_values["meaning"] = meaning_of(task.model);
+  claimed_values["files"] = files_beside(task.source, task.spec.format);
+  claimed_values.update(asked_bytes(task.model, task.spec.format, params).to_json());
   write_file_atomic(claimed, claimed_values.dump(2) + "\n");
   Json report = run_fresh({"verify", task.folder.string(), "--claims", claimed.string(), "--threads",
                            std::to_string(at::get_num_threads())},

@@ -29,6 +29,9 @@ struct ExportTask {
 // kInternal "EXPORT_DIFFERS" or "EXPORT_NOT_VERIFIED".
 Json write_checked_export(const ExportTask& task);
 
+// What a model's exports are called: as its folder or file.
+std::string name_of_model(const std::filesystem::path& path);
+
 // Before anything runs: whether the format takes this kind of model. Throws Error(kInvalidArgument,
 // "WRONG_MODEL_KIND").
 void check_export(const ExportSpec& spec, const Model& model, const FileTree& source,

@@ -74,8 +74,8 @@ int export_model(const ExportCommand& command) {
   fs::create_directories(out.parent_path());
   const TempDir half(out.parent_path());
   const fs::path folder = half.path() / out.filename();
-  Json report =
-      write_checked_export({*model, source, spec, "to", out.filename().string(), folder, command.claims});
+  Json report = write_checked_export(
+      {*model, source, spec, "to", name_of_model(command.model), folder, command.claims});
   report["evaluations"] = measure(command, model->kind(), folder);
   report["path"] = out.string();
   fs::rename(folder, out);

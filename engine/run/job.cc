@@ -390,7 +390,7 @@ class Run {
     exported.format = step.exported->format;
     exported.path = spec_.work / ("step-" + std::to_string(step.plan.index)) / exported.format;
     outcome.report = write_checked_export(
-        {model_.model(), model_.files(), *step.exported, step.field, "model", exported.path, {}});
+        {model_.model(), model_.files(), *step.exported, step.field, spec_.model.name, exported.path, {}});
     exported.metadata = {
         {"format", exported.format}, {"params", step.exported->params}, {"lineage", with_lineage_of_input()}};
     exported.artifact = build_manifest(exported.path, "model", exported.metadata).digest();
@@ -456,7 +456,7 @@ std::vector<StageForecast> forecast_job(const JobSpec& spec, JobObserver& observ
 }
 
 JobInput input_on_disk(const fs::path& path, const std::string& kind) {
-  return {FileTree::on_disk(path), build_manifest(path, kind).digest()};
+  return {FileTree::on_disk(path), build_manifest(path, kind).digest(), name_of_model(path)};
 }
 
 }  // namespace wring

@@ -22,6 +22,7 @@ namespace wring {
 struct JobInput {
   FileTree files;
   Digest digest;
+  std::string name = "model";  // for files of exports (model_file_name()); says nothing of the content
 };
 
 struct JobSpec {

@@ -19,6 +19,7 @@
 #include "common/error.h"
 #include "common/files.h"
 #include "common/logger.h"
+#include "common/model_file_name.h"
 #include "common/text.h"
 #include "engine/run/failure.h"
 #include "engine/run/hardware.h"
@@ -90,7 +91,8 @@ class Pipe {
 
 JobInput read_chunks(const Json& json) {
   const auto manifest = Manifest::parse(read_file(json_at<std::string>(json, "manifest", "input")));
-  return {FileTree::from_chunks(manifest, json_at<std::string>(json, "blobs", "input")), manifest.digest()};
+  return {FileTree::from_chunks(manifest, json_at<std::string>(json, "blobs", "input")), manifest.digest(),
+          model_file_name(json_or<std::string>(json, "name", "", "input"))};
 }
 
 JobInput read_input(const Json& json, const std::string& kind) {

@@ -293,7 +293,6 @@ TEST(WringExport, HoldsTheLevelsThatTheFilesHaveRoomFor) {
   EXPECT_LE(bytes, size);
   EXPECT_GT(bytes, size - 16'000);
   const auto back = load_model(FileTree::on_disk(folder.path()));
-  EXPECT_EQ(back->stored_bytes(), claims.to_json().at("bytes").get<std::uint64_t>());
   const auto kept = level_stack(*back), stack = level_stack(*model);
   EXPECT_LT(kept.size(), stack.size());
   for (std::size_t i = 0; i < kept.size(); ++i) EXPECT_EQ(kept[i].layer->name(), stack[i].layer->name());

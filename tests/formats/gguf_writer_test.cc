@@ -70,6 +70,11 @@ TEST(GgufWriter, KeysOfEveryKindReadBackAsTheirOwn) {
   write_gguf(folder.path() / "m.gguf", keys, {});
   const GgufFile file(FileTree::on_disk(folder.path()).open("m.gguf"));
   EXPECT_EQ(file.keys().size(), keys.size());
+  for (const auto& key : keys)
+    EXPECT_EQ(file.key_bytes(key.name).text(), gguf_value_bytes(key.value)) << key.name;
+  EXPECT_EQ(gguf_value_bytes(std::uint32_t{5}), std::string("\x04\0\0\0\x05\0\0\0", 8));
+  EXPECT_EQ(gguf_value_bytes(std::vector<std::string>{"b"}),
+            std::string("\x09\0\0\0\x08\0\0\0\x01\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0b", 25));
   EXPECT_EQ(file.integer("u8"), 200);
   EXPECT_EQ(file.integer("i8"), -5);
   EXPECT_EQ(file.integer("u16"), 60000);

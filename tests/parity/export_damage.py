@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 import transformers  # noqa: E402
-from gguf import GGUFReader  # noqa: E402
+from gguf import GGUFReader, GGUFValueType  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 
 import export_support as support  # noqa: E402
@@ -170,6 +170,45 @@ class Damage(support.InFolder):
                 file.write_bytes(whole)
                 self.assertEqual(result.returncode, 1, result.stdout + result.stderr)
                 self.assertIn(f"config: {name}", result.stderr)
+
+    def test_a_flipped_bit_of_a_gguf_s_tokenizer_or_another_key_is_found(self):
+        for model, keys in (("decoder", ["general.file_type", "qwen2.vocab_size", "tokenizer.ggml.model", "tokenizer.ggml.pre", "tokenizer.ggml.tokens",
+                                         "tokenizer.ggml.token_type", "tokenizer.ggml.merges", "tokenizer.ggml.bos_token_id",
+                                         "tokenizer.ggml.eos_token_id"]),
+                            ("encoder", ["bert.attention.causal", "tokenizer.ggml.tokens", "tokenizer.ggml.token_type_count"])):
+            report = engine.export(models / model, "gguf(type=Q8_0)", self.folder / model)
+            file = next((self.folder / model).glob("*.gguf"))
+            fields = GGUFReader(file).fields
+            for key in keys:
+                with self.subTest(model=model, key=key):
+                    whole = file.read_bytes()
+                    field = fields[key]
+                    # The last byte of a string, of a number the first, which is its lowest; of lists, that of the middle one.
+                    part = field.data[len(field.data) // 2]
+                    size = len(field.parts[part].tobytes())
+                    at = field.offset + sum(len(one.tobytes()) for one in field.parts[:part]) + (size - 1 if field.types[-1] == GGUFValueType.STRING else 0)
+                    flipped = bytearray(whole)
+                    flipped[at] ^= 1
+                    file.write_bytes(flipped)
+                    result = self.verify(self.folder / model, report["claims_file"])
+                    file.write_bytes(whole)
+                    self.assertIn(result.returncode, (1, 2), result.stdout + result.stderr)  # 2: the reader refuses it by itself
+                    self.assertIn(key, result.stderr)
+                    print(f"ok     {model}: a bit of {key} flipped: {' '.join(result.stderr.split())[:110]}", flush=True)
+
+    def test_a_changed_or_missing_tokenizer_of_a_folder_is_found(self):
+        report = engine.export(models / "decoder", "huggingface", self.folder / "export")
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            file = self.folder / "export" / name
+            whole = file.read_bytes()
+            for damaged in (whole[:len(whole) // 2] + bytes([whole[len(whole) // 2] ^ 1]) + whole[len(whole) // 2 + 1:], None):
+                with self.subTest(name=name, missing=damaged is None):
+                    file.unlink() if damaged is None else file.write_bytes(damaged)
+                    result = self.verify(self.folder / "export", report["claims_file"])
+                    file.write_bytes(whole)
+                    self.assertEqual(result.returncode, 1, result.stdout + result.stderr)
+                    self.assertIn(name, result.stderr)
+        self.assertEqual(self.verify(self.folder / "export", report["claims_file"]).returncode, 0)
 
     def test_a_cut_file_and_a_tensor_too_many_are_found(self):
         report = engine.export(models / "decoder", "huggingface", self.folder / "export")
