@@ -6,6 +6,8 @@
 #include <optional>
 #include <utility>
 
+#include "client/messages.h"
+#include "client/node_report.h"
 #include "common/quantity.h"
 #include "common/text.h"
 
@@ -104,7 +106,10 @@ std::string describe_figures(CliContext& context, const std::vector<v1::Evaluati
     if (row.metric() == "perplexity" && row.when() != "before") words += rise_of(context, row);
   }
   if (cells.size() == 1) return "";
-  return "\n" + table(cells) + (words.empty() ? "" : "\n" + words);
+  Json listed = Json::array();
+  for (const auto& row : rows) listed.push_back(to_json(row));
+  const std::string nodes = node_table(listed);
+  return "\n" + table(cells) + (words.empty() ? "" : "\n" + words) + (nodes.empty() ? "" : "\n" + nodes);
 }
 
 }  // namespace wring
