@@ -38,12 +38,16 @@ struct Made {
   Json report = Json::object();
 };
 
+GraphTargets targets_of(const std::string& line) {
+  return {parse_recipe(line).stages.at(0), "stages[0]"};
+}
+
 Made run(const std::string& line, Progress& progress, Snapshot& snapshot,
          const OnnxModel& model = small_classifier::model()) {
   Graph graph(model);
   const auto data = [](const Normalisation&) { return small_classifier::batches(240); };
   Made made;
-  made.model = method_of(line)->run({graph, data, progress, snapshot, 5}, made.report);
+  made.model = method_of(line)->run({graph, data, progress, snapshot, 5, {}, targets_of(line)}, made.report);
   return made;
 }
 
@@ -411,6 +415,47 @@ TEST(Optimizers, GoAlongTheirDirection) {
   AdamW adam({z}, {});
   EXPECT_TRUE(at::allclose(moved_by(adam, z, 0.1), at::tensor({1., -1.}, at::kFloat)));
   for (int i = 0; i < 3; ++i) (void)moved_by(adam, z, 0.1);
+}
+
+std::vector<std::string> layers_of(const Made& made) {
+  std::vector<std::string> layers;
+  for (const auto& line : made.report.at("layers")) layers.push_back(line.at("layer"));
+  return layers;
+}
+
+TEST(GraphTargets, AFamilyIsCutWhereAllLayersThatMakeItAreTargeted) {
+  const auto cut = [](const std::string& parameters) {
+    return layers_of(run("magnitude-units(target_group_sparsity=0.5" + parameters + ")"));
+  };
+  EXPECT_THAT(cut(""), testing::UnorderedElementsAre("a.w", "b.w"));
+  EXPECT_THAT(cut(", targets=Conv"), testing::UnorderedElementsAre("a.w", "b.w"));
+  EXPECT_THAT(cut(", targets='re:b'"), testing::ElementsAre("b.w"));  // the weight
+  EXPECT_THAT(cut(", targets=the_b"), testing::ElementsAre("b.w"));   // the node
+  EXPECT_THAT(cut(", ignore='re:a'"), testing::ElementsAre("b.w"));   // a and c make the stream
+  EXPECT_THAT(cut(", ignore=[the_c]"), testing::ElementsAre("b.w"));
+  EXPECT_THAT(cut(", ignore=[b.w]"), testing::ElementsAre("a.w"));
+  EXPECT_EQ(thrown_by([&] { (void)cut(", targets=[the_a]"); }).reason(), "NO_TARGETS");  // half of the stream
+  EXPECT_EQ(run("magnitude-units(target_group_sparsity=0.5, ignore=[a.w])").report.at("removed"), 6);
+}
+
+TEST(GraphTargets, OfTrainedMethodsAndUdfcToo) {
+  for (const std::string& line :
+       {std::string("taylor-units(targets=[b.w])"), "hesso(" + kShort + ", targets=[b.w])",
+        "otov2(" + kShort + ", targets=[b.w])", std::string("udfc(targets=[b.w])")}) {
+    const Made made = run(line);
+    EXPECT_THAT(layers_of(made), testing::ElementsAre("b.w")) << line;
+    EXPECT_EQ(made.report.at("layers").at(0).at("of"), 12) << line;
+  }
+}
+
+TEST(GraphTargets, AGraphWithoutSuchALayerIsRefused) {
+  const Graph graph(small_classifier::model());
+  const Error error = thrown_by([&] { targets_of("ptq(targets=[nothing])").check(graph); });
+  EXPECT_EQ(error.reason(), "NO_TARGETS");
+  EXPECT_EQ(error.field(), "stages[0].targets");
+  EXPECT_THAT(error.hint(), testing::HasSubstr("h.w"));
+  EXPECT_NO_THROW(targets_of("ptq(targets=[Gemm])").check(graph));
+  EXPECT_FALSE(method_of("train-classifier")->takes_targets());
 }
 
 TEST(Measure, TellsOfEachNodeTheBytesOfTheValuesThatLieInMemoryWhenItEnds) {

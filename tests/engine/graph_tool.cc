@@ -133,7 +133,7 @@ void int8_case(const fs::path& folder, const NamedValues& inputs) {
   const GraphExamples examples{1, 1, [&](const at::Tensor&) { return inputs; }};
   GraphRounding rounding;
   rounding.types.weight_bits = 7;
-  OnnxModel model = rounded_graph(graph, examples, rounding, quiet, report);
+  OnnxModel model = rounded_graph(graph, examples, rounding, {}, quiet, report);
   if (report.at("layers").empty()) return;
   model = stored_graph(graph, examples, std::move(model), report);
   NamedValues values;

@@ -159,14 +159,14 @@ void UnitValues::add(const at::Tensor& factors, const std::vector<at::Tensor>& o
   }
 }
 
-GraphLabels units_of(const Graph& graph, const NamedValues& example) {
+GraphLabels units_of(const GraphStage& stage, const NamedValues& example) {
   const c10::NoGradGuard unrecorded;
-  GraphLabels labels = infer_labels(graph, example);
+  const GraphLabels labels = infer_labels(stage.graph, example);
   if (labels.units.empty())
     throw Error(ErrorCode::kInvalidArgument, "NOTHING_TO_CUT",
                 "nothing can be cut out of this graph without a change of its outputs", "model",
                 "docs/graphs.md says what is a barrier.");
-  return labels;
+  return stage.targets.chosen(stage.graph, labels);
 }
 
 std::vector<std::size_t> choose_units(const GraphLabels& labels, const at::Tensor& scores, std::size_t total,

@@ -50,8 +50,9 @@ class UnitValues {
   at::Tensor lengths_;
 };
 
-// The labels, of which there are some. Throws Error(kInvalidArgument, "NOTHING_TO_CUT").
-GraphLabels units_of(const Graph& graph, const NamedValues& example);
+// The units that the stage may cut, of which there are some. Throws Error(kInvalidArgument) "NOTHING_TO_CUT"
+// or "NO_TARGETS".
+GraphLabels units_of(const GraphStage& stage, const NamedValues& example);
 
 // Adds to `removed` those of least score until `total` units are gone in all, but leaves each family one unit
 // at least and a multiple of `multiple`; then fewer leave. scores fp64 [units]. Returns those that were
