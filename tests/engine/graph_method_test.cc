@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <set>
 #include <tuple>
 
 #include "engine/graph/classifier.h"
@@ -456,6 +457,71 @@ TEST(GraphTargets, AGraphWithoutSuchALayerIsRefused) {
   EXPECT_THAT(error.hint(), testing::HasSubstr("h.w"));
   EXPECT_NO_THROW(targets_of("ptq(targets=[Gemm])").check(graph));
   EXPECT_FALSE(method_of("train-classifier")->takes_targets());
+}
+
+// The classifier with a second branch beside its stream, of 8 channels inside.
+OnnxModel two_branches(double scale) {
+  OnnxModel model = small_classifier::model();
+  for (auto& each : model.graph.nodes)
+    if (each.outputs.front() == "b" || each.outputs.front() == "d")
+      std::replace(each.inputs.begin(), each.inputs.end(), std::string("ar"), std::string("er"));
+  small_classifier::add_conv(model.graph, "ar", "e", 8, 8);
+  model.graph.nodes.push_back(small_classifier::node("Add", {"ar", "e"}, "er"));
+  for (auto& tensor : model.graph.initializers)
+    if (tensor.name == "e.w") tensor = to_onnx("e.w", to_tensor(tensor, "e.w") * scale);
+  return model;
+}
+
+// Of the network with the values at zero of which `name` is one.
+double loss_without(const OnnxModel& model, const std::set<std::string>& zeros) {
+  Graph graph(model);
+  for (const auto& name : zeros) graph.find_tensor(name)->zero_();
+  const Batches batches = small_classifier::batches(240);
+  return Classifier(graph).score(batches, at::arange(240, at::kLong)).mean_loss();
+}
+
+TEST(EraseSegments, TakesTheBranchWhoseLossRisesLeastForTheMultiplyAddsThatItSpares) {
+  const std::uint64_t outer = 2 * 64 * 12 * 8 * 9, inner = 64 * 8 * 8 * 9;
+  std::set<std::string> first;
+  for (const double scale : {1e-4, 1.0, 3.0}) {
+    const OnnxModel model = two_branches(scale);
+    const double dense = loss_without(model, {});
+    const double without_e = loss_without(model, {"e.w"}), without_b = loss_without(model, {"cn.g", "cn.b"});
+    const bool takes_e = (without_e - dense) / double(inner) < (without_b - dense) / double(outer);
+    NoProgress quiet;
+    Snapshot none;
+    const Made one = run("erase-segments(target_macs=0.9, examples=240)", quiet, none, model);
+    ASSERT_THAT(layers_of(one), testing::ElementsAre(takes_e ? "e.w" : "b.w")) << scale;
+    EXPECT_NEAR(one.report.at("layers").at(0).at("loss").get<double>(), takes_e ? without_e : without_b,
+                1e-4);
+    EXPECT_NEAR(one.report.at("loss_before").get<double>(), dense, 1e-4);
+    EXPECT_EQ(one.report.at("macs").at("before").get<std::uint64_t>() -
+                  one.report.at("macs").at("after").get<std::uint64_t>(),
+              takes_e ? inner : outer);
+    EXPECT_LE(one.report.at("difference").get<double>(), 1e-5);
+    first.insert(layers_of(one).front());
+    const Made both = run("erase-segments(target_macs=0.01, examples=64)", quiet, none, model);
+    EXPECT_EQ(both.report.at("removed"), 2);
+  }
+  EXPECT_EQ(first.size(), 2u) << "the scales should make one and the other the cheaper one";
+}
+
+TEST(EraseSegments, LeavesBranchesWithALayerThatIsIgnored) {
+  NoProgress quiet;
+  Snapshot none;
+  const Made made =
+      run("erase-segments(target_macs=0.01, examples=64, ignore=[the_c])", quiet, none, two_branches(1));
+  EXPECT_EQ(made.report.at("segments"), 1);
+  EXPECT_THAT(layers_of(made), testing::ElementsAre("e.w"));
+}
+
+TEST(EraseSegments, OfAGraphWithoutSumsThereIsNothingToErase) {
+  NoProgress quiet;
+  Snapshot none;
+  OnnxModel model = small_classifier::model();
+  for (auto& each : model.graph.nodes)
+    if (each.operation == "Add") each.operation = "Mul";
+  EXPECT_EQ(thrown_by([&] { (void)run("erase-segments", quiet, none, model); }).reason(), "NOTHING_TO_CUT");
 }
 
 TEST(Measure, TellsOfEachNodeTheBytesOfTheValuesThatLieInMemoryWhenItEnds) {
