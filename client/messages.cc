@@ -88,6 +88,7 @@ Json to_json(const v1::Evaluation& row) {
           {"n", row.n()},
           {"stderr", row.has_stderr() ? Json(row.stderr()) : Json()},
           {"baseline_value", row.has_baseline_value() ? Json(row.baseline_value()) : Json()},
+          {"change_stderr", row.has_change_stderr() ? Json(row.change_stderr()) : Json()},
           {"seed", row.seed()},
           {"hardware", row.hardware()},
           {"when", row.when()},
@@ -147,6 +148,7 @@ Json to_json(const v1::Event& event) {
 Json to_json(const v1::Artifact& artifact) {
   Json json{{"digest", artifact.digest()},
             {"kind", artifact.kind()},
+            {"format", artifact.format()},
             {"name", artifact.name()},
             {"total_bytes", artifact.total_bytes()},
             {"file_count", artifact.file_count()},

@@ -31,8 +31,8 @@ bool is_terminal(v1::SweepState state);
 // evaluations: [...], error: {...} where it failed}. Times are RFC 3339 or null; artifact_digest is "" until
 // the job has succeeded.
 Json to_json(const v1::Job& job);
-// {suite, metric, value, unit, n, stderr, baseline_value, seed, hardware, when, text, details, artifact,
-// job}; stderr and baseline_value are null where there is none.
+// {suite, metric, value, unit, n, stderr, baseline_value, change_stderr, seed, hardware, when, text, details,
+// artifact, job}; stderr and baseline_value are null where there is none.
 Json to_json(const v1::Evaluation& evaluation);
 Json to_json(const v1::Event& event);
 // {id, name, project, state, strategy, dimensions, objectives: [{metric, suite, goal}], constraints:

@@ -96,6 +96,10 @@ std::string ratio(const MetricPair& metric) {
   if (metric.unit == "bytes") return format_number(100 * quotient, 0) + " %";
   if (metric.unit == "s" && quotient > 0) return format_number(1 / quotient, 2) + "x as fast";
   if (metric.unit == "tokens/s") return format_number(quotient, 2) + "x as fast";
+  if (metric.change_error) {
+    const double change = metric.result->value - metric.before->value;
+    return (change < 0 ? "" : "+") + format_figure({change, metric.change_error}, metric.unit);
+  }
   return "";
 }
 
@@ -351,10 +355,12 @@ std::vector<MetricPair> pair_metrics(const Json& evaluations) {
                          json_or<std::string>(row, "unit", ""),
                          json_or<std::string>(row, "hardware", ""),
                          {},
+                         {},
                          {}});
     auto& metric = metrics[place->second];
     const Figure figure{*value, number(row, "stderr")};
     (when == "before" ? metric.before : metric.result) = figure;  // rows come in the order they were measured
+    if (when != "before") metric.change_error = number(row, "change_stderr");
     if (const auto baseline = number(row, "baseline_value"); baseline && when != "before" && !metric.before)
       metric.before = Figure{*baseline, std::nullopt};
   }

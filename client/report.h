@@ -23,6 +23,7 @@ struct MetricPair {
   std::optional<Figure> before;  // of the input: measured before, or the baseline of the row after
   std::optional<Figure>
       result;  // of the result; of the newest stage where nothing was measured after the last
+  std::optional<double> change_error;  // standard error of result - before, paired by window
 };
 
 // Pairs evaluation rows ({suite, metric, value, unit, stderr, baseline_value, when, ...}), in their order;

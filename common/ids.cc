@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <cstdio>
 
+#include "common/clock.h"
 #include "common/error.h"
 
 namespace wring {
@@ -33,13 +34,26 @@ std::string random_id(int length) {
 std::string random_uuid() {
   std::array<std::uint8_t, 16> b{};
   fill_random(b);
-  b[6] = (b[6] & 0x0f) | 0x40;
+  const auto now = static_cast<std::uint64_t>(SystemClock().now_ms());
+  for (int i = 0; i < 6; ++i) b[static_cast<std::size_t>(i)] = static_cast<std::uint8_t>(now >> (40 - 8 * i));
+  b[6] = (b[6] & 0x0f) | 0x70;
   b[8] = (b[8] & 0x3f) | 0x80;
   char text[37];
   std::snprintf(text, sizeof text, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x",
                 b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14],
                 b[15]);
   return text;
+}
+
+std::string NeighbouringIds::next(std::int64_t now) {
+  constexpr std::int64_t kMoment = 250;
+  constexpr int kBeginning = 3, kLength = 12;  // 45 bits tell those of one moment apart
+  const std::lock_guard lock(mutex_);
+  if (beginning_.empty() || now < since_ || now - since_ >= kMoment) {
+    beginning_ = random_id(kBeginning);
+    since_ = now;
+  }
+  return beginning_ + random_id(kLength - kBeginning);
 }
 
 std::string request_id_from(std::string_view sent) {

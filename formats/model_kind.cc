@@ -34,4 +34,10 @@ bool holds_graph_weights(const std::string& path) {
   return path.ends_with(".onnx") || path.ends_with(".onnx_data") || path.ends_with(".onnx.data");
 }
 
+std::string weights_format(const std::vector<std::string>& paths) {
+  for (const char* format : {"safetensors", "gguf", "onnx"})
+    if (any(paths, std::string(".") + format)) return format;
+  return "";
+}
+
 }  // namespace wring

@@ -15,4 +15,7 @@ bool holds_onnx_export(const std::vector<std::string>& paths);
 // An .onnx file, or one of external weights as exporters name them: net.onnx_data, net.onnx.data.
 bool holds_graph_weights(const std::string& path);
 
+// "gguf", "onnx" or "safetensors", whose weights lie there; empty where there are none.
+std::string weights_format(const std::vector<std::string>& paths);
+
 }  // namespace wring

@@ -5,10 +5,12 @@
 #include <array>
 #include <cctype>
 #include <charconv>
+#include <optional>
 #include <set>
 #include <utility>
 
 #include "common/error.h"
+#include "common/text.h"
 #include "recipe/check.h"
 #include "recipe/layer_pattern.h"
 #include "recipe/modifiers.h"
@@ -153,6 +155,43 @@ Json entries_of(const Json& json, const char* key, const Source& source) {
   return json.at(key);
 }
 
+// Of the last stage that leaves integers in the linear layers; nothing where no stage does.
+std::optional<std::size_t> integer_stage(const Recipe& recipe, const Catalogue& catalogue) {
+  for (std::size_t i = recipe.stages.size(); i-- > 0;) {
+    const StageSpec& stage = recipe.stages[i];
+    const bool linear =
+        std::find(stage.targets.begin(), stage.targets.end(), "Linear") != stage.targets.end();
+    if (linear && stage.params.contains("bits") &&
+        catalogue.method(stage.method, "").produces == "packed-int")
+      return i;
+  }
+  return std::nullopt;
+}
+
+// What is known of an export before anything ran: the bits that its layers will have, and what its files have
+// no place for.
+void check_export_fits(const Recipe& recipe, std::size_t index, const Catalogue& catalogue,
+                       const Source& source) {
+  const MethodSpec& spec = catalogue.format(recipe.exports[index].format, at("exports", index));
+  const std::string instead = "compressed-tensors and wring hold it; or leave this export out.";
+  if (!recipe.stages.empty()) {
+    const std::string& last = recipe.stages.back().method;
+    if (std::find(spec.refuses.begin(), spec.refuses.end(), last) != spec.refuses.end())
+      source.fail("NOT_EXPRESSIBLE", at("exports", index),
+                  spec.name + " has no place for what " + last + " leaves", instead);
+  }
+  const auto stage = integer_stage(recipe, catalogue);
+  if (!stage || spec.bits.empty()) return;
+  const auto bits = recipe.stages[*stage].params.at("bits").get<std::int64_t>();
+  if (std::find(spec.bits.begin(), spec.bits.end(), bits) != spec.bits.end()) return;
+  std::vector<std::string> held;
+  for (const auto one : spec.bits) held.push_back(std::to_string(one));
+  source.fail("NOT_EXPRESSIBLE", at("exports", index),
+              spec.name + " holds layers of " + join(held, ", ") + " bits, and " + at("stages", *stage) +
+                  ".params.bits is " + std::to_string(bits),
+              instead);
+}
+
 Recipe build(const Json& json, const Catalogue& catalogue, const Source& source) {
   if (!json.is_object())
     source.fail("MALFORMED_RECIPE", "recipe", "a recipe is a mapping with stages",
@@ -174,6 +213,7 @@ Recipe build(const Json& json, const Catalogue& catalogue, const Source& source)
   if (recipe.stages.empty() && recipe.evaluations.empty() && recipe.exports.empty())
     source.fail("MALFORMED_RECIPE", "stages", "the recipe has neither stages, evaluations nor exports",
                 "For instance:\nstages:\n  - gptq(bits=4, group_size=64)");
+  for (std::size_t i = 0; i < recipe.exports.size(); ++i) check_export_fits(recipe, i, catalogue, source);
   return recipe;
 }
 
@@ -328,6 +368,14 @@ ExportSpec parse_export(std::string_view text, const Catalogue& catalogue) {
 
 Recipe recipe_from_normal_form(const Json& json, const Catalogue& catalogue) {
   return build(json, catalogue, Source{});
+}
+
+void check_reads_no_file(const Recipe& recipe) {
+  for (std::size_t i = 0; i < recipe.exports.size(); ++i)
+    if (!json_or<std::string>(recipe.exports[i].params, "imatrix", "").empty())
+      throw Error(ErrorCode::kInvalidArgument, "NOT_IN_A_JOB", "a job reads no files of its worker",
+                  at("exports", i) + ".params.imatrix",
+                  "Fetch the result (wring get), and export that folder: wring export DIR --to ...");
 }
 
 bool is_data_name(const std::string& name) {

@@ -88,6 +88,10 @@ Json stage_json(const StageSpec& stage);
 // UNKNOWN_FORMAT; fields begin with "to".
 ExportSpec parse_export(std::string_view text, const Catalogue& catalogue = Catalogue::embedded());
 
+// Throws Error(kInvalidArgument, "NOT_IN_A_JOB") where an export reads a file of the machine that it is made
+// on: a job has its inputs alone.
+void check_reads_no_file(const Recipe& recipe);
+
 // Whether `pattern` (a name, a class name, or re:PATTERN matched at the start of the name, as Python's
 // re.match) names the layer.
 bool pattern_matches(const std::string& pattern, const std::string& layer_name,

@@ -56,7 +56,7 @@ MethodSpec parse_spec(std::string_view yaml) {
   spec.name = json_at<std::string>(json, "name", "spec");
   check_keys(json,
              {"name", "version", "kind", "summary", "papers", "takes", "needs", "produces", "determinism",
-              "keyed_by_hardware", "statistics", "metrics", "parameters"},
+              "keyed_by_hardware", "statistics", "metrics", "bits", "refuses", "parameters"},
              spec.name, Source{"spec", {}});
   spec.version = json_at<std::uint32_t>(json, "version", spec.name);
   spec.kind = json_at<std::string>(json, "kind", spec.name);
@@ -75,6 +75,8 @@ MethodSpec parse_spec(std::string_view yaml) {
   spec.metrics = json_or<std::map<std::string, std::string>>(json, "metrics", {}, spec.name);
   for (const auto& [metric, better] : spec.metrics)
     check_known(better, {"lower", "higher", "neither"}, spec.name + ".metrics." + metric);
+  spec.bits = json_or<std::vector<std::int64_t>>(json, "bits", {}, spec.name);
+  spec.refuses = json_or<std::vector<std::string>>(json, "refuses", {}, spec.name);
   const Json parameters = json_or<Json>(json, "parameters", Json::object(), spec.name);
   for (const auto& [name, parameter] : parameters.items())
     spec.parameters.push_back(parse_parameter(name, parameter, spec.name + ".parameters." + name));
@@ -116,6 +118,8 @@ Json MethodSpec::to_json() const {
             {"parameters", list}};
   if (!metrics.empty()) json["metrics"] = metrics;
   if (!statistics.empty()) json["statistics"] = statistics;
+  if (!bits.empty()) json["bits"] = bits;
+  if (!refuses.empty()) json["refuses"] = refuses;
   return json;
 }
 

@@ -109,6 +109,7 @@ v1::Evaluation parse_row(const Json& json) {
   row.set_n(get<std::uint64_t>(json, "n"));
   if (const auto value = number(json, "stderr"); !std::isnan(value)) row.set_stderr(value);
   if (const auto value = number(json, "baseline_value"); !std::isnan(value)) row.set_baseline_value(value);
+  if (const auto value = number(json, "change_stderr"); !std::isnan(value)) row.set_change_stderr(value);
   row.set_seed(get<std::uint64_t>(json, "seed"));
   row.set_hardware(get<std::string>(json, "hardware"));
   row.set_when(get<std::string>(json, "when"));

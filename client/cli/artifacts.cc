@@ -124,9 +124,10 @@ void list_artifacts(CliContext& context, const std::string& kind, const std::str
     return context.print_json(Json{{"artifacts", list}});
   }
   if (all.empty()) return context.print("no artifacts\n");
-  std::vector<std::vector<std::string>> rows{{"ARTIFACT", "KIND", "NAME", "FILES", "SIZE", "MADE BY"}};
+  std::vector<std::vector<std::string>> rows{
+      {"ARTIFACT", "KIND", "FORMAT", "NAME", "FILES", "SIZE", "MADE BY"}};
   for (const auto& a : all)
-    rows.push_back({a.digest().substr(0, 16), a.kind(), a.name(), std::to_string(a.file_count()),
+    rows.push_back({a.digest().substr(0, 16), a.kind(), a.format(), a.name(), std::to_string(a.file_count()),
                     human_bytes(a.total_bytes()),
                     a.created_by_job().empty() ? "upload" : a.created_by_job()});
   context.print(table(rows));
@@ -193,7 +194,7 @@ void show_artifact(CliContext& context, const std::string& digest) {
   const auto manifest = Manifest::parse(artifact.manifest_json());
   std::string text =
       table({{"artifact", "sha256:" + artifact.digest()},
-             {"kind", artifact.kind()},
+             {"kind", artifact.kind() + (artifact.format().empty() ? "" : ", " + artifact.format())},
              {"name", artifact.name()},
              {"size", human_bytes(manifest.total_bytes()) + " in " + std::to_string(manifest.files.size()) +
                           " files"},
@@ -204,7 +205,7 @@ void show_artifact(CliContext& context, const std::string& digest) {
     rows.push_back({file.path, human_bytes(file.size), std::to_string(file.chunks.size())});
   text += "\n" + table(rows);
   if (!manifest.metadata.empty()) text += "\n" + manifest.metadata.dump(2) + "\n";
-  context.print(text + describe_figures(context, measured));
+  context.print(text + describe_figures(measured));
 }
 
 }  // namespace

@@ -95,8 +95,8 @@ void print_evaluations(CliContext& context, const QueryFlags& flags) {
   }
   if (flags.csv) {
     static const std::vector<const char*> kColumns{
-        "job",    "artifact",       "suite", "metric",   "value", "unit", "n",
-        "stderr", "baseline_value", "seed",  "hardware", "when",  "text"};
+        "job",    "artifact",       "suite",         "metric", "value",    "unit", "n",
+        "stderr", "baseline_value", "change_stderr", "seed",   "hardware", "when", "text"};
     std::string text = csv_line({kColumns.begin(), kColumns.end()});
     for (const auto& row : rows) {
       const auto json = to_json(row);

@@ -1,4 +1,5 @@
-// The verb export: a model, from here or from the store, in the formats of other tools.
+// The verb export: a model in the formats of other tools. One that lies here is exported here, one of the
+// store by a job, whose report the server keeps.
 #include <filesystem>
 #include <map>
 #include <memory>
@@ -6,11 +7,15 @@
 
 #include "client/cli/programs.h"
 #include "client/cli/transfers.h"
+#include "client/report.h"
 #include "common/error.h"
 #include "common/files.h"
+#include "common/ids.h"
 #include "common/quantity.h"
 #include "common/text.h"
+#include "formats/manifest.h"
 #include "recipe/recipe.h"
+#include "recipe/utf8.h"
 
 namespace wring {
 namespace {
@@ -53,6 +58,12 @@ std::optional<Json> export_to(CliContext& context, const ExportFlags& flags, con
   return parse_json(output, "the engine's result");
 }
 
+Figure figure_of(const Json& row, const char* value, const char* error) {
+  const Json spread = json_or<Json>(row, error, Json());
+  return {row.at(value).get<double>(),
+          spread.is_number() ? std::optional(spread.get<double>()) : std::nullopt};
+}
+
 std::string describe_export(const Json& report) {
   std::vector<std::vector<std::string>> rows{
       {"format", report.at("format").get<std::string>()},
@@ -69,40 +80,118 @@ std::string describe_export(const Json& report) {
                                      std::pair{"not_read", "not read: no part that is known of a model"}})
     if (report.contains(member))
       rows.push_back({what, join(report.at(member).get<std::vector<std::string>>(), ", ")});
+  if (report.contains("artifact"))
+    rows.push_back({"kept as", "artifact " + report.at("artifact").get<std::string>().substr(0, 12) +
+                                   " of job " + report.at("job").get<std::string>()});
   for (const auto& row : report.at("evaluations")) {
-    const Json& error = row.at("stderr");
-    rows.push_back({row.at("metric").get<std::string>(),
-                    format_number(row.at("value").get<double>(), 5) +
-                        (error.is_number() ? " +- " + format_number(error.get<double>(), 5) : "")});
+    std::string figure = format_figure(figure_of(row, "value", "stderr"), "");
+    if (json_or<Json>(row, "change_stderr", Json()).is_number()) {
+      Figure change = figure_of(row, "value", "change_stderr");
+      change.value -= row.at("baseline_value").get<double>();
+      figure += std::string("   ") + (change.value < 0 ? "" : "+") + format_figure(change, "") +
+                " beside the input";
+    }
+    rows.push_back({row.at("metric").get<std::string>(), figure});
   }
   return table(rows);
 }
 
-void export_artifact(CliContext& context, const ExportFlags& flags) {
-  std::vector<std::string> exports;
-  for (const auto& to : flags.to) exports.push_back(with_size(to, flags.size));
-  for (const auto& to : exports) (void)parse_export(to);  // all of them, before the first is written
+// Where each export goes: `out` itself, or with several of them a folder of it. Throws where one is there.
+std::vector<fs::path> folders_of(const ExportFlags& flags) {
   const fs::path out = without_slash(fs::absolute(flags.out));
-  fs::path model = flags.artifact;
-  std::optional<TempDir> fetched;
-  if (!fs::exists(model)) {
-    fetched.emplace(fs::temp_directory_path());
-    model = fetched->path() / "model";
-    TransferBar bar(context, "download " + flags.artifact);
-    context.client().download_artifact(artifact_of(context, flags.artifact), model, bar.sink());
-  }
-  Json reports = Json::array();
+  std::vector<fs::path> folders;
   std::map<std::string, int> seen;
-  for (const auto& to : exports) {
+  for (const auto& to : flags.to) {
     const auto format = parse_export(to).format;
     const int number = ++seen[format];
-    const fs::path folder = out / (number == 1 ? format : format + "-" + std::to_string(number));
-    const auto report = export_to(context, flags, model, to, exports.size() == 1 ? out : folder);
+    folders.push_back(
+        flags.to.size() == 1 ? out : out / (number == 1 ? format : format + "-" + std::to_string(number)));
+    if (fs::exists(folders.back()))
+      throw Error(ErrorCode::kAlreadyExists, "OUT_EXISTS", folders.back().string() + " is there already",
+                  "--out", "Name a folder that does not exist yet.");
+  }
+  return folders;
+}
+
+Json export_here(CliContext& context, const ExportFlags& flags, const std::vector<fs::path>& folders) {
+  Json reports = Json::array();
+  for (std::size_t i = 0; i < folders.size(); ++i) {
+    const auto report = export_to(context, flags, flags.artifact, flags.to[i], folders[i]);
     if (!report) break;  // what was written before stays, and is told of
     reports.push_back(*report);
     if (!context.json) context.print(describe_export(*report));
   }
-  if (context.json) context.print_json(Json{{"exports", reports}});
+  return reports;
+}
+
+std::string export_recipe(const ExportFlags& flags, const v1::Artifact& model) {
+  Json evaluations = Json::array();
+  if (!flags.data.empty()) {
+    const Json metadata = Manifest::parse(model.manifest_json()).metadata;
+    if (json_or<std::string>(metadata, "kind", "") == "encoder")
+      evaluations.push_back("similarity");
+    else
+      evaluations.push_back("perplexity(windows=" + std::to_string(flags.windows) + ")");
+  }
+  return Json{{"exports", flags.to}, {"evaluations", evaluations}}.dump();
+}
+
+v1::JobSpec export_job(CliContext& context, const ExportFlags& flags) {
+  const auto model = context.client().artifact(artifact_of(context, flags.artifact));
+  v1::JobSpec spec;
+  spec.set_recipe(export_recipe(flags, model));
+  spec.set_name(shortened(model.name().empty() ? model.digest().substr(0, 12) : model.name(), 180));
+  spec.set_model(model.digest());
+  spec.mutable_resources()->set_device("cpu");
+  spec.mutable_resources()->set_threads(flags.threads);
+  const auto validated = context.client().validate(spec.recipe());
+  for (const auto& name : validated.data_names())
+    (*spec.mutable_data())[name] = input_digest(context, flags.data, "dataset");
+  return spec;
+}
+
+// What the job says of its exports, in their order, as wring-engine says it of its own.
+Json reports_of(const Json& job) {
+  Json reports = Json::array();
+  for (const auto& row : job.at("evaluations")) {
+    if (row.at("suite") != "export") continue;
+    Json report = row.at("details");
+    report["job"] = job.at("id");
+    report["artifact"] = row.at("artifact");
+    report["evaluations"] = Json::array();
+    for (const auto& other : job.at("evaluations"))
+      if (other.at("when") == row.at("when") && other.at("suite") != "export")
+        report["evaluations"].push_back(other);
+    reports.push_back(std::move(report));
+  }
+  return reports;
+}
+
+// Nothing where the job has not succeeded, which is told of.
+std::optional<Json> export_in_a_job(CliContext& context, const ExportFlags& flags,
+                                    const std::vector<fs::path>& folders) {
+  const auto job = follow_job(context, context.client().submit(export_job(context, flags), random_uuid()));
+  if (job.state() != v1::JOB_STATE_SUCCEEDED) {
+    print_ended_job(context, job);
+    return std::nullopt;
+  }
+  Json reports = reports_of(to_json(job));
+  for (std::size_t i = 0; i < std::min(reports.size(), folders.size()); ++i) {
+    TransferBar bar(context, "download " + folders[i].filename().string());
+    context.client().download_artifact(reports[i].at("artifact"), folders[i], bar.sink());
+    reports[i]["path"] = folders[i].string();
+    if (!context.json) context.print(describe_export(reports[i]));
+  }
+  return reports;
+}
+
+void export_artifact(CliContext& context, ExportFlags flags) {
+  for (auto& to : flags.to) to = with_size(to, flags.size);
+  for (const auto& to : flags.to) (void)parse_export(to);  // all of them, before the first is written
+  const auto folders = folders_of(flags);
+  const auto reports = fs::exists(flags.artifact) ? std::optional(export_here(context, flags, folders))
+                                                  : export_in_a_job(context, flags, folders);
+  if (context.json && reports) context.print_json(Json{{"exports", *reports}});
 }
 
 }  // namespace
@@ -112,7 +201,8 @@ void add_export_verbs(CLI::App& app, CliContext& context) {
   auto* verb = add_verb(
       app, "export", "Write a model in another tool's format; what was written is read back and compared",
       "wring export small/ --to compressed-tensors --to 'gguf(type=Q4_K_M)' --out exports/ --data test.txt");
-  verb->add_option("ARTIFACT", flags->artifact, "Folder or file; or a job or artifact of the service")
+  verb->add_option("ARTIFACT", flags->artifact,
+                   "Folder or file; or a job or an artifact of the service, which a worker then exports")
       ->required();
   verb->add_option("--to", flags->to,
                    "FORMAT or 'FORMAT(PARAMETER=VALUE)'; once for each (wring methods lists them)")

@@ -13,6 +13,6 @@ std::vector<v1::Evaluation> evaluations_of(CliContext& context, const std::strin
 
 // A table of them beside the input's, what perplexity has risen by with the error of the difference, and what
 // an export's check has seen; empty where nothing was measured.
-std::string describe_figures(CliContext& context, const std::vector<v1::Evaluation>& rows);
+std::string describe_figures(const std::vector<v1::Evaluation>& rows);
 
 }  // namespace wring

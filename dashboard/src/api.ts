@@ -40,6 +40,7 @@ export interface Evaluation {
   n: string;
   stderr?: number;
   baseline_value?: number;
+  change_stderr?: number; // of value - baseline_value, paired by window
   hardware: string;
   when: string;
   text: string;
@@ -176,6 +177,7 @@ export interface Artifact {
   pinned: boolean;
   expire_time?: string;
   project: string;
+  format: string;
 }
 export interface Manifest {
   files: { path: string; size: number; chunks: { sha256: string; size: number }[] }[];

@@ -26,6 +26,7 @@ struct EvaluationRow {
   std::uint64_t n = 0;                   // scored items
   std::optional<double> standard_error;  // standard error of value
   std::optional<double> baseline_value;
+  std::optional<double> change_error;  // standard error of value - baseline_value, paired by window
   std::uint64_t seed = 0;
   std::string hardware;  // it was measured on: device and threads
   std::string when;      // before, after, or the index of the stage it follows
@@ -36,6 +37,12 @@ struct EvaluationRow {
   Json to_json() const;
   static EvaluationRow from_json(const Json& json);
 };
+
+// Sets the change's error of perplexity and nll in `rows`, where `before` has them of the same windows (their
+// details' window_nll and window_scored): of the difference of two means over the same tokens, the tokens of
+// a window taken together as one draw (the ratio estimator's standard error, Cochran, Sampling
+// Techniques, 6.3); of perplexity by the delta method. With fewer than two windows there is none.
+void pair_by_window(std::vector<EvaluationRow>& rows, const std::vector<EvaluationRow>& before);
 
 // What a suite may look at. `reference` is the job's input model (nullptr where it is the model itself or
 // none is kept).

@@ -171,6 +171,7 @@ void Measurements::add_baselines(std::vector<EvaluationRow>& rows, const Evaluat
   for (auto& row : rows)
     for (const auto& other : before->second)
       if (other.suite == row.suite && other.metric == row.metric) row.baseline_value = other.value;
+  pair_by_window(rows, before->second);
 }
 
 }  // namespace wring

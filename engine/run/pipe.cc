@@ -208,11 +208,7 @@ JobSpec read_start(const Json& start) {
                 "v", "Install agent and engine of one release.");
   JobSpec spec{.recipe = recipe_from_normal_form(start.at("recipe")),
                .model = read_input(start.at("model"), "model")};
-  for (std::size_t i = 0; i < spec.recipe.exports.size(); ++i)
-    if (!json_or<std::string>(spec.recipe.exports[i].params, "imatrix", "").empty())
-      throw Error(ErrorCode::kInvalidArgument, "NOT_IN_A_JOB", "a job reads no files of its worker",
-                  "exports[" + std::to_string(i) + "].params.imatrix",
-                  "Fetch the result and export it with wring export.");
+  check_reads_no_file(spec.recipe);
   const Json data = json_or<Json>(start, "data", Json::object());
   for (const auto& [name, input] : data.items()) spec.data.emplace(name, read_input(input, "dataset"));
   spec.seed = json_or<std::uint64_t>(start, "seed", 0);

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "common/error.h"
+#include "formats/model_kind.h"
 #include "server/api/messages.h"
 #include "server/api/page_tokens.h"
 #include "server/store/artifact_rows.h"
@@ -46,6 +47,20 @@ void check_chunks(const Manifest& manifest, const TenantBlobs& blobs, std::vecto
         "manifest_json", "Ask FindMissingBlobs and upload what it names.");
 }
 
+constexpr std::size_t kMaxFormat = 64;
+
+// As it says itself; else by its files.
+std::string format_of(const Manifest& manifest) {
+  const auto said = manifest.metadata.find("format");
+  if (said != manifest.metadata.end() && said->is_string()) {
+    const auto& format = said->get_ref<const std::string&>();
+    if (!format.empty() && format.size() <= kMaxFormat) return format;
+  }
+  std::vector<std::string> paths;
+  for (const auto& file : manifest.files) paths.push_back(file.path);
+  return weights_format(paths);
+}
+
 v1::Artifact commit_artifact(const v1::CommitArtifactRequest& request, TimeMs now, JobStore& store,
                              const TenantBlobs& blobs, const std::string& job,
                              std::vector<std::string>& missing) {
@@ -72,6 +87,7 @@ v1::Artifact commit_artifact(const v1::CommitArtifactRequest& request, TimeMs no
   *artifact.mutable_create_time() = to_timestamp(now);
   artifact.set_manifest_json(manifest.canonical());
   artifact.set_name(request.name());
+  artifact.set_format(format_of(manifest));
   if (!job.empty()) {
     artifact.set_created_by_job(job);
     *artifact.mutable_expire_time() = to_timestamp(now + kUntilTheJobEnds);

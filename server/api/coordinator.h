@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "common/clock.h"
+#include "common/ids.h"
 #include "server/api/attempt_metrics.h"
 #include "server/http/metrics.h"
 #include "server/scheduler/demand.h"
@@ -139,6 +140,7 @@ class Coordinator {
 
   std::string resolve_to_change(const std::string& id_or_prefix, const Within& project);
   std::optional<wring::v1::Job> job_of_request(const std::string& request_id, const std::string& digest);
+  std::vector<std::string> kinds_of_model(const Within& project, const std::string& digest);
   void check_inputs(const Within& project, const wring::v1::JobSpec& spec,
                     const std::vector<std::string>& data_names);
   void check_bytes(const std::string& project);
@@ -170,6 +172,9 @@ class Coordinator {
   std::map<std::string, wring::v1::Worker> workers_;
   std::function<void(const std::string&)> hear_end_;
   std::string pool_;
+  NeighbouringIds ids_;  // of jobs
+  std::mutex kinds_mutex_;
+  std::map<std::string, std::vector<std::string>> kinds_;  // of models, by digest: manifests may be long
   bool stopping_ = false;
   std::thread ticker_;
 };

@@ -8,7 +8,6 @@
 
 #include "common/digest.h"
 #include "common/error.h"
-#include "common/ids.h"
 #include "common/log.h"
 #include "common/text.h"
 #include "formats/manifest.h"
@@ -183,6 +182,16 @@ void Coordinator::check_inputs(const Within& project, const v1::JobSpec& spec,
       data_names, [&](const auto& name) { return spec.data().contains(name); }, "spec.data");
 }
 
+std::vector<std::string> Coordinator::kinds_of_model(const Within& project, const std::string& digest) {
+  constexpr std::size_t kRemembered = 1000;
+  const std::lock_guard lock(kinds_mutex_);
+  if (const auto known = kinds_.find(digest); known != kinds_.end()) return known->second;
+  const auto model = store_.artifact(digest, project);
+  if (!model) return {};  // deleted since it was looked for: the worker says so
+  if (kinds_.size() >= kRemembered) kinds_.clear();
+  return kinds_[digest] = kinds_of(Manifest::parse(model->manifest_json()));
+}
+
 std::optional<v1::Job> Coordinator::job_of_request(const std::string& request_id, const std::string& digest) {
   if (request_id.empty()) return std::nullopt;
   const auto known = submitted_before(store_.request(request_id), digest);
@@ -212,11 +221,12 @@ v1::Job Coordinator::submit(const Within& project, const v1::SubmitJobRequest& r
   const OneSubmit once(mutex_, submitted_, ledger_, request_id);
   if (auto known = job_of_request(request_id, digest)) return *known;
   const Recipe recipe = parse_recipe(spec.recipe());
+  check_reads_no_file(recipe);
   if (!request.validate_only()) store_.check_space();
   const std::shared_lock inputs(store_.inputs());  // they stay until the job is stored
   check_inputs(project, spec, recipe.data_names());
-  if (const auto model = store_.artifact(spec.model(), project))
-    check_model_kind(recipe, kinds_of(Manifest::parse(model->manifest_json())));
+  if (const auto kinds = kinds_of_model(project, spec.model()); !kinds.empty())
+    check_model_kind(recipe, kinds);
   StoredJob stored{{}, spec, recipe.normal_form().dump(), recipe.digest().hex()};
   if (stored.spec.name().empty())
     stored.spec.set_name(recipe.name.empty() ? line_of(spec.recipe()) : recipe.name);
@@ -225,7 +235,7 @@ v1::Job Coordinator::submit(const Within& project, const v1::SubmitJobRequest& r
   check_bytes(stored.record.project);
   stored.record.needs = needs_of(spec, recipe);
   if (request.validate_only()) return message(stored, false);
-  const SubmitInput input{random_id(),
+  const SubmitInput input{ids_.next(clock_.now_ms()),
                           stored.record.needs,
                           spec.retry().max_attempts(),
                           spec.priority(),

@@ -55,7 +55,8 @@ std::vector<v1::Evaluation> rows_of(const std::string& job, const Rows& rows, Ti
                 "evaluations");
   std::vector<v1::Evaluation> stored(rows.begin(), rows.end());
   for (auto& row : stored) {
-    if (!std::isfinite(row.value()) || !std::isfinite(row.stderr()) || !std::isfinite(row.baseline_value()))
+    if (!std::isfinite(row.value()) || !std::isfinite(row.stderr()) || !std::isfinite(row.baseline_value()) ||
+        !std::isfinite(row.change_stderr()))
       throw Error(ErrorCode::kInvalidArgument, "NOT_FINITE",
                   row.metric() + " of " + row.suite() + " is not a finite number", "evaluations");
     row.set_job_id(job);

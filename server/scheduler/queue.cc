@@ -1,6 +1,7 @@
 // The queue's index.
 #include "server/scheduler/queue.h"
 
+#include <algorithm>
 #include <iterator>
 #include <tuple>
 
@@ -113,6 +114,19 @@ const std::string* JobQueue::next(const std::function<bool(const JobNeeds&)>& fi
   return first;
 }
 
+// How many of the line go before `place`, at most `most`: counted from whichever end is nearer, since jobs
+// are looked at when they are about to run or have just come.
+std::size_t JobQueue::before(const Line& line, Place place, std::size_t most) {
+  auto front = line.begin(), back = line.end();
+  for (std::size_t steps = 0; steps < most; ++steps) {
+    if (front == line.end() || front->first >= place) return steps;
+    ++front;
+    if (std::prev(back)->first < place) return std::min(most, line.size() - steps);
+    --back;
+  }
+  return most;
+}
+
 std::size_t JobQueue::ahead_of(const JobRecord& job, std::size_t most) const {
   const auto same_needs = ready_.find(job.needs);
   if (same_needs == ready_.end()) return 0;
@@ -122,9 +136,7 @@ std::size_t JobQueue::ahead_of(const JobRecord& job, std::size_t most) const {
   for (const auto& [needs, projects] : ready_) {
     const auto other = projects.find(job.project);
     if (needs.device != job.needs.device || other == projects.end()) continue;
-    for (auto it = other->second.begin(); ahead < most && it != other->second.end() && it->first < place(job);
-         ++it)
-      ++ahead;
+    ahead += before(other->second, place(job), most - ahead);
   }
   return ahead;
 }

@@ -72,6 +72,7 @@ class JobQueue {
   using Place = std::pair<std::int64_t, std::uint64_t>;
   static Place place(const JobRecord& job) { return {-std::int64_t{job.priority}, job.sequence}; }
   using Line = std::map<Place, std::string>;  // ids of jobs
+  static std::size_t before(const Line& line, Place place, std::size_t most);
 
   void leave_ready(const JobRecord& job);
   void make_ready(const JobRecord& job) { ready_[job.needs][job.project].emplace(place(job), job.id); }

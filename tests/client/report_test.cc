@@ -47,6 +47,14 @@ TEST(PairMetrics, ShowsTheNewestStageWhereNothingWasMeasuredAfterTheLast) {
   EXPECT_FALSE(metrics[0].before);
 }
 
+TEST(JobReport, SaysAChangeWithItsOwnErrorWhereWindowsWerePaired) {
+  auto after = row("perplexity", "perplexity", 26.5, "", "after");
+  after["baseline_value"] = 23.94;
+  EXPECT_THAT(job_report({{"evaluations", {after}}, {"stages", Json::array()}}), Not(HasSubstr("+2.56")));
+  after["change_stderr"] = 0.12;
+  EXPECT_THAT(job_report({{"evaluations", {after}}, {"stages", Json::array()}}), HasSubstr("+2.560 +- 0.12"));
+}
+
 TEST(FormatValue, SaysTheUnitAsAPersonReadsIt) {
   EXPECT_EQ(format_value(98'400'000, "bytes"), "98.4 MB");
   EXPECT_EQ(format_value(0.0123, "s"), "12.30 ms");

@@ -69,17 +69,6 @@ TEST(CurrentError, MakesEveryExceptionAnError) {
   EXPECT_EQ(seen_as([] { throw 3; }).code(), ErrorCode::kInternal);
 }
 
-TEST(Ids, HaveTheirFormAndDiffer) {
-  EXPECT_EQ(random_id().size(), 12u);
-  EXPECT_EQ(random_id(30).find_first_not_of("0123456789abcdefghjkmnpqrstvwxyz"), std::string::npos);
-  EXPECT_NE(random_id(), random_id());
-  const auto uuid = random_uuid();
-  ASSERT_EQ(uuid.size(), 36u);
-  EXPECT_EQ(uuid[14], '4');
-  EXPECT_NE(std::string("89ab").find(uuid[19]), std::string::npos);
-  EXPECT_NE(random_uuid(), uuid);
-}
-
 TEST(Logging, RefusesALevelThatIsNone) {
   EXPECT_THROW(init_logging("test", "loud"), Error);
   EXPECT_NO_THROW(init_logging("test", "off"));

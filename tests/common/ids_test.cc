@@ -4,7 +4,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <set>
+#include <thread>
 
 namespace wring {
 namespace {
@@ -28,12 +30,31 @@ TEST(RandomId, DoesNotComeTwiceInThousands) {
   EXPECT_EQ(ids.size(), 2'000u);
 }
 
-TEST(RandomUuid, HasTheFormOfVersion4EveryTime) {
+TEST(NeighbouringIds, BeginAlikeWithinAMomentAndOtherwiseNot) {
+  NeighbouringIds ids;
+  std::set<std::string> all, beginnings;
+  for (std::int64_t now = 1'000'000; now < 1'000'000 + 20 * 250; ++now) {
+    const std::string id = ids.next(now);
+    all.insert(id);
+    beginnings.insert(id.substr(0, 3));
+  }
+  EXPECT_EQ(all.size(), 5'000u);
+  EXPECT_GE(beginnings.size(), 18u);  // 20 of 32,768: two may be the same
+  EXPECT_LE(beginnings.size(), 20u);
+  const std::string one = ids.next(0);  // a clock that was set back
+  EXPECT_EQ(one.size(), 12u);
+  EXPECT_EQ(ids.next(1).substr(0, 3), one.substr(0, 3));
+}
+
+TEST(RandomUuid, HasTheFormOfVersion7EveryTimeAndTheClocksOrder) {
   std::set<std::string> ids;
+  const std::string before = random_uuid();
+  std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  EXPECT_LT(before, random_uuid());
   for (int i = 0; i < 200; ++i) {
     const std::string uuid = random_uuid();
     EXPECT_THAT(uuid,
-                testing::MatchesRegex("[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"));
+                testing::MatchesRegex("[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"));
     ids.insert(uuid);
   }
   EXPECT_EQ(ids.size(), 200u);

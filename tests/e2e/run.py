@@ -192,6 +192,42 @@ class Jobs(WithService):
         self.assertLess((ours - self.logits(self.folder / "export-gguf", ids)).abs().max(), 1e-2)
         self.assertLess((ours - self.logits(self.folder / "export-onnx", ids)).abs().max(), 1e-4)
 
+    def test_what_the_store_holds_is_exported_by_a_job_whose_report_stays(self):
+        made = self.succeeded(self.service.cli("submit", "rtn(bits=4, group_size=32)", "--model", scratch / "tiny", "--wait", "--json").json)
+        arguments = ["export", made["id"], "--to", "compressed-tensors", "--to", "gguf(type=F16)", "--data", scratch / "text.txt", "--windows", "2"]
+        out = self.folder / "of-the-store"
+        answer = self.service.cli(*arguments, "--out", out, "--json")
+        self.assertEqual(answer.status, 0, str(answer))
+        reports = answer.json["exports"]
+        self.assertEqual([(one["format"], one["path"]) for one in reports], [(name, str(out / name)) for name in ("compressed-tensors", "gguf")])
+        for one in reports:
+            shown = self.service.cli("artifact", "show", one["artifact"], "--json").json
+            self.assertEqual((shown["format"], shown["created_by_job"]), (one["format"], one["job"]))
+            self.assertEqual(shown["manifest"]["metadata"]["lineage"][-1]["input"], made["artifact_digest"])
+            stored = {row["metric"]: row["value"] for row in shown["evaluations"]}
+            self.assertEqual(stored["bits_per_weight"], one["bits_per_weight"])
+            told = {row["metric"]: row["value"] for row in one["evaluations"]}
+            self.assertIn("kl_mean", told)
+            self.assertEqual(told, {metric: value for metric, value in stored.items() if metric in told})
+            self.assertLess(told["kl_mean"], 1e-3)
+        local = subprocess.run([PROGRAMS / "wring", "export", out / "compressed-tensors", "--to", "gguf(type=F16)", "--out", self.folder / "here", "--json"],
+                               capture_output=True, text=True, check=True)
+        self.assertEqual(json.loads(local.stdout)["exports"][0]["format"], "gguf")
+        again = self.service.cli(*arguments, "--out", out)
+        self.assertEqual(again.status, 2, str(again))
+        self.assertIn("is there already", again.err)
+        listed = {row["digest"]: row["format"] for row in self.service.cli("artifacts", "--json").json["artifacts"]}
+        self.assertEqual({listed[one["artifact"]] for one in reports}, {"compressed-tensors", "gguf"})
+        self.assertEqual(listed[made["artifact_digest"]], "wring")
+
+    def test_an_export_that_cannot_be_is_refused_when_it_is_submitted(self):
+        for recipe, field in (("rtn(bits=5, group_size=32) | gptq-checkpoint", "exports[0]"),
+                              ("rtn(bits=4, group_size=32) | round-inputs | gguf", "exports[0]"),
+                              ("rtn(bits=4, group_size=32) | gguf(imatrix=here.gguf)", "exports[0].params.imatrix")):
+            answer = self.service.cli("submit", recipe, "--model", scratch / "tiny")
+            self.assertEqual(answer.status, 2, str(answer))
+            self.assertIn(field, answer.err)
+
     def test_an_artifact_is_shown_with_what_it_lost(self):
         recipe = self.folder / "recipe.yaml"
         recipe.write_text("stages: ['rtn(bits=2, group_size=32)']\nevaluations: ['perplexity(window=64, windows=4)']\n")
@@ -224,15 +260,19 @@ class Jobs(WithService):
 
     def test_an_export_that_fails_leaves_a_local_run_its_result_and_the_exports_before_it(self):
         out = self.folder / "kept-result"
-        command = [PROGRAMS / "wring", "run", "--local", "rtn(bits=3, group_size=32) | huggingface | awq-checkpoint", "--model", scratch / "tiny", "--out", out,
-                   "--json"]
+        stage = {"method": "rtn", "params": {"bits": 3, "group_size": 32}, "targets": ["re:.*_proj"]}
+        recipe = self.folder / "fails-late.yaml"
+        recipe.write_text(json.dumps({"stages": [stage], "exports": ["huggingface", "awq-checkpoint"]}))
+        command = [PROGRAMS / "wring", "run", "--local", recipe, "--model", scratch / "tiny", "--out", out, "--json"]
         run = subprocess.run(command, capture_output=True, text=True)
         self.assertEqual(run.returncode, 2, run.stderr)
         result = json.loads(run.stdout)
         self.assertEqual(result["error"]["reason"], "NOT_EXPRESSIBLE")
         self.assertIn("4 bits", run.stderr)
         self.assertEqual([made["format"] for made in result["exports"]], ["huggingface"])
-        self.assertEqual(result["artifact_digest"], local("rtn(bits=3, group_size=32)", scratch / "tiny")["artifact_digest"])
+        alone = self.folder / "no-exports.yaml"
+        alone.write_text(json.dumps({"stages": [stage]}))
+        self.assertEqual(result["artifact_digest"], local(alone, scratch / "tiny")["artifact_digest"])
         self.assertTrue((out / "model.safetensors").exists())
 
     def logits(self, model, ids):

@@ -329,6 +329,16 @@ const tests = {
     assert.ok(await page.getByRole("button", { name: "Compare 25" }).isDisabled());
   },
 
+  async "a change is told with the error of the differences, not of the two figures"({ page }) {
+    await page.goto(`/jobs/${jobs.gptq}?tab=results`);
+    const row = page.getByRole("table", { name: "Before and after" }).getByRole("row", { name: /^Perplexity/ });
+    const { evaluations } = await (await page.request.get(`/api/v1/jobs/${jobs.gptq}`)).json();
+    const after = evaluations.find((one) => one.metric === "perplexity" && one.when === "after");
+    assert.ok(after.change_stderr > 0 && after.change_stderr < after.stderr);
+    const error = Number(((100 * after.change_stderr) / after.baseline_value).toPrecision(2));
+    await row.locator("td").nth(2).getByText(`± ${error} %`).waitFor();
+  },
+
   async "a comparison begins with the quality that tells the jobs apart"({ page }) {
     const near = async (route) => {
       const job = await (await route.fetch()).json();

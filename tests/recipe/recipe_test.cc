@@ -207,6 +207,32 @@ TEST(RecipeError, MissingParameterIsNamedWithItsHelp) {
   EXPECT_EQ(parse_recipe("m(share=0.25)", catalogue).stages[0].params.at("share"), 0.25);
 }
 
+TEST(RecipeError, AnExportThatCannotHoldWhatTheStagesLeaveIsRefusedBeforeTheyRun) {
+  expect_refused("gptq(bits=5) | gptq-checkpoint", "NOT_EXPRESSIBLE", "exports[0]",
+                 {"2, 3, 4, 8 bits", "stages[0].params.bits is 5", "compressed-tensors"});
+  expect_refused("rtn(bits=4) | gptq(bits=3) | compressed-tensors | awq-checkpoint", "NOT_EXPRESSIBLE",
+                 "exports[1]", {"stages[1].params.bits is 3"});
+  for (const char* format : {"gguf", "huggingface", "gptq-checkpoint", "awq-checkpoint"})
+    expect_refused("rtn(bits=4) | round-inputs | " + std::string(format), "NOT_EXPRESSIBLE", "exports[0]",
+                   {"round-inputs"});
+  // What comes last counts; layers that are named one by one, and embeddings, are the exporter's to judge.
+  for (const char* fits :
+       {"rtn(bits=5) | gptq(bits=4) | gptq-checkpoint", "rtn(bits=4) | round-inputs | compressed-tensors",
+        "gptq(bits=4) | rtn(bits=5, targets=[Embedding]) | gptq-checkpoint", "rtn(bits=5) | gguf"})
+    EXPECT_NO_THROW((void)parse_recipe(fits)) << fits;
+}
+
+TEST(RecipeError, AJobReadsNoFileOfItsWorker) {
+  check_reads_no_file(parse_recipe("rtn(bits=4) | gguf"));
+  try {
+    check_reads_no_file(parse_recipe("rtn(bits=4) | huggingface | gguf(imatrix=here.gguf)"));
+    ADD_FAILURE() << "was taken";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.reason(), "NOT_IN_A_JOB");
+    EXPECT_EQ(error.field(), "exports[1].params.imatrix");
+  }
+}
+
 TEST(RecipeError, BadPatternIsNamedByItsPlace) {
   expect_refused("stages:\n  - method: rtn\n    targets:\n      - Linear\n      - 're:(unclosed'\n",
                  "BAD_PATTERN", "stages[0].targets[1]", {"(unclosed", "recipe line 5"});

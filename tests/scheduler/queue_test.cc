@@ -53,6 +53,29 @@ TEST_F(Fairness, OneWorkerServesProjectsInTurnEachInTheOrderOfItsSubmits) {
   EXPECT_THAT(order, ElementsAre("a1", "b1", "c1", "a2", "b2", "a3"));
 }
 
+TEST(JobQueueAhead, IsTheSameFromWhicheverEndItIsCounted) {
+  JobQueue queue;
+  std::vector<JobRecord> jobs;
+  for (std::uint64_t i = 1; i <= 120; ++i) {
+    JobRecord job;
+    job.id = "job" + std::to_string(i);
+    job.project = "a";
+    job.sequence = i;
+    job.priority = static_cast<int>(i * i % 7);
+    jobs.push_back(job);
+    queue.add(job);
+  }
+  for (const auto& job : jobs) {
+    const auto goes_before = [&](const JobRecord& other) {
+      return other.priority > job.priority ||
+             (other.priority == job.priority && other.sequence < job.sequence);
+    };
+    const auto ahead = static_cast<std::size_t>(std::count_if(jobs.begin(), jobs.end(), goes_before));
+    for (const std::size_t most : {0u, 1u, 10u, 59u, 60u, 119u, 1000u})
+      EXPECT_EQ(queue.ahead_of(job, most), std::min(ahead, most)) << job.id << " of " << most;
+  }
+}
+
 TEST_F(Fairness, AJobKnowsHowManyOfItsProjectGoFirst) {
   submit_to("a", "a1");
   submit_to("b", "b1");

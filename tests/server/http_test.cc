@@ -100,7 +100,7 @@ TEST_F(Http, ShowsAJobItsEventsAndItsRows) {
       get("/api/v1/jobs?states=JOB_STATE_SUCCEEDED&states=JOB_STATE_FAILED&page_size=10").json();
   ASSERT_THAT(list["jobs"], SizeIs(1));
   EXPECT_EQ(list["jobs"][0]["id"], job.id());
-  const auto one = get("/api/v1/jobs/" + job.id().substr(0, 5));
+  const auto one = get("/api/v1/jobs/" + job.id().substr(0, 9));
   EXPECT_THAT(one.headers, HasSubstr("application/json"));
   EXPECT_EQ(one.json()["state"], "JOB_STATE_SUCCEEDED");
   EXPECT_EQ(one.json()["evaluations"][0]["value"], 12.5);

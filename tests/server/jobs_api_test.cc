@@ -106,7 +106,7 @@ TEST_F(Jobs, TheWayOfAJobFromQueueToResult) {
   *end.add_evaluations() = row("size", 5);
   finish(end);
   finish(end);
-  const auto ended = get(job.id().substr(0, 6));
+  const auto ended = get(job.id().substr(0, 9));
   EXPECT_EQ(ended.state(), v1::JOB_STATE_SUCCEEDED);
   EXPECT_EQ(ended.result(), end.result());
   EXPECT_THAT(ended.evaluations(), SizeIs(2));

@@ -133,6 +133,6 @@ def _row(evaluation) -> dict:
     row = {"job": evaluation.job_id}
     for key in ("artifact", "suite", "metric", "value", "unit", "n", "seed", "hardware", "when", "text"):
         row[key] = getattr(evaluation, key)
-    for key in ("stderr", "baseline_value"):
+    for key in ("stderr", "baseline_value", "change_stderr"):
         row[key] = getattr(evaluation, key) if evaluation.HasField(key) else None
     return row

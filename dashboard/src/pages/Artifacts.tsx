@@ -74,7 +74,10 @@ export default function Artifacts() {
                         </Link>{" "}
                         <code className="muted small">{short(artifact.digest)}</code>
                       </td>
-                      <td>{artifact.kind}</td>
+                      <td>
+                        {artifact.kind}
+                        {artifact.format && <span className="muted"> {artifact.format}</span>}
+                      </td>
                       <td className="number">{bytes(artifact.total_bytes)}</td>
                       <td className="number">{artifact.file_count}</td>
                       <td>

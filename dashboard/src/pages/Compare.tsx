@@ -189,7 +189,7 @@ function names(jobs: Job[]): Map<string, string> {
   return new Map(
     jobs.map((job) => [
       job.id,
-      (count.get(job.spec.name) ?? 0) > 1 || !job.spec.name ? `${job.spec.name} ${job.id.slice(0, 5)}`.trim() : job.spec.name,
+      (count.get(job.spec.name) ?? 0) > 1 || !job.spec.name ? `${job.spec.name} ${job.id.slice(0, 7)}`.trim() : job.spec.name,
     ]),
   );
 }

@@ -37,7 +37,8 @@ function Change({ before, after }: { before?: Evaluation; after?: Evaluation }) 
   const base = before?.value ?? after?.baseline_value;
   if (!after || base === undefined || base === 0 || after.value === base) return <span className="muted">–</span>;
   const share = after.value / base - 1;
-  const error = Math.hypot(before?.stderr ?? 0, after.stderr ?? 0);
+  const paired = after.change_stderr;
+  const error = paired ?? Math.hypot(before?.stderr ?? 0, after.stderr ?? 0);
   const noise = Math.abs(after.value - base) <= error;
   const better = noise ? 0 : direction(after.metric) * share;
   return (
@@ -46,6 +47,7 @@ function Change({ before, after }: { before?: Evaluation; after?: Evaluation }) 
       title={noise ? "Within one standard error of the difference" : undefined}
     >
       {changeText(base, after.value)}
+      {paired !== undefined && <span className="muted"> ± {Number(((100 * paired) / Math.abs(base)).toPrecision(2))} %</span>}
     </span>
   );
 }
@@ -103,7 +105,7 @@ export function Results({ job }: { job: Job }) {
         </tbody>
       </Table>
       <p className="muted small">
-        ± is one standard error; a change within it is grey.{" "}
+        ± is one standard error, of a change that of the differences window by window; a change within it is grey.{" "}
         {[...new Set(job.evaluations.map((row) => row.hardware).filter(Boolean))].map((hardware) => `Measured on ${hardware}. `)}
       </p>
       {texts.length > 0 && (
