@@ -8,6 +8,7 @@
 #include <map>
 #include <tuple>
 
+#include "client/node_report.h"
 #include "common/text.h"
 
 namespace wring {
@@ -22,11 +23,12 @@ struct Known {
   bool hidden = false;
 };
 
-constexpr std::array<Known, 19> kKnown{{
+constexpr std::array<Known, 20> kKnown{{
     {"accuracy", "top1", "accuracy", "", true},
     {"accuracy", "cross_entropy", "cross entropy", ""},
     {"size", "parameters", "parameters", ""},
     {"size", "macs", "multiply-adds", ""},
+    {"size", "activation_bytes", "memory of values", ""},
     {"perplexity", "perplexity", "perplexity", ""},
     {"perplexity", "kl_mean", "KL", "perplexity"},
     {"perplexity", "top1_agreement", "top-1 agreement", "perplexity", true},
@@ -371,6 +373,7 @@ std::string job_report(const Json& job) {
   std::string text = metrics_table(pair_metrics(evaluations));
   if (!text.empty()) text += "\n";
   text += export_lines(job, evaluations) + stage_lines(job) + provenance(job);
+  if (const auto nodes = node_table(evaluations); !nodes.empty()) text += "\n" + nodes;
   const auto samples = sample_lines(evaluations);
   return samples.empty() ? text : text + "\n" + samples;
 }

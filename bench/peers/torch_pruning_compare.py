@@ -3,8 +3,9 @@
 
     torch_pruning_compare.py FOLDER [METHOD...] [--score validation] [--steps 300] [--seeds 0 1 2] [--speedup 2.1]
 
-FOLDER as `bench/graphs.py prepare FOLDER` leaves it. A METHOD is "wring STAGE", as in "wring taylor-units(group_divisible=4)", or
-"torch-pruning l2|bn-scale|taylor [global|isomorphic] [round_to=N]". Both train on some of the first 45,000 of the shuffled training images;
+FOLDER as `bench/graphs.py prepare FOLDER` leaves it. A METHOD is "wring STAGE", as in "wring taylor-units(group_divisible=4)", whose share is
+searched for; "wring-recipe RECIPE" with {data} for mean and std, and {steps} where it trains itself (else it is fine-tuned), which must leave few
+enough multiply-adds; or "torch-pruning l2|bn-scale|taylor [global|isomorphic] [round_to=N]". Both train on some of the first 45,000 of the shuffled training images;
 what is tuned is tuned on the other 5,000 (--score validation). Torch-Pruning leaves the residual stream alone, whose shortcuts pad channels by
 a fixed number; Wring cuts it as well, and with "wring-inner STAGE" does not: its file then has barriers on the stream, taken out at the end. Both fine-tune with SGD (momentum 0.9, weight decay 1e-4, cosine to a tenth after a
 warm-up of 2 %, images moved by up to 4 pixels and mirrored), and onnxruntime runs all files on one thread.
@@ -180,12 +181,25 @@ class Comparison:
         result = engine("run", training, "--model", cut / "resnet20.onnx", *data, "--seed", seed, "--threads", 1, "--out", out)
         return out / "resnet20.onnx", result["stages"][0]["seconds"]
 
+    def wring_recipe(self, recipe, seed, out):
+        """The engine's net by a whole recipe, whose stages share the steps."""
+        shared, steps = f"mean={MEAN}, std={STD}", self.options.steps
+        training = f"batch={BATCH}, learning_rate={PEAK}, shift=4, mirror=true, {shared}"
+        if "{steps}" not in recipe:
+            recipe += " | train-classifier(steps={steps}, {training})"
+        filled = recipe.replace("{steps}", str(steps)).replace("{training}", training).replace("{data}", shared)
+        result = engine("run", filled, "--model", self.dense, "--data", f"train={self.work / 'train.npz'}", "--seed", seed, "--threads", 1, "--out", out)
+        speedup = self.macs / self.multiply_adds(out / "resnet20.onnx")
+        if speedup < self.options.speedup:
+            sys.exit(f"{recipe} leaves too many multiply-adds: {speedup:.3f}x fewer, not {self.options.speedup}x")
+        return out / "resnet20.onnx", sum(stage["seconds"] for stage in result["stages"])
+
     def measure(self, seed):
         """A line a method; what each got right."""
         paths, seconds = {"dense": self.dense}, {}
         for i, method in enumerate(self.options.methods):
             tool, _, rest = method.partition(" ")
-            make = {"wring": self.wring, "wring-inner": self.wring_inner, "torch-pruning": self.theirs}[tool]
+            make = {"wring": self.wring, "wring-recipe": self.wring_recipe, "wring-inner": self.wring_inner, "torch-pruning": self.theirs}[tool]
             paths[method], seconds[method] = make(rest, seed, self.work / f"{seed}-{i}")
         took = {batch: times(paths, {"image": self.x[:batch]}, 100 // batch + 20) for batch in (1, 64)}
         right = {name: self.right(path) for name, path in paths.items()}

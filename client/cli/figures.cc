@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "client/messages.h"
+#include "client/node_report.h"
 #include "client/report.h"
 #include "common/quantity.h"
 #include "common/text.h"
@@ -73,7 +75,10 @@ std::string describe_figures(const std::vector<v1::Evaluation>& rows) {
     if (words.find(said) == std::string::npos) words += said;  // several jobs may have found the same
   }
   if (cells.size() == 1) return "";
-  return "\n" + table(cells) + (words.empty() ? "" : "\n" + words);
+  Json listed = Json::array();
+  for (const auto& row : rows) listed.push_back(to_json(row));
+  const std::string nodes = node_table(listed);
+  return "\n" + table(cells) + (words.empty() ? "" : "\n" + words) + (nodes.empty() ? "" : "\n" + nodes);
 }
 
 }  // namespace wring

@@ -91,7 +91,7 @@ export const short = (digest: string) => digest.slice(0, 12);
 
 /** 1 where more is better, -1 where less is, 0 where that is not known. */
 export function direction(metric: string): number {
-  if (/^(perplexity|nll|kl_|cross_entropy|weight_bytes|artifact_bytes|bits_per_weight|share_of|forward_seconds|peak|macs$|parameters$)/.test(metric)) return -1;
+  if (/^(perplexity|nll|kl_|cross_entropy|weight_bytes|artifact_bytes|bits_per_weight|share_of|forward_seconds|peak|macs$|activation_bytes$|parameters$)/.test(metric)) return -1;
   if (/^(top1_agreement|decode_speed|cosine|neighbour_overlap)/.test(metric) || isAccuracy(metric)) return 1;
   return 0;
 }
@@ -108,6 +108,7 @@ const WORDS: Record<string, string> = {
   bits_per_weight: "Bits per weight",
   parameters: "Parameters",
   macs: "Multiply-adds",
+  activation_bytes: "Memory of values",
   top1: "Accuracy",
   cross_entropy: "Cross entropy",
   share_of_bf16: "Share of bf16",

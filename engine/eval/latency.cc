@@ -1,4 +1,5 @@
-// Time of a forward pass, and tokens a second of cached greedy decoding; medians after warm-up.
+// Time of a forward pass and of a graph's nodes, and tokens a second of cached greedy decoding; medians after
+// warm-up.
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
@@ -84,6 +85,22 @@ std::vector<EvaluationRow> latency(const Params& params, EvaluationInput& input)
   return rows;
 }
 
+// Medians of so many passes more.
+Json node_seconds(const Graph& graph, const NamedValues& values, std::int64_t repeats) {
+  const std::vector<NodeCost> nodes = graph.measure(values);  // warms up
+  std::vector<std::vector<double>> seconds(nodes.size());
+  for (std::int64_t i = 0; i < repeats; ++i) {
+    const auto costs = graph.measure(values);
+    for (std::size_t node = 0; node < nodes.size(); ++node) seconds[node].push_back(costs[node].seconds);
+  }
+  Json list = Json::array();
+  for (std::size_t node = 0; node < nodes.size(); ++node)
+    list.push_back({{"node", nodes[node].name},
+                    {"operation", nodes[node].operation},
+                    {"seconds", median(std::move(seconds[node]))}});
+  return list;
+}
+
 // On values of the graph's own making; a batch that the file fixes stays.
 std::vector<EvaluationRow> graph_latency(const Params& params, const GraphEvaluation& input) {
   const auto batch = params.get<std::int64_t>("batch"), repeats = params.get<std::int64_t>("repeats");
@@ -97,7 +114,8 @@ std::vector<EvaluationRow> graph_latency(const Params& params, const GraphEvalua
                                                          (void)value.sum().item();
                                                      }),
                                       "s", repeats)};
-  rows.back().details = {{"batch", example_count(input.graph, values)}};
+  rows.back().details = {{"batch", example_count(input.graph, values)},
+                         {"nodes", node_seconds(input.graph, values, repeats)}};
   return rows;
 }
 

@@ -1,5 +1,7 @@
 // Bytes truly on disk, and bits per weight; beside what the parameters would take in bf16. Of graphs also
-// multiply-adds.
+// multiply-adds and what values take in memory.
+#include <algorithm>
+
 #include "engine/eval/graph_suite.h"
 #include "engine/graph/graph_file.h"
 #include "engine/graph/macs.h"
@@ -41,20 +43,41 @@ bool has_free_sizes(const Graph& graph) {
   return false;
 }
 
-// Beside the same rows, the multiply-adds of one example where its size is known.
+EvaluationRow macs_row(const Graph& graph, const NamedValues& example, std::uint64_t count) {
+  double macs = 0;
+  Json nodes = Json::array();
+  for (const auto& node : count_macs(graph, example)) {
+    macs += static_cast<double>(node.macs) / static_cast<double>(count);
+    nodes.push_back({{"node", node.name}, {"operation", node.operation}, {"macs", node.macs / count}});
+  }
+  EvaluationRow made = row("macs", macs, "");
+  made.details = {{"nodes", nodes}};
+  return made;
+}
+
+// The most that lies in memory between two nodes.
+EvaluationRow activation_row(const Graph& graph, const NamedValues& example, std::uint64_t count) {
+  std::uint64_t peak = 0;
+  Json nodes = Json::array();
+  for (const auto& node : graph.measure(example)) {
+    peak = std::max(peak, node.alive_bytes / count);
+    nodes.push_back(
+        {{"node", node.name}, {"operation", node.operation}, {"bytes", node.alive_bytes / count}});
+  }
+  EvaluationRow made = row("activation_bytes", static_cast<double>(peak), "bytes");
+  made.details = {{"nodes", nodes}};
+  return made;
+}
+
+// Beside the same rows, the multiply-adds of one example and the bytes of its values, where its size is
+// known.
 std::vector<EvaluationRow> graph_size(const Params&, const GraphEvaluation& input) {
   auto rows = rows_of(input.files, input.graph.parameter_count());
   if (!has_free_sizes(input.graph)) {
     const NamedValues example = example_inputs(input.graph, 1);
     const auto count = static_cast<std::uint64_t>(example_count(input.graph, example));
-    double macs = 0;
-    Json nodes = Json::array();
-    for (const auto& node : count_macs(input.graph, example)) {
-      macs += static_cast<double>(node.macs) / static_cast<double>(count);
-      nodes.push_back({{"node", node.name}, {"operation", node.operation}, {"macs", node.macs / count}});
-    }
-    rows.push_back(row("macs", macs, ""));
-    rows.back().details = {{"nodes", nodes}};
+    rows.push_back(macs_row(input.graph, example, count));
+    rows.push_back(activation_row(input.graph, example, count));
   }
   input.progress.report(1, 1, "files");
   return rows;

@@ -11,6 +11,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "common/clock.h"
 #include "common/error.h"
 #include "engine/graph/normal_form.h"
 #include "engine/graph/onnx_tensor.h"
@@ -87,6 +88,45 @@ std::vector<std::vector<std::string>> last_reads(const OnnxGraph& graph) {
   for (const auto& [name, node] : last) names[node].push_back(name);
   return names;
 }
+
+// The storages of values that have a name, each counted once; those that were there before are not.
+class AliveBytes {
+ public:
+  void ignore(const at::Tensor& value) { ignored_.insert(storage_of(value)); }
+  void add(const std::string& name, const at::Tensor& value) {
+    drop(name);
+    const void* storage = storage_of(value);
+    if (!storage || ignored_.contains(storage)) return;
+    named_[name] = storage;
+    Use& use = uses_[storage];
+    if (use.names++ == 0) bytes_ += use.bytes = value.storage().nbytes();
+  }
+  void drop(const std::string& name) {
+    const auto it = named_.find(name);
+    if (it == named_.end()) return;
+    const auto use = uses_.find(it->second);
+    if (--use->second.names == 0) {
+      bytes_ -= use->second.bytes;
+      uses_.erase(use);
+    }
+    named_.erase(it);
+  }
+  std::uint64_t bytes() const { return bytes_; }
+
+ private:
+  struct Use {
+    int names = 0;
+    std::uint64_t bytes = 0;
+  };
+  static const void* storage_of(const at::Tensor& value) {
+    return value.defined() && value.has_storage() ? value.storage().unsafeGetStorageImpl() : nullptr;
+  }
+
+  std::set<const void*> ignored_;
+  std::unordered_map<std::string, const void*> named_;
+  std::unordered_map<const void*, Use> uses_;
+  std::uint64_t bytes_ = 0;
+};
 
 // Graphs inside nodes are shared by copies of a model, and bring_to_normal_form() changes them.
 void own_inner_graphs(OnnxGraph& graph) {
@@ -231,6 +271,32 @@ std::map<std::string, TracedValue> Graph::trace(const NamedValues& inputs) const
     for (const auto& name : step.last_read) scope.drop(name);
   }
   return traced;
+}
+
+std::vector<NodeCost> Graph::measure(const NamedValues& inputs) const {
+  const c10::NoGradGuard no_grad;
+  Scope scope(nullptr);
+  give_inputs(inputs, scope);
+  AliveBytes alive;
+  for (const auto& [name, value] : constants_) alive.ignore(value);
+  for (const auto& parameter : parameters_) alive.ignore(parameter.value);
+  for (const auto& input : inputs_) alive.add(input.name, scope.at(input.name));
+  std::vector<NodeCost> costs;
+  for (const auto& step : plans_.at(&model_.graph).steps) {
+    const Stopwatch watch;
+    run_step(step, scope, GraphMode::kInference);
+    const double seconds = watch.seconds();
+    const OnnxNode& node = *step.node;
+    for (const auto& name : node.outputs)
+      if (!name.empty()) alive.add(name, scope.at(name));
+    costs.push_back(
+        {node.name.empty() ? node.outputs.front() : node.name, node.operation, seconds, alive.bytes()});
+    for (const auto& name : step.last_read) {
+      scope.drop(name);
+      alive.drop(name);
+    }
+  }
+  return costs;
 }
 
 Tensors Graph::run_graph(const OnnxGraph& graph, Scope& scope, GraphMode mode) const {

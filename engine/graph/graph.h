@@ -32,6 +32,15 @@ struct TracedValue {
   std::optional<double> number;
 };
 
+// What a node took in a run.
+struct NodeCost {
+  std::string name, operation;  // a node without a name goes by its first output's
+  double seconds = 0;
+  // Of values between the nodes that lie in memory when it ends: what it read and made, and what waits for a
+  // later reader. Not parameters and constants, nor what an operator works with inside.
+  std::uint64_t alive_bytes = 0;
+};
+
 // Not thread-safe in training; several threads may run inference.
 class Graph {
  public:
@@ -75,6 +84,10 @@ class Graph {
   // What each value between the nodes comes to for these inputs, the outputs and initializers included; not
   // those of graphs inside nodes.
   std::map<std::string, TracedValue> trace(const NamedValues& inputs) const;
+
+  // Runs the graph for these inputs, and tells of each node in order; a value that is a view of another one
+  // takes nothing. On a device that computes beside the program a node's time is that of its launch.
+  std::vector<NodeCost> measure(const NamedValues& inputs) const;
 
   // The graph with its tensors as they are now, to be written.
   OnnxModel to_onnx() const;

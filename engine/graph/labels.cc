@@ -114,4 +114,23 @@ GraphLabels infer_labels(const Graph& graph, const NamedValues& example) {
   return labels;
 }
 
+GraphLabels keep_families(const GraphLabels& labels, const std::vector<bool>& kept) {
+  GraphLabels some;
+  std::vector<int> numbers(labels.units.size(), -1);  // that always counts
+  for (std::size_t f = 0; f < labels.families.size(); ++f) {
+    if (!kept.at(f)) continue;
+    UnitFamily family;
+    for (const auto unit : labels.families[f].units) {
+      numbers[unit] = static_cast<int>(some.units.size());
+      family.units.push_back(some.units.size());
+      some.units.push_back(labels.units[unit]);
+    }
+    some.families.push_back(std::move(family));
+  }
+  some.numbers = labels.numbers;
+  for (auto& number : some.numbers)
+    for (int& unit : number.units) unit = unit < 0 ? unit : numbers[static_cast<std::size_t>(unit)];
+  return some;
+}
+
 }  // namespace wring

@@ -49,6 +49,9 @@ struct GraphLabels {
 // free.
 GraphLabels infer_labels(const Graph& graph, const NamedValues& example);
 
+// The labels with some families alone, in their order; units of the others stay in the graph.
+GraphLabels keep_families(const GraphLabels& labels, const std::vector<bool>& kept);
+
 // The graph without some units: numbers of units, each at most once. Throws Error(kInvalidArgument,
 // "NOTHING_LEFT") where a family would lose its last unit.
 OnnxModel erase_units(const Graph& graph, const GraphLabels& labels, const std::vector<std::size_t>& removed);

@@ -3,6 +3,8 @@
 
 #include <map>
 
+#include "engine/graph/graph_file.h"
+
 namespace wring {
 namespace {
 
@@ -54,6 +56,12 @@ std::vector<NodeMacs> count_macs(const Graph& graph, const NamedValues& inputs) 
     if (const auto macs = counter.of(node); macs > 0)
       list.push_back({node.name.empty() ? node.outputs.front() : node.name, node.operation, macs});
   return list;
+}
+
+std::uint64_t macs_of(const Graph& graph, const NamedValues& inputs) {
+  std::uint64_t macs = 0;
+  for (const auto& node : count_macs(graph, inputs)) macs += node.macs;
+  return macs / static_cast<std::uint64_t>(example_count(graph, inputs));
 }
 
 }  // namespace wring

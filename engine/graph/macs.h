@@ -18,4 +18,7 @@ struct NodeMacs {
 // these inputs, in order; elementwise work, Einsum and graphs inside nodes count nothing.
 std::vector<NodeMacs> count_macs(const Graph& graph, const NamedValues& inputs);
 
+// Their sum, of one example.
+std::uint64_t macs_of(const Graph& graph, const NamedValues& inputs);
+
 }  // namespace wring

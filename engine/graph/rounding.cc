@@ -38,7 +38,8 @@ float number(const OnnxNode& node, const char* name, float fallback) {
 
 class Planner {
  public:
-  explicit Planner(const OnnxGraph& graph) : graph_(graph) {
+  Planner(const OnnxGraph& graph, const std::function<bool(const OnnxNode&)>& takes)
+      : graph_(graph), takes_(takes) {
     for (const auto& tensor : graph.initializers) initializers_[tensor.name] = &tensor;
     for (std::size_t i = 0; i < graph.nodes.size(); ++i)
       for (const auto& name : graph.nodes[i].inputs) readers_[name].push_back(i);
@@ -123,6 +124,7 @@ class Planner {
 
   void look_at_product(std::size_t index) {
     const OnnxNode& node = graph_.nodes[index];
+    if (takes_ && !takes_(node)) return;
     const std::int64_t axis = weight_axis(node);
     const bool of_values = node.operation == "MatMul" && is_computed(node, 1);
     if (!is_computed(node, 0) || (axis < 0 && !of_values)) return;
@@ -141,6 +143,7 @@ class Planner {
   }
 
   const OnnxGraph& graph_;
+  const std::function<bool(const OnnxNode&)>& takes_;
   std::map<std::string, const OnnxTensor*> initializers_;
   std::map<std::string, std::vector<std::size_t>> readers_;
   std::set<std::string> outputs_, wanted_;
@@ -247,8 +250,8 @@ void store_bias(OnnxGraph& graph, std::size_t index) {
 
 }  // namespace
 
-RoundingPlan plan_rounding(const OnnxGraph& graph) {
-  return Planner(graph).plan();
+RoundingPlan plan_rounding(const OnnxGraph& graph, const std::function<bool(const OnnxNode&)>& takes) {
+  return Planner(graph, takes).plan();
 }
 
 at::Tensor weight_scales(const at::Tensor& weight, std::int64_t axis, int bits) {

@@ -4,6 +4,7 @@
 #include <ATen/ATen.h>
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <set>
 #include <string>
@@ -29,8 +30,9 @@ struct RoundingPlan {
 
 // What onnxruntime computes with codes: Conv, Gemm and MatMul, with Relu or Clip behind them; Add, Concat and
 // average pools between such; and what only moves codes (MaxPool, Reshape, Pad with zeros, ...). Everything
-// else stays in floats, and so does a Conv of which a weight is computed. `graph` is in normal form.
-RoundingPlan plan_rounding(const OnnxGraph& graph);
+// else stays in floats, and so do a Conv of which a weight is computed and what `takes` is false of (null: of
+// nothing), of the Conv, Gemm and MatMul. `graph` is in normal form.
+RoundingPlan plan_rounding(const OnnxGraph& graph, const std::function<bool(const OnnxNode&)>& takes = {});
 
 // Of values: between the least and the greatest that codes stand for.
 struct ValueRange {

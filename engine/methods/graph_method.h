@@ -8,6 +8,7 @@
 
 #include "engine/graph/classifier.h"
 #include "engine/graph/graph.h"
+#include "engine/methods/graph_targets.h"
 #include "engine/methods/method.h"
 
 namespace wring {
@@ -21,6 +22,7 @@ struct GraphStage {
   std::uint64_t seed = 0;  // the job's
   // The same data as one array for each of the graph's inputs, examples along their first axes.
   std::function<NamedValues()> arrays = {};
+  GraphTargets targets = {};
 };
 
 // Immutable. The methods for token models are `Method`s (method.h): their specs take other kinds.
@@ -31,6 +33,9 @@ class GraphMethod {
   // Throws Error(kInvalidArgument) naming the parameter's field where the graph cannot be transformed so.
   // Called before anything runs, on the job's input.
   virtual void check(const Graph& graph) const = 0;
+
+  // Whether it can leave layers as they are; else a recipe that names some is refused.
+  virtual bool takes_targets() const { return true; }
 
   // Puts into `report` what a person should know.
   virtual OnnxModel run(const GraphStage& stage, Json& report) const = 0;

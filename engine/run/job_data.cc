@@ -101,13 +101,13 @@ NamedValues JobData::arrays(const Graph& graph, const Params& params) const {
   return read_input_arrays(graph, input->second.files, name);
 }
 
-GraphStage JobData::graph_stage(Graph& graph, const Params& params, Progress& progress, Snapshot& snapshot) {
+GraphStage JobData::graph_stage(Graph& graph, const Params& params, const GraphTargets& targets,
+                                Progress& progress, Snapshot& snapshot) {
   const auto labelled = [this, &graph, params](const Normalisation& normalisation) {
     return batches(graph, params, normalisation);
   };
-  return {graph,    labelled,   progress,
-          snapshot, spec_.seed, [this, &graph, params] {
-            return arrays(graph, params); }};
+  const auto arrays = [this, &graph, params] { return this->arrays(graph, params); };
+  return {graph, labelled, progress, snapshot, spec_.seed, arrays, targets};
 }
 
 Calibration calibration_of(const Method& method, const Params& params, at::Device device) {

@@ -42,7 +42,8 @@ class JobData {
   const Batches& batches(const Graph& graph, const Params& params, const Normalisation& normalisation);
   NamedValues arrays(const Graph& graph, const Params& params) const;
   // Reads them as the stage asks. The graph must outlive it.
-  GraphStage graph_stage(Graph& graph, const Params& params, Progress& progress, Snapshot& snapshot);
+  GraphStage graph_stage(Graph& graph, const Params& params, const GraphTargets& targets, Progress& progress,
+                         Snapshot& snapshot);
 
  private:
   Tokens read_tokens(const Model& model, const Params& params);

@@ -104,10 +104,12 @@ void check_graph_stages(const Recipe& recipe, const Graph& graph) {
     const auto& stage = recipe.stages[i];
     const std::string field = stage_field(i);
     const auto method = make_graph_method(stage.method, Params(stage.params, field + ".params"));
-    if (stage.targets != std::vector<std::string>{"Linear"})  // what a recipe gets that names none
-      throw Error(ErrorCode::kInvalidArgument, "NO_TARGETS", "a graph's stage takes no targets",
-                  field + ".targets", "Leave targets out: all units that can leave are looked at.");
+    const GraphTargets targets(stage, field);
+    if (!targets.takes_all() && !method->takes_targets())
+      throw Error(ErrorCode::kInvalidArgument, "NO_TARGETS", stage.method + " takes no targets of a graph",
+                  field + ".targets", "Leave targets and ignore out: it trains all parameters.");
     method->check(graph);
+    targets.check(graph);
   }
 }
 

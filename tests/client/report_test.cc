@@ -114,6 +114,30 @@ TEST(JobReport, GivesTheSpeedAsAFactorThatIsAboveOneWhenTheResultIsFaster) {
   EXPECT_THAT(job_report(job), HasSubstr("2.00x as fast"));
 }
 
+Json node_row(const char* suite, const char* metric, const char* when, Json nodes) {
+  return {{"suite", suite}, {"metric", metric}, {"value", 1},
+          {"unit", ""},     {"when", when},     {"details", {{"nodes", std::move(nodes)}}}};
+}
+
+TEST(JobReport, ListsTheNodesOfAGraphThatTakeMostTimeWithAllThatWasMeasuredOfThem) {
+  Json early = Json::array({{{"node", "gone"}, {"operation", "Conv"}, {"macs", 9}}});
+  Json macs = Json::array({{{"node", "quick"}, {"operation", "Conv"}, {"macs", 4096}},
+                           {{"node", "slow"}, {"operation", "Gemm"}, {"macs", 512}}});
+  Json seconds = Json::array({{{"node", "quick"}, {"operation", "Conv"}, {"seconds", 1e-3}},
+                              {{"node", "slow"}, {"operation", "Gemm"}, {"seconds", 3e-3}}});
+  for (int i = 0; i < 10; ++i)
+    seconds.push_back({{"node", "small" + std::to_string(i)}, {"operation", "Relu"}, {"seconds", 0}});
+  Json job = finished_job();
+  job["evaluations"] =
+      Json::array({node_row("size", "macs", "before", early), node_row("size", "macs", "after", macs),
+                   node_row("latency", "forward_seconds", "after", seconds)});
+  const auto report = job_report(job);
+  EXPECT_THAT(report, testing::ContainsRegex("slow +Gemm +3 ms +75.0 % +512 *\n"
+                                             "quick +Conv +1 ms +25.0 % +4096 *\n"));
+  EXPECT_THAT(report, HasSubstr("and 2 nodes more: --json\n"));
+  EXPECT_THAT(report, Not(HasSubstr("gone")));
+}
+
 TEST(Comparison, GivesTheDifferenceOfTheSecondToTheFirst) {
   auto a = finished_job(), b = finished_job();
   b["evaluations"][3]["value"] = 25.5;

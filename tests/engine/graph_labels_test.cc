@@ -110,6 +110,31 @@ TEST(GraphLabels, ASizeInAReshapeCountsWhatIsKeptAndWhatCannotLeave) {
   EXPECT_LT(self_test(model, {1, 2}), 1e-6);
 }
 
+TEST(GraphLabels, WithSomeFamiliesAloneTheUnitsOfTheOthersStillCount) {
+  const auto shape = [](const char* name, std::vector<std::int64_t> sizes) {
+    return to_onnx(name, at::tensor(sizes, at::kLong));
+  };
+  const OnnxModel model = model_of(
+      {node("Conv", {"x", "w1"}, "a"), node("Conv", {"x", "w3"}, "b"),
+       node("Concat", {"a", "b"}, "c", {{"axis", std::int64_t{1}}}), node("Reshape", {"c", "s1"}, "d"),
+       node("Reshape", {"d", "s2"}, "e"), node("Conv", {"e", "w2"}, "y")},
+      {weight("w1", {4, 2, 1, 1}), weight("w3", {4, 2, 1, 1}), weight("w2", {3, 8, 1, 1}),
+       shape("s1", {1, 8, 16}), shape("s2", {1, 8, 4, 4})});
+  Graph graph(model);
+  const GraphLabels all = infer_labels(graph, kExample);
+  ASSERT_EQ(all.families.size(), 2u);
+  const GraphLabels some = keep_families(all, {false, true});
+  ASSERT_EQ(some.units.size(), 4u);
+  EXPECT_THAT(places(some.units[0].producers), ElementsAre("w3.0"));
+  const OnnxModel cut = erase_units(graph, some, {0, 3});
+  EXPECT_THAT(cut.graph.initializers.at(0).shape, ElementsAre(4, 2, 1, 1));
+  EXPECT_THAT(cut.graph.initializers.at(2).shape, ElementsAre(3, 6, 1, 1));
+  EXPECT_THAT(to_integers(to_tensor(cut.graph.initializers.at(3), "s1")), ElementsAre(1, 6, 16));
+  zero_units(graph, some, {0, 3});
+  EXPECT_LT((graph.run(kExample).at("y") - Graph(cut).run(kExample).at("y")).abs().max().item<double>(),
+            1e-6);
+}
+
 OnnxTensor integers(const std::string& name, std::vector<std::int64_t> values) {
   return to_onnx(name, at::tensor(values, at::kLong));
 }

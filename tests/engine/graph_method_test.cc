@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <set>
 #include <tuple>
 
 #include "engine/graph/classifier.h"
@@ -38,12 +39,16 @@ struct Made {
   Json report = Json::object();
 };
 
+GraphTargets targets_of(const std::string& line) {
+  return {parse_recipe(line).stages.at(0), "stages[0]"};
+}
+
 Made run(const std::string& line, Progress& progress, Snapshot& snapshot,
          const OnnxModel& model = small_classifier::model()) {
   Graph graph(model);
   const auto data = [](const Normalisation&) { return small_classifier::batches(240); };
   Made made;
-  made.model = method_of(line)->run({graph, data, progress, snapshot, 5}, made.report);
+  made.model = method_of(line)->run({graph, data, progress, snapshot, 5, {}, targets_of(line)}, made.report);
   return made;
 }
 
@@ -411,6 +416,130 @@ TEST(Optimizers, GoAlongTheirDirection) {
   AdamW adam({z}, {});
   EXPECT_TRUE(at::allclose(moved_by(adam, z, 0.1), at::tensor({1., -1.}, at::kFloat)));
   for (int i = 0; i < 3; ++i) (void)moved_by(adam, z, 0.1);
+}
+
+std::vector<std::string> layers_of(const Made& made) {
+  std::vector<std::string> layers;
+  for (const auto& line : made.report.at("layers")) layers.push_back(line.at("layer"));
+  return layers;
+}
+
+TEST(GraphTargets, AFamilyIsCutWhereAllLayersThatMakeItAreTargeted) {
+  const auto cut = [](const std::string& parameters) {
+    return layers_of(run("magnitude-units(target_group_sparsity=0.5" + parameters + ")"));
+  };
+  EXPECT_THAT(cut(""), testing::UnorderedElementsAre("a.w", "b.w"));
+  EXPECT_THAT(cut(", targets=Conv"), testing::UnorderedElementsAre("a.w", "b.w"));
+  EXPECT_THAT(cut(", targets='re:b'"), testing::ElementsAre("b.w"));  // the weight
+  EXPECT_THAT(cut(", targets=the_b"), testing::ElementsAre("b.w"));   // the node
+  EXPECT_THAT(cut(", ignore='re:a'"), testing::ElementsAre("b.w"));   // a and c make the stream
+  EXPECT_THAT(cut(", ignore=[the_c]"), testing::ElementsAre("b.w"));
+  EXPECT_THAT(cut(", ignore=[b.w]"), testing::ElementsAre("a.w"));
+  EXPECT_EQ(thrown_by([&] { (void)cut(", targets=[the_a]"); }).reason(), "NO_TARGETS");  // half of the stream
+  EXPECT_EQ(run("magnitude-units(target_group_sparsity=0.5, ignore=[a.w])").report.at("removed"), 6);
+}
+
+TEST(GraphTargets, OfTrainedMethodsAndUdfcToo) {
+  for (const std::string& line :
+       {std::string("taylor-units(targets=[b.w])"), "hesso(" + kShort + ", targets=[b.w])",
+        "otov2(" + kShort + ", targets=[b.w])", std::string("udfc(targets=[b.w])")}) {
+    const Made made = run(line);
+    EXPECT_THAT(layers_of(made), testing::ElementsAre("b.w")) << line;
+    EXPECT_EQ(made.report.at("layers").at(0).at("of"), 12) << line;
+  }
+}
+
+TEST(GraphTargets, AGraphWithoutSuchALayerIsRefused) {
+  const Graph graph(small_classifier::model());
+  const Error error = thrown_by([&] { targets_of("ptq(targets=[nothing])").check(graph); });
+  EXPECT_EQ(error.reason(), "NO_TARGETS");
+  EXPECT_EQ(error.field(), "stages[0].targets");
+  EXPECT_THAT(error.hint(), testing::HasSubstr("h.w"));
+  EXPECT_NO_THROW(targets_of("ptq(targets=[Gemm])").check(graph));
+  EXPECT_FALSE(method_of("train-classifier")->takes_targets());
+}
+
+// The classifier with a second branch beside its stream, of 8 channels inside.
+OnnxModel two_branches(double scale) {
+  OnnxModel model = small_classifier::model();
+  for (auto& each : model.graph.nodes)
+    if (each.outputs.front() == "b" || each.outputs.front() == "d")
+      std::replace(each.inputs.begin(), each.inputs.end(), std::string("ar"), std::string("er"));
+  small_classifier::add_conv(model.graph, "ar", "e", 8, 8);
+  model.graph.nodes.push_back(small_classifier::node("Add", {"ar", "e"}, "er"));
+  for (auto& tensor : model.graph.initializers)
+    if (tensor.name == "e.w") tensor = to_onnx("e.w", to_tensor(tensor, "e.w") * scale);
+  return model;
+}
+
+// Of the network with the values at zero of which `name` is one.
+double loss_without(const OnnxModel& model, const std::set<std::string>& zeros) {
+  Graph graph(model);
+  for (const auto& name : zeros) graph.find_tensor(name)->zero_();
+  const Batches batches = small_classifier::batches(240);
+  return Classifier(graph).score(batches, at::arange(240, at::kLong)).mean_loss();
+}
+
+TEST(EraseSegments, TakesTheBranchWhoseLossRisesLeastForTheMultiplyAddsThatItSpares) {
+  const std::uint64_t outer = 2 * 64 * 12 * 8 * 9, inner = 64 * 8 * 8 * 9;
+  std::set<std::string> first;
+  for (const double scale : {1e-4, 1.0, 3.0}) {
+    const OnnxModel model = two_branches(scale);
+    const double dense = loss_without(model, {});
+    const double without_e = loss_without(model, {"e.w"}), without_b = loss_without(model, {"cn.g", "cn.b"});
+    const bool takes_e = (without_e - dense) / double(inner) < (without_b - dense) / double(outer);
+    NoProgress quiet;
+    Snapshot none;
+    const Made one = run("erase-segments(target_macs=0.9, examples=240)", quiet, none, model);
+    ASSERT_THAT(layers_of(one), testing::ElementsAre(takes_e ? "e.w" : "b.w")) << scale;
+    EXPECT_NEAR(one.report.at("layers").at(0).at("loss").get<double>(), takes_e ? without_e : without_b,
+                1e-4);
+    EXPECT_NEAR(one.report.at("loss_before").get<double>(), dense, 1e-4);
+    EXPECT_EQ(one.report.at("macs").at("before").get<std::uint64_t>() -
+                  one.report.at("macs").at("after").get<std::uint64_t>(),
+              takes_e ? inner : outer);
+    EXPECT_LE(one.report.at("difference").get<double>(), 1e-5);
+    first.insert(layers_of(one).front());
+    const Made both = run("erase-segments(target_macs=0.01, examples=64)", quiet, none, model);
+    EXPECT_EQ(both.report.at("removed"), 2);
+  }
+  EXPECT_EQ(first.size(), 2u) << "the scales should make one and the other the cheaper one";
+}
+
+TEST(EraseSegments, LeavesBranchesWithALayerThatIsIgnored) {
+  NoProgress quiet;
+  Snapshot none;
+  const Made made =
+      run("erase-segments(target_macs=0.01, examples=64, ignore=[the_c])", quiet, none, two_branches(1));
+  EXPECT_EQ(made.report.at("segments"), 1);
+  EXPECT_THAT(layers_of(made), testing::ElementsAre("e.w"));
+}
+
+TEST(EraseSegments, OfAGraphWithoutSumsThereIsNothingToErase) {
+  NoProgress quiet;
+  Snapshot none;
+  OnnxModel model = small_classifier::model();
+  for (auto& each : model.graph.nodes)
+    if (each.operation == "Add") each.operation = "Mul";
+  EXPECT_EQ(thrown_by([&] { (void)run("erase-segments", quiet, none, model); }).reason(), "NOTHING_TO_CUT");
+}
+
+TEST(Measure, TellsOfEachNodeTheBytesOfTheValuesThatLieInMemoryWhenItEnds) {
+  const Graph graph(small_classifier::model());
+  const auto costs = graph.measure({{"x", at::zeros({2, 1, 8, 8})}});
+  std::vector<std::uint64_t> bytes;
+  for (const auto& node : costs) bytes.push_back(node.alive_bytes);
+  // Channels of 2 x 64 floats: 512 bytes. The residual stream waits while the block of 12 channels runs; what
+  // Flatten makes is a view of what it reads.
+  const std::uint64_t c = 512;
+  EXPECT_THAT(bytes,
+              testing::ElementsAre((1 + 8) * c, 16 * c, 16 * c, (8 + 12) * c, (8 + 24) * c, (8 + 24) * c,
+                                   (8 + 12 + 8) * c, 24 * c, 24 * c, 16 * c, 8 * c + 64, 64, 64 + 24));
+  EXPECT_EQ(costs.front().name, "the_a");
+  EXPECT_EQ(costs.back().operation, "Gemm");
+  double seconds = 0;
+  for (const auto& node : costs) seconds += node.seconds;
+  EXPECT_GT(seconds, 0);
 }
 
 TEST(Macs, AreOutputsTimesWhatEachTakes) {

@@ -57,7 +57,8 @@ Made run(const std::string& line, const OnnxModel& model, std::int64_t examples 
   Snapshot none;
   const auto data = [&](const Normalisation&) { return small_classifier::batches(examples); };
   Made made;
-  made.model = method->run({graph, data, quiet, none, 5, std::move(arrays)}, made.report);
+  made.model = method->run({graph, data, quiet, none, 5, std::move(arrays), GraphTargets(stage, "stages[0]")},
+                           made.report);
   return made;
 }
 
@@ -156,6 +157,26 @@ TEST(PlanRounding, TakesWhatOperatorsOnCodesReadAndMake) {
                                    Pair("dr", "dr"), Pair("p", "p"), Pair("f", "p")));
   EXPECT_THAT(plan.made, UnorderedElementsAre("ar", "br", "cn", "dr", "p", "f"));
   EXPECT_EQ(plan.weights.size(), 4u);
+}
+
+TEST(PlanRounding, LeavesInFloatsWhatIsNotTaken) {
+  OnnxModel model = classifier_model();
+  fold_batch_norms(model.graph);
+  const RoundingPlan plan = plan_rounding(
+      model.graph, [](const OnnxNode& each) { return each.name != "the_a" && each.name != "the_y"; });
+  EXPECT_THAT(plan.values, UnorderedElementsAre(Pair("ar", "ar"), Pair("br", "br"), Pair("cn", "cn")));
+  EXPECT_EQ(plan.weights.size(), 2u);
+}
+
+TEST(Ptq, KeepsTheFirstAndTheLastLayerInFloatsWhereTheyAreIgnored) {
+  const OnnxModel model = classifier_model();
+  const Made made = run("ptq(examples=32, ignore=[a.w, h.w])", model);
+  std::vector<std::string> rounded;
+  for (const auto& line : made.report.at("layers")) rounded.push_back(line.at("layer"));
+  EXPECT_THAT(rounded, UnorderedElementsAre("b.w", "c.w"));
+  EXPECT_EQ(value(made.model, "h.w").scalar_type(), at::kFloat);
+  EXPECT_EQ(value(made.model, "a.w").scalar_type(), at::kFloat);
+  EXPECT_EQ(thrown_by([&] { (void)run("ptq(examples=32, targets=[LSTM])", model); }).reason(), "NO_TARGETS");
 }
 
 TEST(PlanRounding, LeavesASumThatOnlyFloatsRead) {

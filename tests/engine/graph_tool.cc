@@ -13,6 +13,7 @@
 #include "common/random.h"
 #include "engine/graph/graph.h"
 #include "engine/graph/labels.h"
+#include "engine/graph/segments.h"
 #include "engine/methods/graph/graph_rounding.h"
 #include "engine/model/tensor_file.h"
 #include "engine/run/progress.h"
@@ -92,6 +93,31 @@ double difference(const NamedValues& a, const NamedValues& b) {
   return most;
 }
 
+// The self-test of whole branches: each at zero beside each erased, then as many at once as may leave. Adds
+// how many there are and the largest difference.
+void erase_case(const fs::path& file, const NamedValues& inputs, Json& report) {
+  const Graph graph(read_onnx(file));
+  const auto segments = find_segments(graph, inputs);
+  std::vector<std::vector<std::size_t>> sets;
+  std::vector<std::size_t> all;
+  for (std::size_t i = 0; i < segments.size(); ++i) {
+    sets.push_back({i});
+    all.push_back(i);
+    if (!can_erase(graph, segments, all)) all.pop_back();
+  }
+  sets.push_back(all);
+  double most = 0;
+  for (const auto& erased : sets) {
+    Graph zeroed(read_onnx(file));
+    zero_segments(zeroed, segments, erased);
+    const Graph left(erase_segments(graph, segments, erased));
+    const double away = difference(zeroed.run(inputs), left.run(inputs));
+    most = away <= most ? most : away;
+  }
+  report["segments"] = segments.size();
+  report["segment_difference"] = most;
+}
+
 // The self-test, units at zero beside units cut: each family by itself (`alone`), then all at once. Writes
 // cut.onnx and cut.safetensors of the latter, and cut.json.
 void cut_case(const fs::path& folder, const NamedValues& inputs, double share, bool alone) {
@@ -115,12 +141,13 @@ void cut_case(const fs::path& folder, const NamedValues& inputs, double share, b
   for (const auto& [name, value] : cut.cut) values["cut." + name] = value;
   write_onnx(folder / "cut.onnx", cut.model, kOnnxInlineBytes, Durability::kProcess);
   write_values(folder, "cut", values);
-  const Json report{{"families", labels.families.size()},
-                    {"units", labels.units.size()},
-                    {"cut", all.size()},
-                    {"difference", most},
-                    {"parameters", graph.parameter_count()},
-                    {"left", cut.parameters}};
+  Json report{{"families", labels.families.size()},
+              {"units", labels.units.size()},
+              {"cut", all.size()},
+              {"difference", most},
+              {"parameters", graph.parameter_count()},
+              {"left", cut.parameters}};
+  erase_case(file, inputs, report);
   write_file_atomic(folder / "cut.json", report.dump(), Durability::kProcess);
 }
 
@@ -133,7 +160,7 @@ void int8_case(const fs::path& folder, const NamedValues& inputs) {
   const GraphExamples examples{1, 1, [&](const at::Tensor&) { return inputs; }};
   GraphRounding rounding;
   rounding.types.weight_bits = 7;
-  OnnxModel model = rounded_graph(graph, examples, rounding, quiet, report);
+  OnnxModel model = rounded_graph(graph, examples, rounding, {}, quiet, report);
   if (report.at("layers").empty()) return;
   model = stored_graph(graph, examples, std::move(model), report);
   NamedValues values;

@@ -447,3 +447,11 @@ FAMILIES = {
     "ch_ppocr_mobile_v2.0_cls_infer.onnx": 17, "silero_vad.onnx": 0, "silero_vad_16k_op15.onnx": 3, "silero_vad_half.onnx": 3,
     "silero_vad_op18_ifless.onnx": 0, "gpt, dynamic axes": 2, "shufflenet, dynamic axes": 2, "u-net, dynamic axes": 5,
 }
+
+# And how many branches that can be erased, where there are any.
+SEGMENTS = {
+    "resnet, option A": 3, "resnet, bottlenecks": 4, "resnext": 4, "mobilenet v2": 2, "mobilenet v3": 2, "efficientnet": 2, "yolo-like": 2, "vit": 4,
+    "swin": 4, "gpt": 4, "bert": 4, "gpt, dynamic axes": 5, "convnext": 2, "mixer": 2, "wavenet": 3, "dynamo: resnet": 3, "dynamo: vit": 4,
+    "dynamo: mobilenet v3": 2, "dynamo: yolo-like": 2, "dynamo: gpt": 4, "resnet-20, trained": 9, "ch_PP-OCRv4_det_infer.onnx": 3,
+    "ch_PP-OCRv4_rec_infer.onnx": 4, "ch_ppocr_mobile_v2.0_cls_infer.onnx": 7,
+}

@@ -21,7 +21,7 @@ import onnxruntime
 import torch
 from safetensors.numpy import load_file, save_file
 
-from graph_nets import FAMILIES, NETS
+from graph_nets import FAMILIES, NETS, SEGMENTS
 
 ROOT = Path(__file__).resolve().parents[2]
 TOLERANCE = 1e-4
@@ -77,7 +77,7 @@ def cut_checks(folder, inputs):
     cut, report = load_file(folder / "cut.safetensors"), json.loads((folder / "cut.json").read_text())
     names = [name.removeprefix("cut.") for name in cut if name.startswith("cut.")]
     again = run_onnx(folder / "cut.onnx", inputs)
-    return [("families cut", report["difference"]), ("all cut", max(difference(cut["cut." + name], cut["zeroed." + name]) for name in names)),
+    return [("families cut", report["difference"]), ("segments erased", report["segment_difference"]), ("all cut", max(difference(cut["cut." + name], cut["zeroed." + name]) for name in names)),
             ("by onnxruntime", max(difference(again[name], cut["zeroed." + name]) for name in names))], report
 
 
@@ -198,7 +198,9 @@ def judge(case):
     if report := getattr(case, "report", None):
         if report["families"] < FAMILIES[case.name]:
             return False, f"{report['families']} families of units, not {FAMILIES[case.name]}: a rule bars too much"
-        line += "; {cut} of {units} units in {families} families cut: {parameters} to {left} parameters".format(**report)
+        if report["segments"] < SEGMENTS.get(case.name, 0):
+            return False, f"{report['segments']} segments, not {SEGMENTS[case.name]}: a rule bars too much"
+        line += "; {cut} of {units} units in {families} families cut: {parameters} to {left} parameters; {segments} segments".format(**report)
     return good, line
 
 

@@ -94,10 +94,10 @@ TEST(Recipe, DigestIsTheSha256OfTheNormalFormWithoutTheName) {
   const Recipe recipe = parse_recipe("name: n\nstages: []\nevaluations: [size]");
   EXPECT_EQ(
       recipe.normal_form().dump(),
-      R"({"evaluations":[{"params":{},"suite":"size","version":2,"when":["before","after"]}],"name":"n",)"
+      R"({"evaluations":[{"params":{},"suite":"size","version":3,"when":["before","after"]}],"name":"n",)"
       R"("stages":[],"version":1})");
   // printf '%s' '{"evaluations":[{...}],"stages":[],"version":1}' | sha256sum
-  EXPECT_EQ(recipe.digest().hex(), "239bfe1f88cfc711996328507cfe5fbd74ad8283737094a5362d0373efb03408");
+  EXPECT_EQ(recipe.digest().hex(), "d3908e4bfcc3c78d0d810b52300bc1ba6b4610f362855a8e054eb27d1e218b39");
 }
 
 TEST(Recipe, ReadsBackFromItsNormalForm) {

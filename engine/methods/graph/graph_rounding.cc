@@ -69,6 +69,13 @@ Json lines(const OnnxGraph& graph, const RoundingPlan& plan, int bits) {
   return list;
 }
 
+// The initializer that the node multiplies by; empty where there is none.
+std::string weight_name(const OnnxGraph& graph, const OnnxNode& node) {
+  const bool stored = std::any_of(graph.initializers.begin(), graph.initializers.end(),
+                                  [&](const OnnxTensor& tensor) { return tensor.name == node.inputs.at(1); });
+  return stored ? node.inputs[1] : "";
+}
+
 }  // namespace
 
 GraphRounding GraphRounding::from(const Params& params) {
@@ -116,9 +123,11 @@ GraphExamples calibration_examples(const GraphStage& stage, const GraphRounding&
 }
 
 OnnxModel rounded_graph(const Graph& graph, const GraphExamples& examples, const GraphRounding& rounding,
-                        Progress& progress, Json& report) {
+                        const GraphTargets& targets, Progress& progress, Json& report) {
   OnnxModel model = folded(graph);
-  const RoundingPlan plan = plan_rounding(model.graph);
+  const RoundingPlan plan = plan_rounding(
+      model.graph, [&](const OnnxNode& node) { return targets.takes(node, weight_name(model.graph, node)); });
+  if (plan.weights.empty()) targets.throw_none(graph, "no targeted layer has a weight that can be rounded");
   const auto ranges = value_ranges(*observed(model, plan, graph.device()), examples, rounding.rule, progress);
   report["examples"] = examples.count;
   report["values"] = plan.values.size();

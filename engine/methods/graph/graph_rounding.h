@@ -27,10 +27,11 @@ GraphExamples calibration_examples(const GraphStage& stage, const GraphRounding&
                                    std::shared_ptr<const Batches> batches = nullptr);
 
 // The graph with its batch normalisations folded and its values rounded between operators, by their ranges
-// over the examples; weights are rounded but still floats. Puts "examples", "values" (how many are
-// rounded) and "layers" (a line a weight) into the report.
+// over the examples; weights are rounded but still floats. Layers that are not targeted compute with floats.
+// Throws Error(kInvalidArgument, "NO_TARGETS") where no weight is left to round. Puts "examples", "values"
+// (how many are rounded) and "layers" (a line a weight) into the report.
 OnnxModel rounded_graph(const Graph& graph, const GraphExamples& examples, const GraphRounding& rounding,
-                        Progress& progress, Json& report);
+                        const GraphTargets& targets, Progress& progress, Json& report);
 
 // The same with integers for weights and biases. Puts "relative_error" into the report: of the first output
 // over some examples beside `graph`, as a share of its root mean square.

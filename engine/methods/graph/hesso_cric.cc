@@ -48,7 +48,7 @@ class HessoCric final : public GraphMethod {
   OnnxModel run(const GraphStage& stage, Json& report) const override {
     const Batches batches = stage.data(training_.normalisation);
     const NamedValues example = example_of(stage.graph, batches);
-    const GraphLabels labels = units_of(stage.graph, example);
+    const GraphLabels labels = units_of(stage, example);
     const UnitValues values(stage.graph, labels);
     Hybrid hybrid(labels, values, schedule_);
     {

@@ -22,7 +22,7 @@ class MagnitudeUnits final : public GraphMethod {
 
   OnnxModel run(const GraphStage& stage, Json& report) const override {
     const NamedValues example = example_inputs(stage.graph, 2);
-    const GraphLabels labels = units_of(stage.graph, example);
+    const GraphLabels labels = units_of(stage, example);
     const auto units = least_units(labels, scores(UnitValues(stage.graph, labels), stage.graph), cut_);
     stage.progress.report(1, 1, "graphs");
     return cut_units(stage.graph, labels, units, example, report);

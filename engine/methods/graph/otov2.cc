@@ -72,7 +72,7 @@ class Otov2 final : public GraphMethod {
   OnnxModel run(const GraphStage& stage, Json& report) const override {
     const Batches batches = stage.data(training_.normalisation);
     const NamedValues example = example_of(stage.graph, batches);
-    const GraphLabels labels = units_of(stage.graph, example);
+    const GraphLabels labels = units_of(stage, example);
     const UnitValues values(stage.graph, labels);
     const at::Tensor state = at::zeros({static_cast<std::int64_t>(labels.units.size())}, at::kLong);
     {

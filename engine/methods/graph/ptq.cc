@@ -14,7 +14,8 @@ class Ptq final : public GraphMethod {
 
   OnnxModel run(const GraphStage& stage, Json& report) const override {
     const GraphExamples examples = calibration_examples(stage, rounding_);
-    OnnxModel rounded = rounded_graph(stage.graph, examples, rounding_, stage.progress, report);
+    OnnxModel rounded =
+        rounded_graph(stage.graph, examples, rounding_, stage.targets, stage.progress, report);
     return stored_graph(stage.graph, examples, std::move(rounded), report);
   }
 

@@ -24,7 +24,7 @@ class TaylorUnits final : public GraphMethod {
   OnnxModel run(const GraphStage& stage, Json& report) const override {
     const Batches batches = stage.data(normalisation_);
     const NamedValues example = example_of(stage.graph, batches);
-    const GraphLabels labels = units_of(stage.graph, example);
+    const GraphLabels labels = units_of(stage, example);
     const UnitValues values(stage.graph, labels);
     const at::Tensor scores = changes(stage, batches, values);
     return cut_units(stage.graph, labels, least_units(labels, scores, cut_), example, report);

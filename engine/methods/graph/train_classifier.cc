@@ -9,6 +9,7 @@ class TrainClassifier final : public GraphMethod {
   explicit TrainClassifier(const Params& params) : training_(GraphTraining::from(params)) {}
 
   void check(const Graph& graph) const override { check_trainable_graph(graph, training_); }
+  bool takes_targets() const override { return false; }
 
   OnnxModel run(const GraphStage& stage, Json& report) const override {
     const Batches batches = stage.data(training_.normalisation);

@@ -141,14 +141,16 @@ class Udfc final : public GraphMethod {
   OnnxModel run(const GraphStage& stage, Json& report) const override {
     const c10::NoGradGuard unrecorded;
     const NamedValues example = example_inputs(stage.graph, 2);
-    const GraphLabels labels = infer_labels(stage.graph, example);
+    GraphLabels labels = infer_labels(stage.graph, example);
+    if (!labels.units.empty()) labels = stage.targets.chosen(stage.graph, labels);
     const Layers layers(stage.graph, labels);
     std::vector<std::size_t> removed;
     report["reconstructed"] = Json::array();
     const auto& list = layers.list();
     for (std::size_t i = 0; i < list.size(); ++i) {
       const bool outer = i == 0 || i + 1 == list.size();
-      compress(stage.graph, layers, list[i], outer ? std::max(bits_, kOuterBits) : bits_, removed, report);
+      if (stage.targets.takes(*list[i].node, list[i].weight))
+        compress(stage.graph, layers, list[i], outer ? std::max(bits_, kOuterBits) : bits_, removed, report);
       stage.progress.report(i + 1, list.size(), "layers");
     }
     if (removed.empty()) {

@@ -10,7 +10,6 @@
 #include <utility>
 
 #include "common/error.h"
-#include "engine/graph/graph_file.h"
 #include "engine/graph/macs.h"
 
 namespace wring {
@@ -56,12 +55,6 @@ at::Tensor sum_but(const at::Tensor& values, std::int64_t axis) {
   for (std::int64_t i = 0; i < values.dim(); ++i)
     if (i != axis) others.push_back(i);
   return others.empty() ? values.to(at::kDouble) : values.sum(others, false, at::kDouble);
-}
-
-std::uint64_t macs_of(const Graph& graph, const NamedValues& example) {
-  std::uint64_t macs = 0;
-  for (const auto& node : count_macs(graph, example)) macs += node.macs;
-  return macs / static_cast<std::uint64_t>(example_count(graph, example));
 }
 
 double difference(const NamedValues& a, const NamedValues& b) {
@@ -159,14 +152,14 @@ void UnitValues::add(const at::Tensor& factors, const std::vector<at::Tensor>& o
   }
 }
 
-GraphLabels units_of(const Graph& graph, const NamedValues& example) {
+GraphLabels units_of(const GraphStage& stage, const NamedValues& example) {
   const c10::NoGradGuard unrecorded;
-  GraphLabels labels = infer_labels(graph, example);
+  const GraphLabels labels = infer_labels(stage.graph, example);
   if (labels.units.empty())
     throw Error(ErrorCode::kInvalidArgument, "NOTHING_TO_CUT",
                 "nothing can be cut out of this graph without a change of its outputs", "model",
                 "docs/graphs.md says what is a barrier.");
-  return labels;
+  return stage.targets.chosen(stage.graph, labels);
 }
 
 std::vector<std::size_t> choose_units(const GraphLabels& labels, const at::Tensor& scores, std::size_t total,
@@ -228,26 +221,31 @@ void keep_multiples(const GraphLabels& labels, std::int64_t multiple, std::vecto
   round_up(left, static_cast<std::size_t>(multiple), gone, removed);
 }
 
+void check_cut(const Graph& zeroed, const OnnxModel& model, const NamedValues& example, Json& report) {
+  const c10::NoGradGuard unrecorded;
+  Graph cut(model);
+  cut.compute_on(zeroed.device());
+  const double away = difference(zeroed.run(example), cut.run(example));
+  if (!(away <= kMostDifference))
+    throw Error(ErrorCode::kInternal, "CUT_CHANGED_OUTPUTS",
+                "the cut network's outputs differ by " + std::to_string(away) +
+                    " from those with what left it at zero",
+                "model");
+  report["parameters"] = {{"before", zeroed.parameter_count()}, {"after", cut.parameter_count()}};
+  report["macs"] = {{"before", macs_of(zeroed, example)}, {"after", macs_of(cut, example)}};
+  report["difference"] = away;
+}
+
 OnnxModel cut_units(Graph& graph, const GraphLabels& labels, const std::vector<std::size_t>& removed,
                     const NamedValues& example, Json& report) {
   const c10::NoGradGuard unrecorded;
   zero_units(graph, labels, removed);
   OnnxModel model = erase_units(graph, labels, removed);
-  Graph cut(model);
-  cut.compute_on(graph.device());
-  const double away = difference(graph.run(example), cut.run(example));
-  if (!(away <= kMostDifference))
-    throw Error(ErrorCode::kInternal, "CUT_CHANGED_OUTPUTS",
-                "the cut network's outputs differ by " + std::to_string(away) +
-                    " from those with the same units at zero",
-                "model");
+  check_cut(graph, model, example, report);
   std::vector<bool> gone(labels.units.size());
   for (const auto unit : removed) gone[unit] = true;
   report["units"] = labels.units.size();
   report["removed"] = removed.size();
-  report["parameters"] = {{"before", graph.parameter_count()}, {"after", cut.parameter_count()}};
-  report["macs"] = {{"before", macs_of(graph, example)}, {"after", macs_of(cut, example)}};
-  report["difference"] = away;
   report["layers"] = Json::array();
   for (const auto& family : labels.families) report["layers"].push_back(family_line(labels, family, gone));
   return model;

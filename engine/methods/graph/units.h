@@ -50,8 +50,9 @@ class UnitValues {
   at::Tensor lengths_;
 };
 
-// The labels, of which there are some. Throws Error(kInvalidArgument, "NOTHING_TO_CUT").
-GraphLabels units_of(const Graph& graph, const NamedValues& example);
+// The units that the stage may cut, of which there are some. Throws Error(kInvalidArgument) "NOTHING_TO_CUT"
+// or "NO_TARGETS".
+GraphLabels units_of(const GraphStage& stage, const NamedValues& example);
 
 // Adds to `removed` those of least score until `total` units are gone in all, but leaves each family one unit
 // at least and a multiple of `multiple`; then fewer leave. scores fp64 [units]. Returns those that were
@@ -75,10 +76,13 @@ std::vector<std::size_t> least_units(const GraphLabels& labels, const at::Tensor
 // `multiple`.
 void keep_multiples(const GraphLabels& labels, std::int64_t multiple, std::vector<std::size_t>& removed);
 
-// The graph without the units, after a check that it gives what it gives with them at zero. Puts "units",
-// "removed", "parameters" and "macs" (before and after), "difference" of the outputs (relative where they are
-// above 1) and "layers" (a line a family) into the report. Throws Error(kInternal, "CUT_CHANGED_OUTPUTS")
-// where that is above 1e-3.
+// Checks that a graph gives what it gives with all that left it at zero. Puts "parameters" and "macs" (before
+// and after) and "difference" of the outputs (relative where they are above 1) into the report. Throws
+// Error(kInternal, "CUT_CHANGED_OUTPUTS") where that is above 1e-3.
+void check_cut(const Graph& zeroed, const OnnxModel& cut, const NamedValues& example, Json& report);
+
+// The graph without the units, after that check. Puts "units", "removed" and "layers" (a line a family) into
+// the report, too.
 OnnxModel cut_units(Graph& graph, const GraphLabels& labels, const std::vector<std::size_t>& removed,
                     const NamedValues& example, Json& report);
 
