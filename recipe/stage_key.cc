@@ -61,11 +61,18 @@ std::vector<Digest> prefix_names(const Recipe& recipe, const StageKeyInputs& inp
     add_statistics(evaluation.suite, evaluation.params);
     names.push_back(evaluation_key(evaluation, state));
   }
-  for (const auto& stage : recipe.stages) {
+  for (std::size_t i = 0; i < recipe.stages.size(); ++i) {
+    const auto& stage = recipe.stages[i];
     reads_only({.stages = {stage}});
     add_statistics(stage.method, stage.params);
     state.input = stage_key(stage, state);
     names.push_back(state.input);
+    const auto when = i + 1 < recipe.stages.size() ? std::to_string(i) : "after";
+    for (const auto& evaluation : recipe.evaluations) {  // of them only what they learn of layers' inputs
+      if (!recipe.is_due(evaluation, when)) continue;
+      reads_only({.evaluations = {evaluation}});
+      add_statistics(evaluation.suite, evaluation.params);
+    }
   }
   return names;
 }
