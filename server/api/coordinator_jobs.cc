@@ -310,6 +310,13 @@ v1::ListJobsResponse Coordinator::list(const Within& project, const v1::ListJobs
   filter.before_sequence = tokens.position();
   filter.name_contains = request.name_contains();
   filter.model = request.model();
+  if (!request.sweep().empty() && request.no_trials())
+    throw Error(ErrorCode::kInvalidArgument, "CONTRADICTORY_FILTER", "a sweep's jobs are all trials",
+                "no_trials", "Leave out one of sweep and no_trials.");
+  filter.no_trials = request.no_trials();
+  if (!request.sweep().empty())
+    filter.sweep =
+        store_.read([&](Connection& db) { return resolve_sweep(db, request.sweep(), project, "sweep"); });
   if (!request.project().empty()) check_project(request.project(), "project");
   filter.project = request.project().empty() ? project : request.project();
   if (!project.empty() && filter.project != project) return {};
