@@ -60,6 +60,7 @@ v1::Worker describe_worker(const WorkerOptions& options, const Cache& cache) {
   worker.set_id(cache.worker_id());
   worker.set_name(options.name.empty() ? node_name() : options.name);
   worker.set_slurm_job(slurm_job());
+  for (const auto& name : options.classes) worker.add_classes(name);
   worker.set_version(hello.version);
   worker.set_catalogue_digest(hello.catalogue);
   for (auto device : hello.devices) {

@@ -19,6 +19,7 @@
 #include "recipe/recipe.h"
 #include "recipe/recipe_input.h"
 #include "recipe/stage_key.h"
+#include "recipe/worker_class.h"
 #include "server/api/artifact_catalogue.h"
 #include "server/api/coordinator.h"
 #include "server/api/messages.h"
@@ -79,6 +80,8 @@ JobNeeds needs_of(const v1::JobSpec& spec, const Recipe& recipe) {
   const int processes = checked_processes(spec.resources().processes(), "spec.resources.processes");
   if (needs.device == "cuda") needs.device_count = static_cast<std::uint32_t>(processes);
   needs.memory_bytes = spec.resources().memory_bytes();
+  needs.worker_class = spec.resources().worker_class();
+  if (!needs.worker_class.empty()) check_worker_class(needs.worker_class, "spec.resources.worker_class");
   std::set<std::string> methods;
   for (const auto& stage : recipe.stages) methods.insert(stage.method + "@" + std::to_string(stage.version));
   for (const auto& evaluation : recipe.evaluations)
