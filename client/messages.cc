@@ -161,17 +161,14 @@ Json to_json(const v1::Artifact& artifact) {
 }
 
 Json to_json(const v1::Worker& worker) {
-  Json json{{"id", worker.id()},
-            {"name", worker.name()},
-            {"version", worker.version()},
-            {"catalogue_digest", worker.catalogue_digest()},
-            {"methods", Json::array()},
-            {"jobs", Json::array()},
-            {"devices", Json::array()},
-            {"draining", worker.draining()},
-            {"paused", worker.paused()},
-            {"last_seen", time_json(worker.has_last_seen(), worker.last_seen())},
-            {"slurm_job", worker.slurm_job()}};
+  Json json{
+      {"id", worker.id()},           {"name", worker.name()},
+      {"version", worker.version()}, {"catalogue_digest", worker.catalogue_digest()},
+      {"methods", Json::array()},    {"jobs", Json::array()},
+      {"devices", Json::array()},    {"draining", worker.draining()},
+      {"paused", worker.paused()},   {"last_seen", time_json(worker.has_last_seen(), worker.last_seen())},
+      {"classes", Json::array()},    {"slurm_job", worker.slurm_job()}};
+  for (const auto& name : worker.classes()) json["classes"].push_back(name);
   for (const auto& method : worker.methods()) json["methods"].push_back(method);
   for (const auto& job : worker.jobs()) json["jobs"].push_back(job);
   for (const auto& d : worker.devices())

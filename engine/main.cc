@@ -66,7 +66,7 @@ void add_eval(CLI::App& app, int& status) {
       ->required();
   eval->add_option("--suite", suite,
                    "perplexity, kv-perplexity, multiple-choice, in-context, similarity, accuracy, size, "
-                   "latency or sample")
+                   "latency, memory, level-times or sample")
       ->capture_default_str();
   eval->add_option("--data", options.data, "PATH of the text or labelled examples (or NAME=PATH)");
   eval->add_option("--reference", options.reference,

@@ -11,6 +11,7 @@
 #include "common/quantity.h"
 #include "common/text.h"
 #include "recipe/utf8.h"
+#include "recipe/worker_class.h"
 
 namespace wring {
 namespace {
@@ -19,20 +20,23 @@ struct Known {
   const char* alias;
   const char* suite;
   const char* metric;
-  bool size;
   bool of_input;  // whether the input has a value, of which a share can be meant
   double least, most;
 };
 constexpr double kAny = 1e300;
-constexpr std::array<Known, 9> kKnown{{{"bytes", "size", "artifact_bytes", true, true, 1, kAny},
-                                       {"weights", "size", "weight_bytes", true, true, 1, kAny},
-                                       {"bits", "size", "bits_per_weight", true, true, 1e-6, kAny},
-                                       {"kl", "perplexity", "kl_mean", false, false, 0, kAny},
-                                       {"ppl", "perplexity", "perplexity", false, true, 1, kAny},
-                                       {"nll", "perplexity", "nll", false, true, 0, kAny},
-                                       {"top1", "perplexity", "top1_agreement", false, false, 0, 1},
-                                       {"cosine", "similarity", "cosine_mean", false, true, -1, 1},
-                                       {"overlap", "similarity", "neighbour_overlap", false, true, 0, 1}}};
+constexpr const char* kSpeedup = "speedup";  // decode's share of the input's, with or without its x
+constexpr std::array<Known, 12> kKnown{{{"bytes", "size", "artifact_bytes", true, 1, kAny},
+                                        {"weights", "size", "weight_bytes", true, 1, kAny},
+                                        {"bits", "size", "bits_per_weight", true, 1e-6, kAny},
+                                        {"memory", "memory", "inference_bytes", true, 1, kAny},
+                                        {"decode", "latency", "decode_speed", true, 1e-6, kAny},
+                                        {kSpeedup, "latency", "decode_speed", true, 1e-6, kAny},
+                                        {"kl", "perplexity", "kl_mean", false, 0, kAny},
+                                        {"ppl", "perplexity", "perplexity", true, 1, kAny},
+                                        {"nll", "perplexity", "nll", true, 0, kAny},
+                                        {"top1", "perplexity", "top1_agreement", false, 0, 1},
+                                        {"cosine", "similarity", "cosine_mean", true, -1, 1},
+                                        {"overlap", "similarity", "neighbour_overlap", true, 0, 1}}};
 
 std::string trimmed(const std::string& text) {
   const auto first = text.find_first_not_of(" \t\r\n");
@@ -61,7 +65,9 @@ class Reader {
     throw Error(ErrorCode::kInvalidArgument, reason, message, field_, hint);
   }
 
-  void read_term(const std::string& term) {
+  void read_term(const std::string& whole) {
+    const auto on = whole.find(" on ");
+    const std::string term = trimmed(whole.substr(0, on));
     const auto at = term.find_first_of("<>=");
     const auto end = at == std::string::npos ? at : term.find_first_not_of("<>=", at);
     const std::string op = at == std::string::npos ? "" : term.substr(at, end - at);
@@ -71,10 +77,31 @@ class Reader {
            "\"bytes<=22%, kl=min\".");
     const Known& known = find(trimmed(term.substr(0, at)));
     const std::string value = trimmed(term.substr(end));
+    note_class(known, on == std::string::npos ? "" : trimmed(whole.substr(on + 4)), term);
     if (op == "=")
       add_objective(known, value, term);
     else
       add_constraint(known, value, op == "<=", term);
+  }
+
+  void note_class(const Known& known, const std::string& name, const std::string& term) {
+    const bool speed = is_speed({known.suite, known.metric});
+    if (speed && name.empty())
+      fail("MALFORMED_GOAL", "'" + shortened(term, 80) + "' does not say on which workers",
+           "Write '" + shortened(term, 80) +
+               " on CLASS': a class that workers were started with (wring-worker --class); wring workers "
+               "lists "
+               "them.");
+    if (name.empty()) return;
+    if (!speed && std::string_view(known.suite) != "memory")
+      fail("MALFORMED_GOAL", std::string(known.alias) + " is the same on all workers",
+           "Leave out 'on " + shortened(name, 80) + "'.");
+    check_worker_class(name, field_);
+    if (!goal_.worker_class.empty() && goal_.worker_class != name)
+      fail("CONTRADICTORY_GOAL",
+           "it names two classes of workers, " + goal_.worker_class + " and " + shortened(name, 80),
+           "A goal is measured on workers of one class.");
+    goal_.worker_class = name;
   }
 
   const Known& find(const std::string& name) const {
@@ -96,8 +123,8 @@ class Reader {
     const char* const best = higher_is_better(known) ? "max" : "min";
     if (value != "min" && value != "max")
       fail("MALFORMED_GOAL", "'" + shortened(term, 80) + "' wants one value exactly",
-           std::string("Write ") + known.alias + "=" + best + ", or a bound: " + known.alias + "<=" + value +
-               ".");
+           std::string("Write ") + known.alias + "=" + best + ", or a bound: " + known.alias +
+               (higher_is_better(known) ? ">=" : "<=") + value + ".");
     if (value != best)
       fail("CONTRADICTORY_GOAL",
            std::string(known.alias) + " is better the " + (value == "max" ? "lower" : "higher"),
@@ -109,7 +136,8 @@ class Reader {
   }
 
   void add_constraint(const Known& known, const std::string& text, bool most, const std::string& term) {
-    Constraint bound{{known.suite, known.metric}, {}, {}, text.ends_with('%')};
+    const bool of_input = text.ends_with('%') || text.ends_with('x') || known.alias == kSpeedup;
+    Constraint bound{{known.suite, known.metric}, {}, {}, of_input};
     const double value = bound.of_input ? share(known, text, term) : number(known, text, term);
     (most ? bound.maximum : bound.minimum) = value;
     goal_.constraints.push_back(bound);
@@ -123,9 +151,13 @@ class Reader {
                (higher_is_better(known) ? ">=0.95." : "<=0.05."));
     char* end = nullptr;
     double percent = std::strtod(text.c_str(), &end);
-    if (end == text.c_str() || std::string_view(end) != "%" || !std::isfinite(percent))
-      throw_no_value(text, term);
-    if (text[0] == '+' || text[0] == '-') percent += 100;
+    const std::string_view unit(end);
+    const bool times = unit == "x" || (unit.empty() && known.alias == kSpeedup);
+    if (end == text.c_str() || (unit != "%" && !times) || !std::isfinite(percent)) throw_no_value(text, term);
+    if (times)
+      percent *= 100;
+    else if (text[0] == '+' || text[0] == '-')
+      percent += 100;
     if (percent <= 0)
       fail("OUT_OF_RANGE", "'" + shortened(term, 80) + "' is " + Json(percent).dump() + " % of the input's",
            "A share is above 0 %; -10% means 90 % of the input's.");
@@ -155,7 +187,7 @@ class Reader {
 
   [[noreturn]] void throw_no_value(const std::string& text, const std::string& term) const {
     fail("MALFORMED_GOAL", "'" + shortened(text, 80) + "' in '" + shortened(term, 80) + "' is no value",
-         "Write a number, bytes with a unit (28MB), or a share of the input's: 22%, or +2% for 102%.");
+         "Write a number, bytes with a unit (28MB), or a share of the input's: 22%, 1.5x, or +2% for 102%.");
   }
 
   void check_bounds() const {
@@ -179,23 +211,33 @@ class Reader {
     return bound.of_input ? Json(std::round(value * 1e6) / 1e4).dump() + " %" : Json(value).dump();
   }
 
+  // Whether it keeps the model from being what it was.
+  bool is_limit(const Constraint& bound) const {
+    if (!is_cost(bound.metric)) return false;
+    return is_speed(bound.metric) ? bound.minimum.has_value() : bound.maximum.has_value();
+  }
+
+  Objective objective_of(const Metric& metric) const {
+    return {metric, catalogue_.suite(metric.suite, field_).metrics.at(metric.name) == "higher"};
+  }
+
   // What is chosen by where the goal does not say, and the other side of the trade.
   void fill_in() {
-    const auto is_quality = [](const auto& entry) { return !is_size(entry.metric); };
+    const auto is_quality = [](const auto& entry) { return !is_cost(entry.metric); };
     const auto& bounds = goal_.constraints;
     auto& objectives = goal_.objectives;
-    const bool small = std::any_of(bounds.begin(), bounds.end(),
-                                   [](const auto& c) { return is_size(c.metric) && c.maximum; });
+    const auto limit =
+        std::find_if(bounds.begin(), bounds.end(), [this](const auto& bound) { return is_limit(bound); });
     const auto quality = std::find_if(bounds.begin(), bounds.end(), is_quality);
-    const bool near = quality != bounds.end();
+    const bool small = limit != bounds.end(), near = quality != bounds.end();
     if (!small && !near)
       fail("MALFORMED_GOAL", "the goal bounds neither the size nor what may be lost",
-           "Add bytes<=50%, or ppl<=+2%.");
-    const Metric lost = near ? quality->metric : Metric{"perplexity", "kl_mean"};
-    const Objective nearest{lost, catalogue_.suite(lost.suite, field_).metrics.at(lost.name) == "higher"};
-    const Objective smallest{{"size", "artifact_bytes"}, false};
+           "Add bytes<=50%, memory<=50% or speedup>=1.5x on CLASS, or ppl<=+2%.");
+    const auto nearest = objective_of(near ? quality->metric : Metric{"perplexity", "kl_mean"});
+    const auto smallest =
+        objective_of(small && !is_size(limit->metric) ? limit->metric : Metric{"size", "artifact_bytes"});
     if (objectives.empty()) objectives.push_back(small ? nearest : smallest);
-    if (is_size(objectives.front().metric) && !near)
+    if (is_cost(objectives.front().metric) && !near)
       fail("MALFORMED_GOAL", "the smallest model with nothing that bounds what may be lost is no model",
            "Add ppl<=+2% or kl<=0.05.");
     if (is_quality(objectives.front()) && !small)
@@ -257,6 +299,18 @@ Goal parse_goal(const std::string& text, const std::string& field, const Catalog
 bool is_size(const Metric& metric) {
   return metric.suite == "size";
 }
+bool is_speed(const Metric& metric) {
+  return metric.suite == "latency";
+}
+bool is_cost(const Metric& metric) {
+  return is_size(metric) || is_speed(metric) || metric.suite == "memory";
+}
+
+bool asks_for(const Sweep& sweep, const char* suite) {
+  const auto of_it = [&](const auto& entry) { return entry.metric.suite == suite; };
+  return std::any_of(sweep.objectives.begin(), sweep.objectives.end(), of_it) ||
+         std::any_of(sweep.constraints.begin(), sweep.constraints.end(), of_it);
+}
 
 Json with_suites(Json recipe, const Goal& goal) {
   for (const char* list : {"stages", "evaluations", "exports"})
@@ -304,6 +358,13 @@ Json sensitivity_recipe(const Sweep& sweep) {
   recipe["evaluations"] = Json::array(
       {{{"suite", "sensitivity"}, {"params", params}, {"when", {"after"}}},
        {{"suite", "size"}, {"params", Json::object()}, {"when", {"before"}}}});  // of what was handed in
+  for (const char* measured : {"memory", "latency"})
+    for (const auto& evaluation : sweep.recipe.at("evaluations"))
+      if (asks_for(sweep, measured) && json_or<std::string>(evaluation, "suite", "") == measured)
+        recipe["evaluations"].push_back(evaluation);
+  if (asks_for(sweep, "latency"))
+    recipe["evaluations"].push_back(
+        {{"suite", "level-times"}, {"params", {{"levels", sweep.strategy.levels}}}, {"when", {"after"}}});
   return recipe;
 }
 

@@ -11,13 +11,15 @@ namespace wring {
 struct Goal {
   std::vector<Objective> objectives;  // the first is what the pick is chosen by
   std::vector<Constraint> constraints;
+  std::string worker_class;  // where speed and memory are measured; empty: it does not matter
 };
 
 // Terms with commas between them: METRIC<=VALUE, METRIC>=VALUE, METRIC=min or METRIC=max. A VALUE is a
 // number, with a unit where it is bytes (28MB), or a share of what the input as handed in has (22%; +2% is
-// 102%). Where no term says what is best: with a bound on the size what is nearest to the input, else what is
-// smallest. Throws Error(kInvalidArgument) about `field` with reason
-// MALFORMED_GOAL, UNKNOWN_METRIC, OUT_OF_RANGE or CONTRADICTORY_GOAL.
+// 102%, 1.5x 150 %). Behind a term about speed, which needs it, or memory: " on CLASS". Where no term says
+// what is best: with a bound on the size what is nearest to the input, else what is smallest. Throws
+// Error(kInvalidArgument) about `field` with reason MALFORMED_GOAL, UNKNOWN_METRIC, OUT_OF_RANGE,
+// BAD_WORKER_CLASS or CONTRADICTORY_GOAL.
 Goal parse_goal(const std::string& text, const std::string& field,
                 const Catalogue& catalogue = Catalogue::embedded());
 
@@ -25,8 +27,13 @@ Goal parse_goal(const std::string& text, const std::string& field,
 // does.
 void read_goal(Sweep& sweep, const Json& json, const Source& source, const Catalogue& catalogue);
 
-// Whether it is a measure of the result's size.
+// Whether it is a measure of the result's size; of how fast it is; of any of what a model costs who uses it.
 bool is_size(const Metric& metric);
+bool is_speed(const Metric& metric);
+bool is_cost(const Metric& metric);
+
+// Whether a bound or an objective of the sweep is about a metric of this suite.
+bool asks_for(const Sweep& sweep, const char* suite);
 
 // What the goal's suites are, added to the recipe where it has no evaluation of them.
 Json with_suites(Json recipe, const Goal& goal);

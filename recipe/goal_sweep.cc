@@ -68,6 +68,7 @@ void read_goal(Sweep& sweep, const Json& json, const Source& source, const Catal
     find_metric(sweep.recipe, objective.metric.name, objective.metric.suite, "goal", catalogue);
   sweep.objectives = std::move(goal.objectives);
   sweep.constraints = std::move(goal.constraints);
+  sweep.worker_class = std::move(goal.worker_class);
 }
 
 std::vector<Json> goal_recipes(const Sweep& sweep) {

@@ -73,6 +73,12 @@ std::vector<Digest> prefix_names(const Recipe& recipe, const StageKeyInputs& inp
     state.input = stage_key(stage, state);
     made.push_back(state.input);
     names.push_back(state.input);
+    const auto when = i + 1 < recipe.stages.size() ? std::to_string(i) : "after";
+    for (const auto& evaluation : recipe.evaluations) {  // of them only what they learn of layers' inputs
+      if (!recipe.is_due(evaluation, when)) continue;
+      reads_only({.evaluations = {evaluation}});
+      add_statistics(evaluation.suite, evaluation.params);
+    }
   }
   return names;
 }

@@ -69,6 +69,7 @@ struct Sweep {
   std::vector<Objective> objectives;
   std::vector<Constraint> constraints;
   SweepBounds bounds;
+  std::string worker_class;    // of a goal: only such workers run its trials; empty: any
   std::uint64_t parallel = 8;  // trials that have not ended, at most
 
   // Every text that names a model, and every one that names data: as written and in the space.

@@ -23,7 +23,7 @@ namespace fs = std::filesystem;
 
 constexpr double kLeaseWaitSeconds = 20;
 constexpr double kFullDiskSeconds = 2, kMaxFullDiskSeconds = 60;  // before another job is asked for
-constexpr double kForgottenSeconds = 5;   // beyond exit_when_idle, while the server is away
+constexpr double kForgottenSeconds = 5;   // without the server, though idle or with outputs to share
 constexpr double kLastWordsSeconds = 10;  // for the release of a job when the worker goes
 
 std::string variable(const char* name) {
@@ -60,6 +60,7 @@ v1::Worker describe_worker(const WorkerOptions& options, const Cache& cache) {
   worker.set_id(cache.worker_id());
   worker.set_name(options.name.empty() ? node_name() : options.name);
   worker.set_slurm_job(slurm_job());
+  for (const auto& name : options.classes) worker.add_classes(name);
   worker.set_version(hello.version);
   worker.set_catalogue_digest(hello.catalogue);
   for (auto device : hello.devices) {
@@ -168,10 +169,10 @@ void Agent::work_until_told() {
         full.reset();
       else if (!options_.once)
         wait_for_room(full.next_seconds());
-      if (!options_.once) continue;
-      sharer_.flush(draining_);
-      break;
+      if (options_.once) break;
     }
+    set_idle(false);  // it has something to do: what it made is on its way to the project's cache
+    sharer_.flush(draining_, options_.once ? std::numeric_limits<double>::infinity() : kForgottenSeconds);
   } catch (const Error& error) {
     if (!draining_ || error.reason() != "STOPPED") throw;
   }

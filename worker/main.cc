@@ -14,6 +14,7 @@
 #include "common/log.h"
 #include "common/quantity.h"
 #include "common/subprocess.h"
+#include "recipe/worker_class.h"
 #include "worker/agent.h"
 
 namespace {
@@ -57,6 +58,12 @@ void declare(CLI::App& app, Flags& flags) {
   app.add_option("--engine", o.engine, "The engine to run; default: wring-engine beside this program")
       ->type_name("PATH");
   app.add_option("--name", o.name, "Name for people; default: the host's");
+  app.add_option("--class", o.classes,
+                 "Kinds of machine that it is of, with commas between them: jobs and goals may ask for one "
+                 "(epyc-16core)")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->type_name("NAME");
   app.add_option(
          "--metrics", o.metrics,
          "HOST:PORT for Prometheus, e.g. 127.0.0.1:7481; anyone who reaches it may read; default: none")
@@ -111,6 +118,7 @@ void check_options(const wring::WorkerOptions& options) {
   require(!options.server.empty(), "--server", "HOST:PORT of the wring-server; --help shows examples.");
   wring::parse_address(options.server, "--server");
   if (!options.metrics.empty()) wring::parse_address(options.metrics, "--metrics");
+  for (const auto& name : options.classes) wring::check_worker_class(name, "--class");
   require(!options.cache.empty(), "--cache", "A folder of this worker's own; --help shows examples.");
 }
 

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <vector>
 
 namespace wring {
 
@@ -20,6 +21,7 @@ struct WorkerOptions {
   std::uint64_t memory_bytes = 0;              // limit of an engine; 0: none
   std::filesystem::path engine;                // the wring-engine to run
   std::string name;                            // for people
+  std::vector<std::string> classes;            // kinds of machine that it is of; jobs may ask for one
   std::string metrics;                         // HOST:PORT to serve /metrics on; empty: none
   double share_seconds = 2;                    // steps that took less are not shared with other workers
   double drain_seconds = 0;                    // how long a running job may go on after SIGTERM

@@ -37,9 +37,10 @@ void StageSharer::share(Output output) {
   changed_.notify_all();
 }
 
-void StageSharer::flush(const StopSignal& stop) {
+void StageSharer::flush(const StopSignal& stop, double patience_seconds) {
   std::unique_lock lock(mutex_);
-  while (!outputs_.empty() && !stop) changed_.wait_for(lock, std::chrono::milliseconds(100));
+  while (!outputs_.empty() && !stop && !(away_ && away_->seconds() > patience_seconds))
+    changed_.wait_for(lock, std::chrono::milliseconds(100));
 }
 
 StageSharer::Pause::Pause(StageSharer& sharer) : sharer_(sharer) {
@@ -58,6 +59,11 @@ bool StageSharer::interrupted(const std::stop_token& stop) {
   return stop.stop_requested() || pauses_ > 0;
 }
 
+void StageSharer::note_away() {
+  const std::lock_guard lock(mutex_);
+  if (!away_) away_.emplace();
+}
+
 void StageSharer::run(const std::stop_token& stop) {
   ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), kNiceness);
   std::unique_lock lock(mutex_);
@@ -67,10 +73,11 @@ void StageSharer::run(const std::stop_token& stop) {
     lock.unlock();
     const bool over = hand_in(output, stop);
     lock.lock();
-    if (over)
+    if (over) {
       outputs_.pop_front();
-    else if (pauses_ == 0)
-      changed_.wait_for(lock, stop, kAgain, [] { return false; });
+      away_.reset();
+    }
+    if (!over && pauses_ == 0) changed_.wait_for(lock, stop, kAgain, [] { return false; });
     changed_.notify_all();
   }
 }
@@ -105,6 +112,7 @@ bool StageSharer::hand_in(const Output& output, const std::stop_token& stop) {
     return true;
   } catch (...) {
     const Error error = current_error();
+    if (is_away(error)) note_away();
     if (error.reason() == "STOPPED" || is_away(error)) return false;
     spdlog::warn("job {}: stage {} is not shared: {}", output.job_id, output.key.hex().substr(0, 12),
                  error.what());

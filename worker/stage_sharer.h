@@ -5,9 +5,11 @@
 #include <cstdint>
 #include <deque>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 
+#include "common/clock.h"
 #include "common/digest.h"
 #include "worker/cache.h"
 #include "worker/coordinator.h"
@@ -35,8 +37,8 @@ class StageSharer {
   StageSharer& operator=(const StageSharer&) = delete;
 
   void share(Output output);
-  // Waits until all is handed in, or `stop` is set.
-  void flush(const StopSignal& stop);
+  // Waits until all is handed in, `stop` is set, or the server has been away for `patience_seconds`.
+  void flush(const StopSignal& stop, double patience_seconds);
 
   // While one lives nothing is sent: the result of a job goes first, and has most chunks of its last stage.
   class Pause {
@@ -53,6 +55,7 @@ class StageSharer {
  private:
   void run(const std::stop_token& stop);
   bool hand_in(const Output& output, const std::stop_token& stop);
+  void note_away();
   bool interrupted(const std::stop_token& stop);
 
   Coordinator& coordinator_;
@@ -62,6 +65,7 @@ class StageSharer {
   std::mutex mutex_;
   std::condition_variable_any changed_;
   std::deque<Output> outputs_;
+  std::optional<Stopwatch> away_;  // since when no server answers
   int pauses_ = 0;
   std::jthread thread_;
 };

@@ -109,7 +109,7 @@ void list_workers(CliContext& context) {
     return context.print("no workers\n  wring-worker --server " + context.client().server() +
                          " --cache DIR starts one.\n");
   std::vector<std::vector<std::string>> rows{
-      {"WORKER", "NAME", "DEVICES", "MEMORY", "JOBS", "LAST SEEN", ""}};
+      {"WORKER", "NAME", "CLASS", "DEVICES", "MEMORY", "JOBS", "LAST SEEN", ""}};
   for (const auto& worker : workers) {
     std::vector<std::string> devices, memory, jobs(worker.jobs().begin(), worker.jobs().end());
     for (const auto& d : worker.devices()) {
@@ -118,8 +118,9 @@ void list_workers(CliContext& context) {
       memory.push_back(human_bytes(d.memory_bytes()));
     }
     const auto seen = to_json(worker)["last_seen"];
-    rows.push_back({worker.id(), worker.name(), join(devices, ", "), join(memory, ", "), join(jobs, ", "),
-                    seen.is_string() ? seen.get<std::string>().substr(0, 19) : "",
+    const std::vector<std::string> classes(worker.classes().begin(), worker.classes().end());
+    rows.push_back({worker.id(), worker.name(), join(classes, ", "), join(devices, ", "), join(memory, ", "),
+                    join(jobs, ", "), seen.is_string() ? seen.get<std::string>().substr(0, 19) : "",
                     worker.draining() ? "draining"
                     : worker.paused() ? "paused"
                                       : ""});

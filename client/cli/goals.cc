@@ -175,14 +175,17 @@ void add_goal_verbs(CLI::App& app, CliContext& context) {
                         "--data test=test.txt --wait\n"
                         "  wring compress smollm2/ --goal 'ppl<=+2%' --data calibration=train.txt "
                         "--data test=test.txt --wait\n"
+                        "  wring compress smollm2/ --goal 'speedup>=1.5x on epyc, memory<=50%, ppl<=+2%' "
+                        "--data calibration=train.txt --data test=test.txt --wait\n"
                         "  wring compress minilm/ --goal 'bytes<=65%, cosine=max' --data calibration=a.txt "
                         "--data test=b.txt --wait");
   const auto flags = std::make_shared<CompressFlags>();
   verb->add_option("MODEL", flags->model, "Folder, file, or digest of an artifact")->required();
-  verb->add_option(
-          "--goal", flags->goal,
-          "Bounds and what is best: bytes<=22%, ppl<=+2%, kl=min; shares are of the input as handed in "
-          "(docs/goals.md)")
+  verb->add_option("--goal", flags->goal,
+                   "Bounds and what is best: bytes<=22%, memory<=50%, speedup>=1.5x on CLASS, ppl<=+2%, "
+                   "kl=min; shares "
+                   "are of the input as handed in "
+                   "(docs/goals.md)")
       ->required();
   verb->add_option("--data", flags->data, "NAME=PATH or NAME=DIGEST: calibration, and test to verify on")
       ->allow_extra_args(false);

@@ -51,9 +51,9 @@ std::string whole_digest(CliContext& context, const std::string& digest_or_prefi
 
 struct ListFlags {
   std::vector<std::string> states;
-  std::string name, project, model;
+  std::string name, project, model, sweep;
   int limit = 20;
-  bool all = false;
+  bool all = false, no_trials = false;
 };
 
 void list_jobs(CliContext& context, const ListFlags& flags) {
@@ -61,6 +61,8 @@ void list_jobs(CliContext& context, const ListFlags& flags) {
   for (const auto& state : flags.states) request.add_states(state_from_name(state));
   request.set_name_contains(flags.name);
   request.set_project(flags.project);
+  request.set_sweep(flags.sweep);
+  request.set_no_trials(flags.no_trials);
   if (!flags.model.empty()) request.set_model(whole_digest(context, flags.model));
   std::vector<v1::Job> jobs;
   do {
@@ -150,6 +152,9 @@ void add_job_verbs(CLI::App& app, CliContext& context) {
   jobs->add_option("--project", flags->project, "Only jobs of this project");
   jobs->add_option("--model", flags->model,
                    "Only jobs that were given this model: its digest, or a unique prefix of it");
+  auto* const sweep = jobs->add_option("--sweep", flags->sweep,
+                                       "Only trials of this sweep: its id, or a unique prefix of it");
+  jobs->add_flag("--no-trials", flags->no_trials, "Only jobs that are no sweep's trials")->excludes(sweep);
   jobs->add_option("--limit", flags->limit, "How many")->check(CLI::Range(1, 1000000))->capture_default_str();
   jobs->add_flag("--all", flags->all, "All of them");
   jobs->callback([&context, flags] { list_jobs(context, *flags); });

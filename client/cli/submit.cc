@@ -16,8 +16,8 @@ namespace wring {
 namespace {
 
 struct Flags {
-  std::string recipe, model, name, request_id, project, device = "cpu", memory, max_runtime, queued_timeout,
-                                                        total_timeout;
+  std::string recipe, model, name, request_id, project, device = "cpu", worker_class, memory, max_runtime,
+                                                        queued_timeout, total_timeout;
   std::vector<std::string> data;
   std::uint64_t seed = 0;
   std::uint32_t threads = 0, processes = 0, max_attempts = 0;
@@ -57,6 +57,7 @@ v1::JobSpec job_spec(CliContext& context, const Flags& flags, const std::string&
   spec.set_recipe(recipe);
   spec.set_seed(flags.seed);
   spec.mutable_resources()->set_device(flags.device);
+  spec.mutable_resources()->set_worker_class(flags.worker_class);
   spec.mutable_resources()->set_processes(flags.processes);
   spec.mutable_resources()->set_threads(flags.threads);
   if (!flags.memory.empty())
@@ -126,6 +127,8 @@ void add_submit_verbs(CLI::App& app, CliContext& context) {
   verb->add_option("--device", flags->device, "cpu or cuda")
       ->check(CLI::IsMember({"cpu", "cuda"}))
       ->capture_default_str();
+  verb->add_option("--class", flags->worker_class,
+                   "Only a worker of this class (wring-worker --class) runs it");
   verb->add_option(
       "--processes", flags->processes,
       "Processes that share calibration and training: 1, 2, 4 or 8; on cuda each takes a device");

@@ -40,6 +40,8 @@ void add_sweep_flags(CLI::App& verb, SweepFlags& flags) {
   verb.add_option("--device", flags.device, "cpu or cuda")
       ->check(CLI::IsMember({"cpu", "cuda"}))
       ->capture_default_str();
+  verb.add_option("--class", flags.worker_class,
+                  "Only workers of this class (wring-worker --class) run trials");
   verb.add_option("--processes", flags.processes,
                   "Processes of a trial that share calibration and training: 1, 2, 4 or 8");
   verb.add_option("--threads", flags.threads, "Threads of each process of a trial; 0: the worker's");
@@ -61,6 +63,7 @@ v1::SweepSpec sweep_spec(const SweepFlags& flags, const std::string& sweep, cons
   spec.set_name(flags.name);
   spec.set_project(flags.project);
   spec.mutable_resources()->set_device(flags.device);
+  spec.mutable_resources()->set_worker_class(flags.worker_class);
   spec.mutable_resources()->set_processes(flags.processes);
   spec.mutable_resources()->set_threads(flags.threads);
   if (!flags.memory.empty())

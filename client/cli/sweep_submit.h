@@ -10,7 +10,7 @@ namespace wring {
 
 // What any verb that makes a sweep lets a person say of its trials' jobs.
 struct SweepFlags {
-  std::string name, project, device = "cpu", memory, max_runtime, request_id;
+  std::string name, project, device = "cpu", worker_class, memory, max_runtime, request_id;
   std::uint32_t threads = 0, processes = 0, max_attempts = 0;
   std::int32_t priority = 0;
   RetentionFlags retention;

@@ -54,7 +54,7 @@ export interface JobSpec {
   priority: number;
   project: string;
   plan_only: boolean; // it ends where its first stage would begin
-  resources?: { device: string; device_count: number; memory_bytes: string; threads: number; processes: number };
+  resources?: { device: string; device_count: number; memory_bytes: string; threads: number; processes: number; worker_class?: string };
   retry?: { max_attempts: number };
   max_runtime_seconds: number;
   queued_timeout_seconds: number;
@@ -187,6 +187,7 @@ export interface Manifest {
 export interface Worker {
   id: string;
   name: string;
+  classes?: string[]; // of machines, which jobs may ask for
   devices: { kind: string; index: number; name: string; memory_bytes: string; threads: number }[];
   methods: string[];
   version: string;

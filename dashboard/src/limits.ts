@@ -105,6 +105,7 @@ export function specOf(limits: Limits, start?: JobSpec): Partial<JobSpec> {
           memory_bytes: String(parseBytes(limits.memory) ?? 0),
           threads: Number(limits.threads),
           processes: Number(limits.processes),
+          worker_class: start?.resources?.worker_class ?? "",
         },
     retry: same("attempts") ? start?.retry : { max_attempts: Number(limits.attempts) },
     max_runtime_seconds: seconds(limits.runtime),

@@ -29,6 +29,7 @@ namespace wring {
 struct PoolDemand {
   std::size_t waiting = 0;              // jobs that no other worker is free for
   std::map<std::string, bool> workers;  // that are connected, by Slurm job; true: it has a job
+  std::set<std::string> served;         // Slurm jobs of those that have had a job, however short
 };
 
 // Any thread may call. Every mutation returns after it is on disk; reads see what is on disk. Calls take jobs
@@ -91,6 +92,8 @@ class Coordinator {
   // By id; with the jobs of the project alone.
   wring::v1::ListWorkersResponse list(const Within& project, const wring::v1::ListWorkersRequest& request);
 
+  // Of all workers that are known, whether they are connected or not.
+  std::set<std::string> worker_classes();
   // For workers like `like` that say which Slurm job they run in.
   PoolDemand pool_demand(const WorkerRecord& like);
   TimeMs start_time() const { return start_time_; }

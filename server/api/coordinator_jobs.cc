@@ -18,6 +18,7 @@
 #include "recipe/recipe.h"
 #include "recipe/recipe_input.h"
 #include "recipe/stage_key.h"
+#include "recipe/worker_class.h"
 #include "server/api/artifact_catalogue.h"
 #include "server/api/coordinator.h"
 #include "server/api/messages.h"
@@ -78,6 +79,8 @@ JobNeeds needs_of(const v1::JobSpec& spec, const Recipe& recipe) {
   const int processes = checked_processes(spec.resources().processes(), "spec.resources.processes");
   if (needs.device == "cuda") needs.device_count = static_cast<std::uint32_t>(processes);
   needs.memory_bytes = spec.resources().memory_bytes();
+  needs.worker_class = spec.resources().worker_class();
+  if (!needs.worker_class.empty()) check_worker_class(needs.worker_class, "spec.resources.worker_class");
   std::set<std::string> methods;
   for (const auto& stage : recipe.stages) methods.insert(stage.method + "@" + std::to_string(stage.version));
   for (const auto& evaluation : recipe.evaluations)
@@ -320,6 +323,13 @@ v1::ListJobsResponse Coordinator::list(const Within& project, const v1::ListJobs
   filter.before_sequence = tokens.position();
   filter.name_contains = request.name_contains();
   filter.model = request.model();
+  if (!request.sweep().empty() && request.no_trials())
+    throw Error(ErrorCode::kInvalidArgument, "CONTRADICTORY_FILTER", "a sweep's jobs are all trials",
+                "no_trials", "Leave out one of sweep and no_trials.");
+  filter.no_trials = request.no_trials();
+  if (!request.sweep().empty())
+    filter.sweep =
+        store_.read([&](Connection& db) { return resolve_sweep(db, request.sweep(), project, "sweep"); });
   if (!request.project().empty()) check_project(request.project(), "project");
   filter.project = request.project().empty() ? project : request.project();
   if (!project.empty() && filter.project != project) return {};

@@ -8,6 +8,7 @@
 #include "common/log.h"
 #include "common/text.h"
 #include "common/utf8.h"
+#include "recipe/worker_class.h"
 #include "server/api/coordinator.h"
 #include "server/api/messages.h"
 #include "server/api/page_tokens.h"
@@ -25,6 +26,7 @@ constexpr int kMaxDevices = 1024;
 constexpr std::uint32_t kMaxStages = 10'000;
 constexpr std::size_t kMaxProgressBytes = 1000;   // of one stage
 constexpr std::size_t kMaxLogLine = 1000;         // bytes
+constexpr int kMaxClasses = 100;                  // of a worker
 constexpr std::size_t kMaxWorkerBytes = 1 << 20;  // of what a worker says of itself
 constexpr std::size_t kMaxStageBytes = 16 << 20;  // of a step's status: a line of an engine's pipe
 
@@ -152,6 +154,9 @@ void Coordinator::register_worker(const v1::Worker& worker, const std::string& c
   check_size(worker, kMaxWorkerBytes, "worker");
   if (worker.methods_size() > 10'000 || worker.devices_size() > kMaxDevices)
     throw Error(ErrorCode::kInvalidArgument, "WORKER_TOO_LARGE", "too many methods or devices", "worker");
+  if (worker.classes_size() > kMaxClasses)
+    throw Error(ErrorCode::kInvalidArgument, "WORKER_TOO_LARGE", "more than 100 classes", "worker.classes");
+  for (const auto& name : worker.classes()) check_worker_class(name, "worker.classes");
   {
     const std::lock_guard lock(mutex_);
     const auto known = workers_.find(worker.id());
@@ -356,6 +361,13 @@ void Coordinator::finish(const v1::FinishAttemptRequest& request) {
   apply(input, std::move(batch), request.job_id());
 }
 
+std::set<std::string> Coordinator::worker_classes() {
+  const std::lock_guard lock(mutex_);
+  std::set<std::string> classes;
+  for (const auto& [id, worker] : workers_) classes.insert(worker.classes().begin(), worker.classes().end());
+  return classes;
+}
+
 PoolDemand Coordinator::pool_demand(const WorkerRecord& like) {
   PoolDemand demand;
   std::set<std::string> pool;
@@ -369,6 +381,7 @@ PoolDemand Coordinator::pool_demand(const WorkerRecord& like) {
     if (record == state.workers.end() || record->second.last_seen + state.options.worker_gone_ms <= now)
       continue;
     demand.workers[worker.slurm_job()] |= !record->second.jobs.empty();
+    if (record->second.had_job) demand.served.insert(worker.slurm_job());
   }
   demand.waiting = unserved_jobs(like, pool, now, state);
   return demand;

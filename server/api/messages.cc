@@ -10,6 +10,7 @@
 #include "common/digest.h"
 #include "common/error.h"
 #include "common/ids.h"
+#include "common/short_name.h"
 
 namespace wring {
 
@@ -78,15 +79,12 @@ WorkerRecord to_record(const v1::Worker& worker) {
       record.memory_bytes = std::max<std::uint64_t>(record.memory_bytes, device.memory_bytes());
   }
   record.methods.insert(worker.methods().begin(), worker.methods().end());
+  record.classes.insert(worker.classes().begin(), worker.classes().end());
   return record;
 }
 
 void check_project(const std::string& name, const std::string& field) {
-  const auto is_word = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); };
-  if (!name.empty() && name.size() <= 63 && is_word(name[0]) &&
-      std::all_of(name.begin(), name.end(),
-                  [&](char c) { return is_word(c) || c == '.' || c == '_' || c == '-'; }))
-    return;
+  if (is_short_name(name)) return;
   throw Error(ErrorCode::kInvalidArgument, "BAD_PROJECT",
               "'" + name.substr(0, 80) + "' cannot be the name of a project", field,
               "1 to 63 of a-z, 0-9, '.', '_' and '-', the first a letter or a digit.");

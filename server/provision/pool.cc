@@ -62,6 +62,11 @@ void Pool::note(const PoolView& view, TimeMs now) {
     seen.had_job = true;
     fruitless_ = {};
   }
+  for (auto& [id, seen] : seen_)
+    if (!seen.had_job && view.served.contains(id)) {
+      seen.had_job = true;
+      fruitless_ = {};
+    }
   note_ends(view, present, now);
 }
 

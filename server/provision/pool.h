@@ -37,6 +37,7 @@ struct PoolView {
   std::map<std::string, bool> workers;  // that are connected, by batch job; true: it has a job
   std::vector<BatchJob> jobs;           // all that the batch system has not ended
   std::size_t array = 1000;             // batch jobs that one submit may have
+  std::set<std::string> served;         // batch jobs whose workers have had a job, also between two looks
 };
 
 struct PoolPlan {

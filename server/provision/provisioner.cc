@@ -101,7 +101,7 @@ void Provisioner::look() {
   jobs_ = slurm_jobs(slurm_, name_);
   const TimeMs now = clock_.now_ms();
   looked_ = now;
-  PoolView view{demand.waiting, demand.workers, {}, max_array_};
+  PoolView view{demand.waiting, demand.workers, {}, max_array_, demand.served};
   for (const auto& job : jobs_) view.jobs.push_back(job.job);
   const auto plan = pool_.plan(view, now);
   settle_doubt();

@@ -44,6 +44,7 @@ struct JobNeeds {
   std::uint64_t memory_bytes = 0;
   std::vector<std::string> methods;  // "gptq@1"
   std::uint64_t outgrown_bytes = 0;  // memory that was too little for it: only a worker with more fits
+  std::string worker_class = {};     // only a worker of this class fits; empty: any
   auto operator<=>(const JobNeeds&) const = default;
 };
 
@@ -88,9 +89,11 @@ struct WorkerRecord {
   std::map<std::string, std::uint32_t> devices;  // kind -> count
   std::uint64_t memory_bytes = 0;
   std::set<std::string> methods;
+  std::set<std::string> classes;  // kinds of machine that it says it is of
   TimeMs last_seen = 0;
   bool draining = false;
   std::set<std::string> jobs;  // leased to it
+  bool had_job = false;        // since it registered
   TimeMs polled = 0;           // when it last asked and got nothing; 0: it has got a job since
   std::map<std::string, std::uint32_t> free_devices;  // that it asked for
 };

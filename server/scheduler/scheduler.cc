@@ -472,6 +472,7 @@ class Transition {
     job.attempt_until = job.max_runtime > 0 ? now_ + job.max_runtime + state_.options.lease_ms : 0;
     state_.held.emplace(worker.id, job.id);
     worker.jobs.insert(job.id);
+    worker.had_job = true;
     worker.polled = 0;
     Share& share = state_.shares[share_key(job)];
     ++share.running;
@@ -581,6 +582,7 @@ bool fits(const JobNeeds& needs, const WorkerRecord& worker,
   if (device == free.end() || device->second < std::max(1u, needs.device_count)) return false;
   if (needs.memory_bytes > worker.memory_bytes) return false;
   if (needs.outgrown_bytes > 0 && needs.outgrown_bytes >= worker.memory_bytes) return false;
+  if (!needs.worker_class.empty() && !worker.classes.contains(needs.worker_class)) return false;
   return std::all_of(needs.methods.begin(), needs.methods.end(),
                      [&](const auto& m) { return worker.methods.contains(m); });
 }
@@ -646,6 +648,9 @@ namespace {
 // What the workers that take jobs lack of what a job needs; none of them fits it.
 std::string lack(const JobNeeds& needs, const std::vector<const WorkerRecord*>& workers) {
   const auto none = [&](auto has) { return std::none_of(workers.begin(), workers.end(), has); };
+  if (!needs.worker_class.empty() &&
+      none([&](const auto* w) { return w->classes.contains(needs.worker_class); }))
+    return "no connected worker is of class " + needs.worker_class;
   for (const auto& method : needs.methods)
     if (none([&](const auto* w) { return w->methods.contains(method); }))
       return "no connected worker has method " + method;

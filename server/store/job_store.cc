@@ -212,14 +212,23 @@ std::optional<std::string> few_with_name(Connection& db, const JobFilter& filter
   return sequences.dump();
 }
 
-// Conditions of jobs(): of sequences before ?1, at most ?2; of project ?3, names with ?4, the sequences in
-// ?5, model ?6.
-std::string among_few(const std::set<JobPhase>& phases) {
+std::string listed(const std::set<JobPhase>& phases) {
   std::string list;
   for (const auto phase : phases)
     list += (list.empty() ? "" : ", ") + std::to_string(static_cast<int>(phase));
-  return "sequence IN (SELECT value FROM json_each(?5)) AND +sequence < ?1 AND +phase IN (" + list +
-         ") AND (?3 = '' OR project = ?3) AND instr(name, ?4) > 0 AND (?6 = '' OR model = ?6)";
+  return list;
+}
+
+std::string trials_left_out(const JobFilter& filter) {
+  return filter.no_trials ? " AND NOT EXISTS (SELECT 1 FROM trials WHERE trials.job = jobs.id)" : "";
+}
+
+// Conditions of jobs(): of sequences before ?1, at most ?2; of project ?3, names with ?4, the sequences in
+// ?5, model ?6.
+std::string among_few(const std::set<JobPhase>& phases, const JobFilter& filter) {
+  return "sequence IN (SELECT value FROM json_each(?5)) AND +sequence < ?1 AND +phase IN (" + listed(phases) +
+         ") AND (?3 = '' OR project = ?3) AND instr(name, ?4) > 0 AND (?6 = '' OR model = ?6)" +
+         trials_left_out(filter);
 }
 
 // The newest of each phase come from an index each, and the newest of these are read whole. ?1 and ?2 as
@@ -233,6 +242,7 @@ std::string newest_of_each(const std::set<JobPhase>& phases, const JobFilter& fi
         (filter.model.empty() ? " AND project = ?" : " AND project || '' = ?") + std::to_string(next++);
   if (!filter.name_contains.empty()) conditions += " AND instr(name, ?" + std::to_string(next++) + ") > 0";
   if (!filter.model.empty()) conditions += " AND model = ?" + std::to_string(next);
+  conditions += trials_left_out(filter);
   for (const auto phase : phases) {
     newest += newest.empty() ? "" : " UNION ALL ";
     newest += "SELECT * FROM (SELECT sequence, id FROM jobs WHERE phase = " +
@@ -240,6 +250,17 @@ std::string newest_of_each(const std::set<JobPhase>& phases, const JobFilter& fi
               " ORDER BY sequence DESC LIMIT ?2) AS newest" + std::to_string(static_cast<int>(phase));
   }
   return "id IN (SELECT id FROM (" + newest + " ORDER BY sequence DESC LIMIT ?2) AS newest)";
+}
+
+// Of sweep ?5; the others as above. Trials are submitted in the order of their numbers.
+std::string of_sweep(const std::set<JobPhase>& phases) {
+  return "id IN (SELECT j.id FROM trials t JOIN jobs j ON j.id = t.job WHERE t.sweep = ?5 AND j.sequence < "
+         "?1 "
+         "AND j.phase IN (" +
+         listed(phases) +
+         ") AND (?3 = '' OR j.project = ?3) AND (?4 = '' OR instr(j.name, ?4) > 0) AND (?6 = '' OR j.model = "
+         "?6) "
+         "ORDER BY t.n DESC LIMIT ?2)";
 }
 
 }  // namespace
@@ -360,9 +381,12 @@ std::vector<StoredJob> JobStore::jobs(const JobFilter& filter) {
   std::set<JobPhase> phases(filter.phases.begin(), filter.phases.end());
   if (phases.empty()) phases.insert(std::begin(kPhases), std::end(kPhases));
   const Reader reader(*readers_);
-  const auto few = few_with_name(reader.get(), filter);
+  const bool trials = !filter.sweep.empty();
+  const auto few = trials ? std::optional(filter.sweep) : few_with_name(reader.get(), filter);
   const std::string sql = "SELECT record, spec, normal_form, recipe_digest FROM jobs WHERE " +
-                          (few ? among_few(phases) : newest_of_each(phases, filter)) +
+                          (trials ? of_sweep(phases)
+                           : few  ? among_few(phases, filter)
+                                  : newest_of_each(phases, filter)) +
                           " ORDER BY sequence DESC LIMIT ?2";
   Statement rows(reader.get(), sql.c_str());
   rows.bind(filter.before_sequence ? static_cast<std::int64_t>(filter.before_sequence) : INT64_MAX)

@@ -36,6 +36,8 @@ struct JobFilter {
   std::string name_contains;
   std::string project;                // empty: all
   std::string model;                  // digest; empty: any
+  std::string sweep;                  // whose trials they are; empty: any
+  bool no_trials = false;             // only those that are no sweep's
   std::uint64_t before_sequence = 0;  // 0: from the newest
   int limit = 50;
 };

@@ -13,7 +13,8 @@ Json to_json(const JobRecord& r) {
             {"device_count", r.needs.device_count},
             {"memory_bytes", r.needs.memory_bytes},
             {"methods", r.needs.methods},
-            {"outgrown_bytes", r.needs.outgrown_bytes}}},
+            {"outgrown_bytes", r.needs.outgrown_bytes},
+            {"worker_class", r.needs.worker_class}}},
           {"attempt", r.attempt},
           {"attempt_base", r.attempt_base},
           {"max_attempts", r.max_attempts},
@@ -65,6 +66,7 @@ JobRecord record_from_json(const Json& j) {
   r.failures = j.at("failures");
   r.worker = j.at("worker");
   r.fence = {j.at("fence").at(0), j.at("fence").at(1)};
+  r.needs.worker_class = needs.value("worker_class", std::string());
   r.not_before = j.at("not_before");
   r.create_time = j.at("create_time");
   r.start_time = j.at("start_time");

@@ -114,7 +114,8 @@ std::optional<std::pair<std::string, std::string>> find_sweep_request(Connection
   return std::pair{row.text(0), row.text(1)};
 }
 
-std::string resolve_sweep(Connection& db, const std::string& prefix, const Within& project) {
+std::string resolve_sweep(Connection& db, const std::string& prefix, const Within& project,
+                          const char* field) {
   std::vector<std::string> found;
   if (prefix.size() >= 3) {
     Statement rows(db,
@@ -124,9 +125,9 @@ std::string resolve_sweep(Connection& db, const std::string& prefix, const Withi
     while (rows.row()) found.push_back(rows.text(0));
   }
   if (found.empty())
-    throw Error(ErrorCode::kNotFound, "SWEEP_NOT_FOUND", "there is no sweep " + prefix.substr(0, 80), "id");
+    throw Error(ErrorCode::kNotFound, "SWEEP_NOT_FOUND", "there is no sweep " + prefix.substr(0, 80), field);
   if (found.size() > 1 && found.front() != prefix)
-    throw Error(ErrorCode::kInvalidArgument, "AMBIGUOUS", "several sweeps begin with " + prefix, "id",
+    throw Error(ErrorCode::kInvalidArgument, "AMBIGUOUS", "several sweeps begin with " + prefix, field,
                 "Give more of the id: " + found[0] + ", " + found[1] + ", ...");
   return found.front();
 }

@@ -91,7 +91,8 @@ std::optional<StoredSweep> find_sweep(Connection& db, const std::string& id);
 std::optional<std::pair<std::string, std::string>> find_sweep_request(Connection& db,
                                                                       const std::string& request_id);
 // Throws kNotFound "SWEEP_NOT_FOUND", kInvalidArgument "AMBIGUOUS".
-std::string resolve_sweep(Connection& db, const std::string& prefix, const Within& project);
+std::string resolve_sweep(Connection& db, const std::string& prefix, const Within& project,
+                          const char* field = "id");
 std::vector<StoredSweep> list_sweeps(Connection& db, const Within& project, std::uint64_t before_sequence,
                                      int limit);
 std::vector<std::string> open_sweeps(Connection& db);  // ids, oldest first

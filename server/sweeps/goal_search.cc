@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "common/text.h"
+#include "recipe/goal.h"
 #include "server/sweeps/outcome.h"
 
 namespace wring {
@@ -16,8 +17,11 @@ namespace {
 
 constexpr std::array<Trust, 5> kTrusts{1, 0.75, 0.5, 0.25, 0};
 constexpr std::size_t kRefinements = 2, kApproaches = 7;
-constexpr double kUnused = 0.005;  // of the bytes: less is not worth another trial
-constexpr double kStride = 1.15;   // between sizes, until the bound lies between two
+constexpr std::size_t kMeasuredRefinements =
+    4;                                    // where memory or speed is bound, which are foreseen less well
+constexpr double kUnused = 0.005;         // of a bound: less is not worth another trial
+constexpr double kMeasuredUnused = 0.03;  // of memory and speed
+constexpr double kStride = 1.15;          // between costs, until the bound lies between two
 constexpr double kClose = 1.02;
 
 std::string shown(double value, const Metric& metric) {
@@ -33,11 +37,29 @@ std::optional<double> value_of(const TrialView& trial, const Metric& metric) {
   return row->at("value").get<double>();
 }
 
+bool bounds_measured_cost(const Sweep& sweep) {
+  return std::any_of(sweep.constraints.begin(), sweep.constraints.end(),
+                     [](const auto& bound) { return is_cost(bound.metric) && !is_size(bound.metric); });
+}
+
+std::size_t refinements(const Sweep& sweep) {
+  return bounds_measured_cost(sweep) ? kMeasuredRefinements : kRefinements;
+}
+
 bool is_measured(const TrialView& trial) {
   return trial.ended && !trial.measured.losses.empty();
 }
 bool holds(const TrialView& trial) {
   return is_measured(trial) && trial.measured.violation == 0;
+}
+
+// " (137 % of the input's)", where that is what is bound.
+std::string share_text(const Json& row, const Constraint& bound) {
+  if (!bound.of_input || !is_cost(bound.metric)) return "";
+  char text[48];
+  std::snprintf(text, sizeof text, " (%.4g %% of the input's)",
+                100 * row.at("value").get<double>() / row.at("baseline").get<double>());
+  return text;
 }
 
 // "perplexity is 25.3, wanted at most 24.1"
@@ -49,7 +71,7 @@ std::vector<std::string> misses(const TrialView& trial, const std::vector<Constr
     const Json& row = *find_metric_row(trial.outcome, bound.metric);
     const double unit = bound.of_input ? row.at("baseline").get<double>() : 1;
     texts.push_back(bound.metric.name + " is " + shown(row.at("value").get<double>(), bound.metric) +
-                    ", wanted at " + (bound.maximum ? "most " : "least ") +
+                    share_text(row, bound) + ", wanted at " + (bound.maximum ? "most " : "least ") +
                     shown((bound.maximum ? *bound.maximum : *bound.minimum) * unit, bound.metric));
   }
   return texts;
@@ -61,14 +83,19 @@ bool better(const Measured& a, const Measured& b) {
 
 }  // namespace
 
-GoalSearch::GoalSearch(const Sweep& sweep) : sweep_(sweep) {}
+GoalSearch::GoalSearch(const Sweep& sweep)
+    : sweep_(sweep), is_fast_best_(is_speed(sweep.objectives.front().metric)) {}
 
 Next GoalSearch::next(std::span<const TrialView> trials) {
   if (trials.empty()) return {Advice::kTry, {.label = "sensitivity", .recipe = sensitivity_recipe(sweep_)}};
   if (!trials[0].ended) return {Advice::kWait, {}};
   if (!table_) {
-    if (!trials[0].outcome.contains("sensitivity"))
-      return {.reason = "not met: the layers' sensitivity could not be measured, see trial 0"};
+    if (!trials[0].outcome.contains("sensitivity")) {
+      const Json error = json_or<Json>(trials[0].outcome, "error", Json::object());
+      const auto why = json_or<std::string>(error, "message", "");
+      return {.reason = "not met: the layers' sensitivity could not be measured, see trial 0" +
+                        (why.empty() ? "" : ": " + why)};
+    }
     try {
       table_.emplace(sweep_, trials[0].outcome);
       lay_out();
@@ -108,13 +135,16 @@ bool GoalSearch::is_known(const Plan& plan) const {
 }
 
 void GoalSearch::lay_out() {
-  const auto most = table_->most_bytes();
+  const Budget most = table_->most();
   auto uniform = table_->uniform();
-  if (most) {
+  if (most.is_bound()) {
     for (std::size_t i = 0; i < (table_->has_kl() ? sweep_.strategy.plans : 1); ++i)
-      if (auto plan = table_->mixed(kTrusts[i], *most); plan && !is_known(*plan)) plans_.push_back(*plan);
-    if (plans_.empty()) plans_.push_back(table_->smallest());
-    std::erase_if(uniform, [&](const Plan& plan) { return plan.bytes > *most; });
+      if (auto plan = table_->mixed(kTrusts[i], most); plan && !is_known(*plan)) plans_.push_back(*plan);
+    if (plans_.empty()) plans_.push_back(table_->cheapest(most));
+    std::erase_if(uniform, [&](const Plan& plan) {
+      return (most.bytes && static_cast<double>(plan.bytes) > *most.bytes) ||
+             (most.seconds && plan.seconds > *most.seconds);
+    });
     std::stable_sort(uniform.begin(), uniform.end(),
                      [](const Plan& a, const Plan& b) { return a.loss < b.loss; });
   } else {
@@ -131,21 +161,28 @@ void GoalSearch::lay_out() {
   laid_out_ = plans_.size();
 }
 
-// Where the sum of the layers' KL is somewhat below what the bounds let; in the middle where they do not say.
-Plan GoalSearch::first_guess() const {
-  double low = static_cast<double>(table_->least_bytes()), high = static_cast<double>(table_->top_bytes());
-  const double aim = 0.8 * aimed_loss();
-  if (aim <= 0) return at_bytes(std::sqrt(low * high));
-  for (int i = 0; i < 40; ++i) {
-    const double middle = (low + high) / 2;
-    (at_bytes(middle).loss <= aim ? high : low) = middle;
-  }
-  return at_bytes(high);
+double GoalSearch::cost_of(const Plan& plan) const {
+  return is_fast_best_ ? plan.seconds : static_cast<double>(plan.bytes);
 }
 
-Plan GoalSearch::at_bytes(double bytes) const {
-  auto plan = table_->mixed(1, static_cast<std::uint64_t>(bytes)).value_or(table_->smallest());
-  plan.label += " at " + human_bytes(plan.bytes);
+// Where the sum of the layers' KL is somewhat below what the bounds let; in the middle where they do not say.
+Plan GoalSearch::first_guess() const {
+  const Budget any = is_fast_best_ ? Budget{{}, 1e9} : Budget{1e18, {}};
+  double low = cost_of(table_->cheapest(any)), high = cost_of(*table_->mixed(1, any));
+  const double aim = 0.8 * aimed_loss();
+  if (aim <= 0) return at_cost(std::sqrt(low * high));
+  for (int i = 0; i < 40; ++i) {
+    const double middle = (low + high) / 2;
+    (at_cost(middle).loss <= aim ? high : low) = middle;
+  }
+  return at_cost(high);
+}
+
+Plan GoalSearch::at_cost(double cost) const {
+  const Budget budget = is_fast_best_ ? Budget{{}, cost} : Budget{cost, {}};
+  auto plan = table_->mixed(1, budget).value_or(table_->cheapest(budget));
+  plan.label += " at " + (is_fast_best_ ? format_number(1000 * plan.seconds, 3) + " ms a token"
+                                        : human_bytes(plan.bytes));
   return plan;
 }
 
@@ -162,27 +199,43 @@ double GoalSearch::aimed_loss() const {
 }
 
 std::optional<Plan> GoalSearch::another(std::span<const TrialView> trials) const {
-  return table_->most_bytes() ? refined(trials) : closer(trials);
+  return table_->most().is_bound() ? refined(trials) : closer(trials);
 }
 
-// The plan that was best, within what the bytes around its layers then are known to leave.
+// Whether it takes nearly all that one of the bounds on cost lets it have.
+bool GoalSearch::is_used_up(const TrialView& trial) const {
+  return std::any_of(sweep_.constraints.begin(), sweep_.constraints.end(), [&](const Constraint& bound) {
+    if (!is_cost(bound.metric)) return false;
+    const Json& row = *find_metric_row(trial.outcome, bound.metric);
+    const double value = row.at("value").get<double>(),
+                 unit = bound.of_input ? row.at("baseline").get<double>() : 1;
+    const double unused = is_size(bound.metric) ? kUnused : kMeasuredUnused;
+    return is_speed(bound.metric) ? bound.minimum && value * (1 - unused) < *bound.minimum * unit
+                                  : bound.maximum && value > (1 - unused) * *bound.maximum * unit;
+  });
+}
+
+// The plan that was best, within what is left once it is known what plans cost beyond what was foreseen.
 std::optional<Plan> GoalSearch::refined(std::span<const TrialView> trials) const {
-  if (plans_.size() >= laid_out_ + kRefinements) return std::nullopt;
+  if (plans_.size() >= laid_out_ + refinements(sweep_)) return std::nullopt;
   std::optional<std::size_t> best;
-  double around = -1e300;  // bytes that no plan knew of
+  Plans::Unforeseen most;
+  const auto raise = [](std::optional<double>& known, const std::optional<double>& more) {
+    if (more) known = std::max(known.value_or(*more), *more);
+  };
   for (std::size_t i = 0; i < plans_.size(); ++i) {
     const TrialView& trial = trials[i + 1];
-    const auto bytes = value_of(trial, {"size", "artifact_bytes"});
-    if (!is_measured(trial) || !bytes || plans_[i].uniform) continue;
-    around = std::max(around, *bytes - static_cast<double>(plans_[i].bytes));
+    if (!is_measured(trial) || plans_[i].uniform) continue;
+    const auto more = table_->unforeseen(plans_[i], trial.outcome);
+    raise(most.bytes, more.bytes);
+    raise(most.memory, more.memory);
+    raise(most.seconds, more.seconds);
     if (!best || better(trial.measured, trials[*best + 1].measured)) best = i;
   }
   if (!best) return std::nullopt;
-  const auto most = static_cast<double>(*table_->most_bytes());
   const TrialView& nearest = trials[*best + 1];
-  if (holds(nearest) && *value_of(nearest, {"size", "artifact_bytes"}) > (1 - kUnused) * most)
-    return std::nullopt;
-  auto plan = table_->mixed(plans_[*best].trust, static_cast<std::uint64_t>(std::max(0.0, most - around)));
+  if (holds(nearest) && is_used_up(nearest)) return std::nullopt;
+  auto plan = table_->mixed(plans_[*best].trust, table_->most(most));
   if (!plan || is_known(*plan)) return std::nullopt;
   plan->label += ", refined";
   return plan;
@@ -190,19 +243,19 @@ std::optional<Plan> GoalSearch::refined(std::span<const TrialView> trials) const
 
 // A plan nearer to the smallest one that holds the bounds.
 std::optional<Plan> GoalSearch::closer(std::span<const TrialView> trials) const {
-  std::optional<double> fails, works;  // bytes
+  std::optional<double> fails, works;  // costs
   std::size_t tried = 0;
   for (std::size_t i = 0; i < plans_.size(); ++i) {
     if (plans_[i].uniform) continue;
     ++tried;
-    const auto bytes = static_cast<double>(plans_[i].bytes);
+    const double cost = cost_of(plans_[i]);
     if (holds(trials[i + 1]))
-      works = std::min(works.value_or(bytes), bytes);
+      works = std::min(works.value_or(cost), cost);
     else
-      fails = std::max(fails.value_or(bytes), bytes);
+      fails = std::max(fails.value_or(cost), cost);
   }
   if (tried >= kApproaches || (fails && works && *works < *fails * kClose)) return std::nullopt;
-  auto plan = at_bytes(!works ? *fails * kStride : !fails ? *works / kStride : std::sqrt(*fails * *works));
+  auto plan = at_cost(!works ? *fails * kStride : !fails ? *works / kStride : std::sqrt(*fails * *works));
   if (is_known(plan)) return std::nullopt;
   return plan;
 }
@@ -236,8 +289,9 @@ std::string GoalSearch::conclusion(std::span<const TrialView> trials) const {
          (holds(trials[*uniform + 1]) ? "" : ", which does not hold them");
 }
 
-std::uint64_t most_goal_trials(const StrategySpec& spec) {
-  return 1 + std::max<std::uint64_t>(spec.plans + kRefinements, kApproaches) + spec.uniform;
+std::uint64_t most_goal_trials(const Sweep& sweep) {
+  const auto& spec = sweep.strategy;
+  return 1 + std::max<std::uint64_t>(spec.plans + refinements(sweep), kApproaches) + spec.uniform;
 }
 
 }  // namespace wring

@@ -42,9 +42,9 @@ double missing(double by, double bound) {
 }
 
 // nullopt, too, where what the worker sent is no JSON.
-std::optional<Json> sensitivity_of(const std::vector<v1::Evaluation>& rows) try {
+std::optional<Json> details_of(const char* suite, const std::vector<v1::Evaluation>& rows) try {
   for (const auto& row : rows)
-    if (row.suite() == "sensitivity") return parse_json(row.details_json(), "sensitivity");
+    if (row.suite() == suite) return parse_json(row.details_json(), suite);
   return std::nullopt;
 } catch (const Error&) {
   return std::nullopt;
@@ -74,7 +74,8 @@ Json outcome_of(const StoredJob& job, JobStore& store) {
   if (r.phase != JobPhase::kSucceeded) return outcome;
   const auto rows = rows_of(r.id, store);
   outcome["metrics"] = metrics_of(rows);
-  if (auto table = sensitivity_of(rows)) outcome["sensitivity"] = std::move(*table);
+  if (auto table = details_of("sensitivity", rows)) outcome["sensitivity"] = std::move(*table);
+  if (auto table = details_of("level-times", rows)) outcome["level_times"] = std::move(*table);
   if (const auto artifact = r.result.empty() ? std::nullopt : store.artifact(r.result, r.project))
     outcome["bytes"] = artifact->total_bytes();
   return outcome;

@@ -1,7 +1,8 @@
-// Plans for a goal: a level for each layer, from what a sensitivity trial measured.
+// Plans for a goal: a level for each layer, from what the sensitivity trial measured.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -15,12 +16,21 @@ namespace wring {
 // 1 takes the measured KL at its word, 0 leaves it out.
 using Trust = double;
 
+// What a plan may cost at most; nullopt: there is no such bound.
+struct Budget {
+  std::optional<double> bytes;    // of the whole artifact
+  std::optional<double> seconds;  // of one decoded token
+
+  bool is_bound() const { return bytes || seconds; }
+};
+
 struct Plan {
   std::string label;                // for people
   std::vector<std::size_t> levels;  // of each layer
   bool uniform = false;
   Trust trust = 1;
   std::uint64_t bytes = 0;  // of the whole artifact, as far as it is known beforehand
+  double seconds = 0;       // of one decoded token, likewise; 0: speed is not asked for
   double loss = 0;          // as it was read
   Json recipe;
 };
@@ -31,42 +41,60 @@ class Plans {
   // `outcome`: of the trial that measured sensitivity (outcome_of()).
   Plans(const Sweep& sweep, const Json& outcome);
 
-  // Nullopt where not even the smallest levels fit. `bytes`: of the whole artifact.
-  std::optional<Plan> mixed(Trust trust, std::uint64_t bytes) const;
-  Plan smallest() const;
+  // Nullopt where no plan is found within the budget. Where both are bound, costs are weighed against each
+  // other in several ways, and the best plan that holds both is taken.
+  std::optional<Plan> mixed(Trust trust, const Budget& budget) const;
+  // With each layer's level that costs least of what is bound: bytes, or else seconds.
+  Plan cheapest(const Budget& budget) const;
   // One a level that all layers take, by rising bytes. Losses as with trust 1.
   std::vector<Plan> uniform() const;
 
   bool has_kl() const { return has_kl_; }
-  // What the bounds on size let an artifact have; nullopt: there are none.
-  std::optional<std::uint64_t> most_bytes() const;
-  // Of plans: with each layer's smallest level, and with all that a budget could buy.
-  std::uint64_t least_bytes() const { return smallest().bytes; }
-  std::uint64_t top_bytes() const { return mixed(1, UINT64_MAX)->bytes; }
+  // What the bounds let a plan have, as far as that can be foreseen: memory as if it went with the bytes.
+  Budget most() const;
+  // Of a trial that was verified, by what its plan costs more than was foreseen: bytes of files; bytes of
+  // memory beyond the plan's; seconds a token. None where the trial did not measure it.
+  struct Unforeseen {
+    std::optional<double> bytes, memory, seconds;
+  };
+  Unforeseen unforeseen(const Plan& plan, const Json& outcome) const;
+  // The budget with these on top of every plan.
+  Budget most(const Unforeseen& more) const;
 
  private:
   struct AtLevel {
     std::size_t level;
     std::uint64_t bytes;
     double error, kl;
+    double seconds = 0;  // of one token
   };
   struct LayerRow {
     std::string name;
     std::uint64_t bytes;  // as it came in
     std::vector<AtLevel> levels;
   };
+  // Of what the recipe's own stages leave, and of what was handed in; 0: not measured.
+  struct Figure {
+    double now = 0, input = 0;
+  };
 
-  std::vector<std::vector<Choice>> choices(Trust trust) const;
-  Plan plan_of(const Allocation& allocation) const;
+  Figure measured(const Json& outcome, const char* suite, const char* metric) const;
+  void read_layers(const Json& table);
+  void read_times(const Json& outcome);
+  double loss_of(const AtLevel& at, Trust trust) const;
+  std::optional<Plan> weighed(Trust trust, const Budget& budget, double weight, double part) const;
+  Plan plan_of(const std::vector<std::size_t>& chosen, Trust trust) const;
+  std::optional<double> least_bound(const char* suite,
+                                    const std::function<double(const Constraint&)>& bound) const;
 
   const Sweep& sweep_;
   std::vector<StageSpec> levels_;
   std::vector<LayerRow> layers_;
-  double input_bytes_ = 0, input_weight_bytes_ = 0;      // as handed in
-  std::uint64_t artifact_bytes_ = 0, weight_bytes_ = 0;  // behind the recipe's own stages
+  Figure bytes_, weight_bytes_, bits_, memory_, speed_;  // bytes of all files, bytes of tensors, ...
   double parameters_ = 0;
-  std::uint64_t rest_ = 0;  // of an artifact, what no level changes
-  bool has_kl_ = false;
+  std::uint64_t rest_ = 0;   // of an artifact, what no level changes
+  double rest_seconds_ = 0;  // of a token, likewise
+  bool has_kl_ = false, speed_is_shared_ = false;
 };
 
 }  // namespace wring

@@ -57,6 +57,7 @@ v1::SubmitJobRequest job_request(const StoredSweep& stored, const Sweep& sweep, 
   for (const auto& [data, text] : inputs.data) (*job.mutable_data())[data] = digest(text);
   job.set_seed(inputs.seed);
   *job.mutable_resources() = stored.spec.resources();
+  if (!sweep.worker_class.empty()) job.mutable_resources()->set_worker_class(sweep.worker_class);
   *job.mutable_retry() = stored.spec.retry();
   job.set_max_runtime_seconds(stored.spec.max_runtime_seconds());
   job.set_priority(stored.spec.priority());

@@ -33,7 +33,7 @@ std::uint64_t expected_trials(const Sweep& sweep, const std::vector<std::uint64_
   if (name == "successive-halving")
     most = halving_trials(sweep.strategy);
   else if (name == "goal")
-    most = most_goal_trials(sweep.strategy);
+    most = most_goal_trials(sweep);
   else if (const auto size = sweep.space.size(); size && name != "latin-hypercube" && name != "asha")
     most = *size;
   if (asked == 0 || most == 0) return std::max(asked, most);

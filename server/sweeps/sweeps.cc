@@ -8,6 +8,7 @@
 
 #include "common/error.h"
 #include "common/ids.h"
+#include "common/text.h"
 #include "server/api/artifact_catalogue.h"
 #include "server/api/messages.h"
 #include "server/api/page_tokens.h"
@@ -139,12 +140,33 @@ std::set<std::string> Sweeps::check_inputs(const Within& project, const v1::Swee
   return digests;
 }
 
+void Sweeps::check_class(const v1::SweepSpec& spec, const Sweep& sweep) {
+  const auto& asked = spec.resources().worker_class();
+  if (!asked.empty() && !sweep.worker_class.empty() && asked != sweep.worker_class)
+    refuse("CONTRADICTORY_GOAL", "the goal is measured on workers of class " + sweep.worker_class,
+           "spec.resources.worker_class", "Leave it out: the goal's class runs all of its trials.");
+  const bool of_goal = !sweep.worker_class.empty();
+  const std::string name = of_goal ? sweep.worker_class : asked;
+  if (name.empty()) return;
+  const auto known = coordinator_.worker_classes();
+  if (known.contains(name)) return;
+  const std::vector<std::string> names(known.begin(), known.end());
+  const auto nearest = nearest_name(name, names);
+  throw Error(ErrorCode::kInvalidArgument, "UNKNOWN_CLASS",
+              "no worker is of class '" + name.substr(0, 80) + "'",
+              of_goal ? "goal" : "spec.resources.worker_class",
+              (nearest.empty() ? "" : "Did you mean '" + nearest + "'? ") +
+                  (names.empty() ? "No worker has a class" : "Known: " + join(names, ", ")) +
+                  ". wring-worker --class " + name.substr(0, 80) + " starts one.");
+}
+
 v1::Sweep Sweeps::submit(const Within& project, const v1::SubmitSweepRequest& request) {
   if (request.validate_only()) AuditNote::nothing();
   check_request(request);
   const v1::SweepSpec& spec = request.spec();
   if (!spec.project().empty()) check_within(project, spec.project(), "spec.project");
   const Sweep sweep = parse_sweep(spec.sweep(), spec.recipe());
+  check_class(spec, sweep);
   StoredSweep stored{{}, spec};
   SweepRecord& record = stored.record;
   record.project = spec.project().empty() ? (project.empty() ? kDefaultProject : project) : spec.project();

@@ -17,7 +17,7 @@ class Sweeps {
  public:
   // All outlive it; its runner goes on with the sweeps that had not ended.
   Sweeps(JobStore& store, Coordinator& coordinator, const Clock& clock)
-      : store_(store), clock_(clock), runner_(store, coordinator, clock) {}
+      : store_(store), coordinator_(coordinator), clock_(clock), runner_(store, coordinator, clock) {}
 
   v1::Sweep submit(const Within& project, const v1::SubmitSweepRequest& request);
   v1::Sweep get(const Within& project, const std::string& id);
@@ -41,7 +41,11 @@ class Sweeps {
   // "UNKNOWN_INPUT".
   std::set<std::string> check_inputs(const Within& project, const v1::SweepSpec& spec, const Sweep& sweep);
 
+  // Throws kInvalidArgument "UNKNOWN_CLASS", and "CONTRADICTORY_GOAL" where spec and goal name two.
+  void check_class(const v1::SweepSpec& spec, const Sweep& sweep);
+
   JobStore& store_;
+  Coordinator& coordinator_;
   const Clock& clock_;
   SweepRunner runner_;
 };

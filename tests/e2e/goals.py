@@ -114,6 +114,26 @@ class GoalTests:
         self.assertEqual(answer.status, 3, str(answer))
         self.assertIn("not met: nearest is trial 1 (the smallest levels)", answer.out)
 
+    def test_a_goal_on_speed_and_memory_is_measured_on_workers_of_its_class(self):
+        self.service.start_worker("fast", "--class", "here,there")
+        goal = "speedup>=0.05x on here, memory<=400MB, ppl<=+400%"
+        answer = self.goal(goal, "--plans", "1", "--uniform", "1", "--wait", "--json")
+        self.assertEqual(answer.status, 0, str(answer))
+        self.assertTrue(answer.json["reason"].startswith("met: "), answer.json["reason"])
+        here = next(w["id"] for w in self.service.cli("workers", "--json").json["workers"] if w["classes"] == ["here", "there"])
+        trials = self.trials(answer.json["sweep"]["id"])
+        for trial in trials:
+            self.assertEqual(self.service.cli("job", trial["job"], "--json").json["worker"], here)
+        measured = {m["metric"]: m for m in answer.json["pick"]["metrics"]}
+        self.assertGreater(measured["decode_speed"]["value"], 0)
+        self.assertGreater(measured["decode_speed"]["baseline_value"], 0)
+        weights = measured["weight_bytes"]["value"]
+        self.assertGreater(measured["inference_bytes"]["value"], weights / 2, "its weights lie in memory")
+        self.assertLess(measured["inference_bytes"]["value"], 400e6)
+        refused = self.goal("speedup>=2x on hree, kl=min")
+        self.assertEqual(refused.status, 2, str(refused))
+        self.assertIn("Did you mean 'here'?", refused.err)
+
     def test_a_goal_that_contradicts_itself_is_refused_before_anything_is_sent(self):
         before = len(self.service.cli("sweep", "list", "--json").json["sweeps"])
         answer = self.goal("bytes<=50%, bytes>=60%")

@@ -45,6 +45,26 @@ TEST(Goal, WithoutASizeAsksForTheSmallestAndWithOneForTheNearest) {
   EXPECT_EQ(goal("bytes<=50%, cosine=max").objectives[0].metric.suite, "similarity");
 }
 
+TEST(Goal, BoundsMemoryAndTheSpeedOnAClassOfWorkers) {
+  const auto fast = goal("speedup>=1.5x on epyc-16, memory<=300MB, ppl<=+2%");
+  ASSERT_EQ(fast.constraints.size(), 3u);
+  EXPECT_EQ(fast.worker_class, "epyc-16");
+  EXPECT_EQ(fast.constraints[0].metric.suite, "latency");
+  EXPECT_EQ(fast.constraints[0].metric.name, "decode_speed");
+  EXPECT_DOUBLE_EQ(*fast.constraints[0].minimum, 1.5);
+  EXPECT_TRUE(fast.constraints[0].of_input);
+  EXPECT_EQ(fast.constraints[1].metric.name, "inference_bytes");
+  EXPECT_DOUBLE_EQ(*fast.constraints[1].maximum, 300e6);
+  EXPECT_EQ(fast.objectives[0].metric.name, "perplexity") << "nearest to the input within the bounds";
+  EXPECT_EQ(fast.objectives[1].metric.name, "decode_speed") << "the other axis of the front";
+  for (const char* same : {"speedup>=1.5 on a", "speedup>=+50% on a", "decode>=150% on a"})
+    EXPECT_DOUBLE_EQ(*goal(same).constraints[0].minimum, 1.5) << same;
+  EXPECT_FALSE(goal("decode>=40 on a").constraints[0].of_input);
+  EXPECT_TRUE(goal("speedup=max on a, ppl<=+2%").objectives[0].maximise);
+  EXPECT_EQ(goal("memory<=0.5x").objectives[1].metric.name, "inference_bytes");
+  EXPECT_EQ(goal("memory<=50% on a").worker_class, "a");
+}
+
 struct Refused {
   const char* goal;
   const char* reason;
@@ -65,7 +85,20 @@ TEST(Goal, ThatCannotBeIsRefusedWithTheFix) {
            Refused{"ppl<=+2%, kl=min", "MALFORMED_GOAL", "is the input"},
            Refused{"bytes<=50%, bytes=min", "MALFORMED_GOAL", "smallest model"},
            Refused{"size<=50%", "UNKNOWN_METRIC", "'size'"},
-           Refused{"speedup>=2", "UNKNOWN_METRIC", "'speedup'"},
+           Refused{"speedup>=2", "MALFORMED_GOAL", "on which workers"},
+           Refused{"decode=max, ppl<=+2%", "MALFORMED_GOAL", "on which workers"},
+           Refused{"speedup>=2x on Big Iron", "BAD_WORKER_CLASS", "'Big Iron'"},
+           Refused{"speedup>=2x on a, memory<=50% on b", "CONTRADICTORY_GOAL",
+                   "two classes of workers, a and b"},
+           Refused{"bytes<=50% on a", "MALFORMED_GOAL", "same on all workers"},
+           Refused{"speedup>=2x on a, speedup<=150% on a", "CONTRADICTORY_GOAL",
+                   "at most 150.0 % and at least 200.0 %"},
+           Refused{"speedup=min on a, ppl<=+2%", "CONTRADICTORY_GOAL", "higher"},
+           Refused{"speedup=max on a", "MALFORMED_GOAL", "bounds neither"},
+           Refused{"speedup>=fast on a", "MALFORMED_GOAL", "'fast'"},
+           Refused{"speedup>=0x on a", "OUT_OF_RANGE", "0.0 %"},
+           Refused{"memory<=50%, memory=min", "MALFORMED_GOAL", "smallest model"},
+           Refused{"memory<=0", "OUT_OF_RANGE", "no memory is 0"},
            Refused{"kl<=5%, bytes<=50%", "OUT_OF_RANGE", "no kl to take a share of"},
            Refused{"bytes<=0%", "OUT_OF_RANGE", "0.0 %"},
            Refused{"bytes<=-100%", "OUT_OF_RANGE", "0.0 %"},

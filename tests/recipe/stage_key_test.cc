@@ -164,6 +164,25 @@ TEST(Prefixes, DifferByTheStageThatIsTheReference) {
   EXPECT_EQ(last(chain + "1)"), last(chain + "distill)"));
 }
 
+// The engine's steps "statistics: ..." are counted as prefixes wherever they stand.
+TEST(Prefixes, HaveTheStatisticsOfEvaluationsBetweenStagesAndBehindThem) {
+  const auto names = [](const std::string& when) {
+    return prefix_names(parse_recipe("{stages: ['gptq(propagate=dense)', 'gptq(bits=8, propagate=dense)'], "
+                                     "evaluations: [{suite: sensitivity, when: [" +
+                                     when + "]}]}"),
+                        inputs());
+  };
+  const auto none = prefix_names(
+      parse_recipe("{stages: ['gptq(propagate=dense)', 'gptq(bits=8, propagate=dense)']}"), inputs());
+  ASSERT_EQ(none.size(), 4u) << "statistics, gptq, statistics, gptq";
+  const auto each = names("each"), after = names("after");
+  ASSERT_EQ(each.size(), 6u) << "statistics, gptq, those of sensitivity, statistics, gptq, those again";
+  EXPECT_EQ(each[1], none[1]);
+  EXPECT_EQ(each[4], none[3]);
+  ASSERT_EQ(after.size(), 5u);
+  EXPECT_EQ(after[4], each[5]);
+}
+
 TEST(EvaluationKey, ChangesWithEveryInputAndParameterButNotWithWhen) {
   const auto evaluation = [](const std::string& text) {
     return parse_recipe("evaluations: [" + text + "]").evaluations.at(0);

@@ -44,6 +44,22 @@ TEST_F(Lease, GoesToTheHighestPriorityThenToTheFirstSubmittedAlsoAfterARestart) 
   }
 }
 
+TEST_F(Lease, OfAJobThatAsksForAClassGoesToAWorkerOfItAlone) {
+  JobNeeds needs{"cpu", 1, 0, {"rtn@1"}};
+  needs.worker_class = "epyc";
+  submit("j", needs);
+  submit("any");
+  EXPECT_EQ(lease("w").id, "any");
+  EXPECT_EQ(waiting_reason(job("j"), now_, state_), "no connected worker is of class epyc");
+  WorkerRecord epyc = state_.workers.at("w");
+  epyc.id = "e";
+  epyc.jobs.clear();
+  epyc.classes = {"avx512", "epyc"};
+  apply(RegisterInput{epyc});
+  EXPECT_EQ(lease("w").id, "");
+  EXPECT_EQ(lease("e").id, "j");
+}
+
 TEST_F(Lease, ThatIsNotRenewedReturnsItsJobToTheQueue) {
   submit("j");
   const auto leased = lease();

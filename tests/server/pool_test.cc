@@ -166,6 +166,18 @@ TEST(Pool, WorkersThatEndForNothingAreNotStartedAgainAtOnce) {
   EXPECT_LT(pool.fruitless_until(), 41 * kSecond);
 }
 
+TEST(Pool, AWorkerThatHadJobsBetweenTwoLooksAloneHasNotEndedForNothing) {
+  Pool pool(options(4));
+  pool.plan({2, {}, {batch("1"), batch("2", BatchState::kPending)}}, 0);
+  PoolView between{2, {{"1", false}}, {batch("1"), batch("2")}};
+  between.served = {"1"};
+  pool.plan(between, kSecond);
+  PoolView ended{2, {{"2", false}}, {}};  // the second had its job after that look, and ended before this one
+  ended.served = {"2"};
+  EXPECT_THAT(counts(pool.plan(ended, 2 * kSecond)), ElementsAre(2));
+  EXPECT_EQ(pool.fruitless_until(), 0);
+}
+
 // A batch system, its workers and a queue, second by second, all of which fail at random; and a server that
 // forgets all but the submit in doubt.
 class World {

@@ -120,6 +120,82 @@ TEST_F(SweepsApi, TellWhatTheirTrialsTookFromCaches) {
   EXPECT_EQ(savings(submit("space: {stages.rtn.bits: [8]}").id()).stages(), 0u);
 }
 
+TEST_F(SweepsApi, JobsAreListedBySweepAndWithoutTrials) {
+  add_worker();
+  const auto alone = Service::submit(submission()).id();
+  const auto one = submit("space: {stages.rtn.bits: [3, 4, 8]}"),
+             other = submit("space: {stages.rtn.bits: [3]}");
+  wait_until([&] { return sweep(one.id()).trials() == 3 && sweep(other.id()).trials() == 1; });
+  const auto listed = [&](v1::ListJobsRequest request) {
+    std::vector<std::string> names;
+    request.set_page_size(2);
+    do {
+      const auto page = call(*jobs_, &v1::Jobs::Stub::ListJobs, request);
+      for (const auto& job : page.jobs()) names.push_back(job.id());
+      request.set_page_token(page.next_page_token());
+    } while (!request.page_token().empty());
+    return names;
+  };
+  std::vector<std::string> newest_first;
+  for (const auto& trial : trials(one.id())) newest_first.insert(newest_first.begin(), trial.job_id());
+  v1::ListJobsRequest request;
+  request.set_sweep(one.id().substr(0, 8));
+  EXPECT_EQ(listed(request), newest_first);
+  request.set_name_contains("s/1");
+  EXPECT_THAT(listed(request), ElementsAre(newest_first[1]));
+  request.clear_name_contains();
+  request.add_states(v1::JOB_STATE_SUCCEEDED);
+  EXPECT_THAT(listed(request), SizeIs(0));
+  wait_until([&] {
+    run_one();
+    return listed(request) == newest_first;
+  });
+  v1::ListJobsRequest without;
+  without.set_no_trials(true);
+  EXPECT_THAT(listed(without), ElementsAre(alone));
+  without.set_name_contains("s/");
+  EXPECT_THAT(listed(without), SizeIs(0));
+  without.set_sweep(one.id());
+  EXPECT_EQ(thrown_by([&] { listed(without); }).reason(), "CONTRADICTORY_FILTER");
+  v1::ListJobsRequest none;
+  none.set_sweep("nothing");
+  EXPECT_EQ(thrown_by([&] { listed(none); }).field(), "sweep");
+}
+
+TEST_F(SweepsApi, OfAGoalOnSpeedRunOnWorkersOfItsClassAlone) {
+  const auto goal = [&](const std::string& text) {
+    v1::SubmitSweepRequest request;
+    request.mutable_spec()->set_sweep("{name: s, model: M, data: {calibration: M, test: M}, goal: '" + text +
+                                      "', strategy: {levels: 'rtn(bits=4)'}}");
+    (*request.mutable_spec()->mutable_inputs())["M"] = upload("a model");
+    return request;
+  };
+  add_worker();
+  const auto unknown = thrown_by([&] { submit(goal("speedup>=2x on epyk, kl=min")); });
+  EXPECT_EQ(unknown.reason(), "UNKNOWN_CLASS");
+  EXPECT_EQ(unknown.field(), "goal");
+  EXPECT_THAT(unknown.hint(), HasSubstr("wring-worker --class epyk"));
+  v1::RegisterWorkerRequest worker;
+  worker.mutable_worker()->set_id("worker of a class");
+  worker.mutable_worker()->add_classes("epyc");
+  call(*workers_, &v1::Workers::Stub::RegisterWorker, worker);
+  EXPECT_THAT(thrown_by([&] { submit(goal("speedup>=2x on epyk, kl=min")); }).hint(),
+              HasSubstr("Did you mean 'epyc'?"));
+  auto two = goal("speedup>=2x on epyc, kl=min");
+  two.mutable_spec()->mutable_resources()->set_worker_class("other");
+  EXPECT_EQ(thrown_by([&] { submit(two); }).field(), "spec.resources.worker_class");
+  const auto made = submit(goal("speedup>=2x on epyc, kl=min"));
+  wait_until([&] { return sweep(made.id()).trials() == 1; });
+  v1::GetJobRequest request;
+  request.set_id(trials(made.id())[0].job_id());
+  const auto job = call(*jobs_, &v1::Jobs::Stub::GetJob, request);
+  EXPECT_EQ(job.spec().resources().worker_class(), "epyc");
+  EXPECT_THAT(job.spec().recipe(), HasSubstr("level-times"));
+  worker.mutable_worker()->add_classes("no name");
+  EXPECT_EQ(thrown_by([&] { call(*workers_, &v1::Workers::Stub::RegisterWorker, worker); }).reason(),
+            "BAD_WORKER_CLASS");
+}
+
 TEST_F(SweepsApi, AGridIsItsTrialsAndNoMoreAreOpenThanItSays) {
   add_worker();
   const auto made =

@@ -253,6 +253,17 @@ TEST_F(TwoWorkers, AWorkerOfOneJobEndsWhenAllIsShared) {
   EXPECT_EQ(server.workers.stages.size(), 2u);
 }
 
+TEST_F(TwoWorkers, AWorkerThatLeavesAsItIsIdleSharesAllBefore) {
+  auto o = sharing("one");
+  o.exit_when_idle = 1;
+  server.workers.keep_ms = 1500;
+  server.enqueue("job1", kWholeJob);
+  start(o);
+  thread.join();
+  agent.reset();
+  EXPECT_EQ(server.workers.stages.size(), 2u);
+}
+
 TEST_F(AgentTest, FetchesNoBlobTwice) {
   outcome_of(kWholeJob);
   server.enqueue("job2", kWholeJob);

@@ -244,6 +244,7 @@ class FakeWorkers final : public v1::Workers::Service {
 
   grpc::Status KeepStage(grpc::ServerContext*, const v1::KeepStageRequest* request,
                          v1::KeepStageResponse* response) override {
+    std::this_thread::sleep_for(std::chrono::milliseconds(keep_ms));
     const std::lock_guard lock(mutex);
     const auto& kept = stages.emplace(request->key(), *request).first->second;
     response->set_digest(Manifest::parse(kept.manifest_json()).digest().hex());
@@ -289,6 +290,7 @@ class FakeWorkers final : public v1::Workers::Service {
   std::vector<std::string> log;                        // lines of heartbeats
   std::map<std::string, v1::KeepStageRequest> stages;  // by key; the first one
   int stage_questions = 0;
+  int keep_ms = 0;  // that it takes to keep a stage
   std::string action = "continue";
   bool stale = false, closing = false, ask_register = false;
   int heartbeats = 0, leasing = 0;

@@ -16,10 +16,11 @@ TERMINAL = {jobs_pb2.JOB_STATE_SUCCEEDED, jobs_pb2.JOB_STATE_FAILED, jobs_pb2.JO
 
 
 def set_limits(spec, device="cpu", threads=0, processes=0, memory_bytes=0, max_attempts=0, priority=0, max_runtime_seconds=0.0,
-               expire_after_seconds=0.0, pin=False):
+               worker_class="", expire_after_seconds=0.0, pin=False):
     """What submit() and submit_sweep() let say of a job, or of a sweep's jobs."""
     spec.resources.device, spec.resources.threads, spec.resources.memory_bytes = device, threads, memory_bytes
     spec.resources.processes = processes
+    spec.resources.worker_class = worker_class
     spec.retry.max_attempts = max_attempts
     spec.priority = priority
     spec.max_runtime_seconds = max_runtime_seconds
@@ -39,7 +40,7 @@ class Jobs(Connection):
 
         queued_timeout_seconds: longest wait for a worker, each time; total_timeout_seconds: from here to the end.
         limits: device ("cpu" or "cuda"), threads (of each process), processes (that share calibration and training), memory_bytes, max_attempts, priority (-100 to 100), max_runtime_seconds of
-        one attempt; expire_after_seconds (the server deletes what the job makes that long after its success) or pin (nobody
+        one attempt; worker_class (only workers that were started with that --class run it); expire_after_seconds (the server deletes what the job makes that long after its success) or pin (nobody
         can discard it). 0 is the server's default, or no limit.
         """
         label = ""
@@ -68,11 +69,13 @@ class Jobs(Connection):
         """The job with its stages and evaluations."""
         return self._call(self._jobs.GetJob, jobs_pb2.GetJobRequest(id=job_id))
 
-    def jobs(self, states=(), name_contains: str = "", project: str = "", limit: int = 50, model: str = "") -> list:
+    def jobs(self, states=(), name_contains: str = "", project: str = "", limit: int = 50, model: str = "",
+             sweep: str = "", no_trials: bool = False) -> list:
         """Job messages, newest first, without recipes and evaluations. states: "QUEUED", "RUNNING", ...; none: all.
-        model: digest of what they were given. limit 0: all jobs."""
+        model: digest of what they were given. sweep: only its trials; no_trials: only jobs that are none. limit 0: all jobs."""
         request = jobs_pb2.ListJobsRequest(states=[jobs_pb2.JobState.Value("JOB_STATE_" + state.upper()) for state in states],
-                                           name_contains=name_contains, project=project, model=model)
+                                           name_contains=name_contains, project=project, model=model,
+                                           sweep=sweep, no_trials=no_trials)
         return self._all(self._jobs.ListJobs, request, "jobs", limit)
 
     def watch(self, job_id: str, after_event: int = 0, patience_seconds: float = 300):

@@ -12,7 +12,7 @@ import { Bar, Empty, Loaded, StateBadge, stateText, Time, useNow, useTitle } fro
 import { useBulk } from "../parts/calls";
 import { Check, Choice, Confirm, NameFilter, Segments } from "../parts/controls";
 import { useProjects } from "../parts/inputs";
-import { useJobList } from "../parts/job_list";
+import { NO_TRIALS, useJobList } from "../parts/job_list";
 import { OutcomeFigure, useRests, WithOutcome } from "../parts/outcome";
 import { NewLink, useBarred } from "../parts/session";
 
@@ -227,6 +227,21 @@ function ModelFilter({ digest, clear }: { digest: string; clear: () => void }) {
   );
 }
 
+/** A sweep, whose trials alone are listed, with what lists all again. */
+function SweepFilter({ id, clear }: { id: string; clear: () => void }) {
+  return (
+    <span className="tag filter">
+      trials of{" "}
+      <Link href={`/sweeps/${id}`} className="clip">
+        {id}
+      </Link>
+      <button className="button quiet" aria-label={`Jobs of any sweep or none, not of ${id} alone`} onClick={clear}>
+        ×
+      </button>
+    </span>
+  );
+}
+
 /** In the place of the rows that are not on the screen. */
 function Space({ height }: { height: number }) {
   if (height <= 0) return null;
@@ -365,11 +380,12 @@ export function Jobs() {
   const name = params.get("name") ?? "";
   const project = params.get("project") ?? "";
   const model = params.get("model") ?? "";
-  const filter = [state, name, project, model].join(" ");
+  const sweep = params.get("sweep") ?? "";
+  const filter = [state, name, project, model, sweep].join(" ");
   const [selection, setSelection] = useState<{ filter: string; jobs: Selection }>({ filter, jobs: {} });
   const selected = selection.filter === filter ? selection.jobs : {}; // what another filter hides is not to be acted on
   const shown = useRef<Shown>({ first: 0, last: 0 });
-  const query = useJobList(state, name, project, model, shown);
+  const query = useJobList({ state, name, project, model, sweep }, shown);
   const act = useBulk();
   const projects = useProjectNames(query.data?.projects ?? [], project);
   const any = Object.keys(selected).length > 0;
@@ -411,6 +427,19 @@ export function Jobs() {
         )}
         <NameFilter name={name} onChange={(next) => change({ name: next }, true)} />
         {model && <ModelFilter digest={model} clear={() => change({ model: "" })} />}
+        {sweep && sweep !== NO_TRIALS ? (
+          <SweepFilter id={sweep} clear={() => change({ sweep: "" })} />
+        ) : (
+          <Segments
+            label="Trials of sweeps"
+            value={sweep || "all"}
+            options={[
+              { value: "all", label: "With trials" },
+              { value: NO_TRIALS, label: "Without" },
+            ]}
+            onChange={(next) => change({ sweep: next === NO_TRIALS ? NO_TRIALS : "" })}
+          />
+        )}
       </div>
       <Loaded query={query} rows={8}>
         {(list) =>
@@ -429,7 +458,7 @@ export function Jobs() {
                 setSelection({ filter, jobs: next });
               }}
             />
-          ) : state || name || project || model ? (
+          ) : state || name || project || model || sweep ? (
             <Empty title="No job fits this filter">
               {/^[a-z0-9]{12}$/.test(name) && (
                 <Link href={`/jobs/${name}`} className="button primary">

@@ -141,6 +141,7 @@ function Head({ sweep }: { sweep: Sweep }) {
         <div className="head-line" aria-live="polite">
           <StateBadge state={sweep.state} />
           <code className="muted">{sweep.id}</code>
+          <Link href={`/jobs?sweep=${sweep.id}`}>Its jobs</Link>
           {sweep.end_reason && <span className="muted">{endWords(sweep)}</span>}
         </div>
       </div>

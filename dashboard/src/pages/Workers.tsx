@@ -143,6 +143,7 @@ function OneWorker({ worker, now }: { worker: Worker; now: number }) {
     <tr role="row">
       <td role="cell">
         <div className="strong">{worker.name}</div>
+        {(worker.classes ?? []).length > 0 && <div className="muted small">Class {worker.classes!.join(", ")}</div>}
         <span className="badge" data-state={BADGE[state]}>
           <span className="dot" aria-hidden />
           {state}

@@ -5,10 +5,22 @@ import { type JobList, NOTHING, type Page, renew, type Shown } from "../job_list
 
 const AHEAD = 50; // rows that are there before they are scrolled to
 
-export function useJobList(state: string, name: string, project: string, model: string, shown: { current: Shown }) {
+/** Empty: any. `sweep`: of its trials, or NO_TRIALS. */
+export interface JobFilter {
+  state: string;
+  name: string;
+  project: string;
+  model: string;
+  sweep: string;
+}
+export const NO_TRIALS = "none"; // no sweep's id, which has 12 letters
+
+export function useJobList({ state, name, project, model, sweep }: JobFilter, shown: { current: Shown }) {
   const client = useQueryClient();
-  const queryKey = ["jobs", state, name, project, model];
-  const ask = (token: string, size: number) => get<Page>("jobs", { states: stateNames(state), name_contains: name, project, model, page_token: token, page_size: size });
+  const queryKey = ["jobs", state, name, project, model, sweep];
+  const trials = sweep === NO_TRIALS ? { no_trials: "true" } : { sweep };
+  const ask = (token: string, size: number) =>
+    get<Page>("jobs", { states: stateNames(state), name_contains: name, project, model, ...trials, page_token: token, page_size: size });
 
   async function newest(): Promise<JobList> {
     const known = client.getQueryData<JobList>(queryKey) ?? NOTHING;
