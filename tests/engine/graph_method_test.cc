@@ -323,6 +323,19 @@ OnnxModel two_convolutions(const at::Tensor& first) {
   return model;
 }
 
+TEST(MagnitudeUnits, CountsTheColumnsThatReadAUnitWhereItIsAskedTo) {
+  OnnxModel model = two_convolutions(at::tensor({2., 1.5}, at::kFloat));
+  model.graph.initializers[1] = to_onnx("b", at::tensor({0.1, 3.}, at::kFloat).reshape({1, 2, 1, 1}));
+  const auto kept = [&](const std::string& norm) {
+    Graph graph(model);
+    OnnxModel made;
+    (void)cut_by("magnitude-units(norm=" + norm + ")", graph, made);
+    return to_tensor(made.graph.initializers[0], "a").item<float>();
+  };
+  EXPECT_EQ(kept("l2"), 2.F);
+  EXPECT_EQ(kept("group-l2"), 1.5F) << "4 + 0.01 are less than 2.25 + 9";
+}
+
 TEST(MagnitudeUnits, WithoutNormsTheirScalesAreNoMeasure) {
   Graph graph(two_convolutions(at::ones({2})));
   OnnxModel made;

@@ -188,6 +188,24 @@ const tests = {
     await page.waitForURL(new RegExp(`/sweeps/${facts.sweep}`));
   },
 
+  async "a sweep's jobs are listed alone, and the list without any trial"({ page }) {
+    const { trials } = await api(address, `sweeps/${facts.sweep}/trials`);
+    const names = () => page.locator("table.jobs tbody tr .cell-name code").allInnerTexts();
+    await page.goto(`/sweeps/${facts.sweep}`);
+    await page.getByRole("link", { name: "Its jobs" }).click();
+    await page.waitForURL(new RegExp(`/jobs\\?sweep=${facts.sweep}$`));
+    await page.waitForFunction((count) => document.querySelectorAll("table.jobs tbody tr .cell-name").length === count, trials.length);
+    assert.deepEqual(await names(), trials.map(({ job_id }) => job_id).reverse());
+    await page.getByRole("button", { name: `Jobs of any sweep or none, not of ${facts.sweep} alone` }).click();
+    await page.getByRole("button", { name: "Without", exact: true }).click();
+    await page.waitForURL(/\/jobs\?sweep=none$/);
+    await page.waitForFunction((id) => document.querySelector("table.jobs tbody tr") && ![...document.querySelectorAll("table.jobs code")].some((code) => code.textContent === id), trials[0].job_id);
+    const ids = trials.map(({ job_id }) => job_id);
+    assert.ok(!(await names()).some((id) => ids.includes(id)));
+    await page.getByRole("button", { name: "With trials" }).click();
+    await page.waitForURL(/\/jobs$/);
+  },
+
   async "running again with 3 bits takes four clicks, which layer lost most two"({ page }) {
     const clicks = await countClicks(page);
     await page.goto("/jobs");

@@ -1,5 +1,5 @@
-// One-shot structured pruning of a graph without data: the units of least norm, or of least batch-norm scale
-// (Liu et al. 2017), are cut.
+// One-shot structured pruning of a graph without data: the units of least norm, alone or with what reads them
+// (Fang et al. 2023), or of least batch-norm scale (Liu et al. 2017), are cut.
 #include <limits>
 #include <set>
 
@@ -23,15 +23,19 @@ class MagnitudeUnits final : public GraphMethod {
   OnnxModel run(const GraphStage& stage, Json& report) const override {
     const NamedValues example = example_inputs(stage.graph, 2);
     const GraphLabels labels = units_of(stage, example);
-    const auto units = least_units(labels, scores(UnitValues(stage.graph, labels), stage.graph), cut_);
+    const auto units = least_units(labels, scores(values_of(stage.graph, labels), stage.graph), cut_);
     stage.progress.report(1, 1, "graphs");
     return cut_units(stage.graph, labels, units, example, report);
   }
 
  private:
+  UnitValues values_of(Graph& graph, const GraphLabels& labels) const {
+    return {graph, labels, norm_ == "group-l2" ? UnitValues::Of::kAllSlices : UnitValues::Of::kProducers};
+  }
+
   // The norm; among units of several lengths over its root (l2) or itself (l1): values' mean size.
   at::Tensor scores(const UnitValues& values, const Graph& graph) const {
-    if (norm_ == "l2") return (values.squares() / values.lengths()).sqrt();
+    if (norm_ == "l2" || norm_ == "group-l2") return (values.squares() / values.lengths()).sqrt();
     if (norm_ == "bn-scale") return norm_scales(values, graph);
     std::vector<at::Tensor> x;
     for (const auto& parameter : graph.parameters()) x.push_back(parameter.value);

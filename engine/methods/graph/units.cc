@@ -77,7 +77,7 @@ Json family_line(const GraphLabels& labels, const UnitFamily& family, const std:
 
 }  // namespace
 
-UnitValues::UnitValues(Graph& graph, const GraphLabels& labels)
+UnitValues::UnitValues(Graph& graph, const GraphLabels& labels, Of of)
     : graph_(graph), count_(static_cast<std::int64_t>(labels.units.size())) {
   std::map<std::string, std::size_t> numbers;
   for (const auto& parameter : graph.parameters()) numbers.emplace(parameter.name, numbers.size());
@@ -85,7 +85,8 @@ UnitValues::UnitValues(Graph& graph, const GraphLabels& labels)
            std::pair<std::vector<std::int64_t>, std::vector<std::int64_t>>>
       places;
   for (std::size_t unit = 0; unit < labels.units.size(); ++unit)
-    for (const auto& slice : labels.units[unit].producers) {
+    for (const auto& slice :
+         of == Of::kProducers ? labels.units[unit].producers : labels.units[unit].slices) {
       const auto it = numbers.find(slice.tensor);
       if (it == numbers.end()) continue;
       auto& [indices, units] = places[{it->second, slice.axis}];

@@ -12,11 +12,13 @@
 
 namespace wring {
 
-// Where units' producers lie in a graph's parameters (card C1's zero-invariant groups). Running statistics
-// are no values of a unit. Refers to the graph.
+// Where units lie in a graph's parameters: what makes them (card C1's zero-invariant groups), or all that
+// leaves with them, what reads them, too (DepGraph, Fang et al. 2023). Running statistics are no values of a
+// unit. Refers to the graph.
 class UnitValues {
  public:
-  UnitValues(Graph& graph, const GraphLabels& labels);
+  enum class Of { kProducers, kAllSlices };
+  UnitValues(Graph& graph, const GraphLabels& labels, Of of = Of::kProducers);
 
   // Of each unit, the sum over its values of what `value` gives for parameter i, in its shape (undefined: 0):
   // fp64 [units].
