@@ -111,6 +111,32 @@ TEST(GgufWriter, TheSameInputGivesTheSameBytesAndTensorsReadBack) {
   EXPECT_EQ(content.size() % 32, 0u);
 }
 
+// Pieces of 4 MiB are written behind what makes them.
+TEST(GgufWriter, LargeTensorsReadBackWhateverPiecesTheyComeIn) {
+  std::string large(9'000'004, '\0');
+  for (std::size_t i = 0; i < large.size(); ++i) large[i] = static_cast<char>(i * 2654435761u >> 13);
+  const std::string exact(4u << 20, 'e');
+  const std::string content =
+      written({}, {tensor_of("large", {2'250'001}, large), tensor_of("exact", {1 << 20}, exact),
+                   tensor_of("small", {1}, "four")});
+  TempDir folder;
+  const GgufFile file(view_of(folder, "m.gguf", content));
+  EXPECT_TRUE(file.raw(file.tensor("large")).text() == large);
+  EXPECT_TRUE(file.raw(file.tensor("exact")).text() == exact);
+  EXPECT_EQ(file.raw(file.tensor("small")).text(), "four");
+}
+
+TEST(GgufWriter, AnErrorInTheMiddleLeavesNoFile) {
+  TempDir folder;
+  const std::string first(6u << 20, 'x');
+  const std::vector<GgufTensorToWrite> tensors{tensor_of("first", {3 << 19}, first),
+                                               {"second", GgmlType::kF32, {1}, [](const ByteSink&) {
+                                                  throw Error(ErrorCode::kInternal, "LATE", "late");
+                                                }}};
+  EXPECT_EQ(error_of([&] { write_gguf(folder.path() / "m.gguf", {}, tensors); }).reason(), "LATE");
+  EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
+}
+
 void expect_refused(const std::vector<GgufKeyToWrite>& keys, const std::vector<GgufTensorToWrite>& tensors,
                     const std::string& field, const std::string& why) {
   TempDir folder;

@@ -304,7 +304,7 @@ assert.match(rewritten("gptq(bits=3) | eora # one line", was, { ...was, exports:
 // What a job asks for, as a form has it and back.
 const { limitsOf, limitsText, parseSeconds, specOf, wrongIn } = await load("limits.ts");
 const asked = {
-  resources: { device: "cuda", device_count: 0, memory_bytes: "4000000000", threads: 2, processes: 4 },
+  resources: { device: "cuda", device_count: 0, memory_bytes: "4000000000", threads: 2, processes: 4, worker_class: "fast" },
   retry: { max_attempts: 3 },
   max_runtime_seconds: 5400,
   queued_timeout_seconds: 0,
@@ -313,7 +313,7 @@ const asked = {
 };
 const limits = limitsOf(asked);
 assert.deepEqual(limits, { device: "cuda", processes: "4", threads: "2", memory: "4GB", runtime: "90m", queued: "", total: "2d", attempts: "3", kept: "7d" });
-assert.deepEqual(specOf(limits), asked);
+assert.deepEqual(specOf(limits), { ...asked, resources: { ...asked.resources, worker_class: "" } }); // the form has no field for it
 assert.deepEqual(specOf(limits, asked), asked);
 const bare = { max_runtime_seconds: 0, queued_timeout_seconds: 0, total_timeout_seconds: 0 };
 assert.deepEqual(JSON.parse(JSON.stringify(specOf(limitsOf(bare), bare))), bare);
