@@ -61,6 +61,15 @@ std::string artifact_of(CliContext& context, const std::string& text) {
       throw Error(ErrorCode::kFailedPrecondition, "NO_RESULT",
                   "job " + job.id() + " is " + state_name(job.state()) + " and has no result", "",
                   "wring watch " + job.id() + " waits for it.");
+    if (job.result().empty()) {
+      std::string exports;
+      for (const auto& row : job.evaluations())
+        if (row.suite() == "export" && exports.find(row.artifact()) == std::string::npos)
+          exports += (exports.empty() ? "" : ", ") + row.artifact().substr(0, 12);
+      throw Error(ErrorCode::kFailedPrecondition, "NO_RESULT", "job " + job.id() + " has made no model", "",
+                  exports.empty() ? "It only measured: wring report " + job.id() + "."
+                                  : "Name one of its exports: " + exports + ".");
+    }
     return job.result();
   } catch (const Error& e) {
     if (e.code() != ErrorCode::kNotFound && e.code() != ErrorCode::kInvalidArgument) throw;

@@ -124,22 +124,14 @@ Json export_here(CliContext& context, const ExportFlags& flags, const std::vecto
   return reports;
 }
 
-std::string export_recipe(const ExportFlags& flags, const v1::Artifact& model) {
+v1::JobSpec export_job(CliContext& context, const ExportFlags& flags, const v1::Artifact& model,
+                       const char* suite) {
   Json evaluations = Json::array();
-  if (!flags.data.empty()) {
-    const Json metadata = Manifest::parse(model.manifest_json()).metadata;
-    if (json_or<std::string>(metadata, "kind", "") == "encoder")
-      evaluations.push_back("similarity");
-    else
-      evaluations.push_back("perplexity(windows=" + std::to_string(flags.windows) + ")");
-  }
-  return Json{{"exports", flags.to}, {"evaluations", evaluations}}.dump();
-}
-
-v1::JobSpec export_job(CliContext& context, const ExportFlags& flags) {
-  const auto model = context.client().artifact(artifact_of(context, flags.artifact));
+  if (!flags.data.empty()) evaluations.push_back({{"suite", suite}});
+  if (!flags.data.empty() && std::string_view(suite) == "perplexity")
+    evaluations[0]["params"] = {{"windows", flags.windows}};
   v1::JobSpec spec;
-  spec.set_recipe(export_recipe(flags, model));
+  spec.set_recipe(Json{{"exports", flags.to}, {"evaluations", evaluations}}.dump());
   spec.set_name(shortened(model.name().empty() ? model.digest().substr(0, 12) : model.name(), 180));
   spec.set_model(model.digest());
   spec.mutable_resources()->set_device("cpu");
@@ -148,6 +140,23 @@ v1::JobSpec export_job(CliContext& context, const ExportFlags& flags) {
   for (const auto& name : validated.data_names())
     (*spec.mutable_data())[name] = input_digest(context, flags.data, "dataset");
   return spec;
+}
+
+// Scored as a decoder or, which a worker alone can tell of a model that was uploaded, as an encoder.
+v1::Job exported_job(CliContext& context, const ExportFlags& flags) {
+  const auto model = context.client().artifact(artifact_of(context, flags.artifact));
+  const auto ended = [&](const char* suite) {
+    return follow_job(context,
+                      context.client().submit(export_job(context, flags, model, suite), random_uuid()));
+  };
+  const Json metadata = Manifest::parse(model.manifest_json()).metadata;
+  if (json_or<std::string>(metadata, "kind", "") == "encoder") return ended("similarity");
+  auto job = ended("perplexity");
+  if (flags.data.empty() || job.error().reason() != "WRONG_MODEL_KIND" ||
+      job.error().field().find("evaluations") == std::string::npos)
+    return job;
+  context.client().remove(job.id());
+  return ended("similarity");
 }
 
 // What the job says of its exports, in their order, as wring-engine says it of its own.
@@ -170,7 +179,7 @@ Json reports_of(const Json& job) {
 // Nothing where the job has not succeeded, which is told of.
 std::optional<Json> export_in_a_job(CliContext& context, const ExportFlags& flags,
                                     const std::vector<fs::path>& folders) {
-  const auto job = follow_job(context, context.client().submit(export_job(context, flags), random_uuid()));
+  const auto job = exported_job(context, flags);
   if (job.state() != v1::JOB_STATE_SUCCEEDED) {
     print_ended_job(context, job);
     return std::nullopt;

@@ -71,6 +71,7 @@ at::ScalarType scale_dtype(const Model& model, const std::string& name) {
   if (name != "auto") return export_dtype(name);
   std::optional<at::ScalarType> common;
   for (const Layer* layer : model.layers()) {
+    if (is_float4(*layer)) return at::kBFloat16;  // what compressed-tensors decompresses them to
     if (!is_integer_grid(*layer) && !is_float8(*layer)) continue;
     for (const auto& named : layer->weight().tensors()) {
       if (named.suffix != "scales") continue;

@@ -32,8 +32,8 @@ bool is_float4(const Layer& layer);
 // integers.
 void check_quantized(const Model& model, const char* format, bool with_floats = false);
 
-// The type of the scales of all of both where `name` is "auto" (float16 where they differ), else the type of
-// that name.
+// Where `name` is "auto", bfloat16 with four-bit floats, else the type of the scales of all layers (float16
+// where they differ); else the type of that name.
 at::ScalarType scale_dtype(const Model& model, const std::string& name);
 
 // The weight that a reader gets: the grid with scales rounded to `dtype`, and inputs not.

@@ -112,6 +112,10 @@ Json write_checked_export(const ExportTask& task) {
   Json claimed_values = claims.to_json();
   claimed_values["meaning"] = meaning_of(task.model);
   claimed_values["files"] = files_beside(task.source, task.spec.format);
+  for (const FileTree written = FileTree::on_disk(task.folder); const auto& path : written.paths())
+    if (path.ends_with(".json") &&
+        !claimed_values["files"].contains(path))  // configurations, as loaders get them
+      claimed_values["files"][path] = sha256(written.open(path).read_all().data).hex();
   claimed_values.update(asked_bytes(task.model, task.spec.format, params).to_json());
   write_file_atomic(claimed, claimed_values.dump(2) + "\n");
   Json report = run_fresh({"verify", task.folder.string(), "--claims", claimed.string(), "--threads",
