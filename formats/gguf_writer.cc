@@ -1,12 +1,9 @@
 // GGUF v3 written: everything is checked and laid out first, then the tensors' bytes stream past.
 #include "formats/gguf_writer.h"
 
-#include <algorithm>
 #include <bit>
-#include <future>
 #include <set>
 #include <type_traits>
-#include <vector>
 
 #include "common/error.h"
 
@@ -145,42 +142,7 @@ Head make_head(std::span<const GgufKeyToWrite> keys, std::span<const GgufTensorT
   return head;
 }
 
-// Writes to a file on a thread of its own, while what comes next is made: encoding and the disk take turns
-// otherwise. Holds two pieces.
-class WriteBehind {
- public:
-  explicit WriteBehind(AtomicFile& file) : file_(file) {}
-
-  void write(std::span<const std::byte> bytes) {
-    while (!bytes.empty()) {
-      const auto part = bytes.first(std::min(bytes.size(), kPiece - next_.size()));
-      next_.insert(next_.end(), part.begin(), part.end());
-      bytes = bytes.subspan(part.size());
-      if (next_.size() == kPiece) hand_over();
-    }
-  }
-  // Returns when all is written. Throws what a write has thrown, as write() may.
-  void finish() {
-    hand_over();
-    writing_.get();
-  }
-
- private:
-  static constexpr std::size_t kPiece = 4u << 20;
-
-  void hand_over() {
-    if (writing_.valid()) writing_.get();
-    current_.swap(next_);
-    next_.clear();
-    writing_ = std::async(std::launch::async, [this] { file_.write(current_); });
-  }
-
-  AtomicFile& file_;
-  std::vector<std::byte> next_, current_;
-  std::future<void> writing_;  // last: it waits for the thread before the pieces are gone
-};
-
-void write_data(WriteBehind& file, const GgufTensorToWrite& tensor, std::uint64_t size,
+void write_data(AtomicFile& file, const GgufTensorToWrite& tensor, std::uint64_t size,
                 std::uint64_t alignment) {
   std::uint64_t written = 0;
   const auto throw_size = [&] {
@@ -216,10 +178,8 @@ void write_gguf(const std::filesystem::path& path, std::span<const GgufKeyToWrit
       throw_cannot(tensor.name, "the tensor stands twice", "Give each tensor a name of its own.");
   }
   AtomicFile file(path);
-  WriteBehind behind(file);
-  behind.write(std::as_bytes(std::span(make_head(keys, tensors, sizes, alignment).text())));
-  for (std::size_t i = 0; i < tensors.size(); ++i) write_data(behind, tensors[i], sizes[i], alignment);
-  behind.finish();
+  file.write(std::as_bytes(std::span(make_head(keys, tensors, sizes, alignment).text())));
+  for (std::size_t i = 0; i < tensors.size(); ++i) write_data(file, tensors[i], sizes[i], alignment);
   file.commit(durability);
 }
 

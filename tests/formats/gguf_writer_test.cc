@@ -111,7 +111,6 @@ TEST(GgufWriter, TheSameInputGivesTheSameBytesAndTensorsReadBack) {
   EXPECT_EQ(content.size() % 32, 0u);
 }
 
-// Pieces of 4 MiB are written behind what makes them.
 TEST(GgufWriter, LargeTensorsReadBackWhateverPiecesTheyComeIn) {
   std::string large(9'000'004, '\0');
   for (std::size_t i = 0; i < large.size(); ++i) large[i] = static_cast<char>(i * 2654435761u >> 13);
