@@ -41,7 +41,7 @@ struct EvaluationRow {
 // Sets the change's error of perplexity and nll in `rows`, where `before` has them of the same windows (their
 // details' window_nll and window_scored): of the difference of two means over the same tokens, the tokens of
 // a window taken together as one draw (the ratio estimator's standard error, Cochran, Sampling
-// Techniques, 6.3); of perplexity by the delta method. With fewer than two windows there is none.
+// Techniques, chapter 6); of perplexity by the delta method. With fewer than two windows there is none.
 void pair_by_window(std::vector<EvaluationRow>& rows, const std::vector<EvaluationRow>& before);
 
 // What a suite may look at. `reference` is the job's input model (nullptr where it is the model itself or

@@ -1,0 +1,116 @@
+"""Exports through real processes: kept, checked and measured as artifacts of their own, or refused with the field."""
+import json
+import subprocess
+
+from safetensors.torch import load_file
+
+
+class ExportTests:
+    """To be mixed into run.py's WithService, with `scratch` (its folder of models) and `local` (a run without a service)."""
+
+    def test_exports_are_artifacts_of_their_own_that_hold_what_the_result_holds(self):
+        recipe = "rtn(bits=4, group_size=32) | compressed-tensors | gguf(type=F16) | onnx"
+        job = self.service.cli("submit", recipe, "--model", self.scratch() / "tiny", "--wait", "--json").json
+        self.succeeded(job)
+        digests = {row["when"]: row["artifact"] for row in job["evaluations"] if row["suite"] == "export"}
+        exports = ["export: compressed-tensors", "export: gguf(type=F16)", "export: onnx"]
+        self.assertEqual(set(digests), set(exports))
+        self.assertEqual([stage["name"] for stage in job["stages"]], ["rtn", *exports])
+        plan = self.succeeded(self.service.cli("submit", recipe, "--model", self.scratch() / "tiny", "--plan", "--json").json)
+        forecast = {stage["name"]: stage["forecast_bytes_after"] for stage in job["stages"]}
+        for stage in plan["stages"][1:]:  # nothing is left to do for the first
+            self.assertGreater(forecast[stage["name"]], 0)
+            self.assertLess(abs(stage["forecast_bytes_after"] / forecast[stage["name"]] - 1), 0.01, stage["name"])
+        for when, digest in digests.items():
+            out = self.folder / when.replace(": ", "-").split("(")[0]
+            self.assertEqual(self.service.cli("get", digest, "--out", out).status, 0)
+            shown = self.service.cli("artifact", "show", digest)
+            self.assertIn("bits_per_weight", shown.out, str(shown))
+            self.assertIn(": a fresh process read back ", shown.out)
+            self.assertIn("export", [row["suite"] for row in self.service.cli("artifact", "show", digest, "--json").json["evaluations"]])
+        ids = self.folder / "ids.json"
+        ids.write_text(json.dumps({"input_ids": [[1, 2, 3, 4, 5, 6, 7, 8]]}))
+        result = self.folder / "result"
+        self.service.cli("get", job["artifact_digest"], "--out", result)
+        ours = self.logits(result, ids)
+        self.assertLess((ours - self.logits(self.folder / "export-compressed-tensors", ids)).abs().max(), 1e-2)
+        self.assertLess((ours - self.logits(self.folder / "export-gguf", ids)).abs().max(), 1e-2)
+        self.assertLess((ours - self.logits(self.folder / "export-onnx", ids)).abs().max(), 1e-4)
+
+    def test_what_the_store_holds_is_exported_by_a_job_whose_report_stays(self):
+        made = self.succeeded(self.service.cli("submit", "rtn(bits=4, group_size=32)", "--model", self.scratch() / "tiny", "--wait", "--json").json)
+        arguments = ["export", made["id"], "--to", "compressed-tensors", "--to", "gguf(type=F16)", "--data", self.scratch() / "text.txt", "--windows", "2"]
+        out = self.folder / "of-the-store"
+        answer = self.service.cli(*arguments, "--out", out, "--json")
+        self.assertEqual(answer.status, 0, str(answer))
+        reports = answer.json["exports"]
+        self.assertEqual([(one["format"], one["path"]) for one in reports], [(name, str(out / name)) for name in ("compressed-tensors", "gguf")])
+        for one in reports:
+            shown = self.service.cli("artifact", "show", one["artifact"], "--json").json
+            self.assertEqual((shown["format"], shown["created_by_job"]), (one["format"], one["job"]))
+            self.assertEqual(shown["manifest"]["metadata"]["lineage"][-1]["input"], made["artifact_digest"])
+            stored = {row["metric"]: row["value"] for row in shown["evaluations"]}
+            self.assertEqual(stored["bits_per_weight"], one["bits_per_weight"])
+            told = {row["metric"]: row["value"] for row in one["evaluations"]}
+            self.assertIn("kl_mean", told)
+            self.assertEqual(told, {metric: value for metric, value in stored.items() if metric in told})
+            self.assertLess(told["kl_mean"], 1e-3)
+        local = subprocess.run([self.service.programs / "wring", "export", out / "compressed-tensors", "--to", "gguf(type=F16)", "--out", self.folder / "here", "--json"],
+                               capture_output=True, text=True, check=True)
+        self.assertEqual(json.loads(local.stdout)["exports"][0]["format"], "gguf")
+        again = self.service.cli(*arguments, "--out", out)
+        self.assertEqual(again.status, 2, str(again))
+        self.assertIn("is there already", again.err)
+        listed = {row["digest"]: row["format"] for row in self.service.cli("artifacts", "--json").json["artifacts"]}
+        self.assertEqual({listed[one["artifact"]] for one in reports}, {"compressed-tensors", "gguf"})
+        self.assertEqual(listed[made["artifact_digest"]], "wring")
+
+    def test_an_export_that_cannot_be_is_refused_when_it_is_submitted(self):
+        for recipe, field in (("rtn(bits=5, group_size=32) | gptq-checkpoint", "exports[0]"),
+                              ("rtn(bits=4, group_size=32) | round-inputs | gguf", "exports[0]"),
+                              ("rtn(bits=4, group_size=32) | gguf(imatrix=here.gguf)", "exports[0].params.imatrix")):
+            answer = self.service.cli("submit", recipe, "--model", self.scratch() / "tiny")
+            self.assertEqual(answer.status, 2, str(answer))
+            self.assertIn(field, answer.err)
+
+    def test_a_model_in_levels_is_exported_in_the_size_that_is_asked_for(self):
+        out, data = self.folder / "levels", f"calibration={self.scratch() / 'text.txt'}"
+        job = self.succeeded(self.service.cli("submit", "bitstack(levels=4, samples=8, sequence_length=32, order_samples=1)", "--model",
+                                              self.scratch() / "tiny", "--data", data, "--wait", "--json").json)
+        self.assertEqual(self.service.cli("get", job["artifact_digest"], "--out", out).status, 0)
+        whole = (out / "model.safetensors").stat().st_size
+
+        def export(size, model=out):
+            folder = self.folder / f"levels-{size}"
+            command = [self.service.programs / "wring", "export", model, "--to", "wring", "--size", size, "--out", folder, "--json"]
+            return folder, subprocess.run(list(map(str, command)), capture_output=True, text=True)
+
+        folder, made = export(f"{whole - 5000}B")
+        self.assertEqual(made.returncode, 0, made.stderr)
+        self.assertLessEqual((folder / "model.safetensors").stat().st_size, whole - 5000)
+        for size, model, reason in (("1kB", out, "SIZE_TOO_SMALL"), ("1GB", self.scratch() / "tiny", "NO_LEVELS")):
+            folder, made = export(size, model)
+            self.assertEqual((made.returncode, folder.exists()), (2, False), made.stderr)
+            self.assertIn("to.params.size", made.stderr, reason)
+
+    def test_an_export_that_fails_leaves_a_local_run_its_result_and_the_exports_before_it(self):
+        out = self.folder / "kept-result"
+        stage = {"method": "rtn", "params": {"bits": 3, "group_size": 32}, "targets": ["re:.*_proj"]}
+        recipe = self.folder / "fails-late.yaml"
+        recipe.write_text(json.dumps({"stages": [stage], "exports": ["huggingface", "awq-checkpoint"]}))
+        command = [self.service.programs / "wring", "run", "--local", recipe, "--model", self.scratch() / "tiny", "--out", out, "--json"]
+        run = subprocess.run(command, capture_output=True, text=True)
+        self.assertEqual(run.returncode, 2, run.stderr)
+        result = json.loads(run.stdout)
+        self.assertEqual(result["error"]["reason"], "NOT_EXPRESSIBLE")
+        self.assertIn("4 bits", run.stderr)
+        self.assertEqual([made["format"] for made in result["exports"]], ["huggingface"])
+        alone = self.folder / "no-exports.yaml"
+        alone.write_text(json.dumps({"stages": [stage]}))
+        self.assertEqual(result["artifact_digest"], self.local(alone, self.scratch() / "tiny")["artifact_digest"])
+        self.assertTrue((out / "model.safetensors").exists())
+
+    def logits(self, model, ids):
+        out = self.folder / f"{model.name}.safetensors"
+        subprocess.run([self.service.programs / "wring-engine", "logits", model, "--ids", ids, "--out", out], check=True)
+        return load_file(out)["logits"]
