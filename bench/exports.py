@@ -3,9 +3,9 @@
 
     exports.py [--bin build/release/bin] [--model build/models/smollm2-bf16] [--threads 2] [--runs 5] [--llama FOLDER] [FORMAT...]
 
-First table: each export from its largest file's creation to its rename, with fsync, in turn with the copy. The time is that of strace (Debian's package
-of that name); the copy is of the export's own largest file, as dd makes it with conv=fsync. What an export does besides, claims before and the reading back
-after, is in the last column. A file whose types are searched for (Q4_0, Q4_K, ...) is written as it is encoded.
+First table: each export's largest file, in turn with a copy of it as dd makes it with conv=fsync. "Written" is what the file's own calls took (write, fsync
+and rename, by strace, Debian's package of that name); "with encoding" is from its creation to its rename: types whose scales are searched for are encoded
+in between, whose time the second table compares. What an export does besides, claims before and the reading back after, is in the last column.
 
 Second table: the encoders alone, ggml_encode and llama.cpp's ggml_quantize_chunk, on the weights of all down_proj, rows shared out among the threads as both
 programs do it. llama.cpp's are compiled as its own release builds are (-O3 -march=native), from the package of llama-cpp-python: --llama names the unpacked
@@ -35,24 +35,34 @@ RELEASE = ["-O3", "-DNDEBUG", "-march=native"]
 
 
 def seconds_of_export(options, form, folder):
-    """-> (the largest file, seconds of its writing, of the whole)"""
+    """-> (the largest file, seconds of the calls that write it, from its creation to its rename, of the whole)"""
     trace = folder / "trace"
-    command = ["strace", "-f", "--seccomp-bpf", "-ttt", "-e", "trace=openat,rename", "-o", trace, options.bin / "wring-engine", "export", options.model,
-               "--to", form, "--threads", str(options.threads), "--out", folder / "out"]
+    command = ["strace", "-f", "--seccomp-bpf", "-ttt", "-T", "-y", "-s", "0", "-e", "trace=openat,write,pwrite64,writev,fsync,fdatasync,rename", "-o", trace, options.bin / "wring-engine", "export", options.model,
+               "--to", form, "--threads", str(options.threads), "--no-score", "--out", folder / "out"]
     os.sync()  # what was written before is not to be waited for
     start = time.monotonic()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     whole = time.monotonic() - start
     largest = max((folder / "out").rglob("*.*"), key=lambda path: path.stat().st_size)
-    created = renamed = None
+    created, renamed, calls, begun = None, None, 0.0, {}
     for line in trace.read_text(errors="replace").splitlines():
-        match = re.match(r"\d+\s+(\d+\.\d+) (\w+)\((.*)", line)
-        if match and f".{largest.name}." in match[3]:  # its temporary name
-            if match[2] == "openat" and "O_CREAT" in match[3]:
-                created = float(match[1])
-            elif match[2] == "rename":
-                renamed = float(match[1])
-    return largest, renamed - created, whole
+        thread, rest = line.split(None, 1)
+        if "<unfinished ...>" in rest:
+            begun[thread] = rest
+            continue
+        if " resumed>" in rest:  # named where it began
+            rest = begun.pop(thread) + rest
+        match = re.match(r"(\d+\.\d+) (\w+)\((.*)<(\d+\.\d+)>$", rest)
+        if not match or largest.name not in match[3]:
+            continue
+        if match[2] == "openat":
+            created = created or (float(match[1]) if "O_CREAT" in match[3] else None)
+            continue
+        calls += float(match[4])
+        if match[2] == "rename":
+            renamed = float(match[1]) + float(match[4])
+            break
+    return largest, calls, renamed - created, whole
 
 
 def seconds_of_copy(file, to):
@@ -66,19 +76,21 @@ def seconds_of_copy(file, to):
 
 def write_exports(options):
     print(f"medians of {options.runs}, {options.threads} threads\n"
-          f"{'export':30} {'MB':>7} {'written':>10} {'copied':>10} {'beside a copy':>14} {'in all':>8}")
+          f"{'export':30} {'MB':>7} {'written':>10} {'copied':>10} {'beside a copy':>14} {'with encoding':>14} {'in all':>8}")
     for form in options.formats or FORMATS:
-        wrote, copied, whole = [], [], []
+        wrote, made, copied, whole = [], [], [], []
         for _ in range(options.runs):
             with tempfile.TemporaryDirectory(dir=ROOT / "build") as scratch:
                 folder = Path(scratch)
-                file, seconds, all_of_it = seconds_of_export(options, form, folder)
+                file, calls, seconds, all_of_it = seconds_of_export(options, form, folder)
                 size = file.stat().st_size / 1e6
-                wrote.append(size / seconds)
+                wrote.append(size / calls)
+                made.append(size / seconds)
                 whole.append(all_of_it)
                 copied.append(size / seconds_of_copy(file, folder / "copy"))
-        ours, theirs = statistics.median(wrote), statistics.median(copied)
-        print(f"{form:30} {size:7.1f} {ours:5.0f} MB/s {theirs:5.0f} MB/s {ours / theirs:14.2f} {statistics.median(whole):6.2f} s", flush=True)
+        ours, encoded, theirs = (statistics.median(speeds) for speeds in (wrote, made, copied))
+        print(f"{form:30} {size:7.1f} {ours:5.0f} MB/s {theirs:5.0f} MB/s {ours / theirs:14.2f} {encoded / theirs:14.2f} "
+              f"{statistics.median(whole):6.2f} s", flush=True)
 
 
 def encode(options, encoders):

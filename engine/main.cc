@@ -125,7 +125,9 @@ void add_export(CLI::App& app, int& status) {
   command->add_option("--to", options.to, "huggingface, compressed-tensors, ...; 'FORMAT(PARAMETER=VALUE)'")
       ->required();
   command->add_option("--out", options.out, "Folder for the result; must not exist")->required();
-  command->add_option("--data", options.text, "Text on which the export is scored beside the model");
+  command->add_option("--data", options.text,
+                      "Text on which the export is scored beside the model; without it one of Wring's own");
+  command->add_flag("--no-score", options.no_score, "On no text");
   command->add_option("--windows", options.windows, "Windows of 1024 tokens of it")->capture_default_str();
   command->add_option("--claims", options.claims,
                       "JSON file to keep, with which verify checks the export again");

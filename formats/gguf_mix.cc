@@ -303,6 +303,10 @@ GgmlTypeOverride parse_ggml_type_override(std::string_view text) {
   }
 }
 
+bool fits(const GgmlTypeOverride& override, const std::string& name) {
+  return std::regex_search(name, compiled(override.pattern));
+}
+
 std::vector<GgmlType> choose_ggml_types(const GgufFileType& file_type, const GgufModelFacts& model,
                                         std::span<const GgufTensorShape> tensors, bool has_imatrix,
                                         std::span<const GgmlTypeOverride> overrides) {

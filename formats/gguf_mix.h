@@ -47,6 +47,9 @@ struct GgmlTypeOverride {
 // that names the pattern.
 GgmlTypeOverride parse_ggml_type_override(std::string_view text);
 
+// Whether the pattern is found in a tensor's name.
+bool fits(const GgmlTypeOverride& override, const std::string& name);
+
 // The type of each tensor, in their order.
 //
 // All tensors of the model belong in the list: a head is tied where there is no output.weight, and some rules

@@ -2,6 +2,7 @@
 #include "recipe/check.h"
 
 #include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <optional>
 #include <utility>
@@ -154,9 +155,24 @@ std::string allowed_values(const ParameterSpec& p) {
   return "any string";
 }
 
+std::string lowered(std::string text) {
+  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
+  return text;
+}
+
+// The choice that was meant, as the spec writes it: its letters may be of either case.
+Json as_chosen(const Json& value, const std::vector<Json>& choices) {
+  const auto same = [&](const Json& choice) {
+    return choice.is_string() && lowered(choice.get<std::string>()) == lowered(value.get<std::string>());
+  };
+  if (!value.is_string() || std::find(choices.begin(), choices.end(), value) != choices.end()) return value;
+  const auto found = std::find_if(choices.begin(), choices.end(), same);
+  return found == choices.end() ? value : *found;
+}
+
 Json check_value(const Json& given, const ParameterSpec& p, const std::string& field, const Source& source) {
-  const Json value = check_type(given, p, field, source);
   const auto& choices = p.choices;
+  const Json value = as_chosen(check_type(given, p, field, source), choices);
   if (!choices.empty() && std::find(choices.begin(), choices.end(), value) == choices.end())
     source.fail("OUT_OF_RANGE", field,
                 shown(given) + " is not allowed; it is " + allowed_values(p) + with_unit(p),

@@ -156,17 +156,31 @@ Json entries_of(const Json& json, const char* key, const Source& source) {
   return json.at(key);
 }
 
-// Of the last stage that leaves integers in the linear layers; nothing where no stage does.
-std::optional<std::size_t> integer_stage(const Recipe& recipe, const Catalogue& catalogue) {
+// The last stage that stores the linear layers in one of these forms; nothing where none does.
+std::optional<std::size_t> last_storing(const Recipe& recipe, const Catalogue& catalogue,
+                                        const std::vector<std::string>& forms) {
   for (std::size_t i = recipe.stages.size(); i-- > 0;) {
     const StageSpec& stage = recipe.stages[i];
-    const bool linear =
-        std::find(stage.targets.begin(), stage.targets.end(), "Linear") != stage.targets.end();
-    if (linear && stage.params.contains("bits") &&
-        catalogue.method(stage.method, "").produces == "packed-int")
+    const auto& made = catalogue.method(stage.method, "").produces;
+    if (std::find(stage.targets.begin(), stage.targets.end(), "Linear") != stage.targets.end() &&
+        std::find(forms.begin(), forms.end(), made) != forms.end())
       return i;
   }
   return std::nullopt;
+}
+
+// A format of quantised layers, and stages that leave it none.
+void check_format_holds(const Recipe& recipe, std::size_t index, const MethodSpec& format,
+                        const Catalogue& catalogue, const Source& source) {
+  if (format.holds.empty() || last_storing(recipe, catalogue, format.holds)) return;
+  const auto stage = last_storing(
+      recipe, catalogue, {"packed-int", "float8", "float4", "masked", "low-rank", "residual", "sum"});
+  if (!stage) return;  // the model may have come quantised
+  const std::string& method = recipe.stages[*stage].method;
+  source.fail("NOT_EXPRESSIBLE", at("exports", index),
+              format.name + " holds " + join(format.holds, ", ") + ", and " + at("stages", *stage) + " (" +
+                  method + ") leaves " + catalogue.method(method, "").produces,
+              "Quantise behind it, or export as huggingface, gguf, onnx or wring.");
 }
 
 // What is known of an export before anything ran: the bits that its layers will have, and what its files have
@@ -181,8 +195,9 @@ void check_export_fits(const Recipe& recipe, std::size_t index, const Catalogue&
       source.fail("NOT_EXPRESSIBLE", at("exports", index),
                   spec.name + " has no place for what " + last + " leaves", instead);
   }
-  const auto stage = integer_stage(recipe, catalogue);
-  if (!stage || spec.bits.empty()) return;
+  check_format_holds(recipe, index, spec, catalogue, source);
+  const auto stage = last_storing(recipe, catalogue, {"packed-int"});
+  if (!stage || spec.bits.empty() || !recipe.stages[*stage].params.contains("bits")) return;
   const auto bits = recipe.stages[*stage].params.at("bits").get<std::int64_t>();
   if (std::find(spec.bits.begin(), spec.bits.end(), bits) != spec.bits.end()) return;
   std::vector<std::string> held;

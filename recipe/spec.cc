@@ -56,7 +56,7 @@ MethodSpec parse_spec(std::string_view yaml) {
   spec.name = json_at<std::string>(json, "name", "spec");
   check_keys(json,
              {"name", "version", "kind", "summary", "papers", "takes", "needs", "produces", "determinism",
-              "keyed_by_hardware", "statistics", "metrics", "bits", "refuses", "parameters"},
+              "keyed_by_hardware", "statistics", "metrics", "bits", "refuses", "holds", "parameters"},
              spec.name, Source{"spec", {}});
   spec.version = json_at<std::uint32_t>(json, "version", spec.name);
   spec.kind = json_at<std::string>(json, "kind", spec.name);
@@ -77,6 +77,7 @@ MethodSpec parse_spec(std::string_view yaml) {
     check_known(better, {"lower", "higher", "neither"}, spec.name + ".metrics." + metric);
   spec.bits = json_or<std::vector<std::int64_t>>(json, "bits", {}, spec.name);
   spec.refuses = json_or<std::vector<std::string>>(json, "refuses", {}, spec.name);
+  spec.holds = json_or<std::vector<std::string>>(json, "holds", {}, spec.name);
   const Json parameters = json_or<Json>(json, "parameters", Json::object(), spec.name);
   for (const auto& [name, parameter] : parameters.items())
     spec.parameters.push_back(parse_parameter(name, parameter, spec.name + ".parameters." + name));
@@ -120,6 +121,7 @@ Json MethodSpec::to_json() const {
   if (!statistics.empty()) json["statistics"] = statistics;
   if (!bits.empty()) json["bits"] = bits;
   if (!refuses.empty()) json["refuses"] = refuses;
+  if (!holds.empty()) json["holds"] = holds;
   return json;
 }
 

@@ -43,6 +43,7 @@ struct MethodSpec {
   std::map<std::string, std::string> metrics;  // of suites: name -> better (lower, higher, or neither)
   std::vector<std::int64_t> bits;              // of formats: what an integer layer may have; empty: any
   std::vector<std::string> refuses;            // of formats: methods whose result they have no place for
+  std::vector<std::string> holds;              // of formats: what methods produce that is theirs; empty: any
   std::vector<ParameterSpec> parameters;
   std::string text;  // the YAML it was read from
 

@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 
+#include "client/cli/figures.h"
 #include "client/cli/programs.h"
 #include "client/cli/transfers.h"
 #include "client/report.h"
@@ -64,6 +65,20 @@ Figure figure_of(const Json& row, const char* value, const char* error) {
           spread.is_number() ? std::optional(spread.get<double>()) : std::nullopt};
 }
 
+// On which text, and with whose arithmetic, where that is not what was asked for; or why not.
+std::string how_scored(const Json& report) {
+  if (report.contains("not_scored")) return "no: " + report.at("not_scored").get<std::string>();
+  std::vector<std::string> said;
+  for (const auto& row : report.at("evaluations")) {
+    const Json details = json_or<Json>(row, "details", Json::object());
+    if (said.empty() && details.contains("data"))
+      said.push_back("on a text of Wring's own (--data brings yours)");
+    if (details.contains("arithmetic"))
+      said.push_back("inputs of layers rounded as " + details.at("arithmetic").get<std::string>() + " does");
+  }
+  return join(said, "; ");
+}
+
 std::string describe_export(const Json& report) {
   std::vector<std::vector<std::string>> rows{
       {"format", report.at("format").get<std::string>()},
@@ -80,9 +95,11 @@ std::string describe_export(const Json& report) {
                                      std::pair{"not_read", "not read: no part that is known of a model"}})
     if (report.contains(member))
       rows.push_back({what, join(report.at(member).get<std::vector<std::string>>(), ", ")});
+  if (report.contains("tensor_types")) rows.push_back({"tensors", type_counts(report.at("tensor_types"))});
   if (report.contains("artifact"))
     rows.push_back({"kept as", "artifact " + report.at("artifact").get<std::string>().substr(0, 12) +
                                    " of job " + report.at("job").get<std::string>()});
+  if (const auto how = how_scored(report); !how.empty()) rows.push_back({"scored", how});
   for (const auto& row : report.at("evaluations")) {
     std::string figure = format_figure(figure_of(row, "value", "stderr"), "");
     if (json_or<Json>(row, "change_stderr", Json()).is_number()) {
@@ -222,7 +239,10 @@ void add_export_verbs(CLI::App& app, CliContext& context) {
   verb->add_option("--size", flags->size,
                    "Of --to wring, a model in levels: the most that its weights may take (75MB)")
       ->transform(bytes_value());
-  verb->add_option("--data", flags->data, "Text on which perplexity and KL beside the model are measured");
+  verb->add_option(
+      "--data", flags->data,
+      "Text on which it is scored beside the model (perplexity, KL divergence, top-1 agreement; an "
+      "encoder's similarity); without it a short one of Wring's own");
   verb->add_option("--windows", flags->windows, "Windows of 1024 tokens of it")->capture_default_str();
   verb->add_option("--threads", flags->threads, "Threads; 0: all");
   verb->callback([&context, flags] { export_artifact(context, *flags); });

@@ -39,6 +39,8 @@ std::string check_of(const v1::Evaluation& row) {
   if (said.contains("file_bytes"))
     text += "files of weights: " + human_bytes(said.at("file_bytes").get<std::uint64_t>()) + ", " +
             format_number(row.value(), 3) + " bits a weight\n";
+  if (said.contains("tensor_types")) text += "tensors: " + type_counts(said.at("tensor_types")) + "\n";
+  if (said.contains("not_scored")) text += "not scored: " + said.at("not_scored").get<std::string>() + "\n";
   if (said.contains("graph_distance"))
     text += "its graph, run beside the model: " +
             format_number(100 * said.at("graph_distance").get<double>(), 5) + " % off\n";
@@ -49,6 +51,12 @@ std::string check_of(const v1::Evaluation& row) {
 }
 
 }  // namespace
+
+std::string type_counts(const Json& counts) {
+  std::vector<std::string> parts;
+  for (const auto& [type, count] : counts.items()) parts.push_back(count.dump() + " " + type);
+  return join(parts, ", ");
+}
 
 std::vector<v1::Evaluation> evaluations_of(CliContext& context, const std::string& artifact) {
   v1::QueryEvaluationsRequest request;

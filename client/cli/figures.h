@@ -15,4 +15,7 @@ std::vector<v1::Evaluation> evaluations_of(CliContext& context, const std::strin
 // an export's check has seen; empty where nothing was measured.
 std::string describe_figures(const std::vector<v1::Evaluation>& rows);
 
+// {"Q5_0": 150, "F32": 61}: "61 F32, 150 Q5_0".
+std::string type_counts(const Json& counts);
+
 }  // namespace wring

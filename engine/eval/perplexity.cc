@@ -9,6 +9,7 @@
 
 #include "common/error.h"
 #include "engine/eval/suite.h"
+#include "engine/model/ggml_arithmetic.h"
 #include "engine/text/corpus.h"
 
 namespace wring {
@@ -59,37 +60,60 @@ at::Tensor normed_states(Model& model, const Windows& cut, const std::function<v
   return at::cat(hidden, 0);
 }
 
+// Of one model, over scored positions.
+struct Loss {
+  std::vector<double> windows;
+  double nll = 0, squares = 0;
+
+  void add(const at::Tensor& values) {
+    const double sum = values.sum().item<double>();
+    nll += sum;
+    squares += values.square().sum().item<double>();
+    windows.back() += sum;
+  }
+};
+
 // Sums over scored positions.
 struct Sums {
-  std::vector<double> window_nll, window_kl;
+  Loss loss, reference_loss;
+  std::vector<double> window_kl;
   std::vector<std::int64_t> window_scored;
-  double nll = 0, nll_squares = 0, kl = 0, kl_squares = 0;
+  double kl = 0, kl_squares = 0;
   std::int64_t scored = 0, agreed = 0;
   std::vector<float> kl_values;
+
+  void begin_window() {
+    for (auto* windows : {&loss.windows, &reference_loss.windows, &window_kl}) windows->push_back(0);
+    window_scored.push_back(0);
+  }
 };
 
 struct Scored {
-  at::Tensor nll, kl, agree;  // [rows] fp64, fp64, int64
+  at::Tensor nll, reference_nll, kl,
+      agree;  // [rows] fp64, int64; all but the first where there is a reference
 };
 
 Scored score_rows(const at::Tensor& logits, const at::Tensor& next, const at::Tensor& reference_logits) {
+  const auto nll = [&](const at::Tensor& log_p) {
+    return log_p.gather(1, next.unsqueeze(1)).squeeze(1).neg().to(at::kDouble);
+  };
   Scored s;
   const auto log_p = at::log_softmax(logits, -1);
-  s.nll = log_p.gather(1, next.unsqueeze(1)).squeeze(1).neg().to(at::kDouble);
+  s.nll = nll(log_p);
   if (!reference_logits.defined()) return s;
   const auto log_q = at::log_softmax(reference_logits, -1);
+  s.reference_nll = nll(log_q);
   s.kl = (log_q.exp() * (log_q - log_p)).sum(-1).to(at::kDouble);
   s.agree = log_p.argmax(-1).eq(log_q.argmax(-1)).to(at::kLong);
   return s;
 }
 
 void add_rows(Sums& sums, const Scored& s) {
-  sums.nll += s.nll.sum().item<double>();
-  sums.nll_squares += s.nll.square().sum().item<double>();
+  sums.loss.add(s.nll);
   sums.scored += s.nll.numel();
-  sums.window_nll.back() += s.nll.sum().item<double>();
   sums.window_scored.back() += s.nll.numel();
   if (!s.kl.defined()) return;
+  sums.reference_loss.add(s.reference_nll);
   sums.kl += s.kl.sum().item<double>();
   sums.kl_squares += s.kl.square().sum().item<double>();
   sums.window_kl.back() += s.kl.sum().item<double>();
@@ -106,9 +130,7 @@ Sums score(Model& model, const at::Tensor& states, Model* reference, const at::T
   if (reference) reference_decoded.emplace(reference->head_layers(), at::kFloat);
   Sums sums;
   for (std::int64_t w = 0; w < cut.ids.size(0); ++w) {
-    sums.window_nll.push_back(0);
-    sums.window_kl.push_back(0);
-    sums.window_scored.push_back(0);
+    sums.begin_window();
     const auto next = cut.ids[w].to(states.device());
     for (std::int64_t start = cut.first_scored(w) - 1; start < cut.window - 1; start += kRowsPerHead) {
       const std::int64_t rows = std::min(kRowsPerHead, cut.window - 1 - start);
@@ -138,22 +160,37 @@ EvaluationRow row(std::string metric, double value, std::optional<double> error,
   return r;
 }
 
-std::vector<EvaluationRow> make_rows(Sums& sums, const Windows& cut, bool with_reference) {
-  const double n = static_cast<double>(sums.scored), mean = sums.nll / n;
-  const double nll_error = standard_error(sums.nll, sums.nll_squares, n);
+std::vector<EvaluationRow> loss_rows(const Loss& loss, const Sums& sums, const Windows& cut) {
+  const double n = static_cast<double>(sums.scored), mean = loss.nll / n;
+  const double error = standard_error(loss.nll, loss.squares, n);
   if (!std::isfinite(mean))
     throw Error(ErrorCode::kInvalidArgument, "NOT_FINITE", "the model's logits are not finite", "",
                 "A weight or an activation overflowed.");
   std::vector<EvaluationRow> rows;
-  rows.push_back(row("perplexity", std::exp(mean), std::exp(mean) * nll_error, sums.scored));  // delta method
+  rows.push_back(row("perplexity", std::exp(mean), std::exp(mean) * error, sums.scored));  // delta method
   rows.back().details = {{"window", cut.window},
                          {"stride", cut.stride},
                          {"windows", cut.ids.size(0)},
-                         {"window_nll", sums.window_nll},
+                         {"window_nll", loss.windows},
                          {"window_scored", sums.window_scored}};
-  rows.push_back(row("nll", mean, nll_error, sums.scored));
+  rows.push_back(row("nll", mean, error, sums.scored));
   rows.back().unit = "nats/token";
-  if (!with_reference) return rows;
+  return rows;
+}
+
+// Beside what the reference gives on the same tokens.
+std::vector<EvaluationRow> compared_loss_rows(const Sums& sums, const Windows& cut) {
+  auto rows = loss_rows(sums.loss, sums, cut);
+  const auto dense = loss_rows(sums.reference_loss, sums, cut);
+  for (std::size_t i = 0; i < rows.size(); ++i) rows[i].baseline_value = dense[i].value;
+  pair_by_window(rows, dense);
+  return rows;
+}
+
+std::vector<EvaluationRow> make_rows(Sums& sums, const Windows& cut, bool with_reference) {
+  const double n = static_cast<double>(sums.scored);
+  if (!with_reference) return loss_rows(sums.loss, sums, cut);
+  auto rows = compared_loss_rows(sums, cut);
   rows.push_back(row("kl_mean", sums.kl / n, standard_error(sums.kl, sums.kl_squares, n), sums.scored));
   rows.back().unit = "nats/token";
   rows.back().details = {{"window_kl", sums.window_kl}};
@@ -171,6 +208,7 @@ std::vector<EvaluationRow> make_rows(Sums& sums, const Windows& cut, bool with_r
 std::vector<EvaluationRow> perplexity(const Params& params, EvaluationInput& input) {
   const Windows cut = cut_windows(params, input);
   Model* reference = params.get<bool>("reference") ? input.reference : nullptr;
+  const GgmlArithmetic served(served_models(params, input));
   const auto passes = static_cast<std::uint64_t>(cut.ids.size(0)) * (input.model.block_count() + 1);
   const auto known = input.reference_outputs.find(kStates);
   const bool is_known = known != input.reference_outputs.end();
@@ -189,7 +227,9 @@ std::vector<EvaluationRow> perplexity(const Params& params, EvaluationInput& inp
   if (reference)
     reference_states = is_known ? known->second.to(states.device()) : normed_states(*reference, cut, step);
   Sums sums = score(input.model, states, reference, reference_states, cut, step);
-  return make_rows(sums, cut, reference != nullptr);
+  auto rows = make_rows(sums, cut, reference != nullptr);
+  if (served.rounds()) rows.front().details["arithmetic"] = "llama.cpp";
+  return rows;
 }
 
 WRING_SUITE("perplexity", perplexity);

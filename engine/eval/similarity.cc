@@ -4,6 +4,7 @@
 
 #include "common/error.h"
 #include "engine/eval/suite.h"
+#include "engine/model/ggml_arithmetic.h"
 #include "engine/model/padded_tokens.h"
 #include "engine/text/corpus.h"
 
@@ -54,6 +55,7 @@ std::vector<EvaluationRow> similarity(const Params& params, EvaluationInput& inp
   const auto tokens = tokenize_sentences(sentences, params.get<std::int64_t>("max_length"), input.tokenizer);
   const auto n = static_cast<std::int64_t>(sentences.size());
   const auto k = std::min<std::int64_t>(params.get<std::int64_t>("neighbours"), n - 1);
+  const GgmlArithmetic served(served_models(params, input));
   const auto ours = embeddings(input.model, tokens, input.progress);
   if (!at::isfinite(ours).all().item<bool>())
     throw Error(ErrorCode::kInvalidArgument, "NOT_FINITE", "the model's embeddings are not finite");

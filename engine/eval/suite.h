@@ -66,6 +66,10 @@ struct EvaluationInput {
   std::function<Json(const Method& method, const std::set<const Layer*>& targets)> run;
 };
 
+// The models whose layers are to round their inputs as their files' runtime does (GgmlArithmetic), by the
+// suite's parameter `arithmetic`.
+std::vector<Model*> served_models(const Params& params, const EvaluationInput& input);
+
 // Of a model's files: those that hold tensors, and all.
 struct FileBytes {
   std::uint64_t weights = 0, all = 0;

@@ -98,7 +98,10 @@ class GgufExport {
   }
 
   // All that needs no weights.
-  void check() const { (void)keys(); }
+  void check() const {
+    types_.check_patterns(input_.model, architecture_);
+    (void)keys();
+  }
 
   void run() {
     const auto types = types_.of(input_.model, architecture_);

@@ -5,6 +5,7 @@
 #include <cctype>
 #include <sstream>
 
+#include "common/error.h"
 #include "engine/model/gguf_names.h"
 
 namespace wring {
@@ -37,30 +38,56 @@ GgufTypes::GgufTypes(const Params& params)
     : file_type_(read_parameter(
           params, "type",
           [&]() -> const GgufFileType& { return gguf_file_type(params.get<std::string>("type")); })),
+      overrides_field_(params.field("tensor_types")),
       has_imatrix_(!params.get<std::string>("imatrix").empty()) {
   for (const auto& text : split_overrides(params.get<std::string>("tensor_types")))
     overrides_.push_back(
         read_parameter(params, "tensor_types", [&] { return parse_ggml_type_override(text); }));
 }
 
-std::map<std::string, GgmlType> GgufTypes::of(const Model& model,
-                                              const GgufArchitecture& architecture) const {
-  std::vector<std::string> names;
+namespace {
+
+struct NamedShapes {
+  std::vector<std::string> names;  // Hugging Face's
   std::vector<GgufTensorShape> shapes;
-  const auto add = [&](const std::string& name, std::vector<std::int64_t> shape) {
+
+  void add(const std::string& name, std::vector<std::int64_t> shape) {
     names.push_back(name);
     shapes.push_back({gguf_name(name), std::move(shape)});
-  };
+  }
+};
+
+NamedShapes shapes_of(const Model& model, const GgufArchitecture& architecture) {
+  NamedShapes all;
   for (const Layer* layer : model.layers()) {
-    add(layer->name() + ".weight", {layer->weight().rows(), layer->weight().columns()});
-    if (layer->bias().defined()) add(layer->name() + ".bias", {layer->bias().size(0)});
+    all.add(layer->name() + ".weight", {layer->weight().rows(), layer->weight().columns()});
+    if (layer->bias().defined()) all.add(layer->name() + ".bias", {layer->bias().size(0)});
   }
   for (const auto& parameter : model.parameters())
-    if (architecture.holds(parameter.name)) add(parameter.name, parameter.value.sizes().vec());
+    if (architecture.holds(parameter.name)) all.add(parameter.name, parameter.value.sizes().vec());
+  return all;
+}
+
+}  // namespace
+
+std::map<std::string, GgmlType> GgufTypes::of(const Model& model,
+                                              const GgufArchitecture& architecture) const {
+  const auto [names, shapes] = shapes_of(model, architecture);
   const auto types = choose_ggml_types(file_type_, architecture.facts(), shapes, has_imatrix_, overrides_);
   std::map<std::string, GgmlType> by_name;
   for (std::size_t i = 0; i < names.size(); ++i) by_name.emplace(names[i], types[i]);
   return by_name;
+}
+
+void GgufTypes::check_patterns(const Model& model, const GgufArchitecture& architecture) const {
+  const auto shapes = shapes_of(model, architecture).shapes;
+  for (const auto& override : overrides_) {
+    const auto fits_tensor = [&](const GgufTensorShape& tensor) { return fits(override, tensor.name); };
+    if (std::none_of(shapes.begin(), shapes.end(), fits_tensor))
+      throw Error(ErrorCode::kInvalidArgument, "BAD_TENSOR_TYPE",
+                  "'" + override.pattern + "' is found in no tensor's name", overrides_field_,
+                  "Names are GGUF's, such as " + shapes[1].name + " and " + shapes.back().name + ".");
+  }
 }
 
 }  // namespace wring

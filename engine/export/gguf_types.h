@@ -22,9 +22,12 @@ class GgufTypes {
   // Of each weight, bias and other parameter that the file holds, by Hugging Face's name
   // ("model.norm.weight").
   std::map<std::string, GgmlType> of(const Model& model, const GgufArchitecture& architecture) const;
+  // Throws Error naming a pattern of tensor_types that no tensor's name holds.
+  void check_patterns(const Model& model, const GgufArchitecture& architecture) const;
 
  private:
   const GgufFileType& file_type_;
+  std::string overrides_field_;
   std::vector<GgmlTypeOverride> overrides_;
   bool has_imatrix_;
 };

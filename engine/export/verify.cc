@@ -2,6 +2,7 @@
 #include "engine/export/verify.h"
 
 #include <cmath>
+#include <map>
 #include <optional>
 #include <set>
 #include <utility>
@@ -71,8 +72,9 @@ void check_files(const FileTree& tree, const Json& claims) {
 }
 
 struct Contents {
-  std::uint64_t tensors = 0, files = 0;  // bytes; of files with their headers, and a GGUF's vocabulary
-  std::set<std::string> names;           // of the tensors
+  std::uint64_t tensors = 0, files = 0;   // bytes; of files with their headers, and a GGUF's vocabulary
+  std::set<std::string> names;            // of the tensors
+  std::map<std::string, int> ggml_types;  // of a GGUF: how many tensors of each
 
   void add(const std::string& name, std::uint64_t bytes) {
     tensors += bytes;
@@ -87,7 +89,10 @@ Contents contents_of(const FileTree& tree) {
     const bool gguf = path.ends_with(".gguf"), safetensors = path.ends_with(".safetensors");
     if (gguf) {
       const GgufFile opened(file);
-      for (const auto& tensor : opened.tensors()) contents.add(tensor.name, tensor.bytes);
+      for (const auto& tensor : opened.tensors()) {
+        contents.add(tensor.name, tensor.bytes);
+        ++contents.ggml_types[std::string(to_string(tensor.type))];
+      }
     }
     if (safetensors)
       for (const auto& entry : read_safetensors_header(file).entries) contents.add(entry.name, entry.bytes);
@@ -157,6 +162,7 @@ Json verify_export(const std::filesystem::path& path, const Json& claims) {
               {"bits_per_weight",
                8.0 * static_cast<double>(contents.files) / static_cast<double>(model->parameter_count())}};
   if (distance) report["graph_distance"] = *distance;
+  if (!contents.ggml_types.empty()) report["tensor_types"] = contents.ggml_types;
   if (const auto left = json_or<Json>(claims, "left_out", Json::array(), "claims"); !left.empty())
     report["left_out"] = left;
   return report;

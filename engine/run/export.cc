@@ -10,24 +10,53 @@
 #include "engine/model/load.h"
 #include "engine/run/checked_export.h"
 #include "engine/run/hardware.h"
+#include "engine/run/own_score.h"
+#include "engine/text/tokenizer.h"
 
 namespace wring {
 namespace {
 
 namespace fs = std::filesystem;
 
-// Perplexity, KL divergence and agreement of the export beside the model that it was made of.
-Json measure(const ExportCommand& command, std::string_view kind, const fs::path& folder) {
-  if (command.text.empty()) return Json::array();
-  const bool decodes = kind == "decoder-lm";
+// Perplexity, KL divergence and agreement of the export beside the model that it was made of; an encoder's
+// similarity.
+Json measure_on(const ExportCommand& command, const fs::path& text, const EvaluationSpec& evaluation,
+                const fs::path& folder) {
   std::vector<std::string> arguments{"eval",        folder.string(),
-                                     "--suite",     decodes ? "perplexity" : "similarity",
-                                     "--data",      command.text.string(),
+                                     "--suite",     evaluation.suite,
+                                     "--data",      text.string(),
                                      "--reference", command.model.string(),
                                      "--threads",   std::to_string(command.threads),
                                      "--quiet"};
-  if (decodes) arguments.insert(arguments.end(), {"--windows", command.windows});
+  for (const char* name : {"window", "windows"})
+    if (evaluation.params.contains(name))
+      arguments.insert(arguments.end(),
+                       {"--param", std::string(name) + "=" + evaluation.params.at(name).dump()});
   return run_fresh(arguments, folder.parent_path()).at("evaluations");
+}
+
+// On the text that was given, or else on Wring's own, for which a model needs a tokenizer that is known here.
+void measure(const ExportCommand& command, const Model& model, const fs::path& folder, Json& report) {
+  report["evaluations"] = Json::array();
+  if (command.no_score) return;
+  if (!command.text.empty()) {
+    const char* suite = model.kind() == "decoder-lm" ? "perplexity" : "similarity";
+    EvaluationSpec evaluation = parse_recipe(suite).evaluations.front();
+    if (evaluation.params.contains("windows"))
+      evaluation.params["windows"] = parse_json(command.windows, "windows");
+    report["evaluations"] = measure_on(command, command.text, evaluation, folder);
+    return;
+  }
+  try {
+    (void)load_tokenizer(FileTree::on_disk(command.model));
+  } catch (const Error& error) {
+    report["not_scored"] = error.message();
+    return;
+  }
+  const TempDir scratch(folder.parent_path());
+  const OwnScore own = own_score(model, scratch.path());
+  report["evaluations"] = measure_on(command, own.file, own.evaluation, folder);
+  for (auto& row : report["evaluations"]) row["details"]["data"] = kOwnText;
 }
 
 // "perplexity  22.13456 +- 0.91234"
@@ -50,6 +79,9 @@ void print_report(const Json& report) {
             << (report.contains("graph_distance")
                     ? "its graph, run beside the model, is " +
                           format_number(100 * report.at("graph_distance").get<double>(), 5) + " % off\n"
+                    : "")
+            << (report.contains("not_scored")
+                    ? "not scored: " + report.at("not_scored").get<std::string>() + "\n"
                     : "")
             << names_of(report, "left_out", "not in the file, as its readers have no place for it: ")
             << names_of(report, "not_read", "in the model's files, and no part that is known of it: ")
@@ -76,7 +108,7 @@ int export_model(const ExportCommand& command) {
   const fs::path folder = half.path() / out.filename();
   Json report = write_checked_export(
       {*model, source, spec, "to", name_of_model(command.model), folder, command.claims});
-  report["evaluations"] = measure(command, model->kind(), folder);
+  measure(command, *model, folder, report);
   report["path"] = out.string();
   fs::rename(folder, out);
   if (command.json)

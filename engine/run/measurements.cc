@@ -134,15 +134,46 @@ void Measurements::run_export(const Step& step, const fs::path& folder, const st
   const FileTree files = FileTree::on_disk(folder);
   const auto model = load_model(files, model_.device());
   StepProgress progress(observer_, step.plan);
+  bool scored = false;
+  const auto add = [&](const EvaluationSpec& evaluation) {
+    const auto measured = measure_export(evaluation, {*model, files}, progress);
+    rows.insert(rows.end(), measured.begin(), measured.end());
+    scored = scored || evaluation.suite != "size";
+  };
   for (const auto& evaluation : spec_.recipe.evaluations) {
     const auto& suite = Catalogue::embedded().suite(evaluation.suite, "evaluations");
-    if (suite.keyed_by_hardware || !suite.statistics.empty() || evaluation.suite == "sample") continue;
-    auto measured = measure(evaluation, "evaluations", true, {*model, files}, progress);
-    add_baselines(measured, evaluation);
-    rows.insert(rows.end(), measured.begin(), measured.end());
+    if (!suite.keyed_by_hardware && suite.statistics.empty() && evaluation.suite != "sample") add(evaluation);
+  }
+  if (const std::string hindrance = scored ? "" : no_tokenizer(); !hindrance.empty()) {
+    rows.front().details["not_scored"] = hindrance;
+  } else if (!scored) {
+    if (!own_score_) own_score_ = own_score(*model, spec_.work);
+    add(own_score_->evaluation);
   }
   for (auto& row : rows) row.artifact = artifact;
   note(std::move(rows), step);
+}
+
+std::vector<EvaluationRow> Measurements::measure_export(const EvaluationSpec& evaluation,
+                                                        const Measured& exported, Progress& progress) {
+  auto rows = measure(evaluation, "evaluations", true, exported, progress);
+  add_baselines(rows, evaluation);
+  if (own_score_ && &evaluation == &own_score_->evaluation)
+    for (auto& row : rows) row.details["data"] = kOwnText;
+  return rows;
+}
+
+std::string Measurements::no_tokenizer() const {
+  try {
+    (void)data_.tokenizer();
+    return "";
+  } catch (const Error& error) {
+    return error.message();
+  }
+}
+
+const FileTree& Measurements::data_files(const std::string& name) const {
+  return own_score_ && name == kOwnText ? own_score_->text : spec_.data.at(name).files;
 }
 
 // Rows, and outputs where the disk has room for them beside a model.

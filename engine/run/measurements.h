@@ -15,6 +15,7 @@
 #include "engine/run/job.h"
 #include "engine/run/job_data.h"
 #include "engine/run/job_model.h"
+#include "engine/run/own_score.h"
 #include "engine/run/steps.h"
 
 namespace wring {
@@ -37,7 +38,8 @@ class Measurements {
   // The evaluation's rows: those of `kept`, else measured now. A step without a key is not kept.
   StepOutcome run(const Step& step, const std::optional<FileTree>& kept);
 
-  // Of the export in `folder`, by its report and by the recipe's own suites.
+  // Of the export in `folder`, by its report and by the recipe's own suites; where it has none that score a
+  // model, on a text of Wring's own.
   void run_export(const Step& step, const std::filesystem::path& folder, const std::string& artifact,
                   const Json& report);
 
@@ -57,7 +59,10 @@ class Measurements {
                                      bool compared, const Measured& measured, Progress& progress,
                                      std::vector<NamedTensor>* outputs = nullptr, const Step* step = nullptr);
   std::vector<EvaluationRow> measure_graph(const Step& step, Progress& progress) const;
-  const FileTree& data_files(const std::string& name) const { return spec_.data.at(name).files; }
+  std::vector<EvaluationRow> measure_export(const EvaluationSpec& evaluation, const Measured& exported,
+                                            Progress& progress);
+  std::string no_tokenizer() const;  // why there is none; empty where there is
+  const FileTree& data_files(const std::string& name) const;
   void stamp(std::vector<EvaluationRow>& rows) const;
   std::filesystem::path write(const Step& step, const std::vector<EvaluationRow>& rows,
                               const std::vector<NamedTensor>& outputs) const;
@@ -71,7 +76,8 @@ class Measurements {
   RunMethod run_;
   std::vector<EvaluationRow> rows_;
   std::map<const EvaluationSpec*, std::vector<EvaluationRow>>
-      before_;                                         // what each gave before the first stage
+      before_;  // what each gave before the first stage
+  std::optional<OwnScore> own_score_;
   std::map<const EvaluationSpec*, FileTree> outputs_;  // of the model that was handed in, where they are kept
 };
 

@@ -21,6 +21,12 @@ class ExportTests:
         for stage in plan["stages"][1:]:  # nothing is left to do for the first
             self.assertGreater(forecast[stage["name"]], 0)
             self.assertLess(abs(stage["forecast_bytes_after"] / forecast[stage["name"]] - 1), 0.01, stage["name"])
+        for when, digest in digests.items():  # the recipe brings no text
+            scores = {row["metric"]: row for row in job["evaluations"] if row["when"] == when and row["suite"] == "perplexity"}
+            self.assertEqual({row["details"].get("data") for row in scores.values()}, {"own-text"}, when)
+            self.assertEqual(set(scores), {"perplexity", "nll", "kl_mean", "kl_p99", "kl_max", "top1_agreement"})
+            self.assertGreater(scores["perplexity"]["change_stderr"], 0)
+            self.assertGreater(scores["kl_mean"]["value"], 0)  # beside the model that was handed in
         for when, digest in digests.items():
             out = self.folder / when.replace(": ", "-").split("(")[0]
             self.assertEqual(self.service.cli("get", digest, "--out", out).status, 0)
@@ -57,7 +63,12 @@ class ExportTests:
             self.assertLess(told["kl_mean"], 1e-3)
         local = subprocess.run([self.service.programs / "wring", "export", out / "compressed-tensors", "--to", "gguf(type=F16)", "--out", self.folder / "here", "--json"],
                                capture_output=True, text=True, check=True)
-        self.assertEqual(json.loads(local.stdout)["exports"][0]["format"], "gguf")
+        exported = json.loads(local.stdout)["exports"][0]
+        self.assertEqual((exported["format"], sum(exported["tensor_types"].values()) > 20), ("gguf", True))
+        perplexity = next(row for row in exported["evaluations"] if row["metric"] == "perplexity")
+        self.assertEqual(perplexity["details"]["data"], "own-text")
+        self.assertLess(abs(perplexity["value"] - perplexity["baseline_value"]), 1e-2 * perplexity["value"])
+        self.assertGreater(perplexity["change_stderr"], 0)
         again = self.service.cli(*arguments, "--out", out)
         self.assertEqual(again.status, 2, str(again))
         self.assertIn("is there already", again.err)
@@ -68,6 +79,8 @@ class ExportTests:
     def test_an_export_that_cannot_be_is_refused_when_it_is_submitted(self):
         for recipe, field in (("rtn(bits=5, group_size=32) | gptq-checkpoint", "exports[0]"),
                               ("rtn(bits=4, group_size=32) | round-inputs | gguf", "exports[0]"),
+                              ("fp8 | huggingface | gptq-checkpoint", "exports[1]"),
+                              ("rtn(bits=4, group_size=32) | gguf(type=Q9)", "exports[0].params.type"),
                               ("rtn(bits=4, group_size=32) | gguf(imatrix=here.gguf)", "exports[0].params.imatrix")):
             answer = self.service.cli("submit", recipe, "--model", self.scratch() / "tiny")
             self.assertEqual(answer.status, 2, str(answer))

@@ -5,6 +5,7 @@
 
 #include "common/error.h"
 #include "engine/kernels/bit_pack.h"
+#include "engine/model/ggml_arithmetic.h"
 #include "engine/model/layer.h"
 
 namespace wring {
@@ -295,6 +296,35 @@ TEST(GgmlRep, RefusesBlocksThatAreNotItsColumns) {
   EXPECT_NE(complaint("ggml", {{"type", "Q8_0"}, {"type_id", 99}, {"columns", 64}}, {{"blocks", blocks}}),
             "");
   EXPECT_NE(complaint("ggml", {{"type", "Q4_0"}, {"type_id", 8}, {"columns", 64}}, {{"blocks", blocks}}), "");
+}
+
+TEST(GgmlArithmetic, RoundsInputsToCodesOnTheScaleOfTheirGroup) {
+  // Of a group: the largest gives the scale, one lies halfway between two codes, and both signs.
+  at::Tensor x = at::zeros({2, 256});
+  x[0][0] = 127;
+  x[0][1] = -3.4;
+  x[0][2] = 2.5;   // to the even code
+  x[0][40] = 254;  // another group of 32, the same of 256
+  x[0][41] = 3;
+  const at::Tensor narrow = round_as_llama(x, GgmlType::kQ4_0), wide = round_as_llama(x, GgmlType::kQ4_K);
+  at::Tensor expected = x.clone();
+  expected[0][1] = -3;
+  expected[0][2] = 2;
+  expected[0][41] = 4;  // 1.5 of its group's scale of 2, to the even code
+  EXPECT_TRUE(at::equal(narrow, expected)) << narrow;
+  expected[0][0] = 128;  // 63.5 of the scale of 2
+  expected[0][1] = -4;
+  expected[0][2] = 2;
+  EXPECT_TRUE(at::equal(wide, expected)) << wide;
+  EXPECT_TRUE(at::equal(round_as_llama(x, GgmlType::kBF16), x));
+}
+
+TEST(GgmlArithmetic, HasScalesInHalfPrecisionBesideTypesOf32AndInSingleBesideKQuants) {
+  const at::Tensor x = at::full({1, 256}, 0.1F);
+  const auto scale = at::full({}, 0.1F / 127);
+  EXPECT_TRUE(at::equal(round_as_llama(x, GgmlType::kQ8_0),
+                        (scale.to(at::kHalf).to(at::kFloat) * 127).expand({1, 256})));
+  EXPECT_TRUE(at::equal(round_as_llama(x, GgmlType::kQ6_K), (scale * 127).expand({1, 256})));
 }
 
 TEST(LowRankRep, IsTheProductOfItsFactorsAndMultipliesByOneAfterTheOther) {

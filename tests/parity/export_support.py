@@ -82,7 +82,7 @@ class Engine:
     def export(self, model, to, out):
         """-> the export's report, with its claims."""
         claims = out.with_name(out.name + ".claims.json")
-        report = json.loads(self.run("export", model, "--to", to, "--out", out, "--claims", claims, "--json"))
+        report = json.loads(self.run("export", model, "--to", to, "--out", out, "--claims", claims, "--no-score", "--json"))
         return report | {"claims": json.loads(claims.read_text()), "claims_file": claims}
 
     def logits(self, model, ids):

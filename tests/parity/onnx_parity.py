@@ -619,6 +619,20 @@ class BadInput(Onnx):
 
 
 @support.whole_models
+class Large(Onnx):
+    """More than protobuf's 2 GiB: weights in model.onnx.data."""
+
+    def test_a_decoder_of_two_and_a_half_gigabytes(self):
+        source = self.decoder(hidden_size=2048, intermediate_size=8192, num_hidden_layers=9, num_attention_heads=16, num_key_value_heads=8,
+                              dtype=torch.bfloat16)
+        report = self.export(source, weights=False)
+        inline, beside = ((self.folder / "export" / name).stat().st_size for name in (MODEL, f"{MODEL}.data"))
+        self.assertGreater(beside, 1 << 31)
+        onnx.checker.check_model(str(self.folder / "export" / MODEL))
+        self.assert_decodes(source, f"{beside / 1e9:.2f} GB beside a graph of {inline / 1e3:.0f} KB, {report['weights']} weights")
+
+
+@support.whole_models
 class MiniLM(Onnx):
     """The encoder that the project measures with; the decoder: onnx_perplexity.py."""
 

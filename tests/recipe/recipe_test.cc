@@ -273,11 +273,22 @@ TEST(RecipeError, AnExportThatCannotHoldWhatTheStagesLeaveIsRefusedBeforeTheyRun
   for (const char* format : {"gguf", "huggingface", "gptq-checkpoint", "awq-checkpoint"})
     expect_refused("rtn(bits=4) | round-inputs | " + std::string(format), "NOT_EXPRESSIBLE", "exports[0]",
                    {"round-inputs"});
+  for (const auto& [recipe, made] : {std::pair{"fp8 | gptq-checkpoint", "float8"},
+                                     {"fp4 | awq-checkpoint", "float4"},
+                                     {"bitstack | compressed-tensors", "residual"},
+                                     {"wanda(pattern=2:4) | compressed-tensors", "masked"}})
+    expect_refused(recipe, "NOT_EXPRESSIBLE", "exports[0]", {"holds packed-int", made, "stages[0]"});
   // What comes last counts; layers that are named one by one, and embeddings, are the exporter's to judge.
   for (const char* fits :
        {"rtn(bits=5) | gptq(bits=4) | gptq-checkpoint", "rtn(bits=4) | round-inputs | compressed-tensors",
-        "gptq(bits=4) | rtn(bits=5, targets=[Embedding]) | gptq-checkpoint", "rtn(bits=5) | gguf"})
+        "gptq(bits=4) | rtn(bits=5, targets=[Embedding]) | gptq-checkpoint", "rtn(bits=5) | gguf",
+        "wanda(pattern=2:4) | rtn(bits=4) | compressed-tensors", "round-inputs | compressed-tensors"})
     EXPECT_NO_THROW((void)parse_recipe(fits)) << fits;
+}
+
+TEST(Recipe, AChoiceMayBeWrittenInEitherCase) {
+  EXPECT_EQ(parse_recipe("rtn(bits=4) | gguf(type=q4_k_m)").exports[0].params.at("type"), "Q4_K_M");
+  expect_refused("rtn(bits=4) | gguf(type=Q9)", "OUT_OF_RANGE", "exports[0].params.type", {"Q4_K_M"});
 }
 
 TEST(RecipeError, AJobReadsNoFileOfItsWorker) {
