@@ -276,9 +276,16 @@ std::string export_lines(const Json& job, const Json& evaluations) {
       rows.push_back({json_or<std::string>(row, "when", ""),
                       format_number(*number(row, "value"), 3) + " bits a weight", "", "read back as meant",
                       place_of(job, digest)});
-    if (!rows.empty() && suite == "perplexity" && (metric == "perplexity" || metric == "kl_mean"))
-      rows.back()[2] +=
-          (metric == "kl_mean" ? "   KL " : "perplexity ") + plain(number(row, "value").value_or(0));
+    if (rows.empty()) continue;
+    std::string& said = rows.back()[2];
+    const Json details = json_or<Json>(row, "details", Json::object());
+    if (const auto why = json_or<std::string>(details, "not_scored", ""); !why.empty())
+      said = "not scored: " + why;
+    for (const auto& [name, what] :
+         {std::pair{"perplexity", "perplexity "}, {"kl_mean", "   KL "}, {"cosine_mean", "cosine "}})
+      if (metric == name) said += what + plain(number(row, "value").value_or(0));
+    const auto how = metric == "perplexity" || metric == "cosine_mean" ? how_measured(details) : "";
+    if (!how.empty()) said += " (" + how + ")";
   }
   return rows.empty() ? "" : table(rows) + "\n";
 }
@@ -365,6 +372,14 @@ std::vector<MetricPair> pair_metrics(const Json& evaluations) {
       metric.before = Figure{*baseline, std::nullopt};
   }
   return metrics;
+}
+
+std::string how_measured(const Json& details) {
+  std::vector<std::string> said;
+  if (json_or<std::string>(details, "data", "") == "own-text") said.push_back("on Wring's own text");
+  if (const auto whose = json_or<std::string>(details, "arithmetic", ""); !whose.empty())
+    said.push_back("inputs rounded as " + whose + " does");
+  return join(said, ", ");
 }
 
 std::string job_report(const Json& job) {

@@ -38,6 +38,10 @@ std::string format_value(double value, std::string_view unit);
 // The same with "+- 0.11" behind it.
 std::string format_figure(const Figure& figure, std::string_view unit);
 
+// Of a row's details, what is not as one would think: "on Wring's own text, inputs rounded as llama.cpp
+// does".
+std::string how_measured(const Json& details);
+
 // The report of a job in the JSON form of client/messages.h. A local run gives the same members but id, and
 // `out`, the folder that the result lies in. Ends with a line break.
 std::string job_report(const Json& job);

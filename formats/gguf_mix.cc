@@ -303,7 +303,7 @@ GgmlTypeOverride parse_ggml_type_override(std::string_view text) {
   }
 }
 
-bool fits(const GgmlTypeOverride& override, const std::string& name) {
+bool names_tensor(const GgmlTypeOverride& override, const std::string& name) {
   return std::regex_search(name, compiled(override.pattern));
 }
 

@@ -48,7 +48,7 @@ struct GgmlTypeOverride {
 GgmlTypeOverride parse_ggml_type_override(std::string_view text);
 
 // Whether the pattern is found in a tensor's name.
-bool fits(const GgmlTypeOverride& override, const std::string& name);
+bool names_tensor(const GgmlTypeOverride& override, const std::string& name);
 
 // The type of each tensor, in their order.
 //

@@ -21,15 +21,23 @@ std::string named(const std::vector<std::string>& kinds) {
   return kinds.front() == "encoder" ? "an encoder" : "a " + kinds.front();
 }
 
-void check(const MethodSpec& spec, const std::vector<const MethodSpec*>& others,
-           const std::vector<std::string>& kinds, const std::string& field) {
-  if (takes_any(spec, kinds)) return;
+std::string way_out(const MethodSpec& spec, const std::vector<const MethodSpec*>& others,
+                    const std::vector<std::string>& kinds) {
+  if (spec.kind == "export" && kinds == std::vector<std::string>{"graph"})
+    return "Of a transformer that was exported as ONNX hand in the folder, with config.json and "
+           "wring_onnx.json.";
   std::vector<std::string> fitting;
   for (const auto* other : others)
     if (takes_any(*other, kinds)) fitting.push_back(other->name);
+  return fitting.empty() ? "Nothing here takes it." : "What takes it: " + join(fitting, ", ") + ".";
+}
+
+void check(const MethodSpec& spec, const std::vector<const MethodSpec*>& others,
+           const std::vector<std::string>& kinds, const std::string& field) {
+  if (takes_any(spec, kinds)) return;
   throw Error(ErrorCode::kInvalidArgument, "WRONG_MODEL_KIND",
               spec.name + " takes " + join(spec.takes, ", ") + "; this model is " + named(kinds), field,
-              fitting.empty() ? "Nothing here takes it." : "What takes it: " + join(fitting, ", ") + ".");
+              way_out(spec, others, kinds));
 }
 
 std::string place(const char* list, std::size_t index, const char* member) {

@@ -156,31 +156,55 @@ Json entries_of(const Json& json, const char* key, const Source& source) {
   return json.at(key);
 }
 
+bool produces_one_of(const StageSpec& stage, const std::vector<std::string>& forms,
+                     const Catalogue& catalogue) {
+  return std::find(forms.begin(), forms.end(), catalogue.method(stage.method, "").produces) != forms.end();
+}
+
+bool targets_all(const StageSpec& stage) {
+  return std::find(stage.targets.begin(), stage.targets.end(), "Linear") != stage.targets.end();
+}
+
 // The last stage that stores the linear layers in one of these forms; nothing where none does.
-std::optional<std::size_t> last_storing(const Recipe& recipe, const Catalogue& catalogue,
-                                        const std::vector<std::string>& forms) {
-  for (std::size_t i = recipe.stages.size(); i-- > 0;) {
-    const StageSpec& stage = recipe.stages[i];
-    const auto& made = catalogue.method(stage.method, "").produces;
-    if (std::find(stage.targets.begin(), stage.targets.end(), "Linear") != stage.targets.end() &&
-        std::find(forms.begin(), forms.end(), made) != forms.end())
-      return i;
-  }
+std::optional<std::size_t> last_storing(const Recipe& recipe, const std::vector<std::string>& forms,
+                                        const Catalogue& catalogue) {
+  for (std::size_t i = recipe.stages.size(); i-- > 0;)
+    if (targets_all(recipe.stages[i]) && produces_one_of(recipe.stages[i], forms, catalogue)) return i;
   return std::nullopt;
 }
 
-// A format of quantised layers, and stages that leave it none.
+// Whether `later`, which targets all linear layers, takes every one that `earlier` has taken.
+bool covers(const StageSpec& later, const StageSpec& earlier) {
+  return std::all_of(later.ignore.begin(), later.ignore.end(), [&](const std::string& ignored) {
+    return std::find(earlier.ignore.begin(), earlier.ignore.end(), ignored) != earlier.ignore.end();
+  });
+}
+
+// A format of quantised layers, and stages that leave it none. The model may have come quantised, so some
+// stage must have stored all linear layers anew.
 void check_format_holds(const Recipe& recipe, std::size_t index, const MethodSpec& format,
                         const Catalogue& catalogue, const Source& source) {
-  if (format.holds.empty() || last_storing(recipe, catalogue, format.holds)) return;
-  const auto stage = last_storing(
-      recipe, catalogue, {"packed-int", "float8", "float4", "masked", "low-rank", "residual", "sum"});
-  if (!stage) return;  // the model may have come quantised
-  const std::string& method = recipe.stages[*stage].method;
+  static const std::vector<std::string> kForms{"packed-int", "float8",   "float4", "masked",
+                                               "low-rank",   "residual", "sum"};
+  const auto last = last_storing(recipe, kForms, catalogue);
+  if (format.holds.empty() || !last) return;
+  for (std::size_t i = 0; i < recipe.stages.size(); ++i)
+    if (produces_one_of(recipe.stages[i], format.holds, catalogue) &&
+        (i >= *last || !covers(recipe.stages[*last], recipe.stages[i])))
+      return;
+  const std::string& method = recipe.stages[*last].method;
   source.fail("NOT_EXPRESSIBLE", at("exports", index),
-              format.name + " holds " + join(format.holds, ", ") + ", and " + at("stages", *stage) + " (" +
+              format.name + " holds " + join(format.holds, ", ") + ", and " + at("stages", *last) + " (" +
                   method + ") leaves " + catalogue.method(method, "").produces,
               "Quantise behind it, or export as huggingface, gguf, onnx or wring.");
+}
+
+void check_once(const Recipe& recipe, std::size_t index, const Source& source) {
+  for (std::size_t i = 0; i < index; ++i)
+    if (recipe.exports[i].format == recipe.exports[index].format &&
+        recipe.exports[i].params == recipe.exports[index].params)
+      source.fail("TWICE", at("exports", index), "is " + at("exports", i) + " again",
+                  "Leave one of them out.");
 }
 
 // What is known of an export before anything ran: the bits that its layers will have, and what its files have
@@ -196,7 +220,7 @@ void check_export_fits(const Recipe& recipe, std::size_t index, const Catalogue&
                   spec.name + " has no place for what " + last + " leaves", instead);
   }
   check_format_holds(recipe, index, spec, catalogue, source);
-  const auto stage = last_storing(recipe, catalogue, {"packed-int"});
+  const auto stage = last_storing(recipe, {"packed-int"}, catalogue);
   if (!stage || spec.bits.empty() || !recipe.stages[*stage].params.contains("bits")) return;
   const auto bits = recipe.stages[*stage].params.at("bits").get<std::int64_t>();
   if (std::find(spec.bits.begin(), spec.bits.end(), bits) != spec.bits.end()) return;
@@ -230,7 +254,10 @@ Recipe build(const Json& json, const Catalogue& catalogue, const Source& source)
   if (recipe.stages.empty() && recipe.evaluations.empty() && recipe.exports.empty())
     source.fail("MALFORMED_RECIPE", "stages", "the recipe has neither stages, evaluations nor exports",
                 "For instance:\nstages:\n  - gptq(bits=4, group_size=64)");
-  for (std::size_t i = 0; i < recipe.exports.size(); ++i) check_export_fits(recipe, i, catalogue, source);
+  for (std::size_t i = 0; i < recipe.exports.size(); ++i) {
+    check_once(recipe, i, source);
+    check_export_fits(recipe, i, catalogue, source);
+  }
   return recipe;
 }
 
@@ -336,10 +363,13 @@ Json Recipe::normal_form() const {
   return form;
 }
 
+Digest recipe_digest(Json normal_form) {
+  normal_form.erase("name");
+  return sha256(normal_form.dump());
+}
+
 Digest Recipe::digest() const {
-  Json form = normal_form();
-  form.erase("name");
-  return sha256(form.dump());
+  return recipe_digest(normal_form());
 }
 
 std::vector<std::string> Recipe::data_names() const {

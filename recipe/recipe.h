@@ -51,7 +51,7 @@ struct Recipe {
   // {"evaluations":[{params,suite,version,when}],"name":..,"stages":[{ignore,method,params,targets,version}],"version":1},
   // and "exports":[{format,params,version}] where there are some
   Json normal_form() const;
-  Digest digest() const;  // of the normal form without the name
+  Digest digest() const;  // recipe_digest() of it
   // Names of the data inputs it uses ("calibration", "test"), sorted: values of `data` parameters.
   std::vector<std::string> data_names() const;
   // Whether the evaluation runs "before" the stages, "after" them, or after the one of this index.
@@ -83,6 +83,9 @@ struct Source;
 StageSpec parse_stage(const Json& given, const std::string& field, const Catalogue& catalogue,
                       const Source& source);
 Json stage_json(const StageSpec& stage);
+
+// Of a recipe's normal form without the name, which says nothing of what it makes.
+Digest recipe_digest(Json normal_form);
 
 // One format, "compressed-tensors" or "huggingface(dtype=float16)". Throws as parse_recipe() does, or
 // UNKNOWN_FORMAT; fields begin with "to".

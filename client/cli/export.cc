@@ -28,6 +28,7 @@ struct ExportFlags {
   std::vector<std::string> to;
   std::uint64_t size = 0;
   std::uint32_t threads = 0, windows = 8;
+  bool no_score = false;
 };
 
 // "wring" and 75000000: "wring(size=75000000)".
@@ -53,6 +54,7 @@ std::optional<Json> export_to(CliContext& context, const ExportFlags& flags, con
                                      "--json"};
   if (!flags.data.empty())
     arguments.insert(arguments.end(), {"--data", flags.data, "--windows", std::to_string(flags.windows)});
+  if (flags.no_score) arguments.push_back("--no-score");
   const auto [ended, output] = capture(arguments);
   context.status = ended.signal ? 1 : ended.code;
   if (context.status != 0) return std::nullopt;
@@ -68,15 +70,10 @@ Figure figure_of(const Json& row, const char* value, const char* error) {
 // On which text, and with whose arithmetic, where that is not what was asked for; or why not.
 std::string how_scored(const Json& report) {
   if (report.contains("not_scored")) return "no: " + report.at("not_scored").get<std::string>();
-  std::vector<std::string> said;
-  for (const auto& row : report.at("evaluations")) {
-    const Json details = json_or<Json>(row, "details", Json::object());
-    if (said.empty() && details.contains("data"))
-      said.push_back("on a text of Wring's own (--data brings yours)");
-    if (details.contains("arithmetic"))
-      said.push_back("inputs of layers rounded as " + details.at("arithmetic").get<std::string>() + " does");
-  }
-  return join(said, "; ");
+  for (const auto& row : report.at("evaluations"))
+    if (const auto how = how_measured(json_or<Json>(row, "details", Json::object())); !how.empty())
+      return how;
+  return "";
 }
 
 std::string describe_export(const Json& report) {
@@ -132,12 +129,17 @@ std::vector<fs::path> folders_of(const ExportFlags& flags) {
 
 Json export_here(CliContext& context, const ExportFlags& flags, const std::vector<fs::path>& folders) {
   Json reports = Json::array();
+  int failed = 0;
   for (std::size_t i = 0; i < folders.size(); ++i) {
     const auto report = export_to(context, flags, flags.artifact, flags.to[i], folders[i]);
-    if (!report) break;  // what was written before stays, and is told of
+    if (!report) {  // wring-engine has said why; the others are made
+      failed = context.status;
+      continue;
+    }
     reports.push_back(*report);
     if (!context.json) context.print(describe_export(*report));
   }
+  context.status = failed;
   return reports;
 }
 
@@ -211,9 +213,30 @@ std::optional<Json> export_in_a_job(CliContext& context, const ExportFlags& flag
   return reports;
 }
 
+// Of what is neither here nor may be in the store: a path that was mistyped.
+void check_place(const std::string& artifact) {
+  const bool name = artifact.find_first_of("/.") == std::string::npos;
+  if (fs::exists(artifact) || name) return;
+  throw Error(ErrorCode::kNotFound, "NO_SUCH_FILE", "there is no file or folder " + artifact, "ARTIFACT",
+              "Name a model that lies here, or a job or an artifact of the service.");
+}
+
+void check_once(const std::vector<std::string>& to) {
+  std::vector<ExportSpec> seen;
+  for (const auto& one : to) {
+    ExportSpec spec = parse_export(one);
+    for (const auto& other : seen)
+      if (other.format == spec.format && other.params == spec.params)
+        throw Error(ErrorCode::kInvalidArgument, "TWICE", "'" + one + "' is given twice", "--to",
+                    "Leave one of them out.");
+    seen.push_back(std::move(spec));
+  }
+}
+
 void export_artifact(CliContext& context, ExportFlags flags) {
+  check_place(flags.artifact);
   for (auto& to : flags.to) to = with_size(to, flags.size);
-  for (const auto& to : flags.to) (void)parse_export(to);  // all of them, before the first is written
+  check_once(flags.to);  // all of them are read before the first is written
   const auto folders = folders_of(flags);
   const auto reports = fs::exists(flags.artifact) ? std::optional(export_here(context, flags, folders))
                                                   : export_in_a_job(context, flags, folders);
@@ -243,6 +266,7 @@ void add_export_verbs(CLI::App& app, CliContext& context) {
       "--data", flags->data,
       "Text on which it is scored beside the model (perplexity, KL divergence, top-1 agreement; an "
       "encoder's similarity); without it a short one of Wring's own");
+  verb->add_flag("--no-score", flags->no_score, "Of a model that lies here: score it on no text");
   verb->add_option("--windows", flags->windows, "Windows of 1024 tokens of it")->capture_default_str();
   verb->add_option("--threads", flags->threads, "Threads; 0: all");
   verb->callback([&context, flags] { export_artifact(context, *flags); });

@@ -15,6 +15,13 @@ namespace {
 
 constexpr int kMostRows = 1000;
 
+// "perplexity: on Wring's own text"; empty where it is measured as asked for.
+std::string note_of(const v1::Evaluation& row) {
+  const Json details = Json::parse(row.details_json(), nullptr, false);
+  const std::string how = details.is_object() ? how_measured(details) : "";
+  return how.empty() ? "" : row.metric() + ": " + how + "\n";
+}
+
 // "perplexity +0.2810 +- 0.0451 beside the input".
 std::string rise_of(const v1::Evaluation& row) {
   const double rise = row.value() - row.baseline_value();
@@ -80,6 +87,7 @@ std::string describe_figures(const std::vector<v1::Evaluation>& rows) {
                      row.job_id()});
     std::string said = row.suite() == "export" ? check_of(row) : "";
     if (row.metric() == "perplexity" && row.has_change_stderr()) said += rise_of(row);
+    if (row.metric() == "perplexity" || row.metric() == "cosine_mean") said += note_of(row);
     if (words.find(said) == std::string::npos) words += said;  // several jobs may have found the same
   }
   if (cells.size() == 1) return "";

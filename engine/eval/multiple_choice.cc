@@ -4,7 +4,6 @@
 #include "engine/eval/choice_items.h"
 #include "engine/eval/likelihood.h"
 #include "engine/eval/suite.h"
-#include "engine/model/ggml_arithmetic.h"
 
 namespace wring {
 namespace {
@@ -23,16 +22,20 @@ std::vector<ChoiceItem> items_of(const Params& params, const EvaluationInput& in
 std::vector<EvaluationRow> multiple_choice(const Params& params, EvaluationInput& input) {
   auto task = params.get<std::string>("task");
   std::replace(task.begin(), task.end(), '-', '_');
-  const GgmlArithmetic served(served_models(params, input));
-  return score_choices("multiple-choice", task, items_of(params, input), input);
+  const ServedModel served(params, input);
+  auto rows = score_choices("multiple-choice", task, items_of(params, input), input);
+  served.note(rows);
+  return rows;
 }
 
 std::vector<EvaluationRow> in_context(const Params& params, EvaluationInput& input) {
   const bool context = params.get<bool>("context");
   const auto items =
       invented_facts(params.get<std::size_t>("items"), params.get<std::size_t>("facts"), context, input.seed);
-  const GgmlArithmetic served(served_models(params, input));
-  return score_choices("in-context", context ? "open_book" : "closed_book", items, input);
+  const ServedModel served(params, input);
+  auto rows = score_choices("in-context", context ? "open_book" : "closed_book", items, input);
+  served.note(rows);
+  return rows;
 }
 
 WRING_SUITE("multiple-choice", multiple_choice);

@@ -9,7 +9,6 @@
 
 #include "common/error.h"
 #include "engine/eval/suite.h"
-#include "engine/model/ggml_arithmetic.h"
 #include "engine/text/corpus.h"
 
 namespace wring {
@@ -89,8 +88,8 @@ struct Sums {
 };
 
 struct Scored {
-  at::Tensor nll, reference_nll, kl,
-      agree;  // [rows] fp64, int64; all but the first where there is a reference
+  at::Tensor nll;                       // [rows] fp64
+  at::Tensor reference_nll, kl, agree;  // fp64, fp64, int64; where there is a reference
 };
 
 Scored score_rows(const at::Tensor& logits, const at::Tensor& next, const at::Tensor& reference_logits) {
@@ -208,7 +207,7 @@ std::vector<EvaluationRow> make_rows(Sums& sums, const Windows& cut, bool with_r
 std::vector<EvaluationRow> perplexity(const Params& params, EvaluationInput& input) {
   const Windows cut = cut_windows(params, input);
   Model* reference = params.get<bool>("reference") ? input.reference : nullptr;
-  const GgmlArithmetic served(served_models(params, input));
+  const ServedModel served(params, input);
   const auto passes = static_cast<std::uint64_t>(cut.ids.size(0)) * (input.model.block_count() + 1);
   const auto known = input.reference_outputs.find(kStates);
   const bool is_known = known != input.reference_outputs.end();
@@ -228,7 +227,7 @@ std::vector<EvaluationRow> perplexity(const Params& params, EvaluationInput& inp
     reference_states = is_known ? known->second.to(states.device()) : normed_states(*reference, cut, step);
   Sums sums = score(input.model, states, reference, reference_states, cut, step);
   auto rows = make_rows(sums, cut, reference != nullptr);
-  if (served.rounds()) rows.front().details["arithmetic"] = "llama.cpp";
+  served.note(rows);
   return rows;
 }
 

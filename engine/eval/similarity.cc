@@ -4,7 +4,7 @@
 
 #include "common/error.h"
 #include "engine/eval/suite.h"
-#include "engine/model/ggml_arithmetic.h"
+#include "engine/model/generate.h"
 #include "engine/model/padded_tokens.h"
 #include "engine/text/corpus.h"
 
@@ -52,10 +52,11 @@ std::vector<EvaluationRow> similarity(const Params& params, EvaluationInput& inp
   const auto name = params.get<std::string>("data");
   const auto sentences =
       read_sentences(input.data(name), name, static_cast<std::size_t>(params.get<std::int64_t>("sentences")));
-  const auto tokens = tokenize_sentences(sentences, params.get<std::int64_t>("max_length"), input.tokenizer);
+  const auto longest = std::min(params.get<std::int64_t>("max_length"), context_length(input.model));
+  const auto tokens = tokenize_sentences(sentences, longest, input.tokenizer);
   const auto n = static_cast<std::int64_t>(sentences.size());
   const auto k = std::min<std::int64_t>(params.get<std::int64_t>("neighbours"), n - 1);
-  const GgmlArithmetic served(served_models(params, input));
+  const ServedModel served(params, input);
   const auto ours = embeddings(input.model, tokens, input.progress);
   if (!at::isfinite(ours).all().item<bool>())
     throw Error(ErrorCode::kInvalidArgument, "NOT_FINITE", "the model's embeddings are not finite");
@@ -71,9 +72,11 @@ std::vector<EvaluationRow> similarity(const Params& params, EvaluationInput& inp
   const auto error = [&](const at::Tensor& t) {
     return t.std().item<double>() / std::sqrt(static_cast<double>(n));
   };
-  return {row("cosine_mean", cosine.mean().item<double>(), error(cosine), n),
-          row("cosine_min", cosine.min().item<double>(), std::nullopt, n),
-          row("neighbour_overlap", overlap.mean().item<double>(), error(overlap), n)};
+  std::vector<EvaluationRow> rows{row("cosine_mean", cosine.mean().item<double>(), error(cosine), n),
+                                  row("cosine_min", cosine.min().item<double>(), std::nullopt, n),
+                                  row("neighbour_overlap", overlap.mean().item<double>(), error(overlap), n)};
+  served.note(rows);
+  return rows;
 }
 
 WRING_SUITE("similarity", similarity);

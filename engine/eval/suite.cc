@@ -20,9 +20,11 @@ bool register_suite(const char* name, Suite suite) {
   return suites().emplace(name, suite).second;
 }
 
-std::vector<Model*> served_models(const Params& params, const EvaluationInput& input) {
-  if (params.get<std::string>("arithmetic") == "fp32") return {};
-  return {&input.model, input.reference};
+ServedModel::ServedModel(const Params& params, const EvaluationInput& input)
+    : arithmetic_(params.get<std::string>("arithmetic") == "runtime" ? &input.model : nullptr) {}
+
+void ServedModel::note(std::vector<EvaluationRow>& rows) const {
+  if (arithmetic_.rounds()) rows.front().details["arithmetic"] = "llama.cpp";
 }
 
 Suite find_suite(const std::string& name) {

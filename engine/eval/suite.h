@@ -11,6 +11,7 @@
 
 #include "common/json.h"
 #include "engine/methods/method.h"
+#include "engine/model/ggml_arithmetic.h"
 #include "engine/model/model.h"
 #include "engine/run/progress.h"
 #include "engine/text/tokenizer.h"
@@ -66,9 +67,17 @@ struct EvaluationInput {
   std::function<Json(const Method& method, const std::set<const Layer*>& targets)> run;
 };
 
-// The models whose layers are to round their inputs as their files' runtime does (GgmlArithmetic), by the
-// suite's parameter `arithmetic`.
-std::vector<Model*> served_models(const Params& params, const EvaluationInput& input);
+// What a suite holds while it measures: by its parameter `arithmetic`, which is settled then, the model's
+// layers round their inputs as its files' runtime does; never the reference's. note() says so in a row's
+// details.
+class ServedModel {
+ public:
+  ServedModel(const Params& params, const EvaluationInput& input);
+  void note(std::vector<EvaluationRow>& rows) const;
+
+ private:
+  GgmlArithmetic arithmetic_;
+};
 
 // Of a model's files: those that hold tensors, and all.
 struct FileBytes {

@@ -29,7 +29,7 @@ void check_layer(const Layer& layer, const IntegerGrid& grid, const IntegerGrid&
 
 void awq(const ExportInput& input, Claims& claims) {
   check_architecture(input.model, "awq-checkpoint");
-  check_quantized(input.model, "awq");
+  check_quantized(input.model, "awq-checkpoint", input.field);
   TensorFolder tensors(claims);
   std::optional<IntegerGrid> first;
   std::vector<std::string> plain;

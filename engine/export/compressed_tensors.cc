@@ -183,7 +183,7 @@ Json quantization_config(const Model& model, const std::map<Json, std::vector<st
 
 void compressed_tensors(const ExportInput& input, Claims& claims) {
   check_architecture(input.model, "compressed-tensors");
-  check_quantized(input.model, "compressed-tensors", true);
+  check_quantized(input.model, "compressed-tensors", input.field, true);
   const auto dtype = scale_dtype(input.model, input.params.get<std::string>("dtype"));
   TensorFolder tensors(claims);
   std::map<Json, std::vector<std::string>> quantized;

@@ -62,6 +62,7 @@ struct ExportInput {
   const Params& params;
   std::string name;              // of the model, for names of files
   std::filesystem::path folder;  // exists, and holds nothing
+  std::string field;             // of the format, for messages: "to", "exports[0]"
 };
 
 // Exporters register themselves under the name of their spec. Throws Error naming parameter or layer where

@@ -236,14 +236,14 @@ class GgufExport {
 void gguf(const ExportInput& input, Claims& claims) {
   if (!input.params.get<bool>("pad")) return GgufExport(input, claims).run();
   const auto padded = padded_model(input.model);
-  GgufExport({*padded, input.source, input.params, input.name, input.folder}, claims).run();
+  GgufExport({*padded, input.source, input.params, input.name, input.folder, input.field}, claims).run();
 }
 
 void check_gguf(const ExportInput& input) {
   Claims none;
   const auto padded = input.params.get<bool>("pad") ? padded_model(input.model) : nullptr;
   const Model& model = padded ? *padded : input.model;
-  GgufExport({model, input.source, input.params, input.name, input.folder}, none).check();
+  GgufExport({model, input.source, input.params, input.name, input.folder, input.field}, none).check();
 }
 
 WRING_EXPORTER("gguf", gguf, check_gguf);

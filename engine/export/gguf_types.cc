@@ -82,7 +82,9 @@ std::map<std::string, GgmlType> GgufTypes::of(const Model& model,
 void GgufTypes::check_patterns(const Model& model, const GgufArchitecture& architecture) const {
   const auto shapes = shapes_of(model, architecture).shapes;
   for (const auto& override : overrides_) {
-    const auto fits_tensor = [&](const GgufTensorShape& tensor) { return fits(override, tensor.name); };
+    const auto fits_tensor = [&](const GgufTensorShape& tensor) {
+      return names_tensor(override, tensor.name);
+    };
     if (std::none_of(shapes.begin(), shapes.end(), fits_tensor))
       throw Error(ErrorCode::kInvalidArgument, "BAD_TENSOR_TYPE",
                   "'" + override.pattern + "' is found in no tensor's name", overrides_field_,

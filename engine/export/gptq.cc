@@ -61,7 +61,7 @@ std::vector<NamedTensor> tensors_of(const IntegerGrid& grid, int zero_offset) {
 
 void gptq(const ExportInput& input, Claims& claims) {
   check_architecture(input.model, "gptq-checkpoint");
-  check_quantized(input.model, "gptq");
+  check_quantized(input.model, "gptq-checkpoint", input.field);
   const auto format = input.params.get<std::string>("checkpoint_format");
   const int zero_offset = format == "gptq" ? 1 : 0;
   TensorFolder tensors(claims);

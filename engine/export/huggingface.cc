@@ -18,7 +18,7 @@ void write_folder(const ExportInput& input, Claims& claims) {
 void huggingface(const ExportInput& input, Claims& claims) {
   if (!input.params.get<bool>("pad")) return write_folder(input, claims);
   const auto padded = padded_model(input.model);
-  write_folder({*padded, input.source, input.params, input.name, input.folder}, claims);
+  write_folder({*padded, input.source, input.params, input.name, input.folder, input.field}, claims);
 }
 
 WRING_EXPORTER("huggingface", huggingface);

@@ -50,7 +50,7 @@ bool is_float4(const Layer& layer) {
   return is_linear_of(layer, "float4");
 }
 
-void check_quantized(const Model& model, const char* format, bool with_floats) {
+void check_quantized(const Model& model, const char* format, const std::string& field, bool with_floats) {
   const auto layers = model.layers();
   for (const Layer* layer : layers)
     if (without_rounding(layer->weight()).format() == "sum")
@@ -63,8 +63,8 @@ void check_quantized(const Model& model, const char* format, bool with_floats) {
   };
   if (std::any_of(layers.begin(), layers.end(), is_held)) return;
   throw Error(ErrorCode::kInvalidArgument, "NOTHING_QUANTIZED",
-              std::string(format) + " holds quantised layers, and this model has none that it can hold", "to",
-              "Quantise it first, e.g. 'rtn(bits=4, group_size=64)', or export it as huggingface.");
+              std::string(format) + " holds quantised layers, and this model has none that it can hold",
+              field, "Quantise it first, e.g. 'rtn(bits=4, group_size=64)', or export it as huggingface.");
 }
 
 at::ScalarType scale_dtype(const Model& model, const std::string& name) {

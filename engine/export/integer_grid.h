@@ -30,7 +30,9 @@ bool is_float4(const Layer& layer);
 // Throws Error(kInvalidArgument) naming `format`: "NOTHING_QUANTIZED" where the model has no such layer or,
 // of a format that holds them too, small floats; "NOT_EXPRESSIBLE" where one has a low-rank part beside its
 // integers.
-void check_quantized(const Model& model, const char* format, bool with_floats = false);
+// `field` is the export's.
+void check_quantized(const Model& model, const char* format, const std::string& field,
+                     bool with_floats = false);
 
 // Where `name` is "auto", bfloat16 with four-bit floats, else the type of the scales of all layers (float16
 // where they differ); else the type of that name.

@@ -1,8 +1,6 @@
 // Inputs in 8 bits beside GGUF's blocks, as quantize_row_q8_0 and quantize_row_q8_K of ggml round them.
 #include "engine/model/ggml_arithmetic.h"
 
-#include <algorithm>
-
 namespace wring {
 namespace {
 
@@ -48,18 +46,14 @@ at::Tensor round_as_llama(const at::Tensor& x, GgmlType type) {
   return (codes * (wide ? scale : scale.to(at::kHalf).to(at::kFloat))).reshape(x.sizes());
 }
 
-GgmlArithmetic::GgmlArithmetic(const std::vector<Model*>& models) {
-  std::vector<Model*> seen;
-  for (Model* model : models) {
-    if (!model || std::find(seen.begin(), seen.end(), model) != seen.end()) continue;
-    seen.push_back(model);
+GgmlArithmetic::GgmlArithmetic(Model* model) {
+  if (model)
     for (Layer* layer : model->layers()) {
       if (layer->weight().format() != "ggml") continue;
       const auto type = json_at<std::uint32_t>(layer->weight().attributes(), "type_id", layer->name());
       plain_.emplace_back(layer, layer->shared_weight());
       layer->set_weight(std::make_shared<ServedRep>(layer->shared_weight(), static_cast<GgmlType>(type)));
     }
-  }
 }
 
 GgmlArithmetic::~GgmlArithmetic() {

@@ -16,11 +16,11 @@ namespace wring {
 // Q8_1's fp16 sums, which Q4_1 and Q5_1 are multiplied with there, are not rounded.
 at::Tensor round_as_llama(const at::Tensor& x, GgmlType type);
 
-// While it lives, the layers of these models that hold GGUF's blocks round their inputs so. Look-ups of an
-// embedding round nothing, there and here.
+// While it lives, the layers of `model` that hold GGUF's blocks round their inputs so; of nullptr none do.
+// Look-ups of an embedding round nothing, there and here.
 class GgmlArithmetic {
  public:
-  explicit GgmlArithmetic(const std::vector<Model*>& models);  // nullptr and a second mention are passed over
+  explicit GgmlArithmetic(Model* model);
   ~GgmlArithmetic();
   GgmlArithmetic(const GgmlArithmetic&) = delete;
   GgmlArithmetic& operator=(const GgmlArithmetic&) = delete;

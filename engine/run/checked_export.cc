@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdio>
 
 #include "common/digest.h"
 #include "common/error.h"
@@ -68,11 +69,15 @@ Json run_fresh(const std::vector<std::string>& arguments, const fs::path& folder
   options.argv.push_back("--json");
   FileDescriptor out(::open(file.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
   if (!out) throw_io_error("create", file, errno);
-  options.descriptors = {{out.get(), STDOUT_FILENO}, {STDERR_FILENO, STDERR_FILENO}};
+  const fs::path log = scratch.path() / "log";
+  FileDescriptor err(::open(log.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+  if (!err) throw_io_error("create", log, errno);
+  options.descriptors = {{out.get(), STDOUT_FILENO}, {err.get(), STDERR_FILENO}};
   const ExitStatus status = Subprocess(options).wait();
   const std::string text = read_file(file);
   const Json printed = text.empty() ? Json::object() : parse_json(text, arguments.front());
   if (printed.contains("error")) throw Error::from_json(printed.at("error"));
+  std::fputs(read_file(log).c_str(), stderr);  // but an error, which is told by who catches it
   if (status.code != 0 || text.empty())
     throw Error(ErrorCode::kInternal, "EXPORT_NOT_VERIFIED",
                 "the process that reads the export back ended with " +
@@ -95,7 +100,7 @@ void check_export(const ExportSpec& spec, const Model& model, const FileTree& so
                 "It takes: " + join(takes, ", ") + ".");
   check_vocabulary(model, source);
   const Params params(spec.params, field + ".params");
-  if (const auto check = find_export_check(spec.format)) check({model, source, params, "model", {}});
+  if (const auto check = find_export_check(spec.format)) check({model, source, params, "model", {}, field});
 }
 
 Json write_checked_export(const ExportTask& task) {
@@ -105,7 +110,8 @@ Json write_checked_export(const ExportTask& task) {
   const Params params(task.spec.params, task.field + ".params");
   {
     const KeptHeap heap;  // layers of one size come one after the other
-    find_exporter(task.spec.format)({task.model, task.source, params, task.name, task.folder}, claims);
+    find_exporter(task.spec.format)({task.model, task.source, params, task.name, task.folder, task.field},
+                                    claims);
   }
   const TempDir scratch(task.folder.parent_path());
   const fs::path claimed = task.claims.empty() ? scratch.path() / "claims.json" : task.claims;

@@ -11,12 +11,21 @@
 #include "engine/run/checked_export.h"
 #include "engine/run/hardware.h"
 #include "engine/run/own_score.h"
-#include "engine/text/tokenizer.h"
+#include "engine/text/corpus.h"
 
 namespace wring {
 namespace {
 
 namespace fs = std::filesystem;
+
+// Before anything is written.
+void check_text(const fs::path& text) {
+  try {
+    if (!text.empty()) (void)read_corpus(FileTree::on_disk(text), "test");
+  } catch (const Error& error) {
+    throw Error(error.code(), error.reason(), error.message(), "--data", error.hint());
+  }
+}
 
 // Perplexity, KL divergence and agreement of the export beside the model that it was made of; an encoder's
 // similarity.
@@ -35,7 +44,7 @@ Json measure_on(const ExportCommand& command, const fs::path& text, const Evalua
   return run_fresh(arguments, folder.parent_path()).at("evaluations");
 }
 
-// On the text that was given, or else on Wring's own, for which a model needs a tokenizer that is known here.
+// On the text that was given, or else on Wring's own.
 void measure(const ExportCommand& command, const Model& model, const fs::path& folder, Json& report) {
   report["evaluations"] = Json::array();
   if (command.no_score) return;
@@ -47,15 +56,13 @@ void measure(const ExportCommand& command, const Model& model, const fs::path& f
     report["evaluations"] = measure_on(command, command.text, evaluation, folder);
     return;
   }
-  try {
-    (void)load_tokenizer(FileTree::on_disk(command.model));
-  } catch (const Error& error) {
-    report["not_scored"] = error.message();
-    return;
-  }
   const TempDir scratch(folder.parent_path());
   const OwnScore own = own_score(model, scratch.path());
-  report["evaluations"] = measure_on(command, own.file, own.evaluation, folder);
+  try {
+    report["evaluations"] = measure_on(command, own.file, own.evaluation, folder);
+  } catch (const Error& error) {
+    report["not_scored"] = hindrance(error);
+  }
   for (auto& row : report["evaluations"]) row["details"]["data"] = kOwnText;
 }
 
@@ -99,6 +106,7 @@ int export_model(const ExportCommand& command) {
     throw Error(ErrorCode::kAlreadyExists, "OUT_EXISTS", command.out.string() + " is there already", "out",
                 "Name a folder that does not exist yet.");
   const fs::path out = without_slash(fs::absolute(command.out));
+  check_text(command.text);
   const FileTree source = FileTree::on_disk(command.model);
   const auto model = load_model(source);
   check_export(spec, *model, source, "to");

@@ -1,6 +1,7 @@
 // A suite is run, or its rows are found; both are held to what came before.
 #include "engine/run/measurements.h"
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -18,6 +19,11 @@ namespace fs = std::filesystem;
 
 constexpr const char* kOutputs = "outputs.safetensors";  // beside an evaluation's rows
 
+bool holds_gguf(const FileTree& files) {
+  const auto paths = files.paths();
+  return std::any_of(paths.begin(), paths.end(), [](const auto& path) { return path.ends_with(".gguf"); });
+}
+
 }  // namespace
 
 StepOutcome Measurements::run(const Step& step, const std::optional<FileTree>& kept) {
@@ -32,10 +38,10 @@ StepOutcome Measurements::run(const Step& step, const std::optional<FileTree>& k
     StepProgress progress(observer_, step.plan);
     const bool compared = step.when != "before" || spec_.reference;
     std::vector<NamedTensor> outputs;
-    rows = model_.is_graph()
-               ? measure_graph(step, progress)
-               : measure(*step.evaluation, step.field, compared, {model_.model(), model_.files()}, progress,
-                         is_baseline(step) ? &outputs : nullptr, &step);
+    rows = model_.is_graph() ? measure_graph(step, progress)
+                             : measure(*step.evaluation, step.field, compared,
+                                       {model_.model(), model_.files(), measures_alone(spec_.recipe)},
+                                       progress, is_baseline(step) ? &outputs : nullptr, &step);
     if (step.plan.key) {
       outcome.path = write(step, rows, outputs);
       keep_outputs(step, FileTree::on_disk(outcome.path));
@@ -98,8 +104,12 @@ std::vector<EvaluationRow> Measurements::measure(const EvaluationSpec& evaluatio
                         [&](const Method& method, const std::set<const Layer*>& targets) {
                           return run_(*step, method, evaluation.params, targets);
                         }};
-  auto rows = find_suite(evaluation.suite)(Params(evaluation.params, field + ".params"), input);
+  const Json params = settled_params(evaluation, measured.as_served && holds_gguf(measured.files));
+  auto rows = find_suite(evaluation.suite)(Params(params, field + ".params"), input);
   stamp(rows);
+  // The reference is not what was handed in, whose rows add_baselines() finds.
+  if (spec_.reference && !measures_alone(spec_.recipe))
+    for (auto& row : rows) row.baseline_value = row.change_error = std::nullopt;
   return rows;
 }
 
@@ -136,7 +146,7 @@ void Measurements::run_export(const Step& step, const fs::path& folder, const st
   StepProgress progress(observer_, step.plan);
   bool scored = false;
   const auto add = [&](const EvaluationSpec& evaluation) {
-    const auto measured = measure_export(evaluation, {*model, files}, progress);
+    const auto measured = measure_export(evaluation, {*model, files, true}, progress);
     rows.insert(rows.end(), measured.begin(), measured.end());
     scored = scored || evaluation.suite != "size";
   };
@@ -144,11 +154,13 @@ void Measurements::run_export(const Step& step, const fs::path& folder, const st
     const auto& suite = Catalogue::embedded().suite(evaluation.suite, "evaluations");
     if (!suite.keyed_by_hardware && suite.statistics.empty() && evaluation.suite != "sample") add(evaluation);
   }
-  if (const std::string hindrance = scored ? "" : no_tokenizer(); !hindrance.empty()) {
-    rows.front().details["not_scored"] = hindrance;
-  } else if (!scored) {
+  if (!scored) {
     if (!own_score_) own_score_ = own_score(*model, spec_.work);
-    add(own_score_->evaluation);
+    try {
+      add(own_score_->evaluation);
+    } catch (const Error& error) {
+      rows.front().details["not_scored"] = hindrance(error);
+    }
   }
   for (auto& row : rows) row.artifact = artifact;
   note(std::move(rows), step);
@@ -161,15 +173,6 @@ std::vector<EvaluationRow> Measurements::measure_export(const EvaluationSpec& ev
   if (own_score_ && &evaluation == &own_score_->evaluation)
     for (auto& row : rows) row.details["data"] = kOwnText;
   return rows;
-}
-
-std::string Measurements::no_tokenizer() const {
-  try {
-    (void)data_.tokenizer();
-    return "";
-  } catch (const Error& error) {
-    return error.message();
-  }
 }
 
 const FileTree& Measurements::data_files(const std::string& name) const {

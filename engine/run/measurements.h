@@ -49,6 +49,7 @@ class Measurements {
   struct Measured {
     Model& model;
     const FileTree& files;
+    bool as_served;  // where these are a GGUF
   };
 
   bool is_baseline(const Step& step) const;
@@ -61,7 +62,6 @@ class Measurements {
   std::vector<EvaluationRow> measure_graph(const Step& step, Progress& progress) const;
   std::vector<EvaluationRow> measure_export(const EvaluationSpec& evaluation, const Measured& exported,
                                             Progress& progress);
-  std::string no_tokenizer() const;  // why there is none; empty where there is
   const FileTree& data_files(const std::string& name) const;
   void stamp(std::vector<EvaluationRow>& rows) const;
   std::filesystem::path write(const Step& step, const std::vector<EvaluationRow>& rows,

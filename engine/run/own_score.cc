@@ -22,4 +22,11 @@ OwnScore own_score(const Model& model, const std::filesystem::path& folder) {
   return {parse_recipe(call).evaluations.front(), file, FileTree::on_disk(file)};
 }
 
+std::string hindrance(const Error& error) {
+  if (error.code() == ErrorCode::kCancelled || error.code() == ErrorCode::kInternal ||
+      error.code() == ErrorCode::kResourceExhausted)
+    throw error;
+  return error.message();
+}
+
 }  // namespace wring

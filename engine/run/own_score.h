@@ -2,8 +2,10 @@
 #pragma once
 
 #include <filesystem>
+#include <string>
 #include <string_view>
 
+#include "common/error.h"
 #include "engine/model/model.h"
 #include "formats/file_tree.h"
 #include "recipe/recipe.h"
@@ -20,5 +22,9 @@ struct OwnScore {
 
 // Writes the text below `folder`.
 OwnScore own_score(const Model& model, const std::filesystem::path& folder);
+
+// Why a model is not scored on it, which is no reason to refuse the export: it has no tokenizer that is known
+// here, or its outputs are not finite. Rethrows what says nothing of the model.
+std::string hindrance(const Error& error);
 
 }  // namespace wring

@@ -90,7 +90,9 @@ class Planner {
       state.data["reference"] = dense_input(spec_).digest;
       StepPlan plan{steps_.size(), "evaluate: " + evaluation.suite + " (" + when + ")", "evaluation",
                     std::nullopt};
-      if (!suite.keyed_by_hardware) plan.key = evaluation_key(evaluation, state);
+      EvaluationSpec keyed = evaluation;
+      keyed.params = settled_params(evaluation, measures_alone(spec_.recipe));
+      if (!suite.keyed_by_hardware) plan.key = evaluation_key(keyed, state);
       steps_.push_back({.plan = plan, .evaluation = &evaluation, .when = when, .field = evaluation_field(i)});
     }
   }
@@ -141,6 +143,17 @@ std::string stage_field(std::size_t index) {
 
 std::vector<Step> plan_steps(const JobSpec& spec) {
   return Planner(spec).steps();
+}
+
+Json settled_params(const EvaluationSpec& evaluation, bool as_served) {
+  Json params = evaluation.params;
+  if (json_or<std::string>(params, "arithmetic", "", "evaluations") == "auto")
+    params["arithmetic"] = as_served ? "runtime" : "fp32";
+  return params;
+}
+
+bool measures_alone(const Recipe& recipe) {
+  return recipe.stages.empty() && recipe.exports.empty();
 }
 
 const Step* last_stage(const std::vector<Step>& steps) {

@@ -40,6 +40,12 @@ std::string stage_field(std::size_t index);
 // Stages, evaluations and exports in the order in which they run. Points into the spec.
 std::vector<Step> plan_steps(const JobSpec& spec);
 
+// The evaluation's parameters with `arithmetic` settled where it is left to us (auto): as the runtime of the
+// model's files computes where it is measured `as_served`.
+Json settled_params(const EvaluationSpec& evaluation, bool as_served);
+// Whether models are measured and no more: the recipe has neither stages nor exports.
+bool measures_alone(const Recipe& recipe);
+
 const Step* last_stage(const std::vector<Step>& steps);  // nullptr where only evaluations are planned
 
 std::set<Statistic> statistics_named(const StatisticsSpec& statistics);

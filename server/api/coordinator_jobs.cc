@@ -230,7 +230,8 @@ v1::Job Coordinator::submit(const Within& project, const v1::SubmitJobRequest& r
   check_inputs(project, spec, recipe.data_names());
   if (const auto kinds = kinds_of_model(project, spec.model()); !kinds.empty())
     check_model_kind(recipe, kinds);
-  StoredJob stored{{}, spec, recipe.normal_form().dump(), recipe.digest().hex()};
+  Json form = recipe.normal_form();
+  StoredJob stored{{}, spec, form.dump(), recipe_digest(std::move(form)).hex()};
   if (stored.spec.name().empty())
     stored.spec.set_name(recipe.name.empty() ? line_of(spec.recipe()) : recipe.name);
   if (!project.empty()) stored.record.project = project;

@@ -76,6 +76,28 @@ class ExportTests:
         self.assertEqual({listed[one["artifact"]] for one in reports}, {"compressed-tensors", "gguf"})
         self.assertEqual(listed[made["artifact_digest"]], "wring")
 
+    def test_a_gguf_is_scored_as_llama_computes_and_what_is_made_of_it_beside_its_values(self):
+        def exported(model, to, out):
+            command = [self.service.programs / "wring", "export", model, "--to", to, "--out", self.folder / out, "--json"]
+            report = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)["exports"][0]
+            return {row["metric"]: row for row in report["evaluations"]}
+
+        blocks = exported(self.scratch() / "tiny", "gguf(type=Q8_0)", "blocks")
+        self.assertEqual(blocks["perplexity"]["details"]["arithmetic"], "llama.cpp")
+        values = exported(self.folder / "blocks", "huggingface(dtype=float32)", "values")
+        self.assertNotIn("arithmetic", values["perplexity"]["details"])
+        self.assertEqual(values["perplexity"]["value"], values["perplexity"]["baseline_value"])
+        self.assertLess(values["kl_mean"]["value"], 1e-9)
+        self.assertNotEqual(values["perplexity"]["value"], blocks["perplexity"]["value"])  # by the rounding of inputs alone
+        text = self.scratch() / "text.txt"
+        measured = {}
+        for what in ("auto", "fp32", "runtime"):
+            row = self.service.cli("eval", self.folder / "blocks", "--local", "--data", f"test={text}", "--param", "windows=2", "--param", "window=64",
+                                   "--param", f"arithmetic={what}", "--json").json["evaluations"][0]
+            measured[what] = row["value"]
+        self.assertEqual(measured["auto"], measured["runtime"])
+        self.assertNotEqual(measured["fp32"], measured["runtime"])
+
     def test_an_export_that_cannot_be_is_refused_when_it_is_submitted(self):
         for recipe, field in (("rtn(bits=5, group_size=32) | gptq-checkpoint", "exports[0]"),
                               ("rtn(bits=4, group_size=32) | round-inputs | gguf", "exports[0]"),

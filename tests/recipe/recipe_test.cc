@@ -276,14 +276,24 @@ TEST(RecipeError, AnExportThatCannotHoldWhatTheStagesLeaveIsRefusedBeforeTheyRun
   for (const auto& [recipe, made] : {std::pair{"fp8 | gptq-checkpoint", "float8"},
                                      {"fp4 | awq-checkpoint", "float4"},
                                      {"bitstack | compressed-tensors", "residual"},
+                                     {"rtn(bits=4) | fp8 | gptq-checkpoint", "float8"},
+                                     {"rtn(bits=4) | eora | compressed-tensors", "sum"},
+                                     {"rtn(bits=4) | wanda(pattern=2:4) | compressed-tensors", "masked"},
                                      {"wanda(pattern=2:4) | compressed-tensors", "masked"}})
-    expect_refused(recipe, "NOT_EXPRESSIBLE", "exports[0]", {"holds packed-int", made, "stages[0]"});
+    expect_refused(recipe, "NOT_EXPRESSIBLE", "exports[0]", {"holds packed-int", made, "stages["});
   // What comes last counts; layers that are named one by one, and embeddings, are the exporter's to judge.
   for (const char* fits :
        {"rtn(bits=5) | gptq(bits=4) | gptq-checkpoint", "rtn(bits=4) | round-inputs | compressed-tensors",
         "gptq(bits=4) | rtn(bits=5, targets=[Embedding]) | gptq-checkpoint", "rtn(bits=5) | gguf",
-        "wanda(pattern=2:4) | rtn(bits=4) | compressed-tensors", "round-inputs | compressed-tensors"})
+        "wanda(pattern=2:4) | rtn(bits=4) | compressed-tensors", "round-inputs | compressed-tensors",
+        "magnitude(pattern=0.5) | rtn(bits=4, targets=[re:.*up_proj]) | compressed-tensors",
+        "rtn(bits=4) | magnitude(pattern=0.5, ignore=[re:.*up_proj]) | compressed-tensors"})
     EXPECT_NO_THROW((void)parse_recipe(fits)) << fits;
+}
+
+TEST(RecipeError, AnExportIsMadeOnce) {
+  expect_refused("rtn(bits=4) | gguf(type=Q8_0) | gguf | gguf(type=q8_0)", "TWICE", "exports[2]",
+                 {"exports[0]"});
 }
 
 TEST(Recipe, AChoiceMayBeWrittenInEitherCase) {
