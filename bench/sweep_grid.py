@@ -2,10 +2,12 @@
 
 A run of its own is `wring run --local`: no server, no cache, all cores. ALONE of the trials are run so, spread over the grid;
 their mean stands for all where that is fewer. The sweep's time is from its submission, with the inputs in the store, to its end.
-Fails where a digest differs or a goal is missed.
+WORKERS of the sweep run side by side, each on all cores. Processor seconds are those of all programs of a side: what other work on the machine makes of
+the time changes them least. Fails where a digest differs or a goal is missed.
 """
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -19,6 +21,7 @@ MODEL = os.environ.get("MODEL", "build/models/smollm2-offgrid")
 DATA = {"calibration": "build/data/calibration.txt", "test": "build/data/test.txt"}
 SAMPLES, WINDOWS = int(os.environ.get("SAMPLES", "128")), int(os.environ.get("WINDOWS", "16"))
 TRIALS, ALONE = int(os.environ.get("TRIALS", "32")), int(os.environ.get("ALONE", "4"))
+WORKERS = int(os.environ.get("WORKERS", "1"))
 GRID = {"bits": [3, 4, 5, 8], "group_size": [32, 64, 96, 192], "damping": [0.01, 0.1]}
 GOALS = {"dense": 0.40, "halving": 0.35, "compressed": 0.75}
 
@@ -38,6 +41,23 @@ def sweep_of(mode):
                              "fidelity": {"path": "evaluations.perplexity.windows", "low": max(1, WINDOWS // 9), "high": WINDOWS, "eta": 3}}
         del sweep["bounds"]
     return sweep
+
+
+def seconds_of_service(folder):
+    """Processor seconds of the server and the workers, and of the engines that have ended."""
+    ticks = 0
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if str(folder) in (process / "cmdline").read_text():
+                ticks += sum(map(int, (process / "stat").read_text().rsplit(")", 1)[1].split()[11:15]))
+        except OSError:
+            continue
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def seconds_of_children():
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def run_sweep(server, mode, folder):
@@ -69,20 +89,25 @@ def spread(trials, count):
 
 
 def compare(server, mode, folder):
-    load = os.getloadavg()[0]
+    load, before = os.getloadavg()[0], seconds_of_service(folder)
     seconds, trials = run_sweep(server, mode, folder)
-    print(f"{mode}: {len(trials)} trials in {seconds:.0f} s (load before it {load:.1f}, after it {os.getloadavg()[0]:.1f})", flush=True)
-    alone = []
+    processor = seconds_of_service(folder) - before
+    print(f"{mode}: {len(trials)} trials in {seconds:.0f} s, {processor:.0f} s of the processor (load before it {load:.1f}, after it"
+          f" {os.getloadavg()[0]:.1f})", flush=True)
+    alone, alone_processor = [], []
     for trial in spread(trials, ALONE):
+        before = seconds_of_children()
         took, digest = run_alone(mode, trial["values"], folder)
+        alone_processor.append(seconds_of_children() - before)
         job = timed([WRING, "--server", server, "job", trial["job"], "--json"])[1]
         assert digest == job["artifact_digest"], (digest, job["artifact_digest"])
         alone.append(took)
-        print(f"  alone {took:6.1f} s, the same digest: {trial['values']} (load {os.getloadavg()[0]:.1f})", flush=True)
+        print(f"  alone {took:6.1f} s, {alone_processor[-1]:.1f} s of the processor, the same digest: {trial['values']} (load {os.getloadavg()[0]:.1f})", flush=True)
     share = seconds / (statistics.mean(alone) * TRIALS)
+    processor_share = processor / (statistics.mean(alone_processor) * TRIALS)
     met = share <= GOALS[mode]
     print(f"  {share:.1%} of {TRIALS} separate runs of {statistics.mean(alone):.1f} s, of which {len(alone)} were run"
-          f" (goal {GOALS[mode]:.0%}: {'met' if met else 'missed'})", flush=True)
+          f" (goal {GOALS[mode]:.0%}: {'met' if met else 'missed'}); {processor_share:.1%} of their processor time", flush=True)
     return met
 
 
@@ -92,7 +117,8 @@ def main():
     for mode in modes:  # each on a service of its own: nothing is cached
         with tempfile.TemporaryDirectory(prefix="wring-bench-", dir=os.environ.get("FOLDER")) as folder:
             data = Path(folder) / "data"
-            subprocess.run([WRING, "up", "--data", data, "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--detach"], check=True,
+            subprocess.run([WRING, "up", "--data", data, "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--workers", str(WORKERS),
+                            "--detach"], check=True,
                            stdout=subprocess.DEVNULL)
             try:
                 server = json.loads((data / "endpoints.json").read_text())["grpc"]

@@ -120,5 +120,7 @@ class Client {
 // path `text`. A path that exists wins; else `text` must be hex digits that name an artifact.
 std::string resolve_input(Client& client, const std::string& text, const std::string& kind,
                           const TransferProgress& progress = {});
+// Throws NO_SUCH_INPUT about `field` where `text` is none.
+void check_input(Client& client, const std::string& text, const std::string& field);
 
 }  // namespace wring

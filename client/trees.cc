@@ -155,14 +155,20 @@ v1::Artifact Client::download_artifact(const std::string& digest, const fs::path
   return found;
 }
 
+void check_input(Client& client, const std::string& text, const std::string& field) {
+  std::error_code ignored;
+  if (fs::exists(text, ignored)) return;
+  if (is_digest(text)) return void(client.artifact(text));
+  throw Error(ErrorCode::kNotFound, "NO_SUCH_INPUT", "there is no file or folder " + text, field,
+              "Give a path, or the digest of an artifact (wring artifacts lists them).");
+}
+
 std::string resolve_input(Client& client, const std::string& text, const std::string& kind,
                           const TransferProgress& progress) {
+  check_input(client, text, kind == "model" ? "--model" : "--data");
   std::error_code ignored;
   if (fs::exists(text, ignored)) return client.upload_tree(text, kind, {}, progress).artifact.digest();
-  if (is_digest(text)) return client.artifact(text).digest();
-  throw Error(ErrorCode::kNotFound, "NO_SUCH_INPUT", "there is no file or folder " + text,
-              kind == "model" ? "--model" : "--data",
-              "Give a path, or the digest of an artifact (wring artifacts lists them).");
+  return client.artifact(text).digest();
 }
 
 }  // namespace wring

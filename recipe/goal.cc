@@ -199,16 +199,9 @@ class Reader {
         if (i < j && all[i].maximum.has_value() == all[j].maximum.has_value())
           fail("CONTRADICTORY_GOAL", "'" + all[i].metric.name + "' is bounded twice from one side",
                "Keep the tighter bound.");
-        if (all[i].maximum && all[j].minimum && *all[i].maximum < *all[j].minimum)
-          fail("CONTRADICTORY_GOAL",
-               "nothing has " + all[i].metric.name + " of at most " + shown_bound(all[i], *all[i].maximum) +
-                   " and at least " + shown_bound(all[j], *all[j].minimum),
-               "Drop one of the two bounds, or exchange them.");
       }
-  }
-
-  static std::string shown_bound(const Constraint& bound, double value) {
-    return bound.of_input ? Json(std::round(value * 1e6) / 1e4).dump() + " %" : Json(value).dump();
+    if (const auto found = find_contradiction(all))
+      fail("CONTRADICTORY_GOAL", found->text, "Drop one of the two bounds, or exchange them.");
   }
 
   // Whether it keeps the model from being what it was.

@@ -149,6 +149,9 @@ void check_goals(const Sweep& sweep, const Source& source) {
       source.fail("CONTRADICTORY_GOAL", entry("objectives", i),
                   "'" + metric.name + "' is an objective already", "Name each metric once.");
   }
+  if (const auto found = find_contradiction(sweep.constraints))
+    source.fail("CONTRADICTORY_GOAL", entry("constraints", found->at), found->text,
+                "Drop one of the two bounds, or exchange them.");
   const bool guided = sweep.strategy.name != "grid" && sweep.strategy.name != "random" &&
                       sweep.strategy.name != "latin-hypercube";
   if (guided && sweep.objectives.empty())
@@ -385,20 +388,29 @@ std::string shown_point(const Sweep& sweep, const std::vector<Json>& values) {
   return join(parts, ", ");
 }
 
+// "stages[0].params.bits"
+std::string written(Json::json_pointer pointer) {
+  std::string text;
+  for (; !pointer.empty(); pointer.pop_back()) {
+    const auto& key = pointer.back();
+    const bool index =
+        !key.empty() && std::all_of(key.begin(), key.end(), [](char c) { return c >= '0' && c <= '9'; });
+    text = (index ? "[" + key + "]" : (pointer.parent_pointer().empty() ? "" : ".") + key) + text;
+  }
+  return text;
+}
+
 // Where the recipe went wrong at a place that the space sets, the space is to be mended.
 std::string blamed_field(const Sweep& sweep, const std::vector<Json>& values, const std::string& field) {
   for (std::size_t i = 0; i < values.size(); ++i) {
     const auto& path = sweep.space.dimensions[i].path;
     const auto resolved = resolve_path(path, sweep.recipe, path, Source{"sweep", {}});
-    if (resolved.kind != SweepPath::Kind::kRecipe) continue;
-    std::string written;
-    for (auto pointer = resolved.pointer; !pointer.empty(); pointer.pop_back()) {
-      const auto& key = pointer.back();
-      const bool index =
-          !key.empty() && std::all_of(key.begin(), key.end(), [](char c) { return c >= '0' && c <= '9'; });
-      written = (index ? "[" + key + "]" : (pointer.parent_pointer().empty() ? "" : ".") + key) + written;
-    }
-    if (field.starts_with(written)) return member("space", path);
+    if (resolved.kind == SweepPath::Kind::kRecipe && field.starts_with(written(resolved.pointer)))
+      return member("space", path);
+  }
+  if (const auto& fidelity = sweep.strategy.fidelity) {
+    const auto resolved = resolve_path(fidelity->path, sweep.recipe, "", Source{"sweep", {}});
+    if (field == written(resolved.pointer)) return "strategy.fidelity";
   }
   return field == "recipe" ? field : "recipe." + field;
 }

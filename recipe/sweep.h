@@ -13,9 +13,11 @@
 
 namespace wring {
 
-// A measure that a suite reports of the result.
+// A measure that an evaluation of the recipe reports of the result: one of its suite's.
 struct Metric {
-  std::string suite, name;
+  std::string suite;  // as named_evaluations() has it
+  std::string name;
+  bool operator==(const Metric&) const = default;
 };
 struct Objective {
   Metric metric;
@@ -110,9 +112,21 @@ TrialInputs trial_of_recipe(const Sweep& sweep, const Json& recipe,
 TrialInputs trial_of(const Sweep& sweep, const std::vector<Json>& values, std::uint32_t rung = 0,
                      const Catalogue& catalogue = Catalogue::embedded());
 
-// The metric of that name which a suite of the recipe reports. Throws UNKNOWN_METRIC, AMBIGUOUS_METRIC.
+// The recipe's evaluations by their suites, "perplexity"; where it has several of one suite, "perplexity[0]"
+// and "perplexity[1]" in their order.
+std::vector<std::string> named_evaluations(const Json& recipe);
+
+// The metric of that name which an evaluation of the recipe reports. Throws UNKNOWN_METRIC, AMBIGUOUS_METRIC.
 Metric find_metric(const Json& recipe, const std::string& name, const std::string& suite,
                    const std::string& field, const Catalogue& catalogue = Catalogue::embedded());
+
+// Two bounds of one metric that nothing holds at once: the place of the later one, and what is wrong. Shares
+// of the input and figures of their own may stand beside each other.
+struct Contradiction {
+  std::size_t at = 0;
+  std::string text;
+};
+std::optional<Contradiction> find_contradiction(const std::vector<Constraint>& constraints);
 
 // {metric, suite, goal} and {metric, suite, min, max}, where min and max may be "50%" of the input's.
 Objective parse_objective(const Json& json, const Json& recipe, const std::string& field,

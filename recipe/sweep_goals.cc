@@ -1,4 +1,7 @@
 // What a sweep's trials are judged by: objectives and constraints over the metrics of its suites.
+#include <algorithm>
+#include <cmath>
+#include <map>
 #include <set>
 
 #include "common/error.h"
@@ -10,20 +13,28 @@
 namespace wring {
 namespace {
 
+// Of an evaluation's name.
+std::string suite_of(const std::string& evaluation) {
+  return evaluation.substr(0, evaluation.find('['));
+}
+
 struct Known {
-  std::vector<std::string> suites;   // that report the metric, one for each evaluation
+  std::vector<std::string> suites;   // that report the metric, as named_evaluations() has them
   std::vector<std::string> metrics;  // of all evaluations
 };
 
 Known known_metrics(const Json& recipe, const std::string& name, const std::string& suite,
                     const Catalogue& catalogue) {
   Known known;
-  for (const auto& entry : recipe.at("evaluations")) {
-    const auto in = json_or<std::string>(entry, "suite", "");
+  std::set<std::string> metrics;
+  for (const auto& evaluation : named_evaluations(recipe)) {
+    const auto in = suite_of(evaluation);
     const MethodSpec* spec = catalogue.find(in);
     if (!spec) continue;
-    for (const auto& [metric, better] : spec->metrics) known.metrics.push_back(metric);
-    if (spec->metrics.contains(name) && (suite.empty() || suite == in)) known.suites.push_back(in);
+    for (const auto& [metric, better] : spec->metrics)
+      if (metrics.insert(metric).second) known.metrics.push_back(metric);
+    if (spec->metrics.contains(name) && (suite.empty() || suite == in || suite == evaluation))
+      known.suites.push_back(evaluation);
   }
   return known;
 }
@@ -63,6 +74,32 @@ std::optional<double> bound_of(const Json& json, const char* key, bool& of_input
 
 }  // namespace
 
+std::vector<std::string> named_evaluations(const Json& recipe) {
+  std::vector<std::string> names;
+  std::map<std::string, std::size_t> count, seen;
+  for (const auto& entry : recipe.at("evaluations")) {
+    names.push_back(json_or<std::string>(entry, "suite", ""));
+    ++count[names.back()];
+  }
+  for (auto& name : names)
+    if (count[name] > 1) name += "[" + std::to_string(seen[name]++) + "]";
+  return names;
+}
+
+std::optional<Contradiction> find_contradiction(const std::vector<Constraint>& all) {
+  const auto shown_bound = [](const Constraint& bound, double value) {
+    return bound.of_input ? Json(std::round(value * 1e6) / 1e4).dump() + " %" : Json(value).dump();
+  };
+  for (std::size_t i = 0; i < all.size(); ++i)
+    for (std::size_t j = 0; j < all.size(); ++j)
+      if (all[i].metric == all[j].metric && all[i].of_input == all[j].of_input && all[i].maximum &&
+          all[j].minimum && *all[i].maximum < *all[j].minimum)
+        return Contradiction{std::max(i, j), "nothing has " + all[i].metric.name + " of at most " +
+                                                 shown_bound(all[i], *all[i].maximum) + " and at least " +
+                                                 shown_bound(all[j], *all[j].minimum)};
+  return std::nullopt;
+}
+
 Metric find_metric(const Json& recipe, const std::string& name, const std::string& suite,
                    const std::string& field, const Catalogue& catalogue) {
   const auto known = known_metrics(recipe, name, suite, catalogue);
@@ -70,7 +107,7 @@ Metric find_metric(const Json& recipe, const std::string& name, const std::strin
   if (known.suites.size() > 1)
     throw Error(ErrorCode::kInvalidArgument, "AMBIGUOUS_METRIC",
                 "several evaluations report '" + name + "': " + join(known.suites, ", "), field,
-                "Say which by suite:, or leave one evaluation of a suite in the recipe.");
+                "Say which by suite: " + known.suites[0] + ".");
   const auto nearest = nearest_name(name, known.metrics);
   throw Error(
       ErrorCode::kInvalidArgument, "UNKNOWN_METRIC",
@@ -90,7 +127,7 @@ Objective parse_objective(const Json& given, const Json& recipe, const std::stri
   check_keys(json, {"metric", "suite", "goal"}, field, source);
   Objective objective{metric_of(json, recipe, field, source, catalogue), false};
   auto goal = string_or_empty(json, "goal", field, source);
-  const auto& better = catalogue.find(objective.metric.suite)->metrics.at(objective.metric.name);
+  const auto& better = catalogue.find(suite_of(objective.metric.suite))->metrics.at(objective.metric.name);
   if (goal.empty()) goal = better == "higher" ? "max" : "min";
   if (goal != "min" && goal != "max")
     source.fail("OUT_OF_RANGE", field + ".goal",
@@ -116,10 +153,6 @@ Constraint parse_constraint(const Json& json, const Json& recipe, const std::str
   if (constraint.minimum && constraint.maximum && share_min != share_max)
     source.fail("WRONG_TYPE", field, "one bound is a percentage and the other is not",
                 "Write two constraints.");
-  if (constraint.minimum && constraint.maximum && *constraint.minimum > *constraint.maximum)
-    source.fail("CONTRADICTORY_GOAL", field,
-                "nothing is at least " + shown(json.at("min")) + " and at most " + shown(json.at("max")),
-                "Exchange min and max.");
   constraint.of_input = share_min || share_max;
   return constraint;
 }

@@ -24,6 +24,11 @@ std::vector<std::string> columns_of(const v1::Sweep& sweep) {
   return columns;
 }
 
+// With the suite where the recipe has several evaluations of it: "perplexity[1]/kl_mean".
+std::string goal_name(const std::string& suite, const std::string& metric) {
+  return suite.ends_with(']') ? suite + "/" + metric : metric;
+}
+
 const v1::TrialMetric* find(const v1::Trial& trial, const MetricName& name) {
   for (const auto& metric : trial.metrics())
     if (metric.suite() == name.first && metric.metric() == name.second) return &metric;
@@ -81,11 +86,12 @@ std::string describe_sweep(const v1::Sweep& sweep) {
   add("strategy", sweep.strategy() + (sweep.strategy_state().empty() ? "" : ": " + sweep.strategy_state()));
   for (const auto& path : sweep.dimensions()) add("varies", path);
   for (const auto& objective : sweep.objectives())
-    add("objective",
-        objective.metric() + (objective.maximise() ? ", higher is better" : ", lower is better"));
+    add("objective", goal_name(objective.suite(), objective.metric()) +
+                         (objective.maximise() ? ", higher is better" : ", lower is better"));
   for (const auto& c : sweep.constraints()) {
-    if (c.has_minimum()) add("constraint", c.metric() + " at least " + share(c, c.minimum()));
-    if (c.has_maximum()) add("constraint", c.metric() + " at most " + share(c, c.maximum()));
+    const auto name = goal_name(c.suite(), c.metric());
+    if (c.has_minimum()) add("constraint", name + " at least " + share(c, c.minimum()));
+    if (c.has_maximum()) add("constraint", name + " at most " + share(c, c.maximum()));
   }
   const auto of = [](std::uint64_t bound, const std::string& text) { return bound > 0 ? " of " + text : ""; };
   add("trials",
@@ -104,7 +110,7 @@ std::string trials_table(const std::vector<v1::Trial>& trials, const v1::Sweep& 
   std::vector<std::string> head{"TRIAL", "JOB", "STATE"};
   if (has_rungs(sweep)) head.push_back("FIDELITY");
   for (auto& column : columns_of(sweep)) head.push_back(std::move(column));
-  for (const auto& metric : metrics) head.push_back(metric.second);
+  for (const auto& [suite, metric] : metrics) head.push_back(goal_name(suite, metric));
   if (sweep.constraints_size() > 0) head.push_back("FEASIBLE");
   head.push_back("RESULT");
   std::vector<std::vector<std::string>> rows{head};

@@ -1,6 +1,8 @@
 // A sweep from its file to a folder of results, and nothing left running.
 #include "client/cli/sweep_run.h"
 
+#include <unistd.h>
+
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -175,9 +177,15 @@ void connect(CliContext& context, const ServiceOptions& options, const Endpoints
   context.flags = {config.server, config.token, config.ca};
 }
 
+// Not of one that its user cancels, which is told to end as well: requeuing would bring it back.
+bool still_runs(const std::string& job) {
+  return Slurm().call({"squeue", "--noheader", "--jobs=" + job, "--format=%T"}).starts_with("RUNNING");
+}
+
 // The allocation is about to end, and the sweep goes on in the next one.
 [[noreturn]] void break_off(const RunFlags& flags, const v1::Sweep& sweep) {
-  if (flags.inside) Slurm().call({"scontrol", "requeue", slurm_job()});
+  if (const auto job = flags.inside ? slurm_job() : std::string(); !job.empty() && still_runs(job))
+    Slurm().call({"scontrol", "requeue", job});
   throw Error(ErrorCode::kCancelled, "INTERRUPTED", "sweep " + sweep.id() + " is not over", "",
               "The same command with the same --out goes on with it.");
 }
@@ -281,7 +289,7 @@ void add_sweep_run(CLI::App& sweep, CliContext& context) {
       add_verb(sweep, "run", "Run a sweep with a service of its own, and leave its results in a folder",
                "wring sweep run sweep.yaml --out results --slurm --nodes 4 --cpus 16 --time 8h");
   const auto flags = std::make_shared<RunFlags>();
-  flags->cache = "/var/tmp/wring";
+  flags->cache = "/var/tmp/wring-" + std::to_string(::geteuid());
   declare(verb, *flags);
   verb->callback([&context, flags] {
     flags->slurm && !flags->inside ? run_in_slurm(context, *flags) : run_here(context, *flags);

@@ -87,6 +87,8 @@ v1::Sweep submit_sweep(CliContext& context, const SweepFlags& flags, const v1::S
   *request.mutable_spec() = spec;
   request.set_validate_only(true);  // before anything large is sent
   const auto checked = context.client().submit_sweep(request);
+  for (const auto& text : checked.models()) check_input(context.client(), text, "model");
+  for (const auto& text : checked.datasets()) check_input(context.client(), text, "data");
   if (flags.validate) return checked;
   auto& inputs = *request.mutable_spec()->mutable_inputs();
   for (const auto& text : checked.models()) inputs[text] = input_digest(context, text, "model");

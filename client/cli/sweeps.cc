@@ -20,10 +20,18 @@ struct FrontFlags {
   bool csv = false;
 };
 
+// "kl_mean", or as a CSV's head has it: "perplexity[1]/kl_mean".
+template <typename Message>
+void set_metric(Message& message, const std::string& name) {
+  const auto slash = name.rfind('/');
+  if (slash != std::string::npos) message.set_suite(name.substr(0, slash));
+  message.set_metric(name.substr(slash == std::string::npos ? 0 : slash + 1));
+}
+
 v1::Objective objective_of(const std::string& text) {
   const auto colon = text.find(':');
   v1::Objective objective;
-  objective.set_metric(text.substr(0, colon));
+  set_metric(objective, text.substr(0, colon));
   auto goal = colon == std::string::npos ? "" : text.substr(colon + 1);
   for (const auto* suite : Catalogue::embedded().suites())
     if (const auto it = suite->metrics.find(objective.metric()); goal.empty() && it != suite->metrics.end())
@@ -45,7 +53,7 @@ v1::Constraint constraint_of(const std::string& text, const char* flag, bool mos
     throw Error(ErrorCode::kInvalidArgument, "BAD_CONSTRAINT",
                 "'" + text + "' is not NAME=NUMBER or NAME=PERCENT%", flag);
   v1::Constraint constraint;
-  constraint.set_metric(text.substr(0, equals));
+  set_metric(constraint, text.substr(0, equals));
   constraint.set_of_input(!rest.empty());
   const double bound = rest.empty() ? value : value / 100;
   most ? constraint.set_maximum(bound) : constraint.set_minimum(bound);

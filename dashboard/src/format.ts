@@ -119,6 +119,9 @@ const WORDS: Record<string, string> = {
   neighbour_overlap: "Neighbour overlap",
 };
 export const metricName = (metric: string) => WORDS[metric] ?? metric.replaceAll("_", " ");
+/** Where a recipe has several evaluations of one suite, they are `suite[0]`, `suite[1]`. */
+export const goalName = ({ suite, metric }: { suite: string; metric: string }) =>
+  suite.endsWith("]") ? `${metricName(metric)}, ${suite}` : metricName(metric);
 
 const SHORT_WORDS: Record<string, string> = {
   nll: "NLL",

@@ -92,14 +92,16 @@ class Coordinator {
   // By id; with the jobs of the project alone.
   wring::v1::ListWorkersResponse list(const Within& project, const wring::v1::ListWorkersRequest& request);
 
-  // Of all workers that are known, whether they are connected or not.
+  // A pool starts workers like this one as jobs ask for them.
+  void expect_workers(WorkerRecord like);
+  // Of all workers that are known, whether they are connected or not, and of those that are expected.
   std::set<std::string> worker_classes();
-  // For workers like `like` that say which Slurm job they run in.
-  PoolDemand pool_demand(const WorkerRecord& like);
+  // For the workers that are expected; they say which Slurm job they run in.
+  PoolDemand pool_demand();
   TimeMs start_time() const { return start_time_; }
   wring::v1::StageSources stage_sources() const;
 
-  // What a queued job that waits for a worker says of the pool; empty: nothing.
+  // What a queued job says of the pool that waits for a worker of its kind; empty: nothing.
   void describe_pool(std::string text);
 
   // `hear` is called with the id of each job whose end is on disk from now on; it returns at once, and calls
@@ -174,6 +176,7 @@ class Coordinator {
   std::atomic<std::uint64_t> made_ = 0, from_worker_ = 0, from_project_ = 0, skipped_ = 0;  // stages
   std::map<std::string, wring::v1::Worker> workers_;
   std::function<void(const std::string&)> hear_end_;
+  WorkerRecord expected_;  // no methods: none are expected
   std::string pool_;
   NeighbouringIds ids_;  // of jobs
   std::mutex kinds_mutex_;

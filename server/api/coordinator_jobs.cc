@@ -293,7 +293,8 @@ v1::Job Coordinator::message(const StoredJob& stored, Stages stages, bool whole)
   job.set_waiting_reason(waiting_reason(r, clock_.now_ms(), ledger_.state()));
   job.set_ahead(
       static_cast<std::uint32_t>(ledger_.state().queue.ahead_of(r, whole ? kMaxAhead : kMaxAheadInLists)));
-  if (job.waiting_reason() == kNoWorker && !pool_.empty()) job.set_waiting_reason(pool_);
+  if (!pool_.empty() && lacks_worker_of(expected_, r.needs, job.waiting_reason()))
+    job.set_waiting_reason(pool_);
   if (const auto live = live_.find(r.id); live != live_.end())
     for (auto& stage : *job.mutable_stages())
       if (const auto it = live->second.progress.find(stage.index()); it != live->second.progress.end())

@@ -361,14 +361,19 @@ void Coordinator::finish(const v1::FinishAttemptRequest& request) {
   apply(input, std::move(batch), request.job_id());
 }
 
+void Coordinator::expect_workers(WorkerRecord like) {
+  const std::lock_guard lock(mutex_);
+  expected_ = std::move(like);
+}
+
 std::set<std::string> Coordinator::worker_classes() {
   const std::lock_guard lock(mutex_);
-  std::set<std::string> classes;
+  auto classes = expected_.classes;
   for (const auto& [id, worker] : workers_) classes.insert(worker.classes().begin(), worker.classes().end());
   return classes;
 }
 
-PoolDemand Coordinator::pool_demand(const WorkerRecord& like) {
+PoolDemand Coordinator::pool_demand() {
   PoolDemand demand;
   std::set<std::string> pool;
   const std::lock_guard lock(mutex_);
@@ -383,7 +388,7 @@ PoolDemand Coordinator::pool_demand(const WorkerRecord& like) {
     demand.workers[worker.slurm_job()] |= !record->second.jobs.empty();
     if (record->second.had_job) demand.served.insert(worker.slurm_job());
   }
-  demand.waiting = unserved_jobs(like, pool, now, state);
+  demand.waiting = unserved_jobs(expected_, pool, now, state);
   return demand;
 }
 

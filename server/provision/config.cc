@@ -10,15 +10,17 @@
 #include "common/quantity.h"
 #include "common/text.h"
 #include "recipe/check.h"
+#include "recipe/worker_class.h"
 #include "recipe/yaml.h"
 
 namespace wring {
 namespace {
 
-const std::vector<std::string> kKeys{
-    "partition", "account",    "qos",   "gres",         "cpus",          "memory",       "time_limit",
-    "notice",    "min",        "max",   "idle_seconds", "start_seconds", "poll_seconds", "server",
-    "tls",       "token_file", "cache", "cache_bytes",  "logs",          "worker",       "sbatch"};
+const std::vector<std::string> kKeys{"partition",    "account",       "qos",          "gres",   "cpus",
+                                     "memory",       "time_limit",    "notice",       "min",    "max",
+                                     "idle_seconds", "start_seconds", "poll_seconds", "server", "tls",
+                                     "token_file",   "cache",         "cache_bytes",  "logs",   "worker",
+                                     "sbatch",       "class"};
 
 // Of sbatch, those that say where a job may run and what it costs. The others are the provisioner's own, or
 // would make a batch job something else than one worker.
@@ -151,6 +153,8 @@ ProvisionConfig read(const Json& json, const Source& source) {
   config.worker = reader.list("worker");
   config.sbatch = reader.list("sbatch");
   check_sbatch(config.sbatch, source);
+  config.classes = reader.list("class");
+  for (const auto& name : config.classes) check_worker_class(name, "class");
   if (config.notice_seconds * 2 > config.time_limit_seconds)
     source.fail("OUT_OF_RANGE", "notice", "it is more than half of time_limit");
   return config;

@@ -26,12 +26,14 @@ struct ProvisionConfig {
   std::filesystem::path cache;                 // each worker takes a folder below it
   std::uint64_t cache_bytes = 50'000'000'000;  // of each worker
   std::filesystem::path logs;                  // folder; empty: none are kept
-  std::vector<std::string> worker;  // program and leading arguments; empty: the one beside this program
-  std::vector<std::string> sbatch;  // more arguments of sbatch
+  std::vector<std::string> worker;   // program and leading arguments; empty: the one beside this program
+  std::vector<std::string> sbatch;   // more arguments of sbatch
+  std::vector<std::string> classes;  // that its workers say they are of
 };
 
 // Throws Error(kInvalidArgument) that names the key: MALFORMED_CONFIG, UNKNOWN_KEY, WRONG_TYPE, OUT_OF_RANGE,
-// MISSING_PARAMETER, BAD_QUANTITY, BAD_ADDRESS, BAD_PATH, BAD_ARGUMENT.
+// MISSING_PARAMETER, BAD_QUANTITY, BAD_ADDRESS, BAD_PATH, BAD_ARGUMENT,
+// BAD_WORKER_CLASS.
 ProvisionConfig parse_provision_config(const std::string& yaml);
 ProvisionConfig read_provision_config(const std::filesystem::path& file);  // also MISSING_OPTION, NOT_FOUND
 

@@ -52,7 +52,6 @@ Provisioner::Provisioner(ProvisionConfig config, const std::string& address, con
       clock_(clock),
       metrics_(metrics),
       name_(name_of(folder_)),
-      like_(expected_worker(config_)),
       pool_(config_.pool),
       backoff_(kFirstBackoff, kLongestBackoff) {
   write_scripts(config_.server.empty() ? address : config_.server);
@@ -63,6 +62,7 @@ Provisioner::Provisioner(ProvisionConfig config, const std::string& address, con
     trouble(error);
   }
   take_up_doubt();
+  coordinator_.expect_workers(expected_worker(config_));
   spdlog::info("workers are batch jobs of Slurm named {}, {} to {}", name_, config_.pool.min,
                config_.pool.max);
   thread_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
@@ -95,7 +95,7 @@ void Provisioner::run(const std::stop_token& stop) {
 }
 
 void Provisioner::look() {
-  const auto demand = coordinator_.pool_demand(like_);
+  const auto demand = coordinator_.pool_demand();
   if (may_rest(demand)) return;
   if (max_array_ == 0) max_array_ = max_array_size(slurm_);
   jobs_ = slurm_jobs(slurm_, name_);

@@ -57,7 +57,6 @@ class Provisioner {
   const Clock& clock_;
   Metrics& metrics_;
   const std::string name_;  // of all batch jobs
-  const WorkerRecord like_;
   const Slurm slurm_;
   Pool pool_;
   Backoff backoff_;

@@ -5,6 +5,7 @@
 
 #include "common/slurm.h"
 #include "common/subprocess.h"
+#include "common/text.h"
 #include "recipe/spec.h"
 #include "server/provision/slurm_queue.h"
 
@@ -45,6 +46,7 @@ std::vector<std::string> worker_command(const ProvisionConfig& config, const std
   add("--threads", std::to_string(config.cpus));
   add("--memory", std::to_string(engine_memory(config)));
   if (!keep) add("--exit-when-idle", std::to_string(config.pool.idle_ms / 1000));
+  if (!config.classes.empty()) add("--class", join(config.classes, ","));
   if (!config.tls.empty()) add("--tls", config.tls.string());
   if (!config.token_file.empty()) add("--token-file", config.token_file.string());
   return command;
@@ -89,6 +91,7 @@ WorkerRecord expected_worker(const ProvisionConfig& config) {
   worker.devices["cpu"] = 1;
   if (const auto gpus = gpus_of(config.gres)) worker.devices["cuda"] = gpus;
   worker.memory_bytes = engine_memory(config);
+  worker.classes.insert(config.classes.begin(), config.classes.end());
   const auto take = [&](const auto& specs) {
     for (const auto* spec : specs) worker.methods.insert(spec->name + "@" + std::to_string(spec->version));
   };

@@ -645,22 +645,24 @@ void restore(JobRecord job, SchedulerState& state) {
 
 namespace {
 
+const std::string kNoneConnected = "no connected worker";
+
 // What the workers that take jobs lack of what a job needs; none of them fits it.
 std::string lack(const JobNeeds& needs, const std::vector<const WorkerRecord*>& workers) {
   const auto none = [&](auto has) { return std::none_of(workers.begin(), workers.end(), has); };
   if (!needs.worker_class.empty() &&
       none([&](const auto* w) { return w->classes.contains(needs.worker_class); }))
-    return "no connected worker is of class " + needs.worker_class;
+    return kNoneConnected + " is of class " + needs.worker_class;
   for (const auto& method : needs.methods)
     if (none([&](const auto* w) { return w->methods.contains(method); }))
-      return "no connected worker has method " + method;
+      return kNoneConnected + " has method " + method;
   if (none([&](const auto* w) { return w->devices.contains(needs.device); }))
-    return "no connected worker has a device of kind " + needs.device;
+    return kNoneConnected + " has a device of kind " + needs.device;
   if (none([&](const auto* w) { return w->memory_bytes >= needs.memory_bytes; }))
-    return "no connected worker has enough memory";
+    return kNoneConnected + " has enough memory";
   if (needs.outgrown_bytes > 0 && none([&](const auto* w) { return w->memory_bytes > needs.outgrown_bytes; }))
-    return "no connected worker has more memory than those that were too small for it";
-  return "no connected worker has all that the job needs";
+    return kNoneConnected + " has more memory than those that were too small for it";
+  return kNoneConnected + " has all that the job needs";
 }
 
 }  // namespace
@@ -698,6 +700,10 @@ std::string waiting_reason(const JobRecord& job, TimeMs now, const SchedulerStat
   if (paused) return "paused: all connected workers that fit (wring resume worker NAME)";
   if (takers.empty()) return drains ? "all connected workers drain: they take no more jobs" : kNoWorker;
   return lack(job.needs, takers);
+}
+
+bool lacks_worker_of(const WorkerRecord& like, const JobNeeds& needs, const std::string& reason) {
+  return reason == kNoWorker || (reason.starts_with(kNoneConnected) && fits(needs, like, like.devices));
 }
 
 }  // namespace wring

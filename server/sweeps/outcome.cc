@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <set>
 
 namespace wring {
 namespace {
@@ -24,13 +25,48 @@ std::vector<v1::Evaluation> rows_of(const std::string& job, JobStore& store) {
   return store.evaluations(filter).rows;
 }
 
-Json metrics_of(const std::vector<v1::Evaluation>& rows) {
+// Names each row's evaluation. Rows come evaluation by evaluation: a metric that was there begins the next
+// one of its suite.
+class Evaluations {
+ public:
+  explicit Evaluations(const Json& recipe) : recipe_(recipe), names_(named_evaluations(recipe)) {}
+
+  std::string name(const v1::Evaluation& row) {
+    auto& [index, metrics] = at_[{row.suite(), row.when()}];
+    if (!metrics.insert(row.metric()).second) {
+      ++index;
+      metrics = {row.metric()};
+    }
+    const auto& evaluations = recipe_.at("evaluations");
+    std::size_t left = index;
+    for (std::size_t i = 0; i < names_.size(); ++i) {
+      const auto when = json_or<Json>(evaluations[i], "when", Json::array());
+      if (evaluations[i].at("suite") == row.suite() && count(when, row.when()) && left-- == 0)
+        return names_[i];
+    }
+    return row.suite();
+  }
+
+ private:
+  static bool count(const Json& when, const std::string& moment) {
+    return std::find(when.begin(), when.end(), Json(moment)) != when.end();
+  }
+
+  const Json& recipe_;  // a normal form
+  const std::vector<std::string> names_;
+  std::map<std::pair<std::string, std::string>, std::pair<std::size_t, std::set<std::string>>> at_;
+};
+
+Json metrics_of(const std::vector<v1::Evaluation>& rows, const Json& recipe) {
   std::map<std::pair<std::string, std::string>, std::pair<bool, Json>> first;  // after?, row
+  Evaluations evaluations(recipe);
   for (const auto& row : rows) {
     const bool after = row.when() == "after";
     if ((!after && row.when() != "before") || !row.text().empty()) continue;
-    const auto [known, is_new] = first.try_emplace({row.suite(), row.metric()}, after, to_metric(row));
-    if (!is_new && after && !known->second.first) known->second = {after, to_metric(row)};
+    auto metric = to_metric(row);
+    metric["suite"] = evaluations.name(row);
+    const auto [known, is_new] = first.try_emplace({metric["suite"], row.metric()}, after, metric);
+    if (!is_new && after && !known->second.first) known->second = {after, metric};
   }
   Json metrics = Json::array();
   for (auto& [name, row] : first) metrics.push_back(std::move(row.second));
@@ -73,7 +109,7 @@ Json outcome_of(const StoredJob& job, JobStore& store) {
   }
   if (r.phase != JobPhase::kSucceeded) return outcome;
   const auto rows = rows_of(r.id, store);
-  outcome["metrics"] = metrics_of(rows);
+  outcome["metrics"] = metrics_of(rows, parse_json(job.normal_form, "the recipe's normal form"));
   if (auto table = details_of("sensitivity", rows)) outcome["sensitivity"] = std::move(*table);
   if (auto table = details_of("level-times", rows)) outcome["level_times"] = std::move(*table);
   if (const auto artifact = r.result.empty() ? std::nullopt : store.artifact(r.result, r.project))

@@ -9,7 +9,8 @@ namespace wring {
 
 // {metrics: [{suite, metric, value, unit, baseline, stderr}], sensitivity, level_times, result, bytes,
 // seconds, error} of a job that has ended; sensitivity, level_times: these suites' tables, where they ran.
-// The metrics: the first row of each metric of the result, or of the input where the recipe has no stages.
+// The metrics: the first row of each metric of the result, or of the input where the recipe has no stages;
+// the suite as named_evaluations() has it.
 Json outcome_of(const StoredJob& job, JobStore& store);
 
 // The row of the metric among the outcome's; nullptr where it was not measured as a number.

@@ -78,6 +78,12 @@ INSTANTIATE_TEST_SUITE_P(
                 "CONTRADICTORY_GOAL", "objectives[1]", "already"},
         Refused{"space: {'stages[0].bits': [3]}\nconstraints: [{metric: perplexity, min: 30, max: 20}]",
                 "CONTRADICTORY_GOAL", "constraints[0]", "at least 30"},
+        Refused{"space: {'stages[0].bits': [3]}\nconstraints: [{metric: perplexity, max: '90%'}, {metric: "
+                "perplexity, min: '95%'}]",
+                "CONTRADICTORY_GOAL", "constraints[1]", "at most 90.0 % and at least 95.0 %"},
+        Refused{"space: {'stages[0].bits': [3]}\nstrategy: {name: asha, fidelity: {path: "
+                "stages.gptq.symmetric, low: 1, high: 9}}\nobjectives: [kl_mean]\nbounds: {trials: 4}",
+                "WRONG_TYPE", "strategy.fidelity", "true or false"},
         Refused{"space: {'stages[0].bits': [3]}\nstrategy: grdi", "UNKNOWN_STRATEGY", "strategy.name",
                 "Did you mean 'grid'"},
         Refused{"space: {'stages[0].bits': [3]}\nstrategy: tpe\nbounds: {trials: 4}", "MISSING_PARAMETER",
@@ -128,6 +134,29 @@ TEST(Sweep, RungsGrowByEtaUpToTheHighest) {
   ASSERT_EQ(parsed.strategy.fidelity->rungs(), 3u);
   EXPECT_EQ(parse_recipe(trial_of(parsed, {4}, 0).recipe).evaluations[0].params["windows"], 4);
   EXPECT_EQ(parse_recipe(trial_of(parsed, {4}, 2).recipe).evaluations[0].params["windows"], 64);
+}
+
+TEST(Sweep, TwoEvaluationsOfOneSuiteAreToldApartByTheirPlaces) {
+  const auto with = [](const std::string& objectives) {
+    return parse_sweep(
+        "{model: m, data: {easy: e, hard: h}, recipe: {stages: [rtn], evaluations: ['perplexity(data=easy)', "
+        "size, "
+        "'perplexity(data=hard)']}, space: {stages.rtn.bits: [3, 4]}, objectives: [" +
+        objectives + "]}");
+  };
+  const auto sweep = with(
+      "{metric: perplexity, suite: 'perplexity[0]'}, {metric: perplexity, suite: "
+      "'perplexity[1]'}, weight_bytes");
+  EXPECT_EQ(sweep.objectives[0].metric.suite, "perplexity[0]");
+  EXPECT_EQ(sweep.objectives[1].metric.suite, "perplexity[1]");
+  EXPECT_EQ(sweep.objectives[2].metric.suite, "size");
+  for (const auto* vague : {"perplexity", "{metric: perplexity, suite: perplexity}"}) {
+    const auto error = thrown_by([&] { with(vague); });
+    EXPECT_EQ(error.reason(), "AMBIGUOUS_METRIC");
+    EXPECT_THAT(error.hint(), HasSubstr("suite: perplexity[0]"));
+  }
+  EXPECT_EQ(thrown_by([&] { with("{metric: perplexity, suite: 'perplexity[2]'}"); }).reason(),
+            "UNKNOWN_METRIC");
 }
 
 TEST(Sweep, GoalsFollowTheMetricUnlessTheySayOtherwise) {

@@ -45,6 +45,7 @@ TEST(ProvisionConfig, NamesTheKeyThatIsWrong) {
   EXPECT_EQ(refused("server: login1").reason(), "BAD_ADDRESS");
   EXPECT_EQ(refused("idle_seconds: 1").field(), "idle_seconds");
   EXPECT_EQ(refused("notice: 2000").field(), "notice");
+  EXPECT_EQ(refused("class: 'Big Box'").field(), "class");
   EXPECT_EQ(thrown_by([] { parse_provision_config("- max"); }).reason(), "MALFORMED_CONFIG");
 }
 
@@ -85,6 +86,13 @@ TEST(WorkerJob, TheScriptBecomesTheWorkerAndNamesItsSecretsByTheirPaths) {
   EXPECT_THAT(script, HasSubstr("'--exit-when-idle' '60'"));
   EXPECT_THAT(script, HasSubstr("'--memory' '3600000000'"));
   EXPECT_THAT(worker_script(config, "login1:7433", true), Not(HasSubstr("--exit-when-idle")));
+}
+
+TEST(WorkerJob, IsOfTheClassesOfTheFile) {
+  const auto config = with("class: [epyc, big]");
+  EXPECT_THAT(worker_script(config, "login1:7433", false), HasSubstr("'--class' 'epyc,big'"));
+  EXPECT_THAT(expected_worker(config).classes, testing::ElementsAre("big", "epyc"));
+  EXPECT_THAT(worker_script(with("cpus: 1"), "login1:7433", false), Not(HasSubstr("--class")));
 }
 
 TEST(Slurm, JobsAreReadFromTheirLines) {

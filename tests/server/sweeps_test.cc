@@ -90,6 +90,51 @@ class SweepsApi : public Service {
   }
 };
 
+TEST_F(SweepsApi, JudgeEachEvaluationOfOneSuiteByItsOwnRows) {
+  v1::SubmitSweepRequest request;
+  request.mutable_spec()->set_sweep(
+      "{model: M, data: {easy: M, hard: M}, recipe: {stages: [rtn], evaluations: [{suite: perplexity, "
+      "params: {data: "
+      "easy}}, {suite: perplexity, when: [after], params: {data: hard}}]}, space: {stages.rtn.bits: [3, 4]}, "
+      "parallel: 1, objectives: [{metric: perplexity, suite: 'perplexity[1]'}], constraints: [{metric: "
+      "perplexity, "
+      "suite: 'perplexity[0]', max: '110%'}]}");
+  (*request.mutable_spec()->mutable_inputs())["M"] = upload("a model");
+  add_worker();
+  const auto made = submit(request);
+  for (const double hard : {30.0, 25.0}) {
+    wait_until([&] { return sweep(made.id()).queued() == 1; });
+    const auto leased = lease();
+    ASSERT_TRUE(leased.leased());
+    auto end = ending(leased, "succeeded");
+    end.set_result(upload("result of " + leased.job().id()));
+    const auto add = [&](const char* when, double value, std::optional<double> before) {
+      for (const auto* metric : {"perplexity", "nll"}) {
+        auto* row = end.add_evaluations();
+        row->set_suite("perplexity");
+        row->set_metric(metric);
+        row->set_value(value);
+        row->set_when(when);
+        if (before) row->set_baseline_value(*before);
+      }
+    };
+    add("before", 10, {});
+    add("after", hard == 25 ? 12 : 10.5, 10);  // the better one on `hard` is no longer good on `easy`
+    add("after", hard, {});
+    finish(end);
+  }
+  wait_until([&] { return sweep(made.id()).state() == v1::SWEEP_STATE_SUCCEEDED; });
+  v1::QueryFrontRequest front;
+  front.set_id(made.id());
+  auto answer = call(*sweeps_, &v1::Sweeps::Stub::QueryFront, front);
+  ASSERT_THAT(answer.trials(), SizeIs(1));
+  EXPECT_EQ(answer.trials(0).number(), 0u);
+  std::map<std::string, double> values;
+  for (const auto& metric : answer.trials(0).metrics())
+    if (metric.metric() == "perplexity") values[metric.suite()] = metric.value();
+  EXPECT_THAT(values, ElementsAre(testing::Pair("perplexity[0]", 10.5), testing::Pair("perplexity[1]", 30)));
+}
+
 TEST_F(SweepsApi, TellWhatTheirTrialsTookFromCaches) {
   add_worker();
   const auto made = submit("space: {stages.rtn.bits: [3, 4]}, parallel: 2");
@@ -181,6 +226,10 @@ TEST_F(SweepsApi, OfAGoalOnSpeedRunOnWorkersOfItsClassAlone) {
   call(*workers_, &v1::Workers::Stub::RegisterWorker, worker);
   EXPECT_THAT(thrown_by([&] { submit(goal("speedup>=2x on epyk, kl=min")); }).hint(),
               HasSubstr("Did you mean 'epyc'?"));
+  WorkerRecord expected;
+  expected.classes = {"of-the-pool"};
+  server_->coordinator.expect_workers(expected);
+  EXPECT_EQ(submit(goal("speedup>=2x on of-the-pool, kl=min")).state(), v1::SWEEP_STATE_RUNNING);
   auto two = goal("speedup>=2x on epyc, kl=min");
   two.mutable_spec()->mutable_resources()->set_worker_class("other");
   EXPECT_EQ(thrown_by([&] { submit(two); }).field(), "spec.resources.worker_class");

@@ -44,9 +44,13 @@ EnforcePartLimits=ALL
 MessageTimeout=10
 MinJobAge=10
 {nodes}
-PartitionName=main Nodes=ALL Default=YES MaxTime=60 State=UP
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+GresTypes=gpu
+PartitionName=main Nodes=ALL Default=YES MaxTime=60 State=UP PriorityTier=1
+PartitionName=urgent Nodes=ALL MaxTime=60 State=UP PriorityTier=2
 """
-NODE = "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=2 RealMemory=4000 State=UNKNOWN"
+NODE = "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=2 RealMemory=4000 Gres=gpu:1 State=UNKNOWN"
 
 
 def why_not():
@@ -79,6 +83,8 @@ class Cluster:
             (self.folder / f"spool-{name}").mkdir()
         self.config = self.folder / "slurm.conf"
         self.config.write_text(CONFIG.format(host=host, ports=ports, folder=self.folder, nodes=nodes))
+        # No GPU is behind it.
+        (self.folder / "gres.conf").write_text("".join(f"NodeName={name} Name=gpu File=/dev/null\n" for name in NODES))
         self.environment = os.environ | {"SLURM_CONF": str(self.config)}
 
     def start(self):
@@ -91,7 +97,7 @@ class Cluster:
         self.start_controller()
         for name in NODES:
             self._spawn(name, "-D", "-f", str(self.config), "-N", name, program="slurmd")
-        self.wait_for("idle nodes", lambda: self.run("sinfo", "--noheader", "--format=%T").split() == ["idle"])
+        self.wait_for("idle nodes", lambda: set(self.run("sinfo", "--noheader", "--format=%T").split()) == {"idle"})
 
     def start_controller(self):
         self._spawn("slurmctld", "-D", "-f", str(self.config))

@@ -140,6 +140,35 @@ class Sweeps(WithCluster):
         self.assertEqual(self.service.metrics().get('wring_attempts_total{outcome="retried",reason="LEASE_EXPIRED"}', 0), 0)
         self.wait_until_all_workers_have_gone()
 
+    def test_a_worker_that_a_more_urgent_partition_takes_the_node_from_drains_and_comes_back(self):
+        self.provision.write_text(self.provision.read_text().replace("max: 4", "max: 1"))
+        self.start()
+        sweep = self.sweep()
+        self.wait_for("a trial", lambda: self.shown(sweep)["succeeded"] >= 1)
+        (victim,) = self.jobs("RUNNING")
+        cluster.run("sbatch", "--partition=urgent", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap=sleep 5")
+        self.wait_for("the preemption", lambda: any(job["name"] == "wrap" and job["state"] == "RUNNING" for job in self.jobs()))
+        self.assertIn("draining", (self.folder / "logs" / f"worker-{victim['id']}.log").read_text())
+        self.assertEqual([job["id"] for job in self.jobs("PENDING")], [victim["id"]])
+        before = self.shown(sweep)["succeeded"]
+        self.wait_for("another trial", lambda: self.shown(sweep)["succeeded"] > before)
+        self.assertEqual([job["id"] for job in self.jobs("RUNNING")], [victim["id"]])
+        self.service.cli("sweep", "cancel", sweep)
+        self.assertEqual(self.service.metrics().get('wring_attempts_total{outcome="retried",reason="LEASE_EXPIRED"}', 0), 0)
+        self.wait_until_all_workers_have_gone()
+
+    def test_workers_get_the_gpus_of_a_node_and_are_of_the_class_of_the_file(self):
+        self.provision.write_text(self.provision.read_text() + "gres: 'gpu:1'\nclass: of-slurm\n")
+        self.start()
+        waits = self.service.submit("rtn(bits=4, group_size=32)", scratch / "tiny", "--class", "another")
+        job = self.service.submit("rtn(bits=4, group_size=32)", scratch / "tiny", "--class", "of-slurm")
+        self.wait_for("a worker", lambda: self.jobs("RUNNING"))
+        self.assertIn("gpu:1", cluster.run("scontrol", "show", "job", self.jobs("RUNNING")[0]["id"]))
+        self.assertEqual(self.service.wait_for_end(job)["state"], "SUCCEEDED")
+        self.assertEqual(self.service.job(waits)["waiting_reason"], "no connected worker is of class another")
+        self.assertEqual(self.service.metrics()["wring_provision_submitted_total"], 1)
+        self.wait_until_all_workers_have_gone()
+
     def check_trials(self, sweep):
         trials = self.service.cli("sweep", "trials", sweep, "--json").json["trials"]
         self.assertEqual([trial["number"] for trial in trials], list(range(12)))
@@ -219,18 +248,31 @@ class Allocation(WithCluster):
         self.assertNotIn("Killed", workers)
 
 
+    def test_a_sweep_whose_user_cancels_it_does_not_come_back(self):
+        out = self.folder / "results"
+        command = [programs / "wring", "sweep", "run", self.sweep_file(), "--out", out, "--slurm", "--worker-memory", "1500MB", "--cache",
+                   self.folder / "cache", "--json"]
+        job = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)["slurm_job"]
+        log = out / "slurm.log"
+        self.wait_for("a trial", lambda: log.exists() and " 1 of 12 trials" in log.read_text())
+        cluster.run("scancel", job)
+        self.wait_for("an empty queue", lambda: not self.jobs())
+        time.sleep(2)
+        self.assertEqual((self.jobs(), "JobState=CANCELLED" in cluster.run("scontrol", "show", "job", job)), ([], True))
+
+
 class Faults(WithCluster):
     def test_a_refused_partition_is_named_with_those_that_there_are_and_the_server_does_not_start(self):
-        self.configure(partition="gpu")
+        self.configure(partition="large")
         result = subprocess.run([programs / "wring-server", "--data", self.folder / "data", "--grpc", self.service.grpc, "--http", self.service.http,
                                  "--provision", "slurm", "--provision-config", self.provision], capture_output=True, text=True, timeout=60)
         self.assertEqual(result.returncode, 2, result.stderr)
         self.assertRegex(result.stderr, r"error: provision\.partition: Slurm says: .*partition")
-        self.assertIn("This cluster has: main.", result.stderr)
+        self.assertIn("This cluster has: main, urgent.", result.stderr)
         print("\n  " + result.stderr.strip().splitlines()[-2].strip(), flush=True)
 
     def test_other_refusals_name_their_key_too(self):
-        for key, line, named in (("gres", "gres: 'gpu:1'", "gres"), ("time_limit", "time_limit: 2d", "time_limit"), ("memory", "memory: 64GB", "cpus"),
+        for key, line, named in (("gres", "gres: 'fpga:1'", "gres"), ("time_limit", "time_limit: 2d", "time_limit"), ("memory", "memory: 64GB", "cpus"),
                                  ("sbatch", "sbatch: ['--constraint=x']", "sbatch")):
             lines = [kept for kept in PROVISION.splitlines() if not kept.startswith(f"{key}:")]
             self.provision.write_text("\n".join([*lines, line]).format(partition="main", max=4, folder=self.folder))

@@ -4,7 +4,7 @@ import { useQuery } from "@tanstack/react-query";
 import { useMemo, useState } from "react";
 import { Link, useSearchParams } from "wouter";
 import { type Front, get, goesOn, type Savings, type Sweep, type Trial, unlessGone } from "../api";
-import { bytes, duration, figure, metricName } from "../format";
+import { bytes, duration, figure, goalName } from "../format";
 import { Bar, Empty, Loaded, StateBadge, Time, useTitle } from "../parts/basics";
 import { useRemove, useSweepCall } from "../parts/calls";
 import { Code } from "../parts/code";
@@ -278,7 +278,7 @@ function Facts({ sweep, trials }: { sweep: Sweep; trials: Trial[] }) {
               .map((c) => {
                 const bound = (value: number) => (c.of_input ? `${figure(value * 100)} % of the input's` : figure(value));
                 const parts = [c.minimum !== undefined && `≥ ${bound(c.minimum)}`, c.maximum !== undefined && `≤ ${bound(c.maximum)}`];
-                return `${metricName(c.metric)} ${parts.filter(Boolean).join(", ")}`;
+                return `${goalName(c)} ${parts.filter(Boolean).join(", ")}`;
               })
               .join(" · ")}
           </dd>

@@ -3,14 +3,14 @@ import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { useCallback, useMemo } from "react";
 import { Link, useLocation, useSearchParams } from "wouter";
 import { type Front, type Objective, post, type Sweep, type Trial } from "../api";
-import { axisEnd, bytes, formatOf, metricName, parseBytes } from "../format";
+import { axisEnd, bytes, formatOf, goalName, parseBytes } from "../format";
 import { bestSoFar, valueOf } from "../sweep";
 import { Empty } from "./basics";
 import { axis, BEHIND, Chart, type Colors } from "./chart";
 import { Choice } from "./controls";
 import { CompareLink } from "./picked";
 
-const name = (objective: Objective) => metricName(objective.metric);
+const name = goalName;
 const format = (objective: Objective) => formatOf(objective.metric);
 const key = (objective: Objective) => `${objective.suite} ${objective.metric}`;
 

@@ -12,7 +12,7 @@ import {
 import { useMemo } from "react";
 import { Link, useSearchParams } from "wouter";
 import type { Sweep, Trial } from "../api";
-import { duration, measured, metricName } from "../format";
+import { duration, goalName, measured } from "../format";
 import { dimensionNames, valueOf } from "../sweep";
 import { Empty, StateBadge, Table } from "./basics";
 
@@ -70,7 +70,7 @@ function columns(sweep: Sweep, best: Set<string>): ColumnDef<Trial>[] {
     })),
     ...figures.map((figure): ColumnDef<Trial> => ({
       id: `${figure.suite} ${figure.metric}`,
-      header: metricName(figure.metric),
+      header: goalName(figure),
       meta: { number: true },
       sortUndefined: "last",
       accessorFn: (trial) => valueOf(trial, figure),
