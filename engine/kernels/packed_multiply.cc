@@ -1,5 +1,6 @@
 // A block of codes is sixteen lanes of four neighbours each: shifts bring one of the four after the other to
-// the bottom of its lane, where it becomes a float, and the vectors lie in that order.
+// the bottom of its lane, where it becomes a float, and the vectors lie in that order. A code is the low bits
+// of a float of 2^23, and zero points carry as much: their difference is exact.
 #include "engine/kernels/packed_multiply.h"
 
 #include <algorithm>
@@ -12,6 +13,8 @@ namespace wring {
 namespace {
 
 constexpr int kPhases = 4;  // codes of a lane
+constexpr std::int32_t kOffsetBits = 0x4B000000;
+constexpr float kOffset = 8388608.0F;  // 2^23, whose bits those are
 
 typedef std::uint8_t Bytes __attribute__((vector_size(16)));
 typedef std::uint32_t FourWords __attribute__((vector_size(16)));
@@ -72,6 +75,14 @@ WRING_INLINE IntLanes<L> lanes_of_codes(const std::uint8_t* from) {
   }
 }
 
+template <int kBits, int L>
+WRING_INLINE Lanes<L> offset_codes(const IntLanes<L>& held) {
+  const IntLanes<L> bits = (held & ((1 << kBits) - 1)) | kOffsetBits;
+  Lanes<L> codes;
+  std::memcpy(&codes, &bits, sizeof codes);
+  return codes;
+}
+
 // Adds the products of one block to the lanes' sums of each vector.
 template <int kBits, int kCount, int L>
 WRING_INLINE void add_block(const std::uint8_t* codes, const Lanes<L> (&zeros)[kMostLanes / L],
@@ -81,7 +92,7 @@ WRING_INLINE void add_block(const std::uint8_t* codes, const Lanes<L> (&zeros)[k
     IntLanes<L> held = lanes_of_codes<kBits, L>(codes + kBits * L / 2 * part);
 #pragma GCC unroll 4
     for (int phase = 0; phase < kPhases; ++phase) {
-      const Lanes<L> weights = __builtin_convertvector(held & ((1 << kBits) - 1), Lanes<L>) - zeros[part];
+      const Lanes<L> weights = offset_codes<kBits, L>(held) - zeros[part];
 #pragma GCC unroll 4
       for (int n = 0; n < kCount; ++n)
         sums[n][part] += weights * load_lanes<L>(x + n * x_stride + phase * kMostLanes + part * L);
@@ -124,12 +135,12 @@ class QuarterGrid {
   WRING_INLINE explicit QuarterGrid(const PackedRow& row)
       : row_(row), quarters_(row.group_size / kPackedQuarter), left_(quarters_) {}
 
-  // Past the last group all is zero.
+  // Past the last group scales are zero.
   WRING_INLINE void next(float (&scales)[4], float (&zeros)[4]) {
     for (int i = 0; i < 4; ++i) {
       const bool is_group = group_ < row_.groups;
       scales[i] = is_group ? row_.scales[group_] : 0;
-      zeros[i] = is_group ? row_.zeros[group_] : 0;
+      zeros[i] = kOffset + (is_group ? row_.zeros[group_] : 0);
       if (--left_ > 0) continue;
       ++group_;
       left_ = quarters_;
@@ -172,7 +183,7 @@ WRING_INLINE void multiply_row(const PackedRow& row, const float* x, float* out,
     for (std::int64_t group = 0; group < row.groups; ++group) {
       for (int part = 0; part < kMostLanes / L; ++part) {
         scales[part] = Lanes<L>{} + row.scales[group];
-        zeros[part] = Lanes<L>{} + static_cast<float>(row.zeros[group]);
+        zeros[part] = Lanes<L>{} + (kOffset + row.zeros[group]);
       }
       add_blocks<kBits, kCount, L>(row.group_size / kPackedBlock, scales, zeros, at, totals);
     }

@@ -46,6 +46,11 @@ class Runs(unittest.TestCase):
         c = conformance()
         self.assertEqual([c.seeds_of(name) for name in ("a", "b")], [[3, 4], [3]])
 
+    def test_may_begin_with_models_of_their_own(self):
+        c = conformance()
+        c.spec["models"] = {"b": "small"}
+        self.assertEqual([c.model_of(name).name for name in ("a", "b")], ["none", "small"])
+
     def test_of_a_cut_may_be_its_own(self):
         c = conformance(cut=True)
         self.assertEqual(yaml.safe_load(c.recipe("a"))["stages"], ["m(samples=8, blocks=2)"])

@@ -70,9 +70,9 @@ class Service:
         with open(self.folder / f"{name}.log", "ab") as log:
             return subprocess.Popen([self.programs / arguments[0], *arguments[1:]], stdout=log, stderr=log, start_new_session=True)
 
-    def start_server(self, *arguments):
+    def start_server(self, *arguments, lease_seconds=5):
         self.server = self._start("server", ["wring-server", "--data", str(self.folder / "data"), "--grpc", self.grpc, "--http", self.http,
-                                              "--lease-seconds", "5", "--heartbeat-seconds", "1", *arguments])
+                                              "--lease-seconds", str(lease_seconds), "--heartbeat-seconds", "1", *arguments])
         self.wait_for("the server", lambda: self.cli("workers", "--json").status == 0)
 
     def start_worker(self, name="worker", *arguments):

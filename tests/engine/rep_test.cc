@@ -1,4 +1,5 @@
 // Weight representations: what they decode to, that they survive storage, and that hostile parts are refused.
+#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
 #include <map>
@@ -449,6 +450,22 @@ TEST(PackedIntMultiply, EqualsDecodeAndMultiplyForEveryWidthAndGroupWithAndWitho
           const auto bound = 1e-6 * x.to(at::kDouble).abs().matmul(weight.abs().t());
           EXPECT_TRUE(at::all(error <= bound).item<bool>()) << (error / bound).max().item<double>();
         }
+}
+
+TEST(PackedIntMultiply, GivesTheSameBitsOnEveryNumberOfThreads) {
+  at::manual_seed(11);
+  const auto codes = at::randint(0, 16, {517, 96}, at::kByte),
+             zeros = at::randint(0, 16, {517, 3}, at::kByte);
+  const auto rep = packed_int_rep({4, 32, codes, at::rand({517, 3}), zeros});
+  const auto x = at::randn({3, 96});
+  const int before = at::get_num_threads();
+  at::set_num_threads(1);
+  const auto alone = rep->multiply(x);
+  for (const int threads : {2, 3, 7}) {
+    at::set_num_threads(threads);
+    EXPECT_TRUE(at::equal(rep->multiply(x), alone)) << threads << " threads";
+  }
+  at::set_num_threads(before);
 }
 
 TEST(PackedIntMultiply, LeavesManyRowsAndOddGroupsToDecoding) {
