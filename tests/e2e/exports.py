@@ -92,7 +92,7 @@ class ExportTests:
         text = self.scratch() / "text.txt"
         measured = {}
         for what in ("auto", "fp32", "runtime"):
-            row = self.service.cli("eval", self.folder / "blocks", "--local", "--data", f"test={text}", "--param", "windows=2", "--param", "window=64",
+            row = self.service.cli("eval", self.folder / "blocks", "--local", "--suite", "perplexity", "--data", text, "--param", "windows=2", "--param", "window=64",
                                    "--param", f"arithmetic={what}", "--json").json["evaluations"][0]
             measured[what] = row["value"]
         self.assertEqual(measured["auto"], measured["runtime"])
