@@ -171,7 +171,9 @@ LabelledData labelled(const at::Tensor& inputs, at::Tensor labels, const std::st
   labels = labels.to(at::kLong);
   if (const at::Tensor negative = at::nonzero(labels < 0); negative.numel() > 0)
     throw Error(ErrorCode::kInvalidArgument, "BAD_LABEL",
-                "label " + std::to_string(negative[0][0].item<std::int64_t>()) + " is below 0", place);
+                "example " + std::to_string(negative[0][0].item<std::int64_t>()) + " has the label " +
+                    std::to_string(labels[negative[0][0]].item<std::int64_t>()) + ", which is below 0",
+                place);
   const bool bytes = inputs.scalar_type() == at::kByte;
   const at::Tensor values = bytes ? inputs : inputs.to(at::kFloat);
   if (!bytes && !at::isfinite(values).all().item<bool>())

@@ -57,6 +57,7 @@ PERCEPTRON = {
     f"hesso(target_group_sparsity=0.3, pruning_periods=2, {STEPS})": "0ba5f5b031cb879a",
     f"hesso-cric(target_group_sparsity=0.3, sampling_steps=10, max_cycle_period=2, {STEPS})": "5c2e20454e8e2659",
     f"otov2(target_group_sparsity=0.3, lambda=1, {STEPS})": "4a273af8d3d53d7f",
+    "surgeon-units(target_group_sparsity=0.3, examples=64, data=train)": "db409fc82eea0f63",
     "ptq(examples=32, data=train)": "1e28f1deb559895a",
     f"qat(examples=32, {STEPS})": "2f6f107c08fabc88",
 }

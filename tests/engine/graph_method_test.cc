@@ -1,6 +1,7 @@
 // Methods of graphs: what they learn, that units leave as they promise, and that a run goes on after a kill.
 #include "engine/methods/graph_method.h"
 
+#include <c10/core/GradMode.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -180,6 +181,12 @@ TEST(Otov2, DrivesItsShareOfTheUnitsToExactZeroAndNoMoreThanItsCandidates) {
   EXPECT_GE(made.report.at("removed"), 8);
   EXPECT_LE(made.report.at("removed"), 9);
   EXPECT_LE(made.report.at("difference").get<double>(), 1e-4);
+}
+
+TEST(Otov2, GoesOnUntilTheShareIsReachedWhereUnitsDoNotDivideSo) {
+  const Made made =
+      run("otov2(steps=400, batch=16, learning_rate=0.2, target_group_sparsity=0.43, lambda=1)");
+  EXPECT_GE(made.report.at("removed").get<double>() / kUnits, 0.43) << "8 of 20 are not enough";
 }
 
 TEST(Otov2, LeavesEachFamilyAMultiple) {
@@ -517,6 +524,29 @@ TEST(EraseSegments, TakesTheBranchWhoseLossRisesLeastForTheMultiplyAddsThatItSpa
     EXPECT_EQ(both.report.at("removed"), 2);
   }
   EXPECT_EQ(first.size(), 2u) << "the scales should make one and the other the cheaper one";
+}
+
+at::Tensor outputs_of(const OnnxModel& model) {
+  const c10::NoGradGuard unrecorded;
+  const at::Tensor images = small_classifier::batches(240).inputs(at::arange(240, at::kLong));
+  return Graph(model).run({{"x", images}}).at("y");
+}
+
+TEST(EraseSegments, SolvesTheLayersBehindWhatLeftWhereItIsAsked) {
+  NoProgress quiet;
+  Snapshot none;
+  const OnnxModel whole = two_branches(1);
+  const Made erased = run("erase-segments(target_macs=0.01, examples=64)", quiet, none, whole),
+             solved = run("erase-segments(target_macs=0.01, examples=64, solve_on=240)", quiet, none, whole);
+  EXPECT_EQ(layers_of(solved), layers_of(erased));
+  const at::Tensor exact = outputs_of(whole);
+  const double lost = (outputs_of(erased.model) - exact).norm().item<double>(),
+               left = (outputs_of(solved.model) - exact).norm().item<double>();
+  EXPECT_LT(left, 0.7 * lost);
+  ASSERT_EQ(solved.report.at("solved").size(), 2) << "the first convolution and the head";
+  EXPECT_LE(solved.report.at("solved")[0].at("relative_error").get<double>(), 1e-9)
+      << "nothing changed before it";
+  EXPECT_GT(solved.report.at("solved")[1].at("relative_error").get<double>(), 0);
 }
 
 TEST(EraseSegments, LeavesBranchesWithALayerThatIsIgnored) {

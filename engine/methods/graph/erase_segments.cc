@@ -10,6 +10,7 @@
 #include "engine/graph/macs.h"
 #include "engine/graph/segments.h"
 #include "engine/methods/graph/graph_training.h"
+#include "engine/methods/graph/readers.h"
 #include "engine/methods/graph/units.h"
 #include "engine/run/progress.h"
 
@@ -44,6 +45,8 @@ class EraseSegments final : public GraphMethod {
   explicit EraseSegments(const Params& params)
       : target_(params.get<double>("target_macs")),
         examples_(params.get<std::int64_t>("examples")),
+        solve_on_(params.get<std::int64_t>("solve_on")),
+        damping_(params.get<double>("damping")),
         normalisation_(Normalisation::from(params)) {}
 
   void check(const Graph& graph) const override { (void)Classifier(graph); }
@@ -61,12 +64,27 @@ class EraseSegments final : public GraphMethod {
     report["segments"] = segments.size();
     report["removed"] = last.segments.size();
     OnnxModel model = erase_segments(stage.graph, segments, last.segments);
+    Graph was(stage.graph.to_onnx());
     zero_segments(stage.graph, segments, last.segments);
     check_cut(stage.graph, model, example, report);
-    return model;
+    return solve_on_ > 0 && !last.segments.empty() ? solved(stage, was, model, report) : model;
   }
 
  private:
+  // All layers that are left, in their order: those before the first branch that left stay as they are.
+  OnnxModel solved(const GraphStage& stage, Graph& was, const OnnxModel& erased, Json& report) const {
+    Graph graph(erased);
+    for (Graph* each : {&was, &graph}) each->compute_on(stage.graph.device());
+    const GraphExamples examples = drawn_examples(stage, solve_on_, normalisation_);
+    const auto readers = plain_readers(graph);
+    report["solved"] = Json::array();
+    for (const auto& reader : readers) {
+      report["solved"].push_back(solve_layer(graph, was, reader, examples, damping_));
+      stage.progress.report(report["solved"].size(), readers.size(), "layers");
+    }
+    return graph.to_onnx();
+  }
+
   // Those all of whose layers are targeted.
   static std::vector<GraphSegment> segments_of(const GraphStage& stage, const NamedValues& example) {
     auto segments = find_segments(stage.graph, example);
@@ -131,7 +149,8 @@ class EraseSegments final : public GraphMethod {
   }
 
   double target_;
-  std::int64_t examples_;
+  std::int64_t examples_, solve_on_;
+  double damping_;
   Normalisation normalisation_;
 };
 

@@ -1,8 +1,6 @@
 // Quantisation of a graph to int8: what its methods share.
 #pragma once
 
-#include <memory>
-
 #include "engine/methods/graph/value_ranges.h"
 #include "engine/methods/graph_method.h"
 
@@ -20,11 +18,6 @@ struct GraphRounding {
 // Throws Error(kInvalidArgument) "OLD_OPSET", where files know no scales a channel, and
 // "NOTHING_TO_QUANTIZE".
 void check_rounding(const Graph& graph);
-
-// Some of the stage's examples, drawn by its seed: of `batches` where they are at hand; else labelled ones
-// where the graph has one input of floats, or arrays by the names of its inputs.
-GraphExamples calibration_examples(const GraphStage& stage, const GraphRounding& rounding,
-                                   std::shared_ptr<const Batches> batches = nullptr);
 
 // The graph with its batch normalisations folded and its values rounded between operators, by their ranges
 // over the examples; weights are rounded but still floats. Layers that are not targeted compute with floats.

@@ -105,12 +105,12 @@ class Otov2 final : public GraphMethod {
       state[static_cast<std::int64_t>(unit)] = kRedundant;
   }
 
-  // After the plain step: while fewer units than wanted are zero, those that are redundant are pushed towards
-  // it, and projected to it once they have turned away from where they were.
+  // After the plain step: while a smaller share of the units than wanted is zero, those that are redundant
+  // are pushed towards it, and projected to it once they have turned away from where they were.
   void push(const UnitValues& values, const Seen& seen, double rate, const GraphLabels& labels,
             const at::Tensor& state) const {
-    const auto wanted = static_cast<std::int64_t>(units_to_remove(labels, target_));
-    if ((state == kZero).sum().item<std::int64_t>() < wanted) {
+    const auto zeros = static_cast<double>((state == kZero).sum().item<std::int64_t>());
+    if (zeros / static_cast<double>(labels.units.size()) < target_) {
       const at::Tensor redundant = (state == kRedundant).to(at::kDouble);
       values.add(-rate * redundant * penalties(seen, penalty_) / (seen.size + kTiny), seen.x);
       const at::Tensor along = values.dot(seen.x);

@@ -13,7 +13,7 @@ class Ptq final : public GraphMethod {
   void check(const Graph& graph) const override { check_rounding(graph); }
 
   OnnxModel run(const GraphStage& stage, Json& report) const override {
-    const GraphExamples examples = calibration_examples(stage, rounding_);
+    const GraphExamples examples = drawn_examples(stage, rounding_.examples, rounding_.normalisation);
     OnnxModel rounded =
         rounded_graph(stage.graph, examples, rounding_, stage.targets, stage.progress, report);
     return stored_graph(stage.graph, examples, std::move(rounded), report);

@@ -20,7 +20,8 @@ class Qat final : public GraphMethod {
 
   OnnxModel run(const GraphStage& stage, Json& report) const override {
     const auto batches = std::make_shared<const Batches>(stage.data(training_.normalisation));
-    const GraphExamples examples = calibration_examples(stage, rounding_, batches);
+    const GraphExamples examples =
+        drawn_examples(stage, rounding_.examples, rounding_.normalisation, batches);
     Graph graph(rounded_graph(stage.graph, examples, rounding_, stage.targets, stage.progress, report));
     graph.compute_on(stage.graph.device());
     const auto scaled = scaled_weights(graph.nodes());

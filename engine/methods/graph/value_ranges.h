@@ -3,21 +3,15 @@
 
 #include <ATen/ATen.h>
 
-#include <functional>
 #include <map>
 #include <string>
 
 #include "engine/graph/graph.h"
 #include "engine/graph/rounding.h"
+#include "engine/methods/graph/graph_examples.h"
 #include "engine/run/progress.h"
 
 namespace wring {
-
-// Examples that go through a graph `at_once` together, by number.
-struct GraphExamples {
-  std::int64_t count = 0, at_once = 1;
-  std::function<NamedValues(const at::Tensor& numbers)> inputs;  // of int64 [at_once]
-};
 
 struct RangeRule {
   enum class Kind { kMinMax, kPercentile, kEntropy } kind = Kind::kMinMax;
