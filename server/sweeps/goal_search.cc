@@ -77,6 +77,11 @@ std::vector<std::string> misses(const TrialView& trial, const std::vector<Constr
   return texts;
 }
 
+bool exceeds(const Plan& plan, const Budget& most) {
+  return (most.bytes && static_cast<double>(plan.bytes) > *most.bytes) ||
+         (most.seconds && plan.seconds > *most.seconds);
+}
+
 bool better(const Measured& a, const Measured& b) {
   return std::tie(a.violation, a.losses) < std::tie(b.violation, b.losses);
 }
@@ -141,10 +146,7 @@ void GoalSearch::lay_out() {
     for (std::size_t i = 0; i < (table_->has_kl() ? sweep_.strategy.plans : 1); ++i)
       if (auto plan = table_->mixed(kTrusts[i], most); plan && !is_known(*plan)) plans_.push_back(*plan);
     if (plans_.empty()) plans_.push_back(table_->cheapest(most));
-    std::erase_if(uniform, [&](const Plan& plan) {
-      return (most.bytes && static_cast<double>(plan.bytes) > *most.bytes) ||
-             (most.seconds && plan.seconds > *most.seconds);
-    });
+    std::erase_if(uniform, [&](const Plan& plan) { return exceeds(plan, most); });
     std::stable_sort(uniform.begin(), uniform.end(),
                      [](const Plan& a, const Plan& b) { return a.loss < b.loss; });
   } else {
@@ -199,7 +201,9 @@ double GoalSearch::aimed_loss() const {
 }
 
 std::optional<Plan> GoalSearch::another(std::span<const TrialView> trials) const {
-  return table_->most().is_bound() ? refined(trials) : closer(trials);
+  if (!table_->most().is_bound()) return closer(trials);
+  auto plan = refined(trials);
+  return plan ? plan : best_uniform(trials);
 }
 
 // Whether it takes nearly all that one of the bounds on cost lets it have.
@@ -219,6 +223,33 @@ bool GoalSearch::is_used_up(const TrialView& trial) const {
 std::optional<Plan> GoalSearch::refined(std::span<const TrialView> trials) const {
   if (plans_.size() >= laid_out_ + refinements(sweep_)) return std::nullopt;
   std::optional<std::size_t> best;
+  for (std::size_t i = 0; i < plans_.size(); ++i)
+    if (is_measured(trials[i + 1]) && !plans_[i].uniform &&
+        (!best || better(trials[i + 1].measured, trials[*best + 1].measured)))
+      best = i;
+  if (!best) return std::nullopt;
+  const TrialView& nearest = trials[*best + 1];
+  if (holds(nearest) && is_used_up(nearest)) return std::nullopt;
+  auto plan = table_->mixed(plans_[*best].trust, table_->most(learned(trials)));
+  if (!plan || is_known(*plan)) return std::nullopt;
+  plan->label += ", refined";
+  return plan;
+}
+
+// The best level that all layers take, where none was foreseen to hold the bounds: what memory and speed come
+// to is known only now.
+std::optional<Plan> GoalSearch::best_uniform(std::span<const TrialView> trials) const {
+  const bool has_one = std::any_of(plans_.begin(), plans_.end(), [](const auto& p) { return p.uniform; });
+  if (has_one || sweep_.strategy.uniform == 0) return std::nullopt;
+  const Budget most = table_->most(learned(trials));
+  std::optional<Plan> best;
+  for (auto& plan : table_->uniform())
+    if (!exceeds(plan, most) && !is_known(plan) && (!best || plan.loss < best->loss)) best = std::move(plan);
+  return best;
+}
+
+// What plans took beyond what was foreseen, at most.
+Plans::Unforeseen GoalSearch::learned(std::span<const TrialView> trials) const {
   Plans::Unforeseen most;
   const auto raise = [](std::optional<double>& known, const std::optional<double>& more) {
     if (more) known = std::max(known.value_or(*more), *more);
@@ -230,15 +261,8 @@ std::optional<Plan> GoalSearch::refined(std::span<const TrialView> trials) const
     raise(most.bytes, more.bytes);
     raise(most.memory, more.memory);
     raise(most.seconds, more.seconds);
-    if (!best || better(trial.measured, trials[*best + 1].measured)) best = i;
   }
-  if (!best) return std::nullopt;
-  const TrialView& nearest = trials[*best + 1];
-  if (holds(nearest) && is_used_up(nearest)) return std::nullopt;
-  auto plan = table_->mixed(plans_[*best].trust, table_->most(most));
-  if (!plan || is_known(*plan)) return std::nullopt;
-  plan->label += ", refined";
-  return plan;
+  return most;
 }
 
 // A plan nearer to the smallest one that holds the bounds.

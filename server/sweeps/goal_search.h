@@ -28,6 +28,8 @@ class GoalSearch final : public Strategy {
   Plan at_cost(double cost) const;
   std::optional<Plan> another(std::span<const TrialView> trials) const;
   std::optional<Plan> refined(std::span<const TrialView> trials) const;
+  std::optional<Plan> best_uniform(std::span<const TrialView> trials) const;
+  Plans::Unforeseen learned(std::span<const TrialView> trials) const;
   std::optional<Plan> closer(std::span<const TrialView> trials) const;
   bool is_used_up(const TrialView& trial) const;
   double aimed_loss() const;

@@ -84,6 +84,23 @@ class SweepTests:
         self.assertEqual(none.status, 3, str(none))
         self.assertIn("nearest", none.out)
 
+    def test_two_texts_measured_by_one_suite_are_two_objectives(self):
+        text = self.scratch() / "text.txt"
+        other = self.folder / "other.txt"
+        other.write_text(text.read_text()[::-1])
+        path = self.write("recipe: {stages: ['rtn(bits=4, group_size=32)'], evaluations: ['perplexity(window=64, windows=4)', size, "
+                          f"'perplexity(window=64, windows=4, data=other)']}}\nmodel: {self.scratch() / 'tiny'}\ndata: {{test: {text}, other: {other}}}\n"
+                          "space: {stages.rtn.bits: [3, 8]}\nobjectives: [{metric: kl_mean, suite: 'perplexity[1]'}]\n")
+        sweep = self.submit(path)
+        self.assertEqual(self.wait(sweep)["succeeded"], 2, self.service.logs())
+        for trial in self.trials(sweep):
+            rows = [row["value"] for row in self.service.job(trial["job"])["evaluations"] if (row["metric"], row["when"]) == ("kl_mean", "after")]
+            figures = {m["suite"]: m["value"] for m in trial["metrics"] if m["metric"] == "kl_mean"}
+            self.assertEqual(figures, {"perplexity[0]": rows[0], "perplexity[1]": rows[1]})
+            self.assertNotEqual(rows[0], rows[1])
+        best = self.service.cli("sweep", "best", sweep, "--metric", "perplexity[0]/kl_mean", "--at-most", "perplexity[1]/kl_mean=10", "--json")
+        self.assertEqual(best.json["trials"][0]["values"]["stages.rtn.bits"], 8)
+
     def test_pause_resume_stop_extend_and_cancel_are_different_verbs(self):
         path = self.write(f"recipe: 'rtn(bits=4, group_size=32)'\nmodel: {self.scratch() / 'slow'}\nspace: {{seed: {{low: 1, high: 1000}}}}\n"
                           "strategy: random\nbounds: {trials: 30}\nparallel: 2\n")

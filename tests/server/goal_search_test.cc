@@ -269,6 +269,13 @@ TEST(GoalSearch, UsesTheMemoryThatItMayOnceItKnowsWhatThereIsBesideTheWeights) {
   EXPECT_GT(most, 0.97 * 0.25 * world.input_memory());
 }
 
+TEST(GoalSearch, TriesAUniformLevelThoughTheFirstForecastSawNoneWithinTheMemory) {
+  const auto game = played(sweep_to("memory<=12%, kl=min"), World{});
+  EXPECT_EQ(game.labels[1], "the smallest levels");
+  EXPECT_THAT(game.reason, StartsWith("met: "));
+  EXPECT_THAT(game.reason, HasSubstr("the best uniform level is"));
+}
+
 TEST(GoalSearch, ClosesInOnTheFastestThatHoldsABoundOnTheLoss) {
   const auto game = played(sweep_to("ppl<=+2%, speedup=max on a"), World{});
   EXPECT_THAT(game.reason, StartsWith("met: "));
