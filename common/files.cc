@@ -113,8 +113,21 @@ AtomicFile::~AtomicFile() {
   if (fd_) ::unlink(temporary_.c_str());
 }
 
+// The disk begins with a piece while the next is made, so that fsync has less to wait for.
 void AtomicFile::write(std::span<const std::byte> bytes) {
-  write_all(fd_.get(), bytes, temporary_);
+  constexpr std::size_t kPiece = 8u << 20;
+  while (!bytes.empty()) {
+    const auto piece = bytes.first(std::min(bytes.size(), kPiece));
+    write_all(fd_.get(), piece, temporary_);
+    written_ += piece.size();
+    if (written_ - begun_ >= kPiece) {
+      (void)::sync_file_range(fd_.get(), static_cast<off64_t>(begun_),
+                              static_cast<off64_t>(written_ - begun_),
+                              SYNC_FILE_RANGE_WRITE);  // a hint: commit() asks for the promise
+      begun_ = written_;
+    }
+    bytes = bytes.subspan(piece.size());
+  }
 }
 
 void AtomicFile::commit(Durability durability) {

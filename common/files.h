@@ -54,6 +54,7 @@ class AtomicFile {
  private:
   std::filesystem::path path_, temporary_;
   FileDescriptor fd_;
+  std::uint64_t written_ = 0, begun_ = 0;  // bytes; of these the disk has begun to write
 };
 
 void write_file_atomic(const std::filesystem::path& path, std::string_view content,
