@@ -61,7 +61,7 @@ void add_eval(CLI::App& app, int& status) {
   auto* eval = app.add_subcommand("eval", "Measure a model");
   static LocalOptions options;
   static std::string suite = "perplexity";
-  static std::vector<std::string> parameters;
+  static std::vector<std::string> named, parameters;  // by flags of their own, by --param
   eval->add_option("model", options.model, "Hugging Face folder, GGUF or ONNX file, or Wring artifact")
       ->required();
   eval->add_option("--suite", suite,
@@ -73,7 +73,7 @@ void add_eval(CLI::App& app, int& status) {
                    "Dense model: adds KL divergence and agreement to it (perplexity), or similarity");
   const auto add_parameter = [&](const std::string& name, const char* help) {
     eval->add_option_function<std::string>(
-        "--" + name, [name](const std::string& value) { parameters.push_back(name + "=" + value); }, help);
+        "--" + name, [name](const std::string& value) { named.push_back(name + "=" + value); }, help);
   };
   add_parameter("window", "Tokens of a window");
   add_parameter("windows", "How many windows; 0: the whole text");
@@ -90,7 +90,8 @@ void add_eval(CLI::App& app, int& status) {
   eval->callback([&status] {
     for (auto& entry : options.data)
       if (entry.find('=') == std::string::npos) entry = "test=" + entry;
-    options.recipe = evaluation_recipe(suite, parameters);
+    named.insert(named.end(), parameters.begin(), parameters.end());
+    options.recipe = evaluation_recipe(suite, named);
     status = run_local(options);
   });
 }

@@ -92,8 +92,10 @@ class ExportTests:
         text = self.scratch() / "text.txt"
         measured = {}
         for what in ("auto", "fp32", "runtime"):
-            row = self.service.cli("eval", self.folder / "blocks", "--local", "--suite", "perplexity", "--data", text, "--param", "windows=2", "--param", "window=64",
-                                   "--param", f"arithmetic={what}", "--json").json["evaluations"][0]
+            command = [self.service.programs / "wring-engine", "eval", self.folder / "blocks", "--data", text, "--window", "64", "--windows", "2",
+                       "--param", f"arithmetic={what}", "--json", "--quiet"]
+            row = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)["evaluations"][0]
+            self.assertEqual(row["n"], 2 * 63)  # --param leaves the other flags as they are
             measured[what] = row["value"]
         self.assertEqual(measured["auto"], measured["runtime"])
         self.assertNotEqual(measured["fp32"], measured["runtime"])
