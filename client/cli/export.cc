@@ -221,22 +221,11 @@ void check_place(const std::string& artifact) {
               "Name a model that lies here, or a job or an artifact of the service.");
 }
 
-void check_once(const std::vector<std::string>& to) {
-  std::vector<ExportSpec> seen;
-  for (const auto& one : to) {
-    ExportSpec spec = parse_export(one);
-    for (const auto& other : seen)
-      if (other.format == spec.format && other.params == spec.params)
-        throw Error(ErrorCode::kInvalidArgument, "TWICE", "'" + one + "' is given twice", "--to",
-                    "Leave one of them out.");
-    seen.push_back(std::move(spec));
-  }
-}
-
 void export_artifact(CliContext& context, ExportFlags flags) {
   check_place(flags.artifact);
   for (auto& to : flags.to) to = with_size(to, flags.size);
-  check_once(flags.to);  // all of them are read before the first is written
+  for (const auto& to : flags.to) (void)parse_export(to);  // all of them, before the first is written
+  (void)parse_recipe(Json{{"exports", flags.to}}.dump());  // refuses one that is given twice
   const auto folders = folders_of(flags);
   const auto reports = fs::exists(flags.artifact) ? std::optional(export_here(context, flags, folders))
                                                   : export_in_a_job(context, flags, folders);

@@ -8,7 +8,7 @@ is a type to export `--model` as, or one of those that --list prints. Exit statu
 
 - Perplexity, beside `wring-engine eval`: 0.1 % for F32, F16 and BF16 (llama.cpp rounds activations to the type of the weights), 0.5 %
   for quantised files, whose inputs both round to 8 bits. What that rounding costs is told beside it (the engine with arithmetic=fp32).
-  The engine's rounding is written from ggml's description, and held to transformers with activations rounded in Python, too.
+  With --rounded the engine stands beside transformers with activations rounded in Python, too.
 - Each quantised type in all layers of a small decoder: logits of most short texts within TOLERANCE of transformers with activations
   rounded so. In the others a sum in another order turned a code, which is worth as much as the rounding.
 - Decoders in fp32, also pruned ones that were padded: 16 greedy tokens equal, logits within TOLERANCE of the unpadded model's.
