@@ -169,7 +169,7 @@ def perplexity_of(reference, ids, window):
 
 
 def dense_perplexity(comparison, wikitext):
-    """Two windows beside transformers; of WikiText-2 the protocol of docs/results/main-job.md, where transformers has 23.940."""
+    """Two windows beside transformers, which multiplies a GGUF's values as they are; of WikiText-2 the protocol of docs/results/main-job.md, where transformers has 23.940."""
     name, folder = "SmolLM2-135M-Instruct: perplexity", MODELS / "smollm2"
     file = folder / "SmolLM2-135M-Instruct.Q4_1.gguf"
     if not comparison.wanted(name) or not file.is_file():
@@ -183,7 +183,7 @@ def dense_perplexity(comparison, wikitext):
         ids = tokenizer(text.read_text(encoding="utf-8"), add_special_tokens=False, return_tensors="pt").input_ids[0, :windows * 1024]
         expected = perplexity_of(reference, ids, 1024)
     output = subprocess.run([comparison.engine, "eval", file, "--suite", "perplexity", "--data", text, "--window", "1024", "--windows", str(windows),
-                             "--device", comparison.device, "--json"], check=True, capture_output=True, text=True).stdout
+                             "--param", "arithmetic=fp32", "--device", comparison.device, "--json"], check=True, capture_output=True, text=True).stdout
     got = next(row["value"] for row in json.loads(output)["evaluations"] if row["metric"] == "perplexity")
     comparison.judge(name, abs(got / expected - 1) < 1e-3, f"{got:.3f}, transformers {expected:.3f} ({windows} windows of 1024)")
 
