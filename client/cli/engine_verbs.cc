@@ -24,12 +24,8 @@ struct Flags {
 // The engine with --json, its bar on our standard error, its result as our report. Its errors are its own to
 // print.
 void run_with_report(CliContext& context, const Flags& flags, std::vector<std::string> arguments) {
-  arguments.insert(arguments.begin(), program("wring-engine").string());
   arguments.push_back("--json");
-  const auto [ended, output] = capture(arguments);
-  if (ended.signal != 0)
-    throw Error(ended.signal == SIGINT ? ErrorCode::kCancelled : ErrorCode::kInternal, "ENGINE_KILLED",
-                "wring-engine was ended by signal " + std::to_string(ended.signal));
+  const auto [ended, output] = capture_engine(std::move(arguments));
   context.status = ended.code;
   if (ended.code != 0) return;
   auto json = parse_json(output, "the engine's result");

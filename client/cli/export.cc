@@ -42,22 +42,15 @@ std::string with_size(const std::string& to, std::uint64_t size) {
 // One export by wring-engine, whose errors are its own to print. Nothing where it failed.
 std::optional<Json> export_to(CliContext& context, const ExportFlags& flags, const fs::path& model,
                               const std::string& to, const fs::path& out) {
-  std::vector<std::string> arguments{program("wring-engine").string(),
-                                     "export",
-                                     model.string(),
-                                     "--to",
-                                     to,
-                                     "--out",
-                                     out.string(),
-                                     "--threads",
-                                     std::to_string(flags.threads),
+  std::vector<std::string> arguments{"export", model.string(), "--to",      to,
+                                     "--out",  out.string(),   "--threads", std::to_string(flags.threads),
                                      "--json"};
   if (!flags.data.empty())
     arguments.insert(arguments.end(), {"--data", flags.data, "--windows", std::to_string(flags.windows)});
   if (flags.no_score) arguments.push_back("--no-score");
-  const auto [ended, output] = capture(arguments);
-  context.status = ended.signal ? 1 : ended.code;
-  if (context.status != 0) return std::nullopt;
+  const auto [ended, output] = capture_engine(arguments);
+  context.status = ended.code;
+  if (ended.code != 0) return std::nullopt;
   return parse_json(output, "the engine's result");
 }
 

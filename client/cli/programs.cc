@@ -1,6 +1,7 @@
 // Finding and running the programs beside this one.
 #include "client/cli/programs.h"
 
+#include <signal.h>
 #include <unistd.h>
 
 #include <utility>
@@ -26,6 +27,15 @@ Captured capture(const std::vector<std::string>& argv, bool with_standard_error)
   if (with_standard_error) options.standard_error = StandardError::kMerge;
   auto run = run_captured(std::move(program), options);
   return {run.status, std::move(run.output)};
+}
+
+Captured capture_engine(std::vector<std::string> arguments) {
+  arguments.insert(arguments.begin(), program("wring-engine").string());
+  auto ended = capture(arguments);
+  if (const int signal = ended.status.signal)
+    throw Error(signal == SIGINT ? ErrorCode::kCancelled : ErrorCode::kInternal, "ENGINE_KILLED",
+                "wring-engine was ended by signal " + std::to_string(signal));
+  return ended;
 }
 
 }  // namespace wring

@@ -2,17 +2,13 @@
 #include "engine/run/checked_export.h"
 
 #include <ATen/Parallel.h>
-#include <fcntl.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cstdio>
 
 #include "common/digest.h"
 #include "common/error.h"
 #include "common/files.h"
 #include "common/model_file_name.h"
-#include "common/subprocess.h"
 #include "common/text.h"
 #include "engine/export/asked_bytes.h"
 #include "engine/export/exporter.h"
@@ -20,6 +16,7 @@
 #include "engine/export/unread_tensors.h"
 #include "engine/model/companions.h"
 #include "engine/model/load.h"
+#include "engine/run/fresh_process.h"
 #include "engine/run/hardware.h"
 
 namespace wring {
@@ -59,33 +56,6 @@ Json files_beside(const FileTree& source, const std::string& format) {
 }
 
 }  // namespace
-
-Json run_fresh(const std::vector<std::string>& arguments, const fs::path& folder) {
-  const TempDir scratch(folder);
-  const fs::path file = scratch.path() / "printed.json";
-  SubprocessOptions options;
-  options.argv = {"/proc/self/exe"};
-  options.argv.insert(options.argv.end(), arguments.begin(), arguments.end());
-  options.argv.push_back("--json");
-  FileDescriptor out(::open(file.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
-  if (!out) throw_io_error("create", file, errno);
-  const fs::path log = scratch.path() / "log";
-  FileDescriptor err(::open(log.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
-  if (!err) throw_io_error("create", log, errno);
-  options.descriptors = {{out.get(), STDOUT_FILENO}, {err.get(), STDERR_FILENO}};
-  const ExitStatus status = Subprocess(options).wait();
-  const std::string text = read_file(file);
-  const Json printed = text.empty() ? Json::object() : parse_json(text, arguments.front());
-  if (printed.contains("error")) throw Error::from_json(printed.at("error"));
-  std::fputs(read_file(log).c_str(), stderr);  // but an error, which is told by who catches it
-  if (status.code != 0 || text.empty())
-    throw Error(ErrorCode::kInternal, "EXPORT_NOT_VERIFIED",
-                "the process that reads the export back ended with " +
-                    (status.signal ? "signal " + std::to_string(status.signal)
-                                   : "status " + std::to_string(status.code)),
-                "exports", "Nothing was kept; the reason stands in the engine's log.");
-  return printed;
-}
 
 std::string name_of_model(const fs::path& path) {
   return model_file_name(without_slash(fs::absolute(path)).filename().string());

@@ -3,7 +3,6 @@
 
 #include <filesystem>
 #include <string>
-#include <vector>
 
 #include "common/json.h"
 #include "engine/model/model.h"
@@ -36,9 +35,5 @@ std::string name_of_model(const std::filesystem::path& path);
 // "WRONG_MODEL_KIND").
 void check_export(const ExportSpec& spec, const Model& model, const FileTree& source,
                   const std::string& field);
-
-// Runs this program again with `arguments` and --json; returns the JSON that it printed. Scratch goes into
-// `folder`. Throws the error that it ended with, or kInternal "EXPORT_NOT_VERIFIED" where it gave none.
-Json run_fresh(const std::vector<std::string>& arguments, const std::filesystem::path& folder);
 
 }  // namespace wring

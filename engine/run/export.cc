@@ -9,6 +9,7 @@
 #include "engine/export/verify.h"
 #include "engine/model/load.h"
 #include "engine/run/checked_export.h"
+#include "engine/run/fresh_process.h"
 #include "engine/run/hardware.h"
 #include "engine/run/own_score.h"
 #include "engine/text/corpus.h"
@@ -27,25 +28,26 @@ void check_text(const fs::path& text) {
   }
 }
 
-// Perplexity, KL divergence and agreement of the export beside the model that it was made of; an encoder's
-// similarity.
-Json measure_on(const ExportCommand& command, const fs::path& text, const EvaluationSpec& evaluation,
-                const fs::path& folder) {
-  std::vector<std::string> arguments{"eval",        folder.string(),
-                                     "--suite",     evaluation.suite,
-                                     "--data",      text.string(),
-                                     "--reference", command.model.string(),
-                                     "--threads",   std::to_string(command.threads),
-                                     "--quiet"};
-  for (const char* name : {"window", "windows"})
-    if (evaluation.params.contains(name))
-      arguments.insert(arguments.end(),
-                       {"--param", std::string(name) + "=" + evaluation.params.at(name).dump()});
-  return run_fresh(arguments, folder.parent_path()).at("evaluations");
+// What the export in `folder` gives on a text, beside the model that it was made of.
+Json measure_on(const ExportCommand& command, const FileTree& source, const FileTree& text,
+                const EvaluationSpec& evaluation, const fs::path& folder) {
+  JobSpec spec{.recipe = {}, .model = {FileTree::on_disk(folder), {}}};
+  spec.recipe.evaluations = {evaluation};
+  for (const auto& name : spec.recipe.data_names()) spec.data.emplace(name, JobInput{text, {}});
+  spec.reference = JobInput{source, {}};
+  spec.tokenizer = source;
+  spec.threads = command.threads;
+  spec.work = folder.parent_path();
+  NoProgress quiet;
+  const auto scored = evaluate_fresh(spec, quiet);
+  Json rows = Json::array();
+  for (const auto& row : scored.rows.at(0)) rows.push_back(row.to_json());
+  return rows;
 }
 
 // On the text that was given, or else on Wring's own.
-void measure(const ExportCommand& command, const Model& model, const fs::path& folder, Json& report) {
+void measure(const ExportCommand& command, const Model& model, const FileTree& source, const fs::path& folder,
+             Json& report) {
   report["evaluations"] = Json::array();
   if (command.no_score) return;
   if (!command.text.empty()) {
@@ -53,13 +55,13 @@ void measure(const ExportCommand& command, const Model& model, const fs::path& f
     EvaluationSpec evaluation = parse_recipe(suite).evaluations.front();
     if (evaluation.params.contains("windows"))
       evaluation.params["windows"] = parse_json(command.windows, "windows");
-    report["evaluations"] = measure_on(command, command.text, evaluation, folder);
+    report["evaluations"] = measure_on(command, source, FileTree::on_disk(command.text), evaluation, folder);
     return;
   }
   const TempDir scratch(folder.parent_path());
   const OwnScore own = own_score(model, scratch.path());
   try {
-    report["evaluations"] = measure_on(command, own.file, own.evaluation, folder);
+    report["evaluations"] = measure_on(command, source, own.text, own.evaluation, folder);
   } catch (const Error& error) {
     report["not_scored"] = hindrance(error);
   }
@@ -116,7 +118,7 @@ int export_model(const ExportCommand& command) {
   const fs::path folder = half.path() / out.filename();
   Json report = write_checked_export(
       {*model, source, spec, "to", name_of_model(command.model), folder, command.claims});
-  measure(command, *model, folder, report);
+  measure(command, *model, source, folder, report);
   report["path"] = out.string();
   fs::rename(folder, out);
   if (command.json)

@@ -20,45 +20,14 @@
 #include "engine/run/hardware.h"
 #include "engine/run/progress.h"
 #include "engine/run/snapshot.h"
-#include "formats/manifest.h"
+#include "engine/run/tree_json.h"
 
 namespace wring {
 namespace {
 
-namespace fs = std::filesystem;
-
 constexpr int kFirstLink = 3;     // descriptor of a helper's socket to process 0
 constexpr int kExitChecks = 200;  // that a child whose socket is closed is asked for its end
 constexpr auto kCheckEvery = std::chrono::milliseconds(10);
-
-// As an artifact's chunks, or as the folder or file on disk that it is.
-Json files_json(const FileTree& tree) {
-  Json files = Json::object();
-  fs::path blobs, root;
-  for (const auto& path : tree.paths()) {
-    auto& digests = files[path] = Json::array();
-    for (const auto& piece : tree.pieces(path)) {
-      const std::string name = piece.filename().string();
-      digests.push_back(name);
-      const fs::path above = piece.parent_path().parent_path();
-      if (name.size() == Digest().hex().size() && piece == above / name.substr(0, 2) / name) blobs = above;
-      root = piece.string().substr(0, piece.string().size() - path.size());
-    }
-  }
-  if (!blobs.empty()) return {{"blobs", blobs.string()}, {"files", files}};
-  return {{"path", (files.size() == 1 ? root / files.begin().key() : root).string()}};
-}
-
-FileTree read_files(const Json& json) {
-  if (json.contains("path")) return FileTree::on_disk(json.at("path").get<std::string>());
-  Manifest manifest;
-  for (const auto& [path, digests] : json.at("files").items()) {
-    manifest.files.push_back({path, 0, {}});
-    for (const auto& digest : digests)
-      manifest.files.back().chunks.push_back({Digest::parse(digest.get<std::string>()), 0});
-  }
-  return FileTree::from_chunks(manifest, json.at("blobs").get<std::string>());
-}
 
 Json names_of(const std::set<Statistic>& statistics) {
   Json names = Json::array();
@@ -77,7 +46,7 @@ Parcel to_parcel(const SharedStage& stage) {
   Json targets = Json::array();
   for (const Layer* layer : stage.targets) targets.push_back(layer->name());
   const Calibration& calibration = stage.calibration;
-  parcel.json = {{"model", files_json(stage.model)},
+  parcel.json = {{"model", tree_to_json(stage.model)},
                  {"method", stage.method},
                  {"gathered", names_of(stage.gathered)},
                  {"params", stage.params},
@@ -88,8 +57,8 @@ Parcel to_parcel(const SharedStage& stage) {
                  {"forward", static_cast<int>(calibration.forward)},
                  {"snapshot", stage.snapshot.string()},
                  {"seed", stage.seed}};
-  if (stage.reference) parcel.json["reference"] = files_json(*stage.reference);
-  if (stage.statistics) parcel.json["statistics"] = files_json(*stage.statistics);
+  if (stage.reference) parcel.json["reference"] = tree_to_json(*stage.reference);
+  if (stage.statistics) parcel.json["statistics"] = tree_to_json(*stage.statistics);
   if (calibration.ids.defined()) parcel.tensors.push_back({"ids", calibration.ids});
   if (calibration.mask.defined()) parcel.tensors.push_back({"mask", calibration.mask});
   return parcel;
@@ -98,9 +67,9 @@ Parcel to_parcel(const SharedStage& stage) {
 // Runs the stage as the first process does, for its share; what comes out is the first one's to keep.
 void join(const Parcel& parcel, Team& team, at::Device device) {
   const Json& json = parcel.json;
-  const auto model = load_model(read_files(json.at("model")), device);
+  const auto model = load_model(tree_from_json(json.at("model")), device);
   std::unique_ptr<Model> reference;
-  if (json.contains("reference")) reference = load_model(read_files(json.at("reference")), device);
+  if (json.contains("reference")) reference = load_model(tree_from_json(json.at("reference")), device);
   std::set<const Layer*> targets;
   for (const auto& name : json.at("targets")) targets.insert(model->find_layer(name.get<std::string>()));
   const auto gathered = statistics_named(json.at("gathered"));
@@ -116,7 +85,7 @@ void join(const Parcel& parcel, Team& team, at::Device device) {
   calibration.processes = &team;
   if (json.contains("statistics"))
     calibration.stored =
-        std::make_shared<StoredStatistics>(read_files(json.at("statistics")), gathered, device);
+        std::make_shared<StoredStatistics>(tree_from_json(json.at("statistics")), gathered, device);
   NoProgress quiet;
   Snapshot snapshot = Snapshot::of_another(json.at("snapshot").get<std::string>());
   method->run({*model, targets, calibration, quiet, snapshot, reference.get(), json.at("seed")});

@@ -104,7 +104,7 @@ class Run {
                                                            : run_evaluation(step);
       if (!outcome) return finish();
       outcome->seconds = watch.seconds();
-      outcome->peak_bytes = peak_resident_bytes();
+      outcome->peak_bytes = std::max(outcome->peak_bytes, peak_resident_bytes());
       observer_.on_done(step.plan, *outcome);
     }
     failed_step_ = static_cast<int>(steps_.size()) - 1;
@@ -385,7 +385,7 @@ class Run {
     }
   }
 
-  // Written, read back by a fresh process, and measured by the recipe's own suites.
+  // Written, read back by a fresh process, and measured by another.
   StepOutcome run_export(const Step& step) {
     StepOutcome outcome;
     ExportedArtifact exported;
@@ -396,7 +396,8 @@ class Run {
     exported.metadata = {
         {"format", exported.format}, {"params", step.exported->params}, {"lineage", with_lineage_of_input()}};
     exported.artifact = build_manifest(exported.path, "model", exported.metadata).digest();
-    measurements_.run_export(step, exported.path, exported.artifact.hex(), outcome.report);
+    release_free_memory();
+    outcome.peak_bytes = measurements_.run_export(step, exported.path, exported.artifact, outcome.report);
     exports_.push_back(std::move(exported));
     return outcome;
   }

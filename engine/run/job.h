@@ -30,6 +30,9 @@ struct JobSpec {
   JobInput model;
   std::map<std::string, JobInput> data;
   std::optional<JobInput> reference;  // what evaluations compare with; none: the input, once it was changed
+  std::map<std::size_t, FileTree> measured;  // what evaluations gave of the reference, by their indices: as
+                                             // the folder of their step holds it
+  std::optional<FileTree> tokenizer;         // a model whose tokenizer cuts the texts; none: the input
   std::uint64_t seed = 0;
   int processes = 1;                             // that share calibration and training: 1, 2, 4 or 8
   int threads = 0;                               // of each process; 0: all cores, shared among them

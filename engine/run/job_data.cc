@@ -45,7 +45,7 @@ void JobData::check_texts() {
 }
 
 const Tokenizer& JobData::tokenizer() {
-  if (!tokenizer_) tokenizer_ = load_tokenizer(spec_.model.files);
+  if (!tokenizer_) tokenizer_ = load_tokenizer(spec_.tokenizer ? *spec_.tokenizer : spec_.model.files);
   return *tokenizer_;
 }
 

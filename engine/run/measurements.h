@@ -12,10 +12,10 @@
 #include <vector>
 
 #include "engine/eval/suite.h"
+#include "engine/run/fresh_process.h"
 #include "engine/run/job.h"
 #include "engine/run/job_data.h"
 #include "engine/run/job_model.h"
-#include "engine/run/own_score.h"
 #include "engine/run/steps.h"
 
 namespace wring {
@@ -33,36 +33,38 @@ class Measurements {
         data_(data),
         model_(model),
         threads_(threads),
-        run_(std::move(run)) {}
+        run_(std::move(run)) {
+    for (const auto& [index, files] : spec.measured) keep(spec.recipe.evaluations.at(index), files);
+  }
 
   // The evaluation's rows: those of `kept`, else measured now. A step without a key is not kept.
   StepOutcome run(const Step& step, const std::optional<FileTree>& kept);
 
-  // Of the export in `folder`, by its report and by the recipe's own suites; where it has none that score a
-  // model, on a text of Wring's own.
-  void run_export(const Step& step, const std::filesystem::path& folder, const std::string& artifact,
-                  const Json& report);
+  // Of the export in `folder`, by its report and, in a process of their own, by the recipe's suites; where it
+  // has none that score a model, on a text of Wring's own. Returns that process's peak of resident memory.
+  std::uint64_t run_export(const Step& step, const std::filesystem::path& folder, const Digest& artifact,
+                           const Json& report);
 
   const std::vector<EvaluationRow>& rows() const { return rows_; }
 
  private:
-  struct Measured {
-    Model& model;
-    const FileTree& files;
-    bool as_served;  // where these are a GGUF
+  // What an evaluation gave of the reference.
+  struct Known {
+    std::vector<EvaluationRow> rows;
+    FileTree files;  // of its step, with what it kept of the outputs
   };
 
   bool is_baseline(const Step& step) const;
-  void keep_outputs(const Step& step, const FileTree& measured);
+  void keep(const EvaluationSpec& evaluation, const FileTree& files);
   std::map<std::string, at::Tensor> reference_outputs(const EvaluationSpec& evaluation) const;
   void note(std::vector<EvaluationRow> rows, const Step& step);
-  std::vector<EvaluationRow> measure(const EvaluationSpec& evaluation, const std::string& field,
-                                     bool compared, const Measured& measured, Progress& progress,
-                                     std::vector<NamedTensor>* outputs = nullptr, const Step* step = nullptr);
+  std::vector<EvaluationRow> measure(const Step& step, Progress& progress, std::vector<NamedTensor>* outputs);
   std::vector<EvaluationRow> measure_graph(const Step& step, Progress& progress) const;
-  std::vector<EvaluationRow> measure_export(const EvaluationSpec& evaluation, const Measured& exported,
-                                            Progress& progress);
-  const FileTree& data_files(const std::string& name) const;
+  const FileTree& data_files(const std::string& name) const { return spec_.data.at(name).files; }
+  JobSpec spec_of_export(const FileTree& files, const Digest& artifact) const;
+  FreshEvaluations score(const JobSpec& spec, Progress& progress) const;
+  FreshEvaluations score_by_recipe(JobSpec spec, Progress& progress) const;
+  FreshEvaluations score_on_own_text(JobSpec spec, Progress& progress) const;
   void stamp(std::vector<EvaluationRow>& rows) const;
   std::filesystem::path write(const Step& step, const std::vector<EvaluationRow>& rows,
                               const std::vector<NamedTensor>& outputs) const;
@@ -77,8 +79,7 @@ class Measurements {
   std::vector<EvaluationRow> rows_;
   std::map<const EvaluationSpec*, std::vector<EvaluationRow>>
       before_;  // what each gave before the first stage
-  std::optional<OwnScore> own_score_;
-  std::map<const EvaluationSpec*, FileTree> outputs_;  // of the model that was handed in, where they are kept
+  std::map<const EvaluationSpec*, Known> known_;
 };
 
 }  // namespace wring

@@ -19,7 +19,7 @@ OwnScore own_score(const Model& model, const std::filesystem::path& folder) {
                                : "similarity" + data + ")";
   const auto file = folder / (std::string(kOwnText) + ".txt");
   write_file_atomic(file, own_text());
-  return {parse_recipe(call).evaluations.front(), file, FileTree::on_disk(file)};
+  return {parse_recipe(call).evaluations.front(), FileTree::on_disk(file)};
 }
 
 std::string hindrance(const Error& error) {

@@ -16,8 +16,7 @@ inline constexpr std::string_view kOwnText = "own-text";  // the name of the dat
 
 struct OwnScore {
   EvaluationSpec evaluation;  // perplexity of four windows, an encoder's similarity; of data called kOwnText
-  std::filesystem::path file;
-  FileTree text;  // that file
+  FileTree text;
 };
 
 // Writes the text below `folder`.

@@ -23,7 +23,7 @@
 #include "common/text.h"
 #include "engine/run/failure.h"
 #include "engine/run/hardware.h"
-#include "engine/run/job.h"
+#include "engine/run/tree_json.h"
 #include "recipe/processes.h"
 
 namespace wring {
@@ -95,7 +95,21 @@ JobInput read_chunks(const Json& json) {
           model_file_name(json_or<std::string>(json, "name", "", "input"))};
 }
 
+// As start_message() of another engine tells it.
+JobInput read_told(const Json& json) {
+  return {tree_from_json(json), Digest::parse(json_at<std::string>(json, "digest", "input")),
+          model_file_name(json_or<std::string>(json, "name", "", "input"))};
+}
+
+Json told(const JobInput& input) {
+  Json json = tree_to_json(input.files);
+  json["digest"] = input.digest.hex();
+  json["name"] = input.name;
+  return json;
+}
+
 JobInput read_input(const Json& json, const std::string& kind) {
+  if (json.contains("digest")) return read_told(json);
   if (json.contains("path")) return input_on_disk(json_at<std::string>(json, "path", "input"), kind);
   return read_chunks(json);
 }
@@ -213,6 +227,10 @@ JobSpec read_start(const Json& start) {
   check_reads_no_file(spec.recipe);
   const Json data = json_or<Json>(start, "data", Json::object());
   for (const auto& [name, input] : data.items()) spec.data.emplace(name, read_input(input, "dataset"));
+  if (start.contains("reference")) spec.reference = read_input(start.at("reference"), "model");
+  if (start.contains("tokenizer")) spec.tokenizer = tree_from_json(start.at("tokenizer"));
+  for (const auto& entry : json_or<std::vector<Json>>(start, "measured", {}, "start"))
+    spec.measured.emplace(json_at<std::size_t>(entry, "evaluation", "measured"), tree_from_json(entry));
   spec.seed = json_or<std::uint64_t>(start, "seed", 0);
   spec.processes = checked_processes(json_or<std::uint32_t>(start, "processes", 0), "processes");
   spec.threads = json_or<int>(start, "threads", 0);
@@ -247,6 +265,30 @@ Json hello() {
 }
 
 }  // namespace
+
+Json start_message(const JobSpec& spec) {
+  Json start{{"type", "start"},
+             {"v", 1},
+             {"recipe", spec.recipe.normal_form()},
+             {"model", told(spec.model)},
+             {"data", Json::object()},
+             {"measured", Json::array()},
+             {"seed", spec.seed},
+             {"processes", spec.processes},
+             {"threads", spec.threads},
+             {"device", spec.device},
+             {"out", spec.out.string()},
+             {"work", spec.work.string()},
+             {"memory_bytes", spec.memory_bytes}};
+  for (const auto& [name, input] : spec.data) start["data"][name] = told(input);
+  if (spec.reference) start["reference"] = told(*spec.reference);
+  if (spec.tokenizer) start["tokenizer"] = tree_to_json(*spec.tokenizer);
+  for (const auto& [evaluation, files] : spec.measured) {
+    start["measured"].push_back(tree_to_json(files));
+    start["measured"].back()["evaluation"] = evaluation;
+  }
+  return start;
+}
 
 int print_devices() {
   std::puts(hello().dump().c_str());
