@@ -113,11 +113,16 @@ class CompressedTensors(Exports):
                 self.setUp()
                 self.check_rounded(recipe, wanted, most)
 
+    def calibration(self, recipe):
+        text = self.folder / "text.txt"
+        text.write_text("\n".join(TEXT * 200))
+        return ["--data", f"calibration={text}"] if "samples" in recipe else []
+
     def test_weights_in_eight_bit_floats(self):
-        for recipe in ("fp8(scale_dtype=bfloat16)", "fp8(block=48)"):
+        for recipe in ("fp8(scale_dtype=bfloat16)", "fp8(block=48)", "gptq-float(format=fp8, block=48, samples=8, sequence_length=32)"):
             with self.subTest(recipe):
                 self.setUp()
-                small = engine.compress(recipe, self.model(), self.folder / "small")
+                small = engine.compress(recipe, self.model(), self.folder / "small", *self.calibration(recipe))
                 report = engine.export(small, "compressed-tensors(dtype=float32)", self.folder / "export")
                 model = self.load(self.folder / "export")
                 logits = self.assert_same_outputs(model, self.folder / "export", model.config.vocab_size)
@@ -127,15 +132,12 @@ class CompressedTensors(Exports):
     def test_weights_in_four_bit_floats(self):
         """compressed-tensors decompresses them to bfloat16, which holds each exactly."""
         plain = transformers.AutoModelForCausalLM.from_pretrained(self.model(), dtype=torch.float32).eval()
-        text = self.folder / "text.txt"
-        text.write_text("\n".join(TEXT * 200))
         walk = "gptq-float(format={}, samples=8, sequence_length=32)".format
         for recipe, wanted in (("fp4()", "nvfp4-pack-quantized"), ("fp4(format=mxfp4)", "mxfp4-pack-quantized"),
                                (walk("nvfp4"), "nvfp4-pack-quantized"), (walk("mxfp4"), "mxfp4-pack-quantized")):
             with self.subTest(recipe):
                 name = recipe.partition("(")[0] + wanted.partition("-")[0]
-                data = ["--data", f"calibration={text}"] if "samples" in recipe else []
-                small = engine.compress(recipe, self.folder / "model", self.folder / name, *data)
+                small = engine.compress(recipe, self.folder / "model", self.folder / name, *self.calibration(recipe))
                 report = engine.export(small, "compressed-tensors", self.folder / f"{name}-export")
                 config = json.loads((self.folder / f"{name}-export/config.json").read_text())["quantization_config"]
                 self.assertEqual(config["format"], wanted)
