@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -20,6 +21,7 @@
 #include "common/quantity.h"
 #include "common/slurm.h"
 #include "common/text.h"
+#include "recipe/sweep.h"
 
 namespace wring {
 namespace {
@@ -32,7 +34,7 @@ constexpr const char* kNotice = "120";  // seconds before the end of the allocat
 struct RunFlags {
   SweepFlags sweep;
   std::string file, out, cache, memory, time = "1h", partition, account, gres;
-  std::vector<std::string> sbatch;
+  std::vector<std::string> sbatch, classes;
   int workers = 1, nodes = 1, cpus = 1;
   bool slurm = false, inside = false;  // inside: of the allocation
 };
@@ -127,6 +129,7 @@ ServiceOptions slurm_service(const RunFlags& flags, const fs::path& data) {
   options.data = data.string();
   options.grpc = "0.0.0.0:0";
   options.workers = 0;
+  options.classes = flags.classes;
   options.connect = [host, made](const Endpoints& endpoints) {
     ClientConfig config;
     config.server = host + endpoints.grpc.substr(endpoints.grpc.rfind(':'));
@@ -153,6 +156,7 @@ ServiceOptions slurm_service(const RunFlags& flags, const fs::path& data) {
                                      "--cache-below",
                                      "--threads",
                                      cpus};
+    add_classes(flags.classes, command);
     if (!flags.memory.empty())
       command.insert(command.end(),
                      {"--memory", std::to_string(parse_bytes(flags.memory, "--worker-memory") / 10 * 9)});
@@ -167,6 +171,7 @@ ServiceOptions local_service(const RunFlags& flags, const fs::path& data) {
   ServiceOptions options;
   options.data = data.string();
   options.workers = flags.workers;
+  options.classes = flags.classes;
   return options;
 }
 
@@ -188,6 +193,20 @@ bool still_runs(const std::string& job) {
     Slurm().call({"scontrol", "requeue", job});
   throw Error(ErrorCode::kCancelled, "INTERRUPTED", "sweep " + sweep.id() + " is not over", "",
               "The same command with the same --out goes on with it.");
+}
+
+// What can be refused before a server or a batch job is started.
+void check(const RunFlags& flags) {
+  const auto spec = read_sweep(flags.sweep, flags.file);
+  const Sweep sweep = parse_sweep(spec.sweep(), spec.recipe());
+  for (const auto& text : sweep.models()) names_path(text, "model");
+  for (const auto& text : sweep.datasets()) names_path(text, "data");
+  const auto& named = sweep.worker_class;
+  if (named.empty() || std::find(flags.classes.begin(), flags.classes.end(), named) != flags.classes.end())
+    return;
+  throw Error(ErrorCode::kInvalidArgument, "UNKNOWN_CLASS",
+              "no worker of this run is of class '" + named + "'", "goal",
+              "--class " + named + " says that its workers are.");
 }
 
 void run_here(CliContext& context, RunFlags flags) {
@@ -261,6 +280,7 @@ void declare(CLI::App* verb, RunFlags& flags) {
   verb->add_option("--device", flags.sweep.device, "cpu or cuda")
       ->check(CLI::IsMember({"cpu", "cuda"}))
       ->capture_default_str();
+  add_class_option(*verb, flags.classes);
   verb->add_flag("--slurm", flags.slurm,
                  "Run it as a batch job: a server on the first node, a worker on each");
   verb->add_option("--nodes", flags.nodes, "Of the batch job")
@@ -292,6 +312,7 @@ void add_sweep_run(CLI::App& sweep, CliContext& context) {
   flags->cache = "/var/tmp/wring-" + std::to_string(::geteuid());
   declare(verb, *flags);
   verb->callback([&context, flags] {
+    check(*flags);
     flags->slurm && !flags->inside ? run_in_slurm(context, *flags) : run_here(context, *flags);
   });
 }
