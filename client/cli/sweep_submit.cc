@@ -100,6 +100,11 @@ v1::Sweep submit_sweep(CliContext& context, const SweepFlags& flags, const v1::S
 
 void print_sweep(CliContext& context, const v1::Sweep& sweep) {
   if (context.json) return context.print_json(to_json(sweep));
+  if (sweep.id().empty()) {  // was only checked
+    const auto trials = sweep.expected_trials();
+    return context.print("the sweep is valid" +
+                         (trials ? ": " + std::to_string(trials) + " trials at most" : "") + "\n");
+  }
   context.print("sweep " + sweep.id() + "  " + state_name(sweep.state()) + "\n");
 }
 
