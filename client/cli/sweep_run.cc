@@ -46,6 +46,15 @@ std::string request_id_of(const fs::path& out) {
   return read_file(file, 64);
 }
 
+v1::Sweep submit(CliContext& context, const RunFlags& flags) try {
+  return submit_sweep(context, flags.sweep, read_sweep(flags.sweep, flags.file));
+} catch (const Error& error) {
+  if (error.reason() != "REQUEST_ID_REUSED") throw;
+  throw Error(ErrorCode::kAlreadyExists, "ANOTHER_SWEEP",
+              flags.out + " holds another sweep, or this one before its file or what it names was changed",
+              "--out", "Choose another folder.");
+}
+
 void write_results(CliContext& context, const fs::path& out, const v1::Sweep& sweep) {
   auto& client = context.client();
   write_file_atomic(out / "sweep.json", to_json(sweep).dump(2) + "\n");
@@ -220,14 +229,14 @@ void run_here(CliContext& context, RunFlags flags) {
       options,
       [&](const Endpoints& endpoints) {
         connect(context, options, endpoints);
-        following.begin(submit_sweep(context, flags.sweep, read_sweep(flags.sweep, flags.file)));
+        following.begin(submit(context, flags));
       },
       [&] { return following.is_over(); });
   if (!over) break_off(flags, following.sweep());
   const auto& sweep = following.sweep();
   if (sweep.state() != v1::SWEEP_STATE_SUCCEEDED) context.status = exit_status(ErrorCode::kUnknown);
   if (context.json) return context.print_json(to_json(sweep));
-  context.print(describe_sweep(sweep) + "results  " + out.string() + "\n");
+  context.print(describe_sweep(sweep) + "in          " + out.string() + "\n");
 }
 
 std::vector<std::string> sbatch_arguments(const RunFlags& flags, const fs::path& out) {
@@ -277,9 +286,7 @@ void declare(CLI::App* verb, RunFlags& flags) {
   verb->add_option("--workers", flags.workers, "Workers on this machine")
       ->check(CLI::Range(1, 64))
       ->capture_default_str();
-  verb->add_option("--device", flags.sweep.device, "cpu or cuda")
-      ->check(CLI::IsMember({"cpu", "cuda"}))
-      ->capture_default_str();
+  add_trial_flags(*verb, flags.sweep);
   add_class_option(*verb, flags.classes);
   verb->add_flag("--slurm", flags.slurm,
                  "Run it as a batch job: a server on the first node, a worker on each");

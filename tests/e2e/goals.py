@@ -148,6 +148,11 @@ class GoalTests:
         answer = self.service.cli("sweep", "run", path, "--out", out, "--class", "there,here", "--json")
         self.assertEqual(answer.status, 0, f"{answer}\n{[log.read_text()[-2000:] for log in out.glob('data/logs/*.log')]}")
         self.assertTrue(answer.json["end_reason"].startswith("met: "), answer.json["end_reason"])
+        path.write_text(path.read_text().replace("+400%", "+300%"))
+        changed = self.service.cli("sweep", "run", path, "--out", out, "--class", "here")
+        self.assertEqual(changed.status, 2, str(changed))
+        self.assertIn("--out: ", changed.err)
+        self.assertIn("holds another sweep, or this one before", changed.err)
         self.assertTrue(all(trial["plan"] != "sensitivity" for trial in csv.DictReader(io.StringIO((out / "front.csv").read_text()))))
 
     def test_a_goal_whose_suite_does_not_take_the_model_ends_at_once_and_says_so(self):
