@@ -30,7 +30,7 @@ PROGRAMS = ROOT / "build/release/bin"
 WORK_SECONDS = 0.05
 BITS, SYMMETRIC = [2, 3, 4, 8], [True, False]
 MOST_GROWTH = 64 << 20  # bytes by which the server may grow over the last half of the trials
-# Nothing of the input is evaluated: that is a first step which trials share, and the null engine makes none; others would wait a second for each.
+# Nothing of the input is evaluated: that is a first step which trials share and wait for, and the null engine makes none.
 SWEEP = """
 name: trials
 recipe: {{stages: [rtn], evaluations: [{{suite: size, when: [after]}}]}}
