@@ -88,8 +88,10 @@ class Conformance:
             for seed in self.seeds_of(name):
                 recipe = work / f"{name}.yaml"
                 recipe.write_text(self.recipe(name), encoding="utf-8")
-                data = [argument for key in service.cli("validate", recipe, "--json").json["data"]
-                        for argument in ("--data", f"{key}={self.data[key]}")]
+                valid = service.cli("validate", recipe, "--json")
+                if valid.status:
+                    raise AssertionError(f"run {name}: {valid.err.strip()}")
+                data = [argument for key in valid.json["data"] for argument in ("--data", f"{key}={self.data[key]}")]
                 job = service.submit(recipe, self.model_of(name), "--seed", seed, *data)
                 service.wait_for(f"run {name}", lambda: self.ended(service, name, seed, job), max(1, end - time.monotonic()))
                 if self.jobs[name, seed]["state"] != "SUCCEEDED":
