@@ -27,6 +27,7 @@ compared the difference is that of the negative log-likelihood, paired by window
 import argparse
 import json
 import math
+import os
 import re
 import statistics
 import subprocess
@@ -203,7 +204,7 @@ def run_file(path, arguments):
     started = time.monotonic()
     try:
         service.start_server(lease_seconds=600)  # nobody dies here, and a busy machine may be late
-        service.start_worker()
+        service.start_worker("worker", "--threads", str(len(os.sched_getaffinity(0))))  # 0 would be all that the machine has
         conformance.run(service, work, arguments.minutes)
     finally:
         service.stop()
