@@ -236,7 +236,7 @@ void run_here(CliContext& context, RunFlags flags) {
   const auto& sweep = following.sweep();
   if (sweep.state() != v1::SWEEP_STATE_SUCCEEDED) context.status = exit_status(ErrorCode::kUnknown);
   if (context.json) return context.print_json(to_json(sweep));
-  context.print(describe_sweep(sweep) + "in          " + out.string() + "\n");
+  context.print(describe_sweep(sweep) + "all of it is in " + out.string() + "\n");
 }
 
 std::vector<std::string> sbatch_arguments(const RunFlags& flags, const fs::path& out) {
