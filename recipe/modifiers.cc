@@ -234,9 +234,12 @@ class Converter {
     check_floats(m, group);
     const Json weights = field_of(group.scheme, "weights");
     const auto size = value_of<std::int64_t>(weights, "group_size", 0, group.path, source_);
-    if (value_of<int>(weights, "num_bits", 8, group.path, source_) == 4 && (size == 16 || size == 32))
-      return {"fp4", {{"format", size == 16 ? "nvfp4" : "mxfp4"}}};
-    return {"fp8", tiles_of(group)};
+    const bool nibbles =
+        value_of<int>(weights, "num_bits", 8, group.path, source_) == 4 && (size == 16 || size == 32);
+    Json params = nibbles ? Json{{"format", size == 16 ? "nvfp4" : "mxfp4"}} : tiles_of(group);
+    if (!gptq) return {nibbles ? "fp4" : "fp8", params};
+    if (!nibbles) params["format"] = "fp8";
+    return {"gptq-float", params};
   }
 
   void add_stage(const char* method, Json params, const Json& targets, const Json& ignore) {
@@ -280,9 +283,6 @@ class Converter {
                                                        "batched_quantization", "offload_hessians"}
                             : std::vector<std::string>{});
     for (const auto& group : groups_of(m)) {
-      if (is_float(group) && gptq)
-        unsupported(source_, group.path, "GPTQ onto floats has no counterpart here",
-                    "Take QuantizationModifier.");
       auto [method, params] = method_of(m, group, gptq);
       if (gptq) {
         params["damping"] = value_of<double>(m.fields, "dampening_frac", 0.01, m.path, source_);

@@ -75,6 +75,18 @@ WRING_MULTIVERSION void prune_columns(const ColumnTile& tile, std::int64_t first
   }
 }
 
+WRING_MULTIVERSION void set_column(const ColumnTile& tile, std::int64_t i, const float* values) {
+  float* __restrict w = tile.w + i * kLanes;
+  const float inverse = 1.0F / tile.upper[i * tile.stride + i];
+  float error[kLanes];
+  for (int lane = 0; lane < kLanes; ++lane) {
+    error[lane] = (w[lane] - values[lane]) * inverse;
+    tile.errors[i * kLanes + lane] = error[lane];
+    w[lane] = values[lane];
+  }
+  propagate(tile, i, error);
+}
+
 WRING_MULTIVERSION void round_columns(const float* w, std::int64_t columns, const Grids& grid,
                                       std::uint8_t* codes) {
   float scale[kLanes], zero[kLanes];

@@ -36,6 +36,9 @@ void quantize_columns(const ColumnTile& tile, std::int64_t first, std::int64_t l
 // Walks columns [first, last), zeroing where keep is 0 (else 1).
 void prune_columns(const ColumnTile& tile, std::int64_t first, std::int64_t last, const float* keep);
 
+// Walks column i to `values` [kLanes], which the caller has chosen: for grids that have no kernel here.
+void set_column(const ColumnTile& tile, std::int64_t i, const float* values);
+
 // Rounds columns without walking, on one grid a lane (scale, zero [kLanes]).
 void round_columns(const float* w, std::int64_t columns, const Grids& grid, std::uint8_t* codes);
 

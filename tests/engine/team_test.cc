@@ -252,7 +252,7 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(Stage{"gptq(group_size=16)", Propagate::kCompressed},
                     Stage{"gptq(group_size=16, activation_order=false)", Propagate::kDense, true},
                     Stage{"gptq(group_size=16)", Propagate::kCompressed, false, 3},  // fewer than processes
-                    Stage{"sparsegpt", Propagate::kCompressed},
+                    Stage{"gptq-float", Propagate::kCompressed}, Stage{"sparsegpt", Propagate::kCompressed},
                     Stage{"wanda(pattern=0.5)", Propagate::kCompressed, true},
                     Stage{"awq-scaling(group_size=16)", Propagate::kDense},
                     Stage{"bitstack(levels=3)", Propagate::kDense},

@@ -26,7 +26,7 @@ from safetensors.torch import load_file, save_file  # noqa: E402
 
 import export_support as support  # noqa: E402
 from export_support import DATA, HARD_TEXT, MODELS, SHAPES, TOLERANCE, Exports  # noqa: E402
-from random_models import make_decoder, make_encoder  # noqa: E402
+from random_models import TEXT, make_decoder, make_encoder  # noqa: E402
 
 engine = None  # set by main()
 
@@ -127,10 +127,15 @@ class CompressedTensors(Exports):
     def test_weights_in_four_bit_floats(self):
         """compressed-tensors decompresses them to bfloat16, which holds each exactly."""
         plain = transformers.AutoModelForCausalLM.from_pretrained(self.model(), dtype=torch.float32).eval()
-        for recipe, wanted in (("fp4()", "nvfp4-pack-quantized"), ("fp4(format=mxfp4)", "mxfp4-pack-quantized")):
+        text = self.folder / "text.txt"
+        text.write_text("\n".join(TEXT * 200))
+        walk = "gptq-float(format={}, samples=8, sequence_length=32)".format
+        for recipe, wanted in (("fp4()", "nvfp4-pack-quantized"), ("fp4(format=mxfp4)", "mxfp4-pack-quantized"),
+                               (walk("nvfp4"), "nvfp4-pack-quantized"), (walk("mxfp4"), "mxfp4-pack-quantized")):
             with self.subTest(recipe):
-                name = wanted.partition("-")[0]
-                small = engine.compress(recipe, self.folder / "model", self.folder / name)
+                name = recipe.partition("(")[0] + wanted.partition("-")[0]
+                data = ["--data", f"calibration={text}"] if "samples" in recipe else []
+                small = engine.compress(recipe, self.folder / "model", self.folder / name, *data)
                 report = engine.export(small, "compressed-tensors", self.folder / f"{name}-export")
                 config = json.loads((self.folder / f"{name}-export/config.json").read_text())["quantization_config"]
                 self.assertEqual(config["format"], wanted)

@@ -75,8 +75,8 @@ class Engine:
         assert result.returncode == 0, f"wring-engine {' '.join(map(str, arguments))}: {result.returncode}\n{result.stderr}"
         return result.stdout
 
-    def compress(self, recipe, model, out):
-        self.run("run", recipe, "--model", model, "--out", out, "--quiet", "--json")
+    def compress(self, recipe, model, out, *arguments):
+        self.run("run", recipe, "--model", model, "--out", out, *arguments, "--quiet", "--json")
         return out
 
     def export(self, model, to, out):

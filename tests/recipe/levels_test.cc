@@ -37,7 +37,7 @@ TEST(Levels, AreOfMethodsThatGoLayerByLayerOnTheHessianAlone) {
   for (const char* no :
        {"wanda", "flap", "awq-scaling", "eora", "mixed-levels", "block-drop", "finetune", "round-inputs"})
     EXPECT_EQ(thrown_by([&] { levels(no); }).reason(), "NO_LEVEL") << no;
-  for (const char* yes : {"gptq", "rtn", "sparsegpt", "magnitude", "fp4", "fp8", "svd"})
+  for (const char* yes : {"gptq", "gptq-float", "rtn", "sparsegpt", "magnitude", "fp4", "fp8", "svd"})
     EXPECT_NO_THROW(levels(yes)) << yes;
 }
 

@@ -119,6 +119,31 @@ TEST(Modifiers, KnowThePresetSchemes) {
                                           "float8_e4m3, group_size: 128}, " + place));
 }
 
+TEST(Modifiers, OfGptqWalkOntoFloatsToo) {
+  const auto theirs = [](const std::string& scheme) {
+    return quantiser("GPTQModifier",
+                     "targets: Linear, ignore: [lm_head], dampening_frac: 0.1, scheme: " + scheme);
+  };
+  const auto walk = [](const std::string& params) {
+    return "{method: gptq-float, params: {damping: 0.1, activation_order: true, " + params +
+           "}, targets: [Linear], ignore: [lm_head]}";
+  };
+  const auto tokens = [](const std::string& group) {
+    return ", {method: round-inputs, params: {type: float8_e4m3" + group +
+           "}, targets: [Linear], ignore: [lm_head]}";
+  };
+  expect_same(theirs("NVFP4A16"), "stages: [" + walk("format: nvfp4") + "]");
+  expect_same(theirs("MXFP4A16"), "stages: [" + walk("format: mxfp4") + "]");
+  expect_same(theirs("FP8_DYNAMIC"), "stages: [" + walk("format: fp8") + tokens("") + "]");
+  expect_same(theirs("FP8_BLOCK"),
+              "stages: [" + walk("format: fp8, block: 128") + tokens(", group_size: 128") + "]");
+  expect_same(quantiser("GPTQModifier",
+                        "ignore: [], actorder: null, config_groups: {g: {targets: [Linear], weights: "
+                        "{num_bits: 4, type: float, strategy: group, group_size: 32}}}"),
+              "stages: [{method: gptq-float, params: {format: mxfp4, activation_order: false}, targets: "
+              "[Linear], ignore: []}]");
+}
+
 TEST(Modifiers, OfAwqPrepareTheQuantiserThatFollows) {
   const std::string scaled =
       "stages:\n  - {method: awq-scaling, params: {bits: 4, group_size: 128, symmetric: false, search_steps: "
@@ -157,8 +182,8 @@ TEST(Modifiers, WithoutACounterpartAreNamed) {
                  at + "QuantizationModifier.scheme", "FP8_DYNAMIC");
   expect_refused(quantiser("GPTQModifier", "scheme: W4A16, actorder: group"), "UNSUPPORTED_MODIFIER",
                  at + "GPTQModifier.actorder", "static");
-  expect_refused(quantiser("GPTQModifier", "scheme: FP8_DYNAMIC"), "UNSUPPORTED_MODIFIER",
-                 at + "GPTQModifier.scheme", "QuantizationModifier");
+  expect_refused(quantiser("GPTQModifier", "scheme: NVFP4"), "UNSUPPORTED_MODIFIER",
+                 at + "GPTQModifier.scheme", "NVFP4A16");
   expect_refused(quantiser("GPTQModifier", "scheme: W4A16, kv_cache_scheme: {num_bits: 8}"),
                  "UNSUPPORTED_MODIFIER", at + "GPTQModifier.kv_cache_scheme", "caches");
   expect_refused(quantiser("AWQModifier", "scheme: FP8_DYNAMIC"), "UNSUPPORTED_MODIFIER", at + "AWQModifier",

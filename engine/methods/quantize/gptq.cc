@@ -7,6 +7,7 @@
 #include "engine/math/column_walk.h"
 #include "engine/methods/factor_report.h"
 #include "engine/methods/quantize/grid.h"
+#include "engine/methods/quantize/kept_places.h"
 
 namespace wring {
 namespace {
@@ -19,12 +20,6 @@ at::Tensor cost_of_error(const InverseFactor& factor) {
       .reciprocal()
       .index_select(0, at::argsort(factor.order))
       .contiguous();
-}
-
-// Where `weight` stores a value, 1, and 0 where it was pruned; undefined where nothing was: a sparsity
-// pattern outlasts its quantisation.
-at::Tensor kept_places(const Layer& layer, const at::Tensor& weight) {
-  return layer.weight().format() == "masked" ? weight.ne(0).to(at::kFloat) : at::Tensor();
 }
 
 // One walk over a weight. With activation order the columns are permuted, but groups stay where they were,
