@@ -122,5 +122,7 @@ std::string resolve_input(Client& client, const std::string& text, const std::st
                           const TransferProgress& progress = {});
 // Throws NO_SUCH_INPUT about `field` where `text` is none.
 void check_input(Client& client, const std::string& text, const std::string& field);
+// The same as far as no server is needed: whether it is a path, else it could be a digest.
+bool names_path(const std::string& text, const std::string& field);
 
 }  // namespace wring

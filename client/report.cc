@@ -282,8 +282,9 @@ std::string export_lines(const Json& job, const Json& evaluations) {
     if (const auto why = json_or<std::string>(details, "not_scored", ""); !why.empty())
       said = "not scored: " + why;
     for (const auto& [name, what] :
-         {std::pair{"perplexity", "perplexity "}, {"kl_mean", "   KL "}, {"cosine_mean", "cosine "}})
-      if (metric == name) said += what + plain(number(row, "value").value_or(0));
+         {std::pair{"perplexity", "perplexity "}, {"kl_mean", "KL "}, {"cosine_mean", "cosine "}})
+      if (metric == name)
+        said += (said.empty() ? "" : "   ") + (what + plain(number(row, "value").value_or(0)));
     const auto how = metric == "perplexity" || metric == "cosine_mean" ? how_measured(details) : "";
     if (!how.empty()) said += " (" + how + ")";
   }

@@ -156,9 +156,13 @@ v1::Artifact Client::download_artifact(const std::string& digest, const fs::path
 }
 
 void check_input(Client& client, const std::string& text, const std::string& field) {
+  if (!names_path(text, field)) client.artifact(text);
+}
+
+bool names_path(const std::string& text, const std::string& field) {
   std::error_code ignored;
-  if (fs::exists(text, ignored)) return;
-  if (is_digest(text)) return void(client.artifact(text));
+  if (fs::exists(text, ignored)) return true;
+  if (is_digest(text)) return false;
   throw Error(ErrorCode::kNotFound, "NO_SUCH_INPUT", "there is no file or folder " + text, field,
               "Give a path, or the digest of an artifact (wring artifacts lists them).");
 }

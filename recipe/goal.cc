@@ -351,10 +351,12 @@ Json sensitivity_recipe(const Sweep& sweep) {
   recipe["evaluations"] = Json::array(
       {{{"suite", "sensitivity"}, {"params", params}, {"when", {"after"}}},
        {{"suite", "size"}, {"params", Json::object()}, {"when", {"before"}}}});  // of what was handed in
-  for (const char* measured : {"memory", "latency"})
-    for (const auto& evaluation : sweep.recipe.at("evaluations"))
-      if (asks_for(sweep, measured) && json_or<std::string>(evaluation, "suite", "") == measured)
-        recipe["evaluations"].push_back(evaluation);
+  for (Json evaluation : sweep.recipe.at("evaluations")) {
+    const auto suite = json_or<std::string>(evaluation, "suite", "");
+    if (suite == "size" || !asks_for(sweep, suite.c_str())) continue;
+    if (suite != "memory" && suite != "latency") evaluation["when"] = {"before"};  // plans need it, too
+    recipe["evaluations"].push_back(std::move(evaluation));
+  }
   if (asks_for(sweep, "latency"))
     recipe["evaluations"].push_back(
         {{"suite", "level-times"}, {"params", {{"levels", sweep.strategy.levels}}}, {"when", {"after"}}});

@@ -17,6 +17,7 @@
 #include "client/cli/programs.h"
 #include "common/clock.h"
 #include "common/text.h"
+#include "recipe/worker_class.h"
 
 namespace wring {
 namespace {
@@ -184,15 +185,20 @@ void make_log_folder(const fs::path& data) {
                 "Choose a folder that you may write to.");
 }
 
+// So many must have come before anything that asks for their class is sent.
+int awaited_workers(const ServiceOptions& options) {
+  return options.crew && !options.classes.empty() ? 1 : options.workers;
+}
+
 std::vector<Kept> start_workers(const ServiceOptions& options, const Endpoints& endpoints,
                                 const fs::path& data) {
   std::vector<Kept> workers;
   for (int i = 0; i < options.workers; ++i) {
     const auto name = "worker" + (options.workers > 1 ? std::to_string(i) : "");
-    workers.emplace_back("wring-worker",
-                         std::vector<std::string>{program("wring-worker").string(), "--server",
-                                                  endpoints.grpc, "--cache", (data / name).string()},
-                         data / "logs" / (name + ".log"));
+    std::vector<std::string> command{program("wring-worker").string(), "--server", endpoints.grpc, "--cache",
+                                     (data / name).string()};
+    add_classes(options.classes, command);
+    workers.emplace_back("wring-worker", std::move(command), data / "logs" / (name + ".log"));
     workers.back().start();
   }
   if (options.crew) {
@@ -204,6 +210,20 @@ std::vector<Kept> start_workers(const ServiceOptions& options, const Endpoints& 
 }
 
 }  // namespace
+
+void add_class_option(CLI::App& verb, std::vector<std::string>& classes) {
+  verb.add_option(
+          "--class", classes,
+          "Kinds of machine that the workers are of, with commas between them; goals on speed name one")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->type_name("NAME")
+      ->each([](const std::string& name) { check_worker_class(name, "--class"); });
+}
+
+void add_classes(const std::vector<std::string>& classes, std::vector<std::string>& command) {
+  for (const auto& name : classes) command.insert(command.end(), {"--class", name});
+}
 
 bool keep_service_up(const ServiceOptions& options, const std::function<void(const Endpoints&)>& on_ready,
                      const std::function<bool()>& is_over) {
@@ -221,9 +241,9 @@ bool keep_service_up(const ServiceOptions& options, const std::function<void(con
       server_arguments(endpoints.grpc, endpoints.http));  // the same addresses after a restart
   auto workers = start_workers(options, endpoints, data);
   Client client(config_of(options, endpoints));
-  if (options.workers > 0)
+  if (const int awaited = awaited_workers(options); awaited > 0)
     wait_until("the workers' arrival", {&server, &workers[0]},
-               [&] { return static_cast<int>(client.workers().size()) >= options.workers; });
+               [&] { return static_cast<int>(client.workers().size()) >= awaited; });
   on_ready(endpoints);
   bool over = false;
   while (stop_signals == 0 && !(over = is_over && is_over())) {
@@ -336,6 +356,7 @@ void add_service_verbs(CLI::App& app, CliContext& context) {
   up->add_option("--workers", flags->options.workers, "How many workers")
       ->check(CLI::Range(0, 64))
       ->capture_default_str();
+  add_class_option(*up, flags->options.classes);
   up->add_flag("--detach", flags->detach, "Leave them running; wring down stops them");
   up->callback([&context, flags] {
     const auto& options = flags->options;

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "client/cli/context.h"
 #include "client/config.h"
 
 namespace wring {
@@ -15,11 +16,16 @@ struct ServiceOptions {
   std::string grpc = "127.0.0.1:0";  // port 0: any free one
   std::string http = "127.0.0.1:0";
   int workers = 1;
+  std::vector<std::string> classes;                       // kinds of machine that they are of
   std::function<ClientConfig(const Endpoints&)> connect;  // empty: plain text on this machine's loopback
-  // A program that starts workers elsewhere, and ends when they do; empty: none.
+  // A program that starts workers elsewhere, of `classes`, and ends when they do; empty: none.
   std::function<std::vector<std::string>(const ClientConfig&)> crew;
   std::function<void()> dismiss_crew;  // tells them to drain
 };
+
+// `--class` of a verb that starts workers, and of the worker that is started by `command`.
+void add_class_option(CLI::App& verb, std::vector<std::string>& classes);
+void add_classes(const std::vector<std::string>& classes, std::vector<std::string>& command);
 
 // Starts the programs, calls `on_ready` when the server serves and its workers have registered, and keeps
 // them running (one that dies is started again, five times at most in quick succession) until SIGINT, SIGTERM

@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -20,6 +21,7 @@
 #include "common/quantity.h"
 #include "common/slurm.h"
 #include "common/text.h"
+#include "recipe/sweep.h"
 
 namespace wring {
 namespace {
@@ -32,7 +34,7 @@ constexpr const char* kNotice = "120";  // seconds before the end of the allocat
 struct RunFlags {
   SweepFlags sweep;
   std::string file, out, cache, memory, time = "1h", partition, account, gres;
-  std::vector<std::string> sbatch;
+  std::vector<std::string> sbatch, classes;
   int workers = 1, nodes = 1, cpus = 1;
   bool slurm = false, inside = false;  // inside: of the allocation
 };
@@ -42,6 +44,15 @@ std::string request_id_of(const fs::path& out) {
   const auto file = out / "request-id";
   if (!fs::exists(file)) write_file_atomic(file, random_uuid());
   return read_file(file, 64);
+}
+
+v1::Sweep submit(CliContext& context, const RunFlags& flags) try {
+  return submit_sweep(context, flags.sweep, read_sweep(flags.sweep, flags.file));
+} catch (const Error& error) {
+  if (error.reason() != "REQUEST_ID_REUSED") throw;
+  throw Error(ErrorCode::kAlreadyExists, "ANOTHER_SWEEP",
+              flags.out + " holds another sweep, or this one before its file or what it names was changed",
+              "--out", "Choose another folder.");
 }
 
 void write_results(CliContext& context, const fs::path& out, const v1::Sweep& sweep) {
@@ -127,6 +138,7 @@ ServiceOptions slurm_service(const RunFlags& flags, const fs::path& data) {
   options.data = data.string();
   options.grpc = "0.0.0.0:0";
   options.workers = 0;
+  options.classes = flags.classes;
   options.connect = [host, made](const Endpoints& endpoints) {
     ClientConfig config;
     config.server = host + endpoints.grpc.substr(endpoints.grpc.rfind(':'));
@@ -153,6 +165,7 @@ ServiceOptions slurm_service(const RunFlags& flags, const fs::path& data) {
                                      "--cache-below",
                                      "--threads",
                                      cpus};
+    add_classes(flags.classes, command);
     if (!flags.memory.empty())
       command.insert(command.end(),
                      {"--memory", std::to_string(parse_bytes(flags.memory, "--worker-memory") / 10 * 9)});
@@ -167,6 +180,7 @@ ServiceOptions local_service(const RunFlags& flags, const fs::path& data) {
   ServiceOptions options;
   options.data = data.string();
   options.workers = flags.workers;
+  options.classes = flags.classes;
   return options;
 }
 
@@ -190,6 +204,20 @@ bool still_runs(const std::string& job) {
               "The same command with the same --out goes on with it.");
 }
 
+// What can be refused before a server or a batch job is started.
+void check(const RunFlags& flags) {
+  const auto spec = read_sweep(flags.sweep, flags.file);
+  const Sweep sweep = parse_sweep(spec.sweep(), spec.recipe());
+  for (const auto& text : sweep.models()) names_path(text, "model");
+  for (const auto& text : sweep.datasets()) names_path(text, "data");
+  const auto& named = sweep.worker_class;
+  if (named.empty() || std::find(flags.classes.begin(), flags.classes.end(), named) != flags.classes.end())
+    return;
+  throw Error(ErrorCode::kInvalidArgument, "UNKNOWN_CLASS",
+              "no worker of this run is of class '" + named + "'", "goal",
+              "--class " + named + " says that its workers are.");
+}
+
 void run_here(CliContext& context, RunFlags flags) {
   const fs::path out = fs::absolute(flags.out);
   fs::create_directories(out);
@@ -201,14 +229,14 @@ void run_here(CliContext& context, RunFlags flags) {
       options,
       [&](const Endpoints& endpoints) {
         connect(context, options, endpoints);
-        following.begin(submit_sweep(context, flags.sweep, read_sweep(flags.sweep, flags.file)));
+        following.begin(submit(context, flags));
       },
       [&] { return following.is_over(); });
   if (!over) break_off(flags, following.sweep());
   const auto& sweep = following.sweep();
   if (sweep.state() != v1::SWEEP_STATE_SUCCEEDED) context.status = exit_status(ErrorCode::kUnknown);
   if (context.json) return context.print_json(to_json(sweep));
-  context.print(describe_sweep(sweep) + "results  " + out.string() + "\n");
+  context.print(describe_sweep(sweep) + "all of it is in " + out.string() + "\n");
 }
 
 std::vector<std::string> sbatch_arguments(const RunFlags& flags, const fs::path& out) {
@@ -258,9 +286,8 @@ void declare(CLI::App* verb, RunFlags& flags) {
   verb->add_option("--workers", flags.workers, "Workers on this machine")
       ->check(CLI::Range(1, 64))
       ->capture_default_str();
-  verb->add_option("--device", flags.sweep.device, "cpu or cuda")
-      ->check(CLI::IsMember({"cpu", "cuda"}))
-      ->capture_default_str();
+  add_trial_flags(*verb, flags.sweep);
+  add_class_option(*verb, flags.classes);
   verb->add_flag("--slurm", flags.slurm,
                  "Run it as a batch job: a server on the first node, a worker on each");
   verb->add_option("--nodes", flags.nodes, "Of the batch job")
@@ -292,6 +319,7 @@ void add_sweep_run(CLI::App& sweep, CliContext& context) {
   flags->cache = "/var/tmp/wring-" + std::to_string(::geteuid());
   declare(verb, *flags);
   verb->callback([&context, flags] {
+    check(*flags);
     flags->slurm && !flags->inside ? run_in_slurm(context, *flags) : run_here(context, *flags);
   });
 }

@@ -34,20 +34,24 @@ std::string recipe_of(const std::string& text) {
 
 }  // namespace
 
-void add_sweep_flags(CLI::App& verb, SweepFlags& flags) {
-  verb.add_option("--name", flags.name, "Name for people; default: the sweep's own");
-  verb.add_option("--project", flags.project, "Whose share of the workers it takes; default: default");
+void add_trial_flags(CLI::App& verb, SweepFlags& flags) {
   verb.add_option("--device", flags.device, "cpu or cuda")
       ->check(CLI::IsMember({"cpu", "cuda"}))
       ->capture_default_str();
-  verb.add_option("--class", flags.worker_class,
-                  "Only workers of this class (wring-worker --class) run trials");
   verb.add_option("--processes", flags.processes,
                   "Processes of a trial that share calibration and training: 1, 2, 4 or 8");
   verb.add_option("--threads", flags.threads, "Threads of each process of a trial; 0: the worker's");
   verb.add_option("--memory", flags.memory, "Memory limit of a trial: 4GB, 512MiB");
   verb.add_option("--max-runtime", flags.max_runtime, "Longest time of one attempt of a trial: 90s, 10m, 2h");
   verb.add_option("--max-attempts", flags.max_attempts, "Attempts before a trial counts as failed; 0: 5");
+}
+
+void add_sweep_flags(CLI::App& verb, SweepFlags& flags) {
+  verb.add_option("--name", flags.name, "Name for people; default: the sweep's own");
+  verb.add_option("--project", flags.project, "Whose share of the workers it takes; default: default");
+  verb.add_option("--class", flags.worker_class,
+                  "Only workers of this class (wring-worker --class) run trials");
+  add_trial_flags(verb, flags);
   verb.add_option("--priority", flags.priority, "Of its trials; higher goes first, -100 to 100")
       ->capture_default_str();
   add_retention_flags(verb, flags.retention);
@@ -100,6 +104,11 @@ v1::Sweep submit_sweep(CliContext& context, const SweepFlags& flags, const v1::S
 
 void print_sweep(CliContext& context, const v1::Sweep& sweep) {
   if (context.json) return context.print_json(to_json(sweep));
+  if (sweep.id().empty()) {  // was only checked
+    const auto trials = sweep.expected_trials();
+    return context.print("the sweep is valid" +
+                         (trials ? ": " + std::to_string(trials) + " trials at most" : "") + "\n");
+  }
   context.print("sweep " + sweep.id() + "  " + state_name(sweep.state()) + "\n");
 }
 

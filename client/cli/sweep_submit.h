@@ -17,6 +17,7 @@ struct SweepFlags {
   bool wait = false, validate = false;
 };
 void add_sweep_flags(CLI::App& verb, SweepFlags& flags);
+void add_trial_flags(CLI::App& verb, SweepFlags& flags);  // of them what a trial's job needs
 
 // `sweep`: YAML. `recipe`: takes the place of its own, where not empty.
 v1::SweepSpec sweep_spec(const SweepFlags& flags, const std::string& sweep, const std::string& recipe);

@@ -1,7 +1,13 @@
 // A checked export beside `out`, renamed once it is measured too.
 #include "engine/run/export.h"
 
+#include <signal.h>
+#include <unistd.h>
+
 #include <iostream>
+#include <memory>
+#include <mutex>
+#include <thread>
 
 #include "common/error.h"
 #include "common/files.h"
@@ -68,6 +74,38 @@ void measure(const ExportCommand& command, const Model& model, const FileTree& s
   for (auto& row : report["evaluations"]) row["details"]["data"] = kOwnText;
 }
 
+// Ends the process by Ctrl-C and SIGTERM, as it is wont to, but without what is half done. Made before any
+// other thread; exporters are not asked to stop.
+class Interruption {
+ public:
+  Interruption() {
+    sigset_t signals;
+    ::sigemptyset(&signals);
+    for (const int number : {SIGINT, SIGTERM}) ::sigaddset(&signals, number);
+    ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+    std::thread([signals, half = half_] {
+      int number = 0;
+      ::sigwait(&signals, &number);
+      const std::lock_guard lock(half->mutex);
+      std::error_code ignored;
+      if (!half->folder.empty()) fs::remove_all(half->folder, ignored);
+      ::_exit(exit_status(ErrorCode::kCancelled));
+    }).detach();
+  }
+
+  void removes(const fs::path& folder) {
+    const std::lock_guard lock(half_->mutex);
+    half_->folder = folder;
+  }
+
+ private:
+  struct Half {
+    std::mutex mutex;
+    fs::path folder;
+  };
+  std::shared_ptr<Half> half_ = std::make_shared<Half>();
+};
+
 // "perplexity  22.13456 +- 0.91234"
 std::string describe_row(const Json& row) {
   const std::string text =
@@ -102,6 +140,7 @@ void print_report(const Json& report) {
 }  // namespace
 
 int export_model(const ExportCommand& command) {
+  Interruption interruption;
   set_threads(command.threads);
   const ExportSpec spec = parse_export(command.to);
   if (fs::exists(command.out))
@@ -115,6 +154,7 @@ int export_model(const ExportCommand& command) {
 
   fs::create_directories(out.parent_path());
   const TempDir half(out.parent_path());
+  interruption.removes(half.path());
   const fs::path folder = half.path() / out.filename();
   Json report = write_checked_export(
       {*model, source, spec, "to", name_of_model(command.model), folder, command.claims});

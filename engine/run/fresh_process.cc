@@ -2,9 +2,12 @@
 #include "engine/run/fresh_process.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
@@ -32,10 +35,10 @@ std::string ending(const ExitStatus& status) {
                        : "status " + std::to_string(status.code);
 }
 
-// A child that runs the job `start`.
+// A child that waits for a job, and is told of it as an agent tells its engine.
 class JobProcess {
  public:
-  JobProcess(const Json& start, const fs::path& log) {
+  explicit JobProcess(const fs::path& log) : broken_pipe_(::signal(SIGPIPE, SIG_IGN)) {
     auto in = Pipe::create(), out = Pipe::create();
     const FileDescriptor err = created(log);
     SubprocessOptions options;
@@ -46,12 +49,19 @@ class JobProcess {
     child_ = std::make_unique<Subprocess>(options);
     to_ = std::move(in.write);
     from_.reset(::fdopen(out.read.release(), "r"));
-    send(start);
+    if (!from_) throw_io_error("read", "the pipe from the process that measures", errno);
   }
+  ~JobProcess() { ::signal(SIGPIPE, broken_pipe_); }
+  JobProcess(const JobProcess&) = delete;
+  JobProcess& operator=(const JobProcess&) = delete;
 
+  // Where it is gone, receive() finds the end.
   void send(const Json& message) {
     const std::string line = message.dump() + "\n";
-    write_all(to_.get(), std::as_bytes(std::span(line)), "the pipe to the process that measures");
+    try {
+      write_all(to_.get(), std::as_bytes(std::span(line)), "the pipe to the process that measures");
+    } catch (const Error&) {
+    }
   }
 
   // Null once it has ended.
@@ -60,13 +70,14 @@ class JobProcess {
     std::size_t size = 0;
     const ssize_t length = ::getline(&line, &size, from_.get());
     const std::unique_ptr<char, decltype(&std::free)> owner(line, &std::free);
-    if (length <= 0) return nullptr;
+    if (length <= 0 || line[length - 1] != '\n') return nullptr;
     return parse_json({line, static_cast<std::size_t>(length)}, "a line from the process that measures");
   }
 
   ExitStatus wait() { return child_->wait(); }
 
  private:
+  void (*broken_pipe_)(int);  // what was done about it
   std::unique_ptr<Subprocess> child_;
   FileDescriptor to_;
   std::unique_ptr<std::FILE, decltype(&std::fclose)> from_{nullptr, &std::fclose};
@@ -81,6 +92,8 @@ void take(const Json& message, JobProcess& process, Progress& progress, FreshEva
     progress.report(json_at<std::uint64_t>(message, "done", "progress"),
                     json_at<std::uint64_t>(message, "total", "progress"),
                     json_at<std::string>(message, "unit", "progress"));
+  if (type == "step_done")
+    made.peak_bytes = std::max(made.peak_bytes, json_at<std::uint64_t>(message, "peak_bytes", "step_done"));
   if (type != "evaluation") return;
   auto& rows = made.rows.emplace_back();
   for (const auto& row : message.at("rows")) rows.push_back(EvaluationRow::from_json(row));
@@ -117,17 +130,16 @@ FreshEvaluations evaluate_fresh(const JobSpec& spec, Progress& progress) {
   there.work = work;
   there.out = scratch.path() / "out";
   FreshEvaluations made;
-  JobProcess process(start_message(there), log);
+  JobProcess process(log);
+  process.send(start_message(there));
   for (Json message = process.receive(); !message.is_null(); message = process.receive()) {
     if (message.at("type") == "error") throw Error::from_json(message.at("error"));
-    if (message.at("type") == "result") {
-      made.peak_bytes = process.wait().peak_rss_bytes;
-      return made;
-    }
+    if (message.at("type") == "result") return made;  // it is ended as it goes out of scope
     take(message, process, progress, made);
   }
-  progress.report(0, 1, "windows");  // where the job was cancelled, it says so
   const ExitStatus status = process.wait();
+  progress.report(made.rows.size(), spec.recipe.evaluations.size(), "evaluations");  // throws where the job
+                                                                                     // was cancelled
   std::fputs(read_file(log).c_str(), stderr);
   throw Error(ErrorCode::kInternal, "ENGINE_CRASH",
               "the process that measures the export was ended by " + ending(status) + " and gave no reason");

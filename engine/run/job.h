@@ -70,7 +70,7 @@ struct StepPlan {
 struct StepOutcome {
   bool cached = false;
   double seconds = 0;
-  std::uint64_t peak_bytes = 0;  // resident memory, highest while the step ran
+  std::uint64_t peak_bytes = 0;  // resident memory of a process, highest while the step ran
   Json report = Json::object();
   std::filesystem::path path;  // folder that holds the output under the step's key; empty: nothing to keep
 };

@@ -212,7 +212,11 @@ std::uint64_t Measurements::run_export(const Step& step, const fs::path& folder,
   };
   StepProgress progress(observer_, step.plan);
   const JobSpec spec = spec_of_export(FileTree::on_disk(folder), artifact);
-  add(score_by_recipe(spec, progress));
+  try {
+    add(score_by_recipe(spec, progress));
+  } catch (const Error& error) {  // its fields are of another recipe
+    throw Error(error.code(), error.reason(), error.message(), step.field, error.hint());
+  }
   if (std::none_of(rows.begin(), rows.end(), is_score)) try {
       add(score_on_own_text(spec, progress));
     } catch (const Error& error) {

@@ -32,7 +32,10 @@ Json tree_to_json(const FileTree& tree) {
     }
   }
   if (!blobs.empty()) return {{"blobs", blobs.string()}, {"files", files}};
-  return {{"path", (files.size() == 1 ? root / files.begin().key() : root).string()}};
+  const std::string first = files.empty() ? "" : files.begin().key();
+  const bool is_file =
+      files.size() == 1 && first.find('/') == std::string::npos;  // or a folder that holds no other
+  return {{"path", (is_file ? root / first : root).string()}};
 }
 
 FileTree tree_from_json(const Json& json) {

@@ -16,12 +16,15 @@ void Prefixes::begin(const JobRecord& job) {
     if (!at_hand_.contains(job.prefixes[k])) makers_.try_emplace(job.prefixes[k], job.id);
 }
 
-void Prefixes::made(const JobRecord& job, std::size_t k, TimeMs now, TimeMs took) {
-  if (k >= job.prefixes.size()) return;
+Prefixes::Freed Prefixes::made(const JobRecord& job, std::size_t k, TimeMs now, TimeMs took) {
+  if (k >= job.prefixes.size()) return {};
   const auto& prefix = job.prefixes[k];
   at_hand_.erase(prefix);
   const auto maker = makers_.try_emplace(prefix, job.id).first;
-  if (maker->second == job.id) until_[prefix] = now + std::clamp(took, kLeastWait, kMostWait);
+  if (maker->second != job.id) return {};
+  if (took <= kNothing) return share(prefix);
+  until_[prefix] = now + std::clamp(took, kLeastWait, kMostWait);
+  return {};
 }
 
 Prefixes::Freed Prefixes::share(const std::string& prefix) {

@@ -25,8 +25,9 @@ class Prefixes {
   const std::string* waits_for(const JobRecord& job) const;
   // The job was leased, or is running after a restart: it makes what nobody makes or has made.
   void begin(const JobRecord& job);
-  // It has made its prefix `k`, which took `took`; so it was not at hand, whatever was known of that.
-  void made(const JobRecord& job, std::size_t k, TimeMs now, TimeMs took);
+  // It has made its prefix `k`, which took `took`; so it was not at hand, whatever was known of that. What
+  // takes next to nothing is worth no waiting.
+  Freed made(const JobRecord& job, std::size_t k, TimeMs now, TimeMs took);
   // Workers of the project may have it.
   Freed share(const std::string& prefix);
   // No worker has the job any more.
@@ -38,7 +39,7 @@ class Prefixes {
   const std::map<std::string, std::string>& makers() const { return makers_; }
 
  private:
-  static constexpr TimeMs kLeastWait = 1'000, kMostWait = 300'000;
+  static constexpr TimeMs kNothing = 100, kLeastWait = 1'000, kMostWait = 300'000;
   static constexpr std::size_t kRemembered = 100'000;
 
   void remember(const std::string& prefix);

@@ -290,7 +290,7 @@ class Transition {
     if (k < job.prefixes.size()) state_.holders.note(job.prefixes[k], job.worker);
     const double seconds = json_or<double>(input.payload, "seconds", 0);
     if (input.state == "done")
-      state_.prefixes.made(job, k, now_, static_cast<TimeMs>(std::clamp(seconds, 0.0, 1e6) * 1000));
+      release(state_.prefixes.made(job, k, now_, static_cast<TimeMs>(std::clamp(seconds, 0.0, 1e6) * 1000)));
     else if (k < job.prefixes.size())
       release(state_.prefixes.share(job.prefixes[k]));
   }

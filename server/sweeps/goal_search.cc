@@ -77,6 +77,15 @@ std::vector<std::string> misses(const TrialView& trial, const std::vector<Constr
   return texts;
 }
 
+// ": perplexity takes decoder-lm; this model is an encoder. What takes it: ..."; empty where nothing says
+// why.
+std::string why_failed(const TrialView& trial) {
+  const Json error = json_or<Json>(trial.outcome, "error", Json::object());
+  const auto message = json_or<std::string>(error, "message", ""),
+             hint = json_or<std::string>(error, "hint", "");
+  return message.empty() ? "" : ": " + message + (hint.empty() ? "" : ". " + hint);
+}
+
 bool exceeds(const Plan& plan, const Budget& most) {
   return (most.bytes && static_cast<double>(plan.bytes) > *most.bytes) ||
          (most.seconds && plan.seconds > *most.seconds);
@@ -95,12 +104,9 @@ Next GoalSearch::next(std::span<const TrialView> trials) {
   if (trials.empty()) return {Advice::kTry, {.label = "sensitivity", .recipe = sensitivity_recipe(sweep_)}};
   if (!trials[0].ended) return {Advice::kWait, {}};
   if (!table_) {
-    if (!trials[0].outcome.contains("sensitivity")) {
-      const Json error = json_or<Json>(trials[0].outcome, "error", Json::object());
-      const auto why = json_or<std::string>(error, "message", "");
+    if (!trials[0].outcome.contains("sensitivity"))
       return {.reason = "not met: the layers' sensitivity could not be measured, see trial 0" +
-                        (why.empty() ? "" : ": " + why)};
-    }
+                        why_failed(trials[0])};
     try {
       table_.emplace(sweep_, trials[0].outcome);
       lay_out();
@@ -296,7 +302,7 @@ std::string GoalSearch::conclusion(std::span<const TrialView> trials) const {
     prefer(best);
     if (plans_[i].uniform) prefer(uniform);
   }
-  if (!best) return "not met: no plan could be measured";
+  if (!best) return "not met: no plan could be measured, see trial 1" + why_failed(trials[1]);
   const Metric& metric = sweep_.objectives.front().metric;
   const auto named = [&](std::size_t i) {
     return "trial " + std::to_string(i + 1) + " (" + plans_[i].label + "), " + metric.name + " " +

@@ -67,6 +67,11 @@ v1::TrialMetric to_metric(const Json& json) {
   return metric;
 }
 
+// A goal's first trial, which measures what was handed in.
+bool is_of_input(const TrialRow& row, const Sweep& sweep) {
+  return sweep.has_goal() && row.number == 0;
+}
+
 v1::Trial to_message(const TrialRow& row, const Sweep& sweep) {
   v1::Trial trial;
   trial.set_number(row.number);
@@ -79,7 +84,8 @@ v1::Trial to_message(const TrialRow& row, const Sweep& sweep) {
   if (row.outcome.contains("metrics"))
     for (const auto& metric : row.outcome.at("metrics")) *trial.add_metrics() = to_metric(metric);
   const auto violation = violation_of(row.outcome, sweep.constraints);
-  trial.set_feasible(row.phase == static_cast<int>(JobPhase::kSucceeded) && violation && *violation == 0);
+  trial.set_feasible(row.phase == static_cast<int>(JobPhase::kSucceeded) && violation && *violation == 0 &&
+                     !is_of_input(row, sweep));
   trial.set_result(json_or<std::string>(row.outcome, "result", ""));
   trial.set_bytes(json_or<std::uint64_t>(row.outcome, "bytes", 0));
   trial.set_seconds(json_or<double>(row.outcome, "seconds", 0));
@@ -157,7 +163,8 @@ void Sweeps::check_class(const v1::SweepSpec& spec, const Sweep& sweep) {
               of_goal ? "goal" : "spec.resources.worker_class",
               (nearest.empty() ? "" : "Did you mean '" + nearest + "'? ") +
                   (names.empty() ? "No worker has a class" : "Known: " + join(names, ", ")) +
-                  ". wring-worker --class " + name.substr(0, 80) + " starts one.");
+                  ". wring-worker --class " + name.substr(0, 80) +
+                  " starts one; wring up and wring sweep run have the option, too.");
 }
 
 v1::Sweep Sweeps::submit(const Within& project, const v1::SubmitSweepRequest& request) {
@@ -301,7 +308,7 @@ v1::QueryFrontResponse Sweeps::front(const Within& project, const v1::QueryFront
   std::vector<TrialRow> rows;
   std::uint32_t top = 0;
   for (auto& row : all_trials(store_, stored.record.id)) {
-    if (row.phase != static_cast<int>(JobPhase::kSucceeded)) continue;
+    if (row.phase != static_cast<int>(JobPhase::kSucceeded) || is_of_input(row, sweep)) continue;
     top = std::max(top, json_or<std::uint32_t>(row.point, "rung", 0));
     rows.push_back(std::move(row));
   }

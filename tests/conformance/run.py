@@ -1,6 +1,6 @@
 """Runs the conformance files of methods through a real service: does each method beat its baselines at an equal budget?
 
-    run.py [--cut] [--bin FOLDER] [--work FOLDER] [--minutes N] [--out FILE] METHOD...      METHOD.yaml beside this file; without names: all
+    run.py [--cut] [--bin FOLDER] [--work FOLDER] [--minutes N] [--out FILE] [--cache FOLDER] METHOD...      METHOD.yaml beside this file; without names: all
 
 A file names a model, data, runs (stages of a recipe each), evaluations, budgets that must be equal and claims:
 
@@ -27,6 +27,7 @@ compared the difference is that of the negative log-likelihood, paired by window
 import argparse
 import json
 import math
+import os
 import re
 import statistics
 import subprocess
@@ -88,8 +89,10 @@ class Conformance:
             for seed in self.seeds_of(name):
                 recipe = work / f"{name}.yaml"
                 recipe.write_text(self.recipe(name), encoding="utf-8")
-                data = [argument for key in service.cli("validate", recipe, "--json").json["data"]
-                        for argument in ("--data", f"{key}={self.data[key]}")]
+                valid = service.cli("validate", recipe, "--json")
+                if valid.status:
+                    raise AssertionError(f"run {name}: {valid.err.strip()}")
+                data = [argument for key in valid.json["data"] for argument in ("--data", f"{key}={self.data[key]}")]
                 job = service.submit(recipe, self.model_of(name), "--seed", seed, *data)
                 service.wait_for(f"run {name}", lambda: self.ended(service, name, seed, job), max(1, end - time.monotonic()))
                 if self.jobs[name, seed]["state"] != "SUCCEEDED":
@@ -172,14 +175,15 @@ class Conformance:
 
 
 def metrics_of(conformance):
-    """One line a run: each metric of the rows after the stages, time and peak memory of the stages."""
+    """One line a run: each metric of the rows after the stages (mean, and of each seed), time and peak memory of the stages."""
     for name in conformance.runs:
         seeds = conformance.seeds_of(name)
         rows = conformance.jobs[name, seeds[0]]["evaluations"]
         metrics = sorted({f"{row['suite']}.{row['metric']}" for row in rows if row["when"] == "after" and row["suite"] != "sample"})
         stages = [stage for seed in seeds for stage in conformance.jobs[name, seed]["stages"]
                   if not stage["name"].startswith("evaluate")]
-        yield name, {**{metric: conformance.value(name, metric) for metric in metrics},
+        by_seed = {metric: [conformance.row(name, seed, metric)["value"] for seed in seeds] for metric in metrics}
+        yield name, {**{metric: conformance.value(name, metric) for metric in metrics}, **({"by_seed": by_seed} if len(seeds) > 1 else {}),
                      "seconds": sum(stage["seconds"] for stage in stages) / len(seeds),
                      "peak_bytes": max((stage["peak_bytes"] for stage in stages), default=0),
                      "artifact": conformance.jobs[name, seeds[0]].get("artifact_digest")}
@@ -193,11 +197,14 @@ def run_file(path, arguments):
     work = arguments.work / path.stem
     subprocess.run(["rm", "-rf", work], check=True)
     work.mkdir(parents=True)
+    if arguments.cache:
+        arguments.cache.mkdir(parents=True, exist_ok=True)
+        (work / "worker").symlink_to(arguments.cache.resolve())
     service = Service(arguments.bin.resolve(), work)
     started = time.monotonic()
     try:
         service.start_server(lease_seconds=600)  # nobody dies here, and a busy machine may be late
-        service.start_worker()
+        service.start_worker("worker", "--threads", str(len(os.sched_getaffinity(0))))  # 0 would be all that the machine has
         conformance.run(service, work, arguments.minutes)
     finally:
         service.stop()
@@ -224,6 +231,7 @@ def main():
     parser.add_argument("--bin", type=Path, default=ROOT / "build/release/bin", help="a copy lets a build go on beside a long run")
     parser.add_argument("--work", type=Path, default=ROOT / "build/conformance")
     parser.add_argument("--minutes", type=float, help="another limit than the files', where the machine is busy")
+    parser.add_argument("--cache", type=Path, help="the worker's, kept: a stage that an earlier file's runs have had is not run again")
     parser.add_argument("--out", type=Path, help="results as JSON")
     arguments = parser.parse_args()
     files = [HERE / f"{name}.yaml" for name in arguments.methods] or sorted(HERE.glob("*.yaml"))

@@ -1,8 +1,38 @@
 """Exports through real processes: kept, checked and measured as artifacts of their own, or refused with the field."""
 import json
+import os
+import shutil
+import signal
 import subprocess
+import time
+from pathlib import Path
 
 from safetensors.torch import load_file
+
+ENGINE_JOB = b"job\0"  # the last argument of what scores an export, and of a worker's engine
+
+
+def kill_scorer(below):
+    """Kills the first process that scores an export somewhere below the process `below`, as soon as it is there."""
+    parents = {}
+    for _ in range(6000):
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                parents[int(process.name)] = int((process / "stat").read_text().rsplit(")", 1)[1].split()[1])
+                line = (process / "cmdline").read_bytes()
+            except OSError:
+                continue
+            parent = parents[int(process.name)]
+            if not line.endswith(ENGINE_JOB) or b"wring-engine" not in Path(f"/proc/{parent}/cmdline").read_bytes():
+                continue
+            above = parent
+            while above not in (0, below):
+                above = parents.get(above, 0)
+            if above == below:
+                os.kill(int(process.name), signal.SIGKILL)
+                return
+        time.sleep(0.01)
+    raise AssertionError("nothing scored an export")
 
 
 class ExportTests:
@@ -99,6 +129,29 @@ class ExportTests:
             measured[what] = row["value"]
         self.assertEqual(measured["auto"], measured["runtime"])
         self.assertNotEqual(measured["fp32"], measured["runtime"])
+
+    def test_an_export_is_scored_by_a_process_of_its_own_whose_end_is_told(self):
+        out = self.folder / "unscored"
+        command = [self.service.programs / "wring", "export", self.scratch() / "tiny", "--to", "gguf(type=F16)", "--out", out / "gguf"]
+        with subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True) as export:
+            kill_scorer(export.pid)
+            said = export.communicate()[1]
+        self.assertEqual(export.returncode, 1, said)
+        self.assertIn("ended by signal 9", said)
+        self.assertEqual(list(out.iterdir()), [])
+        with subprocess.Popen([self.service.programs / "wring-engine", *map(str, command[1:])], stderr=subprocess.DEVNULL) as export:
+            while not list(out.iterdir()):
+                time.sleep(0.01)
+            export.send_signal(signal.SIGINT)
+        self.assertEqual((export.returncode, list(out.iterdir())), (6, []))
+        model = self.folder / "of-many-files"  # so that what a scorer is told is more than a pipe holds
+        shutil.copytree(self.scratch() / "tiny", model)
+        for i in range(800):
+            (model / f"note-{i}.txt").write_text(f"note {i}")
+        submitted = self.service.cli("submit", "rtn(bits=4, group_size=32) | gguf(type=F16)", "--model", model, "--json").json
+        kill_scorer(self.service.workers["worker"].pid)
+        job = self.succeeded(self.service.cli("watch", submitted["id"], "--json").json)
+        self.assertGreater(job["attempt"], 1)
 
     def test_an_export_that_cannot_be_is_refused_when_it_is_submitted(self):
         for recipe, field in (("rtn(bits=5, group_size=32) | gptq-checkpoint", "exports[0]"),

@@ -134,6 +134,33 @@ class GoalTests:
         self.assertEqual(refused.status, 2, str(refused))
         self.assertIn("Did you mean 'here'?", refused.err)
 
+    def test_a_sweep_with_a_service_of_its_own_says_of_which_class_its_workers_are(self):
+        text = str(self.scratch() / "text.txt")
+        path = self.write(json.dumps({"model": str(self.scratch() / "tiny"), "data": {"calibration": text, "test": text}, "goal": "speedup>=0.05x on here, ppl<=+400%",
+                                      "strategy": {"levels": LEVELS, "samples": 8, "sequence_length": 64, "plans": 1, "uniform": 1},
+                                      "recipe": {"evaluations": ["perplexity(window=64, windows=4)", "latency(repeats=3)", "size"]}}))
+        out = self.folder / "own"
+        for slurm in ([], ["--slurm"]):
+            refused = self.service.cli("sweep", "run", path, "--out", out, *slurm)
+            self.assertEqual(refused.status, 2, str(refused))
+            self.assertIn("goal: no worker of this run is of class 'here'\n  --class here", refused.err)
+            self.assertFalse(out.exists(), "nothing was begun")
+        answer = self.service.cli("sweep", "run", path, "--out", out, "--class", "there,here", "--json")
+        self.assertEqual(answer.status, 0, f"{answer}\n{[log.read_text()[-2000:] for log in out.glob('data/logs/*.log')]}")
+        self.assertTrue(answer.json["end_reason"].startswith("met: "), answer.json["end_reason"])
+        path.write_text(path.read_text().replace("+400%", "+300%"))
+        changed = self.service.cli("sweep", "run", path, "--out", out, "--class", "here")
+        self.assertEqual(changed.status, 2, str(changed))
+        self.assertIn("--out: ", changed.err)
+        self.assertIn("holds another sweep, or this one before", changed.err)
+        self.assertTrue(all(trial["plan"] != "sensitivity" for trial in csv.DictReader(io.StringIO((out / "front.csv").read_text()))))
+
+    def test_a_goal_whose_suite_does_not_take_the_model_ends_at_once_and_says_so(self):
+        answer = self.goal("bytes<=50%, cosine=max", "--wait")
+        self.assertEqual(answer.status, 3, str(answer))
+        self.assertIn("trial 0: similarity takes encoder; this model is a decoder-lm. What takes it: ", answer.out)
+        self.assertNotIn("uniform", answer.out, "no plan was tried")
+
     def test_a_goal_that_contradicts_itself_is_refused_before_anything_is_sent(self):
         before = len(self.service.cli("sweep", "list", "--json").json["sweeps"])
         answer = self.goal("bytes<=50%, bytes>=60%")

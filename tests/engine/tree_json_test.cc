@@ -29,6 +29,7 @@ TEST(TreeJson, AFolderAndAFileAreTheSameAfterwards) {
   write_file_atomic(folder.path() / "sub" / "a", "one");
   expect_same(after_travel(FileTree::on_disk(folder.path() / "sub")),
               FileTree::on_disk(folder.path() / "sub"));
+  expect_same(after_travel(FileTree::on_disk(folder.path())), FileTree::on_disk(folder.path()));
   write_file_atomic(folder.path() / "b", "two");
   expect_same(after_travel(FileTree::on_disk(folder.path())), FileTree::on_disk(folder.path()));
   expect_same(after_travel(FileTree::on_disk(folder.path() / "b")), FileTree::on_disk(folder.path() / "b"));

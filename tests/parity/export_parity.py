@@ -119,7 +119,8 @@ class CompressedTensors(Exports):
         return ["--data", f"calibration={text}"] if "samples" in recipe else []
 
     def test_weights_in_eight_bit_floats(self):
-        for recipe in ("fp8(scale_dtype=bfloat16)", "fp8(block=48)", "gptq-float(format=fp8, block=48, samples=8, sequence_length=32)"):
+        for recipe in ("fp8(scale_dtype=bfloat16)", "fp8(block=48)", "fp8(block=128)",
+                       "gptq-float(format=fp8, block=48, samples=8, sequence_length=32)"):
             with self.subTest(recipe):
                 self.setUp()
                 small = engine.compress(recipe, self.model(), self.folder / "small", *self.calibration(recipe))
@@ -233,12 +234,14 @@ class PackedTensors(Exports):
 
     def test_bytes_and_small_floats_equal_the_reference_compressors(self):
         """What compressed-tensors unpacks and packs again is what was written, but for the sign of zero in four bits."""
-        for recipe in ("rtn(bits=8, group_size=-1) | round-inputs()", "fp8() | round-inputs(type=float8_e4m3)", "fp8(block=16)", "fp4()",
-                       "fp4(format=mxfp4)"):
+        for recipe in ("rtn(bits=8, group_size=-1) | round-inputs()", "fp8() | round-inputs(type=float8_e4m3)", "fp8(block=16)", "fp8(block=128)",
+                       "fp4()", "fp4(format=mxfp4)"):
             matrices = 0
-            for number, (hidden, ffn) in enumerate(((64, 96), (96, 160), (32, 64))):
+            odd = 64 if "fp4" in recipe else 67  # groups divide rows, not columns
+            for number, (hidden, ffn, heads) in enumerate(((64, 96, {}), (96, 160, {}),
+                                                           (32, odd, {"head_dim": 18, "num_attention_heads": 16, "num_key_value_heads": 1}))):
                 self.setUp()
-                plain = self.model(num_hidden_layers=10, hidden_size=hidden, intermediate_size=ffn, vocab_size=300 + number)
+                plain = self.model(num_hidden_layers=10, hidden_size=hidden, intermediate_size=ffn, vocab_size=300 + number, **heads)
                 small = engine.compress(recipe, plain, self.folder / "small")
                 engine.export(small, "compressed-tensors", self.folder / "export")
                 written = load_file(self.folder / "export/model.safetensors")

@@ -151,6 +151,10 @@ TEST(GoalSweep, MakesRecipesThatAPersonCanReadAndRun) {
   EXPECT_TRUE(measured.stages.empty());
   EXPECT_EQ(measured.evaluations.at(0).suite, "sensitivity");
   EXPECT_EQ(measured.evaluations.at(0).params.at("samples"), 16);
+  ASSERT_EQ(measured.evaluations.size(), 3u);
+  EXPECT_EQ(measured.evaluations.at(2).suite, "perplexity")
+      << "so that a model that it does not take fails first";
+  EXPECT_THAT(measured.evaluations.at(2).when, ElementsAre("before"));
   const auto levels = sweep.strategy.levels;
   const StageSpec three = parse_recipe("gptq(bits=3, group_size=32)").stages[0],
                   eight = parse_recipe("gptq(bits=8)").stages[0];

@@ -49,6 +49,15 @@ TEST_F(SharedPrefixes, WhatIsSharedFreesThem) {
   EXPECT_EQ(lease("v").id, "b");
 }
 
+TEST_F(SharedPrefixes, WhatTakesNextToNothingHoldsNobodyBack) {
+  submit("a", {"p", "pa"});
+  submit("b", {"p", "pb"});
+  const auto a = lease("w");
+  EXPECT_EQ(lease("v").id, "") << "while it is made it may take long";
+  stage(a, 0, "done", 0.05);
+  EXPECT_EQ(lease("v").id, "b");
+}
+
 class Holding : public SharedPrefixes {
  protected:
   // Worker w has made p and shared it, and is free again; "b" begins with it.

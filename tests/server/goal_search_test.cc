@@ -294,6 +294,23 @@ TEST(GoalSearch, EndsWhereSpeedWasNotMeasured) {
   EXPECT_THAT(GoalSearch(sweep).next(trials).reason, HasSubstr("no time was measured of the layer"));
 }
 
+TEST(GoalSearch, SaysWhyNothingCouldBeMeasured) {
+  const auto sweep = sweep_to("bytes<=22%, kl=min");
+  TrialView failed;
+  failed.ended = true;
+  failed.outcome = {{"error", {{"message", "there is no room"}, {"hint", "Make some."}}}};
+  EXPECT_THAT(GoalSearch(sweep).next(std::vector{failed}).reason,
+              HasSubstr("trial 0: there is no room. Make some."));
+  std::vector<TrialView> trials(1);
+  trials[0].ended = true;
+  trials[0].outcome = World{}.outcome(sensitivity_recipe(sweep));
+  GoalSearch search(sweep);
+  auto next = search.next(trials);
+  for (; next.advice == Advice::kTry && trials.size() < 100; next = search.next(trials))
+    trials.push_back(failed);
+  EXPECT_THAT(next.reason, HasSubstr("no plan could be measured, see trial 1: there is no room. Make some."));
+}
+
 TEST(GoalSearch, TakesAShareOfTheBitsOfWhatWasHandedInThoughStagesTakeParametersAway) {
   const Sweep sweep = sweep_to("bits<=25%, kl=min");
   // 16 bits a weight came in; what the first stages left of it has half of the parameters.

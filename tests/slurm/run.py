@@ -44,6 +44,13 @@ data: {{calibration: {scratch}/text.txt}}
 space: {{stages.gptq.bits: [3, 4, 8], stages.gptq.damping: [0.01, 0.02, 0.05, 0.1]}}
 parallel: 4
 """
+GOAL = """
+goal: 'speedup>=0.05x on node, ppl<=+400%'
+model: {scratch}/tiny
+data: {{calibration: {scratch}/text.txt, test: {scratch}/text.txt}}
+recipe: {{evaluations: ['perplexity(window=64, windows=4)', 'latency(repeats=3)', size]}}
+strategy: {{levels: 'gptq(bits=4, group_size=32) | gptq(bits=8, group_size=32)', samples: 8, sequence_length: 64, plans: 1, uniform: 1}}
+"""
 programs = scratch = cluster = None  # set by main()
 
 
@@ -247,6 +254,17 @@ class Allocation(WithCluster):
         self.assertIn("draining", workers)
         self.assertNotIn("Killed", workers)
 
+    def test_a_goal_on_speed_is_measured_on_nodes_that_the_run_says_are_of_its_class(self):
+        path, out = self.folder / "goal.yaml", self.folder / "results"
+        path.write_text(GOAL.format(scratch=scratch))
+        command = [programs / "wring", "sweep", "run", path, "--out", out, "--slurm", "--worker-memory", "1500MB", "--cache", self.folder / "cache", "--json"]
+        refused = subprocess.run(command, capture_output=True, text=True)
+        self.assertEqual((refused.returncode, self.jobs()), (2, []), refused.stderr)
+        self.assertIn("--class node says that its workers are", refused.stderr)
+        subprocess.run([*command, "--class", "node"], check=True, capture_output=True)
+        self.wait_for("the results", lambda: (out / "sweep.json").exists() and not self.jobs())
+        reason = json.loads((out / "sweep.json").read_text())["end_reason"]
+        self.assertTrue(reason.startswith("met: "), f"{reason}\n{(out / 'slurm.log').read_text()}")
 
     def test_a_sweep_whose_user_cancels_it_does_not_come_back(self):
         out = self.folder / "results"
