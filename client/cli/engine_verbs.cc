@@ -1,5 +1,4 @@
 // The verbs that wring-engine does on this machine, without a service: run --local, plan, generate.
-#include <csignal>
 #include <memory>
 
 #include "client/cli/context.h"

@@ -1,11 +1,11 @@
 // Finding and running the programs beside this one.
 #include "client/cli/programs.h"
 
-#include <signal.h>
 #include <unistd.h>
 
 #include <utility>
 
+#include "client/cli/interrupt.h"
 #include "common/capture.h"
 #include "common/error.h"
 
@@ -31,9 +31,11 @@ Captured capture(const std::vector<std::string>& argv, bool with_standard_error)
 
 Captured capture_engine(std::vector<std::string> arguments) {
   arguments.insert(arguments.begin(), program("wring-engine").string());
+  const InterruptScope interrupt;  // the engine has heard as well, and cleans up
   auto ended = capture(arguments);
+  if (interrupt.seen()) throw Error(ErrorCode::kCancelled, "CANCELLED", "interrupted");
   if (const int signal = ended.status.signal)
-    throw Error(signal == SIGINT ? ErrorCode::kCancelled : ErrorCode::kInternal, "ENGINE_KILLED",
+    throw Error(ErrorCode::kInternal, "ENGINE_KILLED",
                 "wring-engine was ended by signal " + std::to_string(signal));
   return ended;
 }

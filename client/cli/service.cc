@@ -25,7 +25,7 @@ namespace {
 namespace fs = std::filesystem;
 using namespace std::chrono_literals;
 
-constexpr double kReadySeconds = 30;
+constexpr double kReadySeconds = 120;  // from a cold network file system libtorch takes long
 constexpr double kStopSeconds = 10;
 constexpr double kSteadySeconds = 60;  // a program that ran so long may fail again without being given up
 constexpr int kRestarts = 5;

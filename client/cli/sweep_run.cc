@@ -51,7 +51,9 @@ v1::Sweep submit(CliContext& context, const RunFlags& flags) try {
 } catch (const Error& error) {
   if (error.reason() != "REQUEST_ID_REUSED") throw;
   throw Error(ErrorCode::kAlreadyExists, "ANOTHER_SWEEP",
-              flags.out + " holds another sweep, or this one before its file or what it names was changed",
+              flags.out +
+                  " holds another sweep, or this one with other options or before its file or what it names "
+                  "was changed",
               "--out", "Choose another folder.");
 }
 

@@ -74,8 +74,9 @@ void measure(const ExportCommand& command, const Model& model, const FileTree& s
   for (auto& row : report["evaluations"]) row["details"]["data"] = kOwnText;
 }
 
-// Ends the process by Ctrl-C and SIGTERM, as it is wont to, but without what is half done. Made before any
-// other thread; exporters are not asked to stop.
+// Ends the process by Ctrl-C and SIGTERM, with the status of what was cancelled and without what is half
+// done. Made before any other thread; exporters are not asked to stop. What its thread has begun to remove
+// nobody else goes on with.
 class Interruption {
  public:
   Interruption() {
@@ -87,18 +88,29 @@ class Interruption {
       int number = 0;
       ::sigwait(&signals, &number);
       const std::lock_guard lock(half->mutex);
-      std::error_code ignored;
-      if (!half->folder.empty()) fs::remove_all(half->folder, ignored);
+      std::error_code failed;
+      for (int turn = 0; turn < kTurns && !half->folder.empty(); ++turn)  // files are still made there
+        if (fs::remove_all(half->folder, failed); !failed) break;
       ::_exit(exit_status(ErrorCode::kCancelled));
     }).detach();
   }
+
+  ~Interruption() { const std::lock_guard lock(half_->mutex); }
+  Interruption(const Interruption&) = delete;
+  Interruption& operator=(const Interruption&) = delete;
 
   void removes(const fs::path& folder) {
     const std::lock_guard lock(half_->mutex);
     half_->folder = folder;
   }
 
+  void rename(const fs::path& from, const fs::path& to) {
+    const std::lock_guard lock(half_->mutex);
+    fs::rename(from, to);
+  }
+
  private:
+  static constexpr int kTurns = 100;
   struct Half {
     std::mutex mutex;
     fs::path folder;
@@ -160,7 +172,7 @@ int export_model(const ExportCommand& command) {
       {*model, source, spec, "to", name_of_model(command.model), folder, command.claims});
   measure(command, *model, source, folder, report);
   report["path"] = out.string();
-  fs::rename(folder, out);
+  interruption.rename(folder, out);
   if (command.json)
     std::cout << report.dump(2) << "\n";
   else

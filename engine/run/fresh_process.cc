@@ -138,8 +138,8 @@ FreshEvaluations evaluate_fresh(const JobSpec& spec, Progress& progress) {
     take(message, process, progress, made);
   }
   const ExitStatus status = process.wait();
-  progress.report(made.rows.size(), spec.recipe.evaluations.size(), "evaluations");  // throws where the job
-                                                                                     // was cancelled
+  // Where the job was cancelled, which may have ended the other process first, this says so.
+  progress.report(made.rows.size(), spec.recipe.evaluations.size(), "evaluations");
   std::fputs(read_file(log).c_str(), stderr);
   throw Error(ErrorCode::kInternal, "ENGINE_CRASH",
               "the process that measures the export was ended by " + ending(status) + " and gave no reason");

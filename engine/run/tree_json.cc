@@ -31,7 +31,7 @@ Json tree_to_json(const FileTree& tree) {
       root = piece.string().substr(0, piece.string().size() - path.size());
     }
   }
-  if (!blobs.empty()) return {{"blobs", blobs.string()}, {"files", files}};
+  if (!blobs.empty() || root.empty()) return {{"blobs", blobs.string()}, {"files", files}};
   const std::string first = files.empty() ? "" : files.begin().key();
   const bool is_file =
       files.size() == 1 && first.find('/') == std::string::npos;  // or a folder that holds no other

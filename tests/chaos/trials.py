@@ -88,7 +88,7 @@ def run_trials(service, sweep, trials, args):
     choice, killed, memory = random.Random(args.seed), Counter(), []
     began = shown = time.monotonic()
     while True:
-        time.sleep(args.every or 2)
+        time.sleep(args.every or 0.1)
         answer = service.cli("sweep", "show", sweep, "--json")
         if answer.status == 0:
             ended = answer.json.get("succeeded", 0) + answer.json.get("failed", 0)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from safetensors.torch import load_file
 
-ENGINE_JOB = b"job\0"  # the last argument of what scores an export, and of a worker's engine
+SCORER = b"/proc/self/exe\0job\0"  # how an engine starts what scores its exports; a worker's engine has a path
 
 
 def kill_scorer(below):
@@ -19,18 +19,16 @@ def kill_scorer(below):
         for process in Path("/proc").glob("[0-9]*"):
             try:
                 parents[int(process.name)] = int((process / "stat").read_text().rsplit(")", 1)[1].split()[1])
-                line = (process / "cmdline").read_bytes()
-            except OSError:
+                if (process / "cmdline").read_bytes() != SCORER:
+                    continue
+                above = int(process.name)
+                while above not in (0, below):
+                    above = parents.get(above, 0)
+                if above == below:
+                    os.kill(int(process.name), signal.SIGKILL)
+                    return
+            except OSError:  # it has ended
                 continue
-            parent = parents[int(process.name)]
-            if not line.endswith(ENGINE_JOB) or b"wring-engine" not in Path(f"/proc/{parent}/cmdline").read_bytes():
-                continue
-            above = parent
-            while above not in (0, below):
-                above = parents.get(above, 0)
-            if above == below:
-                os.kill(int(process.name), signal.SIGKILL)
-                return
         time.sleep(0.01)
     raise AssertionError("nothing scored an export")
 
@@ -139,11 +137,12 @@ class ExportTests:
         self.assertEqual(export.returncode, 1, said)
         self.assertIn("ended by signal 9", said)
         self.assertEqual(list(out.iterdir()), [])
-        with subprocess.Popen([self.service.programs / "wring-engine", *map(str, command[1:])], stderr=subprocess.DEVNULL) as export:
-            while not list(out.iterdir()):
+        with subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True, start_new_session=True) as export:
+            while not list(out.iterdir()) and export.poll() is None:
                 time.sleep(0.01)
-            export.send_signal(signal.SIGINT)
-        self.assertEqual((export.returncode, list(out.iterdir())), (6, []))
+            os.killpg(export.pid, signal.SIGINT)  # as a terminal does
+            said = export.communicate()[1]
+        self.assertEqual((export.returncode, list(out.iterdir())), (6, []), said)
         model = self.folder / "of-many-files"  # so that what a scorer is told is more than a pipe holds
         shutil.copytree(self.scratch() / "tiny", model)
         for i in range(800):

@@ -50,6 +50,11 @@ TEST(TreeJson, ChunksAreFoundWhereTheyLie) {
   EXPECT_EQ(told.open("sub/a").read_all().text(), "onetwo");
 }
 
+TEST(TreeJson, FilesWithoutBytesHaveNoChunks) {
+  const auto tree = FileTree::from_chunks({"model", {{"empty", 0, {}}}, Json::object()}, "nowhere");
+  expect_same(after_travel(tree), tree);
+}
+
 TEST(TreeJson, WhatIsNoTreeIsRefused) {
   EXPECT_THROW((void)tree_from_json(Json::object()), Error);
   EXPECT_THROW((void)tree_from_json({{"blobs", "/tmp"}, {"files", 3}}), Error);

@@ -29,7 +29,8 @@ void check_float_grid(const FloatSpec& spec, const Layer& layer, const Params& p
 // The scales of one weight, which are found beforehand and stay, and the values on them.
 struct FloatGrid {
   // Of `weight` [out, in] fp32 on the CPU: the largest |w| that shares a scale lies on the largest float; of
-  // mxfp4 there, or on half of it, whichever leaves the smaller squared error of rounding to nearest.
+  // mxfp4 between 4 and 8 (6 is the largest), or at half of that, whichever leaves the smaller squared error
+  // of rounding to nearest.
   FloatGrid(const FloatSpec& spec, const at::Tensor& weight);
 
   float step(std::int64_t row, std::int64_t column) const;  // what the float 1 stands for at this place
