@@ -121,7 +121,8 @@ void wait_until(const std::string& what, std::initializer_list<Kept*> programs, 
       if (!program->running()) program->throw_ended();
     if (stop_signals > 0) throw Error(ErrorCode::kCancelled, "CANCELLED", "stopped before " + what);
     if (watch.seconds() > kReadySeconds)
-      throw Error(ErrorCode::kUnavailable, "NOT_READY", what + " did not happen in 30 seconds");
+      throw Error(ErrorCode::kUnavailable, "NOT_READY",
+                  what + " did not happen in " + format_number(kReadySeconds, 0) + " seconds");
   }
 }
 
