@@ -152,7 +152,7 @@ class GoalTests:
         changed = self.service.cli("sweep", "run", path, "--out", out, "--class", "here")
         self.assertEqual(changed.status, 2, str(changed))
         self.assertIn("--out: ", changed.err)
-        self.assertIn("holds another sweep, or this one before", changed.err)
+        self.assertIn("holds another sweep, or this one with other options", changed.err)
         self.assertTrue(all(trial["plan"] != "sensitivity" for trial in csv.DictReader(io.StringIO((out / "front.csv").read_text()))))
 
     def test_a_goal_whose_suite_does_not_take_the_model_ends_at_once_and_says_so(self):
