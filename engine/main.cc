@@ -1,5 +1,7 @@
 // wring-engine: runs recipes, with a service (job) or without any (run, eval, generate).
 
+#include <signal.h>
+
 #include <CLI/CLI.hpp>
 #include <cstdio>
 
@@ -206,6 +208,7 @@ bool json_wanted(const CLI::App& app) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  ::signal(SIGPIPE, SIG_IGN);  // who writes into a pipe is told that nobody reads it
   fix_heap_thresholds();
   init_logging("wring-engine");
   CLI::App app("Wring's compression engine", "wring-engine");

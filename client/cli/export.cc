@@ -127,6 +127,7 @@ Json export_here(CliContext& context, const ExportFlags& flags, const std::vecto
     const auto report = export_to(context, flags, flags.artifact, flags.to[i], folders[i]);
     if (!report) {  // wring-engine has said why; the others are made
       failed = context.status;
+      if (failed == exit_status(ErrorCode::kCancelled)) break;
       continue;
     }
     reports.push_back(*report);

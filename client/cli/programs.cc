@@ -33,9 +33,8 @@ Captured capture_engine(std::vector<std::string> arguments) {
   arguments.insert(arguments.begin(), program("wring-engine").string());
   const InterruptScope interrupt;  // the engine has heard as well, and cleans up
   auto ended = capture(arguments);
-  if (interrupt.seen()) throw Error(ErrorCode::kCancelled, "CANCELLED", "interrupted");
   if (const int signal = ended.status.signal)
-    throw Error(ErrorCode::kInternal, "ENGINE_KILLED",
+    throw Error(interrupt.seen() ? ErrorCode::kCancelled : ErrorCode::kInternal, "ENGINE_KILLED",
                 "wring-engine was ended by signal " + std::to_string(signal));
   return ended;
 }

@@ -20,8 +20,8 @@ struct Captured {
 // Runs a program to its end. Ctrl-C on the terminal reaches it as well.
 Captured capture(const std::vector<std::string>& argv, bool with_standard_error = false);
 
-// The same of wring-engine, whose errors are its own to print. Throws Error(kCancelled) after Ctrl-C,
-// kInternal "ENGINE_KILLED" where another signal ended it.
+// The same of wring-engine, whose errors are its own to print; Ctrl-C it answers by itself. Throws
+// Error(kInternal, "ENGINE_KILLED") where a signal ended it, kCancelled after Ctrl-C.
 Captured capture_engine(std::vector<std::string> arguments);
 
 }  // namespace wring

@@ -2,7 +2,6 @@
 #include "engine/run/fresh_process.h"
 
 #include <fcntl.h>
-#include <signal.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -38,7 +37,7 @@ std::string ending(const ExitStatus& status) {
 // A child that waits for a job, and is told of it as an agent tells its engine.
 class JobProcess {
  public:
-  explicit JobProcess(const fs::path& log) : broken_pipe_(::signal(SIGPIPE, SIG_IGN)) {
+  explicit JobProcess(const fs::path& log) {
     auto in = Pipe::create(), out = Pipe::create();
     const FileDescriptor err = created(log);
     SubprocessOptions options;
@@ -51,9 +50,6 @@ class JobProcess {
     from_.reset(::fdopen(out.read.release(), "r"));
     if (!from_) throw_io_error("read", "the pipe from the process that measures", errno);
   }
-  ~JobProcess() { ::signal(SIGPIPE, broken_pipe_); }
-  JobProcess(const JobProcess&) = delete;
-  JobProcess& operator=(const JobProcess&) = delete;
 
   // Where it is gone, receive() finds the end.
   void send(const Json& message) {
@@ -77,7 +73,6 @@ class JobProcess {
   ExitStatus wait() { return child_->wait(); }
 
  private:
-  void (*broken_pipe_)(int);  // what was done about it
   std::unique_ptr<Subprocess> child_;
   FileDescriptor to_;
   std::unique_ptr<std::FILE, decltype(&std::fclose)> from_{nullptr, &std::fclose};

@@ -296,7 +296,6 @@ int print_devices() {
 }
 
 int run_piped_job(int in_fd, int out_fd) {
-  ::signal(SIGPIPE, SIG_IGN);
   ::signal(SIGTERM, [](int) { cancelled = true; });
   Pipe pipe(in_fd, out_fd);
   int failed_step = -1;

@@ -32,7 +32,7 @@ Json tree_to_json(const FileTree& tree) {
     }
   }
   if (!blobs.empty() || root.empty()) return {{"blobs", blobs.string()}, {"files", files}};
-  const std::string first = files.empty() ? "" : files.begin().key();
+  const std::string first = files.begin().key();
   const bool is_file =
       files.size() == 1 && first.find('/') == std::string::npos;  // or a folder that holds no other
   return {{"path", (is_file ? root / first : root).string()}};
