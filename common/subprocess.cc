@@ -90,8 +90,8 @@ bool arrange_descriptors(const SubprocessOptions& options, ChildPlan& plan) {
     if (::setrlimit(RLIMIT_AS, &limit) != 0) fail();
   }
   if (!options.working_directory.empty() && ::chdir(options.working_directory.c_str()) != 0) fail();
-  if (options.die_with_parent) {
-    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (options.at_parents_end != 0) {
+    ::prctl(PR_SET_PDEATHSIG, options.at_parents_end);
     if (::getppid() != plan.parent) ::_exit(127);  // it died before the line above
   }
   ::execve(plan.argv[0], plan.argv.data(), plan.environment.data());

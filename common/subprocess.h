@@ -4,6 +4,7 @@
 
 #include <sys/types.h>
 
+#include <csignal>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -23,7 +24,7 @@ struct SubprocessOptions {
   std::filesystem::path working_directory;                       // empty: the parent's
   std::vector<std::pair<int, int>> descriptors;  // {parent's fd, child's number}; all others are closed
   bool own_process_group = true;
-  bool die_with_parent = true;            // SIGKILL when the parent's thread that spawned it dies
+  int at_parents_end = SIGKILL;  // what it gets when the parent's thread that spawned it dies; 0: nothing
   std::uint64_t address_space_bytes = 0;  // RLIMIT_AS; 0 = no limit
   // Called in the child before it loses the parent's descriptors: async-signal-safe; false, with errno, is a
   // start that failed.

@@ -175,6 +175,10 @@ class Converter {
     if (observer.empty()) observer = value_of<std::string>(fields, "weight_observer", "", path, source_);
     if (observer.empty())
       observer = value_of<std::string>(field_of(fields, "observer"), "weights", "", path, source_);
+    return is_mse(observer, path);
+  }
+
+  bool is_mse(const std::string& observer, const std::string& path) const {
     const bool mse = observer.find("mse") != std::string::npos;
     if (!mse && !observer.empty() && observer.find("minmax") == std::string::npos)
       unsupported(source_, path, "the observer '" + observer + "' has no counterpart here",
@@ -253,15 +257,28 @@ class Converter {
     if (!field_of(group.scheme, "output_activations").is_null())
       unsupported(source_, member(group.path, "output_activations"), "outputs are not quantised here");
     if (inputs.is_null()) return;
-    const auto strategy = value_of<std::string>(inputs, "strategy", "token", path, source_);
-    if (field_of(inputs, "dynamic") != Json(true) || (strategy != "token" && strategy != "group") ||
-        value_of<int>(inputs, "num_bits", 8, path, source_) != 8 ||
-        !value_of<bool>(inputs, "symmetric", true, path, source_))
+    const bool dynamic = field_of(inputs, "dynamic") == Json(true);
+    const bool symmetric = value_of<bool>(inputs, "symmetric", true, path, source_);
+    const auto strategy =
+        value_of<std::string>(inputs, "strategy", dynamic ? "token" : "tensor", path, source_);
+    const bool known = dynamic ? symmetric && (strategy == "token" || strategy == "group")
+                               : strategy == "tensor" && field_of(inputs, "dynamic") != Json("local");
+    if (!known || value_of<int>(inputs, "num_bits", 8, path, source_) != 8)
       unsupported(source_, path, "these inputs have no counterpart here",
-                  "Known: 8 bits, symmetric, dynamic, with a scale for each token or group.");
+                  "Known: 8 bits, dynamic and symmetric with a scale for each token or group, or static with "
+                  "one for all (strategy tensor).");
     if (strategy == "group" && !field_of(inputs, "group_size").is_number_integer())
       source_.fail("MISSING_PARAMETER", member(path, "group_size"), "the size of the groups is missing");
     const bool floats = value_of<std::string>(inputs, "type", "int", path, source_) == "float";
+    if (!dynamic) {
+      const auto observer = value_of<std::string>(inputs, "observer", "", path, source_);
+      add_stage("static-inputs",
+                {{"type", floats ? "float8_e4m3" : "int8"},
+                 {"symmetric", symmetric},
+                 {"range", is_mse(observer, path) ? "mse" : "minmax"}},
+                group.targets, ignore);
+      return;
+    }
     add_stage("round-inputs",
               {{"type", floats ? "float8_e4m3" : "int8"},
                {"group_size",

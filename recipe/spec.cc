@@ -70,7 +70,7 @@ MethodSpec parse_spec(std::string_view yaml) {
   spec.keyed_by_hardware = json_or<bool>(json, "keyed_by_hardware", false, spec.name);
   spec.statistics = json_or<std::vector<std::string>>(json, "statistics", {}, spec.name);
   for (const auto& statistic : spec.statistics)
-    check_known(statistic, {"input-norm", "input-magnitude", "hessian", "moments"},
+    check_known(statistic, {"input-norm", "input-magnitude", "hessian", "moments", "input-values"},
                 spec.name + ".statistics");
   spec.metrics = json_or<std::map<std::string, std::string>>(json, "metrics", {}, spec.name);
   for (const auto& [metric, better] : spec.metrics)

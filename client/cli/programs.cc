@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include <csignal>
 #include <utility>
 
 #include "client/cli/interrupt.h"
@@ -22,6 +23,7 @@ std::filesystem::path program(const std::string& name) {
 Captured capture(const std::vector<std::string>& argv, bool with_standard_error) {
   SubprocessOptions program;
   program.argv = argv;
+  program.at_parents_end = SIGTERM;  // an engine leaves nothing half done behind
   CaptureOptions options;
   options.own_process_group = false;
   if (with_standard_error) options.standard_error = StandardError::kMerge;

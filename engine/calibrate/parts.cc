@@ -12,7 +12,7 @@ void PartTree::add_to(Sums& sums, const Sums& later) {
     return;
   }
   sums.at("size")[0].add_(rows);
-  for (const char* name : {"squares", "magnitudes", "gram"})
+  for (const char* name : {"squares", "magnitudes", "values", "gram"})
     if (later.contains(name)) sums.at(name).add_(later.at(name));
   if (!later.contains("origin")) return;
   const at::Tensor moved = later.at("origin") - sums.at("origin"), &sum = later.at("moved_sum");
@@ -84,9 +84,10 @@ StatisticsByTap PartTree::finish(Team& team, const std::set<Statistic>& wanted, 
 std::uint64_t bytes_of_sums(std::uint64_t features, const std::set<Statistic>& wanted) {
   std::uint64_t bytes = 0;
   for (const Statistic statistic : wanted)
-    bytes += statistic == Statistic::kHessian   ? features * (features + 1) / 2 * sizeof(float)
-             : statistic == Statistic::kMoments ? 3 * features * sizeof(double)
-                                                : features * sizeof(double);
+    bytes += statistic == Statistic::kHessian       ? features * (features + 1) / 2 * sizeof(float)
+             : statistic == Statistic::kMoments     ? 3 * features * sizeof(double)
+             : statistic == Statistic::kInputValues ? (1 << 16) * sizeof(double)
+                                                    : features * sizeof(double);
   return bytes;
 }
 

@@ -19,11 +19,20 @@ constexpr std::int64_t kPanel = 192;  // rows of X^T X computed at a time, up to
   throw Error(ErrorCode::kInternal, "STATISTIC", std::string(what) + " was asked for, but not gathered");
 }
 
-constexpr std::array<std::pair<Statistic, const char*>, 4> kNames{
+constexpr std::array<std::pair<Statistic, const char*>, 5> kNames{
     {{Statistic::kInputNorm, "input-norm"},
      {Statistic::kInputMagnitude, "input-magnitude"},
      {Statistic::kHessian, "hessian"},
-     {Statistic::kMoments, "moments"}}};
+     {Statistic::kMoments, "moments"},
+     {Statistic::kInputValues, "input-values"}}};
+
+constexpr std::int64_t kHalfWords = 1 << 16,
+                       kNegative = kHalfWords / 2;  // bfloat16: the sign is the first bit
+
+// The bits of bfloat16s, as numbers.
+at::Tensor bits_of(const at::Tensor& x) {
+  return x.to(at::kBFloat16).contiguous().view(at::kShort).to(at::kInt).bitwise_and_(kHalfWords - 1);
+}
 
 std::int64_t triangle_size(std::int64_t n) {
   return n * (n + 1) / 2;
@@ -83,6 +92,7 @@ std::vector<NamedTensor> Statistics::tensors() const {
   std::vector<NamedTensor> named{{"size", at::tensor({rows_, features_}, at::kLong)}};
   if (squares_.defined()) named.push_back({"squares", squares_});
   if (magnitudes_.defined()) named.push_back({"magnitudes", magnitudes_});
+  if (value_counts_.defined()) named.push_back({"values", value_counts_});
   if (gram_.defined()) named.push_back({"gram", pack_triangle(gram_)});
   if (moved_sum_.defined()) {
     named.push_back({"origin", origin_.defined() ? origin_ : at::zeros_like(moved_sum_)});
@@ -109,6 +119,8 @@ std::unique_ptr<Statistics> Statistics::restore(const std::map<std::string, at::
   const auto sums = [&](const char* name) { return find(name, n, at::kDouble).to(device); };
   if (wanted.contains(Statistic::kInputNorm)) restored->squares_ = sums("squares");
   if (wanted.contains(Statistic::kInputMagnitude)) restored->magnitudes_ = sums("magnitudes");
+  if (wanted.contains(Statistic::kInputValues))
+    restored->value_counts_ = find("values", kHalfWords, at::kDouble).to(device);
   if (wanted.contains(Statistic::kHessian))
     restored->gram_ = unpack_triangle(find("gram", triangle_size(n), at::kFloat), n).to(device);
   if (wanted.contains(Statistic::kMoments)) {
@@ -129,6 +141,8 @@ Statistics::Statistics(std::int64_t features, std::set<Statistic> wanted, at::De
     moved_sum_ = at::zeros({features}, options.dtype(at::kDouble));
     moved_squares_ = at::zeros_like(moved_sum_);
   }
+  if (wanted_.contains(Statistic::kInputValues))
+    value_counts_ = at::zeros({kHalfWords}, options.dtype(at::kDouble));
   if (wanted_.contains(Statistic::kHessian)) gram_ = at::zeros({features, features}, options);
 }
 
@@ -167,6 +181,7 @@ void Statistics::sum_block(const at::Tensor& block) const {
     moved_sum_.add_(moved.sum(0));
     moved_squares_.add_(moved.square().sum(0));
   }
+  if (value_counts_.defined()) value_counts_.add_(at::bincount(bits_of(block).reshape({-1}), {}, kHalfWords));
   if (!gram_.defined()) return;
   const at::Tensor transposed = transpose(block.to(at::kFloat));
   for (std::int64_t first = 0; first < features_; first += kPanel) {
@@ -206,6 +221,17 @@ at::Tensor Statistics::variance() const {
   sum_pending();
   if (rows_ == 0) return moved_squares_.clone();
   return (moved_squares_ / rows_ - (moved_sum_ / rows_).square()).clamp_min_(0);
+}
+
+ValueCounts Statistics::value_counts() const {
+  if (!value_counts_.defined()) throw_not_wanted("the input's values");
+  const std::lock_guard lock(mutex_);
+  sum_pending();
+  const at::Tensor ascending =
+      at::cat({at::arange(kNegative, kHalfWords, at::kLong).flip(0), at::arange(kNegative, at::kLong)});
+  const at::Tensor counts = value_counts_.cpu().index_select(0, ascending);
+  const at::Tensor there = ascending.masked_select(counts > 0);
+  return {there.to(at::kShort).view(at::kBFloat16).to(at::kDouble), counts.masked_select(counts > 0)};
 }
 
 at::Tensor Statistics::hessian() const {

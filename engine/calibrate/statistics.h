@@ -16,11 +16,16 @@
 
 namespace wring {
 
-enum class Statistic { kInputNorm, kInputMagnitude, kHessian, kMoments };
+enum class Statistic { kInputNorm, kInputMagnitude, kHessian, kMoments, kInputValues };
 
 // As specs call it.
 std::string name_of(Statistic statistic);
 Statistic statistic_named(const std::string& name);  // throws Error(kInvalidArgument, "UNKNOWN_STATISTIC")
+
+// Different values, ascending, and how often each came: fp64 [n] both.
+struct ValueCounts {
+  at::Tensor values, counts;
+};
 
 // Sums over all calibration rows x of one tap. Rows are summed in fixed blocks of kRowBlock, in order,
 // however they are cut into calls of add(): fp32 sums within a block, fp64 across blocks for norms and
@@ -54,6 +59,9 @@ class Statistics {
   at::Tensor mean() const;
   at::Tensor variance() const;
 
+  // Of all features together; values are rounded to bfloat16, which keeps them within 2^-9 of themselves.
+  ValueCounts value_counts() const;
+
   // H = (2 / rows) X^T X, [in, in] fp32, symmetric: the Hessian of the layer's squared error (GPTQ, section
   // 2).
   at::Tensor hessian() const;
@@ -72,6 +80,7 @@ class Statistics {
   mutable std::mutex mutex_;                               // of everything below, once everything is added
   mutable at::Tensor squares_;                             // [in] fp64
   mutable at::Tensor magnitudes_;                          // [in] fp64
+  mutable at::Tensor value_counts_;                        // [2^16] fp64, by the bits of a bfloat16
   mutable at::Tensor gram_;                                // [in, in] fp32, lower triangle of X^T X
   mutable at::Tensor origin_, moved_sum_, moved_squares_;  // [in] fp64: the first row; sums of x less it
   mutable at::Tensor pending_;                             // [kRowBlock, in]: rows of a block not yet full

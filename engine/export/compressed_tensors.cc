@@ -31,10 +31,36 @@ Json input_activations(const WeightRep& rep) {
   const auto rounding = input_rounding(rep);
   if (!rounding) return nullptr;
   Json json = arguments(rounding->type == InputType::kInt8 ? "int" : "float", 8, true,
-                        rounding->group_size < 0 ? "token" : "group");
+                        rounding->is_static()      ? "tensor"
+                        : rounding->group_size < 0 ? "token"
+                                                   : "group");
   if (rounding->group_size > 0) json["group_size"] = rounding->group_size;
-  json["dynamic"] = true;
+  json["dynamic"] = !rounding->is_static();
   return json;
+}
+
+bool has_zero_points_of_inputs(const Model& model) {
+  const auto layers = model.layers();
+  return std::any_of(layers.begin(), layers.end(), [](const Layer* layer) {
+    const auto rounding = input_rounding(layer->weight());
+    return rounding && rounding->zero != 0;
+  });
+}
+
+// The scale of a static rounding, and a zero point: of all layers, where some need one.
+void add_input_grid(const Layer& layer, const InputRounding& rounding, at::ScalarType dtype, bool zero_points,
+                    Stored& stored) {
+  const at::Tensor scale = at::full({1}, rounding.scale, dtype);
+  if (scale.to(at::kDouble).item<double>() != rounding.scale)
+    throw Error(ErrorCode::kInvalidArgument, "NOT_EXPRESSIBLE",
+                "its input's scale " + Json(rounding.scale).dump() + " is no " + dtype_name(dtype) +
+                    ", which the scales of weights are",
+                layer.name(),
+                "Use static-inputs(scale_dtype=" + dtype_name(dtype) + "), or a dtype that holds it.");
+  stored.tensors.push_back({"input_scale", scale});
+  if (!zero_points || rounding.type != InputType::kInt8) return;
+  stored.tensors.push_back({"input_zero_point", at::full({1}, rounding.zero, at::kChar)});
+  stored.scheme["input_activations"]["symmetric"] = false;
 }
 
 Json scheme(const char* format, const Json& weights, const Layer& layer) {
@@ -188,6 +214,7 @@ void compressed_tensors(const ExportInput& input, Claims& claims) {
   TensorFolder tensors(claims);
   std::map<Json, std::vector<std::string>> quantized;
   std::vector<std::string> ignored;
+  const bool zero_points = has_zero_points_of_inputs(input.model);
   for (const Layer* layer : input.model.layers()) {
     if (!is_packed(*layer)) {
       if (layer->class_name() == "Linear" && layer->name() != "lm_head") ignored.push_back(layer->name());
@@ -195,8 +222,10 @@ void compressed_tensors(const ExportInput& input, Claims& claims) {
       continue;
     }
     Stored stored = stored_form(*layer, input.model, dtype);
-    if (const auto rounding = input_rounding(layer->weight()))
+    if (const auto rounding = input_rounding(layer->weight())) {
+      if (rounding->is_static()) add_input_grid(*layer, *rounding, dtype, zero_points, stored);
       stored.meant = rounded_input_rep(stored.meant, *rounding);
+    }
     quantized[stored.scheme].push_back(layer->name());
     tensors.packed(*layer, *stored.meant, stored.tensors);
   }

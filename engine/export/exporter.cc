@@ -151,6 +151,9 @@ std::string describe_inputs(const WeightRep& weight) {
   const auto rounding = input_rounding(weight);
   if (!rounding) return "";
   const std::string type = rounding->type == InputType::kInt8 ? "int8" : "float8_e4m3";
+  if (rounding->is_static())
+    return type + ", on the scale " + Json(rounding->scale).dump() + " with the zero point " +
+           std::to_string(rounding->zero);
   return type + ", a scale for each " +
          (rounding->group_size < 0 ? "token" : std::to_string(rounding->group_size) + " features");
 }
@@ -166,7 +169,7 @@ void Claims::weight(const Layer& layer, const WeightRep& meant, const std::strin
     throw Error(ErrorCode::kInvalidArgument, "NOT_EXPRESSIBLE",
                 "this layer rounds its inputs to " + describe_inputs(layer.weight()) +
                     ", which the format cannot say",
-                layer.name(), "Export as compressed-tensors, or leave round-inputs out.");
+                layer.name(), "Export as compressed-tensors, or leave round-inputs and static-inputs out.");
   if (const auto inputs = describe_inputs(meant); !inputs.empty()) inputs_[name] = inputs;
   RowsDigest digest;
   Loss loss;

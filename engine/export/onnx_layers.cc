@@ -2,6 +2,7 @@
 #include "engine/export/onnx_layers.h"
 
 #include <algorithm>
+#include <iterator>
 #include <limits>
 #include <utility>
 
@@ -50,12 +51,15 @@ const at::Tensor* OnnxLayers::parameter(const std::string& name) const {
 
 std::string OnnxLayers::linear(const Layer& layer, const std::string& x) {
   const auto rounding = input_rounding(layer.weight());
-  if (rounding && *rounding != InputRounding{InputType::kInt8, -1})
-    throw Error(ErrorCode::kInvalidArgument, "NOT_EXPRESSIBLE",
-                "onnx holds inputs that are rounded to int8 by token, and this layer's are rounded to " +
-                    describe_inputs(layer.weight()),
-                layer.name(), "Use round-inputs(type=int8, group_size=-1), or compressed-tensors.");
-  const Input in = rounding ? round(x) : Input{x, "", ""};
+  if (rounding && (rounding->type != InputType::kInt8 || rounding->group_size != -1))
+    throw Error(
+        ErrorCode::kInvalidArgument, "NOT_EXPRESSIBLE",
+        "onnx holds inputs that are rounded to int8 by token or all alike, and this layer's are "
+        "rounded to " +
+            describe_inputs(layer.weight()),
+        layer.name(),
+        "Use round-inputs(type=int8, group_size=-1), static-inputs(type=int8) or compressed-tensors.");
+  const Input in = rounding ? rounded(x, *rounding, layer.name()) : Input{x, "", "", ""};
   builder_.enter(layer.name());
   const WeightRep& stored = without_rounding(layer.weight());
   const auto parts = terms_of(std::shared_ptr<const WeightRep>(layer.shared_weight(), &stored));
@@ -73,9 +77,40 @@ std::string OnnxLayers::linear(const Layer& layer, const std::string& x) {
   return builder_.add(y, builder_.parameter(layer.name() + ".bias", layer.bias(), builder_.work()));
 }
 
+// Once for the layers that round the same input alike; where some do not, a count is in the name. On one
+// scale each layer has a DequantizeLinear of its own, as onnxruntime's integer products want it.
+OnnxLayers::Input OnnxLayers::rounded(const std::string& x, const InputRounding& rounding,
+                                      const std::string& layer) {
+  auto& ways = rounded_[x];
+  auto known = std::find_if(ways.begin(), ways.end(), [&](const auto& way) { return way.first == rounding; });
+  if (known == ways.end()) {
+    const std::string name = x + (ways.empty() ? "" : "_" + std::to_string(ways.size())) + kRoundedInput;
+    ways.emplace_back(rounding, rounding.is_static() ? round_on(x, rounding, name) : round(x, name));
+    known = std::prev(ways.end());
+  }
+  return rounding.is_static() ? dequantized(known->second, layer + kRoundedInput) : known->second;
+}
+
+// In uint8: on x86 onnxruntime leaves int8 codes that several layers read in floats.
+OnnxLayers::Input OnnxLayers::round_on(const std::string& x, const InputRounding& rounding,
+                                       const std::string& name) {
+  Input made;
+  made.scale = builder_.stored(name + ".scale", at::scalar_tensor(rounding.scale, at::kFloat));
+  made.zero = builder_.stored(name + ".zero", at::scalar_tensor(rounding.zero + 128, at::kByte));
+  made.codes =
+      builder_.node("QuantizeLinear", {builder_.cast(x, builder_.work(), at::kFloat), made.scale, made.zero});
+  return made;
+}
+
+OnnxLayers::Input OnnxLayers::dequantized(const Input& x, const std::string& name) {
+  const bool plain = builder_.work() == at::kFloat;
+  const std::string values =
+      builder_.node("DequantizeLinear", {x.codes, x.scale, x.zero}, {}, plain ? name : "");
+  return {plain ? values : builder_.node("Cast", {values}, {{"to", std::int64_t{10}}}, name), "", "", ""};
+}
+
 // Per token: s = max |x| / 127.5, codes round(x / s) from -128 to 127, halves to even.
-OnnxLayers::Input OnnxLayers::round(const std::string& x) {
-  if (const auto it = rounded_.find(x); it != rounded_.end()) return it->second;
+OnnxLayers::Input OnnxLayers::round(const std::string& x, const std::string& name) {
   const std::string wide = builder_.cast(x, builder_.work(), at::kFloat);
   const std::string largest =
       builder_.node("ReduceMax", {builder_.node("Abs", {wide})},
@@ -88,11 +123,10 @@ OnnxLayers::Input OnnxLayers::round(const std::string& x) {
                              builder_.number(-128), builder_.number(127)});
   made.codes = builder_.cast(codes, at::kFloat, at::kChar);
   const std::string back = builder_.multiply(codes, made.scale);
-  const std::string name = x + kRoundedInput;
   made.values = builder_.work() == at::kFloat
                     ? builder_.node("Identity", {back}, {}, name)
                     : builder_.node("Cast", {back}, {{"to", std::int64_t{10}}}, name);
-  return rounded_[x] = made;
+  return made;
 }
 
 OnnxLayers::Product OnnxLayers::part(const std::string& name, const std::shared_ptr<const WeightRep>& rep,

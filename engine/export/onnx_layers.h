@@ -4,6 +4,8 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "engine/export/onnx_builder.h"
 #include "engine/model/model.h"
@@ -33,13 +35,16 @@ class OnnxLayers {
 
  private:
   struct Input {
-    std::string values, codes, scale;  // the last two of one that is rounded
+    std::string values, codes, scale, zero;  // the others of one that is rounded, zero on one scale alone
   };
   struct Product {
     std::string value;
     std::shared_ptr<const WeightRep> meant;
   };
-  Input round(const std::string& x);
+  Input rounded(const std::string& x, const InputRounding& rounding, const std::string& layer);
+  Input round(const std::string& x, const std::string& name);
+  Input round_on(const std::string& x, const InputRounding& rounding, const std::string& name);
+  Input dequantized(const Input& x, const std::string& name);
   Product part(const std::string& name, const std::shared_ptr<const WeightRep>& rep, const Input& x);
   Product thin(const std::string& name, const WeightRep& rep, const Input& x);
   Product blocks(const std::string& name, const WeightRep& rep, const Input& x);
@@ -52,7 +57,7 @@ class OnnxLayers {
   OnnxLayerOptions options_;
   std::map<std::string, const Layer*> layers_;
   std::map<std::string, const at::Tensor*> parameters_;
-  std::map<std::string, Input> rounded_;  // by what was rounded
+  std::map<std::string, std::vector<std::pair<InputRounding, Input>>> rounded_;  // by what was rounded
 };
 
 // The families' graphs, from input_ids to the outputs.

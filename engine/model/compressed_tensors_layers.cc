@@ -1,5 +1,5 @@
 // compressed-tensors: pack-quantized (integers in 32-bit words, dense, from release 0.17, or with padded
-// words), int-quantized and float-quantized; inputs rounded as they come.
+// words), int-quantized and float-quantized; inputs rounded as they come, or on a scale in the file.
 #include <algorithm>
 #include <cstdio>
 #include <optional>
@@ -21,7 +21,8 @@ struct Group {
   std::int64_t group_size = 0;      // -1: whole rows; 0: not said
   std::vector<std::int64_t> block;  // rows and columns of a tile, of the strategy block
   std::optional<InputRounding> inputs;
-  bool padded = false;  // written by a release before 0.17
+  bool has_input_scales = false, has_input_zeros = false;  // the rounding is static: each layer has its own
+  bool padded = false;                                     // written by a release before 0.17
 };
 
 // "0.16.1": words of 32 / bits values; without a version words are dense, as from 0.17.
@@ -44,18 +45,23 @@ void check_among(const std::string& value, const std::vector<std::string>& known
     throw_quantized_input(what + " '" + value + "' is not read", path);
 }
 
-std::optional<InputRounding> read_inputs(const Json& json, const std::string& path) {
-  if (json.is_null()) return std::nullopt;
+void read_inputs(const Json& json, const std::string& path, Group& group) {
+  if (json.is_null()) return;
+  const bool dynamic = member_of(json, "dynamic", path) == Json(true),
+             symmetric = json_or<bool>(json, "symmetric", true, path);
   const auto type = json_or<std::string>(json, "type", "int", path),
-             strategy = json_or<std::string>(json, "strategy", "token", path);
+             strategy = json_or<std::string>(json, "strategy", dynamic ? "token" : "tensor", path);
   check_among(type, {"int", "float"}, "the type", path + ".type");
-  check_among(strategy, {"token", "group"}, "the strategy", path + ".strategy");
-  if (json_or<int>(json, "num_bits", 8, path) != 8 || !json_or<bool>(json, "symmetric", true, path) ||
-      member_of(json, "dynamic", path) != Json(true))
-    throw_quantized_input("inputs are read that are rounded to 8 bits as they come (dynamic), symmetric",
-                          path);
-  return InputRounding{type == "int" ? InputType::kInt8 : InputType::kFloat8,
-                       strategy == "token" ? -1 : json_at<std::int64_t>(json, "group_size", path)};
+  check_among(strategy,
+              dynamic ? std::vector<std::string>{"token", "group"} : std::vector<std::string>{"tensor"},
+              "the strategy", path + ".strategy");
+  if (json_or<int>(json, "num_bits", 8, path) != 8 || (!symmetric && (dynamic || type == "float")))
+    throw_quantized_input(
+        "inputs are read that are rounded to 8 bits, with a zero point where they are static integers", path);
+  group.inputs = InputRounding{type == "int" ? InputType::kInt8 : InputType::kFloat8,
+                               strategy == "group" ? json_at<std::int64_t>(json, "group_size", path) : -1};
+  group.has_input_scales = !dynamic;
+  group.has_input_zeros = !symmetric;
 }
 
 Group read_group(const Json& json, const std::string& default_format, const std::string& member) {
@@ -68,7 +74,7 @@ Group read_group(const Json& json, const std::string& default_format, const std:
       "the format", member + ".format");
   if (!member_of(json, "output_activations", member).is_null())
     throw_quantized_input("quantised outputs are not read", member + ".output_activations");
-  group.inputs = read_inputs(member_of(json, "input_activations", member), member + ".input_activations");
+  read_inputs(member_of(json, "input_activations", member), member + ".input_activations", group);
   const std::string path = member + ".weights";
   const Json weights = json_at<Json>(json, "weights", member);
   const bool nibbles = is_nibbles(group), floats = nibbles || group.format == "float-quantized";
@@ -133,13 +139,27 @@ class CompressedTensors final : public QuantizedLayers {
     auto weight = read_weight(*group, layer, stored);
     if (!group->inputs) return weight;
     try {
-      return rounded_input_rep(std::move(weight), *group->inputs);
+      return rounded_input_rep(std::move(weight), inputs_of(*group, layer, stored));
     } catch (const Error& e) {
       throw_bad_quantized_layer(layer, e.message());
     }
   }
 
  private:
+  static InputRounding inputs_of(const Group& group, const std::string& layer, const StoredTensors& stored) {
+    InputRounding rounding = *group.inputs;
+    if (!group.has_input_scales) return rounding;
+    const auto number = [&](const char* name) {
+      const at::Tensor value = stored.tensor(layer + name);
+      if (value.numel() != 1) throw_bad_quantized_layer(layer, "its" + std::string(name) + " is no number");
+      return value.to(at::kDouble).item<double>();
+    };
+    rounding.scale = number(".input_scale");
+    if (rounding.scale == 0) throw_bad_quantized_layer(layer, "its .input_scale is 0");
+    if (group.has_input_zeros) rounding.zero = static_cast<std::int64_t>(number(".input_zero_point"));
+    return rounding;
+  }
+
   static std::shared_ptr<const WeightRep> read_weight(const Group& group, const std::string& layer,
                                                       const StoredTensors& stored) {
     if (is_nibbles(group)) return nibbles(group, layer, stored);

@@ -39,9 +39,10 @@ OnnxModel read_onnx_export(const FileTree& tree) {
 
 OnnxTensors::OnnxTensors(OnnxModel model) : model_(std::move(model)) {
   for (const auto& tensor : model_.graph.initializers) tensors_[tensor.name] = &tensor;
-  for (const auto& node : model_.graph.nodes)
-    for (const auto& input : node.inputs)
-      if (tensors_.contains(input)) readers_.emplace(input, &node);
+  for (const auto& node : model_.graph.nodes) {
+    for (const auto& input : node.inputs) readers_.emplace(input, &node);
+    for (const auto& output : node.outputs) makers_.emplace(output, &node);
+  }
 }
 
 bool OnnxTensors::has(const std::string& name) const {
@@ -71,7 +72,8 @@ std::shared_ptr<const WeightRep> OnnxTensors::weight(const std::string& layer) c
   while (auto next = part(layer + "." + std::to_string(parts.size()))) parts.push_back(std::move(next));
   auto weight = parts.empty() ? part(layer) : sum_rep(parts);
   if (!weight) (void)tensor(layer + ".weight");
-  return rounds_input(layer) ? rounded_input_rep(std::move(weight), {InputType::kInt8, -1}) : weight;
+  const auto rounding = rounding_of(layer);
+  return rounding ? rounded_input_rep(std::move(weight), *rounding) : weight;
 }
 
 // Null where there is none of this name.
@@ -121,16 +123,40 @@ std::shared_ptr<const WeightRep> OnnxTensors::whole_rows(const std::string& name
   return packed_int_rep(parts);
 }
 
-bool OnnxTensors::rounds_input(const std::string& layer) const {
-  for (const std::string prefix : {layer, layer + ".0"})
+// Of the node that multiplies by the layer's first tensor, or by what it is decoded to.
+std::optional<InputRounding> OnnxTensors::rounding_of(const std::string& layer) const {
+  for (const std::string& prefix : {layer, layer + ".0"})
     for (const char* suffix : {".codes", ".codes_t", ".weight_t", ".a_t"}) {
-      const auto it = readers_.find(prefix + suffix);
+      auto it = readers_.find(prefix + suffix);
       if (it == readers_.end()) continue;
-      const OnnxNode& node = *it->second;
-      return node.operation == "MatMulInteger" ||
-             (node.operation != "DequantizeLinear" && node.inputs.front().ends_with(kRoundedInput));
+      for (const char* decoding : {"DequantizeLinear", "Cast"})
+        if (it->second->operation == decoding) {
+          if (it->second->outputs.empty()) refuse(layer, "its weight is decoded to nothing");
+          it = readers_.find(it->second->outputs.front());
+          if (it == readers_.end()) refuse(layer, "nothing is multiplied by its weight");
+        }
+      return rounding_by(*it->second);
     }
-  return false;
+  return std::nullopt;
+}
+
+std::optional<InputRounding> OnnxTensors::rounding_by(const OnnxNode& product) const {
+  if (product.operation == "MatMulInteger") return InputRounding{InputType::kInt8, -1};
+  if (product.inputs.empty() || !product.inputs.front().ends_with(kRoundedInput)) return std::nullopt;
+  auto made = makers_.find(product.inputs.front());
+  if (made != makers_.end() && made->second->operation == "Cast" && !made->second->inputs.empty())
+    made = makers_.find(made->second->inputs.front());
+  if (made == makers_.end()) refuse(product.name, "its rounded input is made by no node");
+  InputRounding rounding{InputType::kInt8, -1};
+  const OnnxNode& last = *made->second;
+  if (last.operation != "DequantizeLinear") return rounding;
+  if (last.inputs.size() != 3) refuse(last.name, "it has no scale and zero point");
+  const at::Tensor scale = tensor(last.inputs[1]), zero = tensor(last.inputs[2]);
+  if (scale.numel() != 1 || zero.numel() != 1 || zero.scalar_type() != at::kByte)
+    refuse(last.name, "its scale and zero point are no number and no uint8");
+  rounding.scale = scale.to(at::kDouble).item<double>();
+  rounding.zero = zero.item<std::int64_t>() - 128;
+  return rounding;
 }
 
 }  // namespace wring

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 
 #include "engine/model/model.h"
@@ -22,7 +23,8 @@ inline constexpr int kOnnxExportVersion = 1;
 //   DequantizeLinear and MatMul, or MatMulInteger
 //                         L.codes_t int8 [in, out], L.scales [out], L.zeros int8 [out]
 // L.zeros only where the grid is not symmetric. Where the first input of the node that multiplies ends with
-// this, the layer rounds its inputs, by token to int8; MatMulInteger's always are.
+// this, the layer rounds its inputs to int8: if a DequantizeLinear makes it, on the scale and zero point
+// which that has (uint8: 128 more than int8's), else by token. MatMulInteger's always are, by token.
 inline constexpr char kRoundedInput[] = "/rounded";
 // Behind the name of another parameter that lies transposed.
 inline constexpr char kTransposed[] = "_t";
@@ -44,13 +46,15 @@ class OnnxTensors final : public TensorSource {
   std::shared_ptr<const WeightRep> part(const std::string& name) const;
   std::shared_ptr<const WeightRep> packed(const std::string& name) const;
   std::shared_ptr<const WeightRep> whole_rows(const std::string& name) const;
-  bool rounds_input(const std::string& layer) const;
+  std::optional<InputRounding> rounding_of(const std::string& layer) const;
+  std::optional<InputRounding> rounding_by(const OnnxNode& product) const;
   const OnnxNode& reader_of(const std::string& tensor) const;
   at::Tensor matrix(const std::string& name) const;
 
   OnnxModel model_;
   std::map<std::string, const OnnxTensor*> tensors_;
-  std::map<std::string, const OnnxNode*> readers_;  // of initializers: the first
+  std::map<std::string, const OnnxNode*> readers_;  // of values: the first
+  std::map<std::string, const OnnxNode*> makers_;   // of values that nodes make
 };
 
 }  // namespace wring

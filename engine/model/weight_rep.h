@@ -129,12 +129,16 @@ struct Float4 {
 };
 std::shared_ptr<const WeightRep> float4_rep(const Float4& parts);
 
-// How a layer's inputs are rounded as they come: each token, or each of its groups of `group_size`
-// neighbours, on a symmetric scale of its own.
+// How a layer's inputs are rounded. Dynamic: each token, or each of its groups of `group_size` neighbours, on
+// a symmetric scale of its own. Static: all on one scale that was chosen before, value = (code - zero) *
+// scale.
 enum class InputType { kInt8, kFloat8 };
 struct InputRounding {
   InputType type = InputType::kInt8;
   std::int64_t group_size = -1;  // -1: the whole token
+  double scale = 0;              // 0: dynamic
+  std::int64_t zero = 0;         // of int8, -128 .. 127
+  bool is_static() const { return scale != 0; }
   bool operator==(const InputRounding&) const = default;
 };
 

@@ -262,14 +262,17 @@ TEST(Subprocess, StartsWithTheSignalsOfAFreshProcess) {
 }
 
 TEST(Subprocess, DiesWithTheThreadThatStartedItUnlessToldOtherwise) {
-  std::optional<WaitingChild> bound, free;
+  std::optional<WaitingChild> bound, free, asked;
   std::thread([&] {
     bound.emplace();
     SubprocessOptions options;
-    options.die_with_parent = false;
+    options.at_parents_end = 0;
     free.emplace("", options);
+    options.at_parents_end = SIGTERM;
+    asked.emplace("", options);
   }).join();
   EXPECT_EQ(bound->process->wait().signal, SIGKILL);
+  EXPECT_EQ(asked->process->wait().signal, SIGTERM);
   EXPECT_EQ(free->finish().code, 5);
 }
 

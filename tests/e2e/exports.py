@@ -143,6 +143,16 @@ class ExportTests:
             os.killpg(export.pid, signal.SIGINT)  # as a terminal does
             said = export.communicate()[1]
         self.assertEqual((export.returncode, list(out.iterdir())), (6, []), said)
+        with subprocess.Popen(list(map(str, command)), stderr=subprocess.DEVNULL) as export:
+            while not list(out.iterdir()) and export.poll() is None:
+                time.sleep(0.01)
+            export.terminate()  # the engine hears of it as its parent ends
+        self.assertEqual(export.returncode, -signal.SIGTERM)
+        for _ in range(6000):
+            if not list(out.iterdir()):
+                break
+            time.sleep(0.01)
+        self.assertEqual(list(out.iterdir()), [])
         model = self.folder / "of-many-files"  # so that what a scorer is told is more than a pipe holds
         shutil.copytree(self.scratch() / "tiny", model)
         for i in range(800):

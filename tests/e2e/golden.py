@@ -27,6 +27,7 @@ TRANSFORMERS = {
     "magnitude(pattern=0.5)": "e79907ecb38050d1",
     "svd(rank=4)": "7eeb418a94eac593",
     "round-inputs": "178b666280b8f81d",
+    f"static-inputs({CALIBRATED}) | gptq(bits=4, group_size=32, {CALIBRATED})": "12d7263606071f4f",  # the scales by what they make of the next inputs
     f"wanda(pattern=2:4, {CALIBRATED})": "5a57c7a3862889f4",
     f"sparsegpt(pattern=0.5, {CALIBRATED})": "8e34e1470c6c7fde",
     f"gptq(bits=4, group_size=32, {CALIBRATED})": "f6d775fca7536a09",

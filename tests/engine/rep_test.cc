@@ -117,6 +117,38 @@ TEST(RoundedInputRep, RoundsEachTokenOrGroupOnItsOwnScale) {
   EXPECT_TRUE(at::equal(token->decode(at::kFloat), weight->decode(at::kFloat)));
 }
 
+TEST(RoundedInputRep, RoundsAllInputsOnAScaleThatWasChosenBefore) {
+  const auto weight = dense_rep(at::ones({3, 4}));
+  const at::Tensor x =
+      at::tensor({0.24, -0.26, 40., -40., 0.75, -0.75, 31.9, 0.}, at::kFloat).reshape({2, 4});
+  // Codes of x / 0.5 + 10: 10, 9, 127 (of 90 + 10 there is room), -70, 12 and 8 by halves to even, 74, 10.
+  const auto int8 = stored_and_loaded(*rounded_input_rep(weight, {InputType::kInt8, -1, 0.5, 10}));
+  EXPECT_EQ(input_rounding(*int8), (InputRounding{InputType::kInt8, -1, 0.5, 10}));
+  EXPECT_TRUE(at::equal(int8->round_input(x),
+                        at::tensor({0., -0.5, 40., -40., 1., -1., 32., 0.}, at::kFloat).reshape({2, 4})));
+  EXPECT_TRUE(at::equal(int8->round_input(x * 4),
+                        at::tensor({1., -1., 58.5, -69., 3., -3., 58.5, 0.}, at::kFloat).reshape({2, 4})));
+  const auto floats = stored_and_loaded(*rounded_input_rep(weight, {InputType::kFloat8, -1, 0.0625}));
+  EXPECT_TRUE(
+      at::equal(floats->round_input(x),  // x / 0.0625 with 4 bits, 448 at most
+                at::tensor({0.234375, -0.25, 28., -28., 0.75, -0.75, 28., 0.}, at::kFloat).reshape({2, 4})));
+  EXPECT_EQ(int8->slice(1, at::tensor({0, 2}, at::kLong))->columns(), 2);
+}
+
+TEST(RoundedInputRep, RefusesScalesAndZeroPointsThatAreNone) {
+  const auto refused = [](double scale, std::int64_t zero, const char* type) {
+    return complaint(
+        "rounded-input",
+        {{"type", type}, {"scale", scale}, {"zero", zero}, {"rep", "dense"}, {"attributes", Json::object()}},
+        {{"weight", at::ones({3, 4})}});
+  };
+  EXPECT_EQ(refused(0.5, -128, "int8"), "");
+  EXPECT_EQ(refused(0.5, 0, "float8_e4m3"), "");
+  EXPECT_NE(refused(0.5, 128, "int8"), "");
+  EXPECT_NE(refused(0.5, 1, "float8_e4m3"), "");
+  for (const double scale : {0.0, -0.5, 1e60, 1e-60}) EXPECT_NE(refused(scale, 0, "int8"), "") << scale;
+}
+
 TEST(RoundedInputRep, OutlastsWhatComesAfterInItsLayer) {
   Layer layer("blocks.0.mlp.up", Layer::Operator::kLinear,
               rounded_input_rep(dense_rep(at::ones({3, 4})), {InputType::kInt8, -1}), {}, {"out", "in"},

@@ -39,7 +39,7 @@ TEST(Statistics, AreTheSameBitsHoweverTheRowsAreCutIntoCalls) {
 TEST(Statistics, ComeBackFromTheirTensorsWithTheSameBits) {
   at::manual_seed(3);
   const std::set all{Statistic::kInputNorm, Statistic::kInputMagnitude, Statistic::kHessian,
-                     Statistic::kMoments};
+                     Statistic::kMoments, Statistic::kInputValues};
   Statistics statistics(300, all, at::kCPU);
   statistics.add(at::randn({2500, 300}) + 1);
   std::map<std::string, at::Tensor> tensors;
@@ -51,6 +51,7 @@ TEST(Statistics, ComeBackFromTheirTensorsWithTheSameBits) {
   EXPECT_TRUE(at::equal(restored->input_magnitude(), statistics.input_magnitude()));
   EXPECT_TRUE(at::equal(restored->mean(), statistics.mean()));
   EXPECT_TRUE(at::equal(restored->variance(), statistics.variance()));
+  EXPECT_TRUE(at::equal(restored->value_counts().counts, statistics.value_counts().counts));
   for (const auto& [name, tensor] : tensors) {
     auto without = tensors;
     without.erase(name);
@@ -101,6 +102,27 @@ TEST(Statistics, MomentsAreExactAroundALargeMeanAndZeroOfAConstant) {
   EXPECT_EQ(whole.variance()[7].item<double>(), 0);
   EXPECT_TRUE(at::equal(whole.mean(), pieces.mean()));
   EXPECT_TRUE(at::equal(whole.variance(), pieces.variance()));
+}
+
+TEST(Statistics, CountValuesInAscendingOrderRoundedToBfloat16) {
+  Statistics statistics(3, {Statistic::kInputValues}, at::kCPU);
+  // 1 + 2^-9 and -(2 + 2^-7 + 2^-9) lie between two bfloat16s: to the nearer, halves to even.
+  statistics.add(
+      at::tensor({1.001953125, 0., -2.009765625, 1., -0.5, 300., 1., 0., -0.5}, at::kFloat).reshape({3, 3}));
+  const ValueCounts seen = statistics.value_counts();
+  EXPECT_TRUE(at::equal(seen.values, at::tensor({-2.015625, -0.5, 0., 1., 300.}, at::kDouble)))
+      << seen.values;
+  EXPECT_TRUE(at::equal(seen.counts, at::tensor({1., 2., 2., 3., 1.}, at::kDouble))) << seen.counts;
+  at::manual_seed(6);
+  const at::Tensor x = at::randn({5000, 40});
+  Statistics whole(40, {Statistic::kInputValues}, at::kCPU);
+  for (std::int64_t first = 0; first < 5000; first += 777)
+    whole.add(x.narrow(0, first, std::min<std::int64_t>(777, 5000 - first)));
+  const auto [values, inverse, counts] = at::unique_dim(x.to(at::kBFloat16).to(at::kDouble).reshape({-1}), 0,
+                                                        /*sorted=*/true, false, /*return_counts=*/true);
+  EXPECT_TRUE(at::equal(whole.value_counts().values, values));
+  EXPECT_TRUE(at::equal(whole.value_counts().counts, counts.to(at::kDouble)));
+  EXPECT_EQ(Statistics(3, {Statistic::kInputValues}, at::kCPU).value_counts().values.numel(), 0);
 }
 
 TEST(Statistics, OnlyGiveWhatWasGathered) {

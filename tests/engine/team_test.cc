@@ -124,7 +124,7 @@ TEST(Team, WhoeverWaitsForOneThatHasFailedHearsOfWhat) {
 }
 
 const std::set<Statistic> kAll{Statistic::kInputNorm, Statistic::kInputMagnitude, Statistic::kHessian,
-                               Statistic::kMoments};
+                               Statistic::kMoments, Statistic::kInputValues};
 
 std::vector<at::Tensor> parts_of(const at::Tensor& x) {
   return {x.narrow(0, 0, 900),    x.narrow(0, 900, 1),  x.narrow(0, 901, 2300), x.narrow(0, 3201, 40),
@@ -166,6 +166,7 @@ TEST(PartTree, IsTheFixedTreeOfItsPartsInHoweverManyProcesses) {
       const at::Tensor exact = x.to(at::kDouble), pairs = ((gram(0) + gram(1)) + (gram(2) + gram(3))) +
                                                           ((gram(4) + gram(5)) + (gram(6) + gram(7)));
       EXPECT_TRUE(at::allclose(found.hessian(), pairs * (2.0 / 5000), 1e-5, 0));
+      EXPECT_EQ(found.value_counts().counts.sum().item<double>(), 5000 * 70);
       EXPECT_TRUE(at::allclose(found.mean(), exact.mean(0), 1e-12, 0));
       EXPECT_TRUE(at::allclose(found.variance(), (exact - exact.mean(0)).square().mean(0), 1e-9, 0));
       EXPECT_TRUE(at::allclose(found.input_norm(), exact.square().sum(0).sqrt().to(at::kFloat), 1e-5, 0));

@@ -34,6 +34,7 @@ DAMAGED = {
                                                f"{LAYER}.weight_shape", "model.norm.weight", "model.embed_tokens.weight",
                                                "model.layers.2.self_attn.q_proj.bias"]),
     "compressed-tensors(dtype=float32)": ("w8a8", [f"{LAYER}.weight", f"{LAYER}.weight_scale"]),
+    "compressed-tensors(shard_bytes=5000000000)": ("static", [f"{LAYER}.weight", f"{LAYER}.input_scale", f"{LAYER}.input_zero_point"]),
     "compressed-tensors(dtype=bfloat16)": ("fp8", [f"{LAYER}.weight", f"{LAYER}.weight_scale"]),
     "compressed-tensors(dtype=float16)": ("fp4", [f"{LAYER}.weight_packed", f"{LAYER}.weight_scale", f"{LAYER}.weight_global_scale"]),
     "gptq-checkpoint": ("rtn4-asymmetric", [f"{LAYER}.qweight", f"{LAYER}.qzeros", f"{LAYER}.scales", f"{LAYER}.g_idx",
@@ -71,12 +72,13 @@ def make_models(folder):
     for name, recipe, model in [
             ("rtn4-asymmetric", "rtn(bits=4, group_size=32, symmetric=false)", "decoder"),
             ("w8a8", "rtn(bits=8, group_size=-1) | round-inputs()", "decoder"),
+            ("static", "rtn(bits=8, group_size=-1) | static-inputs(samples=4, sequence_length=16, range=minmax)", "decoder"),
             ("fp8", "fp8(block=16) | round-inputs(type=float8_e4m3, group_size=16)", "decoder"),
             ("fp4", "fp4()", "decoder"),
             ("rtn5", "rtn(bits=5, group_size=32)", "decoder"),
             ("rtn4-narrow", "rtn(bits=4, group_size=4)", "narrow"),
             ("rtn4-encoder", "rtn(bits=4, group_size=32)", "encoder")]:
-        engine.compress(recipe, folder / model, folder / name)
+        engine.compress(recipe, folder / model, folder / name, "--data", f"calibration={support.DATA / 'calibration.txt'}")
     rng = np.random.default_rng(5)  # its zero points are 0 to 15
     grids = {name.removesuffix(".weight"): support.random_grid(rng, tuple(weight.shape), 4, 32, False)
              for name, weight in load_file(folder / "decoder/model.safetensors").items() if name.endswith("proj.weight")}

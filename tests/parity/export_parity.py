@@ -22,6 +22,7 @@ import transformers  # noqa: E402
 from compressed_tensors.compressors import BaseCompressor  # noqa: E402
 from compressed_tensors.compressors.pack_quantized import pack_to_int32  # noqa: E402
 from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme  # noqa: E402
+from compressed_tensors.quantization.utils import calculate_qparams  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 
 import export_support as support  # noqa: E402
@@ -86,7 +87,7 @@ class CompressedTensors(Exports):
         """What rounding does to the logits is as large in transformers, and at most the share `most` of it lies between: a value
         half-way between two points of its grid goes up or down by the last bit of a sum. int8's largest always lies so."""
         source = self.model()
-        small = engine.compress(recipe, source, self.folder / "small")
+        small = engine.compress(recipe, source, self.folder / "small", *self.calibration(recipe))
         plain = engine.compress(recipe.split(" | ")[0], source, self.folder / "plain")
         report = engine.export(small, "compressed-tensors(dtype=float32)", self.folder / "export")
         config = json.loads((self.folder / "export/config.json").read_text())["quantization_config"]
@@ -112,6 +113,40 @@ class CompressedTensors(Exports):
             with self.subTest(recipe):
                 self.setUp()
                 self.check_rounded(recipe, wanted, most)
+
+    def test_inputs_that_are_rounded_on_one_scale(self):
+        inputs = "static-inputs(samples=8, sequence_length=32, {})".format
+        for recipe, wanted in ((f"rtn(bits=8, group_size=-1) | {inputs('scale_dtype=float32')}", "int-quantized"),
+                               (f"rtn(bits=8, group_size=-1) | {inputs('symmetric=true')}", "int-quantized"),
+                               (f"fp8() | {inputs('type=float8_e4m3')}", "float-quantized"),
+                               (f"rtn(bits=4, group_size=32) | {inputs('range=minmax')}", "pack-quantized")):
+            with self.subTest(recipe):
+                self.setUp()
+                self.check_rounded(recipe, wanted, 0.5)
+
+    def test_ranges_of_inputs_give_the_reference_s_scales_and_zero_points(self):
+        """compressed-tensors' calculate_qparams on the ranges that the scales and zero points here reach."""
+        recipe = "rtn(bits=8, group_size=-1) | static-inputs(samples=8, sequence_length=32, range=minmax, scale_dtype=float32)"
+        small = engine.compress(recipe, self.model(), self.folder / "small", *self.calibration(recipe))
+        engine.export(small, "compressed-tensors(dtype=float32)", self.folder / "export")
+        written = load_file(self.folder / "export/model.safetensors")
+        names = [name.removesuffix(".input_scale") for name in written if name.endswith(".input_scale")]
+        self.assertEqual(len(names), 3 * 7)
+        for name in names:
+            scale, zero = written[f"{name}.input_scale"], written.get(f"{name}.input_zero_point", torch.zeros(1, dtype=torch.int8))
+            low, high = (-128 - zero.float()) * scale, (127 - zero.float()) * scale
+            theirs, their_zero = calculate_qparams(low, high, QuantizationArgs(num_bits=8, type="int", symmetric=False, strategy="tensor"))
+            self.assertTrue(torch.allclose(theirs, scale, rtol=1e-6), f"{name}: {theirs} {scale}")
+            self.assertEqual(their_zero.item(), zero.item(), name)
+        self.row(["compressed-tensors"], f"static-inputs: {len(names)} scales and zero points as calculate_qparams gives them for the same ranges")
+
+    def test_a_scale_that_the_type_does_not_hold_is_refused(self):
+        recipe = "rtn(bits=8, group_size=-1) | static-inputs(samples=8, sequence_length=32, scale_dtype=float32)"
+        small = engine.compress(recipe, self.model(), self.folder / "small", *self.calibration(recipe))
+        result = engine.call("export", small, "--to", "compressed-tensors", "--out", self.folder / "export")
+        self.assertEqual(result.returncode, 2, result.stderr)
+        for part in ("model.layers.0.self_attn.q_proj", "float16", "scale_dtype"):
+            self.assertIn(part, result.stderr)
 
     def calibration(self, recipe):
         text = self.folder / "text.txt"

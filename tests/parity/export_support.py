@@ -149,7 +149,7 @@ def state_of(model):
     """{name: fp32 array} of a transformers model. A tied head is no tensor of its own; what compressed-tensors keeps beside a
     weight that it has decompressed is left out."""
     return {name: value.detach().float().numpy() for name, value in model.named_parameters()
-            if not name.endswith(("weight_scale", "weight_global_scale", "weight_zero_point", "weight_shape"))}
+            if not name.endswith(("weight_scale", "weight_global_scale", "weight_zero_point", "weight_shape", "input_scale", "input_zero_point"))}
 
 
 def bits_of(words, bits, count):

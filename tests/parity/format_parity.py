@@ -148,10 +148,13 @@ class EngineWrote(InFolder):
 
     def test_layers_that_round_their_inputs_round_in_transformers_too(self):
         """Not to the bit: a value half-way between two points of its grid goes up or down by the last bit of a sum."""
-        for weights, inputs, most in (("fp8(block=16)", "round-inputs(type=float8_e4m3, group_size=16)", 0.3), ("rtn(bits=8, group_size=32)", "round-inputs()", 0.6)):
-            model = self.new()
+        for weights, inputs, most in (("fp8(block=16)", "round-inputs(type=float8_e4m3, group_size=16)", 0.3), ("rtn(bits=8, group_size=32)", "round-inputs()", 0.6),
+                                      ("rtn(bits=8, group_size=-1)", "static-inputs(samples=8, sequence_length=32)", 0.6),
+                                      ("fp8()", "static-inputs(type=float8_e4m3, samples=8, sequence_length=32)", 0.6)):
+            model, text = self.new(), self.new().with_suffix(".txt")
             make_decoder(model, seed=3)
-            rounded, plain = (self.run_recipe(recipe, model)[0] for recipe in (f"{weights} | {inputs}", weights))
+            text.write_text("\n".join(TEXT))
+            rounded, plain = (self.run_recipe(recipe, model, "--data", f"calibration={text}")[0] for recipe in (f"{weights} | {inputs}", weights))
             ids = torch.randint(0, 256, (2, 24), generator=torch.Generator().manual_seed(1))
             with torch.no_grad():
                 theirs, without = (wring_format.load_transformers(artifact)(input_ids=ids).logits for artifact in (rounded, plain))
@@ -402,15 +405,24 @@ class Document(InFolder):
                 self.assertTrue(np.array_equal(read.weight(f"{name}.weight"), weight))
 
     def test_the_example_of_rounded_inputs(self):
-        [example] = document("rounded-input")
-        tensors = {suffix: (dtype, shape, bytes.fromhex(data)) for suffix, (dtype, shape, data) in example["tensors"].items()}
-        name, weight = "model.layers.0.mlp.up_proj", np.array(example["weight"], np.float32)
-        artifact = Drawn(*weight.shape, {name: (example["rep"], example["attributes"], tensors)}).write(self.new())
-        self.assertTrue(np.array_equal(wring_format.read(artifact).weight(f"{name}.weight"), weight))
-        with self.assertRaisesRegex(FormatError, "inputs are rounded"):
-            wring_format.write_dense(artifact, self.new())
-        result = subprocess.run([ENGINE, "export", artifact, "--to", "huggingface", "--out", self.new()], capture_output=True, text=True)
-        self.assertEqual((result.returncode, "rounds its inputs to int8" in result.stderr), (2, True), result.stderr)
+        examples = document("rounded-input")
+        self.assertEqual(len(examples), 2)
+        for example in examples:
+            tensors = {suffix: (dtype, shape, bytes.fromhex(data)) for suffix, (dtype, shape, data) in example["tensors"].items()}
+            name, weight = "model.layers.0.mlp.up_proj", np.array(example["weight"], np.float32)
+            artifact = Drawn(*weight.shape, {name: (example["rep"], example["attributes"], tensors)}).write(self.new())
+            self.assertTrue(np.array_equal(wring_format.read(artifact).weight(f"{name}.weight"), weight))
+            with self.assertRaisesRegex(FormatError, "inputs are rounded"):
+                wring_format.write_dense(artifact, self.new())
+            result = subprocess.run([ENGINE, "export", artifact, "--to", "huggingface", "--out", self.new()], capture_output=True, text=True)
+            self.assertEqual((result.returncode, "rounds its inputs to int8" in result.stderr), (2, True), result.stderr)
+
+    def test_input_scales_that_are_none_are_refused(self):
+        for scale, zero in ((0.0, 0), (-1.0, 0), (1e60, 0), (10**400, 0), ("1", 0), (1.0, 128), (1.0, 0.5), (1.0, None)):
+            attributes = {"type": "int8", "scale": scale, "zero": zero, "rep": "dense", "attributes": {}}
+            with self.subTest(scale=str(scale)[:10], zero=zero), self.assertRaises(FormatError):
+                artifact = Drawn(2, 2, {"model.layers.0.mlp.up_proj": ("rounded-input", attributes, {"weight": ("F16", [2, 2], bytes(8))})}).write(self.new())
+                wring_format.read(artifact).weight("model.layers.0.mlp.up_proj.weight")
 
     def test_the_safetensors_example_is_one_to_the_reference_too(self):
         [example] = document("safetensors")

@@ -261,6 +261,59 @@ class Decoder(Onnx):
         self.assertLess(between, 0.8 * effect)
         self.row(f"rows of 8 bits, blocks of 4 bits, round-inputs(): rounding moves logits by {effect:.3g} here, {there:.3g} there, {between:.1g} apart")
 
+    def test_inputs_on_one_scale_are_quantize_and_dequantize_nodes(self):
+        """Static int8: once for the layers that share an input, in fp16 too; and read back, the scales and zero points are the same."""
+        ids, source = tokens(384), self.decoder()
+        for weights, to, products in (("rtn(bits=8, group_size=-1)", "onnx", "MatMul"), ("rtn(bits=8, group_size=-1)", "onnx(dtype=float16)", "MatMul"),
+                                      ("rtn(bits=4, group_size=32)", "onnx", "MatMulNBits"), ("svd(rank=12)", "onnx", "MatMul")):
+            with self.subTest(weights, to=to):
+                folder = self.folder
+                self.setUp()
+                small = engine.compress(f"{weights} | static-inputs(samples=8, sequence_length=32)", source, self.folder / "small", "--data",
+                                        f"calibration={DATA / 'calibration.txt'}")
+                plain = engine.compress(weights, source, self.folder / "plain")
+                self.export(small, to, weights=False)
+                graph = read(self.folder / "export").graph
+                makers = {name: node for node in graph.node for name in node.output}
+                operators = [node.op_type for node in graph.node]
+                self.assertEqual(operators.count("QuantizeLinear"), 3 * 4)  # q, k and v share one; gate and up
+                self.assertEqual(len({node.input[0] for node in graph.node if node.op_type == products and node.input[0].endswith("/rounded")}), 3 * 7)
+                rounded = [node for node in graph.node if node.op_type == products and node.input[0].endswith("/rounded")]
+                self.assertEqual(len(rounded), 3 * 7)
+                for node in rounded:
+                    made = makers[node.input[0]]
+                    made = makers[made.input[0]] if made.op_type == "Cast" else made
+                    self.assertEqual((made.op_type, makers[made.input[0]].op_type), ("DequantizeLinear", "QuantizeLinear"))
+                    self.assertEqual(made.input[1:], makers[made.input[0]].input[1:])
+                theirs = Session(self.folder / "export").logits(ids)
+                ours, without, back = (engine.logits(path, ids).numpy() for path in (small, plain, self.folder / "export"))
+                size = lambda a, b: float(np.sqrt(np.square(a - b).mean()))  # noqa: E731
+                effect, there, between = size(ours, without), size(theirs, without), size(ours, theirs)
+                self.assertGreater(effect, 20 * TOLERANCE)
+                self.assertLess(abs(there / effect - 1), 0.1)
+                most = 1.2 if "16" in to else 0.2  # in fp16 some values fall on a midpoint's other side, and then what follows them; 1.4: nothing in common
+                self.assertLess(between, most * effect)
+                self.assertLess(size(ours, back), most * effect)
+                self.row(f"{weights}, static-inputs(), {to}: rounding moves logits by {effect:.3g} here, {there:.3g} there, {between:.1g} apart")
+                self.folder = folder
+
+    def test_layers_that_round_one_input_in_different_ways(self):
+        stages = ["{method: rtn, params: {bits: 8, group_size: -1}}",
+                  "{method: round-inputs, targets: ['re:.*k_proj']}",
+                  "{method: static-inputs, params: {samples: 8, sequence_length: 32}, targets: ['re:.*q_proj']}",
+                  "{method: static-inputs, params: {samples: 8, sequence_length: 32, range: minmax}, targets: ['re:.*v_proj', 're:.*mlp.*']}"]
+        (self.folder / "recipe.yaml").write_text("stages:\n" + "".join(f"  - {stage}\n" for stage in stages))
+        small = engine.compress(self.folder / "recipe.yaml", self.decoder(), self.folder / "small", "--data",
+                                f"calibration={DATA / 'calibration.txt'}")
+        self.export(small, weights=False)
+        operators = [node.op_type for node in read(self.folder / "export").graph.node]
+        self.assertEqual((operators.count("QuantizeLinear"), operators.count("MatMulInteger")), (3 * 4, 3))  # q; v; gate and up; down
+        layers = json.loads((small / "wring.json").read_text())["layers"]
+        kinds = {name.rsplit(".", 1)[1]: sorted(layer["attributes"]) for name, layer in layers.items() if layer["rep"] == "rounded-input"}
+        self.assertEqual({name for name, keys in kinds.items() if "scale" in keys}, {"q_proj", "v_proj", "gate_proj", "up_proj", "down_proj"})
+        ids = tokens(384)
+        self.assertLess(relative(Session(self.folder / "export").logits(ids), engine.logits(small, ids).numpy()), 0.05)
+
     def test_widths_that_differ_by_block(self):
         source, cut = self.decoder(family="qwen2", num_hidden_layers=5, num_key_value_heads=4), self.folder / "cut"
         engine.run("run", "flap(ratio=0.45, samples=8, sequence_length=32, min_keep=0)", "--model", source, "--data",
@@ -368,11 +421,12 @@ class Encoder(Onnx):
     def test_integers_and_fp16(self):
         for recipe, to, most in (("rtn(bits=8, group_size=-1)", "onnx", TOLERANCE),
                                  ("rtn(bits=4, group_size=32)", "onnx(dtype=float16)", HALF),
-                                 ("rtn(bits=8, group_size=-1) | round-inputs()", "onnx", 0.05)):
+                                 ("rtn(bits=8, group_size=-1) | round-inputs()", "onnx", 0.05),
+                                 ("rtn(bits=8, group_size=-1) | static-inputs(samples=8, sequence_length=32)", "onnx", 0.05)):
             with self.subTest(recipe, to=to):
                 self.setUp()
                 make_encoder(self.folder / "model")
-                small = engine.compress(recipe, self.folder / "model", self.folder / "small")
+                small = engine.compress(recipe, self.folder / "model", self.folder / "small", "--data", f"calibration={DATA / 'calibration.txt'}")
                 report = self.export(small, to)
                 ids = tokens(300)
                 off = relative(self.outputs(ids)["last_hidden_state"], engine.logits(small, ids).numpy())
@@ -469,6 +523,24 @@ class Damage(Onnx):
         self.assertIn(result.returncode, (1, 2), what + result.stdout + result.stderr)  # no signal
         self.assertTrue(result.stderr.startswith("error: "), result.stderr)
         print(f"ok     onnx: {what}: {' '.join(result.stderr.split())[:120]}", flush=True)
+
+    def test_another_scale_or_zero_point_of_inputs_is_found(self):
+        small = engine.compress("rtn(bits=8, group_size=-1) | static-inputs(samples=4, sequence_length=16, range=minmax)", self.decoder(),
+                                self.folder / "small", "--data", f"calibration={DATA / 'calibration.txt'}")
+        report, file = self.export(small, weights=False), self.folder / "export" / MODEL
+        whole = file.read_bytes()
+        nodes = onnx.load_from_string(whole).graph.node
+        [product] = [node for node in nodes if node.name.startswith(LAYER) and node.op_type == "MatMul"]
+        [rounding] = [node for node in nodes if product.input[0] in node.output]
+        for name in rounding.input[1:]:
+            with self.subTest(name):
+                model = onnx.load_from_string(whole)
+                tensor = next(tensor for tensor in model.graph.initializer if tensor.name == name)
+                tensor.raw_data = bytes([tensor.raw_data[0] ^ 1]) + tensor.raw_data[1:]
+                file.write_bytes(model.SerializeToString())
+                self.refused(report["claims_file"], f"the lowest bit of {name} flipped")
+        file.write_bytes(whole)
+        self.assertEqual(self.verify(report["claims_file"]).returncode, 0)
 
     def test_a_flipped_bit_is_found(self):
         for recipe, names in DAMAGED.items():
@@ -573,6 +645,7 @@ class Damage(Onnx):
 REFUSED = [
     ("rtn(bits=4, group_size=8)", "onnx", ["model.layers.0.self_attn.q_proj", "groups of 8", "weights=plain"]),
     ("fp8() | round-inputs(type=float8_e4m3)", "onnx", ["model.layers.0.self_attn.q_proj", "float8_e4m3", "compressed-tensors"]),
+    ("fp8() | static-inputs(type=float8_e4m3, samples=4, sequence_length=16)", "onnx", ["model.layers.0.self_attn.q_proj", "float8_e4m3", "static-inputs"]),
     ("rtn(bits=4, group_size=32)", "onnx(dtype=bfloat16)", ["dtype", "float16"]),
     ("rtn(bits=4, group_size=32)", "onnx(accuracy_level=5)", ["accuracy_level", "4"]),
     ("rtn(bits=4, group_size=32)", "onnx(inline_bytes=3000000000)", ["inline_bytes", "1900000000"]),
@@ -587,7 +660,7 @@ class BadInput(Onnx):
             with self.subTest(recipe, to=to):
                 small = made.setdefault(recipe, self.folder / f"small-{len(made)}")
                 if not small.exists():
-                    engine.compress(recipe, source, small)
+                    engine.compress(recipe, source, small, "--data", f"calibration={DATA / 'calibration.txt'}")
                 (self.folder / "here").mkdir(exist_ok=True)
                 result = engine.call("export", small, "--to", to, "--out", self.folder / "here/export")
                 self.assertEqual(result.returncode, 2, result.stderr)

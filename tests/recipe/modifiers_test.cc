@@ -119,6 +119,32 @@ TEST(Modifiers, KnowThePresetSchemes) {
                                           "float8_e4m3, group_size: 128}, " + place));
 }
 
+TEST(Modifiers, MayGiveInputsOneScaleForAll) {
+  const auto theirs = [](const std::string& type, const std::string& inputs) {
+    return quantiser(
+        "QuantizationModifier",
+        "ignore: [], config_groups: {g: {targets: [Linear], weights: {num_bits: 8, type: " + type +
+            ", strategy: channel}, input_activations: {num_bits: 8, type: " + type + ", " + inputs + "}}}");
+  };
+  const std::string place = "targets: [Linear], ignore: []}",
+                    rtn = "{method: rtn, params: {bits: 8, group_size: -1}, " + place;
+  const auto inputs = [&](const std::string& params) {
+    return ", {method: static-inputs, params: {" + params + "}, " + place;
+  };
+  expect_same(theirs("int", "symmetric: false, strategy: tensor, dynamic: false"),
+              "stages: [" + rtn + inputs("symmetric: false, range: minmax") + "]");
+  expect_same(theirs("int", "symmetric: true, observer: mse"),
+              "stages: [" + rtn + inputs("symmetric: true, range: mse") + "]");
+  expect_same(
+      theirs("float", "symmetric: true, strategy: tensor"),
+      "stages: [{method: fp8, " + place + inputs("type: float8_e4m3, symmetric: true, range: minmax") + "]");
+  for (const char* bad : {"strategy: token, dynamic: false", "strategy: tensor, dynamic: local",
+                          "strategy: tensor, observer: mystery", "strategy: tensor, dynamic: true"})
+    expect_refused(theirs("int", std::string("symmetric: true, ") + bad), "UNSUPPORTED_MODIFIER",
+                   "quant_stage.quant_modifiers.QuantizationModifier.config_groups.g.input_activations",
+                   "Known");
+}
+
 TEST(Modifiers, OfGptqWalkOntoFloatsToo) {
   const auto theirs = [](const std::string& scheme) {
     return quantiser("GPTQModifier",

@@ -271,8 +271,9 @@ TEST(RecipeError, AnExportThatCannotHoldWhatTheStagesLeaveIsRefusedBeforeTheyRun
   expect_refused("rtn(bits=4) | gptq(bits=3) | compressed-tensors | awq-checkpoint", "NOT_EXPRESSIBLE",
                  "exports[1]", {"stages[1].params.bits is 3"});
   for (const char* format : {"gguf", "huggingface", "gptq-checkpoint", "awq-checkpoint"})
-    expect_refused("rtn(bits=4) | round-inputs | " + std::string(format), "NOT_EXPRESSIBLE", "exports[0]",
-                   {"round-inputs"});
+    for (const std::string rounding : {"round-inputs", "static-inputs"})
+      expect_refused("rtn(bits=4) | " + rounding + " | " + format, "NOT_EXPRESSIBLE", "exports[0]",
+                     {rounding});
   for (const auto& [recipe, made] : {std::pair{"fp8 | gptq-checkpoint", "float8"},
                                      {"fp4 | awq-checkpoint", "float4"},
                                      {"bitstack | compressed-tensors", "residual"},
@@ -284,6 +285,7 @@ TEST(RecipeError, AnExportThatCannotHoldWhatTheStagesLeaveIsRefusedBeforeTheyRun
   // What comes last counts; layers that are named one by one, and embeddings, are the exporter's to judge.
   for (const char* fits :
        {"rtn(bits=5) | gptq(bits=4) | gptq-checkpoint", "rtn(bits=4) | round-inputs | compressed-tensors",
+        "rtn(bits=8, group_size=-1) | static-inputs | onnx",
         "gptq(bits=4) | rtn(bits=5, targets=[Embedding]) | gptq-checkpoint", "rtn(bits=5) | gguf",
         "wanda(pattern=2:4) | rtn(bits=4) | compressed-tensors", "round-inputs | compressed-tensors",
         "magnitude(pattern=0.5) | rtn(bits=4, targets=[re:.*up_proj]) | compressed-tensors",

@@ -37,15 +37,18 @@ def round_inputs(module, attributes):
     """Lets a torch module round its inputs as a layer with those attributes of rounded-input does."""
     import torch
 
+    group, zero, int8 = attributes.get("group_size", -1), attributes.get("zero", 0), attributes["type"] == "int8"
+
     def hook(_, inputs):
-        x, group = inputs[0].float(), attributes["group_size"]
+        x = inputs[0].float()
         x = x if group < 0 else x.unflatten(-1, (-1, group))
-        largest = x.abs().amax(-1, keepdim=True).clamp_min(1e-30)
-        if attributes["type"] == "int8":
-            scale = largest / 127.5
-            x = (x / scale).round().clamp(-128, 127) * scale
+        if "scale" in attributes:
+            scale = x.new_tensor(attributes["scale"])
         else:
-            scale = largest / 448
+            scale = x.abs().amax(-1, keepdim=True).clamp_min(1e-30) / (127.5 if int8 else 448)
+        if int8:
+            x = (x / scale).round().clamp(-128 - zero, 127 - zero) * scale
+        else:
             x = (x / scale).clamp(-448, 448).to(torch.float8_e4m3fn).float() * scale
         return (x.reshape(inputs[0].shape).to(inputs[0].dtype), *inputs[1:])
 

@@ -13,6 +13,7 @@ MOST_PARTS = 16
 MOST_LEVELS = 64
 ELEMENTS_AT_ONCE = 1 << 20
 FILE = "wring.json"
+SMALLEST, LARGEST = float(np.finfo(np.float32).smallest_subnormal), float(np.finfo(np.float32).max)
 ONES = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(1, dtype=np.uint8)  # bits set in a byte
 
 
@@ -301,7 +302,15 @@ def read_rep(layer, entry, take):
             raise FormatError(FILE, layer, "its inputs are rounded twice")
         if member(attributes, "type", str, FILE, layer) not in INPUT_TYPES:
             raise FormatError(FILE, layer, f"its inputs' type is none of {', '.join(INPUT_TYPES)}")
-        weight, group = read_rep(layer, attributes, take), integer(attributes, "group_size", -1, MOST, FILE, layer)
+        weight = read_rep(layer, attributes, take)
+        if "scale" in attributes:
+            scale = member(attributes, "scale", (int, float), FILE, layer)
+            if not SMALLEST <= scale <= LARGEST:
+                raise FormatError(FILE, layer, f"its inputs' scale {repr(scale)[:40]} is no positive number of float32")
+            zeros = (-128, 127) if attributes["type"] == "int8" else (0, 0)
+            integer(attributes, "zero", *zeros, FILE, layer)
+            return weight
+        group = integer(attributes, "group_size", -1, MOST, FILE, layer)
         if group == 0 or group > 0 and weight.shape[1] % group:
             raise FormatError(FILE, layer, f"its inputs' group_size {group} does not divide {weight.shape[1]}")
         return weight
