@@ -77,6 +77,10 @@ std::string OnnxBuilder::integer(std::int64_t value) {
   return constant("integer_" + std::to_string(value), at::scalar_tensor(value, at::kLong));
 }
 
+std::string OnnxBuilder::byte(std::uint8_t value) {
+  return constant("byte_" + std::to_string(value), at::scalar_tensor(value, at::kByte));
+}
+
 std::string OnnxBuilder::number(double value, at::ScalarType type) {
   return constant(dtype_name(type) + "_" + Json(value).dump(), at::scalar_tensor(value, type));
 }

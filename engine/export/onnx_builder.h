@@ -49,6 +49,7 @@ class OnnxBuilder {
   // Constants, one for all that are equal.
   std::string integers(const std::vector<std::int64_t>& values);
   std::string integer(std::int64_t value);
+  std::string byte(std::uint8_t value);
   std::string number(double value, at::ScalarType type = at::kFloat);
 
   // An initializer that `make` gives when the file is written: of this type and shape.

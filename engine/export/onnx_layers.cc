@@ -19,6 +19,7 @@ using Attributes = std::vector<OnnxAttribute>;
 
 constexpr std::int64_t kSmallestBlock = 16, kLargestBlock = 128;  // of MatMulNBits' kernels
 constexpr double kInt8Steps = 127.5;                              // as compressed-tensors' scales of tokens
+constexpr std::uint8_t kInt8Zero = 128;                           // of int8 codes in uint8, which x86 multiplies
 
 // Bits of the codes that onnxruntime has kernels for.
 int container_of(int bits) {
@@ -91,12 +92,12 @@ OnnxLayers::Input OnnxLayers::rounded(const std::string& x, const InputRounding&
   return rounding.is_static() ? dequantized(known->second, layer + kRoundedInput) : known->second;
 }
 
-// In uint8: on x86 onnxruntime leaves int8 codes that several layers read in floats.
+// In uint8: of int8 codes that several layers read onnxruntime makes no integer products on x86.
 OnnxLayers::Input OnnxLayers::round_on(const std::string& x, const InputRounding& rounding,
                                        const std::string& name) {
   Input made;
   made.scale = builder_.stored(name + ".scale", at::scalar_tensor(rounding.scale, at::kFloat));
-  made.zero = builder_.stored(name + ".zero", at::scalar_tensor(rounding.zero + 128, at::kByte));
+  made.zero = builder_.stored(name + ".zero", at::scalar_tensor(rounding.zero + kInt8Zero, at::kByte));
   made.codes =
       builder_.node("QuantizeLinear", {builder_.cast(x, builder_.work(), at::kFloat), made.scale, made.zero});
   return made;
@@ -109,7 +110,7 @@ OnnxLayers::Input OnnxLayers::dequantized(const Input& x, const std::string& nam
   return {plain ? values : builder_.node("Cast", {values}, {{"to", std::int64_t{10}}}, name), "", "", ""};
 }
 
-// Per token: s = max |x| / 127.5, codes round(x / s) from -128 to 127, halves to even.
+// Per token: s = max |x| / 127.5, codes round(x / s) from -128 to 127, halves to even; in uint8, 128 more.
 OnnxLayers::Input OnnxLayers::round(const std::string& x, const std::string& name) {
   const std::string wide = builder_.cast(x, builder_.work(), at::kFloat);
   const std::string largest =
@@ -121,7 +122,7 @@ OnnxLayers::Input OnnxLayers::round(const std::string& x, const std::string& nam
   const std::string codes =
       builder_.node("Clip", {builder_.node("Round", {builder_.node("Div", {wide, made.scale})}),
                              builder_.number(-128), builder_.number(127)});
-  made.codes = builder_.cast(codes, at::kFloat, at::kChar);
+  made.codes = builder_.cast(builder_.add(codes, builder_.number(kInt8Zero)), at::kFloat, at::kByte);
   const std::string back = builder_.multiply(codes, made.scale);
   made.values = builder_.work() == at::kFloat
                     ? builder_.node("Identity", {back}, {}, name)
@@ -203,8 +204,8 @@ OnnxLayers::Product OnnxLayers::whole_rows(const std::string& name, const Weight
     const auto weight = builder_.node("DequantizeLinear", inputs, {{"axis", std::int64_t{1}}});
     return {builder_.node("MatMul", {x.values, builder_.cast(weight, at::kFloat, builder_.work())}), meant};
   }
-  std::vector<std::string> inputs{x.codes, codes};
-  if (!zeros.empty()) inputs.insert(inputs.end(), {"", zeros});
+  std::vector<std::string> inputs{x.codes, codes, builder_.byte(kInt8Zero)};
+  if (!zeros.empty()) inputs.push_back(zeros);
   const std::string sums = builder_.cast(builder_.node("MatMulInteger", inputs), at::kInt, at::kFloat);
   const std::string y = builder_.multiply(builder_.multiply(sums, x.scale), scale);
   return {builder_.cast(y, at::kFloat, builder_.work()), meant};
