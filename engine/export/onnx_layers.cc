@@ -19,7 +19,7 @@ using Attributes = std::vector<OnnxAttribute>;
 
 constexpr std::int64_t kSmallestBlock = 16, kLargestBlock = 128;  // of MatMulNBits' kernels
 constexpr double kInt8Steps = 127.5;                              // as compressed-tensors' scales of tokens
-constexpr std::uint8_t kInt8Zero = 128;                           // of int8 codes in uint8, which x86 multiplies
+constexpr std::uint8_t kInt8Zero = 128;  // of int8 codes in uint8, which x86 multiplies
 
 // Bits of the codes that onnxruntime has kernels for.
 int container_of(int bits) {
