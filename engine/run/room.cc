@@ -109,12 +109,13 @@ StageForecast Room::add_stage(const std::string& method, std::size_t index,
   }
   take_out(1 - static_cast<double>(forecast.weights) / static_cast<double>(input_weights), estimate);
   const auto kept = estimate.adds ? forecast.bytes_before : 0;
-  forecast.bytes_after = estimate.stored_bytes + kept;
   const MethodSpec* made = Catalogue::embedded().find(method);
+  const bool same_weights = made && (made->produces == "rounded-input" || made->produces == "kv-policy");
+  if (same_weights) estimate.stored_bytes = forecast.bytes_before;  // it was tried on the input's
+  forecast.bytes_after = estimate.stored_bytes + kept;
   for (const auto& name : targets) {  // the method's bits a weight are the same in all of them
     Stored& layer = layers_.at(name);
-    if (made && made->produces != "rounded-input" && made->produces != "kv-policy")
-      layer.packed = is_kept_by_onnx(made->produces);
+    if (made && !same_weights) layer.packed = is_kept_by_onnx(made->produces);
     layer.bytes =
         (estimate.adds ? layer.bytes : 0) + estimate.stored_bytes * layer.weights / forecast.weights;
     layer.weights = static_cast<std::uint64_t>(estimate.weights_kept * static_cast<double>(layer.weights));
