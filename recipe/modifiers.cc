@@ -113,6 +113,17 @@ class Converter {
       return {{"weights", integers(8, -1, true)}, {"input_activations", dynamic("int", "token")}};
     if (name == "W4AFP8")
       return {{"weights", integers(4, 128, true)}, {"input_activations", dynamic("float", "token")}};
+    if (name == "FP8") {
+      Json whole = floats;
+      whole["strategy"] = "tensor";
+      return {{"weights", whole},
+              {"input_activations",
+               {{"num_bits", 8},
+                {"type", "float"},
+                {"symmetric", true},
+                {"strategy", "tensor"},
+                {"dynamic", false}}}};
+    }
     if (name == "FP8_DYNAMIC") return {{"weights", floats}, {"input_activations", dynamic("float", "token")}};
     if (name == "FP8_BLOCK") {
       Json tiles = floats, inputs = dynamic("float", "group");
@@ -133,9 +144,10 @@ class Converter {
       if (inputs == "8") scheme["input_activations"] = dynamic("int", "token");
       return scheme;
     }
-    unsupported(source_, path, "the scheme " + shown(given) + " has no counterpart here",
-                "Known: W2A16 to W8A16, W2A8 to W8A8, W4A16_ASYM, W4AFP8, FP8_DYNAMIC, FP8_BLOCK, NVFP4A16, "
-                "MXFP4A16.");
+    unsupported(
+        source_, path, "the scheme " + shown(given) + " has no counterpart here",
+        "Known: W2A16 to W8A16, W2A8 to W8A8, W4A16_ASYM, W4AFP8, FP8, FP8_DYNAMIC, FP8_BLOCK, NVFP4A16, "
+        "MXFP4A16.");
   }
 
   std::vector<Group> groups_of(const Modifier& m) const {
@@ -226,10 +238,11 @@ class Converter {
     const Json block = field_of(weights, "block_structure");
     const bool square = block.is_array() && block.size() == 2 && block[0] == block[1];
     if (value_of<int>(weights, "num_bits", 8, group.path, source_) != 8 ||
-        (strategy != "channel" && !(strategy == "block" && square)))
-      unsupported(source_, member(group.path, "weights"), "these floats have no counterpart here",
-                  "Known: 8 bits with a scale for each channel, or for each square block.");
-    return {{"block", strategy == "block" ? block[0] : Json(-1)}};
+        (strategy != "channel" && strategy != "tensor" && !(strategy == "block" && square)))
+      unsupported(
+          source_, member(group.path, "weights"), "these floats have no counterpart here",
+          "Known: 8 bits with a scale for the whole weight, for each channel, or for each square block.");
+    return {{"block", strategy == "block" ? block[0] : Json(strategy == "tensor" ? 0 : -1)}};
   }
 
   // The method that makes a group's weights, with its parameters.

@@ -104,6 +104,17 @@ std::pair<std::int64_t, std::int64_t> whole_tile(const Float8& parts, const Mode
   return tile;
 }
 
+// Of the layers in eight-bit floats: a tile each, in rows or not.
+bool have_one_scale_each(const Model& model) {
+  const auto layers = model.layers();
+  return std::all_of(layers.begin(), layers.end(), [](const Layer* layer) {
+    if (!is_float8(*layer)) return true;
+    const WeightRep& rep = without_rounding(layer->weight());
+    return rep.attributes().at("block_rows") == rep.rows() &&
+           rep.attributes().at("block_columns") == rep.columns();
+  });
+}
+
 Stored stored_floats(const Layer& layer, const Model& model, at::ScalarType dtype) {
   const WeightRep& rep = without_rounding(layer.weight());
   const Json attributes = rep.attributes();
@@ -114,6 +125,10 @@ Stored stored_floats(const Layer& layer, const Model& model, at::ScalarType dtyp
     (named.suffix == "values" ? parts.values : parts.scales) = named.tensor;
   parts.scales = parts.scales.to(dtype);
   const bool whole_rows = parts.block_rows == 1 && parts.block_columns == rep.columns();
+  if (!whole_rows && have_one_scale_each(model))
+    return {scheme("float-quantized", arguments("float", 8, true, "tensor"), layer),
+            float8_rep(parts),
+            {{"weight", parts.values}, {"weight_scale", parts.scales.reshape({1})}}};
   Json weights = arguments("float", 8, true, whole_rows ? "channel" : "block");
   if (!whole_rows) {
     const auto [rows, columns] = whole_tile(parts, model);

@@ -152,18 +152,26 @@ TEST(Gptq, KeepsTheZerosOfAPrunedWeight) {
 TEST(Fp8, PutsTheLargestOfEachRowOrTileOnTheLargestFloat) {
   at::manual_seed(4);
   const at::Tensor weight = at::randn({10, 12});
-  for (const std::int64_t block : {-1, 4}) {
+  for (const std::int64_t block : {-1, 0, 4}) {
     const at::Tensor result =
         compressed("fp8", {{"block", block}, {"scale_dtype", "float32"}}, weight, nullptr);
     // A float of four significant bits is at most 1/16 from its value, and less than 2^-10 of a scale of its
     // own.
     const at::Tensor scale = weight.abs().amax() / 448;
     EXPECT_TRUE(((result - weight).abs() <= weight.abs() / 16 + scale / 1024).all().item<bool>()) << block;
-    const at::Tensor whole = block < 0 ? weight : weight.slice(0, 0, 4).slice(1, 0, 4);
-    const at::Tensor got = block < 0 ? result : result.slice(0, 0, 4).slice(1, 0, 4);
+    const at::Tensor whole = block <= 0 ? weight : weight.slice(0, 0, 4).slice(1, 0, 4);
+    const at::Tensor got = block <= 0 ? result : result.slice(0, 0, 4).slice(1, 0, 4);
     EXPECT_NEAR(got.abs().amax().item<double>(), whole.abs().amax().item<double>(), 1e-6);
     EXPECT_GT((result - weight).abs().max().item<double>(), 1e-3);
   }
+  const at::Tensor exact = weight / (weight.abs().amax() / 448);  // on one scale: the nearest E4M3 of each
+  EXPECT_LT((compressed("fp8", {{"block", 0}, {"scale_dtype", "float32"}}, weight, nullptr) /
+                 weight.abs().amax() * 448 -
+             exact.to(at::kFloat8_e4m3fn).to(at::kFloat))
+                .abs()
+                .max()
+                .item<double>(),
+            1e-3);
 }
 
 // Every number that the format holds on scales it can hold comes back; others are no further than half a

@@ -282,6 +282,34 @@ TEST(CompressedTensorsLayers, HoldBytesWithRoundedInputsAndEightBitFloats) {
   EXPECT_TRUE(at::equal(whole->decode(at::kFloat), at::full({16, 12}, 0.25)));
 }
 
+TEST(CompressedTensorsLayers, RoundInputsOnTheScaleAndZeroPointOfTheFile) {
+  Json config = compressed_bytes(false);
+  Json& inputs = config["config_groups"]["group_0"]["input_activations"];
+  inputs = {
+      {"num_bits", 8}, {"type", "int"}, {"symmetric", false}, {"strategy", "tensor"}, {"dynamic", false}};
+  const Tensors whole{{"weight", at::ones({2, 32}, at::kChar)},
+                      {"weight_scale", at::full({2, 2}, 0.5)},
+                      {"input_scale", at::full({1}, 0.25)},
+                      {"input_zero_point", at::full({1}, -7, at::kChar)}};
+  EXPECT_EQ(input_rounding(*read(config, whole)), (InputRounding{InputType::kInt8, -1, 0.25, -7}));
+  const auto with = [&](const char* name, const at::Tensor& tensor) {
+    auto damaged = whole;
+    damaged[name] = tensor;
+    return reason(config, damaged);
+  };
+  for (const double scale : {0.0, -0.25, 1e60, std::numeric_limits<double>::quiet_NaN()})
+    EXPECT_EQ(with("input_scale", at::full({1}, scale, at::kDouble)), "BAD_WEIGHT_REP") << scale;
+  EXPECT_EQ(with("input_scale", at::full({2}, 0.25)), "BAD_WEIGHT_REP");
+  EXPECT_EQ(with("input_zero_point", at::full({1}, 128, at::kShort)), "BAD_WEIGHT_REP");
+  auto without = whole;
+  without.erase("input_zero_point");
+  EXPECT_EQ(reason(config, without), "NO_SUCH_TENSOR");
+  inputs["symmetric"] = true;
+  EXPECT_EQ(input_rounding(*read(config, without)), (InputRounding{InputType::kInt8, -1, 0.25, 0}));
+  inputs = {{"num_bits", 8}};  // what is not said: integers, symmetric, one scale for all, static
+  EXPECT_EQ(input_rounding(*read(config, without)), (InputRounding{InputType::kInt8, -1, 0.25, 0}));
+}
+
 TEST(CompressedTensorsLayers, HoldFourBitFloatsInGroupsOfTheConfiguration) {
   Json config = compressed(4, true);
   config["format"] = "nvfp4-pack-quantized";
@@ -397,7 +425,11 @@ TEST(QuantizedLayers, OfOtherSchemesAreRefusedByTheirMember) {
   EXPECT_EQ(with(ct, "/config_groups/group_0/weights/type", "float"), "QUANTIZED_INPUT");
   EXPECT_EQ(with(ct, "/config_groups/group_0/weights/num_bits", 9), "QUANTIZED_INPUT");
   EXPECT_EQ(with(ct, "/config_groups/group_0/weights/strategy", "block"), "QUANTIZED_INPUT");
-  EXPECT_EQ(with(ct, "/config_groups/group_0/input_activations", Json{{"num_bits", 8}}), "QUANTIZED_INPUT");
+  for (const Json& inputs : {Json{{"num_bits", 4}}, Json{{"num_bits", 8}, {"strategy", "channel"}},
+                             Json{{"num_bits", 8}, {"dynamic", true}, {"symmetric", false}},
+                             Json{{"num_bits", 8}, {"dynamic", "local"}, {"strategy", "group"}},
+                             Json{{"num_bits", 8}, {"type", "float"}, {"symmetric", false}}})
+    EXPECT_EQ(with(ct, "/config_groups/group_0/input_activations", inputs), "QUANTIZED_INPUT") << inputs;
   EXPECT_EQ(with(compressed_bytes(false), "/config_groups/group_0/input_activations/dynamic", false),
             "QUANTIZED_INPUT");
   EXPECT_EQ(with(compressed_bytes(false), "/config_groups/group_0/weights/symmetric", false),

@@ -119,6 +119,7 @@ class CompressedTensors(Exports):
         for recipe, wanted in ((f"rtn(bits=8, group_size=-1) | {inputs('scale_dtype=float32')}", "int-quantized"),
                                (f"rtn(bits=8, group_size=-1) | {inputs('symmetric=true')}", "int-quantized"),
                                (f"fp8() | {inputs('type=float8_e4m3')}", "float-quantized"),
+                               (f"fp8(block=0) | {inputs('type=float8_e4m3')}", "float-quantized"),
                                (f"rtn(bits=4, group_size=32) | {inputs('range=minmax')}", "pack-quantized")):
             with self.subTest(recipe):
                 self.setUp()
@@ -154,7 +155,7 @@ class CompressedTensors(Exports):
         return ["--data", f"calibration={text}"] if "samples" in recipe else []
 
     def test_weights_in_eight_bit_floats(self):
-        for recipe in ("fp8(scale_dtype=bfloat16)", "fp8(block=48)", "fp8(block=128)",
+        for recipe in ("fp8(scale_dtype=bfloat16)", "fp8(block=0)", "fp8(block=48)", "fp8(block=128)",
                        "gptq-float(format=fp8, block=48, samples=8, sequence_length=32)"):
             with self.subTest(recipe):
                 self.setUp()
@@ -269,7 +270,7 @@ class PackedTensors(Exports):
 
     def test_bytes_and_small_floats_equal_the_reference_compressors(self):
         """What compressed-tensors unpacks and packs again is what was written, but for the sign of zero in four bits."""
-        for recipe in ("rtn(bits=8, group_size=-1) | round-inputs()", "fp8() | round-inputs(type=float8_e4m3)", "fp8(block=16)", "fp8(block=128)",
+        for recipe in ("rtn(bits=8, group_size=-1) | round-inputs()", "fp8() | round-inputs(type=float8_e4m3)", "fp8(block=0)", "fp8(block=16)", "fp8(block=128)",
                        "fp4()", "fp4(format=mxfp4)"):
             matrices = 0
             odd = 64 if "fp4" in recipe else 67  # groups divide rows, not columns

@@ -113,6 +113,10 @@ TEST(Modifiers, KnowThePresetSchemes) {
   expect_same(theirs("W4AFP8"), stages(ints(4, 128, "true") + with_tokens + "float8_e4m3}, " + place));
   expect_same(theirs("FP8_DYNAMIC"),
               stages("{method: fp8, " + place + with_tokens + "float8_e4m3}, " + place));
+  expect_same(theirs("FP8"), stages("{method: fp8, params: {block: 0}, " + place +
+                                    ", {method: static-inputs, params: {type: float8_e4m3, symmetric: true, "
+                                    "range: minmax}, " +
+                                    place));
   expect_same(theirs("NVFP4A16"), stages("{method: fp4, " + place));
   expect_same(theirs("MXFP4A16"), stages("{method: fp4, params: {format: mxfp4}, " + place));
   expect_same(theirs("FP8_BLOCK"), stages("{method: fp8, params: {block: 128}, " + place + with_tokens +
@@ -204,7 +208,7 @@ TEST(Modifiers, WithoutACounterpartAreNamed) {
                  at + "SmoothQuantModifier", "SmoothQuantModifier");
   expect_refused(quantiser("QuantizationModifier", "scheme: NVFP4"), "UNSUPPORTED_MODIFIER",
                  at + "QuantizationModifier.scheme", "NVFP4");
-  expect_refused(quantiser("QuantizationModifier", "scheme: FP8"), "UNSUPPORTED_MODIFIER",
+  expect_refused(quantiser("QuantizationModifier", "scheme: MXFP8"), "UNSUPPORTED_MODIFIER",
                  at + "QuantizationModifier.scheme", "FP8_DYNAMIC");
   expect_refused(quantiser("GPTQModifier", "scheme: W4A16, actorder: group"), "UNSUPPORTED_MODIFIER",
                  at + "GPTQModifier.actorder", "static");

@@ -104,11 +104,7 @@ FloatFormat float_format_named(const std::string& name) {
 }
 
 void check_float_grid(const FloatSpec& spec, const Layer& layer, const Params& params) {
-  if (spec.format == FloatFormat::kFp8) {
-    if (spec.block != 0) return;
-    throw Error(ErrorCode::kInvalidArgument, "OUT_OF_RANGE", "0 is the side of no tile",
-                params.field("block"), "-1 takes whole rows, 128 is what loaders know.");
-  }
+  if (spec.format == FloatFormat::kFp8) return;
   const std::int64_t in = layer.weight().columns(), size = group_of(spec.format);
   if (in % size == 0) return;
   throw Error(ErrorCode::kInvalidArgument, "GROUP_SIZE",
@@ -120,8 +116,8 @@ void check_float_grid(const FloatSpec& spec, const Layer& layer, const Params& p
 FloatGrid::FloatGrid(const FloatSpec& spec, const at::Tensor& weight) : format(spec.format) {
   const std::int64_t out = weight.size(0), in = weight.size(1);
   if (format == FloatFormat::kFp8) {
-    block_rows = spec.block < 0 ? 1 : std::min(spec.block, out);
-    block_columns = spec.block < 0 ? in : std::min(spec.block, in);
+    block_rows = spec.block < 0 ? 1 : spec.block == 0 ? out : std::min(spec.block, out);
+    block_columns = spec.block <= 0 ? in : std::min(spec.block, in);
     set_fp8_scales(spec, weight, *this);
     return;
   }

@@ -18,12 +18,12 @@ FloatFormat float_format_named(const std::string& name);  // as specs call it
 
 struct FloatSpec {
   FloatFormat format = FloatFormat::kNvfp4;
-  std::int64_t block = -1;                  // of fp8: the side of a tile; -1: whole rows
+  std::int64_t block = -1;                  // of fp8: the side of a tile; -1: whole rows; 0: the whole weight
   at::ScalarType scale_dtype = at::kFloat;  // of fp8
 };
 
-// Throws Error(kInvalidArgument): "OUT_OF_RANGE" naming block where that is 0, "GROUP_SIZE" naming format
-// where its groups do not divide the layer's inputs.
+// Throws Error(kInvalidArgument, "GROUP_SIZE") naming format where its groups do not divide the layer's
+// inputs.
 void check_float_grid(const FloatSpec& spec, const Layer& layer, const Params& params);
 
 // The scales of one weight, which are found beforehand and stay, and the values on them.
