@@ -71,7 +71,7 @@ class Bucket(OnSwift):
         result = subprocess.run([PROGRAMS / "wring_server_test", "--gtest_filter=*Shelf*/bucket", "--gtest_brief=1"],
                                 env=os.environ | {"WRING_TEST_S3": str(self.folder)}, capture_output=True, text=True)
         self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
-        self.assertIn("6 tests", result.stdout)
+        self.assertIn("7 tests", result.stdout)
         self.assertNotIn("SKIPPED", result.stdout)
 
     def test_a_job_gives_what_it_gives_alone_and_its_files_come_back(self):
