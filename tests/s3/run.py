@@ -175,7 +175,11 @@ class Parts(OnSwift):
     def assert_sent(self, content, digest, **how):
         status, answer = self.send(content, digest, **how)
         self.assertEqual(status, 200, f"{answer}\n{self.service.logs()}")
-        self.assertEqual(self.http("GET", digest), (200, content))
+        self.assert_there(digest)
+
+    def assert_there(self, digest):
+        status, content = self.http("GET", digest)
+        self.assertEqual((status, hashlib.sha256(content).hexdigest()), (200, digest))
 
     def send_until_held(self, content, digest):
         """Sends, on a thread of its own, until the proxy holds a request."""
@@ -291,7 +295,7 @@ class Parts(OnSwift):
         self.swift.ask("DELETE", f"/wring/{self.folder.name}/blobs/{digest}", f"uploadId={self.begun()[0]}")
         self.proxy.release()
         sender.join(120)
-        self.assertEqual(self.http("GET", digest), (200, content))
+        self.assert_there(digest)
         self.assertEqual((self.proxy.requests["begin"], self.begun()), (2, []))
 
     def test_two_uploads_of_one_blob_at_once_make_it(self):
@@ -303,7 +307,7 @@ class Parts(OnSwift):
         for sender in senders:
             sender.join(120)
         self.assertEqual([status for status, _ in answers], [200, 200], answers)
-        self.assertEqual(self.http("GET", digest), (200, content))
+        self.assert_there(digest)
 
 
 if __name__ == "__main__":
