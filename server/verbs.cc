@@ -81,7 +81,8 @@ int collect(const std::string& data, double grace_hours, const StageCacheLimits&
   print(report.to_json(), as_json,
         std::to_string(report.expired) + " artifacts had expired; forgot " + std::to_string(report.stages) +
             " outputs of stages; deleted " + std::to_string(report.blobs) + " blobs, " +
-            human_bytes(report.bytes) + "; " + std::to_string(report.kept) + " are in use");
+            human_bytes(report.bytes) + ", and " + std::to_string(report.unfinished) +
+            " that were never whole; " + std::to_string(report.kept) + " are in use");
   return 0;
 }
 

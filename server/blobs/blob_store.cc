@@ -74,6 +74,10 @@ void BlobStore::forget_old_uploads() {
   }
 }
 
+std::uint64_t BlobStore::forget_unfinished(fs::file_time_type before) {
+  return shelf_->forget_unfinished(before);
+}
+
 fs::path BlobStore::part_of(const Digest& digest, const std::string& upload_id) const {
   check_upload_id(upload_id);
   return uploads_ / (digest.hex() + "." + upload_id + ".part");

@@ -61,6 +61,8 @@ class BlobStore {
   std::uint64_t remove_unused(const Digest& digest, std::filesystem::file_time_type before);
   // Forgets uploads in which nobody is and to which nothing was added for a day.
   void forget_old_uploads();
+  // And what was on its way to where blobs lie, begun before, when its process was killed. Returns how many.
+  std::uint64_t forget_unfinished(std::filesystem::file_time_type before);
 
   // While it lives its blobs are not deleted; from its end on they are young.
   class Claim {

@@ -45,6 +45,8 @@ class BlobShelf {
   virtual void put(const Digest& digest, const std::filesystem::path& part) = 0;
   // Deletes the blob unless it was written or renewed since. Returns its bytes; 0 where it stays.
   virtual std::uint64_t remove_older(const Digest& digest, std::filesystem::file_time_type before) = 0;
+  // Gives up what put() began before and did not end, as its process was killed. Returns how many blobs.
+  virtual std::uint64_t forget_unfinished(std::filesystem::file_time_type before) = 0;
   // Takes a damaged blob away, to a place where people find it. Returns that place.
   virtual std::string set_aside(const Digest& digest) = 0;
   // The job database that the blobs belong to, by its id; empty where none has been written. And that, where

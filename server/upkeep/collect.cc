@@ -36,11 +36,9 @@ std::filesystem::file_time_type oldest_kept(TimeMs grace) {
 }  // namespace
 
 Json CollectReport::to_json() const {
-  return {{"expired_artifacts", expired},
-          {"forgotten_stages", stages},
-          {"deleted_blobs", blobs},
-          {"deleted_bytes", bytes},
-          {"kept_blobs", kept}};
+  return {{"expired_artifacts", expired}, {"forgotten_stages", stages},
+          {"deleted_blobs", blobs},       {"deleted_bytes", bytes},
+          {"kept_blobs", kept},           {"forgotten_unfinished_blobs", unfinished}};
 }
 
 void delete_artifact(const std::string& digest, JobStore& store, BlobStore& blobs, const Within& project) {
@@ -72,6 +70,7 @@ void collect_into(CollectReport& report, JobStore& store, BlobStore& blobs, Time
     report.bytes += bytes;
   }
   forget_unused_blobs(store, grace);
+  report.unfinished = blobs.forget_unfinished(before);
 }
 
 AuditEntry entry_of(const CollectReport& report, CollectedBy by, TimeMs now, const std::string& outcome) {
@@ -84,7 +83,7 @@ AuditEntry entry_of(const CollectReport& report, CollectedBy by, TimeMs now, con
           is_asked_for ? "wring-server gc" : "collect",
           std::to_string(report.expired) + " expired artifacts, " + std::to_string(report.stages) +
               " outputs of stages, " + std::to_string(report.blobs) + " blobs of " +
-              std::to_string(report.bytes) + " bytes",
+              std::to_string(report.bytes) + " bytes, " + std::to_string(report.unfinished) + " unfinished",
           outcome,
           ""};
 }
@@ -128,8 +127,10 @@ Collector::Collector(JobStore& store, BlobStore& blobs, Metrics& metrics, const 
                 collect_and_note(store, blobs, CollectedBy::kCollector, clock.now_ms(), grace, stages);
             metrics.collected(static_cast<double>(report.bytes), watch.seconds());
             if (report.deleted_anything())
-              spdlog::info("collected: {} artifacts that had expired, {} outputs of stages, {} blobs of {}",
-                           report.expired, report.stages, report.blobs, human_bytes(report.bytes));
+              spdlog::info(
+                  "collected: {} artifacts that had expired, {} outputs of stages, {} blobs of {}, {} "
+                  "unfinished",
+                  report.expired, report.stages, report.blobs, human_bytes(report.bytes), report.unfinished);
           } catch (...) {
             spdlog::error("nothing was collected: {}", current_error().message());
           }

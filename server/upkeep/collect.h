@@ -24,12 +24,13 @@ struct StageCacheLimits {
 
 struct CollectReport {
   Json to_json() const;
-  bool deleted_anything() const { return expired + stages + blobs > 0; }
+  bool deleted_anything() const { return expired + stages + blobs + unfinished > 0; }
 
   std::uint64_t expired = 0;           // artifacts
   std::uint64_t stages = 0;            // outputs of stages that are forgotten
   std::uint64_t blobs = 0, bytes = 0;  // deleted
   std::uint64_t kept = 0;              // blobs that artifacts and stages' outputs are made of
+  std::uint64_t unfinished = 0;        // blobs that broke off on their way to where blobs lie: given up
 };
 
 // Takes the artifact from the project (all projects where it is empty) and lets its chunks live for one more

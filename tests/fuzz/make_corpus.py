@@ -112,13 +112,21 @@ def manifest_seeds() -> dict[str, bytes]:
     return {name: json.dumps(value, sort_keys=True, separators=(",", ":")).encode() for name, value in variants.items()}
 
 
-def bucket_page_seeds() -> dict[str, bytes]:
+def s3_answers_seeds() -> dict[str, bytes]:
+    def answer(root: str, inside: str) -> bytes:
+        return f'<?xml version="1.0"?><{root} xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{inside}</{root}>'.encode()
+
     def page(inside: str) -> bytes:
-        return f'<?xml version="1.0"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{inside}</ListBucketResult>'.encode()
+        return answer("ListBucketResult", inside)
 
     objects = "".join(f"<Contents><Key>blobs/{c * 64}</Key><Size>3</Size></Contents>" for c in "ab")
+    upload = "<Upload><Key>blobs/a</Key><UploadId>x</UploadId><Initiated>2026-11-30T13:39:24.000Z</Initiated></Upload>"
+    part = '<Part><PartNumber>1</PartNumber><ETag>"0123"</ETag><Size>8388608</Size></Part>'
     return {"last": page(objects + "<IsTruncated>false</IsTruncated>"), "none": page(""), "deep": b"<a>" * 100,
-            "more": page(objects + "<IsTruncated>true</IsTruncated><NextContinuationToken>1/a=&amp;</NextContinuationToken>")}
+            "more": page(objects + "<IsTruncated>true</IsTruncated><NextContinuationToken>1/a=&amp;</NextContinuationToken>"),
+            "uploads": answer("ListMultipartUploadsResult", upload + "<IsTruncated>true</IsTruncated><NextKeyMarker>blobs/a</NextKeyMarker>"
+                              "<NextUploadIdMarker>x</NextUploadIdMarker>"),
+            "begun": answer("InitiateMultipartUploadResult", "<UploadId>x</UploadId>"), "parts": answer("ListPartsResult", part * 2)}
 
 
 def csv_seeds() -> dict[str, bytes]:
@@ -264,7 +272,7 @@ def dataset_seeds() -> dict[str, bytes]:
 
 def main() -> None:
     groups = {"safetensors": safetensors_seeds(), "gguf": gguf_seeds(), "manifest": manifest_seeds(), "recipe": recipe_seeds(),
-              "imatrix": imatrix_seeds(), "ggml_encode": ggml_encode_seeds(), "csv": csv_seeds(), "bucket_page": bucket_page_seeds(),
+              "imatrix": imatrix_seeds(), "ggml_encode": ggml_encode_seeds(), "csv": csv_seeds(), "s3_answers": s3_answers_seeds(),
               "tokenizer_json": tokenizer_json_seeds(), "gguf_vocabulary": gguf_vocabulary_seeds(), "sweep": sweep_seeds(), "onnx": onnx_seeds(), "dataset": dataset_seeds()}
     for group, seeds in groups.items():
         folder = CORPUS / group

@@ -104,11 +104,15 @@ class Swift:
             time.sleep(0.1)
 
     def make_bucket(self, name):
-        host, empty = self.endpoint.removeprefix("http://"), hashlib.sha256(b"").hexdigest()
+        self.ask("PUT", f"/{name}")
+
+    def ask(self, method, path, query="", body=b""):
+        """The answer to a signed request. `query`: encoded, its names in order."""
+        host, digest = self.endpoint.removeprefix("http://"), hashlib.sha256(body).hexdigest()
         now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        headers = {"host": host, "x-amz-content-sha256": empty, "x-amz-date": now}
+        headers = {"host": host, "x-amz-content-sha256": digest, "x-amz-date": now}
         names = ";".join(headers)
-        request = "\n".join(["PUT", f"/{name}", "", *(f"{key}:{value}" for key, value in headers.items()), "", names, empty])
+        request = "\n".join([method, path, query, *(f"{key}:{value}" for key, value in headers.items()), "", names, digest])
         scope = f"{now[:8]}/us-east-1/s3/aws4_request"
         key = f"AWS4{SECRET}".encode()
         for part in scope.split("/"):
@@ -116,7 +120,9 @@ class Swift:
         text = f"AWS4-HMAC-SHA256\n{now}\n{scope}\n{hashlib.sha256(request.encode()).hexdigest()}"
         signature = hmac.digest(key, text.encode(), "sha256").hex()
         headers["Authorization"] = f"AWS4-HMAC-SHA256 Credential={KEY_ID}/{scope}, SignedHeaders={names}, Signature={signature}"
-        urllib.request.urlopen(urllib.request.Request(f"{self.endpoint}/{name}", method="PUT", headers=headers)).close()
+        url = f"{self.endpoint}{path}" + (f"?{query}" if query else "")
+        with urllib.request.urlopen(urllib.request.Request(url, body or None, headers, method=method)) as answer:
+            return answer.read()
 
     def stop_proxy(self):
         self._end("proxy")

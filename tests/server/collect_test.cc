@@ -219,7 +219,7 @@ TEST_F(Collecting, WhatARunDeletesIsOneRowOfTheAuditLog) {
   EXPECT_EQ(rows[0].time, kNow + 1'000);
   EXPECT_EQ(rows[0].caller, "collector");
   EXPECT_EQ(rows[0].method, "collect");
-  EXPECT_EQ(rows[0].object, "1 expired artifacts, 0 outputs of stages, 2 blobs of 8 bytes");
+  EXPECT_EQ(rows[0].object, "1 expired artifacts, 0 outputs of stages, 2 blobs of 8 bytes, 0 unfinished");
   EXPECT_EQ(rows[0].outcome, "OK");
   collect_and_note(store_, blobs_, CollectedBy::kCollector, kNow + 2'000, kDay);
   EXPECT_THAT(audit(), SizeIs(1)) << "there was nothing to delete";
@@ -228,7 +228,7 @@ TEST_F(Collecting, WhatARunDeletesIsOneRowOfTheAuditLog) {
   ASSERT_THAT(rows, SizeIs(2));
   EXPECT_EQ(rows[1].caller, "operator");
   EXPECT_EQ(rows[1].method, "wring-server gc");
-  EXPECT_EQ(rows[1].object, "0 expired artifacts, 0 outputs of stages, 0 blobs of 0 bytes");
+  EXPECT_EQ(rows[1].object, "0 expired artifacts, 0 outputs of stages, 0 blobs of 0 bytes, 0 unfinished");
 }
 
 TEST_F(Collecting, ARunThatFailsHasARowOfWhatItHadDeleted) {

@@ -167,6 +167,16 @@ TEST_P(FolderShelfTest, SetsAsideWhatIsDamagedSoThatItCanComeAnew) {
   EXPECT_EQ(read(put(text), 0, 1000), text);
 }
 
+TEST_P(FolderShelfTest, ForgetsCopiesThatWereNotEnded) {
+  const auto now = fs::file_time_type::clock::now();
+  const auto copy = (GetParam() == "other_disk" ? other_ : folder_).path() / "incoming/copy";
+  std::ofstream(copy) << "half";
+  EXPECT_EQ(shelf_->forget_unfinished(now - hours(1)), 0u);
+  fs::last_write_time(copy, now - hours(2));
+  EXPECT_EQ(shelf_->forget_unfinished(now - hours(1)), 1u);
+  EXPECT_FALSE(fs::exists(copy));
+}
+
 std::vector<std::string> places() {
   std::vector<std::string> names{"data_folder", "other_disk"};
   if (std::getenv("WRING_TEST_S3")) names.push_back("bucket");

@@ -51,11 +51,12 @@ void copy_durably(const fs::path& from, const fs::path& to) {
   if (::fsync(target.get()) != 0) throw_io_error("fsync", to, errno);
 }
 
-void remove_older_files(const fs::path& folder, std::chrono::hours age) {
-  const auto before = fs::file_time_type::clock::now() - age;
+std::uint64_t remove_older_files(const fs::path& folder, fs::file_time_type before) {
+  std::uint64_t removed = 0;
   std::error_code ignored;
   for (const auto& entry : fs::directory_iterator(folder))
-    if (entry.last_write_time(ignored) < before) fs::remove(entry.path(), ignored);
+    if (entry.last_write_time(ignored) < before) removed += fs::remove(entry.path(), ignored);
+  return removed;
 }
 
 }  // namespace
@@ -95,7 +96,7 @@ FolderShelf::FolderShelf(const fs::path& folder, ShelfUse access)
       owner_(folder / "owner") {
   if (access == ShelfUse::kRead) return;
   for (const auto& path : {blobs_, incoming_, corrupt_}) make_folder(path);
-  remove_older_files(incoming_, std::chrono::hours(24));
+  remove_older_files(incoming_, fs::file_time_type::clock::now() - std::chrono::hours(24));
   sync_names();
 }
 
@@ -204,6 +205,10 @@ std::uint64_t FolderShelf::remove_older(const Digest& digest, fs::file_time_type
   if (gone || written >= before) return 0;
   const auto bytes = fs::file_size(path, gone);
   return !gone && fs::remove(path) ? bytes : 0;
+}
+
+std::uint64_t FolderShelf::forget_unfinished(fs::file_time_type before) {
+  return remove_older_files(incoming_, before);
 }
 
 std::string FolderShelf::set_aside(const Digest& digest) {

@@ -23,6 +23,7 @@ class FolderShelf final : public BlobShelf {
   bool renew(const Digest& digest) override;
   void put(const Digest& digest, const std::filesystem::path& part) override;
   std::uint64_t remove_older(const Digest& digest, std::filesystem::file_time_type before) override;
+  std::uint64_t forget_unfinished(std::filesystem::file_time_type before) override;
   std::string set_aside(const Digest& digest) override;
   std::string owner() const override;
   void set_owner(const std::string& database) override;

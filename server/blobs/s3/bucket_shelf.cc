@@ -1,14 +1,12 @@
 // Each blob one object; nothing of it is known here that the bucket does not say.
 #include "server/blobs/s3/bucket_shelf.h"
 
-#include <cctype>
 #include <chrono>
-#include <cstdio>
 #include <utility>
 
 #include "common/error.h"
-#include "common/files.h"
-#include "server/blobs/s3/bucket_page.h"
+#include "server/blobs/s3/multipart.h"
+#include "server/blobs/s3/s3_answers.h"
 
 namespace wring {
 
@@ -18,9 +16,10 @@ namespace {
 
 constexpr std::uint64_t kPageBytes = 8u << 20;
 constexpr const char* kOwner = "owner";
+constexpr const char* kBlobs = "blobs/";
 
 std::string key_of(const Digest& digest) {
-  return "blobs/" + digest.hex();
+  return kBlobs + digest.hex();
 }
 
 class FetchedBlob final : public ShelvedBlob {
@@ -36,28 +35,10 @@ class FetchedBlob final : public ShelvedBlob {
   std::string bytes_;
 };
 
-std::string encoded(const std::string& text) {
-  std::string out;
-  for (const unsigned char c : text) {
-    if (std::isalnum(c) || c == '-' || c == '_' || c == '.' || c == '~') {
-      out.push_back(static_cast<char>(c));
-    } else {
-      char code[4];
-      std::snprintf(code, sizeof code, "%%%02X", c);
-      out += code;
-    }
-  }
-  return out;
-}
-
+// Cut to seconds before its epoch moves: the largest time has no room for that in nanoseconds.
 std::int64_t in_seconds(fs::file_time_type time) {
-  const auto since = fs::file_time_type::clock::to_sys(time).time_since_epoch();
-  return std::chrono::duration_cast<std::chrono::seconds>(since).count();
-}
-
-[[noreturn]] void throw_no_bucket(const S3Client& client) {
-  throw Error(ErrorCode::kFailedPrecondition, "NO_BUCKET", "there is no bucket " + client.place().bucket,
-              "s3.bucket", "Make it; Wring makes none.");
+  const auto seconds = std::chrono::floor<std::chrono::seconds>(time);
+  return fs::file_time_type::clock::to_sys(seconds).time_since_epoch().count();
 }
 
 }  // namespace
@@ -84,14 +65,13 @@ std::uint64_t BucketShelf::size(const Digest& digest) const {
 }
 
 std::vector<Digest> BucketShelf::all() const {
-  const auto& place = client_->place();
-  const std::string prefix = (place.prefix.empty() ? "" : place.prefix + "/") + "blobs/";
+  const std::string prefix = client_->object_of(kBlobs);
   std::vector<Digest> digests;
   std::string next;
   do {
-    const std::string token = next.empty() ? "" : "continuation-token=" + encoded(next) + "&";
+    const std::string token = next.empty() ? "" : "continuation-token=" + url_encoded(next) + "&";
     const auto answer = client_->send({.method = "GET",
-                                       .query = token + "list-type=2&prefix=" + encoded(prefix),
+                                       .query = token + "list-type=2&prefix=" + url_encoded(prefix),
                                        .most_bytes = kPageBytes});
     const auto page = parse_bucket_page(answer.body, prefix);
     for (const auto& name : page.names)
@@ -117,9 +97,7 @@ bool BucketShelf::renew(const Digest& digest) {
 }
 
 void BucketShelf::put(const Digest& digest, const fs::path& part) {
-  const auto answer =
-      client_->send({.method = "PUT", .key = key_of(digest), .file = part, .file_sha256 = digest.hex()});
-  if (answer.status == 404) throw_no_bucket(*client_);
+  put_file(*client_, key_of(digest), digest, part);
   std::error_code ignored;
   fs::remove(part, ignored);
 }
@@ -130,6 +108,10 @@ std::uint64_t BucketShelf::remove_older(const Digest& digest, fs::file_time_type
     return 0;
   client_->send({.method = "DELETE", .key = key_of(digest)});
   return answer.length;
+}
+
+std::uint64_t BucketShelf::forget_unfinished(fs::file_time_type before) {
+  return abort_uploads(*client_, kBlobs, in_seconds(before));
 }
 
 std::string BucketShelf::set_aside(const Digest& digest) {
@@ -145,10 +127,7 @@ std::string BucketShelf::owner() const {
 }
 
 void BucketShelf::set_owner(const std::string& database) {
-  const TempDir folder;
-  const auto file = folder.path() / kOwner;
-  write_file_atomic(file, database);
-  client_->send({.method = "PUT", .key = kOwner, .file = file, .file_sha256 = sha256(database).hex()});
+  client_->send({.method = "PUT", .key = kOwner, .body = database});
 }
 
 }  // namespace wring

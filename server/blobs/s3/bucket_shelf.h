@@ -9,8 +9,8 @@
 
 namespace wring {
 
-// A blob is at most 64 MiB (artifacts are cut into chunks), so one PUT takes it: what an upload resumes at is
-// the chunk, and within it the part file on the server's disk. The service verifies the digest of each PUT.
+// A blob is whole on the server's disk before it comes here; from there it goes as multipart.h says. The
+// service verifies the digest of each body that is sent.
 class BucketShelf final : public BlobShelf {
  public:
   // Asks the bucket whether it is there. Throws Error(kFailedPrecondition, "NO_BUCKET"), and as
@@ -25,6 +25,7 @@ class BucketShelf final : public BlobShelf {
   void put(const Digest& digest, const std::filesystem::path& part) override;
   // By the service's clock: `before` should leave more than the clocks differ.
   std::uint64_t remove_older(const Digest& digest, std::filesystem::file_time_type before) override;
+  std::uint64_t forget_unfinished(std::filesystem::file_time_type before) override;
   std::string set_aside(const Digest& digest) override;
   std::string owner() const override;
   void set_owner(const std::string& database) override;

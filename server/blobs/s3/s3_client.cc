@@ -2,7 +2,7 @@
 #include "server/blobs/s3/s3_client.h"
 
 #include <algorithm>
-#include <cerrno>
+#include <cctype>
 #include <chrono>
 #include <cstdio>
 #include <thread>
@@ -10,7 +10,6 @@
 
 #include "common/digest.h"
 #include "common/error.h"
-#include "common/files.h"
 
 namespace wring {
 namespace {
@@ -32,10 +31,6 @@ std::size_t take_bytes(char* bytes, std::size_t, std::size_t count, void* into) 
   return count;
 }
 
-struct CloseFile {
-  void operator()(std::FILE* file) const { std::fclose(file); }
-};
-
 class Headers {
  public:
   ~Headers() { ::curl_slist_free_all(list_); }
@@ -49,16 +44,27 @@ class Headers {
   curl_slist* list_ = nullptr;
 };
 
-bool may_pass(long status) {
-  return status == 429 || status >= 500;
+// What stands in the XML of an error under that name; empty: nothing.
+std::string element(const std::string& xml, const std::string& name) {
+  const auto begin = xml.find("<" + name + ">"), end = xml.find("</" + name + ">");
+  if (begin == std::string::npos || end == std::string::npos || end < begin) return "";
+  const auto at = begin + name.size() + 2;
+  return xml.substr(at, end - at);
 }
 
-// The service's own words, from its XML; a few of them, for people.
+// Also what was damaged or cut on its way.
+bool may_pass(const S3Answer& answer) {
+  if (answer.status < 400) return false;
+  const auto code = element(answer.body, "Code");
+  const auto passing = {"BadDigest",     "XAmzContentSHA256Mismatch", "IncompleteBody", "RequestTimeout",
+                        "InternalError", "ServiceUnavailable",        "SlowDown"};
+  return answer.status == 429 || answer.status >= 500 ||
+         std::find(passing.begin(), passing.end(), code) != passing.end();
+}
+
+// The service's own words, a few of them, for people.
 std::string said(const S3Answer& answer) {
-  const auto begin = answer.body.find("<Message>");
-  const auto end = answer.body.find("</Message>");
-  const std::string text =
-      begin < end && end != std::string::npos ? answer.body.substr(begin + 9, end - begin - 9) : "";
+  const auto text = element(answer.body, "Message");
   return "status " + std::to_string(answer.status) + (text.empty() ? "" : ": " + text.substr(0, 300));
 }
 
@@ -70,10 +76,11 @@ S3Client::S3Client(S3Place place, S3Keys keys) : place_(std::move(place)), keys_
 }
 
 std::string S3Client::path_of(const std::string& key) const {
-  std::string path = "/" + place_.bucket;
-  if (key.empty()) return path;
-  if (!place_.prefix.empty()) path += "/" + place_.prefix;
-  return path + "/" + key;
+  return "/" + place_.bucket + (key.empty() ? "" : "/" + object_of(key));
+}
+
+std::string S3Client::object_of(const std::string& key) const {
+  return place_.prefix.empty() ? key : place_.prefix + "/" + key;
 }
 
 S3Client::Handle S3Client::take() {
@@ -99,8 +106,7 @@ std::string S3Client::send_once(const S3Request& request, S3Answer& answer) {
   Body body{{}, request.most_bytes};
   Headers headers;
   for (const auto& header : request.headers) headers.add(header);
-  headers.add("x-amz-content-sha256: " +
-              (request.file.empty() ? sha256(std::string_view()).hex() : request.file_sha256));
+  headers.add("x-amz-content-sha256: " + sha256(request.body).hex());
   char why[CURL_ERROR_SIZE] = "";
   const auto set = [&](CURLoption option, auto value) { ::curl_easy_setopt(curl, option, value); };
   set(CURLOPT_URL, url.c_str());
@@ -108,7 +114,6 @@ std::string S3Client::send_once(const S3Request& request, S3Answer& answer) {
   set(CURLOPT_AWS_SIGV4, signer.c_str());
   set(CURLOPT_USERNAME, keys_.id.c_str());
   set(CURLOPT_PASSWORD, keys_.secret.c_str());
-  set(CURLOPT_HTTPHEADER, headers.get());
   set(CURLOPT_ERRORBUFFER, why);
   set(CURLOPT_NOSIGNAL, 1L);
   set(CURLOPT_CONNECTTIMEOUT, kConnectSeconds);
@@ -117,22 +122,17 @@ std::string S3Client::send_once(const S3Request& request, S3Answer& answer) {
   set(CURLOPT_FILETIME, 1L);
   set(CURLOPT_WRITEFUNCTION, &take_bytes);
   set(CURLOPT_WRITEDATA, &body);
-  std::unique_ptr<std::FILE, CloseFile> file;
   if (request.method == "HEAD") {
     set(CURLOPT_NOBODY, 1L);
-  } else if (request.method == "PUT") {
-    set(CURLOPT_UPLOAD, 1L);
-    std::uint64_t bytes = 0;
-    if (!request.file.empty()) {
-      file.reset(std::fopen(request.file.c_str(), "rbe"));
-      if (!file) throw_io_error("open", request.file, errno);
-      bytes = std::filesystem::file_size(request.file);
-    }
-    set(CURLOPT_INFILESIZE_LARGE, static_cast<curl_off_t>(bytes));
-    set(CURLOPT_READDATA, file.get());
-  } else if (request.method == "DELETE") {
-    set(CURLOPT_CUSTOMREQUEST, "DELETE");
+  } else if (request.method != "GET") {
+    set(CURLOPT_CUSTOMREQUEST, request.method.c_str());
   }
+  if (request.method == "PUT" || request.method == "POST") {
+    headers.add("Content-Type: application/octet-stream");
+    set(CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(request.body.size()));
+    set(CURLOPT_POSTFIELDS, request.body.empty() ? "" : request.body.data());
+  }
+  set(CURLOPT_HTTPHEADER, headers.get());
   const CURLcode code = ::curl_easy_perform(curl);
   curl_off_t length = 0, time = -1;
   ::curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &answer.status);
@@ -141,6 +141,8 @@ std::string S3Client::send_once(const S3Request& request, S3Answer& answer) {
   answer.length = static_cast<std::uint64_t>(std::max<curl_off_t>(0, length));
   answer.last_modified = time;
   answer.body = std::move(body.text);
+  curl_header* etag = nullptr;
+  if (::curl_easy_header(curl, "ETag", 0, CURLH_HEADER, -1, &etag) == CURLHE_OK) answer.etag = etag->value;
   give_back(std::move(handle));
   if (code == CURLE_OK) return "";
   return why[0] != '\0' ? why : ::curl_easy_strerror(code);
@@ -152,7 +154,9 @@ S3Answer S3Client::send(const S3Request& request) {
     if (attempt > 0) std::this_thread::sleep_for(kFirstPause * (1 << (attempt - 1)));
     S3Answer answer;
     trouble = send_once(request, answer);
-    if (trouble.empty() && !may_pass(answer.status)) {
+    if (request.method != "GET" && answer.status / 100 == 2 && !element(answer.body, "Code").empty())
+      answer.status = 400;  // what takes long is answered with 200 before it has failed
+    if (trouble.empty() && !may_pass(answer)) {
       if (answer.status == 401 || answer.status == 403)
         throw Error(ErrorCode::kPermissionDenied, "S3_REFUSED",
                     place_.endpoint + path_of(request.key) + ": " + said(answer), "",
@@ -167,6 +171,25 @@ S3Answer S3Client::send(const S3Request& request) {
   }
   throw Error(ErrorCode::kUnavailable, "S3_AWAY", place_.endpoint + path_of(request.key) + ": " + trouble, "",
               "The bucket could not be reached, four times; what was asked for may be asked again.");
+}
+
+void throw_no_bucket(const S3Client& client) {
+  throw Error(ErrorCode::kFailedPrecondition, "NO_BUCKET", "there is no bucket " + client.place().bucket,
+              "s3.bucket", "Make it; Wring makes none.");
+}
+
+std::string url_encoded(std::string_view text) {
+  std::string out;
+  for (const unsigned char c : text) {
+    if (std::isalnum(c) || c == '-' || c == '_' || c == '.' || c == '~') {
+      out.push_back(static_cast<char>(c));
+    } else {
+      char code[4];
+      std::snprintf(code, sizeof code, "%%%02X", c);
+      out += code;
+    }
+  }
+  return out;
 }
 
 }  // namespace wring

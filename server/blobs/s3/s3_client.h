@@ -5,10 +5,10 @@
 #include <curl/curl.h>
 
 #include <cstdint>
-#include <filesystem>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace wring {
@@ -24,24 +24,23 @@ struct S3Keys {
 };
 
 struct S3Request {
-  std::string method;  // GET, HEAD, PUT, DELETE
+  std::string method;  // GET, HEAD, PUT, POST, DELETE
   std::string key;     // below the prefix; empty: the bucket itself
   std::string query;   // encoded, sorted by name
   std::vector<std::string> headers;
-  std::filesystem::path file;          // what PUT sends; empty: nothing
-  std::string file_sha256;             // its hex digest, which the service verifies
+  std::string_view body;               // of PUT and POST; its SHA-256 goes along, which the service verifies
   std::uint64_t most_bytes = 1 << 20;  // of an answer
 };
 
 struct S3Answer {
   long status = 0;
-  std::string body;
+  std::string body, etag;
   std::int64_t last_modified = -1;  // seconds since the epoch; -1: not told
   std::uint64_t length = 0;         // Content-Length
 };
 
-// Any thread may call; connections are kept. A request that may succeed later (no connection, 429, 5xx) is
-// made again, four times in all: every request here may be made twice.
+// Any thread may call; connections are kept. A request that may succeed later (no connection, 429, 5xx, a
+// body that was damaged on its way) is made again, four times in all: every request here may be made twice.
 class S3Client {
  public:
   S3Client(S3Place place, S3Keys keys);
@@ -51,7 +50,8 @@ class S3Client {
   S3Answer send(const S3Request& request);
 
   const S3Place& place() const { return place_; }
-  std::string path_of(const std::string& key) const;  // /BUCKET/PREFIX/KEY
+  std::string object_of(const std::string& key) const;  // PREFIX/KEY
+  std::string path_of(const std::string& key) const;    // /BUCKET/PREFIX/KEY
 
  private:
   struct Close {
@@ -69,5 +69,11 @@ class S3Client {
   std::mutex mutex_;
   std::vector<Handle> idle_;
 };
+
+// Throws Error(kFailedPrecondition, "NO_BUCKET").
+[[noreturn]] void throw_no_bucket(const S3Client& client);
+
+// For a query: all but letters, digits and -_.~ as %XX.
+std::string url_encoded(std::string_view text);
 
 }  // namespace wring
