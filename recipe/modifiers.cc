@@ -182,15 +182,15 @@ class Converter {
         check_keys(given, kArguments, member(group.path, key), source_);
   }
 
-  bool asks_for_mse(const Json& fields, const Json& weights, const std::string& path) const {
-    std::string observer = value_of<std::string>(weights, "observer", "", path, source_);
-    if (observer.empty()) observer = value_of<std::string>(fields, "weight_observer", "", path, source_);
+  // `what`: "weight" or "input", of the modifier's fields; "weights" or "input" under observer.
+  bool asks_for_mse(const Json& fields, const Json& arguments, const std::string& what,
+                    const std::string& path) const {
+    std::string observer = value_of<std::string>(arguments, "observer", "", path, source_);
     if (observer.empty())
-      observer = value_of<std::string>(field_of(fields, "observer"), "weights", "", path, source_);
-    return is_mse(observer, path);
-  }
-
-  bool is_mse(const std::string& observer, const std::string& path) const {
+      observer = value_of<std::string>(fields, (what + "_observer").c_str(), "", path, source_);
+    const Json given = field_of(fields, "observer");
+    if (observer.empty() && given.is_object())
+      observer = value_of<std::string>(given, what == "weight" ? "weights" : "input", "", path, source_);
     const bool mse = observer.find("mse") != std::string::npos;
     if (!mse && !observer.empty() && observer.find("minmax") == std::string::npos)
       unsupported(source_, path, "the observer '" + observer + "' has no counterpart here",
@@ -215,7 +215,7 @@ class Converter {
     return {{"bits", value_of<int>(weights, "num_bits", 8, path, source_)},
             {"group_size", strategy == "group" && size > 0 ? size : -1},
             {"symmetric", value_of<bool>(weights, "symmetric", true, path, source_)},
-            {"scale_search", asks_for_mse(m.fields, weights, path) ? "mse" : "minmax"}};
+            {"scale_search", asks_for_mse(m.fields, weights, "weight", path) ? "mse" : "minmax"}};
   }
 
   bool is_float(const Group& group) const {
@@ -227,7 +227,8 @@ class Converter {
   void check_floats(const Modifier& m, const Group& group) const {
     const Json weights = field_of(group.scheme, "weights");
     const std::string path = member(group.path, "weights");
-    if (asks_for_mse(m.fields, weights, path) || !value_of<bool>(weights, "symmetric", true, path, source_))
+    if (asks_for_mse(m.fields, weights, "weight", path) ||
+        !value_of<bool>(weights, "symmetric", true, path, source_))
       unsupported(source_, path, "floats have the scale of their largest value here, and no zero point",
                   "Take the observer minmax, symmetric.");
   }
@@ -264,7 +265,8 @@ class Converter {
         {{"method", method}, {"params", std::move(params)}, {"targets", targets}, {"ignore", ignore}});
   }
 
-  void add_inputs(const Group& group, const Json& ignore) {
+  void add_inputs(const Modifier& m, const Group& group) {
+    const Json ignore = ignored_of(m.fields);
     const Json inputs = field_of(group.scheme, "input_activations");
     const std::string path = member(group.path, "input_activations");
     if (!field_of(group.scheme, "output_activations").is_null())
@@ -284,11 +286,10 @@ class Converter {
       source_.fail("MISSING_PARAMETER", member(path, "group_size"), "the size of the groups is missing");
     const bool floats = value_of<std::string>(inputs, "type", "int", path, source_) == "float";
     if (!dynamic) {
-      const auto observer = value_of<std::string>(inputs, "observer", "", path, source_);
       add_stage("static-inputs",
                 {{"type", floats ? "float8_e4m3" : "int8"},
                  {"symmetric", symmetric},
-                 {"range", is_mse(observer, path) ? "mse" : "minmax"}},
+                 {"range", asks_for_mse(m.fields, inputs, "input", path) ? "mse" : "minmax"}},
                 group.targets, ignore);
       return;
     }
@@ -319,7 +320,7 @@ class Converter {
         params["activation_order"] = in_activation_order(m, group);
       }
       add_stage(method, params, group.targets, ignored_of(m.fields));
-      add_inputs(group, ignored_of(m.fields));
+      add_inputs(m, group);
     }
   }
 
@@ -353,7 +354,7 @@ class Converter {
     if (alone) return;
     for (const auto& group : groups_of(m)) {
       add_stage("rtn", grid_of(m, group), group.targets, ignored_of(m.fields));
-      add_inputs(group, ignored_of(m.fields));
+      add_inputs(m, group);
     }
   }
 

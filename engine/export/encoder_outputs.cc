@@ -20,10 +20,11 @@ class Outputs {
   }
 
   std::map<std::string, at::Tensor> make(const at::Tensor& ids, const at::Tensor& mask,
-                                         const at::Tensor& types) {
+                                         const at::Tensor& types, InputObserver* observer) {
     at::Tensor hidden = embed(ids, types);
     ForwardContext context;
     context.attention_mask = mask;
+    context.observer = observer;
     for (std::size_t i = 0; i < model_.block_count(); ++i) hidden = model_.run_block(i, hidden, context);
     hidden = hidden.to(at::kFloat);
     made_["last_hidden_state"] = hidden;
@@ -126,8 +127,9 @@ class Outputs {
 }  // namespace
 
 std::map<std::string, at::Tensor> encoder_outputs(const Model& model, const at::Tensor& ids,
-                                                  const at::Tensor& mask, const at::Tensor& types) {
-  return Outputs(model).make(ids, mask, types);
+                                                  const at::Tensor& mask, const at::Tensor& types,
+                                                  InputObserver* observer) {
+  return Outputs(model).make(ids, mask, types, observer);
 }
 
 }  // namespace wring

@@ -20,9 +20,10 @@ void onnx(const ExportInput& input, Claims& claims) {
   const Model& model = input.model;
   const auto type = export_dtype(input.params.get<std::string>("dtype"));
   OnnxBuilder builder(type, claims);
-  OnnxLayers layers(model, builder, claims,
-                    {input.params.get<std::string>("weights") == "packed",
-                     input.params.get<std::int64_t>("accuracy_level")});
+  OnnxLayers layers(
+      model, builder, claims,
+      {input.params.get<std::string>("weights") == "packed", input.params.get<std::int64_t>("accuracy_level"),
+       input.params.get<std::string>("products") == "fast"});
   if (model.family() == "llama")
     write_llama_graph(model, layers, builder);
   else

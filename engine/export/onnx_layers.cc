@@ -19,7 +19,7 @@ using Attributes = std::vector<OnnxAttribute>;
 
 constexpr std::int64_t kSmallestBlock = 16, kLargestBlock = 128;  // of MatMulNBits' kernels
 constexpr double kInt8Steps = 127.5;                              // as compressed-tensors' scales of tokens
-constexpr std::uint8_t kInt8Zero = 128;  // of int8 codes in uint8, which x86 multiplies
+constexpr std::uint8_t kInt8Zero = 128;                           // of int8 codes as uint8
 
 // Bits of the codes that onnxruntime has kernels for.
 int container_of(int bits) {
@@ -99,7 +99,8 @@ OnnxLayers::Input OnnxLayers::round_on(const std::string& x, const InputRounding
   made.scale = builder_.stored(name + ".scale", at::scalar_tensor(rounding.scale, at::kFloat));
   made.zero = builder_.stored(name + ".zero", at::scalar_tensor(rounding.zero + kInt8Zero, at::kByte));
   made.codes =
-      builder_.node("QuantizeLinear", {builder_.cast(x, builder_.work(), at::kFloat), made.scale, made.zero});
+      builder_.node("QuantizeLinear", {builder_.cast(x, builder_.work(), at::kFloat), made.scale, made.zero},
+                    {}, name + kInputCodes);
   return made;
 }
 
@@ -119,9 +120,10 @@ OnnxLayers::Input OnnxLayers::round(const std::string& x, const std::string& nam
   Input made;
   made.scale = builder_.node(
       "Div", {builder_.node("Max", {largest, builder_.number(1e-30)}), builder_.number(kInt8Steps)});
-  const std::string codes =
-      builder_.node("Clip", {builder_.node("Round", {builder_.node("Div", {wide, made.scale})}),
-                             builder_.number(-128), builder_.number(127)});
+  const std::string codes = builder_.node("Clip",
+                                          {builder_.node("Round", {builder_.node("Div", {wide, made.scale})}),
+                                           builder_.number(-128), builder_.number(127)},
+                                          {}, name + kInputCodes);
   made.codes = builder_.cast(builder_.add(codes, builder_.number(kInt8Zero)), at::kFloat, at::kByte);
   const std::string back = builder_.multiply(codes, made.scale);
   made.values = builder_.work() == at::kFloat
@@ -187,18 +189,28 @@ OnnxLayers::Product OnnxLayers::blocks(const std::string& name, const WeightRep&
           packed_int_rep(meant)};
 }
 
-// With inputs that are rounded too, integers are multiplied.
+// With inputs that are rounded too, integers are multiplied: uint8 both, which no processor's kernels
+// saturate.
 OnnxLayers::Product OnnxLayers::whole_rows(const std::string& name, const WeightRep& rep, const Input& x) {
   const IntegerGrid grid = integer_grid(rep, name);
-  const auto signed_of = [](const at::Tensor& codes) { return (codes.to(at::kShort) - 128).to(at::kChar); };
+  const bool rounded = x.values.ends_with(kRoundedInput), dynamic = !x.codes.empty();
+  const bool in_bytes = rounded && !options_.fast_products;
+  const auto stored_of = [&](const at::Tensor& codes) {
+    return in_bytes ? codes : (codes.to(at::kShort) - kInt8Zero).to(at::kChar);
+  };
   const at::Tensor scales = grid.scales.to(at::kFloat);
-  const std::string codes = builder_.stored(name + ".codes_t", signed_of(grid.codes).t().contiguous()),
+  const std::string codes = builder_.stored(name + ".codes_t", stored_of(grid.codes).t().contiguous()),
                     scale = builder_.stored(name + ".scales", scales.reshape({-1}));
   std::string zeros;
-  if (!grid.symmetric) zeros = builder_.stored(name + ".zeros", signed_of(grid.zeros).reshape({-1}));
+  if (!grid.symmetric)
+    zeros = builder_.stored(name + ".zeros", stored_of(grid.zeros).reshape({-1}));
+  else if (in_bytes && dynamic)
+    zeros = builder_.byte(kInt8Zero);
+  else if (in_bytes)
+    zeros = builder_.stored(name + ".zeros", at::full({rep.rows()}, kInt8Zero, at::kByte));
   const auto meant =
       packed_int_rep({8, rep.columns(), grid.codes, scales, grid.symmetric ? at::Tensor() : grid.zeros});
-  if (x.codes.empty()) {
+  if (!dynamic) {
     std::vector<std::string> inputs{codes, scale};
     if (!zeros.empty()) inputs.push_back(zeros);
     const auto weight = builder_.node("DequantizeLinear", inputs, {{"axis", std::int64_t{1}}});

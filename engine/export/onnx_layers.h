@@ -15,6 +15,7 @@ namespace wring {
 struct OnnxLayerOptions {
   bool packed = true;               // integer grids stay integers
   std::int64_t accuracy_level = 0;  // of MatMulNBits; 0: its default
+  bool fast_products = false;       // weights stay int8 where inputs are rounded
 };
 
 // Names and layouts: engine/model/onnx_source.h. Everything that is added is claimed. Throws

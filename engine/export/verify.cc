@@ -151,7 +151,7 @@ Json verify_export(const std::filesystem::path& path, const Json& claims) {
   if (holds_onnx_export(tree.paths())) {
     OnnxModel onnx = read_onnx_export(tree);
     for (const auto& tensor : onnx.graph.initializers) contents.add(tensor.name, tensor.data.data.size());
-    distance = check_onnx_graph(Graph(std::move(onnx)), *model);
+    distance = check_onnx_graph(std::move(onnx), *model);
   }
   check_names(contents.names, json_at<std::vector<std::string>>(claims, "stored", "claims"));
   check_bytes(contents.tensors, claims);

@@ -47,8 +47,10 @@ void check_among(const std::string& value, const std::vector<std::string>& known
 
 void read_inputs(const Json& json, const std::string& path, Group& group) {
   if (json.is_null()) return;
-  const bool dynamic = member_of(json, "dynamic", path) == Json(true),
-             symmetric = json_or<bool>(json, "symmetric", true, path);
+  const Json how = member_of(json, "dynamic", path);
+  if (!json.is_object() || !(how.is_null() || how.is_boolean()))
+    throw_quantized_input("inputs are read that are dynamic or static", path);
+  const bool dynamic = how == Json(true), symmetric = json_or<bool>(json, "symmetric", true, path);
   const auto type = json_or<std::string>(json, "type", "int", path),
              strategy = json_or<std::string>(json, "strategy", dynamic ? "token" : "tensor", path);
   check_among(type, {"int", "float"}, "the type", path + ".type");
@@ -149,14 +151,20 @@ class CompressedTensors final : public QuantizedLayers {
   static InputRounding inputs_of(const Group& group, const std::string& layer, const StoredTensors& stored) {
     InputRounding rounding = *group.inputs;
     if (!group.has_input_scales) return rounding;
-    const auto number = [&](const char* name) {
-      const at::Tensor value = stored.tensor(layer + name);
-      if (value.numel() != 1) throw_bad_quantized_layer(layer, "its" + std::string(name) + " is no number");
-      return value.to(at::kDouble).item<double>();
+    const auto number = [&](const std::string& name) {
+      if (!stored.has(layer + "." + name))
+        throw_bad_quantized_layer(layer, "the files hold no " + name + " of it");
+      const at::Tensor value = stored.tensor(layer + "." + name);
+      if (value.numel() != 1) throw_bad_quantized_layer(layer, "its " + name + " is no single number");
+      return value;
     };
-    rounding.scale = number(".input_scale");
-    if (rounding.scale == 0) throw_bad_quantized_layer(layer, "its .input_scale is 0");
-    if (group.has_input_zeros) rounding.zero = static_cast<std::int64_t>(number(".input_zero_point"));
+    rounding.scale = number("input_scale").to(at::kDouble).item<double>();
+    if (!rounding.is_static()) throw_bad_quantized_layer(layer, "its input_scale is 0");
+    if (!group.has_input_zeros) return rounding;
+    const at::Tensor zero = number("input_zero_point");
+    if (!at::isIntegralType(zero.scalar_type(), /*includeBool=*/false))
+      throw_bad_quantized_layer(layer, "its input_zero_point is no integer");
+    rounding.zero = zero.item<std::int64_t>();
     return rounding;
   }
 

@@ -29,11 +29,11 @@ std::int64_t attribute(const OnnxNode& node, const char* name) {
 OnnxModel read_onnx_export(const FileTree& tree) {
   const Json marker = parse_json(tree.open(kOnnxExportFile).read_all().text(), kOnnxExportFile);
   if (const auto version = json_at<int>(marker, "format_version", kOnnxExportFile);
-      version != kOnnxExportVersion)
+      version < 1 || version > kOnnxExportVersion)
     throw Error(ErrorCode::kUnimplemented, "FORMAT_VERSION",
                 "version " + std::to_string(version) + " of ONNX exports is not supported",
                 std::string(kOnnxExportFile) + ".format_version",
-                "This engine reads version " + std::to_string(kOnnxExportVersion) + ".");
+                "This engine reads versions 1 to " + std::to_string(kOnnxExportVersion) + ".");
   return read_onnx(tree.open(kOnnxModelFile), [&](const std::string& path) { return tree.open(path); });
 }
 
@@ -72,7 +72,8 @@ std::shared_ptr<const WeightRep> OnnxTensors::weight(const std::string& layer) c
   while (auto next = part(layer + "." + std::to_string(parts.size()))) parts.push_back(std::move(next));
   auto weight = parts.empty() ? part(layer) : sum_rep(parts);
   if (!weight) (void)tensor(layer + ".weight");
-  const auto rounding = rounding_of(layer);
+  const OnnxNode* product = product_of(layer);
+  const auto rounding = product ? rounding_by(*product) : std::nullopt;
   return rounding ? rounded_input_rep(std::move(weight), *rounding) : weight;
 }
 
@@ -112,19 +113,24 @@ std::shared_ptr<const WeightRep> OnnxTensors::packed(const std::string& name) co
   return packed_int_rep(parts);
 }
 
-// int8 codes and zero points, as unsigned ones.
+// Codes and zero points, int8 ones as unsigned. Where all zero points are 128 the grid is symmetric.
 std::shared_ptr<const WeightRep> OnnxTensors::whole_rows(const std::string& name) const {
   const auto shifted = [](const at::Tensor& values) {
-    return (values.to(at::kShort) + 128).to(at::kByte).contiguous();
+    const bool is_unsigned = values.scalar_type() == at::kByte;
+    return is_unsigned ? values.contiguous() : (values.to(at::kShort) + 128).to(at::kByte).contiguous();
   };
   const at::Tensor codes = matrix(name + ".codes_t").t(), scales = tensor(name + ".scales");
   PackedInt parts{8, codes.size(1), shifted(codes), scales.reshape({-1, 1}), {}};
-  if (tensors_.contains(name + ".zeros")) parts.zeros = shifted(tensor(name + ".zeros")).reshape({-1, 1});
+  if (tensors_.contains(name + ".zeros")) {
+    const at::Tensor zeros = shifted(tensor(name + ".zeros")).reshape({-1, 1});
+    if (!at::all(zeros == 128).item<bool>()) parts.zeros = zeros;
+  }
   return packed_int_rep(parts);
 }
 
-// Of the node that multiplies by the layer's first tensor, or by what it is decoded to.
-std::optional<InputRounding> OnnxTensors::rounding_of(const std::string& layer) const {
+// The node that multiplies by the layer's first tensor, or by what that is decoded to; null where it is
+// looked up.
+const OnnxNode* OnnxTensors::product_of(const std::string& layer) const {
   for (const std::string& prefix : {layer, layer + ".0"})
     for (const char* suffix : {".codes", ".codes_t", ".weight_t", ".a_t"}) {
       auto it = readers_.find(prefix + suffix);
@@ -135,28 +141,48 @@ std::optional<InputRounding> OnnxTensors::rounding_of(const std::string& layer) 
           it = readers_.find(it->second->outputs.front());
           if (it == readers_.end()) refuse(layer, "nothing is multiplied by its weight");
         }
-      return rounding_by(*it->second);
+      return it->second;
     }
-  return std::nullopt;
+  return nullptr;
 }
 
 std::optional<InputRounding> OnnxTensors::rounding_by(const OnnxNode& product) const {
   if (product.operation == "MatMulInteger") return InputRounding{InputType::kInt8, -1};
   if (product.inputs.empty() || !product.inputs.front().ends_with(kRoundedInput)) return std::nullopt;
-  auto made = makers_.find(product.inputs.front());
-  if (made != makers_.end() && made->second->operation == "Cast" && !made->second->inputs.empty())
-    made = makers_.find(made->second->inputs.front());
-  if (made == makers_.end()) refuse(product.name, "its rounded input is made by no node");
+  const auto maker_of = [&](const std::string& value) {
+    const auto it = makers_.find(value);
+    if (it == makers_.end() || it->second->inputs.empty())
+      refuse(product.name, "its rounded input is made by no node");
+    return it->second;
+  };
+  const OnnxNode* last = maker_of(product.inputs.front());
+  if (last->operation == "Cast") last = maker_of(last->inputs.front());
   InputRounding rounding{InputType::kInt8, -1};
-  const OnnxNode& last = *made->second;
-  if (last.operation != "DequantizeLinear") return rounding;
-  if (last.inputs.size() != 3) refuse(last.name, "it has no scale and zero point");
-  const at::Tensor scale = tensor(last.inputs[1]), zero = tensor(last.inputs[2]);
+  if (last->operation == "Identity" || last->operation == "Mul") return rounding;
+  const OnnxNode* first = last->operation == "DequantizeLinear" ? maker_of(last->inputs.front()) : last;
+  if (first->operation != "QuantizeLinear" || first->inputs.size() != 3 || last->inputs.size() != 3 ||
+      first->inputs[1] != last->inputs[1] || first->inputs[2] != last->inputs[2])
+    refuse(product.name,
+           "its input is rounded by no QuantizeLinear and DequantizeLinear with one scale and zero point");
+  const at::Tensor scale = tensor(last->inputs[1]), zero = tensor(last->inputs[2]);
   if (scale.numel() != 1 || zero.numel() != 1 || zero.scalar_type() != at::kByte)
-    refuse(last.name, "its scale and zero point are no number and no uint8");
+    refuse(last->name, "its scale and zero point are no number and no uint8");
   rounding.scale = scale.to(at::kDouble).item<double>();
   rounding.zero = zero.item<std::int64_t>() - 128;
+  if (!rounding.is_static()) refuse(last->name, "its scale is 0");
   return rounding;
+}
+
+std::string OnnxTensors::input_codes(const std::string& layer) const {
+  const OnnxNode* node = product_of(layer);
+  constexpr int kMostSteps = 4;  // what makes values, or bytes, of codes
+  for (int step = 0; node && !node->inputs.empty() && step < kMostSteps; ++step) {
+    const std::string& value = node->inputs.front();
+    if (value.ends_with(std::string(kRoundedInput) + kInputCodes)) return value;
+    const auto maker = makers_.find(value);
+    node = maker == makers_.end() ? nullptr : maker->second;
+  }
+  return "";
 }
 
 }  // namespace wring

@@ -13,7 +13,7 @@
 namespace wring {
 
 inline constexpr char kOnnxModelFile[] = "model.onnx";
-inline constexpr int kOnnxExportVersion = 1;
+inline constexpr int kOnnxExportVersion = 2;  // 1: before inputs on one scale, and uint8
 
 // What a layer L (of several parts: L.0, L.1, ...) has, by how its nodes read it:
 //   Gather, Gemm          L.weight [out, in]
@@ -21,11 +21,15 @@ inline constexpr int kOnnxExportVersion = 1;
 //   two MatMuls           L.a_t [in, rank], L.b_t [rank, out]
 //   MatMulNBits           L.codes uint8 [out, blocks, bytes], L.scales [out * blocks], L.zeros uint8
 //   DequantizeLinear and MatMul, or MatMulInteger
-//                         L.codes_t int8 [in, out], L.scales [out], L.zeros int8 [out]
-// L.zeros only where the grid is not symmetric. Where the first input of the node that multiplies ends with
-// this, the layer rounds its inputs to int8: if a DequantizeLinear makes it, on the scale and zero point
-// which that has (uint8: 128 more than int8's), else by token. MatMulInteger's always are, by token.
+//                         L.codes_t int8 [in, out], L.scales [out], L.zeros int8 [out]; uint8 where the layer
+//                         rounds its inputs
+// L.zeros only where the grid is not symmetric, or where it is uint8's 128 of a DequantizeLinear. Where the
+// first input of the node that multiplies ends with this, the layer rounds its inputs to int8: if a
+// DequantizeLinear makes it, on the scale and zero point which that has (uint8: 128 more than int8's), else
+// by token. MatMulInteger's always are, by token.
 inline constexpr char kRoundedInput[] = "/rounded";
+// Behind the name of what is rounded: its codes, as QuantizeLinear makes them or as floats from -128 to 127.
+inline constexpr char kInputCodes[] = ".codes";
 // Behind the name of another parameter that lies transposed.
 inline constexpr char kTransposed[] = "_t";
 
@@ -42,11 +46,14 @@ class OnnxTensors final : public TensorSource {
   at::Tensor tensor(const std::string& name) const override;
   std::shared_ptr<const WeightRep> weight(const std::string& layer) const override;
 
+  // The value that holds the codes of what the layer rounds; "" where it rounds nothing.
+  std::string input_codes(const std::string& layer) const;
+
  private:
   std::shared_ptr<const WeightRep> part(const std::string& name) const;
   std::shared_ptr<const WeightRep> packed(const std::string& name) const;
   std::shared_ptr<const WeightRep> whole_rows(const std::string& name) const;
-  std::optional<InputRounding> rounding_of(const std::string& layer) const;
+  const OnnxNode* product_of(const std::string& layer) const;
   std::optional<InputRounding> rounding_by(const OnnxNode& product) const;
   const OnnxNode& reader_of(const std::string& tensor) const;
   at::Tensor matrix(const std::string& name) const;

@@ -1,7 +1,7 @@
 // A weight whose layer rounds its inputs: as they come, by token or group of it, symmetric, as
 // compressed-tensors' strategies "token" and "group" do; or on one scale, as its static "tensor" and ONNX's
 // QuantizeLinear do.
-#include <cmath>
+#include <limits>
 
 #include "engine/model/fill_rows.h"
 #include "engine/model/rep_loaders.h"
@@ -27,8 +27,7 @@ at::Tensor dynamic_scale(const at::Tensor& x, InputType type) {
 }
 
 bool is_scale(double scale) {
-  const auto stored = static_cast<float>(scale);
-  return std::isfinite(stored) && stored > 0;
+  return scale <= std::numeric_limits<float>::max() && static_cast<float>(scale) > 0;  // a NaN is not
 }
 
 class RoundedInputRep final : public WeightRep {
@@ -95,6 +94,7 @@ std::shared_ptr<const WeightRep> rounded_input_rep(std::shared_ptr<const WeightR
                          " does not divide " + std::to_string(weight->columns()));
   if (rounding.is_static() && (!is_scale(rounding.scale) || rounding.group_size != -1))
     throw_bad_weight_rep("its input's scale is no positive number of float32 for whole tokens");
+  rounding.scale = static_cast<float>(rounding.scale);
   if (rounding.zero < -128 || rounding.zero > 127 ||
       (rounding.zero != 0 && (!rounding.is_static() || rounding.type != InputType::kInt8)))
     throw_bad_weight_rep("its input's zero point " + std::to_string(rounding.zero) + " is none of its type");

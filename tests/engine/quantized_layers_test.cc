@@ -303,7 +303,8 @@ TEST(CompressedTensorsLayers, RoundInputsOnTheScaleAndZeroPointOfTheFile) {
   EXPECT_EQ(with("input_zero_point", at::full({1}, 128, at::kShort)), "BAD_WEIGHT_REP");
   auto without = whole;
   without.erase("input_zero_point");
-  EXPECT_EQ(reason(config, without), "NO_SUCH_TENSOR");
+  EXPECT_EQ(reason(config, without), "BAD_WEIGHT_REP");
+  EXPECT_EQ(with("input_zero_point", at::full({1}, 3.7)), "BAD_WEIGHT_REP");
   inputs["symmetric"] = true;
   EXPECT_EQ(input_rounding(*read(config, without)), (InputRounding{InputType::kInt8, -1, 0.25, 0}));
   inputs = {{"num_bits", 8}};  // what is not said: integers, symmetric, one scale for all, static

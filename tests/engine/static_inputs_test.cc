@@ -70,6 +70,26 @@ TEST(StaticInputs, OfZerosHaveSomeScale) {
   EXPECT_EQ(outcome.report.at("input_error"), 0);
 }
 
+TEST(StaticInputs, RefuseATypeThatDoesNotHoldTheScale) {
+  Json values = params("int8", true, "minmax");
+  const auto reason = [&](const char* type, double largest) -> std::string {
+    values["scale_dtype"] = type;
+    try {
+      chosen(at::full({2, 2}, largest), values);
+      return "";
+    } catch (const Error& e) {
+      EXPECT_NE(e.hint().find("float32"), std::string::npos);
+      return e.reason();
+    }
+  };
+  for (const double largest : {1e-7, 1e7}) {  // scales of 8e-10 and 8e4
+    EXPECT_EQ(reason("float16", largest), "OUT_OF_RANGE");
+    EXPECT_EQ(reason("bfloat16", largest), "");
+    EXPECT_EQ(reason("float32", largest), "");
+  }
+  EXPECT_EQ(reason("float16", 1.0), "");
+}
+
 TEST(StaticInputs, LeaveOutAShareAtEachEnd) {
   at::Tensor x = at::arange(-500, 500, at::kFloat).to(at::kBFloat16).to(at::kFloat).reshape({500, 2});
   x[0][0] = -1e6;

@@ -123,23 +123,31 @@ class CompressedTensors(Exports):
                                (f"rtn(bits=4, group_size=32) | {inputs('range=minmax')}", "pack-quantized")):
             with self.subTest(recipe):
                 self.setUp()
-                self.check_rounded(recipe, wanted, 0.5)
+                self.check_rounded(recipe, wanted, 0.05)
 
     def test_ranges_of_inputs_give_the_reference_s_scales_and_zero_points(self):
-        """compressed-tensors' calculate_qparams on the ranges that the scales and zero points here reach."""
-        recipe = "rtn(bits=8, group_size=-1) | static-inputs(samples=8, sequence_length=32, range=minmax, scale_dtype=float32)"
-        small = engine.compress(recipe, self.model(), self.folder / "small", *self.calibration(recipe))
-        engine.export(small, "compressed-tensors(dtype=float32)", self.folder / "export")
-        written = load_file(self.folder / "export/model.safetensors")
-        names = [name.removesuffix(".input_scale") for name in written if name.endswith(".input_scale")]
-        self.assertEqual(len(names), 3 * 7)
-        for name in names:
-            scale, zero = written[f"{name}.input_scale"], written.get(f"{name}.input_zero_point", torch.zeros(1, dtype=torch.int8))
-            low, high = (-128 - zero.float()) * scale, (127 - zero.float()) * scale
-            theirs, their_zero = calculate_qparams(low, high, QuantizationArgs(num_bits=8, type="int", symmetric=False, strategy="tensor"))
-            self.assertTrue(torch.allclose(theirs, scale, rtol=1e-6), f"{name}: {theirs} {scale}")
-            self.assertEqual(their_zero.item(), zero.item(), name)
-        self.row(["compressed-tensors"], f"static-inputs: {len(names)} scales and zero points as calculate_qparams gives them for the same ranges")
+        """compressed-tensors' calculate_qparams on the least and greatest inputs that transformers' layers see of the same tokens. Here values are
+        rounded to bfloat16 before their range is taken."""
+        source, text = self.model(), "\n".join(TEXT * 200)
+        recipe = "static-inputs(samples=8, sequence_length=32, range=minmax, scale_dtype=float32, propagate=dense)"
+        small = engine.compress(recipe, source, self.folder / "small", *self.calibration(recipe))
+        ids = torch.tensor(engine.tokens(source, text, self.folder)[:8 * 32]).reshape(8, 32)
+        model, seen = transformers.AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32), {}
+        for name, module in model.named_modules():
+            if isinstance(module, torch.nn.Linear) and name != "lm_head":
+                module.register_forward_pre_hook(lambda _, inputs, name=name: seen.update({name: torch.aminmax(inputs[0])}))
+        with torch.no_grad():
+            model(input_ids=ids)
+        layers = json.loads((small / "wring.json").read_text())["layers"]
+        made = {name: layer["attributes"] for name, layer in layers.items() if layer["rep"] == "rounded-input"}
+        self.assertEqual(set(made), set(seen))
+        self.assertEqual(len(made), 3 * 7)
+        for name, (low, high) in seen.items():
+            scale, zero = calculate_qparams(low.reshape(1), high.reshape(1), QuantizationArgs(num_bits=8, type="int", symmetric=False, strategy="tensor"))
+            self.assertAlmostEqual(made[name]["scale"] / scale.item(), 1, delta=2**-8, msg=name)
+            self.assertLessEqual(abs(made[name]["zero"] - zero.item()), 1, name)
+        self.assertGreater(max(abs(layer["zero"]) for layer in made.values()), 5)
+        self.row(["compressed-tensors"], f"static-inputs: {len(made)} scales and zero points as calculate_qparams gives them for what transformers' layers see")
 
     def test_a_scale_that_the_type_does_not_hold_is_refused(self):
         recipe = "rtn(bits=8, group_size=-1) | static-inputs(samples=8, sequence_length=32, scale_dtype=float32)"

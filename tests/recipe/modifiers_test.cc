@@ -142,6 +142,11 @@ TEST(Modifiers, MayGiveInputsOneScaleForAll) {
   expect_same(
       theirs("float", "symmetric: true, strategy: tensor"),
       "stages: [{method: fp8, " + place + inputs("type: float8_e4m3, symmetric: true, range: minmax") + "]");
+  for (const char* observer : {"input_observer: mse", "observer: {input: mse}"})
+    expect_same(quantiser("QuantizationModifier",
+                          std::string("targets: Linear, ignore: [], scheme: FP8, ") + observer),
+                "stages: [{method: fp8, params: {block: 0}, " + place +
+                    inputs("type: float8_e4m3, symmetric: true, range: mse") + "]");
   for (const char* bad : {"strategy: token, dynamic: false", "strategy: tensor, dynamic: local",
                           "strategy: tensor, observer: mystery", "strategy: tensor, dynamic: true"})
     expect_refused(theirs("int", std::string("symmetric: true, ") + bad), "UNSUPPORTED_MODIFIER",

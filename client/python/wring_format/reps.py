@@ -13,7 +13,7 @@ MOST_PARTS = 16
 MOST_LEVELS = 64
 ELEMENTS_AT_ONCE = 1 << 20
 FILE = "wring.json"
-SMALLEST, LARGEST = float(np.finfo(np.float32).smallest_subnormal), float(np.finfo(np.float32).max)
+LARGEST = float(np.finfo(np.float32).max)
 ONES = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(1, dtype=np.uint8)  # bits set in a byte
 
 
@@ -305,7 +305,7 @@ def read_rep(layer, entry, take):
         weight = read_rep(layer, attributes, take)
         if "scale" in attributes:
             scale = member(attributes, "scale", (int, float), FILE, layer)
-            if not SMALLEST <= scale <= LARGEST:
+            if not scale <= LARGEST or not np.float32(scale) > 0:
                 raise FormatError(FILE, layer, f"its inputs' scale {repr(scale)[:40]} is no positive number of float32")
             zeros = (-128, 127) if attributes["type"] == "int8" else (0, 0)
             integer(attributes, "zero", *zeros, FILE, layer)

@@ -10,6 +10,7 @@ namespace wring {
 namespace {
 
 constexpr double kLargestInt8 = 127, kInt8Steps = 255, kLargestFloat8 = 448;
+constexpr double kMostLost = 0.01;  // of a scale, as it is stored: bfloat16 has 8 bits
 
 struct Range {
   double low = 0, high = 0;  // low <= 0 <= high: codes have a zero
@@ -23,6 +24,7 @@ class StaticInputs final : public LayerMethod {
         range_(params.get<std::string>("range")),
         percentile_(params.get<double>("percentile")),
         scale_dtype_(params.dtype("scale_dtype")),
+        scale_type_(params.get<std::string>("scale_dtype")),
         field_(params.field("type")) {}
 
   std::set<Statistic> needs() const override { return {Statistic::kInputNorm, Statistic::kInputValues}; }
@@ -54,8 +56,13 @@ class StaticInputs final : public LayerMethod {
                          : symmetric_ ? most / kLargestInt8
                                       : (range.high - range.low) / kInt8Steps;
     InputRounding rounding{type_};
+    if (exact == 0) return {type_, -1, 1};  // nothing but zeros was seen
     rounding.scale = at::scalar_tensor(exact, scale_dtype_).to(at::kDouble).item<double>();
-    if (rounding.scale <= 0) rounding.scale = 1;  // nothing but zeros was seen
+    if (std::abs(rounding.scale / exact - 1) > kMostLost)
+      throw Error(
+          ErrorCode::kInvalidArgument, "OUT_OF_RANGE",
+          "its inputs want the scale " + Json(exact).dump() + ", which " + scale_type_ + " does not hold", "",
+          "Use scale_dtype=float32 or bfloat16.");
     if (!floats && !symmetric_)
       rounding.zero = std::clamp<std::int64_t>(std::llround(-128 - range.low / rounding.scale), -128, 127);
     return rounding;
@@ -121,6 +128,7 @@ class StaticInputs final : public LayerMethod {
   std::string range_;
   double percentile_;
   at::ScalarType scale_dtype_;
+  std::string scale_type_;  // its name
   std::string field_;
 };
 
