@@ -185,12 +185,16 @@ class Converter {
   // `what`: "weight" or "input", of the modifier's fields; "weights" or "input" under observer.
   bool asks_for_mse(const Json& fields, const Json& arguments, const std::string& what,
                     const std::string& path) const {
-    std::string observer = value_of<std::string>(arguments, "observer", "", path, source_);
-    if (observer.empty())
-      observer = value_of<std::string>(fields, (what + "_observer").c_str(), "", path, source_);
     const Json given = field_of(fields, "observer");
-    if (observer.empty() && given.is_object())
+    if (!given.is_null() && !given.is_object())
+      unsupported(source_, path, "the modifier's observer " + shown(given) + " is no mapping",
+                  "For instance observer: {weights: mse, input: minmax}.");
+    std::string observer = value_of<std::string>(fields, (what + "_observer").c_str(), "", path, source_);
+    if (observer.empty())
       observer = value_of<std::string>(given, what == "weight" ? "weights" : "input", "", path, source_);
+    if (observer.empty()) observer = value_of<std::string>(arguments, "observer", "", path, source_);
+    std::transform(observer.begin(), observer.end(), observer.begin(),
+                   [](unsigned char c) { return std::tolower(c); });
     const bool mse = observer.find("mse") != std::string::npos;
     if (!mse && !observer.empty() && observer.find("minmax") == std::string::npos)
       unsupported(source_, path, "the observer '" + observer + "' has no counterpart here",

@@ -84,7 +84,7 @@ double awq(const Layer& layer) {
 }
 
 // MatMulNBits: codes of 2, 4 or 8 bits in blocks of at most 128, a power of two that divides the group.
-double onnx_term(const WeightRep& rep, bool packed, double size) {
+double onnx_term(const WeightRep& rep, bool packed, double size, bool with_zeros) {
   if (rep.format() == "low-rank") return static_cast<double>(rep.parameters()) * size;
   if (rep.format() != "packed-int" || !packed) return values_of(rep) * size;
   Grid grid(rep);
@@ -93,15 +93,19 @@ double onnx_term(const WeightRep& rep, bool packed, double size) {
   if (!whole_rows) grid.group_size = std::gcd(grid.group_size, std::int64_t{128});
   return packed_bytes(grid.rows, grid.columns, grid.bits, 1) +
          grid.rows * grid.groups() * (whole_rows ? kFloat : size) +
-         (grid.symmetric ? 0 : packed_bytes(grid.rows, grid.groups(), grid.bits, 1));
+         (grid.symmetric && !(whole_rows && with_zeros)
+              ? 0
+              : packed_bytes(grid.rows, grid.groups(), grid.bits, 1));
 }
 
-double onnx(const Layer& layer, bool packed, double size) {
+// `exact`: whole rows of bytes whose inputs are rounded on one scale have a zero point each.
+double onnx(const Layer& layer, bool packed, double size, bool exact) {
   if (layer.class_name() != "Linear") return values_of(layer.weight()) * size;
   double bytes = 0;
   const WeightRep& rep = without_rounding(layer.weight());
+  const auto rounding = input_rounding(layer.weight());
   for (const auto& term : terms_of(std::shared_ptr<const WeightRep>(layer.shared_weight(), &rep)))
-    bytes += onnx_term(*term, packed, size);
+    bytes += onnx_term(*term, packed, size, exact && rounding && rounding->is_static());
   return bytes;
 }
 
@@ -152,7 +156,8 @@ double folder_bytes(const Model& model, const BytesOfLayer& weight, double size)
 double onnx_bytes(const Model& model, const Params& params) {
   const double size = size_of(export_dtype(params.get<std::string>("dtype")));
   const bool packed = params.get<std::string>("weights") == "packed";
-  const auto weight = [&](const Layer& layer) { return onnx(layer, packed, size); };
+  const bool exact = params.get<std::string>("products") == "exact";
+  const auto weight = [&](const Layer& layer) { return onnx(layer, packed, size, exact); };
   const auto& all = model.parameters();
   const bool twice = std::any_of(all.begin(), all.end(),
                                  [](const Parameter& p) { return p.name == "cls.predictions.bias"; });

@@ -4,14 +4,11 @@
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
-#include <map>
-#include <set>
 #include <utility>
 
-#include "common/error.h"
 #include "common/text.h"
 #include "engine/export/encoder_outputs.h"
-#include "engine/model/onnx_source.h"
+#include "engine/export/model_codes.h"
 
 namespace wring {
 namespace {
@@ -20,12 +17,6 @@ constexpr std::int64_t kTokens = 12, kFirst = 7, kPadded = 3;
 
 // fp32: the same sums in another order. fp16: 2^-11 a value, over the depth of a network.
 constexpr double kMostInFp32 = 1e-3, kMostInFp16 = 0.03;
-
-// How far the graph's codes may be from the model's, by root mean square: what lies near the middle between
-// two codes goes either way, one in sixteen at most; in fp16, whose values are up to 2^-11 of 128 codes off
-// to begin with, one in four.
-constexpr double kMostInCodes = 0.25, kMostInCodesOfFp16 = 0.5;
-constexpr char kOwn[] = "/own";  // behind the name of codes: the graph's own
 
 struct Tokens {
   at::Tensor ids, mask, positions, types;  // int64 [2, count]; the second sequence begins with padding
@@ -66,15 +57,9 @@ bool is_past(const OnnxValue& input) {
   return input.name.starts_with("past_key_values.");
 }
 
-[[noreturn]] void refuse(const std::string& name, const std::string& what) {
-  throw Error(ErrorCode::kInternal, "EXPORT_DIFFERS", name + " " + what, name,
-              "The file does not hold what the exporter meant: it has changed since, or this is a defect of "
-              "Wring.");
-}
-
 const at::Tensor& value_of(const NamedValues& values, const std::string& name) {
   const auto it = values.find(name);
-  if (it == values.end()) refuse(name, "is no output of the graph");
+  if (it == values.end()) throw_export_differs(name, name + " is no output of the graph");
   return it->second;
 }
 
@@ -84,7 +69,7 @@ void add_cache(const Graph& graph, const NamedValues* earlier, NamedValues& inpu
     if (!is_past(input)) continue;
     if (!input.type || !input.shape || input.shape->size() != 4 || !(*input.shape)[1].size ||
         !(*input.shape)[3].size)
-      refuse(input.name, "is declared otherwise than as heads of one size");
+      throw_export_differs(input.name, "is declared otherwise than as heads of one size");
     const auto& shape = *input.shape;
     const auto type = *input.type == OnnxType::kFloat16 ? at::kHalf : at::kFloat;
     inputs[input.name] = earlier ? value_of(*earlier, present_of(input.name))
@@ -95,7 +80,8 @@ void add_cache(const Graph& graph, const NamedValues* earlier, NamedValues& inpu
 // Of what is made of each token, where there is no padding; of each sequence, otherwise.
 double distance(const std::string& name, const at::Tensor& found, const at::Tensor& expected,
                 const at::Tensor& mask) {
-  if (found.sizes() != expected.sizes()) refuse(name, "is of another shape than the model's");
+  if (found.sizes() != expected.sizes())
+    throw_export_differs(name, name + " is of another shape than the model's");
   at::Tensor difference = found.to(at::kFloat) - expected, size = expected;
   const bool by_token = expected.dim() == 3 || name == "start_logits" || name == "end_logits";
   if (by_token) {
@@ -106,80 +92,12 @@ double distance(const std::string& name, const at::Tensor& found, const at::Tens
   return (difference.square().mean() / size.square().mean()).sqrt().item<double>();
 }
 
-bool is_half(const Graph& graph) {
+double most_allowed(const Graph& graph) {
   const auto& tensors = graph.nodes().initializers;
-  return std::any_of(tensors.begin(), tensors.end(),
-                     [](const OnnxTensor& tensor) { return tensor.type == OnnxType::kFloat16; });
+  const bool half = std::any_of(tensors.begin(), tensors.end(),
+                                [](const OnnxTensor& tensor) { return tensor.type == OnnxType::kFloat16; });
+  return half ? kMostInFp16 : kMostInFp32;
 }
-
-double most_in_codes(const Graph& graph) {
-  return is_half(graph) ? kMostInCodesOfFp16 : kMostInCodes;
-}
-
-// The codes that a model's layers round their inputs to, by the names that a graph has for them.
-class ModelCodes final : public InputObserver {
- public:
-  ModelCodes(const OnnxModel& onnx, const Model& model) {
-    const OnnxTensors tensors(onnx);
-    for (const Layer* layer : model.layers())
-      if (input_rounding(layer->weight())) names_[layer] = tensors.input_codes(layer->name());
-  }
-
-  // Has the graph take these codes for its own, which become outputs.
-  void replace_in(OnnxGraph& graph) const {
-    std::set<std::string> names;
-    for (const auto& [layer, name] : names_) {
-      if (name.empty()) refuse(layer->name(), "rounds its inputs, and the graph has no codes of them");
-      names.insert(name);
-    }
-    for (auto& node : graph.nodes)
-      for (auto& output : node.outputs) {
-        if (!names.contains(output)) continue;
-        const auto type = node.operation == "QuantizeLinear" ? OnnxType::kUint8 : OnnxType::kFloat;
-        graph.inputs.push_back({output, type, std::nullopt});
-        output += kOwn;
-        graph.outputs.push_back({output, std::nullopt, std::nullopt});
-      }
-  }
-
-  void on_input(const Layer& layer, const at::Tensor& x) override {
-    const auto it = names_.find(&layer);
-    if (it == names_.end()) return;
-    const InputRounding rounding = *input_rounding(layer.weight());
-    const at::Tensor values = x.to(at::kFloat);
-    const at::Tensor scale = rounding.is_static() ? at::full({1}, rounding.scale, values.options())
-                                                  : values.abs().amax(-1, true).clamp_min(1e-30) / 127.5;
-    const at::Tensor codes = (values / scale).round();
-    codes_[it->second] = rounding.is_static() ? codes.add(rounding.zero + 128).clamp(0, 255).to(at::kByte)
-                                              : codes.clamp(-128, 127);
-  }
-
-  // Of `count` positions from the `first` of two sequences.
-  void give(NamedValues& inputs, std::int64_t first, std::int64_t count) const {
-    for (const auto& [name, codes] : codes_) inputs[name] = piece(codes, first, count);
-  }
-
-  // The graph's own codes beside them, where `mask` has a token.
-  void compare(const NamedValues& found, const at::Tensor& mask, std::int64_t first, std::int64_t count,
-               double most) const {
-    const at::Tensor keep = mask.narrow(1, first, count).to(at::kBool).unsqueeze(2);
-    for (const auto& [name, codes] : codes_) {
-      const at::Tensor own = value_of(found, name + kOwn), given = piece(codes, first, count);
-      if (own.sizes() != given.sizes()) refuse(name, "is of another shape than the model's");
-      const at::Tensor off = (own.to(at::kFloat) - given.to(at::kFloat)).masked_select(keep);
-      const bool near = off.square().mean().sqrt().item<double>() <= most;  // a NaN is not
-      if (!near) refuse(name, "are other codes than the model's inputs are rounded to");
-    }
-  }
-
- private:
-  static at::Tensor piece(const at::Tensor& codes, std::int64_t first, std::int64_t count) {
-    return codes.reshape({2, -1, codes.size(1)}).narrow(1, first, count).contiguous();
-  }
-
-  std::map<const Layer*, std::string> names_;
-  std::map<std::string, at::Tensor> codes_;  // [rows, in]
-};
 
 struct Distance {
   double value = 0;
@@ -200,10 +118,10 @@ Distance encoder_distance(const Graph& graph, const Model& model, ModelCodes& co
   NamedValues inputs = part_of(graph, tokens, 0, count);
   codes.give(inputs, 0, count);
   const NamedValues found = graph.run(inputs);
-  codes.compare(found, tokens.mask, 0, count, most_in_codes(graph));
+  codes.compare(found, tokens.mask, 0, count, most_allowed(graph));
   for (const auto& [name, value] : found)
-    if (!expected.contains(name) && !name.ends_with(kOwn))
-      refuse(name, "is an output that the model does not have");
+    if (!expected.contains(name) && !codes.added(name))
+      throw_export_differs(name, name + " is an output that the model does not have");
   Distance furthest;
   for (const auto& [name, value] : expected)
     furthest.add(name, distance(name, value_of(found, name), value, tokens.mask));
@@ -223,7 +141,7 @@ Distance decoder_distance(const Graph& graph, const Model& model, ModelCodes& co
     add_cache(graph, earlier, inputs);
     codes.give(inputs, first, count);
     NamedValues found = graph.run(inputs);
-    codes.compare(found, tokens.mask, first, count, most_in_codes(graph));
+    codes.compare(found, tokens.mask, first, count, most_allowed(graph));
     return found;
   };
   Distance furthest;
@@ -243,14 +161,11 @@ double check_onnx_graph(OnnxModel onnx, const Model& model) {
   const Graph graph(std::move(onnx));
   const Distance furthest = model.kind() == "encoder" ? encoder_distance(graph, model, codes)
                                                       : decoder_distance(graph, model, codes);
-  const double most = is_half(graph) ? kMostInFp16 : kMostInFp32;
+  const double most = most_allowed(graph);
   if (furthest.value <= most) return furthest.value;  // a NaN is not
-  throw Error(ErrorCode::kInternal, "EXPORT_DIFFERS",
-              "the graph's outputs are " + format_number(100 * furthest.value, 3) +
-                  " % from the model's, and its types explain " + format_number(100 * most, 1) + " %",
-              furthest.output,
-              "The file does not hold what the exporter meant: it has changed since, or this is a defect of "
-              "Wring.");
+  throw_export_differs(furthest.output, "the graph's outputs are " + format_number(100 * furthest.value, 3) +
+                                            " % from the model's, and its types explain " +
+                                            format_number(100 * most, 1) + " %");
 }
 
 }  // namespace wring

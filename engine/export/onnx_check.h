@@ -6,12 +6,11 @@
 
 namespace wring {
 
-// Runs both on a few tokens, with the codes that the model rounds its inputs to in place of the graph's own,
-// which are compared with them: so nothing hangs on which way a value falls that lies between two codes;, one
-// of two sequences padded, a decoder's graph with its cache too, an encoder's with all its kinds of tokens
-// and all that its heads make. Returns how far the output that is furthest off is from the model's: the root
-// of the mean square difference over that of the outputs. Throws Error(kInternal, "EXPORT_DIFFERS") where
-// that is more than the types and roundings explain.
+// Runs both on a few tokens, one of two sequences padded, a decoder's graph with its cache too, an encoder's
+// with all its kinds of tokens and all that its heads make. Where layers round their inputs the graph goes on
+// with the model's codes, and what it would have rounded is compared (model_codes.h). Returns how far the
+// output that is furthest off is from the model's: the root of the mean square difference over that of the
+// outputs. Throws Error(kInternal, "EXPORT_DIFFERS") where that is more than the types explain.
 double check_onnx_graph(OnnxModel onnx, const Model& model);
 
 }  // namespace wring

@@ -1,4 +1,4 @@
-// Which form a weight takes: blocks of a grid, whole rows of int8, thin factors, or values.
+// Which form a weight takes: blocks of a grid, whole rows of bytes, thin factors, or values.
 #include "engine/export/onnx_layers.h"
 
 #include <algorithm>

@@ -74,7 +74,14 @@ std::shared_ptr<const WeightRep> OnnxTensors::weight(const std::string& layer) c
   if (!weight) (void)tensor(layer + ".weight");
   const OnnxNode* product = product_of(layer);
   const auto rounding = product ? rounding_by(*product) : std::nullopt;
-  return rounding ? rounded_input_rep(std::move(weight), *rounding) : weight;
+  for (std::size_t i = 1; i < parts.size(); ++i)
+    if (input_codes(layer + "." + std::to_string(i)) != input_codes(layer))
+      refuse(layer, "its parts do not round the same input");
+  try {
+    return rounding ? rounded_input_rep(std::move(weight), *rounding) : weight;
+  } catch (const Error& e) {
+    refuse(layer, e.message());
+  }
 }
 
 // Null where there is none of this name.
@@ -120,8 +127,13 @@ std::shared_ptr<const WeightRep> OnnxTensors::whole_rows(const std::string& name
     return is_unsigned ? values.contiguous() : (values.to(at::kShort) + 128).to(at::kByte).contiguous();
   };
   const at::Tensor codes = matrix(name + ".codes_t").t(), scales = tensor(name + ".scales");
+  if ((codes.scalar_type() != at::kByte && codes.scalar_type() != at::kChar) ||
+      scales.scalar_type() != at::kFloat)
+    refuse(name, "its codes and scales are no bytes and no fp32");
   PackedInt parts{8, codes.size(1), shifted(codes), scales.reshape({-1, 1}), {}};
   if (tensors_.contains(name + ".zeros")) {
+    if (tensor(name + ".zeros").scalar_type() != codes.scalar_type())
+      refuse(name, "its codes and zero points are of two types");
     const at::Tensor zeros = shifted(tensor(name + ".zeros")).reshape({-1, 1});
     if (!at::all(zeros == 128).item<bool>()) parts.zeros = zeros;
   }
@@ -165,8 +177,9 @@ std::optional<InputRounding> OnnxTensors::rounding_by(const OnnxNode& product) c
     refuse(product.name,
            "its input is rounded by no QuantizeLinear and DequantizeLinear with one scale and zero point");
   const at::Tensor scale = tensor(last->inputs[1]), zero = tensor(last->inputs[2]);
-  if (scale.numel() != 1 || zero.numel() != 1 || zero.scalar_type() != at::kByte)
-    refuse(last->name, "its scale and zero point are no number and no uint8");
+  if (scale.numel() != 1 || zero.numel() != 1 || scale.scalar_type() != at::kFloat ||
+      zero.scalar_type() != at::kByte)
+    refuse(last->name, "its scale and zero point are no fp32 and no uint8");
   rounding.scale = scale.to(at::kDouble).item<double>();
   rounding.zero = zero.item<std::int64_t>() - 128;
   if (!rounding.is_static()) refuse(last->name, "its scale is 0");

@@ -22,7 +22,7 @@ inline constexpr int kOnnxExportVersion = 2;  // 1: before inputs on one scale, 
 //   MatMulNBits           L.codes uint8 [out, blocks, bytes], L.scales [out * blocks], L.zeros uint8
 //   DequantizeLinear and MatMul, or MatMulInteger
 //                         L.codes_t int8 [in, out], L.scales [out], L.zeros int8 [out]; uint8 where the layer
-//                         rounds its inputs
+//                         rounds its inputs, unless products=fast was asked for
 // L.zeros only where the grid is not symmetric, or where it is uint8's 128 of a DequantizeLinear. Where the
 // first input of the node that multiplies ends with this, the layer rounds its inputs to int8: if a
 // DequantizeLinear makes it, on the scale and zero point which that has (uint8: 128 more than int8's), else

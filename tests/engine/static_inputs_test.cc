@@ -90,6 +90,14 @@ TEST(StaticInputs, RefuseATypeThatDoesNotHoldTheScale) {
   EXPECT_EQ(reason("float16", 1.0), "");
 }
 
+TEST(StaticInputs, MayTryRangesWhoseScaleIsNotHeld) {
+  at::manual_seed(8);
+  const at::Tensor x = at::randn({400, 32}) * 0.003;  // shrunk to 1.8 % the scale would be fp16's 1e-6
+  Json values = params("int8", false, "mse");
+  values["scale_dtype"] = "float16";
+  EXPECT_LT(chosen(x, values).report.at("input_error").get<double>(), 1e-3);
+}
+
 TEST(StaticInputs, LeaveOutAShareAtEachEnd) {
   at::Tensor x = at::arange(-500, 500, at::kFloat).to(at::kBFloat16).to(at::kFloat).reshape({500, 2});
   x[0][0] = -1e6;

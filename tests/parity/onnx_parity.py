@@ -545,6 +545,49 @@ class Damage(Onnx):
         file.write_bytes(whole)
         self.assertEqual(self.verify(report["claims_file"]).returncode, 0)
 
+    def test_changes_of_what_is_rounded_that_no_claim_sees_are_found(self):
+        """Nothing of these is a claimed tensor: the graph's run alone tells."""
+        def number(name, value):
+            def change(graph):
+                tensor = next(tensor for tensor in graph.initializer if tensor.name == name)
+                tensor.CopyFrom(numpy_helper.from_array(np.array(value, numpy_helper.to_array(tensor).dtype), name))
+            return change
+
+        def operation(before, after, which=slice(None)):
+            def change(graph):
+                for node in [node for node in graph.node if node.op_type == before][which]:
+                    node.op_type = after
+            return change
+
+        def another_s_codes(graph):
+            reader = next(node for node in graph.node if node.op_type == "MatMulInteger" and "layers.1.mlp.up_proj" in node.name)
+            other = next(node for node in graph.node if node.op_type == "MatMulInteger" and "layers.0.mlp.up_proj" in node.name)
+            reader.input[0] = other.input[0]
+
+        data = ["--data", f"calibration={DATA / 'calibration.txt'}"]
+        for recipe, to, changes in (("rtn(bits=8, group_size=-1) | round-inputs", "onnx", {
+                "zero points of 127": number("byte_128", 127), "a step of 1 / 127": number("float32_127.5", 127), "clipped at 124": number("float32_127.0", 124),
+                "nothing rounded": operation("Round", "Identity"), "rounded down": operation("Round", "Floor", slice(1)),
+                "another activation": operation("Sigmoid", "Tanh", slice(1)), "another layer's codes": another_s_codes}),
+                ("rtn(bits=8, group_size=-1) | round-inputs", "onnx(dtype=float16)", {
+                    "a step of 1 / 127": number("float32_127.5", 127), "nothing rounded": operation("Round", "Identity", slice(1)),
+                    "another activation": operation("Sigmoid", "Tanh", slice(1))}),
+                ("rtn(bits=8, group_size=-1) | static-inputs(samples=4, sequence_length=16, range=minmax)", "onnx", {
+                    "another activation": operation("Sigmoid", "Tanh", slice(1))})):
+            self.setUp()
+            small = engine.compress(recipe, self.decoder(), self.folder / "small", *data)
+            report, file = self.export(small, to, weights=False), self.folder / "export" / MODEL
+            whole = file.read_bytes()
+            for what, change in changes.items():
+                with self.subTest(what, recipe=recipe, to=to):
+                    model = onnx.load_from_string(whole)
+                    change(model.graph)
+                    file.write_bytes(model.SerializeToString())
+                    self.assertNotEqual(model.SerializeToString(), onnx.load_from_string(whole).SerializeToString())
+                    self.refused(report["claims_file"], what)
+            file.write_bytes(whole)
+            self.assertEqual(self.verify(report["claims_file"]).returncode, 0)
+
     def test_a_flipped_bit_is_found(self):
         for recipe, names in DAMAGED.items():
             self.setUp()

@@ -147,6 +147,13 @@ TEST(Modifiers, MayGiveInputsOneScaleForAll) {
                           std::string("targets: Linear, ignore: [], scheme: FP8, ") + observer),
                 "stages: [{method: fp8, params: {block: 0}, " + place +
                     inputs("type: float8_e4m3, symmetric: true, range: mse") + "]");
+  expect_same(quantiser("QuantizationModifier",
+                        "ignore: [], weight_observer: MSE, config_groups: {g: {targets: [Linear], "
+                        "weights: {num_bits: 4, group_size: 32, observer: minmax}}}"),
+              "stages: [{method: rtn, params: {bits: 4, group_size: 32, scale_search: mse}, " + place + "]");
+  expect_refused(quantiser("QuantizationModifier", "targets: Linear, scheme: FP8, observer: mse"),
+                 "UNSUPPORTED_MODIFIER", "quant_stage.quant_modifiers.QuantizationModifier.scheme.weights",
+                 "mapping");
   for (const char* bad : {"strategy: token, dynamic: false", "strategy: tensor, dynamic: local",
                           "strategy: tensor, observer: mystery", "strategy: tensor, dynamic: true"})
     expect_refused(theirs("int", std::string("symmetric: true, ") + bad), "UNSUPPORTED_MODIFIER",

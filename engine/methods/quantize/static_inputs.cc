@@ -41,7 +41,9 @@ class StaticInputs final : public LayerMethod {
     if (!at::isfinite(seen.values).all().item<bool>())
       throw Error(ErrorCode::kInvalidArgument, "NOT_FINITE",
                   "the layer's inputs hold NaN or infinity for some of the calibration set");
-    const InputRounding rounding = grid_over(chosen(seen));
+    const Range range = chosen(seen);
+    const InputRounding rounding = grid_over(range);
+    check_held(range, rounding.scale);
     report["input_scale"] = rounding.scale;
     report["input_zero"] = rounding.zero;
     report["input_error"] = error(seen, rounding);
@@ -49,21 +51,28 @@ class StaticInputs final : public LayerMethod {
   }
 
  private:
-  InputRounding grid_over(const Range& range) const {
-    const bool floats = type_ == InputType::kFloat8;
+  double exact_scale(const Range& range) const {
     const double most = std::max(-range.low, range.high);
-    const double exact = floats       ? most / kLargestFloat8
-                         : symmetric_ ? most / kLargestInt8
-                                      : (range.high - range.low) / kInt8Steps;
+    if (type_ == InputType::kFloat8) return most / kLargestFloat8;
+    return symmetric_ ? most / kLargestInt8 : (range.high - range.low) / kInt8Steps;
+  }
+
+  void check_held(const Range& range, double scale) const {
+    const double exact = exact_scale(range);
+    if (exact == 0 || std::abs(scale / exact - 1) <= kMostLost) return;
+    throw Error(
+        ErrorCode::kInvalidArgument, "OUT_OF_RANGE",
+        "its inputs want the scale " + Json(exact).dump() + ", which " + scale_type_ + " does not hold", "",
+        "Use scale_dtype=float32 or bfloat16.");
+  }
+
+  // The scale may be one that its type does not hold: 1 where that is 0 or infinite.
+  InputRounding grid_over(const Range& range) const {
+    const double exact = exact_scale(range);
     InputRounding rounding{type_};
-    if (exact == 0) return {type_, -1, 1};  // nothing but zeros was seen
     rounding.scale = at::scalar_tensor(exact, scale_dtype_).to(at::kDouble).item<double>();
-    if (std::abs(rounding.scale / exact - 1) > kMostLost)
-      throw Error(
-          ErrorCode::kInvalidArgument, "OUT_OF_RANGE",
-          "its inputs want the scale " + Json(exact).dump() + ", which " + scale_type_ + " does not hold", "",
-          "Use scale_dtype=float32 or bfloat16.");
-    if (!floats && !symmetric_)
+    if (!(rounding.scale > 0) || !std::isfinite(rounding.scale)) rounding.scale = 1;
+    if (type_ == InputType::kInt8 && !symmetric_)
       rounding.zero = std::clamp<std::int64_t>(std::llround(-128 - range.low / rounding.scale), -128, 127);
     return rounding;
   }
