@@ -401,7 +401,8 @@ TEST(NarrowHeads, AreNoOtherToolsAndTheFieldSaysSo) {
   const FileTree source = FileTree::on_disk(folder.path());
   Json params{{"dtype", "float32"}, {"shard_bytes", 1'000'000'000},
               {"weights", "dense"}, {"accuracy_level", 0},
-              {"inline_bytes", 0},  {"type", "f32"}};
+              {"inline_bytes", 0},  {"type", "f32"},
+              {"products", "exact"}};
   const std::pair<const char*, bool> formats[] = {
       {"huggingface", false}, {"huggingface", true}, {"onnx", false}};
   for (const auto& [format, pad] : formats) {
