@@ -2,7 +2,7 @@
 
 A run of its own is `wring run --local`: no server, no cache, all cores. ALONE of the trials are run so, spread over the grid;
 their mean stands for all where that is fewer. The sweep's time is from its submission, with the inputs in the store, to its end.
-WORKERS of the sweep run side by side, each on all cores. Processor seconds are those of all programs of a side: what other work on the machine makes of
+WORKERS of the sweep run side by side and share the cores: the digests are then those of runs on as many threads, which are not timed. Processor seconds are those of all programs of a side: what other work on the machine makes of
 the time changes them least. Fails where a digest differs or a goal is missed.
 """
 import json
@@ -69,7 +69,7 @@ def run_sweep(server, mode, folder):
     return seconds, trials
 
 
-def run_alone(mode, values, folder):
+def run_alone(mode, values, folder, threads=0):
     parameters = {name.removeprefix("stages.gptq."): value for name, value in values.items() if name.startswith("stages.gptq.")}
     alone = recipe(mode)
     alone["stages"][0]["params"] |= parameters
@@ -77,7 +77,7 @@ def run_alone(mode, values, folder):
     path.write_text(json.dumps(alone))
     with tempfile.TemporaryDirectory(dir=folder) as out:
         data = [argument for name, value in DATA.items() for argument in ("--data", f"{name}={value}")]
-        seconds, job = timed([WRING, "run", "--local", path, "--model", MODEL, *data, "--out", Path(out) / "model", "--json"])
+        seconds, job = timed([WRING, "run", "--local", path, "--model", MODEL, *data, "--threads", threads, "--out", Path(out) / "model", "--json"])
     return seconds, job["artifact_digest"]
 
 
@@ -99,6 +99,8 @@ def compare(server, mode, folder):
         before = seconds_of_children()
         took, digest = run_alone(mode, trial["values"], folder)
         alone_processor.append(seconds_of_children() - before)
+        if WORKERS > 1:  # calibration sums in another order on as many threads
+            digest = run_alone(mode, trial["values"], folder, max(1, len(os.sched_getaffinity(0)) // WORKERS))[1]
         job = timed([WRING, "--server", server, "job", trial["job"], "--json"])[1]
         assert digest == job["artifact_digest"], (digest, job["artifact_digest"])
         alone.append(took)

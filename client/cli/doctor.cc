@@ -3,12 +3,12 @@
 #include <unistd.h>
 
 #include <memory>
-#include <thread>
 
 #include "client/cli/completion.h"
 #include "client/cli/context.h"
 #include "client/cli/programs.h"
 #include "common/clock.h"
+#include "common/cores.h"
 #include "common/text.h"
 #include "recipe/spec.h"
 
@@ -172,8 +172,7 @@ Finding check_machine() {
   const auto memory = static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) *
                       static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
   return {"machine", Verdict::kOk,
-          std::to_string(std::thread::hardware_concurrency()) + " cores, " + human_bytes(memory) + " memory",
-          ""};
+          std::to_string(usable_cores()) + " cores, " + human_bytes(memory) + " memory", ""};
 }
 
 void doctor(CliContext& context) {

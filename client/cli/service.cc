@@ -6,6 +6,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <initializer_list>
@@ -16,6 +17,7 @@
 #include "client/cli/context.h"
 #include "client/cli/programs.h"
 #include "common/clock.h"
+#include "common/cores.h"
 #include "common/text.h"
 #include "recipe/worker_class.h"
 
@@ -191,13 +193,24 @@ int awaited_workers(const ServiceOptions& options) {
   return options.crew && !options.classes.empty() ? 1 : options.workers;
 }
 
+// 0: all cores. Workers that each took all of them would be in each other's way.
+int threads_each(const ServiceOptions& options) {
+  if (options.threads > 0 || options.workers <= 1) return options.threads;
+  return std::max(1, usable_cores() / options.workers);
+}
+
 std::vector<Kept> start_workers(const ServiceOptions& options, const Endpoints& endpoints,
                                 const fs::path& data) {
   std::vector<Kept> workers;
   for (int i = 0; i < options.workers; ++i) {
     const auto name = "worker" + (options.workers > 1 ? std::to_string(i) : "");
-    std::vector<std::string> command{program("wring-worker").string(), "--server", endpoints.grpc, "--cache",
-                                     (data / name).string()};
+    std::vector<std::string> command{program("wring-worker").string(),
+                                     "--server",
+                                     endpoints.grpc,
+                                     "--cache",
+                                     (data / name).string(),
+                                     "--threads",
+                                     std::to_string(threads_each(options))};
     add_classes(options.classes, command);
     workers.emplace_back("wring-worker", std::move(command), data / "logs" / (name + ".log"));
     workers.back().start();
@@ -356,6 +369,10 @@ void add_service_verbs(CLI::App& app, CliContext& context) {
       ->capture_default_str();
   up->add_option("--workers", flags->options.workers, "How many workers")
       ->check(CLI::Range(0, 64))
+      ->capture_default_str();
+  up->add_option("--threads", flags->options.threads,
+                 "Of each worker's engine; 0: an equal share of the cores")
+      ->check(CLI::Range(0, 4096))
       ->capture_default_str();
   add_class_option(*up, flags->options.classes);
   up->add_flag("--detach", flags->detach, "Leave them running; wring down stops them");

@@ -16,6 +16,7 @@ struct ServiceOptions {
   std::string grpc = "127.0.0.1:0";  // port 0: any free one
   std::string http = "127.0.0.1:0";
   int workers = 1;
+  int threads = 0;                                        // of each worker; 0: an equal share of the cores
   std::vector<std::string> classes;                       // kinds of machine that they are of
   std::function<ClientConfig(const Endpoints&)> connect;  // empty: plain text on this machine's loopback
   // A program that starts workers elsewhere, of `classes`, and ends when they do; empty: none.

@@ -12,9 +12,9 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
-#include <thread>
 #include <utility>
 
+#include "common/cores.h"
 #include "common/error.h"
 #include "common/files.h"
 
@@ -79,7 +79,7 @@ Json list_devices() {
                      {"index", 0},
                      {"name", processor_name()},
                      {"memory_bytes", total_memory_bytes()},
-                     {"threads", std::thread::hardware_concurrency()}});
+                     {"threads", usable_cores()}});
   for (int i = 0; i < cuda_device_count(); ++i) {
     const auto device = describe_cuda(i);
     devices.push_back({{"kind", "cuda"},
@@ -119,7 +119,7 @@ std::uint64_t peak_device_bytes(at::Device device) {
 }
 
 int set_threads(int threads) {
-  if (threads <= 0) threads = static_cast<int>(std::thread::hardware_concurrency());
+  if (threads <= 0) threads = usable_cores();
   at::set_num_threads(threads);
   return threads;
 }

@@ -4,11 +4,11 @@
 #include <algorithm>
 #include <memory>
 #include <set>
-#include <thread>
 #include <tuple>
 #include <utility>
 
 #include "common/clock.h"
+#include "common/cores.h"
 #include "common/error.h"
 #include "common/text.h"
 #include "engine/calibrate/stored_statistics.h"
@@ -37,7 +37,7 @@ namespace fs = std::filesystem;
 // Of each process while all compute; what the first one does alone has those of all.
 int threads_apart(const JobSpec& spec) {
   if (spec.threads > 0) return spec.threads;
-  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()) / spec.processes);
+  return std::max(1, usable_cores() / spec.processes);
 }
 
 class Run {
