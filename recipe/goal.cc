@@ -20,23 +20,22 @@ struct Known {
   const char* alias;
   const char* suite;
   const char* metric;
-  bool of_input;  // whether the input has a value, of which a share can be meant
   double least, most;
 };
 constexpr double kAny = 1e300;
 constexpr const char* kSpeedup = "speedup";  // decode's share of the input's, with or without its x
-constexpr std::array<Known, 12> kKnown{{{"bytes", "size", "artifact_bytes", true, 1, kAny},
-                                        {"weights", "size", "weight_bytes", true, 1, kAny},
-                                        {"bits", "size", "bits_per_weight", true, 1e-6, kAny},
-                                        {"memory", "memory", "inference_bytes", true, 1, kAny},
-                                        {"decode", "latency", "decode_speed", true, 1e-6, kAny},
-                                        {kSpeedup, "latency", "decode_speed", true, 1e-6, kAny},
-                                        {"kl", "perplexity", "kl_mean", false, 0, kAny},
-                                        {"ppl", "perplexity", "perplexity", true, 1, kAny},
-                                        {"nll", "perplexity", "nll", true, 0, kAny},
-                                        {"top1", "perplexity", "top1_agreement", false, 0, 1},
-                                        {"cosine", "similarity", "cosine_mean", true, -1, 1},
-                                        {"overlap", "similarity", "neighbour_overlap", true, 0, 1}}};
+constexpr std::array<Known, 12> kKnown{{{"bytes", "size", "artifact_bytes", 1, kAny},
+                                        {"weights", "size", "weight_bytes", 1, kAny},
+                                        {"bits", "size", "bits_per_weight", 1e-6, kAny},
+                                        {"memory", "memory", "inference_bytes", 1, kAny},
+                                        {"decode", "latency", "decode_speed", 1e-6, kAny},
+                                        {kSpeedup, "latency", "decode_speed", 1e-6, kAny},
+                                        {"kl", "perplexity", "kl_mean", 0, kAny},
+                                        {"ppl", "perplexity", "perplexity", 1, kAny},
+                                        {"nll", "perplexity", "nll", 0, kAny},
+                                        {"top1", "perplexity", "top1_agreement", 0, 1},
+                                        {"cosine", "similarity", "cosine_mean", -1, 1},
+                                        {"overlap", "similarity", "neighbour_overlap", 0, 1}}};
 
 std::string trimmed(const std::string& text) {
   const auto first = text.find_first_not_of(" \t\r\n");
@@ -140,11 +139,17 @@ class Reader {
     Constraint bound{{known.suite, known.metric}, {}, {}, of_input};
     const double value = bound.of_input ? share(known, text, term) : number(known, text, term);
     (most ? bound.maximum : bound.minimum) = value;
+    if (!is_cost(bound.metric) && most == higher_is_better(known))
+      fail("CONTRADICTORY_GOAL",
+           "'" + shortened(term, 80) + "' asks for a loss: " + known.alias + " is better the " +
+               (most ? "higher" : "lower"),
+           std::string("Write ") + known.alias + (most ? ">=" : "<=") + shortened(text, 80) + ".");
     goal_.constraints.push_back(bound);
   }
 
   double share(const Known& known, const std::string& text, const std::string& term) const {
-    if (!known.of_input)
+    const auto& compares = catalogue_.suite(known.suite, field_).compares;
+    if (std::find(compares.begin(), compares.end(), known.metric) != compares.end())
       fail("OUT_OF_RANGE",
            "'" + shortened(term, 80) + "': the input has no " + known.alias + " to take a share of",
            std::string(known.alias) + " compares with the input already: write a number, " + known.alias +

@@ -43,7 +43,7 @@ bool can_be_level(const MethodSpec& spec) {
   const bool calibrated = std::find(spec.needs.begin(), spec.needs.end(), "calibration") != spec.needs.end();
   return layer_by_layer && only(spec.needs, "calibration") && only(spec.statistics, "hessian") &&
          calibrated == !spec.statistics.empty() && spec.produces != "dense" &&
-         spec.produces != "rounded-input" && !spec.parameter("levels");
+         spec.produces != "rounded-input" && spec.produces != "residual" && !spec.parameter("levels");
 }
 
 Json check_levels(const Json& given, const std::string& field, const Source& source,

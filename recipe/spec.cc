@@ -54,10 +54,11 @@ MethodSpec parse_spec(std::string_view yaml) {
   MethodSpec spec;
   spec.text = yaml;
   spec.name = json_at<std::string>(json, "name", "spec");
-  check_keys(json,
-             {"name", "version", "kind", "summary", "papers", "takes", "needs", "produces", "determinism",
-              "keyed_by_hardware", "statistics", "metrics", "bits", "refuses", "holds", "parameters"},
-             spec.name, Source{"spec", {}});
+  check_keys(
+      json,
+      {"name", "version", "kind", "summary", "papers", "takes", "needs", "produces", "determinism",
+       "keyed_by_hardware", "statistics", "metrics", "compares", "bits", "refuses", "holds", "parameters"},
+      spec.name, Source{"spec", {}});
   spec.version = json_at<std::uint32_t>(json, "version", spec.name);
   spec.kind = json_at<std::string>(json, "kind", spec.name);
   spec.summary = json_at<std::string>(json, "summary", spec.name);
@@ -75,6 +76,9 @@ MethodSpec parse_spec(std::string_view yaml) {
   spec.metrics = json_or<std::map<std::string, std::string>>(json, "metrics", {}, spec.name);
   for (const auto& [metric, better] : spec.metrics)
     check_known(better, {"lower", "higher", "neither"}, spec.name + ".metrics." + metric);
+  spec.compares = json_or<std::vector<std::string>>(json, "compares", {}, spec.name);
+  for (const auto& metric : spec.compares)
+    if (!spec.metrics.contains(metric)) throw_bad(spec.name + ".compares", "no metric " + metric);
   spec.bits = json_or<std::vector<std::int64_t>>(json, "bits", {}, spec.name);
   spec.refuses = json_or<std::vector<std::string>>(json, "refuses", {}, spec.name);
   spec.holds = json_or<std::vector<std::string>>(json, "holds", {}, spec.name);
@@ -118,6 +122,7 @@ Json MethodSpec::to_json() const {
             {"keyed_by_hardware", keyed_by_hardware},
             {"parameters", list}};
   if (!metrics.empty()) json["metrics"] = metrics;
+  if (!compares.empty()) json["compares"] = compares;
   if (!statistics.empty()) json["statistics"] = statistics;
   if (!bits.empty()) json["bits"] = bits;
   if (!refuses.empty()) json["refuses"] = refuses;

@@ -41,6 +41,7 @@ struct MethodSpec {
   bool keyed_by_hardware = false;       // timings: never answered from a cache
   std::vector<std::string> statistics;  // of layers' inputs that it calibrates with; those that can be shared
   std::map<std::string, std::string> metrics;  // of suites: name -> better (lower, higher, or neither)
+  std::vector<std::string> compares;           // of suites: metrics that the input has none of
   std::vector<std::int64_t> bits;              // of formats: what an integer layer may have; empty: any
   std::vector<std::string> refuses;            // of formats: methods whose result they have no place for
   std::vector<std::string> holds;              // of formats: what methods produce that is theirs; empty: any

@@ -134,4 +134,8 @@ Objective parse_objective(const Json& json, const Json& recipe, const std::strin
 Constraint parse_constraint(const Json& json, const Json& recipe, const std::string& field,
                             const Source& source, const Catalogue& catalogue = Catalogue::embedded());
 
+// Throws OUT_OF_RANGE where no trial would have a value of an objective or a constraint.
+void check_measured(const Sweep& sweep, const Source& source,
+                    const Catalogue& catalogue = Catalogue::embedded());
+
 }  // namespace wring

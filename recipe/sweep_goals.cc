@@ -72,6 +72,37 @@ std::optional<double> bound_of(const Json& json, const char* key, bool& of_input
               "Write 25, or '50%' of what the model as handed in has.");
 }
 
+// Whether the metric's evaluation runs before or after the stages.
+bool is_measured(const Metric& metric, const Json& recipe, const std::string& when) {
+  const auto names = named_evaluations(recipe);
+  const auto at = std::find(names.begin(), names.end(), metric.suite) - names.begin();
+  const Json& evaluation = recipe.at("evaluations").at(static_cast<std::size_t>(at));
+  if (!evaluation.contains("when")) return true;
+  const Json& moments = evaluation.at("when");
+  return moments == when || std::find(moments.begin(), moments.end(), Json(when)) != moments.end();
+}
+
+// What stages make is judged by what is measured of it.
+void check_is_of_result(const Metric& metric, const Json& recipe, const std::string& field,
+                        const Source& source) {
+  if (recipe.at("stages").empty() || is_measured(metric, recipe, "after")) return;
+  source.fail("OUT_OF_RANGE", field, metric.name + " is measured before the stages alone",
+              "Leave out the evaluation's `when`, or give it [before, after].");
+}
+
+// A share of the input's needs a value of it.
+void check_has_share(const Metric& metric, const Json& recipe, const std::string& field, const Source& source,
+                     const Catalogue& catalogue) {
+  const auto& compares = catalogue.find(suite_of(metric.suite))->compares;
+  if (std::find(compares.begin(), compares.end(), metric.name) != compares.end())
+    source.fail("OUT_OF_RANGE", field, "the input has no " + metric.name + " to take a share of",
+                "It compares with the input already: write a number.");
+  if (!is_measured(metric, recipe, "before"))
+    source.fail("OUT_OF_RANGE", field,
+                metric.name + " is measured after the stages alone: no share of the input's is known",
+                "Leave out the evaluation's `when`, or give it [before, after].");
+}
+
 }  // namespace
 
 std::vector<std::string> named_evaluations(const Json& recipe) {
@@ -155,6 +186,21 @@ Constraint parse_constraint(const Json& json, const Json& recipe, const std::str
                 "Write two constraints.");
   constraint.of_input = share_min || share_max;
   return constraint;
+}
+
+void check_measured(const Sweep& sweep, const Source& source, const Catalogue& catalogue) {
+  if (sweep.has_goal()) return;  // its suites run before and after
+  for (std::size_t i = 0; i < sweep.objectives.size(); ++i)
+    check_is_of_result(sweep.objectives[i].metric, sweep.recipe, "objectives[" + std::to_string(i) + "]",
+                       source);
+  for (std::size_t i = 0; i < sweep.constraints.size(); ++i) {
+    const Constraint& bound = sweep.constraints[i];
+    const auto field = "constraints[" + std::to_string(i) + "]";
+    check_is_of_result(bound.metric, sweep.recipe, field, source);
+    if (bound.of_input)
+      check_has_share(bound.metric, sweep.recipe, member(field, bound.minimum ? "min" : "max"), source,
+                      catalogue);
+  }
 }
 
 }  // namespace wring

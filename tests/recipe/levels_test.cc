@@ -4,11 +4,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "tests/common/thrown_by.h"
 
 namespace wring {
 namespace {
 
+using testing::ElementsAre;
 using testing::HasSubstr;
 
 Json levels(const Json& given) {
@@ -34,11 +37,14 @@ TEST(Levels, SayNothingOfTheCalibration) {
 }
 
 TEST(Levels, AreOfMethodsThatGoLayerByLayerOnTheHessianAlone) {
+  std::set<std::string> all;
+  for (const auto* method : Catalogue::embedded().methods())
+    if (can_be_level(*method)) all.insert(method->name);
+  EXPECT_THAT(all, ElementsAre("fp4", "fp8", "gptq", "gptq-float", "magnitude", "rtn", "sparsegpt", "svd"));
+  for (const auto& name : all) EXPECT_NO_THROW(levels(name)) << name;
   for (const char* no :
-       {"wanda", "flap", "awq-scaling", "eora", "mixed-levels", "block-drop", "finetune", "round-inputs"})
+       {"wanda", "eora", "mixed-levels", "block-drop", "round-inputs", "bitstack", "fit-size"})
     EXPECT_EQ(thrown_by([&] { levels(no); }).reason(), "NO_LEVEL") << no;
-  for (const char* yes : {"gptq", "gptq-float", "rtn", "sparsegpt", "magnitude", "fp4", "fp8", "svd"})
-    EXPECT_NO_THROW(levels(yes)) << yes;
 }
 
 TEST(Levels, ThatAreNoneAreRefusedWithTheField) {

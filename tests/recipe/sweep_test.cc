@@ -171,6 +171,39 @@ TEST(Sweep, GoalsFollowTheMetricUnlessTheySayOtherwise) {
   EXPECT_DOUBLE_EQ(*parsed.constraints[0].maximum, 0.5);
 }
 
+TEST(Sweep, IsJudgedByWhatATrialHasAValueOf) {
+  const auto refused = [](const std::string& evaluations, const std::string& goals,
+                          const std::string& stages = "[rtn]") {
+    return thrown_by([&] {
+      parse_sweep("{model: m, data: {test: t}, recipe: {stages: " + stages + ", evaluations: [" +
+                  evaluations + "]}, space: {seed: [3, 4]}, " + goals + "}");
+    });
+  };
+  const auto share = refused("perplexity", "constraints: [{metric: kl_mean, max: '50%'}]");
+  EXPECT_EQ(share.field(), "constraints[0].max");
+  EXPECT_THAT(share.message(), HasSubstr("the input has no kl_mean"));
+  const auto after =
+      refused("'size(when=after)'",
+              "constraints: [{metric: weight_bytes, max: 1}, {metric: weight_bytes, min: '30%'}]");
+  EXPECT_EQ(after.field(), "constraints[1].min");
+  EXPECT_THAT(after.message(), HasSubstr("after the stages alone"));
+  const auto before = refused("{suite: size, when: [before]}", "objectives: [weight_bytes]");
+  EXPECT_EQ(before.field(), "objectives[0]");
+  EXPECT_THAT(before.message(), HasSubstr("before the stages alone"));
+  EXPECT_THAT(before.hint(), HasSubstr("or give it [before, after]"));
+  const auto good = [](const std::string& recipe, const std::string& goals) {
+    parse_sweep("{model: m, " +
+                std::string(recipe.find("perplexity") == recipe.npos ? "" : "data: {test: t}, ") +
+                "recipe: {" + recipe + "}, space: {seed: [3, 4]}, " + goals + "}");
+  };
+  EXPECT_NO_THROW(
+      good("stages: [], evaluations: [{suite: size, when: [before]}]", "objectives: [weight_bytes]"));
+  EXPECT_NO_THROW(good("stages: [rtn], evaluations: [{suite: size, when: [after]}]",
+                       "constraints: [{metric: weight_bytes, max: 9}]"));
+  EXPECT_NO_THROW(good("stages: [rtn], evaluations: [perplexity]",
+                       "constraints: [{metric: perplexity, max: '102%'}, {metric: kl_mean, max: 0.1}]"));
+}
+
 TEST(Space, AGridVisitsEveryPointOnce) {
   const auto parsed =
       sweep("space: {'stages[0].bits': [3, 4, 8], 'stages[1].bits': {low: 2, high: 8, step: 2}}");
