@@ -203,7 +203,8 @@ void add_extend(CLI::App& app, CliContext& context) {
   const auto flags = std::make_shared<Flags>();
   verb->add_option("SWEEP", flags->id, "Id of the sweep, or a unique prefix")->required();
   verb->add_option("--trials", flags->trials, "How many more")->check(whole_number());
-  verb->add_option("--time", flags->time, "How much longer: 90s, 10m, 2h");
+  verb->add_option("--time", flags->time,
+                   "How much longer: 90s, 10m, 2h; from now on where its time has passed");
   verb->add_option("--bytes", flags->bytes, "How many more bytes of results: 4GB");
   verb->callback([&context, flags] {
     v1::ExtendSweepRequest request;

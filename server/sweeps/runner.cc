@@ -7,6 +7,7 @@
 
 #include "common/error.h"
 #include "common/log.h"
+#include "server/sweeps/bounds.h"
 #include "server/sweeps/outcome.h"
 
 namespace wring {
@@ -33,13 +34,6 @@ TrialView to_view(const TrialRow& row, const Sweep& sweep) {
 std::vector<Json> values_of(const Sweep& sweep, const Proposal& proposal) {
   if (!proposal.recipe.is_null()) return {proposal.label};
   return sweep.space.values(proposal.at);
-}
-
-std::string bound_reached(const SweepRecord& record, std::size_t made, std::uint64_t bytes, TimeMs now) {
-  if (record.trials > 0 && made >= record.trials) return "bounds.trials is reached";
-  if (record.bytes > 0 && bytes >= record.bytes) return "bounds.bytes is reached";
-  const double seconds = static_cast<double>(now - record.create_time) / 1000;
-  return record.seconds > 0 && seconds >= record.seconds ? "bounds.seconds is reached" : "";
 }
 
 v1::SubmitJobRequest job_request(const StoredSweep& stored, const Sweep& sweep, const TrialInputs& inputs,

@@ -8,12 +8,14 @@
 
 #include "common/error.h"
 #include "common/ids.h"
+#include "common/log.h"
 #include "common/text.h"
 #include "server/api/artifact_catalogue.h"
 #include "server/api/messages.h"
 #include "server/api/page_tokens.h"
 #include "server/store/artifact_rows.h"
 #include "server/store/audit_rows.h"
+#include "server/sweeps/bounds.h"
 #include "server/sweeps/outcome.h"
 
 namespace wring {
@@ -104,6 +106,14 @@ std::vector<TrialRow> all_trials(JobStore& store, const std::string& id) {
   return trials;
 }
 
+// One that an earlier release took and this one does not is listed with what its row says.
+Sweep sweep_or_nothing(const StoredSweep& stored) try {
+  return read_sweep(stored.spec.sweep(), stored.spec.recipe());
+} catch (const Error& error) {
+  spdlog::warn("sweep {} cannot be read: {}", stored.record.id, error.what());
+  return {};
+}
+
 void check_etag(const SweepRecord& record, const std::string& etag) {
   if (!etag.empty() && etag != std::to_string(record.version))
     throw Error(ErrorCode::kAborted, "ETAG_MISMATCH", "sweep " + record.id + " has changed since", "etag",
@@ -114,12 +124,6 @@ void check_etag(const SweepRecord& record, const std::string& etag) {
   throw Error(ErrorCode::kFailedPrecondition, "SWEEP_ENDED",
               "sweep " + record.id + " has ended, or was asked to", "id",
               "wring sweep extend goes on with one that reached its bounds or was stopped.");
-}
-
-std::uint64_t sum(std::uint64_t bound, std::uint64_t more, std::uint64_t most, const char* field) {
-  if (more > most || bound + more > most)
-    refuse("OUT_OF_RANGE", "it would be more than " + std::to_string(most) + " in all", field);
-  return bound == 0 ? 0 : bound + more;
 }
 
 }  // namespace
@@ -217,7 +221,7 @@ StoredSweep Sweeps::find(const Within& project, const std::string& id) {
 
 v1::Sweep Sweeps::message(const StoredSweep& stored, bool whole) {
   const SweepRecord& r = stored.record;
-  const Sweep sweep = read_sweep(stored.spec.sweep(), stored.spec.recipe());
+  const Sweep sweep = sweep_or_nothing(stored);
   v1::Sweep message;
   message.set_id(r.id);
   *message.mutable_spec() = stored.spec;
@@ -387,8 +391,6 @@ v1::Sweep Sweeps::cancel(const Within& project, const std::string& id, const std
 
 v1::Sweep Sweeps::extend(const Within& project, const v1::ExtendSweepRequest& request) {
   const auto& more = request.more();
-  if (!(more.seconds() >= 0 && more.seconds() <= 1e9))
-    refuse("OUT_OF_RANGE", "a bound is 0 to 1e9 seconds", "more.seconds");
   return change(project, request.id(), request.etag(), [&](SweepRecord& record) {
     if (record.phase == SweepPhase::kCancelling || record.phase == SweepPhase::kCancelled)
       throw_ended(record);
@@ -396,15 +398,29 @@ v1::Sweep Sweeps::extend(const Within& project, const v1::ExtendSweepRequest& re
       throw Error(ErrorCode::kFailedPrecondition, "SPACE_EXHAUSTED",
                   "sweep " + record.id + " has tried all that its strategy would", "id",
                   "Submit another sweep with a larger space.");
-    record.trials = sum(record.trials, more.trials(), kMostTrials, "more.trials");
-    record.bytes = sum(record.bytes, more.bytes(), 1ull << 60, "more.bytes");
-    if (record.seconds > 0) record.seconds += more.seconds();
-    if (record.trials > 0 && more.trials() > 0) record.extents.push_back(more.trials());
+    extend_bounds(record, more, clock_.now_ms());
+    check_goes_on(record);
     if (record.phase != SweepPhase::kPaused) record.phase = SweepPhase::kRunning;
     record.end_time = 0;
     record.end_reason.clear();
     return true;
   });
+}
+
+// Who extends a sweep is told what would end it at once all the same.
+void Sweeps::check_goes_on(const SweepRecord& record) {
+  const auto counts = store_.read([&](Connection& db) { return count_trials(db, record.id); });
+  const v1::SweepSpec spec = find({}, record.id).spec;
+  const auto refuse = [&](const char* reason, const std::string& why, const char* hint) {
+    throw Error(ErrorCode::kFailedPrecondition, reason, "sweep " + record.id + " would end at once: " + why,
+                "more", hint);
+  };
+  const auto reached = bound_reached(record, counts.made, counts.bytes, clock_.now_ms());
+  if (!reached.empty()) refuse("BOUND_REACHED", reached, "Raise that bound, too.");
+  const auto most = read_sweep(spec.sweep(), spec.recipe()).bounds.failures;
+  if (most > 0 && counts.succeeded == 0 && counts.failed + counts.cancelled >= most)
+    refuse("BOUND_REACHED", "bounds.failures is reached, no trial has succeeded",
+           "Retry one of its jobs once the cause is mended, or submit another sweep.");
 }
 
 void Sweeps::remove(const Within& project, const std::string& id, const std::string& etag) {

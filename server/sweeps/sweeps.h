@@ -43,6 +43,8 @@ class Sweeps {
 
   // Throws kInvalidArgument "UNKNOWN_CLASS", and "CONTRADICTORY_GOAL" where spec and goal name two.
   void check_class(const v1::SweepSpec& spec, const Sweep& sweep);
+  // Throws kFailedPrecondition "BOUND_REACHED".
+  void check_goes_on(const SweepRecord& record);
 
   JobStore& store_;
   Coordinator& coordinator_;

@@ -1,5 +1,7 @@
 // Sweeps through the API: exactly the trials that were asked for, over restarts, failures and changes of
 // mind.
+#include <google/protobuf/text_format.h>
+
 #include <thread>
 
 #include "tests/server/test_service.h"
@@ -447,6 +449,78 @@ TEST_F(SweepsApi, AnExtensionGoesOnWithASweepThatHadReachedItsBounds) {
   const auto grid = submit("space: {stages.rtn.bits: [3]}");
   run_to_the_end(grid.id());
   EXPECT_EQ(thrown_by([&] { extend(grid.id(), 1); }).reason(), "SPACE_EXHAUSTED");
+}
+
+TEST_F(SweepsApi, AnExtensionThatWouldChangeNothingIsRefused) {
+  add_worker();
+  const auto extended = [&](const std::string& id, const std::string& more) {
+    return thrown_by([&] {
+      v1::ExtendSweepRequest request;
+      request.set_id(id);
+      ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString(more, request.mutable_more()));
+      call(*sweeps_, &v1::Sweeps::Stub::ExtendSweep, request);
+    });
+  };
+  const auto made =
+      submit("space: {seed: {low: 1, high: 99}}, strategy: random, bounds: {trials: 2, bytes: 10}");
+  run_to_the_end(made.id());
+  const auto other = extended(made.id(), "seconds: 60");
+  EXPECT_EQ(other.reason(), "NO_SUCH_BOUND");
+  EXPECT_EQ(other.field(), "more.seconds");
+  const auto still = extended(made.id(), "trials: 4");
+  EXPECT_EQ(still.reason(), "BOUND_REACHED");
+  EXPECT_THAT(still.message(), HasSubstr("bounds.bytes is reached"));
+  EXPECT_EQ(sweep(made.id()).bounds().trials(), 2u);
+  EXPECT_EQ(extended(made.id(), "").reason(), "BOUND_REACHED");
+  const auto failing = submit(
+      "space: {seed: {low: 1, high: 99}}, strategy: random, bounds: {trials: 9, failures: 1}, parallel: 1");
+  wait_until([&] { return run_one(5, "failed"); });
+  wait_until([&] { return sweep(failing.id()).state() == v1::SWEEP_STATE_FAILED; });
+  EXPECT_THAT(extended(failing.id(), "trials: 4").message(), HasSubstr("no trial has succeeded"));
+}
+
+TEST_F(SweepsApi, OneThatThisReleaseCannotReadEndsAndStandsInTheListAllTheSame) {
+  const auto good = submit("space: {seed: [1, 2]}");
+  StoredSweep unread;
+  unread.record.id = "old";
+  unread.record.sequence = 99;
+  unread.record.project = "default";
+  unread.spec.set_name("of another release");
+  unread.spec.set_sweep("strategy: divination");
+  server_->store.change([&](Connection& db) { put_sweep(db, unread, "", ""); });
+  start();
+  wait_until([&] { return sweep("old").state() == v1::SWEEP_STATE_FAILED; });
+  EXPECT_NE(sweep("old").end_reason(), "");
+  const auto listed = call(*sweeps_, &v1::Sweeps::Stub::ListSweeps, v1::ListSweepsRequest());
+  ASSERT_EQ(listed.sweeps_size(), 2);
+  EXPECT_EQ(listed.sweeps(0).spec().name(), "of another release");
+  EXPECT_EQ(listed.sweeps(1).id(), good.id());
+}
+
+TEST_F(SweepsApi, WhatWillNeverBeSharedIsNotWaitedFor) {
+  add_worker("w");
+  add_worker("v");
+  const auto made = submit("space: {stages.rtn.bits: [3, 4, 5]}");
+  wait_until([&] { return sweep(made.id()).trials() == 3; });
+  const auto first = lease();
+  ASSERT_TRUE(first.leased());
+  EXPECT_FALSE(lease(0, "v").leased()) << "it evaluates the input";
+  v1::ReportStageRequest report;
+  report.set_job_id(first.job().id());
+  *report.mutable_fence() = first.fence();
+  report.mutable_stage()->set_name("evaluate: size (before)");
+  report.mutable_stage()->set_key(std::string(64, 'a'));
+  report.mutable_stage()->set_state("done");
+  report.mutable_stage()->set_seconds(50);
+  call(*workers_, &v1::Workers::Stub::ReportStage, report);
+  EXPECT_FALSE(lease(0, "v").leased()) << "it may come";
+  v1::KeepStageRequest keep;
+  keep.set_job_id(first.job().id());
+  *keep.mutable_fence() = first.fence();
+  keep.set_key(report.stage().key());
+  keep.set_never(true);
+  call(*workers_, &v1::Workers::Stub::KeepStage, keep);
+  EXPECT_TRUE(lease(0, "v").leased());
 }
 
 TEST_F(SweepsApi, AFullQueueIsWaitedForAndToldOf) {
