@@ -203,7 +203,8 @@ class Attempt final : public EngineListener {
 
   void keep(const DoneLine& done) {
     check_inside(done.path);
-    if (!at_.cache.keep_stage(project(), *done.key, done.path, inputs_.hold())) return;
+    at_.cache.keep_stage(project(), *done.key, done.path,
+                         inputs_.hold());  // where it may: the sharer looks there
     const char* kind = models_.contains(done.stage.index()) ? "model" : "report";
     finished_ = {job_.id(), project(), lease_.fence(), *done.key, kind, done.stage.seconds()};
   }

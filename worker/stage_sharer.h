@@ -30,7 +30,8 @@ class StageSharer {
     double seconds = 0;  // that the step took
   };
 
-  // Outputs that took less than `least_seconds`, or would take longer to fetch than to make, are not shared.
+  // Outputs that took less than `least_seconds`, or would take longer to fetch than to make, are not shared;
+  // the server is told so.
   StageSharer(Coordinator& coordinator, Cache& cache, double least_seconds);
   ~StageSharer();
   StageSharer(const StageSharer&) = delete;
@@ -55,6 +56,7 @@ class StageSharer {
  private:
   void run(const std::stop_token& stop);
   bool hand_in(const Output& output, const std::stop_token& stop);
+  bool tell_never(Coordinator& coordinator, v1::KeepStageRequest& request);
   void note_away();
   bool interrupted(const std::stop_token& stop);
 

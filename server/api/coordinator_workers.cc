@@ -319,11 +319,12 @@ void Coordinator::report_stage(const v1::ReportStageRequest& request) {
   batch.stages.push_back(stage);
   batch.evaluations = rows_of(request.job_id(), request.evaluations(), clock_.now_ms());
   batch.evaluations_of_stage = static_cast<int>(stage.index());
-  const Json payload{{"index", stage.index()},
-                     {"name", stage.name()},
-                     {"state", stage.state()},
-                     {"seconds", stage.seconds()},
-                     {"peak_bytes", stage.peak_bytes()}};
+  Json payload{{"index", stage.index()},
+               {"name", stage.name()},
+               {"state", stage.state()},
+               {"seconds", stage.seconds()},
+               {"peak_bytes", stage.peak_bytes()}};
+  if (!stage.cached_in().empty()) payload["cached_in"] = stage.cached_in();
   const auto outcome = apply(StageInput{request.job_id(), to_fence(request.fence()), stage.index(),
                                         stage.state(), payload, is_prefix(stage)},
                              std::move(batch), request.job_id());

@@ -45,14 +45,26 @@ Prefixes::Freed Prefixes::end(const JobRecord& job, bool succeeded) {
   return freed;
 }
 
-// Where nobody has shared it by now, waiting for another maker would be no better.
+Prefixes::Freed Prefixes::left(const JobRecord& job, std::size_t k) {
+  const auto it = makers_.find(job.prefixes.at(k));
+  if (it == makers_.end() || it->second != job.id || until_.contains(it->first)) return {};
+  const Freed freed{it->first};
+  makers_.erase(it);
+  return freed;
+}
+
+// Its maker's worker is slow, or gone. The first one of those that are freed makes it again, and the others
+// wait for that.
 Prefixes::Freed Prefixes::tick(TimeMs now) {
   Freed over;
   for (auto& [prefix, until] : until_) {
     until = std::min(until, now + kMostWait);  // the clock was set back
     if (until <= now) over.push_back(prefix);
   }
-  for (const auto& prefix : over) share(prefix);
+  for (const auto& prefix : over) {
+    until_.erase(prefix);
+    makers_.erase(prefix);
+  }
   return over;
 }
 

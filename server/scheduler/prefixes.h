@@ -13,8 +13,9 @@ namespace wring {
 
 // A prefix is the name of what the first k shared steps of a recipe make of its inputs (prefix_names()).
 // While a running job makes one, no other job that begins with it is leased. Once it is made the others wait
-// until other workers may have it, and no longer than making it took; where its maker ends without, one of
-// the others makes it. So whoever waits waits for a job that runs, or for a time that passes.
+// until other workers may have it, or are told that they never will. Where its maker ends without, or nothing
+// is heard for as long as making it took (from 1 to 300 seconds), one of the others makes it. So whoever
+// waits waits for a job that runs, or for a time that passes.
 //
 // One thread. Calls return the prefixes for which nobody need wait any more.
 class Prefixes {
@@ -28,8 +29,10 @@ class Prefixes {
   // It has made its prefix `k`, which took `took`; so it was not at hand, whatever was known of that. What
   // takes next to nothing is worth no waiting.
   Freed made(const JobRecord& job, std::size_t k, TimeMs now, TimeMs took);
-  // Workers of the project may have it.
+  // Workers of the project may have it, or will never: nobody need wait.
   Freed share(const std::string& prefix);
+  // The job did without making its prefix `k`, which is not known to be at hand for others.
+  Freed left(const JobRecord& job, std::size_t k);
   // No worker has the job any more.
   Freed end(const JobRecord& job, bool succeeded);
   // Lets waiting for what was made come to its end.
@@ -39,7 +42,8 @@ class Prefixes {
   const std::map<std::string, std::string>& makers() const { return makers_; }
 
  private:
-  static constexpr TimeMs kNothing = 100, kLeastWait = 1'000, kMostWait = 300'000;
+  static constexpr TimeMs kNothing = 100;  // worth no waiting
+  static constexpr TimeMs kLeastWait = 1'000, kMostWait = 300'000;
   static constexpr std::size_t kRemembered = 100'000;
 
   void remember(const std::string& prefix);

@@ -23,6 +23,9 @@ class SharedPrefixes : public Scheduling {
   void stage(const JobRecord& job, std::uint32_t index, const std::string& state, double seconds = 2) {
     apply(StageInput{job.id, job.fence, index, state, {{"seconds", seconds}}, true});
   }
+  void cached(const JobRecord& job, std::uint32_t index, const std::string& where) {
+    apply(StageInput{job.id, job.fence, index, "cached", {{"seconds", 0}, {"cached_in", where}}, true});
+  }
   void tick(TimeMs by) {
     now_ += by;
     apply(TickInput{});
@@ -126,16 +129,39 @@ TEST_F(Holding, WhoHasMoreOfItGoesFirst) {
   EXPECT_TRUE(state_.holders.ahead_of("w", job("c")).empty());
 }
 
-TEST_F(SharedPrefixes, WhatIsNotSharedIsWaitedForAsLongAsItTookToMake) {
-  submit("a", {"p"});
-  submit("b", {"p"});
+TEST_F(SharedPrefixes, WhatIsNotSharedIsWaitedForAsLongAsItTookToMakeAndThenMadeByOne) {
+  for (const char* id : {"a", "b", "c", "d"}) submit(id, {"p"});
   const auto a = lease("w");
   stage(a, 0, "done", 5);
   finish("a", a.fence, "succeeded");
   tick(4'999);
   EXPECT_EQ(lease("v").id, "");
   tick(1);
+  const auto b = lease("v");
+  EXPECT_EQ(b.id, "b");
+  EXPECT_EQ(lease("w").id, "") << "b makes it";
+  stage(b, 0, "done", 5);
+  apply(SharedInput{"p"});
+  EXPECT_EQ(lease("w").id, "c");
+}
+
+TEST_F(SharedPrefixes, WhatOneWorkerAloneHasIsMadeOnceForTheOthers) {
+  for (const char* id : {"a", "b", "c"}) submit(id, {"p"});
+  add_worker("u");
+  cached(lease("w"), 0, "worker");
   EXPECT_EQ(lease("v").id, "b");
+  EXPECT_EQ(lease("u").id, "") << "b makes it";
+}
+
+TEST_F(SharedPrefixes, AStepThatWasSkippedIsNowhere) {
+  for (const char* id : {"a", "b", "c"}) submit(id, {"p", std::string("p") + id});
+  const auto a = lease("w");
+  cached(a, 0, "skipped");
+  EXPECT_TRUE(state_.holders.ahead_of("v", job("b")).empty());
+  cached(a, 1, "project");
+  EXPECT_EQ(lease("v").id, "b");
+  add_worker("u");
+  EXPECT_EQ(lease("u").id, "") << "b makes p";
 }
 
 TEST_F(SharedPrefixes, WhereTheMakerEndsWithoutAnotherMakes) {
