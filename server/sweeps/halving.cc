@@ -39,6 +39,13 @@ Next promote(std::span<const TrialView> trials, std::size_t n) {
   return {Advice::kTry, {trials[n].at, trials[n].rung + 1, static_cast<std::int64_t>(n)}};
 }
 
+// Numbers of the trials that another one goes on from, and -1.
+std::set<std::int64_t> promoted_of(std::span<const TrialView> trials) {
+  std::set<std::int64_t> promoted;
+  for (const auto& trial : trials) promoted.insert(trial.parent);
+  return promoted;
+}
+
 Next begin_another(const Tried& tried, std::uint64_t seed, std::size_t number) {
   Random random(seed, number);
   auto at = tried.fresh(random);
@@ -58,6 +65,7 @@ SuccessiveHalving::SuccessiveHalving(const Sweep& sweep)
 
 Next SuccessiveHalving::next(std::span<const TrialView> trials) {
   tried_.see(trials);
+  const auto promoted = promoted_of(trials);
   auto members = of_rung(trials, 0);
   if (members.size() < spec_.configurations) {
     const auto another = begin_another(tried_, spec_.seed, trials.size());
@@ -68,7 +76,9 @@ Next SuccessiveHalving::next(std::span<const TrialView> trials) {
     if (above.empty() && count_ended(trials, members) < members.size()) return {Advice::kWait, {}};
     const auto best = best_first(trials, members);
     const auto count = std::min<std::uint64_t>(kept(members.size(), spec_.fidelity->eta), best.size());
-    if (above.size() < count) return promote(trials, best[above.size()]);
+    if (above.size() < count)
+      for (const auto n : best)  // a trial that was retried may be another one's better since
+        if (!promoted.contains(static_cast<std::int64_t>(n))) return promote(trials, n);
     if (count == 0) break;
     members = above;
   }
@@ -94,8 +104,7 @@ Asha::Asha(const Sweep& sweep) : space_(sweep.space), spec_(sweep.strategy), tri
 
 Next Asha::next(std::span<const TrialView> trials) {
   tried_.see(trials);
-  std::set<std::int64_t> promoted;
-  for (const auto& trial : trials) promoted.insert(trial.parent);
+  const auto promoted = promoted_of(trials);
   for (std::uint32_t rung = spec_.fidelity->rungs() - 1; rung-- > 0;) {
     auto ended = of_rung(trials, rung);
     std::erase_if(ended, [&](auto n) { return !trials[n].ended; });

@@ -158,6 +158,25 @@ TEST(SuccessiveHalving, HasThePapersRungs) {
   EXPECT_EQ(trials[12].at[0], first[0]);
 }
 
+// A trial of the first rung was retried after two had gone on, and is the best one now.
+TEST(SuccessiveHalving, LetsNobodyGoOnTwiceWhenARetryChangesTheOrder) {
+  const auto strategy = make_strategy(halving("successive-halving", 1, 9, 3, 9), {});
+  std::vector<TrialView> trials;
+  for (int n = 0; n < 9; ++n) {
+    const auto next = strategy->next(trials);
+    trials.push_back({next.proposal.at, 0, -1, true, {}});
+    trials.back().measured.losses = {static_cast<double>(n)};
+  }
+  for (const std::int64_t parent : {0, 1, 8}) {
+    const auto next = strategy->next(trials);
+    ASSERT_EQ(next.advice, Advice::kTry);
+    EXPECT_EQ(next.proposal.parent, parent);
+    trials.push_back({next.proposal.at, next.proposal.rung, next.proposal.parent, true, {}});
+    trials.back().measured.losses = {1.0};
+    if (parent == 1) trials[8].measured.losses = {-1.0};
+  }
+}
+
 // The same case, one worker: Algorithm 2 promotes as soon as the best third of a rung allows.
 TEST(Asha, PromotesAsThePapersFigure2Does) {
   const auto trials = played(halving("asha", 1, 9, 3, 9), 1000, kFirst);
