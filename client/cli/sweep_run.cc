@@ -264,6 +264,22 @@ std::vector<std::string> sbatch_arguments(const RunFlags& flags, const fs::path&
   return arguments;
 }
 
+// Fields of a refusal are named as the provisioner's file has them.
+std::string flag_of(const std::string& field) {
+  if (field == "time_limit") return "--time";
+  if (field == "memory") return "--worker-memory";
+  if (field == "max") return "--nodes";
+  return field.empty() ? field : "--" + field;
+}
+
+std::string submit_to_slurm(const RunFlags& flags, const fs::path& out) {
+  try {
+    return Slurm().submit(sbatch_arguments(flags, out), out / "run.sh");
+  } catch (const Error& error) {
+    throw Error(error.code(), error.reason(), error.message(), flag_of(error.field()), error.hint());
+  }
+}
+
 void run_in_slurm(CliContext& context, const RunFlags& flags) {
   const fs::path out = fs::absolute(flags.out);
   fs::create_directories(out);
@@ -273,7 +289,7 @@ void run_in_slurm(CliContext& context, const RunFlags& flags) {
   for (const auto& word : context.arguments)
     if (word != "--slurm") script += " " + shell_word(word);
   write_file_atomic(out / "run.sh", script + " --in-allocation\n");
-  const auto job = Slurm().submit(sbatch_arguments(flags, out), out / "run.sh");
+  const auto job = submit_to_slurm(flags, out);
   if (context.json) return context.print_json(Json{{"slurm_job", job}, {"out", out.string()}});
   context.print("Slurm job " + job + "\n  its log: " + (out / "slurm.log").string() + "\n");
 }

@@ -254,6 +254,14 @@ class Allocation(WithCluster):
         self.assertIn("draining", workers)
         self.assertNotIn("Killed", workers)
 
+    def test_a_refusal_names_the_option_that_asked_for_it(self):
+        command = [programs / "wring", "sweep", "run", self.sweep_file(), "--out", self.folder / "results", "--slurm", "--cache", self.folder / "cache"]
+        for options, named in ((["--time", "2d"], "--time"), (["--partition", "nope"], "--partition"), (["--gres", "fpga:1"], "--gres"),
+                               (["--sbatch=--constraint=x"], "--sbatch")):
+            refused = subprocess.run([*command, *options], capture_output=True, text=True)
+            self.assertEqual((refused.returncode, self.jobs()), (2, []), refused.stderr)
+            self.assertIn(f"error: {named}: Slurm says:", refused.stderr)
+
     def test_a_goal_on_speed_is_measured_on_nodes_that_the_run_says_are_of_its_class(self):
         path, out = self.folder / "goal.yaml", self.folder / "results"
         path.write_text(GOAL.format(scratch=scratch))
