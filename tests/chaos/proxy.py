@@ -45,11 +45,14 @@ class Proxy:
             for writer in self._writers:
                 writer.transport.abort()
 
+    def _reach(self):
+        return asyncio.open_connection(self._host, self._port)
+
     async def _connected(self, reader, writer):
         if self._mode == "cut":
             return writer.transport.abort()
         try:
-            away_reader, away_writer = await asyncio.open_connection(self._host, self._port)
+            away_reader, away_writer = await self._reach()
         except OSError:
             return writer.transport.abort()
         both = {writer, away_writer}

@@ -1,7 +1,11 @@
 """Sweeps through real processes: exactly the trials that were asked for, whatever dies, each what a run of its own gives."""
 import csv
 import io
+import os
 import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
 
 GRID = """
 name: grid
@@ -100,6 +104,57 @@ class SweepTests:
             self.assertNotEqual(rows[0], rows[1])
         best = self.service.cli("sweep", "best", sweep, "--metric", "perplexity[0]/kl_mean", "--at-most", "perplexity[1]/kl_mean=10", "--json")
         self.assertEqual(best.json["trials"][0]["values"]["stages.rtn.bits"], 8)
+
+    def test_strategies_that_look_at_results_make_the_same_trials_whatever_dies(self):
+        base = (f"recipe: {{stages: ['rtn(bits=4, group_size=32)'], evaluations: ['perplexity(window=64, windows=2)', size]}}\nmodel: {self.scratch() / 'tiny'}\n"
+                f"data: {{test: {self.scratch() / 'text.txt'}}}\nspace: {{stages.rtn.bits: [2, 3, 4, 5, 6, 8], stages.rtn.group_size: [8, 16, 32]}}\nparallel: 2\n")
+        strategies = {
+            "tpe": "strategy: {name: tpe, seed: 3, startup: 4}\nbounds: {trials: 8}\nobjectives: [kl_mean]\n",
+            "nsga2": "strategy: {name: nsga2, seed: 3, population: 4}\nbounds: {trials: 8}\nobjectives: [kl_mean, weight_bytes]\n",
+            "halving": "strategy: {name: successive-halving, seed: 3, configurations: 9, fidelity: {path: evaluations.perplexity.windows, low: 1, high: 9, eta: 3}}\n"
+                       "objectives: [kl_mean]\n",
+            "asha": "strategy: {name: asha, seed: 3, configurations: 9, fidelity: {path: evaluations.perplexity.windows, low: 1, high: 9, eta: 3}}\nobjectives: [kl_mean]\n"}
+        paths = {name: self.write(f"name: {name}\n{base}{strategy}") for name, strategy in strategies.items()}
+        begun = {name: self.submit(path) for name, path in paths.items()}
+        for ended in (6, 20):
+            self.service.wait_for(f"{ended} trials", lambda: sum(self.sweep(sweep)["succeeded"] for sweep in begun.values()) >= ended)
+            self.service.kill_server()
+            self.service.start_server()
+        made = {}
+        for name, sweep in begun.items():
+            self.assertEqual(self.wait(sweep)["state"], "SUCCEEDED", self.service.logs())
+            made[name] = self.trials(sweep)
+            self.assertEqual([trial["number"] for trial in made[name]], list(range(len(made[name]))), name)
+        self.assertEqual([len(made["tpe"]), len(made["nsga2"])], [8, 8])
+        rungs = [trial["rung"] for trial in made["halving"]]
+        self.assertEqual([rungs.count(rung) for rung in range(3)], [9, 3, 1])
+        kl = lambda trial: next(m["value"] for m in trial["metrics"] if m["metric"] == "kl_mean")  # noqa: E731
+        first = sorted((trial for trial in made["halving"] if trial["rung"] == 0), key=kl)
+        self.assertEqual({trial["parent"] for trial in made["halving"] if trial["rung"] == 1}, {trial["number"] for trial in first[:3]})
+        parents = [trial["parent"] for trial in made["asha"] if trial["rung"] > 0]
+        self.assertEqual((len(parents) > 0, len(parents)), (True, len(set(parents))), "nobody goes on twice")
+        again = {name: self.submit(paths[name]) for name in ("tpe", "nsga2", "halving")}  # undisturbed, mostly from the cache
+        for name, sweep in again.items():
+            self.wait(sweep)
+            self.assertEqual([trial["values"] for trial in self.trials(sweep)], [trial["values"] for trial in made[name]], name)
+
+    def test_workers_of_one_machine_share_its_cores_unless_told_otherwise(self):
+        cores = len(os.sched_getaffinity(0))
+        for arguments, threads in ((["--workers", "2"], max(1, cores // 2)), (["--workers", "2", "--threads", "3"], 3), ([], cores)):
+            data = self.folder / f"up-{len(arguments)}"
+            up = self.service.cli("up", "--data", data, *arguments, "--detach", "--json")
+            self.addCleanup(self.service.cli, "down", "--data", data)
+            self.assertEqual(up.status, 0, str(up))
+            workers = self.service.cli("workers", "--json", server=up.json["grpc"]).json["workers"]
+            self.assertEqual([device["threads"] for worker in workers for device in worker["devices"] if device["kind"] == "cpu"],
+                             [threads] * (2 if arguments else 1))
+            self.assertEqual(self.service.cli("down", "--data", data).status, 0)
+
+    def test_every_example_is_a_sweep_that_could_be_submitted(self):
+        for path in sorted((ROOT / "examples/sweeps").glob("*.yaml")):
+            text = path.read_text().replace("build/models/minilm", str(self.scratch() / "tiny")).replace("build/data/sentences.txt", str(self.scratch() / "text.txt"))
+            answer = self.service.cli("sweep", "submit", self.write(text), "--validate", "--json")
+            self.assertEqual(answer.status, 0, f"{path.name}: {answer}")
 
     def test_pause_resume_stop_extend_and_cancel_are_different_verbs(self):
         path = self.write(f"recipe: 'rtn(bits=4, group_size=32)'\nmodel: {self.scratch() / 'slow'}\nspace: {{seed: {{low: 1, high: 1000}}}}\n"

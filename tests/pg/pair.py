@@ -25,12 +25,30 @@ class Front(Proxy):
         return await cls.start(f"127.0.0.1:{free_port()}")
 
 
+class Wire(Proxy):
+    """From a Unix socket of its own, in `folder`, to that of a database."""
+
+    def __init__(self, path):
+        super().__init__("nowhere:0")
+        self._path = path
+
+    @classmethod
+    async def between(cls, folder, path):
+        wire = cls(path)
+        await asyncio.start_unix_server(wire._connected, folder / path.name)
+        return wire
+
+    def _reach(self):
+        return asyncio.open_unix_connection(self._path)
+
+
 class Pair(Service):
     """A service whose `grpc` and `http` are those of the balancer: it asks each server for /readyz."""
 
     def __init__(self, programs, folder, database):
         super().__init__(programs, folder)
         self.database = database
+        self.databases = {}  # of servers that reach it another way
         (folder / "blobs").mkdir()
         self.servers, self.ports = {}, {}
         self.proxies = Proxies()
@@ -43,7 +61,7 @@ class Pair(Service):
     def start_one(self, name, *arguments):
         data = self.folder / name
         data.mkdir(exist_ok=True)
-        (data / "database.yaml").write_text(f'postgresql: "{self.database}"\nlease_seconds: {LEASE_SECONDS}\n')
+        (data / "database.yaml").write_text(f'postgresql: "{self.databases.get(name, self.database)}"\nlease_seconds: {LEASE_SECONDS}\n')
         (data / "blobs.yaml").write_text(f"folder: {self.folder / 'blobs'}\n")
         ports = self.ports.setdefault(name, (f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"))
         self.servers[name] = self._start(name, ["wring-server", "--data", str(data), "--grpc", ports[0], "--http", ports[1],

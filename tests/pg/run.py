@@ -22,7 +22,7 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests/e2e"), str(ROOT / "tests/
 import postgres  # noqa: E402
 from clients import RECIPES, Client, put_by_cli, undisturbed  # noqa: E402
 from history import PHASES, check, read_history  # noqa: E402
-from pair import LEASE_SECONDS, Pair  # noqa: E402
+from pair import LEASE_SECONDS, Pair, Wire  # noqa: E402
 
 PROGRAMS = ROOT / "build/release/bin"
 # Suites of wring_server_test whose database is that of WRING_TEST_POSTGRESQL.
@@ -142,6 +142,69 @@ class Takeover(OnTwoServers):
         self.check_ends(jobs)
         self.assertEqual(self.epoch(), epoch)
         print(f"\ntakeover from a stopped leader: {seconds:.2f} s with a lease of {LEASE_SECONDS} s; it ended: {log.strip().splitlines()[-1]}")
+
+    def test_a_leader_that_is_cut_off_from_its_database_leads_no_longer(self):
+        for mode in ("hold", "cut"):
+            with self.subTest(mode=mode):
+                self.cut_off(mode)
+
+    def cut_off(self, mode):
+        folder = self.folder / mode
+        folder.mkdir()
+        wire = self.pair.proxies._call(Wire.between(folder, self.postgres.folder / ".s.PGSQL.5432"))
+        far = self.pair.current()
+        near = self.pair.other(far)
+        self.pair.databases[far] = self.url.replace(f"host={self.postgres.folder}", f"host={folder}")
+        self.pair.databases.pop(near, None)
+        for gone, heir in ((far, near), (near, far)):  # so that `far` leads over the wire, and `near` stands by
+            self.pair.servers[gone].terminate()
+            self.pair.seconds_until_it_leads(heir)
+            self.pair.servers[gone].wait(60)
+            self.pair.start_one(gone)
+            self.pair.wait_for("a standby", lambda: self.pair.status_of(gone) == (503, "standby"))
+        model = self.pair.cli("put", self.scratch / "tiny", "--json", server=self.pair.ports[far][0]).json["digest"]
+        before, epoch = len(self.rows()["jobs"]), self.epoch()
+        self.pair.proxies.set(wire, mode)
+        begin = time.monotonic()
+        late = http.client.HTTPConnection(self.pair.ports[far][1], timeout=60)
+        try:
+            late.request("POST", "/api/v1/jobs", json.dumps({"spec": {"name": "late", "recipe": RECIPES[0], "model": model}}), {"Content-Type": "application/json"})
+            self.assertNotEqual(late.getresponse().status, 200)
+        except (http.client.HTTPException, OSError):
+            pass  # it ended without an answer
+        late.close()
+        self.pair.seconds_until_it_leads(near)
+        seconds = time.monotonic() - begin
+        self.assertNotEqual(self.pair.servers[far].wait(60), 0)
+        self.pair.proxies.set(wire, "pass")  # what was held arrives now
+        time.sleep(0.5)
+        self.assertEqual(len(self.rows()["jobs"]), before)
+        self.assertGreater(self.epoch(), epoch)
+        log = (self.folder / f"{far}.log").read_text().strip().splitlines()[-1]
+        print(f"\ntakeover from a leader whose connections {'hang' if mode == 'hold' else 'are cut'}: {seconds:.2f} s; it ended: {log}")
+        self.pair.start_one(far)
+        self.pair.wait_for("a standby", lambda: self.pair.status_of(far) == (503, "standby"))
+
+    def test_a_sweep_has_each_trial_once_over_two_takeovers(self):
+        self.pair.start_worker()
+        path = self.folder / "sweep.yaml"
+        path.write_text(f"recipe: {{stages: ['rtn(bits=4, group_size=32)'], evaluations: [size]}}\nmodel: {self.scratch / 'tiny'}\n"
+                        "space: {stages.rtn.bits: [2, 3, 4, 5, 6, 8], stages.rtn.group_size: [16, 32]}\nobjectives: [weight_bytes]\nparallel: 2\n")
+        sweep = self.pair.cli("sweep", "submit", path, "--json").json["id"]
+        shown = lambda: self.pair.cli("sweep", "show", sweep, "--json")  # noqa: E731
+        for made in (3, 7):
+            self.pair.wait_for(f"{made} trials", lambda: (answer := shown()).status == 0 and answer.json["trials"] >= made)
+            leader = self.pair.current()
+            self.pair.servers[leader].kill()
+            self.pair.seconds_until_it_leads(self.pair.other(leader))
+            self.pair.start_one(leader)
+            self.pair.wait_for("a standby", lambda: self.pair.status_of(leader) == (503, "standby"))
+        self.pair.wait_for("its end", lambda: (answer := shown()).status == 0 and answer.json["end_time"])
+        ended = shown().json
+        self.assertEqual((ended["state"], ended["trials"], ended["succeeded"]), ("SUCCEEDED", 12, 12), self.pair.logs())
+        trials = self.postgres.rows(self.url, "SELECT n, job FROM trials ORDER BY n")
+        self.assertEqual(([row["n"] for row in trials], len({row["job"] for row in trials})), (list(range(12)), 12))
+        self.assertEqual(len(self.rows()["jobs"]), 12)
 
     def test_a_write_under_an_earlier_epoch_is_refused_and_ends_the_server(self):
         leader = self.pair.current()
