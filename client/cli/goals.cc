@@ -125,7 +125,7 @@ void compress(CliContext& context, const CompressFlags& flags) {
 }
 
 struct SensitivityFlags : CalibrationFlags {
-  std::string model, job;
+  std::string model, job, project, device, worker_class;
   std::uint32_t threads = 0;
   bool csv = false;
 };
@@ -140,7 +140,10 @@ v1::Job measured_job(CliContext& context, const SensitivityFlags& flags) {
   spec.set_recipe(Json{{"evaluations", {evaluation}}}.dump());
   const auto recipe = parse_recipe(spec.recipe());
   spec.set_name(shortened("sensitivity of " + model_name(flags.model), 180));
+  spec.set_project(flags.project);
   spec.mutable_resources()->set_threads(flags.threads);
+  spec.mutable_resources()->set_device(flags.device);
+  spec.mutable_resources()->set_worker_class(flags.worker_class);
   auto data = data_by_name(flags.data);
   for (const auto& name : recipe.data_names())
     if (!data.contains(name))
@@ -210,6 +213,11 @@ void add_goal_verbs(CLI::App& app, CliContext& context) {
   add_calibration_flags(*measure, *wanted);
   measure->add_option("--job", wanted->job, "Show what this job measured instead");
   measure->add_option("--threads", wanted->threads, "Threads; 0: the worker's");
+  measure->add_option("--device", wanted->device, "cpu or cuda; default: cpu")
+      ->check(CLI::IsMember({"cpu", "cuda"}));
+  measure->add_option("--class", wanted->worker_class,
+                      "Only a worker of this class (wring-worker --class) measures it");
+  measure->add_option("--project", wanted->project, "Whose share of the workers it takes; default: default");
   measure->add_flag("--csv", wanted->csv, "Comma-separated values, one line a layer and level");
   measure->callback([&context, wanted] { sensitivity(context, *wanted); });
 }

@@ -73,9 +73,9 @@ class PythonClientTests:
             with wring.Client() as client:
                 sweep = client.wait_sweep(client.submit_sweep({str(path)!r}).id)
                 trials = client.trials(sweep.id)
-                front = [trial.number for trial in client.front(sweep.id).trials]
-                print(json.dumps([sweep.state, [list(trial.values_json) for trial in trials], front]))""")
-        self.assertEqual((state, values, front), (5, [["4", "32"], ["8", "32"]], [0]))
+                fronts = [client.front(sweep.id), client.front(sweep.id, {{"size/weight_bytes": "max"}}), client.front(sweep.id, at_most={{"weight_bytes": "1%"}})]
+                print(json.dumps([sweep.state, [list(trial.values_json) for trial in trials], [[trial.number for trial in front.trials] for front in fronts]]))""")
+        self.assertEqual((state, values, front), (5, [["4", "32"], ["8", "32"]], [[0], [1], []]))
 
     def test_what_the_server_refuses_is_an_exception_with_its_code(self):
         answer = self.python(f"""

@@ -49,9 +49,25 @@ class Sweeps(Connection):
         """All Trial messages of a sweep, by number."""
         return self._all(self._sweeps.ListTrials, sweeps_pb2.ListTrialsRequest(id=sweep_id), "trials")
 
-    def front(self, sweep_id: str):
-        """The trials that no other one is better than in all of the sweep's objectives (QueryFrontResponse)."""
-        return self._call(self._sweeps.QueryFront, sweeps_pb2.QueryFrontRequest(id=sweep_id))
+    def front(self, sweep_id: str, objectives: dict | None = None, at_most: dict | None = None, at_least: dict | None = None):
+        """The trials that no other one is better than in all objectives (QueryFrontResponse).
+
+        objectives: "min" or "max" by metric ("kl_mean", or "perplexity[1]/kl_mean"); None: the sweep's own. at_most, at_least:
+        further constraints by metric, numbers or shares of what the input has ("30%").
+        """
+        request = sweeps_pb2.QueryFrontRequest(id=sweep_id)
+        for name, goal in (objectives or {}).items():
+            if goal not in ("min", "max"):
+                raise ValueError(f"objectives: {name} is to be min or max, not {goal!r}")
+            suite, _, metric = name.rpartition("/")
+            request.objectives.add(metric=metric, suite=suite, maximise=goal == "max")
+        for bound, constraints in (("maximum", at_most), ("minimum", at_least)):
+            for name, value in (constraints or {}).items():
+                suite, _, metric = name.rpartition("/")
+                share = isinstance(value, str) and value.endswith("%")
+                number = float(value[:-1]) / 100 if share else float(value)
+                request.constraints.add(metric=metric, suite=suite, of_input=share, **{bound: number})
+        return self._call(self._sweeps.QueryFront, request)
 
     def pause_sweep(self, sweep_id: str):
         """Makes no trials until resume_sweep(); those made already go on."""
