@@ -1,10 +1,21 @@
 #!/usr/bin/env bash
 # In a clean root (scripts/fresh --built): the install steps of docker/Dockerfile's images, then what a pod of deploy/kubernetes does first.
-#   try_images.sh BIN   folder of the built programs
-# The server's packages come first, so a worker's that is missing from its list is not found out where the server needs it too.
+#   try_images.sh BIN          folder of the built programs; the coordinator's image, then a worker beside it
+#   try_images.sh BIN worker   what the worker's image alone installs
 set -euo pipefail
 bin=$1
 export PATH=$bin:$PATH
+
+if [[ ${2:-} == worker ]]; then
+  scripts/bootstrap --run worker
+  for program in wring-worker wring-engine; do
+    if ldd "$bin/$program" | grep "not found"; then echo "FAILED: $program lacks these"; exit 1; fi
+  done
+  wring-worker --version
+  wring-engine devices | grep -o '"torch":"[^"]*"'
+  echo "ok: a worker's programs start on what its image installs"
+  exit
+fi
 
 echo "== coordinator"
 scripts/bootstrap --run server
