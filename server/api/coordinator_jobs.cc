@@ -24,6 +24,7 @@
 #include "server/api/messages.h"
 #include "server/api/page_tokens.h"
 #include "server/auth/tenant_blobs.h"
+#include "server/scheduler/waiting.h"
 #include "server/store/audit_rows.h"
 #include "server/store/sweep_rows.h"
 

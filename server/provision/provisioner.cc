@@ -12,6 +12,7 @@
 #include "common/ids.h"
 #include "common/log.h"
 #include "common/text.h"
+#include "server/scheduler/waiting.h"
 
 namespace wring {
 namespace {

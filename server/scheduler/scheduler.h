@@ -149,7 +149,13 @@ struct Outcome {
 bool fits(const JobNeeds& needs, const WorkerRecord& worker,
           const std::map<std::string, std::uint32_t>& free);
 
-// Whether the worker is there and may be leased jobs.
+// Whether a job waits before it is tried again. A backoff longer than any that is given means that the clock
+// was set back since: it is over.
+bool backs_off(const JobRecord& job, TimeMs now, const SchedulerOptions& options);
+
+// Whether the worker is there and asks for jobs.
+bool is_present(const WorkerRecord& worker, TimeMs now, const SchedulerOptions& options);
+// Whether it may be leased jobs, too.
 bool takes_jobs(const WorkerRecord& worker, TimeMs now, const SchedulerState& state);
 
 // Applies one input at time `now`. Throws Error: NOT_FOUND (JOB_NOT_FOUND, WORKER_NOT_FOUND),
@@ -159,16 +165,10 @@ Outcome step(const SchedulerInput& input, TimeMs now, SchedulerState& state);
 
 // Jobs of the project that workers have.
 std::uint64_t running_jobs(const std::string& project, const SchedulerState& state);
+// Whether these are as many as its quota lets it run.
+bool runs_all_it_may(const std::string& project, const SchedulerState& state);
 
 // Puts a job that was stored back into the state (at start, after the workers).
 void restore(JobRecord job, SchedulerState& state);
-
-inline constexpr const char* kNoWorker = "no worker is connected";
-
-// Why a queued job waits, for people. `job` is as it is on disk, which may be a step behind the state.
-std::string waiting_reason(const JobRecord& job, TimeMs now, const SchedulerState& state);
-
-// Whether a job with these needs waits, as waiting_reason() says, for a worker like `like` to come.
-bool lacks_worker_of(const WorkerRecord& like, const JobNeeds& needs, const std::string& reason);
 
 }  // namespace wring

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "server/scheduler/scheduler.h"
+#include "server/scheduler/waiting.h"
 
 namespace wring {
 
