@@ -55,6 +55,10 @@ def seconds_of_service(folder):
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
+def cores():
+    return json.loads(subprocess.run([WRING.parent / "wring-engine", "devices"], check=True, capture_output=True, text=True).stdout)["devices"][0]["threads"]
+
+
 def seconds_of_children():
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
@@ -100,7 +104,7 @@ def compare(server, mode, folder):
         took, digest = run_alone(mode, trial["values"], folder)
         alone_processor.append(seconds_of_children() - before)
         if WORKERS > 1:  # calibration sums in another order on as many threads
-            digest = run_alone(mode, trial["values"], folder, max(1, len(os.sched_getaffinity(0)) // WORKERS))[1]
+            digest = run_alone(mode, trial["values"], folder, max(1, cores() // WORKERS))[1]
         job = timed([WRING, "--server", server, "job", trial["job"], "--json"])[1]
         assert digest == job["artifact_digest"], (digest, job["artifact_digest"])
         alone.append(took)

@@ -9,6 +9,7 @@
 #include <iterator>
 #include <limits>
 #include <sstream>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -26,6 +27,26 @@ int bound_cores() {
   return static_cast<int>(std::thread::hardware_concurrency());
 }
 
+std::string text_of(const std::string& path) {
+  std::ifstream file(path);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+// The least that a control group (version 2) of this process or one around it has; 0: no limit.
+int allowed_cores() {
+  const std::string groups = text_of("/proc/self/cgroup"), mark = "0::/";
+  const auto at = groups.starts_with(mark) ? 0 : groups.find("\n" + mark);
+  if (at == groups.npos) return 0;
+  const auto start = groups.find('/', at);
+  std::string group = groups.substr(start, groups.find('\n', start) - start);
+  int least = 0;
+  for (;; group.erase(group.rfind('/'))) {
+    const int cores = cores_of_quota(text_of("/sys/fs/cgroup" + group + "/cpu.max"));
+    if (cores > 0 && (least == 0 || cores < least)) least = cores;
+    if (group.empty()) return least;
+  }
+}
+
 }  // namespace
 
 int cores_of_quota(const std::string& cpu_max) {
@@ -38,9 +59,7 @@ int cores_of_quota(const std::string& cpu_max) {
 
 int usable_cores() {
   const int bound = std::max(1, bound_cores());
-  std::ifstream file("/sys/fs/cgroup/cpu.max");
-  const std::string text(std::istreambuf_iterator<char>(file), {});
-  const int allowed = cores_of_quota(text);
+  const int allowed = allowed_cores();
   return allowed > 0 ? std::min(bound, allowed) : bound;
 }
 

@@ -133,9 +133,10 @@ std::string Slurm::call(const std::vector<std::string>& command) const {
 std::string Slurm::known(const std::string& what) const {
   try {
     auto text = call({"sinfo", "--noheader", "--format=" + what});
-    std::replace(text.begin(), text.end(), '\n', ' ');
-    text.erase(text.find_last_not_of(' ') + 1);
-    return text.empty() ? "" : " This cluster has: " + text.substr(0, 300) + ".";
+    std::string list;
+    for (const char c : text.erase(text.find_last_not_of(" \n") + 1))
+      list += c == '\n' ? ", " : std::string(1, c);
+    return list.empty() ? "" : " This cluster has: " + list.substr(0, 300) + ".";
   } catch (const Error&) {
     return "";
   }

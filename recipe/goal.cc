@@ -139,11 +139,6 @@ class Reader {
     Constraint bound{{known.suite, known.metric}, {}, {}, of_input};
     const double value = bound.of_input ? share(known, text, term) : number(known, text, term);
     (most ? bound.maximum : bound.minimum) = value;
-    if (!is_cost(bound.metric) && most == higher_is_better(known))
-      fail("CONTRADICTORY_GOAL",
-           "'" + shortened(term, 80) + "' asks for a loss: " + known.alias + " is better the " +
-               (most ? "higher" : "lower"),
-           std::string("Write ") + known.alias + (most ? ">=" : "<=") + shortened(text, 80) + ".");
     goal_.constraints.push_back(bound);
   }
 

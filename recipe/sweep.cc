@@ -490,8 +490,8 @@ Sweep parse_sweep(std::string_view text, const std::string& recipe_text, const C
   const YamlDocument document = parse_yaml(text, "sweep");
   const Source source{"sweep", document.lines};
   auto sweep = read(document.value, recipe_text, source, catalogue);
-  check_measured(sweep, source, catalogue);
   check_space(sweep, source, catalogue);
+  check_measured(sweep, source, catalogue);
   return sweep;
 }
 

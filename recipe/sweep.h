@@ -134,7 +134,9 @@ Objective parse_objective(const Json& json, const Json& recipe, const std::strin
 Constraint parse_constraint(const Json& json, const Json& recipe, const std::string& field,
                             const Source& source, const Catalogue& catalogue = Catalogue::embedded());
 
-// Throws OUT_OF_RANGE where no trial would have a value of an objective or a constraint.
+// Of a sweep that is submitted: throws OUT_OF_RANGE where the moments at which its suites run leave no trial
+// a value of an objective or a constraint, CONTRADICTORY_GOAL where a goal bounds what may be lost from the
+// wrong side.
 void check_measured(const Sweep& sweep, const Source& source,
                     const Catalogue& catalogue = Catalogue::embedded());
 

@@ -7,7 +7,9 @@
 #include "common/error.h"
 #include "common/text.h"
 #include "recipe/check.h"
+#include "recipe/goal.h"
 #include "recipe/sweep.h"
+#include "recipe/sweep_paths.h"
 #include "recipe/utf8.h"
 
 namespace wring {
@@ -72,35 +74,86 @@ std::optional<double> bound_of(const Json& json, const char* key, bool& of_input
               "Write 25, or '50%' of what the model as handed in has.");
 }
 
-// Whether the metric's evaluation runs before or after the stages.
-bool is_measured(const Metric& metric, const Json& recipe, const std::string& when) {
-  const auto names = named_evaluations(recipe);
-  const auto at = std::find(names.begin(), names.end(), metric.suite) - names.begin();
-  const Json& evaluation = recipe.at("evaluations").at(static_cast<std::size_t>(at));
-  if (!evaluation.contains("when")) return true;
-  const Json& moments = evaluation.at("when");
-  return moments == when || std::find(moments.begin(), moments.end(), Json(when)) != moments.end();
-}
+// What a sweep's recipe measures, and when.
+class Measurements {
+ public:
+  Measurements(const Sweep& sweep, const Source& source, const Catalogue& catalogue)
+      : sweep_(sweep), source_(source), catalogue_(catalogue), names_(named_evaluations(sweep.recipe)) {}
 
-// What stages make is judged by what is measured of it.
-void check_is_of_result(const Metric& metric, const Json& recipe, const std::string& field,
-                        const Source& source) {
-  if (recipe.at("stages").empty() || is_measured(metric, recipe, "after")) return;
-  source.fail("OUT_OF_RANGE", field, metric.name + " is measured before the stages alone",
-              "Leave out the evaluation's `when`, or give it [before, after].");
-}
+  // What stages make is judged by what is measured of it.
+  void check(const Metric& metric, const std::string& field) const {
+    if (varies(metric)) return;
+    if (!makes_something()) {
+      if (compares(metric))
+        source_.fail("OUT_OF_RANGE", field,
+                     "no stage makes anything that " + metric.name + " could compare with the input",
+                     "Add a stage, or take another metric.");
+    } else if (!runs(metric, "after") && !runs(metric, "each")) {
+      source_.fail("OUT_OF_RANGE", field, metric.name + " is measured before the stages alone", kFix);
+    }
+  }
 
-// A share of the input's needs a value of it.
-void check_has_share(const Metric& metric, const Json& recipe, const std::string& field, const Source& source,
-                     const Catalogue& catalogue) {
-  const auto& compares = catalogue.find(suite_of(metric.suite))->compares;
-  if (std::find(compares.begin(), compares.end(), metric.name) != compares.end())
-    source.fail("OUT_OF_RANGE", field, "the input has no " + metric.name + " to take a share of",
-                "It compares with the input already: write a number.");
-  if (!is_measured(metric, recipe, "before"))
-    source.fail("OUT_OF_RANGE", field,
-                metric.name + " is measured after the stages alone: no share of the input's is known",
-                "Leave out the evaluation's `when`, or give it [before, after].");
+  // A share of the input's needs a value of it.
+  void check_share(const Metric& metric, const std::string& field) const {
+    if (compares(metric))
+      source_.fail("OUT_OF_RANGE", field, "the input has no " + metric.name + " to take a share of",
+                   "It compares with the input already: write a number.");
+    if (varies(metric) || has_reference(metric)) return;
+    if (!makes_something() || !runs(metric, "before"))
+      source_.fail(
+          "OUT_OF_RANGE", field,
+          metric.name + " is not measured before the stages and after them: no share of the input's is known",
+          kFix);
+  }
+
+ private:
+  static constexpr const char* kFix = "Leave out the evaluation's `when`, or give it [before, after].";
+
+  bool makes_something() const { return sweep_.has_goal() || !sweep_.recipe.at("stages").empty(); }
+  const MethodSpec& suite(const Metric& metric) const { return *catalogue_.find(suite_of(metric.suite)); }
+  bool compares(const Metric& metric) const {
+    const auto& names = suite(metric).compares;
+    return std::find(names.begin(), names.end(), metric.name) != names.end();
+  }
+  // Such suites measure the input, too, whenever they run.
+  bool has_reference(const Metric& metric) const { return !suite(metric).compares.empty(); }
+
+  std::size_t place(const Metric& metric) const {
+    return static_cast<std::size_t>(std::find(names_.begin(), names_.end(), metric.suite) - names_.begin());
+  }
+  bool runs(const Metric& metric, const std::string& when) const {
+    const Json& evaluation = sweep_.recipe.at("evaluations").at(place(metric));
+    if (!evaluation.contains("when")) return when != "each";
+    const Json& moments = evaluation.at("when");
+    return moments == when || std::find(moments.begin(), moments.end(), Json(when)) != moments.end();
+  }
+  // Whether the space decides when it runs, or what it is.
+  bool varies(const Metric& metric) const {
+    const auto at = "/evaluations/" + std::to_string(place(metric));
+    return std::any_of(
+        sweep_.space.dimensions.begin(), sweep_.space.dimensions.end(), [&](const auto& dimension) {
+          const auto path =
+              resolve_path(dimension.path, sweep_.recipe, member("space", dimension.path), source_);
+          const auto pointer = path.pointer.to_string();
+          return path.kind == SweepPath::Kind::kRecipe && pointer.starts_with(at) &&
+                 (path.structural || pointer == at || pointer.starts_with(at + "/when"));
+        });
+  }
+
+  const Sweep& sweep_;
+  const Source& source_;
+  const Catalogue& catalogue_;
+  const std::vector<std::string> names_;
+};
+
+// A bound of a goal on what may be lost holds the loss down.
+void check_side(const Constraint& bound, const Source& source, const Catalogue& catalogue) {
+  if (is_cost(bound.metric)) return;
+  const bool higher = catalogue.find(suite_of(bound.metric.suite))->metrics.at(bound.metric.name) == "higher";
+  if (bound.maximum.has_value() != higher) return;
+  source.fail("CONTRADICTORY_GOAL", "goal",
+              "it asks for a loss: " + bound.metric.name + " is better the " + (higher ? "higher" : "lower"),
+              std::string("Bound it by ") + (higher ? ">=." : "<=."));
 }
 
 }  // namespace
@@ -189,17 +242,19 @@ Constraint parse_constraint(const Json& json, const Json& recipe, const std::str
 }
 
 void check_measured(const Sweep& sweep, const Source& source, const Catalogue& catalogue) {
-  if (sweep.has_goal()) return;  // its suites run before and after
+  const Measurements measured(sweep, source, catalogue);
+  const auto field = [&](const char* list, std::size_t i) {
+    return sweep.has_goal() ? "goal" : std::string(list) + "[" + std::to_string(i) + "]";
+  };
   for (std::size_t i = 0; i < sweep.objectives.size(); ++i)
-    check_is_of_result(sweep.objectives[i].metric, sweep.recipe, "objectives[" + std::to_string(i) + "]",
-                       source);
+    measured.check(sweep.objectives[i].metric, field("objectives", i));
   for (std::size_t i = 0; i < sweep.constraints.size(); ++i) {
     const Constraint& bound = sweep.constraints[i];
-    const auto field = "constraints[" + std::to_string(i) + "]";
-    check_is_of_result(bound.metric, sweep.recipe, field, source);
-    if (bound.of_input)
-      check_has_share(bound.metric, sweep.recipe, member(field, bound.minimum ? "min" : "max"), source,
-                      catalogue);
+    measured.check(bound.metric, field("constraints", i));
+    if (sweep.has_goal())
+      check_side(bound, source, catalogue);  // its first trial measures the input
+    else if (bound.of_input)
+      measured.check_share(bound.metric, member(field("constraints", i), bound.minimum ? "min" : "max"));
   }
 }
 

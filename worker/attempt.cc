@@ -185,7 +185,7 @@ class Attempt final : public EngineListener {
     if (planned.progress().total() > 0) *stage.mutable_progress() = planned.progress();
     cached_.describe(stage);
     at_.metrics.step_ended(stage);
-    if (done.key && !done.path.empty()) keep(done);
+    if (done.key && stage.state() == "done") stage.set_unshared(done.path.empty() || !keep(done));
     at_.keeper.report(stage, std::move(new_rows_));
     new_rows_.clear();
   }
@@ -201,12 +201,14 @@ class Attempt final : public EngineListener {
                   "the engine hands over " + path.string() + ", which is not in its scratch folder");
   }
 
-  void keep(const DoneLine& done) {
+  // Whether the project's other workers will have it, too.
+  bool keep(const DoneLine& done) {
     check_inside(done.path);
-    at_.cache.keep_stage(project(), *done.key, done.path,
-                         inputs_.hold());  // where it may: the sharer looks there
+    const auto bytes = at_.cache.keep_stage(project(), *done.key, done.path, inputs_.hold());
+    if (!bytes || !at_.sharer.is_worth_it(done.stage.seconds(), *bytes)) return false;
     const char* kind = models_.contains(done.stage.index()) ? "model" : "report";
     finished_ = {job_.id(), project(), lease_.fence(), *done.key, kind, done.stage.seconds()};
+    return true;
   }
 
   // Once the next step runs, or nothing more does: the last stage's chunks are mostly those of the result,

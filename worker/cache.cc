@@ -346,7 +346,8 @@ std::optional<KeptStage> Cache::find_stage(const std::string& project, const Dig
   return KeptStage{path_of(name), it->second.bytes};
 }
 
-bool Cache::keep_stage(const std::string& project, const Digest& key, const fs::path& folder, Hold& hold) {
+std::optional<std::uint64_t> Cache::keep_stage(const std::string& project, const Digest& key,
+                                               const fs::path& folder, Hold& hold) {
   const Name name{kStage, folder_of(project), key}, snapshot{kSnapshot, name.project, key};
   const auto bytes = tree_bytes(folder);
   const TempDir half(work());
@@ -361,7 +362,7 @@ bool Cache::keep_stage(const std::string& project, const Digest& key, const fs::
       make_room(bytes, replaced);
     } catch (const Error& error) {
       spdlog::warn("stage {} is not kept: {}", key.hex(), error.what());
-      return false;
+      return std::nullopt;
     }
     fs::create_directories(stages(project));
     write_file_atomic(record_of(name), stage_record(bytes, std::nullopt));
@@ -374,7 +375,7 @@ bool Cache::keep_stage(const std::string& project, const Digest& key, const fs::
   }
   remove(snapshot);
   this->hold(name, hold);
-  return true;
+  return bytes;
 }
 
 // Stages are renamed into place at once (a killed worker loses nothing), brought to the disk and hashed here,

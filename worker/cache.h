@@ -111,9 +111,9 @@ class Cache {
       const std::string& project, const Digest& key, Hold& hold,
       const std::function<bool()>& stop = [] { return false; });
   // Keeps the files below `folder` (on the same file system: they are linked, not copied) as the output under
-  // `key`, and holds it. The first writer wins. Returns false where it is too large to be kept.
-  bool keep_stage(const std::string& project, const Digest& key, const std::filesystem::path& folder,
-                  Hold& hold);
+  // `key`, and holds it. The first writer wins. Returns its bytes; nullopt where it is too large to be kept.
+  std::optional<std::uint64_t> keep_stage(const std::string& project, const Digest& key,
+                                          const std::filesystem::path& folder, Hold& hold);
 
   // Where a project's kept stages lie, each in a folder named by its key.
   std::filesystem::path stages(const std::string& project) const;

@@ -4,7 +4,6 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <chrono>
 #include <utility>
 
@@ -20,7 +19,6 @@ namespace {
 constexpr double kFetchBytesPerSecond = 100e6;
 constexpr auto kAgain = std::chrono::seconds(1);  // after a call that the server was away for
 constexpr int kNiceness = 10;
-constexpr double kWaitedForSeconds = 0.1;  // others wait for what takes longer to make
 
 }  // namespace
 
@@ -32,8 +30,11 @@ StageSharer::StageSharer(Coordinator& coordinator, Cache& cache, double least_se
 
 StageSharer::~StageSharer() = default;
 
+bool StageSharer::is_worth_it(double seconds, std::uint64_t bytes) const {
+  return seconds >= least_seconds_ && seconds >= static_cast<double>(bytes) / kFetchBytesPerSecond;
+}
+
 void StageSharer::share(Output output) {
-  if (output.seconds < std::min(least_seconds_, kWaitedForSeconds)) return;
   const std::lock_guard lock(mutex_);
   outputs_.push_back(std::move(output));
   changed_.notify_all();
@@ -87,20 +88,18 @@ void StageSharer::run(const std::stop_token& stop) {
 // Whether nothing is left to do for it: it is known, or cannot be.
 bool StageSharer::hand_in(const Output& output, const std::stop_token& stop) {
   const LogScope job("job", output.job_id);
-  Coordinator coordinator = coordinator_.for_job(output.job_id);
-  v1::KeepStageRequest request;
-  request.set_job_id(output.job_id);
-  *request.mutable_fence() = output.fence;
-  request.set_key(output.key.hex());
-  request.set_seconds(output.seconds);
   try {
     Cache::Hold hold(cache_);
     const auto kept = cache_.find_stage(output.project, output.key, hold);
-    if (!kept || output.seconds < least_seconds_ ||
-        output.seconds < static_cast<double>(kept->bytes) / kFetchBytesPerSecond)
-      return tell_never(coordinator, request);
+    if (!kept) return true;  // it had to make room
     const auto manifest = build_manifest(kept->path, output.kind);
+    v1::KeepStageRequest request;
+    request.set_job_id(output.job_id);
+    *request.mutable_fence() = output.fence;
+    request.set_key(output.key.hex());
     request.set_manifest_json(manifest.canonical());
+    request.set_seconds(output.seconds);
+    Coordinator coordinator = coordinator_.for_job(output.job_id);
     TransferOptions options;
     options.parallel = 1;
     options.stop = [&] { return interrupted(stop); };
@@ -120,21 +119,7 @@ bool StageSharer::hand_in(const Output& output, const std::stop_token& stop) {
     if (error.reason() == "STOPPED" || is_away(error)) return false;
     spdlog::warn("job {}: stage {} is not shared: {}", output.job_id, output.key.hex().substr(0, 12),
                  error.what());
-  }
-  return tell_never(coordinator, request);
-}
-
-// Whether there is a server to tell. One that does not take it lets the others wait for a while.
-bool StageSharer::tell_never(Coordinator& coordinator, v1::KeepStageRequest& request) {
-  try {
-    request.clear_manifest_json();
-    request.set_never(true);
-    coordinator.keep_stage(request);
     return true;
-  } catch (...) {
-    const Error error = current_error();
-    if (is_away(error)) note_away();
-    return !is_away(error);
   }
 }
 

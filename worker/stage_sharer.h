@@ -30,14 +30,16 @@ class StageSharer {
     double seconds = 0;  // that the step took
   };
 
-  // Outputs that took less than `least_seconds`, or would take longer to fetch than to make, are not shared;
-  // the server is told so.
+  // Outputs that are not worth it are not shared.
   StageSharer(Coordinator& coordinator, Cache& cache, double least_seconds);
   ~StageSharer();
   StageSharer(const StageSharer&) = delete;
   StageSharer& operator=(const StageSharer&) = delete;
 
-  void share(Output output);
+  // Whether an output of so many bytes took at least `least_seconds`, and longer to make than it would to
+  // fetch.
+  bool is_worth_it(double seconds, std::uint64_t bytes) const;
+  void share(Output output);  // REQUIRES: it is worth it
   // Waits until all is handed in, `stop` is set, or the server has been away for `patience_seconds`.
   void flush(const StopSignal& stop, double patience_seconds);
 
@@ -56,7 +58,6 @@ class StageSharer {
  private:
   void run(const std::stop_token& stop);
   bool hand_in(const Output& output, const std::stop_token& stop);
-  bool tell_never(Coordinator& coordinator, v1::KeepStageRequest& request);
   void note_away();
   bool interrupted(const std::stop_token& stop);
 

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -265,18 +266,27 @@ std::vector<std::string> sbatch_arguments(const RunFlags& flags, const fs::path&
 }
 
 // Fields of a refusal are named as the provisioner's file has them.
-std::string flag_of(const std::string& field) {
-  if (field == "time_limit") return "--time";
-  if (field == "memory") return "--worker-memory";
-  if (field == "max") return "--nodes";
-  return field.empty() ? field : "--" + field;
+std::string option_of(const std::string& field) {
+  constexpr std::array<std::pair<const char*, const char*>, 7> kOptions{{{"partition", "--partition"},
+                                                                         {"account", "--account"},
+                                                                         {"gres", "--gres"},
+                                                                         {"cpus", "--cpus"},
+                                                                         {"time_limit", "--time"},
+                                                                         {"memory", "--worker-memory"},
+                                                                         {"max", "--nodes"}}};
+  for (const auto& [name, option] : kOptions)
+    if (field == name) return option;
+  return field.empty() ? "" : "--sbatch";
 }
 
 std::string submit_to_slurm(const RunFlags& flags, const fs::path& out) {
   try {
     return Slurm().submit(sbatch_arguments(flags, out), out / "run.sh");
   } catch (const Error& error) {
-    throw Error(error.code(), error.reason(), error.message(), flag_of(error.field()), error.hint());
+    const bool too_many = error.field() == "max";
+    throw Error(
+        error.code(), error.reason(), error.message(), option_of(error.field()),
+        too_many ? "Ask for fewer nodes, or for a higher limit of the account or QOS." : error.hint());
   }
 }
 

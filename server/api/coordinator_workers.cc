@@ -118,6 +118,11 @@ bool is_prefix(const v1::StageStatus& step) {
   return is_stage(step);
 }
 
+Reach reach_of(const v1::StageStatus& step) {
+  if (step.cached_in() == "skipped") return Reach::kNowhere;
+  return step.unshared() ? Reach::kNever : Reach::kComes;
+}
+
 }  // namespace
 
 void Coordinator::count_end(const v1::StageStatus& stage) {
@@ -319,14 +324,13 @@ void Coordinator::report_stage(const v1::ReportStageRequest& request) {
   batch.stages.push_back(stage);
   batch.evaluations = rows_of(request.job_id(), request.evaluations(), clock_.now_ms());
   batch.evaluations_of_stage = static_cast<int>(stage.index());
-  Json payload{{"index", stage.index()},
-               {"name", stage.name()},
-               {"state", stage.state()},
-               {"seconds", stage.seconds()},
-               {"peak_bytes", stage.peak_bytes()}};
-  if (!stage.cached_in().empty()) payload["cached_in"] = stage.cached_in();
+  const Json payload{{"index", stage.index()},
+                     {"name", stage.name()},
+                     {"state", stage.state()},
+                     {"seconds", stage.seconds()},
+                     {"peak_bytes", stage.peak_bytes()}};
   const auto outcome = apply(StageInput{request.job_id(), to_fence(request.fence()), stage.index(),
-                                        stage.state(), payload, is_prefix(stage)},
+                                        stage.state(), payload, is_prefix(stage), reach_of(stage)},
                              std::move(batch), request.job_id());
   if (!outcome.events.empty() && !stage.key().empty()) count_end(stage);
 }

@@ -301,8 +301,7 @@ class WorkersService final : public v1::Workers::Service {
       check_job(visit, request->job_id());
       const auto project = b_.coordinator.project_of(request->job_id(), request->fence());
       const TenantBlobs uploaded(b_.blobs, b_.store, is_worker(visit) ? project : Within());
-      if (!request->never())
-        *response = outputs().keep(project, *request, uploaded, b_.clock.now_ms(), missing);
+      *response = outputs().keep(project, *request, uploaded, b_.clock.now_ms(), missing);
       b_.coordinator.stage_shared(request->job_id(), request->key());
     };
     return answer(b_, *context, "Workers/KeepStage", body, missing);

@@ -12,8 +12,11 @@ const std::string* Prefixes::waits_for(const JobRecord& job) const {
 }
 
 void Prefixes::begin(const JobRecord& job) {
-  for (std::size_t k = job.stages_made; k < job.prefixes.size(); ++k)
-    if (!at_hand_.contains(job.prefixes[k])) makers_.try_emplace(job.prefixes[k], job.id);
+  for (std::size_t k = job.stages_made; k < job.prefixes.size(); ++k) {
+    const auto& prefix = job.prefixes[k];
+    if (at_hand_.contains(prefix)) continue;
+    if (makers_.try_emplace(prefix, job.id).first->second == job.id) until_.erase(prefix);  // it is made anew
+  }
 }
 
 Prefixes::Freed Prefixes::made(const JobRecord& job, std::size_t k, TimeMs now, TimeMs took) {
@@ -45,7 +48,7 @@ Prefixes::Freed Prefixes::end(const JobRecord& job, bool succeeded) {
   return freed;
 }
 
-Prefixes::Freed Prefixes::left(const JobRecord& job, std::size_t k) {
+Prefixes::Freed Prefixes::skipped(const JobRecord& job, std::size_t k) {
   const auto it = makers_.find(job.prefixes.at(k));
   if (it == makers_.end() || it->second != job.id || until_.contains(it->first)) return {};
   const Freed freed{it->first};
@@ -53,8 +56,8 @@ Prefixes::Freed Prefixes::left(const JobRecord& job, std::size_t k) {
   return freed;
 }
 
-// Its maker's worker is slow, or gone. The first one of those that are freed makes it again, and the others
-// wait for that.
+// Its maker's worker is slow, or gone: the first one of those that are freed makes it again, and the others
+// wait for that one. Once more would be a queue of makers.
 Prefixes::Freed Prefixes::tick(TimeMs now) {
   Freed over;
   for (auto& [prefix, until] : until_) {
@@ -62,6 +65,8 @@ Prefixes::Freed Prefixes::tick(TimeMs now) {
     if (until <= now) over.push_back(prefix);
   }
   for (const auto& prefix : over) {
+    if (silent_.size() >= kRemembered) silent_.clear();
+    if (!silent_.insert(prefix).second) share(prefix);
     until_.erase(prefix);
     makers_.erase(prefix);
   }

@@ -14,8 +14,8 @@ namespace wring {
 // A prefix is the name of what the first k shared steps of a recipe make of its inputs (prefix_names()).
 // While a running job makes one, no other job that begins with it is leased. Once it is made the others wait
 // until other workers may have it, or are told that they never will. Where its maker ends without, or nothing
-// is heard for as long as making it took (from 1 to 300 seconds), one of the others makes it. So whoever
-// waits waits for a job that runs, or for a time that passes.
+// is heard for as long as making it took (1 to 300 seconds), one of the others makes it; where nothing is
+// heard of that either, all do. So whoever waits waits for a job that runs, or for a time that passes.
 //
 // One thread. Calls return the prefixes for which nobody need wait any more.
 class Prefixes {
@@ -31,8 +31,8 @@ class Prefixes {
   Freed made(const JobRecord& job, std::size_t k, TimeMs now, TimeMs took);
   // Workers of the project may have it, or will never: nobody need wait.
   Freed share(const std::string& prefix);
-  // The job did without making its prefix `k`, which is not known to be at hand for others.
-  Freed left(const JobRecord& job, std::size_t k);
+  // The job did without its prefix `k`, and need not be waited for.
+  Freed skipped(const JobRecord& job, std::size_t k);
   // No worker has the job any more.
   Freed end(const JobRecord& job, bool succeeded);
   // Lets waiting for what was made come to its end.
@@ -52,6 +52,7 @@ class Prefixes {
       makers_;                           // of prefixes that are made, or made and not shared yet: ids of jobs
   std::map<std::string, TimeMs> until_;  // of those of them that are made
   std::set<std::string> at_hand_;
+  std::set<std::string> silent_;  // those of which nothing was heard once
 };
 
 }  // namespace wring

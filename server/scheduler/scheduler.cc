@@ -273,15 +273,12 @@ class Transition {
     if (input.state != "done" && input.state != "cached") return;
     const std::size_t k = job.stages_made++;
     if (k >= job.prefixes.size()) return;
-    const auto cached_in = json_or<std::string>(input.payload, "cached_in", "");
-    if (cached_in != "skipped") state_.holders.note(job.prefixes[k], job.worker);
+    if (input.reach == Reach::kNowhere) return release(state_.prefixes.skipped(job, k));
+    state_.holders.note(job.prefixes[k], job.worker);
+    if (input.state == "cached" || input.reach == Reach::kNever)
+      return release(state_.prefixes.share(job.prefixes[k]));
     const double seconds = json_or<double>(input.payload, "seconds", 0);
-    if (input.state == "done")
-      release(state_.prefixes.made(job, k, now_, static_cast<TimeMs>(std::clamp(seconds, 0.0, 1e6) * 1000)));
-    else if (cached_in == "worker" || cached_in == "skipped")  // other workers may not have it
-      release(state_.prefixes.left(job, k));
-    else
-      release(state_.prefixes.share(job.prefixes[k]));
+    release(state_.prefixes.made(job, k, now_, static_cast<TimeMs>(std::clamp(seconds, 0.0, 1e6) * 1000)));
   }
 
   JobRecord& find_job(const std::string& id) {

@@ -73,6 +73,12 @@ struct RenewInput {
   std::vector<std::pair<std::string, Fence>> leases;
   bool draining = false;
 };
+// What other jobs can expect of a step's output.
+enum class Reach {
+  kComes,   // their workers have it, or will
+  kNever,   // it stays with its worker
+  kNowhere  // it was not made: a later one was at hand
+};
 struct StageInput {
   std::string job;
   Fence fence;
@@ -80,6 +86,7 @@ struct StageInput {
   std::string state;  // pending (planned: no event), running, done, cached
   Json payload;
   bool is_prefix = false;  // makes the next of the job's prefixes
+  Reach reach = Reach::kComes;
 };
 // Workers may have what this prefix names.
 struct SharedInput {

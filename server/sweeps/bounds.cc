@@ -42,6 +42,11 @@ std::string bound_reached(const SweepRecord& record, std::uint64_t made, std::ui
              : "";
 }
 
+std::string failures_reached(std::uint64_t most, std::uint64_t succeeded, std::uint64_t ended) {
+  return most > 0 && succeeded == 0 && ended >= most ? "bounds.failures is reached: no trial has succeeded"
+                                                     : "";
+}
+
 void extend_bounds(SweepRecord& record, const v1::SweepBounds& more, TimeMs now) {
   if (!(more.seconds() >= 0))
     throw Error(ErrorCode::kInvalidArgument, "OUT_OF_RANGE", "a bound is 0 to 1e9 seconds", "more.seconds");

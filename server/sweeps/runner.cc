@@ -268,9 +268,10 @@ SweepRunner::Step SweepRunner::make_trial(Live& live) {
     live.end_reason = std::move(reason);
     return Step::kDone;
   }
-  const auto most = live.sweep.bounds.failures;
-  if (most > 0 && live.succeeded == 0 && live.trials.size() - live.open >= most) {
-    live.end_reason = "bounds.failures is reached: no trial has succeeded";
+  if (auto reason =
+          failures_reached(live.sweep.bounds.failures, live.succeeded, live.trials.size() - live.open);
+      !reason.empty()) {
+    live.end_reason = std::move(reason);
     return Step::kDone;
   }
   if (live.open >= live.sweep.parallel) return Step::kWait;

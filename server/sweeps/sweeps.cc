@@ -106,12 +106,25 @@ std::vector<TrialRow> all_trials(JobStore& store, const std::string& id) {
   return trials;
 }
 
-// One that an earlier release took and this one does not is listed with what its row says.
-Sweep sweep_or_nothing(const StoredSweep& stored) try {
+// nullopt where another release took what this one does not: its row is shown without what the text says.
+std::optional<Sweep> sweep_if_read(const StoredSweep& stored) try {
   return read_sweep(stored.spec.sweep(), stored.spec.recipe());
 } catch (const Error& error) {
-  spdlog::warn("sweep {} cannot be read: {}", stored.record.id, error.what());
-  return {};
+  spdlog::debug("sweep {} cannot be read: {}", stored.record.id, error.what());
+  return std::nullopt;
+}
+
+void describe(const Sweep& sweep, const SweepRecord& record, v1::Sweep& message) {
+  if (message.spec().name().empty()) message.mutable_spec()->set_name(sweep.name);
+  message.set_strategy(sweep.strategy.name);
+  for (const auto& d : sweep.space.dimensions) message.add_dimensions(d.path);
+  if (sweep.has_goal()) message.add_dimensions("plan");
+  for (const auto& objective : sweep.objectives) *message.add_objectives() = to_message(objective);
+  for (const auto& constraint : sweep.constraints) *message.add_constraints() = to_message(constraint);
+  message.set_parallel(sweep.parallel);
+  message.set_expected_trials(expected_trials(sweep, record.extents));
+  for (const auto& text : sweep.models()) message.add_models(text);
+  for (const auto& text : sweep.datasets()) message.add_datasets(text);
 }
 
 void check_etag(const SweepRecord& record, const std::string& etag) {
@@ -221,12 +234,11 @@ StoredSweep Sweeps::find(const Within& project, const std::string& id) {
 
 v1::Sweep Sweeps::message(const StoredSweep& stored, bool whole) {
   const SweepRecord& r = stored.record;
-  const Sweep sweep = sweep_or_nothing(stored);
   v1::Sweep message;
   message.set_id(r.id);
   *message.mutable_spec() = stored.spec;
   message.mutable_spec()->set_project(r.project);
-  if (stored.spec.name().empty()) message.mutable_spec()->set_name(sweep.name);
+  if (const auto sweep = sweep_if_read(stored)) describe(*sweep, r, message);
   if (!whole) {
     message.mutable_spec()->clear_sweep();
     message.mutable_spec()->clear_recipe();
@@ -235,16 +247,9 @@ v1::Sweep Sweeps::message(const StoredSweep& stored, bool whole) {
   message.set_etag(std::to_string(r.version));
   *message.mutable_create_time() = to_timestamp(r.create_time);
   if (r.end_time > 0) *message.mutable_end_time() = to_timestamp(r.end_time);
-  message.set_strategy(sweep.strategy.name);
-  for (const auto& d : sweep.space.dimensions) message.add_dimensions(d.path);
-  if (sweep.has_goal()) message.add_dimensions("plan");
-  for (const auto& objective : sweep.objectives) *message.add_objectives() = to_message(objective);
-  for (const auto& constraint : sweep.constraints) *message.add_constraints() = to_message(constraint);
   message.mutable_bounds()->set_trials(r.trials);
   message.mutable_bounds()->set_seconds(r.seconds);
   message.mutable_bounds()->set_bytes(r.bytes);
-  message.set_parallel(sweep.parallel);
-  message.set_expected_trials(expected_trials(sweep, r.extents));
   const auto counts = store_.read([&](Connection& db) { return count_trials(db, r.id); });
   message.set_trials(counts.made);
   message.set_queued(counts.queued);
@@ -255,8 +260,6 @@ v1::Sweep Sweeps::message(const StoredSweep& stored, bool whole) {
   message.set_bytes(counts.bytes);
   message.set_strategy_state(runner_.strategy_state(r.id));
   message.set_waiting_reason(runner_.waiting_reason(r.id));
-  for (const auto& text : sweep.models()) message.add_models(text);
-  for (const auto& text : sweep.datasets()) message.add_datasets(text);
   message.set_exhausted(r.exhausted);
   message.set_end_reason(r.end_reason);
   return message;
@@ -411,16 +414,16 @@ v1::Sweep Sweeps::extend(const Within& project, const v1::ExtendSweepRequest& re
 void Sweeps::check_goes_on(const SweepRecord& record) {
   const auto counts = store_.read([&](Connection& db) { return count_trials(db, record.id); });
   const v1::SweepSpec spec = find({}, record.id).spec;
-  const auto refuse = [&](const char* reason, const std::string& why, const char* hint) {
-    throw Error(ErrorCode::kFailedPrecondition, reason, "sweep " + record.id + " would end at once: " + why,
-                "more", hint);
-  };
-  const auto reached = bound_reached(record, counts.made, counts.bytes, clock_.now_ms());
-  if (!reached.empty()) refuse("BOUND_REACHED", reached, "Raise that bound, too.");
-  const auto most = read_sweep(spec.sweep(), spec.recipe()).bounds.failures;
-  if (most > 0 && counts.succeeded == 0 && counts.failed + counts.cancelled >= most)
-    refuse("BOUND_REACHED", "bounds.failures is reached, no trial has succeeded",
-           "Retry one of its jobs once the cause is mended, or submit another sweep.");
+  auto reached = bound_reached(record, counts.made, counts.bytes, clock_.now_ms());
+  if (reached.empty() && counts.queued + counts.running == 0)
+    reached = failures_reached(read_sweep(spec.sweep(), spec.recipe()).bounds.failures, counts.succeeded,
+                               counts.failed + counts.cancelled);
+  if (!reached.empty())
+    throw Error(
+        ErrorCode::kFailedPrecondition, "BOUND_REACHED",
+        "sweep " + record.id + " would end at once: " + reached, "more",
+        "Raise that bound, too; failures are no bound that can be raised: retry one of its jobs once the "
+        "cause is mended, or submit another sweep.");
 }
 
 void Sweeps::remove(const Within& project, const std::string& id, const std::string& etag) {

@@ -45,6 +45,9 @@ class Proxy:
             for writer in self._writers:
                 writer.transport.abort()
 
+    def open_ends(self):
+        return len(self._writers)
+
     def _reach(self):
         return asyncio.open_connection(self._host, self._port)
 

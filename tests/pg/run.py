@@ -177,7 +177,7 @@ class Takeover(OnTwoServers):
         seconds = time.monotonic() - begin
         self.assertNotEqual(self.pair.servers[far].wait(60), 0)
         self.pair.proxies.set(wire, "pass")  # what was held arrives now
-        time.sleep(0.5)
+        self.pair.wait_for("the end of its connections", lambda: not wire.open_ends())
         self.assertEqual(len(self.rows()["jobs"]), before)
         self.assertGreater(self.epoch(), epoch)
         log = (self.folder / f"{far}.log").read_text().strip().splitlines()[-1]

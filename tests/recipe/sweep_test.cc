@@ -171,13 +171,18 @@ TEST(Sweep, GoalsFollowTheMetricUnlessTheySayOtherwise) {
   EXPECT_DOUBLE_EQ(*parsed.constraints[0].maximum, 0.5);
 }
 
-TEST(Sweep, IsJudgedByWhatATrialHasAValueOf) {
+// A sweep with these evaluations, stages and goals.
+Sweep judged(const std::string& evaluations, const std::string& goals, const std::string& stages = "[rtn]",
+             const std::string& space = "seed: [3, 4]") {
+  const std::string data = evaluations.find("perplexity") == evaluations.npos ? "" : "data: {test: t}, ";
+  return parse_sweep("{model: m, " + data + "recipe: {stages: " + stages + ", evaluations: [" + evaluations +
+                     "]}, space: {" + space + "}, " + goals + "}");
+}
+
+TEST(Sweep, IsNotJudgedByWhatNoTrialHasAValueOf) {
   const auto refused = [](const std::string& evaluations, const std::string& goals,
                           const std::string& stages = "[rtn]") {
-    return thrown_by([&] {
-      parse_sweep("{model: m, data: {test: t}, recipe: {stages: " + stages + ", evaluations: [" +
-                  evaluations + "]}, space: {seed: [3, 4]}, " + goals + "}");
-    });
+    return thrown_by([&] { judged(evaluations, goals, stages); });
   };
   const auto share = refused("perplexity", "constraints: [{metric: kl_mean, max: '50%'}]");
   EXPECT_EQ(share.field(), "constraints[0].max");
@@ -186,22 +191,46 @@ TEST(Sweep, IsJudgedByWhatATrialHasAValueOf) {
       refused("'size(when=after)'",
               "constraints: [{metric: weight_bytes, max: 1}, {metric: weight_bytes, min: '30%'}]");
   EXPECT_EQ(after.field(), "constraints[1].min");
-  EXPECT_THAT(after.message(), HasSubstr("after the stages alone"));
+  EXPECT_THAT(after.message(), HasSubstr("no share of the input's is known"));
   const auto before = refused("{suite: size, when: [before]}", "objectives: [weight_bytes]");
   EXPECT_EQ(before.field(), "objectives[0]");
   EXPECT_THAT(before.message(), HasSubstr("before the stages alone"));
   EXPECT_THAT(before.hint(), HasSubstr("or give it [before, after]"));
-  const auto good = [](const std::string& recipe, const std::string& goals) {
-    parse_sweep("{model: m, " +
-                std::string(recipe.find("perplexity") == recipe.npos ? "" : "data: {test: t}, ") +
-                "recipe: {" + recipe + "}, space: {seed: [3, 4]}, " + goals + "}");
-  };
+  EXPECT_THAT(refused("perplexity", "objectives: [kl_mean]", "[]").message(),
+              HasSubstr("no stage makes anything"));
+  EXPECT_EQ(refused("size", "constraints: [{metric: weight_bytes, max: '50%'}]", "[]").field(),
+            "constraints[0].max");
+  EXPECT_EQ(refused("{suite: size, when: [aftr]}", "objectives: [weight_bytes]").field(),
+            "evaluations[0].when");
+}
+
+TEST(Sweep, IsJudgedByWhatIsMeasuredOfItsTrialsWheneverThatIs) {
+  EXPECT_NO_THROW(judged("{suite: size, when: [before]}", "objectives: [weight_bytes]", "[]"));
+  EXPECT_NO_THROW(judged("{suite: size, when: [after]}", "constraints: [{metric: weight_bytes, max: 9}]"));
+  EXPECT_NO_THROW(judged("{suite: perplexity, when: [each]}", "objectives: [kl_mean]"));
   EXPECT_NO_THROW(
-      good("stages: [], evaluations: [{suite: size, when: [before]}]", "objectives: [weight_bytes]"));
-  EXPECT_NO_THROW(good("stages: [rtn], evaluations: [{suite: size, when: [after]}]",
-                       "constraints: [{metric: weight_bytes, max: 9}]"));
-  EXPECT_NO_THROW(good("stages: [rtn], evaluations: [perplexity]",
-                       "constraints: [{metric: perplexity, max: '102%'}, {metric: kl_mean, max: 0.1}]"));
+      judged("{suite: size, when: [before, each]}", "constraints: [{metric: weight_bytes, max: '50%'}]"));
+  EXPECT_NO_THROW(
+      judged("perplexity", "constraints: [{metric: perplexity, max: '102%'}, {metric: kl_mean, max: 0.1}]"));
+  EXPECT_NO_THROW(
+      judged("{suite: perplexity, when: [after]}", "constraints: [{metric: perplexity, max: '102%'}]"))
+      << "it measures the input, too";
+}
+
+TEST(Sweep, AGoalThatAsksForALossIsRefused) {
+  const auto refused = [](const std::string& goal, const std::string& evaluations = "perplexity, size") {
+    return thrown_by([&] {
+      parse_sweep("{model: m, data: {calibration: c, test: t}, recipe: {evaluations: [" + evaluations +
+                  "]}, goal: '" + goal + "'}");
+    });
+  };
+  for (const char* goal : {"kl>=0.1", "bytes<=50%, ppl>=+2%", "bytes<=50%, top1<=0.9"}) {
+    EXPECT_EQ(refused(goal).reason(), "CONTRADICTORY_GOAL") << goal;
+    EXPECT_EQ(refused(goal).field(), "goal");
+    EXPECT_THAT(refused(goal).message(), HasSubstr("it asks for a loss")) << goal;
+  }
+  EXPECT_THAT(refused("bytes<=50%, ppl<=+2%", "{suite: perplexity, when: [before]}, size").message(),
+              HasSubstr("before the stages alone"));
 }
 
 TEST(Space, AGridVisitsEveryPointOnce) {

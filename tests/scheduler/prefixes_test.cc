@@ -23,8 +23,8 @@ class SharedPrefixes : public Scheduling {
   void stage(const JobRecord& job, std::uint32_t index, const std::string& state, double seconds = 2) {
     apply(StageInput{job.id, job.fence, index, state, {{"seconds", seconds}}, true});
   }
-  void cached(const JobRecord& job, std::uint32_t index, const std::string& where) {
-    apply(StageInput{job.id, job.fence, index, "cached", {{"seconds", 0}, {"cached_in", where}}, true});
+  void ended(const JobRecord& job, std::uint32_t index, const std::string& state, Reach reach) {
+    apply(StageInput{job.id, job.fence, index, state, {{"seconds", 9}}, true, reach});
   }
   void tick(TimeMs by) {
     now_ += by;
@@ -145,20 +145,53 @@ TEST_F(SharedPrefixes, WhatIsNotSharedIsWaitedForAsLongAsItTookToMakeAndThenMade
   EXPECT_EQ(lease("w").id, "c");
 }
 
-TEST_F(SharedPrefixes, WhatOneWorkerAloneHasIsMadeOnceForTheOthers) {
+TEST_F(SharedPrefixes, WhereNothingIsHeardOfASecondMakerNobodyWaitsAnyMore) {
+  for (const char* id : {"a", "b", "c", "d"}) submit(id, {"p"});
+  add_worker("u");
+  stage(lease("w"), 0, "done", 5);
+  tick(5'000);
+  stage(lease("v"), 0, "done", 5);
+  EXPECT_EQ(lease("u").id, "");
+  tick(5'000);
+  EXPECT_EQ(lease("u").id, "c");
+  finish("a", job("a").fence, "succeeded");
+  EXPECT_EQ(lease("w").id, "d");
+}
+
+TEST_F(SharedPrefixes, WhatStaysWithItsWorkerIsNotWaitedFor) {
   for (const char* id : {"a", "b", "c"}) submit(id, {"p"});
   add_worker("u");
-  cached(lease("w"), 0, "worker");
-  EXPECT_EQ(lease("v").id, "b");
-  EXPECT_EQ(lease("u").id, "") << "b makes it";
+  const auto a = lease("w");
+  EXPECT_EQ(lease("v").id, "");
+  ended(a, 0, "done", Reach::kNever);
+  const auto b = lease("v");
+  EXPECT_EQ(b.id, "b");
+  ended(b, 0, "done", Reach::kNever);
+  EXPECT_EQ(lease("u").id, "c");
+}
+
+TEST_F(SharedPrefixes, WhoMakesItAnewIsWaitedForAgain) {
+  submit("a", {"p"});
+  submit("b", {"p"});
+  auto a = lease("w");
+  stage(a, 0, "done", 200);
+  finish("a", a.fence, "failed", error("UNAVAILABLE"));
+  tick(60'000);
+  a = lease("w");
+  ASSERT_EQ(a.id, "a");
+  for (int i = 0; i < 32; ++i) {  // past the 200 seconds of the first time
+    tick(5'000);
+    ASSERT_EQ(renew("a", a.fence), LeaseAction::kContinue);
+  }
+  EXPECT_EQ(lease("v").id, "") << "a makes it";
 }
 
 TEST_F(SharedPrefixes, AStepThatWasSkippedIsNowhere) {
   for (const char* id : {"a", "b", "c"}) submit(id, {"p", std::string("p") + id});
   const auto a = lease("w");
-  cached(a, 0, "skipped");
+  ended(a, 0, "cached", Reach::kNowhere);
   EXPECT_TRUE(state_.holders.ahead_of("v", job("b")).empty());
-  cached(a, 1, "project");
+  ended(a, 1, "cached", Reach::kComes);
   EXPECT_EQ(lease("v").id, "b");
   add_worker("u");
   EXPECT_EQ(lease("u").id, "") << "b makes p";
@@ -312,7 +345,14 @@ TEST_F(RandomLife, EndsAndMakesNothingTwiceAtOnce) {
         const auto& job = jobs[random.below(jobs.size())];
         const auto index = job.stages_made;
         if (index < 3 && random.chance(0.7)) {
-          stage(job, index, random.chance(0.3) ? "cached" : "done", static_cast<double>(random.below(5)));
+          if (random.chance(0.1) && index < job.prefixes.size())
+            apply(SharedInput{job.prefixes[index]});  // word overtakes word
+          if (random.chance(0.2))
+            ended(job, index, "done", Reach::kNever);
+          else if (random.chance(0.1))
+            ended(job, index, "cached", Reach::kNowhere);
+          else
+            stage(job, index, random.chance(0.3) ? "cached" : "done", static_cast<double>(random.below(5)));
           if (index < job.prefixes.size() && random.chance(0.5)) apply(SharedInput{job.prefixes[index]});
         } else {
           finish(job.id, job.fence, "succeeded");

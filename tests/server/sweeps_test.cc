@@ -497,30 +497,31 @@ TEST_F(SweepsApi, OneThatThisReleaseCannotReadEndsAndStandsInTheListAllTheSame) 
   EXPECT_EQ(listed.sweeps(1).id(), good.id());
 }
 
-TEST_F(SweepsApi, WhatWillNeverBeSharedIsNotWaitedFor) {
+TEST_F(SweepsApi, WhatStaysWithItsWorkerIsNotWaitedFor) {
   add_worker("w");
   add_worker("v");
+  add_worker("u");
   const auto made = submit("space: {stages.rtn.bits: [3, 4, 5]}");
   wait_until([&] { return sweep(made.id()).trials() == 3; });
+  const auto report = [&](const v1::LeaseJobResponse& leased, bool unshared) {
+    v1::ReportStageRequest report;
+    report.set_job_id(leased.job().id());
+    *report.mutable_fence() = leased.fence();
+    report.mutable_stage()->set_name("evaluate: size (before)");
+    report.mutable_stage()->set_key(std::string(64, 'a'));
+    report.mutable_stage()->set_state("done");
+    report.mutable_stage()->set_seconds(50);
+    report.mutable_stage()->set_unshared(unshared);
+    call(*workers_, &v1::Workers::Stub::ReportStage, report);
+  };
   const auto first = lease();
   ASSERT_TRUE(first.leased());
   EXPECT_FALSE(lease(0, "v").leased()) << "it evaluates the input";
-  v1::ReportStageRequest report;
-  report.set_job_id(first.job().id());
-  *report.mutable_fence() = first.fence();
-  report.mutable_stage()->set_name("evaluate: size (before)");
-  report.mutable_stage()->set_key(std::string(64, 'a'));
-  report.mutable_stage()->set_state("done");
-  report.mutable_stage()->set_seconds(50);
-  call(*workers_, &v1::Workers::Stub::ReportStage, report);
-  EXPECT_FALSE(lease(0, "v").leased()) << "it may come";
-  v1::KeepStageRequest keep;
-  keep.set_job_id(first.job().id());
-  *keep.mutable_fence() = first.fence();
-  keep.set_key(report.stage().key());
-  keep.set_never(true);
-  call(*workers_, &v1::Workers::Stub::KeepStage, keep);
-  EXPECT_TRUE(lease(0, "v").leased());
+  report(first, true);
+  const auto second = lease(0, "v");
+  ASSERT_TRUE(second.leased());
+  report(second, false);
+  EXPECT_FALSE(lease(0, "u").leased()) << "that one's may come";
 }
 
 TEST_F(SweepsApi, AFullQueueIsWaitedForAndToldOf) {

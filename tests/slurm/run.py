@@ -282,9 +282,10 @@ class Allocation(WithCluster):
         log = out / "slurm.log"
         self.wait_for("a trial", lambda: log.exists() and " 1 of 12 trials" in log.read_text())
         cluster.run("scancel", job)
+        self.wait_for("its end", lambda: "JobState=CANCELLED" in cluster.run("scontrol", "show", "job", job))
         self.wait_for("an empty queue", lambda: not self.jobs())
         time.sleep(2)
-        self.assertEqual((self.jobs(), "JobState=CANCELLED" in cluster.run("scontrol", "show", "job", job)), ([], True))
+        self.assertEqual(self.jobs(), [])
 
 
 class Faults(WithCluster):
