@@ -201,7 +201,7 @@ TEST(Sweep, IsNotJudgedByWhatNoTrialHasAValueOf) {
   EXPECT_EQ(refused("size", "constraints: [{metric: weight_bytes, max: '50%'}]", "[]").field(),
             "constraints[0].max");
   EXPECT_EQ(refused("{suite: size, when: [aftr]}", "objectives: [weight_bytes]").field(),
-            "evaluations[0].when");
+            "recipe.evaluations[0].when");
 }
 
 TEST(Sweep, IsJudgedByWhatIsMeasuredOfItsTrialsWheneverThatIs) {
