@@ -2,8 +2,9 @@
 
 A run of its own is `wring run --local`: no server, no cache, all cores. ALONE of the trials are run so, spread over the grid;
 their mean stands for all where that is fewer. The sweep's time is from its submission, with the inputs in the store, to its end.
-WORKERS of the sweep run side by side and share the cores: the digests are then those of runs on as many threads, which are not timed. Processor seconds are those of all programs of a side: what other work on the machine makes of
-the time changes them least. Fails where a digest differs or a goal is missed.
+WORKERS of the sweep run side by side and share the cores: the digests are then those of runs on as many threads, which are
+not timed. Processor seconds are those of all programs of a side: what other work on the machine makes of the time changes
+them least. Fails where a digest differs or a goal is missed.
 """
 import json
 import os
