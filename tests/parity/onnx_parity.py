@@ -61,6 +61,7 @@ def open_session(folder, rounding=False):
     """`rounding`: by default onnxruntime rounds to int8 what is multiplied by int8 weights of DequantizeLinear."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = 1, 3
+    options.add_session_config_entry("session.x64quantprecision", "1")  # sums of products=fast saturate without it where there is no VNNI
     if not rounding:
         options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
     return onnxruntime.InferenceSession(str(folder / MODEL), options, providers=["CPUExecutionProvider"])
@@ -294,7 +295,10 @@ class Decoder(Onnx):
                 effect, there, between = size(ours, without), size(theirs, without), size(ours, theirs)
                 self.assertGreater(effect, 20 * TOLERANCE)
                 self.assertLess(abs(there / effect - 1), 0.1)
-                most = 1.2 if "16" in to else 0.2  # in fp16 some values fall on a midpoint's other side, and then what follows them; 1.4: nothing in common
+                # A value near a midpoint may fall on its other side, which its token feels and those after it; in fp16 most tokens do. 1.4: nothing in common.
+                if "16" not in to:
+                    self.assertLess(np.quantile(np.abs(ours - theirs).max(-1), 0.25), TOLERANCE)
+                most = 1.2 if "16" in to else 0.8
                 self.assertLess(between, most * effect)
                 self.assertLess(size(ours, back), most * effect)
                 self.row(f"{weights}, static-inputs(), {to}: rounding moves logits by {effect:.3g} here, {there:.3g} there, {between:.1g} apart")
