@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "common/error.h"
+#include "formats/model_kind.h"
 
 namespace wring {
 
@@ -81,6 +82,9 @@ FileTree FileTree::on_disk(const fs::path& path) {
   const auto status = fs::status(path, failed);
   if (fs::is_regular_file(status)) {
     add_checked(tree.files_, path.filename().string(), path);
+    for (const auto& name : external_weights(path.filename().string()))
+      if (const auto file = path.parent_path() / name; fs::is_regular_file(file, failed))
+        add_checked(tree.files_, name, file);
   } else if (fs::is_directory(status)) {
     add_folder(tree.files_, path, "", 0);
   } else {

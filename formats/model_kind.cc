@@ -34,6 +34,11 @@ bool holds_graph_weights(const std::string& path) {
   return path.ends_with(".onnx") || path.ends_with(".onnx_data") || path.ends_with(".onnx.data");
 }
 
+std::vector<std::string> external_weights(const std::string& onnx_file) {
+  if (!onnx_file.ends_with(".onnx")) return {};
+  return {onnx_file + ".data", onnx_file + "_data"};
+}
+
 std::string weights_format(const std::vector<std::string>& paths) {
   for (const char* format : {"safetensors", "gguf", "onnx"})
     if (any(paths, std::string(".") + format)) return format;

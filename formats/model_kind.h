@@ -15,6 +15,9 @@ bool holds_onnx_export(const std::vector<std::string>& paths);
 // An .onnx file, or one of external weights as exporters name them: net.onnx_data, net.onnx.data.
 bool holds_graph_weights(const std::string& path);
 
+// Names that exporters give the one file of a .onnx file's external weights, which lies beside it.
+std::vector<std::string> external_weights(const std::string& onnx_file);
+
 // "gguf", "onnx" or "safetensors", whose weights lie there; empty where there are none.
 std::string weights_format(const std::vector<std::string>& paths);
 

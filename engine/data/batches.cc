@@ -122,6 +122,10 @@ at::Tensor Batches::inputs(const at::Tensor& examples) const {
 
 at::Tensor Batches::varied_inputs(const at::Tensor& examples, const Augmentation& augmentation,
                                   Random random) const {
+  if (!data_.are_images() && (augmentation.shift > 0 || augmentation.mirror))
+    throw Error(ErrorCode::kInvalidArgument, "NOT_IMAGES",
+                "the examples are arrays of numbers, and no images",
+                augmentation.shift > 0 ? "shift" : "mirror", "Leave it out, or hand in images or bytes.");
   at::Tensor values = data_.inputs.index_select(0, examples);
   if (data_.are_images() && augmentation.shift > 0) values = shifted(values, augmentation.shift, random);
   if (data_.are_images() && augmentation.mirror) values = mirrored(values, random);

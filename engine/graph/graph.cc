@@ -70,6 +70,8 @@ std::string describe_shape(const OnnxValue& value) {
   return "[" + text + "]";
 }
 
+constexpr std::int64_t kInitializersAlone = 4;  // the IR version from which they need not be inputs, too
+
 void check_numbers(const OnnxTensor& file, const at::Tensor& tensor) {
   if (at::isFloatingType(tensor.scalar_type()) && at::isnan(tensor.to(at::kFloat)).any().item<bool>())
     throw Error(ErrorCode::kInvalidArgument, "NOT_FINITE", "the tensor holds NaN", file.name);
@@ -143,11 +145,9 @@ void own_inner_graphs(OnnxGraph& graph) {
 Graph::Graph(OnnxModel model) : model_(std::move(model)) {
   own_inner_graphs(model_.graph);
   bring_to_normal_form(model_.graph, opset());
+  model_.ir_version = std::max(model_.ir_version, kInitializersAlone);
   own_running_statistics(model_.graph);
-  std::set<std::string> given;
-  for (const auto& tensor : model_.graph.initializers) given.insert(tensor.name);
-  for (const auto& input : model_.graph.inputs)
-    if (!given.contains(input.name)) inputs_.push_back(input);
+  inputs_ = model_.graph.inputs;
   take_initializers();
   add_plan(model_.graph);
 }
@@ -177,8 +177,11 @@ void Graph::add_plan(const OnnxGraph& graph) {
   for (std::size_t i = 0; i < graph.nodes.size(); ++i)
     plan.steps.push_back({&graph.nodes[i], find_operator(graph.nodes[i]), std::move(reads[i])});
   if (&graph != &model_.graph)
-    for (const auto& tensor : graph.initializers)
-      plan.constants[tensor.name] = to_tensor(tensor, tensor.name);
+    for (const auto& tensor : graph.initializers) {
+      at::Tensor value = to_tensor(tensor, tensor.name);
+      check_numbers(tensor, value);
+      plan.constants[tensor.name] = std::move(value);
+    }
   for (const auto& node : graph.nodes)
     for (const auto& attribute : node.attributes)
       if (const auto* inner = std::get_if<std::shared_ptr<OnnxGraph>>(&attribute.value)) add_plan(**inner);

@@ -1,9 +1,11 @@
 // Names of files; the rest is the reader's and the writer's.
 #include "engine/graph/graph_file.h"
 
+#include <set>
+
 #include "common/error.h"
 #include "engine/graph/onnx_tensor.h"
-#include "engine/model/load.h"
+#include "engine/model/companions.h"
 
 namespace wring {
 namespace {
@@ -27,7 +29,12 @@ std::string onnx_path(const FileTree& tree) {
 std::unique_ptr<Graph> load_graph(const FileTree& tree, at::Device device) {
   const fs::path path = onnx_path(tree);
   const auto open = [&](const std::string& location) {
-    return tree.open((path.parent_path() / location).lexically_normal().string());
+    const auto file = (path.parent_path() / location).lexically_normal().string();
+    if (!tree.has(file))
+      throw Error(ErrorCode::kNotFound, "NO_SUCH_FILE",
+                  "external data that the model names are not there: " + file, "model",
+                  "Hand in the folder that holds both, or export with the weights inside.");
+    return tree.open(file);
   };
   auto graph = std::make_unique<Graph>(read_onnx(tree.open(path.string()), open));
   graph->compute_on(device);
@@ -38,11 +45,20 @@ void save_graph(const Graph& graph, const FileTree& source, const Json& lineage,
                 Durability durability) {
   fs::create_directories(folder);
   const fs::path name = fs::path(onnx_path(source)).filename();
-  write_onnx(folder / name, graph.to_onnx(), kOnnxInlineBytes, durability);
+  const OnnxModel model = graph.to_onnx();
+  write_onnx(folder / name, model, kOnnxInlineBytes, durability);
   const Json description{
       {"format_version", kFormatVersion}, {"family", "onnx"}, {"kind", "graph"}, {"lineage", lineage}};
   write_file_atomic(folder / "wring.json", description.dump(1) + "\n", durability);
-  write_companions(source, folder, durability);
+  const fs::path beside = fs::path(onnx_path(source)).parent_path();
+  std::set<std::string> old_weights;
+  for (const auto& location : model.external_files)
+    old_weights.insert((beside / location).lexically_normal().string());
+  for_each_companion(source, [&](const std::string& path, std::string_view content) {
+    if (old_weights.contains(path)) return;
+    fs::create_directories((folder / path).parent_path());
+    write_file_atomic(folder / path, content, durability);
+  });
 }
 
 NamedValues example_inputs(const Graph& graph, std::int64_t batch) {

@@ -12,6 +12,7 @@
 #include "common/error.h"
 #include "engine/graph/onnx_tensor.h"
 #include "engine/graph/operator_table.h"
+#include "engine/graph/own_initializer.h"
 #include "engine/graph/sequences.h"
 #include "engine/graph/small_nodes.h"
 
@@ -72,6 +73,31 @@ void lift_constants(OnnxGraph& graph) {
       rest.push_back(std::move(node));
   }
   graph.nodes = std::move(rest);
+}
+
+bool are_read(const OnnxGraph& graph, const std::vector<std::string>& names, std::size_t from) {
+  return std::any_of(names.begin() + static_cast<std::ptrdiff_t>(std::min(from, names.size())), names.end(),
+                     [&](const std::string& name) { return !name.empty() && readers_of(graph, name) > 0; });
+}
+
+// Exports of a network in training say so in its nodes: onnxruntime would take the batch's statistics, and
+// drop values, for whoever uses them. What is trained here is trained whatever they say.
+void leave_training(OnnxGraph& graph) {
+  for (auto& node : graph.nodes) {
+    if (!node.domain.empty()) continue;
+    if (node.operation == "BatchNormalization" && !are_read(graph, node.outputs, 1)) {
+      std::erase_if(node.attributes, [](const OnnxAttribute& a) { return a.name == "training_mode"; });
+      node.outputs.resize(1);
+    }
+    if (node.operation == "Dropout" && node.inputs.size() > 2) node.inputs.resize(2);
+  }
+}
+
+// Before IR version 4 every initializer was listed among the inputs, too, as one that a caller may replace.
+void forget_given_inputs(OnnxGraph& graph) {
+  Names given;
+  for (const auto& tensor : graph.initializers) given.insert(tensor.name);
+  std::erase_if(graph.inputs, [&](const OnnxValue& input) { return given.contains(input.name); });
 }
 
 // Who makes each value: the index of its node. Initializers and inputs go to `given`.
@@ -216,8 +242,10 @@ void fold_integers(OnnxGraph& graph, std::int64_t opset) {
 
 // `given`: names of the scopes around.
 void bring_to_normal_form(OnnxGraph& graph, std::int64_t opset, Names given) {
+  forget_given_inputs(graph);
   lift_constants(graph);
   replace_sequences(graph);
+  leave_training(graph);
   for (const auto& node : graph.nodes) (void)find_operator(node);
   const auto makers = find_makers(graph, given);
   sort_nodes(graph, find_sources(graph, given, makers));

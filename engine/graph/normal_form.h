@@ -1,5 +1,5 @@
-// The form that graphs are run and changed in: constants as initializers, what integers alone make computed,
-// nodes in an order in which they can run.
+// The form that graphs are run and changed in: constants as initializers, which are no inputs; what integers
+// alone make computed; no node in training; nodes in an order in which they can run.
 #pragma once
 
 #include <set>

@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -100,6 +101,7 @@ struct OnnxModel {
   std::map<std::string, std::int64_t> opsets;  // by domain; "" is always there
   std::map<std::string, std::string> metadata;
   OnnxGraph graph;
+  std::set<std::string> external_files;  // where read_onnx() found data, relative to the model's folder
 };
 
 inline constexpr std::int64_t kOldestOnnxOpset = 9, kNewestOnnxOpset = 21;

@@ -160,7 +160,11 @@ OnnxModel read_onnx(const FileView& file, const OnnxDataOpener& open_data) {
                      "Inline them first: onnx.inliner.inline_local_functions.");
   if (proto.training_info_size() > 0) unsupported_onnx("training_info", "a training graph", "");
   for (const auto& entry : proto.metadata_props()) model.metadata[entry.key()] = entry.value();
-  model.graph = GraphReader(open_data).graph(*proto.mutable_graph(), 0);
+  const OnnxDataOpener note_and_open = [&](const std::string& location) {
+    model.external_files.insert(location);
+    return open_data(location);
+  };
+  model.graph = GraphReader(note_and_open).graph(*proto.mutable_graph(), 0);
   return model;
 }
 

@@ -96,6 +96,17 @@ def make_net(path, batch=None):
     return net
 
 
+def make_training_net(path):
+    """As a training script leaves one: norms and dropout in training, weights in a file beside it."""
+    torch.manual_seed(0)
+    net = nn.Sequential(Net(), nn.Dropout(0.5)).train()
+    net(torch.rand(64, 1, SIDE, SIDE))  # its statistics are no longer 0 and 1
+    torch.onnx.export(net, torch.zeros(2, 1, SIDE, SIDE), path, dynamo=False, input_names=["x"], output_names=["y"], opset_version=17,
+                      dynamic_axes={"x": {0: "batch"}, "y": {0: "batch"}}, do_constant_folding=False, training=torch.onnx.TrainingMode.PRESERVE)
+    onnx.save_model(onnx.load(path), path, save_as_external_data=True, location=f"{path.name}.data", size_threshold=0)
+    return net.eval()
+
+
 def figures(evaluations):
     return {(row["suite"], row["metric"], row["when"]): row for row in evaluations}
 
@@ -142,6 +153,26 @@ class GraphTests:
         self.assertGreater(stage["forecast_seconds"], 0)
         again = self.wring("eval", out, "--local", "--suite", "accuracy", "--data", test, "--param", "mean=0.3", "--param", "std=0.2")
         self.assertEqual(figures(again.json["evaluations"])["accuracy", "top1", "before"]["value"], after["value"])
+
+    def test_a_net_in_training_whose_weights_lie_beside_it_comes_back_to_be_served(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path, out = Path(folder) / "net.onnx", Path(folder) / "out"
+            net = make_training_net(path)
+            answer = self.wring("submit", f"magnitude-units(target_group_sparsity=0.2) | {ACCURACY}", "--model", path,
+                                "--data", f"test={self.folder / 'test'}", "--wait")
+            self.assertEqual(answer.status, 0, str(answer))
+            images, labels = self.test
+            with torch.no_grad():
+                logits = net((torch.tensor(images[:, None]) / 255 - 0.3) / 0.2)
+            rows = figures(answer.json["evaluations"])
+            self.assertEqual(rows["accuracy", "top1", "before"]["value"], (logits.argmax(1).numpy() == labels).mean())
+            self.assertEqual(self.wring("get", answer.json["id"], "--out", out).status, 0)
+            self.assertEqual(sorted(file.suffix for file in out.iterdir() if "onnx" in file.name), [".onnx"], "no old weights")
+            self.assertAlmostEqual(self.top1(out / "net.onnx"), rows["accuracy", "top1", "after"]["value"], delta=1 / 150)
+            path.with_name("net.onnx.data").rename(path.with_name("elsewhere"))
+            answer = self.wring("plan", "magnitude-units", "--model", path)
+            self.assertIn("net.onnx.data", answer.err)
+            self.assertIn("Hand in the folder", answer.err)
 
     def test_a_plan_forecasts_each_stage_with_and_without_data(self):
         recipe = f"magnitude-units(target_group_sparsity=0.2) | {HESSO}"

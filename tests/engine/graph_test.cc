@@ -106,6 +106,55 @@ TEST(Graph, NanInAnInitializerIsRefusedByItsName) {
               const Graph graph(model_of({node("Add", {"x", "w"}, {"y"})}, {bad}));
             }).field(),
             "w");
+  auto branch = std::make_shared<OnnxGraph>();
+  branch->initializers = {bad};
+  branch->nodes = {node("Add", {"x", "w"}, {"z"})};
+  branch->outputs = {{"z", std::nullopt, std::nullopt}};
+  const OnnxNode choice = node(
+      "If", {"c"}, {"y"}, {{"then_branch", branch}, {"else_branch", std::make_shared<OnnxGraph>(*branch)}});
+  EXPECT_EQ(thrown_by([&] {
+              const Graph graph(model_of({choice}, {to_onnx("c", at::scalar_tensor(true))}));
+            }).field(),
+            "w");
+}
+
+// x [2, 3] through a norm of 3 channels as exporters write one that is being trained.
+OnnxModel norm_in_training(std::int64_t opset, std::size_t outputs) {
+  OnnxNode norm = node("BatchNormalization", {"x", "g", "b", "m", "v"}, {"z"}, {{"epsilon", 0.0F}});
+  for (std::size_t i = 1; i < outputs; ++i) norm.outputs.push_back("moved" + std::to_string(i));
+  if (opset >= 14) norm.attributes.push_back({"training_mode", std::int64_t{1}});
+  return model_of({norm, node("Dropout", {"z", "ratio", "trains"}, {"y"})},
+                  {tensor("g", {1, 1, 1}, {3}), tensor("b", {0, 0, 0}, {3}), tensor("m", {1, 1, 1}, {3}),
+                   tensor("v", {4, 4, 4}, {3}), to_onnx("ratio", at::scalar_tensor(0.5F)),
+                   to_onnx("trains", at::scalar_tensor(true))},
+                  opset);
+}
+
+TEST(Graph, WhatWasExportedInTrainingIsRunAndWrittenAsItIsToBeServed) {
+  for (const auto& [opset, outputs] : {std::pair{17, 3}, {14, 1}, {13, 5}}) {
+    const OnnxModel model = norm_in_training(opset, static_cast<std::size_t>(outputs));
+    EXPECT_THAT(run(model), ElementsAre(-0.5, 0, 0.5, 1, 1.5, 2))
+        << "by the running statistics, opset " << opset;
+    const OnnxModel written = Graph(model).to_onnx();
+    EXPECT_EQ(written.graph.nodes[0].outputs, std::vector<std::string>{"z"});
+    EXPECT_EQ(written.graph.nodes[0].find("training_mode"), nullptr);
+    EXPECT_EQ(written.graph.nodes[1].inputs, (std::vector<std::string>{"z", "ratio"}));
+  }
+  OnnxModel read = norm_in_training(17, 3);
+  read.graph.outputs.push_back({"moved1", OnnxType::kFloat, std::nullopt});
+  const OnnxModel kept = Graph(read).to_onnx();
+  EXPECT_EQ(kept.graph.nodes[0].outputs.size(), 3u) << "who reads what moves wants training";
+  EXPECT_NE(kept.graph.nodes[0].find("training_mode"), nullptr);
+}
+
+TEST(Graph, AnInitializerThatIsListedAsAnInputIsNone) {
+  OnnxModel model = model_of({node("Add", {"x", "w"}, {"y"})}, {tensor("w", {1, 2, 3}, {3})}, 9);
+  model.ir_version = 3;
+  model.graph.inputs.push_back({"w", OnnxType::kFloat, {{{3, ""}}}});
+  EXPECT_THAT(run(model), ElementsAre(1, 3, 5, 4, 6, 8));
+  const OnnxModel written = Graph(model).to_onnx();
+  EXPECT_EQ(written.graph.inputs.size(), 1u);
+  EXPECT_EQ(written.ir_version, 4) << "from which they need not be";
 }
 
 TEST(Graph, TheBranchOfAnIfSeesTheScopeAroundIt) {

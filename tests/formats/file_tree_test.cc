@@ -98,6 +98,12 @@ TEST(FileTree, OfOneFileHoldsItUnderItsOwnName) {
   TempDir folder;
   write_file_atomic(folder.path() / "m.gguf", "abc");
   EXPECT_THAT(FileTree::on_disk(folder.path() / "m.gguf").paths(), ElementsAre("m.gguf"));
+  for (const char* name : {"m.onnx", "m.onnx.data", "n.onnx", "n.onnx_data", "n.onnx.data.old", "o.onnx"})
+    write_file_atomic(folder.path() / name, name);
+  EXPECT_THAT(FileTree::on_disk(folder.path() / "m.onnx").paths(), ElementsAre("m.onnx", "m.onnx.data"))
+      << "its weights lie there";
+  EXPECT_THAT(FileTree::on_disk(folder.path() / "n.onnx").paths(), ElementsAre("n.onnx", "n.onnx_data"));
+  EXPECT_THAT(FileTree::on_disk(folder.path() / "o.onnx").paths(), ElementsAre("o.onnx"));
 }
 
 TEST(FileTree, SaysWhatIsMissingAndWhere) {

@@ -66,7 +66,8 @@ def write_tree(manifest: dict, folder: pathlib.Path, read_blob) -> None:
 
 def _files(path: pathlib.Path):
     if path.is_file():
-        return [(path.name, path)]
+        weights = [path.with_name(path.name + end) for end in (".data", "_data")] if path.suffix == ".onnx" else []
+        return [(file.name, file) for file in [path, *weights] if file.is_file()]
     found = []
     for folder, folders, names in os.walk(path):
         folders[:] = [name for name in folders if not name.startswith(".")]

@@ -31,6 +31,24 @@ class Restore {
   std::map<std::string, at::Tensor> first_;
 };
 
+// Of a training that others went before, all of them counted as one.
+class StepsOfAll final : public Progress {
+ public:
+  StepsOfAll(Progress& all, std::int64_t before, std::int64_t total)
+      : all_(all), before_(static_cast<std::uint64_t>(before)), total_(static_cast<std::uint64_t>(total)) {}
+  void report(std::uint64_t done, std::uint64_t total, const std::string& unit, const std::string& metric,
+              double value) override {
+    if (unit == "steps")
+      all_.report(before_ + done, total_, unit, metric, value);
+    else
+      all_.report(done, total, unit, metric, value);
+  }
+
+ private:
+  Progress& all_;
+  const std::uint64_t before_, total_;
+};
+
 class HessoCric final : public GraphMethod {
  public:
   explicit HessoCric(const Params& params)
@@ -63,7 +81,10 @@ class HessoCric final : public GraphMethod {
       hooks.after_update = [&](std::int64_t step) {
         if (step >= schedule_.begin) hybrid.shrink(step);
       };
-      report["training"] = train_graph(stage, batches, training_, weights, hooks);
+      StepsOfAll steps(stage.progress, cycles_ * sampling_steps_, most_steps());
+      report["training"] = train_graph(
+          {stage.graph, stage.data, steps, stage.snapshot, stage.seed, stage.arrays, stage.targets}, batches,
+          training_, weights, hooks);
       report["cycles"] = told[0].item<std::int64_t>();
       report["sampled_steps"] = told[0].item<std::int64_t>() * sampling_steps_;
       report["examined"] = told[1].item<std::int64_t>();
@@ -79,6 +100,8 @@ class HessoCric final : public GraphMethod {
     const UnitValues& values;
     GraphWeights& weights;
   };
+
+  std::int64_t most_steps() const { return cycles_ * sampling_steps_ + training_.loop.rate.steps; }
 
   std::vector<std::size_t> lowest(const GraphLabels& labels, const at::Tensor& scores) const {
     std::vector<bool> removed(labels.units.size());
@@ -120,7 +143,8 @@ class HessoCric final : public GraphMethod {
     hooks.after_update = [&](std::int64_t step) { trial.shrink(step); };
     Snapshot none;
     const GraphStage& stage = parts.stage;
-    (void)train_graph({stage.graph, stage.data, stage.progress, none, stage.seed}, parts.batches, training,
+    StepsOfAll steps(stage.progress, sampled.cycles * sampling_steps_, most_steps());
+    (void)train_graph({stage.graph, stage.data, steps, none, stage.seed}, parts.batches, training,
                       parts.weights, hooks);
     sampled.suspects = next;
     ++sampled.cycles;

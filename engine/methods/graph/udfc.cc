@@ -46,7 +46,11 @@ class Layers {
       const auto* turned = node.find("transB");
       const bool rows = convolves || (turned && std::get<std::int64_t>(turned->value) != 0);
       const at::Tensor* weight = graph.find_tensor(node.inputs.at(1));
-      if (weight && (convolves || weight->dim() == 2)) list_.push_back({node.inputs[1], rows ? 0 : 1, &node});
+      const bool again = std::any_of(list_.begin(), list_.end(), [&](const Layer& layer) {
+        return layer.weight == node.inputs[1];  // one weight in two nodes is rounded, and made up for, once
+      });
+      if (weight && !again && (convolves || weight->dim() == 2))
+        list_.push_back({node.inputs[1], rows ? 0 : 1, &node});
     }
     for (auto& layer : list_) find_norm(layer);
     for (std::size_t f = 0; f < labels.families.size(); ++f) find_family(f);
@@ -166,7 +170,8 @@ class Udfc final : public GraphMethod {
     const at::Tensor rows = value(layer.weight).flatten(1);
     at::Tensor factor = at::ones({rows.size(0)}, at::kDouble),
                offset = at::zeros({rows.size(0)}, at::kDouble);
-    if (layer.node->inputs.size() > 2) offset = value(layer.node->inputs[2]);
+    if (layer.node->inputs.size() > 2 && !layer.node->inputs[2].empty())
+      offset = value(layer.node->inputs[2]);
     if (layer.norm) {
       const auto* epsilon = layer.norm->find("epsilon");
       const auto& names = layer.norm->inputs;

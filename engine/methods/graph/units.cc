@@ -60,7 +60,10 @@ at::Tensor sum_but(const at::Tensor& values, std::int64_t axis) {
 double difference(const NamedValues& a, const NamedValues& b) {
   double most = 0;
   for (const auto& [name, value] : a) {
-    const double away = ((value - b.at(name)).abs() / value.abs().clamp_min(1)).max().item<double>();
+    const at::Tensor &other = b.at(name),
+                     same = (value == other).logical_or(value.isnan().logical_and(other.isnan()));
+    const at::Tensor apart = (value - other).abs() / value.abs().clamp_min(1);
+    const double away = apart.masked_fill(same, 0).max().item<double>();
     if (std::isnan(away)) return away;
     most = std::max(most, away);
   }
