@@ -246,8 +246,11 @@ class Supervisor {
   EngineOutcome outcome() {
     EngineOutcome outcome;
     outcome.peak_bytes = status_.peak_rss_bytes;
-    if (told_by_others()) stop_.wait(kGraceSeconds);
+    const bool by_others = told_by_others();
+    if (by_others) stop_.wait(kGraceSeconds);
     if (stop_) return outcome;
+    const int signal = by_others ? SIGTERM : status_.signal;
+    if (by_others) said_.reset();  // nobody cancelled the job
     if (failure_) {
       outcome.error = to_detail(*failure_, step_);
     } else if (result_) {
@@ -258,8 +261,8 @@ class Supervisor {
     } else if (said_) {
       outcome.error = to_detail(said_->error, said_->index);
     } else {
-      outcome.error = to_detail(crash(), step_);
-      outcome.error->set_signal(status_.signal);
+      outcome.error = to_detail(crash(signal), step_);
+      outcome.error->set_signal(signal);
     }
     if (outcome.error) outcome.error->set_last_log(log_.last_lines());
     return outcome;
@@ -272,19 +275,19 @@ class Supervisor {
     return !since_term_ && !failure_ && (says_so || status_.signal == SIGTERM);
   }
 
-  Error crash() const {
+  Error crash(int signal) const {
     const std::string where = step_ < 0 ? "before its first step"
                                         : "in step " + std::to_string(step_ + 1) + " (" + step_name_ + ")";
-    if (status_.signal == SIGKILL && oom_kills() > oom_kills_)
+    if (signal == SIGKILL && oom_kills() > oom_kills_)
       return Error(
           ErrorCode::kResourceExhausted, "OUT_OF_MEMORY",
           "the kernel ended the engine " + where + " as memory ran out; it had used " +
               human_bytes(status_.peak_rss_bytes),
           "", "Use a machine with more memory, or take fewer calibration samples or a shorter sequence.");
-    if (status_.signal != 0)
+    if (signal != 0)
       return Error(ErrorCode::kInternal, "ENGINE_CRASH",
-                   "the engine was ended by signal " + std::to_string(status_.signal) + " (" +
-                       ::strsignal(status_.signal) + ") " + where);
+                   "the engine was ended by signal " + std::to_string(signal) + " (" + ::strsignal(signal) +
+                       ") " + where);
     return Error(ErrorCode::kInternal, "ENGINE_CRASH",
                  "the engine exited with status " + std::to_string(status_.code) + " " + where +
                      " and gave no reason");

@@ -105,7 +105,8 @@ void LeaseKeeper::run(const std::stop_token& stop) {
   while (!stop.stop_requested()) {
     const bool due = std::chrono::steady_clock::now() >= next_due(last);
     if (!due && !is_urgent()) {
-      changed_.wait_until(lock, stop, next_due(last), [&] { return is_urgent(); });
+      const auto due_at = next_due(last);
+      changed_.wait_until(lock, stop, due_at, [&] { return is_urgent() || next_due(last) < due_at; });
       continue;
     }
     bool answered;

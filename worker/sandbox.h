@@ -33,7 +33,7 @@ class Sandbox {
     kNetwork = 1u << 1,       // where that is refused: a network namespace alone
     kNoPrivileges = 1u << 2,  // no capabilities, none to be had by a set-uid program
     kNoCoreFile = 1u << 3,    // limits: a crash writes no memory to the disk
-    kPrograms = 1u << 4,      // Landlock: executes nothing but its own program
+    kPrograms = 1u << 4,      // Landlock: executes nothing but its own program and the loader that starts it
     kScope = 1u << 5,         // Landlock: signals no process outside
     kCalls = 1u << 6,      // seccomp: the calls and socket families that an engine has no use for are refused
     kWrites = 1u << 7,     // Landlock: changes nothing outside the folders that are its own

@@ -102,7 +102,7 @@ class Transition {
     worker.draining = input.draining;
     for (const auto& [id, fence] : input.leases) {
       const auto it = state_.jobs.find(id);
-      if (it == state_.jobs.end() || !holds(it->second, fence)) {
+      if (it == state_.jobs.end() || it->second.worker != input.worker || !holds(it->second, fence)) {
         outcome_.renewed.push_back(LeaseAction::kLost);
         continue;
       }
@@ -172,6 +172,7 @@ class Transition {
     job.attempt_base = job.attempt;
     job.failures = 0;
     job.crash_signature.clear();
+    job.error.reset();
     job.end_time = 0;
     begin_run(job);
     requeue(job, 0, {{"reason", "asked for"}});

@@ -78,6 +78,14 @@ TEST_F(Lease, ThatIsNotRenewedReturnsItsJobToTheQueue) {
   EXPECT_GT(again.fence, leased.fence);
 }
 
+TEST_F(Lease, OfAnotherWorkerIsNotRenewed) {
+  add_worker("other");
+  submit("j");
+  const auto fence = lease().fence;
+  EXPECT_EQ(apply(RenewInput{"other", {{"j", fence}}, false}).renewed.at(0), LeaseAction::kLost);
+  EXPECT_EQ(renew("j", fence), LeaseAction::kContinue);
+}
+
 TEST_F(Lease, ThatIsRenewedIsKeptForAsLongAsItIs) {
   submit("j");
   const auto leased = lease();
@@ -421,6 +429,7 @@ TEST_F(Retry, ThatIsAskedForStartsTheCountAnew) {
   EXPECT_EQ(refused([&] { finish("j", {fence.epoch, fence.n + 1}, "succeeded"); }), "STALE_LEASE");
   apply(RetryInput{"j"});
   EXPECT_EQ(job().phase, JobPhase::kQueued);
+  EXPECT_FALSE(job().error) << "it is of the run before";
   EXPECT_EQ(refused([&] { apply(RetryInput{"j"}); }), "JOB_NOT_ENDED");
   const auto leased = lease();
   EXPECT_EQ(leased.attempt, 2u);

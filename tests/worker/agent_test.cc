@@ -522,6 +522,17 @@ TEST_F(AgentTest, GivesItsJobBackWhereTheEngineHearsOfTheEndFirst) {
   EXPECT_EQ(server.workers.wait_finished(1, 0).outcome(), "released");
 }
 
+// As a guard against memory running out does, or a person.
+TEST_F(AgentTest, AnEngineThatAloneIsToldToEndIsACrashAndNoCancellation) {
+  server.enqueue("job1", {{"stage", "first"}, write_pid(), {"sleep", 1000}});
+  start();
+  ::kill(engine_pid(), SIGTERM);
+  const auto finished = server.workers.wait_finished();
+  EXPECT_EQ(finished.outcome(), "failed");
+  EXPECT_EQ(finished.error().reason(), "ENGINE_CRASH");
+  EXPECT_EQ(finished.error().signal(), SIGTERM);
+}
+
 TEST_F(AgentTest, LeavesOnceItHadNothingToDoForSoLongAndNotBefore) {
   auto o = options();
   o.exit_when_idle = 1;
