@@ -212,8 +212,9 @@ v1::Artifact Client::set_retention(const v1::SetRetentionRequest& request) {
   return connection_->call(*connection_->artifacts, &v1::Artifacts::Stub::SetRetention, request);
 }
 
-void Client::remove_artifact(const std::string& digest) {
+void Client::remove_artifact(const std::string& digest, const std::string& project) {
   v1::DeleteArtifactRequest request;
+  request.set_project(project);
   request.set_digest(artifact(digest).digest());
   connection_->call(*connection_->artifacts, &v1::Artifacts::Stub::DeleteArtifact, request);
 }

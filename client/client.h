@@ -96,7 +96,8 @@ class Client {
 
   v1::Artifact artifact(const std::string& digest);  // or a unique prefix of at least 4 digits
   v1::Artifact set_retention(const v1::SetRetentionRequest& request);
-  void remove_artifact(const std::string& digest);  // or a unique prefix
+  // Or a unique prefix; an empty project: the caller's, or the only one that has it.
+  void remove_artifact(const std::string& digest, const std::string& project = {});
   v1::ListArtifactsResponse artifacts(const v1::ListArtifactsRequest& request);
 
   // Uploads a folder (hidden files left out) or one file as an artifact: only the chunks that the store lacks

@@ -149,7 +149,7 @@ std::string retention(const v1::Artifact& artifact) {
 }
 
 struct RetainFlags {
-  std::string digest, expire_after;
+  std::string digest, expire_after, project;
   bool keep = false, pin = false;
 };
 
@@ -157,6 +157,7 @@ void retain(CliContext& context, const RetainFlags& flags) {
   v1::SetRetentionRequest request;
   request.set_digest(flags.digest);
   request.set_pinned(flags.pin);
+  request.set_project(flags.project);
   if (!flags.expire_after.empty())
     *request.mutable_expire_time() = google::protobuf::util::TimeUtil::MillisecondsToTimestamp(
         SystemClock().now_ms() +
@@ -167,17 +168,23 @@ void retain(CliContext& context, const RetainFlags& flags) {
   context.print("sha256:" + artifact.digest() + "  " + retention(artifact) + "\n");
 }
 
-void discard(CliContext& context, const std::string& digest) {
-  context.client().remove_artifact(digest);
-  if (context.json) return context.print_json(Json{{"discarded", digest}});
-  context.print("artifact " + digest + "  discarded\n");
+void discard(CliContext& context, const RetainFlags& flags) {
+  context.client().remove_artifact(flags.digest, flags.project);
+  if (context.json) return context.print_json(Json{{"discarded", flags.digest}});
+  context.print("artifact " + flags.digest + "  discarded\n");
+}
+
+void add_copy(CLI::App& verb, RetainFlags& flags) {
+  verb.add_option("DIGEST", flags.digest, "Digest, or a unique prefix of it")->required();
+  verb.add_option("--project", flags.project,
+                  "Whose copy; default: your project's, for an admin the only one that there is");
 }
 
 void add_retention_verbs(CLI::App& app, CliContext& context) {
   auto* retain_verb = add_verb(app, "retain", "Say how long the server keeps an artifact",
                                "wring retain 4be1f00d --expire-after 30d");
   const auto flags = std::make_shared<RetainFlags>();
-  retain_verb->add_option("DIGEST", flags->digest, "Digest, or a unique prefix of it")->required();
+  add_copy(*retain_verb, *flags);
   auto* how = retain_verb->add_option_group("how long");
   how->add_flag("--keep", flags->keep, "Until it is discarded, as all are at first");
   how->add_flag("--pin", flags->pin, "The same, and nobody can discard it");
@@ -187,8 +194,8 @@ void add_retention_verbs(CLI::App& app, CliContext& context) {
 
   auto* discard_verb =
       add_verb(app, "discard", "Delete an artifact from the server", "wring discard 4be1f00d");
-  discard_verb->add_option("DIGEST", flags->digest, "Digest, or a unique prefix of it")->required();
-  discard_verb->callback([&context, flags] { discard(context, flags->digest); });
+  add_copy(*discard_verb, *flags);
+  discard_verb->callback([&context, flags] { discard(context, *flags); });
 }
 
 void show_artifact(CliContext& context, const std::string& digest) {

@@ -208,7 +208,7 @@ export interface System {
   version: string;
   start_time: string;
   stored_bytes: string;
-  disk_free_bytes: string;
+  disk_free_bytes: string; // "0", both, to callers of one project
   disk_bytes: string;
   stage_outputs: string;
   stage_output_bytes: string;

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "common/error.h"
+#include "common/text.h"
 #include "formats/model_kind.h"
 #include "server/api/messages.h"
 #include "server/api/page_tokens.h"
@@ -108,8 +109,24 @@ v1::Artifact get_artifact(const std::string& digest_or_prefix, JobStore& store, 
   return *artifact;
 }
 
+Within owner_of(const std::string& digest, const Within& caller, const std::string& project,
+                JobStore& store) {
+  if (!project.empty()) {
+    check_project(project, "project");
+    check_within(caller, project, "project");
+    return project;
+  }
+  if (!caller.empty()) return caller;
+  const auto owners = store.projects_of(digest);
+  if (owners.size() > 1)
+    throw Error(ErrorCode::kInvalidArgument, "SEVERAL_PROJECTS",
+                std::to_string(owners.size()) + " projects have a copy of artifact " + digest.substr(0, 64),
+                "project", "Name one of " + join(owners, ", ") + ".");
+  return owners.empty() ? "" : owners.front();
+}
+
 v1::Artifact set_retention(const v1::SetRetentionRequest& request, TimeMs now, JobStore& store,
-                           const Within& project) {
+                           const Within& caller) {
   const auto refuse = [](const char* reason, const char* message, const char* hint) {
     throw Error(ErrorCode::kInvalidArgument, reason, message, "expire_time", hint);
   };
@@ -122,8 +139,9 @@ v1::Artifact set_retention(const v1::SetRetentionRequest& request, TimeMs now, J
     expire_time = to_time(request.expire_time());
     if (*expire_time <= now) refuse("OUT_OF_RANGE", "this time is over", "DeleteArtifact deletes it now.");
   }
-  const auto digest = get_artifact(request.digest(), store, project).digest();
+  const auto digest = get_artifact(request.digest(), store, caller).digest();
   AuditNote::about(digest);
+  const auto project = owner_of(digest, caller, request.project(), store);
   store.set_retention(digest, request.pinned(), expire_time, project);
   return get_artifact(digest, store, project);
 }

@@ -39,9 +39,13 @@ void check_chunks(const Manifest& manifest, const TenantBlobs& blobs, std::vecto
 // "AMBIGUOUS".
 v1::Artifact get_artifact(const std::string& digest_or_prefix, JobStore& store, const Within& project);
 
-// Throws Error as get_artifact(), kInvalidArgument for a time that is over.
+// The project whose copy of the artifact a caller means who names `project`, or none: his own, or the only
+// one that has it. Throws kInvalidArgument "SEVERAL_PROJECTS", kNotFound for a project that is not his.
+Within owner_of(const std::string& digest, const Within& caller, const std::string& project, JobStore& store);
+
+// Throws Error as get_artifact() and owner_of(), kInvalidArgument for a time that is over.
 v1::Artifact set_retention(const v1::SetRetentionRequest& request, TimeMs now, JobStore& store,
-                           const Within& project);
+                           const Within& caller);
 
 // Of what a job or sweep asks for its results. Throws Error kInvalidArgument that names the field under
 // `field`.

@@ -107,13 +107,14 @@ v1::System system_of(B b, const Within& project) {
   system.set_version(WRING_VERSION);
   *system.mutable_start_time() = to_timestamp(b.coordinator.start_time());
   system.set_stored_bytes(b.store.stored_bytes(project));
-  const auto disk = b.blobs.disk();
-  system.set_disk_free_bytes(disk.available);
-  system.set_disk_bytes(disk.capacity);
   const auto outputs = b.store.stage_output_totals(project);
   system.set_stage_outputs(outputs.count);
   system.set_stage_output_bytes(outputs.bytes);
-  if (project.empty()) *system.mutable_stages() = b.coordinator.stage_sources();
+  if (!project.empty()) return system;  // a blob that others have takes no room: free space tells of them
+  const auto disk = b.blobs.disk();
+  system.set_disk_free_bytes(disk.available);
+  system.set_disk_bytes(disk.capacity);
+  *system.mutable_stages() = b.coordinator.stage_sources();
   return system;
 }
 
@@ -150,7 +151,8 @@ std::vector<Call> artifact_calls() {
           "Artifacts/DeleteArtifact",
           +[](B b, Visit visit, const v1::DeleteArtifactRequest& request, v1::DeleteArtifactResponse&) {
             visit.object = request.digest();
-            delete_artifact(request.digest(), b.store, b.blobs, visit.caller.project);
+            const auto owner = owner_of(request.digest(), visit.caller.project, request.project(), b.store);
+            delete_artifact(request.digest(), b.store, b.blobs, owner);
           }),
   };
 }

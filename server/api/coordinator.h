@@ -15,6 +15,7 @@
 #include "common/clock.h"
 #include "common/ids.h"
 #include "server/api/attempt_metrics.h"
+#include "server/api/read_recipes.h"
 #include "server/http/metrics.h"
 #include "server/scheduler/demand.h"
 #include "server/scheduler/ledger.h"
@@ -181,6 +182,7 @@ class Coordinator {
   NeighbouringIds ids_;  // of jobs
   std::mutex kinds_mutex_;
   std::map<std::string, std::vector<std::string>> kinds_;  // of models, by digest: manifests may be long
+  ReadRecipes recipes_;
   bool stopping_ = false;
   std::thread ticker_;
 };

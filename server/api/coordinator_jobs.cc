@@ -224,15 +224,15 @@ v1::Job Coordinator::submit(const Within& project, const v1::SubmitJobRequest& r
   const std::string request_id = request_key(project, request.request_id());
   const OneSubmit once(mutex_, submitted_, ledger_, request_id);
   if (auto known = job_of_request(request_id, digest)) return *known;
-  const Recipe recipe = parse_recipe(spec.recipe());
+  const auto read = recipes_.of(spec.recipe());
+  const Recipe& recipe = read->recipe;
   check_reads_no_file(recipe);
   if (!request.validate_only()) store_.check_space();
   const std::shared_lock inputs(store_.inputs());  // they stay until the job is stored
   check_inputs(project, spec, recipe.data_names());
   if (const auto kinds = kinds_of_model(project, spec.model()); !kinds.empty())
     check_model_kind(recipe, kinds);
-  Json form = recipe.normal_form();
-  StoredJob stored{{}, spec, form.dump(), recipe_digest(std::move(form)).hex()};
+  StoredJob stored{{}, spec, read->normal_form, read->digest};
   if (stored.spec.name().empty())
     stored.spec.set_name(recipe.name.empty() ? line_of(spec.recipe()) : recipe.name);
   if (!project.empty()) stored.record.project = project;
@@ -371,7 +371,7 @@ v1::Job Coordinator::retry(const Within& project, const std::string& id_or_prefi
   const auto id = resolve_to_change(id_or_prefix, project);
   const std::shared_lock inputs(store_.inputs());  // they stay until the job is in the queue
   const v1::JobSpec spec = job({}, id).spec();
-  check_inputs(spec.project(), spec, parse_recipe(spec.recipe()).data_names());
+  check_inputs(spec.project(), spec, recipes_.of(spec.recipe())->recipe.data_names());
   apply(RetryInput{id}, {}, id, etag);
   return job({}, id);
 }

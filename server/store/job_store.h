@@ -8,10 +8,10 @@
 #include <memory>
 #include <optional>
 #include <set>
-#include <shared_mutex>
 #include <string>
 #include <vector>
 
+#include "common/fair_shared_mutex.h"
 #include "server/scheduler/scheduler.h"
 #include "server/store/database.h"
 #include "server/store/readers.h"
@@ -163,6 +163,8 @@ class JobStore {
   ArtifactPage artifacts(const ArtifactFilter& filter, const Within& project);
 
   // Of an artifact that is there; returns whether it is.
+  std::vector<std::string> projects_of(
+      const std::string& digest);  // that have a copy of the artifact, by name
   bool set_retention(const std::string& digest, bool pinned, std::optional<TimeMs> expire_time,
                      const Within& project);
   // Takes the artifact from the project unless it is pinned or a job that has not ended reads it. Throws
@@ -188,7 +190,7 @@ class JobStore {
   // Calls `sink` with the manifest of every artifact and every stage's output.
   void for_each_manifest(const std::function<void(const std::string&)>& sink);
   // Held shared by whoever stores a job from before it has seen that its artifacts are there.
-  std::shared_mutex& inputs() { return inputs_; }
+  FairSharedMutex& inputs() { return inputs_; }
 
  private:
   std::future<void> asked_for(std::function<void(Connection&)> action);
@@ -200,7 +202,7 @@ class JobStore {
   std::string page_key_;
   std::unique_ptr<Connection> write_connection_;
   std::unique_ptr<Readers> readers_;
-  std::shared_mutex inputs_;  // exclusively, by who deletes an artifact
+  FairSharedMutex inputs_;  // exclusively, by who deletes an artifact
   std::unique_ptr<Writer> writer_;
 };
 

@@ -222,6 +222,15 @@ ArtifactPage JobStore::artifacts(const ArtifactFilter& filter, const Within& pro
   return page;
 }
 
+std::vector<std::string> JobStore::projects_of(const std::string& digest) {
+  const Reader reader(*readers_);
+  Statement rows(reader.get(), "SELECT project FROM artifacts WHERE digest = ? ORDER BY project");
+  rows.bind(digest);
+  std::vector<std::string> projects;
+  while (rows.row()) projects.push_back(rows.text(0));
+  return projects;
+}
+
 bool JobStore::set_retention(const std::string& digest, bool pinned, std::optional<TimeMs> expire_time,
                              const Within& project) {
   const std::shared_lock lock(inputs_);  // no deletion has looked whether it is pinned

@@ -49,9 +49,13 @@ void read_blobs(BlobStore& blobs, FsckReport& report) {
   }
 }
 
-// Ids of the jobs whose model, data or result is the artifact.
+// Ids of the jobs whose model, data or result is the artifact, that measured it, or made it for a project of
+// theirs.
 std::vector<std::string> jobs_of(Connection& database, const std::string& artifact) {
   std::vector<std::string> ids;
+  const auto add = [&](const std::string& id) {
+    if (!id.empty() && std::find(ids.begin(), ids.end(), id) == ids.end()) ids.push_back(id);
+  };
   Statement rows(database, "SELECT id, spec, record FROM jobs ORDER BY sequence");
   while (rows.row()) {
     v1::JobSpec spec;
@@ -59,7 +63,16 @@ std::vector<std::string> jobs_of(Connection& database, const std::string& artifa
     bool reads = spec.model() == artifact;
     for (const auto& [name, digest] : spec.data()) reads = reads || digest == artifact;
     const Json record = parse_json(rows.text(2), "record");
-    if (reads || json_or<std::string>(record, "result", "") == artifact) ids.push_back(rows.text(0));
+    if (reads || json_or<std::string>(record, "result", "") == artifact) add(rows.text(0));
+  }
+  Statement measured(database, "SELECT DISTINCT job_id FROM evaluations WHERE artifact = ? ORDER BY job_id");
+  measured.bind(artifact);
+  while (measured.row()) add(measured.text(0));
+  Statement copies(database, "SELECT message FROM artifacts WHERE digest = ? ORDER BY row");  // one a project
+  copies.bind(artifact);
+  for (v1::Artifact copy; copies.row();) {
+    copy.ParseFromString(copies.text(0));
+    add(copy.created_by_job());  // of an export, too
   }
   return ids;
 }
@@ -67,6 +80,7 @@ std::vector<std::string> jobs_of(Connection& database, const std::string& artifa
 // Chunks of the artifact that are not there; throws where the row is not the manifest that its digest names.
 std::uint64_t missing_chunks(const std::string& digest, const std::string& text, const FsckReport& report,
                              const BlobStore& blobs, std::set<Digest>& used) {
+  if (text.empty()) throw Error(ErrorCode::kDataLoss, "BAD_MANIFEST", "there is no manifest of it");
   const auto manifest = Manifest::parse(text);
   if (manifest.digest().hex() != digest)
     throw Error(ErrorCode::kDataLoss, "BAD_MANIFEST", "the manifest is not the one that its digest names");
@@ -91,10 +105,10 @@ void add_stage_outputs(Connection& database, std::set<Digest>& used) {
 
 void find_chunks(Connection& database, const BlobStore& blobs, FsckReport& report) {
   std::set<Digest> used;
-  Statement rows(
-      database,
-      "SELECT a.digest, a.message, m.manifest FROM artifacts a JOIN manifests m ON m.digest = a.digest "
-      "WHERE a.row = (SELECT min(row) FROM artifacts WHERE digest = a.digest) ORDER BY a.row");
+  Statement rows(database,
+                 "SELECT a.digest, a.message, coalesce(m.manifest, '') FROM artifacts a LEFT JOIN manifests "
+                 "m ON m.digest = a.digest "
+                 "WHERE a.row = (SELECT min(row) FROM artifacts WHERE digest = a.digest) ORDER BY a.row");
   while (rows.row()) {
     const auto digest = rows.text(0);
     std::uint64_t missing = 0;
@@ -106,11 +120,7 @@ void find_chunks(Connection& database, const BlobStore& blobs, FsckReport& repor
     if (missing == 0) continue;
     v1::Artifact artifact;
     artifact.ParseFromString(rows.text(1));
-    auto jobs = jobs_of(database, digest);
-    if (const auto& maker = artifact.created_by_job();
-        !maker.empty() && std::find(jobs.begin(), jobs.end(), maker) == jobs.end())
-      jobs.push_back(maker);  // of an export
-    report.artifacts.push_back({digest, artifact.name(), missing, std::move(jobs)});
+    report.artifacts.push_back({digest, artifact.name(), missing, jobs_of(database, digest)});
   }
   add_stage_outputs(database, used);
   for (const auto& digest : blobs.all())

@@ -4,6 +4,7 @@
 #include <future>
 #include <thread>
 
+#include "server/api/read_recipes.h"
 #include "tests/server/test_service.h"
 
 namespace wring {
@@ -37,6 +38,21 @@ TEST_F(Jobs, EqualSubmitsAtTheSameTimeAreOneJob) {
     for (auto& id : ids) threads.emplace_back([&] { id = submit(request).id(); });
   }
   EXPECT_THAT(ids, testing::Each(ids[0]));
+}
+
+TEST(ReadRecipes, OneTextIsReadOnceAndWhatIsRefusedEachTime) {
+  ReadRecipes recipes;
+  const auto first = recipes.of("rtn(bits=4)");
+  EXPECT_EQ(first->normal_form, parse_recipe("rtn(bits=4)").normal_form().dump());
+  EXPECT_EQ(first->digest, parse_recipe("rtn(bits=4)").digest().hex());
+  EXPECT_EQ(recipes.of("rtn(bits=4)"), first);
+  EXPECT_NE(recipes.of("rtn(bits=5)")->digest, first->digest);
+  for (int i = 0; i < 2; ++i)
+    EXPECT_EQ(thrown_by([&] { recipes.of("rtn(bits=17)"); }).field(), "stages[0].params.bits");
+  for (int i = 0; i < 300; ++i)
+    recipes.of("rtn(bits=4) | rtn(bits=4, group_size=" + std::to_string(i + 1) + ")");
+  EXPECT_EQ(first->recipe.stages.size(), 1u);  // forgotten, and still held
+  EXPECT_NE(recipes.of("rtn(bits=4)"), first);
 }
 
 TEST_F(Jobs, ValidateOnlyLeavesNoJob) {

@@ -58,8 +58,41 @@ TEST_F(Closed, WhatTheCachesOfAllProjectsSparedIsToldToWhoSeesThemAll) {
   const auto system = [](const Somebody& who) {
     return call(*who.workers, &v1::Workers::Stub::GetSystem, v1::GetSystemRequest());
   };
-  EXPECT_FALSE(system(somebody(Scope::kViewer, "a")).has_stages());
-  EXPECT_TRUE(system(with(admin_)).has_stages());
+  const auto to_one = system(somebody(Scope::kViewer, "a")), to_all = system(with(admin_));
+  EXPECT_FALSE(to_one.has_stages());
+  EXPECT_EQ(to_one.disk_free_bytes() + to_one.disk_bytes(), 0u) << "what others have takes no more of it";
+  EXPECT_TRUE(to_all.has_stages());
+  EXPECT_GT(to_all.disk_free_bytes(), 0u);
+}
+
+TEST_F(Closed, AnAdminRetainsAndDiscardsTheCopyOfOneProject) {
+  const auto a = somebody(Scope::kSubmitter, "a"), b = somebody(Scope::kSubmitter, "b"), admin = with(admin_);
+  const auto digest = put(a, "a model");
+  ASSERT_EQ(put(b, "a model"), digest);
+  const auto copies = [](const Somebody& who) {
+    return call(*who.artifacts, &v1::Artifacts::Stub::ListArtifacts, v1::ListArtifactsRequest())
+        .artifacts_size();
+  };
+  v1::SetRetentionRequest pin;
+  pin.set_digest(digest);
+  pin.set_pinned(true);
+  v1::DeleteArtifactRequest remove;
+  remove.set_digest(digest);
+  const auto removing = [&](const Somebody& who) {
+    return refusal([&] { call(*who.artifacts, &v1::Artifacts::Stub::DeleteArtifact, remove); });
+  };
+  EXPECT_EQ(refusal([&] { call(*admin.artifacts, &v1::Artifacts::Stub::SetRetention, pin); }),
+            "SEVERAL_PROJECTS");
+  EXPECT_EQ(removing(admin), "SEVERAL_PROJECTS");
+  pin.set_project("a");
+  EXPECT_TRUE(call(*admin.artifacts, &v1::Artifacts::Stub::SetRetention, pin).pinned());
+  remove.set_project("b");
+  EXPECT_EQ(removing(a), "PROJECT_NOT_FOUND");
+  call(*admin.artifacts, &v1::Artifacts::Stub::DeleteArtifact, remove);
+  EXPECT_EQ(copies(b), 0);
+  EXPECT_EQ(copies(a), 1);
+  remove.clear_project();
+  EXPECT_EQ(removing(admin), "ARTIFACT_PINNED") << "the one copy that there is";
 }
 
 }  // namespace

@@ -62,17 +62,18 @@ class Artifacts(Connection):
         request = artifacts_pb2.ListArtifactsRequest(kind=kind, name_contains=name_contains)
         return self._all(self._artifacts.ListArtifacts, request, "artifacts", limit)
 
-    def retain(self, digest: str, expire_after_seconds: float = 0, pin: bool = False):
-        """How long the server keeps the artifact: so long from now on, pinned, or (neither) until it is discarded."""
-        request = artifacts_pb2.SetRetentionRequest(digest=digest, pinned=pin)
+    def retain(self, digest: str, expire_after_seconds: float = 0, pin: bool = False, project: str = ""):
+        """How long the server keeps the artifact: so long from now on, pinned, or (neither) until it is discarded.
+        `project`: whose copy; by default the caller's project's, for an admin the only one that there is."""
+        request = artifacts_pb2.SetRetentionRequest(digest=digest, pinned=pin, project=project)
         if expire_after_seconds:
             request.expire_time.FromMilliseconds(int(1000 * (time.time() + expire_after_seconds)))
         return self._call(self._artifacts.SetRetention, request)
 
-    def discard(self, digest: str) -> None:
-        """Deletes the artifact from the server."""
+    def discard(self, digest: str, project: str = "") -> None:
+        """Deletes the artifact from the server; `project` as in retain()."""
         digest = self.artifact(digest).digest
-        self._call(self._artifacts.DeleteArtifact, artifacts_pb2.DeleteArtifactRequest(digest=digest))
+        self._call(self._artifacts.DeleteArtifact, artifacts_pb2.DeleteArtifactRequest(digest=digest, project=project))
 
     def _send_missing(self, pieces):
         digests = sorted(pieces)

@@ -243,12 +243,14 @@ function SystemFacts() {
                 <dt>Stored</dt>
                 <dd>{bytes(system.stored_bytes)}</dd>
               </div>
-              <div>
-                <dt>Disk</dt>
-                <dd className={free < 0.05 ? "bad-text" : undefined}>
-                  {bytes(system.disk_free_bytes)} free of {bytes(system.disk_bytes)}
-                </dd>
-              </div>
+              {Number(system.disk_bytes) > 0 && (
+                <div>
+                  <dt>Disk</dt>
+                  <dd className={free < 0.05 ? "bad-text" : undefined}>
+                    {bytes(system.disk_free_bytes)} free of {bytes(system.disk_bytes)}
+                  </dd>
+                </div>
+              )}
               <div>
                 <dt>Stage outputs kept</dt>
                 <dd>
