@@ -29,7 +29,7 @@ Calibration calibration() {
   return {at::randint(small_model::kVocabulary, {6, 48}, at::kLong), {}, Propagate::kDense};
 }
 
-std::vector<Json> scale(Model& model, const char* taps = "all") {
+std::vector<Json> scale(Model& model, const char* taps = "all", const std::string& only = "") {
   const auto method = make_method("awq-scaling", Params({{"bits", 3},
                                                          {"group_size", kGroup},
                                                          {"symmetric", false},
@@ -38,7 +38,8 @@ std::vector<Json> scale(Model& model, const char* taps = "all") {
                                                          {"search_steps", kSteps},
                                                          {"taps", taps}},
                                                         "params"));
-  const auto targets = small_model::linear_layers(model, true);
+  auto targets = small_model::linear_layers(model, true);
+  std::erase_if(targets, [&](const Layer* layer) { return !layer->name().starts_with(only); });
   const auto text = calibration();
   NoProgress quiet;
   Snapshot none;
@@ -77,6 +78,17 @@ TEST(AwqScaling, LeavesTheFunctionAsItWas) {
                         weights.at("model.layers.1.mlp.down_proj.weight")),
               std::string(taps) == "norms");
   }
+}
+
+TEST(AwqScaling, LeavesBlocksWithoutTargetsAsTheyAre) {
+  const auto model = uneven_model();
+  const auto before = small_model::copy_weights(*model);
+  const auto reports = scale(*model, "all", "model.layers.0.");
+  ASSERT_EQ(reports.size(), 4u);
+  for (const auto& report : reports) EXPECT_EQ(report.at("layer").get<std::string>().substr(0, 3), "L0.");
+  const auto now = small_model::copy_weights(*model);
+  for (const auto& [name, weight] : before)
+    if (!name.starts_with("model.layers.0.")) EXPECT_TRUE(at::equal(now.at(name), weight)) << name;
 }
 
 TEST(AwqScaling, AGainOf16BitsIsUndoneAsItWasRounded) {

@@ -71,6 +71,7 @@ class AwqScaling final : public Method {
           BlockTensors found;
           int number = 0;  // each process takes some taps
           for (const auto& tap : taps_of(stage.model, block)) {
+            if (!is_targeted(tap, stage.targets)) continue;
             const Statistics* const x = observer.of(*tap.readers.front());
             if (x && number++ % team.size() == team.rank()) search(tap, stage.targets, *x, found);
           }
@@ -101,6 +102,11 @@ class AwqScaling final : public Method {
     auto taps = model.scalable_taps(block);
     if (norms_only_) std::erase_if(taps, [](const ScalableTap& tap) { return !tap.gain; });
     return taps;
+  }
+
+  static bool is_targeted(const ScalableTap& tap, const std::set<const Layer*>& targets) {
+    return std::any_of(tap.readers.begin(), tap.readers.end(),
+                       [&](const Layer* reader) { return targets.contains(reader); });
   }
 
   // Adds the tap's scales of least loss over all targeted readers.
