@@ -20,7 +20,7 @@ import torch  # noqa: E402
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache  # noqa: E402
 
 MODEL, TEXT = ROOT / "build/models/smollm2-fp32", ROOT / "build/data/test.txt"
-PREFILL, SCORED, WINDOWS, WINDOW, CHUNK, SINKS, BUDGET = 192, 40, 1, 32, 64, 4, 100
+PREFILL, SCORED, WINDOWS, WINDOW, CHUNK, SINKS, BUDGET = 128, 24, 1, 32, 64, 4, 100
 POLICIES = {
     "mustafar": f"mustafar(k_sparsity=0.7, v_sparsity=0.5, window={WINDOW}, chunk={CHUNK}, value_dtype=float32)",
     "streaming-llm": f"streaming-llm(budget={BUDGET}, sinks={SINKS}, value_dtype=float32)",
