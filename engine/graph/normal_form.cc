@@ -86,7 +86,8 @@ void leave_training(OnnxGraph& graph) {
   for (auto& node : graph.nodes) {
     if (!node.domain.empty()) continue;
     if (node.operation == "BatchNormalization" && !are_read(graph, node.outputs, 1)) {
-      std::erase_if(node.attributes, [](const OnnxAttribute& a) { return a.name == "training_mode"; });
+      for (auto& attribute : node.attributes)
+        if (attribute.name == "training_mode") attribute.value = std::int64_t{0};
       node.outputs.resize(1);
     }
     if (node.operation == "Dropout" && node.inputs.size() > 2) node.inputs.resize(2);

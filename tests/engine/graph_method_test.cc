@@ -109,7 +109,8 @@ TEST(HessoCric, WalksItsSuspectsBackAndRemovesItsShare) {
   EXPECT_LE(made.report.at("difference").get<double>(), 1e-4);
 }
 
-// Sees the graph's parameters at each step of each training: a second one begins with the first one's last step.
+// Sees the graph's parameters at each step of each training: a second one begins with the first one's last
+// step.
 class Watcher final : public Progress {
  public:
   explicit Watcher(Graph& graph) : graph_(graph) {}
