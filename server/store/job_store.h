@@ -162,9 +162,8 @@ class JobStore {
   // Each once, also where several projects have it.
   ArtifactPage artifacts(const ArtifactFilter& filter, const Within& project);
 
+  std::vector<std::string> projects_of(const std::string& digest);  // that have a copy of it, by name
   // Of an artifact that is there; returns whether it is.
-  std::vector<std::string> projects_of(
-      const std::string& digest);  // that have a copy of the artifact, by name
   bool set_retention(const std::string& digest, bool pinned, std::optional<TimeMs> expire_time,
                      const Within& project);
   // Takes the artifact from the project unless it is pinned or a job that has not ended reads it. Throws
