@@ -1,10 +1,12 @@
 """A goal, "bytes<=22%, kl=min", on smollm2-offgrid's bf16 folder: the pick beside the best uniform level, also at no more than that one's bytes, and its time beside
 one run of the pick.
 
-LEVELS says what a layer may become and so which uniform levels there are; UNIFORM of them and PLANS plans are verified. The second goal takes the first one's
+LEVELS says what a layer may become and so which uniform levels there are; UNIFORM of them and PLANS plans are verified. FIRST is a stage before all of them, uniform
+levels, too (awq-scaling, say). The second goal takes the first one's
 sensitivity from the cache. A run of the pick is `wring run --local`. Fails where the pick is not better than the best uniform level, or the goal took more than
 10 runs of it.
 """
+import json
 import os
 import subprocess
 import sys
@@ -20,6 +22,7 @@ ALL = ", targets=[Linear, Embedding], ignore=[])"
 LEVELS = os.environ.get("LEVELS", " | ".join(f"gptq({level}{ALL}" for level in (
     "bits=2, group_size=32", "bits=3, group_size=48", "bits=3, group_size=64, symmetric=false", "bits=4, group_size=64", "bits=6, group_size=64")))
 SAMPLES, WINDOWS = int(os.environ.get("SAMPLES", "32")), int(os.environ.get("WINDOWS", "8"))
+FIRST = os.environ.get("FIRST")
 PLANS, UNIFORM = int(os.environ.get("PLANS", "2")), int(os.environ.get("UNIFORM", "2"))
 MOST_RUNS = 10
 
@@ -36,7 +39,7 @@ def line(trial):
 def compress(service, folder, bound, plans, uniform):
     """(seconds, answer, trials that measured a plan)"""
     recipe = folder / "evaluations.yaml"
-    recipe.write_text(f"evaluations: ['perplexity(windows={WINDOWS})', size]\n")
+    recipe.write_text(json.dumps({"stages": [FIRST] if FIRST else [], "evaluations": [f"perplexity(windows={WINDOWS})", "size"]}))
     seconds, answer = timed([WRING, "--server", service.server, "compress", MODEL, "--goal", f"bytes<={bound}, kl=min", *DATA, "--levels", LEVELS,
                              "--samples", SAMPLES, "--sequence-length", "256", "--plans", plans, "--uniform", uniform, "--recipe", recipe,
                              "--recipe-out", folder / "pick.json", "--wait", "--json"])

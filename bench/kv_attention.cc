@@ -64,8 +64,28 @@ Contestant cache(const Shape& shape, const std::string& name, const std::string&
           bytes};
 }
 
-// The full cache in tiles, through the loops that the bitmap tiles' products end in: as fast a dense
-// attention as there is here, to hold the others to.
+// ATen's own attention over a full cache that lies as it likes it: [heads, tokens, dim].
+Contestant dense_products(const Shape& shape, const std::string& name, at::ScalarType dtype, bool fused) {
+  auto keys = std::make_shared<std::vector<at::Tensor>>(),
+       values = std::make_shared<std::vector<at::Tensor>>();
+  for (std::int64_t layer = 0; layer < shape.layers; ++layer)
+    for (const auto& list : {keys, values}) list->push_back(text(shape, shape.kv_heads).to(dtype));
+  const auto attend = [=](std::size_t layer, const at::Tensor& query) {
+    const at::Tensor k = (*keys)[layer], v = (*values)[layer];
+    if (fused) {
+      (void)at::scaled_dot_product_attention(query.to(dtype), k, v, {}, 0, false, {}, /*enable_gqa=*/true);
+      return;
+    }
+    const double scale = std::sqrt(static_cast<double>(shape.dim));
+    const at::Tensor q = (query / scale).reshape({shape.kv_heads, -1, shape.dim}).to(dtype);
+    const at::Tensor weights = at::softmax(at::bmm(q, k[0].transpose(1, 2)), -1, at::kFloat);
+    (void)at::bmm(weights.to(dtype), v[0]);
+  };
+  return {name, attend,
+          static_cast<std::uint64_t>(shape.layers) * ((*keys)[0].nbytes() + (*values)[0].nbytes())};
+}
+
+// The full cache in tiles, through the loops that the bitmap tiles' products end in.
 template <typename Value>
 Contestant dense_tiles(const Shape& shape, const std::string& name, at::ScalarType dtype) {
   auto keys = std::make_shared<std::vector<at::Tensor>>(),
@@ -122,6 +142,10 @@ void run(const Shape& shape) {
     std::fflush(stdout);
   };
   measure(cache(shape, "full, as the engine has it", "", {}));
+  for (const auto dtype : {at::kFloat, at::kHalf, at::kBFloat16}) {
+    measure(dense_products(shape, std::string("full, two products, ") + at::toString(dtype), dtype, false));
+    measure(dense_products(shape, std::string("full, fused, ") + at::toString(dtype), dtype, true));
+  }
   measure(dense_tiles<float>(shape, "full in tiles, float32", at::kFloat));
   measure(dense_tiles<std::uint16_t>(shape, "full in tiles, float16", at::kHalf));
   for (const char* dtype : {"float32", "float16"})

@@ -48,6 +48,9 @@ class Reader {
       : text_(text), field_(field), catalogue_(catalogue) {}
 
   Goal read() {
+    if (const auto at = unclean_text_at(text_); at != std::string::npos)
+      fail("MALFORMED_GOAL", "its byte " + std::to_string(at + 1) + " is no text",
+           "A goal is a line like \"bytes<=22%, kl=min\".");
     std::size_t start = 0;
     while (start <= text_.size()) {
       const auto comma = std::min(text_.find(',', start), text_.size());

@@ -4,6 +4,8 @@ import re
 import sys
 from pathlib import Path
 
+import yaml
+
 
 def allowed(parameter):
     if parameter.get("choices"):
@@ -36,19 +38,37 @@ def section(spec):
     return "\n".join(lines)
 
 
-def links(name, folder, pattern, above):
-    """The files of `folder` that speak of the method, as links from docs/."""
+def methods_of(stages):
+    return {re.match(r"[\w-]+", stage)[0] if isinstance(stage, str) else stage["method"] for stage in stages}
+
+
+class ConformanceFile:
+    def __init__(self, path):
+        spec = yaml.safe_load(path.read_text(encoding="utf-8"))
+        self.name, self.about = path.stem, spec["method"]
+        self.runs = set().union(*map(methods_of, spec["runs"].values()))
+        words = set(re.split(r"[\s:]+", " ".join(spec["claims"])))
+        self.claimed = {self.about} | set().union(*(methods_of(stages) for run, stages in spec["runs"].items() if run in words))
+
+
+def measured_in(name, files):
+    """Pages of results that speak of the method, or are about a file that runs it."""
     word = re.compile(rf"(?<![\w-]){re.escape(name)}(?![\w-])")
-    return ", ".join(f"[{path.stem}]({above}{path.name})" for path in sorted(Path(folder).glob(pattern))
-                     if path.stem not in ("proofs", "scheduler") and word.search(path.read_text(encoding="utf-8")))
+    ran = {file.name for file in files if name in file.runs}
+    return [path for path in sorted(Path("docs/results").glob("*.md"))
+            if path.stem not in ("proofs", "scheduler") and (path.stem in ran or word.search(path.read_text(encoding="utf-8")))]
 
 
 def index(specs):
-    lines = ["| method | kind | held to its claims by | measured in |", "|---|---|---|---|"]
+    files = [ConformanceFile(path) for path in sorted(Path("tests/conformance").glob("*.yaml"))]
+    lines = ["| method | kind | claims | stands in claims of | measured in |", "|---|---|---|---|---|"]
     for spec in specs:
-        claims = links(spec["name"], "tests/conformance", "*.yaml", "../tests/conformance/")
-        measured = links(spec["name"], "docs/results", "*.md", "results/")
-        lines.append(f"| [{spec['name']}](#{spec['name']}) | {spec['kind']} | {claims} | {measured} |")
+        def links(chosen):
+            return ", ".join(f"[{file.name}](../tests/conformance/{file.name}.yaml)" for file in chosen)
+        own = links(file for file in files if file.about == spec["name"])
+        other = links(file for file in files if file.about != spec["name"] and spec["name"] in file.claimed)
+        measured = ", ".join(f"[{path.stem}](results/{path.name})" for path in measured_in(spec["name"], files))
+        lines.append(f"| [{spec['name']}](#{spec['name']}) | {spec['kind']} | {own} | {other} | {measured} |")
     return "\n".join(lines)
 
 

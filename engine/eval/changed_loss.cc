@@ -2,11 +2,14 @@
 #include "engine/eval/changed_loss.h"
 
 #include <algorithm>
+#include <span>
 
 #include "engine/train/losses.h"
 
 namespace wring {
 namespace {
+
+constexpr std::int64_t kMostBytes = 256 << 20;  // of hidden states at once
 
 at::Tensor run_changed(Model& model, std::size_t block, const at::Tensor& hidden, at::ScalarType dtype,
                        const LayerChange& change) {
@@ -27,11 +30,8 @@ double loss(const Model& model, const at::Tensor& hidden, const at::Tensor& ids)
   return sum / static_cast<double>(ids.size(0));
 }
 
-}  // namespace
-
-std::vector<double> changed_losses(Model& model, const at::Tensor& tokens, at::ScalarType dtype,
-                                   const std::vector<LayerChange>& changes) {
-  const at::Tensor ids = tokens.to(model.device());
+std::vector<double> losses_at_once(Model& model, const at::Tensor& ids, at::ScalarType dtype,
+                                   std::span<const LayerChange> changes) {
   at::Tensor hidden = model.embed(ids, at::kFloat);
   std::vector<at::Tensor> changed(changes.size());
   for (std::size_t block = 0; block < model.block_count(); ++block) {
@@ -47,6 +47,22 @@ std::vector<double> changed_losses(Model& model, const at::Tensor& tokens, at::S
   const DecodedLayers head(model.head_layers(), dtype);
   std::vector<double> losses;
   for (const auto& states : changed) losses.push_back(loss(model, states, ids));
+  return losses;
+}
+
+}  // namespace
+
+std::vector<double> changed_losses(Model& model, const at::Tensor& tokens, at::ScalarType dtype,
+                                   const std::vector<LayerChange>& changes) {
+  const at::Tensor ids = tokens.to(model.device());
+  const std::int64_t states = ids.numel() * model.hidden_size() * static_cast<std::int64_t>(sizeof(float));
+  const auto together = static_cast<std::size_t>(std::max<std::int64_t>(kMostBytes / states, 1));
+  std::vector<double> losses;
+  for (std::size_t first = 0; first < changes.size(); first += together) {
+    const auto group = std::span(changes).subspan(first, std::min(together, changes.size() - first));
+    const auto some = losses_at_once(model, ids, dtype, group);
+    losses.insert(losses.end(), some.begin(), some.end());
+  }
   return losses;
 }
 

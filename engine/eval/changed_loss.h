@@ -16,8 +16,8 @@ struct LayerChange {
 };
 
 // -ln p of each token after the first, mean over all, of the model with each change alone; the model stays as
-// it is. ids int64 [sequences, positions]. Goes through the blocks once, each decoded (to `dtype`) once, with
-// the hidden states of all changes before it: changes x ids x hidden size x 4 bytes.
+// it is. ids int64 [sequences, positions]. Goes through the blocks, each decoded to `dtype`, with the hidden
+// states of the changes before it (ids x hidden size x 4 bytes each), once for as many as 256 MiB hold.
 std::vector<double> changed_losses(Model& model, const at::Tensor& ids, at::ScalarType dtype,
                                    const std::vector<LayerChange>& changes);
 

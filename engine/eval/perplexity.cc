@@ -14,8 +14,9 @@
 namespace wring {
 namespace {
 
-constexpr std::int64_t kRowsPerHead = 128;  // logits of so many positions are in memory at once
-constexpr const char* kStates = "states";   // of normed_states(), among an evaluation's outputs
+constexpr std::int64_t kRowsPerHead = 128;        // logits of so many positions are in memory at once
+constexpr std::int64_t kLogitsInCache = 200'000;  // are compared at once on a CPU: less than a MB each time
+constexpr const char* kStates = "states";         // of normed_states(), among an evaluation's outputs
 
 struct Windows {
   at::Tensor ids;  // [windows, window] int64
@@ -122,6 +123,19 @@ void add_rows(Sums& sums, const Scored& s) {
                         values.const_data_ptr<float>() + values.numel());
 }
 
+void add_some_rows_at_once(Sums& sums, const at::Tensor& logits, const at::Tensor& next,
+                           const at::Tensor& reference_logits) {
+  const std::int64_t rows = logits.size(0);
+  const std::int64_t each =
+      logits.is_cpu() ? std::max<std::int64_t>(kLogitsInCache / logits.size(1), 1) : rows;
+  for (std::int64_t row = 0; row < rows; row += each) {
+    const auto some = [&](const at::Tensor& of) {
+      return of.defined() ? of.narrow(0, row, std::min(each, rows - row)) : of;
+    };
+    add_rows(sums, score_rows(some(logits), some(next), some(reference_logits)));
+  }
+}
+
 Sums score(Model& model, const at::Tensor& states, Model* reference, const at::Tensor& reference_states,
            const Windows& cut, const std::function<void(std::uint64_t)>& step) {
   const DecodedLayers decoded(model.head_layers(), at::kFloat);
@@ -136,7 +150,7 @@ Sums score(Model& model, const at::Tensor& states, Model* reference, const at::T
       const auto logits = model.head(states[w].narrow(0, start, rows));
       const auto dense =
           reference ? reference->head(reference_states[w].narrow(0, start, rows)) : at::Tensor();
-      add_rows(sums, score_rows(logits, next.narrow(0, start + 1, rows), dense));
+      add_some_rows_at_once(sums, logits, next.narrow(0, start + 1, rows), dense);
     }
     step(1);
   }

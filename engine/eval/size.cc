@@ -1,5 +1,5 @@
 // Bytes truly on disk, and bits per weight; beside what the parameters would take in bf16. Of graphs also
-// multiply-adds and what values take in memory.
+// multiply-adds and what values take in memory, and of these and parameters each node's.
 #include <algorithm>
 
 #include "engine/eval/graph_suite.h"
@@ -20,18 +20,32 @@ EvaluationRow row(std::string metric, double value, std::string unit) {
   return r;
 }
 
-std::vector<EvaluationRow> rows_of(const FileTree& files, std::uint64_t parameters) {
+std::vector<EvaluationRow> rows_of(const FileTree& files, std::uint64_t parameters,
+                                   Json details = Json::object()) {
   const auto [weights, all] = bytes_of(files);
   const auto count = static_cast<double>(parameters);
-  return {row("weight_bytes", static_cast<double>(weights), "bytes"),
-          row("artifact_bytes", static_cast<double>(all), "bytes"),
-          row("bits_per_weight", 8.0 * static_cast<double>(weights) / count, "bits"),
-          row("parameters", count, ""), row("share_of_bf16", static_cast<double>(all) / (2.0 * count), "")};
+  std::vector<EvaluationRow> rows{row("weight_bytes", static_cast<double>(weights), "bytes"),
+                                  row("artifact_bytes", static_cast<double>(all), "bytes"),
+                                  row("bits_per_weight", 8.0 * static_cast<double>(weights) / count, "bits"),
+                                  row("parameters", count, ""),
+                                  row("share_of_bf16", static_cast<double>(all) / (2.0 * count), "")};
+  rows[3].details = std::move(details);
+  return rows;
 }
 
 std::vector<EvaluationRow> size(const Params&, EvaluationInput& input) {
   input.progress.report(1, 1, "files");
   return rows_of(input.files, input.model.parameter_count());
+}
+
+// Nodes that are the first to read parameters.
+Json parameters_by_node(const Graph& graph) {
+  Json nodes = Json::array();
+  const auto counts = graph.parameter_counts();
+  for (std::size_t i = 0; i < counts.size(); ++i)
+    if (const auto& node = graph.nodes().nodes[i]; counts[i] > 0)
+      nodes.push_back({{"node", name_of(node)}, {"operation", node.operation}, {"parameters", counts[i]}});
+  return {{"nodes", nodes}};
 }
 
 bool has_free_sizes(const Graph& graph) {
@@ -72,7 +86,7 @@ EvaluationRow activation_row(const Graph& graph, const NamedValues& example, std
 // Beside the same rows, the multiply-adds of one example and the bytes of its values, where its size is
 // known.
 std::vector<EvaluationRow> graph_size(const Params&, const GraphEvaluation& input) {
-  auto rows = rows_of(input.files, input.graph.parameter_count());
+  auto rows = rows_of(input.files, input.graph.parameter_count(), parameters_by_node(input.graph));
   if (!has_free_sizes(input.graph)) {
     const NamedValues example = example_inputs(input.graph, 1);
     const auto count = static_cast<std::uint64_t>(example_count(input.graph, example));

@@ -142,6 +142,10 @@ void own_inner_graphs(OnnxGraph& graph) {
 
 }  // namespace
 
+std::string name_of(const OnnxNode& node) {
+  return node.name.empty() ? node.outputs.front() : node.name;
+}
+
 Graph::Graph(OnnxModel model) : model_(std::move(model)) {
   own_inner_graphs(model_.graph);
   bring_to_normal_form(model_.graph, opset());
@@ -167,7 +171,7 @@ void Graph::take_initializers() {
     else
       constants_[file.name] = tensor;
     if (role.weight && !role.fixed && at::isIntegralType(tensor.scalar_type(), false))
-      code_count_ += static_cast<std::uint64_t>(tensor.numel() * role.codes_a_byte);
+      code_counts_[file.name] = static_cast<std::uint64_t>(tensor.numel() * role.codes_a_byte);
   }
 }
 
@@ -195,9 +199,27 @@ at::Tensor* Graph::find_tensor(const std::string& name) {
 }
 
 std::uint64_t Graph::parameter_count() const {
-  std::uint64_t count = code_count_;
+  std::uint64_t count = 0;
+  for (const auto& [name, codes] : code_counts_) count += codes;
   for (const auto& parameter : parameters_) count += static_cast<std::uint64_t>(parameter.value.numel());
   return count;
+}
+
+std::vector<std::uint64_t> Graph::parameter_counts() const {
+  auto unread = code_counts_;
+  for (const auto& parameter : parameters_)
+    unread[parameter.name] = static_cast<std::uint64_t>(parameter.value.numel());
+  std::vector<std::uint64_t> counts;
+  for (const auto& node : nodes().nodes) {
+    counts.push_back(0);
+    const auto read = [&](const std::string& name) {
+      if (const auto it = unread.find(name); it != unread.end())
+        counts.back() += std::exchange(it->second, 0);
+    };
+    for (const auto& name : node.inputs) read(name);
+    for (const auto& name : captured_names(node)) read(name);
+  }
+  return counts;
 }
 
 void Graph::compute_on(at::Device device) {
@@ -246,10 +268,17 @@ void Graph::give_inputs(const NamedValues& inputs, Scope& scope) const {
 NamedValues Graph::run(const NamedValues& inputs, GraphMode mode) const {
   Scope scope(nullptr);
   give_inputs(inputs, scope);
-  const Tensors values = run_graph(model_.graph, scope, mode);
+  const Tensors values = run_graph(model_.graph, scope, mode, {});
   NamedValues made;
   for (std::size_t i = 0; i < values.size(); ++i) made[outputs()[i].name] = values[i];
   return made;
+}
+
+void Graph::observe(const NamedValues& inputs, const Observer& observer) const {
+  const c10::NoGradGuard no_grad;
+  Scope scope(nullptr);
+  give_inputs(inputs, scope);
+  run_graph(model_.graph, scope, GraphMode::kInference, observer);
 }
 
 std::map<std::string, TracedValue> Graph::trace(const NamedValues& inputs) const {
@@ -269,7 +298,7 @@ std::map<std::string, TracedValue> Graph::trace(const NamedValues& inputs) const
   for (const auto& tensor : model_.graph.initializers) note(tensor.name);
   for (const auto& input : inputs_) note(input.name);
   for (const auto& step : plans_.at(&model_.graph).steps) {
-    run_step(step, scope, GraphMode::kInference);
+    run_step(step, scope, GraphMode::kInference, {});
     for (const auto& name : step.node->outputs) note(name);
     for (const auto& name : step.last_read) scope.drop(name);
   }
@@ -287,13 +316,12 @@ std::vector<NodeCost> Graph::measure(const NamedValues& inputs) const {
   std::vector<NodeCost> costs;
   for (const auto& step : plans_.at(&model_.graph).steps) {
     const Stopwatch watch;
-    run_step(step, scope, GraphMode::kInference);
+    run_step(step, scope, GraphMode::kInference, {});
     const double seconds = watch.seconds();
     const OnnxNode& node = *step.node;
     for (const auto& name : node.outputs)
       if (!name.empty()) alive.add(name, scope.at(name));
-    costs.push_back(
-        {node.name.empty() ? node.outputs.front() : node.name, node.operation, seconds, alive.bytes()});
+    costs.push_back({name_of(node), node.operation, seconds, alive.bytes()});
     for (const auto& name : step.last_read) {
       scope.drop(name);
       alive.drop(name);
@@ -302,11 +330,12 @@ std::vector<NodeCost> Graph::measure(const NamedValues& inputs) const {
   return costs;
 }
 
-Tensors Graph::run_graph(const OnnxGraph& graph, Scope& scope, GraphMode mode) const {
+Tensors Graph::run_graph(const OnnxGraph& graph, Scope& scope, GraphMode mode,
+                         const Observer& observer) const {
   const Plan& plan = plans_.at(&graph);
   for (const auto& [name, value] : plan.constants) scope.set(name, value);
   for (const auto& step : plan.steps) {
-    run_step(step, scope, mode);
+    run_step(step, scope, mode, observer);
     for (const auto& name : step.last_read) scope.drop(name);
   }
   Tensors outputs;
@@ -314,13 +343,13 @@ Tensors Graph::run_graph(const OnnxGraph& graph, Scope& scope, GraphMode mode) c
   return outputs;
 }
 
-void Graph::run_step(const Step& step, Scope& scope, GraphMode mode) const {
+void Graph::run_step(const Step& step, Scope& scope, GraphMode mode, const Observer& observer) const {
   const OnnxNode& node = *step.node;
   Tensors inputs;
   for (const auto& name : node.inputs) inputs.push_back(name.empty() ? at::Tensor() : scope.at(name));
   const Call::Branch branch = [&](const OnnxGraph& graph) {
     Scope inner(&scope);
-    return run_graph(graph, inner, mode);
+    return run_graph(graph, inner, mode, observer);
   };
   Tensors outputs;
   try {
@@ -340,6 +369,7 @@ void Graph::run_step(const Step& step, Scope& scope, GraphMode mode) const {
     throw Error(ErrorCode::kUnimplemented, "UNSUPPORTED_NODE",
                 describe(node) + ": its output " + std::to_string(outputs.size()) + " is not supported",
                 node.name);
+  if (observer) observer(node, inputs, outputs);
   for (std::size_t i = 0; i < node.outputs.size(); ++i)
     if (!node.outputs[i].empty()) scope.set(node.outputs[i], std::move(outputs[i]));
 }

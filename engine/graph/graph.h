@@ -4,6 +4,7 @@
 #include <ATen/ATen.h>
 
 #include <cstdint>
+#include <functional>
 #include <list>
 #include <map>
 #include <optional>
@@ -32,9 +33,12 @@ struct TracedValue {
   std::optional<double> number;
 };
 
+// A node without a name goes by its first output's.
+std::string name_of(const OnnxNode& node);
+
 // What a node took in a run.
 struct NodeCost {
-  std::string name, operation;  // a node without a name goes by its first output's
+  std::string name, operation;  // see name_of()
   double seconds = 0;
   // Of values between the nodes that lie in memory when it ends: what it read and made, and what waits for a
   // later reader. Not parameters and constants, nor what an operator works with inside.
@@ -68,6 +72,8 @@ class Graph {
 
   // Elements of parameters, and of weights that are stored as integer codes.
   std::uint64_t parameter_count() const;
+  // Of each node of nodes() those that no node before it reads, graphs inside it included.
+  std::vector<std::uint64_t> parameter_counts() const;
 
   // Moves parameters and constants; inputs of run() are moved there, outputs stay.
   void compute_on(at::Device device);
@@ -84,6 +90,11 @@ class Graph {
   // What each value between the nodes comes to for these inputs, the outputs and initializers included; not
   // those of graphs inside nodes.
   std::map<std::string, TracedValue> trace(const NamedValues& inputs) const;
+
+  // A node once it was computed, with what it read and made.
+  using Observer = std::function<void(const OnnxNode&, const Tensors& inputs, const Tensors& outputs)>;
+  // Runs the graph for these inputs; nodes of a graph inside a node are told of before that one.
+  void observe(const NamedValues& inputs, const Observer& observer) const;
 
   // Runs the graph for these inputs, and tells of each node in order; a value that is a view of another one
   // takes nothing. On a device that computes beside the program a node's time is that of its launch.
@@ -108,14 +119,14 @@ class Graph {
   void take_initializers();
   void check_input(const OnnxValue& input, const at::Tensor& value) const;
   void give_inputs(const NamedValues& inputs, Scope& scope) const;
-  Tensors run_graph(const OnnxGraph& graph, Scope& scope, GraphMode mode) const;
-  void run_step(const Step& step, Scope& scope, GraphMode mode) const;
+  Tensors run_graph(const OnnxGraph& graph, Scope& scope, GraphMode mode, const Observer& observer) const;
+  void run_step(const Step& step, Scope& scope, GraphMode mode, const Observer& observer) const;
 
   OnnxModel model_;
   std::vector<OnnxValue> inputs_;
   std::list<Parameter> parameters_;
   NamedValues constants_;
-  std::uint64_t code_count_ = 0;
+  std::map<std::string, std::uint64_t> code_counts_;  // of initializers that hold a weight's integer codes
   std::map<const OnnxGraph*, Plan> plans_;
   at::Device device_ = at::kCPU;
 };

@@ -10,12 +10,13 @@
 namespace wring {
 
 struct NodeMacs {
-  std::string name, operation;  // a node without a name goes by its first output's
+  std::string name, operation;  // see name_of()
   std::uint64_t macs;
 };
 
-// Of the nodes that multiply by weights or by each other (convolutions, Gemm, MatMul, recurrent layers), for
-// these inputs, in order; elementwise work, Einsum and graphs inside nodes count nothing.
+// Of the nodes that multiply by weights or by each other (convolutions, Gemm, MatMul also of integers,
+// Einsum, recurrent layers), for these inputs, in order; an If has those of the branch it took. Elementwise
+// work counts nothing.
 std::vector<NodeMacs> count_macs(const Graph& graph, const NamedValues& inputs);
 
 // Their sum, of one example.

@@ -71,7 +71,7 @@ bool GraphTargets::takes(const std::vector<std::string>& names, const std::strin
 }
 
 bool GraphTargets::takes(const OnnxNode& node, const std::string& weight) const {
-  std::vector<std::string> names{node.name.empty() ? node.outputs.front() : node.name};
+  std::vector<std::string> names{name_of(node)};
   if (!weight.empty()) names.push_back(weight);
   if (weight.ends_with(kSuffix)) names.push_back(weight.substr(0, weight.size() - kSuffix.size()));
   return takes(names, node.operation);

@@ -6,19 +6,48 @@
 namespace wring {
 namespace {
 
+// [batch, heads, tokens, dim], with room for a quarter more tokens: one that is decoded copies the others
+// seldom.
+class Rows {
+ public:
+  void append(const at::Tensor& rows) {
+    const std::int64_t count = count_ + rows.size(2);
+    if (!buffer_.defined()) {
+      buffer_ = rows;  // a prompt, behind which there may be nothing
+    } else {
+      if (count > buffer_.size(2)) grow(count + count / 4 + 64);
+      buffer_.narrow(2, count_, rows.size(2)).copy_(rows);
+    }
+    count_ = count;
+  }
+  at::Tensor all() const { return buffer_.narrow(2, 0, count_); }
+  std::uint64_t bytes() const { return buffer_.defined() ? all().nbytes() : 0; }
+
+ private:
+  void grow(std::int64_t capacity) {
+    at::Tensor grown =
+        at::empty({buffer_.size(0), buffer_.size(1), capacity, buffer_.size(3)}, buffer_.options());
+    grown.narrow(2, 0, count_).copy_(all());
+    buffer_ = std::move(grown);
+  }
+
+  at::Tensor buffer_;
+  std::int64_t count_ = 0;
+};
+
 class FullCache final : public BlockCache {
  public:
   void append(const at::Tensor& key, const at::Tensor& value) override {
-    key_ = key_.defined() ? at::cat({key_, key}, 2) : key;
-    value_ = value_.defined() ? at::cat({value_, value}, 2) : value;
+    keys_.append(key);
+    values_.append(value);
   }
   at::Tensor attend(const at::Tensor& query, std::optional<double> scale) override {
-    return attention(query, key_, value_, true, {}, scale);
+    return attention(query, keys_.all(), values_.all(), true, {}, scale);
   }
-  std::uint64_t bytes() const override { return key_.defined() ? key_.nbytes() + value_.nbytes() : 0; }
+  std::uint64_t bytes() const override { return keys_.bytes() + values_.bytes(); }
 
  private:
-  at::Tensor key_, value_;
+  Rows keys_, values_;
 };
 
 }  // namespace

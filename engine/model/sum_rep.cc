@@ -1,6 +1,8 @@
 // The weight in parts that add up: one that was compressed, and what puts back some of its loss.
 #include "engine/model/sum_rep.h"
 
+#include <algorithm>
+
 #include "engine/model/fill_rows.h"
 #include "engine/model/rep_loaders.h"
 
@@ -23,7 +25,11 @@ class SumRep final : public WeightRep {
   std::string_view format() const override { return "sum"; }
   std::int64_t rows() const override { return parts_.front()->rows(); }
   std::int64_t columns() const override { return parts_.front()->columns(); }
-  std::int64_t parameters() const override { return parts_.front()->parameters(); }
+  std::int64_t parameters() const override {  // two paths of low rank have fewer than the weight
+    std::int64_t sum = 0;
+    for (const auto& part : parts_) sum += part->parameters();
+    return std::min(sum, rows() * columns());
+  }
 
   Json attributes() const override {
     Json parts = Json::array();

@@ -82,7 +82,9 @@ TrainedWeights::TrainedWeights(const StageInput& stage, const TrainedParts& part
       trained.leaf = add_leaf(trained.first.clone());
     }
     layers_.push_back(std::move(trained));
-    if (is_masked(*layer)) set_mask(layers_.size() - 1, layers_.back().first.ne(0));
+    if (!is_masked(*layer)) continue;
+    layers_.back().given = layers_.back().first.ne(0);
+    set_mask(layers_.size() - 1, layers_.back().given);
   }
   if (parts.vectors) add_vectors();
 }

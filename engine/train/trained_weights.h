@@ -61,7 +61,9 @@ class TrainedWeights final : public Trainable {
   // says then, which may carry gradients; in the end they are stored so. Once, and not with `vectors`.
   void multiply(const std::vector<Layer*>& layers, std::function<WeightFactors(const Layer&)> factors);
 
-  // What counts of a layer's weight from the next refresh() on: bool [out, in].
+  // What the layer's weight held when the training began, bool [out, in]; undefined: all.
+  const at::Tensor& given_mask(std::size_t i) const { return layers_[i].given; }
+  // What counts of a layer's weight from the next refresh() on: bool [out, in], nothing that was not given.
   void set_mask(std::size_t i, const at::Tensor& keep);
   // Momentum and decay move what is left out too: it gets back the value that it had when it was left out.
   void hold() override;
@@ -85,7 +87,8 @@ class TrainedWeights final : public Trainable {
     at::Tensor mask;   // fp32 0 or 1 [out, in]; undefined: all counts
     at::Tensor held;   // the leaf when the mask was set
     bool multiplied = false;
-    at::Tensor bias;  // of what is multiplied, as it is without; or undefined
+    at::Tensor bias;   // of what is multiplied, as it is without; or undefined
+    at::Tensor given;  // see given_mask()
   };
 
   at::Tensor combined(const Trained& trained) const;

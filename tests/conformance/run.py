@@ -108,6 +108,8 @@ class Conformance:
     def row(self, run, seed, metric):
         if run == "dense" and run not in self.runs:
             row = self.row(next(iter(self.runs)), seed, metric)
+            if row.get("baseline_value") is None:
+                raise AssertionError(f"the row {metric} says nothing of the model that was handed in")
             return {"value": row["baseline_value"], "stderr": row.get("stderr")}
         suite, name = metric.split(".", 1)
         rows = [row for row in self.jobs[run, seed if seed in self.seeds_of(run) else self.seeds[0]]["evaluations"]
@@ -127,13 +129,13 @@ class Conformance:
             windows = [(row.get("details") or {}).get("window_nll") for row in rows]
             if metric.endswith("perplexity.perplexity") and all(windows):
                 scored = rows[0]["details"]["window_scored"]
-                windowed.append([(x - y) / n for x, y, n in zip(*windows, scored)])
+                windowed.append([(x - y) / n for x, y, n in zip(*windows, scored, strict=True)])
                 means.append(statistics.fmean(windowed[-1]))
             else:
                 means.append(rows[0]["value"] - rows[1]["value"])
                 variances.append(sum((row.get("stderr") or 0.0) ** 2 for row in rows))
         if windowed:  # the windows are the same for all seeds
-            by_window = [statistics.fmean(of_seeds) for of_seeds in zip(*windowed)]
+            by_window = [statistics.fmean(of_seeds) for of_seeds in zip(*windowed, strict=True)]
             within = statistics.variance(by_window) / len(by_window) if len(by_window) > 1 else 0.0
         else:
             within = sum(variances) / len(variances) ** 2

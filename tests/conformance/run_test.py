@@ -41,6 +41,19 @@ class Difference(unittest.TestCase):
         self.assertAlmostEqual(error, 1)
 
 
+    def test_with_what_was_handed_in_needs_its_value(self):
+        c = conformance()
+        c.jobs = {("a", 3): job(10, 20)}
+        with self.assertRaisesRegex(AssertionError, "handed in"):
+            c.row("dense", 3, "perplexity.perplexity")
+
+    def test_is_of_as_many_windows_on_both_sides(self):
+        c = conformance()
+        c.jobs = {("a", 3): job(10, 20), ("a", 4): job(10, 20), ("b", 3): job(40)}
+        with self.assertRaises(ValueError):
+            c.difference("a", "b", "perplexity.perplexity")
+
+
 class Runs(unittest.TestCase):
     def test_that_no_seed_alters_have_the_first_alone(self):
         c = conformance()

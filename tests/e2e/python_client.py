@@ -64,6 +64,19 @@ class PythonClientTests:
         self.assertTrue((self.folder / "fetched/config.json").is_file())
         self.assertTrue(any(row["suite"] == "size" for row in rows))
 
+    def test_the_weights_beside_an_onnx_file_go_along_as_the_command_takes_them(self):
+        for ends in (".data", "_data"):
+            net = self.folder / f"net{ends}.onnx"
+            net.write_bytes(b"nodes" + ends.encode())
+            alone = self.service.cli("put", net, "--json")["digest"]
+            net.with_name(net.name + ends).write_bytes(b"weights")
+            both = self.service.cli("put", net, "--json")["digest"]
+            self.assertNotEqual(both, alone)
+            self.assertEqual(both, self.python(f"""
+                import json, wring
+                with wring.Client() as client:
+                    print(json.dumps(client.put({str(net)!r}, "model")))"""))
+
     def test_a_sweep_from_its_submit_to_its_front(self):
         path = self.folder / "sweep.yaml"
         path.write_text(f"recipe: {{stages: [rtn], evaluations: [size]}}\nmodel: {self.scratch() / 'tiny'}\n"

@@ -129,14 +129,18 @@ Json params_of(std::int64_t levels, std::int64_t rank, bool scaling, const char*
           {"order_samples", kOrderSamples}};
 }
 
-std::vector<Json> run(Model& model, const char* name, const Json& params) {
+std::vector<Json> run(Model& model, const char* name, const Json& params, Progress& progress,
+                      Snapshot snapshot) {
   const auto method = make_method(name, Params(params, "stages[0].params"));
   const auto targets = small_model::linear_layers(model, false);
   method->check_model(model, targets);
   const auto text = calibration();
+  return method->run({model, targets, text, progress, snapshot}).at("layers").get<std::vector<Json>>();
+}
+
+std::vector<Json> run(Model& model, const char* name, const Json& params) {
   NoProgress quiet;
-  Snapshot none;
-  return method->run({model, targets, text, quiet, none}).at("layers").get<std::vector<Json>>();
+  return run(model, name, params, quiet, Snapshot());
 }
 
 // The card's steps with a full SVD of |R| at every level, factors rounded to fp16.
@@ -221,6 +225,46 @@ TEST(BitStack, PutsALevelFirstWhereThePerplexityWithItAloneIsLeast) {
       last = loss;
     }
   }
+}
+
+// Says which levels are ordered, and breaks off before one.
+class Ordering final : public Progress {
+ public:
+  explicit Ordering(std::uint64_t last) : last_(last) {}
+  void report(std::uint64_t done, std::uint64_t, const std::string& unit, const std::string&,
+              double) override {
+    if (unit != "levels ordered") return;
+    if (done == last_) throw Error(ErrorCode::kCancelled, "CANCELLED", "killed");
+    ordered.push_back(done);
+  }
+  std::vector<std::uint64_t> ordered;
+
+ private:
+  std::uint64_t last_;
+};
+
+TEST(BitStack, GoesOnAfterTheLevelsThatWereOrderedBeforeAKill) {
+  constexpr std::int64_t kLevels = 4;
+  const Json params = params_of(kLevels, 1, true, "perplexity");
+  const auto whole = uneven_model(), again = uneven_model();
+  run(*whole, "bitstack", params);
+  const TempDir folder;
+  for (std::uint64_t killed = 1; killed < kLevels - 1; ++killed) {
+    Ordering broken(killed);
+    EXPECT_THROW(run(*uneven_model(), "bitstack", params, broken, Snapshot(folder.path())), Error);
+    EXPECT_EQ(broken.ordered, (std::vector<std::uint64_t>{killed - 1}));
+  }
+  Ordering last(kLevels);
+  run(*again, "bitstack", params, last, Snapshot(folder.path()));
+  EXPECT_EQ(last.ordered, (std::vector<std::uint64_t>{kLevels - 2}));
+  const auto stack = level_stack(*whole), same = level_stack(*again);
+  ASSERT_EQ(same.size(), stack.size());
+  for (std::size_t i = 0; i < stack.size(); ++i) {
+    EXPECT_EQ(same[i].layer->name(), stack[i].layer->name()) << i;
+    EXPECT_EQ(same[i].level, stack[i].level) << i;
+  }
+  for (const auto& [name, weight] : small_model::copy_weights(*whole))
+    EXPECT_TRUE(at::equal(small_model::copy_weights(*again).at(name), weight)) << name;
 }
 
 TEST(FitSize, KeepsTheLongestBeginningOfTheStackThatFits) {

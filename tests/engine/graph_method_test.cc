@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <numeric>
 #include <set>
 #include <tuple>
 
@@ -600,6 +601,51 @@ TEST(Macs, AreOutputsTimesWhatEachTakes) {
   for (const auto& node : macs) counts.push_back(node.macs);
   EXPECT_THAT(counts,
               testing::ElementsAre(2 * 64 * 8 * 9, 2 * 64 * 12 * 8 * 9, 2 * 64 * 8 * 12 * 9, 2 * 3 * 8));
+}
+
+// x [2, 3] of one node with `w` [3, 4] as its second input.
+std::uint64_t macs_of_one(const OnnxNode& only, const at::Tensor& w = at::ones({3, 4})) {
+  OnnxModel model;
+  model.opsets = {{"", 17}, {"com.microsoft", 1}};
+  model.graph.inputs = {{"x", OnnxType::kFloat, {{{2, ""}, {3, ""}}}}};
+  model.graph.outputs = {{"y", OnnxType::kFloat, std::nullopt}};
+  model.graph.nodes = {only};
+  model.graph.initializers = {to_onnx("w", w), to_onnx("c", at::scalar_tensor(true, at::kBool))};
+  const Graph graph(model);
+  const auto macs = count_macs(graph, {{"x", at::ones({2, 3})}});
+  return macs.empty() ? 0 : macs.front().macs;
+}
+
+TEST(Macs, OfAnEinsumAreTheProductOfAllItsAxes) {
+  const auto einsum = [](const char* equation) {
+    return node("Einsum", {"x", "w"}, "y", {{"equation", std::string(equation)}});
+  };
+  EXPECT_EQ(macs_of_one(einsum("ij,jk->ik")), 2u * 3 * 4);
+  EXPECT_EQ(macs_of_one(einsum(" i j , k j -> k "), at::ones({4, 3})), 2u * 3 * 4);
+  EXPECT_EQ(macs_of_one(einsum("...j,...jk->...k"), at::ones({5, 2, 3, 4})), 5u * 2 * 3 * 4);
+  EXPECT_EQ(macs_of_one(node("Einsum", {"x"}, "y", {{"equation", std::string("ij->ji")}})), 0u);
+}
+
+TEST(Macs, OfAnIfAreThoseOfTheBranchThatItTakes) {
+  const auto branch = [](const char* operation) {
+    auto graph = std::make_shared<OnnxGraph>();
+    graph->nodes = {node(operation, {"x", "w"}, "z")};
+    graph->outputs = {{"z", std::nullopt, std::nullopt}};
+    return graph;
+  };
+  const auto choice = [&](const char* then, const char* other) {
+    return node("If", {"c"}, "y", {{"then_branch", branch(then)}, {"else_branch", branch(other)}});
+  };
+  EXPECT_EQ(macs_of_one(choice("MatMul", "Add")), 2u * 3 * 4);
+  EXPECT_EQ(macs_of_one(choice("Add", "MatMul"), at::ones({3})), 0u);
+}
+
+TEST(Macs, ParametersAreThoseOfTheNodeThatReadsThemFirst) {
+  const Graph graph(small_classifier::model());
+  const auto counts = graph.parameter_counts();
+  EXPECT_THAT(counts,
+              testing::ElementsAre(8 * 9, 16, 0, 12 * 8 * 9, 24, 0, 8 * 12 * 9, 16, 0, 0, 0, 0, 3 * 8 + 3));
+  EXPECT_EQ(std::accumulate(counts.begin(), counts.end(), std::uint64_t{0}), graph.parameter_count());
 }
 
 }  // namespace

@@ -66,6 +66,18 @@ TEST(Batches, TakeAnotherNumberOfAxesButNoOtherOrderOfThem) {
     EXPECT_EQ(thrown_by([&] { batches_of(inputs, sizes); }).reason(), "SHAPE_MISMATCH");
 }
 
+TEST(Batches, OfNumbersThatAreNoImagesAreNotVaried) {
+  const auto batches = batches_of(at::rand({2, 1, 4, 4}), {1, 4, 4});
+  const at::Tensor first = at::zeros({1}, at::kLong);
+  EXPECT_TRUE(at::equal(batches.varied_inputs(first, {}, Random(1)), batches.inputs(first)));
+  for (const auto& [augmentation, field] :
+       {std::pair{Augmentation{1, false}, "shift"}, {Augmentation{0, true}, "mirror"}}) {
+    const Error error = thrown_by([&] { (void)batches.varied_inputs(first, augmentation, Random(1)); });
+    EXPECT_EQ(error.reason(), "NOT_IMAGES");
+    EXPECT_EQ(error.field(), field);
+  }
+}
+
 // An 8 x 8 grey PNG, as Pillow writes it.
 const std::string kPng = [] {
   const std::string_view hex =

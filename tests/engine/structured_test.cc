@@ -175,6 +175,21 @@ TEST(Structured, RemovesTheShareThatIsAskedForFromEveryFamily) {
     }
 }
 
+TEST(Flap, RefusesAShareOfTheAttentionWhereItHasNoneOfItsOwn) {
+  for (const auto& [structure, refused] : {std::pair{"UL-UM", true}, {"AL-AM", true}, {"AL-MM", false}}) {
+    Json params = flap_params(0.3);
+    params["structure"] = structure;
+    params["attention_ratio"] = 0.1;
+    std::string field;
+    try {
+      make_method("flap", Params(params, "params"));
+    } catch (const Error& error) {
+      field = error.field();
+    }
+    EXPECT_EQ(field, refused ? "params.attention_ratio" : "") << structure;
+  }
+}
+
 // A channel of an MLP that is constant over the calibration set: its gate and up rows see nothing of the
 // input but their biases.
 TEST(Flap, AConstantChannelThatGoesLeavesTheOutputsAsTheyWere) {

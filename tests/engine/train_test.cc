@@ -154,16 +154,48 @@ TEST(GradualMagnitude, EndsAtTheSparsityOfEachLayerToTheElement) {
   }
 }
 
-TEST(Finetune, LeavesWhatIsMaskedAtZero) {
-  const auto model = golden_model(2, 0.0);
-  const auto targets = random_family::linear_layers(*model);
+// Masks what is small of the targets; returns what is left of each.
+std::map<std::string, at::Tensor> mask_small(Model& model, const std::set<const Layer*>& targets) {
   std::map<std::string, at::Tensor> keep;
-  for (Layer* layer : model->layers()) {
+  for (Layer* layer : model.layers()) {
     if (!targets.contains(layer)) continue;
     const at::Tensor weight = layer->weight().decode(at::kFloat);
     keep[layer->name()] = weight.abs() > 0.2;
     layer->set_weight(masked_rep(weight, keep[layer->name()]));
   }
+  return keep;
+}
+
+TEST(GradualMagnitude, BringsNothingBackThatAnEarlierStageLeftOut) {
+  for (const std::string scope : {"layer", "global"})
+    for (const double share : {0.01, 0.9}) {
+      const auto model = golden_model(2, 0.0);
+      const auto targets = random_family::linear_layers(*model);
+      auto keep = mask_small(*model, targets);
+      Json params = with_defaults(golden_case("gradual-magnitude").at("params"));
+      params["sparsity"] = share;
+      params["scope"] = scope;
+      NoProgress quiet;
+      Snapshot none;
+      make_method("gradual-magnitude", Params(params, "params"))
+          ->run({*model, targets, golden_calibration(), quiet, none, nullptr, 1});
+      std::int64_t zeros = 0, all = 0;
+      for (const Layer* layer : targets) {
+        const at::Tensor held = layer->weight().decode(at::kFloat).ne(0), given = keep.at(layer->name());
+        EXPECT_FALSE(held.logical_and(given.logical_not()).any().item<bool>()) << layer->name();
+        if (share < 0.5) EXPECT_TRUE(at::equal(held, given)) << layer->name();
+        zeros += held.logical_not().sum().item<std::int64_t>();
+        all += held.numel();
+      }
+      if (share > 0.5)
+        EXPECT_NEAR(static_cast<double>(zeros) / static_cast<double>(all), share, 0.01) << scope;
+    }
+}
+
+TEST(Finetune, LeavesWhatIsMaskedAtZero) {
+  const auto model = golden_model(2, 0.0);
+  const auto targets = random_family::linear_layers(*model);
+  auto keep = mask_small(*model, targets);
   Json params = with_defaults(golden_case("finetune").at("params"));
   params["weight_decay"] = 0.1;
   NoProgress quiet;

@@ -82,6 +82,19 @@ TEST(Udfc, NothingCutAndNothingRoundedChangesNothing) {
     EXPECT_TRUE(at::allclose(value(made, tensor.name), to_tensor(tensor, ""), 0, 1e-6)) << tensor.name;
 }
 
+// The weight of the first node has that one's bits, though it is the second's, too.
+TEST(Udfc, OneWeightInTwoNodesIsRoundedOnce) {
+  at::manual_seed(4);
+  OnnxModel model = chain(at::randn({2, 2, 3, 3}), at::randn({2}), at::randn({4, 2, 1, 1}), false);
+  auto& nodes = model.graph.nodes;
+  nodes[0].attributes = {{"pads", std::vector<std::int64_t>{1, 1, 1, 1}}};
+  nodes[1] = node("Conv", {"a", "w", "b"}, "h", nodes[0].attributes);
+  Json report;
+  const OnnxModel made = run("prune_ratio=0, weight_bits=4", model, report);
+  const at::Tensor rows = value(model, "w").flatten(1), step = rows.abs().amax(1, true) / 127;
+  EXPECT_TRUE(at::allclose(value(made, "w").flatten(1), at::round(rows / step) * step, 1e-4, 1e-5));
+}
+
 // The card's l_re for one layer, by the gradient at its minimum: what is moved into the reader must be the
 // coefficients that make it zero.
 TEST(Udfc, CoefficientsAreTheMinimumOfTheReconstructionError) {

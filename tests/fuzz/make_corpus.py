@@ -196,6 +196,12 @@ def sweep_seeds() -> dict[str, bytes]:
     return {name: text.encode() for name, text in texts.items()}
 
 
+def goal_seeds() -> dict[str, bytes]:
+    texts = {"size": "bytes<=22%, kl=min", "loss": "ppl<=+2%", "speed": "speedup>=1.5x on epyc, top1>=0.9", "encoder": "weights<=28MB,cosine=max, memory<=-60% on a",
+             "contradictory": "bytes<=50%, bytes>=60%"}
+    return {name: text.encode() for name, text in texts.items()}
+
+
 def varint(value: int) -> bytes:
     value &= (1 << 64) - 1
     out = b""
@@ -273,7 +279,7 @@ def dataset_seeds() -> dict[str, bytes]:
 def main() -> None:
     groups = {"safetensors": safetensors_seeds(), "gguf": gguf_seeds(), "manifest": manifest_seeds(), "recipe": recipe_seeds(),
               "imatrix": imatrix_seeds(), "ggml_encode": ggml_encode_seeds(), "csv": csv_seeds(), "s3_answers": s3_answers_seeds(),
-              "tokenizer_json": tokenizer_json_seeds(), "gguf_vocabulary": gguf_vocabulary_seeds(), "sweep": sweep_seeds(), "onnx": onnx_seeds(), "dataset": dataset_seeds()}
+              "tokenizer_json": tokenizer_json_seeds(), "gguf_vocabulary": gguf_vocabulary_seeds(), "sweep": sweep_seeds(), "goal": goal_seeds(), "onnx": onnx_seeds(), "dataset": dataset_seeds()}
     for group, seeds in groups.items():
         folder = CORPUS / group
         folder.mkdir(parents=True, exist_ok=True)

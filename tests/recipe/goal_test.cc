@@ -108,6 +108,7 @@ TEST(Goal, ThatCannotBeIsRefusedWithTheFix) {
            Refused{"bytes<=3parsecs", "MALFORMED_GOAL", "'3parsecs'"},
            Refused{"bytes<50%", "MALFORMED_GOAL", "no term"},
            Refused{"bytes=50%", "MALFORMED_GOAL", "one value exactly"},
+           Refused{"bytes<=50%\x80", "MALFORMED_GOAL", "byte 11"},
            Refused{"", "MALFORMED_GOAL", "no term"},
            Refused{"bytes<=50%,", "MALFORMED_GOAL", "no term"},
        }) {

@@ -94,10 +94,10 @@ TEST(Recipe, DigestIsTheSha256OfTheNormalFormWithoutTheName) {
   const Recipe recipe = parse_recipe("name: n\nstages: []\nevaluations: [size]");
   EXPECT_EQ(
       recipe.normal_form().dump(),
-      R"({"evaluations":[{"params":{},"suite":"size","version":3,"when":["before","after"]}],"name":"n",)"
+      R"({"evaluations":[{"params":{},"suite":"size","version":4,"when":["before","after"]}],"name":"n",)"
       R"("stages":[],"version":1})");
   // printf '%s' '{"evaluations":[{...}],"stages":[],"version":1}' | sha256sum
-  EXPECT_EQ(recipe.digest().hex(), "d3908e4bfcc3c78d0d810b52300bc1ba6b4610f362855a8e054eb27d1e218b39");
+  EXPECT_EQ(recipe.digest().hex(), "7598f013698eb32f4835cf8fe33dc63804ade6971568793ec8b017d377d34de0");
 }
 
 TEST(Recipe, ReadsBackFromItsNormalForm) {

@@ -11,6 +11,8 @@
 #include "server/blobs/blob_store.h"
 #include "server/store/audit_rows.h"
 #include "server/store/job_store.h"
+#include "server/store/sqlite/connection.h"
+#include "server/store/statement.h"
 #include "server/upkeep/backup.h"
 #include "server/upkeep/data_lock.h"
 #include "server/upkeep/fsck.h"
@@ -302,6 +304,26 @@ TEST_F(Upkeep, FsckSetsDamagedBlobsAsideAndNamesTheJobsTheyTouch) {
 
   Data(data()).put("damaged", {"b", "c"});  // handed in again
   EXPECT_TRUE(check_data(data()).is_clean());
+}
+
+TEST_F(Upkeep, FsckNamesAnArtifactWithoutItsManifestAndChecksTheOthers) {
+  std::string lost;
+  {
+    Data server(data());
+    lost = server.put("lost", {"a"});
+    server.put("damaged", {"b"});
+  }
+  {
+    SqliteConnection database(data() / kDatabase);
+    Statement forget(database, "DELETE FROM manifests WHERE digest = ?");
+    forget.bind(lost);
+    forget.run();
+  }
+  damage(data(), "b");
+  const auto report = check_data(data());
+  EXPECT_THAT(report.database, ElementsAre(testing::HasSubstr(lost)));
+  ASSERT_THAT(report.artifacts, SizeIs(1));
+  EXPECT_EQ(report.artifacts[0].name, "damaged");
 }
 
 TEST_F(Upkeep, FsckSaysWhatSqliteFindsWrong) {

@@ -31,10 +31,8 @@ at::Tensor scales_of(const at::Tensor& magnitude, double alpha) {
 double rounding_loss(const GridSpec& grid, const at::Tensor& weight, const at::Tensor& scales,
                      const Statistics& x) {
   const at::Tensor scaled = weight * scales;
-  at::Tensor importance;
-  if (grid.search) importance = (x.hessian().diagonal().cpu() / scales.square()).contiguous();
   QuantizedWeight quantized(grid, scaled.size(0), scaled.size(1));
-  find_all_grids(scaled, importance, quantized);
+  find_all_grids(scaled, {}, quantized);  // as rtn does
   round_to_grids(scaled, quantized);
   const at::Tensor error = (quantized.rep()->decode(at::kFloat) / scales - weight).to(x.device());
   return (wring::matmul(error, x.hessian()) * error).sum(at::kDouble).item<double>();

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "common/error.h"
+#include "common/logger.h"
 #include "engine/calibrate/block_walk.h"
 #include "engine/eval/changed_loss.h"
 #include "engine/math/matmul.h"
@@ -17,6 +18,7 @@
 #include "engine/methods/quantize/rescale.h"
 #include "engine/model/residual_rep.h"
 #include "engine/run/progress.h"
+#include "engine/run/snapshot.h"
 #include "engine/run/team.h"
 
 namespace wring {
@@ -143,6 +145,8 @@ class BitStack final : public Method {
   }
 
  private:
+  static constexpr const char* kLosses = "losses";
+
   static std::shared_ptr<const WeightRep> residual_of(const Levels& levels) {
     return residual_rep({levels.negative, levels.u, levels.v});
   }
@@ -214,9 +218,11 @@ class BitStack final : public Method {
   // Of the model with `level` levels in each layer and one more in one. Each process tries some layers.
   std::vector<double> losses(const StageInput& stage, const std::vector<Layer*>& layers,
                              std::int64_t level) const {
+    const std::string part = "order." + std::to_string(level);
+    Team& team = stage.calibration.team();
+    if (auto kept = kept_losses(stage.snapshot, team, part); kept.size() == layers.size()) return kept;
     stage.progress.report(static_cast<std::uint64_t>(level - 1), static_cast<std::uint64_t>(levels_ - 1),
                           "levels ordered");
-    Team& team = stage.calibration.team();
     const auto mine = [&](std::size_t i) { return static_cast<int>(i) % team.size() == team.rank(); };
     std::vector<std::shared_ptr<const WeightRep>> whole;
     std::vector<LayerChange> changes;
@@ -240,7 +246,26 @@ class BitStack final : public Method {
       const auto loss = found.at(layer->name()).item<double>();
       all.push_back(std::isnan(loss) ? std::numeric_limits<double>::infinity() : loss);
     }
+    if (stage.snapshot.keeps()) {
+      stage.snapshot.put(part, {{kLosses, at::tensor(all, at::kDouble)}});
+      stage.snapshot.commit(stage.snapshot.state().value_or(Json::object()));
+    }
     return all;
+  }
+
+  // What the first process has of a level that was ordered before the stage was broken off; empty: nothing.
+  static std::vector<double> kept_losses(Snapshot& snapshot, Team& team, const std::string& part) {
+    BlockTensors kept;
+    if (team.first() && !snapshot.file(part).empty()) try {
+        kept[kLosses] = snapshot.part(part).tensors.at(kLosses).clone();
+      } catch (const std::exception& error) {
+        log_warning(std::string("the stage's snapshot is damaged: ") + error.what());
+        snapshot.clear();
+      }
+    kept = found_by_all(team, std::move(kept));
+    if (!kept.contains(kLosses)) return {};
+    const at::Tensor losses = kept.at(kLosses).to(at::kCPU, at::kDouble).contiguous();
+    return {losses.const_data_ptr<double>(), losses.const_data_ptr<double>() + losses.numel()};
   }
 
   std::int64_t levels_, rank_, order_samples_;

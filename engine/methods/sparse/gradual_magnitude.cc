@@ -42,20 +42,25 @@ class GradualMagnitude final : public TrainingMethod {
     return keep_largest(weight.abs(), ramp_.last);
   }
 
+  // What an earlier stage left out goes first, and never comes back, however small the share.
   void mask(TrainedWeights& weights, double share) const {
     std::vector<at::Tensor> scores, flat;
     for (std::size_t i = 0; i < weights.layer_count(); ++i) {
-      scores.push_back(weights.value(i).abs().cpu().contiguous());
+      at::Tensor score = weights.value(i).abs();
+      if (const auto& given = weights.given_mask(i); given.defined()) score = score * given;
+      scores.push_back(score.cpu().contiguous());
       flat.push_back(scores.back().reshape({-1}));
     }
-    at::Tensor kept = global_ ? keep_largest(at::cat(flat), share) : at::Tensor();
+    const at::Tensor all = global_ ? keep_largest(at::cat(flat), share) : at::Tensor();
     for (std::size_t i = 0, first = 0; i < scores.size();
-         first += static_cast<std::size_t>(flat[i++].numel()))
-      weights.set_mask(
-          i,
+         first += static_cast<std::size_t>(flat[i++].numel())) {
+      at::Tensor kept =
           global_
-              ? kept.narrow(0, static_cast<std::int64_t>(first), flat[i].numel()).reshape(scores[i].sizes())
-              : keep_largest(scores[i], share));
+              ? all.narrow(0, static_cast<std::int64_t>(first), flat[i].numel()).reshape(scores[i].sizes())
+              : keep_largest(scores[i], share);
+      if (const auto& given = weights.given_mask(i); given.defined()) kept = kept.logical_and(given.cpu());
+      weights.set_mask(i, kept);
+    }
   }
 
   SparsityRamp ramp_;

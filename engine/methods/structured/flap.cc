@@ -25,6 +25,10 @@ class Flap final : public Method {
         square_attention_(params.get<bool>("square_attention")),
         budget_(Budget::from(params)) {
     const auto structure = params.get<std::string>("structure");
+    if (budget_.attention_ratio >= 0 && !structure.ends_with("MM"))
+      throw Error(ErrorCode::kInvalidArgument, "OUT_OF_RANGE",
+                  "with structure=" + structure + " attention has no share of its own",
+                  params.field("attention_ratio"), "Leave it out, or set structure to UL-MM or AL-MM.");
     budget_.by_block = structure.starts_with("UL");
     budget_.modules = structure == "AL-AM" ? Budget::kTogether : Budget::kApart;
     if (structure == "UL-UM") budget_.attention_ratio = budget_.ratio;

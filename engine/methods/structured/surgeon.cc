@@ -16,8 +16,9 @@ at::Tensor columns_of(const at::Tensor& groups, std::int64_t width) {
 
 constexpr std::int64_t kLag = 64;
 
-// fp64 throughout: downdates of an inverse drift. Matrices lag behind by up to kLag columns, which are taken
-// off in one product; a column or row that is needed before is brought up to date by itself.
+// Downdates of an inverse drift, so they are fp64, though the inverse comes of an fp32 factor. Matrices lag
+// behind by up to kLag columns, which are taken off in one product; a column or row that is needed before is
+// brought up to date by itself.
 class Surgeon {
  public:
   Surgeon(at::Tensor weight, at::Tensor inverse, std::int64_t width)

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <limits>
 #include <map>
 #include <memory>
 #include <utility>
@@ -97,27 +98,30 @@ class ZipLm final : public SearchingMethod {
     double limit = limit_for(table, parts.size(), table.seconds({}) / speedup_);
     const SpdyState found = search(stage, layers, units, limit);
     Assignment levels;
-    std::vector<double> measured;  // of the dense model and the pruned one
+    std::vector<double> measured;                          // of the dense model and the pruned one
+    double off = std::numeric_limits<double>::infinity();  // of the plan that came nearest, by its share
     for (std::int64_t round = 0;; ++round) {
-      levels = plan(table, units, found.coefficients, limit);
-      const auto pruned = shaped(stage.model, parts, kept, levels);
-      measured = forward_seconds({&stage.model, pruned.get()}, environment_, with_head_, stage.progress);
+      const Assignment tried = plan(table, units, found.coefficients, limit);
+      const auto pruned = shaped(stage.model, parts, kept, tried);
+      const auto took =
+          forward_seconds({&stage.model, pruned.get()}, environment_, with_head_, stage.progress);
       // What the forecast must be for the measured time to be that asked for.
-      const double next =
-          limit_for(table, parts.size(), measured[0] / speedup_ * table.seconds(levels) / measured[1]);
-      const bool good = std::abs(measured[0] / measured[1] / speedup_ - 1) <= kOff;
-      if (round == corrections_ || good || next <= 0) break;
+      const double next = limit_for(table, parts.size(), took[0] / speedup_ * table.seconds(tried) / took[1]);
+      if (const double by = std::abs(took[0] / took[1] / speedup_ - 1); by < off) {
+        levels = tried;
+        measured = took;
+        off = by;
+      }
+      if (round == corrections_ || off <= kOff || next <= 0) break;
       limit = next;
     }
     Json report = cut(stage.model, parts, layers, levels);
-    report["latency"] = {{"speedup", speedup_},
-                         {"forecast_seconds", {table.seconds({}), table.seconds(levels)}},
-                         {"measured_seconds", measured},
-                         {"measured_speedup", measured[0] / measured[1]},
-                         {"batch", environment_.batch},
-                         {"length", environment_.length},
-                         {"threads", at::get_num_threads()},
-                         {"table", table.to_json()}};
+    report["latency"] = {
+        {"speedup", speedup_},           {"forecast_seconds", {table.seconds({}), table.seconds(levels)}},
+        {"measured_seconds", measured},  {"measured_speedup", measured[0] / measured[1]},
+        {"reached", off <= kOff},        {"batch", environment_.batch},
+        {"length", environment_.length}, {"threads", at::get_num_threads()},
+        {"table", table.to_json()}};
     if (searches())
       report["search"] = {{"steps", found.steps}, {"kl_at_first", found.start}, {"kl", found.loss}};
     return report;
