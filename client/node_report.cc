@@ -16,7 +16,7 @@ constexpr std::size_t kShown = 10;
 
 struct Node {
   std::string name, operation;
-  std::optional<double> seconds, macs, bytes;
+  std::optional<double> seconds, macs, parameters, bytes;
 };
 
 // The newest row's list; null where none has one.
@@ -39,7 +39,7 @@ class Nodes {
     for (const auto& entry : *list) {
       const auto name = json_or<std::string>(entry, "node", "");
       const auto [place, fresh] = places_.emplace(name, nodes_.size());
-      if (fresh) nodes_.push_back({name, json_or<std::string>(entry, "operation", ""), {}, {}, {}});
+      if (fresh) nodes_.push_back({name, json_or<std::string>(entry, "operation", ""), {}, {}, {}, {}});
       nodes_[place->second].*figure = json_or<double>(entry, key, 0);
     }
   }
@@ -62,6 +62,7 @@ std::string node_table(const Json& evaluations) {
   Nodes joined;
   joined.add(list_of(evaluations, "latency", "forward_seconds"), "seconds", &Node::seconds);
   joined.add(list_of(evaluations, "size", "macs"), "macs", &Node::macs);
+  joined.add(list_of(evaluations, "size", "parameters"), "parameters", &Node::parameters);
   joined.add(list_of(evaluations, "size", "activation_bytes"), "bytes", &Node::bytes);
   std::vector<Node> nodes = joined.take();
   if (nodes.empty()) return "";
@@ -71,12 +72,13 @@ std::string node_table(const Json& evaluations) {
                        : a.macs.value_or(0) > b.macs.value_or(0);
   });
   std::vector<std::vector<std::string>> rows{
-      {"node", "operation", "time", "", "multiply-adds", "values alive"}};
+      {"node", "operation", "time", "", "multiply-adds", "parameters", "values alive"}};
   for (std::size_t i = 0; i < std::min(kShown, nodes.size()); ++i) {
     const Node& node = nodes[i];
     rows.push_back({node.name, node.operation, node.seconds ? format_value(*node.seconds, "s") : "",
                     node.seconds && seconds > 0 ? format_number(100 * *node.seconds / seconds, 1) + " %" : "",
                     node.macs ? format_value(*node.macs, "") : "",
+                    node.parameters ? format_value(*node.parameters, "") : "",
                     node.bytes ? format_value(*node.bytes, "bytes") : ""});
   }
   const std::size_t left = nodes.size() - std::min(kShown, nodes.size());

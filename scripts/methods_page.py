@@ -61,7 +61,7 @@ def measured_in(name, files):
 
 def index(specs):
     files = [ConformanceFile(path) for path in sorted(Path("tests/conformance").glob("*.yaml"))]
-    lines = ["| method | kind | claims | stands in claims of | measured in |", "|---|---|---|---|---|"]
+    lines = ["| method | kind | its own claims | stands in claims of | measured in |", "|---|---|---|---|---|"]
     for spec in specs:
         def links(chosen):
             return ", ".join(f"[{file.name}](../tests/conformance/{file.name}.yaml)" for file in chosen)

@@ -29,7 +29,9 @@ std::vector<EvaluationRow> rows_of(const FileTree& files, std::uint64_t paramete
                                   row("bits_per_weight", 8.0 * static_cast<double>(weights) / count, "bits"),
                                   row("parameters", count, ""),
                                   row("share_of_bf16", static_cast<double>(all) / (2.0 * count), "")};
-  rows[3].details = std::move(details);
+  const auto of_parameters =
+      std::find_if(rows.begin(), rows.end(), [](const auto& r) { return r.metric == "parameters"; });
+  of_parameters->details = std::move(details);
   return rows;
 }
 

@@ -15,8 +15,8 @@ struct NodeMacs {
 };
 
 // Of the nodes that multiply by weights or by each other (convolutions, Gemm, MatMul also of integers,
-// Einsum, recurrent layers), for these inputs, in order; an If has those of the branch it took. Elementwise
-// work counts nothing.
+// Einsum, recurrent layers), for these inputs, in order; an Einsum of n factors has n - 1 times the product
+// of all its axes; an If has those of the branch it took. Elementwise work counts nothing.
 std::vector<NodeMacs> count_macs(const Graph& graph, const NamedValues& inputs);
 
 // Their sum, of one example.

@@ -96,8 +96,8 @@ at::Tensor on_aten(const at::Tensor& query, at::Tensor key, at::Tensor value, bo
     const auto visible = key_mask.unsqueeze(1).unsqueeze(1).expand({-1, 1, positions, -1});
     mask = mask ? mask->logical_and(visible) : visible;
   }
-  if (positions == 1 &&
-      group > 1) {  // the query heads of a KV head are positions of one head: nothing is copied
+  // The query heads of a KV head are positions of one head: keys and values are read once for them.
+  if (positions == 1 && group > 1) {
     const auto mixed =
         at::scaled_dot_product_attention(query.reshape({query.size(0), key.size(1), group, query.size(3)}),
                                          key, value, mask, 0.0, false, scale);

@@ -6,8 +6,7 @@
 namespace wring {
 namespace {
 
-// [batch, heads, tokens, dim], with room for a quarter more tokens: one that is decoded copies the others
-// seldom.
+// [batch, heads, tokens, dim].
 class Rows {
  public:
   void append(const at::Tensor& rows) {
@@ -15,7 +14,7 @@ class Rows {
     if (!buffer_.defined()) {
       buffer_ = rows;  // a prompt, behind which there may be nothing
     } else {
-      if (count > buffer_.size(2)) grow(count + count / 4 + 64);
+      if (count > buffer_.size(2)) grow(count + count / 4 + 64);  // so that a token copies the others seldom
       buffer_.narrow(2, count_, rows.size(2)).copy_(rows);
     }
     count_ = count;

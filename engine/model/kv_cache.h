@@ -30,7 +30,7 @@ class BlockCache {
   // Prunes, evicts or packs what is due, now that those positions' attention is known.
   virtual void compact() {}
 
-  virtual std::uint64_t bytes() const = 0;  // of everything that is held
+  virtual std::uint64_t bytes() const = 0;  // of everything that is held, without room for what is to come
 };
 
 // Keeps everything, as it comes.

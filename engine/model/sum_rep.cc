@@ -25,7 +25,7 @@ class SumRep final : public WeightRep {
   std::string_view format() const override { return "sum"; }
   std::int64_t rows() const override { return parts_.front()->rows(); }
   std::int64_t columns() const override { return parts_.front()->columns(); }
-  std::int64_t parameters() const override {  // two paths of low rank have fewer than the weight
+  std::int64_t parameters() const override {  // of the weight that the parts add up to at most
     std::int64_t sum = 0;
     for (const auto& part : parts_) sum += part->parameters();
     return std::min(sum, rows() * columns());

@@ -82,9 +82,7 @@ TrainedWeights::TrainedWeights(const StageInput& stage, const TrainedParts& part
       trained.leaf = add_leaf(trained.first.clone());
     }
     layers_.push_back(std::move(trained));
-    if (!is_masked(*layer)) continue;
-    layers_.back().given = layers_.back().first.ne(0);
-    set_mask(layers_.size() - 1, layers_.back().given);
+    take_given_mask();
   }
   if (parts.vectors) add_vectors();
 }
@@ -96,6 +94,12 @@ TrainedWeights::~TrainedWeights() {
   }
   for (auto& [parameter, dtype] : gains_) parameter->value = parameter->value.detach().to(dtype);
   for (auto& [layer, dtype] : biases_) layer->set_bias(layer->bias().detach().to(dtype));
+}
+
+void TrainedWeights::take_given_mask() {
+  if (!is_masked(*layers_.back().layer)) return;
+  layers_.back().given = layers_.back().first.ne(0);
+  set_mask(layers_.size() - 1, layers_.back().given);
 }
 
 void TrainedWeights::add_vectors() {
@@ -145,7 +149,7 @@ void TrainedWeights::multiply(const std::vector<Layer*>& layers,
                            [&](const Trained& trained) { return trained.layer == layer; });
     if (it == layers_.end()) {
       layers_.push_back({layer, layer->weight().decode(at::kFloat).to(model_.device()), {}, {}, {}, {}, {}});
-      if (is_masked(*layer)) set_mask(layers_.size() - 1, layers_.back().first.ne(0));
+      take_given_mask();
       it = std::prev(layers_.end());
     }
     it->multiplied = true;
@@ -160,6 +164,7 @@ WeightFactors TrainedWeights::factors_of(const Trained& trained) const {
 void TrainedWeights::set_mask(std::size_t i, const at::Tensor& keep) {
   auto& trained = layers_[i];
   trained.mask = keep.to(model_.device(), at::kFloat);
+  if (trained.given.defined()) trained.mask = trained.mask * trained.given;
   if (trained.leaf.defined()) trained.held = value(i).clone();
 }
 

@@ -61,14 +61,15 @@ class TrainedWeights final : public Trainable {
   // says then, which may carry gradients; in the end they are stored so. Once, and not with `vectors`.
   void multiply(const std::vector<Layer*>& layers, std::function<WeightFactors(const Layer&)> factors);
 
-  // What the layer's weight held when the training began, bool [out, in]; undefined: all.
-  const at::Tensor& given_mask(std::size_t i) const { return layers_[i].given; }
-  // What counts of a layer's weight from the next refresh() on: bool [out, in], nothing that was not given.
+  // What counts of a layer's weight from the next refresh() on: bool [out, in], less what was masked when the
+  // training began.
   void set_mask(std::size_t i, const at::Tensor& keep);
   // Momentum and decay move what is left out too: it gets back the value that it had when it was left out.
   void hold() override;
   // [out, in] fp32, before the mask and the factors.
   at::Tensor value(std::size_t i) const;
+  // What was not masked when the training began, bool [out, in]; undefined: all.
+  const at::Tensor& given_mask(std::size_t i) const { return layers_[i].given; }
 
   // The leaves as the model's own weights; the training is over. Returns one line a layer: {"layer", "shape",
   // "change": of the weight, relative to what it was, "sparsity", "bits"}.
@@ -95,6 +96,7 @@ class TrainedWeights final : public Trainable {
   WeightFactors factors_of(const Trained& trained) const;
   at::Tensor add_leaf(const at::Tensor& value);
   void add_vectors();
+  void take_given_mask();  // of the last of layers_
 
   Model& model_;
   at::ScalarType products_;

@@ -68,9 +68,9 @@ class PythonClientTests:
         for ends in (".data", "_data"):
             net = self.folder / f"net{ends}.onnx"
             net.write_bytes(b"nodes" + ends.encode())
-            alone = self.service.cli("put", net, "--json")["digest"]
+            alone = self.service.cli("put", net, "--kind", "model", "--json").json["digest"]
             net.with_name(net.name + ends).write_bytes(b"weights")
-            both = self.service.cli("put", net, "--json")["digest"]
+            both = self.service.cli("put", net, "--kind", "model", "--json").json["digest"]
             self.assertNotEqual(both, alone)
             self.assertEqual(both, self.python(f"""
                 import json, wring

@@ -82,8 +82,8 @@ TEST(Attention, QueriesAfterACacheSeeItAll) {
 }
 
 TEST(Attention, HiddenKeysCountForNothing) {
-  for (const bool causal : {false, true}) {
-    const Heads x = random_heads(3, 1, 50, 50, 32);
+  for (const auto& [positions, causal] : {std::pair{50, false}, {50, true}, {1, false}, {1, true}}) {
+    const Heads x = random_heads(3, 1, positions, 50, 32);
     at::Tensor keep = at::rand({2, 50}).gt(0.4);
     keep.index_put_({0, at::indexing::Slice(0, 9)}, false);  // causal: the first queries see nothing
     EXPECT_LT(largest_difference(attention(x.query, x.key, x.value, causal, keep), formula(x, causal, keep)),
@@ -109,10 +109,12 @@ TEST(Attention, OfBf16IsRoundedOnce) {
 }
 
 TEST(Attention, KeepsItsGradient) {
-  Heads x = random_heads(2, 1, 16, 16, 32);
-  x.value.set_requires_grad(true);
-  attention(x.query, x.key, x.value, true, {}).sum().backward();
-  EXPECT_NEAR(x.value.grad().sum().item<double>(), 2.0 * 2 * 16 * 32, 1e-2);  // weights of a query sum to one
+  for (const std::int64_t positions : {1, 16}) {
+    Heads x = random_heads(2, 1, positions, 16, 32);
+    x.value.set_requires_grad(true);
+    attention(x.query, x.key, x.value, true, {}).sum().backward();  // weights of a query sum to one
+    EXPECT_NEAR(x.value.grad().sum().item<double>(), 2.0 * 2 * static_cast<double>(positions) * 32, 1e-2);
+  }
 }
 
 TEST(Attention, IsTheSameBitsAtAnyThreadCount) {

@@ -161,10 +161,12 @@ TEST(BitmapTiles, AreMultipliedAsDenseOnes) {
 }
 
 TEST(KvCache, WithoutAPolicyIsAttentionOverAllPositions) {
-  const Text text(40, 16);
+  constexpr std::int64_t kTokens = 250;  // room is made anew at 2, 67, 148 and 250
+  const Text text(kTokens, 16);
+  const at::Tensor keys = text.key.clone();
   KvCache cache;
-  for (std::int64_t first = 0; first < 40;) {
-    const std::int64_t count = first == 0 ? 30 : 1;
+  for (std::int64_t first = 0; first < kTokens;) {
+    const std::int64_t count = first == 100 ? 30 : 1;
     const auto part = [&](const at::Tensor& x) { return x.narrow(2, first, count); };
     const at::Tensor mixed =
         cache.attend(0, part(text.query), part(text.key), part(text.value), std::nullopt);
@@ -172,8 +174,9 @@ TEST(KvCache, WithoutAPolicyIsAttentionOverAllPositions) {
     first += count;
     cache.advance(count);
   }
-  EXPECT_EQ(cache.length(), 40);
-  EXPECT_EQ(cache.bytes(), 2u * 2 * 2 * 40 * 16 * sizeof(float));
+  EXPECT_TRUE(at::equal(text.key, keys)) << "what it was handed is not its own";
+  EXPECT_EQ(cache.length(), kTokens);
+  EXPECT_EQ(cache.bytes(), 2u * 2 * 2 * kTokens * 16 * sizeof(float));
 }
 
 // The prompt attends densely; then what is older than the window is pruned, chunk by chunk, and no more.

@@ -254,13 +254,12 @@ class BitStack final : public Method {
   }
 
   // What the first process has of a level that was ordered before the stage was broken off; empty: nothing.
-  static std::vector<double> kept_losses(Snapshot& snapshot, Team& team, const std::string& part) {
+  static std::vector<double> kept_losses(const Snapshot& snapshot, Team& team, const std::string& part) {
     BlockTensors kept;
     if (team.first() && !snapshot.file(part).empty()) try {
         kept[kLosses] = snapshot.part(part).tensors.at(kLosses).clone();
       } catch (const std::exception& error) {
-        log_warning(std::string("the stage's snapshot is damaged: ") + error.what());
-        snapshot.clear();
+        log_warning("what the stage's snapshot has of " + part + " is damaged: " + error.what());
       }
     kept = found_by_all(team, std::move(kept));
     if (!kept.contains(kLosses)) return {};

@@ -39,10 +39,10 @@ class GradualMagnitude final : public TrainingMethod {
   }
 
   at::Tensor kept_at_the_end(const at::Tensor& weight) const override {
-    return keep_largest(weight.abs(), ramp_.last);
+    return keep_largest(weight.abs(), ramp_.last).logical_and(weight.ne(0));
   }
 
-  // What an earlier stage left out goes first, and never comes back, however small the share.
+  // What an earlier stage left out goes first; it stays out however small the share.
   void mask(TrainedWeights& weights, double share) const {
     std::vector<at::Tensor> scores, flat;
     for (std::size_t i = 0; i < weights.layer_count(); ++i) {
@@ -53,14 +53,11 @@ class GradualMagnitude final : public TrainingMethod {
     }
     const at::Tensor all = global_ ? keep_largest(at::cat(flat), share) : at::Tensor();
     for (std::size_t i = 0, first = 0; i < scores.size();
-         first += static_cast<std::size_t>(flat[i++].numel())) {
-      at::Tensor kept =
-          global_
-              ? all.narrow(0, static_cast<std::int64_t>(first), flat[i].numel()).reshape(scores[i].sizes())
-              : keep_largest(scores[i], share);
-      if (const auto& given = weights.given_mask(i); given.defined()) kept = kept.logical_and(given.cpu());
-      weights.set_mask(i, kept);
-    }
+         first += static_cast<std::size_t>(flat[i++].numel()))
+      weights.set_mask(
+          i, global_
+                 ? all.narrow(0, static_cast<std::int64_t>(first), flat[i].numel()).reshape(scores[i].sizes())
+                 : keep_largest(scores[i], share));
   }
 
   SparsityRamp ramp_;

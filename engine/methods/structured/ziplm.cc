@@ -116,12 +116,15 @@ class ZipLm final : public SearchingMethod {
       limit = next;
     }
     Json report = cut(stage.model, parts, layers, levels);
-    report["latency"] = {
-        {"speedup", speedup_},           {"forecast_seconds", {table.seconds({}), table.seconds(levels)}},
-        {"measured_seconds", measured},  {"measured_speedup", measured[0] / measured[1]},
-        {"reached", off <= kOff},        {"batch", environment_.batch},
-        {"length", environment_.length}, {"threads", at::get_num_threads()},
-        {"table", table.to_json()}};
+    report["latency"] = {{"speedup", speedup_},
+                         {"forecast_seconds", {table.seconds({}), table.seconds(levels)}},
+                         {"measured_seconds", measured},
+                         {"measured_speedup", measured[0] / measured[1]},
+                         {"within_tolerance", off <= kOff},
+                         {"batch", environment_.batch},
+                         {"length", environment_.length},
+                         {"threads", at::get_num_threads()},
+                         {"table", table.to_json()}};
     if (searches())
       report["search"] = {{"steps", found.steps}, {"kl_at_first", found.start}, {"kl", found.loss}};
     return report;
