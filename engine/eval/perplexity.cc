@@ -3,8 +3,6 @@
 // Protocol: the whole text without special tokens, windows of `window` ids every `stride`; in each,
 // positions 1.. (with overlap: only those no earlier window scored) are scored from the same window only; ppl
 // = exp(sum NLL / scored).
-#include <ATen/Parallel.h>
-
 #include <algorithm>
 #include <cmath>
 #include <optional>
@@ -16,9 +14,8 @@
 namespace wring {
 namespace {
 
-constexpr std::int64_t kRowsPerHead = 128;        // logits of so many positions are in memory at once
-constexpr std::int64_t kLogitsInCache = 200'000;  // of a thread that compares them, or one row
-constexpr const char* kStates = "states";         // of normed_states(), among an evaluation's outputs
+constexpr std::int64_t kRowsPerHead = 128;  // logits of so many positions are in memory at once
+constexpr const char* kStates = "states";   // of normed_states(), among an evaluation's outputs
 
 struct Windows {
   at::Tensor ids;  // [windows, window] int64
@@ -125,28 +122,6 @@ void add_rows(Sums& sums, const Scored& s) {
                         values.const_data_ptr<float>() + values.numel());
 }
 
-// The same some rows at a time on a CPU, where all would fall out of its caches.
-Scored score_in_lots(const at::Tensor& logits, const at::Tensor& next, const at::Tensor& reference_logits) {
-  if (!logits.is_cpu()) return score_rows(logits, next, reference_logits);
-  const std::int64_t rows = logits.size(0);
-  const std::int64_t each =
-      std::max<std::int64_t>(kLogitsInCache / logits.size(1), 1) * at::get_num_threads();
-  std::vector<Scored> lots;
-  for (std::int64_t row = 0; row < rows; row += each) {
-    const auto some = [&](const at::Tensor& of) {
-      return of.defined() ? of.narrow(0, row, std::min(each, rows - row)) : of;
-    };
-    lots.push_back(score_rows(some(logits), some(next), some(reference_logits)));
-  }
-  const auto joined = [&](at::Tensor Scored::*of) {
-    std::vector<at::Tensor> parts;
-    for (const auto& lot : lots)
-      if ((lot.*of).defined()) parts.push_back(lot.*of);
-    return parts.empty() ? at::Tensor() : at::cat(parts);
-  };
-  return {joined(&Scored::nll), joined(&Scored::reference_nll), joined(&Scored::kl), joined(&Scored::agree)};
-}
-
 Sums score(Model& model, const at::Tensor& states, Model* reference, const at::Tensor& reference_states,
            const Windows& cut, const std::function<void(std::uint64_t)>& step) {
   const DecodedLayers decoded(model.head_layers(), at::kFloat);
@@ -161,7 +136,7 @@ Sums score(Model& model, const at::Tensor& states, Model* reference, const at::T
       const auto logits = model.head(states[w].narrow(0, start, rows));
       const auto dense =
           reference ? reference->head(reference_states[w].narrow(0, start, rows)) : at::Tensor();
-      add_rows(sums, score_in_lots(logits, next.narrow(0, start + 1, rows), dense));
+      add_rows(sums, score_rows(logits, next.narrow(0, start + 1, rows), dense));
     }
     step(1);
   }
