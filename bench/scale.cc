@@ -214,9 +214,11 @@ int main(int argc, char** argv) {
   std::uint32_t workers = 10'000, trials = 1'000'000, open = 0, parents = 1000;
   double deaths = 0.01;
   std::uint64_t seed = 1;
+  bool one = false;
   app.add_option("--workers", workers, "Of the largest cluster; the others have a tenth and a hundredth")
       ->capture_default_str();
   app.add_option("--trials", trials, "Of the largest one")->capture_default_str();
+  app.add_flag("--one", one, "The largest one alone");
   app.add_option("--open", open, "Trials that are open at once; 0: all")->capture_default_str();
   app.add_option("--parents", parents, "Different first stages that trials share; 0: none")
       ->capture_default_str();
@@ -225,6 +227,7 @@ int main(int argc, char** argv) {
   CLI11_PARSE(app, argc, argv);
   double before = 0;
   for (const std::uint32_t part : {100u, 10u, 1u}) {
+    if (one && part > 1) continue;
     Cluster cluster({workers / part, trials / part, open, parents / part, deaths}, seed);
     if (!cluster.run()) return 1;
     if (before > 0)

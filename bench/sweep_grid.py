@@ -105,9 +105,12 @@ def compare(server, mode, folder):
         took, digest = run_alone(mode, trial["values"], folder)
         alone_processor.append(seconds_of_children() - before)
         if WORKERS > 1:  # calibration sums in another order on as many threads
+            first = digest
             digest = run_alone(mode, trial["values"], folder, max(1, cores() // WORKERS))[1]
         job = timed([WRING, "--server", server, "job", trial["job"], "--json"])[1]
         assert digest == job["artifact_digest"], (digest, job["artifact_digest"])
+        if WORKERS > 1:
+            print(f"  the timed run, on all threads, made {'the same' if first == digest else 'another digest'}", flush=True)
         alone.append(took)
         print(f"  alone {took:6.1f} s, {alone_processor[-1]:.1f} s of the processor, the same digest: {trial['values']} (load {os.getloadavg()[0]:.1f})", flush=True)
     share = seconds / (statistics.mean(alone) * TRIALS)

@@ -140,4 +140,9 @@ Constraint parse_constraint(const Json& json, const Json& recipe, const std::str
 void check_measured(const Sweep& sweep, const Source& source,
                     const Catalogue& catalogue = Catalogue::embedded());
 
+// Of constraints on a sweep's trials that somebody asks for later: the same, and that they are numbers which
+// do not contradict each other. Fields are "constraints[0]".
+void check_asked(const Sweep& sweep, const std::vector<Constraint>& asked,
+                 const Catalogue& catalogue = Catalogue::embedded());
+
 }  // namespace wring

@@ -60,12 +60,15 @@ std::optional<double> bound_of(const Json& json, const char* key, bool& of_input
                                const Source& source) {
   if (!json.contains(key)) return std::nullopt;
   const Json& value = json.at(key);
-  if (value.is_number()) return value.get<double>();
+  if (value.is_number() && std::isfinite(value.get<double>())) return value.get<double>();
   if (value.is_string()) {
     const auto text = value.get<std::string>();
     char* end = nullptr;
     const double percent = std::strtod(text.c_str(), &end);
     if (end != text.c_str() && std::string_view(end) == "%") {
+      if (!(percent > 0 && std::isfinite(percent)) || text.find_first_of("+-") == 0)
+        source.fail("OUT_OF_RANGE", member(field, key), shown(value) + " is no share of the input's",
+                    "It is more than 0 %, without a sign: 2 % above the input's is '102%'.");
       of_input = true;
       return percent / 100;
     }
@@ -251,11 +254,28 @@ void check_measured(const Sweep& sweep, const Source& source, const Catalogue& c
   for (std::size_t i = 0; i < sweep.constraints.size(); ++i) {
     const Constraint& bound = sweep.constraints[i];
     measured.check(bound.metric, field("constraints", i));
-    if (sweep.has_goal())
-      check_side(bound, source, catalogue);  // its first trial measures the input
-    else if (bound.of_input)
-      measured.check_share(bound.metric, member(field("constraints", i), bound.minimum ? "min" : "max"));
+    if (sweep.has_goal()) check_side(bound, source, catalogue);
+    if (bound.of_input)
+      measured.check_share(
+          bound.metric,
+          sweep.has_goal() ? "goal" : member(field("constraints", i), bound.minimum ? "min" : "max"));
   }
+}
+
+void check_asked(const Sweep& sweep, const std::vector<Constraint>& asked, const Catalogue& catalogue) {
+  const Source source;
+  const Measurements measured(sweep, source, catalogue);
+  for (std::size_t i = 0; i < asked.size(); ++i) {
+    const auto field = "constraints[" + std::to_string(i) + "]";
+    for (const auto& bound : {asked[i].minimum, asked[i].maximum})
+      if (bound && !std::isfinite(*bound))
+        source.fail("OUT_OF_RANGE", field, "a bound is a number, and finite");
+    measured.check(asked[i].metric, field);
+    if (asked[i].of_input) measured.check_share(asked[i].metric, field);
+  }
+  if (const auto found = find_contradiction(asked))
+    source.fail("CONTRADICTORY_GOAL", "constraints[" + std::to_string(found->at) + "]", found->text,
+                "Drop one of the two bounds, or exchange them.");
 }
 
 }  // namespace wring

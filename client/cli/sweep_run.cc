@@ -30,7 +30,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr double kLookSeconds = 1;
-constexpr const char* kNotice = "120";  // seconds before the end of the allocation
+constexpr double kLeastTime = 300, kMostTime = 366 * 86'400.0;  // of an allocation
+constexpr const char* kNotice = "120";                          // seconds before the end of the allocation
 
 struct RunFlags {
   SweepFlags sweep;
@@ -207,8 +208,24 @@ bool still_runs(const std::string& job) {
               "The same command with the same --out goes on with it.");
 }
 
+void check_batch_job(const RunFlags& flags) {
+  const double seconds = parse_seconds(flags.time, "--time");
+  if (!(seconds >= kLeastTime && seconds <= kMostTime))
+    throw Error(ErrorCode::kInvalidArgument, "OUT_OF_RANGE",
+                "'" + flags.time.substr(0, 80) + "' is no time of a batch job", "--time",
+                "5m to 366d; what is not done by then goes on in the next one.");
+  if (!flags.memory.empty()) parse_bytes(flags.memory, "--worker-memory");
+  for (const auto& argument : flags.sbatch) {
+    if (argument.starts_with("--") && !argument.starts_with("--array")) continue;
+    throw Error(ErrorCode::kInvalidArgument, "BAD_ARGUMENT",
+                "'" + argument.substr(0, 80) + "' may not stand here", "--sbatch",
+                "One option of sbatch, --NAME=VALUE; the run is one batch job, no array.");
+  }
+}
+
 // What can be refused before a server or a batch job is started.
 void check(const RunFlags& flags) {
+  if (flags.slurm) check_batch_job(flags);
   const auto spec = read_sweep(flags.sweep, flags.file);
   const Sweep sweep = parse_sweep(spec.sweep(), spec.recipe());
   for (const auto& text : sweep.models()) names_path(text, "model");
@@ -276,7 +293,7 @@ std::string option_of(const std::string& field) {
                                                                          {"max", "--nodes"}}};
   for (const auto& [name, option] : kOptions)
     if (field == name) return option;
-  return field.empty() ? "" : "--sbatch";
+  return field.empty() || field.starts_with("--") ? field : "--sbatch";
 }
 
 std::string submit_to_slurm(const RunFlags& flags, const fs::path& out) {

@@ -33,6 +33,10 @@ struct PoolDemand {
   std::set<std::string> served;         // Slurm jobs of those that have had a job, however short
 };
 
+// What a job asks of its worker, of its attempts and of their time. Throws kInvalidArgument with the field
+// ("spec.resources.processes").
+void check_job_settings(const wring::v1::JobSpec& spec);
+
 // Any thread may call. Every mutation returns after it is on disk; reads see what is on disk. Calls take jobs
 // by id or by a unique prefix, among those of the project within which the caller is; they throw Error with
 // the codes of proto/wring/v1.
@@ -47,6 +51,8 @@ class Coordinator {
   // `trial`: the sweep's trial that the job is, stored with it.
   wring::v1::Job submit(const Within& project, const wring::v1::SubmitJobRequest& request,
                         std::optional<NewTrial> trial = {});
+  // Throws where the recipe takes no model of that kind.
+  void check_model(const Within& project, const std::string& digest, const Recipe& recipe);
   wring::v1::Job job(const Within& project, const std::string& id_or_prefix);
   wring::v1::ListJobsResponse list(const Within& project, const wring::v1::ListJobsRequest& request);
   wring::v1::Job cancel(const Within& project, const std::string& id_or_prefix, const std::string& etag);

@@ -37,28 +37,19 @@ constexpr std::size_t kMaxRecipe = 1u << 20;
 constexpr std::size_t kMaxAhead = 1000, kMaxAheadInLists = 100;  // one step each, under the lock
 constexpr int kMaxRows = 10'000;                                 // evaluation rows in one Job
 
+void refuse(const char* reason, const char* message, const char* field) {
+  throw Error(ErrorCode::kInvalidArgument, reason, message, field);
+}
+
 void check_request(const v1::SubmitJobRequest& request) {
   const v1::JobSpec& spec = request.spec();
-  const auto refuse = [](const char* reason, const char* message, const char* field, const char* hint = "") {
-    throw Error(ErrorCode::kInvalidArgument, reason, message, field, hint);
-  };
   if (spec.name().size() > 200) refuse("NAME_TOO_LONG", "a name of more than 200 bytes", "spec.name");
   if (spec.recipe().size() > kMaxRecipe)
     refuse("RECIPE_TOO_LARGE", "a recipe of more than 1 MiB", "spec.recipe");
   check_request_id(request.request_id());
-  const auto check_time = [&](double seconds, const char* field) {
-    if (!(seconds >= 0 && seconds <= 1e9))
-      refuse("OUT_OF_RANGE", "a time limit is 0 (none) to 1e9 seconds", field);
-  };
-  check_time(spec.max_runtime_seconds(), "spec.max_runtime_seconds");
-  check_time(spec.queued_timeout_seconds(), "spec.queued_timeout_seconds");
-  check_time(spec.total_timeout_seconds(), "spec.total_timeout_seconds");
-  if (spec.retry().max_attempts() > 1000)
-    refuse("OUT_OF_RANGE", "at most 1,000 attempts", "spec.retry.max_attempts");
-  if (spec.priority() < -100 || spec.priority() > 100)
-    refuse("OUT_OF_RANGE", "a priority is -100 to 100", "spec.priority");
   if (!spec.project().empty()) check_project(spec.project(), "spec.project");
   check_retention(spec.retention(), "spec.retention");
+  check_job_settings(spec);
 }
 
 // Rounded up: what is not none stays so.
@@ -66,22 +57,27 @@ TimeMs in_ms(double seconds) {
   return static_cast<TimeMs>(std::ceil(seconds * 1000));
 }
 
-JobNeeds needs_of(const v1::JobSpec& spec, const Recipe& recipe) {
+JobNeeds needs_of(const v1::Resources& resources) {
   JobNeeds needs;
-  if (!spec.resources().device().empty()) needs.device = spec.resources().device();
+  if (!resources.device().empty()) needs.device = resources.device();
   if (needs.device != "cpu" && needs.device != "cuda")
     throw Error(ErrorCode::kInvalidArgument, "BAD_DEVICE",
                 "'" + needs.device.substr(0, 40) + "' is no kind of device", "spec.resources.device",
                 "cpu or cuda.");
-  if (spec.resources().device_count() > 1)  // they would be reserved, and lie idle
+  if (resources.device_count() > 1)  // they would be reserved, and lie idle
     throw Error(ErrorCode::kInvalidArgument, "OUT_OF_RANGE", "a process of the engine runs on one device",
                 "spec.resources.device_count",
                 "Leave it out, and set processes: each has a device of its own.");
-  const int processes = checked_processes(spec.resources().processes(), "spec.resources.processes");
+  const int processes = checked_processes(resources.processes(), "spec.resources.processes");
   if (needs.device == "cuda") needs.device_count = static_cast<std::uint32_t>(processes);
-  needs.memory_bytes = spec.resources().memory_bytes();
-  needs.worker_class = spec.resources().worker_class();
+  needs.memory_bytes = resources.memory_bytes();
+  needs.worker_class = resources.worker_class();
   if (!needs.worker_class.empty()) check_worker_class(needs.worker_class, "spec.resources.worker_class");
+  return needs;
+}
+
+JobNeeds needs_of(const v1::JobSpec& spec, const Recipe& recipe) {
+  JobNeeds needs = needs_of(spec.resources());
   std::set<std::string> methods;
   for (const auto& stage : recipe.stages) methods.insert(stage.method + "@" + std::to_string(stage.version));
   for (const auto& evaluation : recipe.evaluations)
@@ -169,6 +165,21 @@ void check_state(int state) {
 
 }  // namespace
 
+void check_job_settings(const v1::JobSpec& spec) {
+  const auto check_time = [&](double seconds, const char* field) {
+    if (!(seconds >= 0 && seconds <= 1e9))
+      refuse("OUT_OF_RANGE", "a time limit is 0 (none) to 1e9 seconds", field);
+  };
+  check_time(spec.max_runtime_seconds(), "spec.max_runtime_seconds");
+  check_time(spec.queued_timeout_seconds(), "spec.queued_timeout_seconds");
+  check_time(spec.total_timeout_seconds(), "spec.total_timeout_seconds");
+  if (spec.retry().max_attempts() > 1000)
+    refuse("OUT_OF_RANGE", "at most 1,000 attempts", "spec.retry.max_attempts");
+  if (spec.priority() < -100 || spec.priority() > 100)
+    refuse("OUT_OF_RANGE", "a priority is -100 to 100", "spec.priority");
+  needs_of(spec.resources());
+}
+
 void Coordinator::check_inputs(const Within& project, const v1::JobSpec& spec,
                                const std::vector<std::string>& data_names) {
   const auto known = [&](const std::string& digest, const std::string& field) {
@@ -194,6 +205,11 @@ std::vector<std::string> Coordinator::kinds_of_model(const Within& project, cons
   if (!model) return {};  // deleted since it was looked for: the worker says so
   if (kinds_.size() >= kRemembered) kinds_.clear();
   return kinds_[digest] = kinds_of(Manifest::parse(model->manifest_json()));
+}
+
+void Coordinator::check_model(const Within& project, const std::string& digest, const Recipe& recipe) {
+  const auto kinds = kinds_of_model(project, digest);
+  if (!kinds.empty()) check_model_kind(recipe, kinds);
 }
 
 std::optional<v1::Job> Coordinator::job_of_request(const std::string& request_id, const std::string& digest) {
@@ -230,8 +246,7 @@ v1::Job Coordinator::submit(const Within& project, const v1::SubmitJobRequest& r
   if (!request.validate_only()) store_.check_space();
   const std::shared_lock inputs(store_.inputs());  // they stay until the job is stored
   check_inputs(project, spec, recipe.data_names());
-  if (const auto kinds = kinds_of_model(project, spec.model()); !kinds.empty())
-    check_model_kind(recipe, kinds);
+  check_model(project, spec.model(), recipe);
   StoredJob stored{{}, spec, read->normal_form, read->digest};
   if (stored.spec.name().empty())
     stored.spec.set_name(recipe.name.empty() ? line_of(spec.recipe()) : recipe.name);

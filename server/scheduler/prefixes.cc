@@ -33,6 +33,7 @@ Prefixes::Freed Prefixes::made(const JobRecord& job, std::size_t k, TimeMs now, 
 Prefixes::Freed Prefixes::share(const std::string& prefix) {
   remember(prefix);
   until_.erase(prefix);
+  silent_.erase(prefix);
   return makers_.erase(prefix) > 0 ? Freed{prefix} : Freed{};
 }
 

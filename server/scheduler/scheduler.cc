@@ -239,9 +239,13 @@ class Transition {
 
  private:
   static constexpr int kMostTimeouts = 100;  // in one step; the next one goes on
+  static constexpr TimeMs kLooks = 720;      // for workers to forget, while one is remembered
 
-  // Those that will not come again: pods, batch jobs. One that does registers anew.
+  // Those that will not come again: pods, batch jobs. One that does registers anew. All are looked at, so not
+  // at each registration.
   void forget_workers() {
+    if (now_ < state_.forgets_next) return;
+    state_.forgets_next = now_ + state_.options.forget_worker_ms / kLooks;
     std::erase_if(state_.workers, [&](const auto& entry) {
       const auto& [id, worker] = entry;
       const bool goes = worker.jobs.empty() && !state_.paused_workers.contains(id) &&

@@ -43,6 +43,7 @@ struct SchedulerState {
   Prefixes prefixes;
   Holders holders;
   std::map<std::string, WorkerRecord> workers;
+  TimeMs forgets_next = 0;  // when it is looked again for workers to forget
   std::set<std::string> paused_projects, paused_workers;
   std::map<std::string, Quota> quotas;  // by project
 };

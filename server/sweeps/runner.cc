@@ -31,6 +31,9 @@ TrialView to_view(const TrialRow& row, const Sweep& sweep) {
   return view;
 }
 
+// So many trials that cannot be made, one after the other, end a sweep.
+constexpr std::size_t kMostRefused = 100;
+
 std::vector<Json> values_of(const Sweep& sweep, const Proposal& proposal) {
   if (!proposal.recipe.is_null()) return {proposal.label};
   return sweep.space.values(proposal.at);
@@ -38,29 +41,40 @@ std::vector<Json> values_of(const Sweep& sweep, const Proposal& proposal) {
 
 v1::SubmitJobRequest job_request(const StoredSweep& stored, const Sweep& sweep, const TrialInputs& inputs,
                                  std::uint64_t number) {
-  const auto digest = [&](const std::string& text) {
-    const auto it = stored.spec.inputs().find(text);
-    return it == stored.spec.inputs().end() ? text : it->second;
-  };
   v1::SubmitJobRequest request;
-  v1::JobSpec& job = *request.mutable_spec();
+  v1::JobSpec& job = *request.mutable_spec() = trial_settings(stored.spec, sweep);
   const auto& name = stored.spec.name().empty() ? sweep.name : stored.spec.name();
   job.set_name((name.empty() ? "sweep " + stored.record.id : name) + "/" + std::to_string(number));
   job.set_recipe(inputs.recipe);
-  job.set_model(digest(inputs.model));
-  for (const auto& [data, text] : inputs.data) (*job.mutable_data())[data] = digest(text);
+  job.set_model(digest_of(inputs.model, stored.spec));
+  for (const auto& [data, text] : inputs.data) (*job.mutable_data())[data] = digest_of(text, stored.spec);
   job.set_seed(inputs.seed);
-  *job.mutable_resources() = stored.spec.resources();
-  if (!sweep.worker_class.empty()) job.mutable_resources()->set_worker_class(sweep.worker_class);
-  *job.mutable_retry() = stored.spec.retry();
-  job.set_max_runtime_seconds(stored.spec.max_runtime_seconds());
-  job.set_priority(stored.spec.priority());
   job.set_project(stored.record.project);
-  if (stored.spec.has_retention()) *job.mutable_retention() = stored.spec.retention();
   return request;
 }
 
 }  // namespace
+
+std::string digest_of(const std::string& text, const v1::SweepSpec& spec) {
+  const auto it = spec.inputs().find(text);
+  return it == spec.inputs().end() ? text : it->second;
+}
+
+v1::JobSpec trial_settings(const v1::SweepSpec& spec, const Sweep& sweep) {
+  v1::JobSpec job;
+  *job.mutable_resources() = spec.resources();
+  if (!sweep.worker_class.empty()) job.mutable_resources()->set_worker_class(sweep.worker_class);
+  *job.mutable_retry() = spec.retry();
+  job.set_max_runtime_seconds(spec.max_runtime_seconds());
+  job.set_priority(spec.priority());
+  if (spec.has_retention()) *job.mutable_retention() = spec.retention();
+  return job;
+}
+
+TrialInputs inputs_of(const Sweep& sweep, const Proposal& proposal) {
+  if (!proposal.recipe.is_null()) return trial_of_recipe(sweep, proposal.recipe);
+  return trial_of(sweep, values_of(sweep, proposal), proposal.rung);
+}
 
 SweepRunner::SweepRunner(JobStore& store, Coordinator& coordinator, const Clock& clock)
     : store_(store), coordinator_(coordinator), clock_(clock) {
@@ -274,6 +288,11 @@ SweepRunner::Step SweepRunner::make_trial(Live& live) {
     live.end_reason = std::move(reason);
     return Step::kDone;
   }
+  if (live.refused >= kMostRefused) {
+    live.end_reason =
+        std::to_string(live.refused) + " trials in a row were refused; the last one: " + live.refusal;
+    return Step::kDone;
+  }
   if (live.open >= live.sweep.parallel) return Step::kWait;
   const Next next = live.strategy->next(live.trials);
   if (next.advice == Advice::kWait) return Step::kWait;
@@ -299,10 +318,10 @@ bool SweepRunner::submit_trial(Live& live, const Proposal& proposal) {
     trial.point["fidelity"] = fidelity->value(proposal.rung);
   TrialView view{proposal.at, proposal.rung, proposal.parent, false, {}, {}};
   try {
-    const auto inputs = proposal.recipe.is_null() ? trial_of(live.sweep, trial.point["values"], proposal.rung)
-                                                  : trial_of_recipe(live.sweep, proposal.recipe);
+    const auto inputs = inputs_of(live.sweep, proposal);
     coordinator_.submit({}, job_request(live.stored, live.sweep, inputs, trial.number), trial);
     ++live.open;
+    live.refused = 0;
   } catch (...) {
     const auto error = current_error();
     if (error.code() == ErrorCode::kResourceExhausted || error.code() == ErrorCode::kUnavailable) {
@@ -311,6 +330,8 @@ bool SweepRunner::submit_trial(Live& live, const Proposal& proposal) {
     }
     store_.change([&](Connection& db) { put_failed_trial(db, trial, error.to_json()); });
     view.ended = true;
+    ++live.refused;
+    live.refusal = error.message();
   }
   wait_for(id, "");
   live.trials.push_back(std::move(view));

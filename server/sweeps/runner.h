@@ -16,6 +16,12 @@
 
 namespace wring {
 
+// What a sweep asks of all of its jobs alike.
+wring::v1::JobSpec trial_settings(const wring::v1::SweepSpec& spec, const Sweep& sweep);
+// Of a model or of data, as the sweep's text calls it.
+std::string digest_of(const std::string& text, const wring::v1::SweepSpec& spec);
+TrialInputs inputs_of(const Sweep& sweep, const Proposal& proposal);
+
 // One thread of its own; any thread may call. A trial and its job are stored in one transaction under the
 // trial's number, so that a sweep that goes on after a crash makes none twice. What a strategy needs is built
 // anew from the rows at start.
@@ -43,6 +49,8 @@ class SweepRunner {
     std::vector<TrialView> trials;  // by number
     std::size_t open = 0, succeeded = 0;
     std::uint64_t bytes = 0;
+    std::size_t refused = 0;  // of the last trials, since the server's start
+    std::string refusal;      // of the last of them
     std::unique_ptr<Strategy> strategy;
     std::string end_reason;  // once nothing is to be made any more
   };

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <optional>
 #include <shared_mutex>
 #include <utility>
 
@@ -95,6 +96,14 @@ v1::Trial to_message(const TrialRow& row, const Sweep& sweep) {
   return trial;
 }
 
+// What can be known of trials before there is one: nullopt where the first one would be refused, as others
+// of a space may be.
+std::optional<Recipe> first_recipe(const Sweep& sweep, const std::vector<std::uint64_t>& extents) try {
+  return parse_recipe(inputs_of(sweep, make_strategy(sweep, extents)->next({}).proposal).recipe);
+} catch (const Error&) {
+  return std::nullopt;
+}
+
 std::vector<TrialRow> all_trials(JobStore& store, const std::string& id) {
   std::vector<TrialRow> trials;
   constexpr int kPage = 1000;
@@ -152,8 +161,7 @@ std::set<std::string> Sweeps::check_inputs(const Within& project, const v1::Swee
              "Give digests of what it names, and of nothing else.");
   std::set<std::string> digests;
   for (const auto& text : texts) {
-    const auto it = spec.inputs().find(text);
-    const std::string& digest = it == spec.inputs().end() ? text : it->second;
+    const std::string digest = digest_of(text, spec);
     if (!store_.has_artifact(digest, project))
       throw Error(ErrorCode::kNotFound, "ARTIFACT_NOT_FOUND",
                   "there is no artifact '" + digest.substr(0, 64) + "' in the store", "spec.inputs",
@@ -199,6 +207,9 @@ v1::Sweep Sweeps::submit(const Within& project, const v1::SubmitSweepRequest& re
   record.seconds = sweep.bounds.seconds;
   record.bytes = sweep.bounds.bytes;
   if (record.trials > 0) record.extents = {record.trials};
+  check_job_settings(trial_settings(spec, sweep));
+  const auto first = first_recipe(sweep, record.extents);
+  if (first) check_reads_no_file(*first);
   if (request.validate_only()) return message(stored, true);
   const auto request_id = request_key(project, request.request_id()), digest = request_digest(spec);
   {
@@ -211,6 +222,8 @@ v1::Sweep Sweeps::submit(const Within& project, const v1::SubmitSweepRequest& re
     store_.check_space();
     const std::shared_lock inputs(store_.inputs());  // they stay until the sweep is stored
     const auto artifacts = check_inputs(project, spec, sweep);
+    if (const auto models = sweep.models(); first && models.size() == 1)
+      coordinator_.check_model(project, digest_of(models[0], spec), *first);
     record.id = random_id();
     AuditNote::about(record.id);
     store_.change([&](Connection& db) {
@@ -308,10 +321,13 @@ v1::QueryFrontResponse Sweeps::front(const Within& project, const v1::QueryFront
   if (objectives.empty())
     refuse("MISSING_PARAMETER", "the sweep has no objectives", "objectives",
            "Name metrics: --metric kl_mean:min.");
+  std::vector<Constraint> asked;
   for (const auto& c : request.constraints())
-    sweep.constraints.push_back({find_metric(sweep.recipe, c.metric(), c.suite(), "constraints"),
-                                 c.has_minimum() ? std::optional(c.minimum()) : std::nullopt,
-                                 c.has_maximum() ? std::optional(c.maximum()) : std::nullopt, c.of_input()});
+    asked.push_back({find_metric(sweep.recipe, c.metric(), c.suite(), "constraints"),
+                     c.has_minimum() ? std::optional(c.minimum()) : std::nullopt,
+                     c.has_maximum() ? std::optional(c.maximum()) : std::nullopt, c.of_input()});
+  check_asked(sweep, asked);
+  sweep.constraints.insert(sweep.constraints.end(), asked.begin(), asked.end());
   std::vector<TrialRow> rows;
   std::uint32_t top = 0;
   for (auto& row : all_trials(store_, stored.record.id)) {

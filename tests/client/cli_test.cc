@@ -111,6 +111,26 @@ TEST(Cli, ASeedBelowZeroIsAUsageError) {
   }
 }
 
+TEST(Cli, ABatchJobThatCannotBeIsRefusedWithTheOptionBeforeItsFolderIsMade) {
+  const TempDir folder;
+  const auto sweep = folder.path() / "sweep.yaml", out = folder.path() / "out";
+  write_file_atomic(sweep, "{recipe: rtn, model: " + folder.path().string() + ", space: {seed: [1, 2]}}");
+  for (const auto& [option, value] :
+       std::vector<std::pair<std::string, std::string>>{{"--time", "tomorrow"},
+                                                        {"--time", "0s"},
+                                                        {"--time", "1e15s"},
+                                                        {"--worker-memory", "much"},
+                                                        {"--sbatch", "--array=0-3"},
+                                                        {"--sbatch", "script.sh"}}) {
+    const auto outcome =
+        wring_with({"sweep", "run", sweep.string(), "--out", out.string(), "--slurm", option + "=" + value});
+    EXPECT_EQ(outcome.status, 2) << option;
+    EXPECT_THAT(outcome.errors, HasSubstr(option)) << outcome.errors;
+    EXPECT_THAT(outcome.errors, HasSubstr(value)) << outcome.errors;
+    EXPECT_FALSE(std::filesystem::exists(out)) << option;
+  }
+}
+
 TEST(Cli, AMethodThatIsNotThereNamesSuitesToo) {
   EXPECT_THAT(wring_with({"methods", "show", "nope"}).errors, HasSubstr("perplexity"));
 }

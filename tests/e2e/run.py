@@ -641,7 +641,7 @@ def run_classes(jobs, bin, folder):
             totals = [sum(pair) for pair in zip(totals, counts)]
         pool.close()
         pool.join()
-    print("{} passed, {} failed, {} skipped".format(*totals))
+    print("of all classes {} passed; {} failed; {} skipped".format(*totals))  # not in the words that scripts/test adds up: each class has said its own
     return totals[1] == 0
 
 

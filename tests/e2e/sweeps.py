@@ -191,6 +191,9 @@ class SweepTests:
         self.assertEqual(answer.status, 2, str(answer))
         self.assertIn("space.stages.rtn.bits", answer.err)
         self.assertIn("77", answer.err)
+        answer = self.service.cli("sweep", "submit", self.grid(), "--processes", "3", "--validate")
+        self.assertEqual(answer.status, 2, str(answer))
+        self.assertIn("processes", answer.err)
 
     def test_first_stages_that_trials_share_are_computed_once_by_two_workers(self):
         self.only_workers("first", "second")

@@ -204,6 +204,37 @@ TEST(Sweep, IsNotJudgedByWhatNoTrialHasAValueOf) {
             "recipe.evaluations[0].when");
 }
 
+TEST(Sweep, ABoundIsANumberOrAShareWithoutASign) {
+  for (const char* share : {"+2%", "-10%", "0%", "nan%", "inf%", "-inf%"}) {
+    const auto error = thrown_by(
+        [&] { judged("size", std::string("constraints: [{metric: weight_bytes, max: '") + share + "'}]"); });
+    EXPECT_EQ(error.reason(), "OUT_OF_RANGE") << share;
+    EXPECT_EQ(error.field(), "constraints[0].max") << share;
+    EXPECT_THAT(error.hint(), HasSubstr("'102%'")) << share;
+  }
+  for (const char* number : {".nan", ".inf", "2x%"})
+    EXPECT_EQ(thrown_by([&] {
+                judged("size", std::string("constraints: [{metric: weight_bytes, max: ") + number + "}]");
+              }).field(),
+              "constraints[0].max")
+        << number;
+}
+
+TEST(Sweep, IsNotAskedForWhatNoTrialHolds) {
+  const auto sweep = judged("perplexity, 'size(when=after)'", "objectives: [kl_mean]");
+  const auto refused = [&](std::vector<Constraint> asked) {
+    return thrown_by([&] { check_asked(sweep, asked); });
+  };
+  const Metric kl{"perplexity", "kl_mean"}, ppl{"perplexity", "perplexity"}, bytes{"size", "weight_bytes"};
+  EXPECT_NO_THROW(check_asked(sweep, {{kl, {}, 0.1, false}, {ppl, {}, 1.02, true}, {bytes, {}, 9, false}}));
+  EXPECT_THAT(refused({{ppl, {}, 30, false}, {kl, {}, 0.5, true}}).message(),
+              HasSubstr("the input has no kl_mean"));
+  EXPECT_EQ(refused({{ppl, {}, 30, false}, {kl, {}, 0.5, true}}).field(), "constraints[1]");
+  EXPECT_THAT(refused({{bytes, {}, 0.5, true}}).message(), HasSubstr("no share of the input's is known"));
+  EXPECT_EQ(refused({{kl, {}, std::nan(""), false}}).reason(), "OUT_OF_RANGE");
+  EXPECT_EQ(refused({{ppl, {}, 20, false}, {ppl, 30, {}, false}}).reason(), "CONTRADICTORY_GOAL");
+}
+
 TEST(Sweep, IsJudgedByWhatIsMeasuredOfItsTrialsWheneverThatIs) {
   EXPECT_NO_THROW(judged("{suite: size, when: [before]}", "objectives: [weight_bytes]", "[]"));
   EXPECT_NO_THROW(judged("{suite: size, when: [after]}", "constraints: [{metric: weight_bytes, max: 9}]"));
@@ -231,6 +262,9 @@ TEST(Sweep, AGoalThatAsksForALossIsRefused) {
   }
   EXPECT_THAT(refused("bytes<=50%, ppl<=+2%", "{suite: perplexity, when: [before]}, size").message(),
               HasSubstr("before the stages alone"));
+  const auto share = refused("bytes<=50%, ppl<=+2%", "perplexity, {suite: size, when: [after]}");
+  EXPECT_EQ(share.field(), "goal");
+  EXPECT_THAT(share.message(), HasSubstr("no share of the input's is known"));
 }
 
 TEST(Space, AGridVisitsEveryPointOnce) {

@@ -158,6 +158,24 @@ TEST_F(SharedPrefixes, WhereNothingIsHeardOfASecondMakerNobodyWaitsAnyMore) {
   EXPECT_EQ(lease("w").id, "d");
 }
 
+TEST_F(SharedPrefixes, OneSilenceIsForgottenOnceItIsShared) {
+  for (const char* id : {"a", "b", "c", "d", "e", "f"}) submit(id, {"p"});
+  stage(lease("w"), 0, "done", 5);
+  tick(5'000);
+  const auto b = lease("v");
+  stage(b, 0, "done", 5);
+  apply(SharedInput{"p"});
+  add_worker("u");
+  const auto c = lease("u");
+  EXPECT_EQ(c.id, "c");
+  stage(c, 0, "done", 5);  // it was evicted, and made anew
+  finish("b", b.fence, "succeeded");
+  tick(5'000);
+  EXPECT_EQ(lease("v").id, "d");
+  add_worker("t");
+  EXPECT_EQ(lease("t").id, "") << "d makes it; that it was silent before is long ago";
+}
+
 TEST_F(SharedPrefixes, WhatStaysWithItsWorkerIsNotWaitedFor) {
   for (const char* id : {"a", "b", "c"}) submit(id, {"p"});
   add_worker("u");

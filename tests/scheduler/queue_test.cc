@@ -331,6 +331,10 @@ TEST_F(Matching, WorkersThatAreLongGoneAreForgotten) {
   EXPECT_THAT(apply(RegisterInput{fresh}).forgotten, ElementsAre("gone")) << "w has a job";
   EXPECT_EQ(refused([&] { lease("gone"); }), "WORKER_NOT_FOUND");
   EXPECT_TRUE(state_.workers.contains("paused"));
+  apply(PauseWorkerInput{"paused", false});
+  EXPECT_THAT(apply(RegisterInput{fresh}).forgotten, IsEmpty()) << "it is not looked at each registration";
+  now_ += state_.options.forget_worker_ms / 10;
+  EXPECT_THAT(apply(RegisterInput{fresh}).forgotten, ElementsAre("paused"));
 }
 
 TEST_F(Pauses, EndWithTheJob) {

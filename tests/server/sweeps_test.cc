@@ -2,6 +2,7 @@
 // mind.
 #include <google/protobuf/text_format.h>
 
+#include <cmath>
 #include <thread>
 
 #include "tests/server/test_service.h"
@@ -245,6 +246,70 @@ TEST_F(SweepsApi, OfAGoalOnSpeedRunOnWorkersOfItsClassAlone) {
   worker.mutable_worker()->add_classes("no name");
   EXPECT_EQ(thrown_by([&] { call(*workers_, &v1::Workers::Stub::RegisterWorker, worker); }).reason(),
             "BAD_WORKER_CLASS");
+}
+
+TEST_F(SweepsApi, WhatNoJobOfItCouldBeIsRefusedAtOnce) {
+  const auto field_of = [&](const std::string& settings, bool validate_only) {
+    return thrown_by([&] {
+             auto asked = request("space: {stages.rtn.bits: [3, 4]}");
+             asked.set_validate_only(validate_only);
+             ASSERT_TRUE(google::protobuf::TextFormat::MergeFromString(settings, asked.mutable_spec()));
+             submit(asked);
+           })
+        .field();
+  };
+  for (const bool validate_only : {true, false}) {
+    EXPECT_EQ(field_of("resources { processes: 3 }", validate_only), "spec.resources.processes");
+    EXPECT_EQ(field_of("resources { device: 'tpu' }", validate_only), "spec.resources.device");
+    EXPECT_EQ(field_of("resources { device_count: 2 }", validate_only), "spec.resources.device_count");
+    EXPECT_EQ(field_of("retry { max_attempts: 5000 }", validate_only), "spec.retry.max_attempts");
+    EXPECT_EQ(field_of("priority: 200", validate_only), "spec.priority");
+    EXPECT_EQ(field_of("max_runtime_seconds: -1", validate_only), "spec.max_runtime_seconds");
+  }
+  auto graph = request("space: {stages.rtn.bits: [3, 4]}");
+  (*graph.mutable_spec()->mutable_inputs())["M"] = upload("a graph", "model", "net.onnx");
+  EXPECT_EQ(thrown_by([&] { submit(graph); }).reason(), "WRONG_MODEL_KIND");
+  EXPECT_EQ(call(*sweeps_, &v1::Sweeps::Stub::ListSweeps, v1::ListSweepsRequest()).sweeps_size(), 0);
+}
+
+TEST_F(SweepsApi, TrialsThatAreAllRefusedEndIt) {
+  auto asked =
+      request("space: {model: [M, N], seed: {low: 1, high: 1000}}, strategy: random, bounds: {trials: 1000}");
+  for (const char* name : {"M", "N"})
+    (*asked.mutable_spec()->mutable_inputs())[name] = upload(name, "model", "net.onnx");
+  const auto made = submit(asked);
+  wait_until([&] { return sweep(made.id()).state() == v1::SWEEP_STATE_FAILED; });
+  const auto ended = sweep(made.id());
+  EXPECT_EQ(ended.trials(), 100u);
+  EXPECT_THAT(ended.end_reason(), HasSubstr("100 trials in a row were refused; the last one: "));
+}
+
+TEST_F(SweepsApi, TimeEndsOneAndMoreOfItGoesOn) {
+  add_worker();
+  const auto made =
+      submit("space: {seed: {low: 1, high: 1000000}}, strategy: random, bounds: {seconds: 1}, parallel: 1");
+  run_to_the_end(made.id());
+  const auto ended = sweep(made.id());
+  EXPECT_THAT(ended.end_reason(), HasSubstr("bounds.seconds"));
+  v1::ExtendSweepRequest more;
+  more.set_id(made.id());
+  more.mutable_more()->set_seconds(1e6);
+  EXPECT_EQ(call(*sweeps_, &v1::Sweeps::Stub::ExtendSweep, more).state(), v1::SWEEP_STATE_RUNNING);
+  wait_until([&] { return sweep(made.id()).trials() > ended.trials(); });
+}
+
+TEST_F(SweepsApi, AFrontIsNotAskedForWhatNoTrialHolds) {
+  const auto made = submit("space: {stages.rtn.bits: [3, 4]}, objectives: [weight_bytes]");
+  v1::QueryFrontRequest front;
+  front.set_id(made.id());
+  auto* bound = front.add_constraints();
+  bound->set_metric("weight_bytes");
+  bound->set_maximum(std::nan(""));
+  EXPECT_EQ(thrown_by([&] { call(*sweeps_, &v1::Sweeps::Stub::QueryFront, front); }).field(),
+            "constraints[0]");
+  bound->set_maximum(0.5);
+  bound->set_of_input(true);
+  EXPECT_FALSE(call(*sweeps_, &v1::Sweeps::Stub::QueryFront, front).any_feasible());
 }
 
 TEST_F(SweepsApi, AGridIsItsTrialsAndNoMoreAreOpenThanItSays) {
