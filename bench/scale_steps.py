@@ -1,7 +1,8 @@
 """How the cost of a scheduler's step grows with the cluster, in instructions, which neither caches nor other work on the machine change.
 
 `wring_scale_bench` under valgrind's callgrind, which counts what is executed inside `step()`; each cluster in a process of its own. The
-clusters have as many workers as told, for each 10 trials, all queued at once, and a tenth of a first stage that trials share.
+clusters have as many workers as told and 10 trials for each, all queued at once, a tenth of the workers' number of first stages among them. What is
+counted is what a step's input makes of the state, and of a tick the leases that have ended, which are more where workers are.
 """
 import argparse
 import os
@@ -45,7 +46,7 @@ def counts(profile):
 def run(workers, trials_each, folder):
     profile = folder / f"{workers}.out"
     subprocess.run(["valgrind", "--tool=callgrind", f"--callgrind-out-file={profile}", "--toggle-collect=wring::step*", BENCH, "--one",
-                    "--workers", str(workers), "--trials", str(workers * trials_each), "--parents", str(max(1, workers // 10))], check=True, capture_output=True)
+                    "--workers", str(workers), "--trials", str(workers * trials_each), "--parents", str(max(1, workers // 10))], check=True, stdout=subprocess.DEVNULL)
     return counts(profile)
 
 
@@ -58,6 +59,8 @@ def main():
         sys.exit("valgrind is not installed: apt-get install valgrind")
     with tempfile.TemporaryDirectory(prefix="wring-bench-", dir=os.environ.get("FOLDER")) as folder:
         found = [run(workers, args.trials_each, Path(folder)) for workers in args.workers]
+    if not all(found):
+        sys.exit("the profile has no step: is std::visit compiled otherwise?")
     print(f"{'instructions a step':20}" + "".join(f"{f'{workers:,} workers':>18}" for workers in args.workers) + "   growth")
     for place, kind in enumerate(kinds()):
         if not all(place in of for of in found):

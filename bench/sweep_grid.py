@@ -110,7 +110,7 @@ def compare(server, mode, folder):
         job = timed([WRING, "--server", server, "job", trial["job"], "--json"])[1]
         assert digest == job["artifact_digest"], (digest, job["artifact_digest"])
         if WORKERS > 1:
-            print(f"  the timed run, on all threads, made {'the same' if first == digest else 'another digest'}", flush=True)
+            print(f"  the timed run, on all threads, made {'the same digest' if first == digest else 'another digest'}", flush=True)
         alone.append(took)
         print(f"  alone {took:6.1f} s, {alone_processor[-1]:.1f} s of the processor, the same digest: {trial['values']} (load {os.getloadavg()[0]:.1f})", flush=True)
     share = seconds / (statistics.mean(alone) * TRIALS)

@@ -120,6 +120,9 @@ std::vector<std::string> named_evaluations(const Json& recipe);
 Metric find_metric(const Json& recipe, const std::string& name, const std::string& suite,
                    const std::string& field, const Catalogue& catalogue = Catalogue::embedded());
 
+// "102%" as 1.02; nullopt where it is no percentage above 0 without a sign.
+std::optional<double> share_of_input(const std::string& text);
+
 // Two bounds of one metric that nothing holds at once: the place of the later one, and what is wrong. Shares
 // of the input and figures of their own may stand beside each other.
 struct Contradiction {

@@ -1,5 +1,6 @@
 // What a sweep's trials are judged by: objectives and constraints over the metrics of its suites.
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <map>
 #include <set>
@@ -61,17 +62,13 @@ std::optional<double> bound_of(const Json& json, const char* key, bool& of_input
   if (!json.contains(key)) return std::nullopt;
   const Json& value = json.at(key);
   if (value.is_number() && std::isfinite(value.get<double>())) return value.get<double>();
-  if (value.is_string()) {
-    const auto text = value.get<std::string>();
-    char* end = nullptr;
-    const double percent = std::strtod(text.c_str(), &end);
-    if (end != text.c_str() && std::string_view(end) == "%") {
-      if (!(percent > 0 && std::isfinite(percent)) || text.find_first_of("+-") == 0)
-        source.fail("OUT_OF_RANGE", member(field, key), shown(value) + " is no share of the input's",
-                    "It is more than 0 %, without a sign: 2 % above the input's is '102%'.");
-      of_input = true;
-      return percent / 100;
-    }
+  if (value.is_string() && value.get<std::string>().ends_with('%')) {
+    const auto share = share_of_input(value.get<std::string>());
+    if (!share)
+      source.fail("OUT_OF_RANGE", member(field, key), shown(value) + " is no share of the input's",
+                  "It is more than 0 %, without a sign: 2 % above the input's is '102%'.");
+    of_input = true;
+    return share;
   }
   source.fail("WRONG_TYPE", member(field, key), shown(value) + " is neither a number nor a percentage",
               "Write 25, or '50%' of what the model as handed in has.");
@@ -173,6 +170,16 @@ std::vector<std::string> named_evaluations(const Json& recipe) {
   return names;
 }
 
+std::optional<double> share_of_input(const std::string& text) {
+  double percent = 0;
+  const char* const end = text.data() + text.size();
+  const auto [rest, failed] = std::from_chars(text.data(), end, percent);
+  if (failed != std::errc() || std::string_view(rest, end) != "%" || !(percent > 0) ||
+      !std::isfinite(percent))
+    return std::nullopt;
+  return percent / 100;
+}
+
 std::optional<Contradiction> find_contradiction(const std::vector<Constraint>& all) {
   const auto shown_bound = [](const Constraint& bound, double value) {
     return bound.of_input ? Json(std::round(value * 1e6) / 1e4).dump() + " %" : Json(value).dump();
@@ -268,8 +275,10 @@ void check_asked(const Sweep& sweep, const std::vector<Constraint>& asked, const
   for (std::size_t i = 0; i < asked.size(); ++i) {
     const auto field = "constraints[" + std::to_string(i) + "]";
     for (const auto& bound : {asked[i].minimum, asked[i].maximum})
-      if (bound && !std::isfinite(*bound))
-        source.fail("OUT_OF_RANGE", field, "a bound is a number, and finite");
+      if (bound && !(std::isfinite(*bound) && (*bound > 0 || !asked[i].of_input)))
+        source.fail("OUT_OF_RANGE", field,
+                    asked[i].of_input ? "a share of the input's is more than 0" : "a bound is finite",
+                    "Give a number.");
     measured.check(asked[i].metric, field);
     if (asked[i].of_input) measured.check_share(asked[i].metric, field);
   }

@@ -216,7 +216,8 @@ void check_batch_job(const RunFlags& flags) {
                 "5m to 366d; what is not done by then goes on in the next one.");
   if (!flags.memory.empty()) parse_bytes(flags.memory, "--worker-memory");
   for (const auto& argument : flags.sbatch) {
-    if (argument.starts_with("--") && !argument.starts_with("--array")) continue;
+    const auto name = argument.substr(0, argument.find('='));
+    if (name.size() > 2 && name.starts_with("--") && !std::string_view("--array").starts_with(name)) continue;
     throw Error(ErrorCode::kInvalidArgument, "BAD_ARGUMENT",
                 "'" + argument.substr(0, 80) + "' may not stand here", "--sbatch",
                 "One option of sbatch, --NAME=VALUE; the run is one batch job, no array.");
@@ -348,7 +349,8 @@ void declare(CLI::App* verb, RunFlags& flags) {
   verb->add_option("--partition", flags.partition, "As in sbatch");
   verb->add_option("--account", flags.account, "As in sbatch");
   verb->add_option("--gres", flags.gres, "As in sbatch, for instance gpu:1");
-  verb->add_option("--sbatch", flags.sbatch, "One more argument of sbatch; may be given more than once")
+  verb->add_option("--sbatch", flags.sbatch,
+                   "One more option of sbatch, --NAME=VALUE; may be given more than once")
       ->allow_extra_args(false);
   verb->add_option("--cache", flags.cache, "Folder on the nodes' own disks")->capture_default_str();
   verb->add_flag("--in-allocation", flags.inside)->group("");

@@ -11,6 +11,7 @@
 #include "common/files.h"
 #include "common/ids.h"
 #include "common/quantity.h"
+#include "recipe/processes.h"
 #include "recipe/recipe_input.h"
 #include "recipe/yaml.h"
 
@@ -43,7 +44,8 @@ void add_trial_flags(CLI::App& verb, SweepFlags& flags) {
   verb.add_option("--threads", flags.threads, "Threads of each process of a trial; 0: the worker's");
   verb.add_option("--memory", flags.memory, "Memory limit of a trial: 4GB, 512MiB");
   verb.add_option("--max-runtime", flags.max_runtime, "Longest time of one attempt of a trial: 90s, 10m, 2h");
-  verb.add_option("--max-attempts", flags.max_attempts, "Attempts before a trial counts as failed; 0: 5");
+  verb.add_option("--max-attempts", flags.max_attempts, "Attempts before a trial counts as failed; 0: 5")
+      ->check(CLI::Range(0, 1000));
 }
 
 void add_sweep_flags(CLI::App& verb, SweepFlags& flags) {
@@ -53,6 +55,7 @@ void add_sweep_flags(CLI::App& verb, SweepFlags& flags) {
                   "Only workers of this class (wring-worker --class) run trials");
   add_trial_flags(verb, flags);
   verb.add_option("--priority", flags.priority, "Of its trials; higher goes first, -100 to 100")
+      ->check(CLI::Range(-100, 100))
       ->capture_default_str();
   add_retention_flags(verb, flags.retention);
   verb.add_option("--request-id", flags.request_id, "UUID; sending the same one again gives the same sweep");
@@ -61,6 +64,7 @@ void add_sweep_flags(CLI::App& verb, SweepFlags& flags) {
 }
 
 v1::SweepSpec sweep_spec(const SweepFlags& flags, const std::string& sweep, const std::string& recipe) {
+  checked_processes(flags.processes, "--processes");
   v1::SweepSpec spec;
   spec.set_sweep(sweep);
   spec.set_recipe(recipe);

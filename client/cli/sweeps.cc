@@ -9,6 +9,7 @@
 #include "common/quantity.h"
 #include "common/text.h"
 #include "recipe/spec.h"
+#include "recipe/sweep.h"
 
 namespace wring {
 namespace {
@@ -48,14 +49,16 @@ v1::Constraint constraint_of(const std::string& text, const char* flag, bool mos
   char* end = nullptr;
   const std::string number = equals == std::string::npos ? "" : text.substr(equals + 1);
   const double value = std::strtod(number.c_str(), &end);
-  const std::string_view rest = end;
-  if (number.empty() || end == number.c_str() || (!rest.empty() && rest != "%"))
-    throw Error(ErrorCode::kInvalidArgument, "BAD_CONSTRAINT",
-                "'" + text + "' is not NAME=NUMBER or NAME=PERCENT%", flag);
+  const auto share = share_of_input(number);
+  if (!share && (number.empty() || *end != '\0'))
+    throw Error(
+        ErrorCode::kInvalidArgument, "BAD_CONSTRAINT",
+        "'" + text + "' is not NAME=NUMBER or NAME=PERCENT%, the percentage above 0 and without a sign",
+        flag);
   v1::Constraint constraint;
   set_metric(constraint, text.substr(0, equals));
-  constraint.set_of_input(!rest.empty());
-  const double bound = rest.empty() ? value : value / 100;
+  constraint.set_of_input(share.has_value());
+  const double bound = share.value_or(value);
   most ? constraint.set_maximum(bound) : constraint.set_minimum(bound);
   return constraint;
 }

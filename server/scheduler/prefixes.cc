@@ -67,7 +67,10 @@ Prefixes::Freed Prefixes::tick(TimeMs now) {
   }
   for (const auto& prefix : over) {
     if (silent_.size() >= kRemembered) silent_.clear();
-    if (!silent_.insert(prefix).second) share(prefix);
+    if (!silent_.insert(prefix).second) {
+      share(prefix);
+      silent_.insert(prefix);  // nor will the next word of it be waited for
+    }
     until_.erase(prefix);
     makers_.erase(prefix);
   }

@@ -244,8 +244,9 @@ class Transition {
   // Those that will not come again: pods, batch jobs. One that does registers anew. All are looked at, so not
   // at each registration.
   void forget_workers() {
-    if (now_ < state_.forgets_next) return;
-    state_.forgets_next = now_ + state_.options.forget_worker_ms / kLooks;
+    const TimeMs every = state_.options.forget_worker_ms / kLooks;
+    if (now_ < state_.forgets_next && state_.forgets_next <= now_ + every) return;  // else it was set back
+    state_.forgets_next = now_ + every;
     std::erase_if(state_.workers, [&](const auto& entry) {
       const auto& [id, worker] = entry;
       const bool goes = worker.jobs.empty() && !state_.paused_workers.contains(id) &&

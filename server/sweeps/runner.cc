@@ -31,7 +31,7 @@ TrialView to_view(const TrialRow& row, const Sweep& sweep) {
   return view;
 }
 
-// So many trials that cannot be made, one after the other, end a sweep.
+// So many trials that cannot be made, one after the other, end a sweep that has nothing else.
 constexpr std::size_t kMostRefused = 100;
 
 std::vector<Json> values_of(const Sweep& sweep, const Proposal& proposal) {
@@ -288,7 +288,7 @@ SweepRunner::Step SweepRunner::make_trial(Live& live) {
     live.end_reason = std::move(reason);
     return Step::kDone;
   }
-  if (live.refused >= kMostRefused) {
+  if (live.refused >= kMostRefused && live.succeeded == 0 && live.open == 0) {
     live.end_reason =
         std::to_string(live.refused) + " trials in a row were refused; the last one: " + live.refusal;
     return Step::kDone;
@@ -354,6 +354,7 @@ void SweepRunner::end(SweepRecord record, SweepPhase phase, const std::string& r
   }
   wake();
   spdlog::info("sweep {} ended: {}", record.id, reason);
+  live_.erase(record.id);  // an extension begins anew; `reason` is gone
 }
 
 }  // namespace wring

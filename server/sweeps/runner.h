@@ -20,6 +20,7 @@ namespace wring {
 wring::v1::JobSpec trial_settings(const wring::v1::SweepSpec& spec, const Sweep& sweep);
 // Of a model or of data, as the sweep's text calls it.
 std::string digest_of(const std::string& text, const wring::v1::SweepSpec& spec);
+// As a job would ask for the trial. Throws what trial_of() does.
 TrialInputs inputs_of(const Sweep& sweep, const Proposal& proposal);
 
 // One thread of its own; any thread may call. A trial and its job are stored in one transaction under the

@@ -11,6 +11,7 @@
 #include "common/ids.h"
 #include "common/log.h"
 #include "common/text.h"
+#include "recipe/sweep_paths.h"
 #include "server/api/artifact_catalogue.h"
 #include "server/api/messages.h"
 #include "server/api/page_tokens.h"
@@ -96,9 +97,10 @@ v1::Trial to_message(const TrialRow& row, const Sweep& sweep) {
   return trial;
 }
 
-// What can be known of trials before there is one: nullopt where the first one would be refused, as others
-// of a space may be.
+// The first trial's, where all trials have the same methods: others may be what the first one cannot be.
 std::optional<Recipe> first_recipe(const Sweep& sweep, const std::vector<std::uint64_t>& extents) try {
+  for (const auto& dimension : sweep.space.dimensions)
+    if (resolve_path(dimension.path, sweep.recipe, "space", Source()).structural) return std::nullopt;
   return parse_recipe(inputs_of(sweep, make_strategy(sweep, extents)->next({}).proposal).recipe);
 } catch (const Error&) {
   return std::nullopt;

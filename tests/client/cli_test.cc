@@ -121,7 +121,10 @@ TEST(Cli, ABatchJobThatCannotBeIsRefusedWithTheOptionBeforeItsFolderIsMade) {
                                                         {"--time", "1e15s"},
                                                         {"--worker-memory", "much"},
                                                         {"--sbatch", "--array=0-3"},
-                                                        {"--sbatch", "script.sh"}}) {
+                                                        {"--sbatch", "--arr=0-3"},
+                                                        {"--sbatch", "script.sh"},
+                                                        {"--processes", "3"},
+                                                        {"--max-attempts", "5000"}}) {
     const auto outcome =
         wring_with({"sweep", "run", sweep.string(), "--out", out.string(), "--slurm", option + "=" + value});
     EXPECT_EQ(outcome.status, 2) << option;

@@ -153,9 +153,17 @@ TEST_F(SharedPrefixes, WhereNothingIsHeardOfASecondMakerNobodyWaitsAnyMore) {
   stage(lease("v"), 0, "done", 5);
   EXPECT_EQ(lease("u").id, "");
   tick(5'000);
-  EXPECT_EQ(lease("u").id, "c");
+  const auto c = lease("u");
+  EXPECT_EQ(c.id, "c");
   finish("a", job("a").fence, "succeeded");
   EXPECT_EQ(lease("w").id, "d");
+  for (const char* id : {"e", "f", "g"}) submit(id, {"p"});
+  stage(c, 0, "done", 5);  // evicted and made anew, and again nothing is heard
+  tick(5'000);
+  add_worker("t");
+  EXPECT_EQ(lease("t").id, "e");
+  add_worker("s");
+  EXPECT_EQ(lease("s").id, "f");
 }
 
 TEST_F(SharedPrefixes, OneSilenceIsForgottenOnceItIsShared) {

@@ -284,10 +284,19 @@ TEST_F(SweepsApi, TrialsThatAreAllRefusedEndIt) {
   EXPECT_THAT(ended.end_reason(), HasSubstr("100 trials in a row were refused; the last one: "));
 }
 
+TEST_F(SweepsApi, AChoiceOfMethodsOfWhichTheFirstIsRefusedGoesOn) {
+  add_worker();
+  auto asked = request("space: {'stages[0]': ['magnitude-units', 'rtn(bits=4)']}");
+  const auto made = submit(asked);
+  run_to_the_end(made.id());
+  EXPECT_EQ(sweep(made.id()).succeeded(), 1u);
+  EXPECT_EQ(sweep(made.id()).failed(), 1u);
+}
+
 TEST_F(SweepsApi, TimeEndsOneAndMoreOfItGoesOn) {
   add_worker();
   const auto made =
-      submit("space: {seed: {low: 1, high: 1000000}}, strategy: random, bounds: {seconds: 1}, parallel: 1");
+      submit("space: {seed: {low: 1, high: 99999}}, strategy: random, bounds: {seconds: 1}, parallel: 1");
   run_to_the_end(made.id());
   const auto ended = sweep(made.id());
   EXPECT_THAT(ended.end_reason(), HasSubstr("bounds.seconds"));
@@ -299,7 +308,9 @@ TEST_F(SweepsApi, TimeEndsOneAndMoreOfItGoesOn) {
 }
 
 TEST_F(SweepsApi, AFrontIsNotAskedForWhatNoTrialHolds) {
+  add_worker();
   const auto made = submit("space: {stages.rtn.bits: [3, 4]}, objectives: [weight_bytes]");
+  run_to_the_end(made.id(), 5);  // of 10
   v1::QueryFrontRequest front;
   front.set_id(made.id());
   auto* bound = front.add_constraints();
@@ -307,9 +318,14 @@ TEST_F(SweepsApi, AFrontIsNotAskedForWhatNoTrialHolds) {
   bound->set_maximum(std::nan(""));
   EXPECT_EQ(thrown_by([&] { call(*sweeps_, &v1::Sweeps::Stub::QueryFront, front); }).field(),
             "constraints[0]");
-  bound->set_maximum(0.5);
   bound->set_of_input(true);
+  bound->set_maximum(0);
+  EXPECT_EQ(thrown_by([&] { call(*sweeps_, &v1::Sweeps::Stub::QueryFront, front); }).field(),
+            "constraints[0]");
+  bound->set_maximum(0.4);
   EXPECT_FALSE(call(*sweeps_, &v1::Sweeps::Stub::QueryFront, front).any_feasible());
+  bound->set_maximum(0.6);
+  EXPECT_TRUE(call(*sweeps_, &v1::Sweeps::Stub::QueryFront, front).any_feasible());
 }
 
 TEST_F(SweepsApi, AGridIsItsTrialsAndNoMoreAreOpenThanItSays) {
