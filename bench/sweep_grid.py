@@ -20,17 +20,22 @@ from service import WRING, timed
 
 MODEL = os.environ.get("MODEL", "build/models/smollm2-offgrid")
 DATA = {"calibration": "build/data/calibration.txt", "test": "build/data/test.txt"}
-SAMPLES, WINDOWS = int(os.environ.get("SAMPLES", "128")), int(os.environ.get("WINDOWS", "16"))
 TRIALS, ALONE = int(os.environ.get("TRIALS", "32")), int(os.environ.get("ALONE", "4"))
-WORKERS = int(os.environ.get("WORKERS", "1"))
+# With propagate: compressed only the input's evaluation is shared, so its goal can be met only where that is much of a run.
+DEFAULTS = {"dense": {"SAMPLES": 128, "WINDOWS": 16, "WORKERS": 1}, "halving": {"SAMPLES": 128, "WINDOWS": 16, "WORKERS": 1},
+            "compressed": {"SAMPLES": 4, "WINDOWS": 8, "WORKERS": 2}}
 GRID = {"bits": [3, 4, 5, 8], "group_size": [32, 64, 96, 192], "damping": [0.01, 0.1]}
 GOALS = {"dense": 0.40, "halving": 0.35, "compressed": 0.75}
 
 
+def setting(name, mode):
+    return int(os.environ.get(name, DEFAULTS[mode][name]))
+
+
 def recipe(mode):
     propagate = "compressed" if mode == "compressed" else "dense"
-    return {"stages": [{"method": "gptq", "params": {"samples": SAMPLES, "propagate": propagate}}],
-            "evaluations": [{"suite": "perplexity", "params": {"windows": WINDOWS}}, {"suite": "size"}]}
+    return {"stages": [{"method": "gptq", "params": {"samples": setting("SAMPLES", mode), "propagate": propagate}}],
+            "evaluations": [{"suite": "perplexity", "params": {"windows": setting("WINDOWS", mode)}}, {"suite": "size"}]}
 
 
 def sweep_of(mode):
@@ -38,8 +43,9 @@ def sweep_of(mode):
              "space": {f"stages.gptq.{name}": values for name, values in GRID.items()}, "objectives": ["kl_mean"],
              "bounds": {"trials": TRIALS}}
     if mode == "halving":  # what a rung made of the weights the next one takes from the cache
+        windows = setting("WINDOWS", mode)
         sweep["strategy"] = {"name": "successive-halving", "configurations": TRIALS,
-                             "fidelity": {"path": "evaluations.perplexity.windows", "low": max(1, WINDOWS // 9), "high": WINDOWS, "eta": 3}}
+                             "fidelity": {"path": "evaluations.perplexity.windows", "low": max(1, windows // 9), "high": windows, "eta": 3}}
         del sweep["bounds"]
     return sweep
 
@@ -99,17 +105,17 @@ def compare(server, mode, folder):
     processor = seconds_of_service(folder) - before
     print(f"{mode}: {len(trials)} trials in {seconds:.0f} s, {processor:.0f} s of the processor (load before it {load:.1f}, after it"
           f" {os.getloadavg()[0]:.1f})", flush=True)
-    alone, alone_processor = [], []
+    alone, alone_processor, workers = [], [], setting("WORKERS", mode)
     for trial in spread(trials, ALONE):
         before = seconds_of_children()
         took, digest = run_alone(mode, trial["values"], folder)
         alone_processor.append(seconds_of_children() - before)
-        if WORKERS > 1:  # calibration sums in another order on as many threads
+        if workers > 1:  # calibration sums in another order on as many threads
             first = digest
-            digest = run_alone(mode, trial["values"], folder, max(1, cores() // WORKERS))[1]
+            digest = run_alone(mode, trial["values"], folder, max(1, cores() // workers))[1]
         job = timed([WRING, "--server", server, "job", trial["job"], "--json"])[1]
         assert digest == job["artifact_digest"], (digest, job["artifact_digest"])
-        if WORKERS > 1:
+        if workers > 1:
             print(f"  the timed run, on all threads, made {'the same digest' if first == digest else 'another digest'}", flush=True)
         alone.append(took)
         print(f"  alone {took:6.1f} s, {alone_processor[-1]:.1f} s of the processor, the same digest: {trial['values']} (load {os.getloadavg()[0]:.1f})", flush=True)
@@ -127,7 +133,7 @@ def main():
     for mode in modes:  # each on a service of its own: nothing is cached
         with tempfile.TemporaryDirectory(prefix="wring-bench-", dir=os.environ.get("FOLDER")) as folder:
             data = Path(folder) / "data"
-            subprocess.run([WRING, "up", "--data", data, "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--workers", str(WORKERS),
+            subprocess.run([WRING, "up", "--data", data, "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--workers", str(setting("WORKERS", mode)),
                             "--detach"], check=True,
                            stdout=subprocess.DEVNULL)
             try:

@@ -139,6 +139,22 @@ class SweepTests:
             self.wait(sweep)
             self.assertEqual([trial["values"] for trial in self.trials(sweep)], [trial["values"] for trial in made[name]], name)
 
+    def test_a_fidelity_of_training_steps_trains_the_better_ones_longer(self):
+        path = self.write(f"recipe: {{stages: ['finetune(batch=2, samples=16, sequence_length=32)'], evaluations: ['perplexity(window=64, windows=2)']}}\n"
+                          f"model: {self.scratch() / 'tiny'}\ndata: {{calibration: {self.scratch() / 'text.txt'}, test: {self.scratch() / 'text.txt'}}}\n"
+                          "space: {stages.finetune.learning_rate: [0.00001, 0.001, 0.003]}\nobjectives: [perplexity]\n"
+                          "strategy: {name: successive-halving, configurations: 3, fidelity: {path: stages.finetune.steps, low: 3, high: 9, eta: 3}}\n")
+        sweep = self.submit(path)
+        self.assertEqual(self.wait(sweep)["state"], "SUCCEEDED", self.service.logs())
+        trials = self.trials(sweep)
+        self.assertEqual([trial["fidelity"] for trial in trials], [3, 3, 3, 9])
+        reached = lambda trial: next(m["value"] for m in trial["metrics"] if m["metric"] == "perplexity")  # noqa: E731
+        self.assertEqual(trials[3]["parent"], min(trials[:3], key=reached)["number"])
+        for trial in trials:
+            job = self.service.cli("job", trial["job"], "--json").json
+            self.assertEqual(next(stage for stage in job["stages"] if stage["name"] == "finetune")["report"]["training"]["steps"], trial["fidelity"])
+        self.assertLess(reached(trials[3]), reached(trials[trials[3]["parent"]]))
+
     def test_workers_of_one_machine_share_its_cores_unless_told_otherwise(self):
         cores = json.loads(subprocess.run([self.service.programs / "wring-engine", "devices"], check=True, capture_output=True, text=True).stdout)["devices"][0]["threads"]
         for arguments, threads in ((["--workers", "2"], max(1, cores // 2)), (["--workers", "2", "--threads", "3"], 3), ([], cores)):
