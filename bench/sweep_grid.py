@@ -103,7 +103,8 @@ def compare(server, mode, folder):
     load, before = os.getloadavg()[0], seconds_of_service(folder)
     seconds, trials = run_sweep(server, mode, folder)
     processor = seconds_of_service(folder) - before
-    print(f"{mode}: {len(trials)} trials in {seconds:.0f} s, {processor:.0f} s of the processor (load before it {load:.1f}, after it"
+    sizes = ", ".join(f"{name}={setting(name, mode)}" for name in DEFAULTS[mode])
+    print(f"{mode} ({sizes}): {len(trials)} trials in {seconds:.0f} s, {processor:.0f} s of the processor (load before it {load:.1f}, after it"
           f" {os.getloadavg()[0]:.1f})", flush=True)
     alone, alone_processor, workers = [], [], setting("WORKERS", mode)
     for trial in spread(trials, ALONE):

@@ -69,7 +69,7 @@ Prefixes::Freed Prefixes::tick(TimeMs now) {
     if (silent_.size() >= kRemembered) silent_.clear();
     if (!silent_.insert(prefix).second) {
       share(prefix);
-      silent_.insert(prefix);  // nor will the next word of it be waited for
+      silent_.insert(prefix);  // and remembered: its next silence ends in this way, too
     }
     until_.erase(prefix);
     makers_.erase(prefix);

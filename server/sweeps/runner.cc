@@ -33,6 +33,8 @@ TrialView to_view(const TrialRow& row, const Sweep& sweep) {
 
 // So many trials that cannot be made, one after the other, end a sweep that has nothing else.
 constexpr std::size_t kMostRefused = 100;
+// One thread serves all sweeps, and refused trials never fill what a sweep may have open.
+constexpr int kMadeAtOnce = 1000;
 
 std::vector<Json> values_of(const Sweep& sweep, const Proposal& proposal) {
   if (!proposal.recipe.is_null()) return {proposal.label};
@@ -217,7 +219,8 @@ void SweepRunner::advance(const std::string& id) {
   Live& live = live_.at(id);
   if (stored->record.phase == SweepPhase::kCancelling) cancel_trials(id);
   Step step = Step::kMade;
-  while (step == Step::kMade) step = make_trial(live);
+  for (int made = 0; step == Step::kMade && made < kMadeAtOnce; ++made) step = make_trial(live);
+  if (step == Step::kMade) wake();  // the other sweeps' turn comes first
   {
     const std::lock_guard lock(mutex_);
     states_[id] = live.strategy->state(live.trials);
