@@ -19,10 +19,6 @@ bool register_graph_method(const char* name, GraphMethodFactory factory) {
   return registry().emplace(name, factory).second;
 }
 
-bool is_graph_method(const std::string& name) {
-  return registry().contains(name);
-}
-
 std::unique_ptr<GraphMethod> make_graph_method(const std::string& name, const Params& params) {
   const auto found = registry().find(name);
   if (found == registry().end())

@@ -23,6 +23,8 @@ struct GraphStage {
   // The same data as one array for each of the graph's inputs, examples along their first axes.
   std::function<NamedValues()> arrays = {};
   GraphTargets targets = {};
+  // The graph that the stage works towards, read anew; of methods whose spec needs one.
+  std::function<std::unique_ptr<Graph>()> reference = {};
 };
 
 // Immutable. The methods for token models are `Method`s (method.h): their specs take other kinds.
@@ -43,7 +45,6 @@ class GraphMethod {
 
 using GraphMethodFactory = std::unique_ptr<GraphMethod> (*)(const Params& params);
 bool register_graph_method(const char* name, GraphMethodFactory factory);
-bool is_graph_method(const std::string& name);
 std::unique_ptr<GraphMethod> make_graph_method(const std::string& name, const Params& params);
 
 // Registers Class under the name of its spec.

@@ -35,8 +35,9 @@ StageForecast Forecasts::graph_stage(const StageSpec& stage, const std::string& 
   if (trains(params)) (void)data_.batches(model_.graph(), params, Normalisation::from(params));
   NoProgress quiet;
   Snapshot none;
-  const GraphEstimate estimate = estimate_graph_stage(
-      *method, data_.graph_stage(model_.graph(), params, GraphTargets(stage, field), quiet, none));
+  const GraphEstimate estimate =
+      estimate_graph_stage(*method, data_.graph_stage(model_.graph(), dense_input(spec_).files, params,
+                                                      GraphTargets(stage, field), quiet, none));
   model_.read_again();  // it was trained
   return room.add_graph_stage(stage.method, model_.graph(), estimate);
 }

@@ -53,7 +53,8 @@ GraphEstimate estimate_graph_stage(const GraphMethod& method, const GraphStage& 
   Json ignored = Json::object();
   double seconds = 0;
   try {
-    (void)method.run({stage.graph, stage.data, first_steps, none, stage.seed, stage.arrays, stage.targets},
+    (void)method.run({stage.graph, stage.data, first_steps, none, stage.seed, stage.arrays, stage.targets,
+                      stage.reference},
                      ignored);
     seconds = watch.seconds();
   } catch (const Enough&) {

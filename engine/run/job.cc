@@ -266,9 +266,9 @@ class Run {
     Snapshot snapshot = snapshot_of(step);
     const bool was_cut_off = snapshot.state().has_value();
     Json report = Json::object();
-    OnnxModel made = method->run(
-        data_.graph_stage(model_.graph(), params, GraphTargets(*step.stage, step.field), progress, snapshot),
-        report);
+    OnnxModel made = method->run(data_.graph_stage(model_.graph(), reference_of(step), params,
+                                                   GraphTargets(*step.stage, step.field), progress, snapshot),
+                                 report);
     model_.replace(Body(std::make_unique<Graph>(std::move(made))));
     if (was_cut_off) report["resumed_at_step"] = snapshot.resumed_at();
     return report;

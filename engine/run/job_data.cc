@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "engine/graph/graph_file.h"
 #include "engine/graph/input_arrays.h"
 #include "engine/math/matmul.h"
 #include "engine/model/load.h"
@@ -101,13 +102,14 @@ NamedValues JobData::arrays(const Graph& graph, const Params& params) const {
   return read_input_arrays(graph, input->second.files, name);
 }
 
-GraphStage JobData::graph_stage(Graph& graph, const Params& params, const GraphTargets& targets,
-                                Progress& progress, Snapshot& snapshot) {
+GraphStage JobData::graph_stage(Graph& graph, const FileTree& reference, const Params& params,
+                                const GraphTargets& targets, Progress& progress, Snapshot& snapshot) {
   const auto labelled = [this, &graph, params](const Normalisation& normalisation) {
     return batches(graph, params, normalisation);
   };
   const auto arrays = [this, &graph, params] { return this->arrays(graph, params); };
-  return {graph, labelled, progress, snapshot, spec_.seed, arrays, targets};
+  const auto referred = [&reference, device = graph.device()] { return load_graph(reference, device); };
+  return {graph, labelled, progress, snapshot, spec_.seed, arrays, targets, referred};
 }
 
 Calibration calibration_of(const Method& method, const Params& params, at::Device device) {

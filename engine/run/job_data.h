@@ -41,9 +41,9 @@ class JobData {
   // first are blank then, the second throw NO_FORECAST.
   const Batches& batches(const Graph& graph, const Params& params, const Normalisation& normalisation);
   NamedValues arrays(const Graph& graph, const Params& params) const;
-  // Reads them as the stage asks. The graph must outlive it.
-  GraphStage graph_stage(Graph& graph, const Params& params, const GraphTargets& targets, Progress& progress,
-                         Snapshot& snapshot);
+  // Reads them, and the reference of these files, as the stage asks. Graph and files must outlive it.
+  GraphStage graph_stage(Graph& graph, const FileTree& reference, const Params& params,
+                         const GraphTargets& targets, Progress& progress, Snapshot& snapshot);
 
  private:
   Tokens read_tokens(const Model& model, const Params& params);

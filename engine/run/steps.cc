@@ -115,6 +115,21 @@ void check_graph_stages(const Recipe& recipe, const Graph& graph) {
   }
 }
 
+// What a stage needs by its spec is what the method's code asks for (a test compares them).
+bool needs_reference(const StageSpec& stage) {
+  const auto& needs = Catalogue::embedded().find(stage.method)->needs;
+  return std::find(needs.begin(), needs.end(), "reference") != needs.end();
+}
+
+void check_first_stage(const JobSpec& spec) {
+  if (spec.reference || spec.recipe.stages.empty() || !needs_reference(spec.recipe.stages[0])) return;
+  throw Error(ErrorCode::kInvalidArgument, "NO_REFERENCE",
+              spec.recipe.stages[0].method +
+                  " puts back what was lost since the reference model, which is the input itself",
+              stage_field(0) + ".method",
+              "Put a stage in front of it, or hand in the original model as the reference.");
+}
+
 // Of stages[index], which compares layers: stages[by] was the last before it to change them.
 [[noreturn]] void throw_layers_changed(const Recipe& recipe, std::size_t index, std::size_t by) {
   throw Error(
@@ -181,9 +196,7 @@ std::map<std::string, Digest> data_of(const JobSpec& spec, const std::string& na
 
 std::map<std::string, Digest> inputs_of(const JobSpec& spec, const StageSpec& stage) {
   auto used = data_of(spec, stage.method, stage.params);
-  if (!names_reference(stage) && !is_graph_method(stage.method) &&
-      make_method(stage.method, Params(stage.params, "params"))->needs_reference())
-    used.emplace("reference", dense_input(spec).digest);
+  if (!names_reference(stage) && needs_reference(stage)) used.emplace("reference", dense_input(spec).digest);
   return used;
 }
 
@@ -201,6 +214,7 @@ std::set<const Layer*> targets_of(const StageSpec& stage, const std::string& fie
 
 void check_recipe(const JobSpec& spec, const Body& body, const FileTree& source) {
   check_model_kind(spec.recipe, {body.kind()});
+  check_first_stage(spec);
   if (body.is_graph()) return check_graph_stages(spec.recipe, body.graph());
   const Model& model = body.model();
   const Recipe& recipe = spec.recipe;
@@ -209,11 +223,6 @@ void check_recipe(const JobSpec& spec, const Body& body, const FileTree& source)
     const auto& stage = recipe.stages[i];
     const std::string field = stage_field(i);
     const auto method = make_method(stage.method, Params(stage.params, field + ".params"));
-    if (i == 0 && method->needs_reference() && !spec.reference)
-      throw Error(
-          ErrorCode::kInvalidArgument, "NO_REFERENCE",
-          stage.method + " puts back what was lost since the reference model, which is the input itself",
-          field + ".method", "Put a stage in front of it, or hand in the original model as the reference.");
     const auto change = last_change(recipe, i, keeps_layers);
     if (method->compares_layers() && change) throw_layers_changed(recipe, i, *change);
     keeps_layers.push_back(method->keeps_layers());

@@ -57,6 +57,7 @@ CONVOLUTIONS = {
 }
 PERCEPTRON = {
     f"train-classifier({STEPS})": "f867184b64112376",
+    f"magnitude-units(target_group_sparsity=0.3) | distill-classifier({STEPS})": "ed15d968424bb321",
     "taylor-units(target_group_sparsity=0.3, examples=64, batch=16)": "b1e343469805f8ec",
     f"hesso(target_group_sparsity=0.3, pruning_periods=2, {STEPS})": "0ba5f5b031cb879a",
     f"hesso-cric(target_group_sparsity=0.3, sampling_steps=10, max_cycle_period=2, {STEPS})": "5c2e20454e8e2659",

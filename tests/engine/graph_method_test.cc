@@ -45,12 +45,17 @@ GraphTargets targets_of(const std::string& line) {
   return {parse_recipe(line).stages.at(0), "stages[0]"};
 }
 
+std::unique_ptr<Graph> untrained() {
+  return std::make_unique<Graph>(small_classifier::model());
+}
+
 Made run(const std::string& line, Progress& progress, Snapshot& snapshot,
          const OnnxModel& model = small_classifier::model()) {
   Graph graph(model);
   const auto data = [](const Normalisation&) { return small_classifier::batches(240); };
   Made made;
-  made.model = method_of(line)->run({graph, data, progress, snapshot, 5, {}, targets_of(line)}, made.report);
+  made.model = method_of(line)->run({graph, data, progress, snapshot, 5, {}, targets_of(line), untrained},
+                                    made.report);
   return made;
 }
 
@@ -78,6 +83,50 @@ TEST(TrainClassifier, LearnsWhatItIsShown) {
   const Scored scored = Classifier(trained).score(others, at::arange(90, at::kLong));
   EXPECT_EQ(scored.count, 90u);
   EXPECT_GT(scored.accuracy(), 0.9);
+}
+
+// Trained by that line on data whose labels are all wrong, beside `reference`.
+Graph taught_wrongly(const std::string& line, const std::function<std::unique_ptr<Graph>()>& reference) {
+  Graph graph(small_classifier::model());
+  const auto data = [](const Normalisation&) {
+    LabelledData wrong = small_classifier::data(240);
+    wrong.labels = (wrong.labels + 1).remainder(small_classifier::kClasses);
+    return Batches(wrong, {{0.3}, {0.2}, "mean"}, {1, small_classifier::kSide, small_classifier::kSide},
+                   "data.train");
+  };
+  NoProgress quiet;
+  Snapshot none;
+  Json report = Json::object();
+  return Graph(method_of(line)->run({graph, data, quiet, none, 5, {}, targets_of(line), reference}, report));
+}
+
+TEST(DistillClassifier, LearnsItsReferencesClassesOrTheLabelsAsTheyAreWeighed) {
+  const OnnxModel teacher = run("train-classifier(steps=120, batch=16, learning_rate=0.05)").model;
+  const auto accuracy = [&](const std::string& line) {
+    const Graph made = taught_wrongly(line, [&] { return std::make_unique<Graph>(teacher); });
+    return Classifier(made).score(small_classifier::batches(90), at::arange(90, at::kLong)).accuracy();
+  };
+  const std::string longer = "steps=120, batch=16, learning_rate=0.05";
+  EXPECT_GT(accuracy("distill-classifier(" + longer + ")"), 0.9);
+  EXPECT_LT(accuracy("distill-classifier(logits=0.001, labels=1, " + longer + ")"), 0.1);
+}
+
+TEST(DistillClassifier, AReferenceOfOtherClassesOrInputsIsRefused) {
+  OnnxModel classes = small_classifier::model();
+  auto& tensors = classes.graph.initializers;
+  tensors.resize(tensors.size() - 2);
+  tensors.push_back(to_onnx("h.w", at::zeros({2, 8})));
+  tensors.push_back(to_onnx("h.b", at::zeros({2})));
+  OnnxModel sides = small_classifier::model();
+  (*sides.graph.inputs[0].shape)[2].size = 12;
+  for (const OnnxModel& model : {classes, sides, small_classifier::model(1)}) {
+    const Error error = thrown_by([&] {
+      (void)taught_wrongly("distill-classifier(" + kShort + ")",
+                           [&] { return std::make_unique<Graph>(model); });
+    });
+    EXPECT_EQ(error.reason(), "REFERENCE_MISMATCH");
+    EXPECT_EQ(error.field(), "reference");
+  }
 }
 
 TEST(Hesso, RemovesExactlyItsShareOfTheUnitsAndTheCutGivesWhatTheZeroedGraphGives) {
@@ -225,6 +274,7 @@ TEST(GraphTraining, ARunThatWasKilledEndsWithTheBitsOfOneThatWasNot) {
            {"hesso(optimizer=adamw, ", 0},
            {"hesso-cric(sampling_steps=10, max_cycle_period=2, ", 20},  // steps
            {"otov2(lambda=1, ", 0},
+           {"distill-classifier(labels=0.5, ", 0},
            {"qat(weight_bits=4, examples=32, ", 0}}) {
     const std::string line = method + kShort + ", shift=1, mirror=true)";
     const Made whole = run(line);

@@ -15,7 +15,7 @@ namespace {
 
 std::vector<Digest> stage_keys(const char* recipe, const char* model, const char* reference) {
   JobSpec spec{.recipe = parse_recipe(recipe), .model = {{}, sha256(model)}};
-  spec.data.emplace("calibration", JobInput{{}, sha256("text")});
+  for (const char* name : {"calibration", "train"}) spec.data.emplace(name, JobInput{{}, sha256("text")});
   if (reference) spec.reference = JobInput{{}, sha256(reference)};
   std::vector<Digest> keys;
   for (const Step& step : plan_steps(spec))
@@ -24,7 +24,8 @@ std::vector<Digest> stage_keys(const char* recipe, const char* model, const char
 }
 
 TEST(StageKeys, DependOnTheReferenceWhereTheStageLooksAtItAndNowhereElse) {
-  for (const char* recipe : {"gptq(bits=3) | eora(rank=8)", "gptq(bits=3) | svd-compensation(rank=8)"}) {
+  for (const char* recipe : {"gptq(bits=3) | eora(rank=8)", "gptq(bits=3) | svd-compensation(rank=8)",
+                             "magnitude-units(target_group_sparsity=0.3) | distill-classifier"}) {
     const auto own = stage_keys(recipe, "m", nullptr), same = stage_keys(recipe, "m", "m"),
                other = stage_keys(recipe, "m", "r");
     EXPECT_EQ(own, same) << "without a reference it is the input";

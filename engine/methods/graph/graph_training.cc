@@ -1,4 +1,4 @@
-// Cross entropy on batches that the seed and the step name.
+// A loss on batches that the seed and the step name.
 #include "engine/methods/graph/graph_training.h"
 
 #include <ATen/CPUGeneratorImpl.h>
@@ -60,6 +60,10 @@ NamedValues example_of(const Graph& graph, const Batches& batches) {
   return classifier.as_inputs(batches.inputs(numbers.remainder(batches.count())));
 }
 
+at::Tensor label_loss(const at::Tensor& logits, const at::Tensor& labels, double smoothing) {
+  return at::cross_entropy_loss(logits, labels, {}, at::Reduction::Mean, -100, smoothing);
+}
+
 Json train_graph(const GraphStage& stage, const Batches& batches, const GraphTraining& training,
                  GraphWeights& weights, const GraphHooks& hooks) {
   const Classifier classifier(stage.graph);
@@ -78,8 +82,9 @@ Json train_graph(const GraphStage& stage, const Batches& batches, const GraphTra
     const at::Tensor inputs = batches.varied_inputs(examples, training.augmentation,
                                                     Random(stage.seed, static_cast<std::uint64_t>(step)));
     const at::Tensor logits = classifier.logits(inputs, GraphMode::kTraining);
-    return at::cross_entropy_loss(logits, batches.labels(examples).to(logits.device()), {},
-                                  at::Reduction::Mean, -100, training.label_smoothing);
+    const at::Tensor labels = batches.labels(examples).to(logits.device());
+    return hooks.loss ? hooks.loss(logits, inputs, labels)
+                      : label_loss(logits, labels, training.label_smoothing);
   };
   task.held_out_loss = [&] {
     if (held_out.size(0) == 0 || !training.scores_held_out) return 0.0;

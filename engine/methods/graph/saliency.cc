@@ -6,10 +6,10 @@
 namespace wring {
 namespace {
 
-constexpr double kTiny = 1e-8;
+constexpr double kLeastNorm = 1e-8;
 
 at::Tensor over_norm(const at::Tensor& criterion) {
-  return criterion / (criterion.norm() + kTiny);
+  return criterion / (criterion.norm() + kLeastNorm);
 }
 
 }  // namespace
@@ -34,7 +34,7 @@ at::Tensor saliency(const UnitValues& values, const GraphWeights& weights, const
   const at::Tensor inner = product_with([&](std::size_t i) { return d[i]; });
   const at::Tensor speed =
       values.sum([&](std::size_t i) { return d[i].defined() ? d[i].square() : d[i]; }).sqrt();
-  const at::Tensor cosine = inner / (size * speed + kTiny);
+  const at::Tensor cosine = inner / (size * speed + kLeastNorm);
   const at::Tensor change =
       options.taylor_by_gradient ? product_with([&](std::size_t i) { return x[i].grad(); }) : inner;
   const at::Tensor sum = over_norm(size) + over_norm(size / values.lengths()) +

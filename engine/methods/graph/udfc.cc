@@ -21,7 +21,7 @@ constexpr int kOuterBits = 8, kExactBits = 16;
 constexpr double kLeastOwn = 0.1, kMostOwn = 10;  // scales of a channel by itself
 
 // A weight whose rows are output channels. `family`: of its channels, where they can be made up for.
-struct Layer {
+struct PrunedLayer {
   std::string weight;
   std::int64_t axis = 0;  // of the output channels
   const OnnxNode* node = nullptr;
@@ -46,7 +46,7 @@ class Layers {
       const auto* turned = node.find("transB");
       const bool rows = convolves || (turned && std::get<std::int64_t>(turned->value) != 0);
       const at::Tensor* weight = graph.find_tensor(node.inputs.at(1));
-      const bool again = std::any_of(list_.begin(), list_.end(), [&](const Layer& layer) {
+      const bool again = std::any_of(list_.begin(), list_.end(), [&](const PrunedLayer& layer) {
         return layer.weight == node.inputs[1];  // one weight in two nodes is rounded, and made up for, once
       });
       if (weight && !again && (convolves || weight->dim() == 2))
@@ -56,16 +56,16 @@ class Layers {
     for (std::size_t f = 0; f < labels.families.size(); ++f) find_family(f);
   }
 
-  const std::vector<Layer>& list() const { return list_; }
+  const std::vector<PrunedLayer>& list() const { return list_; }
 
-  const std::vector<std::size_t>& units(const Layer& layer) const {
+  const std::vector<std::size_t>& units(const PrunedLayer& layer) const {
     return labels_.families[*layer.family].units;
   }
   // Which of the layer's channels a unit is.
-  std::int64_t channel(const Layer& layer, std::size_t unit) const {
+  std::int64_t channel(const PrunedLayer& layer, std::size_t unit) const {
     return slice_of(labels_.units[unit].producers, layer.weight)->indices.front();
   }
-  std::vector<Reader> readers(const Layer& layer) const {
+  std::vector<Reader> readers(const PrunedLayer& layer) const {
     std::vector<Reader> readers;
     for (const auto& other : list_) {
       if (!slice_of(labels_.units[units(layer).front()].slices, other.weight) || other.weight == layer.weight)
@@ -85,7 +85,7 @@ class Layers {
     return nullptr;
   }
 
-  void find_norm(Layer& layer) {
+  void find_norm(PrunedLayer& layer) {
     const auto& readers = readers_[layer.node->outputs.front()];
     if (layer.node->operation == "Conv" && readers.size() == 1 &&
         readers.front()->operation == "BatchNormalization")
@@ -95,7 +95,7 @@ class Layers {
   // Channels that one convolution and its norm make, and that plain layers read.
   void find_family(std::size_t f) {
     const GraphUnit& unit = labels_.units[labels_.families[f].units.front()];
-    Layer* maker = nullptr;
+    PrunedLayer* maker = nullptr;
     for (auto& layer : list_) {
       const GraphSlice* slice = slice_of(unit.producers, layer.weight);
       if (!slice) continue;
@@ -112,7 +112,7 @@ class Layers {
   }
 
   bool reads_plainly(const GraphSlice& slice) const {
-    return std::any_of(list_.begin(), list_.end(), [&](const Layer& layer) {
+    return std::any_of(list_.begin(), list_.end(), [&](const PrunedLayer& layer) {
       const auto* groups = layer.node->find("group");
       return layer.weight == slice.tensor && slice.axis == 1 - layer.axis &&
              (!groups || std::get<std::int64_t>(groups->value) == 1);
@@ -121,7 +121,7 @@ class Layers {
 
   Graph& graph_;
   const GraphLabels& labels_;
-  std::vector<Layer> list_;
+  std::vector<PrunedLayer> list_;
   std::map<std::string, std::vector<const OnnxNode*>> readers_;
 };
 
@@ -165,7 +165,7 @@ class Udfc final : public GraphMethod {
   }
 
  private:
-  Affine affine(Graph& graph, const Layer& layer) const {
+  Affine affine(Graph& graph, const PrunedLayer& layer) const {
     const auto value = [&](const std::string& name) { return graph.find_tensor(name)->to(at::kDouble); };
     const at::Tensor rows = value(layer.weight).flatten(1);
     at::Tensor factor = at::ones({rows.size(0)}, at::kDouble),
@@ -182,14 +182,14 @@ class Udfc final : public GraphMethod {
     return {factor, rows, offset};
   }
 
-  at::Tensor scores(Graph& graph, const Layer& layer, const Affine& exact) const {
+  at::Tensor scores(Graph& graph, const PrunedLayer& layer, const Affine& exact) const {
     if (criterion_ == "bn-scale" && layer.norm)
       return graph.find_tensor(layer.norm->inputs[1])->abs().to(at::kDouble);
     return exact.factor.abs() * exact.rows.norm(criterion_ == "l1" ? 1 : 2, 1);
   }
 
   // Steps 2 to 6 of the card for one layer; of one whose channels nobody makes up for, step 3.
-  void compress(Graph& graph, const Layers& layers, const Layer& layer, int bits,
+  void compress(Graph& graph, const Layers& layers, const PrunedLayer& layer, int bits,
                 std::vector<std::size_t>& removed, Json& report) const {
     at::Tensor& weight = *graph.find_tensor(layer.weight);
     if (!layer.family) {
@@ -229,7 +229,8 @@ class Udfc final : public GraphMethod {
     weight.copy_(at::round(weight / scales) * scales);
   }
 
-  std::set<std::size_t> chosen(const Layers& layers, const Layer& layer, const at::Tensor& scores) const {
+  std::set<std::size_t> chosen(const Layers& layers, const PrunedLayer& layer,
+                               const at::Tensor& scores) const {
     std::vector<std::size_t> order = layers.units(layer);
     std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
       return scores[layers.channel(layer, a)].item<double>() <
