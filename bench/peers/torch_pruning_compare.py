@@ -5,7 +5,8 @@
 
 FOLDER as `bench/graphs.py prepare FOLDER` leaves it. A METHOD is "wring STAGE", as in "wring taylor-units(group_divisible=4)", whose share is
 searched for; "wring-recipe RECIPE" with {data} for mean and std, and {steps} where it trains itself (else it is fine-tuned), which must leave few
-enough multiply-adds; or "torch-pruning l2|bn-scale|taylor [global|isomorphic] [round_to=N]". Both train on some of the first 45,000 of the shuffled training images;
+enough multiply-adds; or "torch-pruning l2|bn-scale|taylor [global|isomorphic] [round_to=N] [distilled=TEMPERATURE,LOGITS,LABELS]", the last fine-tuned by what
+the dense net says as `distill-classifier` does. Both train on some of the first 45,000 of the shuffled training images;
 what is tuned is tuned on the other 5,000 (--score validation). Torch-Pruning leaves the residual stream alone, whose shortcuts pad channels by
 a fixed number; Wring cuts it as well, and with "wring-inner STAGE" does not: its file then has barriers on the stream, taken out at the end. Both fine-tune with SGD (momentum 0.9, weight decay 1e-4, cosine to a tenth after a
 warm-up of 2 %, images moved by up to 4 pixels and mirrored), and onnxruntime runs all files on one thread.
@@ -48,7 +49,18 @@ def varied(pixels, random):
     return torch.tensor(normalised(images))
 
 
-def fine_tune(model, images, labels, steps, seed):
+def loss_of(logits, inputs, labels, teacher, distilled):
+    """The labels' loss, or of a teacher as `distill-classifier` has it: distilled is (temperature, weight of logits, weight of labels)."""
+    if teacher is None:
+        return F.cross_entropy(logits, labels)
+    temperature, weight, labelled = distilled
+    with torch.no_grad():
+        taught = F.log_softmax(teacher(inputs) / temperature, 1)
+    divergence = F.kl_div(F.log_softmax(logits / temperature, 1), taught, reduction="batchmean", log_target=True)
+    return weight * temperature ** 2 * divergence + labelled * F.cross_entropy(logits, labels)
+
+
+def fine_tune(model, images, labels, steps, seed, teacher=None, distilled=()):
     random = numpy.random.default_rng(seed)
     torch.manual_seed(seed)
     optimiser = torch.optim.SGD(model.parameters(), PEAK, momentum=0.9, weight_decay=1e-4)
@@ -60,7 +72,8 @@ def fine_tune(model, images, labels, steps, seed):
         part, order = order[:BATCH], order[BATCH:]
         optimiser.param_groups[0]["lr"] = rate(step, steps)
         optimiser.zero_grad()
-        F.cross_entropy(model(varied(images[part], random)), labels[part]).backward()
+        inputs = varied(images[part], random)
+        loss_of(model(inputs), inputs, labels[part], teacher, distilled).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 5)
         optimiser.step()
     return model.eval()
@@ -122,6 +135,7 @@ class Comparison:
         import torch_pruning
         kind, *others = method.split()
         multiple = next((int(word.removeprefix("round_to=")) for word in others if word.startswith("round_to=")), None)
+        distilled = next((tuple(map(float, word.removeprefix("distilled=").split(","))) for word in others if word.startswith("distilled=")), None)
         model, example = net(), torch.zeros(1, 3, 32, 32)
         dense = torch_pruning.utils.count_ops_and_params(model, example)[0]
         blocks = [block for layer in (model.layer1, model.layer2, model.layer3) for block in layer]
@@ -138,7 +152,7 @@ class Comparison:
             pruner.step()
         model.zero_grad()
         start = time.perf_counter()
-        fine_tune(model, self.images, self.labels, self.options.steps, seed)
+        fine_tune(model, self.images, self.labels, self.options.steps, seed, net() if distilled else None, distilled)
         seconds = time.perf_counter() - start
         out.mkdir()
         export(model, (3, 32, 32), out / "resnet20.onnx")
